@@ -1,0 +1,186 @@
+"""A run's configuration: TOML in, a validated frozen object out. Unknown keys and impossible values are InputErrors."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+from dp_real.errors import InputError
+
+
+class Section(BaseModel):
+    """Frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Real images: they train the generator, validate and test; the learner never trains on them."""
+
+    source: Literal["digits"] = "digits"
+    split: NonNegativeInt = Field(0, description="which random split into generator, validation and test images")
+
+
+class GeneratorConfig(Section):
+    """The class-conditional denoiser and how it is trained on first use."""
+
+    width: PositiveInt = 256
+    blocks: PositiveInt = 3
+    train_steps: PositiveInt = 3000
+    train_batch: PositiveInt = 128
+    train_learning_rate: float = Field(2e-3, gt=0)
+    label_dropout: float = Field(0.1, ge=0, lt=1, description="trains the unconditional branch of CFG")
+
+
+class SamplingConfig(Section):
+    """DDIM."""
+
+    steps: PositiveInt = 20
+    guidance_scale: float = Field(1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1: no CFG")
+    block_size: PositiveInt = Field(100, description="rows drawn together; part of the result, unlike a device batch")
+
+
+class GuidanceConfig(Section):
+    """Entropy guidance, see dp_real.guidance."""
+
+    omega: float = Field(0.05, ge=0)
+    scale: Literal["relative", "raw"] = "relative"
+    apply: Literal["after", "before"] = "after"
+    through: Literal["unet", "x0"] = "unet"
+    window: tuple[float, float] = (0.0, 1.0)
+    every: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _check(self) -> "GuidanceConfig":
+        if not 0 <= self.window[0] < self.window[1] <= 1:
+            raise ValueError(f"window = {list(self.window)} must be [begin, end] with 0 <= begin < end <= 1")
+        if self.scale == "raw" and self.apply == "before":
+            raise ValueError("apply = 'before' is for scale = 'relative'; raw guidance acts inside the step")
+        return self
+
+
+class LearnerConfig(Section):
+    """An MLP on the flattened sample."""
+
+    hidden: tuple[PositiveInt, ...] = (64,)
+
+
+class TrainingConfig(Section):
+    """AdamW under a warm-up, constant, cool-down schedule (WSD; paper App. D), counted in optimizer steps."""
+
+    steps: PositiveInt
+    batch_size: PositiveInt = 64
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
+    cooldown: float = Field(0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def warmup_steps(self) -> int:
+        return round(self.warmup * self.steps)
+
+    @property
+    def cooldown_steps(self) -> int:
+        return round(self.cooldown * self.steps)
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainingConfig":
+        if self.warmup + self.cooldown > 1:
+            raise ValueError(f"warmup + cooldown = {self.warmup + self.cooldown:g} leaves no step between them")
+        return self
+
+
+class PracticeConfig(Section):
+    """Algorithm 1: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
+
+    initial: PositiveInt
+    increment: PositiveInt = 1
+    additions: NonNegativeInt = 0
+    patience: PositiveInt = 3
+    evaluate_every: PositiveInt = 50
+
+
+class Config(Section):
+    """One run, complete."""
+
+    name: str
+    seed: NonNegativeInt = 0
+    threads: NonNegativeInt = Field(0, description="torch threads; 0: torch's own choice")
+    data: DataConfig = DataConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    learner: LearnerConfig = LearnerConfig()
+    training: TrainingConfig
+    practice: PracticeConfig
+
+    @property
+    def samples(self) -> int:
+        """Pool size when every addition has been made, N + kP."""
+        return self.practice.initial + self.practice.additions * self.practice.increment
+
+    def to_toml(self) -> str:
+        """Resolved and complete: reading it back gives an equal Config."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+def load_config(path: Path, overrides: Iterable[str] = (), **values: Any) -> Config:
+    """Read a TOML file, then apply `key=value` overrides (dotted keys, TOML values) and top-level values."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a UTF-8 text file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    for override in overrides:
+        _set(raw, override)
+    return parse_config({"name": path.stem} | raw | values, where=str(path))
+
+
+def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> Config:
+    """Validate; every problem becomes part of one InputError that names its key and what would be right."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{where}: " + "; ".join(_explain(problem) for problem in error.errors())) from error
+
+
+def _set(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not all(key.split(".")):
+        raise InputError(f"--set {override}: must read key=value, for example practice.patience=5")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *path, last = key.split(".")
+    for part in path:
+        raw = raw.setdefault(part, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"--set {override}: {part} is a value, not a section")
+    raw[last] = value
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        *path, last = problem["loc"]
+        section: Any = Config
+        for part in path:
+            section = section.model_fields[part].annotation
+        near = difflib.get_close_matches(str(last), section.model_fields, n=1, cutoff=0.0)[0]
+        return f"unknown key {key}; did you mean {'.'.join([*map(str, path), near])}?"
+    if problem["type"] == "missing":
+        return f"key {key} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
+    return f"{key}{shown}: {message[:1].lower()}{message[1:]}"

@@ -1,0 +1,108 @@
+"""The learner: a thin wrapper over a torch module that trains, keeps an EMA of its weights, and tells what it finds hard."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers.optimization import get_wsd_schedule
+
+from dp_real.config import LearnerConfig, TrainingConfig
+from dp_real.guidance import entropy
+from dp_real.seeds import Stream, torch_rng
+
+
+def build_module(config: LearnerConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+    """A fresh classifier, its weights a function of the seed alone: [B, *sample_shape] -> logits [B, n_classes]."""
+    state = int(torch_rng(seed, Stream.LEARNER_INIT).initial_seed())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(state)
+        widths = [torch.Size(sample_shape).numel(), *config.hidden]
+        layers = [
+            layer for i, o in zip(widths[:-1], widths[1:], strict=True) for layer in (nn.Linear(i, o), nn.ReLU())
+        ]
+        return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], n_classes))
+
+
+class Learner:
+    """Trains on batches and answers `logits`. With an EMA (paper App. D), the averaged weights are what answers."""
+
+    def __init__(self, module: nn.Module, config: TrainingConfig, device: torch.device | None = None) -> None:
+        self.device = device or torch.device("cpu")
+        self.module = module.to(self.device)
+        self.config = config
+        self.optimizer = torch.optim.AdamW(
+            self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.schedule = get_wsd_schedule(
+            self.optimizer,
+            num_warmup_steps=config.warmup_steps,
+            num_decay_steps=config.cooldown_steps,
+            num_training_steps=config.steps,
+        )
+        average = get_ema_multi_avg_fn(config.ema_decay)
+        self.ema = AveragedModel(self.module, multi_avg_fn=average) if config.ema_decay else None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""
+        module = self.ema or self.module
+        module.eval()
+        return module(x)
+
+    def train_step(self, x: Tensor, y: Tensor) -> Tensor:
+        """One AdamW step on the mean cross-entropy; returns it, detached, without waiting for the device."""
+        self.module.train()
+        loss = F.cross_entropy(self.module(x), y, label_smoothing=self.config.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        if self.ema is not None:
+            self.ema.update_parameters(self.module)
+        return loss.detach()
+
+    @torch.no_grad()
+    def assess(self, x: Tensor, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
+        """Entropy in nats [n] and whether the prediction is y, bool [n]."""
+        logits = torch.cat([self.logits(part.to(self.device)) for part in x.split(batch_size)]).cpu()
+        return entropy(logits), logits.argmax(-1) == y
+
+    def accuracy(self, x: Tensor, y: Tensor) -> float:
+        """Share of rows whose prediction is y."""
+        return self.assess(x, y)[1].double().mean().item()
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that the next step takes."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes, as flat tensors; `load_tensors` takes it back."""
+        state = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        if self.ema is not None:
+            state |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        return state
+
+    def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
+        """Continue from `tensors()` as they were after `step` training steps."""
+        self.module.load_state_dict(_below("module.", state))
+        if self.ema is not None:
+            self.ema.load_state_dict(_below("ema.", state))
+        slots: dict[int, dict[str, Any]] = {}
+        for name, value in _below("optimizer.", state).items():
+            index, slot = name.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
+        self.schedule.last_epoch = step
+        for group, base, scale in zip(
+            self.optimizer.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * scale(step)
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,63 @@
+"""The sampler: DDIM (paper eq. 4) with entropy guidance inside. Noise in, sample out."""
+
+from collections.abc import Callable
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+from dp_real.guidance import EntropyGuidance
+
+
+def identity(x: Tensor) -> Tensor:
+    """For models that denoise in the learner's own space."""
+    return x
+
+
+@torch.no_grad()
+def sample_ddim(
+    denoiser: Callable[[Tensor, Tensor], Tensor],
+    scheduler: DDIMScheduler,
+    x: Tensor,
+    *,
+    guidance: EntropyGuidance | None = None,
+    decode: Callable[[Tensor], Tensor] = identity,
+) -> Tensor:
+    """Run the scheduler's timesteps from noise x [B, ...] to a sample of the same shape.
+
+    denoiser(x_t, t) returns what scheduler.config.prediction_type names, classifier-free guidance included.
+    decode maps x0_hat to the space that guidance.logits reads (the VAE's decoder for a latent model).
+    """
+    steps = len(scheduler.timesteps)
+    for index, t in enumerate(scheduler.timesteps):
+        if guidance is None or not guidance.guides(index, steps):
+            x = scheduler.step(denoiser(x, t), int(t), x).prev_sample
+            continue
+        output, gradient = _entropy_gradient(denoiser, scheduler, x, t, guidance, decode)
+        if guidance.scale == "raw":
+            alpha_bar = scheduler.alphas_cumprod[t].to(x)
+            output = guidance.shift_noise(output, gradient, alpha_bar, scheduler.config["prediction_type"])
+        elif guidance.apply == "before":
+            x = guidance.push(x, gradient)
+        x = scheduler.step(output, int(t), x).prev_sample
+        if guidance.scale == "relative" and guidance.apply == "after":
+            x = guidance.push(x, gradient)
+    return x
+
+
+@torch.enable_grad()
+def _entropy_gradient(
+    denoiser: Callable[[Tensor, Tensor], Tensor],
+    scheduler: DDIMScheduler,
+    x: Tensor,
+    t: Tensor,
+    guidance: EntropyGuidance,
+    decode: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The denoiser's output at x_t and the gradient of the entropy of x0_hat."""
+    x = x.detach().requires_grad_(guidance.through == "unet")
+    with torch.set_grad_enabled(guidance.through == "unet"):
+        output = denoiser(x, t)
+        x0_hat = scheduler.step(output, int(t), x).pred_original_sample
+    at = x if guidance.through == "unet" else x0_hat.requires_grad_()
+    return output.detach(), guidance.gradient(decode(x0_hat), at)

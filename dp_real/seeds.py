@@ -1,0 +1,49 @@
+"""Randomness by counter: every draw is a pure function of (run seed, stream, position), never of what came before.
+
+That makes a resumed run repeat an unbroken one, and a row of the pool the same on any rank, in any batch.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Stream(IntEnum):
+    """Independent uses of randomness within one run."""
+
+    NOISE = 0
+    BATCH = 1
+    LEARNER_INIT = 2
+    GENERATOR = 3
+    SPLIT = 4
+
+
+def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:
+    """The seed sequence at a position of a stream. `spawn_key` keeps (7, 1) and (7, 1, 0) apart."""
+    return np.random.SeedSequence(seed, spawn_key=(int(stream), *position))
+
+
+def rng(seed: int, stream: Stream, *position: int) -> np.random.Generator:
+    """A numpy generator at a position of a stream."""
+    return np.random.Generator(np.random.PCG64(sequence(seed, stream, *position)))
+
+
+def torch_rng(seed: int, stream: Stream, *position: int) -> torch.Generator:
+    """A CPU torch generator at a position of a stream."""
+    state = int(sequence(seed, stream, *position).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state >> 1)
+
+
+def row_seeds(seed: int, round_index: int, rows: Sequence[int]) -> np.ndarray:
+    """uint64 [B], one a row: all that is needed to draw that row's noise again."""
+    states = [sequence(seed, Stream.NOISE, round_index, row).generate_state(1, np.uint64) for row in rows]
+    return np.concatenate(states) if states else np.zeros(0, np.uint64)
+
+
+def row_noise(seeds: np.ndarray, shape: Sequence[int]) -> Tensor:
+    """Standard normal float32 [B, *shape]; row i depends on seeds[i] alone."""
+    rows = [np.random.Generator(np.random.PCG64(int(seed))).standard_normal(shape, np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)

@@ -1,0 +1,123 @@
+"""The span recipe for any convex loss, logistic regression above all; same problems, same answers as dp_theory.span.
+
+ŵ = argmin (1/n) Σ_i q_i ℓ(ŵ·x_i; y_i) + (λ/2) ‖ŵ‖². With θ = Σ^½ŵ a kept row's score is g·a + σZ, Z ~ N(0, 1), once
+the row itself is left out; with it, the score is h = prox(g·a + σZ), the root of h + δ q ℓ'(h; y) = g·a + σZ. Then
+
+    f = −q ℓ'(h)      t = E[q ℓ''(h)/(1 + δ q ℓ''(h))]      a = K (E[f g] + t a)      σ² = leak(a) + spread · E[f²]
+
+with δ, K, leak and spread of `dp_theory.span.Bulk` at the curvature t (Σ = I: K = m = 1/(λ + t), spread = φm², no leak).
+The square loss gives back the span recipe. References: Salehi, Abbasi and Hassibi 2019; Mai, Liao and Couillet 2019.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from dp_theory.errors import ConvergenceError
+from dp_theory.problem import Prediction
+from dp_theory.span import Bulk, SpanProblem, certified, kept_rows
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A convex loss ℓ(h; y) of the score h, y = ±1; all functions are elementwise.
+
+    prox(score, y, strength) is the root h of h + strength · ℓ'(h; y) = score, strength ≥ 0.
+    """
+
+    name: str
+    value: Callable[[Array, Array], Array]
+    slope: Callable[[Array, Array], Array]
+    curvature: Callable[[Array, Array], Array]
+    prox: Callable[[Array, Array, Array], Array]
+
+
+def _logistic_prox(score: Array, y: Array, strength: Array) -> Array:
+    """Root of u − strength·σ(−u) = w with u = yh, w = y·score.
+
+    The root lies in [w, w + strength]. The left side rises and bends up below u = 0 and down above, so that Newton's
+    method from the bracket's point nearest to 0 moves one way only; started elsewhere it can cycle at large strength.
+    """
+    w = y * score
+    u = np.clip(0.0, w, w + strength)
+    for _ in range(100):
+        tail = expit(-u)
+        step = (u - strength * tail - w) / (1 + strength * tail * (1 - tail))
+        u = u - step
+        if np.all(np.abs(step) <= 1e-14 * (1 + np.abs(u))):
+            return y * u
+    raise ConvergenceError(f"logistic prox: the last Newton step was {np.abs(step).max():.1e}")
+
+
+SQUARE = Loss(
+    "square",
+    value=lambda h, y: (y - h) ** 2 / 2,
+    slope=lambda h, y: h - y,
+    curvature=lambda h, y: np.ones_like(h),
+    prox=lambda score, y, strength: (score + strength * y) / (1 + strength),
+)
+LOGISTIC = Loss(
+    "logistic",
+    value=lambda h, y: np.logaddexp(0, -y * h),
+    slope=lambda h, y: -y * expit(-y * h),
+    curvature=lambda h, y: expit(h) * expit(-h),
+    prox=_logistic_prox,
+)
+
+
+def predict(problem: SpanProblem, loss: Loss = LOGISTIC, *, tolerance: float = 1e-8) -> Prediction:
+    """Limits of test error, overlap and squared norm under `loss`; fields and errors as `dp_theory.span.predict`.
+
+    lam = 0 is allowed where a minimum exists: for the logistic loss, where the kept rows are not separable. Raises
+    ConvergenceError where the fixed point is not found, naming phi, lam and the residual.
+    """
+    starts: dict[tuple[float, float], Array] = {}
+
+    def solve(order: int, phi: float, lam: float) -> tuple[Array, float]:
+        start = starts.get((phi, lam))
+        unknowns = starts[phi, lam] = _fixed_point(problem, loss, order, phi, lam, start)
+        return unknowns[:-2], float(np.exp(2 * unknowns[-2]))
+
+    return certified(problem, solve, orders=(6, 8, 11, 15, 22, 32, 46, 64), tolerance=tolerance)
+
+
+def _fixed_point(
+    problem: SpanProblem, loss: Loss, order: int, phi: float, lam: float, start: Array | None, residual: float = 1e-10
+) -> Array:
+    """The unknowns (a, ln σ, ln δ): damped iteration brings them near the fixed point, Powell's method finishes."""
+    from scipy.optimize import root
+
+    k = problem.basis.shape[1]
+
+    def excess(unknowns: Array) -> Array:
+        """The map's image less the unknowns."""
+        a, (sigma, delta) = unknowns[:k], np.exp(unknowns[k:])
+        score = np.append(a, sigma)
+        length = np.linalg.norm(score)
+        t, pull, force = 0.0, np.zeros(k), 0.0
+        for group in problem.groups:
+            rows = kept_rows(problem, group, order, score / length)
+            h = loss.prox(score @ rows.frame[:, :-1] @ rows.t, rows.y, delta * rows.q)
+            f = -rows.q * loss.slope(h, rows.y)
+            bend = rows.q * loss.curvature(h, rows.y)
+            t += rows.mean(bend / (1 + delta * bend))
+            pull += rows.linear(f)[:k]
+            force += rows.mean(f * f)
+        bulk = Bulk.of(problem, t, phi, lam)
+        variance = bulk.leak(a) + bulk.spread * force
+        return np.concatenate([bulk.inside @ (pull + t * a), [np.log(variance) / 2, np.log(bulk.delta)]]) - unknowns
+
+    if start is None:
+        start = np.append(np.full(k, 1e-3), [-1.0, np.log(phi)])
+        for _ in range(20):
+            start = start + excess(start) / 2
+    found = root(excess, start, method="hybr", options={"xtol": 1e-13})
+    missed = np.abs(found.fun).max()
+    if not missed <= residual:
+        raise ConvergenceError(f"phi = {phi:g}, lam = {lam:g}, {loss.name} loss: fixed point missed by {missed:.1e}")
+    return found.x

@@ -1,0 +1,97 @@
+"""What is asked and what is answered: the records that theory and simulators share.
+
+Conventions, everywhere in the package (paper, section 4)
+    data        x ~ N(0, I_d), y = sign(w0·x) in {-1, +1}
+    selection   t = x·w_s with |w_s| = 1; a row is kept with probability q(t), q symmetric
+    rho         cos(w_s, w0), in [-1, 1]
+    phi         d / n, the aspect ratio; n counts the *pool*, kept or not
+    lam         w_hat = argmin (1/2n) Σ q_i (w·x_i - y_i)² + (lam/2)|w|²; n again the pool. 0 is the limit lam → 0+
+    test_error  P(sign(w_hat·x) ≠ y) = angle(w_hat, w0)/π
+    overlap     w_hat·w0/|w0|
+    squared_norm  |w_hat|²
+Every parameter may be an array; they broadcast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dp_theory.errors import InputError
+
+if TYPE_CHECKING:
+    from dp_theory.rules import Rule
+
+Real = float | npt.NDArray[np.float64]
+
+
+def require(name: str, value: Any, holds: Any, must: str) -> None:
+    """Raise InputError "name = value must …" at the first element of `value` where `holds` is false."""
+    holds = np.asarray(holds)
+    if not holds.all():
+        value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))
+        first = np.broadcast_to(holds, value.shape).ravel().argmin()
+        raise InputError(f"{name} = {value.ravel()[first]:g} must {must}")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Ridge regression on selected rows; read by `predict` and `simulate` alike. Fields as in the module's head.
+
+    Raises InputError where |rho| > 1, phi ≤ 0 or lam < 0 (nan and inf included).
+    """
+
+    rule: Rule
+    rho: Real
+    phi: Real
+    lam: Real
+
+    def __post_init__(self) -> None:
+        require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
+        require("phi", self.phi, (np.asarray(self.phi) > 0) & np.isfinite(self.phi),
+                "be positive and finite: it is d/n, n the size of the pool")  # fmt: skip
+        require("lam", self.lam, (np.asarray(self.lam) >= 0) & np.isfinite(self.lam),
+                "be at least 0 and finite: it is the ridge; 0 is the ridgeless limit")  # fmt: skip
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
+
+    def cells(self) -> Iterator[Problem]:
+        """The scalar problems that this one broadcasts to, in C order."""
+        rho, phi, lam = (np.broadcast_to(x, self.shape) for x in (self.rho, self.phi, self.lam))
+        for index in np.ndindex(self.shape):
+            yield Problem(self.rule.at(index, self.shape), float(rho[index]), float(phi[index]), float(lam[index]))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The limit n, d → ∞ at d/n = phi; every field has the problem's shape.
+
+    certificate: relative residual of the fixed-point equation 1/m = lam + p/(1 + phi·m) at the m that was used.
+    """
+
+    test_error: Real
+    overlap: Real
+    squared_norm: Real
+    keep_fraction: Real
+    certificate: Real
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Means over independent trials at finite d, each with its standard error (inf for a single trial)."""
+
+    test_error: Real
+    test_error_se: Real
+    overlap: Real
+    overlap_se: Real
+    squared_norm: Real
+    squared_norm_se: Real
+    d: int
+    trials: int
+    seed: int

@@ -1,0 +1,40 @@
+"""The `dp` command: joins the sub-commands and turns errors into one line and an exit status (design: section 5)."""
+
+import os
+import sys
+
+import click
+import typer
+
+from experiments import figures, real, theory
+from experiments.terminal import say
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Deliberate Practice: theory, the full pipeline, and the paper's figures.")  # fmt: skip
+app.add_typer(theory.app, name="theory")
+app.add_typer(real.app, name="real")
+app.command("figures")(figures.command)
+
+
+def main() -> None:
+    """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        status = app(args=arguments, prog_name="dp", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted")
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: say nothing more
+        status = 0
+    except click.ClickException as error:
+        say(f"dp: {error.format_message()}")
+        status = error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        status = getattr(error, "exit_status", 1)
+        message = str(error) if hasattr(error, "exit_status") else f"{type(error).__name__}: {error} (--debug shows where)"
+        say("dp: " + " ".join(message.split()))
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,82 @@
+"""Arms against each other, paired over seeds: the runs, their statistics, and the table that the figures take."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+
+from dp_real.arms import arm_config
+from dp_real.config import Config
+from dp_real.data import load_data
+from dp_real.generator import Progress, load_generator
+from dp_real.run import run
+from experiments.audit import static_equivalent
+from experiments.terminal import silent
+
+
+def run_arms(
+    config: Config, arms: Sequence[str], seeds: int, splits: int, out: Path, workers: int, progress: Progress
+) -> pd.DataFrame:
+    """Every arm with seeds 0 .. seeds-1; seed i uses data split i mod splits, which has a generator of its own.
+
+    Arms of one seed share split, initial weights and the noise of each row: compare them in pairs. Finished runs in
+    `out` are not repeated. One row a run: arm, seed, split, samples, and what result.json says.
+    """
+    cells = [
+        (arm, arm_config(config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": seed % splits})}), arm))
+        for arm in arms
+        for seed in range(seeds)
+    ]  # fmt: skip
+    one_a_split = list({cell.data.split: cell for _, cell in cells}.values())
+    with progress("generators", len(one_a_split)) as advance:
+        for _ in _parallel(workers, [joblib.delayed(_prepare)(cell) for cell in one_a_split]):
+            advance(1)
+    jobs = [joblib.delayed(_run)(arm, cell, out / "runs" / f"{arm}-seed{cell.seed}") for arm, cell in cells]
+    rows = []
+    with progress("runs", len(jobs)) as advance:
+        for row in _parallel(workers, jobs):
+            rows.append(row)
+            advance(1)
+    order = {arm: position for position, arm in enumerate(arms)}
+    return pd.DataFrame(sorted(rows, key=lambda row: (order[row["arm"]], row["seed"])))
+
+
+def _parallel(workers: int, jobs: list) -> Any:
+    return joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+
+
+def _prepare(config: Config) -> None:
+    load_generator(config, load_data(config.data), silent)
+
+
+def _run(arm: str, config: Config, out: Path) -> dict[str, Any]:
+    result = run(config, out, resume=out.exists(), progress=silent)
+    return {"arm": arm, "split": config.data.split, "samples": config.samples} | result
+
+
+def summarize(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """One row an arm: accuracies in percent, mean and standard error, and its paired difference to the baseline.
+
+    Tidy: x is the number of samples, y the mean test accuracy, y_low and y_high one standard error away.
+    `static_to_match`, `bound`: the number of static samples with the same mean accuracy, from the static arms there
+    are (experiments.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
+    """
+    arms = list(runs["arm"].unique())
+    test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")[arms]
+    difference = test.sub(test[baseline], axis=0)
+    table = pd.DataFrame(
+        {
+            "series": arms, "kind": "measured", "x": runs.groupby("arm")["samples"].first()[arms], "y": test.mean(),
+            "y_low": test.mean() - test.sem(), "y_high": test.mean() + test.sem(), "n_seeds": len(test), "se": test.sem(),
+            "validation": 100 * runs.groupby("arm")["val_accuracy"].mean()[arms],
+            f"minus_{baseline}": difference.mean(), "difference_se": difference.sem(),
+        }
+    )  # fmt: skip
+    static = table[table["series"].str.fullmatch(r"static(-\d+)?")].drop_duplicates("x")
+    if len(static):
+        table["static_to_match"], table["bound"] = static_equivalent(
+            table["y"].to_numpy(), static["x"].to_numpy(), static["y"].to_numpy()
+        )
+    return table.reset_index(drop=True)

@@ -1,0 +1,50 @@
+"""Theory laid on simulation: the tidy table of a predicted line and the simulated points on it."""
+
+import numpy as np
+import pandas as pd
+from joblib import cpu_count
+
+from dp_theory import Problem, predict
+from dp_theory.simulate import simulate
+
+
+def overlay(
+    line: Problem, points: Problem, x_line, x_points, *, d: int, trials: int, **groups
+) -> pd.DataFrame:
+    """Test error, predicted at x_line for the problem `line` and simulated at x_points for `points`.
+
+    line and points: a problem per element of x_line and of x_points. y_low and y_high are one standard
+    error away; z is (simulated - predicted)/standard error. groups: constant columns, such as the series' name.
+    """
+    x_line, x_points = np.asarray(x_line, float), np.asarray(x_points, float)
+    predicted = pd.DataFrame({"kind": "predicted", "x": x_line, "y": predict(line).test_error})
+    simulation = simulate(points, d=d, trials=trials, engine="law", workers=cpu_count())
+    error, se = simulation.test_error, simulation.test_error_se
+    simulated = pd.DataFrame(
+        {
+            "kind": "simulated",
+            "x": x_points,
+            "y": error,
+            "y_low": error - se,
+            "y_high": error + se,
+            "n_seeds": trials,
+            "z": (error - predict(points).test_error) / se,
+        }
+    )
+    return pd.concat([predicted, simulated], ignore_index=True).assign(**groups)
+
+
+def as_accuracy(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table with accuracy, 1 - error, in percent."""
+    y, low, high = (100 * (1 - table[column]) for column in ("y", "y_low", "y_high"))
+    return table.assign(y=y, y_low=high, y_high=low)
+
+
+def agreement(table: pd.DataFrame) -> str:
+    """What a caption says of theory against simulation."""
+    simulated = table.query("kind == 'simulated'")
+    return (
+        f"Lines: theory; points: mean of {simulated['n_seeds'].iloc[0]:.0f} simulated experiments, bars of one "
+        "standard error, mostly smaller than the marker; largest |z| over "
+        f"{len(simulated)} cells: {simulated['z'].abs().max():.1f}."
+    )

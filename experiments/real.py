@@ -1,0 +1,111 @@
+"""`dp real ...`: the full pipeline. torch is imported when a command runs, so that `dp --help` stays quick."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.terminal import emit_json, progress, say, table
+
+app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
+
+Preset = Annotated[str, typer.Argument(metavar="PRESET|FILE.toml", help="A preset's name, or a configuration file.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. guidance.omega=0.03.")]
+Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/PRESET-SEED]")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def preset_names() -> list[str]:
+    """The presets that the package ships."""
+    return sorted(file.name.removesuffix(".toml") for file in resources.files("experiments.presets").iterdir())
+
+
+def find_preset(name: str) -> Path:
+    """The file of a preset, or the user's own file."""
+    from dp_real.errors import InputError
+
+    if name.endswith(".toml"):
+        return Path(name)
+    if name not in preset_names():
+        raise InputError(f"unknown preset {name!r}: one of {', '.join(preset_names())}, or a FILE.toml")
+    return Path(str(resources.files("experiments.presets") / f"{name}.toml"))
+
+
+@app.command("run")
+def run_command(
+    preset: Preset,
+    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
+    out: Out = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --out.")] = False,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train one learner; leaves the run's files in --out."""
+    from dp_real.config import load_config
+    from dp_real.run import run
+
+    config = load_config(find_preset(preset), settings, seed=seed)
+    _report(run(config, out or Path("runs") / f"{config.name}-{seed}", resume=resume, progress=progress), as_json)
+
+
+@app.command("resume")
+def resume_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")],
+    as_json: Json = False,
+) -> None:
+    """Go on with an interrupted run; it ends as the unbroken one would have."""
+    from dp_real.config import load_config
+    from dp_real.run import run
+
+    _report(run(load_config(folder / "config.toml"), folder, resume=True, progress=progress), as_json)
+
+
+@app.command("compare")
+def compare_command(
+    preset: Preset,
+    settings: Set = [],  # noqa: B006 (as above)
+    arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs an arm; arms are paired over them.")] = 4,
+    splits: Annotated[int | None, typer.Option(min=1, help="Data splits, each with its own generator.  [default: one a seed]")] = None,
+    baseline: Annotated[str, typer.Option(help="The arm that differences are taken to.")] = "static",
+    out: Annotated[Path | None, typer.Option(help="[default: runs/PRESET-compare]")] = None,
+    resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Run arms on the same seeds and compare their test accuracies in pairs."""
+    from dp_real.config import load_config
+    from dp_real.errors import InputError
+    from experiments.compare import run_arms, summarize
+    from figures.curves import draw_curves, save
+    from figures.files import whole
+
+    config = load_config(find_preset(preset), settings)
+    names = list(dict.fromkeys(name.strip() for name in arms.split(",")))
+    if baseline not in names:
+        raise InputError(f"--baseline {baseline} is not among --arms {arms}")
+    out = out or Path("runs") / f"{config.name}-compare"
+    if out.exists() and not resume:
+        raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
+    runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress)
+    summary = summarize(runs, baseline)
+    for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", summary)):
+        with whole(out / name) as partial:
+            frame.to_csv(partial, index=False)
+    figure = draw_curves(summary, xlabel="samples generated", ylabel="test accuracy (%)", logx=True)
+    save(figure, out / "comparison")
+    rows = summary.to_dict("records")
+    if as_json:
+        emit_json({"preset": config.name, "seeds": seeds, "splits": splits or seeds, "arms": rows})
+    else:
+        table(rows, columns=[column for column in summary if column not in ("kind", "y_low", "y_high")])
+        say(f"{out}/comparison.csv, .png, .pdf")
+
+
+def _report(result: dict, as_json: bool) -> None:
+    if as_json:
+        emit_json(result)
+    else:
+        shown = ("test_accuracy", "val_accuracy", "samples_generated", "additions", "steps", "seconds")
+        table([{key: result[key] for key in shown}], title=result["name"])

@@ -1,0 +1,83 @@
+"""How commands speak: rich tables and bars on a terminal, plain lines when piped, one object with --json."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def say(message: str) -> None:
+    """A remark for the person, on stderr, so that stdout stays data."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def emit_json(record: Mapping[str, Any]) -> None:
+    """The whole answer of a --json command: one object, strict JSON (nan and inf become null)."""
+    print(json.dumps(_strict(record), indent=2))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _strict(value.tolist())
+    if isinstance(value, float) and not (abs(value) < float("inf")):
+        return None
+    return value
+
+
+def table(rows: Sequence[Mapping[str, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
+    """Rows of equal keys. Floats are shown with four significant digits; piped, the columns are tab-separated."""
+    columns = list(columns or (rows[0] if rows else []))
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    if not sys.stdout.isatty():
+        print("\n".join("\t".join(line) for line in [columns, *cells]))
+        return
+    rich_table = Table(title=title or None)
+    for column in columns:
+        rich_table.add_column(column, justify="left" if column in ("strategy", "rule", "arm") else "right")
+    for line in cells:
+        rich_table.add_row(*line)
+    Console().print(rich_table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr with the time left; yields `advance(steps)`. Piped: a line per tenth."""
+    if not sys.stderr.isatty():
+        done = 0
+
+        def advance_plainly(steps: int) -> None:
+            nonlocal done
+            before, done = done, done + steps
+            if total >= 10 and 10 * before // total < 10 * done // total:
+                say(f"{description}: {done}/{total}")
+
+        yield advance_plainly
+        return
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+@contextlib.contextmanager
+def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """`progress` for work whose progress somebody else shows."""
+    yield lambda steps: None

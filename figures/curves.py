@@ -1,0 +1,178 @@
+"""The one way to lay predicted on empirical, and to write a figure to disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from figures import files, style
+
+COLUMNS = ("series", "kind", "x", "y", "y_low", "y_high", "n_seeds")
+PANELS_PER_ROW = 3
+
+
+def check_table(table: pd.DataFrame, *groups: str) -> None:
+    """Raise ValueError unless `table` has the columns, kinds and finite numbers that `draw_curves` takes."""
+    missing = [column for column in (*COLUMNS, *groups) if column not in table.columns]
+    if missing:
+        raise ValueError(f"the table lacks the columns {missing}; it has {list(table.columns)}")
+    if table.empty:
+        raise ValueError("the table has no rows: there is nothing to draw")
+    unknown = sorted(set(table["kind"]) - set(style.KINDS))
+    if unknown:
+        raise ValueError(f"unknown kind {unknown}: must be one of {list(style.KINDS)}")
+    x, y, low, high = (table[column].to_numpy(float) for column in ("x", "y", "y_low", "y_high"))
+    for wrong, rule in (
+        (~(np.isfinite(x) & np.isfinite(y)), "x and y must be finite"),
+        ((low > y) | (high < y), "y must lie between y_low and y_high"),
+    ):
+        if wrong.any():
+            raise ValueError(f"{rule}, but not in row {dict(table.iloc[int(np.argmax(wrong))])}")
+
+
+def draw_curves(
+    table: pd.DataFrame,
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str | None = None,
+    logx: bool = False,
+    logy: bool = False,
+    panel: str | None = None,
+    ordered: bool = False,
+    sharey: bool = True,
+    axes: Sequence[Axes] | None = None,
+) -> Figure:
+    """Predicted rows as lines; simulated and measured ones as points with error bars; reported ones open.
+
+    Series keep the order of their first row; a series without a predicted line has its points joined by a
+    thin one. The legend stands outside the panels and names the series and the kinds.
+    panel: a column whose values, in order of their first row, get a panel each, titled by the value.
+    ordered: the series are steps of one quantity (see style.series_styles).
+    sharey: panels have one y axis.
+    axes: draw into these, one per panel, instead of a new figure.
+    Returns the figure. Raises ValueError for a table that check_table refuses.
+    """
+    check_table(table, *([panel] if panel else []))
+    panels = list(dict.fromkeys(table[panel])) if panel else [None]
+    with matplotlib.rc_context(style.paper()):
+        if axes is None:
+            axes = _new_axes(len(panels), sharey)
+        elif len(axes) != len(panels):
+            raise ValueError(f"{len(panels)} panels need as many axes, not {len(axes)}")
+        names = list(dict.fromkeys(table["series"]))
+        styles = dict(zip(names, style.series_styles(len(names), ordered=ordered), strict=True))
+        for index, (ax, value) in enumerate(zip(axes, panels, strict=True)):
+            rows = table if panel is None else table.loc[table[panel] == value]
+            for name, of_series in rows.groupby("series", sort=False):
+                _draw_series(ax, of_series, styles[name])
+            if logx:
+                _log_axis(ax, "x")
+            if logy:
+                _log_axis(ax, "y")
+            if value is not None:
+                ax.set_title(str(value))
+            ax.set_xlabel(xlabel)
+            if index % PANELS_PER_ROW == 0:
+                ax.set_ylabel(ylabel)
+        figure = axes[0].figure
+        assert isinstance(figure, Figure)
+        if title:
+            figure.suptitle(title)
+        _legend(figure, styles, [kind for kind in style.KINDS if kind in set(table["kind"])], len(axes))
+    return figure
+
+
+def _new_axes(count: int, sharey: bool) -> list[Axes]:
+    columns = min(count, PANELS_PER_ROW)
+    rows = -(-count // columns)
+    height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT
+    figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
+    for unused in grid[count:]:
+        unused.remove()
+    return list(grid[:count])
+
+
+def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
+    """One series in one panel: its line, then the points of each empirical kind with their error bars."""
+    line = rows.query("kind == 'predicted'").sort_values("x")
+    ax.plot(line["x"], line["y"], zorder=2, **look)
+    for kind, points in rows.query("kind != 'predicted'").groupby("kind", sort=False):
+        points = points.sort_values("x")
+        if line.empty:
+            ax.plot(points["x"], points["y"], linewidth=0.8, alpha=0.7, zorder=2, **look)
+        ax.errorbar(
+            points["x"],
+            points["y"],
+            yerr=[points["y"] - points["y_low"], points["y_high"] - points["y"]],
+            linestyle="none",
+            elinewidth=0.9,
+            zorder=3,
+            **_point_look(str(kind), look["color"]),
+        )
+
+
+def _log_axis(ax: Axes, which: str) -> None:
+    """A logarithmic axis that says 200, 5k, 1M rather than powers of ten, unless its numbers are tiny."""
+    ax.set_xscale("log") if which == "x" else ax.set_yscale("log")
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    low, high = axis.get_view_interval()
+    if low < 1e-3:
+        return
+    axis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if high / low < 30 else (1, 3) if high / low < 300 else (1,))
+    )
+    axis.set_major_formatter(lambda value, _: _readable(value))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _readable(value: float) -> str:
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
+
+
+def _point_look(kind: str, colour: object) -> dict:
+    look = style.KINDS[kind]
+    assert look is not None, "a predicted row has no marker"
+    return {"color": colour, **look}
+
+
+def _legend(figure: Figure, styles: dict[str, dict], kinds: list[str], columns: int) -> None:
+    """Series by colour and dash, kinds in grey: beside one or two panels, below more."""
+    handles = (
+        [Line2D([], [], label=str(name), **look) for name, look in styles.items()] if len(styles) > 1 else []
+    )
+    for kind in kinds:
+        look = {} if style.KINDS[kind] is None else {"linestyle": "none", **_point_look(kind, style.GREY)}
+        handles.append(Line2D([], [], label=kind, **{"color": style.GREY, **look}))
+    if columns <= 2:
+        figure.legend(handles=handles, loc="outside right upper", handlelength=2.4)
+    else:
+        figure.legend(
+            handles=handles, loc="outside lower center", handlelength=2.4, ncols=min(len(handles), 4)
+        )
+
+
+def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
+    """Write `stem`.png and `stem`.pdf, each whole or not at all, and return their paths.
+
+    The same figure gives the same bytes: no date is written.
+    """
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    png, pdf = (stem.with_name(f"{stem.name}.{extension}") for extension in ("png", "pdf"))
+    with matplotlib.rc_context(style.paper()):
+        with files.whole(png) as partial:
+            figure.savefig(partial, format="png")
+        with files.whole(pdf) as partial:
+            figure.savefig(partial, format="pdf", metadata={"CreationDate": None})
+    return png, pdf

@@ -1,0 +1,77 @@
+"""How every figure looks: functions that return rcParams dictionaries, and the encoding of kinds and series.
+
+Colour and dash tell series apart; line, marker and fill tell where a number comes from. Sizes are in inches.
+"""
+
+from typing import Any
+
+WIDTH = 6.5  # a full text width; every figure has it, so that fonts look the same size side by side
+PANEL_HEIGHT = 2.1  # of one row of panels
+SINGLE_HEIGHT = 3.1  # of a figure with one panel
+GREY = "0.35"
+
+# Okabe & Ito (2008), without yellow, which is illegible on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+
+# Keyword arguments of Line2D for the points of a kind; None where the kind is a line and not points.
+KINDS: dict[str, dict[str, Any] | None] = {
+    "predicted": None,
+    "simulated": {"marker": "o", "markersize": 4.0, "markeredgecolor": "white", "markeredgewidth": 0.5},
+    "measured": {"marker": "s", "markersize": 4.0, "markeredgecolor": "white", "markeredgewidth": 0.5},
+    "reported": {"marker": "o", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.1},
+}
+
+
+def paper() -> dict[Any, Any]:
+    """rcParams of every figure here, for `matplotlib.rc_context`; building and saving both need them."""
+    return {
+        "font.family": "DejaVu Sans",
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.labelsize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7.5,
+        "figure.titlesize": 9,
+        "axes.linewidth": 0.6,
+        "axes.edgecolor": GREY,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "axes.grid": True,
+        "grid.color": "0.92",
+        "grid.linewidth": 0.6,
+        "xtick.color": GREY,
+        "ytick.color": GREY,
+        "xtick.labelcolor": "black",
+        "ytick.labelcolor": "black",
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.minor.width": 0.4,
+        "ytick.minor.width": 0.4,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+        "errorbar.capsize": 0,
+        "savefig.dpi": 200,
+        "pdf.fonttype": 42,  # text stays text
+    }
+
+
+def series_styles(count: int, *, ordered: bool = False) -> list[dict[str, Any]]:
+    """Colour and line style of each of `count` series.
+
+    ordered: the series are steps of one quantity, so they run through a sequential map (viridis, which is
+    uniform in lightness too); otherwise unrelated colours, each with another dash than its neighbours.
+    """
+    import matplotlib
+
+    if ordered:
+        viridis = matplotlib.colormaps["viridis"]
+        return [
+            {"color": viridis(0.88 * index / max(count - 1, 1)), "linestyle": "-"} for index in range(count)
+        ]
+    return [
+        {"color": _COLOURS[index % len(_COLOURS)], "linestyle": _DASHES[index % len(_DASHES)]}
+        for index in range(count)
+    ]

@@ -1,0 +1,31 @@
+"""Pictures of the theory that need more than curves."""
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.curves import draw_curves
+
+
+def draw_against_keep_fraction(table: pd.DataFrame) -> Figure:
+    """Error against the kept fraction, with the interpolation threshold p = φ marked (the paper's Fig. 7).
+
+    table: tidy, with the columns panel and threshold, which is constant in each panel.
+    """
+    figure = draw_curves(table, xlabel="kept fraction p", ylabel="test error", panel="panel")
+    with matplotlib.rc_context(style.paper()):
+        for ax, (_, rows) in zip(figure.axes, table.groupby("panel", sort=False), strict=True):
+            threshold = rows["threshold"].iloc[0]
+            ax.axvline(threshold, color=style.GREY, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
+            ax.annotate(
+                "p = φ",
+                (threshold, 1),
+                (3, -1),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                va="top",
+                fontsize=7,
+                color=style.GREY,
+            )
+    return figure
