@@ -1,5 +1,5 @@
-"""The law simulator against its three rivals: drawing the normals that a row-by-row method cannot avoid, solving the
-whole banded system, and the dense experiment.
+"""The law simulator against three rivals: the normals that a row-by-row method cannot avoid drawing, the whole
+banded system, and the dense experiment.
 """
 
 import os

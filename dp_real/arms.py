@@ -15,7 +15,7 @@ ARMS = {
 def arm_config(config: Config, arm: str) -> Config:
     """The configuration of an arm of `config`; `ARM-N`, as in static-5000, changes the number of samples to N.
 
-    Every arm trains for the same number of steps. Raises InputError for an unknown arm or an N that the loop cannot reach.
+    Every arm trains for the same number of steps. Raises InputError for an unknown arm or an N that is out of reach.
     """
     match = re.fullmatch(r"(.+?)(?:-(\d+))?", arm)
     name, samples = (match[1], int(match[2] or config.samples)) if match else (arm, 0)

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from dp_real.errors import InputError
 
@@ -22,7 +30,9 @@ class DataConfig(Section):
     """Real images: they train the generator, validate and test; the learner never trains on them."""
 
     source: Literal["digits"] = "digits"
-    split: NonNegativeInt = Field(0, description="which random split into generator, validation and test images")
+    split: NonNegativeInt = Field(
+        default=0, description="which random split into generator, validation and test images"
+    )
 
 
 class GeneratorConfig(Section):
@@ -32,22 +42,26 @@ class GeneratorConfig(Section):
     blocks: PositiveInt = 3
     train_steps: PositiveInt = 3000
     train_batch: PositiveInt = 128
-    train_learning_rate: float = Field(2e-3, gt=0)
-    label_dropout: float = Field(0.1, ge=0, lt=1, description="trains the unconditional branch of CFG")
+    train_learning_rate: float = Field(default=2e-3, gt=0)
+    label_dropout: float = Field(default=0.1, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
 
 class SamplingConfig(Section):
     """DDIM."""
 
     steps: PositiveInt = 20
-    guidance_scale: float = Field(1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1: no CFG")
-    block_size: PositiveInt = Field(100, description="rows drawn together; part of the result, unlike a device batch")
+    guidance_scale: float = Field(
+        default=1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1: no CFG"
+    )
+    block_size: PositiveInt = Field(
+        default=100, description="rows drawn together; part of the result, unlike a device batch"
+    )
 
 
 class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance."""
 
-    omega: float = Field(0.05, ge=0)
+    omega: float = Field(default=0.05, ge=0)
     scale: Literal["relative", "raw"] = "relative"
     apply: Literal["after", "before"] = "after"
     through: Literal["unet", "x0"] = "unet"
@@ -74,12 +88,12 @@ class TrainingConfig(Section):
 
     steps: PositiveInt
     batch_size: PositiveInt = 64
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
-    cooldown: float = Field(0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
+    cooldown: float = Field(default=0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     @property
     def warmup_steps(self) -> int:
@@ -111,7 +125,7 @@ class Config(Section):
 
     name: str
     seed: NonNegativeInt = 0
-    threads: NonNegativeInt = Field(0, description="torch threads; 0: torch's own choice")
+    threads: NonNegativeInt = Field(default=0, description="torch threads; 0: torch's own choice")
     data: DataConfig = DataConfig()
     generator: GeneratorConfig = GeneratorConfig()
     sampling: SamplingConfig = SamplingConfig()

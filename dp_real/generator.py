@@ -1,4 +1,4 @@
-"""Generators: what can draw a sample of a class, guided or not. The small one here is trained on first use, then cached."""
+"""Generators draw a sample of a class, guided or not. The small one here is trained on first use, then cached."""
 
 import contextlib
 import hashlib
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import platformdirs
@@ -88,7 +88,12 @@ class DiffusionGenerator:
     """A class-conditional denoiser under DDIM, with classifier-free guidance."""
 
     def __init__(
-        self, denoiser: Denoiser, sample_shape: tuple[int, ...], n_classes: int, steps: int, guidance_scale: float
+        self,
+        denoiser: Denoiser,
+        sample_shape: tuple[int, ...],
+        n_classes: int,
+        steps: int,
+        guidance_scale: float,
     ) -> None:
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.sample_shape = sample_shape
@@ -127,7 +132,7 @@ def train_denoiser(config: GeneratorConfig, data: RealData, split: int, advance:
         x0, label = images.x[rows], images.y[rows]
         label = label.where(torch.rand(len(rows), generator=draw) >= config.label_dropout, torch.tensor(n_classes))
         noise = torch.randn(x0.shape, generator=draw)
-        t = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
+        t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
         v = scheduler.get_velocity(x0, noise, t)
         loss = F.mse_loss(model(scheduler.add_noise(x0, noise, t), t, label), v)
         optimizer.zero_grad(set_to_none=True)
@@ -136,7 +141,8 @@ def train_denoiser(config: GeneratorConfig, data: RealData, split: int, advance:
         anneal.step()
         ema.update_parameters(model)
         advance(1)
-    return ema.module
+    model.load_state_dict(ema.module.state_dict())
+    return model
 
 
 def cache_folder() -> Path:

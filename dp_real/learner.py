@@ -1,6 +1,7 @@
-"""The learner: a thin wrapper over a torch module that trains, keeps an EMA of its weights, and tells what it finds hard."""
+"""The learner: a thin wrapper over a torch module that trains it, averages it, and asks it what it finds hard."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,14 +17,11 @@ from dp_real.seeds import Stream, torch_rng
 
 def build_module(config: LearnerConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
     """A fresh classifier, its weights a function of the seed alone: [B, *sample_shape] -> logits [B, n_classes]."""
-    state = int(torch_rng(seed, Stream.LEARNER_INIT).initial_seed())
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(state)
+        torch.manual_seed(torch_rng(seed, Stream.LEARNER_INIT).initial_seed())
         widths = [torch.Size(sample_shape).numel(), *config.hidden]
-        layers = [
-            layer for i, o in zip(widths[:-1], widths[1:], strict=True) for layer in (nn.Linear(i, o), nn.ReLU())
-        ]
-        return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], n_classes))
+        hidden = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], n_classes))
 
 
 class Learner:
@@ -44,6 +42,7 @@ class Learner:
         )
         average = get_ema_multi_avg_fn(config.ema_decay)
         self.ema = AveragedModel(self.module, multi_avg_fn=average) if config.ema_decay else None
+        self.losses = torch.zeros(2, device=self.device)  # sum and count since the last drain
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""
@@ -51,17 +50,24 @@ class Learner:
         module.eval()
         return module(x)
 
-    def train_step(self, x: Tensor, y: Tensor) -> Tensor:
-        """One AdamW step on the mean cross-entropy; returns it, detached, without waiting for the device."""
+    def train_step(self, x: Tensor, y: Tensor) -> None:
+        """One AdamW step on the mean cross-entropy of a batch."""
         self.module.train()
-        loss = F.cross_entropy(self.module(x), y, label_smoothing=self.config.label_smoothing)
+        logits = self.module(x.to(self.device))
+        loss = F.cross_entropy(logits, y.to(self.device), label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
         if self.ema is not None:
             self.ema.update_parameters(self.module)
-        return loss.detach()
+        self.losses += torch.stack([loss.detach(), torch.ones_like(loss)])
+
+    def drain_loss(self) -> float:
+        """Mean training loss since the last call; the only place that waits for the device for it."""
+        total, count = self.losses.tolist()
+        self.losses.zero_()
+        return total / count
 
     @torch.no_grad()
     def assess(self, x: Tensor, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
@@ -80,7 +86,8 @@ class Learner:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, as flat tensors; `load_tensors` takes it back."""
-        state = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        state = {"losses": self.losses}
+        state |= {f"module.{name}": value for name, value in self.module.state_dict().items()}
         if self.ema is not None:
             state |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
@@ -89,6 +96,7 @@ class Learner:
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         """Continue from `tensors()` as they were after `step` training steps."""
+        self.losses.copy_(state["losses"])
         self.module.load_state_dict(_below("module.", state))
         if self.ema is not None:
             self.ema.load_state_dict(_below("ema.", state))

@@ -18,17 +18,15 @@ from dp_real.seeds import Stream, row_seeds, torch_rng
 
 @dataclass
 class State:
-    """All that changes in a run, beside the learner's tensors and the pool."""
+    """All that changes in a run, beside the learner's tensors and the pool's rows."""
 
     step: int = 0
-    rounds: int = 0
-    stale: int = 0  # T: evaluations since the validation accuracy last rose, or since data was last added
-    best: float = 0.0
-    epoch: float = 0.0
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    generation_seconds: float = 0.0
+    rounds: int = 0  # in the pool, the initial one included
+    stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
+    best: float = 0.0  # validation accuracy
+    epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
+    generation_seconds: float = 0.0
 
 
 class Journal(Protocol):
@@ -38,104 +36,107 @@ class Journal(Protocol):
     def addition(self, row: dict[str, Any]) -> None: ...
     def checkpoint(self, state: State, learner: Learner, pool: Pool) -> None: ...
     def stop_requested(self) -> bool: ...
-    def advance(self, steps: int) -> None: ...
 
 
-def practice(
-    config: Config,
-    learner: Learner,
-    generator: Generator,
-    pool: Pool,
-    validate: Callable[[Learner], float],
-    journal: Journal,
-    state: State,
-) -> None:
-    """Train; whenever the validation accuracy stops rising, add examples that the current learner finds hard.
+@dataclass
+class Practice:
+    """One run. It begins, or goes on, where `state`, `learner` and `pool` stand together."""
 
-    Begins anew or where `state`, `learner` and `pool` stand. Raises Interrupted after a checkpoint if asked to stop.
-    """
-    plan, training = config.practice, config.training
-    cooldown_begins = training.steps - training.cooldown_steps
-    clock = time.monotonic() - state.seconds
-    if state.rounds == 0:
-        add_examples(config, plan.initial, None, learner, generator, pool, journal, state)
-    while state.step < training.steps:
-        out_of_patience = state.stale >= plan.patience
-        if out_of_patience and state.rounds <= plan.additions and state.step < cooldown_begins:
-            journal.checkpoint(state, learner, pool)  # branch-out starts from here
-            add_examples(config, plan.increment, guidance_of(config, learner), learner, generator, pool, journal, state)
-            state.stale = 0
-        if journal.stop_requested():
-            journal.checkpoint(state, learner, pool)
-            raise Interrupted
+    config: Config
+    learner: Learner
+    generator: Generator
+    pool: Pool
+    validate: Callable[[Learner], float]
+    journal: Journal
+    state: State
 
-        rows = torch.randint(
-            len(pool), (training.batch_size,), generator=torch_rng(config.seed, Stream.BATCH, state.step)
+    def run(self) -> None:
+        """Train; whenever the validation accuracy stops rising, add examples that the current learner finds hard.
+
+        Raises Interrupted, after a checkpoint, if the journal asks to stop.
+        """
+        config, state = self.config, self.state
+        self._clock = time.monotonic() - state.seconds
+        if state.rounds == 0:
+            self.add_round(config.practice.initial, guidance=None)
+        while state.step < config.training.steps:
+            if self.wants_examples():
+                self.checkpoint()
+                self.add_round(config.practice.increment, self.guidance())
+            if self.journal.stop_requested():
+                self.checkpoint()
+                raise Interrupted
+            self.train_step()
+            if state.step % config.practice.evaluate_every == 0 or state.step == config.training.steps:
+                self.evaluate()
+
+    def wants_examples(self) -> bool:
+        """Out of patience, with additions left and the cool-down not begun."""
+        plan, training, state = self.config.practice, self.config.training, self.state
+        cooling_down = state.step >= training.steps - training.cooldown_steps
+        return state.stale >= plan.patience and state.rounds <= plan.additions and not cooling_down
+
+    def guidance(self) -> EntropyGuidance | None:
+        """Entropy guidance by the learner as it is now; none at omega = 0, which is plain sampling bit for bit."""
+        options = self.config.guidance
+        return EntropyGuidance(self.learner.logits, **options.model_dump()) if options.omega else None
+
+    def add_round(self, count: int, guidance: EntropyGuidance | None) -> None:
+        """Draw `count` class-balanced examples, in blocks of the configured size, and commit them to the pool."""
+        begin = time.monotonic()
+        state, size = self.state, self.config.sampling.block_size
+        labels = (len(self.pool) + torch.arange(count)) % self.generator.n_classes
+        seeds = row_seeds(self.config.seed, state.rounds, range(count))
+        blocks = [slice(start, start + size) for start in range(0, count, size)]
+        x = torch.cat([self.generator.sample(labels[block], seeds[block], guidance) for block in blocks])
+        entropy, correct = self.learner.assess(x, labels)
+        omega = self.config.guidance.omega if guidance else 0.0
+        self.pool.append(state.rounds, x, labels, seeds, omega, entropy, correct)
+        seconds = time.monotonic() - begin
+        self.journal.addition(
+            {
+                "round": state.rounds,
+                "step": state.step,
+                "count": count,
+                "omega": omega,
+                "entropy": entropy.mean().item(),
+                "fraction_wrong": 1 - correct.double().mean().item(),
+                "seconds": seconds,
+            }
         )
-        state.loss_sum += learner.train_step(*pool.batch(rows)).item()
-        state.loss_steps += 1
-        state.epoch += training.batch_size / len(pool)
+        state.rounds += 1
+        state.stale = 0
+        state.generation_seconds += seconds
+
+    def train_step(self) -> None:
+        """One optimizer step on a mini-batch drawn uniformly from the pool as it is now."""
+        state, size = self.state, self.config.training.batch_size
+        draw = torch_rng(self.config.seed, Stream.BATCH, state.step)
+        self.learner.train_step(*self.pool.batch(torch.randint(len(self.pool), (size,), generator=draw)))
         state.step += 1
-        journal.advance(1)
+        state.epoch += size / len(self.pool)
 
-        if state.step % plan.evaluate_every == 0 or state.step == training.steps:
-            accuracy = validate(learner)
-            state.stale = 0 if accuracy > state.best else state.stale + 1
-            state.best = max(state.best, accuracy)
-            state.seconds = time.monotonic() - clock
-            journal.evaluation(
-                {
-                    "step": state.step,
-                    "pool_size": len(pool),
-                    "epoch": state.epoch,
-                    "lr": learner.learning_rate,
-                    "train_loss": state.loss_sum / state.loss_steps,
-                    "val_accuracy": accuracy,
-                    "images_generated": len(pool),
-                    "seconds": state.seconds,
-                }
-            )
-            state.loss_sum, state.loss_steps = 0.0, 0
+    def evaluate(self) -> None:
+        """Validation accuracy on real images, and the patience that it renews or uses up."""
+        state = self.state
+        accuracy = self.validate(self.learner)
+        state.stale = 0 if accuracy > state.best else state.stale + 1
+        state.best = max(state.best, accuracy)
+        state.seconds = time.monotonic() - self._clock
+        self.journal.evaluation(
+            {
+                "step": state.step,
+                "pool_size": len(self.pool),
+                "epoch": state.epoch,
+                "lr": self.learner.learning_rate,
+                "train_loss": self.learner.drain_loss(),
+                "val_accuracy": accuracy,
+                "images_generated": len(self.pool),
+                "seconds": state.seconds,
+            }
+        )
 
-
-def guidance_of(config: Config, learner: Learner) -> EntropyGuidance | None:
-    """Entropy guidance by the learner as it is now; none at omega = 0, which is plain sampling bit for bit."""
-    options = config.guidance.model_dump()
-    return EntropyGuidance(learner.logits, **options) if config.guidance.omega else None
-
-
-def add_examples(
-    config: Config,
-    count: int,
-    guidance: EntropyGuidance | None,
-    learner: Learner,
-    generator: Generator,
-    pool: Pool,
-    journal: Journal,
-    state: State,
-) -> None:
-    """One round: draw `count` class-balanced examples in blocks of the configured size and commit them to the pool."""
-    begin = time.monotonic()
-    labels = (len(pool) + torch.arange(count)) % generator.n_classes
-    seeds = row_seeds(config.seed, state.rounds, range(count))
-    size = config.sampling.block_size
-    x = torch.cat(
-        [generator.sample(labels[i : i + size], seeds[i : i + size], guidance) for i in range(0, count, size)]
-    )
-    entropy, correct = learner.assess(x, labels)
-    omega = config.guidance.omega if guidance else 0.0
-    pool.append(state.rounds, x, labels, seeds, omega, entropy, correct)
-    seconds = time.monotonic() - begin
-    state.generation_seconds += seconds
-    journal.addition(
-        {
-            "round": state.rounds,
-            "step": state.step,
-            "count": count,
-            "omega": omega,
-            "entropy": entropy.mean().item(),
-            "fraction_wrong": 1 - correct.double().mean().item(),
-            "seconds": seconds,
-        }
-    )
-    state.rounds += 1
+    def checkpoint(self) -> None:
+        """Where resuming and branching out start from."""
+        self.state.seconds = time.monotonic() - self._clock
+        self.journal.checkpoint(self.state, self.learner, self.pool)

@@ -6,7 +6,7 @@ import platform
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
@@ -22,19 +22,23 @@ from dp_real.errors import InputError
 from dp_real.generator import Progress, load_generator
 from dp_real.learner import Learner, build_module
 from dp_real.pool import Pool
-from dp_real.practice import State, practice
+from dp_real.practice import Practice, State
 
 
 class RunFolder:
     """A Journal that writes to disk. Whatever stands there is whole: files are renamed into place, rows are lines."""
 
-    def __init__(self, path: Path, advance) -> None:
+    def __init__(self, path: Path, advance: Callable[[int], None]) -> None:
+        """advance: told how many steps were made."""
         self.path = path
-        self.advance = advance
+        self._advance = advance
+        self._step = 0
         self._stop = False
 
     def evaluation(self, row: dict[str, Any]) -> None:
         self._append("metrics.jsonl", row)
+        self._advance(row["step"] - self._step)
+        self._step = row["step"]
 
     def addition(self, row: dict[str, Any]) -> None:
         self._append("rounds.jsonl", row)
@@ -45,7 +49,7 @@ class RunFolder:
 
     def checkpoint(self, state: State, learner: Learner, pool: Pool) -> None:
         """checkpoints/step-N; a step's checkpoint is a function of the run, so one that exists is kept."""
-        folder = self.path / "checkpoints" / f"step-{state.step:09d}-round-{state.rounds}"
+        folder = self.path / "checkpoints" / f"step-{state.step:09d}-rounds-{state.rounds}"
         if folder.exists():
             return
         folder.parent.mkdir(exist_ok=True)
@@ -57,7 +61,7 @@ class RunFolder:
             os.rename(staged, folder)
 
     def restore(self, learner: Learner, sample_shape: tuple[int, ...]) -> tuple[State, Pool]:
-        """State and pool of the newest checkpoint, the learner set back to it, and the logs cut there. Or a fresh start."""
+        """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
         checkpoints = sorted((self.path / "checkpoints").glob("step-*"))
         if not checkpoints:
             for name in ("pool", "metrics.jsonl", "rounds.jsonl"):
@@ -71,7 +75,7 @@ class RunFolder:
         self._cut("rounds.jsonl", lambda row: row["round"] < state.rounds)
         return state, pool
 
-    def _cut(self, name: str, keep) -> None:
+    def _cut(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None:
         lines = (self.path / name).read_text().splitlines() if (self.path / name).exists() else []
         rows = [line for line in lines if line.endswith("}") and keep(json.loads(line))]  # a torn last line goes too
         write_text(self.path / name, "".join(row + "\n" for row in rows))
@@ -112,22 +116,18 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
     data = load_data(config.data)
     generator = load_generator(config, data, progress)
     learner = Learner(
-        build_module(config.learner, generator.sample_shape, generator.n_classes, config.seed), config.training
+        build_module(config.learner, generator.sample_shape, generator.n_classes, config.seed),
+        config.training,
     )
+
+    def validate(current: Learner) -> float:
+        return current.accuracy(data.validation.x, data.validation.y)
+
     with progress(config.name, config.training.steps) as advance:
         folder = RunFolder(out, advance)
         state, pool = folder.restore(learner, generator.sample_shape)
-        advance(state.step)
         with folder.stops_on_signal():
-            practice(
-                config,
-                learner,
-                generator,
-                pool,
-                lambda current: current.accuracy(data.validation.x, data.validation.y),
-                folder,
-                state,
-            )
+            Practice(config, learner, generator, pool, validate, folder, state).run()
     (out / "learner").mkdir(exist_ok=True)
     save_file(dict((learner.ema or learner.module).state_dict()), out / "learner" / "model.safetensors")
     result = {

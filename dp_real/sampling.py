@@ -31,7 +31,7 @@ def sample_ddim(
     steps = len(scheduler.timesteps)
     for index, t in enumerate(scheduler.timesteps):
         if guidance is None or not guidance.guides(index, steps):
-            x = scheduler.step(denoiser(x, t), int(t), x).prev_sample
+            x, _ = scheduler.step(denoiser(x, t), int(t), x, return_dict=False)
             continue
         output, gradient = _entropy_gradient(denoiser, scheduler, x, t, guidance, decode)
         if guidance.scale == "raw":
@@ -39,7 +39,7 @@ def sample_ddim(
             output = guidance.shift_noise(output, gradient, alpha_bar, scheduler.config["prediction_type"])
         elif guidance.apply == "before":
             x = guidance.push(x, gradient)
-        x = scheduler.step(output, int(t), x).prev_sample
+        x, _ = scheduler.step(output, int(t), x, return_dict=False)
         if guidance.scale == "relative" and guidance.apply == "after":
             x = guidance.push(x, gradient)
     return x
@@ -58,6 +58,6 @@ def _entropy_gradient(
     x = x.detach().requires_grad_(guidance.through == "unet")
     with torch.set_grad_enabled(guidance.through == "unet"):
         output = denoiser(x, t)
-        x0_hat = scheduler.step(output, int(t), x).pred_original_sample
+        _, x0_hat = scheduler.step(output, int(t), x, return_dict=False)
     at = x if guidance.through == "unet" else x0_hat.requires_grad_()
     return output.detach(), guidance.gradient(decode(x0_hat), at)

@@ -17,6 +17,8 @@ from dp_theory.rules import (
     make_rule,
 )
 from dp_theory.simulate import simulate
+from dp_theory.sweep import sweep
+from dp_theory.verify import verify
 
 __all__ = [
     "RULES",
@@ -38,5 +40,7 @@ __all__ = [
     "make_rule",
     "predict",
     "simulate",
+    "sweep",
     "theorem1",
+    "verify",
 ]

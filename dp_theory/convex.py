@@ -5,12 +5,12 @@ the row itself is left out; with it, the score is h = prox(g·a + σZ), the root
 
     f = −q ℓ'(h)      t = E[q ℓ''(h)/(1 + δ q ℓ''(h))]      a = K (E[f g] + t a)      σ² = leak(a) + spread · E[f²]
 
-with δ, K, leak and spread of `dp_theory.span.Bulk` at the curvature t (Σ = I: K = m = 1/(λ + t), spread = φm², no leak).
+with δ, K, leak and spread of `dp_theory.span.Bulk` at curvature t (Σ = I: K = m = 1/(λ + t), spread = φm², leak = 0).
 The square loss gives back the span recipe. References: Salehi, Abbasi and Hassibi 2019; Mai, Liao and Couillet 2019.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,56 +18,71 @@ from scipy.special import expit
 
 from dp_theory.errors import ConvergenceError
 from dp_theory.problem import Prediction
-from dp_theory.span import Bulk, SpanProblem, certified, kept_rows
+from dp_theory.span import Bulk, Solution, SpanProblem, certified, kept_rows
 
 Array = NDArray[np.float64]
 
 
+class Loss(Protocol):
+    """A convex loss ℓ(h; y) of the score h, y = ±1; elementwise.
+
+    slope = ℓ', curvature = ℓ'' ; prox is the root h of h + strength · ℓ'(h; y) = score, strength ≥ 0.
+    """
+
+    def value(self, h: Array, y: Array) -> Array: ...
+    def slope(self, h: Array, y: Array) -> Array: ...
+    def curvature(self, h: Array, y: Array) -> Array: ...
+    def prox(self, score: Array, y: Array, strength: Array) -> Array: ...
+
+
 @dataclass(frozen=True)
-class Loss:
-    """A convex loss ℓ(h; y) of the score h, y = ±1; all functions are elementwise.
+class Square:
+    """(y − h)²/2."""
 
-    prox(score, y, strength) is the root h of h + strength · ℓ'(h; y) = score, strength ≥ 0.
-    """
+    def value(self, h: Array, y: Array) -> Array:
+        return (y - h) ** 2 / 2
 
-    name: str
-    value: Callable[[Array, Array], Array]
-    slope: Callable[[Array, Array], Array]
-    curvature: Callable[[Array, Array], Array]
-    prox: Callable[[Array, Array, Array], Array]
+    def slope(self, h: Array, y: Array) -> Array:
+        return h - y
 
+    def curvature(self, h: Array, y: Array) -> Array:
+        return np.ones_like(h)
 
-def _logistic_prox(score: Array, y: Array, strength: Array) -> Array:
-    """Root of u − strength·σ(−u) = w with u = yh, w = y·score.
-
-    The root lies in [w, w + strength]. The left side rises and bends up below u = 0 and down above, so that Newton's
-    method from the bracket's point nearest to 0 moves one way only; started elsewhere it can cycle at large strength.
-    """
-    w = y * score
-    u = np.clip(0.0, w, w + strength)
-    for _ in range(100):
-        tail = expit(-u)
-        step = (u - strength * tail - w) / (1 + strength * tail * (1 - tail))
-        u = u - step
-        if np.all(np.abs(step) <= 1e-14 * (1 + np.abs(u))):
-            return y * u
-    raise ConvergenceError(f"logistic prox: the last Newton step was {np.abs(step).max():.1e}")
+    def prox(self, score: Array, y: Array, strength: Array) -> Array:
+        return (score + strength * y) / (1 + strength)
 
 
-SQUARE = Loss(
-    "square",
-    value=lambda h, y: (y - h) ** 2 / 2,
-    slope=lambda h, y: h - y,
-    curvature=lambda h, y: np.ones_like(h),
-    prox=lambda score, y, strength: (score + strength * y) / (1 + strength),
-)
-LOGISTIC = Loss(
-    "logistic",
-    value=lambda h, y: np.logaddexp(0, -y * h),
-    slope=lambda h, y: -y * expit(-y * h),
-    curvature=lambda h, y: expit(h) * expit(-h),
-    prox=_logistic_prox,
-)
+@dataclass(frozen=True)
+class Logistic:
+    """ln(1 + exp(−yh))."""
+
+    def value(self, h: Array, y: Array) -> Array:
+        return np.logaddexp(0, -y * h)
+
+    def slope(self, h: Array, y: Array) -> Array:
+        return -y * expit(-y * h)
+
+    def curvature(self, h: Array, y: Array) -> Array:
+        return expit(h) * expit(-h)
+
+    def prox(self, score: Array, y: Array, strength: Array) -> Array:
+        """y times the root u of u − strength·σ(−u) = w, with u = yh and w = y·score.
+
+        The root lies in [w, w + strength]. The left side rises, and bends up below u = 0 and down above, so that
+        Newton's method from the bracket's point nearest to 0 moves one way only: it cannot overshoot or cycle.
+        """
+        w = y * score
+        u = np.clip(0.0, w, w + strength)
+        for _ in range(100):
+            tail = expit(-u)
+            step = (u - strength * tail - w) / (1 + strength * tail * (1 - tail))
+            u = u - step
+            if np.all(np.abs(step) <= 1e-14 * (1 + np.abs(w) + strength)):
+                return y * u
+        raise ConvergenceError(f"logistic prox: the last Newton step was {np.abs(step).max():.1e}")
+
+
+SQUARE, LOGISTIC = Square(), Logistic()
 
 
 def predict(problem: SpanProblem, loss: Loss = LOGISTIC, *, tolerance: float = 1e-8) -> Prediction:
@@ -78,18 +93,19 @@ def predict(problem: SpanProblem, loss: Loss = LOGISTIC, *, tolerance: float = 1
     """
     starts: dict[tuple[float, float], Array] = {}
 
-    def solve(order: int, phi: float, lam: float) -> tuple[Array, float]:
+    def solve(order: int, phi: float, lam: float) -> Solution:
         start = starts.get((phi, lam))
-        unknowns = starts[phi, lam] = _fixed_point(problem, loss, order, phi, lam, start)
-        return unknowns[:-2], float(np.exp(2 * unknowns[-2]))
+        unknowns, residual = _fixed_point(problem, loss, order, phi, lam, start)
+        starts[phi, lam] = unknowns
+        return Solution(unknowns[:-2], np.exp(2 * unknowns[-2]), residual)
 
     return certified(problem, solve, orders=(6, 8, 11, 15, 22, 32, 46, 64), tolerance=tolerance)
 
 
 def _fixed_point(
-    problem: SpanProblem, loss: Loss, order: int, phi: float, lam: float, start: Array | None, residual: float = 1e-10
-) -> Array:
-    """The unknowns (a, ln σ, ln δ): damped iteration brings them near the fixed point, Powell's method finishes."""
+    problem: SpanProblem, loss: Loss, order: int, phi: float, lam: float, start: Array | None
+) -> tuple[Array, float]:
+    """The unknowns (a, ln σ, ln δ) and their residual; from afar, damped iteration brings Powell's method near."""
     from scipy.optimize import root
 
     k = problem.basis.shape[1]
@@ -117,7 +133,7 @@ def _fixed_point(
         for _ in range(20):
             start = start + excess(start) / 2
     found = root(excess, start, method="hybr", options={"xtol": 1e-13})
-    missed = np.abs(found.fun).max()
-    if not missed <= residual:
-        raise ConvergenceError(f"phi = {phi:g}, lam = {lam:g}, {loss.name} loss: fixed point missed by {missed:.1e}")
-    return found.x
+    residual = np.abs(found.fun).max()
+    if not residual <= 1e-10:
+        raise ConvergenceError(f"phi = {phi:g}, lam = {lam:g}, {loss}: the fixed point is missed by {residual:.1e}")
+    return found.x, residual

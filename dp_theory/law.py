@@ -146,7 +146,7 @@ def _solve(
     """w_hat from the first `size` of the regularised normal equations N; a bound of its relative error.
 
     Primal: (X^T X + shift) u = X^T y, w = u. Dual: (X X^T + shift) u = y, w = X^T u. Both are banded, b wide.
-    Block elimination: the neglected unknowns solve S e2 = r2, r2 the residual, S the Schur complement, which is
+    Block elimination: the neglected unknowns solve S e2 = r2, r2 the residual, S the Schur complement that is
     at least shift + (smallest singular value of a Gaussian matrix)^2; the others are off by N11^-1 N12 e2.
     """
     b = len(bands) - 1

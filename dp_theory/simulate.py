@@ -4,7 +4,7 @@ By rotation invariance w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2. Trial 
 so a trial depends neither on how many others run nor on which process runs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -33,8 +33,7 @@ def simulate(
     Raises InputError where d or trials < 1, or where the pool would be empty.
     """
     check_size(d, trials)
-    if engine not in ("dense", "law"):
-        raise InputError(f"unknown engine '{engine}': one of dense, law")
+    check_engine(engine)
     cells = list(problem.cells())
     for cell in cells:
         pool_size(cell, d)
@@ -170,13 +169,26 @@ def mean_and_se(samples: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]
     return mean, samples.std(axis, ddof=1) / np.sqrt(trials) if trials > 1 else np.full(mean.shape, np.inf)
 
 
-def spread(function, jobs: Sequence[tuple], workers: int) -> list:  # pyright: ignore[reportMissingParameterType]
-    """[function(*job) for job in jobs], over processes if workers > 1."""
+def spread(
+    function: Callable, jobs: Sequence[tuple], workers: int = 1, advance: Callable[[int], None] = lambda done: None
+) -> list:
+    """[function(*job) for job in jobs], over processes if workers > 1; calls advance(1) after each."""
     if workers == 1:
-        return [function(*job) for job in jobs]
-    from joblib import Parallel, delayed
+        results = (function(*job) for job in jobs)
+    else:
+        from joblib import Parallel, delayed
 
-    return list(Parallel(n_jobs=workers)(delayed(function)(*job) for job in jobs))
+        results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(*job) for job in jobs)
+    done = []
+    for result in results:
+        done.append(result)
+        advance(1)
+    return done
+
+
+def check_engine(engine: str) -> None:
+    if engine not in ("dense", "law"):
+        raise InputError(f"unknown engine '{engine}': one of dense, law")
 
 
 def check_size(d: int, trials: int) -> None:

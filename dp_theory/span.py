@@ -18,7 +18,7 @@ Conventions
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,7 @@ from scipy.linalg import orth
 from scipy.special import expit, ndtr
 
 from dp_theory.errors import ConvergenceError, InputError
-from dp_theory.problem import Prediction, Problem, require
+from dp_theory.problem import Prediction, Problem, Real, require
 from dp_theory.rules import Rule
 
 Array = NDArray[np.float64]
@@ -102,7 +102,7 @@ class Group:
             keep = self.keep(*t, y) if callable(self.keep) else self.keep
         weight = self.weight(*t, y) if callable(self.weight) else self.weight
         keep, weight = (np.broadcast_to(np.asarray(values, float), y.shape) for values in (keep, weight))
-        require("keep", keep, (keep >= 0) & (keep <= 1), "lie in [0, 1]: it is a probability")
+        require("keep", keep, (keep >= 0) & (keep <= 1 + 1e-12), "lie in [0, 1]: it is a probability")
         require("weight", weight, (weight >= 0) & np.isfinite(weight), "be at least 0 and finite")
         return keep, weight
 
@@ -111,7 +111,7 @@ class Group:
         breaks = [self.breaks] if directions == 1 else self.breaks
         named = {(i, float(b)) for i, thresholds in enumerate(breaks) for b in thresholds}
         if isinstance(self.keep, Rule):
-            named |= {(0, s * float(b)) for b in self.keep.breakpoints for s in (-1, 1)}
+            named |= {(0, s * float(b)) for b in self.keep.breakpoints if np.isfinite(b) for s in (-1, 1)}
         return sorted(named | {(i, 0.0) for i in range(directions)})
 
 
@@ -128,8 +128,8 @@ class SpanProblem:
 
     truth: ArrayLike
     groups: Sequence[Group]
-    phi: ArrayLike
-    lam: ArrayLike = 0.0
+    phi: Real
+    lam: Real = 0.0
     spectrum: ArrayLike | None = None
 
     def __post_init__(self) -> None:
@@ -281,12 +281,19 @@ def kept_rows(problem: SpanProblem, group: Group, order: int, score: Array | Non
     share = group.ratio * keep
     used = (share * mass > 0) & (q > 0)
     e = rest / kappa if kappa > 1e-14 else 0 * rest
-    return Rows(
-        y[used], q[used], t[:, used], *((share * m)[used] for m in (mass, zeta, zeta2)), np.column_stack([frame, e])
-    )
+    mass, zeta, zeta2 = ((share * moment)[used] for moment in (mass, zeta, zeta2))
+    return Rows(y[used], q[used], t[:, used], mass, zeta, zeta2, np.column_stack([frame, e]))
 
 
 # -- the fixed point --------------------------------------------------------------------------------------------------
+
+
+class Solution(NamedTuple):
+    """a (k,): θ in the span's basis; variance: σ², ‖θ‖² off the span; residual of the fixed point, relative."""
+
+    a: Array
+    variance: float
+    residual: float
 
 
 @dataclass(frozen=True)
@@ -323,9 +330,14 @@ class Bulk:
         return float(np.square(self.outside @ np.linalg.solve(self.inside, a)).sum())
 
 
-def _solve_delta(eigenvalues: Array, phi: float, lam: float, mean_weight: Callable[[float], float]) -> float:
-    """The one root δ of δ = (1/n) tr Σ(tΣ + λI)^-1 with t = mean_weight(δ), tδ increasing; Σ = I: λδ + tδ = φ."""
-    from scipy.optimize import brentq
+def _solve_delta(
+    eigenvalues: Array, phi: float, lam: float, mean_weight: Callable[[float], float]
+) -> tuple[float, float]:
+    """The one root δ of δ = (1/n) tr Σ(tΣ + λI)^-1, t = mean_weight(δ), and its residual. Σ = I: λδ + tδ = φ.
+
+    tδ rises with δ, so that (right side)/δ falls.
+    """
+    from scipy.optimize import root_scalar
 
     def excess(log_delta: float) -> float:
         delta = np.exp(log_delta)
@@ -336,39 +348,46 @@ def _solve_delta(eigenvalues: Array, phi: float, lam: float, mean_weight: Callab
         low -= 4
     while excess(high) < 0:
         high += 4
-    return float(np.exp(brentq(excess, low, high, xtol=1e-15, rtol=1e-15)))
+    root = root_scalar(excess, bracket=(low, high), xtol=1e-15, rtol=1e-15).root
+    return np.exp(root), abs(excess(root))
 
 
-def _square_loss(problem: SpanProblem, rows: Sequence[Rows], phi: float, lam: float) -> tuple[Array, float]:
-    """a (k,) and σ² of the square loss for one (phi, lam).
+def _moments(rows: Sequence[Rows], values: Sequence[Array]) -> tuple[float, Array, Array]:
+    """E[f], E[f y g] (k,), E[f g gᵀ] (k, k) over all groups, one f per atom."""
+    parts = [(r.mean(f), r.linear(f * r.y), r.quadratic(f)) for r, f in zip(rows, values, strict=True)]
+    mean, linear, quadratic = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+    return mean, linear, quadratic
 
-    As λ → 0 with fewer kept rows than columns, δ → ∞ like 1/λ and q̃ = q/(1 + qδ) → 1[q > 0]/δ: the weights drop out.
-    In units of λ this is the same recipe at λ = 1.
+
+def _square_loss(problem: SpanProblem, rows: Sequence[Rows], phi: float, lam: float) -> Solution:
+    """The fixed point of the square loss: with q̃ = q/(1 + qδ), A = E[q̃ g gᵀ], c = E[q̃ y g], and Σ = I for clarity,
+    a = (λI + A)^-1 c and σ² = φm² E[q̃² (y − g·a)²] / (1 − φm² E[q̃²]), m = 1/(λ + E[q̃]).
+
+    As λ → 0 with fewer kept rows than columns, δ → ∞ like 1/λ and q̃ → 1[q > 0]/δ: the weights drop out. In units of λ
+    this is the same recipe at λ = 1.
     """
-
-    def total(moment: Callable[[Rows, Array], Any], values: Sequence[Array]) -> Any:
-        return sum(moment(r, f) for r, f in zip(rows, values, strict=True))
-
-    labels, ones = [r.y for r in rows], [np.ones_like(r.q) for r in rows]
-    kept = total(Rows.mean, ones)
-    if lam == 0 and np.isclose(kept, phi, rtol=1e-13, atol=0):  # the peak, where the norm diverges
-        return np.linalg.solve(total(Rows.quadratic, ones), total(Rows.linear, labels)), np.inf
+    kept, c, second = _moments(rows, [np.ones_like(r.q) for r in rows])
+    if lam == 0 and abs(kept / phi - 1) < 1e-12:  # the peak, where the norm diverges
+        return Solution(np.linalg.solve(second, c), np.inf, 0.0)
     ridgeless = lam == 0 and kept < phi
     lam = 1.0 if ridgeless else lam
 
     def softened(delta: float) -> list[Array]:
         return [np.full_like(r.q, 1 / delta) if ridgeless else r.q / (1 + r.q * delta) for r in rows]
 
-    delta = _solve_delta(problem.eigenvalues, phi, lam, lambda delta: total(Rows.mean, softened(delta)))
+    delta, residual = _solve_delta(
+        problem.eigenvalues,
+        phi,
+        lam,
+        lambda delta: sum(r.mean(f) for r, f in zip(rows, softened(delta), strict=True)),
+    )
     weights = softened(delta)
-    c, second = total(Rows.linear, [f * y for f, y in zip(weights, labels, strict=True)]), total(Rows.quadratic, weights)
-    bulk = Bulk.of(problem, total(Rows.mean, weights), phi, lam)
+    t, c, second = _moments(rows, weights)
+    bulk = Bulk.of(problem, t, phi, lam)
     a = np.linalg.solve(bulk.shrink + bulk.inside @ second, bulk.inside @ c)
-    squares = [f * f for f in weights]
-    q2 = total(Rows.mean, squares)
-    c2 = total(Rows.linear, [f * y for f, y in zip(squares, labels, strict=True)])
-    misfit = q2 - 2 * a @ c2 + a @ total(Rows.quadratic, squares) @ a  # E[q̃²(y − g·a)²]
-    return a, (bulk.leak(a) + bulk.spread * misfit) / (1 - bulk.spread * q2)
+    t2, c2, second2 = _moments(rows, [f * f for f in weights])
+    misfit = t2 - 2 * a @ c2 + a @ second2 @ a  # E[q̃² (y − g·a)²]
+    return Solution(a, (bulk.leak(a) + bulk.spread * misfit) / (1 - bulk.spread * t2), residual)
 
 
 # -- predictions ------------------------------------------------------------------------------------------------------
@@ -378,53 +397,58 @@ def predict(problem: SpanProblem, *, tolerance: float = 1e-9) -> Prediction:
     """Limits of test error, overlap and squared norm under the square loss, with a certificate.
 
     `overlap` is θ·Σ^½w0/‖Σ^½w0‖ and `squared_norm` is ‖θ‖² with θ = Σ^½ŵ (for Σ = I: of ŵ itself); `keep_fraction` is
-    kept rows over n; `certificate` bounds the relative error of the quadrature, see `certified`. All have the
-    broadcast shape of phi and lam. At lam = 0 and phi = keep_fraction the norm is inf and the test error 1/2.
+    kept rows over n; `certificate` is that of `certified`. All have the broadcast shape of phi and lam. At lam = 0 and
+    phi = keep_fraction the norm is inf and the test error 1/2.
 
     Raises InputError if no row is kept, ConvergenceError if the quadrature misses `tolerance`.
     """
     rows = cache(lambda order: [kept_rows(problem, group, order) for group in problem.groups])
 
-    def solve(order: int, phi: float, lam: float) -> tuple[Array, float]:
+    def solve(order: int, phi: float, lam: float) -> Solution:
         return _square_loss(problem, rows(order), phi, lam)
 
     return certified(problem, solve, orders=(16, 32, 64, 128, 256), tolerance=tolerance)
 
 
 def certified(
-    problem: SpanProblem, solve: Callable[[int, float, float], tuple[Array, float]], orders: Sequence[int], tolerance: float
+    problem: SpanProblem, solve: Callable[[int, float, float], Solution], orders: Sequence[int], tolerance: float
 ) -> Prediction:
-    """Prediction from solve(order, phi, lam) = (a, σ²), the quadrature's order raised until nothing changes any more.
+    """Prediction from solve(order, phi, lam), the quadrature's order raised until it changes nothing any more.
 
-    Its certificate is the last relative change of test error, overlap (over the norm) and squared norm; as the
-    quadrature converges geometrically, it bounds the error that is left. Raises ConvergenceError if the last order
-    still changes them by more than `tolerance`.
+    The certificate is the larger of the fixed point's residual and the last relative change of test error, overlap
+    (over the norm), squared norm and kept fraction. The quadrature converges geometrically, so that this change, which
+    is the error of the order before, bounds that of the result. Raises ConvergenceError if no order brings it below
+    `tolerance`.
     """
     truth = problem.whitened(problem.truth)[0] @ problem.basis
-    kept = sum(kept_rows(problem, group, orders[1]).mass.sum() for group in problem.groups)
+
+    @cache
+    def keep_fraction(order: int) -> float:
+        return sum(float(kept_rows(problem, group, order).mass.sum()) for group in problem.groups)
+
+    kept = keep_fraction(orders[0])
     require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")
 
-    def outputs(order: int, phi: float, lam: float) -> Array:
-        a, variance = solve(order, phi, lam)
+    def outputs(order: int, phi: float, lam: float) -> tuple[Array, float]:
+        a, variance, residual = solve(order, phi, lam)
         overlap = truth @ a
         off = np.square(a - overlap * truth).sum() + variance
-        return np.array([np.arctan2(np.sqrt(off), overlap) / np.pi, overlap, overlap**2 + off])
+        angle = np.arctan2(np.sqrt(off), overlap)
+        return np.array([angle / np.pi, overlap, overlap**2 + off, keep_fraction(order)]), residual
 
     def cell(phi: float, lam: float) -> tuple[float, ...]:
-        change, previous = np.inf, outputs(orders[0], phi, lam)
+        change, (previous, _) = np.inf, outputs(orders[0], phi, lam)
         for order in orders[1:]:
-            current = outputs(order, phi, lam)
-            scale = np.array([current[0], np.sqrt(current[2]), current[2]])
+            current, residual = outputs(order, phi, lam)
+            scale = np.array([current[0], np.sqrt(current[2]), *current[2:]])
             moved = current != previous  # at the peak both norms are inf
-            change = np.max(np.abs(current - previous)[moved] / scale[moved], initial=0.0)
+            change = np.max(np.abs(current - previous)[moved] / scale[moved], initial=residual)
             if change <= tolerance:
                 return *current, change
             previous = current
         raise ConvergenceError(
-            f"phi = {phi:g}, lam = {lam:g}: the quadrature of order {orders[-1]} still changes the result by {change:.1e}, "
+            f"phi = {phi:g}, lam = {lam:g}: quadrature of order {orders[-1]} still changes the result by {change:.1e}, "
             f"more than tolerance = {tolerance:.1e}; are all jumps of the rules named in breaks?"
         )
 
-    fields = np.vectorize(cell, otypes=[float] * 4)(problem.phi, problem.lam)
-    test_error, overlap, squared_norm, certificate = (field[()] for field in fields)
-    return Prediction(test_error, overlap, squared_norm, np.full_like(test_error, kept)[()], certificate)
+    return Prediction(*(field[()] for field in np.vectorize(cell, otypes=[float] * 5)(problem.phi, problem.lam)))

@@ -26,20 +26,17 @@ def misprinted_totals(table: pd.DataFrame) -> pd.DataFrame:
 def static_equivalent(
     accuracy: np.ndarray, n_static: np.ndarray, static_accuracy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Number of static samples that reach `accuracy`, interpolated linearly in log n, and its bound.
+    """Number of static samples that first reach `accuracy`, interpolated linearly in log n, and its bound.
 
-    The bound is "=" within the static curve, ">" above its best and "<" below its worst, where the number is
-    the largest or smallest static n tried. Raises ValueError unless the static curve increases strictly.
+    A static size that is no better than a smaller one is passed over. The bound is "=" within the static curve, ">"
+    above its best and "<" below its worst, where the number is the largest or the smallest static n tried.
     """
     order = np.argsort(n_static)
-    n_static, static_accuracy = n_static[order], static_accuracy[order]
-    if not (np.diff(static_accuracy) > 0).all():
-        raise ValueError(
-            f"the static accuracies {static_accuracy.tolist()} must increase with n to be inverted"
-        )
-    number = np.exp(np.interp(accuracy, static_accuracy, np.log(n_static)))
-    bound = np.where(accuracy > static_accuracy[-1], ">", np.where(accuracy < static_accuracy[0], "<", "="))
-    return number, bound
+    n, reached = n_static[order], static_accuracy[order]
+    better = np.r_[True, reached[1:] > np.maximum.accumulate(reached)[:-1]]
+    number = np.exp(np.interp(accuracy, reached[better], np.log(n[better])))
+    above, below = accuracy > reached.max(), accuracy < reached[0]
+    return np.where(above, n.max(), number), np.where(above, ">", np.where(below, "<", "="))
 
 
 def data_equivalence() -> pd.DataFrame:
@@ -55,9 +52,7 @@ def data_equivalence() -> pd.DataFrame:
         equivalent, bound = static_equivalent(
             practice["val"].to_numpy(), static["total"].to_numpy(), static["val"].to_numpy()
         )
-        practice = practice.assign(
-            static_equivalent=equivalent, bound=bound, ratio=equivalent / practice["total"]
-        )
+        practice = practice.assign(static_equivalent=equivalent, bound=bound, ratio=equivalent / practice["total"])
         parts.append(pd.concat([static, practice]).assign(dataset=dataset))
     columns = ["dataset", "method", "total", "val", "static_equivalent", "bound", "ratio", "note"]
     return pd.concat(parts, ignore_index=True).reindex(columns=columns)

@@ -35,6 +35,8 @@ def main() -> None:
         if debug:
             raise
         status = getattr(error, "exit_status", 1)
-        message = str(error) if hasattr(error, "exit_status") else f"{type(error).__name__}: {error} (--debug shows where)"
+        message = (
+            str(error) if hasattr(error, "exit_status") else f"{type(error).__name__}: {error} (--debug shows where)"
+        )
         say("dp: " + " ".join(message.split()))
     sys.exit(status if isinstance(status, int) else 0)

@@ -24,27 +24,26 @@ def run_arms(
     Arms of one seed share split, initial weights and the noise of each row: compare them in pairs. Finished runs in
     `out` are not repeated. One row a run: arm, seed, split, samples, and what result.json says.
     """
-    cells = [
-        (arm, arm_config(config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": seed % splits})}), arm))
-        for arm in arms
-        for seed in range(seeds)
-    ]  # fmt: skip
+    cells = [(arm, arm_config(_reseeded(config, seed, seed % splits), arm)) for arm in arms for seed in range(seeds)]
     one_a_split = list({cell.data.split: cell for _, cell in cells}.values())
     with progress("generators", len(one_a_split)) as advance:
         for _ in _parallel(workers, [joblib.delayed(_prepare)(cell) for cell in one_a_split]):
             advance(1)
     jobs = [joblib.delayed(_run)(arm, cell, out / "runs" / f"{arm}-seed{cell.seed}") for arm, cell in cells]
-    rows = []
+    rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for row in _parallel(workers, jobs):
             rows.append(row)
             advance(1)
-    order = {arm: position for position, arm in enumerate(arms)}
-    return pd.DataFrame(sorted(rows, key=lambda row: (order[row["arm"]], row["seed"])))
+    return pd.DataFrame(rows)
+
+
+def _reseeded(config: Config, seed: int, split: int) -> Config:
+    return config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": split})})
 
 
 def _parallel(workers: int, jobs: list) -> Any:
-    return joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+    return joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
 
 
 def _prepare(config: Config) -> None:
@@ -63,18 +62,16 @@ def summarize(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     `static_to_match`, `bound`: the number of static samples with the same mean accuracy, from the static arms there
     are (experiments.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
     """
-    arms = list(runs["arm"].unique())
-    test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")[arms]
+    by_arm = runs.groupby("arm", sort=False)
+    test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
     difference = test.sub(test[baseline], axis=0)
-    table = pd.DataFrame(
-        {
-            "series": arms, "kind": "measured", "x": runs.groupby("arm")["samples"].first()[arms], "y": test.mean(),
-            "y_low": test.mean() - test.sem(), "y_high": test.mean() + test.sem(), "n_seeds": len(test), "se": test.sem(),
-            "validation": 100 * runs.groupby("arm")["val_accuracy"].mean()[arms],
-            f"minus_{baseline}": difference.mean(), "difference_se": difference.sem(),
-        }
-    )  # fmt: skip
-    static = table[table["series"].str.fullmatch(r"static(-\d+)?")].drop_duplicates("x")
+    table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured", "x": by_arm["samples"].first()})
+    table["y"], table["se"] = test.mean(), test.sem()
+    table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
+    table["n_seeds"] = len(test)
+    table["validation"] = 100 * by_arm["val_accuracy"].mean()
+    table[f"minus_{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
+    static = table[table["series"].str.fullmatch(r"static(-\d+)?")]
     if len(static):
         table["static_to_match"], table["bound"] = static_equivalent(
             table["y"].to_numpy(), static["x"].to_numpy(), static["y"].to_numpy()

@@ -17,12 +17,12 @@ draw = draw_data_equivalence
 
 
 def caption(table: pd.DataFrame) -> str:
-    beyond = table.query("bound == '>'").groupby("dataset")["ratio"].max()
+    beyond = {name: rows["ratio"].max() for name, rows in table.query("bound == '>'").groupby("dataset")}
     return (
         "Scaling on ImageNet-100 and ImageNet-1k, static against Deliberate Practice: Fig. 4 drawn from the "
         "paper's Tables 4 and 5, single runs. Each arrow leads from the largest static size to the smallest "
-        f"practice run that beats it: more than {beyond['ImageNet-100']:.0f}× less data on ImageNet-100, where "
-        f"the text claims 7.5×, and more than {beyond['ImageNet-1k']:.0f}× on ImageNet-1k, where it claims 20×. "
-        "The static curves are nearly flat: the ratio says as much about the largest static size tried as about "
-        "the method."
+        f"practice run that beats it: more than {beyond['ImageNet-100']:.0f}× less data on ImageNet-100, "
+        f"where the text claims 7.5×, and more than {beyond['ImageNet-1k']:.0f}× on ImageNet-1k, where it "
+        "claims 20×. The static curves are nearly flat: the ratio says as much about the largest static size "
+        "tried as about the method."
     )

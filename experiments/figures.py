@@ -27,19 +27,13 @@ _RECORD = "figures.json"  # what is in the folder: name -> caption, command, qui
 def names() -> list[str]:
     """Every figure there is, found by file name; nothing is imported."""
     modules = (module.name for module in pkgutil.iter_modules(experiments.__path__))
-    return sorted(
-        name.removeprefix(_PREFIX).replace("_", "-") for name in modules if name.startswith(_PREFIX)
-    )
+    return sorted(name.removeprefix(_PREFIX).replace("_", "-") for name in modules if name.startswith(_PREFIX))
 
 
 def command(
-    wanted: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all by default.")
-    ] = None,
+    wanted: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all by default.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer trials and seeds: larger error bars.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer trials and seeds: larger error bars.")] = False,
 ) -> None:
     """Draw the paper's figures from theory, simulations and runs; what is up to date is not drawn again."""
     chosen = _checked(wanted or names())
@@ -82,9 +76,7 @@ def _checked(wanted: list[str]) -> list[str]:
     for name in wanted:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, 1, cutoff=0)[0]
-            raise InputError(
-                f"there is no figure {name!r}; did you mean {nearest!r}? All: {', '.join(known)}"
-            )
+            raise InputError(f"there is no figure {name!r}; did you mean {nearest!r}? All: {', '.join(known)}")
     return list(dict.fromkeys(wanted))
 
 
@@ -95,9 +87,7 @@ def _open(out: Path) -> dict:
         if (out / _RECORD).exists():
             return json.loads((out / _RECORD).read_text(encoding="utf-8"))
         if any(out.iterdir()):
-            raise InputError(
-                f"--out {out} holds something else; give a new or empty folder, or one with figures"
-            )
+            raise InputError(f"--out {out} holds something else; give a new or empty folder, or one with figures")
         _write(out, {})
     except OSError as error:
         raise InputError(f"--out {out} is not a folder that can be written to: {error.strerror}") from None
@@ -112,9 +102,7 @@ def _source() -> str:
     """A hash of all that a figure depends on: the code, the presets and the reported tables."""
     root = Path(experiments.__file__).parents[1]
     folders = [root / package for package in ("dp_theory", "dp_real", "figures", "experiments")]
-    files = sorted(
-        path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".toml", ".csv")
-    )
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".toml", ".csv"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 

@@ -2,7 +2,7 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -67,7 +67,9 @@ def compare_command(
     settings: Set = [],  # noqa: B006 (as above)
     arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
     seeds: Annotated[int, typer.Option(min=1, help="Runs an arm; arms are paired over them.")] = 4,
-    splits: Annotated[int | None, typer.Option(min=1, help="Data splits, each with its own generator.  [default: one a seed]")] = None,
+    splits: Annotated[
+        int | None, typer.Option(min=1, help="Data splits, each with a generator.  [default: one a seed]")
+    ] = None,
     baseline: Annotated[str, typer.Option(help="The arm that differences are taken to.")] = "static",
     out: Annotated[Path | None, typer.Option(help="[default: runs/PRESET-compare]")] = None,
     resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
@@ -95,11 +97,12 @@ def compare_command(
             frame.to_csv(partial, index=False)
     figure = draw_curves(summary, xlabel="samples generated", ylabel="test accuracy (%)", logx=True)
     save(figure, out / "comparison")
-    rows = summary.to_dict("records")
+    shown = [str(column) for column in summary if column not in ("kind", "y_low", "y_high")]
+    rows: list[dict[str, Any]] = summary.to_dict("records")  # pyright: ignore[reportAssignmentType]  # the keys are str
     if as_json:
         emit_json({"preset": config.name, "seeds": seeds, "splits": splits or seeds, "arms": rows})
     else:
-        table(rows, columns=[column for column in summary if column not in ("kind", "y_low", "y_high")])
+        table(rows, columns=shown)
         say(f"{out}/comparison.csv, .png, .pdf")
 
 

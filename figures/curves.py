@@ -92,7 +92,7 @@ def draw_curves(
 def _new_axes(count: int, sharey: bool) -> list[Axes]:
     columns = min(count, PANELS_PER_ROW)
     rows = -(-count // columns)
-    height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT
+    height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT + 0.3  # the legend
     figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
     grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
     for unused in grid[count:]:
@@ -126,9 +126,7 @@ def _log_axis(ax: Axes, which: str) -> None:
     low, high = axis.get_view_interval()
     if low < 1e-3:
         return
-    axis.set_major_locator(
-        LogLocator(subs=(1, 2, 5) if high / low < 30 else (1, 3) if high / low < 300 else (1,))
-    )
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 30 else (1, 3) if high / low < 300 else (1,)))
     axis.set_major_formatter(lambda value, _: _readable(value))
     axis.set_minor_formatter(NullFormatter())
 
@@ -148,18 +146,14 @@ def _point_look(kind: str, colour: object) -> dict:
 
 def _legend(figure: Figure, styles: dict[str, dict], kinds: list[str], columns: int) -> None:
     """Series by colour and dash, kinds in grey: beside one or two panels, below more."""
-    handles = (
-        [Line2D([], [], label=str(name), **look) for name, look in styles.items()] if len(styles) > 1 else []
-    )
+    handles = [Line2D([], [], label=str(name), **look) for name, look in styles.items()] if len(styles) > 1 else []
     for kind in kinds:
         look = {} if style.KINDS[kind] is None else {"linestyle": "none", **_point_look(kind, style.GREY)}
         handles.append(Line2D([], [], label=kind, **{"color": style.GREY, **look}))
     if columns <= 2:
         figure.legend(handles=handles, loc="outside right upper", handlelength=2.4)
     else:
-        figure.legend(
-            handles=handles, loc="outside lower center", handlelength=2.4, ncols=min(len(handles), 4)
-        )
+        figure.legend(handles=handles, loc="outside lower center", handlelength=2.4, ncols=min(len(handles), 4))
 
 
 def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:

@@ -32,9 +32,7 @@ def draw_images(
             f"not {len(row_labels)}x{len(column_labels)}"
         )
     if np.nanmin(images) < 0 or np.nanmax(images) > 1:
-        raise ValueError(
-            f"pixels span [{np.nanmin(images):g}, {np.nanmax(images):g}], which must be in [0, 1]"
-        )
+        raise ValueError(f"pixels span [{np.nanmin(images):g}, {np.nanmax(images):g}], which must be in [0, 1]")
     n_rows, n_columns, high, wide = images.shape[:4]
     gap = max(1, round(GAP * wide))
     pitch = high + gap, wide + gap
@@ -46,9 +44,7 @@ def draw_images(
         sheet[i * pitch[0] : i * pitch[0] + high, j * pitch[1] : j * pitch[1] + wide] = images[i, j]
     with matplotlib.rc_context(style.paper()):
         grid_width = width - 0.8
-        figure = Figure(
-            figsize=(width, grid_width * sheet.shape[0] / sheet.shape[1] + 0.5), layout="constrained"
-        )
+        figure = Figure(figsize=(width, grid_width * sheet.shape[0] / sheet.shape[1] + 0.5), layout="constrained")
         ax = figure.subplots()
         ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.grid(False)
@@ -56,9 +52,7 @@ def draw_images(
         ax.tick_params(length=0)
         ax.xaxis.tick_top()
         ax.xaxis.set_label_position("top")
-        ax.set_xticks(
-            np.arange(n_columns) * pitch[1] + (wide - 1) / 2, [str(label) for label in column_labels]
-        )
+        ax.set_xticks(np.arange(n_columns) * pitch[1] + (wide - 1) / 2, [str(label) for label in column_labels])
         ax.set_yticks(np.arange(n_rows) * pitch[0] + (high - 1) / 2, [str(label) for label in row_labels])
         ax.set_xlabel(columns)
         ax.set_ylabel(rows)

@@ -68,10 +68,7 @@ def series_styles(count: int, *, ordered: bool = False) -> list[dict[str, Any]]:
 
     if ordered:
         viridis = matplotlib.colormaps["viridis"]
-        return [
-            {"color": viridis(0.88 * index / max(count - 1, 1)), "linestyle": "-"} for index in range(count)
-        ]
+        return [{"color": viridis(0.88 * index / max(count - 1, 1)), "linestyle": "-"} for index in range(count)]
     return [
-        {"color": _COLOURS[index % len(_COLOURS)], "linestyle": _DASHES[index % len(_DASHES)]}
-        for index in range(count)
+        {"color": _COLOURS[index % len(_COLOURS)], "linestyle": _DASHES[index % len(_DASHES)]} for index in range(count)
     ]

@@ -35,9 +35,7 @@ def draw_traces(table: pd.DataFrame, *, xlabel: str = "optimizer step") -> Figur
             for name, look in looks.items():
                 rows = rows_here.loc[rows_here["series"] == name]
                 ax.plot(rows["x"], rows["y"], linewidth=1.2, **look)
-                ax.fill_between(
-                    rows["x"], rows["y_low"], rows["y_high"], color=look["color"], alpha=0.15, linewidth=0
-                )
+                ax.fill_between(rows["x"], rows["y_low"], rows["y_high"], color=look["color"], alpha=0.15, linewidth=0)
                 added = rows.loc[rows["added"].astype(bool)]
                 ax.plot(added["x"], added["y"], **{**_ADDED, "color": look["color"]})
             ax.set_xlabel(xlabel)

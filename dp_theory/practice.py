@@ -1,0 +1,372 @@
+"""Deliberate Practice as theory: exact asymptotics of a learner that selects its own training rows, round by round.
+
+Stage 0 trains on `initial`·n plain rows. After stage k the learner ŵ_k looks at fresh candidate rows, keeps some (or
+weights them) by its own projections, and the next stage trains on everything kept so far (`accumulate`), or on the
+newest rows alone. Ridge regression throughout:
+
+    ŵ_s = argmin (1/2n) Σ_i c_i (w·x_i − y_i)² + (lam/2)|w|²,   over the rows that stage s has
+
+Conventions. n is one normaliser for all stages, phi = d/n; sizes are given in units of n. x = Σ^½z, θ_s = Σ^½ŵ_s,
+t = x·ŵ_k/|θ_k| ~ N(0, 1), so that thresholds are the paper's alpha. y = sign(x·w_g), flipped with probability
+`flip`; `labeller` = cos(w_g, w0), w0 the truth. Test error = angle(θ_s, Σ^½w0)/π.
+
+The theory. With fresh data the rows of a stage are independent of their selector, and Theorem 1 applies with
+rho = cos(π E_k). An accumulated pool is another matter: ŵ_s has been fitted to the rows that trained ŵ_k, which chose
+more of them; treating them as an independent mixture is wrong at leading order. Dynamical mean-field theory keeps
+track. θ_s·(x of a row not yet seen) is jointly Gaussian over stages, z = (θ_s off Σ^½w_g)·x ~ N(0, C), a_s = θ_s·Σ^½w_g
+normalised; a row of weight c answers with f = c(I + cX)^-1 (y1 − θ), X the response of later stages to it, and
+(Γ, C, X, a) close as written in `_update`. X is lower triangular: the future does not act on the past.
+
+Does practice change the exponent of the scaling law? See `scaling`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import solve
+from scipy.optimize import brentq
+from scipy.special import ndtr, owens_t
+
+from dp_theory.errors import ConvergenceError, InputError
+from dp_theory.problem import require
+from dp_theory.rules import KeepAll, KeepHard, Rule
+
+TOLERANCE = 1e-9  # of the fixed point, relative
+_ORDER = 16  # of the Gauss-Legendre panels
+
+Function = Callable[[np.ndarray, np.ndarray], ArrayLike]  # of (t, y)
+
+
+@dataclass(frozen=True)
+class Addition:
+    """The rows that one round adds. Exactly one of `candidates` (rows looked at) and `kept` is given, in units of n.
+
+    keep: which rows are kept: a rule, or a function (t, y) -> probability that depends on the observed label too.
+    weight: the weight c of a kept row, a number or a function (t, y). Both with q(-t, -y) = q(t, y).
+    breaks: the t > 0 where such functions jump; a rule knows its own.
+    """
+
+    candidates: float | None = None
+    kept: float | None = None
+    keep: Rule | Function = KeepAll()
+    weight: float | Function = 1.0
+    breaks: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.candidates is None) == (self.kept is None):
+            raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
+        for name, size in (("candidates", self.candidates), ("kept", self.kept)):
+            if size is not None:
+                require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
+        if not callable(self.weight):
+            require("weight", self.weight, 0 < self.weight < np.inf, "be positive")
+        if isinstance(self.keep, Rule):
+            object.__setattr__(self, "breaks", (*self.breaks, *self.keep.breakpoints))
+
+    def select(self, t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keep probability and weight of rows with projections t and observed labels y."""
+        keep = self.keep.keep_probability(t) if isinstance(self.keep, Rule) else self.keep(t, y)
+        weight = self.weight(t, y) if callable(self.weight) else np.full(t.shape, self.weight)
+        return np.asarray(keep, float), np.asarray(weight, float)
+
+
+Plan = Addition | Callable[[float], Addition]  # an addition, or how to choose it from the test error so far
+
+
+def window(kappa: float, kept: float = 1.0, power: float = 0.0) -> Callable[[float], Addition]:
+    """Keep-hard within |t| ≤ alpha = kappa·tan(πE), the margin on which the learner errs; weight alpha^-power."""
+    require("kappa", kappa, kappa > 0, "be positive: the threshold is kappa·tan(πE)")
+
+    def plan(test_error: float) -> Addition:
+        alpha = kappa * np.tan(np.pi * min(test_error, 0.4999))
+        return Addition(kept=kept, keep=KeepHard(alpha), weight=alpha**-power)
+
+    return plan
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What is practised; `predict` and `simulate` read the same object. Fields as in the module's head.
+
+    additions: one per round, so that there are len(additions) + 1 learners. spectrum: eigenvalues of Σ, with
+    truth: w0 in its eigenbasis (constant if not given); None is Σ = I.
+    """
+
+    phi: float
+    lam: float
+    additions: Sequence[Plan] = ()
+    initial: float = 1.0
+    accumulate: bool = True
+    flip: float = 0.0
+    labeller: float = 1.0
+    spectrum: ArrayLike | None = None
+    truth: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
+        require("lam", self.lam, 0 <= self.lam < np.inf, "be at least 0: it is the ridge")
+        require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
+        require("flip", self.flip, 0 <= self.flip <= 1, "be a probability")
+        require("labeller", self.labeller, 0 < self.labeller <= 1, "lie in (0, 1]: it is cos(w_g, w0)")
+        if self.lam == 0 and self.initial <= self.phi:
+            raise InputError(f"lam = 0 needs more initial rows than dimensions: initial = {self.initial:g} must "
+                             f"exceed phi = {self.phi:g}")  # fmt: skip
+        if self.spectrum is None and self.truth is not None:
+            raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
+        if self.spectrum is not None and self.labeller != 1:
+            raise InputError("labeller must be 1 with a spectrum: one cosine does not place w_g in its eigenbasis")
+        e, v = self.modes
+        if not (e.shape == v.shape and np.all(np.isfinite(e) & (e > 0)) and np.all(np.isfinite(v))):
+            raise InputError("spectrum must hold positive eigenvalues, and truth one finite entry for each")
+
+    @cached_property
+    def modes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues of Σ and the entries of the unit vector along Σ^½w0 in its eigenbasis."""
+        e = np.ones(1) if self.spectrum is None else np.asarray(self.spectrum, dtype=float)
+        v = np.sqrt(e) * (np.ones(len(e)) if self.truth is None else np.asarray(self.truth, dtype=float))
+        return e, v / np.linalg.norm(v)
+
+
+@dataclass(frozen=True)
+class PracticePrediction:
+    """The limit n, d → ∞ at d/n = phi; one entry per stage.
+
+    test_error; kept and candidates: rows so far, in units of n; practice: with every plan resolved to an Addition.
+    overlap a_s = θ_s·Σ^½w_g (normalised), covariance C, response X: the order parameters in the module's head.
+    certificate: relative residual of the fixed point at the solution.
+    """
+
+    practice: Practice
+    test_error: np.ndarray
+    kept: np.ndarray
+    candidates: np.ndarray
+    overlap: np.ndarray
+    covariance: np.ndarray
+    response: np.ndarray
+    certificate: float
+
+
+# -- rows that join together ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """Rows that joined together, as atoms of equal weight: E[1, y(t, ζ), (t, ζ)(t, ζ)ᵀ; atom], in units of n.
+
+    (t, ζ) is the selector's view of a row and the coordinate in the labeller's direction off it. selector: the
+    stage that chose the rows, None for the plain ones; first, last: the stages first ≤ s < last train on them.
+    """
+
+    weight: np.ndarray  # (J,)
+    mass: np.ndarray  # (J,)
+    linear: np.ndarray  # (J, 2)
+    second: np.ndarray  # (J, 2, 2)
+    candidates: float
+    selector: int | None
+    first: int
+    last: int
+
+
+def _cohort(addition: Addition, flip: float, cosine: float, selector: int | None, first: int, last: int) -> _Cohort:
+    """The rows of an addition, chosen by a learner with cos(θ_k, Σ^½w_g) = cosine."""
+    weight, mass, linear, second = _atoms(addition, flip, cosine)
+    total = mass.sum()
+    require("kept fraction", total, total > 0, f"be positive: {addition} keeps no row")
+    candidates = addition.candidates if addition.kept is None else addition.kept / total
+    moments = (candidates * moment for moment in (mass, linear, second))
+    return _Cohort(weight, *moments, candidates, selector, first, last)
+
+
+def _atoms(addition: Addition, flip: float, cosine: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weight and moments of the atoms per candidate: one atom by Lemmas 1 and 2 where a plain rule keeps rows of
+    one weight, else one for each node in t > 0 and label; q(-t, -y) = q(t, y) accounts for t < 0.
+    """
+    if isinstance(addition.keep, Rule) and not callable(addition.weight):
+        p, gamma, beta, beta_tilde = (float(moment) for moment in addition.keep.moments(cosine))
+        linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
+        return np.array([addition.weight]), np.array([p]), linear, np.array([[[gamma, 0.0], [0.0, p]]])
+    sine = np.sqrt((1 - cosine) * (1 + cosine))
+    t, measure = _nodes(cosine / max(sine, 1e-300), addition.breaks)
+    margin = np.clip(cosine * t / max(sine, 1e-300), -40, 40)  # the density is 0 beyond, in double precision
+    density = np.exp(-(margin**2) / 2) / np.sqrt(2 * np.pi)
+    true, false = (  # E[1, ζ, ζ²; y0 = s | t]
+        np.array([ndtr(s * margin), s * density, ndtr(s * margin) - s * margin * density]) for s in (1, -1)
+    )
+    given = np.tile(measure, 2) * np.concatenate([true + flip * (false - true), false + flip * (true - false)], axis=1)  # y = ±1
+    t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
+    keep, weight = addition.select(t, y)
+    mass, zeta, zeta2 = keep * given
+    linear = y[:, None] * np.column_stack([t * mass, zeta])
+    second = np.array([[t * t * mass, t * zeta], [t * zeta, zeta2]]).transpose(2, 0, 1)
+    used = (mass > 0) & (weight > 0)
+    weight, atom = np.unique(weight[used], return_inverse=True)
+    sums = [np.zeros((len(weight), *m.shape[1:])) for m in (mass, linear, second)]
+    for total, moment in zip(sums, (mass, linear, second), strict=True):
+        np.add.at(total, atom, moment[used])
+    return weight, *sums
+
+
+def _nodes(tau: float, breaks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre nodes t > 0 and weights of |G|, G ~ N(0, 1): panels cut at breaks and on the scale 1/tau."""
+    edges = np.unique(np.clip([0, 1, 2, 3, 5, 7, 10, *breaks, *(np.array([1, 3, 9]) / max(abs(tau), 0.1))], 0, 10))
+    x, w = np.polynomial.legendre.leggauss(_ORDER)
+    half = np.diff(edges)[:, None] / 2
+    t = edges[:-1, None] + half * (x + 1)
+    return t.ravel(), (half * w * np.sqrt(2 / np.pi) * np.exp(-(t**2) / 2)).ravel()
+
+
+# -- dynamical mean-field theory --------------------------------------------------------------------------------------
+
+
+def _geometry(
+    cohort: _Cohort, a: np.ndarray, c: np.ndarray, stages: slice
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """How θ_s·x depends on the selector's view (t, ζ) of a row: θ·x = L(t, ζ) + noise.
+
+    Returns L (b, 2), the noise covariance (b, b), and the two vectors that give g = x·Σ^½w_g (normalised) and z_k
+    from (t, ζ): g = ρt + rζ, z_k = s(r²t − ρrζ) with s = |θ_k|, ρ = a_k/s, r = √(1 − ρ²).
+    """
+    k = cohort.selector
+    if k is None:  # the view is g itself
+        return np.column_stack([a[stages], 0 * a[stages]]), c[stages, stages], np.array([1.0, 0.0]), np.zeros(2)
+    norm = np.hypot(a[k], np.sqrt(c[k, k]))
+    rho, r = a[k] / norm, np.sqrt(c[k, k]) / norm
+    g, z_k = np.array([rho, r]), norm * r * np.array([r, -rho])
+    shared = c[stages, k] / c[k, k]
+    return np.outer(a[stages], g) + np.outer(shared, z_k), c[stages, stages] - np.outer(shared, c[k, stages]), g, z_k
+
+
+def _update(
+    practice: Practice, cohorts: Sequence[_Cohort], a: np.ndarray, c: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Right-hand sides of the order parameters' equations, (a, C, X) of the stages so far.
+
+    With f = c(I + cX)^-1(y1 − θ) of a kept row, expectations summed over cohorts in units of n, and e, v over modes:
+        Γ = −E[∂f/∂θ]; within a cohort's stages E[c(I + cX)^-1], and by Stein's lemma, without boundary terms,
+        Γ_·k = −(E[f z_k] + E[B]C_·k)/C_kk from the selection by stage k
+        M_e = e(lam·I + eΓ)^-1,  b = E[f g] + Γa
+        X = (1/n)Σ M_e,  a = Σ v²M_e b,  C = Σ v²(M_e b)(M_e b)ᵀ − aaᵀ + (1/n)Σ M_e E[f fᵀ] M_eᵀ
+    """
+    stages = len(a)
+    gamma, ff, fg = np.zeros((stages, stages)), np.zeros((stages, stages)), np.zeros(stages)
+    for cohort in cohorts:
+        if cohort.first >= stages:
+            continue
+        i = slice(cohort.first, min(cohort.last, stages))
+        spread, noise, g, z_k = _geometry(cohort, a, c, i)
+        b = np.linalg.inv(np.eye(len(spread)) / cohort.weight[:, None, None] + x[i, i])  # (J, b, b)
+        ones, slopes = b.sum(axis=2), b @ spread  # f = ones·y − slopes(t, ζ) − b·noise
+        seen = (ones[:, :, None] * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=0)  # E[f (t, ζ)ᵀ]
+        cross = ones[:, :, None] * (slopes @ cohort.linear[:, :, None])[:, None, :, 0]
+        square = ones[:, :, None] * ones[:, None] + b @ noise @ b.transpose(0, 2, 1)
+        square = cohort.mass[:, None, None] * square - cross - cross.transpose(0, 2, 1)
+        ff[i, i] += (square + slopes @ cohort.second @ slopes.transpose(0, 2, 1)).sum(axis=0)
+        fg[i] += seen @ g
+        curvature = np.tensordot(cohort.mass, b, axes=1)
+        gamma[i, i] += curvature
+        if (k := cohort.selector) is not None:
+            gamma[i, k] -= (seen @ z_k + curvature @ c[i, k]) / c[k, k]
+    e, v = practice.modes
+    m = e[:, None, None] * np.linalg.inv(practice.lam * np.eye(stages) + e[:, None, None] * gamma)
+    drift = m @ (fg + gamma @ a)  # (modes, stages)
+    overlap = v**2 @ drift
+    deviation = v[:, None] * (drift - overlap)
+    fluctuation = practice.phi * (m @ ff @ m.transpose(0, 2, 1)).mean(axis=0)
+    return overlap, deviation.T @ deviation + fluctuation, practice.phi * m.mean(axis=0)
+
+
+def _own_response(practice: Practice, cohorts: Sequence[_Cohort]) -> float:
+    """X_ss: the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[c/(1 + cX)] over the rows of stage s."""
+
+    def image(response: float) -> float:
+        gamma = sum(float(k.mass @ (k.weight / (1 + k.weight * response))) for k in cohorts)
+        return practice.phi * float(np.mean(e / (practice.lam + e * gamma)))
+
+    e = practice.modes[0]
+    low = high = image(0.0)
+    while image(high) > high:
+        low, high = high, 4 * high
+    return float(np.exp(brentq(lambda log: np.expm1(np.log(image(np.exp(log))) - log), np.log(low), np.log(high), xtol=1e-15)))
+
+
+def _next_stage(
+    practice: Practice, cohorts: Sequence[_Cohort], a: np.ndarray, c: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Order parameters with one more stage, and the relative residual.
+
+    X_ss solves a scalar equation of its own. Given it, f_s is affine in everything else that is new (a_s, C_s·, X_s·),
+    and so are the equations: probing them along each unknown and one linear solve is exact. C_ss comes last.
+    """
+    s = len(a)
+    delta = _own_response(practice, [cohort for cohort in cohorts if cohort.first <= s < cohort.last])
+    a, c, x = np.append(a, 0.0), np.pad(c, (0, 1)), np.pad(x, (0, 1))
+    x[s, s] = delta
+    scale = np.concatenate([[1.0], np.sqrt(np.diag(c)[:s]) * np.sqrt(c[s - 1, s - 1] if s else 1.0), np.full(s, delta)])
+
+    def insert(unknown: np.ndarray, own: float) -> None:
+        a[s], c[s, :s], x[s, :s] = unknown[0], unknown[1 : s + 1], unknown[s + 1 :]
+        c[:s, s], c[s, s] = c[s, :s], own
+
+    def image(unknown: np.ndarray, own: float = 0.0) -> np.ndarray:
+        insert(unknown * scale, own)
+        new_a, new_c, new_x = _update(practice, cohorts, a, c, x)
+        return np.concatenate([[new_a[s]], new_c[s, :s], new_x[s, :s]]) / scale, new_c[s, s]
+
+    unknown = np.zeros(2 * s + 1)
+    base = image(unknown)[0]
+    jacobian = np.column_stack([image(unit)[0] - base for unit in np.eye(2 * s + 1)])
+    for _ in range(2):  # the second step removes the first one's rounding
+        unknown += np.linalg.solve(np.eye(2 * s + 1) - jacobian, image(unknown)[0] - unknown)
+    at_zero, at_one = image(unknown, 0.0)[1], image(unknown, 1.0)[1]
+    own = at_zero / (1 - (at_one - at_zero))
+    after, own_after = image(unknown, own)
+    residual = max(np.abs(after - unknown).max() / max(np.abs(unknown).max(), 1.0), abs(own_after / own - 1))
+    insert(unknown * scale, own)
+    return a, c, x, float(residual)
+
+
+def predict(practice: Practice) -> PracticePrediction:
+    """Exact limits of every stage, for fresh or accumulated pools, stage by stage; see the module's head.
+
+    Raises ConvergenceError where the order parameters miss their equations by more than TOLERANCE.
+    """
+    cohorts, additions, certificate = [], [], 0.0
+    a, c, x = np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))
+    stages = len(practice.additions) + 1
+    errors = np.zeros(stages)
+    for s in range(stages):
+        if s == 0:
+            addition, cosine = Addition(candidates=practice.initial), 1.0
+        else:
+            plan = practice.additions[s - 1]
+            addition = plan(errors[s - 1]) if callable(plan) else plan
+            additions.append(addition)
+            cosine = a[s - 1] / np.hypot(a[s - 1], np.sqrt(c[s - 1, s - 1]))
+        last = stages if practice.accumulate else s + 1
+        cohorts.append(_cohort(addition, practice.flip, cosine, s - 1 if s else None, s, last))
+        a, c, x, residual = _next_stage(practice, cohorts, a, c, x)
+        if not (residual < TOLERANCE and c[s, s] > 0):
+            raise ConvergenceError(f"stage {s} of {practice}: relative residual {residual:.1e}, C = {c[s, s]:.3g}")
+        certificate = max(certificate, residual)
+        errors[s] = _test_error(a[s], c[s, s], practice.labeller)
+    return PracticePrediction(
+        replace(practice, additions=tuple(additions)),
+        errors,
+        np.cumsum([cohort.mass.sum() for cohort in cohorts]),
+        np.cumsum([cohort.candidates for cohort in cohorts]),
+        a,
+        c,
+        x,
+        certificate,
+    )
+
+
+def _test_error(overlap: float, variance: float, labeller: float) -> float:
+    """angle(θ, Σ^½w0)/π from the overlap with the labeller; off it θ is isotropic, so cosines multiply."""
+    if labeller == 1:
+        return float(np.arctan2(np.sqrt(variance), overlap) / np.pi)
+    return float(np.arccos(labeller * overlap / np.hypot(overlap, np.sqrt(variance))) / np.pi)

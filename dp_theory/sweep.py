@@ -1,0 +1,214 @@
+"""Ways to spend a budget of generated samples, against each other: predicted curves with simulated points on them.
+
+Three strategies, at the same kept fraction p and the same ridge lam per *training* row
+    static  generate n, train on n
+    prune   generate n, keep the p·n that a rule selects; pays for all n
+    direct  draw n from the distribution that the rule selects, train on n; each costs `direct_cost` plain samples
+            (prune and direct are given w_s; with the rule `random`, direct is static by another name, a control)
+
+A budget can be counted as samples `generated`, samples `kept`, or `compute` = generation + training, in units of one
+plain sample: n·(1, or direct_cost) + kept·training_cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dp_theory import law
+from dp_theory.errors import InputError
+from dp_theory.problem import Problem, require
+from dp_theory.ridge import predict
+from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule
+from dp_theory.simulate import (
+    CURVES, LAW, Engine, check_engine, check_size, error_curves, generator, mean_and_se, selected_rows, spread, truth,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AXES = ("generated", "kept", "compute")
+RULE_NAMES = ("keep-hard", "keep-easy", "random", "entropy")
+DIRECT_COST = 1.82  # an entropy-guided sample in units of a plain one (paper, section 2)
+TRAINING_COST = 0.1  # of a training row in the same unit; the paper gives none, this is our order of magnitude
+LINE_POINTS = 121
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of the sweep: a strategy with its rule at one alignment."""
+
+    strategy: str
+    name: str  # of the rule
+    rule: Rule
+    alpha: float
+    p: float
+    rho: float
+
+    @property
+    def series(self) -> str:
+        return self.strategy if self.strategy == "static" else f"{self.strategy} {self.name}"
+
+    def problem(self, n: Any, lam: Any, d: int) -> Problem:
+        """n samples generated, ridge lam per training row; Theorem 1's lam is per pool row, hence p·lam."""
+        if self.strategy == "prune":
+            return Problem(self.rule, self.rho, d / n, self.p * lam)
+        return Problem(KeepAll() if self.strategy == "static" else Direct(self.rule), self.rho, d / n, lam)
+
+    def cost(self, n: Any, direct_cost: float, training_cost: float) -> dict[str, Any]:
+        kept = self.p * n if self.strategy == "prune" else n
+        guided = self.strategy == "direct" and not isinstance(self.rule, Random)
+        return {"generated": n, "kept": kept, "compute": n * (direct_cost if guided else 1.0) + kept * training_cost}
+
+
+def sweep(
+    alpha: float | Sequence[float] = 0.5,
+    *,
+    rho: float | Sequence[float] = 0.9,
+    lam: float | Sequence[float] = 0.01,
+    n: int | Sequence[int] | None = None,
+    rules: Sequence[str] = RULE_NAMES,
+    d: int = 512,
+    trials: int = 64,
+    engine: Engine = "law",
+    x: str = "generated",
+    direct_cost: float = DIRECT_COST,
+    training_cost: float = TRAINING_COST,
+    seed: int = 0,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda done: None,
+) -> pd.DataFrame:
+    """The tidy table of test errors: a predicted line and simulated points per series, for every alpha, rho, lam.
+
+    alpha: keep-hard's threshold; the other rules are matched at its kept fraction p. n: numbers of samples generated
+    (by default twelve from d/4 to 16 d). engine: with 'law' the points of a series are independent; 'dense' shares rows
+    between the sizes of one trial, so that they are correlated (among each other, not with the prediction).
+    advance is called with the number of steps done, of `steps(...)` in all, as the simulation goes.
+    Columns: series, kind, x, y (test error), y_low, y_high (± one standard error), n_seeds; strategy, rule, alpha, p, rho,
+    lam, d, generated, kept, compute, predicted (theory at the same point), z = (y - predicted)/standard error.
+    Raises InputError for parameters outside their domain.
+    """
+    import pandas as pd
+
+    check_size(d, trials)
+    check_engine(engine)
+    if x not in AXES:
+        raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
+    for name, value in (("direct cost", direct_cost), ("training cost", training_cost)):
+        require(name, value, np.isfinite(value) and value >= 0, "be at least 0, in units of one plain sample")
+    sizes = np.unique(np.geomspace(d / 4, 16 * d, 12).round() if n is None else n).astype(int)
+    require("n", sizes, sizes >= 1, "be at least 1: it is the number of samples generated")
+    lams = np.unique(lam).astype(float)
+    lines = list(_lines(np.unique(alpha), np.unique(rho), rules))
+    fine = np.unique(np.r_[np.geomspace(sizes[0], sizes[-1], LINE_POINTS), sizes])
+
+    jobs = [(group, sizes, lams, d, engine, seed, trial) for group in _groups(lines) for trial in range(trials)]
+    samples = dict[Line, list[np.ndarray]]()
+    for result in spread(_trial, jobs, workers, advance):
+        for line, errors in result.items():
+            samples.setdefault(line, []).append(errors)
+
+    frames = []
+    for line, (i, ridge) in product(lines, enumerate(lams)):
+        common = {"strategy": line.strategy, "rule": line.name, "alpha": line.alpha, "p": line.p, "rho": line.rho,
+                  "lam": ridge, "d": d}  # fmt: skip
+        curve, points = (np.asarray(predict(line.problem(at, ridge, d)).test_error) for at in (fine, sizes))
+        mean, se = mean_and_se(np.asarray(samples[line])[:, :, i], axis=0)
+        for kind, at, y, error, count, theory in (
+            ("predicted", fine, curve, np.nan, 0, curve),
+            ("simulated", sizes, mean, se, trials, points),
+        ):
+            cost = line.cost(at, direct_cost, training_cost)
+            frames.append(
+                pd.DataFrame(
+                    {"series": line.series, "kind": kind, "x": cost[x], "y": y, "y_low": y - error, "y_high": y + error,
+                     "n_seeds": count, **common, **cost, "predicted": theory, "z": (y - theory) / error}
+                )
+            )  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
+    """How often `sweep` reports progress."""
+    return sum(1 for _ in _groups(_lines(np.unique(alpha), np.unique(rho), rules))) * trials
+
+
+def winners(table: pd.DataFrame) -> pd.DataFrame:
+    """Where on the x axis which series has the least predicted error: a row per interval, for every alpha, rho, lam.
+
+    Between the grid's points the curves are interpolated; of series that agree to 1e-6 the first is named.
+    """
+    import pandas as pd
+
+    rows = []
+    for (alpha, rho, lam), group in table.query("kind == 'predicted'").groupby(["alpha", "rho", "lam"]):
+        curves = {name: curve.sort_values("x") for name, curve in group.groupby("series", sort=False)}
+        grid = np.unique(group["x"])
+        errors = [np.interp(np.log(grid), np.log(c["x"]), c["y"], left=np.inf, right=np.inf) for c in curves.values()]
+        best = np.argmin(np.round(errors, 6), axis=0)
+        starts = np.r_[0, np.flatnonzero(np.diff(best)) + 1]
+        for start, end in zip(starts, np.r_[starts[1:], len(grid) - 1], strict=True):
+            rows.append({"alpha": alpha, "rho": rho, "lam": lam, "from": grid[start], "to": grid[end],
+                         "series": list(curves)[best[start]]})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def agreement(table: pd.DataFrame) -> dict[str, float]:
+    """Largest |z| between theory and simulation, the level that noise alone stays below in 95 % of sweeps (Student t,
+    Bonferroni), and the largest standard error."""
+    from scipy.stats import t
+
+    points = table.query("kind == 'simulated'")
+    level = t.isf(0.025 / len(points), np.maximum(points["n_seeds"].min() - 1, 1))
+    return {"largest_z": float(points["z"].abs().max()), "noise_level": float(level), "points": len(points),
+            "largest_se": float((points["y_high"] - points["y"]).max())}  # fmt: skip
+
+
+def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterator[Line]:
+    for alpha, rho in product(map(float, alphas), map(float, rhos)):
+        p = float(KeepHard(alpha).moments(0.0).p)
+        matched = {name: make_rule(name, keep=p) for name in rules}
+        yield Line("static", "keep-all", KeepAll(), alpha, 1.0, rho)
+        for strategy in ("prune", "direct"):
+            for name, rule in matched.items():
+                yield Line(strategy, name, rule, alpha, p, rho)
+
+
+def _groups(lines: Iterator[Line] | list[Line]) -> Iterator[tuple[Line, ...]]:
+    """Lines that can share rows: prune's kept rows are direct draws, a Binomial number of them."""
+    shared = dict[tuple, list[Line]]()
+    for line in lines:
+        shared.setdefault((line.name, line.alpha, line.rho), []).append(line)
+    yield from map(tuple, shared.values())
+
+
+def _trial(
+    group: tuple[Line, ...], sizes: np.ndarray, lams: np.ndarray, d: int, engine: Engine, seed: int, trial: int
+) -> dict[Line, np.ndarray]:
+    """Test errors of one experiment, (sizes, lams) for each line of the group."""
+    if engine == "law":
+        return {line: _law_trial(line, sizes, lams, d, seed, trial) for line in group}
+    rng = generator(seed, CURVES, trial)
+    kept, penalties = [], []
+    for line in group:
+        pools = rng.binomial(np.diff(sizes, prepend=0), line.p).cumsum() if line.strategy == "prune" else sizes
+        kept.append(pools)
+        penalties.append(line.p * sizes[:, None] * lams if line.strategy == "prune" else sizes[:, None] * lams)
+    rows, w0 = np.concatenate(kept), truth(group[0].rho, d)
+    x, y = selected_rows(group[0].rule, group[0].rho, max(rows), d, rng)
+    curves = error_curves(x, y, w0, rows, np.concatenate(penalties))[..., 0]
+    return dict(zip(group, np.split(curves, len(group)), strict=True))
+
+
+def _law_trial(line: Line, sizes: np.ndarray, lams: np.ndarray, d: int, seed: int, trial: int) -> np.ndarray:
+    problem = line.problem(1.0, 1.0, d)  # its lam is the factor from a training row's ridge to a pool row's
+    return np.stack(
+        [
+            law.trial(problem.rule, line.rho, int(n), d, problem.lam * lams, generator(seed, LAW, trial, int(n)))[:, 0]
+            for n in sizes
+        ]
+    )

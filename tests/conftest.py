@@ -1,0 +1,5 @@
+"""What several test folders share. One torch thread: pytest-xdist already fills the cores."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,0 +1,40 @@
+"""A digits run small enough for a test: a generator trained for 400 steps, kept in a folder of its own."""
+
+import pytest
+
+from dp_real.config import Config, parse_config
+from dp_real.data import RealData, load_data
+from dp_real.generator import DiffusionGenerator, load_generator
+from experiments.terminal import silent
+
+SMALL = {
+    "name": "small",
+    "threads": 1,
+    "generator": {"width": 64, "blocks": 1, "train_steps": 400},
+    "sampling": {"steps": 8, "block_size": 32},
+    "guidance": {"omega": 0.05},
+    "training": {"steps": 120, "learning_rate": 3e-3},
+    "practice": {"initial": 60, "increment": 40, "additions": 2, "patience": 1, "evaluate_every": 10},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    return parse_config(SMALL)
+
+
+@pytest.fixture(scope="session")
+def data(config: Config) -> RealData:
+    return load_data(config.data)
+
+
+@pytest.fixture(scope="session")
+def generator(config: Config, data: RealData, cache: None) -> DiffusionGenerator:
+    return load_generator(config, data, silent)

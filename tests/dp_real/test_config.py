@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from dp_real.arms import arm_config
+from dp_real.config import Config, load_config, parse_config
+from dp_real.errors import InputError
+
+MINIMAL = "[training]\nsteps = 100\n[practice]\ninitial = 10\nincrement = 5\nadditions = 2\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
+    config = load_config(file, ["guidance.omega=0.3", "guidance.through=x0", "learner.hidden=[8, 8]"], seed=7)
+    assert (config.name, config.seed, config.guidance.omega, config.learner.hidden) == ("mine", 7, 0.3, (8, 8))
+    assert config.guidance.through == "x0"
+    assert config.samples == 20
+    (tmp_path / "copy.toml").write_text(config.to_toml())
+    assert load_config(tmp_path / "copy.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[practise]\n" + MINIMAL, r"unknown key practise; did you mean practice\?"),
+        (MINIMAL + "patiense = 3", r"unknown key practice.patiense; did you mean practice.patience\?"),
+        (MINIMAL + "patience = 'long'", r"practice.patience = 'long': input should be a valid integer"),
+        (MINIMAL + "patience = 0", "practice.patience = 0: input should be greater than 0"),
+        (MINIMAL + "[guidance]\nomega = nan", "guidance.omega = nan: input should be a finite number"),
+        (MINIMAL + "[guidance]\nwindow = [0.5, 0.2]", "guidance: window .* must be .begin, end."),
+        (MINIMAL + "[guidance]\nscale = 'raw'\napply = 'before'", "guidance: apply = 'before' is for"),
+        (MINIMAL.replace("steps = 100", "steps = 100\nwarmup = 0.6\ncooldown = 0.6"), "training: warmup"),
+        ("[training]\nsteps = 100\n", "key practice is missing"),
+        ("steps = = 3", "not TOML"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["omega", "=3", "a..b=3", "name.x=3", "guidance.omga=3"])
+def test_wrong_overrides(file: Path, override: str):
+    with pytest.raises(InputError):
+        load_config(file, [override])
+
+
+def test_unreadable_files(tmp_path: Path):
+    with pytest.raises(InputError, match="No such file"):
+        load_config(tmp_path / "absent.toml")
+    with pytest.raises(InputError, match="Is a directory"):
+        load_config(tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="UTF-8"):
+        load_config(tmp_path / "binary.toml")
+
+
+def test_arms(config: Config):
+    """Same steps, same total; only when the samples are drawn and whether they are guided differs."""
+    arms = {arm: arm_config(config, arm) for arm in ("practice", "practice-unguided", "static")}
+    assert {arm.samples for arm in arms.values()} == {140}
+    assert {arm.training.steps for arm in arms.values()} == {120}
+    assert arms["practice"] == config
+    assert arms["static"].practice.additions == 0
+    assert arms["practice-unguided"].guidance.omega == 0
+    assert arm_config(config, "static-500").samples == 500
+    assert arm_config(config, "practice-100").practice.additions == 1
+    assert arm_config(config, "practice-unguided-60").practice.additions == 0
+    for wrong, message in (("statik", "unknown arm"), ("practice-70", "not 60 plus"), ("practice-20", "not 60 plus")):
+        with pytest.raises(InputError, match=message):
+            arm_config(config, wrong)
+    assert parse_config(arms["static"].model_dump()) == arms["static"]

@@ -1,0 +1,135 @@
+"""Algorithm 1 against a scripted learner: when it asks for data, how much, and when it no longer does."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dp_real.config import Config, parse_config
+from dp_real.errors import Interrupted
+from dp_real.guidance import EntropyGuidance
+from dp_real.pool import Pool
+from dp_real.practice import Practice, State
+
+
+@dataclass
+class ScriptedLearner:
+    """Its validation accuracy follows a script; everything else is constant."""
+
+    batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    learning_rate: float = 0.1
+
+    def train_step(self, x: Tensor, y: Tensor) -> None:
+        self.batches.append((x, y))
+
+    def drain_loss(self) -> float:
+        return 1.0
+
+    def logits(self, x: Tensor) -> Tensor:
+        return torch.zeros(len(x), 3)
+
+    def assess(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones(len(x)), torch.arange(len(x)) % 2 == 0
+
+
+@dataclass
+class ConstantGenerator:
+    """Returns its row seed's noise; remembers what it was asked for."""
+
+    sample_shape: tuple[int, ...] = (2,)
+    n_classes: int = 3
+    calls: list[tuple[int, EntropyGuidance | None]] = field(default_factory=list)
+
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
+        self.calls.append((len(labels), guidance))
+        return torch.zeros(len(labels), 2)
+
+
+@dataclass
+class Notebook:
+    stop_at: int = -1
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    additions: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: list[int] = field(default_factory=list)
+
+    def evaluation(self, row: dict[str, Any]) -> None:
+        self.evaluations.append(row)
+
+    def addition(self, row: dict[str, Any]) -> None:
+        self.additions.append(row)
+
+    def checkpoint(self, state: State, learner: Any, pool: Pool) -> None:
+        self.checkpoints.append(state.step)
+
+    def stop_requested(self) -> bool:
+        return bool(self.evaluations) and self.evaluations[-1]["step"] == self.stop_at
+
+
+def run(tmp_path: Path, accuracies: list[float], stop_at: int = -1, **plan: Any) -> tuple[Notebook, Practice]:
+    """A run of 100 steps, cool-down from step 80, evaluated every 10."""
+    config: Config = parse_config(
+        {
+            "name": "scripted",
+            "sampling": {"block_size": 4},
+            "training": {"steps": 100, "batch_size": 5},
+            "practice": {"initial": 9, "increment": 6, "additions": 3, "patience": 2, "evaluate_every": 10} | plan,
+        }
+    )
+    script = iter(accuracies + [0.0] * 20)
+    notebook = Notebook(stop_at)
+    pool = Pool(tmp_path / "pool", (2,))
+    practice: Any = Practice(
+        config, ScriptedLearner(), ConstantGenerator(), pool, lambda _: next(script), notebook, State()
+    )  # pyright: ignore[reportArgumentType]  # a stand-in for the learner
+    practice.run()
+    return notebook, practice
+
+
+def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path: Path):
+    # best .5 at step 10; steps 20, 30 do not beat it -> add at 30; 40 rises; 50, 60 do not -> add at 60
+    notebook, practice = run(tmp_path, [0.5, 0.5, 0.4, 0.6, 0.6, 0.6, 0.7, 0.8, 0.8, 0.8])
+    assert [row["step"] for row in notebook.additions] == [0, 30, 60]
+    assert [row["pool_size"] for row in notebook.evaluations] == [9] * 3 + [15] * 3 + [21] * 4
+    assert notebook.checkpoints == [30, 60]  # taken before the data, for branching out
+    assert practice.state.best == 0.8
+
+
+def test_an_equal_accuracy_is_no_improvement_and_an_addition_resets_patience(tmp_path: Path):
+    notebook, _ = run(tmp_path, [0.5] * 10, patience=3)
+    assert [row["step"] for row in notebook.additions] == [0, 40, 70]
+
+
+def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path: Path):
+    notebook, _ = run(tmp_path, [0.5] * 10, patience=1)
+    assert [row["step"] for row in notebook.additions] == [0, 20, 30, 40]  # three additions, then none
+    notebook, _ = run(tmp_path / "late", [0.5] * 10, patience=7)
+    assert [row["step"] for row in notebook.additions] == [0]  # patience runs out at step 80, where cool-down begins
+
+
+def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path: Path):
+    _, practice = run(tmp_path, [0.5] * 10, patience=1)
+    assert [count for count, _ in practice.generator.calls] == [4, 4, 1] + [4, 2] * 3
+    assert [guidance is None for _, guidance in practice.generator.calls] == [True] * 3 + [False] * 6
+    assert torch.bincount(practice.pool.y).tolist() == [9, 9, 9]
+    assert notebook_row(practice)["fraction_wrong"] == pytest.approx(0.5)
+    assert len(np.unique(practice.pool.table()["seed"].to_numpy())) == 27
+
+
+def notebook_row(practice: Practice) -> dict[str, Any]:
+    journal: Any = practice.journal
+    return journal.additions[-1]
+
+
+def test_batches_are_uniform_over_the_pool_as_it_is(tmp_path: Path):
+    _, practice = run(tmp_path, [0.5] * 10, patience=1)
+    assert practice.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
+    assert len(practice.learner.batches) == 100
+
+
+def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path):
+    with pytest.raises(Interrupted):
+        run(tmp_path, [0.5] * 10, stop_at=20)

@@ -1,0 +1,173 @@
+"""A run's folder: complete, resumable bit for bit, and refused where it would overwrite something."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import dp_real.practice
+from dp_real.config import Config, load_config
+from dp_real.errors import InputError, Interrupted
+from dp_real.generator import DiffusionGenerator
+from dp_real.learner import Learner, build_module
+from dp_real.pool import Pool
+from dp_real.run import RunFolder, run
+from dp_real.seeds import row_seeds
+from experiments.terminal import silent
+
+
+def traces(folder: Path) -> dict:
+    """What a run must repeat: everything but the clock."""
+
+    def without_clock(row: dict) -> dict:
+        return {key: value for key, value in row.items() if "seconds" not in key}
+
+    logs = {
+        name: [without_clock(json.loads(line)) for line in (folder / name).read_text().splitlines()]
+        for name in ("metrics.jsonl", "rounds.jsonl")
+    }
+    return logs | {"result": without_clock(json.loads((folder / "result.json").read_text()))}
+
+
+@pytest.fixture(scope="module")
+def unbroken(config: Config, generator: DiffusionGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    run(config, folder, progress=silent)
+    return folder
+
+
+def same_learner(one: Path, other: Path) -> bool:
+    weights = [load_file(folder / "learner" / "model.safetensors") for folder in (one, other)]
+    return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_what_a_run_leaves(unbroken: Path, config: Config):
+    left = {path.name for path in unbroken.iterdir()}
+    assert left == {"config.toml", "metrics.jsonl", "rounds.jsonl", "pool", "checkpoints", "learner", "result.json"}
+    assert load_config(unbroken / "config.toml") == config
+    found = traces(unbroken)
+    result = found["result"]
+    assert (result["samples_generated"], result["steps"], result["additions"]) == (140, 120, 2)
+    assert result["samples_seen"] == 120 * 64
+    assert [row["step"] for row in found["metrics.jsonl"]] == list(range(10, 121, 10))
+    assert found["metrics.jsonl"][-1]["lr"] == 0
+    assert found["metrics.jsonl"][-1]["val_accuracy"] == result["val_accuracy"]
+    assert [row["omega"] for row in found["rounds.jsonl"]] == [0, 0.05, 0.05]
+    assert result["test_accuracy"] > 0.3  # it learned; chance is .1
+
+
+def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken: Path, generator: DiffusionGenerator, config: Config):
+    pool = Pool(unbroken / "pool", generator.sample_shape, version=1)
+    seeds = pool.table()["seed"].to_numpy()
+    assert (seeds == row_seeds(config.seed, 0, range(60))).all()
+    torch.testing.assert_close(generator.sample(pool.y[7:8], seeds[7:8], None), pool.x[7:8], atol=2e-5, rtol=0)
+
+
+def test_the_same_run_again_ends_the_same(unbroken: Path, tmp_path: Path):
+    run(load_config(unbroken / "config.toml"), tmp_path / "again", progress=silent)
+    assert traces(tmp_path / "again") == traces(unbroken)
+    assert same_learner(tmp_path / "again", unbroken)
+
+
+@pytest.mark.parametrize("step", [0, 3, 17, 30, 31, 95, 119])
+@pytest.mark.parametrize("polite", [True, False], ids=["asked", "killed"])
+def test_a_resumed_run_repeats_the_unbroken_one(
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, polite: bool
+):
+    """Broken off at `step`: by request, after a checkpoint, or dead on the spot."""
+    train_step = dp_real.practice.Practice.train_step
+
+    def breaks_off(self: dp_real.practice.Practice) -> None:
+        journal = self.journal
+        assert isinstance(journal, RunFolder)
+        if self.state.step == step:
+            if not polite:
+                raise ZeroDivisionError
+            journal._stop = True
+        train_step(self)
+
+    folder = tmp_path / "broken"
+    monkeypatch.setattr(dp_real.practice.Practice, "train_step", breaks_off)
+    if not (polite and step == 119):  # asked at the very end, it finishes
+        with pytest.raises(Interrupted if polite else ZeroDivisionError):
+            run(config, folder, progress=silent)
+        assert not (folder / "result.json").exists()
+        monkeypatch.undo()
+        run(config, folder, resume=True, progress=silent)
+    else:
+        run(config, folder, progress=silent)
+    assert traces(folder) == traces(unbroken)
+    assert same_learner(folder, unbroken)
+
+
+def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The round is committed, but nothing else knows of it; and the log's last line is torn."""
+    append = Pool.append
+
+    def dies_after(self: Pool, round_index: int, *rest: object) -> None:
+        append(self, round_index, *rest)  # pyright: ignore[reportArgumentType]  # passed through
+        if round_index == 2:
+            raise ZeroDivisionError
+
+    folder = tmp_path / "broken"
+    monkeypatch.setattr(Pool, "append", dies_after)
+    with pytest.raises(ZeroDivisionError):
+        run(config, folder, progress=silent)
+    with open(folder / "metrics.jsonl", "a") as log:
+        log.write('{"step": 9')
+    monkeypatch.undo()
+    run(config, folder, resume=True, progress=silent)
+    assert traces(folder) == traces(unbroken)
+
+
+def test_learner_state_is_complete(config: Config, tmp_path: Path):
+    """With averaged weights and the rate on its way down: what is restored goes on as what was saved."""
+    training = config.training.model_copy(update={"ema_decay": 0.9, "steps": 10, "cooldown": 0.5})
+
+    def fresh() -> Learner:
+        return Learner(build_module(config.learner, (64,), 10, seed=1), training)
+
+    def train(learner: Learner, steps: range) -> None:
+        for step in steps:
+            batch = torch.randn(8, 64, generator=torch.Generator().manual_seed(step))
+            learner.train_step(batch, torch.arange(8))
+
+    whole, first, second = fresh(), fresh(), fresh()
+    train(whole, range(10))
+    train(first, range(7))
+    second.load_tensors({name: value.clone() for name, value in first.tensors().items()}, step=7)
+    assert second.learning_rate == first.learning_rate < training.learning_rate
+    train(second, range(7, 10))
+    for name, value in whole.tensors().items():
+        assert torch.equal(value, second.tensors()[name]), name
+    x = torch.randn(5, 64)
+    assert not torch.equal(whole.logits(x), whole.module(x))  # the average answers, not the latest weights
+
+
+def test_refusals(unbroken: Path, config: Config, tmp_path: Path):
+    with pytest.raises(InputError, match="complete"):
+        run(config, unbroken, progress=silent)
+    assert run(config, unbroken, resume=True, progress=silent)["steps"] == 120  # complete: nothing is done again
+
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(unbroken, unfinished)
+    (unfinished / "result.json").unlink()
+    with pytest.raises(InputError, match="--resume"):
+        run(config, unfinished, progress=silent)
+    with pytest.raises(InputError, match="something else"):
+        run(config.model_copy(update={"seed": 5}), unfinished, resume=True, progress=silent)
+
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="something else"):
+        run(config, tmp_path / "notes", progress=silent)
+    assert (tmp_path / "notes" / "thesis.txt").read_text() == "mine"
+    with pytest.raises(InputError, match="is a file"):
+        run(config, tmp_path / "notes" / "thesis.txt", progress=silent)
+    with pytest.raises(InputError, match="no run"):
+        run(config, tmp_path / "nowhere", resume=True, progress=silent)

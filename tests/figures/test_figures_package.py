@@ -1,0 +1,212 @@
+"""What the plotting package promises: it draws what it is given, refuses what it cannot, and leaves no trace."""
+
+import ast
+import io
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+import figures
+from figures import curves, files, grids, scaling, style, theory, traces
+
+
+def tidy(**changes):
+    """Two series with a predicted line and simulated points each, in two panels."""
+    rows = [
+        {"series": series, "kind": kind, "x": x, "y": 1 / x, "y_low": low / x, "y_high": high / x, "n_seeds": 4, "g": g}
+        for g in ("left", "right")
+        for series in ("a", "b")
+        for kind, low, high in (("predicted", np.nan, np.nan), ("simulated", 0.9, 1.2))
+        for x in (1.0, 10.0, 100.0)
+    ]
+    return pd.DataFrame(rows).assign(**changes)
+
+
+def png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def test_imports_neither_half_nor_pyplot():
+    for path in Path(figures.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] not in ("dp_theory", "dp_real", "experiments"), path
+                assert name != "matplotlib.pyplot", path
+
+
+def test_lines_points_bars_and_legend_are_those_of_the_table():
+    figure = curves.draw_curves(tidy(), xlabel="n", ylabel="error", panel="g", logx=True, title="t")
+    assert [ax.get_title() for ax in figure.axes] == ["left", "right"]
+    ax = figure.axes[0]
+    assert ax.get_xlabel() == "n"
+    assert [ax.get_ylabel() for ax in figure.axes] == ["error", ""]
+    lines = [line for line in ax.get_lines() if line.get_linestyle() != "None"]
+    assert len(lines) == 2
+    np.testing.assert_array_equal(lines[0].get_xydata(), [[1, 1], [10, 0.1], [100, 0.01]])
+    (bars,) = {tuple(np.concatenate(c.get_segments()[1])) for c in ax.collections}
+    np.testing.assert_allclose(bars, [10, 0.09, 10, 0.12])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "predicted", "simulated"]
+
+
+def test_series_without_a_line_has_its_points_joined():
+    table = tidy().query("kind == 'simulated' and g == 'left'")
+    (ax,) = curves.draw_curves(table, xlabel="x", ylabel="y").axes
+    assert len([line for line in ax.get_lines() if line.get_linestyle() != "None" and len(line.get_xdata())]) == 2
+
+
+def test_draws_into_given_axes():
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    assert curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g", axes=axes) is figure
+    with pytest.raises(ValueError, match="2 panels need as many axes, not 1"):
+        curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g", axes=axes[:1])
+
+
+def test_no_two_series_of_one_figure_look_the_same():
+    for ordered in (False, True):
+        looks = {str(look) for look in style.series_styles(10, ordered=ordered)}
+        assert len(looks) == 10
+
+
+def test_series_are_told_apart_by_the_colour_blind():
+    """Neighbouring series differ in dash; the sequential map rises in lightness, so it survives greyscale."""
+    dashes = [look["linestyle"] for look in style.series_styles(10)]
+    assert all(a != b for a, b in zip(dashes, dashes[1:], strict=False))
+    luminance = [np.dot(look["color"][:3], [0.2126, 0.7152, 0.0722]) for look in style.series_styles(6, ordered=True)]
+    assert (np.diff(luminance) > 0.04).all()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (tidy().drop(columns="y_low"), r"lacks the columns \['y_low'\]"),
+        (tidy().iloc[:0], "no rows"),
+        (tidy(kind="guessed"), r"unknown kind \['guessed'\].*predicted"),
+        (tidy(y=np.nan), "x and y must be finite, but not in row .*'series': 'a'"),
+        (tidy(y_low=2.0), "y must lie between y_low and y_high"),
+    ],
+)
+def test_a_wrong_table_is_refused(table, message):
+    with pytest.raises(ValueError, match=message):
+        curves.draw_curves(table, xlabel="x", ylabel="y")
+
+
+def test_the_panel_column_must_exist():
+    with pytest.raises(ValueError, match=r"lacks the columns \['rho'\]"):
+        curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="rho")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.05, "0.05"), (500, "500"), (2000, "2k"), (1.3e6, "1.3M"), (2e9, "2G")])
+def test_logarithmic_ticks_read_as_people_write(value, text):
+    assert curves._readable(value) == text
+
+
+def test_save_writes_both_files_and_the_same_bytes_again(tmp_path):
+    first, second = (
+        [path.read_bytes() for path in curves.save(curves.draw_curves(tidy(), xlabel="x", ylabel="y"), tmp_path / stem)]
+        for stem in ("a/p=0.5", "b/p=0.5")
+    )
+    assert first == second
+    assert first[0].startswith(b"\x89PNG")
+    assert first[1].startswith(b"%PDF")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["p=0.5.pdf", "p=0.5.png"]
+
+
+def test_an_interrupted_file_leaves_the_old_one(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def write():
+        with files.whole(path) as partial:
+            partial.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("table.csv", "old")]
+
+
+def test_style_leaves_matplotlib_as_it_was(tmp_path):
+    before = dict(matplotlib.rcParams)
+    curves.save(curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g"), tmp_path / "a")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_data_equivalence_marks_the_first_run_beyond_the_static_curve():
+    row = {"kind": "reported", "y_low": np.nan, "y_high": np.nan, "n_seeds": 1, "dataset": "D"}
+    static = [{"series": "static", "x": x, "y": y, **row} for x, y in ((10, 50), (1000, 60))]
+    practice = [
+        {"series": "practice", "x": x, "y": y, "bound": b, "ratio": r, **row}
+        for x, y, b, r in ((10, 55, "=", 3), (20, 61, ">", 50), (40, 62, ">", 25))
+    ]
+    figure = scaling.draw_data_equivalence(pd.DataFrame(static + practice))
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["> 50× less data"]
+
+
+def test_threshold_is_marked_in_each_panel():
+    table = tidy().assign(panel=tidy()["g"], threshold=np.where(tidy()["g"] == "left", 0.25, 0.5))
+    figure = theory.draw_against_keep_fraction(table)
+    marked = [line.get_xdata()[0] for ax in figure.axes for line in ax.get_lines() if line.get_linewidth() == 0.7]
+    assert marked == [0.25, 0.5]
+
+
+def test_traces_mark_the_additions():
+    table = tidy(kind="measured", quantity=tidy()["g"], added=tidy()["x"] == 10)
+    figure = traces.draw_traces(table)
+    assert [ax.get_ylabel() for ax in figure.axes] == ["left", "right"]
+    markers = [line for line in figure.axes[0].get_lines() if line.get_marker() == "v"]
+    assert [list(line.get_xdata()) for line in markers] == [[10, 10], [10, 10]]
+
+
+def images(rows=2, columns=3, side=4):
+    pixels = np.linspace(0, 1, side * side)
+    return pd.DataFrame(
+        [
+            {"row": f"r{i}", "column": f"c{j}", **{f"pixel_{k}": value for k, value in enumerate(pixels)}}
+            for i in range(rows)
+            for j in range(columns)
+        ]
+    )
+
+
+def test_image_table_becomes_a_labelled_grid():
+    (ax,) = grids.draw_image_table(images(), rows="round", columns="class").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["r0", "r1"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["c0", "c1", "c2"]
+    sheet = ax.get_images()[0].get_array()
+    np.testing.assert_allclose(sheet[:4, :4].ravel(), np.linspace(0, 1, 16))
+    np.testing.assert_allclose(sheet[5:9, 10:14].ravel(), np.linspace(0, 1, 16))
+    assert sheet.shape == (9, 14)
+
+
+def test_a_missing_image_stays_white():
+    figure = grids.draw_image_table(images().assign(pixel_0=0.0).iloc[:-1], rows="", columns="")
+    sheet = figure.axes[0].get_images()[0].get_array()
+    assert np.ma.getmaskarray(sheet)[5:9, 10:14].all()
+    assert Image.open(io.BytesIO(png(figure))).size[0] > 300
+
+
+def test_colour_images():
+    figure = grids.draw_images(np.full((1, 2, 3, 3, 3), 0.5), ["a"], ["b", "c"])
+    assert figure.axes[0].get_images()[0].get_array().shape == (3, 7, 3)
+
+
+def test_wrong_images_are_refused():
+    with pytest.raises(ValueError, match="1x2 images need as many labels, not 1x3"):
+        grids.draw_images(np.zeros((1, 2, 3, 3)), ["a"], ["b", "c", "d"])
+    with pytest.raises(ValueError, match=r"\[0, 16\]"):
+        grids.draw_images(np.linspace(0, 16, 9).reshape(1, 1, 3, 3), ["a"], ["b"])
+    with pytest.raises(ValueError, match="same row and column"):
+        grids.draw_image_table(pd.concat([images(), images()]), rows="", columns="")
+    with pytest.raises(ValueError, match="15 pixel columns"):
+        grids.draw_image_table(images().drop(columns="pixel_0"), rows="", columns="")
