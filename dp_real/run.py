@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from dp_real.config import Config, load_config
 from dp_real.data import load_data
 from dp_real.errors import InputError
-from dp_real.generator import Progress, load_generator
+from dp_real.generator import Generator, Progress, load_generator
 from dp_real.learner import Learner, build_module
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
@@ -62,15 +62,13 @@ class RunFolder:
 
     def restore(self, learner: Learner, sample_shape: tuple[int, ...]) -> tuple[State, Pool]:
         """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
-        checkpoints = sorted((self.path / "checkpoints").glob("step-*"))
-        if not checkpoints:
+        found = checkpoints(self.path)
+        if not found:
             for name in ("pool", "metrics.jsonl", "rounds.jsonl"):
                 remove(self.path / name)
             return State(), Pool(self.path / "pool", sample_shape)
-        saved = json.loads((checkpoints[-1] / "state.json").read_text())
-        pool = Pool(self.path / "pool", sample_shape, saved.pop("pool_version"))
-        state = State(**saved)
-        learner.load_tensors(load_file(checkpoints[-1] / "learner.safetensors"), state.step)
+        state, pool_version = restore_learner(learner, found[-1])
+        pool = Pool(self.path / "pool", sample_shape, pool_version)
         self._cut("metrics.jsonl", lambda row: row["step"] <= state.step)
         self._cut("rounds.jsonl", lambda row: row["round"] < state.rounds)
         return state, pool
@@ -102,6 +100,25 @@ class RunFolder:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """A run's checkpoints by step: one before each addition of data, one where it was interrupted."""
+    return sorted((folder / "checkpoints").glob("step-*"))
+
+
+def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
+    """Set a learner back to a checkpoint; returns the run's state there and the version of its pool."""
+    saved = json.loads((checkpoint / "state.json").read_text())
+    pool_version = saved.pop("pool_version")
+    learner.load_tensors(load_file(checkpoint / "learner.safetensors"), saved["step"])
+    return State(**saved), pool_version
+
+
+def fresh_learner(config: Config, generator: Generator) -> Learner:
+    """The learner that a run of this configuration starts from."""
+    module = build_module(config.learner, generator.sample_shape, generator.n_classes, config.seed)
+    return Learner(module, config.training)
 
 
 def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dp_theory.errors import ConvergenceError
 from dp_theory.problem import Prediction
 from dp_theory.span import Bulk, Solution, SpanProblem, certified, kept_rows
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 class Loss(Protocol):
@@ -79,7 +79,8 @@ class Logistic:
             u = u - step
             if np.all(np.abs(step) <= 1e-14 * (1 + np.abs(w) + strength)):
                 return y * u
-        raise ConvergenceError(f"logistic prox: the last Newton step was {np.abs(step).max():.1e}")
+        missed = np.abs(u - strength * expit(-u) - w).max()
+        raise ConvergenceError(f"logistic prox at strength up to {np.max(strength):g} is missed by {missed:.1e}")
 
 
 SQUARE, LOGISTIC = Square(), Logistic()

@@ -4,13 +4,17 @@ The reference that dp_theory.span and dp_theory.convex are held to. Conventions 
 SeedSequence(seed, (stream, k)) as in dp_theory.simulate.
 """
 
+from typing import Any
+
 import numpy as np
 
-from dp_theory.convex import SQUARE, Loss, Square
+from dp_theory import convex, span
+from dp_theory.convex import LOGISTIC, SQUARE, Loss, Square
 from dp_theory.errors import ConvergenceError, InputError
 from dp_theory.problem import Simulation, require
+from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.simulate import DENSE, check_size, generator, mean_and_se, measure, ridge, spread
-from dp_theory.span import Array, Group, SpanProblem
+from dp_theory.span import Agree, Array, Group, Interpolating, SpanProblem, Verifier, Weight
 
 
 def simulate(
@@ -87,3 +91,106 @@ def _fit(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: float =
     if not missed <= allowed:
         raise ConvergenceError(f"{loss} fit, (kept, d) = {x.shape}, lam = {lam:g}: gradient {missed:.1e} is left")
     return result.x
+
+
+# -- theory against experiment ----------------------------------------------------------------------------------------
+
+
+def feature_cells(d: int = 200) -> dict[str, tuple[SpanProblem, Loss]]:
+    """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
+    truth, labeller = np.eye(4)[0], np.array([0.8, 0.6, 0.0, 0.0])
+    pruner, other = np.array([0.9, 0.0, np.sqrt(0.19), 0.0]), np.array([0.5, 0.5, -0.3, np.sqrt(0.41)])
+    hard, easy = Group(along=pruner, keep=KeepHard(0.8)), Group(along=pruner, keep=KeepEasy(0.8))
+    agree = Group(labeller=labeller, flip=0.1, along=pruner, keep=Agree())
+    both = Group(
+        labeller=labeller, flip=0.1, along=pruner, keep=lambda t, y: (y * t > 0) & (abs(t) < 1), breaks=(-1, 1)
+    )
+    mixture = (
+        Group(0.3),
+        Group(1.0, along=pruner, keep=KeepHard(0.5)),
+        Group(0.6, labeller=labeller, flip=0.1, along=other, keep=KeepEasy(1.0), weight=2.0),
+    )
+    pruned_and_verified = Group(
+        labeller=labeller,
+        flip=0.1,
+        along=(pruner, other),
+        keep=lambda pruned, verified, y: abs(pruned) < 1,
+        weight=lambda pruned, verified, y: Verifier(2)(verified, y),
+        breaks=((-1, 1), ()),
+    )
+    consensus = Group(labeller=labeller, along=(pruner, other), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
+
+    def soft(weight: Weight, flip: float = 0.0) -> Group:
+        return Group(along=pruner, flip=flip, weight=weight)
+
+    square = {
+        "plain": SpanProblem(truth, [Group()], 0.5, 0.01),
+        "keep-hard": SpanProblem(truth, [hard], 0.3, 0.01),
+        "keep-easy, more columns than rows": SpanProblem(truth, [easy], 1.0, 0.02),
+        "entropy": SpanProblem(truth, [Group(along=pruner, keep=Entropy(4.0, 3.0))], 0.3, 0.05),
+        "negative rho": SpanProblem(truth, [Group(along=-pruner, keep=KeepHard(1.0))], 0.5, 0.1),
+        "interpolating, hard": SpanProblem(truth, [soft(Interpolating(1, 2))], 0.5, 0.01),
+        "interpolating, easy": SpanProblem(truth, [soft(Interpolating(-0.5, 2))], 0.5, 0.01),
+        "soft verifier": SpanProblem(truth, [soft(Verifier(2), 0.2)], 0.4, 0.01),
+        "labeller, flips, label-aware": SpanProblem(truth, [agree], 0.5, 0.01),
+        "label-aware band": SpanProblem(truth, [both], 0.2, 0.01),
+        "labeller, flips, keep-easy": SpanProblem(
+            truth, [Group(labeller=labeller, flip=0.05, along=pruner, keep=KeepEasy(0.5))], 0.4, 0.01
+        ),
+        "mixture": SpanProblem(truth, mixture, 0.3, 0.02),
+        "pruner, verifier, labeller": SpanProblem(truth, [pruned_and_verified], 0.5, 0.01),
+        "pruner and verifier agree with the label": SpanProblem(truth, [consensus], 0.3, 0.01),
+        "weights without a direction": SpanProblem(
+            truth, [Group(labeller=labeller, flip=0.1, weight=lambda y: np.where(y > 0, 2.0, 0.5))], 0.5, 0.05
+        ),
+        "ridgeless, fewer columns than rows": SpanProblem(truth, [hard], 0.2, 0.0),
+        "ridgeless, more columns than rows": SpanProblem(truth, [hard], 1.2, 0.0),
+        "ridgeless, soft, fewer columns": SpanProblem(truth, [soft(Verifier(2), 0.1)], 0.4, 0.0),
+        "ridgeless, soft, more columns": SpanProblem(truth, [soft(Verifier(2), 0.1)], 2.0, 0.0),
+    }
+
+    def power_law(exponent: float, keep: Rule, phi: float, lam: float) -> SpanProblem:
+        spectrum = np.arange(1, d + 1.0) ** -exponent
+        along = 1 + 0.7 * (-1.0) ** np.arange(d)
+        return SpanProblem(np.ones(d), [Group(along=along, keep=keep)], phi, lam, spectrum / spectrum.mean())
+
+    square |= {
+        "power law 1/2, keep-hard": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
+        "power law 1, keep-easy": power_law(1.0, KeepEasy(0.8), 0.3, 0.05),
+        "power law 1/2, ridgeless, fewer columns": power_law(0.5, KeepHard(0.8), 0.3, 0.0),
+        "power law 1/2, ridgeless, more columns": power_law(0.5, KeepHard(0.8), 1.5, 0.0),
+    }
+    logistic = {
+        "logistic": SpanProblem(truth, [Group()], 0.5, 0.05),
+        "logistic, keep-hard": SpanProblem(truth, [hard], 0.4, 0.02),
+        "logistic, keep-easy, labeller": SpanProblem(
+            truth, [Group(labeller=labeller, flip=0.05, along=pruner, keep=KeepEasy(0.5))], 0.4, 0.05
+        ),
+        "logistic, soft verifier": SpanProblem(truth, [soft(Verifier(2), 0.2)], 0.4, 0.02),
+        "logistic, mixture": SpanProblem(truth, mixture, 0.3, 0.02),
+        "logistic, power law 1/2": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
+    }
+    return {name: (p, SQUARE) for name, p in square.items()} | {name: (p, LOGISTIC) for name, p in logistic.items()}
+
+
+def agreement(
+    cells: dict[str, tuple[SpanProblem, Loss]], trials: int, *, d: int = 200, seed: int = 0, workers: int = 1
+) -> list[dict[str, Any]]:
+    """Theory against experiment: a row for each cell and quantity with `theory`, `simulated`, `se` and z.
+
+    Isotropic problems are simulated at dimension d, others at the size of their spectrum; each from a seed of its own.
+    """
+    table = []
+    seeds = np.random.SeedSequence(seed).generate_state(len(cells))
+    for cell_seed, (name, (problem, loss)) in zip(seeds, cells.items(), strict=True):
+        theory = span.predict(problem) if isinstance(loss, Square) else convex.predict(problem, loss)
+        size = d if problem.spectrum is None else None
+        simulated = simulate(problem, trials, d=size, loss=loss, seed=int(cell_seed), workers=workers)
+        for quantity in ("test_error", "overlap", "squared_norm"):
+            predicted, mean, se = (
+                float(getattr(record, field))
+                for record, field in ((theory, quantity), (simulated, quantity), (simulated, f"{quantity}_se"))
+            )
+            row = {"cell": name, "quantity": quantity, "theory": predicted, "simulated": mean, "se": se}
+            table.append(row | {"z": (mean - predicted) / se})
+    return table

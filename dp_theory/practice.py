@@ -223,14 +223,13 @@ def _nodes(tau: float, breaks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _geometry(
-    cohort: _Cohort, a: np.ndarray, c: np.ndarray, stages: slice
+    k: int | None, a: np.ndarray, c: np.ndarray, stages: slice
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """How θ_s·x depends on the selector's view (t, ζ) of a row: θ·x = L(t, ζ) + noise.
+    """How θ_s·x depends on the selector k's view (t, ζ) of a row: θ·x = L(t, ζ) + noise.
 
     Returns L (b, 2), the noise covariance (b, b), and the two vectors that give g = x·Σ^½w_g (normalised) and z_k
     from (t, ζ): g = ρt + rζ, z_k = s(r²t − ρrζ) with s = |θ_k|, ρ = a_k/s, r = √(1 − ρ²).
     """
-    k = cohort.selector
     if k is None:  # the view is g itself
         return np.column_stack([a[stages], 0 * a[stages]]), c[stages, stages], np.array([1.0, 0.0]), np.zeros(2)
     norm = np.hypot(a[k], np.sqrt(c[k, k]))
@@ -257,7 +256,7 @@ def _update(
         if cohort.first >= stages:
             continue
         i = slice(cohort.first, min(cohort.last, stages))
-        spread, noise, g, z_k = _geometry(cohort, a, c, i)
+        spread, noise, g, z_k = _geometry(cohort.selector, a, c, i)
         b = np.linalg.inv(np.eye(len(spread)) / cohort.weight[:, None, None] + x[i, i])  # (J, b, b)
         ones, slopes = b.sum(axis=2), b @ spread  # f = ones·y − slopes(t, ζ) − b·noise
         seen = (ones[:, :, None] * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=0)  # E[f (t, ζ)ᵀ]
@@ -370,3 +369,153 @@ def _test_error(overlap: float, variance: float, labeller: float) -> float:
     if labeller == 1:
         return float(np.arctan2(np.sqrt(variance), overlap) / np.pi)
     return float(np.arccos(labeller * overlap / np.hypot(overlap, np.sqrt(variance))) / np.pi)
+
+
+def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> np.ndarray:
+    """The paper's Fig. 6: each stage's error on the rows that additions[addition] brought, before and after.
+
+    (stages,): P(y·score < 0), against the labels as observed. `wrong`: only the rows that were misclassified when
+    they were added (1 at that stage). The score of a row is θ + Xf: θ·x while unseen, and the fit to it once the
+    stage trains on it.
+    """
+    practice = prediction.practice
+    added, chosen = practice.additions[addition], addition + 1
+    a, c, x = prediction.overlap, prediction.covariance, prediction.response
+    stages = slice(chosen, len(a) if practice.accumulate else chosen + 1)
+    spread, noise, (rho, r), _ = _geometry(addition, a, c, slice(None))
+    t, measure = _nodes(rho / r, added.breaks)
+    t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
+    keep, weight = added.select(t, y)
+    keep = np.tile(measure, 2) * keep * (weight > 0) * (y < 0 if wrong else 1.0)
+    t, y, keep, weight = (array[keep > 0] for array in (t, y, keep, weight))
+    fit = x[:, stages] @ np.linalg.inv(np.eye(stages.stop - chosen) / weight[:, None, None] + x[stages, stages])
+    unfitted = np.tile(np.eye(len(a)), (len(t), 1, 1))
+    unfitted[:, :, stages] -= fit  # score = fit·y1 + unfitted·θ, (nodes, stages)
+    slope = unfitted @ spread
+    margin = fit.sum(axis=2) + (y * t)[:, None] * slope[..., 0]  # mean of y·score at ζ = 0
+    variance = np.einsum("jsi,ik,jsk->js", unfitted, noise, unfitted)
+    width = np.maximum(np.sqrt(slope[..., 1] ** 2 + np.maximum(variance, 0.0)), 1e-100)
+    errors, mass = np.zeros(len(a)), 0.0
+    for true, chance in ((y, 1 - practice.flip), (-y, practice.flip)):
+        label = true * rho / r * t  # the row's true label is `true` where true·ζ > −label
+        joint = _bivariate_cdf(label[:, None], -margin / width, -true[:, None] * y[:, None] * slope[..., 1] / width)
+        errors += chance * keep @ joint
+        mass += chance * keep @ ndtr(label)
+    return errors / mass
+
+
+def _bivariate_cdf(h: np.ndarray, k: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+    """P(Z1 < h, Z2 < k) of standard normals, |correlation| < 1, by Owen's T function (Owen 1956)."""
+    h, k = (np.where(v == 0, 1e-300, np.clip(v, -40, 40)) for v in np.broadcast_arrays(h, k))
+    root = np.sqrt((1 - correlation) * (1 + correlation))
+    tails = owens_t(h, (k / h - correlation) / root) + owens_t(k, (h / k - correlation) / root)
+    return (ndtr(h) + ndtr(k)) / 2 - tails - (h * k < 0) / 2
+
+
+# -- the experiment ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PracticeSimulation:
+    """Independent runs of the loop in dimension d.
+
+    test_errors: (trials, stages); their mean and standard error as properties. row_errors: (trials, rounds, stages),
+    the share of the misclassified rows of a round that each stage gets wrong (see the function `row_errors`).
+    """
+
+    test_errors: np.ndarray
+    row_errors: np.ndarray
+    kept: np.ndarray  # (trials, stages), rows so far in units of n
+    d: int
+    seed: int
+
+    @property
+    def test_error(self) -> np.ndarray:
+        return self.test_errors.mean(axis=0)
+
+    @property
+    def test_error_se(self) -> np.ndarray:
+        return self.test_errors.std(axis=0, ddof=1) / np.sqrt(len(self.test_errors))
+
+
+def simulate(
+    practice: Practice, d: int, trials: int, *, seed: int = 0, workers: int = 1
+) -> PracticeSimulation:
+    """Run the loop `trials` times with every row drawn; with a spectrum d must be its length.
+
+    Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes.
+    Trial k draws from SeedSequence(seed, spawn_key=(k,)). Raises InputError where d or trials is too small.
+    """
+    require("trials", trials, trials >= 2, "be at least 2: one run has no standard error")
+    require("d", d, d >= 3, "be at least 3")
+    if practice.spectrum is not None and d != len(practice.modes[0]):
+        raise InputError(f"d = {d} must be the length of the spectrum, {len(practice.modes[0])}")
+    resolved = predict(practice).practice
+    if workers == 1:
+        runs = [_run(resolved, d, seed, trial) for trial in range(trials)]
+    else:
+        from joblib import Parallel, delayed
+
+        runs = Parallel(n_jobs=workers)(delayed(_run)(resolved, d, seed, trial) for trial in range(trials))
+    return PracticeSimulation(*(np.array(part) for part in zip(*runs, strict=True)), d=d, seed=seed)  # pyright: ignore
+
+
+def _run(practice: Practice, d: int, seed: int, trial: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One run. Everything is written in the whitened eigenbasis, where rows are z ~ N(0, I) and learners θ."""
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(trial,))))
+    n = d / practice.phi
+    e, v = practice.modes
+    e, v = (e, v) if practice.spectrum is not None else (np.ones(d), np.eye(d)[0])
+    truth = practice.labeller * v + np.sqrt(1 - practice.labeller**2) * np.eye(d)[1] if practice.labeller < 1 else v
+    stages = len(practice.additions) + 1
+    gram, moment = np.zeros((d, d)), np.zeros(d)
+    thetas, wrong_rows = np.zeros((0, d)), []
+    kept = np.zeros(stages)
+    for s in range(stages):
+        addition = practice.additions[s - 1] if s else Addition(candidates=practice.initial)
+        z, y, t, weight = _rows(addition, practice.flip, n, v, thetas[-1] if s else None, rng)
+        kept[s] = len(y) / n
+        wrong_rows.append((z[y * t < 0], y[y * t < 0]))
+        if not practice.accumulate:
+            gram[:], moment[:] = 0.0, 0.0
+        x = z * np.sqrt(e)
+        gram += (x * weight[:, None]).T @ x
+        moment += x.T @ (weight * y)
+        w = solve(gram + n * practice.lam * np.eye(d), moment, assume_a="pos")
+        thetas = np.vstack([thetas, np.sqrt(e) * w])
+    test_errors = np.array([_angle(theta, truth) for theta in thetas])
+    errors = [np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0) for z, y in wrong_rows[1:] if len(y)]
+    return test_errors, np.array(errors).reshape(-1, stages), np.cumsum(kept)
+
+
+def _angle(theta: np.ndarray, unit: np.ndarray) -> float:
+    """Angle over π, accurate when small."""
+    along = theta @ unit
+    return float(np.arctan2(np.linalg.norm(theta - along * unit), along) / np.pi)
+
+
+def _rows(
+    addition: Addition, flip: float, n: float, v: np.ndarray, theta: np.ndarray | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows z, labels, projections t and weights of those that the learner theta keeps; v is the labeller.
+
+    Only (t, ζ), in the plane of learner and labeller, decides what is kept; the rest is drawn for kept rows alone.
+    """
+    view = v if theta is None else theta / np.linalg.norm(theta)
+    cosine = view @ v
+    off = v - cosine * view
+    sine = np.linalg.norm(off) if theta is not None else 0.0
+    off = off / sine if sine > 0 else off
+    size = addition.candidates
+    if size is None:
+        size = addition.kept / _atoms(addition, flip, cosine)[1].sum()
+    t, zeta = rng.standard_normal((2, round(size * n)))
+    y = np.where(cosine * t + sine * zeta > 0, 1.0, -1.0) * np.where(rng.random(len(t)) < flip, -1.0, 1.0)
+    keep, weight = addition.select(t, y)
+    chosen = rng.random(len(t)) < keep
+    t, zeta, y, weight = t[chosen], zeta[chosen], y[chosen], weight[chosen]
+    z = rng.standard_normal((len(t), len(v)))
+    z += np.outer(t - z @ view, view)
+    if sine > 0:
+        z += np.outer(zeta - z @ off, off)
+    return z, y, t, weight

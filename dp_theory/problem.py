@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dp_theory.errors import InputError
 
 if TYPE_CHECKING:
     from dp_theory.rules import Rule
 
-Real = float | npt.NDArray[np.float64]
+Real = Any  # a float or an array of float64; as a union it would defeat type checkers at every operator
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:

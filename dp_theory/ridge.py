@@ -25,13 +25,14 @@ def predict(problem: Problem) -> Prediction:
 
     At lam = 0 and phi = p the norm diverges: squared_norm = inf, test_error = 1/2.
     """
-    moments = problem.rule.moments(problem.rho)
-    *moments, rho, phi, lam = np.broadcast_arrays(*moments, problem.rho, problem.phi, problem.lam)
+    p, gamma, beta, beta_tilde, rho, phi, lam = np.broadcast_arrays(
+        *problem.rule.moments(problem.rho), problem.rho, problem.phi, problem.lam
+    )
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        limit = corollary1(*moments, rho, phi) if np.any(lam == 0) else (0.0, 0.0, 0.0)
-        ridge = theorem1(*moments, rho, phi, lam) if np.any(lam > 0) else (0.0, 0.0, 0.0)
+        limit = corollary1(p, gamma, beta, beta_tilde, rho, phi) if np.any(lam == 0) else (0.0, 0.0, 0.0)
+        ridge = theorem1(p, gamma, beta, beta_tilde, rho, phi, lam) if np.any(lam > 0) else (0.0, 0.0, 0.0)
     test_error, overlap, squared_norm = (np.where(lam > 0, a, b)[()] for a, b in zip(ridge, limit, strict=True))
-    return Prediction(test_error, overlap, squared_norm, moments[0][()], _residual(moments[0], phi, lam)[()])
+    return Prediction(test_error, overlap, squared_norm, p[()], _residual(p, phi, lam)[()])
 
 
 def theorem1(

@@ -8,7 +8,7 @@ alpha is a threshold in units of t's standard deviation (the paper's xi/|w_s|), 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -51,10 +51,13 @@ class Rule:
 
     def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
         """The scalar rule at `index` of this one broadcast to `shape`."""
-        return replace(self, **{k: float(np.broadcast_to(v, shape)[index]) for k, v in self._parameters().items()})
+        return self._map(lambda value: float(np.broadcast_to(value, shape)[index]))
 
     def _parameters(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # pyright: ignore[reportArgumentType]  # every rule is a dataclass
+        return vars(self)
+
+    def _map(self, function: Callable[[Any], Any]) -> Self:
+        return type(self)(**{name: function(value) for name, value in self._parameters().items()})
 
     def keep_probability(self, t: Any) -> Any:
         """q(t), in [0, 1]."""
@@ -117,7 +120,7 @@ class KeepHard(Rule):
 
 
 def _hard_beta_tilde(alpha: Any, rho: Any, sine: Any, tau: Any) -> Any:
-    """E[t sign(w0·x); |t| ≤ alpha]. Lemma 1's difference loses 2·log10(1/alpha) digits, so small alpha is integrated."""
+    """E[t sign(w0·x); |t| ≤ alpha]. Lemma 1's difference loses 2·log10(1/alpha) digits: small alpha is integrated."""
     with np.errstate(divide="ignore"):
         lemma = 2 * PDF0 * (rho * erf(alpha / sine / SQRT2) - np.exp(-(alpha**2) / 2) * erf(tau * alpha / SQRT2))
     small = np.broadcast_to(alpha < 0.5, lemma.shape)
@@ -165,7 +168,7 @@ class KeepEasy(Rule):
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        require("keep", p, np.asarray(_fraction(p)) < 1, "be below 1 for keep-easy: keep-all is the rule that keeps all")
+        require("keep", _fraction(p), np.asarray(p) < 1, "be below 1 for keep-easy: keep-all keeps all")
         return cls(SQRT2 * erfcinv(p))
 
     def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -273,6 +276,9 @@ class SymmetricRule(Rule):
     def _parameters(self) -> dict[str, Any]:
         return {}
 
+    def _map(self, function: Callable[[Any], Any]) -> Self:
+        return self
+
     def keep_probability(self, t: Any) -> Any:
         q = np.asarray(self.q(np.abs(t)), float)
         require("q(t)", q, (q >= 0) & (q <= 1), "lie in [0, 1]: it is a probability")
@@ -288,12 +294,11 @@ class Direct(Rule):
 
     rule: Rule
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.rule.shape
+    def _parameters(self) -> dict[str, Any]:
+        return self.rule._parameters()
 
-    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
-        return replace(self, rule=self.rule.at(index, shape))
+    def _map(self, function: Callable[[Any], Any]) -> Self:
+        return type(self)(self.rule._map(function))
 
     def keep_probability(self, t: Any) -> Any:
         raise InputError(f"direct draws from {self.rule} have no keep probability: they are not N(0, 1) to begin with")
@@ -310,7 +315,7 @@ def _moments_by_quadrature(rule: Rule, rho: Real) -> Moments:
     """Moments of any q by composite Gauss-Legendre rules of two orders; their difference certifies the result."""
     _, tau = _sin_tan(rho)
     tau = tau[..., None]
-    expanded = replace(rule, **{k: np.asarray(v, float)[..., None] for k, v in rule._parameters().items()})  # pyright: ignore[reportArgumentType, reportCallIssue]  # every rule is a dataclass
+    expanded = rule._map(lambda value: np.asarray(value, float)[..., None])
 
     def with_order(order: int) -> Moments:
         t, weights = half_line(rule.breakpoints, order)
@@ -325,9 +330,12 @@ def _moments_by_quadrature(rule: Rule, rho: Real) -> Moments:
     coarse, fine = with_order(12), with_order(20)
     require("keep_fraction", fine.p, fine.p > 0, f"be positive: {rule} keeps nothing")
     scale = np.sqrt(fine.p * np.maximum(fine.gamma, fine.p))  # Cauchy-Schwarz bound of beta and beta_tilde
-    residual = np.max([np.max(np.abs(c - f) / s) for c, f, s in zip(coarse, fine, (fine.p, fine.gamma, scale, scale), strict=True)])  # fmt: skip
+    scales = (fine.p, fine.gamma, scale, scale)
+    residual = max(np.max(np.abs(c - f) / s) for c, f, s in zip(coarse, fine, scales, strict=True))
     if not residual < 1e-9:
-        raise ConvergenceError(f"moments of {rule} are certain to {residual:.1e} only: does q jump off its breakpoints?")
+        raise ConvergenceError(
+            f"moments of {rule} are certain to {residual:.1e} only: does q jump off its breakpoints?"
+        )
     return fine
 
 
@@ -365,9 +373,7 @@ RULES: dict[str, type[Rule]] = {
 }
 
 
-def make_rule(
-    name: str, *, alpha: Real | None = None, keep: Real | None = None, omega: Real | None = None, kappa: Real = 1.0
-) -> Rule:
+def make_rule(name: str, *, alpha: Real = None, keep: Real = None, omega: Real = None, kappa: Real = 1.0) -> Rule:
     """The rule called `name` from the parameter that fixes it: alpha or keep, for entropy omega or keep."""
     if name not in RULES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULES)}")
@@ -378,7 +384,7 @@ def make_rule(
         return KeepAll()
     if named not in ([own], ["keep"]):
         wanted = f"exactly one of {own} and keep" if own else "keep and nothing else"
-        raise InputError(f"rule {name} takes {wanted}; given: {', '.join(named) or 'neither' if own else 'nothing'}")
+        raise InputError(f"rule {name} takes {wanted}; given: {', '.join(named) or 'nothing'}")
     if name == "entropy":
         return Entropy(omega, kappa) if omega is not None else Entropy.with_keep_fraction(keep, kappa)
-    return RULES[name](alpha) if alpha is not None else RULES[name].with_keep_fraction(keep)  # pyright: ignore
+    return RULES[name].with_keep_fraction(keep) if alpha is None else RULES[name](alpha)  # pyright: ignore[reportCallIssue]  # alpha is for keep-hard and keep-easy only

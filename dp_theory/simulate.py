@@ -1,22 +1,22 @@
-"""The experiment itself at finite d, as the paper describes it: the reference that theory and faster simulators are held to.
+"""The experiment itself at finite d, as the paper describes it: the reference for theory and for faster simulators.
 
 By rotation invariance w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2. Trial k draws from SeedSequence(seed, (stream, k)),
 so a trial depends neither on how many others run nor on which process runs it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
-from scipy.linalg import lapack, solve
+from scipy.linalg import get_lapack_funcs, solve
 
 from dp_theory import law
 from dp_theory.errors import InputError
 from dp_theory.problem import Problem, Simulation, require
 from dp_theory.rules import Direct, Rule
 
-Engine = Literal["dense", "law"]
+ENGINES = ("dense", "law")
 DENSE, LAW, CURVES = range(3)  # streams of random numbers
+_sytrd, _ormqr, _ptsv = get_lapack_funcs(("sytrd", "ormqr", "ptsv"), dtype=np.float64)
 
 
 def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
@@ -24,7 +24,7 @@ def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
 
 
 def simulate(
-    problem: Problem, d: int, trials: int, *, engine: Engine = "dense", seed: int = 0, workers: int = 1
+    problem: Problem, d: int, trials: int, *, engine: str = "dense", seed: int = 0, workers: int = 1
 ) -> Simulation:
     """Mean and standard error over `trials` independent experiments in dimension d, n = round(d/phi) pool rows.
 
@@ -98,17 +98,16 @@ def _outputs(overlap: np.ndarray, squared_norm: np.ndarray) -> np.ndarray:
     return np.stack([angle / np.pi, overlap, squared_norm], axis=-1)
 
 
-def error_curves(
-    x: np.ndarray, y: np.ndarray, w0: np.ndarray, sizes: Sequence[int], penalties: np.ndarray
-) -> np.ndarray:
-    """`measure(ridge(x[:m], y[:m], penalty), w0)` for every m in `sizes`: shape (len(sizes), ridges, 3).
+def error_curves(x: np.ndarray, y: np.ndarray, w0: np.ndarray, sizes: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+    """`measure(ridge(x[:m], y[:m], penalty), w0)` for every m in `sizes` and each of its penalties.
 
-    penalties: (len(sizes), ridges). The Gram matrices are nested, and each is reduced to tridiagonal form once, after
-    which a ridge costs O(d). Points of one call share rows, so they are correlated; those of different data are not.
+    sizes: (sizes,), penalties: (sizes, ridges), result: (sizes, ridges, 3). The Gram matrices are nested, and each is
+    reduced to tridiagonal form once, after which a ridge costs O(d). Points of one call share rows, so they are
+    correlated.
     """
     d = x.shape[1]
     order = np.argsort(sizes, kind="stable")
-    kernel = x[:d] @ x[:d].T if min(sizes) < d else None
+    kernel = x[:d] @ x[:d].T if np.min(sizes) < d else None
     truths = x[:d] @ w0
     gram, moment, done = np.zeros((d, d)), np.zeros(d), 0
     results = np.empty((*np.shape(penalties), 3))
@@ -134,16 +133,16 @@ class _Tridiagonal:
 
     def __init__(self, a: np.ndarray, b: np.ndarray, w0: np.ndarray) -> None:
         size = len(a)
-        reflectors, self.diagonal, self.off, tau, _ = lapack.dsytrd(a, lower=1, lwork=32 * size)
+        reflectors, self.diagonal, self.off, tau, _ = _sytrd(a, lower=1, lwork=32 * size)
         vectors = np.column_stack([b, w0])
         if size > 1:  # Q = diag(1, Q'), Q' the product of the reflectors below the diagonal
-            vectors[1:] = lapack.dormqr("L", "T", reflectors[1:, :-1], tau, vectors[1:], 64)[0]
+            vectors[1:] = _ormqr("L", "T", reflectors[1:, :-1], tau, vectors[1:], 64)[0]
         self.b, self.w0 = vectors.T
 
     def solve(self, penalty: float) -> np.ndarray:
         if len(self.b) == 1:
             return self.b / (self.diagonal + penalty)
-        *_, z, info = lapack.dptsv(self.diagonal + penalty, self.off, self.b)
+        *_, z, info = _ptsv(self.diagonal + penalty, self.off, self.b)
         if info:
             raise np.linalg.LinAlgError(f"the Gram matrix of size {len(self.b)} is singular at penalty {penalty:g}")
         return z
@@ -155,7 +154,9 @@ class _Tridiagonal:
         return product
 
 
-def selected_rows(rule: Rule, rho: float, count: int, d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def selected_rows(
+    rule: Rule, rho: float, count: int, d: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """`count` kept rows and their labels, drawn directly from the selected distribution."""
     x = rng.standard_normal((count, d))
     x[:, 0] = rule.draw(rng, count)
@@ -187,8 +188,8 @@ def spread(
 
 
 def check_engine(engine: str) -> None:
-    if engine not in ("dense", "law"):
-        raise InputError(f"unknown engine '{engine}': one of dense, law")
+    if engine not in ENGINES:
+        raise InputError(f"unknown engine '{engine}': one of {', '.join(ENGINES)}")
 
 
 def check_size(d: int, trials: int) -> None:

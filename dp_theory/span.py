@@ -29,7 +29,7 @@ from dp_theory.errors import ConvergenceError, InputError
 from dp_theory.problem import Prediction, Problem, Real, require
 from dp_theory.rules import Rule
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t per direction in `along`
 
 
@@ -91,8 +91,12 @@ class Group:
     def __post_init__(self) -> None:
         require("ratio", self.ratio, 0 < self.ratio < np.inf, "be positive: it is the group's candidate rows over n")
         require("flip", self.flip, 0 <= self.flip <= 1, "lie in [0, 1]: it is a probability")
-        if isinstance(self.keep, Rule) and np.atleast_2d(np.asarray(self.along)).shape[0] != 1:
-            raise InputError(f"keep = {self.keep} sees one direction: with several, give a function (t_1, ..., t_r, y)")
+        directions = len(np.atleast_2d(self.along)) if np.size(self.along) else 0
+        if isinstance(self.keep, Rule) and directions != 1:
+            raise InputError(f"keep = {self.keep} sees one direction, but along has {directions}")
+        if len(self.breaks) and directions != 1 and len(self.breaks) != directions:
+            raise InputError(f"breaks = {self.breaks} must hold a sequence of thresholds for each of the {directions} "
+                             "directions in along")  # fmt: skip
 
     def select(self, t: Array, y: Array) -> tuple[Array, Array]:
         """Keep probability and weight of rows with projections t (r, rows) and observed labels y (rows,)."""
@@ -387,7 +391,7 @@ def _square_loss(problem: SpanProblem, rows: Sequence[Rows], phi: float, lam: fl
     a = np.linalg.solve(bulk.shrink + bulk.inside @ second, bulk.inside @ c)
     t2, c2, second2 = _moments(rows, [f * f for f in weights])
     misfit = t2 - 2 * a @ c2 + a @ second2 @ a  # E[q̃² (y − g·a)²]
-    return Solution(a, (bulk.leak(a) + bulk.spread * misfit) / (1 - bulk.spread * t2), residual)
+    return Solution(a, float((bulk.leak(a) + bulk.spread * misfit) / (1 - bulk.spread * t2)), residual)
 
 
 # -- predictions ------------------------------------------------------------------------------------------------------

@@ -25,8 +25,17 @@ from dp_theory.problem import Problem, require
 from dp_theory.ridge import predict
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule
 from dp_theory.simulate import (
-    CURVES, LAW, Engine, check_engine, check_size, error_curves, generator, mean_and_se, selected_rows, spread, truth,
-)  # fmt: skip
+    CURVES,
+    LAW,
+    check_engine,
+    check_size,
+    error_curves,
+    generator,
+    mean_and_se,
+    selected_rows,
+    spread,
+    truth,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +83,7 @@ def sweep(
     rules: Sequence[str] = RULE_NAMES,
     d: int = 512,
     trials: int = 64,
-    engine: Engine = "law",
+    engine: str = "law",
     x: str = "generated",
     direct_cost: float = DIRECT_COST,
     training_cost: float = TRAINING_COST,
@@ -88,8 +97,8 @@ def sweep(
     (by default twelve from d/4 to 16 d). engine: with 'law' the points of a series are independent; 'dense' shares rows
     between the sizes of one trial, so that they are correlated (among each other, not with the prediction).
     advance is called with the number of steps done, of `steps(...)` in all, as the simulation goes.
-    Columns: series, kind, x, y (test error), y_low, y_high (± one standard error), n_seeds; strategy, rule, alpha, p, rho,
-    lam, d, generated, kept, compute, predicted (theory at the same point), z = (y - predicted)/standard error.
+    Columns: series, kind, x, y (test error), y_low, y_high (± one standard error), n_seeds; strategy, rule, alpha, p,
+    rho, lam, d, generated, kept, compute, predicted (theory at the same point), z = (y - predicted)/standard error.
     Raises InputError for parameters outside their domain.
     """
     import pandas as pd
@@ -187,7 +196,7 @@ def _groups(lines: Iterator[Line] | list[Line]) -> Iterator[tuple[Line, ...]]:
 
 
 def _trial(
-    group: tuple[Line, ...], sizes: np.ndarray, lams: np.ndarray, d: int, engine: Engine, seed: int, trial: int
+    group: tuple[Line, ...], sizes: np.ndarray, lams: np.ndarray, d: int, engine: str, seed: int, trial: int
 ) -> dict[Line, np.ndarray]:
     """Test errors of one experiment, (sizes, lams) for each line of the group."""
     if engine == "law":

@@ -91,6 +91,8 @@ def _open(out: Path) -> dict:
         _write(out, {})
     except OSError as error:
         raise InputError(f"--out {out} is not a folder that can be written to: {error.strerror}") from None
+    except json.JSONDecodeError:
+        raise InputError(f"{out / _RECORD} is not a record of figures; give --out another folder") from None
     return {}
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from joblib import cpu_count
 
 from dp_theory import Problem, predict
 from dp_theory.simulate import simulate
@@ -16,7 +15,7 @@ def overlay(line: Problem, points: Problem, x_line, x_points, *, d: int, trials:
     """
     x_line, x_points = np.asarray(x_line, float), np.asarray(x_points, float)
     predicted = pd.DataFrame({"kind": "predicted", "x": x_line, "y": predict(line).test_error})
-    simulation = simulate(points, d=d, trials=trials, engine="law", workers=cpu_count())
+    simulation = simulate(points, d=d, trials=trials, engine="law")
     error, se = simulation.test_error, simulation.test_error_se
     simulated = pd.DataFrame(
         {
@@ -42,8 +41,9 @@ def agreement(table: pd.DataFrame) -> str:
     """What a caption says of theory against simulation. Cells share random numbers, so that their z are correlated."""
     simulated = table.query("kind == 'simulated'")
     size = simulated["z"].abs()
+    trials = simulated["n_seeds"].iloc[0]
     return (
-        f"Lines: theory, the limit d → ∞; points: mean of {simulated['n_seeds'].iloc[0]:.0f} simulated experiments, bars of "
-        f"one standard error (mostly smaller than the marker). |z| ≤ 2 in {(size <= 2).mean():.0%} of {len(size)} cells, "
-        f"where noise alone gives 95%; at most {size.max():.1f}."
+        f"Lines: theory, the limit d → ∞; points: mean of {trials:.0f} simulated experiments, bars of one standard "
+        f"error (mostly smaller than the marker). |z| ≤ 2 in {(size <= 2).mean():.0%} of {len(size)} cells, where "
+        f"noise alone gives 95%; at most {size.max():.1f}."
     )

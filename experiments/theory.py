@@ -3,7 +3,7 @@
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ import dp_theory
 from dp_theory.errors import InputError
 from dp_theory.problem import Problem
 from dp_theory.rules import RULES
-from experiments.terminal import emit_json, progress, say, table
+from experiments.terminal import emit_json, progress, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +31,9 @@ Engine = Annotated[str, typer.Option(help="dense (the naive experiment) or law (
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+AXIS_LABELS = {
+    "generated": "samples generated", "kept": "samples kept", "compute": "compute in units of one plain sample",
+}  # fmt: skip
 Values = "value, comma list or start:stop:count"
 
 
@@ -95,15 +98,17 @@ def sweep(
     points = result.query("kind == 'simulated'").assign(simulated=lambda t: t["y"], se=lambda t: t["y_high"] - t["y"])
     varying = [name for name in ("alpha", "rho", "lam") if points[name].nunique() > 1]
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
-    records = points[columns].to_dict("records")
+    records = _records(points[columns])
     if as_json:
-        emit_json({"points": records, "winners": best.to_dict("records"), **check})
+        emit_json({"points": records, "winners": _records(best), **check})
         return
     table(records, title="test error")
     print()
-    table(best[[*varying, "from", "to", "series"]].to_dict("records"), title=f"least predicted error by samples {x}")
-    print(f"\nlargest |z| {check['largest_z']:.2f} of {check['points']} points (noise alone stays below "
-          f"{check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}")  # fmt: skip
+    table(_records(best[[*varying, "from", "to", "series"]]), title=f"least predicted error ({AXIS_LABELS[x]})")
+    print(
+        f"\nlargest |z| {check['largest_z']:.2f} of {check['points']} points (noise alone stays below"
+        f" {check['noise_level']:.2f} in 95 % of sweeps); largest standard error {check['largest_se']:.4f}"
+    )
     if out is not None:
         print(out / "sweep.csv", out / "sweep.png", out / "sweep.pdf", sep="\n")
 
@@ -125,11 +130,13 @@ def verify(
     finite = int((result["verdict"] == "finite size").sum())
     level = float(result["level"].max())
     if as_json:
-        emit_json({"cells": result.to_dict("records"), "largest_z": largest, "level": level, "disagree": wrong})
+        emit_json({"cells": _records(result), "largest_z": largest, "level": level, "disagree": wrong})
     else:
-        table(result.drop(columns=["level", "d", "trials"]).to_dict("records"), title=f"theory against simulation, d = {d}")
-        print(f"\n{len(result)} comparisons: largest |z| {largest:.2f} (level {level:.2f}), {finite} off by finite size only, "
-              f"{wrong} disagree")  # fmt: skip
+        table(_records(result.drop(columns=["level", "d", "trials"])), title=f"theory against simulation, d = {d}")
+        print(
+            f"\n{len(result)} comparisons: largest |z| {largest:.2f} (level {level:.2f}),"
+            f" {finite} off by finite size only, {wrong} disagree"
+        )
     if wrong:
         raise typer.Exit(1)
 
@@ -155,6 +162,10 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
 
 def _show(record: dict, as_json: bool) -> None:
     emit_json(record) if as_json else table([record])
+
+
+def _records(rows: "DataFrame") -> list[dict[str, Any]]:
+    return [dict(row) for row in rows.to_dict("records")]  # pyright: ignore[reportReturnType]  # columns are strings
 
 
 def _cores() -> int:
@@ -198,5 +209,6 @@ def picture(result: "DataFrame", x: str) -> "Figure":
             panel = rows[rows["strategy"].isin(["static", strategy])]
             series = panel["rule"].where(panel["strategy"] != "static", "static")
             panels.append(panel.assign(panel=f"{strategy} {where}".strip(), series=series))
-    label = {"generated": "samples generated", "kept": "samples kept", "compute": "compute (plain samples)"}[x]
-    return draw_curves(pd.concat(panels), xlabel=label, ylabel="test error", logx=True, logy=True, panel="panel")
+    return draw_curves(
+        pd.concat(panels), xlabel=AXIS_LABELS[x], ylabel="test error", logx=True, logy=True, panel="panel"
+    )

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -81,7 +82,7 @@ def test_no_two_series_of_one_figure_look_the_same():
 def test_series_are_told_apart_by_the_colour_blind():
     """Neighbouring series differ in dash; the sequential map rises in lightness, so it survives greyscale."""
     dashes = [look["linestyle"] for look in style.series_styles(10)]
-    assert all(a != b for a, b in zip(dashes, dashes[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(dashes))
     luminance = [np.dot(look["color"][:3], [0.2126, 0.7152, 0.0722]) for look in style.series_styles(6, ordered=True)]
     assert (np.diff(luminance) > 0.04).all()
 

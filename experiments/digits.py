@@ -1,0 +1,55 @@
+"""What the digits figures share: runs of the preset, and images at the same noise from learners along a run."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dp_real.config import Config, load_config
+from dp_real.data import load_data
+from dp_real.generator import Generator, load_generator
+from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.learner import Learner
+from dp_real.run import checkpoints, fresh_learner, restore_learner, run
+from dp_real.seeds import row_seeds
+from experiments.real import find_preset
+from experiments.terminal import progress
+
+
+def digits(*overrides: str) -> Config:
+    """The preset with overrides."""
+    return load_config(find_preset("digits"), overrides)
+
+
+def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[tuple[int, Learner]]]:
+    """Run it, and return the generator and (pool size, learner) just before each addition of data."""
+    run(config, folder, progress=progress)
+    generator = load_generator(config, load_data(config.data), progress)
+    found = []
+    for checkpoint in checkpoints(folder):
+        learner = fresh_learner(config, generator)
+        state, _ = restore_learner(learner, checkpoint)
+        found.append((config.practice.initial + (state.rounds - 1) * config.practice.increment, learner))
+    return generator, found
+
+
+def image_rows(generator: Generator, rows: Iterable[tuple[str, Learner, float]], options: dict) -> pd.DataFrame:
+    """One image a class for each (label, learner, omega), all rows from the same noise.
+
+    Columns row (its label and the mean entropy of its images in nats), column (the class), pixel_0, ….
+    options: further fields of EntropyGuidance.
+    """
+    labels = torch.arange(generator.n_classes)
+    seeds = row_seeds(0, 0, range(len(labels)))
+    parts = []
+    for name, learner, omega in rows:
+        guidance = EntropyGuidance(learner.logits, **(options | {"omega": omega})) if omega else None
+        x = generator.sample(labels, seeds, guidance)
+        with torch.no_grad():
+            hardness = entropy(learner.logits(x)).mean().item()
+        pixels = (x.flatten(1).numpy() + 1) / 2
+        part = pd.DataFrame(np.clip(pixels, 0, 1), columns=[f"pixel_{index}" for index in range(pixels.shape[1])])
+        parts.append(part.assign(row=f"{name}  (H = {hardness:.2f})", column=labels.numpy()))
+    return pd.concat(parts, ignore_index=True)
