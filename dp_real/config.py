@@ -26,18 +26,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class DataConfig(Section):
-    """Real images: they train the generator, validate and test; the learner never trains on them."""
+class DigitsConfig(Section):
+    """scikit-learn's digits."""
 
-    source: Literal["digits"] = "digits"
+    source: Literal["digits"]
     split: NonNegativeInt = Field(
         default=0, description="which random split into generator, validation and test images"
     )
 
 
-class GeneratorConfig(Section):
-    """The class-conditional denoiser and how it is trained on first use."""
+class DenoiserConfig(Section):
+    """A small class-conditional denoiser and how it is trained on first use (dp_real.generators.denoiser)."""
 
+    kind: Literal["denoiser"]
     width: PositiveInt = 256
     blocks: PositiveInt = 3
     train_steps: PositiveInt = 3000
@@ -77,9 +78,10 @@ class GuidanceConfig(Section):
         return self
 
 
-class LearnerConfig(Section):
-    """An MLP on the flattened sample."""
+class MLPConfig(Section):
+    """A perceptron on the flattened sample."""
 
+    kind: Literal["mlp"]
     hidden: tuple[PositiveInt, ...] = (64,)
 
 
@@ -120,17 +122,23 @@ class PracticeConfig(Section):
     evaluate_every: PositiveInt = 50
 
 
+# A further kind joins as Annotated[A | B, Field(discriminator="kind")], `source` for the data.
+DataConfig = DigitsConfig
+GeneratorConfig = DenoiserConfig
+LearnerConfig = MLPConfig
+
+
 class Config(Section):
     """One run, complete."""
 
     name: str
     seed: NonNegativeInt = 0
     threads: NonNegativeInt = Field(default=0, description="torch threads; 0: torch's own choice")
-    data: DataConfig = DataConfig()
-    generator: GeneratorConfig = GeneratorConfig()
+    data: DataConfig
+    generator: GeneratorConfig
     sampling: SamplingConfig = SamplingConfig()
     guidance: GuidanceConfig = GuidanceConfig()
-    learner: LearnerConfig = LearnerConfig()
+    learner: LearnerConfig
     training: TrainingConfig
     practice: PracticeConfig
 

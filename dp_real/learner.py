@@ -2,20 +2,43 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
-from dp_real.config import LearnerConfig, TrainingConfig
+from dp_real.config import Config, MLPConfig, TrainingConfig
 from dp_real.guidance import entropy
+from dp_real.protocols import Generator, Images, Learner
 from dp_real.seeds import Stream, torch_rng
 
 
-def build_module(config: LearnerConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+def fresh_learner(config: Config, generator: Generator) -> Learner:
+    """The learner that a run of this configuration starts from."""
+    match config.learner.kind:
+        case "mlp":
+            module = build_mlp(config.learner, generator.sample_shape, generator.n_classes, config.seed)
+            return NetworkLearner(module, config.training)
+
+
+@torch.no_grad()
+def assess(learner: Learner, x: Tensor, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
+    """Entropy in nats [n] and whether the prediction is y, bool [n]; both on the CPU."""
+    logits = torch.cat([learner.logits(part).cpu() for part in x.split(batch_size)])
+    return entropy(logits), logits.argmax(-1) == y
+
+
+def accuracy(learner: Learner, images: Images) -> float:
+    """Share of rows whose prediction is the label."""
+    return assess(learner, images.x, images.y)[1].double().mean().item()
+
+
+def build_mlp(config: MLPConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
     """A fresh classifier, its weights a function of the seed alone: [B, *sample_shape] -> logits [B, n_classes]."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_rng(seed, Stream.LEARNER_INIT).initial_seed())
@@ -24,7 +47,7 @@ def build_module(config: LearnerConfig, sample_shape: tuple[int, ...], n_classes
         return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], n_classes))
 
 
-class Learner:
+class NetworkLearner:
     """Trains on batches and answers `logits`. With an EMA (paper App. D), the averaged weights are what answers."""
 
     def __init__(self, module: nn.Module, config: TrainingConfig, device: torch.device | None = None) -> None:
@@ -48,7 +71,7 @@ class Learner:
         """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""
         module = self.ema or self.module
         module.eval()
-        return module(x)
+        return module(x.to(self.device))
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
         """One AdamW step on the mean cross-entropy of a batch."""
@@ -69,16 +92,6 @@ class Learner:
         self.losses.zero_()
         return total / count
 
-    @torch.no_grad()
-    def assess(self, x: Tensor, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
-        """Entropy in nats [n] and whether the prediction is y, bool [n]."""
-        logits = torch.cat([self.logits(part.to(self.device)) for part in x.split(batch_size)]).cpu()
-        return entropy(logits), logits.argmax(-1) == y
-
-    def accuracy(self, x: Tensor, y: Tensor) -> float:
-        """Share of rows whose prediction is y."""
-        return self.assess(x, y)[1].double().mean().item()
-
     @property
     def learning_rate(self) -> float:
         """The rate that the next step takes."""
@@ -93,6 +106,10 @@ class Learner:
         for index, slots in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
         return state
+
+    def save(self, folder: Path) -> None:
+        """model.safetensors, the weights in use."""
+        save_file(dict((self.ema.module if self.ema else self.module).state_dict()), folder / "model.safetensors")
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         """Continue from `tensors()` as they were after `step` training steps."""

@@ -3,16 +3,15 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 
 from dp_real.config import Config
 from dp_real.errors import Interrupted
-from dp_real.generator import Generator
 from dp_real.guidance import EntropyGuidance
-from dp_real.learner import Learner
+from dp_real.learner import assess
 from dp_real.pool import Pool
+from dp_real.protocols import Generator, Journal, Learner
 from dp_real.seeds import Stream, row_seeds, torch_rng
 
 
@@ -27,15 +26,6 @@ class State:
     epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
     generation_seconds: float = 0.0
-
-
-class Journal(Protocol):
-    """Where a run leaves its traces, and where it hears that it should stop."""
-
-    def evaluation(self, row: dict[str, Any]) -> None: ...
-    def addition(self, row: dict[str, Any]) -> None: ...
-    def checkpoint(self, state: State, learner: Learner, pool: Pool) -> None: ...
-    def stop_requested(self) -> bool: ...
 
 
 @dataclass
@@ -89,7 +79,7 @@ class Practice:
         seeds = row_seeds(self.config.seed, state.rounds, range(count))
         blocks = [slice(start, start + size) for start in range(0, count, size)]
         x = torch.cat([self.generator.sample(labels[block], seeds[block], guidance) for block in blocks])
-        entropy, correct = self.learner.assess(x, labels)
+        entropy, correct = assess(self.learner, x, labels)
         omega = self.config.guidance.omega if guidance else 0.0
         self.pool.append(state.rounds, x, labels, seeds, omega, entropy, correct)
         seconds = time.monotonic() - begin

@@ -19,10 +19,11 @@ from safetensors.torch import load_file, save_file
 from dp_real.config import Config, load_config
 from dp_real.data import load_data
 from dp_real.errors import InputError
-from dp_real.generator import Generator, Progress, load_generator
-from dp_real.learner import Learner, build_module
+from dp_real.generators import load_generator
+from dp_real.learner import accuracy, fresh_learner
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
+from dp_real.protocols import Learner, Progress
 
 
 class RunFolder:
@@ -115,12 +116,6 @@ def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
     return State(**saved), pool_version
 
 
-def fresh_learner(config: Config, generator: Generator) -> Learner:
-    """The learner that a run of this configuration starts from."""
-    module = build_module(config.learner, generator.sample_shape, generator.n_classes, config.seed)
-    return Learner(module, config.training)
-
-
 def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) -> dict[str, Any]:
     """Train by deliberate practice in folder `out`; returns what result.json says. A finished run is not repeated.
 
@@ -132,13 +127,10 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
     torch.set_num_threads(config.threads or torch.get_num_threads())
     data = load_data(config.data)
     generator = load_generator(config, data, progress)
-    learner = Learner(
-        build_module(config.learner, generator.sample_shape, generator.n_classes, config.seed),
-        config.training,
-    )
+    learner = fresh_learner(config, generator)
 
     def validate(current: Learner) -> float:
-        return current.accuracy(data.validation.x, data.validation.y)
+        return accuracy(current, data.validation)
 
     with progress(config.name, config.training.steps) as advance:
         folder = RunFolder(out, advance)
@@ -146,12 +138,12 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
         with folder.stops_on_signal():
             Practice(config, learner, generator, pool, validate, folder, state).run()
     (out / "learner").mkdir(exist_ok=True)
-    save_file(dict((learner.ema or learner.module).state_dict()), out / "learner" / "model.safetensors")
+    learner.save(out / "learner")
     result = {
         "name": config.name,
         "seed": config.seed,
-        "test_accuracy": learner.accuracy(data.test.x, data.test.y),
-        "val_accuracy": learner.accuracy(data.validation.x, data.validation.y),
+        "test_accuracy": accuracy(learner, data.test),
+        "val_accuracy": accuracy(learner, data.validation),
         "samples_generated": len(pool),
         "samples_seen": state.step * config.training.batch_size,
         "additions": state.rounds - 1,

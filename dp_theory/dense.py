@@ -93,7 +93,7 @@ def _fit(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: float =
     return result.x
 
 
-# -- theory against experiment ----------------------------------------------------------------------------------------
+# -- theory against experiment ---------------------------------------------------------------------------------------
 
 
 def feature_cells(d: int = 200) -> dict[str, tuple[SpanProblem, Loss]]:
@@ -170,7 +170,8 @@ def feature_cells(d: int = 200) -> dict[str, tuple[SpanProblem, Loss]]:
         "logistic, mixture": SpanProblem(truth, mixture, 0.3, 0.02),
         "logistic, power law 1/2": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
     }
-    return {name: (p, SQUARE) for name, p in square.items()} | {name: (p, LOGISTIC) for name, p in logistic.items()}
+    losses: tuple[tuple[Loss, dict[str, SpanProblem]], ...] = ((SQUARE, square), (LOGISTIC, logistic))
+    return {name: (problem, loss) for loss, problems in losses for name, problem in problems.items()}
 
 
 def agreement(

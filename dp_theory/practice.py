@@ -64,8 +64,10 @@ class Addition:
                 require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
         if not callable(self.weight):
             require("weight", self.weight, 0 < self.weight < np.inf, "be positive")
-        if isinstance(self.keep, Rule):
-            object.__setattr__(self, "breaks", (*self.breaks, *self.keep.breakpoints))
+
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        return (*self.breaks, *(self.keep.breakpoints if isinstance(self.keep, Rule) else ()))
 
     def select(self, t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keep probability and weight of rows with projections t and observed labels y."""
@@ -190,7 +192,7 @@ def _atoms(addition: Addition, flip: float, cosine: float) -> tuple[np.ndarray, 
         linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
         return np.array([addition.weight]), np.array([p]), linear, np.array([[[gamma, 0.0], [0.0, p]]])
     sine = np.sqrt((1 - cosine) * (1 + cosine))
-    t, measure = _nodes(cosine / max(sine, 1e-300), addition.breaks)
+    t, measure = _nodes(cosine / max(sine, 1e-300), addition.jumps)
     margin = np.clip(cosine * t / max(sine, 1e-300), -40, 40)  # the density is 0 beyond, in double precision
     density = np.exp(-(margin**2) / 2) / np.sqrt(2 * np.pi)
     true, false = (  # E[1, ζ, ζ²; y0 = s | t]
@@ -383,7 +385,7 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
     a, c, x = prediction.overlap, prediction.covariance, prediction.response
     stages = slice(chosen, len(a) if practice.accumulate else chosen + 1)
     spread, noise, (rho, r), _ = _geometry(addition, a, c, slice(None))
-    t, measure = _nodes(rho / r, added.breaks)
+    t, measure = _nodes(rho / r, added.jumps)
     t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
     keep, weight = added.select(t, y)
     keep = np.tile(measure, 2) * keep * (weight > 0) * (y < 0 if wrong else 1.0)

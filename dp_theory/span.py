@@ -18,6 +18,7 @@ Conventions
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ Array = NDArray[np.floating]
 Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t per direction in `along`
 
 
-# -- weights that the paper's symmetric rules (dp_theory.rules) leave out ----------------------------------------------
+# -- weights that the paper's symmetric rules (dp_theory.rules) leave out --------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Interpolating:
         return np.cosh(self.slope * np.asarray(t) / 2) ** (-2 * self.omega)
 
 
-# -- the description, read by theory and simulator alike --------------------------------------------------------------
+# -- the description, read by theory and simulator alike -------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +183,25 @@ class SpanProblem:
         return orth(np.concatenate(rows).T)
 
 
-# -- Gaussian expectations --------------------------------------------------------------------------------------------
+# -- Gaussian expectations -------------------------------------------------------------------------------------------
 
 _SPLITS = np.array([-8.0, -2.0, 0.0, 2.0, 8.0])  # panel edges around a smooth step, in units of its width
+
+
+def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:
+    """The planes, and where two of them cross along the coordinate that is integrated first: a kink for the others."""
+    for i in range(planes.shape[1] - 1, 0, -1):
+        f, g = np.array(list(combinations(np.flatnonzero(np.abs(planes[:, i]) > 1e-14), 2)), int).reshape(-1, 2).T
+        slope = planes[:, i]
+        blurred = np.hypot(width, np.linalg.norm(planes[:, i + 1 :], axis=1))
+        crossing = planes[f] / slope[f, None] - planes[g] / slope[g, None]
+        crossing[:, i:] = 0.0
+        thickness = np.hypot(blurred[f] / slope[f], blurred[g] / slope[g])
+        sharp = thickness < 0.5 * np.linalg.norm(crossing, axis=1)  # a thicker one is no kink
+        planes = np.concatenate([planes, crossing[sharp]])
+        level = np.concatenate([level, (level[f] / slope[f] - level[g] / slope[g])[sharp]])
+        width = np.concatenate([width, thickness[sharp]])
+    return planes, level, width
 
 
 def _gauss_nodes(planes: Array, level: Array, width: Array, order: int, reach: float) -> tuple[Array, Array]:
@@ -194,6 +211,7 @@ def _gauss_nodes(planes: Array, level: Array, width: Array, order: int, reach: f
     Coordinate by coordinate, the line is cut where a plane meets it, at a distance on the scale on which the step is
     blurred by its own width and by the coordinates still to come. Returns t (r, N) and weights (N,) that sum to 1.
     """
+    planes, level, width = _with_crossings(planes, level, width)
     x, v = np.polynomial.legendre.leggauss(order)
     t, mass = np.empty((0, 1)), np.ones(1)
     for i in range(planes.shape[1]):
@@ -289,7 +307,7 @@ def kept_rows(problem: SpanProblem, group: Group, order: int, score: Array | Non
     return Rows(y[used], q[used], t[:, used], mass, zeta, zeta2, np.column_stack([frame, e]))
 
 
-# -- the fixed point --------------------------------------------------------------------------------------------------
+# -- the fixed point -------------------------------------------------------------------------------------------------
 
 
 class Solution(NamedTuple):
@@ -394,7 +412,7 @@ def _square_loss(problem: SpanProblem, rows: Sequence[Rows], phi: float, lam: fl
     return Solution(a, float((bulk.leak(a) + bulk.spread * misfit) / (1 - bulk.spread * t2)), residual)
 
 
-# -- predictions ------------------------------------------------------------------------------------------------------
+# -- predictions -----------------------------------------------------------------------------------------------------
 
 
 def predict(problem: SpanProblem, *, tolerance: float = 1e-9) -> Prediction:
@@ -446,7 +464,7 @@ def certified(
             current, residual = outputs(order, phi, lam)
             scale = np.array([current[0], np.sqrt(current[2]), *current[2:]])
             moved = current != previous  # at the peak both norms are inf
-            change = np.max(np.abs(current - previous)[moved] / scale[moved], initial=residual)
+            change = np.max(np.abs(current[moved] - previous[moved]) / scale[moved], initial=residual)
             if change <= tolerance:
                 return *current, change
             previous = current

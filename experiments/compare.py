@@ -10,7 +10,8 @@ import pandas as pd
 from dp_real.arms import arm_config
 from dp_real.config import Config
 from dp_real.data import load_data
-from dp_real.generator import Progress, load_generator
+from dp_real.generators import load_generator
+from dp_real.protocols import Progress
 from dp_real.run import run
 from experiments.audit import static_equivalent
 from experiments.terminal import silent

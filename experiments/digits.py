@@ -9,10 +9,11 @@ import torch
 
 from dp_real.config import Config, load_config
 from dp_real.data import load_data
-from dp_real.generator import Generator, load_generator
+from dp_real.generators import load_generator
 from dp_real.guidance import EntropyGuidance, entropy
-from dp_real.learner import Learner
-from dp_real.run import checkpoints, fresh_learner, restore_learner, run
+from dp_real.learner import fresh_learner
+from dp_real.protocols import Generator, Learner
+from dp_real.run import checkpoints, restore_learner, run
 from dp_real.seeds import row_seeds
 from experiments.real import find_preset
 from experiments.terminal import progress

@@ -3,16 +3,19 @@
 import pytest
 
 from dp_real.config import Config, parse_config
-from dp_real.data import RealData, load_data
-from dp_real.generator import DiffusionGenerator, load_generator
+from dp_real.data import load_data
+from dp_real.generators import load_generator
+from dp_real.protocols import Generator, RealData
 from experiments.terminal import silent
 
 SMALL = {
     "name": "small",
     "threads": 1,
-    "generator": {"width": 64, "blocks": 1, "train_steps": 400},
+    "data": {"source": "digits"},
+    "generator": {"kind": "denoiser", "width": 64, "blocks": 1, "train_steps": 400},
     "sampling": {"steps": 8, "block_size": 32},
     "guidance": {"omega": 0.05},
+    "learner": {"kind": "mlp"},
     "training": {"steps": 120, "learning_rate": 3e-3},
     "practice": {"initial": 60, "increment": 40, "additions": 2, "patience": 1, "evaluate_every": 10},
 }
@@ -36,5 +39,5 @@ def data(config: Config) -> RealData:
 
 
 @pytest.fixture(scope="session")
-def generator(config: Config, data: RealData, cache: None) -> DiffusionGenerator:
+def generator(config: Config, data: RealData, cache: None) -> Generator:
     return load_generator(config, data, silent)

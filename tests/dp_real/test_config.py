@@ -6,7 +6,8 @@ from dp_real.arms import arm_config
 from dp_real.config import Config, load_config, parse_config
 from dp_real.errors import InputError
 
-MINIMAL = "[training]\nsteps = 100\n[practice]\ninitial = 10\nincrement = 5\nadditions = 2\n"
+PARTS = "[data]\nsource = 'digits'\n[generator]\nkind = 'denoiser'\n[learner]\nkind = 'mlp'\n"
+MINIMAL = PARTS + "[training]\nsteps = 100\n[practice]\ninitial = 10\nincrement = 5\nadditions = 2\n"
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         (MINIMAL + "[guidance]\nwindow = [0.5, 0.2]", "guidance: window .* must be .begin, end."),
         (MINIMAL + "[guidance]\nscale = 'raw'\napply = 'before'", "guidance: apply = 'before' is for"),
         (MINIMAL.replace("steps = 100", "steps = 100\nwarmup = 0.6\ncooldown = 0.6"), "training: warmup"),
-        ("[training]\nsteps = 100\n", "key practice is missing"),
+        (PARTS + "[training]\nsteps = 100\n", "key practice is missing"),
         ("steps = = 3", "not TOML"),
     ],
 )

@@ -8,9 +8,8 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import nn
 
-from dp_real.data import RealData
-from dp_real.generator import DiffusionGenerator
 from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.protocols import Generator, RealData
 from dp_real.sampling import sample_ddim
 from dp_real.seeds import row_seeds
 
@@ -71,7 +70,7 @@ def test_gradient_agrees_with_finite_differences(classifier: nn.Module, through:
     ids=str,
 )
 def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(
-    generator: DiffusionGenerator, classifier: nn.Module, options: dict
+    generator: Generator, classifier: nn.Module, options: dict
 ):
     labels, seeds = torch.arange(100) % 10, row_seeds(0, 0, range(100))
 
@@ -84,7 +83,7 @@ def test_guided_samples_are_harder_than_plain_ones_from_the_same_noise(
     assert mean_entropy(-1) < plain  # the sign is the code's, not an accident of leaving the data
 
 
-def test_omega_zero_is_plain_sampling_bit_for_bit(generator: DiffusionGenerator, classifier: nn.Module):
+def test_omega_zero_is_plain_sampling_bit_for_bit(generator: Generator, classifier: nn.Module):
     labels, seeds = torch.arange(20) % 10, row_seeds(0, 0, range(20))
     plain = generator.sample(labels, seeds, None)
     for scale in ("relative", "raw"):
@@ -92,7 +91,7 @@ def test_omega_zero_is_plain_sampling_bit_for_bit(generator: DiffusionGenerator,
 
 
 @pytest.mark.parametrize("scale", ["relative", "raw"])
-def test_a_batch_is_its_rows_one_by_one(generator: DiffusionGenerator, classifier: nn.Module, scale):
+def test_a_batch_is_its_rows_one_by_one(generator: Generator, classifier: nn.Module, scale):
     labels, seeds = torch.arange(12) % 10, row_seeds(0, 0, range(12))
     omega = torch.linspace(0.0, 0.1, 12)
 

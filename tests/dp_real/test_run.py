@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 import dp_real.practice
 from dp_real.config import Config, load_config
 from dp_real.errors import InputError, Interrupted
-from dp_real.generator import DiffusionGenerator
-from dp_real.learner import Learner, build_module
+from dp_real.learner import NetworkLearner, build_mlp
 from dp_real.pool import Pool
+from dp_real.protocols import Generator
 from dp_real.run import RunFolder, run
 from dp_real.seeds import row_seeds
 from experiments.terminal import silent
@@ -33,7 +33,7 @@ def traces(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def unbroken(config: Config, generator: DiffusionGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     run(config, folder, progress=silent)
     return folder
@@ -59,7 +59,7 @@ def test_what_a_run_leaves(unbroken: Path, config: Config):
     assert result["test_accuracy"] > 0.3  # it learned; chance is .1
 
 
-def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken: Path, generator: DiffusionGenerator, config: Config):
+def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken: Path, generator: Generator, config: Config):
     pool = Pool(unbroken / "pool", generator.sample_shape, version=1)
     seeds = pool.table()["seed"].to_numpy()
     assert (seeds == row_seeds(config.seed, 0, range(60))).all()
@@ -129,10 +129,10 @@ def test_learner_state_is_complete(config: Config, tmp_path: Path):
     """With averaged weights and the rate on its way down: what is restored goes on as what was saved."""
     training = config.training.model_copy(update={"ema_decay": 0.9, "steps": 10, "cooldown": 0.5})
 
-    def fresh() -> Learner:
-        return Learner(build_module(config.learner, (64,), 10, seed=1), training)
+    def fresh() -> NetworkLearner:
+        return NetworkLearner(build_mlp(config.learner, (64,), 10, seed=1), training)
 
-    def train(learner: Learner, steps: range) -> None:
+    def train(learner: NetworkLearner, steps: range) -> None:
         for step in steps:
             batch = torch.randn(8, 64, generator=torch.Generator().manual_seed(step))
             learner.train_step(batch, torch.arange(8))

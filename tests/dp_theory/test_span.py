@@ -27,7 +27,7 @@ def assert_same(a, b, rtol):
     np.testing.assert_allclose(outputs(a), outputs(b), rtol=rtol, atol=0)
 
 
-# -- values computed before this code was written, each also simulated then ---------------------------------------------
+# -- values computed before this code was written, each also simulated then ------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_reference_values(groups, phi, lam, test_error):
     assert predict(SpanProblem(TRUTH, groups, phi, lam)).test_error == pytest.approx(test_error, abs=5e-7)
 
 
-# -- the paper's theorem ----------------------------------------------------------------------------------------------
+# -- the paper's theorem ---------------------------------------------------------------------------------------------
 
 
 def lemma(kind, alpha, rho):
@@ -153,7 +153,7 @@ def test_peak():
     assert at.overlap == pytest.approx(near.overlap, rel=1e-6)
 
 
-# -- limits and symmetries that the recipe must have, whatever the feature ------------------------------------------------
+# -- limits and symmetries that the recipe must have, whatever the feature -------------------------------------------
 
 GROUPS = (
     Group(0.7, labeller=LABELLER, flip=0.1, along=PRUNER, keep=KeepHard(1.2), weight=Verifier(2)),
@@ -226,7 +226,7 @@ def test_infinite_ridge():
     assert result.squared_norm * lam**2 == pytest.approx(2 / np.pi + phi, rel=1e-6)
 
 
-# -- two directions: nested quadrature ------------------------------------------------------------------------------------
+# -- two directions: nested quadrature -------------------------------------------------------------------------------
 
 
 def pruned_and_verified(pruner, verifier, **group):
@@ -285,7 +285,7 @@ def test_against_scipy_quadrature():
     assert rows.mean(rows.q / (1 + 3 * rows.q)) == pytest.approx(expected, abs=1e-9)
 
 
-# -- certificates, shapes, errors -----------------------------------------------------------------------------------------
+# -- certificates, shapes, errors ------------------------------------------------------------------------------------
 
 
 def test_certificate_bounds_the_error():
@@ -345,7 +345,7 @@ def test_input_errors(make, message):
         make()
 
 
-# -- theory against experiment ------------------------------------------------------------------------------------------
+# -- theory against experiment ---------------------------------------------------------------------------------------
 
 
 def assert_agrees(table, trials):

@@ -1,17 +1,10 @@
-"""Generators draw a sample of a class, guided or not. The small one here is trained on first use, then cached."""
+"""A small class-conditional diffusion model of vectors or tiny images, trained here from real ones."""
 
-import contextlib
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -20,34 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dp_real.config import Config, GeneratorConfig
-from dp_real.data import RealData
+from dp_real.cache import cached
+from dp_real.config import DataConfig, DenoiserConfig, SamplingConfig
+from dp_real.errors import InputError
 from dp_real.guidance import EntropyGuidance
+from dp_real.protocols import Images, Progress, RealData
 from dp_real.sampling import sample_ddim
 from dp_real.seeds import Stream, row_noise, torch_rng
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""progress(description, total) gives a context in which advance(steps) is called."""
-
 RECIPE = 1  # raise it when what training does changes: cached generators of the old recipe are then left alone
-
-
-class Generator(Protocol):
-    """Draws samples of given classes."""
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, in the learner's space."""
-        ...
-
-    @property
-    def n_classes(self) -> int:
-        """Labels are 0 .. n_classes - 1."""
-        ...
-
-    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """[B, *sample_shape] for labels int64 [B]; row i is a function of labels[i], seeds[i] and the guidance."""
-        ...
 
 
 class Denoiser(nn.Module):
@@ -84,7 +58,7 @@ def make_scheduler() -> DDIMScheduler:
     )
 
 
-class DiffusionGenerator:
+class DenoiserGenerator:
     """A class-conditional denoiser under DDIM, with classifier-free guidance."""
 
     def __init__(
@@ -116,10 +90,11 @@ class DiffusionGenerator:
         return sample_ddim(denoise, self.scheduler, x, guidance=guidance).clamp(-1, 1)
 
 
-def train_denoiser(config: GeneratorConfig, data: RealData, split: int, advance: Callable[[int], None]) -> Denoiser:
+def train_denoiser(
+    config: DenoiserConfig, images: Images, n_classes: int, split: int, advance: Callable[[int], None]
+) -> Denoiser:
     """v-prediction under the cosine schedule, AdamW with the rate going to 0, weights averaged; seeded by the split."""
     draw = torch_rng(split, Stream.GENERATOR)
-    images, n_classes = data.generator, len(data.classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.initial_seed())
         model = Denoiser(tuple(images.x.shape[1:]), n_classes, config.width, config.blocks)
@@ -145,37 +120,24 @@ def train_denoiser(config: GeneratorConfig, data: RealData, split: int, advance:
     return model
 
 
-def cache_folder() -> Path:
-    """Where trained generators are kept: the user's cache folder."""
-    return Path(platformdirs.user_cache_dir("deliberate-practice")) / "generators"
+def load_denoiser(
+    config: DenoiserConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
+) -> DenoiserGenerator:
+    """The generator of this configuration: from the cache, else trained now."""
+    images, n_classes = data.generator, len(data.classes)
+    if images is None:
+        raise InputError(
+            f"generator.kind = 'denoiser' is trained on real images; data.source = '{source.source}' has none"
+        )
+    shape = tuple(images.x.shape[1:])
 
+    def train(folder: Path) -> None:
+        with progress("training the generator", config.train_steps) as advance:
+            trained = train_denoiser(config, images, n_classes, source.split, advance)
+        save_file(trained.state_dict(), folder / "model.safetensors")
 
-def load_generator(config: Config, data: RealData, progress: Progress) -> DiffusionGenerator:
-    """The generator of this configuration: from the cache, else trained now and cached whole."""
-    depends = {
-        "recipe": RECIPE,
-        "generator": config.generator.model_dump(mode="json"),
-        "data": config.data.model_dump(mode="json"),
-    }
-    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache_folder() / f"{config.data.source}-{digest}"
-    shape, n_classes = tuple(data.generator.x.shape[1:]), len(data.classes)
-    if not folder.exists():
-        with progress("training the generator", config.generator.train_steps) as advance:
-            denoiser = train_denoiser(config.generator, data, config.data.split, advance)
-        _store(denoiser, depends, folder)
-    denoiser = Denoiser(shape, n_classes, config.generator.width, config.generator.blocks)
+    depends = {"recipe": RECIPE, "generator": config.model_dump(mode="json"), "data": source.model_dump(mode="json")}
+    folder = cached(f"generators/{source.source}", depends, train)
+    denoiser = Denoiser(shape, n_classes, config.width, config.blocks)
     denoiser.load_state_dict(load_file(folder / "model.safetensors"))
-    return DiffusionGenerator(denoiser, shape, n_classes, config.sampling.steps, config.sampling.guidance_scale)
-
-
-def _store(denoiser: Denoiser, depends: dict, folder: Path) -> None:
-    """Write aside, then rename: two runs may train the same generator at once, and the first to finish is kept."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        staged = Path(temporary) / "whole"
-        staged.mkdir()
-        save_file(denoiser.state_dict(), staged / "model.safetensors")
-        (staged / "config.json").write_text(json.dumps(depends, indent=2))
-        with contextlib.suppress(OSError):
-            os.rename(staged, folder)
+    return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)

@@ -1,0 +1,13 @@
+"""Generators by kind. Each kind is a file here and a section of dp_real.config."""
+
+from dp_real.config import Config
+from dp_real.protocols import Generator, Progress, RealData
+
+
+def load_generator(config: Config, data: RealData, progress: Progress) -> Generator:
+    """The generator that a configuration names, trained now if it is one that is trained here."""
+    match config.generator.kind:
+        case "denoiser":
+            from dp_real.generators.denoiser import load_denoiser
+
+            return load_denoiser(config.generator, config.sampling, config.data, data, progress)

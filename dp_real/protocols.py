@@ -1,0 +1,100 @@
+"""What the practice loop asks of its parts: a new domain is a file that answers one of these."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from dp_real.guidance import EntropyGuidance
+
+if TYPE_CHECKING:
+    from dp_real.pool import Pool
+    from dp_real.practice import State
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""progress(description, total) gives a context in which advance(steps) is called."""
+
+
+class Generator(Protocol):
+    """Draws samples of given classes, guided or not."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, in the learner's space."""
+        ...
+
+    @property
+    def n_classes(self) -> int:
+        """Labels are 0 .. n_classes - 1."""
+        ...
+
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
+        """[B, *sample_shape] float32 for labels int64 [B], seeds uint64 [B] (dp_real.seeds.row_noise).
+
+        Row i is a function of labels[i], seeds[i] and the guidance; the other rows change it by rounding only.
+        """
+        ...
+
+
+class Learner(Protocol):
+    """Trains on batches and answers logits."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that the next step takes."""
+        ...
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[B, K] in evaluation mode, differentiable in x [B, *sample_shape]; rows do not influence each other."""
+        ...
+
+    def train_step(self, x: Tensor, y: Tensor) -> None:
+        """One optimizer step on a batch."""
+        ...
+
+    def drain_loss(self) -> float:
+        """Mean training loss since the last call."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes, flat."""
+        ...
+
+    def load_tensors(self, state: dict[str, Tensor], step: int) -> None:
+        """Continue from `tensors()` as they were after `step` training steps."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what others need to use the trained learner."""
+        ...
+
+
+@dataclass(frozen=True)
+class Images:
+    """x: float32 [n, *sample_shape], images in [-1, 1]; y: int64 [n]."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class RealData:
+    """Disjoint sets of real examples and the names of their classes; no learner trains on them (paper section 1)."""
+
+    generator: Images | None  # what a small generator is trained on, where one is trained here
+    validation: Images
+    test: Images
+    classes: tuple[str, ...]
+
+
+class Journal(Protocol):
+    """Where a run leaves its traces, and where it hears that it should stop."""
+
+    def evaluation(self, row: dict[str, Any]) -> None: ...
+    def addition(self, row: dict[str, Any]) -> None: ...
+    def checkpoint(self, state: "State", learner: Learner, pool: "Pool") -> None: ...
+    def stop_requested(self) -> bool: ...
