@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import (
@@ -35,6 +35,27 @@ class DigitsConfig(Section):
     )
 
 
+class FashionConfig(Section):
+    """Fashion-MNIST, from its IDX files."""
+
+    source: Literal["fashion"]
+    folder: str = Field(
+        default="/usr/share/datasets/fashion-mnist",
+        description="holds train-images-idx3-ubyte and the other three, .gz or not; the default is Debian's",
+    )
+    split: NonNegativeInt = Field(default=0, description="which random split into generator and validation images")
+
+
+class GaussianDataConfig(Section):
+    """The theory's own data: x ~ N(0, I), y = 1[x_0 > 0] (dp_real.generators.gaussian)."""
+
+    source: Literal["gaussian"]
+    split: NonNegativeInt = Field(default=0, description="seed of the validation and test rows")
+    dimension: PositiveInt = 200
+    validation: PositiveInt = 1000
+    test: PositiveInt = 50_000
+
+
 class DenoiserConfig(Section):
     """A small class-conditional denoiser and how it is trained on first use (dp_real.generators.denoiser)."""
 
@@ -45,6 +66,39 @@ class DenoiserConfig(Section):
     train_batch: PositiveInt = 128
     train_learning_rate: float = Field(default=2e-3, gt=0)
     label_dropout: float = Field(default=0.1, ge=0, lt=1, description="trains the unconditional branch of CFG")
+
+
+Templates = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class LatentConfig(Section):
+    """A small Stable Diffusion pipeline and how it is trained on first use (dp_real.generators.pretrain)."""
+
+    kind: Literal["latent"]
+    prompts: Templates = Field(
+        default=("a photo of a {}", "a picture of a {}", "{}"), description="a row's seed picks one; {}: the class"
+    )
+    vae_steps: PositiveInt = 1500
+    unet_steps: PositiveInt = 3600
+    caption_dropout: float = Field(default=0.12, ge=0, lt=1, description="trains the unconditional branch of CFG")
+
+
+class StableDiffusionConfig(Section):
+    """A diffusers StableDiffusionPipeline (dp_real.generators.stable_diffusion)."""
+
+    kind: Literal["stable-diffusion"]
+    model: str = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
+    prompts: Templates = Field(default=("a photo of a {}",), description="a row's seed picks one; {}: the class")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    tiny_decoder: str | None = Field(
+        default=None, description="an AutoencoderTiny for guidance, e.g. madebyollin/taesd; none: the VAE itself"
+    )
+
+
+class GaussianConfig(Section):
+    """The exact score of the gaussian data (dp_real.generators.gaussian)."""
+
+    kind: Literal["gaussian"]
 
 
 class SamplingConfig(Section):
@@ -85,11 +139,28 @@ class MLPConfig(Section):
     hidden: tuple[PositiveInt, ...] = (64,)
 
 
+class ConvConfig(Section):
+    """A small convolutional classifier: per width 3 x 3 convolution, ReLU, halving; then a hidden layer."""
+
+    kind: Literal["conv"]
+    widths: tuple[PositiveInt, ...] = (32, 64)
+    hidden: PositiveInt = 128
+
+
+class LinearConfig(Section):
+    """Ridge or logistic regression for two classes, solved on the whole pool at each step (dp_real.linear)."""
+
+    kind: Literal["linear"]
+    loss: Literal["ridge", "logistic"] = "ridge"
+    lam: float = Field(gt=0, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
+    kappa: float = Field(default=1.0, gt=0, description="the entropy is that of sigmoid(kappa w·x)")
+
+
 class TrainingConfig(Section):
     """AdamW under a warm-up, constant, cool-down schedule (WSD; paper App. D), counted in optimizer steps."""
 
     steps: PositiveInt
-    batch_size: PositiveInt = 64
+    batch_size: NonNegativeInt = Field(default=64, description="0: the whole pool")
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
@@ -122,10 +193,9 @@ class PracticeConfig(Section):
     evaluate_every: PositiveInt = 50
 
 
-# A further kind joins as Annotated[A | B, Field(discriminator="kind")], `source` for the data.
-DataConfig = DigitsConfig
-GeneratorConfig = DenoiserConfig
-LearnerConfig = MLPConfig
+DataConfig = Annotated[DigitsConfig | FashionConfig | GaussianDataConfig, Field(discriminator="source")]
+GeneratorConfig = Annotated[DenoiserConfig | LatentConfig | StableDiffusionConfig | GaussianConfig, Field(discriminator="kind")]
+LearnerConfig = Annotated[MLPConfig | ConvConfig | LinearConfig, Field(discriminator="kind")]
 
 
 class Config(Section):
@@ -193,16 +263,48 @@ def _set(raw: dict[str, Any], override: str) -> None:
 
 
 def _explain(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        *path, last = problem["loc"]
-        section: Any = Config
-        for part in path:
-            section = section.model_fields[part].annotation
-        near = difflib.get_close_matches(str(last), section.model_fields, n=1, cutoff=0.0)[0]
-        return f"unknown key {key}; did you mean {'.'.join([*map(str, path), near])}?"
-    if problem["type"] == "missing":
-        return f"key {key} is missing"
+    keys, section = _locate(problem["loc"])
+    key = ".".join(keys)
+    match problem["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.0)[0]
+            return f"unknown key {key}; did you mean {'.'.join([*keys[:-1], near])}?"
+        case "missing":
+            return f"key {key} is missing"
+        case "union_tag_not_found":
+            return f"key {key}.{problem['ctx']['discriminator'].strip(chr(39))} is missing"
+        case "union_tag_invalid":
+            context = problem["ctx"]
+            name = context["discriminator"].strip("'")
+            return f"{key}.{name} = {context['tag']!r}: should be one of {context['expected_tags']}"
     message = problem["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
     return f"{key}{shown}: {message[:1].lower()}{message[1:]}"
+
+
+def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
+    """A problem's key as the file spells it, and the section that it is in.
+
+    Where a section is one of several kinds, pydantic puts the kind's name into the location; no file has it there.
+    """
+    keys: list[str] = []
+    section, kinds = Config, ()
+    for part in loc:
+        if kinds:
+            section = next(kind for kind in kinds if part in _tags(kind))
+            kinds = ()
+            continue
+        keys.append(str(part))
+        field = section.model_fields.get(str(part))
+        inner = get_args(field.annotation) or (field.annotation,) if field else ()
+        sections = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section)]
+        if len(sections) > 1:
+            kinds = sections
+        elif sections:
+            section = sections[0]
+    return keys, section
+
+
+def _tags(section: type[Section]) -> tuple[Any, ...]:
+    """What a kind of section is called, under `kind` or `source`."""
+    return tuple(get_args(section.model_fields[name].annotation)[0] for name in ("kind", "source") if name in section.model_fields)

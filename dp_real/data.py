@@ -13,6 +13,10 @@ def load_data(config: DataConfig) -> RealData:
     match config.source:
         case "digits":
             return load_digits(config.split)
+        case "fashion":
+            from dp_real.fashion import load_fashion
+
+            return load_fashion(config)
 
 
 def load_digits(split: int) -> RealData:

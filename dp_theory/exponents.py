@@ -1,11 +1,11 @@
 """Does practice change the exponent of the scaling law? Error against rows for every way to choose them.
 
-Five strategies with the same first pool and the same number of kept rows in every round
+Six strategies with the same first pool and the same number of kept rows in every round
     static              all rows are plain
     prune once          the first learner selects everything that is added
     prune each round    the newest learner selects, from candidates that are generated and paid for
     practice            the same rows, generated directly where the learner wants them (guidance), at `direct_cost`
-    practice, newest    practice that trains on the newest rows only, not on the accumulated pool
+    prune, practice: newest rows    the last two, trained on the newest rows only, not on the accumulated pool
 
 Axes, per dimension: rows `kept`, samples `generated` (prune pays for its candidates), and `compute` = generation +
 training_cost per kept row, in units of one plain sample.
@@ -14,7 +14,7 @@ The answer, for windows |t| ≤ tan(πE) at phi = 1/4 and small lam (Σ = I): st
 unweighted pool: -1.13 per kept row after 24 rounds and falling slowly towards -1, but -.52 per candidate, so that
 pruning each round buys a constant and no exponent; generating directly turns the -1.13 into one per sample. Newest
 rows only: geometric in rows, -1 in candidates. The rows of old rounds are what holds the pool back: down-weighted
-by alpha^-2 (window(3, power=2)) an accumulated pool approaches the newest rows' exponents.
+by alpha^-2 (Window(3, power=2)) an accumulated pool approaches the newest rows' exponents.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_theory.errors import InputError
+from dp_theory.errors import ConvergenceError, InputError
 from dp_theory.practice import Addition, Practice, PracticePrediction, predict, simulate
 from dp_theory.sweep import DIRECT_COST, TRAINING_COST
 
@@ -38,9 +38,11 @@ AXES = ("kept", "generated", "compute")
 @dataclass(frozen=True)
 class Scaling:
     """curves: tidy (series, kind, axis, stage, x, y, y_low, y_high, n_seeds), x in samples per dimension, y the test
-    error ± one standard error. exponents: per series, axis and kind the slope of ln y on ln x over the second half of
-    the stages with its standard error (predicted: of the fit, that is, its curvature; simulated: over trials), and
-    its `steepening`, d ln|exponent| / d ln x: 0 for a power law, 1 for a geometric decay.
+    error ± one standard error.
+
+    exponents: per series and axis the predicted slope of ln y on ln x over the second half of the stages, `fit_se` its
+    standard error as a fit (that is, its curvature), `steepening` = d ln|exponent| / d ln x, 0 for a power law and 1 for
+    a geometric decay; with trials, the mean over them of the `simulated` slope and its standard error.
     """
 
     curves: pd.DataFrame
@@ -58,7 +60,7 @@ def scaling(
     workers: int = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Scaling:
-    """The five strategies for this practice, predicted, and simulated in dimension d where trials > 0.
+    """The strategies for this practice, predicted, and simulated in dimension d where trials > 0.
 
     `practice` must accumulate. advance is called with 1 after each of the STEPS. Raises InputError for fewer than
     four rounds, from which no exponent can be fitted.
@@ -66,51 +68,65 @@ def scaling(
     import pandas as pd
 
     if not practice.accumulate or len(practice.additions) < 4:
-        raise InputError("scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines")
+        raise InputError(
+            "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
+        )
     whole = predict(practice)
     curves, exponents, simulated = [], [], {}
-    for series, (runs, direct) in _strategies(whole).items():
+    for series, (runs, direct) in _strategies(practice, whole).items():
         predictions = [predict(run) for run in runs]
         errors = _join([p.test_error for p in predictions])
-        kept, candidates = (_join([getattr(p, name) for p in predictions]) / practice.phi for name in ("kept", "candidates"))
+        kept, candidates = (
+            _join([getattr(p, name) for p in predictions]) / practice.phi for name in ("kept", "candidates")
+        )
         generated = kept if direct else candidates
         price = np.where(np.arange(len(kept)) > 0, direct_cost if direct else 1.0, 1.0)
         compute = np.cumsum(price * np.diff(generated, prepend=0.0)) + training_cost * kept
         samples = None
         if trials:
-            key = tuple(map(id, runs))
+            key = id(runs)
             if key not in simulated:
                 parts = [simulate(run, d, trials, seed=seed, workers=workers).test_errors for run in runs]
                 simulated[key] = np.array([_join(list(trial)) for trial in zip(*parts, strict=True)])
             samples = simulated[key]
         for axis, x in zip(AXES, (kept, generated, compute), strict=True):
             curves += _points(series, axis, x, errors, samples)
-            exponents += _exponents(series, axis, x, errors, samples)
+            exponents.append(_exponent(series, axis, x, errors, samples))
         advance(1)
     return Scaling(pd.DataFrame(curves), pd.DataFrame(exponents))
 
 
-STEPS = 5
+STEPS = 6  # strategies
 
 
-def _strategies(whole: PracticePrediction) -> dict[str, tuple[list[Practice], bool]]:
+def _strategies(practice: Practice, whole: PracticePrediction) -> dict[str, tuple[list[Practice], bool]]:
     """Per series the practices whose last stages make up the curve (one practice: all its stages), and whether its
     rows are generated directly."""
-    practice = whole.practice
     added = np.diff(whole.kept)
     plain = replace(practice, additions=[Addition(candidates=size) for size in added])
-    first = practice.additions[0]
-    assert isinstance(first, Addition), "a prediction's plans are resolved"
     once = [
-        replace(practice, additions=[replace(first, candidates=None, kept=size)]) for size in np.cumsum(added)
+        replace(practice, additions=[replace(whole.additions[0], candidates=None, kept=size)])
+        for size in np.cumsum(added)
     ]
+    newest = [_resolved(replace(practice, accumulate=False))]
+    each = [practice]
     return {
         "static": ([plain], False),
         "prune once": (once, False),
-        "prune each round": ([practice], False),
-        "practice": ([practice], True),
-        "practice, newest": ([replace(practice, accumulate=False)], True),
+        "prune each round": (each, False),
+        "practice": (each, True),
+        "prune, newest rows": (newest, False),
+        "practice, newest rows": (newest, True),
     }
+
+
+def _resolved(practice: Practice) -> Practice:
+    """With as many rounds as double precision resolves: the error of newest rows falls geometrically."""
+    try:
+        predict(practice)
+        return practice
+    except ConvergenceError:
+        return _resolved(replace(practice, additions=practice.additions[: len(practice.additions) * 3 // 4]))
 
 
 def _join(stages: list[np.ndarray]) -> np.ndarray:
@@ -129,23 +145,19 @@ def _points(series: str, axis: str, x: np.ndarray, errors: np.ndarray, samples: 
     ]  # fmt: skip
 
 
-def _exponents(series: str, axis: str, x: np.ndarray, errors: np.ndarray, samples: np.ndarray | None) -> list[dict]:
+def _exponent(series: str, axis: str, x: np.ndarray, errors: np.ndarray, samples: np.ndarray | None) -> dict:
     tail = slice(len(x) // 2, None)
     x, y = np.log(x[tail]), np.log(errors[tail])
     slope, se = _slope(x, y)
     curvature = np.polynomial.Polynomial.fit(x, y, 2).deriv(2)(x[0])
-    rows = [{"series": series, "axis": axis, "kind": "predicted", "exponent": slope, "exponent_se": se,
-             "steepening": curvature / slope}]  # fmt: skip
+    record = {"series": series, "axis": axis, "exponent": slope, "fit_se": se, "steepening": curvature / slope}
     if samples is not None:
         slopes = np.array([_slope(x, np.log(trial[tail]))[0] for trial in samples])
-        rows.append(rows[0] | {"kind": "simulated", "exponent": slopes.mean(),
-                               "exponent_se": slopes.std(ddof=1) / np.sqrt(len(slopes))})  # fmt: skip
-    return rows
+        record |= {"simulated": slopes.mean(), "simulated_se": slopes.std(ddof=1) / np.sqrt(len(slopes))}
+    return record
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Least-squares slope and its standard error."""
-    from scipy.stats import linregress
-
-    fit = linregress(x, y)
-    return float(fit.slope), float(fit.stderr)
+    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))

@@ -47,9 +47,7 @@ class Draw(NamedTuple):
     bound: float
 
 
-def trial(
-    rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False
-) -> np.ndarray:
+def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False) -> np.ndarray:
     """Test error, overlap and squared norm, (lams, 3), of one data set of n rows of which `rule` keeps some.
 
     Scalar problem, in the conventions of `problem.Problem`. Costs O(kept), and the time to draw its normals.
@@ -90,9 +88,7 @@ def triangle(chunks: Iterable[np.ndarray], k: int) -> np.ndarray:
     return np.concatenate([factor, np.zeros((k + 1 - len(factor), k + 1))])
 
 
-def draw(
-    factor: np.ndarray, m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False
-) -> Draw:
+def draw(factor: np.ndarray, m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False) -> Draw:
     """w_hat = argmin (1/2n) sum (w.x_i - y_i)^2 + (lam/2)|w|^2 over m kept rows, for each lam >= 0.
 
     factor: from `triangle`. lam = 0 is the limit lam -> 0, the least-norm solution where d > m. By default Z
@@ -140,9 +136,7 @@ def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
-def _solve(
-    bands: np.ndarray, size: int, m: int, d: int, shift: float, dual: bool
-) -> tuple[np.ndarray, float]:
+def _solve(bands: np.ndarray, size: int, m: int, d: int, shift: float, dual: bool) -> tuple[np.ndarray, float]:
     """w_hat from the first `size` of the regularised normal equations N; a bound of its relative error.
 
     Primal: (X^T X + shift) u = X^T y, w = u. Dual: (X X^T + shift) u = y, w = X^T u. Both are banded, b wide.

@@ -21,14 +21,13 @@ Does practice change the exponent of the scaling law? See `scaling`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import solve
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import ndtr, owens_t
 
 from dp_theory.errors import ConvergenceError, InputError
@@ -36,8 +35,10 @@ from dp_theory.problem import require
 from dp_theory.rules import KeepAll, KeepHard, Rule
 
 TOLERANCE = 1e-9  # of the fixed point, relative
+RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
 _ORDER = 16  # of the Gauss-Legendre panels
 
+PLAIN = KeepAll()
 Function = Callable[[np.ndarray, np.ndarray], ArrayLike]  # of (t, y)
 
 
@@ -52,7 +53,7 @@ class Addition:
 
     candidates: float | None = None
     kept: float | None = None
-    keep: Rule | Function = KeepAll()
+    keep: Rule | Function = PLAIN
     weight: float | Function = 1.0
     breaks: tuple[float, ...] = ()
 
@@ -69,6 +70,13 @@ class Addition:
     def jumps(self) -> tuple[float, ...]:
         return (*self.breaks, *(self.keep.breakpoints if isinstance(self.keep, Rule) else ()))
 
+    def size(self, keep_fraction: float) -> float:
+        """Candidates in units of n, when a fraction of them is kept."""
+        if self.candidates is not None:
+            return self.candidates
+        assert self.kept is not None, "checked when made"
+        return self.kept / keep_fraction
+
     def select(self, t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keep probability and weight of rows with projections t and observed labels y."""
         keep = self.keep.keep_probability(t) if isinstance(self.keep, Rule) else self.keep(t, y)
@@ -76,18 +84,26 @@ class Addition:
         return np.asarray(keep, float), np.asarray(weight, float)
 
 
+@dataclass(frozen=True)
+class Window:
+    """A plan: `kept` rows within |t| ≤ alpha = kappa·tan(πE), the margin on which a learner of test error E errs.
+
+    Their weight is alpha^-power; power = 2 gives every round's rows the same say along its learner.
+    """
+
+    kappa: float = 1.0
+    kept: float = 1.0
+    power: float = 0.0
+
+    def __post_init__(self) -> None:
+        require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: the threshold is kappa·tan(πE)")
+
+    def __call__(self, test_error: float) -> Addition:
+        alpha = self.kappa * np.tan(np.pi * min(test_error, 0.499))
+        return Addition(kept=self.kept, keep=KeepHard(alpha), weight=alpha**-self.power)
+
+
 Plan = Addition | Callable[[float], Addition]  # an addition, or how to choose it from the test error so far
-
-
-def window(kappa: float, kept: float = 1.0, power: float = 0.0) -> Callable[[float], Addition]:
-    """Keep-hard within |t| ≤ alpha = kappa·tan(πE), the margin on which the learner errs; weight alpha^-power."""
-    require("kappa", kappa, kappa > 0, "be positive: the threshold is kappa·tan(πE)")
-
-    def plan(test_error: float) -> Addition:
-        alpha = kappa * np.tan(np.pi * min(test_error, 0.4999))
-        return Addition(kept=kept, keep=KeepHard(alpha), weight=alpha**-power)
-
-    return plan
 
 
 @dataclass(frozen=True)
@@ -137,12 +153,13 @@ class Practice:
 class PracticePrediction:
     """The limit n, d → ∞ at d/n = phi; one entry per stage.
 
-    test_error; kept and candidates: rows so far, in units of n; practice: with every plan resolved to an Addition.
+    test_error; kept and candidates: rows so far, in units of n; additions: the practice's plans, resolved.
     overlap a_s = θ_s·Σ^½w_g (normalised), covariance C, response X: the order parameters in the module's head.
     certificate: relative residual of the fixed point at the solution.
     """
 
     practice: Practice
+    additions: tuple[Addition, ...]
     test_error: np.ndarray
     kept: np.ndarray
     candidates: np.ndarray
@@ -178,9 +195,8 @@ def _cohort(addition: Addition, flip: float, cosine: float, selector: int | None
     weight, mass, linear, second = _atoms(addition, flip, cosine)
     total = mass.sum()
     require("kept fraction", total, total > 0, f"be positive: {addition} keeps no row")
-    candidates = addition.candidates if addition.kept is None else addition.kept / total
-    moments = (candidates * moment for moment in (mass, linear, second))
-    return _Cohort(weight, *moments, candidates, selector, first, last)
+    size = addition.size(total)
+    return _Cohort(weight, size * mass, size * linear, size * second, size, selector, first, last)
 
 
 def _atoms(addition: Addition, flip: float, cosine: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -198,7 +214,9 @@ def _atoms(addition: Addition, flip: float, cosine: float) -> tuple[np.ndarray, 
     true, false = (  # E[1, ζ, ζ²; y0 = s | t]
         np.array([ndtr(s * margin), s * density, ndtr(s * margin) - s * margin * density]) for s in (1, -1)
     )
-    given = np.tile(measure, 2) * np.concatenate([true + flip * (false - true), false + flip * (true - false)], axis=1)  # y = ±1
+    given = np.tile(measure, 2) * np.concatenate(
+        [true + flip * (false - true), false + flip * (true - false)], axis=1
+    )  # y = ±1
     t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
     keep, weight = addition.select(t, y)
     mass, zeta, zeta2 = keep * given
@@ -206,10 +224,13 @@ def _atoms(addition: Addition, flip: float, cosine: float) -> tuple[np.ndarray, 
     second = np.array([[t * t * mass, t * zeta], [t * zeta, zeta2]]).transpose(2, 0, 1)
     used = (mass > 0) & (weight > 0)
     weight, atom = np.unique(weight[used], return_inverse=True)
-    sums = [np.zeros((len(weight), *m.shape[1:])) for m in (mass, linear, second)]
-    for total, moment in zip(sums, (mass, linear, second), strict=True):
-        np.add.at(total, atom, moment[used])
-    return weight, *sums
+
+    def total(moment: np.ndarray) -> np.ndarray:
+        sums = np.zeros((len(weight), *moment.shape[1:]))
+        np.add.at(sums, atom, moment[used])
+        return sums
+
+    return weight, total(mass), total(linear), total(second)
 
 
 def _nodes(tau: float, breaks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +265,7 @@ def _geometry(
 def _update(
     practice: Practice, cohorts: Sequence[_Cohort], a: np.ndarray, c: np.ndarray, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Right-hand sides of the order parameters' equations, (a, C, X) of the stages so far.
+    """Residuals of the order parameters' equations, right-hand sides minus (a, C, X), of the stages so far.
 
     With f = c(I + cX)^-1(y1 − θ) of a kept row, expectations summed over cohorts in units of n, and e, v over modes:
         Γ = −E[∂f/∂θ]; within a cohort's stages E[c(I + cX)^-1], and by Stein's lemma, without boundary terms,
@@ -273,11 +294,12 @@ def _update(
             gamma[i, k] -= (seen @ z_k + curvature @ c[i, k]) / c[k, k]
     e, v = practice.modes
     m = e[:, None, None] * np.linalg.inv(practice.lam * np.eye(stages) + e[:, None, None] * gamma)
-    drift = m @ (fg + gamma @ a)  # (modes, stages)
+    drift = m @ (fg + gamma @ a)  # M_e b, (modes, stages)
     overlap = v**2 @ drift
     deviation = v[:, None] * (drift - overlap)
     fluctuation = practice.phi * (m @ ff @ m.transpose(0, 2, 1)).mean(axis=0)
-    return overlap, deviation.T @ deviation + fluctuation, practice.phi * m.mean(axis=0)
+    step = np.einsum("e,eij,ej->i", v**2, m, fg - practice.lam / e[:, None] * a)  # overlap − a without cancellation
+    return step, deviation.T @ deviation + fluctuation - c, practice.phi * m.mean(axis=0) - x
 
 
 def _own_response(practice: Practice, cohorts: Sequence[_Cohort]) -> float:
@@ -291,7 +313,11 @@ def _own_response(practice: Practice, cohorts: Sequence[_Cohort]) -> float:
     low = high = image(0.0)
     while image(high) > high:
         low, high = high, 4 * high
-    return float(np.exp(brentq(lambda log: np.expm1(np.log(image(np.exp(log))) - log), np.log(low), np.log(high), xtol=1e-15)))
+
+    def excess(log: float) -> float:
+        return float(np.log(image(np.exp(log))) - log)
+
+    return float(np.exp(root_scalar(excess, bracket=(np.log(low), np.log(high)), xtol=1e-15).root))
 
 
 def _next_stage(
@@ -309,31 +335,30 @@ def _next_stage(
     scale = np.concatenate([[1.0], np.sqrt(np.diag(c)[:s]) * np.sqrt(c[s - 1, s - 1] if s else 1.0), np.full(s, delta)])
 
     def insert(unknown: np.ndarray, own: float) -> None:
-        a[s], c[s, :s], x[s, :s] = unknown[0], unknown[1 : s + 1], unknown[s + 1 :]
+        a[s], c[s, :s], x[s, :s] = (values := unknown * scale)[0], values[1 : s + 1], values[s + 1 :]
         c[:s, s], c[s, s] = c[s, :s], own
 
-    def image(unknown: np.ndarray, own: float = 0.0) -> np.ndarray:
-        insert(unknown * scale, own)
-        new_a, new_c, new_x = _update(practice, cohorts, a, c, x)
-        return np.concatenate([[new_a[s]], new_c[s, :s], new_x[s, :s]]) / scale, new_c[s, s]
+    def residual(unknown: np.ndarray, own: float = 0.0) -> tuple[np.ndarray, float]:
+        insert(unknown, own)
+        a_off, c_off, x_off = _update(practice, cohorts, a, c, x)
+        return np.concatenate([[a_off[s]], c_off[s, :s], x_off[s, :s]]) / scale, c_off[s, s]
 
     unknown = np.zeros(2 * s + 1)
-    base = image(unknown)[0]
-    jacobian = np.column_stack([image(unit)[0] - base for unit in np.eye(2 * s + 1)])
+    base = residual(unknown)[0]
+    jacobian = np.column_stack([residual(unit)[0] - base for unit in np.eye(2 * s + 1)])
     for _ in range(2):  # the second step removes the first one's rounding
-        unknown += np.linalg.solve(np.eye(2 * s + 1) - jacobian, image(unknown)[0] - unknown)
-    at_zero, at_one = image(unknown, 0.0)[1], image(unknown, 1.0)[1]
-    own = at_zero / (1 - (at_one - at_zero))
-    after, own_after = image(unknown, own)
-    residual = max(np.abs(after - unknown).max() / max(np.abs(unknown).max(), 1.0), abs(own_after / own - 1))
-    insert(unknown * scale, own)
-    return a, c, x, float(residual)
+        unknown -= np.linalg.solve(jacobian, residual(unknown)[0])
+    at_zero, at_one = residual(unknown, 0.0)[1], residual(unknown, 1.0)[1]
+    own = at_zero / (at_zero - at_one)
+    off, own_off = residual(unknown, own)
+    return a, c, x, float(max(np.abs(off).max() / max(np.abs(unknown).max(), 1.0), abs(own_off / own)))
 
 
 def predict(practice: Practice) -> PracticePrediction:
     """Exact limits of every stage, for fresh or accumulated pools, stage by stage; see the module's head.
 
-    Raises ConvergenceError where the order parameters miss their equations by more than TOLERANCE.
+    Raises ConvergenceError where the order parameters miss their equations by more than TOLERANCE, or where the
+    test error falls below RESOLUTION.
     """
     cohorts, additions, certificate = [], [], 0.0
     a, c, x = np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))
@@ -350,12 +375,19 @@ def predict(practice: Practice) -> PracticePrediction:
         last = stages if practice.accumulate else s + 1
         cohorts.append(_cohort(addition, practice.flip, cosine, s - 1 if s else None, s, last))
         a, c, x, residual = _next_stage(practice, cohorts, a, c, x)
+        where = f"practice at phi = {practice.phi:g}, lam = {practice.lam:g}, stage {s}"
         if not (residual < TOLERANCE and c[s, s] > 0):
-            raise ConvergenceError(f"stage {s} of {practice}: relative residual {residual:.1e}, C = {c[s, s]:.3g}")
+            raise ConvergenceError(f"{where}: relative residual {residual:.1e}, C = {c[s, s]:.3g}")
         certificate = max(certificate, residual)
         errors[s] = _test_error(a[s], c[s, s], practice.labeller)
+        if errors[s] < RESOLUTION:
+            raise ConvergenceError(
+                f"{where}: test error {errors[s]:.1e}; below {RESOLUTION:.0e} double precision does not resolve the"
+                " loop: ask for fewer rounds"
+            )
     return PracticePrediction(
-        replace(practice, additions=tuple(additions)),
+        practice,
+        tuple(additions),
         errors,
         np.cumsum([cohort.mass.sum() for cohort in cohorts]),
         np.cumsum([cohort.candidates for cohort in cohorts]),
@@ -381,7 +413,7 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
     stage trains on it.
     """
     practice = prediction.practice
-    added, chosen = practice.additions[addition], addition + 1
+    added, chosen = prediction.additions[addition], addition + 1
     a, c, x = prediction.overlap, prediction.covariance, prediction.response
     stages = slice(chosen, len(a) if practice.accumulate else chosen + 1)
     spread, noise, (rho, r), _ = _geometry(addition, a, c, slice(None))
@@ -407,9 +439,9 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
 
 
 def _bivariate_cdf(h: np.ndarray, k: np.ndarray, correlation: np.ndarray) -> np.ndarray:
-    """P(Z1 < h, Z2 < k) of standard normals, |correlation| < 1, by Owen's T function (Owen 1956)."""
-    h, k = (np.where(v == 0, 1e-300, np.clip(v, -40, 40)) for v in np.broadcast_arrays(h, k))
-    root = np.sqrt((1 - correlation) * (1 + correlation))
+    """P(Z1 < h, Z2 < k) of standard normals by Owen's T function (Owen 1956)."""
+    h, k = (np.where(v == 0, 1e-100, np.clip(v, -40, 40)) for v in np.broadcast_arrays(h, k))
+    root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
     tails = owens_t(h, (k / h - correlation) / root) + owens_t(k, (h / k - correlation) / root)
     return (ndtr(h) + ndtr(k)) / 2 - tails - (h * k < 0) / 2
 
@@ -440,9 +472,7 @@ class PracticeSimulation:
         return self.test_errors.std(axis=0, ddof=1) / np.sqrt(len(self.test_errors))
 
 
-def simulate(
-    practice: Practice, d: int, trials: int, *, seed: int = 0, workers: int = 1
-) -> PracticeSimulation:
+def simulate(practice: Practice, d: int, trials: int, *, seed: int = 0, workers: int = 1) -> PracticeSimulation:
     """Run the loop `trials` times with every row drawn; with a spectrum d must be its length.
 
     Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes.
@@ -452,17 +482,19 @@ def simulate(
     require("d", d, d >= 3, "be at least 3")
     if practice.spectrum is not None and d != len(practice.modes[0]):
         raise InputError(f"d = {d} must be the length of the spectrum, {len(practice.modes[0])}")
-    resolved = predict(practice).practice
+    additions = predict(practice).additions
     if workers == 1:
-        runs = [_run(resolved, d, seed, trial) for trial in range(trials)]
+        runs = [_run(practice, additions, d, seed, trial) for trial in range(trials)]
     else:
         from joblib import Parallel, delayed
 
-        runs = Parallel(n_jobs=workers)(delayed(_run)(resolved, d, seed, trial) for trial in range(trials))
+        runs = Parallel(n_jobs=workers)(delayed(_run)(practice, additions, d, seed, trial) for trial in range(trials))
     return PracticeSimulation(*(np.array(part) for part in zip(*runs, strict=True)), d=d, seed=seed)  # pyright: ignore
 
 
-def _run(practice: Practice, d: int, seed: int, trial: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _run(
+    practice: Practice, additions: Sequence[Addition], d: int, seed: int, trial: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One run. Everything is written in the whitened eigenbasis, where rows are z ~ N(0, I) and learners θ."""
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(trial,))))
     n = d / practice.phi
@@ -474,7 +506,7 @@ def _run(practice: Practice, d: int, seed: int, trial: int) -> tuple[np.ndarray,
     thetas, wrong_rows = np.zeros((0, d)), []
     kept = np.zeros(stages)
     for s in range(stages):
-        addition = practice.additions[s - 1] if s else Addition(candidates=practice.initial)
+        addition = additions[s - 1] if s else Addition(candidates=practice.initial)
         z, y, t, weight = _rows(addition, practice.flip, n, v, thetas[-1] if s else None, rng)
         kept[s] = len(y) / n
         wrong_rows.append((z[y * t < 0], y[y * t < 0]))
@@ -504,13 +536,11 @@ def _rows(
     Only (t, ζ), in the plane of learner and labeller, decides what is kept; the rest is drawn for kept rows alone.
     """
     view = v if theta is None else theta / np.linalg.norm(theta)
-    cosine = view @ v
+    cosine = float(view @ v)
     off = v - cosine * view
     sine = np.linalg.norm(off) if theta is not None else 0.0
     off = off / sine if sine > 0 else off
-    size = addition.candidates
-    if size is None:
-        size = addition.kept / _atoms(addition, flip, cosine)[1].sum()
+    size = addition.size(_atoms(addition, flip, cosine)[1].sum())
     t, zeta = rng.standard_normal((2, round(size * n)))
     y = np.where(cosine * t + sine * zeta > 0, 1.0, -1.0) * np.where(rng.random(len(t)) < flip, -1.0, 1.0)
     keep, weight = addition.select(t, y)

@@ -48,6 +48,7 @@ CELLS = tuple(
 )
 LEVEL = 0.01
 PRECISION = 0.01  # largest standard error, relative to the value
+MOST = 20  # times `trials` are spent on a cell to reach it
 
 
 def verify(
@@ -62,8 +63,8 @@ def verify(
 ) -> pd.DataFrame:
     """A row per cell and quantity: theory, simulation, se and z at dimension d, z_half at d/2, z_limit extrapolated.
 
-    Cells whose standard error exceeds 1 % of the value at `trials` get as many more as that takes. verdict: 'agrees'
-    (|z| below `level`), 'finite size' (|z_limit| is) or 'DISAGREES'. advance(1) is called after each cell.
+    Cells whose standard error exceeds 1 % of the value at `trials` get up to 20 times as many. verdict: 'agrees' (|z|
+    below `level`), 'finite size' (|z_limit| is) or 'DISAGREES'. advance(1) is called after each cell.
     Raises InputError where d or trials < 4.
     """
     import pandas as pd
@@ -100,7 +101,7 @@ def _precisely(cell: Problem, d: int, trials: int, engine: str, seed: int, worke
 
     result = run(trials)
     excess = max(getattr(result, f"{q}_se") / abs(getattr(result, q)) for q in QUANTITIES) / PRECISION
-    return result if excess <= 1 else run(ceil(1.2 * trials * excess**2))
+    return result if excess <= 1 else run(ceil(trials * min(1.2 * excess**2, MOST)))
 
 
 def _label(rule: Rule) -> str:

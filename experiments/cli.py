@@ -3,7 +3,6 @@
 import os
 import sys
 
-import click
 import typer
 
 from experiments import figures, real, theory
@@ -22,21 +21,19 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     try:
         status = app(args=arguments, prog_name="dp", standalone_mode=False)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
         status = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: say nothing more
         status = 0
-    except click.ClickException as error:
-        say(f"dp: {error.format_message()}")
-        status = error.exit_code
     except Exception as error:
         if debug:
             raise
-        status = getattr(error, "exit_status", 1)
-        message = (
-            str(error) if hasattr(error, "exit_status") else f"{type(error).__name__}: {error} (--debug shows where)"
-        )
+        # Ours have `exit_status`; those of typer's parser, whatever version of click is inside, the other two.
+        status = getattr(error, "exit_status", getattr(error, "exit_code", 1))
+        message = getattr(error, "format_message", error.__str__)()
+        if not hasattr(error, "exit_status") and not hasattr(error, "exit_code"):
+            message = f"{type(error).__name__}: {message} (--debug shows where)"
         say("dp: " + " ".join(message.split()))
     sys.exit(status if isinstance(status, int) else 0)

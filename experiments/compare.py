@@ -23,7 +23,7 @@ def run_arms(
     """Every arm with seeds 0 .. seeds-1; seed i uses data split i mod splits, which has a generator of its own.
 
     Arms of one seed share split, initial weights and the noise of each row: compare them in pairs. Finished runs in
-    `out` are not repeated. One row a run: arm, seed, split, samples, and what result.json says.
+    `out` are not repeated. One row a run: arm, seed, split, and what result.json says.
     """
     cells = [(arm, arm_config(_reseeded(config, seed, seed % splits), arm)) for arm in arms for seed in range(seeds)]
     one_a_split = list({cell.data.split: cell for _, cell in cells}.values())
@@ -53,20 +53,20 @@ def _prepare(config: Config) -> None:
 
 def _run(arm: str, config: Config, out: Path) -> dict[str, Any]:
     result = run(config, out, resume=out.exists(), progress=silent)
-    return {"arm": arm, "split": config.data.split, "samples": config.samples} | result
+    return {"arm": arm, "split": config.data.split} | result
 
 
 def summarize(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """One row an arm: accuracies in percent, mean and standard error, and its paired difference to the baseline.
 
-    Tidy: x is the number of samples, y the mean test accuracy, y_low and y_high one standard error away.
+    Tidy: x is the mean number of samples generated, y the mean test accuracy, y_low and y_high one standard error away.
     `static_to_match`, `bound`: the number of static samples with the same mean accuracy, from the static arms there
     are (experiments.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
     """
     by_arm = runs.groupby("arm", sort=False)
     test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
     difference = test.sub(test[baseline], axis=0)
-    table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured", "x": by_arm["samples"].first()})
+    table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured", "x": by_arm["samples_generated"].mean()})
     table["y"], table["se"] = test.mean(), test.sem()
     table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
     table["n_seeds"] = len(test)

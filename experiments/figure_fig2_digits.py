@@ -14,6 +14,7 @@ from figures.traces import draw_traces
 
 ADDITIONS = (0, 1, 2)
 SIZE = 300
+SHOWN_FROM = 300  # optimizer step
 QUANTITIES = {"train_loss": "training loss", "val_accuracy": "validation accuracy (%)"}
 
 
@@ -44,7 +45,9 @@ def _rows(log: Path) -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for line in log.read_text().splitlines()])
 
 
-draw = draw_traces
+def draw(table: pd.DataFrame):
+    """Without the first steps, beside which nothing else would be seen (see figures.traces)."""
+    return draw_traces(table.query("x >= @SHOWN_FROM"), logy=[QUANTITIES["train_loss"]])
 
 
 def caption(table: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ import typer
 
 import experiments
 from dp_theory.errors import InputError
-from experiments.terminal import progress, say
+from experiments.terminal import say
 
 _PREFIX = "figure_"
 _RECORD = "figures.json"  # what is in the folder: name -> caption, command, quick, seconds, source
@@ -39,16 +39,15 @@ def command(
     chosen = _checked(wanted or names())
     record = _open(out)
     source = _source()
-    with progress("figures", len(chosen)) as advance:
-        for name in chosen:
-            done = record.get(name, {})
-            if (done.get("source"), done.get("quick")) == (source, quick) and _complete(out, name):
-                say(f"{name}: up to date")
-            else:
-                record[name] = {**make(name, out, quick), "source": source}
-                _write(out, record)
-                say(f"{name}: {record[name]['seconds']:.1f} s")
-            advance(1)
+    for index, name in enumerate(chosen, start=1):
+        done = record.get(name, {})
+        if (done.get("source"), done.get("quick")) == (source, quick) and _complete(out, name):
+            say(f"[{index}/{len(chosen)}] {name}: up to date")
+            continue
+        say(f"[{index}/{len(chosen)}] {name} ...")
+        record[name] = {**make(name, out, quick), "source": source}
+        _write(out, record)
+        say(f"[{index}/{len(chosen)}] {name}: {record[name]['seconds']:.1f} s")
     print(out / "index.html")
 
 

@@ -2,7 +2,7 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -70,7 +70,9 @@ def compare_command(
     splits: Annotated[
         int | None, typer.Option(min=1, help="Data splits, each with a generator.  [default: one a seed]")
     ] = None,
-    baseline: Annotated[str, typer.Option(help="The arm that differences are taken to.")] = "static",
+    baseline: Annotated[
+        str | None, typer.Option(help="The arm that differences are taken to.  [default: the last]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="[default: runs/PRESET-compare]")] = None,
     resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
@@ -85,6 +87,7 @@ def compare_command(
 
     config = load_config(find_preset(preset), settings)
     names = list(dict.fromkeys(name.strip() for name in arms.split(",")))
+    baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {arms}")
     out = out or Path("runs") / f"{config.name}-compare"
@@ -98,7 +101,7 @@ def compare_command(
     figure = draw_curves(summary, xlabel="samples generated", ylabel="test accuracy (%)", logx=True)
     save(figure, out / "comparison")
     shown = [str(column) for column in summary if column not in ("kind", "y_low", "y_high")]
-    rows: list[dict[str, Any]] = summary.to_dict("records")  # pyright: ignore[reportAssignmentType]  # the keys are str
+    rows = summary.to_dict("records")
     if as_json:
         emit_json({"preset": config.name, "seeds": seeds, "splits": splits or seeds, "arms": rows})
     else:

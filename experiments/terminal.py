@@ -33,7 +33,7 @@ def _strict(value: Any) -> Any:
     return value
 
 
-def table(rows: Sequence[Mapping[str, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
+def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
     """Rows of equal keys. Floats are shown with four significant digits; piped, the columns are tab-separated."""
     columns = list(columns or (rows[0] if rows else []))
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]

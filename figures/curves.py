@@ -73,9 +73,9 @@ def draw_curves(
             for name, of_series in rows.groupby("series", sort=False):
                 _draw_series(ax, of_series, styles[name])
             if logx:
-                _log_axis(ax, "x")
+                log_axis(ax, "x")
             if logy:
-                _log_axis(ax, "y")
+                log_axis(ax, "y")
             if value is not None:
                 ax.set_title(str(value))
             ax.set_xlabel(xlabel)
@@ -119,7 +119,7 @@ def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
         )
 
 
-def _log_axis(ax: Axes, which: str) -> None:
+def log_axis(ax: Axes, which: str) -> None:
     """A logarithmic axis that says 200, 5k, 1M rather than powers of ten, unless its numbers are tiny."""
     ax.set_xscale("log") if which == "x" else ax.set_yscale("log")
     axis = ax.xaxis if which == "x" else ax.yaxis

@@ -43,8 +43,8 @@ def draw_images(
     for i, j in np.ndindex(n_rows, n_columns):
         sheet[i * pitch[0] : i * pitch[0] + high, j * pitch[1] : j * pitch[1] + wide] = images[i, j]
     with matplotlib.rc_context(style.paper()):
-        grid_width = width - 0.8
-        figure = Figure(figsize=(width, grid_width * sheet.shape[0] / sheet.shape[1] + 0.5), layout="constrained")
+        tall = width * sheet.shape[0] / sheet.shape[1] + 0.5  # enough whatever the labels' width
+        figure = Figure(figsize=(width, tall), layout="constrained")
         ax = figure.subplots()
         ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.grid(False)
@@ -56,6 +56,9 @@ def draw_images(
         ax.set_yticks(np.arange(n_rows) * pitch[0] + (high - 1) / 2, [str(label) for label in row_labels])
         ax.set_xlabel(columns)
         ax.set_ylabel(rows)
+        figure.draw_without_rendering()
+        slack = ax.get_position(original=True).height - ax.get_position().height
+        figure.set_figheight(tall * (1 - slack))
     return figure
 
 

@@ -1,12 +1,14 @@
 """What a run does over its steps (the paper's Fig. 2)."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.curves import check_table
+from figures.curves import check_table, log_axis
 
 _ADDED = {
     "color": style.GREY,
@@ -18,11 +20,12 @@ _ADDED = {
 }
 
 
-def draw_traces(table: pd.DataFrame, *, xlabel: str = "optimizer step") -> Figure:
+def draw_traces(table: pd.DataFrame, *, xlabel: str = "optimizer step", logy: Sequence[str] = ()) -> Figure:
     """Lines over the steps with a band from y_low to y_high, and a marker where data were added.
 
     table: tidy, kind measured, with the columns quantity (a panel each, which is also its y label) and added
-    (true in the rows at which data were added). Raises ValueError for a table that check_table refuses.
+    (true in the rows at which data were added). logy: the quantities that get a logarithmic axis.
+    Raises ValueError for a table that check_table refuses.
     """
     check_table(table, "quantity", "added")
     quantities, names = list(dict.fromkeys(table["quantity"])), list(dict.fromkeys(table["series"]))
@@ -38,6 +41,8 @@ def draw_traces(table: pd.DataFrame, *, xlabel: str = "optimizer step") -> Figur
                 ax.fill_between(rows["x"], rows["y_low"], rows["y_high"], color=look["color"], alpha=0.15, linewidth=0)
                 added = rows.loc[rows["added"].astype(bool)]
                 ax.plot(added["x"], added["y"], **{**_ADDED, "color": look["color"]})
+            if quantity in logy:
+                log_axis(ax, "y")
             ax.set_xlabel(xlabel)
             ax.set_ylabel(str(quantity))
         handles = [Line2D([], [], label=str(name), **look) for name, look in looks.items()]

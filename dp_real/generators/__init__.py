@@ -11,3 +11,8 @@ def load_generator(config: Config, data: RealData, progress: Progress) -> Genera
             from dp_real.generators.denoiser import load_denoiser
 
             return load_denoiser(config.generator, config.sampling, config.data, data, progress)
+        case "gaussian":
+            from dp_real.generators.gaussian import GaussianGenerator
+
+            (dimension,) = data.validation.x.shape[1:]
+            return GaussianGenerator(dimension, config.sampling.steps, config.sampling.guidance_scale)

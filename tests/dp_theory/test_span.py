@@ -148,9 +148,9 @@ def test_peak():
     """At φ = p the ridgeless norm diverges."""
     problem = SpanProblem.of(Problem(KeepHard(0.7), 0.6, float(2 * norm.cdf(0.7) - 1), 0.0))
     at = predict(problem)
-    near = predict(replace(problem, phi=problem.phi * (1 + 1e-8)))
+    near = predict(replace(problem, phi=problem.phi * (1 + 1e-6)))
     assert (at.test_error, at.squared_norm) == (0.5, np.inf)
-    assert at.overlap == pytest.approx(near.overlap, rel=1e-6)
+    assert at.overlap == pytest.approx(near.overlap, rel=1e-5)
 
 
 # -- limits and symmetries that the recipe must have, whatever the feature -------------------------------------------
@@ -163,7 +163,9 @@ MIXTURE = SpanProblem(TRUTH, GROUPS, 0.4, 0.03)
 
 
 def with_groups(**changes):
-    return replace(MIXTURE, groups=[replace(g, **{k: f(g) for k, f in changes.items()}) for g in GROUPS])
+    """The mixture with fields of its groups changed by functions of the group."""
+    groups = [replace(group, **{name: change(group) for name, change in changes.items()}) for group in GROUPS]
+    return replace(MIXTURE, groups=groups)
 
 
 def test_ridge_scales_with_the_weights():
@@ -185,10 +187,11 @@ def test_a_group_may_be_split():
 
 def test_rotations_and_lengths_do_not_matter():
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((7, 7)))[0][:, :4]
-    turned = with_groups(
-        labeller=lambda g: None if g.labeller is None else 3 * turn @ g.labeller, along=lambda g: 0.2 * turn @ g.along
-    )
-    assert_same(predict(replace(turned, truth=turn @ TRUTH)), predict(MIXTURE), 1e-11)
+    groups = [
+        replace(g, labeller=turn @ (TRUTH if g.labeller is None else g.labeller) * 3, along=0.2 * turn @ g.along)
+        for g in GROUPS
+    ]
+    assert_same(predict(SpanProblem(turn @ TRUTH, groups, MIXTURE.phi, MIXTURE.lam)), predict(MIXTURE), 1e-11)
 
 
 def test_flipping_all_labels_is_the_opposite_labeller():
@@ -212,7 +215,7 @@ def test_ridgeless_limit_of_soft_weights(weight, phi):
     """λ = 0 is the limit: what λ changes is proportional to λ. Interpolation forgets the weights."""
     group = Group(labeller=LABELLER, along=PRUNER, weight=weight)
     limit = outputs(predict(SpanProblem(TRUTH, [group], phi)))
-    steps = np.array([outputs(predict(SpanProblem(TRUTH, [group], phi, lam))) - limit for lam in (1e-5, 1e-6)])
+    steps = np.array([outputs(predict(SpanProblem(TRUTH, [group], phi, lam))) - limit for lam in (1e-7, 1e-8)])
     np.testing.assert_allclose(steps[0] / steps[1], 10, rtol=0.01)
     plain = outputs(predict(SpanProblem(TRUTH, [replace(group, weight=1.0)], phi)))
     assert np.allclose(limit, plain, rtol=1e-12) == (phi > 1)

@@ -1,0 +1,208 @@
+"""A small Stable Diffusion trained here: diffusers' own pipeline classes, sized for images of 32 x 32.
+
+Everything that Stable Diffusion has is there (prompts, text encoder, VAE, latents, cross-attention, classifier-free
+guidance), with weights that learned something; training takes minutes on a CPU and ends in a folder that
+StableDiffusionPipeline.from_pretrained reads. Images are [n, C, H, W] in [-1, 1], C being 1 or 3.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers.models.clip.configuration_clip import CLIPTextConfig
+from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+from dp_real.config import LatentConfig
+from dp_real.protocols import Images, Progress
+from dp_real.seeds import Stream, torch_rng
+
+RECIPE = 1  # raise it when what training does changes: cached pipelines of the old recipe are then left alone
+TEXT_WIDTH = 64
+
+
+def train_pipeline(
+    config: LatentConfig, images: Images, prompts: Sequence[Sequence[str]], seed: int, progress: Progress, folder: Path
+) -> None:
+    """Train a pipeline on images captioned by `prompts` (several a class), and save it as diffusers does.
+
+    A VAE first, then the text encoder and the UNet together on its latents. Counted in steps and drawn from `seed`.
+    """
+    draw = torch_rng(seed, Stream.GENERATOR)
+    captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
+    tokenizer = make_tokenizer(captions)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw.initial_seed())
+        vae, unet = make_vae(images.x.shape[-1]), make_unet(images.x.shape[-1] // 4)
+        text_encoder = make_text_encoder(tokenizer)
+        with progress("training the VAE", config.vae_steps) as advance:
+            train_vae(vae, images.x, config.vae_steps, draw, advance)
+        latents = encode(vae, images.x)
+        vae.register_to_config(scaling_factor=1 / latents.std().item())
+        latents *= vae.config["scaling_factor"]
+        scheduler = make_scheduler()
+        with progress("training the UNet", config.unet_steps) as advance:
+            train_unet(
+                unet, text_encoder, tokenizer, scheduler, latents, images.y, captions, config, draw, advance
+            )  # fmt: skip
+    StableDiffusionPipeline(
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        scheduler,
+        safety_checker=None,  # pyright: ignore[reportArgumentType]  # diffusers' way to say that there is none
+        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+def make_vae(size: int) -> AutoencoderKL:
+    """0.17 M parameters; an image of 3 x H x W becomes a latent of 4 x H/4 x W/4."""
+    return AutoencoderKL(
+        sample_size=size,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 16, 32),
+        norm_num_groups=8,
+        latent_channels=4,
+    )
+
+
+def make_unet(size: int) -> UNet2DConditionModel:
+    """1.0 M parameters, cross-attention at half of the latent's resolution."""
+    return UNet2DConditionModel(
+        sample_size=size,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        norm_num_groups=16,
+        attention_head_dim=4,
+        cross_attention_dim=TEXT_WIDTH,
+    )
+
+
+def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
+    """CLIP's tokenizer without merges, a token a byte; as long as the longest caption."""
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    unlimited = CLIPTokenizer(vocab=vocab, merges=[])
+    longest = max(len(unlimited(caption)["input_ids"]) for caption in captions)
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=longest)
+
+
+def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Two layers."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=2 * TEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def make_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's betas; v-prediction, and a first step that starts from pure noise."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        steps_offset=1,  # what Stable Diffusion has, and diffusers asks for; trailing spacing does not read it
+        set_alpha_to_one=False,
+    )
+
+
+def train_vae(
+    vae: AutoencoderKL, images: Tensor, steps: int, draw: torch.Generator, advance: Callable[[int], None]
+) -> None:
+    """Squared error, a tenth of the absolute error, and a little KL to keep the latents near a unit Gaussian."""
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        x = images[torch.randint(len(images), (64,), generator=draw)].expand(-1, 3, -1, -1)
+        posterior: Any = vae.encode(x, return_dict=False)[0]
+        noise = torch.randn(posterior.mean.shape, generator=draw)
+        (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        loss = F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        anneal.step()
+        advance(1)
+    vae.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """The mode of each image's latent, not yet scaled."""
+    parts = images.split(500)
+    return torch.cat([vae.encode(x.expand(-1, 3, -1, -1), return_dict=False)[0].mode() for x in parts])  # pyright: ignore
+
+
+def train_unet(
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    scheduler: DDIMScheduler,
+    latents: Tensor,
+    labels: Tensor,
+    captions: Sequence[str],
+    config: LatentConfig,
+    draw: torch.Generator,
+    advance: Callable[[int], None],
+) -> None:
+    """v-prediction with captions dropped now and then; the rate warms up, then goes to 0; weights are averaged.
+
+    The captions, few, are all encoded once a step: caption templates * label + i is the i-th of a class.
+    """
+    both = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train()
+    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(0.998))
+    optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
+    warmup, steps = 100, config.unet_steps
+    anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
+    tokens = tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"]
+    templates = len(config.prompts)
+    for _ in range(steps):
+        rows = torch.randint(len(latents), (96,), generator=draw)
+        x0 = latents[rows]
+        caption = templates * labels[rows] + torch.randint(templates, (len(rows),), generator=draw)
+        dropped = torch.rand(len(rows), generator=draw) < config.caption_dropout
+        caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
+        noise = torch.randn(x0.shape, generator=draw)
+        t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
+        text = text_encoder(tokens).last_hidden_state[caption]
+        (output,) = unet(scheduler.add_noise(x0, noise, t), t, text, return_dict=False)
+        loss = F.mse_loss(output, scheduler.get_velocity(x0, noise, t))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        optimizer.step()
+        anneal.step()
+        ema.update_parameters(both)
+        advance(1)
+    both.load_state_dict(ema.module.state_dict())
+    both.eval().requires_grad_(False)

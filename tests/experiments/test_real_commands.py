@@ -1,0 +1,150 @@
+"""`dp real ...` as a person meets it: files, exit statuses, one line for a mistake."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import cli
+from experiments.compare import summarize
+
+QUICK = (
+    "generator.width=32", "generator.blocks=1", "generator.train_steps=100", "sampling.steps=4", "training.steps=60",
+    "practice.initial=40", "practice.increment=20", "practice.additions=1", "practice.patience=1",
+    "practice.evaluate_every=2",
+)  # fmt: skip
+SET = [part for override in QUICK for part in ("--set", override)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def dp(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["dp", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+    return exited.value.code  # pyright: ignore[reportReturnType]  # main exits with an int
+
+
+def test_run_then_resume_then_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = str(tmp_path / "run")
+    assert dp("real", "run", "digits", *SET, "--out", out, "--seed", "3", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (answer["seed"], answer["samples_generated"], answer["steps"]) == (3, 60, 60)
+
+    assert dp("real", "run", "digits", *SET, "--out", out, "--seed", "3") == 2
+    assert "complete" in capsys.readouterr().err
+    assert dp("real", "resume", out) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split("\t")[0] == "test_accuracy"
+
+    (tmp_path / "run" / "result.json").unlink()
+    assert dp("real", "run", "digits", *SET, "--out", out, "--seed", "3") == 2
+    assert "--resume" in capsys.readouterr().err
+    assert dp("real", "run", "digits", *SET, "--out", out, "--seed", "3", "--resume", "--json") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["test_accuracy"] == answer["test_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "digit"], "unknown preset 'digit': one of digits"),
+        (["run", "absent.toml"], "absent.toml: cannot be read"),
+        (["run"], "Missing argument"),
+        (["run", "digits", "--seed", "-1"], "--seed"),
+        (["run", "digits", "--frobnicate"], "--frobnicate"),
+        (["run", "digits", "--set", "guidance.omga=1"], "did you mean guidance.omega?"),
+        (["run", "digits", "--set", "training.steps=many"], "training.steps = 'many'"),
+        (["resume", "nowhere"], "nowhere"),
+        (["compare", "digits", "--arms", "practice,statik"], "unknown arm 'statik'"),
+        (["compare", "digits", "--arms", "practice-150"], "150 is not 100 plus"),
+        (["compare", "digits", "--arms", "static", "--baseline", "practice"], "--baseline practice"),
+        (["frob"], "frob"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(
+    arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert dp("real", *arguments) == 2
+    out, err = capsys.readouterr()
+    assert complaint in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compare_is_paired_resumable_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["real", "compare", "digits", *SET, "--seeds", "2", "--splits", "1", "--workers", "1"]
+    arguments += ["--out", str(tmp_path / "compare"), "--arms", "practice,static-80,static", "--json"]
+    assert dp(*arguments) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [arm["series"] for arm in answer["arms"]] == ["practice", "static-80", "static"]
+    assert [arm["x"] for arm in answer["arms"]] == [60, 80, 60]
+    left = {path.name for path in (tmp_path / "compare").iterdir()}
+    assert left == {"runs", "runs.csv", "comparison.csv", "comparison.png", "comparison.pdf"}
+
+    assert dp(*arguments) == 2  # it holds results
+    capsys.readouterr()
+    finished = tmp_path / "compare" / "runs" / "static-seed1" / "result.json"
+    before = finished.stat().st_mtime_ns
+    assert dp(*arguments, "--resume") == 0
+    assert json.loads(capsys.readouterr().out) == answer
+    assert finished.stat().st_mtime_ns == before  # not run again
+
+
+def test_paired_differences_and_the_data_equivalence():
+    """Arms that share a large seed effect: the paired error is small; the equivalence is read off the static arms."""
+    seed_effect = [0.0, 0.2, 0.1, 0.3]
+    accuracies = {"practice": 0.5, "static": 0.4, "static-400": 0.45}
+    samples = {"practice": 200, "static": 200, "static-400": 400}
+    wobble = [0.01, -0.01, 0.0, 0.0]
+    runs = pd.DataFrame(
+        {"arm": arm, "seed": seed, "samples_generated": samples[arm], "val_accuracy": 0.5,
+         "test_accuracy": accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)}
+        for arm, accuracy in accuracies.items()
+        for seed in range(4)
+    )  # fmt: skip
+    table = summarize(runs, "static").set_index("series")
+    assert table.loc["practice", "minus_static"] == pytest.approx(10)
+    assert table.loc["practice", "difference_se"] == pytest.approx((2 / 3) ** 0.5 / 2)
+    assert table.loc["practice", "se"] == pytest.approx(100 * pd.Series([0.51, 0.69, 0.6, 0.8]).std() / 2)
+    assert (table.loc["practice", "static_to_match"], table.loc["practice", "bound"]) == (400, ">")
+    assert table.loc["static", "static_to_match"] == pytest.approx(200)
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, signalled: signal.Signals):
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", "from experiments.cli import main; main()", "real", "run", "digits", *SET]
+    command += ["--set", "training.steps=10000000", "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signalled)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert list((out / "checkpoints").iterdir())
+    assert not (out / "result.json").exists()
+
+
+def test_help_starts_without_torch():
+    code = (
+        "import sys\nfrom experiments.cli import main\nsys.argv = ['dp', 'real', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
