@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
+    PlainValidator,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -113,10 +114,29 @@ class SamplingConfig(Section):
     )
 
 
+def _strength(value: Any) -> float | Literal["auto"]:
+    if value == "auto":
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    raise ValueError("should be 'auto' or a number of at least 0")
+
+
 class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance."""
 
-    omega: float = Field(default=0.05, ge=0)
+    omega: Annotated[float | Literal["auto"], PlainValidator(_strength)] = Field(
+        default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
+    )
+    wrong_share: float = Field(default=0.4, gt=0, lt=1, description="of the rows, for the learner that guides them")
+    steer_every: NonNegativeInt = Field(default=0, description="rows between moves of an automatic omega; 0: a round")
+    spread: bool = Field(default=False, description="a row's strength is uniform on [0, omega]")
+    selector: Literal["current", "first"] = Field(
+        default="current", description="guided by the learner as it is, or as it was at the first addition"
+    )
+    control: Literal["none", "random-direction", "finished"] = Field(
+        default="none", description="for comparison: push at random, or push finished samples only"
+    )
     scale: Literal["relative", "raw"] = "relative"
     apply: Literal["after", "before"] = "after"
     through: Literal["unet", "x0"] = "unet"
@@ -167,6 +187,8 @@ class TrainingConfig(Section):
     cooldown: float = Field(default=0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5")
+    cutmix: float = Field(default=0.0, ge=0, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
 
     @property
     def warmup_steps(self) -> int:
@@ -190,11 +212,22 @@ class PracticeConfig(Section):
     increment: PositiveInt = 1
     additions: NonNegativeInt = 0
     patience: PositiveInt = 3
+    patience_policy: Literal["fixed", "incremental"] = Field(
+        default="fixed", description="incremental: T_max grows in proportion to the pool, from `patience` at N"
+    )
     evaluate_every: PositiveInt = 50
+    oversample: PositiveInt = Field(default=1, description="draw this many times the rows, unguided; keep the hardest")
+    examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
+    new_sample_weight: float = Field(default=1.0, gt=0, description="how often the latest round's rows are drawn")
+    branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
+    early_stop: bool = Field(default=False, description="cool down once patience runs out with no addition left")
+    seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
 
 
 DataConfig = Annotated[DigitsConfig | FashionConfig | GaussianDataConfig, Field(discriminator="source")]
-GeneratorConfig = Annotated[DenoiserConfig | LatentConfig | StableDiffusionConfig | GaussianConfig, Field(discriminator="kind")]
+GeneratorConfig = Annotated[
+    DenoiserConfig | LatentConfig | StableDiffusionConfig | GaussianConfig, Field(discriminator="kind")
+]
 LearnerConfig = Annotated[MLPConfig | ConvConfig | LinearConfig, Field(discriminator="kind")]
 
 
@@ -211,6 +244,22 @@ class Config(Section):
     learner: LearnerConfig
     training: TrainingConfig
     practice: PracticeConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.generator.kind == "gaussian" and self.data.source != "gaussian":
+            raise ValueError("generator.kind = 'gaussian' knows the score of data.source = 'gaussian' only")
+        if self.learner.kind == "linear" and self.training.batch_size:
+            raise ValueError("learner.kind = 'linear' is solved on the whole pool: training.batch_size must be 0")
+        return self
+
+    @model_validator(mode="after")
+    def _check_practice(self) -> "Config":
+        if self.practice.oversample > 1 and self.guidance.omega:
+            raise ValueError("practice.oversample > 1 prunes plain samples: guidance.omega must be 0")
+        if self.practice.examples == "real" and self.practice.additions:
+            raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
+        return self
 
     @property
     def samples(self) -> int:
@@ -279,7 +328,8 @@ def _explain(problem: Any) -> str:
             return f"{key}.{name} = {context['tag']!r}: should be one of {context['expected_tags']}"
     message = problem["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
-    return f"{key}{shown}: {message[:1].lower()}{message[1:]}"
+    where = f"{key}{shown}: " if key else ""
+    return f"{where}{message[:1].lower()}{message[1:]}"
 
 
 def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
@@ -307,4 +357,5 @@ def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
 
 def _tags(section: type[Section]) -> tuple[Any, ...]:
     """What a kind of section is called, under `kind` or `source`."""
-    return tuple(get_args(section.model_fields[name].annotation)[0] for name in ("kind", "source") if name in section.model_fields)
+    fields = section.model_fields
+    return tuple(get_args(fields[name].annotation)[0] for name in ("kind", "source") if name in fields)

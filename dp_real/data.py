@@ -3,20 +3,32 @@
 import numpy as np
 import torch
 
-from dp_real.config import DataConfig
+from dp_real.config import DataConfig, DigitsConfig, FashionConfig, GaussianDataConfig
 from dp_real.protocols import Images, RealData
 from dp_real.seeds import Stream, rng
 
 
 def load_data(config: DataConfig) -> RealData:
     """The real examples that a configuration names."""
-    match config.source:
-        case "digits":
+    match config:
+        case DigitsConfig():
             return load_digits(config.split)
-        case "fashion":
+        case FashionConfig():
             from dp_real.fashion import load_fashion
 
             return load_fashion(config)
+        case GaussianDataConfig():
+            return load_gaussian(config)
+
+
+def load_gaussian(config: GaussianDataConfig) -> RealData:
+    """x ~ N(0, I_d), y = 1[x_0 > 0], drawn by `split`."""
+    draw = rng(config.split, Stream.SPLIT)
+    parts = []
+    for n in (config.validation, config.test):
+        x = torch.from_numpy(draw.standard_normal((n, config.dimension), np.float32))
+        parts.append(Images(x, (x[:, 0] > 0).long()))
+    return RealData(None, *parts, classes=("negative", "positive"))
 
 
 def load_digits(split: int) -> RealData:

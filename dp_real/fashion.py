@@ -46,7 +46,7 @@ def _read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """A file of unsigned bytes in the IDX format: two zeros, type 8, the number of axes; big-endian sizes; the bytes."""
+    """A file of unsigned bytes in the IDX format: 0, 0, 8, the number of axes; big-endian sizes; the bytes."""
     zipped = path.with_name(path.name + ".gz")
     try:
         raw = path.read_bytes() if path.exists() else gzip.decompress(zipped.read_bytes())

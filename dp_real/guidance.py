@@ -73,3 +73,24 @@ class EntropyGuidance:
 
     def _omega(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.omega, dtype=x.dtype, device=x.device).expand(len(x)).unsqueeze(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomGuidance(EntropyGuidance):
+    """A control: pushes of the same length in random directions."""
+
+    rng: torch.Generator
+
+    def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
+        """Standard normal, shaped like x."""
+        return torch.randn(x.shape, generator=self.rng).to(x)
+
+
+def ascend(guidance: EntropyGuidance, x: Tensor, pushes: int) -> Tensor:
+    """A control: the pushes of a whole trajectory, all made on finished samples x within [-1, 1]."""
+    for _ in range(pushes):
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            gradient = guidance.gradient(leaf, leaf)
+        x = guidance.push(x, gradient).clamp(-1, 1)
+    return x

@@ -12,18 +12,27 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
-from dp_real.config import Config, MLPConfig, TrainingConfig
+from dp_real.config import Config, ConvConfig, LinearConfig, MLPConfig, TrainingConfig
+from dp_real.errors import InputError
 from dp_real.guidance import entropy
+from dp_real.mixing import mix
 from dp_real.protocols import Generator, Images, Learner
-from dp_real.seeds import Stream, torch_rng
+from dp_real.seeds import Stream, rng, torch_rng
 
 
 def fresh_learner(config: Config, generator: Generator) -> Learner:
     """The learner that a run of this configuration starts from."""
-    match config.learner.kind:
-        case "mlp":
-            module = build_mlp(config.learner, generator.sample_shape, generator.n_classes, config.seed)
-            return NetworkLearner(module, config.training)
+    match config.learner:
+        case MLPConfig() as section:
+            module = build_mlp(section, generator.sample_shape, generator.n_classes, config.seed)
+            return NetworkLearner(module, generator.n_classes, config.training, config.seed)
+        case ConvConfig() as section:
+            module = build_conv(section, generator.sample_shape, generator.n_classes, config.seed)
+            return NetworkLearner(module, generator.n_classes, config.training, config.seed)
+        case LinearConfig() as section:
+            from dp_real.linear import LinearLearner
+
+            return LinearLearner(section, generator.sample_shape, generator.n_classes)
 
 
 @torch.no_grad()
@@ -47,24 +56,40 @@ def build_mlp(config: MLPConfig, sample_shape: tuple[int, ...], n_classes: int, 
         return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], n_classes))
 
 
+def build_conv(config: ConvConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+    """As build_mlp, for images [B, C, H, W]."""
+    if len(sample_shape) != 3:
+        raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(sample_shape)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_rng(seed, Stream.LEARNER_INIT).initial_seed())
+        widths = [sample_shape[0], *config.widths]
+        halved = [side // 2 ** len(config.widths) for side in sample_shape[1:]]
+        stages = [
+            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)) for pair in pairwise(widths)
+        ]
+        hidden = [nn.Flatten(), nn.Linear(widths[-1] * halved[0] * halved[1], config.hidden), nn.ReLU()]
+        return nn.Sequential(*stages, *hidden, nn.Linear(config.hidden, n_classes))
+
+
 class NetworkLearner:
     """Trains on batches and answers `logits`. With an EMA (paper App. D), the averaged weights are what answers."""
 
-    def __init__(self, module: nn.Module, config: TrainingConfig, device: torch.device | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, n_classes: int, config: TrainingConfig, seed: int, device: torch.device | None = None
+    ) -> None:
+        """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of what training draws beside the batches."""
         self.device = device or torch.device("cpu")
         self.module = module.to(self.device)
         self.config = config
+        self.n_classes = n_classes
+        self.seed = seed
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.schedule = get_wsd_schedule(
-            self.optimizer,
-            num_warmup_steps=config.warmup_steps,
-            num_decay_steps=config.cooldown_steps,
-            num_training_steps=config.steps,
-        )
         average = get_ema_multi_avg_fn(config.ema_decay)
         self.ema = AveragedModel(self.module, multi_avg_fn=average) if config.ema_decay else None
+        self.step = 0
+        self.finish_at(config.steps)
         self.losses = torch.zeros(2, device=self.device)  # sum and count since the last drain
 
     def logits(self, x: Tensor) -> Tensor:
@@ -76,12 +101,16 @@ class NetworkLearner:
     def train_step(self, x: Tensor, y: Tensor) -> None:
         """One AdamW step on the mean cross-entropy of a batch."""
         self.module.train()
-        logits = self.module(x.to(self.device))
-        loss = F.cross_entropy(logits, y.to(self.device), label_smoothing=self.config.label_smoothing)
+        x, y, options = x.to(self.device), y.to(self.device), self.config
+        if options.mixup or options.cutmix:
+            draw, y = rng(self.seed, Stream.MIX, self.step), F.one_hot(y, self.n_classes).float()
+            x, y = mix(x, y, draw, mixup=options.mixup, cutmix=options.cutmix)
+        loss = F.cross_entropy(self.module(x), y, label_smoothing=options.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
+        self.step += 1
         if self.ema is not None:
             self.ema.update_parameters(self.module)
         self.losses += torch.stack([loss.detach(), torch.ones_like(loss)])
@@ -122,11 +151,18 @@ class NetworkLearner:
             index, slot = name.split(".", 1)
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
-        self.schedule.last_epoch = step
-        for group, base, scale in zip(
-            self.optimizer.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True
-        ):
-            group["lr"] = base * scale(step)
+        self.step = step
+        self.finish_at(self.config.steps)
+
+    def finish_at(self, last_step: int) -> None:
+        """WSD schedule (paper App. D): linear warm-up, constant, cosine cool-down that ends at last_step."""
+        self.schedule = get_wsd_schedule(
+            self.optimizer,
+            num_warmup_steps=self.config.warmup_steps,
+            num_decay_steps=self.config.cooldown_steps,
+            num_training_steps=last_step,
+            last_epoch=self.step - 1,
+        )
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -66,6 +66,9 @@ class LinearLearner:
         """Be the learner whose `tensors()` these were."""
         self.weight, self.loss, self.rows = state["weight"], state["loss"], state["rows"]
 
+    def finish_at(self, last_step: int) -> None:
+        """There is no schedule."""
+
     def save(self, folder: Path) -> None:
         """model.safetensors: weight [d]."""
         save_file({"weight": self.weight}, folder / "model.safetensors")

@@ -29,18 +29,25 @@ class Pool:
     """Examples [*sample_shape] with labels. `version` 0 is empty; each append makes the next one."""
 
     def __init__(self, path: Path, sample_shape: tuple[int, ...], version: int = 0) -> None:
-        """Open at a version, dropping whatever was appended after it (a killed run's unfinished round)."""
+        """Open at a version."""
         self.path = path
         self.sample_shape = sample_shape
         self.version = version
+        self.newest = 0  # rows of the latest round
         self.x = torch.empty(0, *sample_shape)
         self.y = torch.empty(0, dtype=torch.int64)
         if version:
-            dataset = lance.dataset(str(path), version=version)
-            if dataset.latest_version > version:
-                dataset.restore()
-                self.version = dataset.latest_version
-            self._mirror(dataset.to_table(columns=["label", "example"]))
+            table = self._dataset().to_table(columns=["round", "label", "example"])
+            rounds = table.column("round").to_numpy()
+            self.newest = int((rounds == rounds.max()).sum())
+            self._mirror(table)
+
+    def drop_later(self) -> None:
+        """Forget what was appended after this version: a killed run's unfinished round."""
+        dataset = self._dataset()
+        if dataset.latest_version > self.version:
+            dataset.restore()
+            self.version = dataset.latest_version
 
     def __len__(self) -> int:
         return len(self.y)
@@ -51,7 +58,7 @@ class Pool:
         x: Tensor,
         y: Tensor,
         seeds: np.ndarray,
-        omega: float,
+        omega: np.ndarray,
         entropy: Tensor,
         correct: Tensor,
     ) -> None:
@@ -64,7 +71,7 @@ class Pool:
             "round": np.full(n, round_index),
             "label": y.numpy(),
             "seed": seeds,
-            "omega": np.full(n, omega, np.float32),
+            "omega": omega,
             "entropy": entropy.float().numpy(),
             "correct": correct.numpy(),
             "example": pa.FixedSizeListArray.from_arrays(flat, schema.field("example").type.list_size),
@@ -72,6 +79,7 @@ class Pool:
         batch = pa.table(columns, schema=schema)
         mode = "append" if self.version else "create"
         self.version = lance.write_dataset(batch, str(self.path), mode=mode).version
+        self.newest = n
         self._mirror(batch)
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +88,10 @@ class Pool:
 
     def table(self) -> pa.Table:
         """All columns of this version."""
-        return lance.dataset(str(self.path), version=self.version).to_table()
+        return self._dataset().to_table()
+
+    def _dataset(self) -> lance.LanceDataset:
+        return lance.dataset(str(self.path), version=self.version)
 
     def _mirror(self, table: pa.Table) -> None:
         x = table.column("example").combine_chunks().flatten().to_numpy().copy()

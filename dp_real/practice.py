@@ -1,28 +1,32 @@
 """Deliberate Practice (paper Algorithm 1). It knows a learner, a pool and a generator; not images, not diffusion."""
 
+import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from dp_real.config import Config
+from dp_real.config import Config, PracticeConfig
 from dp_real.errors import Interrupted
-from dp_real.guidance import EntropyGuidance
 from dp_real.learner import assess
 from dp_real.pool import Pool
 from dp_real.protocols import Generator, Journal, Learner
-from dp_real.seeds import Stream, row_seeds, torch_rng
+from dp_real.rounds import OMEGA_START, Examples, draw_guided, draw_plain, draw_pruned
+from dp_real.seeds import Stream, torch_rng
 
 
 @dataclass
 class State:
     """All that changes in a run, beside the learner's tensors and the pool's rows."""
 
+    last_step: int  # where training ends; the cool-down ends with it
     step: int = 0
     rounds: int = 0  # in the pool, the initial one included
     stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
     best: float = 0.0  # validation accuracy
+    omega: float = OMEGA_START  # of the next round, where it steers itself
+    generated: int = 0  # samples drawn, whether kept or not
     epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
     generation_seconds: float = 0.0
@@ -39,56 +43,70 @@ class Practice:
     validate: Callable[[Learner], float]
     journal: Journal
     state: State
+    first: Learner | None = None  # as it was at the first addition, where guidance.selector asks for it
+    _clock: float = field(default=0.0, init=False)
 
     def run(self) -> None:
         """Train; whenever the validation accuracy stops rising, add examples that the current learner finds hard.
 
         Raises Interrupted, after a checkpoint, if the journal asks to stop.
         """
-        config, state = self.config, self.state
+        plan, state = self.config.practice, self.state
         self._clock = time.monotonic() - state.seconds
         if state.rounds == 0:
-            self.add_round(config.practice.initial, guidance=None)
-        while state.step < config.training.steps:
+            self.add_examples(plan.initial)
+        while state.step < state.last_step:
             if self.wants_examples():
                 self.checkpoint()
-                self.add_round(config.practice.increment, self.guidance())
+                self.add_examples(plan.increment)
+            elif self.wants_cooldown():
+                self.begin_cooldown()
             if self.journal.stop_requested():
                 self.checkpoint()
                 raise Interrupted
             self.train_step()
-            if state.step % config.practice.evaluate_every == 0 or state.step == config.training.steps:
+            if state.step % plan.evaluate_every == 0 or state.step == state.last_step:
                 self.evaluate()
+
+    @property
+    def cooling_down(self) -> bool:
+        return self.state.step >= self.state.last_step - self.config.training.cooldown_steps
+
+    @property
+    def out_of_patience(self) -> bool:
+        return self.state.stale >= patience(self.config.practice, len(self.pool))
 
     def wants_examples(self) -> bool:
         """Out of patience, with additions left and the cool-down not begun."""
-        plan, training, state = self.config.practice, self.config.training, self.state
-        cooling_down = state.step >= training.steps - training.cooldown_steps
-        return state.stale >= plan.patience and state.rounds <= plan.additions and not cooling_down
+        return self.out_of_patience and self.state.rounds <= self.config.practice.additions and not self.cooling_down
 
-    def guidance(self) -> EntropyGuidance | None:
-        """Entropy guidance by the learner as it is now; none at omega = 0, which is plain sampling bit for bit."""
-        options = self.config.guidance
-        return EntropyGuidance(self.learner.logits, **options.model_dump()) if options.omega else None
+    def wants_cooldown(self) -> bool:
+        """Nothing more to gain by the plan (`early_stop`), or its time is over (`seconds`)."""
+        plan = self.config.practice
+        done = plan.early_stop and self.out_of_patience and self.state.rounds > plan.additions
+        late = 0 < plan.seconds < time.monotonic() - self._clock
+        return (done or late) and not self.cooling_down
 
-    def add_round(self, count: int, guidance: EntropyGuidance | None) -> None:
-        """Draw `count` class-balanced examples, in blocks of the configured size, and commit them to the pool."""
-        begin = time.monotonic()
-        state, size = self.state, self.config.sampling.block_size
+    def begin_cooldown(self) -> None:
+        """Cool down from here, rather than where the plan would have."""
+        self.state.last_step = self.state.step + self.config.training.cooldown_steps
+        self.learner.finish_at(self.state.last_step)
+
+    def add_examples(self, count: int) -> None:
+        """Draw one round of `count` class-balanced examples and commit them to the pool."""
+        begin, state = time.monotonic(), self.state
         labels = (len(self.pool) + torch.arange(count)) % self.generator.n_classes
-        seeds = row_seeds(self.config.seed, state.rounds, range(count))
-        blocks = [slice(start, start + size) for start in range(0, count, size)]
-        x = torch.cat([self.generator.sample(labels[block], seeds[block], guidance) for block in blocks])
-        entropy, correct = assess(self.learner, x, labels)
-        omega = self.config.guidance.omega if guidance else 0.0
-        self.pool.append(state.rounds, x, labels, seeds, omega, entropy, correct)
+        drawn = self.draw(labels)
+        entropy, correct = assess(self.learner, drawn.x, drawn.y)
+        self.pool.append(state.rounds, drawn.x, drawn.y, drawn.seeds, drawn.omega, entropy, correct)
         seconds = time.monotonic() - begin
         self.journal.addition(
             {
                 "round": state.rounds,
                 "step": state.step,
                 "count": count,
-                "omega": omega,
+                "generated": drawn.generated,
+                "omega": float(drawn.omega.mean()),
                 "entropy": entropy.mean().item(),
                 "fraction_wrong": 1 - correct.double().mean().item(),
                 "seconds": seconds,
@@ -96,18 +114,46 @@ class Practice:
         )
         state.rounds += 1
         state.stale = 0
+        state.generated += drawn.generated
         state.generation_seconds += seconds
 
+    def draw(self, labels: torch.Tensor) -> Examples:
+        """The next round by the policy of the configuration; the initial one is always plain."""
+        config, state = self.config, self.state
+        if config.guidance.selector == "first" and state.rounds == 1:
+            self.first = copy.deepcopy(self.learner)
+        selector = self.first or self.learner
+        if state.rounds > 0 and config.practice.oversample > 1:
+            return draw_pruned(config, self.generator, state.rounds, labels, selector)
+        if state.rounds > 0 and config.guidance.omega:
+            omega = state.omega if config.guidance.omega == "auto" else config.guidance.omega
+            drawn, state.omega = draw_guided(config, self.generator, state.rounds, labels, selector, omega)
+            return drawn
+        return draw_plain(config, self.generator, state.rounds, labels)
+
     def train_step(self) -> None:
-        """One optimizer step on a mini-batch drawn uniformly from the pool as it is now."""
-        state, size = self.state, self.config.training.batch_size
-        draw = torch_rng(self.config.seed, Stream.BATCH, state.step)
-        self.learner.train_step(*self.pool.batch(torch.randint(len(self.pool), (size,), generator=draw)))
+        """One optimizer step on a mini-batch of the pool as it is now; batch size 0: on all of it."""
+        state = self.state
+        rows = self.mini_batch()
+        self.learner.train_step(*self.pool.batch(rows))
         state.step += 1
-        state.epoch += size / len(self.pool)
+        state.epoch += len(rows) / len(self.pool)
+
+    def mini_batch(self) -> torch.Tensor:
+        """Row positions, uniform over the pool or with the latest round's rows `new_sample_weight` times as likely."""
+        size, weight = self.config.training.batch_size, self.config.practice.new_sample_weight
+        n, new = len(self.pool), self.pool.newest
+        if size == 0:
+            return torch.arange(n)
+        draw = torch_rng(self.config.seed, Stream.BATCH, self.state.step)
+        if weight == 1 or new == n:
+            return torch.randint(n, (size,), generator=draw)
+        of_new = torch.rand(size, generator=draw) < weight * new / (weight * new + n - new)
+        old_rows, new_rows = (torch.randint(k, (size,), generator=draw) for k in (n - new, new))
+        return torch.where(of_new, n - new + new_rows, old_rows)
 
     def evaluate(self) -> None:
-        """Validation accuracy on real images, and the patience that it renews or uses up."""
+        """Validation accuracy on real examples, and the patience that it renews or uses up."""
         state = self.state
         accuracy = self.validate(self.learner)
         state.stale = 0 if accuracy > state.best else state.stale + 1
@@ -121,7 +167,7 @@ class Practice:
                 "lr": self.learner.learning_rate,
                 "train_loss": self.learner.drain_loss(),
                 "val_accuracy": accuracy,
-                "images_generated": len(self.pool),
+                "images_generated": state.generated,
                 "seconds": state.seconds,
             }
         )
@@ -130,3 +176,8 @@ class Practice:
         """Where resuming and branching out start from."""
         self.state.seconds = time.monotonic() - self._clock
         self.journal.checkpoint(self.state, self.learner, self.pool)
+
+
+def patience(plan: PracticeConfig, pool_size: int) -> int:
+    """T_max in evaluations; `incremental` keeps the passes over the pool between additions as they were at first."""
+    return plan.patience if plan.patience_policy == "fixed" else round(plan.patience * pool_size / plan.initial)

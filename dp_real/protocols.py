@@ -68,6 +68,10 @@ class Learner(Protocol):
         """Continue from `tensors()` as they were after `step` training steps."""
         ...
 
+    def finish_at(self, last_step: int) -> None:
+        """Let the schedule end there; its cool-down keeps its length."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write what others need to use the trained learner."""
         ...

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -23,17 +24,19 @@ from dp_real.generators import load_generator
 from dp_real.learner import accuracy, fresh_learner
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
-from dp_real.protocols import Learner, Progress
+from dp_real.protocols import Generator, Learner, Progress, RealData
+
+PART = ".part-"  # what a killed run may leave half-written begins with this, and is in nobody's way
 
 
 class RunFolder:
     """A Journal that writes to disk. Whatever stands there is whole: files are renamed into place, rows are lines."""
 
-    def __init__(self, path: Path, advance: Callable[[int], None]) -> None:
-        """advance: told how many steps were made."""
+    def __init__(self, path: Path, advance: Callable[[int], None], step: int = 0) -> None:
+        """advance: told how many steps were made, from `step` on."""
         self.path = path
         self._advance = advance
-        self._step = 0
+        self._step = step
         self._stop = False
 
     def evaluation(self, row: dict[str, Any]) -> None:
@@ -54,22 +57,23 @@ class RunFolder:
         if folder.exists():
             return
         folder.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.path) as temporary:
+        with tempfile.TemporaryDirectory(dir=self.path, prefix=PART) as temporary:
             staged = Path(temporary) / "whole"
             staged.mkdir()
             save_file(learner.tensors(), staged / "learner.safetensors")
             write_json(staged / "state.json", asdict(state) | {"pool_version": pool.version})
             os.rename(staged, folder)
 
-    def restore(self, learner: Learner, sample_shape: tuple[int, ...]) -> tuple[State, Pool]:
+    def restore(self, config: Config, learner: Learner, sample_shape: tuple[int, ...]) -> tuple[State, Pool]:
         """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
         found = checkpoints(self.path)
         if not found:
             for name in ("pool", "metrics.jsonl", "rounds.jsonl"):
                 remove(self.path / name)
-            return State(), Pool(self.path / "pool", sample_shape)
+            return State(config.training.steps), Pool(self.path / "pool", sample_shape)
         state, pool_version = restore_learner(learner, found[-1])
         pool = Pool(self.path / "pool", sample_shape, pool_version)
+        pool.drop_later()
         self._cut("metrics.jsonl", lambda row: row["step"] <= state.step)
         self._cut("rounds.jsonl", lambda row: row["round"] < state.rounds)
         return state, pool
@@ -112,8 +116,10 @@ def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
     """Set a learner back to a checkpoint; returns the run's state there and the version of its pool."""
     saved = json.loads((checkpoint / "state.json").read_text())
     pool_version = saved.pop("pool_version")
-    learner.load_tensors(load_file(checkpoint / "learner.safetensors"), saved["step"])
-    return State(**saved), pool_version
+    state = State(**saved)
+    learner.load_tensors(load_file(checkpoint / "learner.safetensors"), state.step)
+    learner.finish_at(state.last_step)
+    return state, pool_version
 
 
 def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) -> dict[str, Any]:
@@ -128,15 +134,82 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
     data = load_data(config.data)
     generator = load_generator(config, data, progress)
     learner = fresh_learner(config, generator)
-
-    def validate(current: Learner) -> float:
-        return accuracy(current, data.validation)
-
     with progress(config.name, config.training.steps) as advance:
         folder = RunFolder(out, advance)
-        state, pool = folder.restore(learner, generator.sample_shape)
+        state, pool = folder.restore(config, learner, generator.sample_shape)
+        if config.practice.examples == "real" and state.rounds == 0:
+            add_real_examples(pool, state, data, config.practice.initial)
+        first = first_learner(config, generator, out) if state.rounds > 1 else None
+        practice = Practice(config, learner, generator, pool, validator(data), folder, state, first)
         with folder.stops_on_signal():
-            Practice(config, learner, generator, pool, validate, folder, state).run()
+            practice.run()
+    result = conclude(practice, data, out)
+    if config.practice.branch:
+        branch(out, progress)
+    return result
+
+
+def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
+    """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5): the scaling curve.
+
+    One run, the whole curve: a result for each pool size, by size, the run's own last if it is complete. A branch
+    leaves its files in branches/SIZE; finished ones are not repeated.
+    """
+    config = load_config(source / "config.toml")
+    data = load_data(config.data)
+    generator = load_generator(config, data, progress)
+    results = {}
+    for checkpoint in checkpoints(source):
+        learner = fresh_learner(config, generator)
+        state, pool_version = restore_learner(learner, checkpoint)
+        pool = Pool(source / "pool", generator.sample_shape, pool_version)
+        out = source / "branches" / f"{len(pool):09d}"
+        if not (out / "result.json").exists():
+            remove(out)
+            out.mkdir(parents=True)
+            # Nothing is added in a cool-down, so that the loop of the run ends it too.
+            state.last_step = state.step + config.training.cooldown_steps
+            learner.finish_at(state.last_step)
+            with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
+                folder = RunFolder(out, advance, state.step)
+                practice = Practice(config, learner, generator, pool, validator(data), folder, state)
+                practice.run()
+            conclude(practice, data, out)
+        results[len(pool)] = json.loads((out / "result.json").read_text())
+    if (source / "result.json").exists():
+        own = json.loads((source / "result.json").read_text())
+        results[own["pool_size"]] = own
+    return [results[size] for size in sorted(results)]
+
+
+def validator(data: RealData) -> Callable[[Learner], float]:
+    """The validation accuracy that patience watches."""
+    return lambda learner: accuracy(learner, data.validation)
+
+
+def add_real_examples(pool: Pool, state: State, data: RealData, count: int) -> None:
+    """Fill the pool with the images that the generator was trained on: what generated ones are measured against."""
+    if data.generator is None or len(data.generator.y) < count:
+        available = 0 if data.generator is None else len(data.generator.y)
+        raise InputError(f"arm real: {count} real examples are asked for, {available} trained the generator")
+    x, y = data.generator.x[:count], data.generator.y[:count]
+    zeros = torch.zeros(count)
+    pool.append(0, x, y, np.zeros(count, np.uint64), zeros.numpy(), zeros, zeros.bool())
+    state.rounds = 1
+
+
+def first_learner(config: Config, generator: Generator, out: Path) -> Learner | None:
+    """For guidance.selector = 'first', the learner as it was just before the first addition."""
+    if config.guidance.selector != "first":
+        return None
+    learner = fresh_learner(config, generator)
+    restore_learner(learner, [path for path in checkpoints(out) if path.name.endswith("-rounds-1")][-1])
+    return learner
+
+
+def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
+    """Write the trained learner and result.json, which says that the run is complete."""
+    config, state, learner = practice.config, practice.state, practice.learner
     (out / "learner").mkdir(exist_ok=True)
     learner.save(out / "learner")
     result = {
@@ -144,8 +217,9 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
         "seed": config.seed,
         "test_accuracy": accuracy(learner, data.test),
         "val_accuracy": accuracy(learner, data.validation),
-        "samples_generated": len(pool),
-        "samples_seen": state.step * config.training.batch_size,
+        "pool_size": len(practice.pool),
+        "samples_generated": state.generated,
+        "samples_seen": round(state.step * (config.training.batch_size or len(practice.pool))),
         "additions": state.rounds - 1,
         "steps": state.step,
         "seconds": state.seconds,
@@ -162,7 +236,7 @@ def claim(config: Config, out: Path, resume: bool) -> dict[str, Any] | None:
     known = out / "config.toml"
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(not path.name.startswith(PART) for path in out.iterdir()):
         same = known.exists() and load_config(known) == config
         finished = (out / "result.json").exists()
         if not same:
@@ -176,7 +250,7 @@ def claim(config: Config, out: Path, resume: bool) -> dict[str, Any] | None:
         if finished:
             return json.loads((out / "result.json").read_text())
         return None
-    if resume:
+    if resume and not out.is_dir():
         raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -188,7 +262,7 @@ def claim(config: Config, out: Path, resume: bool) -> dict[str, Any] | None:
 
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=PART, delete=False, encoding="utf-8") as file:
         file.write(text)
     os.replace(file.name, path)
 

@@ -19,6 +19,8 @@ class Stream(IntEnum):
     LEARNER_INIT = 2
     GENERATOR = 3
     SPLIT = 4
+    OMEGA = 5
+    MIX = 6
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:

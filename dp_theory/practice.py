@@ -137,9 +137,12 @@ class Practice:
             raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
         if self.spectrum is not None and self.labeller != 1:
             raise InputError("labeller must be 1 with a spectrum: one cosine does not place w_g in its eigenbasis")
-        e, v = self.modes
-        if not (e.shape == v.shape and np.all(np.isfinite(e) & (e > 0)) and np.all(np.isfinite(v))):
-            raise InputError("spectrum must hold positive eigenvalues, and truth one finite entry for each")
+        if self.spectrum is not None:
+            e = np.asarray(self.spectrum, dtype=float)
+            require("spectrum", e, (e > 0) & np.isfinite(e), "be positive and finite: eigenvalues of Σ")
+            truth = np.ones(len(e)) if self.truth is None else np.asarray(self.truth, dtype=float)
+            if truth.shape != e.shape or not np.all(np.isfinite(truth)) or not np.any(truth):
+                raise InputError(f"truth must be {len(e)} finite numbers, not all 0: an entry for each eigenvalue")
 
     @cached_property
     def modes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -410,7 +413,7 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
 
     (stages,): P(y·score < 0), against the labels as observed. `wrong`: only the rows that were misclassified when
     they were added (1 at that stage). The score of a row is θ + Xf: θ·x while unseen, and the fit to it once the
-    stage trains on it.
+    stage trains on it. Raises InputError if the addition brings no such row.
     """
     practice = prediction.practice
     added, chosen = prediction.additions[addition], addition + 1
@@ -421,6 +424,8 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
     t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
     keep, weight = added.select(t, y)
     keep = np.tile(measure, 2) * keep * (weight > 0) * (y < 0 if wrong else 1.0)
+    if not np.any(keep > 0):
+        raise InputError(f"addition {addition} brings no row that is wrong when added: {added}")
     t, y, keep, weight = (array[keep > 0] for array in (t, y, keep, weight))
     fit = x[:, stages] @ np.linalg.inv(np.eye(stages.stop - chosen) / weight[:, None, None] + x[stages, stages])
     unfitted = np.tile(np.eye(len(a)), (len(t), 1, 1))
@@ -443,7 +448,7 @@ def _bivariate_cdf(h: np.ndarray, k: np.ndarray, correlation: np.ndarray) -> np.
     h, k = (np.where(v == 0, 1e-100, np.clip(v, -40, 40)) for v in np.broadcast_arrays(h, k))
     root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
     tails = owens_t(h, (k / h - correlation) / root) + owens_t(k, (h / k - correlation) / root)
-    return (ndtr(h) + ndtr(k)) / 2 - tails - (h * k < 0) / 2
+    return np.maximum((ndtr(h) + ndtr(k)) / 2 - tails - (h * k < 0) / 2, 0.0)  # up to rounding
 
 
 # -- the experiment ---------------------------------------------------------------------------------------------------
@@ -454,7 +459,8 @@ class PracticeSimulation:
     """Independent runs of the loop in dimension d.
 
     test_errors: (trials, stages); their mean and standard error as properties. row_errors: (trials, rounds, stages),
-    the share of the misclassified rows of a round that each stage gets wrong (see the function `row_errors`).
+    the share of the misclassified rows of a round that each stage gets wrong (see the function `row_errors`), 0 if
+    it brought none.
     """
 
     test_errors: np.ndarray
@@ -518,8 +524,8 @@ def _run(
         w = solve(gram + n * practice.lam * np.eye(d), moment, assume_a="pos")
         thetas = np.vstack([thetas, np.sqrt(e) * w])
     test_errors = np.array([_angle(theta, truth) for theta in thetas])
-    errors = [np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0) for z, y in wrong_rows[1:] if len(y)]
-    return test_errors, np.array(errors).reshape(-1, stages), np.cumsum(kept)
+    errors = [np.sum(y[:, None] * (z @ thetas.T) < 0, axis=0) / max(len(y), 1) for z, y in wrong_rows[1:]]
+    return test_errors, np.reshape(errors, (-1, stages)), np.cumsum(kept)
 
 
 def _angle(theta: np.ndarray, unit: np.ndarray) -> float:
@@ -536,7 +542,7 @@ def _rows(
     Only (t, ζ), in the plane of learner and labeller, decides what is kept; the rest is drawn for kept rows alone.
     """
     view = v if theta is None else theta / np.linalg.norm(theta)
-    cosine = float(view @ v)
+    cosine = float(np.clip(view @ v, -1, 1))
     off = v - cosine * view
     sine = np.linalg.norm(off) if theta is not None else 0.0
     off = off / sine if sine > 0 else off

@@ -4,7 +4,10 @@ By rotation invariance w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2. Trial 
 so a trial depends neither on how many others run nor on which process runs it.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs, solve
@@ -179,12 +182,26 @@ def spread(
     else:
         from joblib import Parallel, delayed
 
-        results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(*job) for job in jobs)
+        with _deaf_to_interrupts():
+            results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(*job) for job in jobs)
     done = []
     for result in results:
         done.append(result)
         advance(1)
     return done
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C, which a terminal sends to all: it is the parent's to answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def check_engine(engine: str) -> None:

@@ -79,7 +79,7 @@ def sweep(
     *,
     rho: float | Sequence[float] = 0.9,
     lam: float | Sequence[float] = 0.01,
-    n: int | Sequence[int] | None = None,
+    n: float | Sequence[float] | None = None,
     rules: Sequence[str] = RULE_NAMES,
     d: int = 512,
     trials: int = 64,
@@ -95,22 +95,24 @@ def sweep(
 
     alpha: keep-hard's threshold; the other rules are matched at its kept fraction p. n: numbers of samples generated
     (by default twelve from d/4 to 16 d). engine: with 'law' the points of a series are independent; 'dense' shares rows
-    between the sizes of one trial, so that they are correlated (among each other, not with the prediction).
+    between the sizes of one trial, so that they are correlated. Trial k of all series draws from the same stream.
     advance is called with the number of steps done, of `steps(...)` in all, as the simulation goes.
     Columns: series, kind, x, y (test error), y_low, y_high (± one standard error), n_seeds; strategy, rule, alpha, p,
-    rho, lam, d, generated, kept, compute, predicted (theory at the same point), z = (y - predicted)/standard error.
+    rho, lam, d, generated, kept, compute, predicted (theory at the same point), se, z = (y - predicted)/se.
     Raises InputError for parameters outside their domain.
     """
     import pandas as pd
 
     check_size(d, trials)
+    require("d", d, d >= 2, "be at least 2: w0 lies off w_s")
     check_engine(engine)
     if x not in AXES:
         raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
     for name, value in (("direct cost", direct_cost), ("training cost", training_cost)):
         require(name, value, np.isfinite(value) and value >= 0, "be at least 0, in units of one plain sample")
-    sizes = np.unique(np.geomspace(d / 4, 16 * d, 12).round() if n is None else n).astype(int)
-    require("n", sizes, sizes >= 1, "be at least 1: it is the number of samples generated")
+    sizes = np.unique(np.round(np.geomspace(d / 4, 16 * d, 12) if n is None else n))
+    require("n", sizes, (sizes >= 1) & np.isfinite(sizes), "be at least 1: it is the number of samples generated")
+    sizes = sizes.astype(int)
     lams = np.unique(lam).astype(float)
     lines = list(_lines(np.unique(alpha), np.unique(rho), rules))
     fine = np.unique(np.r_[np.geomspace(sizes[0], sizes[-1], LINE_POINTS), sizes])
@@ -128,14 +130,16 @@ def sweep(
         curve, points = (np.asarray(predict(line.problem(at, ridge, d)).test_error) for at in (fine, sizes))
         mean, se = mean_and_se(np.asarray(samples[line])[:, :, i], axis=0)
         for kind, at, y, error, count, theory in (
-            ("predicted", fine, curve, np.nan, 0, curve),
+            ("predicted", fine, curve, np.full(fine.shape, np.nan), 0, curve),
             ("simulated", sizes, mean, se, trials, points),
         ):
+            bar = np.where(np.isfinite(error), error, np.nan)
             cost = line.cost(at, direct_cost, training_cost)
             frames.append(
                 pd.DataFrame(
-                    {"series": line.series, "kind": kind, "x": cost[x], "y": y, "y_low": y - error, "y_high": y + error,
-                     "n_seeds": count, **common, **cost, "predicted": theory, "z": (y - theory) / error}
+                    {"series": line.series, "kind": kind, "x": cost[x], "y": y, "y_low": y - bar, "y_high": y + bar,
+                     "n_seeds": count, **common, **cost, "predicted": theory, "se": error,
+                     "z": (y - theory) / error}
                 )
             )  # fmt: skip
     return pd.concat(frames, ignore_index=True)
@@ -174,7 +178,7 @@ def agreement(table: pd.DataFrame) -> dict[str, float]:
     points = table.query("kind == 'simulated'")
     level = t.isf(0.025 / len(points), np.maximum(points["n_seeds"].min() - 1, 1))
     return {"largest_z": float(points["z"].abs().max()), "noise_level": float(level), "points": len(points),
-            "largest_se": float((points["y_high"] - points["y"]).max())}  # fmt: skip
+            "largest_se": float(points["se"].max())}  # fmt: skip
 
 
 def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterator[Line]:

@@ -4,11 +4,25 @@ import os
 import sys
 
 import typer
+from typer.core import TyperGroup
 
 from experiments import figures, real, theory
 from experiments.terminal import say
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+
+class Interrupted(Exception):
+    """Ctrl-C, as an exception that typer lets through: a KeyboardInterrupt it turns into a silent exit."""
+
+
+class Commands(TyperGroup):
+    def invoke(self, ctx):  # pyright: ignore[reportMissingParameterType]  # typer hides its Context type
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(str(stop) or "interrupted") from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Deliberate Practice: theory, the full pipeline, and the paper's figures.")  # fmt: skip
 app.add_typer(theory.app, name="theory")
 app.add_typer(real.app, name="real")
@@ -21,8 +35,8 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     try:
         status = app(args=arguments, prog_name="dp", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        say("interrupted")
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
+        say(str(stop) or "interrupted")
         status = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: say nothing more

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dp_real.config import Config, load_config
+from dp_real.config import Config, GuidanceConfig, load_config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
-from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.guidance import entropy
 from dp_real.learner import fresh_learner
 from dp_real.protocols import Generator, Learner
+from dp_real.rounds import make_guidance
 from dp_real.run import checkpoints, restore_learner, run
 from dp_real.seeds import row_seeds
 from experiments.real import find_preset
@@ -36,17 +37,18 @@ def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[
     return generator, found
 
 
-def image_rows(generator: Generator, rows: Iterable[tuple[str, Learner, float]], options: dict) -> pd.DataFrame:
+def image_rows(
+    generator: Generator, rows: Iterable[tuple[str, Learner, float]], options: GuidanceConfig
+) -> pd.DataFrame:
     """One image a class for each (label, learner, omega), all rows from the same noise.
 
     Columns row (its label and the mean entropy of its images in nats), column (the class), pixel_0, ….
-    options: further fields of EntropyGuidance.
     """
     labels = torch.arange(generator.n_classes)
     seeds = row_seeds(0, 0, range(len(labels)))
     parts = []
     for name, learner, omega in rows:
-        guidance = EntropyGuidance(learner.logits, **(options | {"omega": omega})) if omega else None
+        guidance = make_guidance(options, learner.logits, omega) if omega else None
         x = generator.sample(labels, seeds, guidance)
         with torch.no_grad():
             hardness = entropy(learner.logits(x)).mean().item()

@@ -45,7 +45,7 @@ def caption(table: pd.DataFrame) -> str:
         f"Accuracy on real test digits of a learner trained on generated digits only (Fig. 4), mean over "
         f"{practice['n_seeds']} runs with one standard error; each run has its own split of the real images"
         f"{' and its own generator' if practice['n_seeds'] > 2 else ''}, and all arms train for the same number of steps. "
-        f"At {practice["x"]:.0f} samples practice is {practice['minus_static-1000']:+.2f} ± {practice['difference_se']:.2f} "
-        f"points from static (paired); the best static arm, {best_static["x"]:.0f} samples, reaches {best_static['y']:.2f} "
+        f"At {practice['x']:.0f} samples practice is {practice['minus_static-1000']:+.2f} ± {practice['difference_se']:.2f} "
+        f"points from static (paired); the best static arm, {best_static['x']:.0f} samples, reaches {best_static['y']:.2f} "
         f"against {practice['y']:.2f}."
     )

@@ -17,7 +17,7 @@ def compute(quick: bool) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         generator, learners = learners_along_a_run(config, Path(folder) / "run")
     _, learner = learners[-1]
-    return image_rows(generator, [(f"ω = {omega:g}", learner, omega) for omega in OMEGAS], config.guidance.model_dump())
+    return image_rows(generator, [(f"ω = {omega:g}", learner, omega) for omega in OMEGAS], config.guidance)
 
 
 def draw(table: pd.DataFrame):

@@ -16,7 +16,7 @@ def compute(quick: bool) -> pd.DataFrame:
         generator, learners = learners_along_a_run(config, Path(folder) / "run")
     omega = config.guidance.omega
     rows = [("plain", learners[0][1], 0.0)] + [(f"{size} samples", learner, omega) for size, learner in learners]
-    return image_rows(generator, rows, config.guidance.model_dump())
+    return image_rows(generator, rows, config.guidance)
 
 
 def draw(table: pd.DataFrame):

@@ -88,19 +88,19 @@ def sweep(
     with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
         result = dp_theory.sweep(
             alphas, rho=rhos, lam=values("lam", lam, geometric=True), rules=rules, d=d, trials=trials, engine=engine,
-            n=None if n is None else [round(size) for size in values("n", n, geometric=True)], x=x,
+            n=None if n is None else values("n", n, geometric=True), x=x,
             direct_cost=direct_cost, training_cost=training_cost, seed=seed, workers=workers or _cores(),
             advance=advance,
         )  # fmt: skip
     if out is not None:
         _write(result, x, out)
     best, check = winners(result), agreement(result)
-    points = result.query("kind == 'simulated'").assign(simulated=lambda t: t["y"], se=lambda t: t["y_high"] - t["y"])
+    points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     varying = [name for name in ("alpha", "rho", "lam") if points[name].nunique() > 1]
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
     records = _records(points[columns])
     if as_json:
-        emit_json({"points": records, "winners": _records(best), **check})
+        emit_json({"table": records, "winners": _records(best), **check})
         return
     table(records, title="test error")
     print()

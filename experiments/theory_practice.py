@@ -53,7 +53,7 @@ def practice(
     prediction = predict(loop)
     simulation = simulate(loop, d, trials, seed=seed, workers=workers) if trials else None
     stages = _stages(prediction, simulation)
-    rows = _row_errors(prediction, simulation)
+    rows = _row_errors(prediction, simulation) if rule != "self-verify" else None  # it never adds a wrong row
     compared = None
     if rounds >= SCALING_ROUNDS:
         with progress("strategies", STEPS) as advance:
@@ -65,11 +65,14 @@ def practice(
         _write(out, rows, compared.curves if compared else None)
     exponents = compared.exponents.to_dict("records") if compared else []
     if as_json:
-        emit_json({"stages": stages, "exponents": exponents, "row_errors": rows.to_dict("records")})
+        emit_json(
+            {"stages": stages, "exponents": exponents, "row_errors": [] if rows is None else rows.to_dict("records")}
+        )
         return
     table(stages, title="rounds of practice")
-    print()
-    table(_by_round(rows), title="error on the rows that were wrong when added, by stage (Fig. 6)")
+    if rows is not None:
+        print()
+        table(_by_round(rows), title="error on the rows that were wrong when added, by stage (Fig. 6)")
     if compared:
         print()
         table(exponents, title="exponents: slope of ln(error) on ln(samples), second half of the stages")
@@ -150,7 +153,7 @@ def _by_round(rows: "pd.DataFrame") -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in wide.reset_index().to_dict("records")]
 
 
-def _write(out: Path, rows: "pd.DataFrame", curves: "pd.DataFrame | None") -> None:
+def _write(out: Path, rows: "pd.DataFrame | None", curves: "pd.DataFrame | None") -> None:
     from figures.curves import draw_curves, save
     from figures.files import whole
 
@@ -158,9 +161,10 @@ def _write(out: Path, rows: "pd.DataFrame", curves: "pd.DataFrame | None") -> No
         if content is not None:
             with whole(out / f"{name}.csv") as partial:
                 content.to_csv(partial, index=False)
-    save(draw_curves(rows, xlabel="stage", ylabel="error on rows wrong when added", ordered=True), out / "rows")
+    if rows is not None:
+        save(draw_curves(rows, xlabel="stage", ylabel="error on rows wrong when added", ordered=True), out / "rows")
     if curves is not None:
-        figure = draw_curves(
-            curves, xlabel="samples per dimension", ylabel="test error", logx=True, logy=True, panel="axis"
+        label = "samples per dimension"
+        save(
+            draw_curves(curves, xlabel=label, ylabel="test error", logx=True, logy=True, panel="axis"), out / "practice"
         )
-        save(figure, out / "practice")

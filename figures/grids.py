@@ -50,15 +50,17 @@ def draw_images(
         ax.grid(False)
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
+        ax.set_anchor("S")  # the labels are above
         ax.xaxis.tick_top()
         ax.xaxis.set_label_position("top")
         ax.set_xticks(np.arange(n_columns) * pitch[1] + (wide - 1) / 2, [str(label) for label in column_labels])
         ax.set_yticks(np.arange(n_rows) * pitch[0] + (high - 1) / 2, [str(label) for label in row_labels])
         ax.set_xlabel(columns)
         ax.set_ylabel(rows)
-        figure.draw_without_rendering()
-        slack = ax.get_position(original=True).height - ax.get_position().height
-        figure.set_figheight(tall * (1 - slack))
+        figure.draw_without_rendering()  # the layout now knows the labels, and the width that they leave
+        used = ax.get_tightbbox()
+        assert used is not None, "the axes are visible"
+        figure.set_figheight(used.height / figure.dpi + 0.1)
     return figure
 
 

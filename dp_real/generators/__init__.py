@@ -1,17 +1,25 @@
 """Generators by kind. Each kind is a file here and a section of dp_real.config."""
 
-from dp_real.config import Config
+from dp_real.config import Config, DenoiserConfig, GaussianConfig, LatentConfig, StableDiffusionConfig
 from dp_real.protocols import Generator, Progress, RealData
 
 
 def load_generator(config: Config, data: RealData, progress: Progress) -> Generator:
     """The generator that a configuration names, trained now if it is one that is trained here."""
-    match config.generator.kind:
-        case "denoiser":
+    match config.generator:
+        case DenoiserConfig() as section:
             from dp_real.generators.denoiser import load_denoiser
 
-            return load_denoiser(config.generator, config.sampling, config.data, data, progress)
-        case "gaussian":
+            return load_denoiser(section, config.sampling, config.data, data, progress)
+        case LatentConfig() as section:
+            from dp_real.generators.pretrain import load_latent
+
+            return load_latent(section, config.sampling, config.data, data, progress)
+        case StableDiffusionConfig() as section:
+            from dp_real.generators.stable_diffusion import load_stable_diffusion
+
+            return load_stable_diffusion(section, config.sampling, data)
+        case GaussianConfig():
             from dp_real.generators.gaussian import GaussianGenerator
 
             (dimension,) = data.validation.x.shape[1:]

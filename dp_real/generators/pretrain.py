@@ -5,6 +5,7 @@ guidance), with weights that learned something; training takes minutes on a CPU 
 StableDiffusionPipeline.from_pretrained reads. Images are [n, C, H, W] in [-1, 1], C being 1 or 3.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,46 @@ from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-from dp_real.config import LatentConfig
-from dp_real.protocols import Images, Progress
+from dp_real.cache import cached
+from dp_real.config import DataConfig, LatentConfig, SamplingConfig
+from dp_real.errors import InputError
+from dp_real.generators.stable_diffusion import (
+    StableDiffusionGenerator,
+    class_prompts,
+    load_pipeline,
+    make_generator,
+)
+from dp_real.protocols import Images, Progress, RealData
 from dp_real.seeds import Stream, torch_rng
 
 RECIPE = 1  # raise it when what training does changes: cached pipelines of the old recipe are then left alone
 TEXT_WIDTH = 64
+
+
+def load_latent(
+    config: LatentConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
+) -> StableDiffusionGenerator:
+    """The generator of this configuration: from the cache, else trained now. It depends on the images, not on where
+    they are."""
+    images, prompts = data.generator, class_prompts(config.prompts, data.classes)
+    if images is None or images.x.dim() != 4 or images.x.shape[-1] % 8 or images.x.shape[-1] != images.x.shape[-2]:
+        raise InputError(
+            f"generator.kind = 'latent' is trained on square real images whose side is a multiple of 8; "
+            f"data.source = '{source.source}' has none"
+        )
+    depends = {
+        "recipe": RECIPE,
+        "generator": config.model_dump(mode="json"),
+        "classes": data.classes,
+        "images": [hashlib.sha256(part.numpy().data).hexdigest() for part in (images.x, images.y)],
+        "seed": source.split,
+    }
+    folder = cached(
+        f"generators/{source.source}",
+        depends,
+        lambda staged: train_pipeline(config, images, prompts, source.split, progress, staged),
+    )
+    return make_generator(load_pipeline(str(folder)), sampling, prompts, data)
 
 
 def train_pipeline(
@@ -55,28 +90,30 @@ def train_pipeline(
             train_unet(
                 unet, text_encoder, tokenizer, scheduler, latents, images.y, captions, config, draw, advance
             )  # fmt: skip
-    StableDiffusionPipeline(
-        vae,
-        text_encoder,
-        tokenizer,
-        unet,
-        scheduler,
-        safety_checker=None,  # pyright: ignore[reportArgumentType]  # diffusers' way to say that there is none
-        feature_extractor=None,  # pyright: ignore[reportArgumentType]
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+    parts: dict[str, Any] = {
+        "vae": vae,
+        "text_encoder": text_encoder,
+        "tokenizer": tokenizer,
+        "unet": unet,
+        "scheduler": scheduler,
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+    StableDiffusionPipeline(**parts).save_pretrained(folder)
 
 
 def make_vae(size: int) -> AutoencoderKL:
     """0.17 M parameters; an image of 3 x H x W becomes a latent of 4 x H/4 x W/4."""
-    return AutoencoderKL(
-        sample_size=size,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(8, 16, 32),
-        norm_num_groups=8,
-        latent_channels=4,
-    )
+    settings: dict[str, Any] = {
+        "sample_size": size,
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "block_out_channels": (8, 16, 32),
+        "norm_num_groups": 8,
+        "latent_channels": 4,
+    }
+    return AutoencoderKL(**settings)
 
 
 def make_unet(size: int) -> UNet2DConditionModel:
@@ -113,9 +150,9 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
             num_hidden_layers=2,
             num_attention_heads=4,
             max_position_embeddings=tokenizer.model_max_length,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=len(tokenizer) - 2,
+            eos_token_id=len(tokenizer) - 1,
+            pad_token_id=len(tokenizer) - 1,
         )
     )
 

@@ -33,7 +33,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         (MINIMAL + "patiense = 3", r"unknown key practice.patiense; did you mean practice.patience\?"),
         (MINIMAL + "patience = 'long'", r"practice.patience = 'long': input should be a valid integer"),
         (MINIMAL + "patience = 0", "practice.patience = 0: input should be greater than 0"),
-        (MINIMAL + "[guidance]\nomega = nan", "guidance.omega = nan: input should be a finite number"),
+        (MINIMAL + "[guidance]\nomega = nan", "guidance.omega = nan: should be 'auto' or a number of at least 0"),
         (MINIMAL + "[guidance]\nwindow = [0.5, 0.2]", "guidance: window .* must be .begin, end."),
         (MINIMAL + "[guidance]\nscale = 'raw'\napply = 'before'", "guidance: apply = 'before' is for"),
         (MINIMAL.replace("steps = 100", "steps = 100\nwarmup = 0.6\ncooldown = 0.6"), "training: warmup"),
@@ -76,6 +76,11 @@ def test_arms(config: Config):
     assert arm_config(config, "static-500").samples == 500
     assert arm_config(config, "practice-100").practice.additions == 1
     assert arm_config(config, "practice-unguided-60").practice.additions == 0
+    assert arm_config(config, "prune-in-loop").practice.oversample == 5
+    once = arm_config(config, "prune-once")
+    assert (once.practice.additions, once.practice.increment, once.samples) == (1, 80, 140)
+    assert arm_config(config, "frozen").guidance.selector == "first"
+    assert arm_config(config, "real-200").samples == 200
     for wrong, message in (("statik", "unknown arm"), ("practice-70", "not 60 plus"), ("practice-20", "not 60 plus")):
         with pytest.raises(InputError, match=message):
             arm_config(config, wrong)

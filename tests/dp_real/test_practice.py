@@ -14,6 +14,7 @@ from dp_real.errors import Interrupted
 from dp_real.guidance import EntropyGuidance
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
+from dp_real.rounds import steer
 
 
 @dataclass
@@ -25,6 +26,9 @@ class ScriptedLearner:
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
         self.batches.append((x, y))
+
+    def finish_at(self, last_step: int) -> None:
+        self.last_step = last_step
 
     def drain_loss(self) -> float:
         return 1.0
@@ -83,7 +87,7 @@ def run(tmp_path: Path, accuracies: list[float], stop_at: int = -1, **plan: Any)
     notebook = Notebook(stop_at)
     pool = Pool(tmp_path / "pool", (2,))
     practice: Any = Practice(
-        config, ScriptedLearner(), ConstantGenerator(), pool, lambda _: next(script), notebook, State()
+        config, ScriptedLearner(), ConstantGenerator(), pool, lambda _: next(script), notebook, State(100)
     )  # pyright: ignore[reportArgumentType]  # a stand-in for the learner
     practice.run()
     return notebook, practice
@@ -128,6 +132,42 @@ def test_batches_are_uniform_over_the_pool_as_it_is(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1)
     assert practice.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
     assert len(practice.learner.batches) == 100
+
+
+def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
+    # T_max 1 at 9 rows, 1.67 -> 2 at 15, 2.33 -> 2 at 21
+    notebook, _ = run(tmp_path, [0.5] * 10, patience=1, patience_policy="incremental")
+    assert [row["step"] for row in notebook.additions] == [0, 20, 40, 60]
+
+
+def test_early_stop_cools_down_when_nothing_is_left_to_add(tmp_path: Path):
+    notebook, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, early_stop=True)
+    assert [row["step"] for row in notebook.additions] == [0, 20]
+    assert practice.state.step == practice.learner.last_step == 30 + 20  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_spent_budget_of_seconds_cools_down_at_once(tmp_path: Path):
+    _, practice = run(tmp_path, [0.5] * 10, seconds=1e-9)
+    assert practice.state.step == 20
+
+
+def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
+    _, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, new_sample_weight=4.0)
+    practice.config = practice.config.model_copy(
+        update={"training": practice.config.training.model_copy(update={"batch_size": 20_000})}
+    )
+    counts = torch.bincount(practice.mini_batch(), minlength=15).double()
+    expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
+    assert ((counts - expected).abs() < 5 * expected.sqrt()).all()
+
+
+def test_automatic_strength_moves_towards_its_target():
+    assert steer(0.01, 0.4, 0.4) == pytest.approx(0.01)
+    assert steer(0.01, 0.3, 0.4) == pytest.approx(0.01 * 4 / 3)
+    assert steer(0.01, 0.0, 0.4) == 0.02
+    assert steer(0.01, 1.0, 0.4) == 0.005
+    assert steer(0.07, 0.1, 0.4) == 0.08
+    assert steer(0.0012, 1.0, 0.4) == 0.001
 
 
 def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path):

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 import dp_real.practice
-from dp_real.config import Config, load_config
+from dp_real.config import Config, load_config, parse_config
 from dp_real.errors import InputError, Interrupted
 from dp_real.learner import NetworkLearner, build_mlp
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
-from dp_real.run import RunFolder, run
+from dp_real.run import RunFolder, branch, run
 from dp_real.seeds import row_seeds
 from experiments.terminal import silent
 
@@ -28,6 +28,7 @@ def traces(folder: Path) -> dict:
     logs = {
         name: [without_clock(json.loads(line)) for line in (folder / name).read_text().splitlines()]
         for name in ("metrics.jsonl", "rounds.jsonl")
+        if (folder / name).exists()  # real examples are no round of generation
     }
     return logs | {"result": without_clock(json.loads((folder / "result.json").read_text()))}
 
@@ -55,7 +56,7 @@ def test_what_a_run_leaves(unbroken: Path, config: Config):
     assert [row["step"] for row in found["metrics.jsonl"]] == list(range(10, 121, 10))
     assert found["metrics.jsonl"][-1]["lr"] == 0
     assert found["metrics.jsonl"][-1]["val_accuracy"] == result["val_accuracy"]
-    assert [row["omega"] for row in found["rounds.jsonl"]] == [0, 0.05, 0.05]
+    assert [row["omega"] for row in found["rounds.jsonl"]] == pytest.approx([0, 0.05, 0.05])
     assert result["test_accuracy"] > 0.3  # it learned; chance is .1
 
 
@@ -130,7 +131,7 @@ def test_learner_state_is_complete(config: Config, tmp_path: Path):
     training = config.training.model_copy(update={"ema_decay": 0.9, "steps": 10, "cooldown": 0.5})
 
     def fresh() -> NetworkLearner:
-        return NetworkLearner(build_mlp(config.learner, (64,), 10, seed=1), training)
+        return NetworkLearner(build_mlp(config.learner, (64,), 10, seed=1), 10, training, seed=1)
 
     def train(learner: NetworkLearner, steps: range) -> None:
         for step in steps:
@@ -147,6 +148,54 @@ def test_learner_state_is_complete(config: Config, tmp_path: Path):
         assert torch.equal(value, second.tensors()[name]), name
     x = torch.randn(5, 64)
     assert not torch.equal(whole.logits(x), whole.module(x))  # the average answers, not the latest weights
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"guidance": {"omega": "auto", "steer_every": 20}},
+        {"guidance": {"omega": 0.05, "spread": True, "selector": "first"}},
+        {"guidance": {"omega": 0.0}, "practice": {"oversample": 3}},
+        {"training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1}, "practice": {"new_sample_weight": 2}},
+        {"practice": {"early_stop": True}},
+        {"practice": {"examples": "real", "additions": 0, "initial": 100}},
+    ],
+    ids=str,
+)
+def test_every_policy_resumes_as_it_would_have_gone_on(
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+):
+    raw = config.model_dump()
+    changed = parse_config(raw | {section: raw[section] | values for section, values in changes.items()})
+    run(changed, tmp_path / "whole", progress=silent)
+    train_step = dp_real.practice.Practice.train_step
+    monkeypatch.setattr(
+        dp_real.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
+    )
+    with pytest.raises(ZeroDivisionError):
+        run(changed, tmp_path / "broken", progress=silent)
+    monkeypatch.undo()
+    run(changed, tmp_path / "broken", resume=True, progress=silent)
+    assert traces(tmp_path / "broken") == traces(tmp_path / "whole")
+    assert same_learner(tmp_path / "broken", tmp_path / "whole")
+
+
+def test_branches_are_cool_downs_from_each_pool_size(config: Config, unbroken: Path, tmp_path: Path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    results = branch(tmp_path / "run", silent)
+    assert [result["pool_size"] for result in results] == [60, 100, 140]
+    assert results[-1] == json.loads((unbroken / "result.json").read_text())
+    for result in results[:-1]:
+        folder = tmp_path / "run" / "branches" / f"{result['pool_size']:09d}"
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        start = next(row["step"] for row in traces(unbroken)["rounds.jsonl"] if row["round"] == result["additions"] + 1)
+        assert result["steps"] == rows[-1]["step"] == start + config.training.cooldown_steps
+        assert {row["pool_size"] for row in rows} == {result["pool_size"]}
+        assert rows[-1]["lr"] == 0 < rows[0]["lr"] < config.training.learning_rate
+    assert traces(tmp_path / "run") == traces(unbroken)  # the run itself is untouched
+    before = (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns
+    branch(tmp_path / "run", silent)
+    assert (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
 
 
 def test_refusals(unbroken: Path, config: Config, tmp_path: Path):

@@ -99,8 +99,7 @@ def test_three_special_directions_and_flipped_labels(n, d):
         return np.column_stack([w.special, w.rest])
 
     assert (
-        p_values(np.array([dense() for _ in range(TRIALS)]), np.array([drawn() for _ in range(TRIALS)])).min()
-        > LEVEL
+        p_values(np.array([dense() for _ in range(TRIALS)]), np.array([drawn() for _ in range(TRIALS)])).min() > LEVEL
     )
 
 
@@ -111,9 +110,7 @@ def test_truncation_is_within_its_certificate(d, lam):
     rng = np.random.default_rng(d)
     s = np.column_stack([rng.choice([-1.0, 1.0], 2000), rng.standard_normal((2000, 2)) * [1, 1e-4]])
     factor = law.triangle(np.split(s, 4), 2)
-    short, whole = (
-        law.draw(factor, 2000, d, 5000, [lam], np.random.default_rng(1), full=f) for f in (False, True)
-    )
+    short, whole = (law.draw(factor, 2000, d, 5000, [lam], np.random.default_rng(1), full=f) for f in (False, True))
     assert whole.unknowns == min(2000, d)
     assert whole.bound == 0
     size = np.hypot(np.linalg.norm(whole.special), whole.rest)
@@ -130,18 +127,14 @@ def test_a_loose_certificate_would_be_seen(monkeypatch):
     monkeypatch.setattr(law, "_FIRST", 8)
     s = np.column_stack([np.ones(2000), np.random.default_rng(0).standard_normal((2000, 1))])
     factor = law.triangle([s], 1)
-    short, whole = (
-        law.draw(factor, 2000, 900, 5000, [1e-6], np.random.default_rng(1), full=f) for f in (0, 1)
-    )
+    short, whole = (law.draw(factor, 2000, 900, 5000, [1e-6], np.random.default_rng(1), full=f) for f in (0, 1))
     error = abs(short.rest - whole.rest)[0] / whole.rest[0]
     assert 1e-6 < error < short.bound
 
 
 def test_triangle_does_not_depend_on_the_chunks():
     s = np.random.default_rng(0).standard_normal((50, 3))
-    np.testing.assert_allclose(
-        np.abs(law.triangle([s], 2)), np.abs(law.triangle(np.split(s, 25), 2)), rtol=1e-12
-    )
+    np.testing.assert_allclose(np.abs(law.triangle([s], 2)), np.abs(law.triangle(np.split(s, 25), 2)), rtol=1e-12)
     gram = law.triangle([s[:1]], 2)
     np.testing.assert_allclose(gram.T @ gram, s[:1].T @ s[:1], atol=1e-14)
 

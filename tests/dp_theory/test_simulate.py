@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict, simulate
-from dp_theory.simulate import error_curves, measure, ridge, selected_rows, truth
+from dp_theory.simulate import dense_trial, error_curves, measure, ridge, selected_rows, truth
 
 QUANTITIES = ("test_error", "overlap", "squared_norm")
 
@@ -73,8 +73,8 @@ def test_trials_are_a_pure_function_of_seed_and_trial():
     assert simulate(problem, 20, 4, seed=3) == one
     assert simulate(problem, 20, 4, seed=3, workers=2) == one
     assert simulate(problem, 20, 4, seed=4) != one
-    firsts = [simulate(problem, 20, k, seed=3).test_error * k for k in (3, 4)]
-    assert firsts[1] - firsts[0] < 1.0  # the fourth trial's error, added to the same first three
+    trials = [dense_trial(problem, 20, 3, k) for k in (3, 1, 0, 2)]
+    assert one.test_error == pytest.approx(np.mean(trials, axis=0)[0], rel=1e-12)
 
 
 def test_batch_equals_loop():

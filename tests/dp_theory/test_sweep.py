@@ -31,7 +31,8 @@ def test_simulated_points_lie_on_the_predicted_lines(table):
     assert check["largest_z"] < check["noise_level"]
     assert check["largest_se"] < 0.02
     points = table.query("kind == 'simulated'")
-    np.testing.assert_allclose(points["z"] * (points["y_high"] - points["y"]), points["y"] - points["predicted"])
+    np.testing.assert_allclose(points["z"] * points["se"], points["y"] - points["predicted"])
+    np.testing.assert_allclose(points["y_high"] - points["y_low"], 2 * points["se"])
     assert points["z"].std() > 0.5  # standard errors are not inflated
 
 
@@ -83,6 +84,13 @@ def test_workers_and_progress_change_nothing():
     pd.testing.assert_frame_equal(one, sweep(0.5, workers=2, **arguments))
 
 
+def test_one_trial_has_points_without_error_bars():
+    points = sweep(0.5, rules=["random"], d=16, trials=1, n=20).query("kind == 'simulated'")
+    assert points["y"].notna().all()
+    assert points["y_low"].isna().all()
+    assert (points["se"] == np.inf).all()
+
+
 def test_winners_partition_the_axis():
     table = sweep(0.5, d=512, trials=1, n=[128, 8192])
     best = winners(table)
@@ -107,6 +115,7 @@ def test_winners_partition_the_axis():
         ({"lam": -1.0}, "lam = -1 must be at least 0"),
         ({"n": 0}, "n = 0 must be at least 1"),
         ({"d": 0}, "d = 0 must be at least 1"),
+        ({"d": 1}, "d = 1 must be at least 2"),
         ({"rules": ["hard"]}, "unknown rule 'hard'"),
         ({"direct_cost": -1.0}, "direct cost = -1 must be at least 0"),
         ({"engine": "sparse"}, "unknown engine"),

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from dp_theory import InputError, KeepHard, Problem, predict, verify
-from dp_theory.ridge import _outputs
 
 CELLS = (Problem(KeepHard(0.5), 0.9, 0.2, 0.01), Problem(KeepHard(0.7), 0.6, 0.5, 0.1))
 SIZES = {"d": 400, "trials": 100, "engine": "law"}
@@ -61,10 +60,6 @@ def test_a_bias_that_shrinks_with_d_is_told_from_an_error():
     table = verify([cell], d=200, trials=3000, engine="law").set_index("quantity")
     assert abs(table.loc["squared_norm", "z"]) > table.loc["squared_norm", "level"]
     assert table.loc["squared_norm", "verdict"] == "finite size"
-
-
-def test_outputs_are_an_angle_a_component_and_a_squared_length():
-    assert _outputs(0.6, 0.8, 0.0, 0.6) == pytest.approx((0.0, 1.0, 1.0), abs=1e-15)
 
 
 @pytest.mark.parametrize("change", [{"d": 2}, {"trials": 1}])

@@ -1,5 +1,6 @@
 """The paper's typed-in tables, what is computed from them, and the `dp figures` command."""
 
+import ast
 import json
 import sys
 
@@ -117,12 +118,15 @@ def dp(monkeypatch, *arguments) -> int:
 
 
 def test_every_figure_module_has_the_three_functions():
-    import importlib
-
+    """Read, not imported: some of them need torch."""
     assert {"fig3", "fig7", "fig4-reported"} <= set(figures.names())
     for name in figures.names():
-        module = importlib.import_module(f"experiments.figure_{name.replace('-', '_')}")
-        assert all(callable(getattr(module, part)) for part in ("compute", "draw", "caption")), name
+        path = audit.REPORTED.parent / f"figure_{name.replace('-', '_')}.py"
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+        defined |= {target.id for target in assigned if isinstance(target, ast.Name)}
+        assert {"compute", "draw", "caption"} <= defined, name
 
 
 def test_draws_a_figure_with_its_table_and_page(monkeypatch, tmp_path, capsys):

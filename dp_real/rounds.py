@@ -1,0 +1,101 @@
+"""How the examples of one round come about: plain, guided by a learner, or over-generated and pruned by one."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp_real.config import Config, GuidanceConfig
+from dp_real.guidance import EntropyGuidance, RandomGuidance, ascend
+from dp_real.learner import assess
+from dp_real.protocols import Generator, Learner
+from dp_real.seeds import Stream, rng, row_seeds, torch_rng
+
+OMEGA_START, OMEGA_RANGE = 0.01, (0.001, 0.08)  # of guidance.omega = "auto", a guided step
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows for the pool. `generated` counts what was drawn for them, whether kept or not."""
+
+    x: Tensor
+    y: Tensor
+    seeds: np.ndarray
+    omega: np.ndarray
+    generated: int
+
+
+def draw_plain(config: Config, generator: Generator, round_index: int, labels: Tensor) -> Examples:
+    """Unguided samples of the classes int64 [n]."""
+    n = len(labels)
+    seeds = row_seeds(config.seed, round_index, range(n))
+    x = in_blocks(slice(0, n), config.sampling.block_size, lambda b: generator.sample(labels[b], seeds[b], None))
+    return Examples(x, labels, seeds, np.zeros(n, np.float32), n)
+
+
+def draw_pruned(config: Config, generator: Generator, round_index: int, labels: Tensor, selector: Learner) -> Examples:
+    """Draw `practice.oversample` times as many plain samples; keep what the selector finds hardest of each class."""
+    drawn = draw_plain(config, generator, round_index, labels.repeat(config.practice.oversample))
+    hardest = assess(selector, drawn.x, drawn.y)[0].argsort(descending=True, stable=True)
+    counts = labels.bincount(minlength=generator.n_classes).tolist()
+    rows = torch.cat([hardest[drawn.y[hardest] == label][:count] for label, count in enumerate(counts)])
+    return Examples(drawn.x[rows], drawn.y[rows], drawn.seeds[rows], drawn.omega[rows], drawn.generated)
+
+
+def draw_guided(
+    config: Config, generator: Generator, round_index: int, labels: Tensor, selector: Learner, omega: float
+) -> tuple[Examples, float]:
+    """Samples that the selector finds hard, and the strength for the next round: omega, unless it steers itself.
+
+    Under omega = "auto" the strength moves after every `guidance.steer_every` rows, a number that belongs to the
+    configuration: the rows do not depend on how they were spread over batches or processes.
+    """
+    options, n = config.guidance, len(labels)
+    seeds = row_seeds(config.seed, round_index, range(n))
+    shares = (
+        rng(config.seed, Stream.OMEGA, round_index).random(n, np.float32) if options.spread else np.ones(n, np.float32)
+    )
+    strengths = np.empty(n, np.float32)
+
+    def draw(block: slice) -> Tensor:
+        guidance = make_guidance(options, selector.logits, torch.from_numpy(strengths[block]))
+        if options.control == "random-direction":
+            guidance = RandomGuidance(**vars(guidance), rng=torch_rng(int(seeds[block.start]), Stream.OMEGA))
+        if options.control == "finished":
+            pushes = sum(guidance.guides(index, config.sampling.steps) for index in range(config.sampling.steps))
+            return ascend(guidance, generator.sample(labels[block], seeds[block], None), pushes)
+        return generator.sample(labels[block], seeds[block], guidance)
+
+    parts = []
+    for rows in slices(slice(0, n), options.steer_every or n):
+        strengths[rows] = omega * shares[rows]
+        parts.append(in_blocks(rows, config.sampling.block_size, draw))
+        if options.omega == "auto":
+            _, correct = assess(selector, parts[-1], labels[rows])
+            omega = steer(omega, 1 - correct.double().mean().item(), options.wrong_share)
+    return Examples(torch.cat(parts), labels, seeds, strengths, n), omega
+
+
+def make_guidance(
+    options: GuidanceConfig, logits: Callable[[Tensor], Tensor], omega: float | Tensor
+) -> EntropyGuidance:
+    """Entropy guidance as configured, at a strength."""
+    return EntropyGuidance(logits, omega, options.scale, options.apply, options.through, options.window, options.every)
+
+
+def steer(omega: float, wrong: float, target: float) -> float:
+    """The strength for the next rows, given what share of the last ones the learner gets wrong; a factor 2 at most."""
+    factor = float(np.clip(target / wrong, 0.5, 2)) if wrong else 2.0
+    return float(np.clip(omega * factor, *OMEGA_RANGE))
+
+
+def in_blocks(rows: slice, size: int, draw: Callable[[slice], Tensor]) -> Tensor:
+    """Draw rows in blocks of `size`; a block is drawn whole, whoever draws it, so that it is the same bit for bit."""
+    return torch.cat([draw(block) for block in slices(rows, size)])
+
+
+def slices(rows: slice, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `size` rows."""
+    return (slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size))

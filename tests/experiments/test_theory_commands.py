@@ -1,0 +1,216 @@
+"""`dp theory …` as a person meets it: answers, files, and one line with the right status for every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dp_theory import Entropy, KeepEasy, KeepHard, Problem, predict, simulate
+from experiments import cli
+from experiments.theory import values
+
+
+@pytest.fixture
+def dp(monkeypatch, capsys):
+    """Runs `dp theory ARGUMENTS` in this process: (status, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dp", "theory", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
+SMALL = ("--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (("--alpha", 0.7), KeepHard(0.7)),
+        (("--alpha", "inf"), KeepHard(float("inf"))),
+        (("--rule", "keep-easy", "--keep", 0.3), KeepEasy.with_keep_fraction(0.3)),
+        (("--rule", "entropy", "--omega", -3, "--kappa", 2), Entropy(-3.0, 2.0)),
+    ],
+)
+def test_predict_prints_what_the_package_returns(dp, options, rule):
+    status, out, err = dp("predict", *PROBLEM, *options, "--json")
+    assert (status, err) == (0, "")
+    want = predict(Problem(rule, 0.8, 0.5, 0.01))
+    answer = json.loads(out)
+    assert answer == {key: pytest.approx(value, rel=1e-12) for key, value in vars(want).items()}
+    assert {"test_error", "overlap", "squared_norm", "keep_fraction"} <= set(answer)
+
+
+def test_predict_piped_is_plain_lines(dp):
+    status, out, _ = dp("predict", *PROBLEM, "--rule", "random", "--keep", 0.5)
+    header, row = out.splitlines()
+    assert status == 0
+    assert header.split("\t")[:2] == ["test_error", "overlap"]
+    assert float(row.split("\t")[3]) == 0.5
+
+
+def test_the_interpolation_peak_is_strict_json(dp):
+    _, out, _ = dp("predict", "--rule", "keep-all", "--rho", 0, "--phi", 1, "--json")
+    assert json.loads(out)["squared_norm"] is None  # infinite
+    assert json.loads(out)["test_error"] == 0.5
+
+
+@pytest.mark.parametrize("engine", ["dense", "law"])
+def test_simulate_prints_what_the_package_returns(dp, engine):
+    options = ("--alpha", 0.7, "--d", 12, "--trials", 3, "--seed", 5, "--engine", engine)
+    status, out, _ = dp("simulate", *PROBLEM, *options, "--json")
+    want = simulate(Problem(KeepHard(0.7), 0.8, 0.5, 0.01), 12, 3, engine=engine, seed=5)
+    assert status == 0
+    assert json.loads(out) == vars(want)
+
+
+def test_sweep_writes_its_table_and_pictures(dp, tmp_path):
+    folder = tmp_path / "new" / "folder"
+    status, out, err = dp("sweep", "--rho", "0.5:0.9:2", "--rule", "keep-hard,random", *SMALL, "--out", folder)
+    assert status == 0, err
+    assert sorted(path.name for path in folder.iterdir()) == ["sweep.csv", "sweep.pdf", "sweep.png"]
+    table = pd.read_csv(folder / "sweep.csv")
+    assert list(table.columns[:7]) == ["series", "kind", "x", "y", "y_low", "y_high", "n_seeds"]
+    assert set(table["rho"]) == {0.5, 0.9}
+    assert set(table.query("kind == 'simulated'")["x"]) == {8, 40}
+    assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "sweep.pdf").read_bytes().startswith(b"%PDF")
+    assert "largest |z|" in out
+    assert str(folder / "sweep.csv") in out
+    again = {path: path.read_bytes() for path in folder.iterdir()}
+    status, _, err = dp("sweep", *SMALL, "--out", folder)
+    assert status == 2
+    assert "is not empty" in err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == again
+
+
+def test_sweep_json_is_one_object_with_winners(dp):
+    status, out, _ = dp("sweep", "--rule", "keep-hard", *SMALL, "--x", "kept", "--json")
+    answer = json.loads(out)
+    assert status == 0
+    assert len(answer["table"]) == 6
+    assert {"winners", "largest_z", "noise_level", "largest_se"} <= set(answer)
+
+
+def test_verify_exits_1_where_theory_is_wrong(dp, monkeypatch):
+    module = sys.modules["dp_theory.verify"]
+    cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
+    monkeypatch.setattr(module.verify, "__defaults__", (cells,))
+    options = ("verify", "--engine", "law", "--d", 200, "--trials", 100, "--workers", 1)
+    status, out, _ = dp(*options)
+    assert status == 0
+    assert "0 disagree" in out
+    wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
+    monkeypatch.setattr(module, "predict", lambda problem: predict(wrong))
+    status, out, _ = dp(*options)
+    assert status == 1
+    assert "DISAGREES" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("predict", *PROBLEM, "--alpha", 0), "alpha = 0 must be positive"),
+        (("predict", *PROBLEM, "--alpha", -1), "alpha = -1 must be positive"),
+        (("predict", *PROBLEM, "--alpha", "nan"), "alpha = nan must be positive"),
+        (("predict", *PROBLEM, "--rule", "keep-easy", "--alpha", 40), "underflows"),
+        (("predict", *PROBLEM), "exactly one of alpha and keep"),
+        (("predict", *PROBLEM, "--rule", "hardest", "--alpha", 1), "unknown rule 'hardest': one of keep-hard"),
+        (("predict", "--alpha", 1, "--rho", 1.01, "--phi", 1), "rho = 1.01 must lie in [-1, 1]"),
+        (("predict", "--alpha", 1, "--rho", 0, "--phi", 0), "phi = 0 must be positive"),
+        (("predict", "--alpha", 1, "--rho", 0, "--phi", -2), "phi = -2 must be positive"),
+        (("predict", "--alpha", 1, "--rho", 0, "--phi", 1, "--lam", -1), "lam = -1 must be at least 0"),
+        (("predict", "--alpha", "x", "--rho", 0, "--phi", 1), "Invalid value for '--alpha'"),
+        (("predict", "--alpha", 1, "--rho", 0), "Missing option '--phi'"),
+        (("simulate", *PROBLEM, "--alpha", 1, "--d", 0), "d = 0 must be at least 1"),
+        (("simulate", *PROBLEM, "--alpha", 1, "--trials", 0), "trials = 0 must be at least 1"),
+        (("simulate", *PROBLEM, "--alpha", 1, "--engine", "fast"), "unknown engine 'fast'"),
+        (("simulate", "--alpha", 1, "--rho", 0, "--phi", 1e4), "phi = 10000 must be below 700 at d = 350"),
+        (("sweep", *SMALL, "--rho", "0:1"), "--rho '0:1' is malformed"),
+        (("sweep", *SMALL, "--rho", "0:1:2.5"), "--rho '0:1:2.5' is malformed"),
+        (("sweep", *SMALL, "--lam", "0.1,,1"), "--lam '0.1,,1' is malformed"),
+        (("sweep", *SMALL, "--lam", "0:1:3"), "--lam '0:1:3' must start and stop above 0"),
+        (("sweep", *SMALL, "--alpha", "nan"), "alpha = nan must be positive"),
+        (("sweep", *SMALL, "--n", "inf"), "n = inf must be"),
+        (("sweep", *SMALL, "--n", "0"), "n = 0 must be"),
+        (("sweep", *SMALL, "--rule", "keep-hard,best"), "unknown rule 'best'"),
+        (("sweep", *SMALL, "--x", "money"), "unknown x 'money'"),
+        (("sweep", *SMALL, "--trials", "0"), "trials = 0"),
+        (("sweep", *SMALL, "--workers", "0"), "Invalid value for '--workers'"),
+        (("verify", "--d", 1), "d = 1 must be at least 4"),
+        (("predict", "--thea", 1), "No such option"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(dp, arguments, said):
+    status, out, err = dp(*arguments)
+    assert status == 2
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_out_that_cannot_be_a_folder(dp, tmp_path):
+    (tmp_path / "file").touch()
+    status, _, err = dp("sweep", *SMALL, "--out", tmp_path / "file")
+    assert status == 2
+    assert "is not a folder that can be written to" in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_out_without_permission(dp, tmp_path):
+    tmp_path.chmod(0o500)
+    status, _, err = dp("sweep", *SMALL, "--out", tmp_path)
+    assert status == 2
+    assert "Permission denied" in err
+
+
+def test_values():
+    assert values("rho", "0.5") == [0.5]
+    assert values("rho", "0.5, 1") == [0.5, 1.0]
+    assert values("rho", "-1:1:3") == [-1.0, 0.0, 1.0]
+    assert values("lam", "1:100:3", geometric=True) == pytest.approx([1, 10, 100])
+
+
+DP = Path(sys.executable).with_name("dp")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_says_so_and_leaves_nothing(tmp_path, workers):
+    out = tmp_path / "out"
+    command = [DP, "theory", "sweep", "--trials", "100000", "--workers", str(workers), "--out", out]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not out.exists():
+        time.sleep(0.05)
+    time.sleep(2 if workers == 2 else 0.5)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: every process of the group
+    output, errors = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in errors
+    assert output == ""
+    assert list(out.iterdir()) == []
+
+
+def test_predict_starts_fast_and_without_what_it_does_not_need():
+    heavy = "{'torch', 'pandas', 'matplotlib', 'sympy', 'joblib'}"
+    code = f"import sys, experiments.cli; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    before = os.times()
+    command = [DP, "theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    processor_seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    assert processor_seconds < 1.5  # about 0.6 on an idle core

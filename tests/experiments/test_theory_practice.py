@@ -1,0 +1,86 @@
+"""`dp theory practice`: what it prints and writes, and how it refuses."""
+
+import json
+
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from dp_theory.errors import InputError
+from experiments.theory_practice import practice
+
+
+@pytest.fixture
+def run():
+    app = typer.Typer()
+    app.command()(practice)
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return invoke
+
+
+def test_json_is_the_reference_loop(run):
+    """R11 of the theory's reference values, one object on stdout."""
+    answer = json.loads(
+        run(
+            *[
+                "--rounds",
+                "3",
+                "--alpha",
+                "0.3",
+                "--phi",
+                "0.5",
+                "--lam",
+                "0.01",
+                "--increment",
+                "2",
+                "--candidates",
+                "--json",
+            ]
+        )
+    )
+    errors = [stage["test_error"] for stage in answer["stages"]]
+    assert errors == pytest.approx([0.203146, 0.139504, 0.101217, 0.077529], abs=5.1e-7)
+    assert [stage["candidates_per_d"] for stage in answer["stages"]] == pytest.approx([2, 6, 10, 14])
+    assert answer["exponents"] == []
+    assert len(answer["row_errors"]) == 3 * 4
+
+
+def test_writes_tables_and_pictures(run, tmp_path):
+    output = run("--rounds", "4", "--trials", "3", "--d", "40", "--out", str(tmp_path / "new"))
+    written = {path.name for path in (tmp_path / "new").iterdir()}
+    assert written == {f"{name}.{ending}" for name in ("practice", "rows") for ending in ("csv", "png", "pdf")}
+    assert all(str(tmp_path / "new" / name) in output for name in written)
+    curves = pd.read_csv(tmp_path / "new" / "practice.csv")
+    assert set(curves["kind"]) == {"predicted", "simulated"}
+    assert curves["series"].nunique() == 6
+    with pytest.raises(InputError, match="not empty"):
+        run("--rounds", "1", "--out", str(tmp_path / "new"))
+
+
+def test_self_verification_has_no_wrong_rows_to_follow(run):
+    answer = json.loads(run(*["--rounds", "2", "--rule", "self-verify", "--flip", "0.1", "--lam", "0.01", "--json"]))
+    assert answer["row_errors"] == []
+    assert len(answer["stages"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--rule medium", "unknown --rule 'medium'"),
+        ("--alpha 0.5 --window 1", "give one"),
+        ("--alpha -1", "alpha = -1 must be positive"),
+        ("--rule self-verify --alpha 1", "takes neither"),
+        ("--rule keep-easy", "needs --alpha"),
+        ("--candidates", "leave out --candidates"),
+        ("--phi 2", "initial = 1 must exceed phi = 2"),
+    ],
+)
+def test_bad_input_is_refused(run, arguments, message):
+    with pytest.raises(InputError, match=message):
+        run(*arguments.split())
