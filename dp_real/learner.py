@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +17,7 @@ from dp_real.config import Config, ConvConfig, LinearConfig, MLPConfig, Training
 from dp_real.errors import InputError
 from dp_real.guidance import entropy
 from dp_real.mixing import mix
+from dp_real.parallel import spread
 from dp_real.protocols import Generator, Images, Learner
 from dp_real.seeds import Stream, rng, torch_rng
 
@@ -38,7 +40,7 @@ def fresh_learner(config: Config, generator: Generator) -> Learner:
 @torch.no_grad()
 def assess(learner: Learner, x: Tensor, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
     """Entropy in nats [n] and whether the prediction is y, bool [n]; both on the CPU."""
-    logits = torch.cat([learner.logits(part).cpu() for part in x.split(batch_size)])
+    logits = torch.cat(spread(lambda part: learner.logits(part).cpu(), x.split(batch_size)))
     return entropy(logits), logits.argmax(-1) == y
 
 
@@ -80,6 +82,8 @@ class NetworkLearner:
         """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of what training draws beside the batches."""
         self.device = device or torch.device("cpu")
         self.module = module.to(self.device)
+        # The wrapper that averages gradients over processes; alone, the module itself.
+        self.trained = Accelerator(cpu=self.device.type == "cpu").prepare_model(self.module)
         self.config = config
         self.n_classes = n_classes
         self.seed = seed
@@ -105,7 +109,7 @@ class NetworkLearner:
         if options.mixup or options.cutmix:
             draw, y = rng(self.seed, Stream.MIX, self.step), F.one_hot(y, self.n_classes).float()
             x, y = mix(x, y, draw, mixup=options.mixup, cutmix=options.cutmix)
-        loss = F.cross_entropy(self.module(x), y, label_smoothing=options.label_smoothing)
+        loss = F.cross_entropy(self.trained(x), y, label_smoothing=options.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

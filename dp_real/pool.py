@@ -8,6 +8,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from dp_real.parallel import from_main, main_first
+
 
 def _schema(sample_shape: tuple[int, ...]) -> pa.Schema:
     size = int(np.prod(sample_shape))
@@ -44,10 +46,12 @@ class Pool:
 
     def drop_later(self) -> None:
         """Forget what was appended after this version: a killed run's unfinished round."""
-        dataset = self._dataset()
-        if dataset.latest_version > self.version:
-            dataset.restore()
-            self.version = dataset.latest_version
+        with main_first() as main:
+            dataset = self._dataset()
+            if main and dataset.latest_version > self.version:
+                dataset.restore()
+                self.version = dataset.latest_version
+        self.version = from_main(self.version)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -77,8 +81,11 @@ class Pool:
             "example": pa.FixedSizeListArray.from_arrays(flat, schema.field("example").type.list_size),
         }
         batch = pa.table(columns, schema=schema)
-        mode = "append" if self.version else "create"
-        self.version = lance.write_dataset(batch, str(self.path), mode=mode).version
+        with main_first() as main:  # one writer
+            if main:
+                mode = "append" if self.version else "create"
+                self.version = lance.write_dataset(batch, str(self.path), mode=mode).version
+        self.version = from_main(self.version)
         self.newest = n
         self._mirror(batch)
 

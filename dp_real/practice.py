@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from dp_real import parallel
 from dp_real.config import Config, PracticeConfig
 from dp_real.errors import Interrupted
 from dp_real.learner import assess
@@ -84,7 +85,7 @@ class Practice:
         """Nothing more to gain by the plan (`early_stop`), or its time is over (`seconds`)."""
         plan = self.config.practice
         done = plan.early_stop and self.out_of_patience and self.state.rounds > plan.additions
-        late = 0 < plan.seconds < time.monotonic() - self._clock
+        late = 0 < plan.seconds < self.state.seconds
         return (done or late) and not self.cooling_down
 
     def begin_cooldown(self) -> None:
@@ -137,15 +138,15 @@ class Practice:
         rows = self.mini_batch()
         self.learner.train_step(*self.pool.batch(rows))
         state.step += 1
-        state.epoch += len(rows) / len(self.pool)
+        state.epoch += len(rows) * parallel.state().num_processes / len(self.pool)
 
     def mini_batch(self) -> torch.Tensor:
-        """Row positions, uniform over the pool or with the latest round's rows `new_sample_weight` times as likely."""
+        """Row positions for this process: uniform, or the latest round's rows `new_sample_weight` times as likely."""
         size, weight = self.config.training.batch_size, self.config.practice.new_sample_weight
         n, new = len(self.pool), self.pool.newest
         if size == 0:
             return torch.arange(n)
-        draw = torch_rng(self.config.seed, Stream.BATCH, self.state.step)
+        draw = torch_rng(self.config.seed, Stream.BATCH, self.state.step, parallel.state().process_index)
         if weight == 1 or new == n:
             return torch.randint(n, (size,), generator=draw)
         of_new = torch.rand(size, generator=draw) < weight * new / (weight * new + n - new)
@@ -158,7 +159,7 @@ class Practice:
         accuracy = self.validate(self.learner)
         state.stale = 0 if accuracy > state.best else state.stale + 1
         state.best = max(state.best, accuracy)
-        state.seconds = time.monotonic() - self._clock
+        state.seconds = parallel.from_main(time.monotonic() - self._clock)
         self.journal.evaluation(
             {
                 "step": state.step,

@@ -10,6 +10,7 @@ from torch import Tensor
 from dp_real.config import Config, GuidanceConfig
 from dp_real.guidance import EntropyGuidance, RandomGuidance, ascend
 from dp_real.learner import assess
+from dp_real.parallel import spread
 from dp_real.protocols import Generator, Learner
 from dp_real.seeds import Stream, rng, row_seeds, torch_rng
 
@@ -93,7 +94,7 @@ def steer(omega: float, wrong: float, target: float) -> float:
 
 def in_blocks(rows: slice, size: int, draw: Callable[[slice], Tensor]) -> Tensor:
     """Draw rows in blocks of `size`; a block is drawn whole, whoever draws it, so that it is the same bit for bit."""
-    return torch.cat([draw(block) for block in slices(rows, size)])
+    return torch.cat(spread(draw, slices(rows, size)))
 
 
 def slices(rows: slice, size: int) -> Iterator[slice]:

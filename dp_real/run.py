@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from dp_real import parallel
 from dp_real.config import Config, load_config
 from dp_real.data import load_data
 from dp_real.errors import InputError
@@ -37,10 +38,12 @@ class RunFolder:
         self.path = path
         self._advance = advance
         self._step = step
-        self._stop = False
+        self._asked = self._stop = False
+        self._main, self._alone = parallel.state().is_main_process, parallel.state().num_processes == 1
 
     def evaluation(self, row: dict[str, Any]) -> None:
         self._append("metrics.jsonl", row)
+        self._stop = parallel.any_process(self._asked)
         self._advance(row["step"] - self._step)
         self._step = row["step"]
 
@@ -48,13 +51,15 @@ class RunFolder:
         self._append("rounds.jsonl", row)
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
+        if not self._main:
+            return
         with open(self.path / name, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def checkpoint(self, state: State, learner: Learner, pool: Pool) -> None:
         """checkpoints/step-N; a step's checkpoint is a function of the run, so one that exists is kept."""
         folder = self.path / "checkpoints" / f"step-{state.step:09d}-rounds-{state.rounds}"
-        if folder.exists():
+        if folder.exists() or not self._main:
             return
         folder.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.path, prefix=PART) as temporary:
@@ -68,14 +73,16 @@ class RunFolder:
         """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
         found = checkpoints(self.path)
         if not found:
-            for name in ("pool", "metrics.jsonl", "rounds.jsonl"):
-                remove(self.path / name)
+            with parallel.main_first() as main:
+                for name in ("pool", "metrics.jsonl", "rounds.jsonl") if main else ():
+                    remove(self.path / name)
             return State(config.training.steps), Pool(self.path / "pool", sample_shape)
         state, pool_version = restore_learner(learner, found[-1])
         pool = Pool(self.path / "pool", sample_shape, pool_version)
         pool.drop_later()
-        self._cut("metrics.jsonl", lambda row: row["step"] <= state.step)
-        self._cut("rounds.jsonl", lambda row: row["round"] < state.rounds)
+        if self._main:
+            self._cut("metrics.jsonl", lambda row: row["step"] <= state.step)
+            self._cut("rounds.jsonl", lambda row: row["round"] < state.rounds)
         return state, pool
 
     def _cut(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -84,16 +91,17 @@ class RunFolder:
         write_text(self.path / name, "".join(row + "\n" for row in rows))
 
     def stop_requested(self) -> bool:
-        return self._stop
+        """Several processes agree at each evaluation; one alone need not wait for it."""
+        return self._stop or (self._alone and self._asked)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM ask for a stop at the next step; a second one stops at once."""
 
         def ask(number: int, frame: Any) -> None:
-            if self._stop:
+            if self._asked:
                 raise KeyboardInterrupt
-            self._stop = True
+            self._asked = True
 
         try:
             before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -127,12 +135,15 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
 
     Raises InputError if `out` is in use, Interrupted after a checkpoint on Ctrl-C or SIGTERM.
     """
-    finished = claim(config, out, resume)
+    with parallel.main_first() as main:
+        finished = claim(config, out, resume) if main else None
+    finished = parallel.from_main(finished)
     if finished:
         return finished
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    data = load_data(config.data)
-    generator = load_generator(config, data, progress)
+    with parallel.main_first():
+        data = load_data(config.data)
+        generator = load_generator(config, data, progress)
     learner = fresh_learner(config, generator)
     with progress(config.name, config.training.steps) as advance:
         folder = RunFolder(out, advance)
@@ -165,8 +176,10 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
         pool = Pool(source / "pool", generator.sample_shape, pool_version)
         out = source / "branches" / f"{len(pool):09d}"
         if not (out / "result.json").exists():
-            remove(out)
-            out.mkdir(parents=True)
+            with parallel.main_first() as main:
+                if main:
+                    remove(out)
+                    out.mkdir(parents=True)
             # Nothing is added in a cool-down, so that the loop of the run ends it too.
             state.last_step = state.step + config.training.cooldown_steps
             learner.finish_at(state.last_step)
@@ -210,8 +223,7 @@ def first_learner(config: Config, generator: Generator, out: Path) -> Learner | 
 def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
     """Write the trained learner and result.json, which says that the run is complete."""
     config, state, learner = practice.config, practice.state, practice.learner
-    (out / "learner").mkdir(exist_ok=True)
-    learner.save(out / "learner")
+    processes = parallel.state().num_processes
     result = {
         "name": config.name,
         "seed": config.seed,
@@ -219,15 +231,20 @@ def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
         "val_accuracy": accuracy(learner, data.validation),
         "pool_size": len(practice.pool),
         "samples_generated": state.generated,
-        "samples_seen": round(state.step * (config.training.batch_size or len(practice.pool))),
+        "samples_seen": state.step * (config.training.batch_size or len(practice.pool)) * processes,
         "additions": state.rounds - 1,
         "steps": state.step,
+        "processes": processes,
         "seconds": state.seconds,
         "generation_seconds": state.generation_seconds,
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in ("deliberate-practice", "torch", "diffusers", "pylance")},
     }
-    write_json(out / "result.json", result)
+    with parallel.main_first() as main:
+        if main:
+            (out / "learner").mkdir(exist_ok=True)
+            learner.save(out / "learner")
+            write_json(out / "result.json", result)
     return result
 
 

@@ -17,7 +17,7 @@ track. θ_s·(x of a row not yet seen) is jointly Gaussian over stages, z = (θ_
 normalised; a row of weight c answers with f = c(I + cX)^-1 (y1 − θ), X the response of later stages to it, and
 (Γ, C, X, a) close as written in `_update`. X is lower triangular: the future does not act on the past.
 
-Does practice change the exponent of the scaling law? See `scaling`.
+Does practice change the exponent of the scaling law? See dp_theory.exponents.
 """
 
 from collections.abc import Callable, Sequence
@@ -81,7 +81,10 @@ class Addition:
         """Keep probability and weight of rows with projections t and observed labels y."""
         keep = self.keep.keep_probability(t) if isinstance(self.keep, Rule) else self.keep(t, y)
         weight = self.weight(t, y) if callable(self.weight) else np.full(t.shape, self.weight)
-        return np.asarray(keep, float), np.asarray(weight, float)
+        keep, weight = np.asarray(keep, float), np.asarray(weight, float)
+        require("keep", keep, (keep >= 0) & (keep <= 1), "lie in [0, 1]: it is a probability")
+        require("weight", weight, (weight >= 0) & np.isfinite(weight), "be at least 0 and finite")
+        return keep, weight
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,13 @@ class Window:
 Plan = Addition | Callable[[float], Addition]  # an addition, or how to choose it from the test error so far
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Practice:
     """What is practised; `predict` and `simulate` read the same object. Fields as in the module's head.
 
     additions: one per round, so that there are len(additions) + 1 learners. spectrum: eigenvalues of Σ, with
-    truth: w0 in its eigenbasis (constant if not given); None is Σ = I.
+    truth: w0 in its eigenbasis (constant if not given); None is Σ = I. lam = 0 needs more kept rows than dimensions at
+    every stage.
     """
 
     phi: float
@@ -130,9 +134,6 @@ class Practice:
         require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
         require("flip", self.flip, 0 <= self.flip <= 1, "be a probability")
         require("labeller", self.labeller, 0 < self.labeller <= 1, "lie in (0, 1]: it is cos(w_g, w0)")
-        if self.lam == 0 and self.initial <= self.phi:
-            raise InputError(f"lam = 0 needs more initial rows than dimensions: initial = {self.initial:g} must "
-                             f"exceed phi = {self.phi:g}")  # fmt: skip
         if self.spectrum is None and self.truth is not None:
             raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
         if self.spectrum is not None and self.labeller != 1:
@@ -332,7 +333,12 @@ def _next_stage(
     and so are the equations: probing them along each unknown and one linear solve is exact. C_ss comes last.
     """
     s = len(a)
-    delta = _own_response(practice, [cohort for cohort in cohorts if cohort.first <= s < cohort.last])
+    here = [cohort for cohort in cohorts if cohort.first <= s < cohort.last]
+    rows = sum(cohort.mass.sum() for cohort in here)
+    if practice.lam == 0 and rows <= practice.phi:
+        raise InputError(f"lam = 0 needs more rows than dimensions: stage {s} has {rows:.3g}·n, not above d = phi·n ="
+                         f" {practice.phi:g}·n. Give lam > 0")  # fmt: skip
+    delta = _own_response(practice, here)
     a, c, x = np.append(a, 0.0), np.pad(c, (0, 1)), np.pad(x, (0, 1))
     x[s, s] = delta
     scale = np.concatenate([[1.0], np.sqrt(np.diag(c)[:s]) * np.sqrt(c[s - 1, s - 1] if s else 1.0), np.full(s, delta)])

@@ -140,6 +140,6 @@ def _page(record: dict) -> str:
   p {{ color: #555; font-size: .9rem }}
 </style>
 <h1>Figures</h1>
-<p>Each is drawn from the table beside it. The numbers are those of the paper, arXiv 2502.15588.</p>{figures}
+<p>Each is drawn from the table beside it. Their numbers follow the paper, arXiv 2502.15588.</p>{figures}
 </html>
 """

@@ -115,7 +115,7 @@ def sweep(
 
 @app.command()
 def verify(
-    d: Annotated[int, typer.Option(help="Larger of the two dimensions; the other is half of it.")] = 400,
+    d: Annotated[int, typer.Option(help="Larger of the two dimensions; the other is half of it.")] = 300,
     trials: Annotated[int, typer.Option(help="Experiments per cell; more where 1 % precision needs them.")] = 100,
     engine: Engine = "dense", seed: Seed = 0, workers: Workers = None, as_json: Json = False,
 ) -> None:  # fmt: skip

@@ -44,7 +44,7 @@ class TextToImage:
         for part in (pipe.unet, pipe.vae, pipe.text_encoder, tiny_decoder):
             if part is not None:
                 part.eval().requires_grad_(False)
-        # Unless told otherwise DDIM clips x0_hat to [-1, 1]; latents are wider, and not every pipeline's scheduler says so.
+        # Unless told otherwise DDIM clips x0_hat to [-1, 1]. Latents are wider, and not every scheduler's config says so.
         self.scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
         self.scheduler.set_timesteps(steps)
         self._embeddings: dict[str, Tensor] = {}
@@ -163,7 +163,9 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
         raise MissingError(f"{model}: no such folder; put a diffusers {kind.__name__} there, or name a hub id")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        loaded = kind.from_pretrained(model, use_safetensors=True, local_files_only=local, **options)
+        loaded = kind.from_pretrained(
+            model, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=local, **options
+        )
     except OSError as error:
         remedy = (
             "the folder must hold what save_pretrained writes, with safetensors"
@@ -171,7 +173,7 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
             else f"fetch it where there is a network (hf download {model}), or name a folder that holds it"
         )
         raise MissingError(f"{model}: no {kind.__name__} could be read: {remedy} ({error})") from error
-    return loaded.to(device, getattr(torch, dtype))
+    return loaded.to(device)
 
 
 def classifier_logits(

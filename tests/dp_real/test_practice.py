@@ -146,9 +146,9 @@ def test_early_stop_cools_down_when_nothing_is_left_to_add(tmp_path: Path):
     assert practice.state.step == practice.learner.last_step == 30 + 20  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_spent_budget_of_seconds_cools_down_at_once(tmp_path: Path):
+def test_a_spent_budget_of_seconds_cools_down_from_the_next_evaluation(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, seconds=1e-9)
-    assert practice.state.step == 20
+    assert practice.state.step == 10 + 20
 
 
 def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):

@@ -87,7 +87,7 @@ def test_a_resumed_run_repeats_the_unbroken_one(
         if self.state.step == step:
             if not polite:
                 raise ZeroDivisionError
-            journal._stop = True
+            journal._asked = True
         train_step(self)
 
     folder = tmp_path / "broken"

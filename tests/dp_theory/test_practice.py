@@ -15,6 +15,7 @@ from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 
 HARD = KeepHard(0.3)
+HARD_ROWS = Addition(1, keep=HARD)
 R11 = Practice(0.5, 0.01, [Addition(2, keep=HARD)] * 3)
 R13 = Practice(0.25, 1e-6, [Window(1, power=2)] * 7)
 R15 = Practice(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3.0))] * 2, flip=0.05, labeller=0.9)
@@ -221,7 +222,9 @@ def test_simulated_exponents_agree():
     [
         (lambda: Practice(0.0, 0.1), "phi = 0 must be positive"),
         (lambda: Practice(0.5, -1.0), "lam = -1 must be at least 0"),
-        (lambda: Practice(1.0, 0.0), "initial = 1 must exceed phi = 1"),
+        (lambda: predict(Practice(1.0, 0.0)), "lam = 0 needs more rows than dimensions: stage 0 has 1·n"),
+        (lambda: predict(Practice(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
+        (lambda: predict(Practice(0.5, 0.1, [Addition(1, keep=lambda t, y: 2 + 0 * t)])), "keep = 2 must lie in"),
         (lambda: Practice(0.5, 0.1, flip=2.0), "flip = 2 must be a probability"),
         (lambda: Practice(0.5, 0.1, labeller=0.0), "labeller = 0 must lie in"),
         (lambda: Practice(0.5, 0.1, spectrum=[1.0, -1.0]), "spectrum = -1 must be positive"),

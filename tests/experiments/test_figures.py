@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dp_theory import KeepHard, Problem, predict
 from experiments import audit, cli, figure_fig3, figure_fig4_reported, figure_fig5c, figure_fig7, figures, overlay
 
 # ---- the reported tables
@@ -88,6 +89,16 @@ def test_simulated_points_lie_on_their_line(module, cheap):
     assert np.median(gaps) < 0.01 * unit
     assert module.draw(table).axes
     assert f"of {(len(gaps) // (2 if module is figure_fig3 else 1))} cells" in module.caption(table)
+
+
+def test_fig3_counts_samples_and_ridge_as_it_says(cheap):
+    """A series ends at 64 d samples trained on, which are 64 d / p generated; its ridge is per training row."""
+    d, p, module = figure_fig3.D, 0.2, figure_fig3
+    rows = module.compute(quick=True).query("kind == 'predicted' and p == @p")
+    ends = rows.groupby("axis")[["x", "y"]].max().loc[[module.GENERATED, module.TRAINED]]
+    np.testing.assert_allclose(ends["x"], [64 * d / p, 64 * d])
+    problem = Problem(KeepHard.with_keep_fraction(p), module.RHO, phi=p / 64, lam=p * module.LAM)
+    np.testing.assert_allclose(ends["y"], 100 * (1 - predict(problem).test_error))
 
 
 def test_fig7_peaks_at_the_threshold(cheap):

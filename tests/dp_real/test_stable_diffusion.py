@@ -1,0 +1,329 @@
+"""The text-conditioned latent path, on a complete Stable Diffusion with random weights and 8 x 8 latents."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from torch import Tensor, nn
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTForImageClassification
+
+import dp_real.generators.pretrain
+from dp_real.config import Config, parse_config
+from dp_real.errors import InputError, MissingError
+from dp_real.generators import load_generator
+from dp_real.generators.pretrain import make_scheduler, make_text_encoder, make_tokenizer, make_unet, make_vae
+from dp_real.generators.stable_diffusion import (
+    StableDiffusionGenerator,
+    TextToImage,
+    class_prompts,
+    classifier_logits,
+    fit,
+    load_pipeline,
+    sample_images,
+)
+from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.learner import fresh_learner
+from dp_real.protocols import Images, RealData
+from dp_real.seeds import row_noise, row_seeds
+from experiments.terminal import silent
+
+PROMPTS = class_prompts(("a photo of a {}", "{}"), ("coat", "dress", "bag"))
+STEPS = 6
+
+# Stable Diffusion 1's own settings: its scheduler is not DDIM, and DDIM's defaults are not its settings.
+SD1 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+def make_pipeline(scheduler: Any) -> StableDiffusionPipeline:
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer([prompt for prompts in PROMPTS for prompt in prompts])
+    vae = make_vae(32)
+    vae.register_to_config(scaling_factor=0.5)
+    parts: dict[str, Any] = {"vae": vae, "unet": make_unet(8), "tokenizer": tokenizer, "scheduler": scheduler}
+    parts |= {"text_encoder": make_text_encoder(tokenizer), "safety_checker": None, "feature_extractor": None}
+    pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def pipe() -> StableDiffusionPipeline:
+    return make_pipeline(make_scheduler())
+
+
+@pytest.fixture(scope="module")
+def classifier() -> nn.Module:
+    """Random, but sharp enough to be sure of some images and not of others."""
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv2d(1, 8, 5, stride=3), nn.Tanh(), nn.Flatten(), nn.Linear(648, 3))
+    with torch.no_grad():
+        network[3].weight *= 20
+    return network.eval().requires_grad_(False)
+
+
+def make_generator(pipe: Any, guidance_scale: float = 2.0, **options: Any) -> StableDiffusionGenerator:
+    return StableDiffusionGenerator(TextToImage(pipe, STEPS, guidance_scale, **options), PROMPTS, (1, 28, 28))
+
+
+def draw(generator: StableDiffusionGenerator, guidance: EntropyGuidance | None, n: int = 12) -> Tensor:
+    return generator.sample(torch.arange(n) % 3, row_seeds(0, 0, range(n)), guidance)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [make_scheduler(), PNDMScheduler(**SD1, skip_prk_steps=True), DDIMScheduler(**SD1, clip_sample=False)],
+    ids=["v, trailing", "epsilon, from PNDM", "epsilon, leading"],
+)
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_without_guidance_it_is_the_pipelines_own_image(scheduler: Any, guidance_scale: float):
+    pipe = make_pipeline(scheduler)
+    model = TextToImage(pipe, STEPS, guidance_scale)
+    prompts, noise = ["a photo of a coat", "bag", "a photo of a dress"], row_noise(row_seeds(0, 0, range(3)), (4, 8, 8))
+    pipe.scheduler = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
+    theirs = pipe(
+        prompts, latents=noise, num_inference_steps=STEPS, guidance_scale=guidance_scale, eta=0.0, output_type="pt"
+    ).images
+    images = model.sample(prompts, noise)
+    assert images.std() > 0.05
+    torch.testing.assert_close(images, 2 * theirs - 1, atol=1e-4, rtol=0)
+
+
+def test_prompt_and_guidance_scale_matter(pipe: Any):
+    noise = row_noise(row_seeds(0, 0, [0]), (4, 8, 8))
+    images = [
+        TextToImage(pipe, STEPS, scale).sample([text], noise) for text, scale in (("coat", 1), ("bag", 1), ("coat", 9))
+    ]
+    assert min((a - b).abs().max() for a, b in ((images[0], images[1]), (images[0], images[2]))) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"omega": 0.05},
+        {"omega": 0.05, "through": "x0"},
+        {"omega": 0.1, "through": "x0", "every": 2},
+        {"omega": 0.1, "window": (0.3, 0.9)},
+        {"omega": 0.05, "apply": "before"},
+        {"omega": 2.0, "scale": "raw", "through": "x0"},
+    ],
+    ids=str,
+)
+def test_guided_images_are_harder_than_plain_ones_of_the_same_noise(pipe: Any, classifier: nn.Module, options: dict):
+    generator = make_generator(pipe)
+    plain = entropy(classifier(fit(draw(generator, None, 24), (1, 28, 28))))
+
+    def change(sign: int) -> float:
+        guidance = EntropyGuidance(classifier, **{**options, "omega": sign * options["omega"]})
+        return (entropy(classifier(draw(generator, guidance, 24))) - plain).mean().item()
+
+    assert change(+1) > 0.02
+    assert change(-1) < -0.02
+
+
+def test_omega_zero_is_plain_sampling_bit_for_bit(pipe: Any, classifier: nn.Module):
+    generator = make_generator(pipe)
+    for scale in ("relative", "raw"):
+        assert torch.equal(draw(generator, None), draw(generator, EntropyGuidance(classifier, 0.0, scale)))
+
+
+@pytest.mark.parametrize("through", ["unet", "x0"])
+def test_a_batch_is_its_rows_one_by_one(pipe: Any, classifier: nn.Module, through: Any):
+    generator, labels, seeds = make_generator(pipe), torch.arange(5) % 3, row_seeds(0, 0, range(5))
+    omega = torch.linspace(0, 0.1, 5)
+
+    def sample(rows: slice) -> Tensor:
+        return generator.sample(labels[rows], seeds[rows], EntropyGuidance(classifier, omega[rows], through=through))
+
+    together, alone = sample(slice(None)), torch.cat([sample(slice(i, i + 1)) for i in range(5)])
+    assert together.shape == (5, 1, 28, 28)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+
+
+def test_a_rows_seed_picks_its_prompt_and_a_prompt_is_encoded_once_and_alone(
+    pipe: Any, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+    encode = pipe.encode_prompt
+    monkeypatch.setattr(pipe, "encode_prompt", lambda text, *rest: asked.append(text) or encode(text, *rest))
+    generator = make_generator(pipe)
+    first = draw(generator, None)
+    assert sorted(asked) == sorted(["", *(prompt for prompts in PROMPTS for prompt in prompts)])
+    assert torch.equal(draw(generator, None), first)
+    assert len(asked) == 7
+
+
+def test_a_tiny_decoder_decodes_for_the_guidance_only(
+    pipe: Any, classifier: nn.Module, monkeypatch: pytest.MonkeyPatch
+):
+    torch.manual_seed(2)
+    channels: Any = (8, 8, 8)
+    tiny = AutoencoderTiny(
+        encoder_block_out_channels=channels,
+        decoder_block_out_channels=channels,
+        num_encoder_blocks=(1, 1, 1),
+        num_decoder_blocks=(1, 1, 1),
+        upsampling_scaling_factor=2,
+    )
+    calls: list[torch.Size] = []
+    decode = tiny.decode
+    monkeypatch.setattr(tiny, "decode", lambda x, **options: calls.append(x.shape) or decode(x, **options))
+    generator = make_generator(pipe, tiny_decoder=tiny)
+    assert torch.equal(draw(generator, None), draw(make_generator(pipe), None))
+    assert not calls
+    draw(generator, EntropyGuidance(classifier, 0.05, through="x0", every=2))
+    assert len(calls) == 3
+
+
+def test_five_lines_with_any_pipeline_and_any_transformers_classifier(pipe: Any):
+    torch.manual_seed(3)
+    settings = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    vit = ViTForImageClassification(ViTConfig(**settings, image_size=24, patch_size=8, num_labels=5))
+    with torch.no_grad():
+        vit.classifier.weight *= 500
+    prompts = ["a photo of a coat", "bag"] * 4
+
+    logits = classifier_logits(vit, size=24, mean=[0.5, 0.4, 0.3], std=0.2)
+    guidance = EntropyGuidance(logits, omega=0.05, through="x0")
+    images = sample_images(pipe, prompts, guidance, steps=STEPS)
+    plain = sample_images(pipe, prompts, steps=STEPS)
+
+    assert images.shape == (8, 3, 32, 32)
+    assert (entropy(logits(images)) - entropy(logits(plain))).mean() > 0.02
+    pixels = nn.functional.interpolate((plain + 1) / 2, (24, 24), mode="bilinear", antialias=True)
+    by_hand = vit(pixel_values=(pixels - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / 0.2).logits
+    torch.testing.assert_close(logits(plain), by_hand)
+    torch.testing.assert_close(sample_images(pipe, prompts[:1], steps=STEPS), plain[:1], atol=1e-4, rtol=0)
+
+
+# loading
+
+
+def config_of(generator: dict[str, Any]) -> Config:
+    return parse_config(
+        {
+            "name": "latent",
+            "data": {"source": "fashion"},
+            "generator": generator,
+            "sampling": {"steps": STEPS, "guidance_scale": 2.0},
+            "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
+            "training": {"steps": 10},
+            "practice": {"initial": 10},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def real() -> RealData:
+    """Thirty images: three classes, each a bright stripe at another height, under noise."""
+    draw, y = torch.Generator().manual_seed(0), torch.arange(30) % 3
+    x = 0.3 * torch.randn(30, 1, 32, 32, generator=draw) - 0.5
+    for row, label in enumerate(y.tolist()):
+        x[row, :, 8 + 8 * label : 12 + 8 * label] += 1.2
+    images = Images(x.clamp(-1, 1), y)
+    return RealData(images, images, images, classes=("coat", "dress", "bag"))
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*address: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_saved_pipeline_is_a_generator(pipe: Any, real: RealData, tmp_path: Path):
+    pipe.save_pretrained(tmp_path / "sd")
+    config = config_of(
+        {"kind": "stable-diffusion", "model": str(tmp_path / "sd"), "prompts": ["a photo of a {}", "{}"]}
+    )
+    generator = load_generator(config, real, silent)
+    assert (generator.n_classes, generator.sample_shape) == (3, (1, 32, 32))
+    labels, seeds = torch.arange(3), row_seeds(0, 0, range(3))
+    expected = StableDiffusionGenerator(TextToImage(pipe, STEPS, 2.0), PROMPTS, (1, 32, 32))
+    assert torch.equal(generator.sample(labels, seeds, None), expected.sample(labels, seeds, None))
+
+    low = config.model_copy(update={"generator": config.generator.model_copy(update={"dtype": "bfloat16"})})
+    rough = load_generator(low, real, silent).sample(
+        labels, seeds, EntropyGuidance(fresh_learner(low, generator).logits, 0.1)
+    )
+    assert rough.dtype == torch.float32
+    assert rough.isfinite().all()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_missing_weights_say_what_to_put_where(pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(MissingError, match="no such folder"):
+        load_pipeline(str(tmp_path / "absent"))
+    with pytest.raises(MissingError, match="no such folder"):
+        load_pipeline("./absent")
+    pipe.save_pretrained(tmp_path / "sd")
+    weights = tmp_path / "sd" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))  # a pickle would be refused, too
+    with pytest.raises(MissingError, match="with safetensors"):
+        load_pipeline(str(tmp_path / "sd"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingError, match="hf download nobody/no-such-model") as caught:
+        load_pipeline("nobody/no-such-model")
+    assert caught.value.exit_status == 3
+
+
+# training
+
+
+SMALL = {"kind": "latent", "prompts": ["a photo of a {}", "{}"], "vae_steps": 40, "unet_steps": 60}
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_pipeline_trained_here(real: RealData, monkeypatch: pytest.MonkeyPatch):
+    """It is cached, seeded, loads as diffusers' own, and has begun to tell its classes apart."""
+    config = config_of(SMALL)
+    generator = load_generator(config, real, silent)
+    labels, seeds = torch.arange(30) % 3, row_seeds(0, 0, range(30))
+    x = generator.sample(labels, seeds, None)
+    assert x.shape == (30, 1, 32, 32)
+
+    monkeypatch.setattr(dp_real.generators.pretrain, "train_pipeline", None)  # not called again: it is in the cache
+    assert torch.equal(load_generator(config, real, silent).sample(labels, seeds, None), x)
+    monkeypatch.undo()
+
+    means = torch.stack([real.validation.x[real.validation.y == label].mean(0) for label in range(3)])
+    nearest = torch.cdist(x.flatten(1), means.flatten(1)).argmin(1)
+    print((nearest == labels).float().mean())
+    assert (nearest == labels).float().mean() > 0.8
+
+
+def test_training_is_a_function_of_its_seed(real: RealData, tmp_path: Path):
+    config: Any = config_of({**SMALL, "vae_steps": 2, "unet_steps": 2}).generator
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(hash(name))  # what was drawn before does not matter
+        dp_real.generators.pretrain.train_pipeline(config, real.validation, PROMPTS, seed, silent, tmp_path / name)
+        weights.append(load_pipeline(str(tmp_path / name)).unet.conv_in.weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_what_it_cannot_be_trained_on(real: RealData):
+    vectors = RealData(None, real.validation, real.test, real.classes)
+    with pytest.raises(InputError, match="square real images"):
+        load_generator(config_of(SMALL), vectors, silent)
+
+
+def test_the_conv_learner(pipe: Any, real: RealData):
+    config = config_of(SMALL)
+    generator = StableDiffusionGenerator(TextToImage(pipe, STEPS, 2.0), PROMPTS, (1, 32, 32))
+    learner = fresh_learner(config, generator)
+    assert learner.logits(real.test.x).shape == (30, 3)
+    assert torch.equal(learner.logits(real.test.x), fresh_learner(config, generator).logits(real.test.x))
+    vectors: Any = type("Vectors", (), {"sample_shape": (64,), "n_classes": 3})()
+    with pytest.raises(InputError, match=r"takes images.*\[64\]"):
+        fresh_learner(config, vectors)
