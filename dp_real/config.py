@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from dp_real.errors import InputError
+from dp_real.imagenet import TASKS, Task
 
 
 class Section(BaseModel):
@@ -57,6 +58,32 @@ class GaussianDataConfig(Section):
     test: PositiveInt = 50_000
 
 
+def _classes(value: Any) -> tuple[str, ...] | Task | None:
+    if value is None or value in TASKS:
+        return value
+    names = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(names) < 2 or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not tell the two apart")
+    return names
+
+
+class FolderConfig(Section):
+    """Real images in folders, FOLDER/CLASS/IMAGE.jpg (dp_real.folders)."""
+
+    source: Literal["folder"]
+    validation: str = Field(description="the folder whose images patience watches")
+    test: str | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
+    train: str | None = Field(default=None, description="likewise, for a generator that is trained here, and arm real")
+    classes: Annotated[tuple[str, ...] | Task | None, PlainValidator(_classes)] = Field(
+        default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
+    )
+    size: PositiveInt = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
+    split: NonNegativeInt = Field(default=0, description="seed of a generator that is trained here")
+
+
 class DenoiserConfig(Section):
     """A small class-conditional denoiser and how it is trained on first use (dp_real.generators.denoiser)."""
 
@@ -80,7 +107,9 @@ class LatentConfig(Section):
         default=("a photo of a {}", "a picture of a {}", "{}"), description="a row's seed picks one; {}: the class"
     )
     vae_steps: PositiveInt = 1500
+    vae_batch: PositiveInt = 64
     unet_steps: PositiveInt = 3600
+    unet_batch: PositiveInt = 96
     caption_dropout: float = Field(default=0.12, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
 
@@ -167,6 +196,25 @@ class ConvConfig(Section):
     hidden: PositiveInt = 128
 
 
+class TransformersConfig(Section):
+    """An image classifier of transformers (dp_real.classifier): one that is there, or a fresh one. Default: ViT-B/16."""
+
+    kind: Literal["transformers"]
+    model: str | None = Field(
+        default=None, description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh"
+    )
+    architecture: str = Field(default="vit", description="a fresh model's type, as transformers names it")
+    config: dict[str, Any] = Field(
+        default={}, description="a fresh model's sizes, in the words of transformers, e.g. patch_size, num_hidden_layers"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "TransformersConfig":
+        if self.model and self.config:
+            raise ValueError(f"config is for a fresh model; the sizes of model = {self.model!r} are its own")
+        return self
+
+
 class LinearConfig(Section):
     """Ridge or logistic regression for two classes, solved on the whole pool at each step (dp_real.linear)."""
 
@@ -224,11 +272,13 @@ class PracticeConfig(Section):
     seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
 
 
-DataConfig = Annotated[DigitsConfig | FashionConfig | GaussianDataConfig, Field(discriminator="source")]
+DataConfig = Annotated[
+    DigitsConfig | FashionConfig | GaussianDataConfig | FolderConfig, Field(discriminator="source")
+]
 GeneratorConfig = Annotated[
     DenoiserConfig | LatentConfig | StableDiffusionConfig | GaussianConfig, Field(discriminator="kind")
 ]
-LearnerConfig = Annotated[MLPConfig | ConvConfig | LinearConfig, Field(discriminator="kind")]
+LearnerConfig = Annotated[MLPConfig | ConvConfig | TransformersConfig | LinearConfig, Field(discriminator="kind")]
 
 
 class Config(Section):
@@ -268,7 +318,7 @@ class Config(Section):
 
     def to_toml(self) -> str:
         """Resolved and complete: reading it back gives an equal Config."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 def load_config(path: Path, overrides: Iterable[str] = (), **values: Any) -> Config:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dp_real.config import DataConfig, DigitsConfig, FashionConfig, GaussianDataConfig
+from dp_real.config import DataConfig, DigitsConfig, FashionConfig, FolderConfig, GaussianDataConfig
 from dp_real.protocols import Images, RealData
 from dp_real.seeds import Stream, rng
 
@@ -19,6 +19,19 @@ def load_data(config: DataConfig) -> RealData:
             return load_fashion(config)
         case GaussianDataConfig():
             return load_gaussian(config)
+        case FolderConfig():
+            from dp_real.folders import load_folders
+
+            return load_folders(config)
+
+
+def class_names(config: DataConfig) -> tuple[str, ...]:
+    """What the labels 0, 1, ... stand for; images in folders are not read for it."""
+    if isinstance(config, FolderConfig):
+        from dp_real.folders import task_classes
+
+        return task_classes(config).names
+    return load_data(config).classes
 
 
 def load_gaussian(config: GaussianDataConfig) -> RealData:

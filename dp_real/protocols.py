@@ -1,6 +1,6 @@
 """What the practice loop asks of its parts: a new domain is a file that answers one of these."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """progress(description, total) gives a context in which advance(steps) is called."""
 
 
-class Generator(Protocol):
-    """Draws samples of given classes, guided or not."""
+class Space(Protocol):
+    """Where examples live: that of a generator's samples is that of the real data."""
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -31,6 +31,10 @@ class Generator(Protocol):
     def n_classes(self) -> int:
         """Labels are 0 .. n_classes - 1."""
         ...
+
+
+class Generator(Space, Protocol):
+    """Draws samples of given classes, guided or not."""
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """[B, *sample_shape] float32 for labels int64 [B], seeds uint64 [B] (dp_real.seeds.row_noise).
@@ -85,14 +89,41 @@ class Images:
     y: Tensor
 
 
+class Rows(Protocol):
+    """float32 [n, *sample_shape] that need not be in memory at once: a tensor, or dp_real.folders.ImageFiles."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def split(self, split_size: int, /) -> Iterable[Tensor]: ...
+
+
+class Labelled(Protocol):
+    """As Images, for looking at but not for training on."""
+
+    @property
+    def x(self) -> Rows: ...
+    @property
+    def y(self) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class RealData:
     """Disjoint sets of real examples and the names of their classes; no learner trains on them (paper section 1)."""
 
     generator: Images | None  # what a small generator is trained on, where one is trained here
-    validation: Images
-    test: Images
+    validation: Labelled
+    test: Labelled
     classes: tuple[str, ...]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one example; samples of every generator have it."""
+        return tuple(self.validation.x.shape[1:])
+
+    @property
+    def n_classes(self) -> int:
+        """Labels are 0 .. n_classes - 1."""
+        return len(self.classes)
 
 
 class Journal(Protocol):

@@ -106,7 +106,31 @@ class Window:
         return Addition(kept=self.kept, keep=KeepHard(alpha), weight=alpha**-self.power)
 
 
-Plan = Addition | Callable[[float], Addition]  # an addition, or how to choose it from the test error so far
+@dataclass(frozen=True, eq=False)
+class MeasuredRows:
+    """Rows that a round adds, known by a sample of them rather than by a rule; `kept` of them, in units of n.
+
+    For rows that a pipeline made or chose with its learner in whatever way, provided that they are N(0, I) off the
+    plane of learner and labeller. Then a learner of weight-1 rows depends on the means of y(t, ζ) and (t, ζ)(t, ζ)ᵀ
+    alone, ζ the coordinate in the labeller's direction off the selector; for the initial rows t is the labeller's.
+    """
+
+    kept: float
+    linear: np.ndarray  # (2,)
+    second: np.ndarray  # (2, 2)
+
+    def __post_init__(self) -> None:
+        require("kept", self.kept, 0 < self.kept < np.inf, "be positive: the rows of a round, in units of n")
+
+    @classmethod
+    def of(cls, kept: float, t: np.ndarray, zeta: np.ndarray, y: np.ndarray) -> "MeasuredRows":
+        """From a sample: coordinates in units of the standard deviation off the plane, labels ±1."""
+        view = np.stack([t, zeta])
+        return cls(kept, view @ y / len(y), view @ view.T / len(y))
+
+
+Rows = Addition | MeasuredRows
+Plan = Rows | Callable[[float], Rows]  # rows to add, or how to choose them from the test error so far
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,14 +138,14 @@ class Practice:
     """What is practised; `predict` and `simulate` read the same object. Fields as in the module's head.
 
     additions: one per round, so that there are len(additions) + 1 learners. spectrum: eigenvalues of Σ, with
-    truth: w0 in its eigenbasis (constant if not given); None is Σ = I. lam = 0 needs more kept rows than dimensions at
-    every stage.
+    truth: w0 in its eigenbasis (constant if not given); None is Σ = I. lam: one ridge, or one for each stage; 0 needs
+    more kept rows than dimensions. initial: size of the first pool of plain rows, or the rows themselves.
     """
 
     phi: float
-    lam: float
+    lam: float | Sequence[float]
     additions: Sequence[Plan] = ()
-    initial: float = 1.0
+    initial: float | MeasuredRows = 1.0
     accumulate: bool = True
     flip: float = 0.0
     labeller: float = 1.0
@@ -130,8 +154,13 @@ class Practice:
 
     def __post_init__(self) -> None:
         require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
-        require("lam", self.lam, 0 <= self.lam < np.inf, "be at least 0: it is the ridge")
-        require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
+        lam = np.asarray(self.lam, dtype=float)
+        require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: it is the ridge")
+        if lam.shape not in ((), (len(self.additions) + 1,)):
+            raise InputError(f"lam has {lam.size} values; it must have one, or one for each of"
+                             f" {len(self.additions) + 1} stages")  # fmt: skip
+        if not isinstance(self.initial, MeasuredRows):
+            require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
         require("flip", self.flip, 0 <= self.flip <= 1, "be a probability")
         require("labeller", self.labeller, 0 < self.labeller <= 1, "lie in (0, 1]: it is cos(w_g, w0)")
         if self.spectrum is None and self.truth is not None:
@@ -144,6 +173,15 @@ class Practice:
             truth = np.ones(len(e)) if self.truth is None else np.asarray(self.truth, dtype=float)
             if truth.shape != e.shape or not np.all(np.isfinite(truth)) or not np.any(truth):
                 raise InputError(f"truth must be {len(e)} finite numbers, not all 0: an entry for each eigenvalue")
+
+    @cached_property
+    def ridges(self) -> np.ndarray:
+        """lam of each stage."""
+        return np.broadcast_to(np.asarray(self.lam, dtype=float), len(self.additions) + 1)
+
+    @cached_property
+    def initial_rows(self) -> Rows:
+        return self.initial if isinstance(self.initial, MeasuredRows) else Addition(candidates=self.initial)
 
     @cached_property
     def modes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +201,7 @@ class PracticePrediction:
     """
 
     practice: Practice
-    additions: tuple[Addition, ...]
+    additions: tuple[Rows, ...]
     test_error: np.ndarray
     kept: np.ndarray
     candidates: np.ndarray
@@ -194,8 +232,12 @@ class _Cohort:
     last: int
 
 
-def _cohort(addition: Addition, flip: float, cosine: float, selector: int | None, first: int, last: int) -> _Cohort:
+def _cohort(addition: Rows, flip: float, cosine: float, selector: int | None, first: int, last: int) -> _Cohort:
     """The rows of an addition, chosen by a learner with cos(θ_k, Σ^½w_g) = cosine."""
+    if isinstance(addition, MeasuredRows):
+        size, one = addition.kept, np.ones(1)
+        linear, second = size * addition.linear[None], size * addition.second[None]
+        return _Cohort(one, size * one, linear, second, size, selector, first, last)
     weight, mass, linear, second = _atoms(addition, flip, cosine)
     total = mass.sum()
     require("kept fraction", total, total > 0, f"be positive: {addition} keeps no row")
@@ -297,21 +339,22 @@ def _update(
         if (k := cohort.selector) is not None:
             gamma[i, k] -= (seen @ z_k + curvature @ c[i, k]) / c[k, k]
     e, v = practice.modes
-    m = e[:, None, None] * np.linalg.inv(practice.lam * np.eye(stages) + e[:, None, None] * gamma)
+    m = e[:, None, None] * np.linalg.inv(np.diag(practice.ridges[:stages]) + e[:, None, None] * gamma)
     drift = m @ (fg + gamma @ a)  # M_e b, (modes, stages)
     overlap = v**2 @ drift
     deviation = v[:, None] * (drift - overlap)
     fluctuation = practice.phi * (m @ ff @ m.transpose(0, 2, 1)).mean(axis=0)
-    step = np.einsum("e,eij,ej->i", v**2, m, fg - practice.lam / e[:, None] * a)  # overlap − a without cancellation
+    pull = fg - practice.ridges[:stages] / e[:, None] * a
+    step = np.einsum("e,eij,ej->i", v**2, m, pull)  # overlap − a without cancellation
     return step, deviation.T @ deviation + fluctuation - c, practice.phi * m.mean(axis=0) - x
 
 
-def _own_response(practice: Practice, cohorts: Sequence[_Cohort]) -> float:
-    """X_ss: the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[c/(1 + cX)] over the rows of stage s."""
+def _own_response(practice: Practice, cohorts: Sequence[_Cohort], lam: float) -> float:
+    """X_ss: the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[c/(1 + cX)] over the rows of stage s; lam is that stage's."""
 
     def image(response: float) -> float:
         gamma = sum(float(k.mass @ (k.weight / (1 + k.weight * response))) for k in cohorts)
-        return practice.phi * float(np.mean(e / (practice.lam + e * gamma)))
+        return practice.phi * float(np.mean(e / (lam + e * gamma)))
 
     e = practice.modes[0]
     low = high = image(0.0)
@@ -335,10 +378,10 @@ def _next_stage(
     s = len(a)
     here = [cohort for cohort in cohorts if cohort.first <= s < cohort.last]
     rows = sum(cohort.mass.sum() for cohort in here)
-    if practice.lam == 0 and rows <= practice.phi:
+    if practice.ridges[s] == 0 and rows <= practice.phi:
         raise InputError(f"lam = 0 needs more rows than dimensions: stage {s} has {rows:.3g}·n, not above d = phi·n ="
                          f" {practice.phi:g}·n. Give lam > 0")  # fmt: skip
-    delta = _own_response(practice, here)
+    delta = _own_response(practice, here, practice.ridges[s])
     a, c, x = np.append(a, 0.0), np.pad(c, (0, 1)), np.pad(x, (0, 1))
     x[s, s] = delta
     scale = np.concatenate([[1.0], np.sqrt(np.diag(c)[:s]) * np.sqrt(c[s - 1, s - 1] if s else 1.0), np.full(s, delta)])
@@ -375,7 +418,7 @@ def predict(practice: Practice) -> PracticePrediction:
     errors = np.zeros(stages)
     for s in range(stages):
         if s == 0:
-            addition, cosine = Addition(candidates=practice.initial), 1.0
+            addition, cosine = practice.initial_rows, 1.0
         else:
             plan = practice.additions[s - 1]
             addition = plan(errors[s - 1]) if callable(plan) else plan
@@ -384,7 +427,7 @@ def predict(practice: Practice) -> PracticePrediction:
         last = stages if practice.accumulate else s + 1
         cohorts.append(_cohort(addition, practice.flip, cosine, s - 1 if s else None, s, last))
         a, c, x, residual = _next_stage(practice, cohorts, a, c, x)
-        where = f"practice at phi = {practice.phi:g}, lam = {practice.lam:g}, stage {s}"
+        where = f"practice at phi = {practice.phi:g}, lam = {practice.ridges[s]:g}, stage {s}"
         if not (residual < TOLERANCE and c[s, s] > 0):
             raise ConvergenceError(f"{where}: relative residual {residual:.1e}, C = {c[s, s]:.3g}")
         certificate = max(certificate, residual)
@@ -423,6 +466,8 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
     """
     practice = prediction.practice
     added, chosen = prediction.additions[addition], addition + 1
+    if isinstance(added, MeasuredRows):
+        raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
     a, c, x = prediction.overlap, prediction.covariance, prediction.response
     stages = slice(chosen, len(a) if practice.accumulate else chosen + 1)
     spread, noise, (rho, r), _ = _geometry(addition, a, c, slice(None))
@@ -494,18 +539,21 @@ def simulate(practice: Practice, d: int, trials: int, *, seed: int = 0, workers:
     require("d", d, d >= 3, "be at least 3")
     if practice.spectrum is not None and d != len(practice.modes[0]):
         raise InputError(f"d = {d} must be the length of the spectrum, {len(practice.modes[0])}")
-    additions = predict(practice).additions
+    rounds = (practice.initial_rows, *predict(practice).additions)
+    drawn = [rows for rows in rounds if isinstance(rows, Addition)]
+    if len(drawn) < len(rounds):
+        raise InputError("rows that are known by their moments alone cannot be drawn: simulate takes rules")
     if workers == 1:
-        runs = [_run(practice, additions, d, seed, trial) for trial in range(trials)]
+        runs = [_run(practice, drawn, d, seed, trial) for trial in range(trials)]
     else:
         from joblib import Parallel, delayed
 
-        runs = Parallel(n_jobs=workers)(delayed(_run)(practice, additions, d, seed, trial) for trial in range(trials))
+        runs = Parallel(n_jobs=workers)(delayed(_run)(practice, drawn, d, seed, trial) for trial in range(trials))
     return PracticeSimulation(*(np.array(part) for part in zip(*runs, strict=True)), d=d, seed=seed)  # pyright: ignore
 
 
 def _run(
-    practice: Practice, additions: Sequence[Addition], d: int, seed: int, trial: int
+    practice: Practice, rounds: Sequence[Addition], d: int, seed: int, trial: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One run. Everything is written in the whitened eigenbasis, where rows are z ~ N(0, I) and learners θ."""
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(trial,))))
@@ -513,12 +561,11 @@ def _run(
     e, v = practice.modes
     e, v = (e, v) if practice.spectrum is not None else (np.ones(d), np.eye(d)[0])
     truth = practice.labeller * v + np.sqrt(1 - practice.labeller**2) * np.eye(d)[1] if practice.labeller < 1 else v
-    stages = len(practice.additions) + 1
+    stages = len(rounds)
     gram, moment = np.zeros((d, d)), np.zeros(d)
     thetas, wrong_rows = np.zeros((0, d)), []
     kept = np.zeros(stages)
-    for s in range(stages):
-        addition = additions[s - 1] if s else Addition(candidates=practice.initial)
+    for s, addition in enumerate(rounds):
         z, y, t, weight = _rows(addition, practice.flip, n, v, thetas[-1] if s else None, rng)
         kept[s] = len(y) / n
         wrong_rows.append((z[y * t < 0], y[y * t < 0]))
@@ -527,7 +574,7 @@ def _run(
         x = z * np.sqrt(e)
         gram += (x * weight[:, None]).T @ x
         moment += x.T @ (weight * y)
-        w = solve(gram + n * practice.lam * np.eye(d), moment, assume_a="pos")
+        w = solve(gram + n * practice.ridges[s] * np.eye(d), moment, assume_a="pos")
         thetas = np.vstack([thetas, np.sqrt(e) * w])
     test_errors = np.array([_angle(theta, truth) for theta in thetas])
     errors = [np.sum(y[:, None] * (z @ thetas.T) < 0, axis=0) / max(len(y), 1) for z, y in wrong_rows[1:]]

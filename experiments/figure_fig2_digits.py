@@ -36,7 +36,13 @@ def compute(quick: bool) -> pd.DataFrame:
             for quantity, name in QUANTITIES.items():
                 values = metrics[quantity].groupby("step")
                 part = pd.DataFrame({"y": values.mean(), "se": values.sem()}).reset_index(names="x")
-                parts.append(part.assign(series=f"{additions} additions", quantity=name, added=part["x"].isin(added)))
+                parts.append(
+                    part.assign(
+                        series=f"{additions} addition{'s' if additions != 1 else ''}",
+                        quantity=name,
+                        added=part["x"].isin(added),
+                    )
+                )
     table = pd.concat(parts, ignore_index=True).assign(kind="measured", n_seeds=seeds)
     return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
 
@@ -54,6 +60,6 @@ def caption(table: pd.DataFrame) -> str:
     return (
         f"Training loss and validation accuracy over training (Fig. 2) with {SIZE} generated digits to begin with and "
         f"up to two additions of {SIZE} hard ones, mean and one standard error over {table['n_seeds'].iloc[0]} runs. "
-        "Triangles: the mean step at which data were added, when the validation accuracy had stopped rising. The loss "
+        f"Shown from step {SHOWN_FROM}; triangles: the mean step at which data were added, when the validation accuracy had stopped rising. The loss "
         "jumps there, since the new samples are hard, and the accuracy rises again."
     )

@@ -81,7 +81,7 @@ def train_pipeline(
         vae, unet = make_vae(images.x.shape[-1]), make_unet(images.x.shape[-1] // 4)
         text_encoder = make_text_encoder(tokenizer)
         with progress("training the VAE", config.vae_steps) as advance:
-            train_vae(vae, images.x, config.vae_steps, draw, advance)
+            train_vae(vae, images.x, config, draw, advance)
         latents = encode(vae, images.x)
         vae.register_to_config(scaling_factor=1 / latents.std().item())
         latents *= vae.config["scaling_factor"]
@@ -172,13 +172,13 @@ def make_scheduler() -> DDIMScheduler:
 
 
 def train_vae(
-    vae: AutoencoderKL, images: Tensor, steps: int, draw: torch.Generator, advance: Callable[[int], None]
+    vae: AutoencoderKL, images: Tensor, config: LatentConfig, draw: torch.Generator, advance: Callable[[int], None]
 ) -> None:
     """Squared error, a tenth of the absolute error, and a little KL to keep the latents near a unit Gaussian."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
-    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        x = images[torch.randint(len(images), (64,), generator=draw)].expand(-1, 3, -1, -1)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
+    for _ in range(config.vae_steps):
+        x = images[torch.randint(len(images), (config.vae_batch,), generator=draw)].expand(-1, 3, -1, -1)
         posterior: Any = vae.encode(x, return_dict=False)[0]
         noise = torch.randn(posterior.mean.shape, generator=draw)
         (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
@@ -217,14 +217,15 @@ def train_unet(
     The captions, few, are all encoded once a step: caption templates * label + i is the i-th of a class.
     """
     both = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train()
-    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(0.998))
+    steps = config.unet_steps
+    warmup = max(1, steps // 36)
+    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(max(0.0, 1 - 7.2 / steps)))  # 0.998 for 3,600 steps
     optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
-    warmup, steps = 100, config.unet_steps
     anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
     tokens = tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"]
     templates = len(config.prompts)
     for _ in range(steps):
-        rows = torch.randint(len(latents), (96,), generator=draw)
+        rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
         x0 = latents[rows]
         caption = templates * labels[rows] + torch.randint(templates, (len(rows),), generator=draw)
         dropped = torch.rand(len(rows), generator=draw) < config.caption_dropout

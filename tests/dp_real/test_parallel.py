@@ -1,0 +1,109 @@
+"""Several processes (torchrun, gloo): the same pool from the same learner, agreement on errors and on stopping."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import lance
+import pytest
+
+from dp_real.config import Config
+from dp_real.protocols import Generator
+from dp_real.run import checkpoints, run
+from experiments.terminal import silent
+
+RUN = """
+import sys
+from pathlib import Path
+from dp_real.config import load_config
+from dp_real.run import run
+from experiments.terminal import silent
+run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), resume="--resume" in sys.argv, progress=silent)
+"""
+
+
+def launch(script: Path, processes: int, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, str(script), *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    return out
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    (tmp_path / "script.py").write_text(RUN)
+    return tmp_path / "script.py"
+
+
+@pytest.fixture
+def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
+    """A run of one process, cut off after its first checkpoint: what the others continue from."""
+    config = config.model_copy(
+        update={"guidance": config.guidance.model_copy(update={"omega": "auto", "steer_every": 25})}
+    )
+    folder = tmp_path / "alone"
+    run(config, folder, progress=silent)
+    return folder
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
+    alone: Path, script: Path, tmp_path: Path, generator: Generator, processes: int
+):
+    """Each continues from the first checkpoint: the round that follows it depends on that learner alone."""
+    together = tmp_path / "together"
+    shutil.copytree(alone, together)
+    (together / "result.json").unlink()
+    for later in checkpoints(together)[1:]:
+        shutil.rmtree(later)
+    finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
+    rounds = [rows(folder) for folder in (alone, together)]
+    assert rounds[0] == rounds[1]
+    result = json.loads((together / "result.json").read_text())
+    assert (result["processes"], result["pool_size"]) == (processes, 140)
+
+
+def rows(folder: Path) -> list[dict]:
+    """Everything that the pool's latest version says of the first two rounds."""
+    return lance.dataset(str(folder / "pool")).to_table().slice(0, 100).to_pylist()
+
+
+def test_one_error_for_all(script: Path, tmp_path: Path, config: Config):
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("mine")
+    process = launch(script, 2, str(tmp_path / "config.toml"), str(tmp_path / "taken"))
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert out.count("InputError: --out") >= 1
+
+
+def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path: Path, config: Config, generator):
+    long = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1_000_000})})
+    (tmp_path / "config.toml").write_text(long.to_toml())
+    out = tmp_path / "run"
+    process = launch(script, 2, str(tmp_path / "config.toml"), str(out))
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)  # torchrun passes it on
+    process.communicate(timeout=120)
+    assert not (out / "result.json").exists()
+    last = json.loads((checkpoints(out)[-1] / "state.json").read_text())
+    assert last["step"] % config.practice.evaluate_every == 0
