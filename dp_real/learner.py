@@ -7,44 +7,50 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
-from dp_real.config import Config, ConvConfig, LinearConfig, MLPConfig, TrainingConfig
+from dp_real.config import Config, ConvConfig, LinearConfig, MLPConfig, TrainingConfig, TransformersConfig
+from dp_real.data import class_names
 from dp_real.errors import InputError
 from dp_real.guidance import entropy
 from dp_real.mixing import mix
 from dp_real.parallel import spread
-from dp_real.protocols import Generator, Images, Learner
+from dp_real.protocols import Labelled, Learner, Rows, Space
 from dp_real.seeds import Stream, rng, torch_rng
 
 
-def fresh_learner(config: Config, generator: Generator) -> Learner:
+def fresh_learner(config: Config, space: Space) -> Learner:
     """The learner that a run of this configuration starts from."""
     match config.learner:
         case MLPConfig() as section:
-            module = build_mlp(section, generator.sample_shape, generator.n_classes, config.seed)
-            return NetworkLearner(module, generator.n_classes, config.training, config.seed)
+            module = build_mlp(section, space.sample_shape, space.n_classes, config.seed)
+            return NetworkLearner(module, space.n_classes, config.training, config.seed)
         case ConvConfig() as section:
-            module = build_conv(section, generator.sample_shape, generator.n_classes, config.seed)
-            return NetworkLearner(module, generator.n_classes, config.training, config.seed)
+            module = build_conv(section, space.sample_shape, space.n_classes, config.seed)
+            return NetworkLearner(module, space.n_classes, config.training, config.seed)
+        case TransformersConfig() as section:
+            from dp_real.classifier import ClassifierLearner, load_classifier
+
+            module = load_classifier(section, space.sample_shape, class_names(config.data), config.seed)
+            return ClassifierLearner(module, space.n_classes, config.training, config.seed)
         case LinearConfig() as section:
             from dp_real.linear import LinearLearner
 
-            return LinearLearner(section, generator.sample_shape, generator.n_classes)
+            return LinearLearner(section, space.sample_shape, space.n_classes)
 
 
 @torch.no_grad()
-def assess(learner: Learner, x: Tensor, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
+def assess(learner: Learner, x: Rows, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
     """Entropy in nats [n] and whether the prediction is y, bool [n]; both on the CPU."""
     logits = torch.cat(spread(lambda part: learner.logits(part).cpu(), x.split(batch_size)))
     return entropy(logits), logits.argmax(-1) == y
 
 
-def accuracy(learner: Learner, images: Images) -> float:
+def accuracy(learner: Learner, images: Labelled) -> float:
     """Share of rows whose prediction is the label."""
     return assess(learner, images.x, images.y)[1].double().mean().item()
 
@@ -140,9 +146,18 @@ class NetworkLearner:
             state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
         return state
 
+    @property
+    def trained(self) -> nn.Module:
+        """The module whose weights are in use."""
+        return self.ema.module if self.ema else self.module
+
     def save(self, folder: Path) -> None:
         """model.safetensors, the weights in use."""
-        save_file(dict((self.ema.module if self.ema else self.module).state_dict()), folder / "model.safetensors")
+        save_file(dict(self.trained.state_dict()), folder / "model.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Answer as the learner that was saved there."""
+        self.trained.load_state_dict(load_file(folder / "model.safetensors"))
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         """Continue from `tensors()` as they were after `step` training steps."""

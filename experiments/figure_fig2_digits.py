@@ -58,8 +58,8 @@ def draw(table: pd.DataFrame):
 
 def caption(table: pd.DataFrame) -> str:
     return (
-        f"Training loss and validation accuracy over training (Fig. 2) with {SIZE} generated digits to begin with and "
-        f"up to two additions of {SIZE} hard ones, mean and one standard error over {table['n_seeds'].iloc[0]} runs. "
-        f"Shown from step {SHOWN_FROM}; triangles: the mean step at which data were added, when the validation accuracy had stopped rising. The loss "
-        "jumps there, since the new samples are hard, and the accuracy rises again."
+        f"Training loss and validation accuracy over training (Fig. 2), from step {SHOWN_FROM}, with {SIZE} generated digits "
+        f"to begin with and up to two additions of {SIZE} hard ones, mean and one standard error over "
+        f"{table['n_seeds'].iloc[0]} runs. Triangles: the mean step at which data were added, when the validation "
+        "accuracy had stopped rising. The loss jumps there, since the new samples are hard, and the accuracy rises again."
     )
