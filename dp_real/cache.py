@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +33,33 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
             with contextlib.suppress(OSError):  # another run made the same at the same time and was first
                 os.rename(staged, folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cached folder: its name below the cache, what it was made from, its bytes, and when (seconds since 1970)."""
+
+    name: str
+    depends: dict[str, Any]
+    size: int
+    made: float
+
+
+def entries() -> list[Entry]:
+    """What is in the cache, by name."""
+    root = cache_folder()
+    return [
+        Entry(
+            str(file.parent.relative_to(root)),
+            json.loads(file.read_text()),
+            sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file()),
+            file.stat().st_mtime,
+        )
+        for file in sorted(root.rglob("depends.json"))
+    ]
+
+
+def clear() -> None:
+    """Remove all that is cached, what killed runs left half-made included."""
+    if cache_folder().exists():
+        shutil.rmtree(cache_folder())

@@ -22,7 +22,7 @@ from torch import Tensor
 from dp_real.config import FolderConfig
 from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
-from dp_real.protocols import Images, Labelled, RealData
+from dp_real.protocols import Images, RealData
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 IN_MEMORY = 8 * 2**30  # bytes, at one a pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
@@ -34,14 +34,6 @@ class Classes:
 
     names: tuple[str, ...]
     folders: Mapping[str, int | None]
-
-
-@dataclass(frozen=True)
-class FolderImages:
-    """As Images, from files. y: int64 [n]."""
-
-    x: "ImageFiles"
-    y: Tensor
 
 
 class ImageFiles:
@@ -71,6 +63,14 @@ class ImageFiles:
         _, channels, size, _ = self.shape
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoding releases the interpreter's lock
             return torch.stack(list(threads.map(lambda path: read_image(path, size, channels), paths)))
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """As Images, from files. y: int64 [n]."""
+
+    x: ImageFiles
+    y: Tensor
 
 
 def load_folders(config: FolderConfig) -> RealData:

@@ -147,17 +147,17 @@ class NetworkLearner:
         return state
 
     @property
-    def trained(self) -> nn.Module:
+    def in_use(self) -> nn.Module:
         """The module whose weights are in use."""
         return self.ema.module if self.ema else self.module
 
     def save(self, folder: Path) -> None:
         """model.safetensors, the weights in use."""
-        save_file(dict(self.trained.state_dict()), folder / "model.safetensors")
+        save_file(dict(self.in_use.state_dict()), folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
         """Answer as the learner that was saved there."""
-        self.trained.load_state_dict(load_file(folder / "model.safetensors"))
+        self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         """Continue from `tensors()` as they were after `step` training steps."""

@@ -110,6 +110,9 @@ class Practice:
                 "omega": float(drawn.omega.mean()),
                 "entropy": entropy.mean().item(),
                 "fraction_wrong": 1 - correct.double().mean().item(),
+                "rarest_class": int(drawn.y.bincount(minlength=self.generator.n_classes).min()),
+                "denoiser_forwards": drawn.forwards,
+                "denoiser_backwards": drawn.backwards,
                 "seconds": seconds,
             }
         )

@@ -1,7 +1,7 @@
 """How the examples of one round come about: plain, guided by a learner, or over-generated and pruned by one."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,13 +19,20 @@ OMEGA_START, OMEGA_RANGE = 0.01, (0.001, 0.08)  # of guidance.omega = "auto", a 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows for the pool. `generated` counts what was drawn for them, whether kept or not."""
+    """Rows for the pool, and their cost: samples drawn for them, kept or not, and passes through the denoiser."""
 
     x: Tensor
     y: Tensor
     seeds: np.ndarray
     omega: np.ndarray
     generated: int
+    forwards: int
+    backwards: int = 0
+
+
+def forwards_per_sample(config: Config) -> int:
+    """Classifier-free guidance evaluates the denoiser twice a step."""
+    return config.sampling.steps * (1 if config.sampling.guidance_scale == 1 else 2)
 
 
 def draw_plain(config: Config, generator: Generator, round_index: int, labels: Tensor) -> Examples:
@@ -33,7 +40,7 @@ def draw_plain(config: Config, generator: Generator, round_index: int, labels: T
     n = len(labels)
     seeds = row_seeds(config.seed, round_index, range(n))
     x = in_blocks(slice(0, n), config.sampling.block_size, lambda b: generator.sample(labels[b], seeds[b], None))
-    return Examples(x, labels, seeds, np.zeros(n, np.float32), n)
+    return Examples(x, labels, seeds, np.zeros(n, np.float32), n, n * forwards_per_sample(config))
 
 
 def draw_pruned(config: Config, generator: Generator, round_index: int, labels: Tensor, selector: Learner) -> Examples:
@@ -42,7 +49,7 @@ def draw_pruned(config: Config, generator: Generator, round_index: int, labels: 
     hardest = assess(selector, drawn.x, drawn.y)[0].argsort(descending=True, stable=True)
     counts = labels.bincount(minlength=generator.n_classes).tolist()
     rows = torch.cat([hardest[drawn.y[hardest] == label][:count] for label, count in enumerate(counts)])
-    return Examples(drawn.x[rows], drawn.y[rows], drawn.seeds[rows], drawn.omega[rows], drawn.generated)
+    return replace(drawn, x=drawn.x[rows], y=drawn.y[rows], seeds=drawn.seeds[rows], omega=drawn.omega[rows])
 
 
 def draw_guided(
@@ -59,13 +66,14 @@ def draw_guided(
         rng(config.seed, Stream.OMEGA, round_index).random(n, np.float32) if options.spread else np.ones(n, np.float32)
     )
     strengths = np.empty(n, np.float32)
+    steps = config.sampling.steps
+    pushes = sum(make_guidance(options, selector.logits, 0.0).guides(index, steps) for index in range(steps))
 
     def draw(block: slice) -> Tensor:
         guidance = make_guidance(options, selector.logits, torch.from_numpy(strengths[block]))
         if options.control == "random-direction":
             guidance = RandomGuidance(**vars(guidance), rng=torch_rng(int(seeds[block.start]), Stream.OMEGA))
         if options.control == "finished":
-            pushes = sum(guidance.guides(index, config.sampling.steps) for index in range(config.sampling.steps))
             return ascend(guidance, generator.sample(labels[block], seeds[block], None), pushes)
         return generator.sample(labels[block], seeds[block], guidance)
 
@@ -76,7 +84,9 @@ def draw_guided(
         if options.omega == "auto":
             _, correct = assess(selector, parts[-1], labels[rows])
             omega = steer(omega, 1 - correct.double().mean().item(), options.wrong_share)
-    return Examples(torch.cat(parts), labels, seeds, strengths, n), omega
+    through_denoiser = options.through == "unet" and options.control == "none"
+    cost = {"forwards": n * forwards_per_sample(config), "backwards": n * pushes if through_denoiser else 0}
+    return Examples(torch.cat(parts), labels, seeds, strengths, n, **cost), omega
 
 
 def make_guidance(

@@ -13,11 +13,15 @@ The three outputs follow from a and sigma². This is Theorem 1 with r = beta²·
 C.2 (the main text prints other factors there; only these agree with simulation).
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from dp_theory.problem import Prediction, Problem, Real
+from dp_theory.rules import Rule
+
+_BLOCK = 4096  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 
 
 def predict(problem: Problem) -> Prediction:
@@ -25,27 +29,55 @@ def predict(problem: Problem) -> Prediction:
 
     At lam = 0 and phi = p the norm diverges: squared_norm = inf, test_error = 1/2.
     """
-    p, gamma, beta, beta_tilde, rho, phi, lam = np.broadcast_arrays(
-        *problem.rule.moments(problem.rho), problem.rho, problem.phi, problem.lam
+    rule = problem.rule
+    inputs = [np.asarray(x, float) for x in (*rule._parameters().values(), problem.rho, problem.phi, problem.lam)]
+    outputs = [np.empty(problem.shape) for _ in range(5)]
+    blocks = np.nditer(
+        inputs + outputs,
+        flags=("external_loop", "buffered", "delay_bufalloc", "zerosize_ok"),
+        op_flags=[("readonly",)] * len(inputs) + [("writeonly",)] * 5,
+        buffersize=_BLOCK,
     )
+    with blocks:
+        blocks.reset()
+        for block in blocks:
+            *parameters, rho, phi, lam = block[:-5]
+            values = iter(parameters)
+            for out, result in zip(block[-5:], _evaluate(rule._map(lambda _: next(values)), rho, phi, lam)):
+                out[...] = result
+    return Prediction(*(out[()] for out in outputs))
+
+
+def _evaluate(rule: Rule, rho: np.ndarray, phi: np.ndarray, lam: np.ndarray) -> tuple[Any, ...]:
+    """The fields of a Prediction, for arrays of one shape."""
+    p, gamma, beta, beta_tilde = rule.moments(rho)
+    if (lam > 0).all():
+        u = _spread(p, phi, lam)
+        return *_ridge(u, p, gamma, beta, beta_tilde, rho, phi, lam), p, np.abs((u + p * (u / (lam + u))) / phi - 1)
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        limit = corollary1(p, gamma, beta, beta_tilde, rho, phi) if np.any(lam == 0) else (0.0, 0.0, 0.0)
-        ridge = theorem1(p, gamma, beta, beta_tilde, rho, phi, lam) if np.any(lam > 0) else (0.0, 0.0, 0.0)
-    test_error, overlap, squared_norm = (np.where(lam > 0, a, b)[()] for a, b in zip(ridge, limit, strict=True))
-    return Prediction(test_error, overlap, squared_norm, p[()], _residual(p, phi, lam)[()])
+        u = _spread(p, phi, lam)
+        ridge = _ridge(u, p, gamma, beta, beta_tilde, rho, phi, lam)
+        limit = corollary1(p, gamma, beta, beta_tilde, rho, phi)
+        u = np.where(lam > 0, u, np.maximum(phi - p, 0.0))
+        fitted = np.where(u > 0, u / (lam + u), phi / p)  # phi·m/(1 + phi·m)
+    return *(np.where(lam > 0, a, b) for a, b in zip(ridge, limit, strict=True)), p, np.abs((u + p * fitted) / phi - 1)
 
 
 def theorem1(
     p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real, lam: Real
 ) -> tuple[Any, Any, Any]:
     """Theorem 1: (test_error, overlap, squared_norm) for lam > 0, from a rule's moments. Everything broadcasts."""
-    u = _spread(p, phi, lam)
+    return _ridge(_spread(p, phi, lam), p, gamma, beta, beta_tilde, rho, phi, lam)
+
+
+def _ridge(u: Any, p: Any, gamma: Any, beta: Any, beta_tilde: Any, rho: Any, phi: Any, lam: Any) -> tuple[Any, ...]:
+    """Theorem 1 at the solution u of its fixed point; Q = p - a_s²(2L + gamma) - a_v²(2L + p)."""
     ell = lam + u
-    a_s, a_v = beta_tilde / (ell + gamma), beta / (ell + p)
-    in_plane = a_s * a_s + a_v * a_v
-    residual = p - beta_tilde * a_s - beta * a_v - ell * in_plane
+    curvature_s, curvature_v = ell + gamma, ell + p
+    a_s, a_v = beta_tilde / curvature_s, beta / curvature_v
+    residual = p - a_s * a_s * (curvature_s + ell) - a_v * a_v * (curvature_v + ell)
     u2 = u * u
-    return _outputs(a_s, a_v, u2 * residual / (ell * (lam * phi + u2)), rho)
+    return _outputs(a_s, a_v, residual * u2 / (ell * (lam * phi + u2)), rho)
 
 
 def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real) -> tuple[Any, Any, Any]:
@@ -74,11 +106,3 @@ def _outputs(a_s: Any, a_v: Any, variance: Any, rho: Any) -> tuple[Any, Any, Any
     across = sine * a_s - rho * a_v
     off = across * across + variance
     return np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off
-
-
-def _residual(p: Any, phi: Any, lam: Any) -> Any:
-    """|lam·m + p·m/(1 + phi·m) - 1| at the m used by the formulas; its limit where lam = 0."""
-    with np.errstate(invalid="ignore"):
-        u = np.where(lam > 0, _spread(p, phi, lam), np.maximum(phi - p, 0.0))
-        fitted = np.where(u > 0, u / (lam + u), phi / p)  # phi·m/(1 + phi·m)
-    return np.abs((u + p * fitted) / phi - 1)

@@ -104,12 +104,18 @@ class KeepHard(Rule):
         return (np.abs(t) <= self.alpha).astype(float)
 
     def moments(self, rho: Real) -> Moments:
-        """Lemma 1, in forms without cancellation: gamma = p - 2 alpha pdf(alpha) is an incomplete gamma function."""
+        """Lemma 1; its differences cancel at small alpha, where gamma is an incomplete gamma function."""
         alpha = np.minimum(self.alpha, 40.0)  # beyond, all is kept to 1e-300, and inf·0 is avoided
         sine, tau = _sin_tan(rho)
+        p, density = erf(alpha / SQRT2), 2 * PDF0 * np.exp(-alpha * alpha / 2)
         with np.errstate(divide="ignore"):
-            beta = 2 * PDF0 * sine * erf(alpha / sine / SQRT2)
-        return Moments(erf(alpha / SQRT2), gammainc(1.5, alpha**2 / 2), beta, _hard_beta_tilde(alpha, rho, sine, tau))
+            near = 2 * PDF0 * erf(alpha / (SQRT2 * sine))
+        gamma = p - alpha * density
+        beta_tilde = rho * near - density * erf(tau * (alpha / SQRT2))
+        if np.any(small := alpha < 0.5):
+            gamma = np.where(small, gammainc(1.5, alpha * alpha / 2), gamma)[()]
+            beta_tilde = _small_window(alpha, tau, np.asarray(beta_tilde))[()]
+        return Moments(p, gamma, sine * near, beta_tilde)
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -119,14 +125,12 @@ class KeepHard(Rule):
         return SQRT2 * erfinv(rng.uniform(-1, 1, size) * erf(self.alpha / SQRT2))
 
 
-def _hard_beta_tilde(alpha: Any, rho: Any, sine: Any, tau: Any) -> Any:
-    """E[t sign(w0·x); |t| ≤ alpha]. Lemma 1's difference loses 2·log10(1/alpha) digits: small alpha is integrated."""
-    with np.errstate(divide="ignore"):
-        lemma = 2 * PDF0 * (rho * erf(alpha / sine / SQRT2) - np.exp(-(alpha**2) / 2) * erf(tau * alpha / SQRT2))
+def _small_window(alpha: Any, tau: Any, lemma: np.ndarray) -> np.ndarray:
+    """E[t sign(w0·x); |t| ≤ alpha]: Lemma 1's difference, which loses 2·log10(1/alpha) digits; alpha < 1/2 integrated.
+
+    2 ∫_0^alpha t pdf(t) erf(tau t/√2) dt; past tau t = 9 the erf is 1 and the rest is elementary.
+    """
     small = np.broadcast_to(alpha < 0.5, lemma.shape)
-    if not small.any():
-        return lemma
-    # 2 ∫_0^alpha t pdf(t) erf(tau t/√2) dt; past tau t = 9 the erf is 1 and the rest is elementary.
     alpha, tau = (np.broadcast_to(x, lemma.shape)[small] for x in (alpha, tau))
     steep = np.minimum(np.abs(tau) * alpha, 9.0)
     end = np.where(steep < 9.0, alpha, 9.0 / np.maximum(np.abs(tau), 1.0))
@@ -134,9 +138,9 @@ def _hard_beta_tilde(alpha: Any, rho: Any, sine: Any, tau: Any) -> Any:
     t = end[:, None] * x
     integral = end * ((t * np.exp(-(t**2) / 2) * erf(steep[:, None] * x / SQRT2)) @ weights)
     rest = -np.exp(-(end**2) / 2) * np.expm1(-(alpha - end) * (alpha + end) / 2)
-    lemma = np.array(lemma)
-    lemma[small] = np.sign(tau) * 2 * PDF0 * (integral + rest)
-    return lemma
+    result = np.array(lemma)
+    result[small] = np.sign(tau) * 2 * PDF0 * (integral + rest)
+    return result
 
 
 @dataclass(frozen=True)

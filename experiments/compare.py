@@ -59,14 +59,16 @@ def _run(arm: str, config: Config, out: Path) -> dict[str, Any]:
 def summarize(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """One row an arm: accuracies in percent, mean and standard error, and its paired difference to the baseline.
 
-    Tidy: x is the mean number of samples generated, y the mean test accuracy, y_low and y_high one standard error away.
+    Tidy: x is the mean number of samples generated (of real ones in the arm `real`), y the mean test accuracy, y_low
+    and y_high one standard error away.
     `static_to_match`, `bound`: the number of static samples with the same mean accuracy, from the static arms there
     are (experiments.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
     """
     by_arm = runs.groupby("arm", sort=False)
     test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
     difference = test.sub(test[baseline], axis=0)
-    table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured", "x": by_arm["samples_generated"].mean()})
+    table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured"})
+    table["x"] = by_arm["samples_generated"].mean().where(lambda n: n > 0, by_arm["pool_size"].mean())
     table["y"], table["se"] = test.mean(), test.sem()
     table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
     table["n_seeds"] = len(test)

@@ -58,8 +58,8 @@ def draw(table: pd.DataFrame):
 
 def caption(table: pd.DataFrame) -> str:
     return (
-        f"Training loss and validation accuracy over training (Fig. 2), from step {SHOWN_FROM}, with {SIZE} generated digits "
-        f"to begin with and up to two additions of {SIZE} hard ones, mean and one standard error over "
+        f"Training loss and validation accuracy over training (Fig. 2), from step {SHOWN_FROM}, with {SIZE} generated "
+        f"digits to begin with and up to two additions of {SIZE} hard ones, mean and one standard error over "
         f"{table['n_seeds'].iloc[0]} runs. Triangles: the mean step at which data were added, when the validation "
-        "accuracy had stopped rising. The loss jumps there, since the new samples are hard, and the accuracy rises again."
+        "accuracy had stopped rising. The loss jumps there, since new samples are hard, and the accuracy rises again."
     )

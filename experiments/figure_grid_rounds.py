@@ -28,7 +28,7 @@ def draw(table: pd.DataFrame):
 
 def caption(table: pd.DataFrame) -> str:
     return (
-        f"Generated digits at the same noise over a run (Figs. 10, 11): each row is guided (ω = {OMEGA:g}) by the learner "
-        "as it was when it had seen that many samples, the first row by none; in brackets that learner's mean entropy "
-        "on the row, in nats. What is hard changes as the learner learns."
+        f"Generated digits at the same noise over a run (Figs. 10, 11): each row is guided (ω = {OMEGA:g}) by the "
+        "learner as it was when it had seen that many samples, the first row by none; in brackets that learner's mean "
+        "entropy on the row, in nats. What is hard changes as the learner learns."
     )

@@ -61,6 +61,22 @@ def resume_command(
     _report(run(load_config(folder / "config.toml"), folder, resume=True, progress=progress), as_json)
 
 
+@app.command("branch")
+def branch_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
+    as_json: Json = False,
+) -> None:
+    """Cool down from each pool size that a run went through: the whole scaling curve from one run."""
+    from dp_real.run import branch
+
+    results = branch(folder, progress)
+    if as_json:
+        emit_json({"branches": results})
+    else:
+        shown = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
+        table([{key: result[key] for key in shown} for result in results])
+
+
 @app.command("compare")
 def compare_command(
     preset: Preset,

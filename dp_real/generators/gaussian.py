@@ -51,9 +51,13 @@ class GaussianGenerator:
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """See Generator."""
+        return self.from_noise(row_noise(seeds, self.sample_shape), labels, guidance)
+
+    def from_noise(self, x: Tensor, labels: Tensor, guidance: EntropyGuidance | None = None) -> Tensor:
+        """The sampler as a map: noise [B, any d] to samples of the classes int64 [B]."""
         sign = 2.0 * labels.double() - 1
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             return posterior_mean(x, self.scheduler.alphas_cumprod[t], sign, self.guidance_scale)
 
-        return sample_ddim(denoise, self.scheduler, row_noise(seeds, self.sample_shape), guidance=guidance)
+        return sample_ddim(denoise, self.scheduler, x, guidance=guidance)

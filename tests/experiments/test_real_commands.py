@@ -86,6 +86,17 @@ def test_mistakes_get_one_line_and_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_branch_gives_the_scaling_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = str(tmp_path / "run")
+    assert dp("real", "run", "digits", *SET, "--out", out, "--set", "practice.branch=true", "--json") == 0
+    final = json.loads(capsys.readouterr().out)
+    assert dp("real", "branch", out, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [row["pool_size"] for row in answer["branches"]] == [40, 60]
+    assert answer["branches"][-1] == final
+    assert dp("real", "branch", str(tmp_path / "nowhere")) == 2
+
+
 def test_compare_is_paired_resumable_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["real", "compare", "digits", *SET, "--seeds", "2", "--splits", "1", "--workers", "1"]
     arguments += ["--out", str(tmp_path / "compare"), "--arms", "practice,static-80,static", "--json"]
@@ -112,7 +123,7 @@ def test_paired_differences_and_the_data_equivalence():
     samples = {"practice": 200, "static": 200, "static-400": 400}
     wobble = [0.01, -0.01, 0.0, 0.0]
     runs = pd.DataFrame(
-        {"arm": arm, "seed": seed, "samples_generated": samples[arm], "val_accuracy": 0.5,
+        {"arm": arm, "seed": seed, "samples_generated": samples[arm], "pool_size": samples[arm], "val_accuracy": 0.5,
          "test_accuracy": accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)}
         for arm, accuracy in accuracies.items()
         for seed in range(4)

@@ -1,0 +1,81 @@
+"""A run's pool for other programs: an image folder or a Parquet file, either of which `datasets` loads as it is.
+
+Pixels become whole numbers, round(127.5 (x + 1)) in 0 .. 255; of a pool that holds no images only Parquet is written,
+with the numbers as they are.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from dp_real.errors import InputError
+from dp_real.folders import folder_name
+
+FACTS = ("row", "round", "seed", "omega", "entropy", "correct")  # of each example, as the pool has them
+
+
+def pool_rows(pool: Path, batch_size: int = 256) -> Iterator[dict[str, Any]]:
+    """The rows of a run's pool in their order, `example` as a flat float32 array."""
+    for batch in lance.dataset(str(pool)).to_batches(batch_size=batch_size, columns=[*FACTS, "label", "example"]):
+        examples = batch.column("example")
+        flat = examples.flatten().to_numpy().reshape(len(examples), -1)
+        for row, example in zip(batch.drop_columns(["example"]).to_pylist(), flat, strict=True):
+            yield row | {"example": example}
+
+
+def to_image(example: np.ndarray, sample_shape: tuple[int, ...]) -> Image.Image:
+    """A picture of a flat example in [-1, 1] of shape [C, H, W], C = 1 or 3."""
+    pixels = np.rint((example.reshape(sample_shape) + 1) * 127.5).astype(np.uint8)
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+
+
+def write_folder(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, ...], out: Path) -> None:
+    """out/CLASS/ROW.png and out/metadata.jsonl, a line an image: file_name, label (the class's name), and FACTS."""
+    if len(sample_shape) != 3:
+        raise InputError(f"{pool}: its examples are no images, but have shape {list(sample_shape)}; --format parquet")
+    with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
+        for row in pool_rows(pool):
+            name = classes[row["label"]]
+            file = Path(folder_name(name)) / f"{row['row']:09d}.png"
+            (out / file).parent.mkdir(exist_ok=True)
+            to_image(row["example"], sample_shape).save(out / file)
+            facts = {"file_name": file.as_posix(), "label": name} | {key: row[key] for key in FACTS}
+            metadata.write(json.dumps(facts) + "\n")
+
+
+def write_parquet(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, ...], out: Path) -> None:
+    """out/train.parquet: image (a PNG) or example (a list of numbers), label with its classes' names, and FACTS."""
+    images = len(sample_shape) == 3
+    kinds = dict(zip(FACTS, ("int64", "int32", "uint64", "float32", "float32", "bool"), strict=True))
+    content = pa.struct({"bytes": pa.binary(), "path": pa.string()}) if images else pa.list_(pa.float32())
+    fields = {"image" if images else "example": content, "label": pa.int64()}
+    schema = pa.schema(fields | {key: pa.type_for_alias(kind) for key, kind in kinds.items()})
+    numbers: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
+    features = {"image": {"_type": "Image"}} if images else {"example": numbers}
+    features |= {"label": {"names": list(classes), "_type": "ClassLabel"}}
+    features |= {key: {"dtype": kind, "_type": "Value"} for key, kind in kinds.items()}
+    schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    with pq.ParquetWriter(out / "train.parquet", schema) as writer:
+        group: list[dict[str, Any]] = []
+        for row in pool_rows(pool):
+            example = row.pop("example")
+            group.append(row | ({"image": png(example, sample_shape)} if images else {"example": example}))
+            if len(group) == 1000:
+                writer.write_table(pa.Table.from_pylist(group, schema))
+                group.clear()
+        writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def png(example: np.ndarray, sample_shape: tuple[int, ...]) -> dict[str, Any]:
+    """An example as `datasets` stores an image."""
+    buffer = io.BytesIO()
+    to_image(example, sample_shape).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}

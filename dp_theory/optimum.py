@@ -1,0 +1,244 @@
+"""How much to generate, how hard, and how to spend it: the least test error for given rows, or for a given budget.
+
+The learner is Theorem 1's, trained on m kept rows. psi = d/m, and the ridge lam is per *training* row, so that pruning
+a pool and drawing directly (`dp_theory.Direct`) give the same learner at different cost. The selector is fixed, at
+cosine rho to the truth, and independent of the rows; in `loop` the learner selects for itself. Labels are flipped
+with probability `flip`, whatever x: then a moment that is linear in y shrinks by 1 - 2 flip.
+
+What comes out. With many rows keep-hard is best, with few of them keep-easy, and they change places (`boundary`) at
+psi = 0.64 to 0.85 nearly whatever rho, which sets the size of the gain. As lam → 0+, and then p → 0, a hard selector
+shrinks the tangent of the error's angle by the sine of its own (`keep_hard_law`). A learner that selects its own rows
+gains by keep-hard, and loses by keep-easy, on either side (`loop`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dp_theory.errors import ConvergenceError, InputError
+from dp_theory.practice import Addition, Practice
+from dp_theory.practice import predict as predict_practice
+from dp_theory.problem import Real, require
+from dp_theory.ridge import corollary1, theorem1
+from dp_theory.rules import Direct, KeepAll, KeepEasy, KeepHard, Moments, Rule
+from dp_theory.sweep import DIRECT_COST, TRAINING_COST
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RULE_NAMES = ("keep-hard", "keep-easy")
+SMALLEST_KEEP = 0.002  # hardest selection considered: for a fixed number of kept rows candidates are free
+LAMS = (1e-9, 1e4)  # where the best ridge is sought
+PER_DECADE = 5  # points of the first, logarithmic, grid of a search
+
+
+class Least(NamedTuple):
+    """A least test error and where it is attained; arrays of one shape."""
+
+    test_error: Any
+    keep: Any  # kept fraction p
+    lam: Any
+
+
+def least_error(
+    name: str,
+    rho: Real,
+    psi: Real | Callable[[Any], Any],
+    *,
+    keep: Real | None = None,
+    lam: Real | None = None,
+    flip: Real = 0.0,
+    smallest_keep: float = SMALLEST_KEEP,
+) -> Least:
+    """Least test error over p in [smallest_keep, 1] and over lam in LAMS, each unless it is given; 1e-8 accurate.
+
+    name: keep-hard or keep-easy; p = 1 is plain data for both. psi: d/m, or a function of p, where a budget pays for
+    fewer rows of a smaller p. lam = 0 is the ridgeless limit. Arrays broadcast.
+    """
+    _check(rho, flip, lam)
+    require("smallest keep", smallest_keep, 0 < smallest_keep <= 1, "lie in (0, 1]: it is a kept fraction")
+    rows = psi if callable(psi) else lambda p: psi
+    require("psi", rows(1.0), (np.asarray(rows(1.0)) > 0) & np.isfinite(rows(1.0)), "be positive and finite: it is d/m")
+    shape = np.broadcast_shapes(*(np.shape(x) for x in (rho, rows(1.0), flip, keep, lam) if x is not None))
+
+    def over_lam(p: Any) -> tuple[Any, Any]:
+        moments = _moments(name, p, rho, flip)
+
+        def error(ridge: Any) -> Any:
+            return _test_error(moments, rho, rows(p), ridge)
+
+        return (error(lam), lam) if lam is not None else _minimum(error, *LAMS, np.shape(p))
+
+    p = np.broadcast_to(keep, shape) if keep is not None else _minimum(lambda p: over_lam(p)[0], smallest_keep, 1.0, shape)[1]
+    error, ridge = over_lam(p)
+    return Least(*(np.broadcast_to(x, shape)[()] for x in (error, p, ridge)))
+
+
+def keep_hard_law(rho: Real, psi: Real, flip: Real = 0.0) -> Any:
+    """Test error of keep-hard in the limit lam → 0+ and then p → 0, for psi = d/m < 1 and |rho| < 1:
+
+        tan(πE) = √(1 - rho²)·tan(πE_plain),    tan(πE_plain) = √(psi/(1 - psi))·√((π/2)/(1 - 2 flip)² - 1)
+
+    The limits do not commute: at any lam > 0 the component along w_s, whose rows are all small, is lost as p → 0.
+    Derived by `dp theory derive keep-hard`.
+    """
+    _check(rho, flip, None)
+    require("psi", psi, (np.asarray(psi) > 0) & (np.asarray(psi) < 1), "lie in (0, 1): the law needs m > d")
+    plain = np.sqrt(psi / np.subtract(1, psi) * (np.pi / 2 / (1 - 2 * np.asarray(flip)) ** 2 - 1))
+    return np.arctan(np.sqrt(1 - np.square(rho)) * plain) / np.pi
+
+
+def boundary(rho: float, *, lam: float | None = None, flip: float = 0.0) -> float:
+    """The largest psi in [0.05, 5] at which keep-hard, best below it, and keep-easy, best above, change places.
+
+    Each at its best p and, unless lam is given, its best ridge. Raises ConvergenceError where there is none.
+    """
+    from scipy.optimize import brentq
+
+    def lead(log_psi: Any) -> Any:
+        hard, easy = (least_error(name, rho, np.exp(log_psi), lam=lam, flip=flip).test_error for name in RULE_NAMES)
+        return easy / hard - 1
+
+    grid = np.linspace(np.log(0.05), np.log(5.0), 48)
+    leads = lead(grid)
+    falls = np.flatnonzero((leads[:-1] > 0) & (leads[1:] <= 0))
+    if not falls.size:
+        raise ConvergenceError(f"rho = {rho:g}, flip = {flip:g}: keep-hard and keep-easy do not change places")
+    return float(np.exp(brentq(lead, *grid[falls[-1] : falls[-1] + 2], xtol=1e-7)))
+
+
+def optimum(
+    rho: float,
+    *,
+    psi: float | None = None,
+    budget: float | None = None,
+    candidate_cost: float = 1.0,
+    guided_cost: float | None = None,
+    training_cost: float = TRAINING_COST,
+    keep: float | None = None,
+    lam: float | None = None,
+    flip: float = 0.0,
+    smallest_keep: float = SMALLEST_KEEP,
+) -> pd.DataFrame:
+    """Every strategy with every rule at its best, a row each, the best first.
+
+    Exactly one of psi = d/m (the number of training rows is given) and budget (cost per dimension). A training row costs
+    training_cost, and to come by it candidate_cost (static), candidate_cost/p (prune) or guided_cost (direct; by
+    default 1.82 candidates, as the paper measures). keep, lam: fixed p and ridge, otherwise the best.
+    Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost.
+    """
+    import pandas as pd
+
+    if (psi is None) == (budget is None):
+        raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
+    guided_cost = DIRECT_COST * candidate_cost if guided_cost is None else guided_cost
+    costs = {"candidate cost": candidate_cost, "guided cost": guided_cost, "training cost": training_cost}
+    for name, cost in costs.items():
+        require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
+        require(name, cost, budget is None or cost + training_cost > 0, "be positive if training is free: no budget binds")
+    if budget is not None:
+        require("budget", budget, 0 < budget < np.inf, "be positive: it is the cost per dimension")
+    sources = {
+        "static": lambda p: candidate_cost,
+        "prune": lambda p: candidate_cost / p,
+        "direct": lambda p: guided_cost,
+    }
+    rows = []
+    for strategy, source in sources.items():
+
+        def price(p: Any, source: Callable[[Any], Any] = source) -> Any:
+            return training_cost + source(p)
+
+        for name in ("keep-hard",) if strategy == "static" else RULE_NAMES:
+            least = least_error(
+                name,
+                rho,
+                psi if psi is not None else lambda p, price=price: price(p) / budget,
+                keep=1.0 if strategy == "static" else keep,
+                lam=lam,
+                flip=flip,
+                smallest_keep=smallest_keep,
+            )
+            p = float(least.keep)
+            kept = 1 / psi if psi is not None else budget / price(p)
+            rows.append(
+                {"strategy": strategy, "rule": "keep-all" if strategy == "static" else name, "keep": p,
+                 "lam": float(least.lam), "psi": 1 / kept, "test_error": float(least.test_error), "kept": kept,
+                 "generated": kept / p if strategy == "prune" else kept, "cost": kept * price(p)}
+            )  # fmt: skip
+    return pd.DataFrame(rows).sort_values(["test_error", "cost"], kind="stable", ignore_index=True)
+
+
+def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float = 0.0) -> pd.DataFrame:
+    """N plain rows, then N more that the learner trained on these selects at kept fraction `keep`; psi = d/N.
+
+    Exact (dp_theory.practice): the final learner trains on all 2N rows, both learners with the penalty lam·N, which is
+    the best one for the rule unless given. A row per rule, the best first; columns rule, keep, lam, test_error.
+    """
+    import pandas as pd
+
+    _check(0.0, flip, lam)
+    require("keep", keep, 0 < keep < 1, "lie in (0, 1): it is a kept fraction")
+    rules: dict[str, Rule] = {"keep-all": KeepAll()}
+    rules |= {"keep-hard": KeepHard.with_keep_fraction(keep), "keep-easy": KeepEasy.with_keep_fraction(keep)}
+    rows = []
+    for name, rule in rules.items():
+
+        @np.vectorize
+        def error(ridge: float, rule: Rule = rule) -> float:
+            return predict_practice(Practice(psi, ridge, [Addition(kept=1.0, keep=rule)], flip=flip)).test_error[-1]
+
+        least, ridge = (error(lam), lam) if lam is not None else _minimum(error, 1e-3, 1e2, ())
+        kept = 1.0 if name == "keep-all" else keep
+        rows.append({"rule": name, "keep": kept, "lam": float(ridge), "test_error": float(least)})
+    return pd.DataFrame(rows).sort_values("test_error", ignore_index=True)
+
+
+def _moments(name: str, p: Any, rho: Real, flip: Real) -> Moments:
+    """Moments per kept row, labels flipped."""
+    if name == "keep-hard":
+        rule = KeepHard.with_keep_fraction(p)
+    elif name == "keep-easy":
+        rule = KeepEasy.with_keep_fraction(np.minimum(p, 1 - 1e-12))
+    else:
+        raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
+    kept, gamma, beta, beta_tilde = Direct(rule).moments(rho)
+    clean = 1 - 2 * np.asarray(flip)
+    return Moments(kept, gamma, clean * beta, clean * beta_tilde)
+
+
+def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
+    """Theorem 1, Corollary 1 where lam = 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
+        ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
+        return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
+
+
+def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Least value in [low, high], and where, for each element of an array of functions.
+
+    function takes x of shape (points, *shape). A logarithmic grid, then finer ones between the neighbours of its best
+    point: such errors are smooth, but not known to be unimodal, and their minimum may lie at an end.
+    """
+    count = 1 + round(PER_DECADE * np.log10(high / low))
+    log_x = np.linspace(np.log(low), np.log(high), count).reshape(-1, *(1 for _ in shape)) + np.zeros(shape)
+    spacing = np.log(high / low) / (count - 1)
+    while True:
+        values = function(np.exp(log_x))
+        best = np.argmin(values, axis=0)[None]
+        centre, least = (np.take_along_axis(x, best, axis=0)[0] for x in (log_x, np.broadcast_to(values, log_x.shape)))
+        if spacing < 1e-4:
+            return least, np.exp(centre)
+        offsets = np.linspace(-spacing, spacing, 9).reshape(-1, *(1 for _ in shape))
+        log_x = np.clip(centre + offsets, np.log(low), np.log(high))
+        spacing /= 4
+
+
+def _check(rho: Real, flip: Real, lam: Real | None) -> None:
+    require("rho", rho, np.abs(rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
+    require("flip", flip, (np.asarray(flip) >= 0) & (np.asarray(flip) < 0.5), "lie in [0, 1/2): it is a flip rate")
+    if lam is not None:
+        require("lam", lam, (np.asarray(lam) >= 0) & np.isfinite(lam), "be at least 0 and finite: 0 is the ridgeless limit")
