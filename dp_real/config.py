@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 import tomli_w
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
@@ -77,7 +78,7 @@ class FolderConfig(Section):
     validation: str = Field(description="the folder whose images patience watches")
     test: str | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
     train: str | None = Field(default=None, description="likewise, for a generator that is trained here, and arm real")
-    classes: Annotated[tuple[str, ...] | Task | None, PlainValidator(_classes)] = Field(
+    classes: Annotated[tuple[str, ...] | Task | None, BeforeValidator(_classes)] = Field(
         default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
     )
     size: PositiveInt = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
@@ -197,7 +198,7 @@ class ConvConfig(Section):
 
 
 class TransformersConfig(Section):
-    """An image classifier of transformers (dp_real.classifier): one that is there, or a fresh one. Default: ViT-B/16."""
+    """An image classifier of transformers, one that is there or a fresh one; ViT-B/16 by default (dp_real.classifier)."""
 
     kind: Literal["transformers"]
     model: str | None = Field(
@@ -205,7 +206,7 @@ class TransformersConfig(Section):
     )
     architecture: str = Field(default="vit", description="a fresh model's type, as transformers names it")
     config: dict[str, Any] = Field(
-        default={}, description="a fresh model's sizes, in the words of transformers, e.g. patch_size, num_hidden_layers"
+        default={}, description="a fresh model's sizes as transformers names them, e.g. patch_size"
     )
 
     @model_validator(mode="after")

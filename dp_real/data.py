@@ -34,6 +34,11 @@ def class_names(config: DataConfig) -> tuple[str, ...]:
     return load_data(config).classes
 
 
+def sample_shape(config: DataConfig) -> tuple[int, ...]:
+    """Shape of one example; images in folders are not read for it."""
+    return (3, config.size, config.size) if isinstance(config, FolderConfig) else load_data(config).sample_shape
+
+
 def load_gaussian(config: GaussianDataConfig) -> RealData:
     """x ~ N(0, I_d), y = 1[x_0 > 0], drawn by `split`."""
     draw = rng(config.split, Stream.SPLIT)

@@ -131,7 +131,9 @@ def class_folders(folder: Path) -> list[Path]:
     Raises MissingError if there is no such folder, InputError if there are none within it.
     """
     if not folder.is_dir():
-        raise MissingError(f"{folder}: no such folder; put the images there as {folder}/CLASS/IMAGE.jpg, or name another")
+        raise MissingError(
+            f"{folder}: no such folder; put images there as {folder}/CLASS/IMAGE.jpg, or name another folder"
+        )
     found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if not found:
         raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
@@ -139,9 +141,7 @@ def class_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (int(path.name) if numbers else 0, path.name))
 
 
-def read_folder(
-    folder: Path, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int]
-) -> FolderImages:
+def read_folder(folder: Path, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int]) -> FolderImages:
     """The images of a folder, ordered by label, then by path, as rows of sample_shape [C, S, S].
 
     Raises InputError for a folder that is no class's, one without images, and if a label of `needed` has none.

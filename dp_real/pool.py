@@ -44,6 +44,11 @@ class Pool:
             self.newest = int((rounds == rounds.max()).sum())
             self._mirror(table)
 
+    @classmethod
+    def latest(cls, path: Path, sample_shape: tuple[int, ...]) -> "Pool":
+        """The pool of a finished run."""
+        return cls(path, sample_shape, lance.dataset(str(path)).latest_version)
+
     def drop_later(self) -> None:
         """Forget what was appended after this version: a killed run's unfinished round."""
         with main_first() as main:

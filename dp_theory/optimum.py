@@ -70,9 +70,16 @@ def least_error(
         def error(ridge: Any) -> Any:
             return _test_error(moments, rho, rows(p), ridge)
 
-        return (error(lam), lam) if lam is not None else _minimum(error, *LAMS, np.shape(p))
+        if lam is not None:
+            return error(lam), lam
+        least, ridge = _minimum(error, *LAMS, np.shape(p))
+        limit = error(0.0)
+        return np.minimum(least, limit), np.where(limit <= least, 0.0, ridge)
 
-    p = np.broadcast_to(keep, shape) if keep is not None else _minimum(lambda p: over_lam(p)[0], smallest_keep, 1.0, shape)[1]
+    if keep is None:
+        _, p = _minimum(lambda p: over_lam(p)[0], smallest_keep, 1.0, shape)
+    else:
+        p = np.broadcast_to(np.asarray(keep, float), shape)
     error, ridge = over_lam(p)
     return Least(*(np.broadcast_to(x, shape)[()] for x in (error, p, ridge)))
 

@@ -7,7 +7,7 @@ nu0 - m0² is what is left of two numbers that agree to many digits). With delta
     L = lam·(1 + delta) = lam + u
     a = (beta_tilde/(L + gamma), beta/(L + p))             projection of w_hat on w_s and on v ⟂ w_s
     Q = E[q (y - x·a)²] = p - c·a - L|a|²                  c = (beta_tilde, beta); squared residual within the plane
-    sigma² = u²·Q/(L·(lam·phi + u²))                       |w_hat|² outside the plane
+    sigma² = u·Q/(L·(2u + lam + p - phi))                  |w_hat|² outside the plane
 
 The three outputs follow from a and sigma². This is Theorem 1 with r = beta²·m + beta_tilde²·m_tilde, as in the proof in
 C.2 (the main text prints other factors there; only these agree with simulation).
@@ -52,32 +52,35 @@ def _evaluate(rule: Rule, rho: np.ndarray, phi: np.ndarray, lam: np.ndarray) -> 
     """The fields of a Prediction, for arrays of one shape."""
     p, gamma, beta, beta_tilde = rule.moments(rho)
     if (lam > 0).all():
-        u = _spread(p, phi, lam)
-        return *_ridge(u, p, gamma, beta, beta_tilde, rho, phi, lam), p, np.abs((u + p * (u / (lam + u))) / phi - 1)
+        u, slope = _fixed_point(p, phi, lam)
+        outputs = _ridge(u, slope, p, gamma, beta, beta_tilde, rho, lam)
+        return *outputs, p, np.abs((u + p * (u / (lam + u))) / phi - 1)
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        u = _spread(p, phi, lam)
-        ridge = _ridge(u, p, gamma, beta, beta_tilde, rho, phi, lam)
+        u, slope = _fixed_point(p, phi, lam)
+        ridge = _ridge(u, slope, p, gamma, beta, beta_tilde, rho, lam)
         limit = corollary1(p, gamma, beta, beta_tilde, rho, phi)
         u = np.where(lam > 0, u, np.maximum(phi - p, 0.0))
         fitted = np.where(u > 0, u / (lam + u), phi / p)  # phi·m/(1 + phi·m)
-    return *(np.where(lam > 0, a, b) for a, b in zip(ridge, limit, strict=True)), p, np.abs((u + p * fitted) / phi - 1)
+    outputs = (np.where(lam > 0, a, b) for a, b in zip(ridge, limit, strict=True))
+    return *outputs, p, np.abs((u + p * fitted) / phi - 1)
 
 
 def theorem1(
     p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real, lam: Real
 ) -> tuple[Any, Any, Any]:
     """Theorem 1: (test_error, overlap, squared_norm) for lam > 0, from a rule's moments. Everything broadcasts."""
-    return _ridge(_spread(p, phi, lam), p, gamma, beta, beta_tilde, rho, phi, lam)
+    return _ridge(*_fixed_point(p, phi, lam), p, gamma, beta, beta_tilde, rho, lam)
 
 
-def _ridge(u: Any, p: Any, gamma: Any, beta: Any, beta_tilde: Any, rho: Any, phi: Any, lam: Any) -> tuple[Any, ...]:
-    """Theorem 1 at the solution u of its fixed point; Q = p - a_s²(2L + gamma) - a_v²(2L + p)."""
+def _ridge(
+    u: Any, slope: Any, p: Any, gamma: Any, beta: Any, beta_tilde: Any, rho: Any, lam: Any
+) -> tuple[Any, Any, Any]:
+    """Theorem 1 at the solution of its fixed point, with Q = p - a_s²(2L + gamma) - a_v²(2L + p)."""
     ell = lam + u
-    curvature_s, curvature_v = ell + gamma, ell + p
-    a_s, a_v = beta_tilde / curvature_s, beta / curvature_v
-    residual = p - a_s * a_s * (curvature_s + ell) - a_v * a_v * (curvature_v + ell)
-    u2 = u * u
-    return _outputs(a_s, a_v, residual * u2 / (ell * (lam * phi + u2)), rho)
+    ell_s, ell_v = ell + gamma, ell + p
+    a_s, a_v = beta_tilde / ell_s, beta / ell_v
+    residual = p - a_s * a_s * (ell + ell_s) - a_v * a_v * (ell + ell_v)
+    return _outputs(a_s, a_v, u * residual / (ell * slope), rho)
 
 
 def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real) -> tuple[Any, Any, Any]:
@@ -91,12 +94,13 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
     return _outputs(a_s, a_v, residual * np.minimum(1.0, np.divide(phi, p)) / np.abs(np.subtract(p, phi)), rho)
 
 
-def _spread(p: Any, phi: Any, lam: Any) -> Any:
-    """u = lam·phi·m > 0, the fixed point in the head of the module, by the root that does not cancel."""
-    b = lam + p - phi
+def _fixed_point(p: Any, phi: Any, lam: Any) -> tuple[Any, Any]:
+    """u = lam·phi·m > 0 in the head of the module, by the root that does not cancel, and 2u + lam + p - phi there."""
+    half = (phi - p - lam) / 2
     product = lam * phi
-    root = (np.abs(b) + np.sqrt(b * b + 4 * product)) / 2
-    return np.where(b < 0, root, product / root)
+    root = np.sqrt(half * half + product)
+    large = np.abs(half) + root
+    return np.where(half > 0, large, product / large), 2 * root
 
 
 def _outputs(a_s: Any, a_v: Any, variance: Any, rho: Any) -> tuple[Any, Any, Any]:

@@ -107,13 +107,15 @@ class KeepHard(Rule):
         """Lemma 1; its differences cancel at small alpha, where gamma is an incomplete gamma function."""
         alpha = np.minimum(self.alpha, 40.0)  # beyond, all is kept to 1e-300, and inf·0 is avoided
         sine, tau = _sin_tan(rho)
-        p, density = erf(alpha / SQRT2), 2 * PDF0 * np.exp(-alpha * alpha / 2)
+        scaled = alpha / SQRT2
         with np.errstate(divide="ignore"):
-            near = 2 * PDF0 * erf(alpha / (SQRT2 * sine))
+            steep = scaled / sine
+        p, density = erf(scaled), 2 * PDF0 * np.exp(-scaled * scaled)
+        near = 2 * PDF0 * erf(steep)
         gamma = p - alpha * density
-        beta_tilde = rho * near - density * erf(tau * (alpha / SQRT2))
+        beta_tilde = rho * near - density * erf(rho * steep)
         if np.any(small := alpha < 0.5):
-            gamma = np.where(small, gammainc(1.5, alpha * alpha / 2), gamma)[()]
+            gamma = np.where(small, gammainc(1.5, scaled * scaled), gamma)[()]
             beta_tilde = _small_window(alpha, tau, np.asarray(beta_tilde))[()]
         return Moments(p, gamma, sine * near, beta_tilde)
 

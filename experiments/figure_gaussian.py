@@ -17,7 +17,7 @@ APPROXIMATE = {"keep-hard": "guided, as keep-hard at its threshold", "rule": "gu
 def compute(quick: bool) -> pd.DataFrame:
     """Tidy, errors in percent; a predicted row for each measured one, and the two approximate lines."""
     seeds = 4 if quick else 16
-    config = gaussian(f"guidance.omega={OMEGA}")
+    config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")  # errors are exact here
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)
     with tempfile.TemporaryDirectory() as folder:
         static = [trace(config, f"static-{size}", seeds, Path(folder)).test_error[:, 0] for size in sizes[1::2]]

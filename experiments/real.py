@@ -6,9 +6,14 @@ from typing import Annotated
 
 import typer
 
+from experiments import real_files
 from experiments.terminal import emit_json, progress, say, table
 
 app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
+app.command("init")(real_files.init_command)
+app.command("evaluate")(real_files.evaluate_command)
+app.command("export")(real_files.export_command)
+app.add_typer(real_files.cache_app, name="cache")
 
 Preset = Annotated[str, typer.Argument(metavar="PRESET|FILE.toml", help="A preset's name, or a configuration file.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. guidance.omega=0.03.")]
@@ -59,6 +64,22 @@ def resume_command(
     from dp_real.run import run
 
     _report(run(load_config(folder / "config.toml"), folder, resume=True, progress=progress), as_json)
+
+
+@app.command("pretrain")
+def pretrain_command(
+    preset: Preset,
+    settings: Set = [],  # noqa: B006 (as above)
+) -> None:
+    """Get a preset's generator ready: trained here, or fetched; a run does the same on first use."""
+    from dp_real.cache import cache_folder
+    from dp_real.config import load_config
+    from dp_real.data import load_data
+    from dp_real.generators import load_generator
+
+    config = load_config(find_preset(preset), settings)
+    load_generator(config, load_data(config.data), progress)
+    say(f"{config.name}: the generator is ready; what was trained here is in {cache_folder()}")
 
 
 @app.command("branch")

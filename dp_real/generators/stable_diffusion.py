@@ -5,7 +5,8 @@ safetensors are read, and there is no safety checker: it would blacken images wi
 
 As a library, with any Stable Diffusion pipeline and any image classifier of transformers:
 
-    guidance = EntropyGuidance(classifier_logits(vit), omega=0.05, every=5, through="x0")
+    logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.classifier
+    guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
     images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
 """
 
@@ -15,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,9 +34,7 @@ class TextToImage:
     tiny_decoder: decodes x0_hat for the guidance; the images themselves always come from the pipeline's own VAE.
     """
 
-    def __init__(
-        self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: AutoencoderTiny | None = None
-    ) -> None:
+    def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None) -> None:
         self.pipe = pipe
         self.guidance_scale = guidance_scale
         self.tiny_decoder = tiny_decoder
@@ -135,7 +132,7 @@ def load_stable_diffusion(
 ) -> StableDiffusionGenerator:
     """The generator of this configuration, on the GPU if there is one. Raises MissingError if weights are missing."""
     pipe = load_pipeline(config.model, config.dtype)
-    tiny = load(AutoencoderTiny, config.tiny_decoder, config.dtype) if config.tiny_decoder else None
+    tiny = load_tiny_decoder(config.tiny_decoder, config.dtype) if config.tiny_decoder else None
     return make_generator(pipe, sampling, class_prompts(config.prompts, data.classes), data, tiny)
 
 
@@ -144,7 +141,7 @@ def make_generator(
     sampling: SamplingConfig,
     prompts: Sequence[Sequence[str]],
     data: RealData,
-    tiny_decoder: AutoencoderTiny | None = None,
+    tiny_decoder: Any = None,
 ) -> StableDiffusionGenerator:
     """A generator of images that look to the learner as the real ones do."""
     model = TextToImage(pipe, sampling.steps, sampling.guidance_scale, tiny_decoder)
@@ -153,7 +150,17 @@ def make_generator(
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
     """A StableDiffusionPipeline without its safety checker; see `load`."""
+    # imported when used: it takes seconds
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
     return load(StableDiffusionPipeline, model, dtype, safety_checker=None, requires_safety_checker=False)
+
+
+def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
+    """An AutoencoderTiny; see `load`."""
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+    return load(AutoencoderTiny, model, dtype)
 
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
@@ -174,23 +181,6 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
         )
         raise MissingError(f"{model}: no {kind.__name__} could be read: {remedy} ({error})") from error
     return loaded.to(device)
-
-
-def classifier_logits(
-    model: Any, size: int = 224, mean: float | Sequence[float] = 0.5, std: float | Sequence[float] = 0.5
-) -> Callable[[Tensor], Tensor]:
-    """How guidance asks an image classifier of transformers, put into evaluation mode: images -> logits [B, K].
-
-    size, mean, std: those of its image processor, the latter two for pixels in [0, 1]; the defaults are ViT's.
-    """
-    model.eval()
-    center, spread = (torch.as_tensor(value, device=model.device).view(-1, 1, 1) for value in (mean, std))
-
-    def logits(images: Tensor) -> Tensor:
-        pixels = (fit(images, (3, size, size)).to(model.device) + 1) / 2
-        return model(pixel_values=((pixels - center) / spread).to(model.dtype)).logits.float()
-
-    return logits
 
 
 def sample_images(

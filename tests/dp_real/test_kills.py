@@ -24,12 +24,16 @@ def test_fifty_kills_lose_nothing_double_nothing_change_nothing(config: Config, 
     config = config.model_copy(update={"training": training, "practice": plan})
     run(config, tmp_path / "unbroken", progress=silent)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dp_real.run", "dp_real.generators.denoiser", "dp_real.learner", "sklearn.datasets"])
+    context.set_forkserver_preload(
+        ["dp_real.run", "dp_real.generators.denoiser", "dp_real.learner", "sklearn.datasets"]
+    )
     moments, kills, survivors = random.Random(0), 0, 0
     while kills < KILLS:
         out = tmp_path / f"run-{survivors}"
         while not (out / "result.json").exists():
-            process = context.Process(target=run, args=(config, out), kwargs={"resume": out.exists(), "progress": silent})
+            process = context.Process(
+                target=run, args=(config, out), kwargs={"resume": out.exists(), "progress": silent}
+            )
             process.start()
             process.join(moments.uniform(0.05, 1.0))
             if process.is_alive():
@@ -38,13 +42,7 @@ def test_fifty_kills_lose_nothing_double_nothing_change_nothing(config: Config, 
             process.join()
         assert traces(out) == traces(tmp_path / "unbroken")
         assert same_learner(out, tmp_path / "unbroken")
-        table = Pool(out / "pool", generator.sample_shape, _latest(out)).table()
+        table = Pool.latest(out / "pool", generator.sample_shape).table()
         assert table["row"].to_pylist() == list(range(60 + 8 * 40))
         survivors += 1
     print(f"{kills} kills over {survivors} runs")
-
-
-def _latest(folder: Path) -> int:
-    import lance
-
-    return lance.dataset(str(folder / "pool")).latest_version

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import dp_real.practice
 from dp_real.config import Config, load_config, parse_config
 from dp_real.errors import InputError, Interrupted
+from dp_real.hindsight import hindsight
 from dp_real.learner import NetworkLearner, build_mlp
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
@@ -196,6 +197,20 @@ def test_branches_are_cool_downs_from_each_pool_size(config: Config, unbroken: P
     before = (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns
     branch(tmp_path / "run", silent)
     assert (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
+
+
+def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Config):
+    """At the checkpoint before its addition a round is as wrong as the log says."""
+    rounds = {row["round"]: row for row in traces(unbroken)["rounds.jsonl"]}
+    rows = hindsight(unbroken, silent)
+    assert len(rows) == 2 * 3  # checkpoints x rounds
+    for row in rows:
+        assert row["added"] == rounds[row["round"]]["step"]
+        if row["round"] and row["step"] == row["added"]:
+            assert row["wrong"] == pytest.approx(rounds[row["round"]]["fraction_wrong"])
+            assert row["entropy"] == pytest.approx(rounds[row["round"]]["entropy"], rel=1e-5)
+            assert row["wrong_again"] == 1
+    assert min(row["wrong_again"] for row in rows if row["step"] > row["added"]) < 1
 
 
 def test_refusals(unbroken: Path, config: Config, tmp_path: Path):

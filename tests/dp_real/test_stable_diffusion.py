@@ -15,6 +15,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 import dp_real.generators.pretrain
+from dp_real.classifier import Classifier
 from dp_real.config import Config, parse_config
 from dp_real.errors import InputError, MissingError
 from dp_real.generators import load_generator
@@ -23,7 +24,6 @@ from dp_real.generators.stable_diffusion import (
     StableDiffusionGenerator,
     TextToImage,
     class_prompts,
-    classifier_logits,
     load_pipeline,
     sample_images,
 )
@@ -195,10 +195,9 @@ def test_five_lines_with_any_pipeline_and_any_transformers_classifier(pipe: Any)
     settings = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     vit = ViTForImageClassification(ViTConfig(**settings, image_size=24, patch_size=8, num_labels=5))
     prompts = ["a photo of a coat", "bag"] * 4
-    options = {"size": 24, "mean": [0.5, 0.4, 0.3], "std": 0.2}
-    spread(vit.classifier, classifier_logits(vit, **options)(sample_images(pipe, prompts, steps=STEPS)).detach())
+    logits = Classifier(vit, size=24, mean=[0.5, 0.4, 0.3], std=[0.2] * 3).eval()
+    spread(vit.classifier, logits(sample_images(pipe, prompts, steps=STEPS)).detach())
 
-    logits = classifier_logits(vit, **options)
     guidance = EntropyGuidance(logits, omega=0.01, through="x0")
     images = sample_images(pipe, prompts, guidance, steps=STEPS)
     plain = sample_images(pipe, prompts, steps=STEPS)
