@@ -198,7 +198,7 @@ class ConvConfig(Section):
 
 
 class TransformersConfig(Section):
-    """An image classifier of transformers, one that is there or a fresh one; ViT-B/16 by default (dp_real.classifier)."""
+    """An image classifier of transformers, existing or fresh; by default a fresh ViT-B/16 (dp_real.classifier)."""
 
     kind: Literal["transformers"]
     model: str | None = Field(
@@ -273,9 +273,7 @@ class PracticeConfig(Section):
     seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
 
 
-DataConfig = Annotated[
-    DigitsConfig | FashionConfig | GaussianDataConfig | FolderConfig, Field(discriminator="source")
-]
+DataConfig = Annotated[DigitsConfig | FashionConfig | GaussianDataConfig | FolderConfig, Field(discriminator="source")]
 GeneratorConfig = Annotated[
     DenoiserConfig | LatentConfig | StableDiffusionConfig | GaussianConfig, Field(discriminator="kind")
 ]
@@ -288,6 +286,7 @@ class Config(Section):
     name: str
     seed: NonNegativeInt = 0
     threads: NonNegativeInt = Field(default=0, description="torch threads; 0: torch's own choice")
+    tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
     data: DataConfig
     generator: GeneratorConfig
     sampling: SamplingConfig = SamplingConfig()

@@ -131,9 +131,7 @@ def class_folders(folder: Path) -> list[Path]:
     Raises MissingError if there is no such folder, InputError if there are none within it.
     """
     if not folder.is_dir():
-        raise MissingError(
-            f"{folder}: no such folder; put images there as {folder}/CLASS/IMAGE.jpg, or name another folder"
-        )
+        raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if not found:
         raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")

@@ -52,7 +52,9 @@ class LinearLearner:
         weight = model.fit(rows, signs).coef_.ravel()
         margins = signs * (rows @ weight)
         losses = (1 - margins) ** 2 / 2 if self.config.loss == "ridge" else np.logaddexp(0, -margins)
-        self.load_tensors({"weight": torch.tensor(weight), "loss": torch.tensor(losses.mean()), "rows": torch.tensor(n)})
+        self.load_tensors(
+            {"weight": torch.tensor(weight), "loss": torch.tensor(losses.mean()), "rows": torch.tensor(n)}
+        )
 
     def drain_loss(self) -> float:
         """Mean loss of the pool's rows at the optimum, without the penalty."""

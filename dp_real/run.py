@@ -1,5 +1,6 @@
 """One run in one folder: what it leaves there, how it stops, and how it goes on."""
 
+import importlib.util
 import json
 import os
 import platform
@@ -15,17 +16,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from dp_real import parallel
 from dp_real.config import Config, load_config
 from dp_real.data import load_data
-from dp_real.errors import InputError
+from dp_real.errors import InputError, MissingError
 from dp_real.generators import load_generator
 from dp_real.learner import accuracy, fresh_learner
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
 from dp_real.protocols import Generator, Learner, Progress, RealData
+
+Tracker = Callable[[dict[str, Any], int], None]
 
 PART = ".part-"  # what a killed run may leave half-written begins with this, and is in nobody's way
 
@@ -33,9 +37,12 @@ PART = ".part-"  # what a killed run may leave half-written begins with this, an
 class RunFolder:
     """A Journal that writes to disk. Whatever stands there is whole: files are renamed into place, rows are lines."""
 
-    def __init__(self, path: Path, advance: Callable[[int], None], step: int = 0) -> None:
-        """advance: told how many steps were made, from `step` on."""
+    def __init__(
+        self, path: Path, advance: Callable[[int], None], step: int = 0, tracker: Tracker | None = None
+    ) -> None:
+        """advance: told how many steps were made, from `step` on; tracker: told each evaluation and addition."""
         self.path = path
+        self._track = tracker or (lambda row, step: None)
         self._advance = advance
         self._step = step
         self._asked = self._stop = False
@@ -43,12 +50,14 @@ class RunFolder:
 
     def evaluation(self, row: dict[str, Any]) -> None:
         self._append("metrics.jsonl", row)
+        self._track(row, row["step"])
         self._stop = parallel.any_process(self._asked)
         self._advance(row["step"] - self._step)
         self._step = row["step"]
 
     def addition(self, row: dict[str, Any]) -> None:
         self._append("rounds.jsonl", row)
+        self._track({f"round/{name}": value for name, value in row.items()}, row["step"])
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         if not self._main:
@@ -145,8 +154,8 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
         data = load_data(config.data)
         generator = load_generator(config, data, progress)
     learner = fresh_learner(config, generator)
-    with progress(config.name, config.training.steps) as advance:
-        folder = RunFolder(out, advance)
+    with progress(config.name, config.training.steps) as advance, tracking(config, out) as tracker:
+        folder = RunFolder(out, advance, tracker=tracker)
         state, pool = folder.restore(config, learner, generator.sample_shape)
         if config.practice.examples == "real" and state.rounds == 0:
             add_real_examples(pool, state, data, config.practice.initial)
@@ -193,6 +202,20 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
         own = json.loads((source / "result.json").read_text())
         results[own["pool_size"]] = own
     return [results[size] for size in sorted(results)]
+
+
+@contextmanager
+def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
+    """Evaluations and additions in a dashboard too, in the run's folder, through accelerate."""
+    if config.tracker == "none":
+        yield None
+        return
+    if importlib.util.find_spec(config.tracker) is None:
+        raise MissingError(f"tracker = '{config.tracker}' needs that package: pip install {config.tracker}")
+    accelerator = Accelerator(log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available())
+    accelerator.init_trackers(config.tracker)
+    yield lambda row, step: accelerator.log(row, step=step)
+    accelerator.end_training()
 
 
 def validator(data: RealData) -> Callable[[Learner], float]:

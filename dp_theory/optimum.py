@@ -46,7 +46,7 @@ class Least(NamedTuple):
 def least_error(
     name: str,
     rho: Real,
-    psi: Real | Callable[[Any], Any],
+    psi: Any,
     *,
     keep: Real | None = None,
     lam: Real | None = None,
@@ -59,10 +59,11 @@ def least_error(
     fewer rows of a smaller p. lam = 0 is the ridgeless limit. Arrays broadcast.
     """
     _check(rho, flip, lam)
-    require("smallest keep", smallest_keep, 0 < smallest_keep <= 1, "lie in (0, 1]: it is a kept fraction")
-    rows = psi if callable(psi) else lambda p: psi
-    require("psi", rows(1.0), (np.asarray(rows(1.0)) > 0) & np.isfinite(rows(1.0)), "be positive and finite: it is d/m")
-    shape = np.broadcast_shapes(*(np.shape(x) for x in (rho, rows(1.0), flip, keep, lam) if x is not None))
+    require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
+    rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: psi
+    plain = np.asarray(rows(1.0), float)
+    require("psi", plain, (plain > 0) & np.isfinite(plain), "be positive and finite: it is d/m")
+    shape = np.broadcast_shapes(plain.shape, *(np.shape(x) for x in (rho, flip, keep, lam) if x is not None))
 
     def over_lam(p: Any) -> tuple[Any, Any]:
         moments = _moments(name, p, rho, flip)
@@ -103,7 +104,7 @@ def boundary(rho: float, *, lam: float | None = None, flip: float = 0.0) -> floa
 
     Each at its best p and, unless lam is given, its best ridge. Raises ConvergenceError where there is none.
     """
-    from scipy.optimize import brentq
+    from scipy.optimize import root_scalar
 
     def lead(log_psi: Any) -> Any:
         hard, easy = (least_error(name, rho, np.exp(log_psi), lam=lam, flip=flip).test_error for name in RULE_NAMES)
@@ -114,7 +115,8 @@ def boundary(rho: float, *, lam: float | None = None, flip: float = 0.0) -> floa
     falls = np.flatnonzero((leads[:-1] > 0) & (leads[1:] <= 0))
     if not falls.size:
         raise ConvergenceError(f"rho = {rho:g}, flip = {flip:g}: keep-hard and keep-easy do not change places")
-    return float(np.exp(brentq(lead, *grid[falls[-1] : falls[-1] + 2], xtol=1e-7)))
+    low, high = grid[falls[-1]], grid[falls[-1] + 1]
+    return float(np.exp(root_scalar(lead, bracket=(low, high), xtol=1e-7).root))
 
 
 def optimum(
@@ -132,9 +134,9 @@ def optimum(
 ) -> pd.DataFrame:
     """Every strategy with every rule at its best, a row each, the best first.
 
-    Exactly one of psi = d/m (the number of training rows is given) and budget (cost per dimension). A training row costs
-    training_cost, and to come by it candidate_cost (static), candidate_cost/p (prune) or guided_cost (direct; by
-    default 1.82 candidates, as the paper measures). keep, lam: fixed p and ridge, otherwise the best.
+    Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. A training
+    row costs training_cost, and to come by it candidate_cost (static), candidate_cost/p (prune) or guided_cost (direct;
+    by default 1.82 candidates, as the paper measures). keep, lam: fixed p and ridge, otherwise the best.
     Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost.
     """
     import pandas as pd
@@ -145,20 +147,17 @@ def optimum(
     costs = {"candidate cost": candidate_cost, "guided cost": guided_cost, "training cost": training_cost}
     for name, cost in costs.items():
         require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
-        require(name, cost, budget is None or cost + training_cost > 0, "be positive if training is free: no budget binds")
     if budget is not None:
         require("budget", budget, 0 < budget < np.inf, "be positive: it is the cost per dimension")
-    sources = {
-        "static": lambda p: candidate_cost,
-        "prune": lambda p: candidate_cost / p,
-        "direct": lambda p: guided_cost,
+        if training_cost + min(candidate_cost, guided_cost) == 0:
+            raise InputError("a training row costs nothing: no budget limits their number")
+    prices: dict[str, Callable[[Any], Any]] = {
+        "static": lambda p: training_cost + candidate_cost,
+        "prune": lambda p: training_cost + candidate_cost / p,
+        "direct": lambda p: training_cost + guided_cost,
     }
     rows = []
-    for strategy, source in sources.items():
-
-        def price(p: Any, source: Callable[[Any], Any] = source) -> Any:
-            return training_cost + source(p)
-
+    for strategy, price in prices.items():
         for name in ("keep-hard",) if strategy == "static" else RULE_NAMES:
             least = least_error(
                 name,
@@ -230,7 +229,7 @@ def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tup
     function takes x of shape (points, *shape). A logarithmic grid, then finer ones between the neighbours of its best
     point: such errors are smooth, but not known to be unimodal, and their minimum may lie at an end.
     """
-    count = 1 + round(PER_DECADE * np.log10(high / low))
+    count = 2 + round(PER_DECADE * np.log10(high / low))
     log_x = np.linspace(np.log(low), np.log(high), count).reshape(-1, *(1 for _ in shape)) + np.zeros(shape)
     spacing = np.log(high / low) / (count - 1)
     while True:
@@ -248,4 +247,5 @@ def _check(rho: Real, flip: Real, lam: Real | None) -> None:
     require("rho", rho, np.abs(rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
     require("flip", flip, (np.asarray(flip) >= 0) & (np.asarray(flip) < 0.5), "lie in [0, 1/2): it is a flip rate")
     if lam is not None:
-        require("lam", lam, (np.asarray(lam) >= 0) & np.isfinite(lam), "be at least 0 and finite: 0 is the ridgeless limit")
+        require("lam", lam, (np.asarray(lam) >= 0) & np.isfinite(lam),
+                "be at least 0 and finite: 0 is the ridgeless limit")  # fmt: skip

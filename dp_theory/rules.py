@@ -106,17 +106,19 @@ class KeepHard(Rule):
     def moments(self, rho: Real) -> Moments:
         """Lemma 1; its differences cancel at small alpha, where gamma is an incomplete gamma function."""
         alpha = np.minimum(self.alpha, 40.0)  # beyond, all is kept to 1e-300, and inf·0 is avoided
-        sine, tau = _sin_tan(rho)
-        scaled = alpha / SQRT2
+        rho = np.asarray(rho, float)
+        sine = np.sqrt((1 - rho) * (1 + rho))
+        scaled = alpha * (1 / SQRT2)
         with np.errstate(divide="ignore"):
             steep = scaled / sine
-        p, density = erf(scaled), 2 * PDF0 * np.exp(-scaled * scaled)
+        p = erf(scaled)
+        density = 2 * PDF0 * np.exp(-scaled * scaled)
         near = 2 * PDF0 * erf(steep)
         gamma = p - alpha * density
         beta_tilde = rho * near - density * erf(rho * steep)
         if np.any(small := alpha < 0.5):
             gamma = np.where(small, gammainc(1.5, scaled * scaled), gamma)[()]
-            beta_tilde = _small_window(alpha, tau, np.asarray(beta_tilde))[()]
+            beta_tilde = _small_window(alpha, rho, np.asarray(beta_tilde))[()]
         return Moments(p, gamma, sine * near, beta_tilde)
 
     @classmethod
@@ -127,12 +129,13 @@ class KeepHard(Rule):
         return SQRT2 * erfinv(rng.uniform(-1, 1, size) * erf(self.alpha / SQRT2))
 
 
-def _small_window(alpha: Any, tau: Any, lemma: np.ndarray) -> np.ndarray:
+def _small_window(alpha: Any, rho: Any, lemma: np.ndarray) -> np.ndarray:
     """E[t sign(w0·x); |t| ≤ alpha]: Lemma 1's difference, which loses 2·log10(1/alpha) digits; alpha < 1/2 integrated.
 
     2 ∫_0^alpha t pdf(t) erf(tau t/√2) dt; past tau t = 9 the erf is 1 and the rest is elementary.
     """
     small = np.broadcast_to(alpha < 0.5, lemma.shape)
+    _, tau = _sin_tan(rho)
     alpha, tau = (np.broadcast_to(x, lemma.shape)[small] for x in (alpha, tau))
     steep = np.minimum(np.abs(tau) * alpha, 9.0)
     end = np.where(steep < 9.0, alpha, 9.0 / np.maximum(np.abs(tau), 1.0))

@@ -31,6 +31,8 @@ app.command("figures")(figures.command)
 
 def main() -> None:
     """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as we run)  # rank 0 speaks for all
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:

@@ -24,7 +24,7 @@ from dp_real.pool import Pool
 from dp_real.run import checkpoints
 from dp_theory.errors import InputError
 from dp_theory.practice import Addition, MeasuredRows, Plan, Practice, predict
-from dp_theory.rules import KeepHard, SymmetricRule
+from dp_theory.rules import KeepHard, Rule, SymmetricRule
 from experiments.compare import run_arms
 from experiments.real import find_preset
 from experiments.terminal import progress
@@ -138,13 +138,27 @@ def realised_rule(t: np.ndarray) -> SymmetricRule:
 def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
     """Test error of each stage of a guided loop from what its rows report, ever more of it.
 
-    keep-hard: rounds keep |t| ≤ alpha, the rows' own threshold. rule: rounds keep by the realised q(t), labels and the
-    other coordinates as plain rows have them. rows: the law of (t, ζ, y) as it is.
+    keep-hard: rounds keep |t| ≤ alpha, the rows' own threshold. rule: rounds keep by the realised q(t), with labels and
+    ζ as plain rows have them there. labels: keep-hard, but labels agree with the learner, mean y t, as little as those
+    of the rows do. rows: the law of (t, ζ, y) as it is.
     """
     kept = config.practice.increment / config.practice.initial
     views = [trace.of_round(k) for k in range(trace.rows.shape[1])]
-    return {
-        "keep-hard": predict_loop(config, [Addition(kept=kept, keep=KeepHard(keep_hard_threshold(t))) for t, *_ in views]),
-        "rule": predict_loop(config, [Addition(kept=kept, keep=realised_rule(t)) for t, *_ in views]),
-        "rows": predict_loop(config, [MeasuredRows.of(kept, *view) for view in views]),
+    hard = [KeepHard(keep_hard_threshold(t)) for t, *_ in views]
+    plans: dict[str, list[Plan]] = {
+        "keep-hard": [Addition(kept=kept, keep=rule) for rule in hard],
+        "rule": [Addition(kept=kept, keep=realised_rule(t)) for t, *_ in views],
+        "labels": [_relabelled(kept, rule, np.mean(y * t)) for rule, (t, _, y) in zip(hard, views, strict=True)],
+        "rows": [MeasuredRows.of(kept, *view) for view in views],
     }
+    return {name: predict_loop(config, plan) for name, plan in plans.items()}
+
+
+def _relabelled(kept: float, rule: Rule, agreement: float) -> Plan:
+    """The rows that a rule keeps, but with this mean of y t."""
+
+    def plan(test_error: float) -> MeasuredRows:
+        p, gamma, beta, _ = rule.moments(np.cos(np.pi * test_error))
+        return MeasuredRows(kept, np.array([agreement, beta / p]), np.diag([gamma / p, 1.0]))
+
+    return plan

@@ -1,5 +1,7 @@
 """`dp real ...`: the full pipeline. torch is imported when a command runs, so that `dp --help` stays quick."""
 
+import os
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +10,12 @@ import typer
 
 from experiments import real_files
 from experiments.terminal import emit_json, progress, say, table
+
+# What transformers and diffusers remark while they load is not for the reader of a run.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+if not sys.stderr.isatty():
+    os.environ.setdefault("TQDM_DISABLE", "1")
 
 app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
 app.command("init")(real_files.init_command)

@@ -41,7 +41,7 @@ class TextToImage:
         for part in (pipe.unet, pipe.vae, pipe.text_encoder, tiny_decoder):
             if part is not None:
                 part.eval().requires_grad_(False)
-        # Unless told otherwise DDIM clips x0_hat to [-1, 1]. Latents are wider, and not every scheduler's config says so.
+        # Unless told otherwise DDIM clips x0_hat to [-1, 1]; latents are wider, and a config need not say so.
         self.scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
         self.scheduler.set_timesteps(steps)
         self._embeddings: dict[str, Tensor] = {}

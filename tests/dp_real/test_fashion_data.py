@@ -91,5 +91,5 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes):
 
 def test_images_and_labels_must_belong_together(folder: Path):
     (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(29)))
-    with pytest.raises(InputError, match="30, 28, 28.*29 labels"):
+    with pytest.raises(InputError, match=r"30, 28, 28.*29 labels"):
         load_data(config(folder))

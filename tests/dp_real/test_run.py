@@ -199,6 +199,20 @@ def test_branches_are_cool_downs_from_each_pool_size(config: Config, unbroken: P
     assert (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
 
 
+def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator, tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "run", progress=silent)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    shown = {event.step: event.value for event in events.Scalars("val_accuracy")}
+    logged = {row["step"]: row["val_accuracy"] for row in traces(tmp_path / "run")["metrics.jsonl"]}
+    assert shown == pytest.approx(logged)
+    assert [event.step for event in events.Scalars("round/entropy")] == [
+        row["step"] for row in traces(tmp_path / "run")["rounds.jsonl"]
+    ]
+
+
 def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Config):
     """At the checkpoint before its addition a round is as wrong as the log says."""
     rounds = {row["round"]: row for row in traces(unbroken)["rounds.jsonl"]}

@@ -1,0 +1,192 @@
+"""Image classifiers of transformers as learners: made fresh, loaded, trained, and left where others can load them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers.models.vit.configuration_vit import ViTConfig
+
+from dp_real.classifier import Classifier, ClassifierLearner, load_classifier
+from dp_real.config import TrainingConfig, TransformersConfig, parse_config
+from dp_real.errors import InputError, MissingError
+from dp_real.folders import read_image
+from dp_real.guidance import EntropyGuidance
+
+TINY = {
+    "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+}  # fmt: skip
+CLASSES = ("cat", "dog", "emu")
+TRAINING = TrainingConfig(steps=4, learning_rate=0.01, ema_decay=0.5)
+
+
+def section(**values) -> TransformersConfig:
+    return TransformersConfig(kind="transformers", **values)
+
+
+def learner(config: TransformersConfig, shape: tuple[int, ...] = (3, 16, 16), classes=CLASSES) -> ClassifierLearner:
+    return ClassifierLearner(load_classifier(config, shape, classes, seed=0), len(classes), TRAINING, seed=0)
+
+
+def pictures(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierLearner, Path]:
+    """A learner after two steps, and the folder where it was saved."""
+    student = learner(section(config=TINY))
+    for _ in range(2):
+        student.train_step(pictures(6, 3, 16, 16), torch.tensor([0, 1, 2] * 2))
+    folder = tmp_path_factory.mktemp("learner")
+    student.save(folder)
+    return student, folder
+
+
+def test_the_default_is_the_papers_vit():
+    """ViT-B/16 at 224: 86 M parameters. Only its description is made here."""
+    vit = ViTConfig()
+    assert (vit.patch_size, vit.hidden_size, vit.num_hidden_layers, vit.num_attention_heads) == (16, 768, 12, 12)
+    assert section().architecture == vit.model_type == "vit"
+
+
+def test_a_fresh_one_is_a_function_of_its_seed():
+    weights = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(len(weights))  # what was drawn before does not matter
+        weights.append(load_classifier(section(config=TINY), (3, 16, 16), CLASSES, seed).state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_another_architecture_that_takes_any_size():
+    sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
+    student = learner(section(architecture="resnet", config=sizes), (1, 16, 16))
+    assert student.logits(pictures(2, 1, 16, 16)).shape == (2, 3)
+
+
+def test_it_trains_and_guides(trained: tuple[ClassifierLearner, Path]):
+    student, _ = trained
+    x = pictures(4, 3, 16, 16).requires_grad_()
+    gradient = EntropyGuidance(student.logits, 0.1).gradient(x, x)
+    assert gradient.isfinite().all()
+    assert (gradient.flatten(1).norm(dim=1) > 0).all()
+    assert not torch.equal(student.logits(x), student.module.eval()(x))  # the average answers
+
+
+def test_others_load_it_as_their_own(trained: tuple[ClassifierLearner, Path]):
+    student, folder = trained
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
+    assert model.config.id2label == dict(enumerate(CLASSES))
+    assert model.config.label2id["emu"] == 2
+    x = pictures(4, 3, 16, 16)
+    assert torch.equal(model(pixel_values=x).logits, student.logits(x))
+
+
+def test_its_processor_shows_pictures_as_training_did(trained: tuple[ClassifierLearner, Path], tmp_path: Path):
+    _, folder = trained
+    rows, columns = np.mgrid[0:60, 0:40]
+    Image.fromarray(np.stack([4 * rows, 6 * columns, 2 * (rows + columns)], 2).astype(np.uint8)).save(
+        tmp_path / "a.png"
+    )
+    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    theirs = processor(Image.open(tmp_path / "a.png"), return_tensors="pt")["pixel_values"][0]
+    ours = read_image(tmp_path / "a.png", 16, 3) / 127.5 - 1
+    assert theirs.shape == ours.shape
+    assert (theirs - ours).abs().max() < 2.5 * 2 / 255  # rounded at other places
+
+
+def test_a_folder_is_where_another_learner_starts(trained: tuple[ClassifierLearner, Path]):
+    student, folder = trained
+    x = pictures(4, 3, 16, 16)
+    again = learner(section(model=str(folder)))
+    assert torch.equal(again.logits(x), student.logits(x))
+    again.module.load_state_dict(learner(section(config=TINY)).module.state_dict())
+    fresh = learner(section(config=TINY))
+    fresh.load(folder)
+    assert torch.equal(fresh.logits(x), student.logits(x))
+
+    four = learner(section(model=str(folder)), classes=(*CLASSES, "fox"))  # a fresh last layer, seeded
+    assert torch.equal(four.logits(x), learner(section(model=str(folder)), classes=(*CLASSES, "fox")).logits(x))
+    assert four.logits(x).shape == (4, 4)
+    assert torch.equal(
+        four.module.model.vit.layernorm.weight,  # pyright: ignore
+        student.in_use.model.vit.layernorm.weight,  # pyright: ignore
+    )
+    assert learner(section(model=str(folder)), (1, 24, 24)).logits(pictures(2, 1, 24, 24)).shape == (2, 3)
+
+
+def test_images_are_normalised_as_the_model_expects(trained: tuple[ClassifierLearner, Path], tmp_path: Path):
+    """With the mean and deviation of its own processor; pixels are in [0, 1] there."""
+    _, folder = trained
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    processor = json.loads((folder / "preprocessor_config.json").read_text())
+    mean, std = [0.1, 0.2, 0.3], [0.5, 0.4, 0.25]
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor | {"image_mean": mean, "image_std": std}))
+    module = load_classifier(section(model=str(tmp_path)), (3, 16, 16), CLASSES, 0)
+    x = pictures(2, 3, 16, 16)
+    pixels = torch.stack([((x[:, i] + 1) / 2 - mean[i]) / std[i] for i in range(3)], 1)
+    torch.testing.assert_close(module(x), module.model(pixel_values=pixels).logits)
+
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(MissingError, match="no preprocessor_config.json"):
+        load_classifier(section(model=str(tmp_path)), (3, 16, 16), CLASSES, 0)
+
+
+def test_larger_images_are_resized_to_the_models_size():
+    seen: dict[str, Any] = {}
+
+    class Spy(torch.nn.Module):
+        def forward(self, pixel_values: torch.Tensor) -> Any:
+            seen["x"] = pixel_values
+            return type("Output", (), {"logits": pixel_values.mean((1, 2, 3))})
+
+    Classifier(Spy(), 8, [0.5] * 3, [0.5] * 3)(torch.full((1, 1, 32, 32), 0.25))
+    torch.testing.assert_close(seen["x"], torch.full((1, 3, 8, 8), 0.25))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"architecture": "vitt"}, "learner.architecture = 'vitt': .* did you mean vit?"),
+        ({"config": {"patchsize": 3}}, "unknown key learner.config.patchsize of vit; did you mean patch_size?"),
+        ({"config": {**TINY, "patch_size": "big"}}, "learner.config: vit cannot be made of these sizes"),
+        ({"config": {**TINY, "patch_size": 64}}, "learner.config: vit cannot be made of these sizes"),
+    ],
+)
+def test_sizes_that_do_not_work(values: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        learner(section(**values))
+
+
+def test_what_it_cannot_learn():
+    with pytest.raises(InputError, match=r"takes images.*\[64\]"):
+        learner(section(config=TINY), (64,))
+    raw = {"name": "own", "data": {"source": "digits"}, "generator": {"kind": "denoiser"}, "training": {"steps": 1}}
+    raw |= {"practice": {"initial": 1}, "learner": {"kind": "transformers", "model": "a/b", "config": TINY}}
+    with pytest.raises(InputError, match="config is for a fresh model; the sizes of model = 'a/b' are its own"):
+        parse_config(raw)
+
+
+def test_weights_that_are_not_there(
+    trained: tuple[ClassifierLearner, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(MissingError, match="no such folder") as caught:
+        learner(section(model=str(tmp_path / "absent")))
+    assert caught.value.exit_status == 3
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingError, match="hf download nobody/no-such-model"):
+        learner(section(model="nobody/no-such-model"))
+    (tmp_path / "config.json").write_bytes((trained[1] / "config.json").read_bytes())
+    torch.save({}, tmp_path / "pytorch_model.bin")  # a pickle is not read
+    with pytest.raises(MissingError, match="with safetensors"):
+        learner(section(model=str(tmp_path)))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(InputError, match="no image classifier of transformers"):
+        learner(section(model=str(tmp_path)))

@@ -1,0 +1,236 @@
+"""Real images in folders: which folder is which label, and what a picture becomes, whatever its format."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dp_real.folders
+from dp_real.config import parse_config
+from dp_real.data import class_names, load_data, sample_shape
+from dp_real.errors import InputError, MissingError
+from dp_real.folders import folder_name, own_classes, read_folder, read_image, task_classes
+from dp_real.imagenet import imagenet_classes
+
+COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
+
+
+def fill(root: Path, folders: dict[str, tuple[int, int, int]], count: int = 2, size: tuple[int, int] = (8, 8)) -> Path:
+    """A folder a key, with images of the color."""
+    for name, color in folders.items():
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            Image.new("RGB", size, color).save(root / name / f"{index}.png")
+    return root
+
+
+def settings(validation: Path, **more):
+    data = {"source": "folder", "validation": str(validation), "size": 8} | more
+    rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}}
+    return parse_config({"data": data, "training": {"steps": 1}, "practice": {"initial": 3}} | rest).data
+
+
+def colors(x: torch.Tensor) -> list[tuple[int, ...]]:
+    """The color of each (plain) image [n, 3, S, S]."""
+    assert (x == x[:, :, :1, :1]).all()
+    return [tuple(round(value) for value in row.tolist()) for row in (x[:, :, 0, 0] + 1) * 127.5]
+
+
+# which folder is which
+
+
+def test_classes_are_those_of_the_folders(tmp_path: Path):
+    fill(tmp_path, dict(reversed(COLORS.items())))
+    (tmp_path / "README.txt").write_text("not a class")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "cat" / "notes.txt").write_text("not an image")
+    data = load_data(settings(tmp_path))
+    assert data.classes == class_names(settings(tmp_path)) == ("cat", "dog", "emu")
+    assert data.sample_shape == sample_shape(settings(tmp_path)) == (3, 8, 8)
+    assert data.n_classes == 3
+    assert data.validation.y.tolist() == [0, 0, 1, 1, 2, 2]
+    (x,) = data.validation.x.split(10)
+    assert x.dtype == torch.float32
+    assert colors(x) == [color for color in COLORS.values() for _ in range(2)]
+    assert data.test is data.validation
+    assert data.generator is None
+
+
+def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
+    """By name, by number, in deeper folders; with names that no folder can have."""
+    fill(tmp_path / "names", {"emu": COLORS["emu"], "cat_dog": COLORS["dog"]})
+    fill(tmp_path / "numbers", {"0": COLORS["emu"], "1": COLORS["dog"]})
+    fill(tmp_path / "deep", {"emu/images": COLORS["emu"], "cat_dog/images/more": COLORS["dog"]})
+    config = settings(
+        tmp_path / "names",
+        classes=["emu", "cat/dog"],
+        test=str(tmp_path / "numbers"),
+        train=str(tmp_path / "deep"),
+    )
+    data = load_data(config)
+    assert data.classes == ("emu", "cat/dog")
+    assert folder_name("cat/dog") == "cat_dog"
+    assert data.generator is not None
+    for part in (data.validation, data.test, data.generator):
+        assert part.y.tolist() == [0, 0, 1, 1]
+        assert colors(torch.cat(list(part.x.split(3)))) == [COLORS["emu"]] * 2 + [COLORS["dog"]] * 2
+    assert isinstance(data.generator.x, torch.Tensor)
+
+
+def test_numbers_sort_as_numbers(tmp_path: Path):
+    """As in ImageNet-V2: '10' comes after '2'."""
+    fill(tmp_path, {str(number): (number, 0, 0) for number in range(12)}, count=1)
+    data = load_data(settings(tmp_path))
+    assert data.classes == tuple(str(number) for number in range(12))
+    (x,) = data.validation.x.split(12)
+    assert colors(x) == [(number, 0, 0) for number in range(12)]
+
+
+def test_names_that_are_numbers_are_not_positions():
+    assert own_classes(["3", "1"]).folders == {"3": 0, "1": 1}
+
+
+def test_imagenet_folders_by_wnid_number_or_name(tmp_path: Path):
+    """ImageNet-100 within a full ImageNet-1k: the other classes are left out; numbers count the 1,000."""
+    classes = task_classes(settings(tmp_path, classes="imagenet100"))
+    hundred, full = imagenet_classes("imagenet100"), imagenet_classes("imagenet1k")
+    assert classes.names == tuple(entry.name for entry in hundred)
+    other = next(entry for entry in full if entry not in hundred)
+    for label, entry in enumerate(hundred):
+        assert classes.folders[entry.wnid] == classes.folders[str(entry.index)] == label
+        assert classes.folders[entry.name] == label
+    assert classes.folders[other.wnid] is classes.folders[str(other.index)] is None
+
+    fill(tmp_path / "wnid", {hundred[2].wnid: (2, 0, 0), hundred[1].wnid: (1, 0, 0), other.wnid: (9, 9, 9)})
+    images = read_folder(tmp_path / "wnid", classes, (3, 8, 8), [1, 2])
+    assert images.y.tolist() == [1, 1, 2, 2]
+    assert colors(images.x[0:4]) == [(1, 0, 0)] * 2 + [(2, 0, 0)] * 2
+    fill(tmp_path / "v2", {str(hundred[7].index): (7, 0, 0), str(other.index): (9, 9, 9)})
+    assert read_folder(tmp_path / "v2", classes, (3, 8, 8), []).y.tolist() == [7, 7]
+    fill(tmp_path / "others", {other.wnid: (9, 9, 9)})
+    with pytest.raises(InputError, match="none of its classes"):
+        read_folder(tmp_path / "others", classes, (3, 8, 8), [])
+
+
+def test_what_is_wrong_with_a_folder(tmp_path: Path):
+    with pytest.raises(MissingError, match="no such folder; put images there") as caught:
+        load_data(settings(tmp_path / "absent"))
+    assert caught.value.exit_status == 3
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "image.png")
+    with pytest.raises(InputError, match="there are no folders in it"):
+        load_data(settings(tmp_path / "flat"))
+    pets = fill(tmp_path / "pets", COLORS)
+    with pytest.raises(InputError, match=r"pets/emu: emu is none of the 2 classes; move it away"):
+        load_data(settings(pets, classes=["cat", "dog"]))
+    with pytest.raises(InputError, match=r"emu is none of the 3 classes; did you mean emus\?"):
+        load_data(settings(pets, classes=["cat", "dog", "emus"]))
+    with pytest.raises(InputError, match="pets: no images of ape, bee, fly and 1 more; each class needs a folder"):
+        load_data(settings(pets, classes=["ape", "bee", "fly", "gnu", *COLORS]))
+    (pets / "cat" / "0.png").unlink()
+    (pets / "cat" / "1.png").rename(pets / "cat" / "1.txt")
+    with pytest.raises(InputError, match="pets/cat: there are no images in it"):
+        load_data(settings(pets))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["cat"], "at least two names"),
+        (["cat", ""], "at least two names"),
+        (["cat", 3], "at least two names"),
+        ("imagenet", "one of imagenet1k, imagenet100"),
+        (["cat", "dog", "cat"], "'cat' is in it twice"),
+    ],
+)
+def test_wrong_classes(classes, message: str):
+    with pytest.raises(InputError, match=f"data.classes = .*{message}"):
+        settings(Path("anywhere"), classes=classes)
+
+
+def test_a_resolved_copy_is_equal():
+    for classes in (None, ["cat", "dog"], "imagenet100"):
+        data = settings(Path("anywhere"), **({"classes": classes} if classes else {}))
+        assert parse_config(
+            {"name": "own", "data": data.model_dump(mode="json"), "generator": {"kind": "latent"}}
+            | {"learner": {"kind": "conv"}, "training": {"steps": 1}, "practice": {"initial": 3}}
+        ).data == data  # fmt: skip
+
+
+# what a picture becomes
+
+
+@pytest.mark.parametrize(
+    ("size", "resized", "box"), [((40, 20), (20, 10), (5, 0, 15, 10)), ((20, 50), (10, 25), (0, 7.5, 10, 17.5))]
+)
+def test_the_shorter_side_is_resized_and_the_longer_one_cropped(tmp_path: Path, size, resized, box):
+    """The middle of 25 rows, of which 10 are kept, lies between two: the crop is exact, not rounded to a row."""
+    smooth = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
+    picture = Image.fromarray(smooth)
+    picture.save(tmp_path / "a.png")
+    x = read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy().astype(int)
+    whole = picture.resize(resized, Image.Resampling.BICUBIC)
+    crops = [np.asarray(whole.crop([round(edge + shift) for edge in box])).astype(int) for shift in (-0.4, 0.4)]
+    assert abs(x - sum(crops) / 2).max() <= 1
+
+
+def test_it_is_turned_upright(tmp_path: Path):
+    """EXIF orientation 6: the camera was on its side, the first column of the file is the top row."""
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    x = read_image(tmp_path / "a.png", 8, 3)
+    assert (x[:, 0] == 255).all()
+    assert (x[:, 1:] == 0).all()
+
+
+def test_every_kind_of_picture_becomes_rgb(tmp_path: Path):
+    def read(name: str, picture: Image.Image, channels: int = 3, **options) -> list[int]:
+        picture.save(tmp_path / name, **options)
+        x = read_image(tmp_path / name, 4, channels)
+        assert (x == x[:, :1, :1]).all()
+        return x[:, 0, 0].tolist()
+
+    size = (4, 4)
+    assert read("grey.png", Image.new("L", size, 77)) == [77, 77, 77]
+    assert read("grey16.png", Image.fromarray(np.full(size, 77 * 257, np.uint16))) == [77, 77, 77]
+    assert read("bit.png", Image.new("1", size, 1)) == [255, 255, 255]
+    assert read("cmyk.jpg", Image.new("CMYK", size, (0, 255, 255, 0))) == pytest.approx([254, 0, 0], abs=3)
+    assert read("alpha.png", Image.new("RGBA", size, (0, 0, 0, 0))) == [255, 255, 255]
+    assert read("half.png", Image.new("RGBA", size, (255, 0, 0, 51))) == [255, 204, 204]
+    assert read("greyalpha.png", Image.new("LA", size, (0, 0))) == [255, 255, 255]
+    palette = Image.new("P", size, 1)
+    palette.putpalette([9, 9, 9, 10, 20, 30])
+    assert read("palette.gif", palette) == [10, 20, 30]
+    assert read("transparent.png", palette, transparency=1) == [255, 255, 255]
+    assert read("one.png", Image.new("RGB", size, (77, 77, 77)), channels=1) == [77]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("damage", ["cut", "text", "empty"])
+def test_a_file_that_is_no_whole_image_is_named(tmp_path: Path, ending: str, damage: str):
+    folder = fill(tmp_path, COLORS, count=1)
+    path = folder / "dog" / f"bad.{ending}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"no image at all", "empty": b""}[damage])
+    with pytest.raises(InputError, match=rf"dog/bad.{ending}: not a whole image: .*; repair or remove it"):
+        load_data(settings(folder))
+
+
+def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(tmp_path, COLORS, count=3)
+    kept = load_data(settings(tmp_path)).validation
+    monkeypatch.setattr(dp_real.folders, "IN_MEMORY", 100)
+    read = load_data(settings(tmp_path)).validation
+    for one, other in zip(kept.x.split(2), read.x.split(2), strict=True):
+        assert torch.equal(one, other)
+    (tmp_path / "emu" / "2.png").write_bytes(b"")  # noticed when it is read
+    with pytest.raises(InputError, match="2.png"):
+        list(read.x.split(2))
+    list(kept.x.split(2))
