@@ -22,31 +22,26 @@ def sample_ddim(
     *,
     guidance: EntropyGuidance | None = None,
     decode: Callable[[Tensor], Tensor] = identity,
+    callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Run the scheduler's timesteps from noise x [B, ...] to a sample of the same shape.
 
     denoiser(x_t, t) returns what scheduler.config.prediction_type names, classifier-free guidance included.
     decode maps x0_hat to the space that guidance.logits reads (the VAE's decoder for a latent model).
+    callback(index, x0_hat) sees the estimate of each step (paper Fig. 8).
     """
     steps = len(scheduler.timesteps)
     for index, t in enumerate(scheduler.timesteps):
         if guidance is None or not guidance.guides(index, steps):
-            x, _ = scheduler.step(denoiser(x, t), int(t), x, return_dict=False)
-            continue
-        output, gradient = _entropy_gradient(denoiser, scheduler, x, t, guidance, decode)
-        if guidance.scale == "raw":
-            alpha_bar = scheduler.alphas_cumprod[t].to(x)
-            output = guidance.shift_noise(output, gradient, alpha_bar, scheduler.config["prediction_type"])
-        elif guidance.apply == "before":
-            x = guidance.push(x, gradient)
-        x, _ = scheduler.step(output, int(t), x, return_dict=False)
-        if guidance.scale == "relative" and guidance.apply == "after":
-            x = guidance.push(x, gradient)
+            x, x0_hat = scheduler.step(denoiser(x, t), int(t), x, return_dict=False)
+        else:
+            x, x0_hat = _guided_step(denoiser, scheduler, x, t, guidance, decode)
+        if callback:
+            callback(index, x0_hat)
     return x
 
 
-@torch.enable_grad()
-def _entropy_gradient(
+def _guided_step(
     denoiser: Callable[[Tensor, Tensor], Tensor],
     scheduler: DDIMScheduler,
     x: Tensor,
@@ -54,10 +49,21 @@ def _entropy_gradient(
     guidance: EntropyGuidance,
     decode: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """The denoiser's output at x_t and the gradient of the entropy of x0_hat."""
-    x = x.detach().requires_grad_(guidance.through == "unet")
-    with torch.set_grad_enabled(guidance.through == "unet"):
-        output = denoiser(x, t)
-        _, x0_hat = scheduler.step(output, int(t), x, return_dict=False)
-    at = x if guidance.through == "unet" else x0_hat.requires_grad_()
-    return output.detach(), guidance.gradient(decode(x0_hat), at)
+    """The next x and the estimate x0_hat of one step that raises the entropy of x0_hat."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_(guidance.through == "unet")
+        with torch.set_grad_enabled(guidance.through == "unet"):
+            output = denoiser(leaf, t)
+            _, x0_hat = scheduler.step(output, int(t), leaf, return_dict=False)
+        at = leaf if guidance.through == "unet" else x0_hat.requires_grad_()
+        gradient = guidance.gradient(decode(x0_hat), at)
+    output = output.detach()
+    if guidance.scale == "relative" and guidance.apply == "before":
+        x = guidance.push(x, gradient)
+    if guidance.scale == "raw":
+        alpha_bar = scheduler.alphas_cumprod[t].to(x)
+        output = guidance.shift_noise(output, gradient, alpha_bar, scheduler.config["prediction_type"])
+    x, x0_hat = scheduler.step(output, int(t), x, return_dict=False)
+    if guidance.scale == "relative" and guidance.apply == "after":
+        x = guidance.push(x, gradient)
+    return x, x0_hat

@@ -11,9 +11,10 @@ import numpy as np
 from dp_theory import convex, span
 from dp_theory.convex import LOGISTIC, SQUARE, Loss, Square
 from dp_theory.errors import ConvergenceError, InputError
+from dp_theory.parallel import spread
 from dp_theory.problem import Simulation, require
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
-from dp_theory.simulate import DENSE, check_size, generator, mean_and_se, measure, ridge, spread
+from dp_theory.simulate import DENSE, check_size, generator, mean_and_se, measure, ridge
 from dp_theory.span import Agree, Array, Group, Interpolating, SpanProblem, Verifier, Weight
 
 

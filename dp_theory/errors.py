@@ -11,3 +11,9 @@ class ConvergenceError(ArithmeticError):
     """A solver missed its tolerance; the message names the parameters and the residual."""
 
     exit_status = 1
+
+
+class MissingError(RuntimeError):
+    """An optional package is not installed; the message says which and how to get it."""
+
+    exit_status = 3

@@ -9,6 +9,10 @@ What comes out. With many rows keep-hard is best, with few of them keep-easy, an
 psi = 0.64 to 0.85 nearly whatever rho, which sets the size of the gain. As lam → 0+, and then p → 0, a hard selector
 shrinks the tangent of the error's angle by the sine of its own (`keep_hard_law`). A learner that selects its own rows
 gains by keep-hard, and loses by keep-easy, on either side (`loop`).
+
+The limit d → ∞ comes before all others, and hard selection feels it: kept rows are short along w_s, of variance
+gamma/p (alpha²/3 for small p), and what is learned along it is uncertain accordingly. The limit needs d well above
+p/gamma. With a finite `d`, `least_error` and `optimum` add this uncertainty, to first order in 1/d.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from dp_theory.errors import ConvergenceError, InputError
 from dp_theory.practice import Addition, Practice
 from dp_theory.practice import predict as predict_practice
 from dp_theory.problem import Real, require
-from dp_theory.ridge import corollary1, theorem1
+from dp_theory.ridge import corollary1, fixed_point, theorem1
 from dp_theory.rules import Direct, KeepAll, KeepEasy, KeepHard, Moments, Rule
 from dp_theory.sweep import DIRECT_COST, TRAINING_COST
 
@@ -52,13 +56,15 @@ def least_error(
     lam: Real | None = None,
     flip: Real = 0.0,
     smallest_keep: float = SMALLEST_KEEP,
+    d: float = np.inf,
 ) -> Least:
     """Least test error over p in [smallest_keep, 1] and over lam in LAMS, each unless it is given; 1e-8 accurate.
 
     name: keep-hard or keep-easy; p = 1 is plain data for both. psi: d/m, or a function of p, where a budget pays for
-    fewer rows of a smaller p. lam = 0 is the ridgeless limit. Arrays broadcast.
+    fewer rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension. Arrays broadcast.
     """
     _check(rho, flip, lam)
+    require("d", d, d >= 2, "be at least 2: it is the dimension")
     require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
     rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: psi
     plain = np.asarray(rows(1.0), float)
@@ -69,7 +75,7 @@ def least_error(
         moments = _moments(name, p, rho, flip)
 
         def error(ridge: Any) -> Any:
-            return _test_error(moments, rho, rows(p), ridge)
+            return _test_error(moments, rho, rows(p), ridge, d)
 
         if lam is not None:
             return error(lam), lam
@@ -131,13 +137,15 @@ def optimum(
     lam: float | None = None,
     flip: float = 0.0,
     smallest_keep: float = SMALLEST_KEEP,
+    d: float = np.inf,
 ) -> pd.DataFrame:
     """Every strategy with every rule at its best, a row each, the best first.
 
     Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. A training
     row costs training_cost, and to come by it candidate_cost (static), candidate_cost/p (prune) or guided_cost (direct;
     by default 1.82 candidates, as the paper measures). keep, lam: fixed p and ridge, otherwise the best.
-    Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost.
+    Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost; needs_d: p/gamma, which d
+    must exceed by far for the limit d → ∞ to hold.
     """
     import pandas as pd
 
@@ -167,13 +175,15 @@ def optimum(
                 lam=lam,
                 flip=flip,
                 smallest_keep=smallest_keep,
+                d=d,
             )
             p = float(least.keep)
             kept = 1 / psi if psi is not None else budget / price(p)
             rows.append(
                 {"strategy": strategy, "rule": "keep-all" if strategy == "static" else name, "keep": p,
                  "lam": float(least.lam), "psi": 1 / kept, "test_error": float(least.test_error), "kept": kept,
-                 "generated": kept / p if strategy == "prune" else kept, "cost": kept * price(p)}
+                 "generated": kept / p if strategy == "prune" else kept, "cost": kept * price(p),
+                 "needs_d": float(1 / _moments(name, p, rho, flip).gamma)}
             )  # fmt: skip
     return pd.DataFrame(rows).sort_values(["test_error", "cost"], kind="stable", ignore_index=True)
 
@@ -216,11 +226,27 @@ def _moments(name: str, p: Any, rho: Real, flip: Real) -> Moments:
     return Moments(kept, gamma, clean * beta, clean * beta_tilde)
 
 
-def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
-    """Theorem 1, Corollary 1 where lam = 0."""
+def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real, d: float) -> Any:
+    """Theorem 1, Corollary 1 where lam = 0; at finite d with the variance of w_hat along w_s.
+
+    Off the plane w_hat has variance sigma²/d per direction. Along w_s its noise is gamma/p times as large, its response
+    (L + p)/(L + gamma) times (dp_theory.ridge), here p = 1; of that the part sin² turns w_hat away from w0.
+    """
+    kept, gamma, beta, beta_tilde = moments
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
-        return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
+        ridgeless = corollary1(*moments, rho, psi) if np.any(np.equal(lam, 0)) else (0.0, 0.0, 0.0)
+        ridge = theorem1(*moments, rho, psi, lam)
+        positive = np.greater(lam, 0)
+        error, overlap, squared_norm = (np.where(positive, a, b) for a, b in zip(ridge, ridgeless, strict=True))
+        if d == np.inf:
+            return error
+        ell = lam + fixed_point(kept, psi, lam)[0]
+        sine2 = 1 - np.square(rho)
+        across = np.sqrt(sine2) * beta_tilde / (ell + gamma) - rho * beta / (ell + kept)
+        off = squared_norm - overlap**2
+        excess = gamma * ((ell + kept) / (ell + gamma)) ** 2 - 1
+        off = off + sine2 * (off - across**2) * excess / d
+    return np.arctan2(np.sqrt(off), overlap) / np.pi
 
 
 def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -31,6 +31,7 @@ from scipy.optimize import root_scalar
 from scipy.special import ndtr, owens_t
 
 from dp_theory.errors import ConvergenceError, InputError
+from dp_theory.parallel import spread
 from dp_theory.problem import require
 from dp_theory.rules import KeepAll, KeepHard, Rule
 
@@ -529,7 +530,9 @@ class PracticeSimulation:
         return self.test_errors.std(axis=0, ddof=1) / np.sqrt(len(self.test_errors))
 
 
-def simulate(practice: Practice, d: int, trials: int, *, seed: int = 0, workers: int = 1) -> PracticeSimulation:
+def simulate(
+    practice: Practice, d: int, trials: int, *, seed: int = 0, workers: int | None = 1
+) -> PracticeSimulation:
     """Run the loop `trials` times with every row drawn; with a spectrum d must be its length.
 
     Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes.
@@ -543,12 +546,7 @@ def simulate(practice: Practice, d: int, trials: int, *, seed: int = 0, workers:
     drawn = [rows for rows in rounds if isinstance(rows, Addition)]
     if len(drawn) < len(rounds):
         raise InputError("rows that are known by their moments alone cannot be drawn: simulate takes rules")
-    if workers == 1:
-        runs = [_run(practice, drawn, d, seed, trial) for trial in range(trials)]
-    else:
-        from joblib import Parallel, delayed
-
-        runs = Parallel(n_jobs=workers)(delayed(_run)(practice, drawn, d, seed, trial) for trial in range(trials))
+    runs = spread(_run, [(practice, drawn, d, seed, trial) for trial in range(trials)], workers)
     return PracticeSimulation(*(np.array(part) for part in zip(*runs, strict=True)), d=d, seed=seed)  # pyright: ignore
 
 

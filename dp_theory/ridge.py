@@ -45,11 +45,11 @@ def _evaluate(rule: Rule, rho: np.ndarray, phi: np.ndarray, lam: np.ndarray) -> 
     """The fields of a Prediction, for arrays of one shape."""
     p, gamma, beta, beta_tilde = rule.moments(rho)
     if (lam > 0).all():
-        u, slope = _fixed_point(p, phi, lam)
+        u, slope = fixed_point(p, phi, lam)
         outputs = _ridge(u, slope, p, gamma, beta, beta_tilde, rho, lam)
         return *outputs, p, np.abs((u + p * (u / (lam + u))) / phi - 1)
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        u, slope = _fixed_point(p, phi, lam)
+        u, slope = fixed_point(p, phi, lam)
         ridge = _ridge(u, slope, p, gamma, beta, beta_tilde, rho, lam)
         limit = corollary1(p, gamma, beta, beta_tilde, rho, phi)
         u = np.where(lam > 0, u, np.maximum(phi - p, 0.0))
@@ -62,7 +62,7 @@ def theorem1(
     p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real, lam: Real
 ) -> tuple[Any, Any, Any]:
     """Theorem 1: (test_error, overlap, squared_norm) for lam > 0, from a rule's moments. Everything broadcasts."""
-    return _ridge(*_fixed_point(p, phi, lam), p, gamma, beta, beta_tilde, rho, lam)
+    return _ridge(*fixed_point(p, phi, lam), p, gamma, beta, beta_tilde, rho, lam)
 
 
 def _ridge(
@@ -87,7 +87,7 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
     return _outputs(a_s, a_v, residual * np.minimum(1.0, np.divide(phi, p)) / np.abs(np.subtract(p, phi)), rho)
 
 
-def _fixed_point(p: Any, phi: Any, lam: Any) -> tuple[Any, Any]:
+def fixed_point(p: Any, phi: Any, lam: Any) -> tuple[Any, Any]:
     """u = lam·phi·m > 0 in the head of the module, by the root that does not cancel, and 2u + lam + p - phi there."""
     half = (phi - p - lam) / 2
     product = lam * phi

@@ -4,16 +4,12 @@ By rotation invariance w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2. Trial 
 so a trial depends neither on how many others run nor on which process runs it.
 """
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-
 import numpy as np
 from scipy.linalg import get_lapack_funcs, solve
 
 from dp_theory import law
 from dp_theory.errors import InputError
+from dp_theory.parallel import spread
 from dp_theory.problem import Problem, Simulation, require
 from dp_theory.rules import Direct, Rule
 
@@ -27,13 +23,13 @@ def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
 
 
 def simulate(
-    problem: Problem, d: int, trials: int, *, engine: str = "dense", seed: int = 0, workers: int = 1
+    problem: Problem, d: int, trials: int, *, engine: str = "dense", seed: int = 0, workers: int | None = 1
 ) -> Simulation:
     """Mean and standard error over `trials` independent experiments in dimension d, n = round(d/phi) pool rows.
 
     engine: 'dense' is the naive transcription, O(n·d·min(n, d)); 'law' draws from exactly the same law in O(kept).
-    A problem over arrays is simulated cell by cell with common random numbers. workers: processes over trials.
-    Raises InputError where d or trials < 1, or where the pool would be empty.
+    A problem over arrays is simulated cell by cell with common random numbers. workers: processes
+    over trials (see dp_theory.parallel). Raises InputError where d or trials < 1, or where the pool would be empty.
     """
     check_size(d, trials)
     check_engine(engine)
@@ -171,37 +167,6 @@ def mean_and_se(samples: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]
     trials = samples.shape[axis]
     mean = samples.mean(axis)
     return mean, samples.std(axis, ddof=1) / np.sqrt(trials) if trials > 1 else np.full(mean.shape, np.inf)
-
-
-def spread(
-    function: Callable, jobs: Sequence[tuple], workers: int = 1, advance: Callable[[int], None] = lambda done: None
-) -> list:
-    """[function(*job) for job in jobs], over processes if workers > 1; calls advance(1) after each."""
-    if workers == 1:
-        results = (function(*job) for job in jobs)
-    else:
-        from joblib import Parallel, delayed
-
-        with _deaf_to_interrupts():
-            results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(*job) for job in jobs)
-    done = []
-    for result in results:
-        done.append(result)
-        advance(1)
-    return done
-
-
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, which a terminal sends to all: it is the parent's to answer."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, heard)
 
 
 def check_engine(engine: str) -> None:

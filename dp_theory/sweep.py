@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dp_theory import law
 from dp_theory.errors import InputError
+from dp_theory.parallel import spread
 from dp_theory.problem import Problem, require
 from dp_theory.ridge import predict
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule
@@ -33,7 +35,6 @@ from dp_theory.simulate import (
     generator,
     mean_and_se,
     selected_rows,
-    spread,
     truth,
 )
 
@@ -88,15 +89,17 @@ def sweep(
     direct_cost: float = DIRECT_COST,
     training_cost: float = TRAINING_COST,
     seed: int = 0,
-    workers: int = 1,
+    workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
+    journal: Path | None = None,
 ) -> pd.DataFrame:
     """The tidy table of test errors: a predicted line and simulated points per series, for every alpha, rho, lam.
 
     alpha: keep-hard's threshold; the other rules are matched at its kept fraction p. n: numbers of samples generated
     (by default twelve from d/4 to 16 d). engine: with 'law' the points of a series are independent; 'dense' shares rows
     between the sizes of one trial, so that they are correlated. Trial k of all series draws from the same stream.
-    advance is called with the number of steps done, of `steps(...)` in all, as the simulation goes.
+    workers, journal: as in dp_theory.parallel; a cell of the sweep is one trial of one rule at all sizes and ridges.
+    advance is called with the number of cells done, of `steps(...)` in all, as the simulation goes.
     Columns: series, kind, x, y (test error), y_low, y_high (± one standard error), n_seeds; strategy, rule, alpha, p,
     rho, lam, d, generated, kept, compute, predicted (theory at the same point), se, z = (y - predicted)/se.
     Raises InputError for parameters outside their domain.
@@ -117,18 +120,20 @@ def sweep(
     lines = list(_lines(np.unique(alpha), np.unique(rho), rules))
     fine = np.unique(np.r_[np.geomspace(sizes[0], sizes[-1], LINE_POINTS), sizes])
 
-    jobs = [(group, sizes, lams, d, engine, seed, trial) for group in _groups(lines) for trial in range(trials)]
-    samples = dict[Line, list[np.ndarray]]()
-    for result in spread(_trial, jobs, workers, advance):
-        for line, errors in result.items():
-            samples.setdefault(line, []).append(errors)
+    groups = list(_groups(lines))
+    jobs = [(group, sizes, lams, d, engine, seed, trial) for group in groups for trial in range(trials)]
+    results = iter(spread(_trial, jobs, workers, advance, journal))
+    samples = {}
+    for group in groups:
+        trialwise = np.array([next(results) for _ in range(trials)])
+        samples |= {line: trialwise[:, i] for i, line in enumerate(group)}
 
     frames = []
     for line, (i, ridge) in product(lines, enumerate(lams)):
         common = {"strategy": line.strategy, "rule": line.name, "alpha": line.alpha, "p": line.p, "rho": line.rho,
                   "lam": ridge, "d": d}  # fmt: skip
         curve, points = (np.asarray(predict(line.problem(at, ridge, d)).test_error) for at in (fine, sizes))
-        mean, se = mean_and_se(np.asarray(samples[line])[:, :, i], axis=0)
+        mean, se = mean_and_se(samples[line][:, :, i], axis=0)
         for kind, at, y, error, count, theory in (
             ("predicted", fine, curve, np.full(fine.shape, np.nan), 0, curve),
             ("simulated", sizes, mean, se, trials, points),
@@ -201,10 +206,10 @@ def _groups(lines: Iterator[Line] | list[Line]) -> Iterator[tuple[Line, ...]]:
 
 def _trial(
     group: tuple[Line, ...], sizes: np.ndarray, lams: np.ndarray, d: int, engine: str, seed: int, trial: int
-) -> dict[Line, np.ndarray]:
-    """Test errors of one experiment, (sizes, lams) for each line of the group."""
+) -> np.ndarray:
+    """Test errors (lines of the group, sizes, lams) of one experiment."""
     if engine == "law":
-        return {line: _law_trial(line, sizes, lams, d, seed, trial) for line in group}
+        return np.stack([_law_trial(line, sizes, lams, d, seed, trial) for line in group])
     rng = generator(seed, CURVES, trial)
     kept, penalties = [], []
     for line in group:
@@ -214,7 +219,7 @@ def _trial(
     rows, w0 = np.concatenate(kept), truth(group[0].rho, d)
     x, y = selected_rows(group[0].rule, group[0].rho, max(rows), d, rng)
     curves = error_curves(x, y, w0, rows, np.concatenate(penalties))[..., 0]
-    return dict(zip(group, np.split(curves, len(group)), strict=True))
+    return np.stack(np.split(curves, len(group)))
 
 
 def _law_trial(line: Line, sizes: np.ndarray, lams: np.ndarray, d: int, seed: int, trial: int) -> np.ndarray:

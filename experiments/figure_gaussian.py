@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.gaussian import gaussian, plain_rows, predict_loop, predictions, trace
+from experiments.gaussian import gaussian, plain_rows, predict_loop, predictions, traces
 from figures.curves import draw_curves
 
 OMEGA = 0.01
@@ -24,15 +24,15 @@ def compute(quick: bool) -> pd.DataFrame:
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")  # errors are exact here
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)
+    static = {f"static-{size}": size for size in sizes[1::2]}
     with tempfile.TemporaryDirectory() as folder:
-        static = [trace(config, f"static-{size}", seeds, Path(folder)).test_error[:, 0] for size in sizes[1::2]]
-        unguided = trace(config, "practice-unguided", seeds, Path(folder))
-        guided = trace(config, "practice", seeds, Path(folder))
+        found = traces(config, [*static, "practice-unguided", "practice"], seeds, Path(folder))
+    guided = found["practice"]
     plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
     of_guided = predictions(config, guided)
     parts = [
-        _measured(STATIC, sizes[1::2], np.array(static).T),
-        _measured(PLAIN, sizes, unguided.test_error),
+        *(_measured(STATIC, np.array([size]), found[arm].test_error) for arm, size in static.items()),
+        _measured(PLAIN, sizes, found["practice-unguided"].test_error),
         _measured(GUIDED, sizes, guided.test_error),
         _predicted(STATIC, sizes, plain),
         _predicted(PLAIN, sizes, plain),
@@ -74,12 +74,12 @@ def caption(table: pd.DataFrame) -> str:
     off = {key: 100 * (last[name, "predicted"] / last[GUIDED, "predicted"] - 1) for key, name in APPROXIMATE.items()}
     return (
         "The gaussian preset, whose score is exact, learned by ridge regression: mean and one standard error over "
-        f"{table['n_seeds'].max()} runs, beside dp_theory's exact asymptotics of the loop. Static and unguided practice "
-        f"lie on the line for the sampler's own law, at most {max(z[STATIC].max(), z[PLAIN].max()):.1f} standard "
-        "errors off, guided practice on the line for the moments of its rows (margin, distance along w0 off the learner, "
-        f"label), at most {z[GUIDED].max():.1f} off. Had guidance only selected rows by their margin, the error at "
-        f"{table['x'].max()} samples would be {off['keep-hard']:+.1f} % off (threshold α from the mean margin) or "
-        f"{off['rule']:+.1f} % (the realised rule): it is the margin's size that counts, not the rule's shape. What "
+        f"{table['n_seeds'].max()} runs, beside dp_theory's exact asymptotics of the loop. Static and unguided "
+        f"practice lie on the line for the sampler's own law, at most {max(z[STATIC].max(), z[PLAIN].max()):.1f} "
+        "standard errors off, guided practice on the line for the moments of its rows (margin, distance along w0 off "
+        f"the learner, label), at most {z[GUIDED].max():.1f} off. Had guidance only selected rows by their margin, the "
+        f"error at {table['x'].max()} samples would be {off['keep-hard']:+.1f} % off (threshold α from the mean margin) "
+        f"or {off['rule']:+.1f} % (the realised rule): it is the margin's size that counts, not the rule's shape. What "
         "remains is that guidance moves rows rather than choosing them. Their labels agree less with the learner than "
         f"those of plain rows at that margin, which alone would put keep-hard {off['labels']:+.1f} % off; and they lie "
         "farther from the true boundary, which makes up for the rest."

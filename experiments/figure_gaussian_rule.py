@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.special import ndtr
 
 from experiments.figure_gaussian import OMEGA
-from experiments.gaussian import gaussian, keep_hard_threshold, trace
+from experiments.gaussian import gaussian, keep_hard_threshold, traces
 from figures.curves import draw_curves
 
 ROUNDS = (1, 4, 9)
@@ -20,7 +20,7 @@ def compute(quick: bool) -> pd.DataFrame:
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")
     with tempfile.TemporaryDirectory() as folder:
-        guided = trace(config, "practice", seeds, Path(folder))
+        guided = traces(config, ["practice"], seeds, Path(folder))["practice"]
     parts = []
     for k in ROUNDS:
         t, _, _ = guided.of_round(k - 1)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from joblib import cpu_count
 from safetensors.torch import load_file
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import ndtr, ndtri
 
 from dp_real.arms import arm_config
-from dp_real.config import Config, LinearConfig, PracticeConfig, load_config
+from dp_real.config import Config, GaussianDataConfig, LinearConfig, PracticeConfig, load_config
 from dp_real.generators.gaussian import GaussianGenerator
 from dp_real.pool import Pool
 from dp_real.run import checkpoints
@@ -53,16 +53,21 @@ class Trace:
         return t, zeta, y
 
 
-def trace(config: Config, arm: str, seeds: int, folder: Path) -> Trace:
-    """Run an arm (experiments.compare) in `folder` and read its learners and its pools."""
-    run_arms(config, [arm], seeds, seeds, folder, cpu_count(), progress)
+def traces(
+    config: Config, arms: Sequence[str], seeds: int, folder: Path, workers: int = cpu_count()
+) -> dict[str, Trace]:
+    """Run arms (experiments.compare) in `folder`, and read their learners and pools."""
+    run_arms(config, arms, seeds, seeds, folder, workers, progress)
     scale, _ = sampler_law(config)
-    plan = arm_config(config, arm).practice
-    traces = [_trace_run(folder / "runs" / f"{arm}-seed{seed}", plan, scale) for seed in range(seeds)]
-    return Trace(*(np.array(part) for part in zip(*traces, strict=True)))
+    found = {}
+    for arm in arms:
+        plan = arm_config(config, arm).practice
+        runs = [_trace(folder / "runs" / f"{arm}-seed{seed}", plan, scale) for seed in range(seeds)]
+        found[arm] = Trace(*(np.array(part) for part in zip(*runs, strict=True)))
+    return found
 
 
-def _trace_run(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
     stages = [path / "learner.safetensors" for path in checkpoints(folder)] + [folder / "learner/model.safetensors"]
     weights = np.array([load_file(path)["weight"].numpy() for path in stages])
     units = weights / np.linalg.norm(weights, axis=1, keepdims=True)
@@ -93,14 +98,14 @@ def sampler_law(config: Config, grid: int = 20_000) -> tuple[float, MeasuredRows
 def predict_loop(config: Config, plans: Sequence[Plan]) -> np.ndarray:
     """Test error of each stage, for ridge regression, when the rounds add what `plans` say.
 
-    Raises InputError for another learner: the loop's theory is that of ridge regression.
+    Raises InputError for other data or another learner.
     """
-    learner, plan = config.learner, config.practice
-    if not isinstance(learner, LinearConfig) or learner.loss != "ridge":
-        raise InputError("the loop's theory is that of learner.loss = 'ridge'")
+    data, learner, plan = config.data, config.learner, config.practice
+    if not (isinstance(data, GaussianDataConfig) and isinstance(learner, LinearConfig) and learner.loss == "ridge"):
+        raise InputError("the theory of the loop is that of data.source = 'gaussian' and learner.loss = 'ridge'")
     scale, initial = sampler_law(config)
     sizes = 1 + plan.increment / plan.initial * np.arange(len(plans) + 1)
-    phi = config.data.dimension / plan.initial
+    phi = data.dimension / plan.initial
     return predict(Practice(phi, (learner.lam / scale**2 * sizes).tolist(), plans, initial)).test_error
 
 
@@ -123,7 +128,7 @@ def keep_hard_threshold(t: np.ndarray) -> float:
     def excess(alpha: float) -> float:
         return np.sqrt(2 / np.pi) * -np.expm1(-(alpha**2) / 2) / (2 * ndtr(alpha) - 1) - np.abs(t).mean()
 
-    return brentq(excess, 1e-6, 10) if excess(10) > 0 else np.inf
+    return root_scalar(excess, bracket=(1e-6, 10)).root if excess(10) > 0 else np.inf
 
 
 def realised_rule(t: np.ndarray) -> SymmetricRule:
@@ -148,7 +153,7 @@ def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
     plans: dict[str, list[Plan]] = {
         "keep-hard": [Addition(kept=kept, keep=rule) for rule in hard],
         "rule": [Addition(kept=kept, keep=realised_rule(t)) for t, *_ in views],
-        "labels": [_relabelled(kept, rule, np.mean(y * t)) for rule, (t, _, y) in zip(hard, views, strict=True)],
+        "labels": [_relabelled(kept, rule, float(np.mean(y * t))) for rule, (t, _, y) in zip(hard, views, strict=True)],
         "rows": [MeasuredRows.of(kept, *view) for view in views],
     }
     return {name: predict_loop(config, plan) for name, plan in plans.items()}

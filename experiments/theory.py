@@ -11,7 +11,10 @@ import dp_theory
 from dp_theory.errors import InputError
 from dp_theory.problem import Problem
 from dp_theory.rules import RULES
+from experiments.files import claimed
 from experiments.terminal import emit_json, progress, table
+from experiments.theory_optimum import derive, errata, optimum
+from experiments.theory_practice import practice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +34,9 @@ Engine = Annotated[str, typer.Option(help="dense (the naive experiment) or law (
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+for command in (practice, optimum, derive, errata):
+    app.command()(command)
+JOURNAL = "cells.jsonl"  # finished cells of a sweep
 AXIS_LABELS = {
     "generated": "samples generated", "kept": "samples kept", "compute": "compute in units of one plain sample",
 }  # fmt: skip
@@ -76,24 +82,30 @@ def sweep(
     direct_cost: Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")] = 1.82,
     training_cost: Annotated[float, typer.Option(help="Cost of a training row in the same unit.")] = 0.1,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for sweep.csv, .png and .pdf.")] = None,
-    seed: Seed = 0, workers: Workers = None, as_json: Json = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Do not repeat the cells that --out has.")] = False,
+    seed: Seed = 0, workers: Workers = None,
+    dask: Annotated[str | None, typer.Option(help="Address of a dask scheduler to compute on.")] = None,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Static, pruned and directly drawn data at the same kept fraction: predicted lines, simulated points."""
+    from dp_theory.parallel import on_cluster
     from dp_theory.sweep import agreement, steps, winners
 
     alphas, rhos = values("alpha", alpha), values("rho", rho)
     rules = [name.strip() for name in rule.split(",")]
-    if out is not None:
-        _claim(out)
-    with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
-        result = dp_theory.sweep(
-            alphas, rho=rhos, lam=values("lam", lam, geometric=True), rules=rules, d=d, trials=trials, engine=engine,
-            n=None if n is None else values("n", n, geometric=True), x=x,
-            direct_cost=direct_cost, training_cost=training_cost, seed=seed, workers=workers or _cores(),
-            advance=advance,
-        )  # fmt: skip
-    if out is not None:
-        _write(result, x, out)
+    if resume and out is None:
+        raise InputError("--resume needs --out: the folder of the sweep to go on with")
+    with claimed(out, JOURNAL, resume), on_cluster(dask):
+        with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
+            result = dp_theory.sweep(
+                alphas, rho=rhos, lam=values("lam", lam, geometric=True), rules=rules, d=d, trials=trials,
+                engine=engine, n=None if n is None else values("n", n, geometric=True), x=x,
+                direct_cost=direct_cost, training_cost=training_cost, seed=seed,
+                workers=workers or (_cores() if dask is None else None), advance=advance,
+                journal=None if out is None else out / JOURNAL,
+            )  # fmt: skip
+        if out is not None:
+            _write(result, x, out)
     best, check = winners(result), agreement(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     varying = [name for name in ("alpha", "rho", "lam") if points[name].nunique() > 1]
@@ -172,18 +184,6 @@ def _cores() -> int:
     import joblib
 
     return joblib.cpu_count()
-
-
-def _claim(out: Path) -> None:
-    """Make `out`, or refuse it unless it is empty and can be written to, before any work is done."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise InputError(f"--out {out} is not empty: give a new or an empty folder")
-        (probe := out / ".probe").touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"--out {out} is not a folder that can be written to: {error.strerror}") from None
 
 
 def _write(result: "DataFrame", x: str, out: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dp_theory.errors import InputError
+from experiments.files import claimed
 from experiments.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -44,25 +45,23 @@ def practice(
 
     from dp_theory.exponents import STEPS, scaling
     from dp_theory.practice import Practice, predict, simulate
-    from experiments.theory import _claim
 
     plan = _plan(rule, alpha, window, weight_power, increment, candidates)
     loop = Practice(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip)
-    if out is not None:
-        _claim(out)
-    prediction = predict(loop)
-    simulation = simulate(loop, d, trials, seed=seed, workers=workers) if trials else None
-    stages = _stages(prediction, simulation)
-    rows = _row_errors(prediction, simulation) if rule != "self-verify" else None  # it never adds a wrong row
-    compared = None
-    if rounds >= SCALING_ROUNDS:
-        with progress("strategies", STEPS) as advance:
-            compared = scaling(
-                replace(loop, accumulate=True), d=d, trials=trials, direct_cost=direct_cost,
-                training_cost=training_cost, seed=seed, workers=workers, advance=advance,
-            )  # fmt: skip
-    if out is not None:
-        _write(out, rows, compared.curves if compared else None)
+    with claimed(out):
+        prediction = predict(loop)
+        simulation = simulate(loop, d, trials, seed=seed, workers=workers) if trials else None
+        stages = _stages(prediction, simulation)
+        rows = _row_errors(prediction, simulation) if rule != "self-verify" else None  # it never adds a wrong row
+        compared = None
+        if rounds >= SCALING_ROUNDS:
+            with progress("strategies", STEPS) as advance:
+                compared = scaling(
+                    replace(loop, accumulate=True), d=d, trials=trials, direct_cost=direct_cost,
+                    training_cost=training_cost, seed=seed, workers=workers, advance=advance,
+                )  # fmt: skip
+        if out is not None:
+            _write(out, rows, compared.curves if compared else None)
     exponents = compared.exponents.to_dict("records") if compared else []
     if as_json:
         emit_json(

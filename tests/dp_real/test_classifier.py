@@ -135,7 +135,7 @@ def test_images_are_normalised_as_the_model_expects(trained: tuple[ClassifierLea
     torch.testing.assert_close(module(x), module.model(pixel_values=pixels).logits)
 
     (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(MissingError, match="no preprocessor_config.json"):
+    with pytest.raises(MissingError, match="no preprocessor_config"):
         load_classifier(section(model=str(tmp_path)), (3, 16, 16), CLASSES, 0)
 
 

@@ -153,4 +153,11 @@ def test_the_sampler_needs_only_a_denoiser_and_a_scheduler(classifier: nn.Module
     by_hand = x
     for t in scheduler.timesteps:
         by_hand = scheduler.step(0.1 * by_hand, int(t), by_hand).prev_sample
-    assert torch.equal(sample_ddim(lambda x, t: 0.1 * x, scheduler, x), by_hand)
+    seen = []
+    sampled = sample_ddim(
+        lambda x, t: 0.1 * x, scheduler, x, callback=lambda index, x0_hat: seen.append((index, x0_hat))
+    )
+    assert torch.equal(sampled, by_hand)
+    assert [index for index, _ in seen] == [0, 1, 2, 3, 4]
+    alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps[0]]
+    torch.testing.assert_close(seen[0][1], (x - (1 - alpha_bar).sqrt() * 0.1 * x) / alpha_bar.sqrt())

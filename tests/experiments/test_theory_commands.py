@@ -79,7 +79,7 @@ def test_sweep_writes_its_table_and_pictures(dp, tmp_path):
     folder = tmp_path / "new" / "folder"
     status, out, err = dp("sweep", "--rho", "0.5:0.9:2", "--rule", "keep-hard,random", *SMALL, "--out", folder)
     assert status == 0, err
-    assert sorted(path.name for path in folder.iterdir()) == ["sweep.csv", "sweep.pdf", "sweep.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["cells.jsonl", "sweep.csv", "sweep.pdf", "sweep.png"]
     table = pd.read_csv(folder / "sweep.csv")
     assert list(table.columns[:7]) == ["series", "kind", "x", "y", "y_low", "y_high", "n_seeds"]
     assert set(table["rho"]) == {0.5, 0.9}
@@ -147,6 +147,7 @@ def test_verify_exits_1_where_theory_is_wrong(dp, monkeypatch):
         (("sweep", *SMALL, "--rule", "keep-hard,best"), "unknown rule 'best'"),
         (("sweep", *SMALL, "--x", "money"), "unknown x 'money'"),
         (("sweep", *SMALL, "--trials", "0"), "trials = 0"),
+        (("sweep", *SMALL, "--resume"), "--resume needs --out"),
         (("sweep", *SMALL, "--workers", "0"), "Invalid value for '--workers'"),
         (("verify", "--d", 1), "d = 1 must be at least 4"),
         (("predict", "--thea", 1), "No such option"),
@@ -185,23 +186,50 @@ def test_values():
 DP = Path(sys.executable).with_name("dp")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_says_so_and_leaves_nothing(tmp_path, workers):
-    out = tmp_path / "out"
-    command = [DP, "theory", "sweep", "--trials", "100000", "--workers", str(workers), "--out", out]
-    running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    while not out.exists():
-        time.sleep(0.05)
-    time.sleep(2 if workers == 2 else 0.5)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: every process of the group
+def interrupted(out, workers, send):
+    """A sweep that has finished cells when `send` stops its process; (status, last line on stderr)."""
+    command = [DP, "theory", "sweep", *map(str, SWEEP), "--workers", str(workers), "--out", out]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
+    while not (journal := out / "cells.jsonl").exists() or journal.stat().st_size < 2000:
+        time.sleep(0.02)
+    send(running.pid)
     output, errors = running.communicate(timeout=30)
-    assert running.returncode == 130
-    assert errors.splitlines()[-1] == "interrupted"
-    assert "Traceback" not in errors
     assert output == ""
-    assert list(out.iterdir()) == []
+    assert "Traceback" not in errors
+    assert [path.name for path in out.iterdir()] == ["cells.jsonl"]
+    return running.returncode, (errors.splitlines() or [""])[-1]
+
+
+SWEEP = ("--rule", "keep-hard", "--d", 128, "--trials", 100, "--n", "100:20000:10")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path, workers):
+    out = tmp_path / "out"
+    status, said = interrupted(out, workers, lambda pid: os.killpg(pid, signal.SIGINT))  # as a terminal does
+    assert status == 130
+    assert said == f"interrupted: what is finished is in {out}; --resume goes on from there"
+
+
+def test_a_killed_sweep_ends_like_an_unbroken_one(dp, tmp_path):
+    out = tmp_path / "out"
+    interrupted(out, 1, lambda pid: os.kill(pid, signal.SIGKILL))
+    finished = len((out / "cells.jsonl").read_text().splitlines())
+    status, _, err = dp("sweep", *SWEEP, "--workers", 1, "--out", out)
+    assert (status, err) == (2, f"dp: --out {out} is not empty: --resume goes on with what is finished there\n")
+    status, _, err = dp("sweep", *SWEEP, "--workers", 1, "--out", out, "--resume")
+    assert status == 0, err
+    assert len((out / "cells.jsonl").read_text().splitlines()) == 200 > finished
+    status, _, err = dp("sweep", *SWEEP, "--workers", 1, "--out", tmp_path / "unbroken")
+    assert status == 0, err
+    assert (out / "sweep.csv").read_bytes() == (tmp_path / "unbroken" / "sweep.csv").read_bytes()
+
+
+def test_a_run_that_fails_leaves_no_folder(dp, tmp_path):
+    assert dp("sweep", *SMALL, "--alpha", "nan", "--out", tmp_path / "new")[0] == 2
+    assert dp("practice", "--phi", 2, "--out", tmp_path / "new")[0] == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_predict_starts_fast_and_without_what_it_does_not_need():

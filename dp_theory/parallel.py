@@ -1,0 +1,123 @@
+"""Independent jobs: in this process, over processes, or on a cluster, with a journal of those that are done.
+
+joblib spreads the work, so that any of its backends will do. With `workers=None`, functions of this package go where
+the caller says: `with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What is drawn for a job
+depends on the job alone, never on where it runs, or when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp_theory.errors import InputError, MissingError
+
+
+def spread(
+    function: Callable,
+    jobs: Sequence[tuple],
+    workers: int | None = 1,
+    advance: Callable[[int], None] = lambda done: None,
+    journal: Path | None = None,
+) -> list:
+    """[function(*job) for job in jobs]; calls advance(1) as each of them ends.
+
+    workers: processes; 1 is this one, None what joblib is configured to. journal: a file that remembers results,
+    which must be arrays then; jobs that it has are not computed again.
+    """
+    memory = None if journal is None else Journal(journal, jobs)
+    results = {} if memory is None else memory.finished
+    advance(len(results))
+    missing = [i for i in range(len(jobs)) if i not in results]
+    if workers == 1:
+        arriving = (_numbered(i, function, jobs[i]) for i in missing)
+    else:
+        from joblib import Parallel, delayed
+
+        with _deaf_to_interrupts():
+            parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
+            arriving = parallel(delayed(_numbered)(i, function, jobs[i]) for i in missing)
+    for i, result in arriving:
+        results[i] = result
+        if memory is not None:
+            memory.write(i, result)
+        advance(1)
+    return [results[i] for i in range(len(jobs))]
+
+
+def _numbered(index: int, function: Callable, job: tuple) -> tuple[int, Any]:
+    return index, function(*job)
+
+
+class Journal:
+    """Results by job in a file of JSON lines {"job": hash of its arguments, "result": array as nested lists}.
+
+    finished: the results that the file has for `jobs`, by index. Python writes floats so that they are read back
+    exactly. A last line that a kill cut short is dropped. Raises InputError for a file of another kind.
+    """
+
+    def __init__(self, path: Path, jobs: Sequence[tuple]) -> None:
+        import joblib
+
+        self.path = path
+        self.keys = [joblib.hash(job) for job in jobs]
+        whole = ""
+        if path.exists():
+            text = path.read_text()
+            whole = text[: text.rfind("\n") + 1]
+            os.truncate(path, len(whole.encode()))
+        try:
+            records = [json.loads(line) for line in whole.splitlines()]
+            known = {record["job"]: record["result"] for record in records}
+        except (ValueError, TypeError, KeyError):
+            raise InputError(f"{path} is not a journal of finished jobs: delete it, or choose another folder") from None
+        self.finished: dict[int, Any] = {i: np.array(known[key]) for i, key in enumerate(self.keys) if key in known}
+
+    def write(self, index: int, result: np.ndarray) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"job": self.keys[index], "result": result.tolist()}) + "\n")
+
+
+@contextlib.contextmanager
+def on_cluster(address: str | None) -> Iterator[None]:
+    """Within the block, `workers=None` means the workers of the dask scheduler at `address`, say tcp://host:8786.
+
+    They need this package installed. None changes nothing. Raises MissingError without the package distributed,
+    InputError where no scheduler answers.
+    """
+    if address is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingError("a dask cluster needs distributed: pip install 'deliberate-practice[cluster]'") from None
+    from joblib import parallel_config
+
+    try:
+        client = Client(address, timeout="5s")
+    except (OSError, ValueError) as error:
+        raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
+    with client, parallel_config("dask"):
+        yield
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C, which a terminal sends to all: it is the parent's to answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)

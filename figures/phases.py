@@ -1,0 +1,54 @@
+"""Which of two opposites wins where: a map of a signed gain."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.curves import log_axis
+
+SIMULATED = {"marker": "o", "s": 26, "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
+
+
+def draw_phases(
+    table: pd.DataFrame, *, xlabel: str, ylabel: str, value: str, low: str, high: str, none: str, level: float
+) -> Figure:
+    """A map per panel of the gain over (x, y), x logarithmic: its sign says which of two choices wins, `low` (negative)
+    or `high`; where it is smaller than `level`, between the lines, `none` is as good as either.
+
+    table: columns panel, kind, x, y, gain; the predicted rows of a panel form a grid, the simulated ones are dots in
+    the colour of their own gain. value: what the gain is, for the colour bar.
+    """
+    limit = max(np.nanquantile(table["gain"].abs(), 0.99), 2 * level)
+    easy, hard = (look["color"] for look in reversed(style.series_styles(2)))
+    colours = LinearSegmentedColormap.from_list("gain", [easy, "white", hard])
+    panels = list(dict.fromkeys(table["panel"]))
+    with matplotlib.rc_context(style.paper()):
+        figure = Figure(figsize=(style.WIDTH, style.PANEL_HEIGHT + 0.6), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, panel in zip(axes, panels, strict=True):
+            rows = table[table["panel"] == panel]
+            grid = rows[rows["kind"] == "predicted"].pivot(index="y", columns="x", values="gain")
+            x, y, gain = grid.columns.to_numpy(float), grid.index.to_numpy(float), grid.to_numpy()
+            shades = {"cmap": colours, "norm": Normalize(-limit, limit)}
+            ax.pcolormesh(x, y, gain, shading="nearest", rasterized=True, **shades)
+            ax.contour(x, y, gain, [-level, level], colors=style.GREY, linewidths=0.8, linestyles="solid")
+            dots = rows[rows["kind"] == "simulated"]
+            ax.scatter(dots["x"], dots["y"], c=dots["gain"], **shades, **SIMULATED)
+            log_axis(ax, "x")
+            ax.set_xlim(x[0], x[-1])
+            ax.set_ylim(y[0], y[-1])
+            ax.set_title(panel)
+            ax.set_xlabel(xlabel)
+            ax.grid(False)
+        axes[0].set_ylabel(ylabel)
+        bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), colours), ax=axes, location="bottom",
+                              aspect=50, pad=0.03)  # fmt: skip
+        bar.set_label(f"{value}: {low}  |  {none}  |  {high}")
+        bar.ax.xaxis.set_major_formatter(lambda gain, _: f"{abs(gain):.0%}")
+        bar.ax.axvline(-level, color=style.GREY, linewidth=0.8)
+        bar.ax.axvline(level, color=style.GREY, linewidth=0.8)
+    return figure

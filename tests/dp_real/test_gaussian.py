@@ -1,0 +1,232 @@
+"""The gaussian preset's parts: an exact posterior mean, a sampler with no error but its steps, an optimal learner."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import halfnorm, norm, truncnorm
+
+from dp_real.config import Config, LinearConfig, parse_config
+from dp_real.data import load_data
+from dp_real.errors import InputError
+from dp_real.generators.gaussian import GaussianGenerator, posterior_mean
+from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.linear import LinearLearner
+from dp_real.run import run
+from dp_real.seeds import row_noise, row_seeds
+from experiments.terminal import silent
+
+SMALL = {
+    "name": "small",
+    "threads": 1,
+    "data": {"source": "gaussian", "dimension": 20, "test": 2000},
+    "generator": {"kind": "gaussian"},
+    "sampling": {"steps": 10},
+    "guidance": {"omega": 0.02},
+    "learner": {"kind": "linear", "lam": 0.01},
+    "training": {"steps": 6, "batch_size": 0, "warmup": 0, "cooldown": 0},
+    "practice": {"initial": 40, "increment": 40, "additions": 2, "patience": 1, "evaluate_every": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def small() -> Config:
+    return parse_config(SMALL)
+
+
+def linear(loss: str = "ridge", lam: float = 0.01, kappa: float = 1.0, d: int = 20) -> LinearLearner:
+    return LinearLearner(
+        LinearConfig.model_validate({"kind": "linear", "loss": loss, "lam": lam, "kappa": kappa}), (d,), 2
+    )
+
+
+def plain_pool(n: int, d: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
+    x = row_noise(row_seeds(0, 0, range(n)), (d,))
+    return x, (x[:, 0] > 0).long()
+
+
+# -- the generator ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha_bar", [1e-6, 0.3, 0.9, 0.9999])
+@pytest.mark.parametrize("first", [-3.0, -0.2, 0.0, 0.01, 2.0])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_posterior_mean_is_that_of_a_truncated_normal(alpha_bar: float, first: float, sign: float):
+    """With x_0 on the wrong side by up to 300 standard deviations."""
+    mean, sigma = alpha_bar**0.5 * first, (1 - alpha_bar) ** 0.5
+    bounds = (-mean / sigma, np.inf) if sign > 0 else (-np.inf, -mean / sigma)
+    x = torch.tensor([[first, -0.7]], dtype=torch.float64)
+    found = posterior_mean(x, torch.tensor(alpha_bar, dtype=torch.float64), torch.tensor([sign], dtype=torch.float64))
+    expected = truncnorm.mean(*bounds, loc=mean, scale=sigma)
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(found[0, 1], alpha_bar**0.5 * -0.7)
+
+
+def test_posterior_mean_has_the_right_gradient():
+    x = torch.tensor([[-2.0, 0.3], [0.01, 1.0], [2.5, -1.0]], dtype=torch.float64, requires_grad=True)
+    sign = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: posterior_mean(x, torch.tensor(0.97, dtype=torch.float64), sign), x)
+
+
+def test_the_sampler_converges_to_the_data_with_its_steps():
+    """Half-normal along w0 and normal elsewhere, at first order: twice the steps, half the error."""
+    noise = torch.from_numpy(np.column_stack([norm.ppf((np.arange(500) + 0.5) / 500), np.ones(500)]))
+    expected = halfnorm.ppf(norm.cdf(noise[:, 0].numpy()))
+    errors = []
+    for steps in (50, 100, 200):
+        x = GaussianGenerator(2, steps).from_noise(noise, torch.ones(500, dtype=torch.int64)).numpy()
+        assert np.ptp(x[:, 1]) == 0
+        errors.append([np.abs(x[:, 0] - expected).mean(), 1 - x[0, 1]])
+        mirrored = GaussianGenerator(2, steps).from_noise(-noise, torch.zeros(500, dtype=torch.int64)).numpy()
+        np.testing.assert_allclose(mirrored, -x)
+    ratios = np.array(errors[:-1]) / errors[1:]
+    assert np.all((ratios > 1.7) & (ratios < 2.3)), ratios
+    assert np.max(errors[-1]) < 0.01
+
+
+def test_a_gaussian_shrinks_by_the_cosine_of_each_step():
+    generator = GaussianGenerator(2, 30)
+    alpha_bar = np.append(generator.scheduler.alphas_cumprod[generator.scheduler.timesteps].double().numpy(), 1.0)
+    angles = np.arccos(np.sqrt(alpha_bar))
+    scale = generator.from_noise(torch.ones(1, 2, dtype=torch.float64), torch.tensor([1]))[0, 1].item()
+    np.testing.assert_allclose(scale, np.prod(np.cos(np.diff(angles))), rtol=1e-6)
+    assert 0.95 < scale < 0.97
+
+
+def test_samples_are_of_their_class_and_guidance_scale_0_forgets_it():
+    labels, seeds = torch.arange(200) % 2, row_seeds(0, 0, range(200))
+    x = GaussianGenerator(5, 20).sample(labels, seeds, None)
+    assert x.dtype == torch.float32
+    assert torch.equal(x[:, 0] > 0, labels.bool())
+    forgetful = GaussianGenerator(5, 20, guidance_scale=0.0)
+    assert torch.equal(forgetful.sample(labels, seeds, None), forgetful.sample(1 - labels, seeds, None))
+
+
+@pytest.mark.parametrize("loss", ["ridge", "logistic"])
+def test_guidance_brings_samples_to_the_learners_boundary(loss: str):
+    learner = linear(loss)
+    learner.train_step(*plain_pool(60))
+    generator, labels, seeds = GaussianGenerator(20, 30), torch.arange(400) % 2, row_seeds(0, 1, range(400))
+
+    def sample(omega: float, rows: slice = slice(None)) -> torch.Tensor:
+        return generator.sample(labels[rows], seeds[rows], EntropyGuidance(learner.logits, omega))
+
+    def margin(x: torch.Tensor) -> float:
+        return (x.double() @ learner.weight).abs().mean().item() / learner.weight.norm().item()
+
+    plain = generator.sample(labels, seeds, None)
+    assert torch.equal(sample(0.0), plain)
+    assert margin(sample(0.01)) < 0.4 * margin(plain)
+    assert margin(sample(0.03)) < 0.15 * margin(plain)
+    assert entropy(learner.logits(sample(0.03))).mean() > entropy(learner.logits(plain)).mean()
+    one_by_one = torch.cat([sample(0.03, slice(i, i + 1)) for i in range(5)])
+    torch.testing.assert_close(sample(0.03)[:5], one_by_one, atol=1e-4, rtol=0)
+
+
+# -- the data ---------------------------------------------------------------------------------------------------------
+
+
+def test_data_are_drawn_by_their_split(small: Config):
+    data = load_data(small.data)
+    again = load_data(small.data.model_copy(update={"split": 1}))
+    assert data.generator is None
+    assert (len(data.validation.x), len(data.test.x), len(data.classes)) == (1000, 2000, 2)
+    assert torch.equal(data.test.x[:, 0] > 0, data.test.y.bool())
+    assert not torch.equal(data.test.x[:1000], data.validation.x)
+    assert not torch.equal(data.test.x, again.test.x)
+    assert abs(data.test.x.var() - 1) < 4 * (2 / 40_000) ** 0.5
+
+
+# -- the learner ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["ridge", "logistic"])
+@pytest.mark.parametrize("n", [12, 200])
+def test_the_learner_is_at_the_optimum_of_what_it_says(loss: str, n: int):
+    """The gradient of the objective in the module's head vanishes, with fewer rows than dimensions too."""
+    x, y = plain_pool(n)
+    learner = linear(loss, lam=0.03)
+    learner.train_step(x, y)
+    w = learner.weight.clone().requires_grad_()
+    margin = (2 * y - 1) * (x.double() @ w)
+    losses = (1 - margin) ** 2 / 2 if loss == "ridge" else torch.nn.functional.softplus(-margin)
+    (losses.mean() + 0.03 / 2 * w @ w).backward()
+    assert w.grad is not None
+    assert w.grad.abs().max() < 1e-8
+    assert learner.drain_loss() == pytest.approx(losses.mean().item())
+
+
+def test_entropy_is_binary_entropy_of_the_margin():
+    learner = linear(kappa=3.0)
+    learner.train_step(*plain_pool(100))
+    x, _ = plain_pool(7)
+    p = torch.sigmoid(3 * (x.double() @ learner.weight))
+    expected = -p * p.log() - (1 - p) * (1 - p).log()
+    torch.testing.assert_close(entropy(learner.logits(x)).double(), expected, atol=1e-6, rtol=0)
+    assert torch.equal(learner.logits(x).argmax(1).bool(), x.double() @ learner.weight > 0)
+
+
+def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
+    x, y = plain_pool(50)
+    learner, restored = linear(), linear()
+    learner.train_step(x, y)
+    weight = learner.weight
+    learner.train_step(x, y)
+    assert learner.weight is weight
+    restored.load_tensors(learner.tensors())
+    restored.train_step(-x, y)  # as many rows: taken for the same pool
+    assert torch.equal(restored.weight, weight)
+    restored.train_step(*plain_pool(51))
+    assert not torch.equal(restored.weight, weight)
+
+
+def test_a_linear_learner_takes_two_classes():
+    with pytest.raises(InputError, match="two classes"):
+        LinearLearner(LinearConfig(kind="linear", lam=1), (64,), 10)
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": SMALL["training"] | {"batch_size": 64}}, "training.batch_size must be 0"),
+        ({"data": {"source": "digits"}}, "knows the score of data.source = 'gaussian' only"),
+        ({"learner": {"kind": "linear", "lam": 0}}, "learner.lam = 0: input should be greater than 0"),
+        ({"learner": {"kind": "linear", "lam": 1, "los": "ridge"}}, "did you mean learner.loss"),
+        ({"data": {"source": "gaussian", "dimension": 0}}, "data.dimension = 0: input should be greater than 0"),
+        ({"data": {"source": "gausian"}}, "data.source = 'gausian': should be one of"),
+    ],
+)
+def test_wrong_configurations(changes: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        parse_config(SMALL | changes)
+
+
+@pytest.mark.parametrize("loss", ["ridge", "logistic"])
+def test_a_run_trains_on_its_whole_pool_and_resumes(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = parse_config(SMALL | {"learner": SMALL["learner"] | {"loss": loss}})
+    unbroken = run(config, tmp_path / "unbroken", progress=silent)
+    assert unbroken["samples_generated"] == 120
+    assert unbroken["test_accuracy"] > 0.8
+    losses = [json.loads(line)["train_loss"] for line in (tmp_path / "unbroken/metrics.jsonl").read_text().splitlines()]
+    assert len(set(losses)) == 3  # one solution a pool
+
+    train_step = LinearLearner.train_step
+
+    def dies(self: LinearLearner, x: torch.Tensor, y: torch.Tensor) -> None:
+        if len(y) == 120:
+            raise ZeroDivisionError
+        train_step(self, x, y)
+
+    monkeypatch.setattr(LinearLearner, "train_step", dies)
+    with pytest.raises(ZeroDivisionError):
+        run(config, tmp_path / "broken", progress=silent)
+    monkeypatch.undo()
+    resumed = run(config, tmp_path / "broken", resume=True, progress=silent)
+    assert resumed["test_accuracy"] == unbroken["test_accuracy"]
+    learners = [(tmp_path / name / "learner/model.safetensors").read_bytes() for name in ("broken", "unbroken")]
+    assert learners[0] == learners[1]

@@ -1,0 +1,222 @@
+"""A task of one's own from end to end: folders of pictures, a small pipeline trained on them, a ViT, what is left."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageClassification
+
+from dp_real.card import model_card
+from dp_real.config import Config, load_config, parse_config
+from dp_real.data import load_data
+from dp_real.errors import InputError
+from dp_real.evaluation import evaluate, masked_accuracy
+from dp_real.export import write_folder, write_parquet
+from dp_real.folders import read_folder, read_image, task_classes
+from dp_real.imagenet import imagenet_classes
+from dp_real.learner import NetworkLearner, accuracy, fresh_learner
+from dp_real.pool import Pool
+from dp_real.protocols import Images
+from dp_real.run import run
+from experiments.terminal import silent
+
+SHAPE = (3, 16, 16)
+CLASSES = ("cat", "dog", "em/u")
+
+
+def pictures(root: Path, folders: list[str], count: int = 4) -> Path:
+    """Noise that differs by folder."""
+    for index, name in enumerate(folders):
+        (root / name).mkdir(parents=True)
+        for row in range(count):
+            noise = np.random.default_rng([index, row]).integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(noise // (index + 1)).save(root / name / f"{row}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    root = tmp_path_factory.mktemp("images")
+    folders = ["cat", "dog", "em_u"]
+    return parse_config(
+        {
+            "name": "own",
+            "threads": 1,
+            "data": {
+                "source": "folder", "classes": list(CLASSES), "size": 16,
+                "validation": str(pictures(root / "validation", folders)),
+                "train": str(pictures(root / "train", folders)),
+            },
+            "generator": {"kind": "latent", "vae_steps": 1, "unet_steps": 1, "vae_batch": 4, "unet_batch": 4},
+            "sampling": {"steps": 2, "block_size": 4},
+            "guidance": {"omega": 0.1, "through": "x0"},
+            "learner": {
+                "kind": "transformers",
+                "config": {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                           "intermediate_size": 16},
+            },
+            "training": {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "ema_decay": 0.5},
+            "practice": {"initial": 5, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 1},
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "own"
+    run(config, folder, progress=silent)
+    return folder
+
+
+@pytest.fixture
+def pool(finished: Path) -> Pool:
+    return Pool(finished / "pool", SHAPE, version=2)
+
+
+def result(finished: Path) -> dict:
+    return json.loads((finished / "result.json").read_text())
+
+
+def test_its_learner_is_left_for_transformers(finished: Path, config: Config):
+    model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
+    assert model.config.id2label == dict(enumerate(CLASSES))
+    validation = load_data(config.data).validation
+    (x,) = validation.x.split(100)
+    with torch.no_grad():
+        share = (model.eval()(pixel_values=x).logits.argmax(1) == validation.y).double().mean().item()
+    assert share == result(finished)["val_accuracy"] == result(finished)["test_accuracy"]
+    assert load_config(finished / "config.toml") == config
+
+
+def test_its_card_states_the_facts(finished: Path, config: Config):
+    facts = result(finished)
+    card = model_card(config, facts)
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "generated examples only" in card
+    assert "from scratch" in card
+    assert f"| accuracy on test examples | {facts['test_accuracy']:.4f} |" in card
+    assert "| training examples | 9 |" in card
+    assert "2502.15588" in card
+    embedded = card.split("```toml\n")[1].split("```")[0]
+    assert parse_config(tomllib.loads(embedded)) == config
+
+    known = config.model_copy(update={"learner": config.learner.model_copy(update={"model": "a/b"})})
+    assert "started from `a/b`, and knows what that was trained on" in model_card(known, facts)
+    real = config.model_copy(update={"practice": config.practice.model_copy(update={"examples": "real"})})
+    assert "the real examples that its generator was trained on" in model_card(real, facts)
+
+
+# evaluation
+
+
+def test_further_sets_are_masked_to_the_classes_that_they_have(finished: Path, config: Config, tmp_path: Path):
+    pictures(tmp_path / "some", ["2", "0"], count=3)
+    rows = {row["set"]: row for row in evaluate(finished, {"some": tmp_path / "some"})}
+    assert list(rows) == ["validation", "test", "some"]
+    assert rows["validation"]["accuracy"] == result(finished)["val_accuracy"]
+    assert (rows["validation"]["images"], rows["validation"]["classes"]) == (12, 3)
+    model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
+    images = read_folder(tmp_path / "some", task_classes(config.data), SHAPE, [])
+    with torch.no_grad():
+        logits = model(pixel_values=images.x[:]).logits
+    right = (logits[:, 2] > logits[:, 0]) == (images.y == 2)
+    expected = right.double().mean().item()
+    assert (rows["some"]["images"], rows["some"]["classes"]) == (6, 2)
+    assert rows["some"]["accuracy"] == pytest.approx(expected)
+    assert rows["some"]["se"] == pytest.approx((expected * (1 - expected) / 6) ** 0.5)
+
+
+class Sure:
+    """Always prefers class 1, then class 2, then 0."""
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([0.0, 2.0, 1.0]).expand(len(x), 3)
+
+
+def test_an_answer_that_a_set_does_not_have_is_not_given():
+    images = Images(torch.zeros(5, *SHAPE), torch.tensor([0, 2, 2, 2, 2]))
+    sure: type = Sure
+    assert masked_accuracy(sure(), images, batch_size=2)["accuracy"] == 0.8
+    assert accuracy(sure(), images) == 0
+
+
+def test_what_cannot_be_evaluated(finished: Path, tmp_path: Path):
+    pictures(tmp_path / "more", ["cat", "fox"])
+    with pytest.raises(InputError, match="fox is none of the 3 classes"):
+        evaluate(finished, {"more": tmp_path / "more"})
+    (tmp_path / "config.toml").write_bytes((finished / "config.toml").read_bytes())
+    with pytest.raises(InputError, match=r"not finished.*dp real resume"):
+        evaluate(tmp_path, {})
+    with pytest.raises(InputError, match="cannot be read"):
+        evaluate(tmp_path / "nowhere", {})
+
+
+def test_imagenet_a_must_be_there_as_a_whole(tmp_path: Path, finished: Path):
+    """The fifteen classes that it shares with ImageNet-100, next to others that are no concern here."""
+    hundred, full = imagenet_classes("imagenet100"), imagenet_classes("imagenet1k")
+    pictures(tmp_path / "validation", [entry.wnid for entry in hundred], count=1)
+    pictures(tmp_path / "a", [entry.wnid for entry in full if entry.in_imagenet_a], count=1)
+    raw = load_config(finished / "config.toml").model_dump(exclude_none=True)
+    raw["data"] |= {"classes": "imagenet100", "validation": str(tmp_path / "validation")}
+    del raw["data"]["train"]
+    raw["learner"] = {"kind": "mlp"}
+    mine = parse_config(raw)
+    (tmp_path / "config.toml").write_text(mine.to_toml())
+    (tmp_path / "result.json").write_text("{}")
+    learner = fresh_learner(mine, load_data(mine.data))
+    assert isinstance(learner, NetworkLearner)
+    (tmp_path / "learner").mkdir()
+    learner.save(tmp_path / "learner")
+    rows = evaluate(tmp_path, {"imagenet-a": tmp_path / "a"})
+    assert (rows[0]["classes"], rows[2]["images"], rows[2]["classes"]) == (100, 15, 15)
+    (tmp_path / "a" / next(entry.wnid for entry in hundred if entry.in_imagenet_a)).rename(tmp_path / "gone")
+    with pytest.raises(InputError, match="no images of"):
+        evaluate(tmp_path, {"imagenet-a": tmp_path / "a"})
+    assert evaluate(tmp_path, {"a": tmp_path / "a"})[2]["classes"] == 14  # under a name of one's own
+
+
+# export
+
+
+def test_exported_as_a_folder(finished: Path, pool: Pool, tmp_path: Path, config: Config):
+    write_folder(finished / "pool", CLASSES, SHAPE, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
+    rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in rows] == list(range(9))
+    assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
+    table = pool.table()
+    for key in ("round", "seed", "omega", "entropy", "correct"):
+        assert [row[key] for row in rows] == table[key].to_pylist()
+    for row, x in zip(rows, pool.x, strict=True):
+        assert torch.equal(read_image(tmp_path / row["file_name"], 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
+    again = read_folder(tmp_path, task_classes(config.data), SHAPE, range(3))  # it is a set of real images to others
+    assert again.y.tolist() == sorted(pool.y.tolist())
+
+
+def test_exported_as_parquet(finished: Path, pool: Pool, tmp_path: Path):
+    write_parquet(finished / "pool", CLASSES, SHAPE, tmp_path)
+    table = pq.read_table(tmp_path / "train.parquet")
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == table.column_names
+    assert features["image"] == {"_type": "Image"}
+    assert features["label"]["names"] == list(CLASSES)
+    assert table["label"].to_pylist() == pool.y.tolist()
+    assert table["seed"].to_pylist() == pool.table()["seed"].to_pylist()
+    for row, x in zip(table["image"].to_pylist(), pool.x, strict=True):
+        (tmp_path / "one.png").write_bytes(row["bytes"])
+        assert torch.equal(read_image(tmp_path / "one.png", 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
+
+
+def test_a_pool_without_images(finished: Path, pool: Pool, tmp_path: Path):
+    """Its numbers go to Parquet as they are; pictures there are none."""
+    size = torch.Size(SHAPE).numel()
+    with pytest.raises(InputError, match=r"no images.*--format parquet"):
+        write_folder(finished / "pool", CLASSES, (size,), tmp_path)
+    write_parquet(finished / "pool", CLASSES, (size,), tmp_path)
+    examples = pq.read_table(tmp_path / "train.parquet")["example"].to_pylist()
+    assert torch.equal(torch.tensor(examples), pool.x.flatten(1))

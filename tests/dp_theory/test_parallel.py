@@ -1,0 +1,100 @@
+"""Work in this process, over processes and on a cluster is one work; what is finished is not done again."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dp_theory import InputError, Practice, parallel, practice, sweep
+from dp_theory.parallel import on_cluster, spread
+
+SWEEP = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
+
+
+def square(x, power):
+    return np.array([[x**2.0 + 0.1, np.inf], [x / 3.0, -0.0]])[:power]
+
+
+def never(x, power):
+    raise AssertionError("computed again")
+
+
+JOBS = [(x, 2) for x in range(5)]
+
+
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_spread_is_a_loop_in_order(workers):
+    done = []
+    results = spread(square, JOBS, workers, done.append)
+    np.testing.assert_array_equal(results, [square(*job) for job in JOBS])
+    assert sum(done) == len(JOBS)
+
+
+def test_finished_jobs_are_read_back_exactly_and_not_computed_again(tmp_path):
+    journal, done = tmp_path / "journal", []
+    first = spread(square, JOBS[:3], journal=journal)
+    np.testing.assert_array_equal(spread(never, JOBS[2::-1], journal=journal), first[::-1])
+    with pytest.raises(AssertionError, match="again"):
+        spread(never, [(0, 1)], journal=journal)
+    spread(square, JOBS, 1, done.append, journal)
+    assert done == [3, 1, 1]
+    assert len(journal.read_text().splitlines()) == len(JOBS)
+
+
+def test_a_line_that_a_kill_cut_short_is_computed_again(tmp_path):
+    journal = tmp_path / "journal"
+    spread(square, JOBS, journal=journal)
+    whole = journal.read_text()
+    journal.write_text(whole[:-20])
+    np.testing.assert_array_equal(spread(square, JOBS, journal=journal), [square(*job) for job in JOBS])
+    assert journal.read_text() == whole
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", '{"job": 1}\n', "[1]\n"])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    (tmp_path / "journal").write_text(content)
+    with pytest.raises(InputError, match="is not a journal"):
+        spread(square, JOBS, journal=tmp_path / "journal")
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
+    journal, computed = tmp_path / "journal", []
+
+    def interrupt(done):
+        if len(journal.read_text().splitlines()) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(0.5, advance=lambda done: done and interrupt(done), journal=journal, **SWEEP)
+    resumed = sweep(0.5, advance=computed.append, journal=journal, **SWEEP)
+    assert computed == [5] + [1] * 7
+    pd.testing.assert_frame_equal(resumed, sweep(0.5, **SWEEP))
+    assert len({json.loads(line)["job"] for line in journal.read_text().splitlines()}) == 12
+    more = SWEEP | {"trials": 8}  # what two sweeps share is computed once
+    assert sweep(0.5, journal=journal, **more).equals(sweep(0.5, **more))
+    assert len(journal.read_text().splitlines()) == 16
+
+
+def test_on_a_dask_cluster(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    computing = Practice(0.5, 0.1, [practice.Addition(kept=1)])
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as local:
+        with on_cluster(local.scheduler_address):
+            table = sweep(0.5, workers=None, journal=tmp_path / "journal", **SWEEP)
+            runs = practice.simulate(computing, 20, 4, workers=None)
+    pd.testing.assert_frame_equal(table, sweep(0.5, **SWEEP))
+    assert len((tmp_path / "journal").read_text().splitlines()) == 12
+    np.testing.assert_array_equal(runs.test_errors, practice.simulate(computing, 20, 4).test_errors)
+
+
+def test_an_address_without_a_scheduler_is_named():
+    pytest.importorskip("distributed")
+    with pytest.raises(InputError, match="no dask scheduler answers at 'smoke://signal'"), on_cluster("smoke://signal"):
+        pass
+
+
+def test_the_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    with pytest.raises(parallel.MissingError, match=r"deliberate-practice\[cluster\]"), on_cluster("tcp://host:8786"):
+        pass

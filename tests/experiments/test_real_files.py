@@ -1,0 +1,194 @@
+"""`dp real init | export | evaluate | cache` as a person meets them."""
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dp_real.config import load_config
+from experiments import cli
+
+QUICK = (
+    "generator.width=16", "generator.blocks=1", "generator.train_steps=10", "sampling.steps=2", "training.steps=4",
+    "practice.initial=20", "practice.additions=0", "practice.evaluate_every=2",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A finished run of digits, 8 x 8 and grey."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    settings = [part for override in QUICK for part in ("--set", override)]
+    assert dp("real", "run", "digits", *settings, "--out", str(folder)) == 0
+    return str(folder)
+
+
+def dp(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["dp", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+    return exited.value.code  # pyright: ignore[reportReturnType]  # main exits with an int
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr, with nothing on stdout."""
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    return err
+
+
+# init
+
+
+def test_init_writes_a_file_that_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert dp("real", "init", "pets") == 0
+    assert "dp real run pets.toml" in complaint(capsys)
+    text = Path("pets.toml").read_text()
+    assert "{name}" not in text
+    config = load_config(Path("pets.toml"))
+    assert (config.name, config.samples, config.guidance.omega) == ("pets", 10_000, "auto")
+    assert "at most 2000 + 8 * 1000 = 10000" in text
+
+    assert dp("real", "init", "pets.toml") == 2
+    assert "exists and stays as it is" in complaint(capsys)
+    assert Path("pets.toml").read_text() == text
+    assert dp("real", "init", "no/such/folder/pets") == 2
+    assert "cannot be written" in complaint(capsys)
+
+    assert dp("real", "run", "pets.toml") == 3  # its images are not there yet
+    assert "validation: no such folder" in complaint(capsys)
+
+
+def test_inits_file_says_what_its_keys_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Above each key, or the group of keys that it stands in, there is a comment."""
+    monkeypatch.chdir(tmp_path)
+    assert dp("real", "init", "pets") == 0
+    explained = False
+    for line in Path("pets.toml").read_text().splitlines():
+        if line.startswith("#"):
+            explained = True
+        elif re.match(r"\w+ = ", line):
+            assert explained, f"{line} comes before any comment of its section"
+        elif line.startswith("["):
+            explained = False
+
+
+def test_init_shows_what_a_user_has_to_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert dp("real", "init", "pets") == 0
+    keys = set(re.findall(r"^(?:# )?(\w+) = ", Path("pets.toml").read_text(), re.MULTILINE))
+    assert {"classes", "validation", "test", "size", "model", "prompts", "guidance_scale", "omega"} <= keys
+    assert {"architecture", "config", "steps", "initial", "increment", "additions", "patience"} <= keys
+
+
+# export
+
+
+def test_export(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "new" / "pool"
+    assert dp("real", "export", run, "--out", str(out), "--format", "folder", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"run": run, "out": str(out), "format": "folder"}
+    assert {path.name for path in out.iterdir()} == {*"0123456789", "metadata.jsonl"}
+    assert len(list(out.rglob("*.png"))) == 20
+    assert [path.name for path in out.parent.iterdir()] == ["pool"]  # nothing half-made is left beside it
+
+    before = sorted(out.rglob("*"))
+    assert dp("real", "export", run, "--out", str(out), "--format", "parquet") == 2
+    assert "is not empty" in complaint(capsys)
+    assert sorted(out.rglob("*")) == before
+    (tmp_path / "empty").mkdir()
+    assert dp("real", "export", run, "--out", str(tmp_path / "empty"), "--format", "parquet") == 0
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["train.parquet"]
+    capsys.readouterr()
+
+    (tmp_path / "file").write_text("mine")
+    assert dp("real", "export", run, "--out", str(tmp_path / "file")) == 2
+    assert dp("real", "export", str(tmp_path), "--out", str(tmp_path / "other")) == 2
+    assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "zip") == 2
+    assert not (tmp_path / "other").exists()
+
+
+# evaluate
+
+
+def test_evaluate(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("3", "7"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (20, 30)).save(tmp_path / name / "0.png")
+    assert dp("real", "evaluate", run, "--on", f"mine={tmp_path}", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    result = json.loads((Path(run) / "result.json").read_text())
+    assert [row["set"] for row in answer["sets"]] == ["validation", "test", "mine"]
+    assert answer["sets"][0]["accuracy"] == result["val_accuracy"]
+    assert answer["sets"][1]["accuracy"] == result["test_accuracy"]
+    assert (answer["sets"][2]["classes"], answer["sets"][2]["accuracy"]) == (2, 0.5)
+
+    assert dp("real", "evaluate", run) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("\t") == ["set", "images", "classes", "accuracy", "se"]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("on", "status", "message"),
+    [
+        (["sketch"], 2, "--on sketch: must read NAME=DIR"),
+        (["=somewhere"], 2, "must read NAME=DIR"),
+        (["test=somewhere"], 2, "a set called test already"),
+        (["a=somewhere", "a=elsewhere"], 2, "a set called a already"),
+        (["a=nowhere"], 3, "nowhere: no such folder"),
+    ],
+)
+def test_sets_that_cannot_be_evaluated(run: str, on: list[str], status: int, message: str, capsys):
+    capsys.readouterr()  # of the run, if this is the first to need it
+    options = [part for name in on for part in ("--on", name)]
+    assert dp("real", "evaluate", run, *options) == status
+    assert message in complaint(capsys)
+
+
+# cache
+
+
+def test_cache(run: str, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    assert dp("real", "cache", "list", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    (entry,) = answer["entries"]
+    assert entry["name"].startswith("generators/digits-")
+    assert entry["what"] == "denoiser generator"
+    files = (Path(answer["folder"]) / entry["name"]).iterdir()
+    assert entry["megabytes"] == pytest.approx(sum(file.stat().st_size for file in files) / 1e6)
+    assert entry["age"].startswith("0:0")
+    assert dp("real", "cache", "list") == 0
+    assert capsys.readouterr().out.splitlines()[0].split("\t") == ["name", "what", "megabytes", "age"]
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # nobody sits there
+    assert dp("real", "cache", "clear") == 2
+    assert "removing 1 entries" in (line := complaint(capsys))
+    assert "add --yes" in line
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    sys.stdin.seek(0)
+    sys.stdin.write("n\n")
+    sys.stdin.seek(0)
+    assert dp("real", "cache", "clear") == 130
+    assert (Path(answer["folder"]) / entry["name"]).exists()
+    assert dp("real", "cache", "clear", "--yes") == 0
+    assert not Path(answer["folder"]).exists()
+    assert cache.exists()
+    capsys.readouterr()
+    assert dp("real", "cache", "clear", "--yes") == 0  # again: there is nothing, and that is fine
+    assert dp("real", "cache", "list") == 0
+    assert "nothing in" in capsys.readouterr().err
