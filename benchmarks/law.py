@@ -6,26 +6,14 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import time
-from collections.abc import Callable
-
 import numpy as np
+from _timing import seconds
 from scipy.linalg import solve
 
 from dp_theory import law
 from dp_theory.rules import KeepHard
 
 RULE, RHO, LAM = KeepHard(0.5), 0.7, 0.01
-
-
-def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Best of `repeats`."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def dense(n: int, d: int, rng: np.random.Generator) -> np.ndarray:
@@ -45,15 +33,17 @@ def dense(n: int, d: int, rng: np.random.Generator) -> np.ndarray:
 def main() -> None:
     rng = np.random.Generator(np.random.SFC64(0))
     d, n = 10**6, 5 * 10**6
-    drawn = seconds(lambda: law.trial(RULE, RHO, n, d, [LAM], rng), 5)
-    normals = seconds(lambda: [rng.standard_normal(10**6) for _ in range(10)], 5)
-    whole = seconds(lambda: law.trial(RULE, RHO, n, d, [LAM], rng, full=True), 2)
+    drawn, normals = seconds(
+        lambda: law.trial(RULE, RHO, n, d, [LAM], rng), lambda: [rng.standard_normal(10**6) for _ in range(10)]
+    )
+    (whole,) = seconds(lambda: law.trial(RULE, RHO, n, d, [LAM], rng, full=True), repeats=2)
     print(f"law draw, d = 1e6, n = 5e6, one core: {drawn:.3f} s")
     print(f"  rival, 1e7 standard normals: {normals:.3f} s; ratio {normals / drawn:.1f}x")
     print(f"  rival, the whole banded system: {whole:.3f} s; ratio {whole / drawn:.1f}x")
     d, n = 8192, 40960
-    drawn = seconds(lambda: law.trial(RULE, RHO, n, d, [LAM], rng), 5)
-    slow = seconds(lambda: dense(n, d, rng), 1)
+    (drawn,) = seconds(lambda: [law.trial(RULE, RHO, n, d, [LAM], rng) for _ in range(100)])
+    drawn /= 100
+    (slow,) = seconds(lambda: dense(n, d, rng), repeats=1)
     print(f"law draw, d = {d}, n = {n}: {drawn:.2e} s")
     print(f"  rival, the dense experiment: {slow:.1f} s; ratio {slow / drawn:.1e}x")
 

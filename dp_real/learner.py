@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
+from dp_real import parallel
 from dp_real.config import Config, ConvConfig, LinearConfig, MLPConfig, TrainingConfig, TransformersConfig
 from dp_real.data import class_names
 from dp_real.errors import InputError
@@ -86,7 +87,7 @@ class NetworkLearner:
         self, module: nn.Module, n_classes: int, config: TrainingConfig, seed: int, device: torch.device | None = None
     ) -> None:
         """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of what training draws beside the batches."""
-        self.device = device or torch.device("cpu")
+        self.device = device or parallel.state().device
         self.module = module.to(self.device)
         # The wrapper that averages gradients over processes; alone, the module itself.
         self.trained = Accelerator(cpu=self.device.type == "cpu").prepare_model(self.module)
@@ -100,7 +101,7 @@ class NetworkLearner:
         self.ema = AveragedModel(self.module, multi_avg_fn=average) if config.ema_decay else None
         self.step = 0
         self.finish_at(config.steps)
-        self.losses = torch.zeros(2, device=self.device)  # sum and count since the last drain
+        self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0  # since the last drain
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""
@@ -110,7 +111,8 @@ class NetworkLearner:
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
         """One AdamW step on the mean cross-entropy of a batch."""
-        self.module.train()
+        if not self.module.training:  # it walks all layers
+            self.module.train()
         x, y, options = x.to(self.device), y.to(self.device), self.config
         if options.mixup or options.cutmix:
             draw, y = rng(self.seed, Stream.MIX, self.step), F.one_hot(y, self.n_classes).float()
@@ -123,13 +125,15 @@ class NetworkLearner:
         self.step += 1
         if self.ema is not None:
             self.ema.update_parameters(self.module)
-        self.losses += torch.stack([loss.detach(), torch.ones_like(loss)])
+        self.loss_sum += loss.detach()
+        self.loss_steps += 1
 
     def drain_loss(self) -> float:
         """Mean training loss since the last call; the only place that waits for the device for it."""
-        total, count = self.losses.tolist()
-        self.losses.zero_()
-        return total / count
+        mean = self.loss_sum.item() / self.loss_steps
+        self.loss_sum.zero_()
+        self.loss_steps = 0
+        return mean
 
     @property
     def learning_rate(self) -> float:
@@ -138,7 +142,7 @@ class NetworkLearner:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, as flat tensors; `load_tensors` takes it back."""
-        state = {"losses": self.losses}
+        state = {"loss_sum": self.loss_sum, "loss_steps": torch.tensor(self.loss_steps)}
         state |= {f"module.{name}": value for name, value in self.module.state_dict().items()}
         if self.ema is not None:
             state |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
@@ -161,7 +165,8 @@ class NetworkLearner:
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         """Continue from `tensors()` as they were after `step` training steps."""
-        self.losses.copy_(state["losses"])
+        self.loss_sum.copy_(state["loss_sum"])
+        self.loss_steps = int(state["loss_steps"])
         self.module.load_state_dict(_below("module.", state))
         if self.ema is not None:
             self.ema.load_state_dict(_below("ema.", state))

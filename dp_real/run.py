@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from dp_real import parallel
+from dp_real.card import model_card
 from dp_real.config import Config, load_config
 from dp_real.data import load_data
 from dp_real.errors import InputError, MissingError
@@ -150,9 +151,14 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
     if finished:
         return finished
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    with parallel.main_first():
-        data = load_data(config.data)
-        generator = load_generator(config, data, progress)
+    try:
+        with parallel.main_first():
+            data = load_data(config.data)
+            generator = load_generator(config, data, progress)
+    except (InputError, MissingError):
+        if [path.name for path in out.iterdir()] == ["config.toml"]:  # nothing has begun
+            remove(out)
+        raise
     learner = fresh_learner(config, generator)
     with progress(config.name, config.training.steps) as advance, tracking(config, out) as tracker:
         folder = RunFolder(out, advance, tracker=tracker)
@@ -267,6 +273,7 @@ def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
         if main:
             (out / "learner").mkdir(exist_ok=True)
             learner.save(out / "learner")
+            write_text(out / "learner" / "README.md", model_card(config, result))
             write_json(out / "result.json", result)
     return result
 

@@ -33,7 +33,10 @@ PLAIN = {  # moments of plain data with flipped labels: E[y x] = c·√(2/π)·w
 
 @dataclass(frozen=True)
 class Derivation:
-    """results: what is derived, by name. identities: what it must agree with, written so that each is 0."""
+    """results: what is derived, by name. identities: differences to what it must agree with; each is 0.
+
+    Names are ASCII, for LaTeX's sake; tan2 is tan²(πE).
+    """
 
     title: str
     results: dict[str, Any]
@@ -76,7 +79,7 @@ def lemma2() -> Derivation:
     return Derivation(
         "Lemma 2: moments of keep-easy, q = 1[|t| > α]",
         {name: everything[name] - value for name, value in hard.items()},
-        {f"{name} as alpha → ∞, less all-kept": sp.simplify(limits[name] - everything[name]) for name in hard},
+        {f"{name}, alpha to infinity less all kept": sp.simplify(limits[name] - everything[name]) for name in hard},
     )
 
 
@@ -113,7 +116,7 @@ def corollary1() -> Derivation:
     identities = {}
     for phase, (a, b) in _printed_corollary1().items():
         gap = a**2 * results[f"squared_norm, {phase}"] - b * results[f"overlap, {phase}"] ** 2
-        identities[f"printed Corollary 1, {phase}: a²·squared_norm - b·overlap²"] = sp.simplify(gap)
+        identities[f"gap to the printed corollary, {phase}"] = sp.simplify(gap)
     return Derivation("Corollary 1: Theorem 1 as λ → 0+", results, identities)
 
 
@@ -131,15 +134,15 @@ def scaling() -> Derivation:
     pruned = sp.factor(_tangent2("phi < p").subs(rho, 1).subs(small).subs(alpha, threshold))
     (best,) = sp.solve(sp.diff(sp.log(pruned), p), p)
     return Derivation(
-        "Scaling: plain data as φ → 0; selection by the truth (ρ = 1) at the best p as φ → 0",
+        "Scaling as φ → 0: plain data, E = constant·√φ + next·φ^(3/2); ρ = 1 at its best p, E = constant·φ",
         {
-            "tan(πE)²": tangent2,
-            "E / √φ": sp.factor(expansion.coeff(root, 1)),
-            "E / √φ, clean": sp.factor(expansion.coeff(root, 1).subs(clean, 1)),
-            "next order, E / φ^(3/2)": sp.factor(expansion.coeff(root, 3)),
-            "ρ = 1: tan(πE)²": pruned,
-            "ρ = 1: best p": best,
-            "ρ = 1: E / φ": sp.sqrt(pruned.subs(p, best)) / phi / sp.pi,
+            "tan2": tangent2,
+            "constant": sp.factor(expansion.coeff(root, 1)),
+            "constant, clean labels": sp.factor(expansion.coeff(root, 1).subs(clean, 1)),
+            "next": sp.factor(expansion.coeff(root, 3)),
+            "tan2, rho = 1": pruned,
+            "best p, rho = 1": best,
+            "constant, rho = 1": sp.sqrt(pruned.subs(p, best)) / phi / sp.pi,
         },
         {},
     )
@@ -155,15 +158,15 @@ def keep_hard() -> Derivation:
     rate = psi * sp.log(contraction)
     best = sp.nsolve(sp.diff(rate, psi), psi, 0.3)
     return Derivation(
-        "Keep-hard law: λ → 0+, then p → 0, at ψ = d/m < 1",
+        "Keep-hard law: λ → 0+, then p → 0, at ψ = d/m < 1; and a round of practice on fresh rows, E → contraction·E",
         {
-            "tan(πE_plain)²": plain,
-            "tan(πE_hard)²": law,
-            "E_next / E, practice on fresh rows": contraction,
-            "its best ψ": best,
-            "its ln(E) per kept row and dimension": rate.subs(psi, best).evalf(),
+            "tan2, plain": plain,
+            "tan2, keep-hard": law,
+            "contraction": contraction,
+            "best psi": best,
+            "d ln(E) / d(kept rows per dimension)": rate.subs(psi, best).evalf(),
         },
-        {"tan(πE_hard)² - (1 - ρ²)·tan(πE_plain)²": sp.simplify(law - (1 - rho**2) * plain)},
+        {"tan2, keep-hard less (1 - rho squared) of plain": sp.simplify(law - (1 - rho**2) * plain)},
     )
 
 

@@ -14,6 +14,7 @@ C.2 (the main text prints other factors there; only these agree with simulation)
 """
 
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -29,32 +30,33 @@ def predict(problem: Problem) -> Prediction:
 
     At lam = 0 and phi = p the norm diverges: squared_norm = inf, test_error = 1/2.
     """
-    rule, shape = problem.rule, problem.shape
-    parameters = [*rule._parameters().values(), problem.rho, problem.phi, problem.lam]
-    inputs = [np.broadcast_to(np.asarray(x, float), shape).reshape(-1) for x in parameters]
+    shape = problem.shape
+
+    def flat(x: Any) -> np.ndarray:
+        return np.broadcast_to(np.asarray(x, float), shape).reshape(-1)
+
+    rule, at = problem.rule._map(flat), [flat(x) for x in (problem.rho, problem.phi, problem.lam)]
     outputs = np.empty((5, prod(shape)))
     for start in range(0, prod(shape), _BLOCK):
-        *own, rho, phi, lam = (x[start : start + _BLOCK] for x in inputs)
-        values = iter(own)
-        for out, result in zip(outputs, _evaluate(rule._map(lambda _: next(values)), rho, phi, lam), strict=True):
-            out[start : start + _BLOCK] = result
+        cells = slice(start, start + _BLOCK)
+        block = itemgetter(cells)
+        for out, values in zip(outputs, _evaluate(rule._map(block), *map(block, at)), strict=True):
+            out[cells] = values
     return Prediction(*(out.reshape(shape)[()] for out in outputs))
 
 
 def _evaluate(rule: Rule, rho: np.ndarray, phi: np.ndarray, lam: np.ndarray) -> tuple[Any, ...]:
     """The fields of a Prediction, for arrays of one shape."""
     p, gamma, beta, beta_tilde = rule.moments(rho)
-    if (lam > 0).all():
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0/0 and 1/0 of the ridgeless limit
         u, slope = fixed_point(p, phi, lam)
-        outputs = _ridge(u, slope, p, gamma, beta, beta_tilde, rho, lam)
-        return *outputs, p, np.abs((u + p * (u / (lam + u))) / phi - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        u, slope = fixed_point(p, phi, lam)
-        ridge = _ridge(u, slope, p, gamma, beta, beta_tilde, rho, lam)
-        limit = corollary1(p, gamma, beta, beta_tilde, rho, phi)
-        u = np.where(lam > 0, u, np.maximum(phi - p, 0.0))
-        fitted = np.where(u > 0, u / (lam + u), phi / p)  # phi·m/(1 + phi·m)
-    outputs = (np.where(lam > 0, a, b) for a, b in zip(ridge, limit, strict=True))
+        ell = lam + u
+        fitted = u / ell  # phi·m/(1 + phi·m)
+        if not lam.all():  # Corollary 1
+            u = np.where(lam > 0, u, np.maximum(phi - p, 0.0))
+            ell = lam + u
+            fitted = np.where(ell > 0, u / ell, phi / p)
+        outputs = _ridge(ell, fitted / slope, p, gamma, beta, beta_tilde, rho)
     return *outputs, p, np.abs((u + p * fitted) / phi - 1)
 
 
@@ -62,18 +64,9 @@ def theorem1(
     p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real, lam: Real
 ) -> tuple[Any, Any, Any]:
     """Theorem 1: (test_error, overlap, squared_norm) for lam > 0, from a rule's moments. Everything broadcasts."""
-    return _ridge(*fixed_point(p, phi, lam), p, gamma, beta, beta_tilde, rho, lam)
-
-
-def _ridge(
-    u: Any, slope: Any, p: Any, gamma: Any, beta: Any, beta_tilde: Any, rho: Any, lam: Any
-) -> tuple[Any, Any, Any]:
-    """Theorem 1 at the solution of its fixed point, with Q = p - a_s²(2L + gamma) - a_v²(2L + p)."""
+    u, slope = fixed_point(p, phi, lam)
     ell = lam + u
-    ell_s, ell_v = ell + gamma, ell + p
-    a_s, a_v = beta_tilde / ell_s, beta / ell_v
-    residual = p - a_s * a_s * (ell + ell_s) - a_v * a_v * (ell + ell_v)
-    return _outputs(a_s, a_v, u * residual / (ell * slope), rho)
+    return _ridge(ell, u / (ell * slope), p, gamma, beta, beta_tilde, rho)
 
 
 def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real) -> tuple[Any, Any, Any]:
@@ -82,24 +75,26 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
     The two phases meet in the divergence at phi = p, where sigma² is inf and the test error 1/2.
     """
     ell = np.maximum(np.subtract(phi, p), 0.0)  # lam·(1 + delta) → 0 below the threshold, phi - p above
-    a_s, a_v = beta_tilde / (ell + gamma), beta / (ell + p)
-    residual = p - beta_tilde * a_s - beta * a_v - ell * (a_s * a_s + a_v * a_v)
-    return _outputs(a_s, a_v, residual * np.minimum(1.0, np.divide(phi, p)) / np.abs(np.subtract(p, phi)), rho)
+    variance = np.minimum(1.0, np.divide(phi, p)) / np.abs(np.subtract(p, phi))
+    return _ridge(ell, variance, p, gamma, beta, beta_tilde, rho)
 
 
-def fixed_point(p: Any, phi: Any, lam: Any) -> tuple[Any, Any]:
-    """u = lam·phi·m > 0 in the head of the module, by the root that does not cancel, and 2u + lam + p - phi there."""
-    half = (phi - p - lam) / 2
-    product = lam * phi
-    root = np.sqrt(half * half + product)
-    large = np.abs(half) + root
-    return np.where(half > 0, large, product / large), 2 * root
-
-
-def _outputs(a_s: Any, a_v: Any, variance: Any, rho: Any) -> tuple[Any, Any, Any]:
-    """Angle to w0 over π, component along w0, squared length of the vector (a_s, a_v) plus `variance` off the plane."""
+def _ridge(ell: Any, variance: Any, p: Any, gamma: Any, beta: Any, beta_tilde: Any, rho: Any) -> tuple[Any, Any, Any]:
+    """Outputs at L and sigma²/Q, by Q = p - a_s²(2L + gamma) - a_v²(2L + p): the angle of (a_s, a_v, sigma) to w0
+    over π, its component along w0, and its squared length."""
+    ell_s, ell_v = ell + gamma, ell + p
+    a_s, a_v = beta_tilde / ell_s, beta / ell_v
+    residual = p - a_s * a_s * (ell + ell_s) - a_v * a_v * (ell + ell_v)
     sine = np.sqrt((1 - rho) * (1 + rho))
     along = rho * a_s + sine * a_v
     across = sine * a_s - rho * a_v
-    off = across * across + variance
+    off = across * across + variance * residual
     return np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off
+
+
+def fixed_point(p: Any, phi: Any, lam: Any) -> tuple[Any, Any]:
+    """u = lam·phi·m > 0 in the head of the module, without cancellation, and 2u + lam + p - phi there."""
+    excess = phi - p - lam  # of the two roots' magnitudes over one another
+    product = 2 * lam * phi  # twice theirs
+    slope = np.sqrt(excess * excess + 2 * product)
+    return product / (np.abs(excess) + slope) + np.maximum(excess, 0.0), slope

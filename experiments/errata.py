@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import expit
 
-from dp_theory import KeepHard, Problem, dense, predict, simulate, span
+from dp_theory import KeepAll, KeepHard, Problem, dense, predict, simulate, span
 from dp_theory.rules import entropy_deficit
 from experiments.audit import data_equivalence, misprinted_totals, reported
 
@@ -22,12 +22,15 @@ def _row(where: str, what: str, printed: Any, right: Any, simulated: Any = None,
 
 
 def _theorem1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
-    """r with the factors of the main text, √(1 - rho²)·beta and rho·beta_tilde, against those of the proof."""
+    """r with the factors of the main text, √(1 - rho²)·beta and rho·beta_tilde, against those of the proof.
+
+    Without selection, where rho cannot matter: as printed it does.
+    """
     import sympy as sp
 
     from dp_theory import derive as symbols
 
-    problem = Problem(KeepHard(1.0), 0.6, 0.5, 0.01)
+    problem = Problem(KeepAll(), 0.7, 0.5, 0.1)
     moments = problem.rule.moments(problem.rho)
     m = root_scalar(lambda m: problem.lam + moments.p / (1 + problem.phi * m) - 1 / m, bracket=(1e-9, 1e9)).root
     given = [getattr(symbols, name) for name in ("p", "gamma", "beta", "beta_tilde", "rho", "phi", "lam", "m")]

@@ -16,7 +16,7 @@ APPROXIMATE = {
     "rule": "guided, if it kept by the realised q(t)",
     "labels": "guided, if it kept |t| ≤ α, with its labels",
 }
-ERROR, RATIO = "test error (%)", "test error over its exact prediction"
+ERROR, RATIO = "test error (%)", "over the exact prediction"
 
 
 def compute(quick: bool) -> pd.DataFrame:
@@ -64,31 +64,40 @@ def _predicted(series: str, x: np.ndarray, error: np.ndarray) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame):
     """See figures.curves."""
-    return draw_curves(table, xlabel="samples generated", ylabel="", logx=True, logy=True, panel="panel", sharey=False)
+    figure = draw_curves(
+        table, xlabel="samples generated", ylabel="", logx=True, logy=True, panel="panel", sharey=False
+    )
+    figure.axes[1].set_yscale("linear")
+    return figure
 
 
 def caption(table: pd.DataFrame) -> str:
     table = table.loc[table["panel"] == ERROR]
-    z = {name: _deviations(table, name) for name in (STATIC, PLAIN, GUIDED)}
+    plain = np.concatenate([_deviations(table, STATIC), _deviations(table, PLAIN)])
+    guided = _deviations(table, GUIDED)
     last = table.loc[table["x"] == table["x"].max()].set_index(["series", "kind"])["y"]
     off = {key: 100 * (last[name, "predicted"] / last[GUIDED, "predicted"] - 1) for key, name in APPROXIMATE.items()}
     return (
         "The gaussian preset, whose score is exact, learned by ridge regression: mean and one standard error over "
         f"{table['n_seeds'].max()} runs, beside dp_theory's exact asymptotics of the loop. Static and unguided "
-        f"practice lie on the line for the sampler's own law, at most {max(z[STATIC].max(), z[PLAIN].max()):.1f} "
-        "standard errors off, guided practice on the line for the moments of its rows (margin, distance along w0 off "
-        f"the learner, label), at most {z[GUIDED].max():.1f} off. Had guidance only selected rows by their margin, the "
-        f"error at {table['x'].max()} samples would be {off['keep-hard']:+.1f} % off (threshold α from the mean margin) "
-        f"or {off['rule']:+.1f} % (the realised rule): it is the margin's size that counts, not the rule's shape. What "
-        "remains is that guidance moves rows rather than choosing them. Their labels agree less with the learner than "
-        f"those of plain rows at that margin, which alone would put keep-hard {off['labels']:+.1f} % off; and they lie "
+        f"practice lie on the line for the sampler's own law ({_rms(plain):.1f} standard errors off, root mean "
+        "square), guided practice on the line for the moments of its rows: margin, distance along w0 off the learner, "
+        f"label ({_rms(guided):.1f}). Had guidance only selected rows by their margin, the error at "
+        f"{table['x'].max()} samples would be {off['keep-hard']:+.1f} % off (threshold α from the mean margin) or "
+        f"{off['rule']:+.1f} % (the realised rule): the margin's size counts more than the rule's shape. What remains "
+        "is that guidance moves rows rather than choosing them. Their labels agree less with the learner than those "
+        f"of plain rows at that margin, which alone would put keep-hard {off['labels']:+.1f} % off; and they lie "
         "farther from the true boundary, which makes up for the rest."
     )
 
 
 def _deviations(table: pd.DataFrame, series: str) -> np.ndarray:
-    """|measured - predicted| in standard errors, point by point."""
+    """Measured less predicted in standard errors, point by point."""
     rows = table.loc[table["series"] == series].set_index("x")
     measured = rows.loc[rows["kind"] == "measured"]
     predicted = rows.loc[rows["kind"] == "predicted", "y"].reindex(measured.index)
-    return ((measured["y"] - predicted).abs() / (measured["y_high"] - measured["y"])).to_numpy()
+    return ((measured["y"] - predicted) / (measured["y_high"] - measured["y"])).to_numpy()
+
+
+def _rms(z: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(z**2)))

@@ -1,7 +1,7 @@
 """`dp theory optimum`, `derive` and `errata`: the best selection, where formulas come from, and misprints."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,7 +72,13 @@ def derive(
             raise InputError(f"there is no derivation '{name}': one of {', '.join(DERIVATIONS)}")
     import sympy
 
-    write = sympy.latex if latex else sympy.sstr
+    from dp_theory.derive import beta_tilde
+
+    def write(expression: Any) -> str:
+        if latex:
+            return sympy.latex(expression, symbol_names={beta_tilde: r"\tilde\beta"})
+        return sympy.sstr(expression, full_prec=False)
+
     answer = {}
     for name in names or DERIVATIONS:
         derived = DERIVATIONS[name]()
@@ -83,7 +89,8 @@ def derive(
             continue
         print(f"{'% ' if latex else ''}{derived.title}")
         for key, text in {**results, **identities}.items():
-            print(rf"\[ \text{{{key}}} = {text} \]" if latex else f"  {key} = {text}")
+            name = key.replace("_", r"\_")
+            print(rf"\[ \text{{{name}}} = {text} \]" if latex else f"  {key} = {text}")
         print(flush=True)
     if as_json:
         emit_json(answer)

@@ -43,10 +43,12 @@ TEXT_WIDTH = 64
 def load_latent(
     config: LatentConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
 ) -> StableDiffusionGenerator:
-    """The generator of this configuration: from the cache, else trained now. It depends on the images, not on where
-    they are."""
+    """The generator of this configuration: from the cache, else trained now.
+
+    It depends on the images, wherever they were read. Raises InputError where there are none to train on.
+    """
     images, prompts = data.generator, class_prompts(config.prompts, data.classes)
-    if images is None or images.x.dim() != 4 or images.x.shape[-1] % 8 or images.x.shape[-1] != images.x.shape[-2]:
+    if images is None or images.x.dim() != 4 or images.x.shape[2] != images.x.shape[3] or images.x.shape[3] % 8:
         raise InputError(
             f"generator.kind = 'latent' is trained on square real images whose side is a multiple of 8; "
             f"data.source = '{source.source}' has none"
@@ -75,32 +77,25 @@ def train_pipeline(
     """
     draw = torch_rng(seed, Stream.GENERATOR)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
-    tokenizer = make_tokenizer(captions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.initial_seed())
-        vae, unet = make_vae(images.x.shape[-1]), make_unet(images.x.shape[-1] // 4)
-        text_encoder = make_text_encoder(tokenizer)
+        pipe = make_pipeline(images.x.shape[-1], captions)
         with progress("training the VAE", config.vae_steps) as advance:
-            train_vae(vae, images.x, config, draw, advance)
-        latents = encode(vae, images.x)
-        vae.register_to_config(scaling_factor=1 / latents.std().item())
-        latents *= vae.config["scaling_factor"]
-        scheduler = make_scheduler()
+            train_vae(pipe.vae, images.x, config, draw, advance)
+        latents = encode(pipe.vae, images.x)
+        pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
+        latents *= pipe.vae.config.scaling_factor
         with progress("training the UNet", config.unet_steps) as advance:
-            train_unet(
-                unet, text_encoder, tokenizer, scheduler, latents, images.y, captions, config, draw, advance
-            )  # fmt: skip
-    parts: dict[str, Any] = {
-        "vae": vae,
-        "text_encoder": text_encoder,
-        "tokenizer": tokenizer,
-        "unet": unet,
-        "scheduler": scheduler,
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
-    StableDiffusionPipeline(**parts).save_pretrained(folder)
+            train_unet(pipe, latents, images.y, captions, config, draw, advance)
+    pipe.save_pretrained(folder)
+
+
+def make_pipeline(size: int, captions: Sequence[str]) -> Any:
+    """A whole StableDiffusionPipeline for images of size x size, with fresh weights and room for these captions."""
+    vae, unet, tokenizer = make_vae(size), make_unet(size // 4), make_tokenizer(captions)
+    parts: dict[str, Any] = {"vae": vae, "unet": unet, "tokenizer": tokenizer, "scheduler": make_scheduler()}
+    parts |= {"text_encoder": make_text_encoder(tokenizer), "safety_checker": None, "feature_extractor": None}
+    return StableDiffusionPipeline(**parts, requires_safety_checker=False)
 
 
 def make_vae(size: int) -> AutoencoderKL:
@@ -201,10 +196,7 @@ def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
 
 
 def train_unet(
-    unet: UNet2DConditionModel,
-    text_encoder: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
-    scheduler: DDIMScheduler,
+    pipe: Any,
     latents: Tensor,
     labels: Tensor,
     captions: Sequence[str],
@@ -216,13 +208,13 @@ def train_unet(
 
     The captions, few, are all encoded once a step: caption templates * label + i is the i-th of a class.
     """
-    both = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train()
+    both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
     steps = config.unet_steps
     warmup = max(1, steps // 36)
     ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(max(0.0, 1 - 7.2 / steps)))  # 0.998 for 3,600 steps
     optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
     anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
-    tokens = tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"]
+    tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"]
     templates = len(config.prompts)
     for _ in range(steps):
         rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
@@ -231,10 +223,10 @@ def train_unet(
         dropped = torch.rand(len(rows), generator=draw) < config.caption_dropout
         caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
         noise = torch.randn(x0.shape, generator=draw)
-        t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
-        text = text_encoder(tokens).last_hidden_state[caption]
-        (output,) = unet(scheduler.add_noise(x0, noise, t), t, text, return_dict=False)
-        loss = F.mse_loss(output, scheduler.get_velocity(x0, noise, t))
+        t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw)
+        text = pipe.text_encoder(tokens).last_hidden_state[caption]
+        (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, text, return_dict=False)
+        loss = F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(both.parameters(), 1.0)

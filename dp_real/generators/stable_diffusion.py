@@ -145,7 +145,7 @@ def make_generator(
 ) -> StableDiffusionGenerator:
     """A generator of images that look to the learner as the real ones do."""
     model = TextToImage(pipe, sampling.steps, sampling.guidance_scale, tiny_decoder)
-    return StableDiffusionGenerator(model, prompts, tuple(data.validation.x.shape[1:]))
+    return StableDiffusionGenerator(model, prompts, data.sample_shape)
 
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
@@ -167,7 +167,7 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
     """`kind.from_pretrained`, safetensors only; a folder is only read, an id may be fetched, as the user named it."""
     local = Path(model).is_dir()
     if not local and (Path(model).is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") != 1):
-        raise MissingError(f"{model}: no such folder; put a diffusers {kind.__name__} there, or name a hub id")
+        raise MissingError(f"{model}: no such folder; put a {kind.__name__} there, or name a hub id")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         loaded = kind.from_pretrained(

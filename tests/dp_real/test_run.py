@@ -48,6 +48,7 @@ def same_learner(one: Path, other: Path) -> bool:
 
 def test_what_a_run_leaves(unbroken: Path, config: Config):
     left = {path.name for path in unbroken.iterdir()}
+    assert (unbroken / "learner" / "README.md").exists()
     assert left == {"config.toml", "metrics.jsonl", "rounds.jsonl", "pool", "checkpoints", "learner", "result.json"}
     assert load_config(unbroken / "config.toml") == config
     found = traces(unbroken)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from dp_real.classifier import Classifier
 from dp_real.config import Config, parse_config
 from dp_real.errors import InputError, MissingError
 from dp_real.generators import load_generator
-from dp_real.generators.pretrain import encode, make_scheduler, make_text_encoder, make_tokenizer, make_unet, make_vae
+from dp_real.generators.pretrain import encode, make_pipeline, make_scheduler
 from dp_real.generators.stable_diffusion import (
     StableDiffusionGenerator,
     TextToImage,
@@ -40,24 +39,20 @@ STEPS = 6
 SD1 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
-def make_pipeline(scheduler: Any) -> StableDiffusionPipeline:
+def random_pipeline(scheduler: Any = None) -> Any:
     torch.manual_seed(0)
-    tokenizer = make_tokenizer([prompt for prompts in PROMPTS for prompt in prompts])
-    vae = make_vae(32)
-    vae.register_to_config(scaling_factor=0.5)
-    unet = make_unet(8)
-    with torch.no_grad():  # small outputs: a denoiser whose x0_hat, as a trained one's, foretells the end of the path
-        unet.conv_out.weight.mul_(0.2)
-    parts: dict[str, Any] = {"vae": vae, "unet": unet, "tokenizer": tokenizer, "scheduler": scheduler}
-    parts |= {"text_encoder": make_text_encoder(tokenizer), "safety_checker": None, "feature_extractor": None}
-    pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    pipe = make_pipeline(32, [prompt for prompts in PROMPTS for prompt in prompts])
     pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = scheduler or pipe.scheduler
+    pipe.vae.register_to_config(scaling_factor=0.5)
+    with torch.no_grad():  # small outputs: a denoiser whose x0_hat, as a trained one's, foretells the end of the path
+        pipe.unet.conv_out.weight.mul_(0.2)
     return pipe
 
 
 @pytest.fixture(scope="module")
-def pipe() -> StableDiffusionPipeline:
-    return make_pipeline(make_scheduler())
+def pipe() -> Any:
+    return random_pipeline()
 
 
 def spread(last: nn.Linear, logits: Tensor) -> None:
@@ -92,7 +87,7 @@ def draw(generator: StableDiffusionGenerator, guidance: EntropyGuidance | None, 
 )
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 def test_without_guidance_it_is_the_pipelines_own_image(scheduler: Any, guidance_scale: float):
-    pipe = make_pipeline(scheduler)
+    pipe = random_pipeline(scheduler)
     model = TextToImage(pipe, STEPS, guidance_scale)
     prompts, noise = ["a photo of a coat", "bag", "a photo of a dress"], row_noise(row_seeds(0, 0, range(3)), (4, 8, 8))
     pipe.scheduler = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
@@ -192,8 +187,9 @@ def test_a_tiny_decoder_decodes_for_the_guidance_only(
 
 def test_five_lines_with_any_pipeline_and_any_transformers_classifier(pipe: Any):
     torch.manual_seed(3)
-    settings = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    vit = ViTForImageClassification(ViTConfig(**settings, image_size=24, patch_size=8, num_labels=5))
+    settings: dict[str, Any] = {"image_size": 24, "patch_size": 8, "num_labels": 5, "hidden_size": 16}
+    settings |= {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    vit: Any = ViTForImageClassification(ViTConfig(**settings))
     prompts = ["a photo of a coat", "bag"] * 4
     logits = Classifier(vit, size=24, mean=[0.5, 0.4, 0.3], std=[0.2] * 3).eval()
     spread(vit.classifier, logits(sample_images(pipe, prompts, steps=STEPS)).detach())
@@ -228,7 +224,7 @@ def config_of(generator: dict[str, Any]) -> Config:
 
 
 @pytest.fixture(scope="module")
-def real() -> RealData:
+def real() -> Any:
     """Thirty images: three classes, each a bright stripe at another height, under noise."""
     draw, y = torch.Generator().manual_seed(0), torch.arange(30) % 3
     x = 0.3 * torch.randn(30, 1, 32, 32, generator=draw) - 0.5
@@ -248,7 +244,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_saved_pipeline_is_a_generator(pipe: Any, real: RealData, tmp_path: Path):
+def test_a_saved_pipeline_is_a_generator(pipe: Any, real: Any, tmp_path: Path):
     pipe.save_pretrained(tmp_path / "sd")
     config = config_of(
         {"kind": "stable-diffusion", "model": str(tmp_path / "sd"), "prompts": ["a photo of a {}", "{}"]}
@@ -292,7 +288,7 @@ SMALL |= {"vae_batch": 16, "unet_batch": 16}
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_pipeline_trained_here_is_kept(real: RealData, monkeypatch: pytest.MonkeyPatch):
+def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPatch):
     config = config_of(SMALL)
     labels, seeds = torch.arange(6) % 3, row_seeds(0, 0, range(6))
     generator: Any = load_generator(config, real, silent)
@@ -308,7 +304,7 @@ def test_a_pipeline_trained_here_is_kept(real: RealData, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_it_learns_what_the_prompts_mean(real: RealData):
+def test_it_learns_what_the_prompts_mean(real: Any):
     """Images of a class are nearer to its mean than to another's."""
     config = config_of({**SMALL, "vae_steps": 400, "unet_steps": 600})
     x = load_generator(config, real, silent).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
@@ -317,7 +313,7 @@ def test_it_learns_what_the_prompts_mean(real: RealData):
     assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
 
 
-def test_training_is_a_function_of_its_seed(real: RealData, tmp_path: Path):
+def test_training_is_a_function_of_its_seed(real: Any, tmp_path: Path):
     config: Any = config_of({**SMALL, "vae_steps": 2, "unet_steps": 3}).generator
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -328,13 +324,13 @@ def test_training_is_a_function_of_its_seed(real: RealData, tmp_path: Path):
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_what_it_cannot_be_trained_on(real: RealData):
+def test_what_it_cannot_be_trained_on(real: Any):
     vectors = RealData(None, real.validation, real.test, real.classes)
     with pytest.raises(InputError, match="square real images"):
         load_generator(config_of(SMALL), vectors, silent)
 
 
-def test_the_conv_learner(pipe: Any, real: RealData):
+def test_the_conv_learner(pipe: Any, real: Any):
     config = config_of(SMALL)
     generator = StableDiffusionGenerator(TextToImage(pipe, STEPS, 2.0), PROMPTS, (1, 32, 32))
     learner = fresh_learner(config, generator)

@@ -8,7 +8,7 @@ from dp_theory import practice as module
 from dp_theory import span
 from dp_theory.errors import ConvergenceError, InputError
 from dp_theory.exponents import scaling
-from dp_theory.practice import Addition, Practice, Window, predict, row_errors, simulate
+from dp_theory.practice import Addition, MeasuredRows, Practice, Window, predict, row_errors, simulate
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict as theorem_1
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard
@@ -255,3 +255,51 @@ def test_a_missed_equation_is_reported(monkeypatch):
     monkeypatch.setattr(module, "TOLERANCE", 0.0)
     with pytest.raises(ConvergenceError, match=r"phi = 0\.5, lam = 0\.02, stage 0: relative residual"):
         predict(L1)
+
+
+# -- rows known by their moments --------------------------------------------------------------------------------------
+
+
+def test_measured_rows_stand_for_the_rule_that_they_were_measured_on():
+    """The rows of a keep-hard rule as moments, and as a sample of the plane."""
+    rule, kept = KeepHard(0.3), 0.7
+
+    def moments(test_error: float) -> MeasuredRows:
+        p, gamma, beta, beta_tilde = rule.moments(np.cos(np.pi * test_error))
+        return MeasuredRows(kept, np.array([beta_tilde, beta]) / p, np.diag([gamma / p, 1.0]))
+
+    plain = MeasuredRows(1.0, np.array([np.sqrt(2 / np.pi), 0.0]), np.eye(2))
+    by_rule = predict(Practice(0.5, 0.02, [Addition(kept=kept, keep=rule)] * 4))
+    by_moments = predict(Practice(0.5, 0.02, [moments] * 4, initial=plain))
+    np.testing.assert_allclose(by_moments.test_error, by_rule.test_error, rtol=1e-10)
+    np.testing.assert_allclose(by_moments.kept, by_rule.kept)
+
+    rng, angle = np.random.default_rng(0), np.pi * by_rule.test_error[0]
+    t, zeta = rule.draw(rng, 10**6), rng.standard_normal(10**6)
+    sample = MeasuredRows.of(kept, t, zeta, np.sign(np.cos(angle) * t + np.sin(angle) * zeta))
+    np.testing.assert_allclose(sample.linear, moments(angle / np.pi).linear, atol=4e-3)
+    np.testing.assert_allclose(sample.second, moments(angle / np.pi).second, atol=6e-3)
+
+
+def test_a_ridge_for_each_stage():
+    """Plain rounds at a ridge per row of the pool: every stage is Theorem 1; and an experiment with guided ones."""
+    sizes = np.arange(1, 5)
+    plain = predict(Practice(0.5, list(0.1 * sizes), [Addition(1)] * 3)).test_error
+    np.testing.assert_allclose(plain, theorem_1(Problem(KeepAll(), 1.0, 0.5 / sizes, 0.1)).test_error, rtol=1e-10)
+    practice = Practice(0.5, [0.01, 0.5, 0.1], [HARD_ROWS] * 2)
+    simulation = simulate(practice, 200, 60)
+    z = (simulation.test_error - predict(practice).test_error) / simulation.test_error_se
+    assert np.abs(z).max() < 4
+    assert abs(predict(Practice(0.5, 0.01, [HARD_ROWS] * 2)).test_error[1] / simulation.test_error[1] - 1) > 0.02
+
+
+def test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit():
+    rows = MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))
+    with pytest.raises(InputError, match="cannot be drawn"):
+        simulate(Practice(0.5, 0.1, [rows]), 20, 2)
+    with pytest.raises(InputError, match="moments alone"):
+        row_errors(predict(Practice(0.5, 0.1, [rows])), 0)
+    with pytest.raises(InputError, match="kept = 0 must be positive"):
+        MeasuredRows(0.0, rows.linear, rows.second)
+    with pytest.raises(InputError, match="lam has 2 values"):
+        Practice(0.5, [0.1, 0.2])
