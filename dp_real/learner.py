@@ -87,7 +87,7 @@ class NetworkLearner:
         self, module: nn.Module, n_classes: int, config: TrainingConfig, seed: int, device: torch.device | None = None
     ) -> None:
         """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of what training draws beside the batches."""
-        self.device = device or parallel.state().device
+        self.device: torch.device = device or parallel.device()
         self.module = module.to(self.device)
         # The wrapper that averages gradients over processes; alone, the module itself.
         self.trained = Accelerator(cpu=self.device.type == "cpu").prepare_model(self.module)

@@ -6,6 +6,7 @@ processes there are.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -16,9 +17,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@cache
 def state() -> PartialState:
     """This process among its peers; starts the process group (gloo on CPU, nccl on GPU) if there are any."""
     return PartialState(cpu=not torch.cuda.is_available())
+
+
+def device() -> torch.device:
+    """Where this process computes: its GPU, or the CPU."""
+    return state().device or torch.device("cpu")
 
 
 def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -19,7 +19,13 @@ from dp_theory.span import Agree, Array, Group, Interpolating, SpanProblem, Veri
 
 
 def simulate(
-    problem: SpanProblem, trials: int, *, d: int | None = None, loss: Loss = SQUARE, seed: int = 0, workers: int = 1
+    problem: SpanProblem,
+    trials: int,
+    *,
+    d: int | None = None,
+    loss: Loss = SQUARE,
+    seed: int = 0,
+    workers: int | None = 1,
 ) -> Simulation:
     """Means and standard errors over `trials` experiments with d columns and round(ratio · d/phi) rows per group.
 
@@ -176,7 +182,7 @@ def feature_cells(d: int = 200) -> dict[str, tuple[SpanProblem, Loss]]:
 
 
 def agreement(
-    cells: dict[str, tuple[SpanProblem, Loss]], trials: int, *, d: int = 200, seed: int = 0, workers: int = 1
+    cells: dict[str, tuple[SpanProblem, Loss]], trials: int, *, d: int = 200, seed: int = 0, workers: int | None = 1
 ) -> list[dict[str, Any]]:
     """Theory against experiment: a row for each cell and quantity with `theory`, `simulated`, `se` and z.
 

@@ -69,7 +69,7 @@ def scaling(
     direct_cost: float = DIRECT_COST,
     training_cost: float = TRAINING_COST,
     seed: int = 0,
-    workers: int = 1,
+    workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Scaling:
     """The strategies for this practice, predicted, and simulated in dimension d where trials > 0.

@@ -37,6 +37,7 @@ def spread(
     results = {} if memory is None else memory.finished
     advance(len(results))
     missing = [i for i in range(len(jobs)) if i not in results]
+    arriving: Any
     if workers == 1:
         arriving = (_numbered(i, function, jobs[i]) for i in missing)
     else:

@@ -530,9 +530,7 @@ class PracticeSimulation:
         return self.test_errors.std(axis=0, ddof=1) / np.sqrt(len(self.test_errors))
 
 
-def simulate(
-    practice: Practice, d: int, trials: int, *, seed: int = 0, workers: int | None = 1
-) -> PracticeSimulation:
+def simulate(practice: Practice, d: int, trials: int, *, seed: int = 0, workers: int | None = 1) -> PracticeSimulation:
     """Run the loop `trials` times with every row drawn; with a spectrum d must be its length.
 
     Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes.

@@ -94,7 +94,7 @@ def _ridge(ell: Any, variance: Any, p: Any, gamma: Any, beta: Any, beta_tilde: A
 
 def fixed_point(p: Any, phi: Any, lam: Any) -> tuple[Any, Any]:
     """u = lam·phi·m > 0 in the head of the module, without cancellation, and 2u + lam + p - phi there."""
-    excess = phi - p - lam  # of the two roots' magnitudes over one another
-    product = 2 * lam * phi  # twice theirs
+    excess = phi - p - lam  # by which the wanted root is larger than the other, in magnitude; negative: smaller
+    product = 2 * lam * phi  # of the two magnitudes, twice
     slope = np.sqrt(excess * excess + 2 * product)
     return product / (np.abs(excess) + slope) + np.maximum(excess, 0.0), slope

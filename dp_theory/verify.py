@@ -130,9 +130,9 @@ def loops() -> dict[str, Practice]:
 
 
 def features(
-    trials: int = 40,
+    trials: int = 12,
     *,
-    d: int = 200,
+    d: int = 500,
     seed: int = 0,
     workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
@@ -140,7 +140,8 @@ def features(
     """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
 
     Problems of the span recipe with square and logistic loss (dp_theory.dense), and the last learner of practice
-    loops. Every cell has a seed of its own. advance(1) is called after each. Raises InputError where trials < 4.
+    loops. Every cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is
+    then well below the noise. advance(1) is called after each cell. Raises InputError where trials < 4.
     """
     import pandas as pd
 

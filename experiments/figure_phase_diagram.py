@@ -19,7 +19,7 @@ CHECKS = [(psi, rho) for psi in (0.15, 0.5, 2.5) for rho in (0.3, 0.6, 0.9)]  # 
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Columns panel, kind, x (psi of plain data), y (rho), rule (the better one), keep, lam, gain.
+    """Columns panel, kind, x (psi of plain data), y (rho), rule (the better one), keep, lam, gain, predicted (gain).
 
     gain = ±(1 - error/error of plain data), + for keep-hard; candidates cost as much as a training row in PAID.
     """
@@ -32,7 +32,8 @@ def compute(quick: bool) -> pd.DataFrame:
         for seed, (psi, rho) in enumerate(CHECKS):
             ((cell, problems),) = _cells(panel, np.array([psi]), rho)
             error, plain = (simulate(p, D, trials, engine="law", seed=seed).test_error for p in problems)
-            rows.append({**cell, "kind": "simulated", "gain": np.sign(cell["gain"]) * (1 - error / plain)})
+            gain = np.sign(cell["gain"]) * (1 - error / plain)
+            rows.append({**cell, "kind": "simulated", "gain": gain, "predicted": cell["gain"]})
     return pd.DataFrame(rows)
 
 
@@ -80,5 +81,6 @@ def caption(table: pd.DataFrame) -> str:
         f"{D}: keep-hard with many rows, keep-easy with few; between the grey lines either saves less than {LEVEL:.0%} "
         "of the error, and random is as good. Left and middle: a given number of training rows. Right: a given budget, "
         "which pays for candidates too, each as much as training on a row; ψ is that of plain data. "
-        f"Colours: theory; the {len(checked)} dots: the gain of the predicted optimum simulated, in the same colours."
+        f"Colours: theory; the {len(checked)} dots: the gain of the predicted optimum simulated, in the same colours, "
+        f"at most {(checked['gain'] - checked['predicted']).abs().max():.1%} of the error away."
     )

@@ -34,8 +34,6 @@ Engine = Annotated[str, typer.Option(help="dense (the naive experiment) or law (
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-for command in (practice, optimum, derive, errata):
-    app.command()(command)
 JOURNAL = "cells.jsonl"  # finished cells of a sweep
 AXIS_LABELS = {
     "generated": "samples generated", "kept": "samples kept", "compute": "compute in units of one plain sample",
@@ -177,6 +175,10 @@ def _beyond(result: "DataFrame", seed: int, workers: int) -> dict[str, Any]:
     cells = pd.concat([rows.query("quantity == 'test_error'")[["z", "trials"]] for rows in (result, found)])
     noise = distribution(cells["z"].to_numpy(), cells["trials"].to_numpy())
     return {"beyond": _records(found), "noise": noise}
+
+
+for command in (practice, optimum, derive, errata):
+    app.command()(command)
 
 
 def values(name: str, text: str, geometric: bool = False) -> list[float]:

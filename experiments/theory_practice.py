@@ -111,7 +111,7 @@ def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | 
     phi = prediction.practice.phi
     records = []
     for stage, error in enumerate(prediction.test_error):
-        keep = prediction.additions[stage - 1].keep if stage else None
+        keep = getattr(prediction.additions[stage - 1], "keep", None) if stage else None
         record = {
             "stage": stage,
             "threshold": getattr(keep, "alpha", None),

@@ -1,7 +1,7 @@
 """The commands that README.md and docs/*.md show: every one is understood, and those marked are run.
 
 `<!-- run -->` before a fenced block marks its `dp …` lines; `<!-- run: OPTIONS -->` adds options to each, to make it
-smaller (a later option overrides an earlier one). Of the others the sub-command, the options and their types are checked.
+smaller (a later option overrides an earlier one). Of the others the sub-command and its options are checked.
 """
 
 import re

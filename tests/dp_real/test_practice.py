@@ -156,6 +156,7 @@ def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
     practice.config = practice.config.model_copy(
         update={"training": practice.config.training.model_copy(update={"batch_size": 20_000})}
     )
+    practice._block = None  # which was drawn for the batch size before
     counts = torch.bincount(practice.mini_batch(), minlength=15).double()
     expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
     assert ((counts - expected).abs() < 5 * expected.sqrt()).all()

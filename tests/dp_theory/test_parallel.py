@@ -79,10 +79,10 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
 def test_on_a_dask_cluster(tmp_path):
     distributed = pytest.importorskip("distributed")
     computing = Practice(0.5, 0.1, [practice.Addition(kept=1)])
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as local:
-        with on_cluster(local.scheduler_address):
-            table = sweep(0.5, workers=None, journal=tmp_path / "journal", **SWEEP)
-            runs = practice.simulate(computing, 20, 4, workers=None)
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as local, on_cluster(local.scheduler_address):
+        table = sweep(0.5, workers=None, journal=tmp_path / "journal", **SWEEP)
+        runs = practice.simulate(computing, 20, 4, workers=None)
     pd.testing.assert_frame_equal(table, sweep(0.5, **SWEEP))
     assert len((tmp_path / "journal").read_text().splitlines()) == 12
     np.testing.assert_array_equal(runs.test_errors, practice.simulate(computing, 20, 4).test_errors)

@@ -94,7 +94,7 @@ RULES_TO_DRAW = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("rule", RULES_TO_DRAW, ids=repr)
+@pytest.mark.parametrize("rule", RULES_TO_DRAW, ids=lambda rule: type(rule).__name__)
 def test_direct_draws_have_the_selected_distribution(rule):
     rng = np.random.default_rng(3)
     t = rule.draw(rng, 20_000)

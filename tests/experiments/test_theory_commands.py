@@ -107,7 +107,7 @@ def test_verify_exits_1_where_theory_is_wrong(dp, monkeypatch):
     module = sys.modules["dp_theory.verify"]
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
     monkeypatch.setattr(module.verify, "__defaults__", (cells,))
-    options = ("verify", "--engine", "law", "--d", 200, "--trials", 100, "--workers", 1)
+    options = ("verify", "--d", 5000, "--dense-d", 50, "--trials", 100, "--workers", 1)
     status, out, _ = dp(*options)
     assert status == 0
     assert "0 disagree" in out
@@ -116,6 +116,22 @@ def test_verify_exits_1_where_theory_is_wrong(dp, monkeypatch):
     status, out, _ = dp(*options)
     assert status == 1
     assert "DISAGREES" in out
+
+
+def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
+    module = sys.modules["dp_theory.verify"]
+    cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
+    monkeypatch.setattr(module.verify, "__defaults__", (cells,))
+    few = {name: loop for name, loop in list(module.loops().items())[:2]}
+    monkeypatch.setattr(module, "loops", lambda: few)
+    monkeypatch.setattr("dp_theory.dense.feature_cells", lambda d=0: {})
+    monkeypatch.setattr(module.features, "__defaults__", (6,))
+    status, out, err = dp("verify", "--all", "--d", 5000, "--dense-d", 50, "--trials", 20, "--workers", 1, "--json")
+    assert status == 0, err
+    answer = json.loads(out)
+    assert {row["cell"] for row in answer["beyond"]} == set(few)
+    assert answer["noise"]["cells"] == 3
+    assert {"mean", "sd", "largest", "p_value"} <= set(answer["noise"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""The practice loop's training against a bare torch loop and transformers' Trainer, and the loop's own overhead.
+
+All three train the digits learner, AdamW under the same schedule, batches of 64 from the same 1,000 rows in memory;
+CPU time of this process, one thread, in turn, medians. The overhead is what a run of the digits preset spends outside
+generation, forward, backward and optimizer, validation and checkpoints.
+"""
+
+import cProfile
+import pstats
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.optimization import get_wsd_schedule
+from transformers.trainer import Trainer
+from transformers.training_args import TrainingArguments
+
+from dp_real.config import Config
+from dp_real.data import load_data
+from dp_real.generators import load_generator
+from dp_real.learner import NetworkLearner, fresh_learner
+from dp_real.practice import Practice
+from dp_real.protocols import Generator
+from dp_real.run import run
+from experiments.digits import digits
+from experiments.terminal import progress, silent
+
+STEPS, REPEATS = 2000, 5
+
+
+class Memory:
+    """A pool of rows in memory: what the three loops draw from."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y, self.newest = x, y, len(y)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        return {"x": self.x[row], "labels": self.y[row]}
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.x[rows], self.y[rows]
+
+
+def practice_loop(config: Config, generator: Generator, rows: Memory) -> None:
+    unused: Any = None
+    learner = fresh_learner(config, generator)
+    practice = Practice(config, learner, generator, rows, unused, unused, unused)  # pyright: ignore[reportArgumentType]
+    practice.state = type("State", (), {"step": 0, "epoch": 0.0})()  # pyright: ignore[reportAttributeAccessIssue]
+    for _ in range(STEPS):
+        practice.train_step()
+
+
+def bare_loop(config: Config, generator: Generator, rows: Memory) -> None:
+    learner = fresh_learner(config, generator)
+    assert isinstance(learner, NetworkLearner)
+    module, options = learner.module.train(), config.training
+    optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=0.0, fused=True)
+    schedule = get_wsd_schedule(optimizer, options.warmup_steps, options.cooldown_steps, STEPS)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(STEPS):
+        chosen = torch.randint(len(rows), (options.batch_size,), generator=draw)
+        loss = F.cross_entropy(module(rows.x[chosen]), rows.y[chosen])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+class WithLoss(torch.nn.Module):
+    """What Trainer wants: a module that returns its loss."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"loss": F.cross_entropy(self.module(x), labels)}
+
+
+def trainer_loop(config: Config, generator: Generator, rows: Memory) -> None:
+    learner = fresh_learner(config, generator)
+    assert isinstance(learner, NetworkLearner)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+        arguments = TrainingArguments(
+            output_dir=folder, max_steps=STEPS, per_device_train_batch_size=config.training.batch_size, use_cpu=True,
+            learning_rate=config.training.learning_rate, save_strategy="no", report_to=[], disable_tqdm=True,
+            logging_strategy="no", optim="adamw_torch_fused", max_grad_norm=0.0, dataloader_pin_memory=False,
+        )  # fmt: skip
+        Trainer(model=WithLoss(learner.module), args=arguments, train_dataset=rows).train()  # pyright: ignore[reportArgumentType]
+
+
+def compare_loops(config: Config, generator: Generator) -> None:
+    labels = torch.arange(1000) % 10
+    x = torch.rand(1000, *generator.sample_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    rows = Memory(x, labels)
+    rivals = {"practice loop": practice_loop, "bare torch loop": bare_loop, "transformers Trainer": trainer_loop}
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(REPEATS):
+        for name, loop in rivals.items():
+            begin = time.process_time()
+            loop(config, generator, rows)
+            seconds[name].append(time.process_time() - begin)
+    ours = statistics.median(seconds["practice loop"])
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        print(f"{name:22s}{STEPS / median:8.0f} steps/s   practice loop / this: {median / ours:.2f}")
+
+
+def overhead(config: Config) -> None:
+    """Shares of one run's CPU time by the functions that they are spent in."""
+    profile = cProfile.Profile(time.process_time)
+    with tempfile.TemporaryDirectory() as folder:
+        profile.enable()
+        run(config, Path(folder) / "run", progress=silent)
+        profile.disable()
+    stats: Any = pstats.Stats(profile)
+    seconds = {f"{Path(file).stem}.{name}": row[3] for (file, _, name), row in stats.stats.items()}
+    whole = seconds["practice.run"]
+    work = {
+        name: seconds[name]
+        for name in ("practice.draw", "learner.train_step", "practice.evaluate", "practice.checkpoint")
+    }
+    for name, spent in work.items():
+        print(f"{name:22s}{spent / whole:8.1%} of the loop")
+    print(f"{'the rest':22s}{1 - sum(work.values()) / whole:8.1%}   (aim: at most 5 %; profiled, so an upper bound)")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    config = digits(f"training.steps={STEPS}")
+    data = load_data(config.data)
+    generator = load_generator(config, data, progress)
+    compare_loops(config, generator)
+    overhead(digits())
+
+
+if __name__ == "__main__":
+    main()
