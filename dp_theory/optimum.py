@@ -58,7 +58,7 @@ def least_error(
     smallest_keep: float = SMALLEST_KEEP,
     d: float = np.inf,
 ) -> Least:
-    """Least test error over p in [smallest_keep, 1] and over lam in LAMS, each unless it is given; 1e-8 accurate.
+    """Least test error over p in [smallest_keep, 1] and over lam, 0 or in LAMS, each unless given; 1e-8 accurate.
 
     name: keep-hard or keep-easy; p = 1 is plain data for both. psi: d/m, or a function of p, where a budget pays for
     fewer rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension. Arrays broadcast.
@@ -192,7 +192,8 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
     """N plain rows, then N more that the learner trained on these selects at kept fraction `keep`; psi = d/N.
 
     Exact (dp_theory.practice): the final learner trains on all 2N rows, both learners with the penalty lam·N, which is
-    the best one for the rule unless given. A row per rule, the best first; columns rule, keep, lam, test_error.
+    the best one in [1e-3, 1e2] for the rule unless given. A row per rule, the best first.
+    Columns rule, keep, lam, test_error.
     """
     import pandas as pd
 

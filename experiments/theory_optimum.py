@@ -31,17 +31,18 @@ def optimum(
     as_json: Json = False,
 ) -> None:
     """The best rule, kept fraction, ridge and strategy for a number of training rows or for a budget."""
-    from dp_theory import optimum as best
+    from dp_theory.optimum import loop as best_of_loop
+    from dp_theory.optimum import optimum as best
     from figures.files import whole
 
     if loop:
         if psi is None or rho is not None or budget is not None:
             raise InputError("--loop takes --psi, and neither --rho nor --budget: the learner itself selects")
-        result = best.loop(psi, keep=0.2 if keep is None else keep, lam=lam, flip=flip)
+        result = best_of_loop(psi, keep=0.2 if keep is None else keep, lam=lam, flip=flip)
     else:
         if rho is None:
             raise InputError("--rho is missing: the selector's cosine to the truth (--loop: the learner selects)")
-        result = best.optimum(
+        result = best(
             rho, psi=psi, budget=budget, candidate_cost=candidate_cost, guided_cost=guided_cost,
             training_cost=training_cost, keep=keep, lam=lam, flip=flip, smallest_keep=smallest_keep, d=d,
         )  # fmt: skip
