@@ -76,7 +76,7 @@ class TextToImage:
         decoder = self.tiny_decoder or self.pipe.vae
         x = sample_ddim(denoise, self.scheduler, x, guidance=guidance, decode=lambda x0: view(decode(decoder, x0)))
         with torch.no_grad():
-            return view(decode(self.pipe.vae, x)).clamp(-1, 1)
+            return view(decode(self.pipe.vae, x).clamp(-1, 1))
 
     @torch.no_grad()
     def embed(self, prompt: str) -> Tensor:

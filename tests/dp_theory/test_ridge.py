@@ -191,3 +191,16 @@ def test_problem_refuses_what_is_outside_its_domain(change, message):
 def test_an_unresolved_jump_is_an_error_not_a_wrong_number():
     with pytest.raises(ConvergenceError, match="certain to"):
         predict(Problem(SymmetricRule(lambda t: t <= 0.7), 0.5, 0.5, 0.1))
+
+
+def test_blocks_are_seamless():
+    """More cells than are evaluated at a time, broadcast, with and without a ridge: each as if alone."""
+    rng = np.random.default_rng(0)
+    alpha, rho = rng.uniform(0.1, 3, 9000), rng.uniform(-1, 1, (2, 1))
+    phi, lam = rng.uniform(0.1, 3, 9000), rng.choice([0.0, 0.1], 9000)
+    whole = predict(Problem(KeepHard(alpha), rho, phi, lam))
+    for i, j in [(0, 0), (0, 8191), (0, 8192), (1, 0), (1, 8999)]:
+        alone = predict(Problem(KeepHard(alpha[j]), rho[i, 0], phi[j], lam[j]))
+        for field in vars(whole):
+            assert getattr(whole, field).shape == (2, 9000)
+            assert getattr(whole, field)[i, j] == pytest.approx(getattr(alone, field), rel=1e-13, abs=1e-14)
