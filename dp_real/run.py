@@ -23,7 +23,7 @@ from dp_real import parallel
 from dp_real.card import model_card
 from dp_real.config import Config, load_config
 from dp_real.data import load_data
-from dp_real.errors import InputError, MissingError
+from dp_real.errors import InputError, Interrupted, MissingError
 from dp_real.generators import load_generator
 from dp_real.learner import accuracy, fresh_learner
 from dp_real.pool import Pool
@@ -167,8 +167,11 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
             add_real_examples(pool, state, data, config.practice.initial)
         first = first_learner(config, generator, out) if state.rounds > 1 else None
         practice = Practice(config, learner, generator, pool, validator(data), folder, state, first)
-        with folder.stops_on_signal():
-            practice.run()
+        try:
+            with folder.stops_on_signal():
+                practice.run()
+        except Interrupted:
+            raise Interrupted(f"interrupted at step {state.step}: dp real resume {out} goes on") from None
     result = conclude(practice, data, out)
     if config.practice.branch:
         branch(out, progress)
@@ -287,7 +290,7 @@ def claim(config: Config, out: Path, resume: bool) -> dict[str, Any] | None:
         same = known.exists() and load_config(known) == config
         finished = (out / "result.json").exists()
         if not same:
-            raise InputError(f"--out {out} holds something else; name an empty or new folder")
+            raise InputError(f"--out {out} holds something else, or a run of another configuration; name a new folder")
         if not resume:
             raise InputError(
                 f"--out {out} holds this very run, complete; name another folder or remove it"

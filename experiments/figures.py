@@ -74,7 +74,8 @@ def _checked(wanted: list[str]) -> list[str]:
     known = names()
     for name in wanted:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, 1, cutoff=0)[0]
+            alike = [other for other in known if other.startswith(name)]
+            nearest = (alike or difflib.get_close_matches(name, known, 1, cutoff=0))[0]
             raise InputError(f"there is no figure {name!r}; did you mean {nearest!r}? All: {', '.join(known)}")
     return list(dict.fromkeys(wanted))
 

@@ -4,12 +4,15 @@ import os
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments import real_files
 from experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
 
 # What transformers and diffusers remark while they load is not for the reader of a run.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -23,7 +26,6 @@ app.command("evaluate")(real_files.evaluate_command)
 app.command("export")(real_files.export_command)
 app.add_typer(real_files.cache_app, name="cache")
 
-Preset = Annotated[str, typer.Argument(metavar="PRESET|FILE.toml", help="A preset's name, or a configuration file.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. guidance.omega=0.03.")]
 Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/PRESET-SEED]")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -45,21 +47,33 @@ def find_preset(name: str) -> Path:
     return Path(str(resources.files("experiments.presets") / f"{name}.toml"))
 
 
+Preset = Annotated[
+    str, typer.Argument(metavar="PRESET|FILE.toml", help=f"{', '.join(preset_names())}, or a configuration file.")
+]
+
+
 @app.command("run")
 def run_command(
     preset: Preset,
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     out: Out = None,
     resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --out.")] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all random numbers.  [default: the file's, 0]")] = None,
     as_json: Json = False,
 ) -> None:
     """Train one learner; leaves the run's files in --out."""
-    from dp_real.config import load_config
-    from dp_real.run import run
+    config = _load(preset, settings, seed)
+    from dp_real.run import run  # after the configuration is known to be right: it takes seconds
 
-    config = load_config(find_preset(preset), settings, seed=seed)
-    _report(run(config, out or Path("runs") / f"{config.name}-{seed}", resume=resume, progress=progress), as_json)
+    out = out or Path("runs") / f"{config.name}-{config.seed}"
+    _report(run(config, out, resume=resume, progress=progress), as_json)
+
+
+def _load(preset: str, settings: list[str], seed: int | None = None) -> "Config":
+    from dp_real.config import load_config
+
+    given = {} if seed is None else {"seed": seed}
+    return load_config(find_preset(preset), settings, **given)
 
 
 @app.command("resume")
@@ -69,9 +83,16 @@ def resume_command(
 ) -> None:
     """Go on with an interrupted run; it ends as the unbroken one would have."""
     from dp_real.config import load_config
+    from dp_real.errors import InputError
+
+    if not (folder / "config.toml").is_file():
+        raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
+    config = load_config(folder / "config.toml")
+    if (folder / "result.json").exists():
+        say(f"{folder} is complete already")
     from dp_real.run import run
 
-    _report(run(load_config(folder / "config.toml"), folder, resume=True, progress=progress), as_json)
+    _report(run(config, folder, resume=True, progress=progress), as_json)
 
 
 @app.command("pretrain")
@@ -124,17 +145,22 @@ def compare_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run arms on the same seeds and compare their test accuracies in pairs."""
-    from dp_real.config import load_config
+    from dp_real.arms import arm_config
     from dp_real.errors import InputError
+
+    config = _load(preset, settings)
+    names = [name.strip() for name in arms.split(",")]
+    for name in names:
+        arm_config(config, name)
+    if len(set(names)) < len(names):
+        raise InputError(f"--arms {arms} names an arm twice")
+    baseline = baseline or names[-1]
+    if baseline not in names:
+        raise InputError(f"--baseline {baseline} is not among --arms {arms}")
     from experiments.compare import run_arms, summarize
     from figures.curves import draw_curves, save
     from figures.files import whole
 
-    config = load_config(find_preset(preset), settings)
-    names = list(dict.fromkeys(name.strip() for name in arms.split(",")))
-    baseline = baseline or names[-1]
-    if baseline not in names:
-        raise InputError(f"--baseline {baseline} is not among --arms {arms}")
     out = out or Path("runs") / f"{config.name}-compare"
     if out.exists() and not resume:
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")

@@ -63,7 +63,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         def advance_plainly(steps: int) -> None:
             nonlocal done
             before, done = done, done + steps
-            if total >= 10 and 10 * before // total < 10 * done // total:
+            if 10 * before // total < 10 * done // total:
                 say(f"{description}: {done}/{total}")
 
         yield advance_plainly

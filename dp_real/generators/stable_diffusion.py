@@ -179,7 +179,7 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
             if local
             else f"fetch it where there is a network (hf download {model}), or name a folder that holds it"
         )
-        raise MissingError(f"{model}: no {kind.__name__} could be read: {remedy} ({error})") from error
+        raise MissingError(f"{model}: no {kind.__name__} could be read: {remedy}") from error
     return loaded.to(device)
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
@@ -57,6 +58,22 @@ def test_run_then_resume_then_refuse(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert again["test_accuracy"] == answer["test_accuracy"]
 
 
+def test_a_run_is_repeated_from_its_own_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The seed included, whether it came from --seed or from --set."""
+    for number, seed in enumerate((["--seed", "5"], ["--set", "seed=5"])):
+        first, again = tmp_path / f"first{number}", tmp_path / f"again{number}"
+        assert dp("real", "run", "digits", *SET, *seed, "--out", str(first), "--json") == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["seed"] == 5
+        assert dp("real", "run", str(first / "config.toml"), "--out", str(again), "--json") == 0
+        assert json.loads(capsys.readouterr().out)["test_accuracy"] == answer["test_accuracy"]
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]):
+    assert dp("--version") == 0
+    assert capsys.readouterr().out.strip() == metadata.version("deliberate-practice")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -70,6 +87,7 @@ def test_run_then_resume_then_refuse(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["resume", "nowhere"], "nowhere"),
         (["compare", "digits", "--arms", "practice,statik"], "unknown arm 'statik'"),
         (["compare", "digits", "--arms", "practice-150"], "150 is not 100 plus"),
+        (["compare", "digits", "--arms", "static,static"], "twice"),
         (["compare", "digits", "--arms", "static", "--baseline", "practice"], "--baseline practice"),
         (["frob"], "frob"),
     ],
@@ -149,6 +167,7 @@ def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, signalled: 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
+    assert f"dp real resume {out} goes on" in err
     assert list((out / "checkpoints").iterdir())
     assert not (out / "result.json").exists()
 
