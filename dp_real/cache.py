@@ -1,6 +1,5 @@
 """The user's cache: what was trained once is kept under a hash of all that it depends on."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -30,8 +29,11 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
             staged.mkdir()
             make(staged)
             (staged / "depends.json").write_text(json.dumps(depends, indent=2))
-            with contextlib.suppress(OSError):  # another run made the same at the same time and was first
+            try:
                 os.rename(staged, folder)
+            except OSError:  # another run made the same at the same time and was first
+                if not folder.exists():
+                    raise
     return folder
 
 

@@ -179,6 +179,8 @@ class GuidanceConfig(Section):
             raise ValueError(f"window = {list(self.window)} must be [begin, end] with 0 <= begin < end <= 1")
         if self.scale == "raw" and self.apply == "before":
             raise ValueError("apply = 'before' is for scale = 'relative'; raw guidance acts inside the step")
+        if self.scale == "raw" and self.omega == "auto":
+            raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
         return self
 
 
@@ -265,6 +267,7 @@ class PracticeConfig(Section):
         default="fixed", description="incremental: T_max grows in proportion to the pool, from `patience` at N"
     )
     evaluate_every: PositiveInt = 50
+    checkpoint_every: NonNegativeInt = Field(default=20, description="evaluations; 0: before additions only")
     oversample: PositiveInt = Field(default=1, description="draw this many times the rows, unguided; keep the hardest")
     examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
     new_sample_weight: float = Field(default=1.0, gt=0, description="how often the latest round's rows are drawn")

@@ -87,10 +87,11 @@ class RandomGuidance(EntropyGuidance):
 
 
 def ascend(guidance: EntropyGuidance, x: Tensor, pushes: int) -> Tensor:
-    """A control: the pushes of a whole trajectory, all made on finished samples x within [-1, 1]."""
+    """A control: the pushes of a whole trajectory, all made on finished samples; images stay within [-1, 1]."""
     for _ in range(pushes):
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             gradient = guidance.gradient(leaf, leaf)
-        x = guidance.push(x, gradient).clamp(-1, 1)
+        x = guidance.push(x, gradient)
+        x = x.clamp(-1, 1) if x.dim() == 4 else x
     return x

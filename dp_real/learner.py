@@ -93,6 +93,8 @@ class NetworkLearner:
         self.trained = Accelerator(cpu=self.device.type == "cpu").prepare_model(self.module)
         self.config = config
         self.n_classes = n_classes
+        self.rank = parallel.state().process_index
+        self.has_dropout = any("drop" in type(part).__name__.lower() for part in module.modules())
         self.seed = seed
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -115,8 +117,10 @@ class NetworkLearner:
             self.module.train()
         x, y, options = x.to(self.device), y.to(self.device), self.config
         if options.mixup or options.cutmix:
-            draw, y = rng(self.seed, Stream.MIX, self.step), F.one_hot(y, self.n_classes).float()
+            draw, y = rng(self.seed, Stream.MIX, self.step, self.rank), F.one_hot(y, self.n_classes).float()
             x, y = mix(x, y, draw, mixup=options.mixup, cutmix=options.cutmix)
+        if self.has_dropout:  # its draws, too, are a function of the position
+            torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, self.step, self.rank).initial_seed())
         loss = F.cross_entropy(self.trained(x), y, label_smoothing=options.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

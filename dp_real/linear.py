@@ -34,7 +34,7 @@ class LinearLearner:
 
     def logits(self, x: Tensor) -> Tensor:
         """[B, 2], differentiable in x."""
-        half = self.config.kappa / 2 * (x.flatten(1) @ self.weight.to(x.dtype))
+        half = self.config.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
@@ -42,7 +42,7 @@ class LinearLearner:
         n = len(y)
         if n == self.rows:
             return
-        rows, signs = x.flatten(1).double().numpy(), 2.0 * y.numpy() - 1
+        rows, signs = x.flatten(1).double().cpu().numpy(), 2.0 * y.cpu().numpy() - 1
         if self.config.loss == "ridge":
             model = Ridge(alpha=n * self.config.lam, fit_intercept=False)
         else:

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dp_real.errors import InputError
+
 
 def mix(x: Tensor, y: Tensor, rng: np.random.Generator, *, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
     """Blend each row of a batch with another; x [B, C, H, W] (any [B, ...] for Mixup), y class probabilities [B, K].
@@ -11,6 +13,10 @@ def mix(x: Tensor, y: Tensor, rng: np.random.Generator, *, mixup: float, cutmix:
     mixup, cutmix: parameters a of the weight's Beta(a, a), 0 for none; with both, each row is dealt one of them.
     The label's weight under CutMix is the area that was really kept, which the border may enlarge.
     """
+    if cutmix and x.dim() != 4:
+        raise InputError(
+            f"training.cutmix cuts images [B, C, H, W]; these examples are {tuple(x.shape[1:])}: set it to 0"
+        )
     n, partner = len(x), torch.from_numpy(rng.permutation(len(x))).to(x.device)
     is_cut = rng.random(n) < (0.5 if mixup and cutmix else float(cutmix > 0))
     weight = np.where(is_cut, rng.beta(cutmix or 1, cutmix or 1, n), rng.beta(mixup or 1, mixup or 1, n))

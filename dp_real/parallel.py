@@ -6,6 +6,7 @@ processes there are.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from typing import TypeVar
 
@@ -20,7 +21,8 @@ Result = TypeVar("Result")
 @cache
 def state() -> PartialState:
     """This process among its peers; starts the process group (gloo on CPU, nccl on GPU) if there are any."""
-    return PartialState(cpu=not torch.cuda.is_available())
+    # A process may wait for long: for the first to train a generator, or for the last block of a round.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
 
 
 def device() -> torch.device:

@@ -20,7 +20,7 @@ def _schema(sample_shape: tuple[int, ...]) -> pa.Schema:
             "label": pa.int32(),
             "seed": pa.uint64(),  # draws the row's noise again, see dp_real.seeds.row_noise
             "omega": pa.float32(),
-            "entropy": pa.float32(),  # nats, of the learner that the row was generated for
+            "entropy": pa.float32(),  # nats, of the learner at the time
             "correct": pa.bool_(),  # whether that learner predicted the label
             "example": pa.list_(pa.float32(), size),
         }

@@ -13,7 +13,7 @@ from dp_real.errors import Interrupted
 from dp_real.learner import assess
 from dp_real.pool import Pool
 from dp_real.protocols import Generator, Journal, Learner
-from dp_real.rounds import OMEGA_START, Examples, draw_guided, draw_plain, draw_pruned
+from dp_real.rounds import PUSH_START, Examples, draw_guided, draw_plain, draw_pruned, guided_steps
 from dp_real.seeds import Stream, torch_rng
 
 BLOCK_STEPS = 256  # steps whose batches are drawn at once
@@ -28,8 +28,9 @@ class State:
     rounds: int = 0  # in the pool, the initial one included
     stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
     best: float = 0.0  # validation accuracy
-    omega: float = OMEGA_START  # of the next round, where it steers itself
+    push: float = PUSH_START  # omega times the guided steps of the next round, where it steers itself
     generated: int = 0  # samples drawn, whether kept or not
+    seen: int = 0  # rows that training has used, with repeats, over all processes
     epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
     generation_seconds: float = 0.0
@@ -59,37 +60,43 @@ class Practice:
         self._clock = time.monotonic() - state.seconds
         if state.rounds == 0:
             self.add_examples(plan.initial)
+            self.checkpoint(keep=False)
         while state.step < state.last_step:
             if self.wants_examples():
-                self.checkpoint()
+                self.checkpoint(keep=True)
                 self.add_examples(plan.increment)
             elif self.wants_cooldown():
                 self.begin_cooldown()
+                continue
             if self.journal.stop_requested():
-                self.checkpoint()
+                self.checkpoint(keep=False)
                 raise Interrupted
             self.train_step()
             if state.step % plan.evaluate_every == 0 or state.step == state.last_step:
                 self.evaluate()
+            if plan.checkpoint_every and state.step % (plan.checkpoint_every * plan.evaluate_every) == 0:
+                self.checkpoint(keep=False)
 
     @property
-    def cooling_down(self) -> bool:
-        return self.state.step >= self.state.last_step - self.config.training.cooldown_steps
+    def constant(self) -> bool:
+        """Neither warming up nor cooling down: when data may be added."""
+        training, state = self.config.training, self.state
+        return training.warmup_steps <= state.step < state.last_step - training.cooldown_steps
 
     @property
     def out_of_patience(self) -> bool:
         return self.state.stale >= patience(self.config.practice, len(self.pool))
 
     def wants_examples(self) -> bool:
-        """Out of patience, with additions left and the cool-down not begun."""
-        return self.out_of_patience and self.state.rounds <= self.config.practice.additions and not self.cooling_down
+        """Out of patience, with additions left, at the constant rate."""
+        return self.out_of_patience and self.state.rounds <= self.config.practice.additions and self.constant
 
     def wants_cooldown(self) -> bool:
         """Nothing more to gain by the plan (`early_stop`), or its time is over (`seconds`)."""
         plan = self.config.practice
         done = plan.early_stop and self.out_of_patience and self.state.rounds > plan.additions
         late = 0 < plan.seconds < self.state.seconds
-        return (done or late) and not self.cooling_down
+        return (done or late) and self.constant
 
     def begin_cooldown(self) -> None:
         """Cool down from here, rather than where the plan would have."""
@@ -133,8 +140,10 @@ class Practice:
         if state.rounds > 0 and config.practice.oversample > 1:
             return draw_pruned(config, self.generator, state.rounds, labels, selector)
         if state.rounds > 0 and config.guidance.omega:
-            omega = state.omega if config.guidance.omega == "auto" else config.guidance.omega
-            drawn, state.omega = draw_guided(config, self.generator, state.rounds, labels, selector, omega)
+            steps = guided_steps(config)
+            omega = state.push / steps if config.guidance.omega == "auto" else config.guidance.omega
+            drawn, omega = draw_guided(config, self.generator, state.rounds, labels, selector, omega)
+            state.push = omega * steps
             return drawn
         return draw_plain(config, self.generator, state.rounds, labels)
 
@@ -144,7 +153,9 @@ class Practice:
         rows = self.mini_batch()
         self.learner.train_step(*self.pool.batch(rows))
         state.step += 1
-        state.epoch += len(rows) * parallel.state().num_processes / len(self.pool)
+        seen = len(rows) * (parallel.state().num_processes if self.config.training.batch_size else 1)
+        state.seen += seen
+        state.epoch += seen / len(self.pool)
 
     def mini_batch(self) -> torch.Tensor:
         """Row positions for this process: uniform, or the latest round's rows `new_sample_weight` times as likely."""
@@ -185,10 +196,10 @@ class Practice:
             }
         )
 
-    def checkpoint(self) -> None:
-        """Where resuming and branching out start from."""
-        self.state.seconds = time.monotonic() - self._clock
-        self.journal.checkpoint(self.state, self.learner, self.pool)
+    def checkpoint(self, keep: bool) -> None:
+        """Where resuming starts from; one to keep is where branching out does, too."""
+        self.state.seconds = parallel.from_main(time.monotonic() - self._clock)
+        self.journal.checkpoint(self.state, self.learner, self.pool, keep)
 
 
 def patience(plan: PracticeConfig, pool_size: int) -> int:

@@ -14,7 +14,8 @@ from dp_real.parallel import spread
 from dp_real.protocols import Generator, Learner
 from dp_real.seeds import Stream, rng, row_seeds, torch_rng
 
-OMEGA_START, OMEGA_RANGE = 0.01, (0.001, 0.08)  # of guidance.omega = "auto", a guided step
+# What guidance.omega = "auto" starts from and may choose: omega times the number of guided steps, which is what counts.
+PUSH_START, PUSH_RANGE = 0.2, (0.02, 1.6)
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,15 @@ def draw_guided(
         rng(config.seed, Stream.OMEGA, round_index).random(n, np.float32) if options.spread else np.ones(n, np.float32)
     )
     strengths = np.empty(n, np.float32)
-    steps = config.sampling.steps
-    pushes = sum(make_guidance(options, selector.logits, 0.0).guides(index, steps) for index in range(steps))
+    steps = guided_steps(config)
 
     def draw(block: slice) -> Tensor:
         guidance = make_guidance(options, selector.logits, torch.from_numpy(strengths[block]))
         if options.control == "random-direction":
+            guidance = replace(guidance, through="x0")  # no gradient is needed
             guidance = RandomGuidance(**vars(guidance), rng=torch_rng(int(seeds[block.start]), Stream.OMEGA))
         if options.control == "finished":
-            return ascend(guidance, generator.sample(labels[block], seeds[block], None), pushes)
+            return ascend(guidance, generator.sample(labels[block], seeds[block], None), steps)
         return generator.sample(labels[block], seeds[block], guidance)
 
     parts = []
@@ -83,9 +84,9 @@ def draw_guided(
         parts.append(in_blocks(rows, config.sampling.block_size, draw))
         if options.omega == "auto":
             _, correct = assess(selector, parts[-1], labels[rows])
-            omega = steer(omega, 1 - correct.double().mean().item(), options.wrong_share)
+            omega = steer(omega * steps, 1 - correct.double().mean().item(), options.wrong_share) / steps
     through_denoiser = options.through == "unet" and options.control == "none"
-    cost = {"forwards": n * forwards_per_sample(config), "backwards": n * pushes if through_denoiser else 0}
+    cost = {"forwards": n * forwards_per_sample(config), "backwards": n * steps if through_denoiser else 0}
     return Examples(torch.cat(parts), labels, seeds, strengths, n, **cost), omega
 
 
@@ -96,10 +97,16 @@ def make_guidance(
     return EntropyGuidance(logits, omega, options.scale, options.apply, options.through, options.window, options.every)
 
 
-def steer(omega: float, wrong: float, target: float) -> float:
-    """The strength for the next rows, given what share of the last ones the learner gets wrong; a factor 2 at most."""
+def guided_steps(config: Config) -> int:
+    """How many steps of the sampler are guided."""
+    guidance, steps = make_guidance(config.guidance, lambda x: x, 0.0), config.sampling.steps
+    return max(1, sum(guidance.guides(index, steps) for index in range(steps)))
+
+
+def steer(push: float, wrong: float, target: float) -> float:
+    """The push for the next rows, given what share of the last ones the learner gets wrong; a factor 2 at most."""
     factor = float(np.clip(target / wrong, 0.5, 2)) if wrong else 2.0
-    return float(np.clip(omega * factor, *OMEGA_RANGE))
+    return float(np.clip(push * factor, *PUSH_RANGE))
 
 
 def in_blocks(rows: slice, size: int, draw: Callable[[slice], Tensor]) -> Tensor:

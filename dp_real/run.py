@@ -29,6 +29,7 @@ from dp_real.learner import accuracy, fresh_learner
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
 from dp_real.protocols import Generator, Learner, Progress, RealData
+from dp_real.seeds import Stream, rng
 
 Tracker = Callable[[dict[str, Any], int], None]
 
@@ -66,10 +67,11 @@ class RunFolder:
         with open(self.path / name, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def checkpoint(self, state: State, learner: Learner, pool: Pool) -> None:
-        """checkpoints/step-N; a step's checkpoint is a function of the run, so one that exists is kept."""
-        folder = self.path / "checkpoints" / f"step-{state.step:09d}-rounds-{state.rounds}"
-        if folder.exists() or not self._main:
+    def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
+        """checkpoints/step-N-rounds-K if it is to be kept, a function of the run; else checkpoints/latest, replaced."""
+        name = f"step-{state.step:09d}-rounds-{state.rounds:04d}" if keep else "latest"
+        folder = self.path / "checkpoints" / name
+        if not self._main or (keep and folder.exists()):
             return
         folder.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.path, prefix=PART) as temporary:
@@ -77,17 +79,19 @@ class RunFolder:
             staged.mkdir()
             save_file(learner.tensors(), staged / "learner.safetensors")
             write_json(staged / "state.json", asdict(state) | {"pool_version": pool.version})
+            if folder.exists():
+                os.rename(folder, Path(temporary) / "old")  # a kill between the two leaves the one before
             os.rename(staged, folder)
 
     def restore(self, config: Config, learner: Learner, sample_shape: tuple[int, ...]) -> tuple[State, Pool]:
         """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
-        found = checkpoints(self.path)
-        if not found:
+        newest = newest_checkpoint(self.path)
+        if newest is None:
             with parallel.main_first() as main:
                 for name in ("pool", "metrics.jsonl", "rounds.jsonl") if main else ():
                     remove(self.path / name)
             return State(config.training.steps), Pool(self.path / "pool", sample_shape)
-        state, pool_version = restore_learner(learner, found[-1])
+        state, pool_version = restore_learner(learner, newest)
         pool = Pool(self.path / "pool", sample_shape, pool_version)
         pool.drop_later()
         if self._main:
@@ -126,8 +130,18 @@ class RunFolder:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """A run's checkpoints by step: one before each addition of data, one where it was interrupted."""
+    """A run's checkpoints before each addition of data, by step."""
     return sorted((folder / "checkpoints").glob("step-*"))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Where an interrupted run goes on from."""
+
+    def position(checkpoint: Path) -> tuple[int, int]:
+        saved = json.loads((checkpoint / "state.json").read_text())
+        return saved["step"], saved["rounds"]
+
+    return max((folder / "checkpoints").glob("[sl]*"), key=position, default=None)
 
 
 def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
@@ -149,22 +163,22 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
         finished = claim(config, out, resume) if main else None
     finished = parallel.from_main(finished)
     if finished:
+        if config.practice.branch:
+            branch(out, progress)
         return finished
-    torch.set_num_threads(config.threads or torch.get_num_threads())
     try:
-        with parallel.main_first():
-            data = load_data(config.data)
-            generator = load_generator(config, data, progress)
+        check_tracker(config)
+        data, generator = prepare(config, progress)
+        learner = fresh_learner(config, generator)
     except (InputError, MissingError):
-        if [path.name for path in out.iterdir()] == ["config.toml"]:  # nothing has begun
-            remove(out)
+        if parallel.state().is_main_process and [path.name for path in out.iterdir()] == ["config.toml"]:
+            remove(out)  # nothing has begun
         raise
-    learner = fresh_learner(config, generator)
     with progress(config.name, config.training.steps) as advance, tracking(config, out) as tracker:
         folder = RunFolder(out, advance, tracker=tracker)
         state, pool = folder.restore(config, learner, generator.sample_shape)
         if config.practice.examples == "real" and state.rounds == 0:
-            add_real_examples(pool, state, data, config.practice.initial)
+            add_real_examples(pool, state, data, config)
         first = first_learner(config, generator, out) if state.rounds > 1 else None
         practice = Practice(config, learner, generator, pool, validator(data), folder, state, first)
         try:
@@ -178,6 +192,14 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
     return result
 
 
+def prepare(config: Config, progress: Progress) -> tuple[RealData, Generator]:
+    """The real data and the generator, trained now if need be, by the main process first."""
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    with parallel.main_first():
+        data = load_data(config.data)
+        return data, load_generator(config, data, progress)
+
+
 def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
     """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5): the scaling curve.
 
@@ -185,8 +207,7 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
     leaves its files in branches/SIZE; finished ones are not repeated.
     """
     config = load_config(source / "config.toml")
-    data = load_data(config.data)
-    generator = load_generator(config, data, progress)
+    data, generator = prepare(config, progress)
     results = {}
     for checkpoint in checkpoints(source):
         learner = fresh_learner(config, generator)
@@ -213,18 +234,24 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
     return [results[size] for size in sorted(results)]
 
 
+def check_tracker(config: Config) -> None:
+    """Raise MissingError if the dashboard that is asked for is not installed."""
+    if config.tracker != "none" and importlib.util.find_spec(config.tracker) is None:
+        raise MissingError(f"tracker = '{config.tracker}' needs that package: pip install {config.tracker}")
+
+
 @contextmanager
 def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     """Evaluations and additions in a dashboard too, in the run's folder, through accelerate."""
     if config.tracker == "none":
         yield None
         return
-    if importlib.util.find_spec(config.tracker) is None:
-        raise MissingError(f"tracker = '{config.tracker}' needs that package: pip install {config.tracker}")
     accelerator = Accelerator(log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available())
-    accelerator.init_trackers(config.tracker)
-    yield lambda row, step: accelerator.log(row, step=step)
-    accelerator.end_training()
+    accelerator.init_trackers("deliberate-practice")
+    try:
+        yield lambda row, step: accelerator.log(row, step=step)
+    finally:
+        accelerator.end_training()
 
 
 def validator(data: RealData) -> Callable[[Learner], float]:
@@ -232,13 +259,15 @@ def validator(data: RealData) -> Callable[[Learner], float]:
     return lambda learner: accuracy(learner, data.validation)
 
 
-def add_real_examples(pool: Pool, state: State, data: RealData, count: int) -> None:
-    """Fill the pool with the images that the generator was trained on: what generated ones are measured against."""
-    if data.generator is None or len(data.generator.y) < count:
-        available = 0 if data.generator is None else len(data.generator.y)
-        raise InputError(f"arm real: {count} real examples are asked for, {available} trained the generator")
-    x, y = data.generator.x[:count], data.generator.y[:count]
-    zeros = torch.zeros(count)
+def add_real_examples(pool: Pool, state: State, data: RealData, config: Config) -> None:
+    """Fill the pool with images that the generator was trained on: what generated ones are measured against."""
+    count, available = config.practice.initial, 0 if data.generator is None else len(data.generator.y)
+    if data.generator is None or available < count:
+        raise InputError(
+            f"practice.examples = 'real': {count} examples are asked for, {available} trained the generator"
+        )
+    rows = torch.from_numpy(rng(config.seed, Stream.SPLIT).permutation(available)[:count])
+    x, y, zeros = data.generator.x[rows], data.generator.y[rows], torch.zeros(count)
     pool.append(0, x, y, np.zeros(count, np.uint64), zeros.numpy(), zeros, zeros.bool())
     state.rounds = 1
 
@@ -248,14 +277,13 @@ def first_learner(config: Config, generator: Generator, out: Path) -> Learner | 
     if config.guidance.selector != "first":
         return None
     learner = fresh_learner(config, generator)
-    restore_learner(learner, [path for path in checkpoints(out) if path.name.endswith("-rounds-1")][-1])
+    restore_learner(learner, [path for path in checkpoints(out) if path.name.endswith("-rounds-0001")][-1])
     return learner
 
 
 def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
     """Write the trained learner and result.json, which says that the run is complete."""
     config, state, learner = practice.config, practice.state, practice.learner
-    processes = parallel.state().num_processes
     result = {
         "name": config.name,
         "seed": config.seed,
@@ -263,10 +291,10 @@ def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
         "val_accuracy": accuracy(learner, data.validation),
         "pool_size": len(practice.pool),
         "samples_generated": state.generated,
-        "samples_seen": state.step * (config.training.batch_size or len(practice.pool)) * processes,
+        "samples_seen": state.seen,
         "additions": state.rounds - 1,
         "steps": state.step,
-        "processes": processes,
+        "processes": parallel.state().num_processes,
         "seconds": state.seconds,
         "generation_seconds": state.generation_seconds,
         "versions": {"python": platform.python_version()}
@@ -312,9 +340,9 @@ def claim(config: Config, out: Path, resume: bool) -> dict[str, Any] | None:
 
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=PART, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.replace(file.name, path)
+    partial = path.with_name(f"{PART}{path.name}-{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     SPLIT = 4
     OMEGA = 5
     MIX = 6
+    DROPOUT = 7
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:

@@ -41,6 +41,6 @@ def caption(table: pd.DataFrame) -> str:
     return (
         "Error on the samples of a round that were misclassified when they were added (Fig. 6), over the learners "
         f"before and after, mean and one standard error over {table['n_seeds'].iloc[0]} runs on digits: 100 % by "
-        "definition when added, lower before, since guidance looked for what the learner of that moment gets wrong, and "
-        "falling after."
+        "definition when added, lower before, since guidance looked for what the learner of that moment gets wrong, "
+        "and falling after."
     )

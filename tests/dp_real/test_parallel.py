@@ -70,7 +70,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
     together = tmp_path / "together"
     shutil.copytree(alone, together)
     (together / "result.json").unlink()
-    for later in checkpoints(together)[1:]:
+    for later in (*checkpoints(together)[1:], together / "checkpoints" / "latest"):
         shutil.rmtree(later)
     finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
     rounds = [rows(folder) for folder in (alone, together)]
@@ -105,5 +105,6 @@ def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path:
     process.send_signal(signal.SIGTERM)  # torchrun passes it on
     process.communicate(timeout=120)
     assert not (out / "result.json").exists()
-    last = json.loads((checkpoints(out)[-1] / "state.json").read_text())
-    assert last["step"] % config.practice.evaluate_every == 0
+    latest = json.loads((out / "checkpoints" / "latest" / "state.json").read_text())
+    evaluated = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert latest["step"] == evaluated[-1]  # where all of them agreed to stop

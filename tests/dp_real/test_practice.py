@@ -56,6 +56,7 @@ class Notebook:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     additions: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: list[int] = field(default_factory=list)
+    latest: list[int] = field(default_factory=list)
 
     def evaluation(self, row: dict[str, Any]) -> None:
         self.evaluations.append(row)
@@ -63,14 +64,16 @@ class Notebook:
     def addition(self, row: dict[str, Any]) -> None:
         self.additions.append(row)
 
-    def checkpoint(self, state: State, learner: Any, pool: Pool) -> None:
-        self.checkpoints.append(state.step)
+    def checkpoint(self, state: State, learner: Any, pool: Pool, keep: bool) -> None:
+        (self.checkpoints if keep else self.latest).append(state.step)
 
     def stop_requested(self) -> bool:
         return bool(self.evaluations) and self.evaluations[-1]["step"] == self.stop_at
 
 
-def run(tmp_path: Path, accuracies: list[float], stop_at: int = -1, **plan: Any) -> tuple[Notebook, Practice]:
+def run(
+    tmp_path: Path, accuracies: list[float], notebook: Notebook | None = None, **plan: Any
+) -> tuple[Notebook, Practice]:
     """A run of 100 steps, cool-down from step 80, evaluated every 10."""
     config: Config = parse_config(
         {
@@ -84,7 +87,7 @@ def run(tmp_path: Path, accuracies: list[float], stop_at: int = -1, **plan: Any)
         }
     )
     script = iter(accuracies + [0.0] * 20)
-    notebook = Notebook(stop_at)
+    notebook = notebook or Notebook()
     pool = Pool(tmp_path / "pool", (2,))
     practice: Any = Practice(
         config, ScriptedLearner(), ConstantGenerator(), pool, lambda _: next(script), notebook, State(100)
@@ -163,14 +166,21 @@ def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
 
 
 def test_automatic_strength_moves_towards_its_target():
-    assert steer(0.01, 0.4, 0.4) == pytest.approx(0.01)
-    assert steer(0.01, 0.3, 0.4) == pytest.approx(0.01 * 4 / 3)
-    assert steer(0.01, 0.0, 0.4) == 0.02
-    assert steer(0.01, 1.0, 0.4) == 0.005
-    assert steer(0.07, 0.1, 0.4) == 0.08
-    assert steer(0.0012, 1.0, 0.4) == 0.001
+    assert steer(0.2, 0.4, 0.4) == pytest.approx(0.2)
+    assert steer(0.2, 0.3, 0.4) == pytest.approx(0.2 * 4 / 3)
+    assert steer(0.2, 0.0, 0.4) == 0.4
+    assert steer(0.2, 1.0, 0.4) == 0.1
+    assert steer(1.4, 0.1, 0.4) == 1.6
+    assert steer(0.024, 1.0, 0.4) == 0.02
 
 
 def test_a_request_to_stop_leaves_a_checkpoint(tmp_path: Path):
+    notebook = Notebook(stop_at=20)
     with pytest.raises(Interrupted):
-        run(tmp_path, [0.5] * 10, stop_at=20)
+        run(tmp_path, [0.5] * 10, notebook)
+    assert notebook.latest == [0, 20]  # after the first round, and where it stopped
+
+
+def test_checkpoints_come_at_their_interval(tmp_path: Path):
+    notebook, _ = run(tmp_path, [0.5] * 10, additions=0, checkpoint_every=3)
+    assert notebook.latest == [0, 30, 60, 90]

@@ -99,6 +99,9 @@ def test_a_resumed_run_repeats_the_unbroken_one(
             run(config, folder, progress=silent)
         assert not (folder / "result.json").exists()
         monkeypatch.undo()
+        if polite:
+            stopped_at = json.loads((folder / "checkpoints" / "latest" / "state.json").read_text())["step"]
+            assert stopped_at == step + 1  # asked during a step, it stops after it
         run(config, folder, resume=True, progress=silent)
     else:
         run(config, folder, progress=silent)
@@ -204,7 +207,7 @@ def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "run", progress=silent)
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events = EventAccumulator(str(tmp_path / "run" / "deliberate-practice"))
     events.Reload()
     shown = {event.step: event.value for event in events.Scalars("val_accuracy")}
     logged = {row["step"]: row["val_accuracy"] for row in traces(tmp_path / "run")["metrics.jsonl"]}
