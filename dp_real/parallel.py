@@ -4,6 +4,7 @@ What is spread are whole items (a block of rows, a batch to assess), so that the
 processes there are.
 """
 
+import atexit
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,7 +23,10 @@ Result = TypeVar("Result")
 def state() -> PartialState:
     """This process among its peers; starts the process group (gloo on CPU, nccl on GPU) if there are any."""
     # A process may wait for long: for the first to train a generator, or for the last block of a round.
-    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
+    here = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
+    if here.num_processes > 1:
+        atexit.register(here.destroy_process_group)  # its threads must not outlive the interpreter: they abort
+    return here
 
 
 def device() -> torch.device:
