@@ -40,9 +40,7 @@ def main() -> None:
         answer = subprocess.run([*command, __file__], env=environment, stdout=subprocess.PIPE, text=True, check=True)
         walls[processes] = float(answer.stdout.split()[-1])
     for processes, wall in walls.items():
-        print(
-            f"{processes} process(es): {ROWS / wall:6.0f} guided digits/s, {walls[1] / wall:.2f}x of one (aim: 1.7x)"
-        )
+        print(f"{processes} process(es): {ROWS / wall:6.0f} guided digits/s, {walls[1] / wall:.2f}x of one (aim: 1.7x)")
 
 
 if __name__ == "__main__":

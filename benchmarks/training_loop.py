@@ -25,7 +25,7 @@ from dp_real.config import Config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
 from dp_real.learner import NetworkLearner, fresh_learner
-from dp_real.practice import Practice
+from dp_real.practice import Practice, State
 from dp_real.protocols import Generator
 from dp_real.run import run
 from experiments.digits import digits
@@ -52,9 +52,9 @@ class Memory:
 
 def practice_loop(config: Config, generator: Generator, rows: Memory) -> None:
     unused: Any = None
+    pool: Any = rows
     learner = fresh_learner(config, generator)
-    practice = Practice(config, learner, generator, rows, unused, unused, unused)  # pyright: ignore[reportArgumentType]
-    practice.state = type("State", (), {"step": 0, "epoch": 0.0})()  # pyright: ignore[reportAttributeAccessIssue]
+    practice = Practice(config, learner, generator, pool, unused, unused, State(STEPS))
     for _ in range(STEPS):
         practice.train_step()
 

@@ -334,9 +334,11 @@ def load_config(path: Path, overrides: Iterable[str] = (), **values: Any) -> Con
         raise InputError(f"{path}: not a UTF-8 text file: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    overrides = list(overrides)
     for override in overrides:
         _set(raw, override)
-    return parse_config({"name": path.stem} | raw | values, where=str(path))
+    where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    return parse_config({"name": path.stem} | raw | values, where=where)
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> Config:
