@@ -50,6 +50,8 @@ class Problem:
     lam: Real
 
     def __post_init__(self) -> None:
+        if not hasattr(self.rule, "moments"):
+            raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
         require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
         require("phi", self.phi, (np.asarray(self.phi) > 0) & np.isfinite(self.phi),
                 "be positive and finite: it is d/n, n the size of the pool")  # fmt: skip

@@ -38,6 +38,8 @@ def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[
     columns = list(columns or (rows[0] if rows else []))
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     if not sys.stdout.isatty():
+        if title:
+            say(title)
         print("\n".join("\t".join(line) for line in [columns, *cells]))
         return
     rich_table = Table(title=title or None)

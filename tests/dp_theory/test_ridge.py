@@ -204,3 +204,8 @@ def test_blocks_are_seamless():
         for field in vars(whole):
             assert getattr(whole, field).shape == (2, 9000)
             assert getattr(whole, field)[i, j] == pytest.approx(getattr(alone, field), rel=1e-13, abs=1e-14)
+
+
+def test_a_rule_by_its_name_is_refused():
+    with pytest.raises(InputError, match="must be a rule"):
+        Problem("keep-hard", 0.9, 0.5, 0.1)  # pyright: ignore[reportArgumentType]  # the mistake
