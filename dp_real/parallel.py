@@ -5,6 +5,7 @@ processes there are.
 """
 
 import atexit
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -25,8 +26,14 @@ def state() -> PartialState:
     # A process may wait for long: for the first to train a generator, or for the last block of a round.
     here = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     if here.num_processes > 1:
-        atexit.register(here.destroy_process_group)  # its threads must not outlive the interpreter: they abort
+        atexit.register(_leave, here)
     return here
+
+
+def _leave(here: PartialState) -> None:
+    """End the process group in order. Threads of a data-parallel wrapper that is still around abort the process."""
+    gc.collect()
+    here.destroy_process_group()
 
 
 def device() -> torch.device:
