@@ -19,7 +19,7 @@ from dp_real.config import TransformersConfig
 from dp_real.errors import InputError, MissingError
 from dp_real.generators.stable_diffusion import fit, load
 from dp_real.learner import NetworkLearner
-from dp_real.seeds import Stream, torch_rng
+from dp_real.seeds import Stream, seeded, torch_rng
 
 
 class Classifier(nn.Module):
@@ -76,8 +76,7 @@ def load_classifier(
             f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {list(sample_shape)}"
         )
     labels = {"id2label": dict(enumerate(classes)), "label2id": {name: label for label, name in enumerate(classes)}}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_rng(seed, Stream.LEARNER_INIT).initial_seed())
+    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
         if config.model is None:
             return fresh_classifier(config, sample_shape, labels)
         return known_classifier(config.model, sample_shape, labels)

@@ -7,14 +7,12 @@ import torch
 
 from dp_real.config import load_config
 from dp_real.data import load_data
-from dp_real.generators import load_generator
 from dp_real.learner import assess, fresh_learner
 from dp_real.pool import Pool
-from dp_real.protocols import Progress
 from dp_real.run import checkpoints, restore_learner
 
 
-def hindsight(folder: Path, progress: Progress) -> list[dict[str, Any]]:
+def hindsight(folder: Path) -> list[dict[str, Any]]:
     """A row for each checkpoint and each round, whether its examples were in the pool by then or not.
 
     Keys: step and pool_size of the checkpoint; round; added, the step at which the round was; entropy (nats) and wrong,
@@ -22,14 +20,14 @@ def hindsight(folder: Path, progress: Progress) -> list[dict[str, Any]]:
     when added (None if there was none).
     """
     config = load_config(folder / "config.toml")
-    generator = load_generator(config, load_data(config.data), progress)
-    pool = Pool.latest(folder / "pool", generator.sample_shape)
+    space = load_data(config.data)
+    pool = Pool.latest(folder / "pool", space.sample_shape)
     columns = pool.table()
     round_of = torch.from_numpy(columns["round"].to_numpy().copy())
     wrong_when_added = ~torch.tensor(columns["correct"].to_pylist())
     states, rows = [], []
     for checkpoint in checkpoints(folder):
-        learner = fresh_learner(config, generator)
+        learner = fresh_learner(config, space)
         state, _ = restore_learner(learner, checkpoint)
         states.append(state)
         entropy, correct = assess(learner, pool.x, pool.y)

@@ -21,7 +21,7 @@ from dp_real.guidance import entropy
 from dp_real.mixing import mix
 from dp_real.parallel import spread
 from dp_real.protocols import Labelled, Learner, Rows, Space
-from dp_real.seeds import Stream, rng, torch_rng
+from dp_real.seeds import Stream, rng, seeded, torch_rng
 
 
 def fresh_learner(config: Config, space: Space) -> Learner:
@@ -58,8 +58,7 @@ def accuracy(learner: Learner, images: Labelled) -> float:
 
 def build_mlp(config: MLPConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
     """A fresh classifier, its weights a function of the seed alone: [B, *sample_shape] -> logits [B, n_classes]."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_rng(seed, Stream.LEARNER_INIT).initial_seed())
+    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
         widths = [torch.Size(sample_shape).numel(), *config.hidden]
         hidden = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
         return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], n_classes))
@@ -69,8 +68,7 @@ def build_conv(config: ConvConfig, sample_shape: tuple[int, ...], n_classes: int
     """As build_mlp, for images [B, C, H, W]."""
     if len(sample_shape) != 3:
         raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(sample_shape)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_rng(seed, Stream.LEARNER_INIT).initial_seed())
+    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
         widths = [sample_shape[0], *config.widths]
         halved = [side // 2 ** len(config.widths) for side in sample_shape[1:]]
         stages = [

@@ -3,7 +3,8 @@
 That makes a resumed run repeat an unbroken one, and a row of the pool the same on any rank, in any batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
@@ -38,6 +39,14 @@ def torch_rng(seed: int, stream: Stream, *position: int) -> torch.Generator:
     """A CPU torch generator at a position of a stream."""
     state = int(sequence(seed, stream, *position).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state >> 1)
+
+
+@contextmanager
+def seeded(draw: torch.Generator) -> Iterator[None]:
+    """Within the block torch's global generator starts from the seed of `draw`: for layers, which take no generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw.initial_seed())
+        yield
 
 
 def row_seeds(seed: int, round_index: int, rows: Sequence[int]) -> np.ndarray:

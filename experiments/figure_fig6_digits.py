@@ -21,7 +21,7 @@ def compute(quick: bool) -> pd.DataFrame:
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
             run(digits(f"seed={seed}"), Path(folder) / "run", progress=progress)
-            rows += [row | {"seed": seed} for row in hindsight(Path(folder) / "run", progress)]
+            rows += [row | {"seed": seed} for row in hindsight(Path(folder) / "run")]
     table = pd.DataFrame(rows).query("round in @SHOWN")
     table["wrong_again"] = 100 * table["wrong_again"].astype(float)
     of_round = table.groupby(["round", "pool_size"])["wrong_again"]

@@ -19,7 +19,7 @@ from dp_real.errors import InputError
 from dp_real.guidance import EntropyGuidance
 from dp_real.protocols import Images, Progress, RealData
 from dp_real.sampling import sample_ddim
-from dp_real.seeds import Stream, row_noise, torch_rng
+from dp_real.seeds import Stream, row_noise, seeded, torch_rng
 
 RECIPE = 1  # raise it when what training does changes: cached generators of the old recipe are then left alone
 
@@ -95,8 +95,7 @@ def train_denoiser(
 ) -> Denoiser:
     """v-prediction under the cosine schedule, AdamW with the rate going to 0, weights averaged; seeded by the split."""
     draw = torch_rng(split, Stream.GENERATOR)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draw.initial_seed())
+    with seeded(draw):
         model = Denoiser(tuple(images.x.shape[1:]), n_classes, config.width, config.blocks)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.train_learning_rate, fused=True)

@@ -34,7 +34,7 @@ from dp_real.generators.stable_diffusion import (
     make_generator,
 )
 from dp_real.protocols import Images, Progress, RealData
-from dp_real.seeds import Stream, torch_rng
+from dp_real.seeds import Stream, seeded, torch_rng
 
 RECIPE = 1  # raise it when what training does changes: cached pipelines of the old recipe are then left alone
 TEXT_WIDTH = 64
@@ -77,8 +77,7 @@ def train_pipeline(
     """
     draw = torch_rng(seed, Stream.GENERATOR)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draw.initial_seed())
+    with seeded(draw):
         pipe = make_pipeline(images.x.shape[-1], captions)
         with progress("training the VAE", config.vae_steps) as advance:
             train_vae(pipe.vae, images.x, config, draw, advance)

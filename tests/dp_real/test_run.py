@@ -220,7 +220,7 @@ def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator
 def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Config):
     """At the checkpoint before its addition a round is as wrong as the log says."""
     rounds = {row["round"]: row for row in traces(unbroken)["rounds.jsonl"]}
-    rows = hindsight(unbroken, silent)
+    rows = hindsight(unbroken)
     assert len(rows) == 2 * 3  # checkpoints x rounds
     for row in rows:
         assert row["added"] == rounds[row["round"]]["step"]

@@ -2,14 +2,14 @@
 
 import ast
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dp_theory import KeepHard, Problem, predict
-from experiments import audit, cli, figure_fig3, figure_fig4_reported, figure_fig5c, figure_fig7, figures, overlay
+from experiments import audit, figure_fig3, figure_fig4_reported, figure_fig5c, figure_fig7, figures, overlay
+from tests.experiments.conftest import run_dp
 
 # ---- the reported tables
 
@@ -121,13 +121,6 @@ def test_accuracy_turns_the_error_bar_over():
 # ---- the command
 
 
-def dp(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["dp", "figures", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
-
-
 def test_every_figure_module_has_the_three_functions():
     """Read, not imported: some of them need torch."""
     assert {"fig3", "fig7", "fig4-reported"} <= set(figures.names())
@@ -140,9 +133,9 @@ def test_every_figure_module_has_the_three_functions():
         assert {"compute", "draw", "caption"} <= defined, name
 
 
-def test_draws_a_figure_with_its_table_and_page(monkeypatch, tmp_path, capsys):
+def test_draws_a_figure_with_its_table_and_page(tmp_path, capsys):
     out = tmp_path / "deep" / "out"
-    assert dp(monkeypatch, "fig4-reported", "--out", out) == 0
+    assert run_dp("figures", "fig4-reported", "--out", out) == 0
     assert capsys.readouterr().out == f"{out}/index.html\n"
     files = {path.name for path in out.iterdir()}
     assert files == {"index.html", "figures.json", *(f"fig4-reported.{end}" for end in ("csv", "png", "pdf"))}
@@ -167,15 +160,15 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(figures, "make", make)
     wanted = ("fig4-reported", "fig7", "--out", tmp_path)
-    assert dp(monkeypatch, *wanted) == 130
+    assert run_dp("figures", *wanted) == 130
     assert list(json.loads((tmp_path / "figures.json").read_text())) == ["fig4-reported"]
-    assert dp(monkeypatch, *wanted) == 0
+    assert run_dp("figures", *wanted) == 0
     assert computed == ["fig4-reported", "fig7", "fig7"]
     assert "fig4-reported: up to date" in capsys.readouterr().err
-    assert dp(monkeypatch, *wanted, "--quick") == 0
+    assert run_dp("figures", *wanted, "--quick") == 0
     assert computed[3:] == ["fig4-reported", "fig7"]
     monkeypatch.setattr(figures, "_source", lambda: "edited")
-    assert dp(monkeypatch, "fig7", "--out", tmp_path) == 0
+    assert run_dp("figures", "fig7", "--out", tmp_path) == 0
     assert computed[5:] == ["fig7"]
 
 
@@ -189,12 +182,12 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
         (["--quick=3"], "quick"),
     ],
 )
-def test_wrong_input_is_told_in_one_line(monkeypatch, tmp_path, capsys, arguments, message):
+def test_wrong_input_is_told_in_one_line(tmp_path, capsys, arguments, message):
     file, full = tmp_path / "file", tmp_path / "full"
     full.mkdir()
     for path in (file, full / "mine.txt"):
         path.write_text("mine")
-    assert dp(monkeypatch, *(argument.format(file=file, full=full) for argument in arguments)) == 2
+    assert run_dp("figures", *(argument.format(file=file, full=full) for argument in arguments)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert [path.read_text() for path in (file, *full.iterdir())] == ["mine", "mine"]
@@ -205,5 +198,5 @@ def test_no_write_permission(monkeypatch, tmp_path, capsys):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(figures, "_write", refuse)
-    assert dp(monkeypatch, "fig4-reported", "--out", tmp_path) == 2
+    assert run_dp("figures", "fig4-reported", "--out", tmp_path) == 2
     assert "Permission denied" in capsys.readouterr().err

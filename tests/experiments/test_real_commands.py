@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import cli
 from experiments.compare import summarize
+from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
     "generator.width=32", "generator.blocks=1", "generator.train_steps=100", "sampling.steps=4", "training.steps=60",
@@ -27,14 +27,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-def dp(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["dp", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-    return exited.value.code  # pyright: ignore[reportReturnType]  # main exits with an int
 
 
 def test_run_then_resume_then_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dp_real.config import load_config
-from experiments import cli
+from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
     "generator.width=16", "generator.blocks=1", "generator.train_steps=10", "sampling.steps=2", "training.steps=4",
@@ -33,14 +33,6 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     settings = [part for override in QUICK for part in ("--set", override)]
     assert dp("real", "run", "digits", *settings, "--out", str(folder)) == 0
     return str(folder)
-
-
-def dp(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["dp", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-    return exited.value.code  # pyright: ignore[reportReturnType]  # main exits with an int
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:

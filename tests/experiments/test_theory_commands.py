@@ -12,23 +12,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, predict, simulate
-from experiments import cli
 from experiments.theory import values
-
-
-@pytest.fixture
-def dp(monkeypatch, capsys):
-    """Runs `dp theory ARGUMENTS` in this process: (status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dp", "theory", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
-
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
 SMALL = ("--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)

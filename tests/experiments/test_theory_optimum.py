@@ -1,28 +1,13 @@
 """`dp theory optimum`, `derive`, `errata` and the phase diagram: answers, files, refusals."""
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dp_theory.optimum import least_error, optimum
-from experiments import cli, figure_phase_diagram
-
-
-@pytest.fixture
-def dp(monkeypatch, capsys):
-    """Runs `dp theory ARGUMENTS` in this process: (status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dp", "theory", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
+from experiments import figure_phase_diagram
 
 
 def test_optimum_prints_what_the_package_returns(dp):

@@ -1,0 +1,24 @@
+"""Running `dp` in this process."""
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from experiments import cli
+
+
+def run_dp(*arguments: object) -> int:
+    """The exit status of `dp ARGUMENTS`; what it says is captured by capsys."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+    assert isinstance(exited.value.code, int)
+    return exited.value.code
+
+
+@pytest.fixture
+def dp(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `dp theory ARGUMENTS`: (status, stdout, stderr)."""
+    return lambda *arguments: (run_dp("theory", *arguments), *capsys.readouterr())
