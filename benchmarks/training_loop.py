@@ -38,7 +38,7 @@ class Memory:
     """A pool of rows in memory: what the three loops draw from."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
-        self.x, self.y, self.newest = x, y, len(y)
+        self.x, self.y, self.newest, self.in_memory = x, y, len(y), True
 
     def __len__(self) -> int:
         return len(self.y)

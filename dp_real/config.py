@@ -85,6 +85,16 @@ class FolderConfig(Section):
     split: NonNegativeInt = Field(default=0, description="seed of a generator that is trained here")
 
 
+class StandInConfig(Section):
+    """Noise in the folders of ImageNet and its relatives: the whole path without the data (dp_real.stand_in)."""
+
+    source: Literal["stand-in"]
+    classes: Task = "imagenet100"
+    size: PositiveInt = Field(default=32, description="pixels a side")
+    images: PositiveInt = Field(default=1, description="of each class, in each set")
+    split: NonNegativeInt = Field(default=0, description="seed of the noise")
+
+
 class DenoiserConfig(Section):
     """A small class-conditional denoiser and how it is trained on first use (dp_real.generators.denoiser)."""
 
@@ -107,9 +117,9 @@ class LatentConfig(Section):
     prompts: Templates = Field(
         default=("a photo of a {}", "a picture of a {}", "{}"), description="a row's seed picks one; {}: the class"
     )
-    vae_steps: PositiveInt = 1500
+    vae_steps: NonNegativeInt = Field(default=1500, description="0: random weights, to try out what surrounds them")
     vae_batch: PositiveInt = 64
-    unet_steps: PositiveInt = 3600
+    unet_steps: NonNegativeInt = Field(default=3600, description="likewise")
     unet_batch: PositiveInt = 96
     caption_dropout: float = Field(default=0.12, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
@@ -227,6 +237,16 @@ class LinearConfig(Section):
     kappa: float = Field(default=1.0, gt=0, description="the entropy is that of sigmoid(kappa w·x)")
 
 
+class PoolConfig(Section):
+    """How the pool keeps its examples (dp_real.pool)."""
+
+    storage: Literal["float32", "uint8", "jpeg"] = Field(
+        default="float32", description="as computed; images in bytes; images as JPEG files, always read from disk"
+    )
+    quality: int = Field(default=95, ge=1, le=100, description="of JPEG files")
+    memory: float = Field(default=8.0, ge=0, description="GiB; a larger pool is read from disk as training goes on")
+
+
 class TrainingConfig(Section):
     """AdamW under a warm-up, constant, cool-down schedule (WSD; paper App. D), counted in optimizer steps."""
 
@@ -238,8 +258,13 @@ class TrainingConfig(Section):
     cooldown: float = Field(default=0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    crop: float = Field(default=0.0, ge=0, le=1, description="least area of a random resized crop; 0: whole images")
+    flip: bool = Field(default=False, description="mirror half of the images")
     mixup: float = Field(default=0.0, ge=0, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5")
     cutmix: float = Field(default=0.0, ge=0, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
+
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the forward pass in training")
+    keep_best: bool = Field(default=False, description="end with the weights of the best validation accuracy")
 
     @property
     def warmup_steps(self) -> int:
@@ -276,7 +301,9 @@ class PracticeConfig(Section):
     seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
 
 
-DataConfig = Annotated[DigitsConfig | FashionConfig | GaussianDataConfig | FolderConfig, Field(discriminator="source")]
+DataConfig = Annotated[
+    DigitsConfig | FashionConfig | GaussianDataConfig | FolderConfig | StandInConfig, Field(discriminator="source")
+]
 GeneratorConfig = Annotated[
     DenoiserConfig | LatentConfig | StableDiffusionConfig | GaussianConfig, Field(discriminator="kind")
 ]
@@ -297,6 +324,7 @@ class Config(Section):
     learner: LearnerConfig
     training: TrainingConfig
     practice: PracticeConfig
+    pool: PoolConfig = PoolConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "Config":

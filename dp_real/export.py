@@ -1,6 +1,6 @@
 """A run's pool for other programs: an image folder or a Parquet file, either of which `datasets` loads as it is.
 
-Pixels become whole numbers, round(127.5 (x + 1)) in 0 .. 255; of a pool that holds no images only Parquet is written,
+Pixels become bytes (dp_real.pixels); of a pool that holds no images only Parquet is written,
 with the numbers as they are.
 """
 
@@ -10,31 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lance
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from torch import Tensor
 
 from dp_real.errors import InputError
 from dp_real.folders import folder_name
+from dp_real.pixels import to_bytes, to_image
+from dp_real.pool import Pool
 
 FACTS = ("row", "round", "seed", "omega", "entropy", "correct")  # of each example, as the pool has them
 
 
-def pool_rows(pool: Path, batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """The rows of a run's pool in their order, `example` as a flat float32 array."""
-    for batch in lance.dataset(str(pool)).to_batches(batch_size=batch_size, columns=[*FACTS, "label", "example"]):
-        examples = batch.column("example")
-        flat = examples.flatten().to_numpy().reshape(len(examples), -1)
-        for row, example in zip(batch.drop_columns(["example"]).to_pylist(), flat, strict=True):
+def pool_rows(pool: Path, sample_shape: tuple[int, ...], batch_size: int = 256) -> Iterator[dict[str, Any]]:
+    """The rows of a run's pool in their order: its facts and `example`, float32 [*sample_shape]."""
+    opened = Pool.latest(pool, sample_shape)
+    for batch in opened.table().to_batches(max_chunksize=batch_size):
+        rows = batch.to_pylist()
+        for row, example in zip(rows, opened[rows[0]["row"] : rows[-1]["row"] + 1], strict=True):
             yield row | {"example": example}
-
-
-def to_image(example: np.ndarray, sample_shape: tuple[int, ...]) -> Image.Image:
-    """A picture of a flat example in [-1, 1] of shape [C, H, W], C = 1 or 3."""
-    pixels = np.rint((example.reshape(sample_shape) + 1) * 127.5).astype(np.uint8)
-    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
 
 
 def write_folder(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, ...], out: Path) -> None:
@@ -42,11 +36,11 @@ def write_folder(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, 
     if len(sample_shape) != 3:
         raise InputError(f"{pool}: its examples are no images, but have shape {list(sample_shape)}; --format parquet")
     with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
-        for row in pool_rows(pool):
+        for row in pool_rows(pool, sample_shape):
             name = classes[row["label"]]
             file = Path(folder_name(name)) / f"{row['row']:09d}.png"
             (out / file).parent.mkdir(exist_ok=True)
-            to_image(row["example"], sample_shape).save(out / file)
+            to_image(to_bytes(row["example"])).save(out / file)
             facts = {"file_name": file.as_posix(), "label": name} | {key: row[key] for key in FACTS}
             metadata.write(json.dumps(facts) + "\n")
 
@@ -65,17 +59,17 @@ def write_parquet(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int,
     schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     with pq.ParquetWriter(out / "train.parquet", schema) as writer:
         group: list[dict[str, Any]] = []
-        for row in pool_rows(pool):
+        for row in pool_rows(pool, sample_shape):
             example = row.pop("example")
-            group.append(row | ({"image": png(example, sample_shape)} if images else {"example": example}))
+            group.append(row | ({"image": png(example)} if images else {"example": example.flatten().tolist()}))
             if len(group) == 1000:
                 writer.write_table(pa.Table.from_pylist(group, schema))
                 group.clear()
         writer.write_table(pa.Table.from_pylist(group, schema))
 
 
-def png(example: np.ndarray, sample_shape: tuple[int, ...]) -> dict[str, Any]:
+def png(example: Tensor) -> dict[str, Any]:
     """An example as `datasets` stores an image."""
     buffer = io.BytesIO()
-    to_image(example, sample_shape).save(buffer, "PNG")
+    to_image(to_bytes(example)).save(buffer, "PNG")
     return {"bytes": buffer.getvalue(), "path": None}

@@ -30,7 +30,7 @@ def hindsight(folder: Path) -> list[dict[str, Any]]:
         learner = fresh_learner(config, space)
         state, _ = restore_learner(learner, checkpoint)
         states.append(state)
-        entropy, correct = assess(learner, pool.x, pool.y)
+        entropy, correct = assess(learner, pool, pool.y)
         for index in range(int(round_of.max()) + 1):
             members = round_of == index
             again = members & wrong_when_added

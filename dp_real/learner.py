@@ -14,12 +14,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
 from dp_real import parallel
+from dp_real.augment import crop_and_flip, mix
 from dp_real.config import Config, ConvConfig, LinearConfig, MLPConfig, TrainingConfig, TransformersConfig
 from dp_real.data import class_names
 from dp_real.errors import InputError
 from dp_real.guidance import entropy
-from dp_real.mixing import mix
-from dp_real.parallel import spread
+from dp_real.parallel import slices, spread
+from dp_real.pixels import to_float
 from dp_real.protocols import Labelled, Learner, Rows, Space
 from dp_real.seeds import Stream, rng, seeded, torch_rng
 
@@ -47,7 +48,8 @@ def fresh_learner(config: Config, space: Space) -> Learner:
 @torch.no_grad()
 def assess(learner: Learner, x: Rows, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
     """Entropy in nats [n] and whether the prediction is y, bool [n]; both on the CPU."""
-    logits = torch.cat(spread(lambda part: learner.logits(part).cpu(), x.split(batch_size)))
+    parts = slices(slice(0, len(y)), batch_size)
+    logits = torch.cat(spread(lambda rows: learner.logits(x[rows]).cpu(), parts))
     return entropy(logits), logits.argmax(-1) == y
 
 
@@ -101,7 +103,7 @@ class NetworkLearner:
         self.ema = AveragedModel(self.module, multi_avg_fn=average) if config.ema_decay else None
         self.step = 0
         self.finish_at(config.steps)
-        self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0  # since the last drain
+        self.losses: list[Tensor] = []  # since the last drain
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""
@@ -113,13 +115,10 @@ class NetworkLearner:
         """One AdamW step on the mean cross-entropy of a batch."""
         if not self.module.training:  # it walks all layers
             self.module.train()
-        x, y, options = x.to(self.device), y.to(self.device), self.config
-        if options.mixup or options.cutmix:
-            draw, y = rng(self.seed, Stream.MIX, self.step, self.rank), F.one_hot(y, self.n_classes).float()
-            x, y = mix(x, y, draw, mixup=options.mixup, cutmix=options.cutmix)
+        x, y = self._augmented(to_float(x.to(self.device, non_blocking=True)), y.to(self.device, non_blocking=True))
         if self.has_dropout:  # its draws, too, are a function of the position
             torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, self.step, self.rank).initial_seed())
-        loss = F.cross_entropy(self.trained(x), y, label_smoothing=options.label_smoothing)
+        loss = F.cross_entropy(self._forward(x), y, label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -127,14 +126,28 @@ class NetworkLearner:
         self.step += 1
         if self.ema is not None:
             self.ema.update_parameters(self.module)
-        self.loss_sum += loss.detach()
-        self.loss_steps += 1
+        self.losses.append(loss.detach())
+
+    def _augmented(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch as configured; y becomes [B, K] where examples are mixed."""
+        options, position = self.config, (self.step, self.rank)
+        if options.crop or options.flip:
+            x = crop_and_flip(x, rng(self.seed, Stream.CROP, *position), least_area=options.crop, flip=options.flip)
+        if options.mixup or options.cutmix:
+            y = F.one_hot(y, self.n_classes).float()
+            x, y = mix(x, y, rng(self.seed, Stream.MIX, *position), mixup=options.mixup, cutmix=options.cutmix)
+        return x, y
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if self.config.precision == "float32":
+            return self.trained(x)
+        with torch.autocast(self.device.type, getattr(torch, self.config.precision)):
+            return self.trained(x).float()
 
     def drain_loss(self) -> float:
         """Mean training loss since the last call; the only place that waits for the device for it."""
-        mean = self.loss_sum.item() / self.loss_steps
-        self.loss_sum.zero_()
-        self.loss_steps = 0
+        mean = torch.stack(self.losses).mean().item()
+        self.losses.clear()
         return mean
 
     @property
@@ -144,7 +157,7 @@ class NetworkLearner:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, as flat tensors; `load_tensors` takes it back."""
-        state = {"loss_sum": self.loss_sum, "loss_steps": torch.tensor(self.loss_steps)}
+        state = {"losses": torch.stack(self.losses) if self.losses else torch.empty(0)}
         state |= {f"module.{name}": value for name, value in self.module.state_dict().items()}
         if self.ema is not None:
             state |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
@@ -167,8 +180,7 @@ class NetworkLearner:
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         """Continue from `tensors()` as they were after `step` training steps."""
-        self.loss_sum.copy_(state["loss_sum"])
-        self.loss_steps = int(state["loss_steps"])
+        self.losses = list(state["losses"].to(self.device))
         self.module.load_state_dict(_below("module.", state))
         if self.ema is not None:
             self.ema.load_state_dict(_below("ema.", state))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
@@ -74,3 +74,7 @@ class LinearLearner:
     def save(self, folder: Path) -> None:
         """model.safetensors: weight [d]."""
         save_file({"weight": self.weight}, folder / "model.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Answer as the learner that was saved there."""
+        self.weight = load_file(folder / "model.safetensors")["weight"]

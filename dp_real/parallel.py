@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from torch import distributed
+
+TIMEOUT = timedelta(days=1)  # a process may wait long for the first to train a generator, or for the last block
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,8 +25,7 @@ Result = TypeVar("Result")
 @cache
 def state() -> PartialState:
     """This process among its peers; starts the process group (gloo on CPU, nccl on GPU) if there are any."""
-    # A process may wait for long: for the first to train a generator, or for the last block of a round.
-    here = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
+    here = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     if here.num_processes > 1:
         atexit.register(_leave, here)
     return here
@@ -41,27 +42,48 @@ def device() -> torch.device:
     return state().device or torch.device("cpu")
 
 
+def gather(items: list[Result]) -> list[Result]:
+    """The items of all processes, in the order of their ranks; everywhere. They travel as they are, past any GPU."""
+    here = state()
+    if here.num_processes == 1:
+        return items
+    parts: list[Any] = [None] * here.num_processes
+    distributed.all_gather_object(parts, items, group=_group())
+    return [item for part in parts for item in part]
+
+
+@cache
+def _group() -> Any:
+    """For objects: under nccl they would be copied to the GPUs and back."""
+    return distributed.new_group(backend="gloo", timeout=TIMEOUT)
+
+
 def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """[function(item) for item in items], each done by one process; all processes get all results, on the CPU."""
     here = state()
-    if here.num_processes == 1:
-        return [function(item) for item in items]
     share = [
         (index, function(item)) for index, item in enumerate(items) if index % here.num_processes == here.process_index
     ]
-    return [result for _, result in sorted(gather_object(share), key=lambda pair: pair[0])]
+    return [result for _, result in sorted(gather(share), key=lambda pair: pair[0])]
+
+
+def slices(rows: slice, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `size` rows."""
+    return (slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size))
 
 
 def from_main(value: Result) -> Result:
     """What the main process passes; the others' arguments are ignored."""
     if state().num_processes == 1:
         return value
-    return broadcast_object_list([value])[0]
+    values = [value]
+    distributed.broadcast_object_list(values, group=_group())
+    return values[0]
 
 
 def any_process(flag: bool) -> bool:
     """Whether the flag is set in any process."""
-    return flag if state().num_processes == 1 else any(gather_object([flag]))
+    return any(gather([flag]))
 
 
 @contextmanager

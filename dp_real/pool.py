@@ -1,112 +1,180 @@
-"""The pool of generated examples: append-only, one Lance version a round, mirrored in memory for training."""
+"""The pool of generated examples: append-only, one Lance version a round, in memory for training while it fits."""
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import lance
 import numpy as np
 import pyarrow as pa
 import torch
+from lance.fragment import write_fragments
 from torch import Tensor
 
-from dp_real.parallel import from_main, main_first
+from dp_real import pixels
+from dp_real.config import PoolConfig
+from dp_real.errors import InputError
+from dp_real.parallel import from_main, gather, main_first
 
-
-def _schema(sample_shape: tuple[int, ...]) -> pa.Schema:
-    size = int(np.prod(sample_shape))
-    return pa.schema(
-        {
-            "row": pa.int64(),  # position in the pool
-            "round": pa.int32(),
-            "label": pa.int32(),
-            "seed": pa.uint64(),  # draws the row's noise again, see dp_real.seeds.row_noise
-            "omega": pa.float32(),
-            "entropy": pa.float32(),  # nats, of the learner at the time
-            "correct": pa.bool_(),  # whether that learner predicted the label
-            "example": pa.list_(pa.float32(), size),
-        }
-    )
+FACTS = {
+    "row": pa.int64(),  # position in the pool
+    "round": pa.int32(),
+    "label": pa.int32(),
+    "seed": pa.uint64(),  # draws the row's noise again, see dp_real.seeds.row_noise
+    "omega": pa.float32(),
+    "entropy": pa.float32(),  # nats, of the learner at the time
+    "correct": pa.bool_(),  # whether that learner predicted the label
+}
+READERS = 4  # threads that fetch and decode the next batches of a pool that is not in memory
 
 
 class Pool:
-    """Examples [*sample_shape] with labels. `version` 0 is empty; each append makes the next one."""
+    """Examples [*sample_shape] with labels y, int64 [n]. `version` 0 is empty; each append makes the next one."""
 
-    def __init__(self, path: Path, sample_shape: tuple[int, ...], version: int = 0) -> None:
-        """Open at a version."""
+    def __init__(
+        self, path: Path, sample_shape: tuple[int, ...], version: int = 0, config: PoolConfig | None = None
+    ) -> None:
+        """Open at a version. Raises InputError if a new pool is to keep what are no images as such."""
         self.path = path
         self.sample_shape = sample_shape
-        self.version = version
+        self.version = 0
+        self.config = config or PoolConfig()
         self.newest = 0  # rows of the latest round
-        self.x = torch.empty(0, *sample_shape)
         self.y = torch.empty(0, dtype=torch.int64)
+        self._kept: Tensor | None = None  # the examples as they are stored, if they are in memory
+        if self.config.storage == "jpeg" and (len(sample_shape) != 3 or sample_shape[0] not in (1, 3)):
+            raise InputError(f"pool.storage = 'jpeg' keeps images [1 or 3, H, W]; these are {list(sample_shape)}")
         if version:
-            table = self._dataset().to_table(columns=["round", "label", "example"])
-            rounds = table.column("round").to_numpy()
-            self.newest = int((rounds == rounds.max()).sum())
-            self._mirror(table)
+            self._open(version)
 
     @classmethod
     def latest(cls, path: Path, sample_shape: tuple[int, ...]) -> "Pool":
         """The pool of a finished run."""
         return cls(path, sample_shape, lance.dataset(str(path)).latest_version)
 
-    def drop_later(self) -> None:
-        """Forget what was appended after this version: a killed run's unfinished round."""
-        with main_first() as main:
-            dataset = self._dataset()
-            if main and dataset.latest_version > self.version:
-                dataset.restore()
-                self.version = dataset.latest_version
-        self.version = from_main(self.version)
-
     def __len__(self) -> int:
         return len(self.y)
 
-    def append(
-        self,
-        round_index: int,
-        x: Tensor,
-        y: Tensor,
-        seeds: np.ndarray,
-        omega: np.ndarray,
-        entropy: Tensor,
-        correct: Tensor,
-    ) -> None:
-        """Commit one round, whole or not at all."""
-        n = len(y)
-        schema = _schema(self.sample_shape)
-        flat = pa.array(x.flatten().numpy())
-        columns = {
-            "row": np.arange(len(self), len(self) + n),
-            "round": np.full(n, round_index),
-            "label": y.numpy(),
-            "seed": seeds,
-            "omega": omega,
-            "entropy": entropy.float().numpy(),
-            "correct": correct.numpy(),
-            "example": pa.FixedSizeListArray.from_arrays(flat, schema.field("example").type.list_size),
-        }
-        batch = pa.table(columns, schema=schema)
-        with main_first() as main:  # one writer
-            if main:
-                mode = "append" if self.version else "create"
-                self.version = lance.write_dataset(batch, str(self.path), mode=mode).version
-        self.version = from_main(self.version)
-        self.newest = n
-        self._mirror(batch)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[n, *sample_shape]."""
+        return (len(self), *self.sample_shape)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Examples, float32."""
+        return pixels.to_float(self._read(torch.arange(*rows.indices(len(self)))))
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Examples and labels at positions int64 [B]."""
-        return self.x[rows], self.y[rows]
+        """Examples as they are stored, float32 or uint8 (see dp_real.pixels), and labels, at positions int64 [B]."""
+        return self._read(rows), self.y[rows]
+
+    @property
+    def in_memory(self) -> bool:
+        return self._kept is not None
+
+    def part(self, start: int, round_index: int, examples: Tensor, **facts: np.ndarray) -> pa.Table:
+        """Rows from position `start` on, float32 [n, *sample_shape], for `append`. facts: the rest of FACTS."""
+        n = len(examples)
+        facts |= {"row": np.arange(start, start + n), "round": np.full(n, round_index)}
+        columns: dict[str, Any] = {name: facts[name] for name in FACTS}
+        return pa.table(columns | {"example": self._encode(examples)}, schema=self._schema())
+
+    def append(self, parts: list[pa.Table]) -> None:
+        """Commit one round, whole or not at all: the parts that each process has, in the order of their positions."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        mode = "append" if self.version else "create"
+        written = [
+            (part["row"][0].as_py(), write_fragments(part, str(self.path), schema=part.schema, mode=mode))
+            for part in parts
+            if len(part)
+        ]
+        written = sorted(gather(written), key=lambda pair: pair[0])
+        fragments = [fragment for _, files in written for fragment in files]
+        with main_first() as main:  # one commits for all
+            version = self._commit(fragments) if main else 0
+        self._open(from_main(version))
+
+    def drop_later(self) -> None:
+        """Forget what was appended after this version: a killed run's unfinished round."""
+        with main_first() as main:
+            version = self.version
+            dataset = lance.dataset(str(self.path), version=version)
+            if main and dataset.latest_version > version:
+                dataset.restore()
+                version = dataset.latest_version
+        self._open(from_main(version))
 
     def table(self) -> pa.Table:
-        """All columns of this version."""
-        return self._dataset().to_table()
+        """The FACTS of this version's rows."""
+        return self._data.to_table(columns=list(FACTS))
 
-    def _dataset(self) -> lance.LanceDataset:
-        return lance.dataset(str(self.path), version=self.version)
+    def _commit(self, fragments: list[Any]) -> int:
+        operation = (
+            lance.LanceOperation.Append(fragments)
+            if self.version
+            else lance.LanceOperation.Overwrite(self._schema(), fragments)
+        )
+        return lance.LanceDataset.commit(str(self.path), operation, read_version=self.version or None).version
 
-    def _mirror(self, table: pa.Table) -> None:
-        x = table.column("example").combine_chunks().flatten().to_numpy().copy()
-        y = table.column("label").to_numpy().astype(np.int64)
-        self.x = torch.cat([self.x, torch.from_numpy(x).view(-1, *self.sample_shape)])
-        self.y = torch.cat([self.y, torch.from_numpy(y)])
+    def _open(self, version: int) -> None:
+        """Be the pool at this version, which has the rows of the present one and perhaps more."""
+        known, self.version = len(self), version
+        self._data = lance.dataset(str(self.path), version=version)
+        if self._data.count_rows() == known:
+            return
+        new = self._data.scanner(columns=["round", "label"], offset=known).to_table()
+        rounds = new["round"].to_numpy()
+        self.newest = int((rounds == rounds[-1]).sum())
+        self.y = torch.cat([self.y, torch.from_numpy(new["label"].to_numpy().astype(np.int64))])
+        stored = self._data.schema.field("example").type
+        size = 0 if pa.types.is_large_binary(stored) else stored.value_type.bit_width // 8
+        if size == 0 or size * int(np.prod(self.shape)) > self.config.memory * 2**30:
+            self._kept = None
+            return
+        fresh = self._decode(self._data.scanner(columns=["example"], offset=known).to_table()["example"])
+        self._kept = fresh if self._kept is None else torch.cat([self._kept, fresh])
+
+    def _read(self, rows: Tensor) -> Tensor:
+        if self._kept is not None:
+            return self._kept[rows]
+        return self._decode(self._data.take(rows.tolist(), columns=["example"])["example"])
+
+    def _schema(self) -> pa.Schema:
+        size = int(np.prod(self.sample_shape))
+        numbers = {"float32": pa.float32(), "uint8": pa.uint8()}.get(self.config.storage)
+        return pa.schema(FACTS | {"example": pa.list_(numbers, size) if numbers else pa.large_binary()})
+
+    def _encode(self, x: Tensor) -> pa.Array:
+        if self.config.storage == "jpeg":
+            return pa.array(pixels.encode(pixels.to_bytes(x), self.config.quality), pa.large_binary())
+        stored = pixels.to_bytes(x) if self.config.storage == "uint8" else x
+        return pa.FixedSizeListArray.from_arrays(pa.array(stored.flatten().numpy()), int(np.prod(self.sample_shape)))
+
+    def _decode(self, column: pa.ChunkedArray) -> Tensor:
+        array = column.combine_chunks()
+        if pa.types.is_large_binary(array.type):
+            return pixels.decode(array.to_pylist(), self.sample_shape)
+        return torch.from_numpy(array.flatten().to_numpy().copy()).view(-1, *self.sample_shape)
+
+
+class Loader:
+    """A pool's batches, step by step; those that must be read from disk are read ahead in threads."""
+
+    def __init__(self, pool: Pool, rows_at: Callable[[int], Tensor]) -> None:
+        """rows_at: the positions int64 [B] that a step trains on, as long as the pool does not grow."""
+        self.pool, self.rows_at = pool, rows_at
+        self._ahead: dict[tuple[int, int], Future[tuple[Tensor, Tensor]]] = {}  # by step and size of the pool
+        self._threads = ThreadPoolExecutor(READERS)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """As Pool.batch."""
+        if self.pool.in_memory:
+            return self.pool.batch(self.rows_at(step))
+        size = len(self.pool)
+        wanted = [(later, size) for later in range(step, step + 2 * READERS)]
+        known = self._ahead
+        self._ahead = {
+            key: known.get(key) or self._threads.submit(self.pool.batch, self.rows_at(key[0])) for key in wanted
+        }
+        return self._ahead.pop(wanted[0]).result()

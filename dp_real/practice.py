@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from dp_real import parallel
 from dp_real.config import Config, PracticeConfig
 from dp_real.errors import Interrupted
 from dp_real.learner import assess
-from dp_real.pool import Pool
+from dp_real.pool import Loader, Pool
 from dp_real.protocols import Generator, Journal, Learner
 from dp_real.rounds import PUSH_START, Examples, draw_guided, draw_plain, draw_pruned, guided_steps
 from dp_real.seeds import Stream, torch_rng
@@ -27,7 +28,7 @@ class State:
     step: int = 0
     rounds: int = 0  # in the pool, the initial one included
     stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
-    best: float = 0.0  # validation accuracy
+    best: float = -1.0  # validation accuracy
     push: float = PUSH_START  # omega times the guided steps of the next round, where it steers itself
     generated: int = 0  # samples drawn, whether kept or not
     seen: int = 0  # rows that training has used, with repeats, over all processes
@@ -49,7 +50,10 @@ class Practice:
     state: State
     first: Learner | None = None  # as it was at the first addition, where guidance.selector asks for it
     _clock: float = field(default=0.0, init=False)
-    _block: tuple[int, torch.Tensor] | None = field(default=None, init=False)  # see `uniforms`
+    _block: tuple[tuple[int, int], torch.Tensor] | None = field(default=None, init=False)  # see `mini_batch`
+
+    def __post_init__(self) -> None:
+        self.loader = Loader(self.pool, self.mini_batch)
 
     def run(self) -> None:
         """Train; whenever the validation accuracy stops rising, add examples that the current learner finds hard.
@@ -108,8 +112,11 @@ class Practice:
         begin, state = time.monotonic(), self.state
         labels = (len(self.pool) + torch.arange(count)) % self.generator.n_classes
         drawn = self.draw(labels)
+        self.generator.rest()
         entropy, correct = assess(self.learner, drawn.x, drawn.y)
-        self.pool.append(state.rounds, drawn.x, drawn.y, drawn.seeds, drawn.omega, entropy, correct)
+        facts = {"label": drawn.y, "seed": drawn.seeds, "omega": drawn.omega, "entropy": entropy, "correct": correct}
+        part = self.pool.part(len(self.pool), state.rounds, drawn.x, **{k: np.asarray(v) for k, v in facts.items()})
+        self.pool.append([part] if parallel.state().is_main_process else [])
         seconds = time.monotonic() - begin
         self.journal.addition(
             {
@@ -150,36 +157,38 @@ class Practice:
     def train_step(self) -> None:
         """One optimizer step on a mini-batch of the pool as it is now; batch size 0: on all of it."""
         state = self.state
-        rows = self.mini_batch()
-        self.learner.train_step(*self.pool.batch(rows))
+        x, y = self.loader.batch(state.step)
+        self.learner.train_step(x, y)
         state.step += 1
-        seen = len(rows) * (parallel.state().num_processes if self.config.training.batch_size else 1)
+        seen = len(y) * (parallel.state().num_processes if self.config.training.batch_size else 1)
         state.seen += seen
         state.epoch += seen / len(self.pool)
 
-    def mini_batch(self) -> torch.Tensor:
-        """Row positions for this process: uniform, or the latest round's rows `new_sample_weight` times as likely."""
-        weight, n, new = self.config.practice.new_sample_weight, len(self.pool), self.pool.newest
-        if self.config.training.batch_size == 0:
-            return torch.arange(n)
-        old = n - new
-        position = self.uniforms(self.state.step) * (old + weight * new)
-        rows = position if weight == 1 else torch.where(position < old, position, old + (position - old) / weight)
-        return rows.long().clamp_(max=n - 1)
+    def mini_batch(self, step: int) -> torch.Tensor:
+        """Row positions for this process and step: uniform, or the latest round's `new_sample_weight` times as likely.
 
-    def uniforms(self, step: int) -> torch.Tensor:
-        """Uniform draws [batch_size] for a step, out of a block that is drawn for many steps at once, to save time."""
+        They are drawn for many steps at once, to save time.
+        """
+        n, size = len(self.pool), self.config.training.batch_size
+        if size == 0:
+            return torch.arange(n)
         block, row = divmod(step, BLOCK_STEPS)
-        if self._block is None or self._block[0] != block:
+        if self._block is None or self._block[0] != (block, n):
+            weight, old = self.config.practice.new_sample_weight, n - self.pool.newest
             draw = torch_rng(self.config.seed, Stream.BATCH, block, parallel.state().process_index)
-            size = (BLOCK_STEPS, self.config.training.batch_size)
-            self._block = block, torch.rand(size, generator=draw, dtype=torch.float64)
+            position = torch.rand(BLOCK_STEPS, size, generator=draw, dtype=torch.float64)
+            position *= old + weight * self.pool.newest
+            if weight != 1:
+                position = torch.where(position < old, position, old + (position - old) / weight)
+            self._block = (block, n), position.long().clamp_(max=n - 1)
         return self._block[1][row]
 
     def evaluate(self) -> None:
         """Validation accuracy on real examples, and the patience that it renews or uses up."""
         state = self.state
         accuracy = self.validate(self.learner)
+        if accuracy > state.best and self.config.training.keep_best:
+            self.journal.best(self.learner)
         state.stale = 0 if accuracy > state.best else state.stale + 1
         state.best = max(state.best, accuracy)
         state.seconds = parallel.from_main(time.monotonic() - self._clock)

@@ -1,6 +1,6 @@
 """What the practice loop asks of its parts: a new domain is a file that answers one of these."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,18 @@ class Generator(Space, Protocol):
         """
         ...
 
+    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
+        """How badly samples x fit classes int64 [B]: [B], the mean squared error of the denoiser told the class.
+
+        x is noised up to a level, 0 no noise, 1 noise only. The noise is a function of the row's seed, and not the
+        noise that `sample` starts from; there is no classifier-free guidance.
+        """
+        ...
+
+    def rest(self) -> None:
+        """Free the device for the learner, where asked to: no samples are wanted for a while."""
+        ...
+
 
 class Learner(Protocol):
     """Trains on batches and answers logits."""
@@ -57,7 +69,7 @@ class Learner(Protocol):
         ...
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
-        """One optimizer step on a batch."""
+        """One optimizer step on a batch; x float32, or uint8 as dp_real.pixels has images."""
         ...
 
     def drain_loss(self) -> float:
@@ -80,6 +92,10 @@ class Learner(Protocol):
         """Write what others need to use the trained learner."""
         ...
 
+    def load(self, folder: Path) -> None:
+        """Answer as the learner that was saved there."""
+        ...
+
 
 @dataclass(frozen=True)
 class Images:
@@ -94,7 +110,7 @@ class Rows(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]: ...
-    def split(self, split_size: int, /) -> Iterable[Tensor]: ...
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
 class Labelled(Protocol):
@@ -132,4 +148,5 @@ class Journal(Protocol):
     def evaluation(self, row: dict[str, Any]) -> None: ...
     def addition(self, row: dict[str, Any]) -> None: ...
     def checkpoint(self, state: "State", learner: Learner, pool: "Pool", keep: bool) -> None: ...
+    def best(self, learner: Learner) -> None: ...
     def stop_requested(self) -> bool: ...

@@ -1,6 +1,6 @@
 """How the examples of one round come about: plain, guided by a learner, or over-generated and pruned by one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +10,9 @@ from torch import Tensor
 from dp_real.config import Config, GuidanceConfig
 from dp_real.guidance import EntropyGuidance, RandomGuidance, ascend
 from dp_real.learner import assess
-from dp_real.parallel import spread
+from dp_real.parallel import slices, spread
 from dp_real.protocols import Generator, Learner
-from dp_real.seeds import Stream, rng, row_seeds, torch_rng
+from dp_real.seeds import Stream, rng, row_seeds
 
 # What guidance.omega = "auto" starts from and may choose: omega times the number of guided steps, which is what counts.
 PUSH_START, PUSH_RANGE = 0.2, (0.02, 1.6)
@@ -73,7 +73,7 @@ def draw_guided(
         guidance = make_guidance(options, selector.logits, torch.from_numpy(strengths[block]))
         if options.control == "random-direction":
             guidance = replace(guidance, through="x0")  # no gradient is needed
-            guidance = RandomGuidance(**vars(guidance), rng=torch_rng(int(seeds[block.start]), Stream.OMEGA))
+            guidance = RandomGuidance(**vars(guidance), seeds=seeds[block])
         if options.control == "finished":
             return ascend(guidance, generator.sample(labels[block], seeds[block], None), steps)
         return generator.sample(labels[block], seeds[block], guidance)
@@ -112,8 +112,3 @@ def steer(push: float, wrong: float, target: float) -> float:
 def in_blocks(rows: slice, size: int, draw: Callable[[slice], Tensor]) -> Tensor:
     """Draw rows in blocks of `size`; a block is drawn whole, whoever draws it, so that it is the same bit for bit."""
     return torch.cat(spread(draw, slices(rows, size)))
-
-
-def slices(rows: slice, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most `size` rows."""
-    return (slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size))

@@ -83,6 +83,17 @@ class RunFolder:
                 os.rename(folder, Path(temporary) / "old")  # a kill between the two leaves the one before
             os.rename(staged, folder)
 
+    def best(self, learner: Learner) -> None:
+        """best/, replaced: the learner as `save` writes it."""
+        if not self._main:
+            return
+        with tempfile.TemporaryDirectory(dir=self.path, prefix=PART) as temporary:
+            staged = Path(temporary) / "whole"
+            staged.mkdir()
+            learner.save(staged)
+            remove(self.path / "best")
+            os.rename(staged, self.path / "best")
+
     def restore(self, config: Config, learner: Learner, sample_shape: tuple[int, ...]) -> tuple[State, Pool]:
         """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
         newest = newest_checkpoint(self.path)
@@ -90,9 +101,9 @@ class RunFolder:
             with parallel.main_first() as main:
                 for name in ("pool", "metrics.jsonl", "rounds.jsonl") if main else ():
                     remove(self.path / name)
-            return State(config.training.steps), Pool(self.path / "pool", sample_shape)
+            return State(config.training.steps), Pool(self.path / "pool", sample_shape, 0, config.pool)
         state, pool_version = restore_learner(learner, newest)
-        pool = Pool(self.path / "pool", sample_shape, pool_version)
+        pool = Pool(self.path / "pool", sample_shape, pool_version, config.pool)
         pool.drop_later()
         if self._main:
             self._cut("metrics.jsonl", lambda row: row["step"] <= state.step)
@@ -212,7 +223,7 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
     for checkpoint in checkpoints(source):
         learner = fresh_learner(config, generator)
         state, pool_version = restore_learner(learner, checkpoint)
-        pool = Pool(source / "pool", generator.sample_shape, pool_version)
+        pool = Pool(source / "pool", generator.sample_shape, pool_version, config.pool)
         out = source / "branches" / f"{len(pool):09d}"
         if not (out / "result.json").exists():
             with parallel.main_first() as main:
@@ -220,7 +231,7 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
                     remove(out)
                     out.mkdir(parents=True)
             # Nothing is added in a cool-down, so that the loop of the run ends it too.
-            state.last_step = state.step + config.training.cooldown_steps
+            state.last_step, state.best = state.step + config.training.cooldown_steps, State.best
             learner.finish_at(state.last_step)
             with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
                 folder = RunFolder(out, advance, state.step)
@@ -267,8 +278,10 @@ def add_real_examples(pool: Pool, state: State, data: RealData, config: Config) 
             f"practice.examples = 'real': {count} examples are asked for, {available} trained the generator"
         )
     rows = torch.from_numpy(rng(config.seed, Stream.SPLIT).permutation(available)[:count])
-    x, y, zeros = data.generator.x[rows], data.generator.y[rows], torch.zeros(count)
-    pool.append(0, x, y, np.zeros(count, np.uint64), zeros.numpy(), zeros, zeros.bool())
+    x, y, zeros = data.generator.x[rows], data.generator.y[rows], np.zeros(count)
+    facts = {"seed": zeros.astype(np.uint64), "omega": zeros, "entropy": zeros, "correct": zeros.astype(bool)}
+    part = pool.part(0, 0, x, label=y.numpy(), **facts)
+    pool.append([part] if parallel.state().is_main_process else [])
     state.rounds = 1
 
 
@@ -284,6 +297,9 @@ def first_learner(config: Config, generator: Generator, out: Path) -> Learner | 
 def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
     """Write the trained learner and result.json, which says that the run is complete."""
     config, state, learner = practice.config, practice.state, practice.learner
+    if config.training.keep_best:
+        with parallel.main_first():
+            learner.load(out / "best")
     result = {
         "name": config.name,
         "seed": config.seed,

@@ -23,6 +23,7 @@ class Stream(IntEnum):
     OMEGA = 5
     MIX = 6
     DROPOUT = 7
+    CROP = 8
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:

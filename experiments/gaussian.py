@@ -73,7 +73,7 @@ def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray
     units = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     off = np.linalg.norm(units[:, 1:], axis=1)  # from w0, the first axis
     pool = Pool(folder / "pool", (weights.shape[1],), version=len(stages))
-    x = pool.x[plan.initial :].double().numpy().reshape(plan.additions, plan.increment, weights.shape[1]) / scale
+    x = pool[plan.initial :].double().numpy().reshape(plan.additions, plan.increment, weights.shape[1]) / scale
     y = 2.0 * pool.y[plan.initial :].numpy().reshape(plan.additions, plan.increment) - 1
     t = np.einsum("krd,kd->kr", x, units[:-1])
     zeta = (x[:, :, 0] - units[:-1, :1] * t) / off[:-1, None]

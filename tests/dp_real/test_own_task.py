@@ -192,7 +192,7 @@ def test_exported_as_a_folder(finished: Path, pool: Pool, tmp_path: Path, config
     table = pool.table()
     for key in ("round", "seed", "omega", "entropy", "correct"):
         assert [row[key] for row in rows] == table[key].to_pylist()
-    for row, x in zip(rows, pool.x, strict=True):
+    for row, x in zip(rows, pool[:], strict=True):
         assert torch.equal(read_image(tmp_path / row["file_name"], 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
     again = read_folder(tmp_path, task_classes(config.data), SHAPE, range(3))  # it is a set of real images to others
     assert again.y.tolist() == sorted(pool.y.tolist())
@@ -207,7 +207,7 @@ def test_exported_as_parquet(finished: Path, pool: Pool, tmp_path: Path):
     assert features["label"]["names"] == list(CLASSES)
     assert table["label"].to_pylist() == pool.y.tolist()
     assert table["seed"].to_pylist() == pool.table()["seed"].to_pylist()
-    for row, x in zip(table["image"].to_pylist(), pool.x, strict=True):
+    for row, x in zip(table["image"].to_pylist(), pool[:], strict=True):
         (tmp_path / "one.png").write_bytes(row["bytes"])
         assert torch.equal(read_image(tmp_path / "one.png", 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
 
@@ -219,4 +219,4 @@ def test_a_pool_without_images(finished: Path, pool: Pool, tmp_path: Path):
         write_folder(finished / "pool", CLASSES, (size,), tmp_path)
     write_parquet(finished / "pool", CLASSES, (size,), tmp_path)
     examples = pq.read_table(tmp_path / "train.parquet")["example"].to_pylist()
-    assert torch.equal(torch.tensor(examples), pool.x.flatten(1))
+    assert torch.equal(torch.tensor(examples), pool[:].flatten(1))

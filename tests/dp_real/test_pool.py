@@ -1,9 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from dp_real.pool import Pool
+from dp_real.config import PoolConfig
+from dp_real.errors import InputError
+from dp_real.pixels import to_float
+from dp_real.pool import Loader, Pool
 
 SHAPE = (1, 2, 2)
 
@@ -11,14 +15,14 @@ SHAPE = (1, 2, 2)
 def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
     x = torch.randn(n, *SHAPE)
     seeds = np.arange(n, dtype=np.uint64) + np.uint64(2**63)
+    facts = {"label": np.arange(n) % 3, "seed": seeds, "omega": np.full(n, 0.1 * round_index)}
+    facts |= {"entropy": np.random.rand(n), "correct": np.random.rand(n) > 0.5}  # noqa: NPY002 (any will do)
+    halves = [slice(n // 2, n), slice(0, n // 2)]  # as two processes would have them, in an order of their own
     pool.append(
-        round_index,
-        x,
-        torch.arange(n) % 3,
-        seeds,
-        np.full(n, 0.1 * round_index, np.float32),
-        torch.rand(n),
-        torch.rand(n) > 0.5,
+        [
+            pool.part(len(pool) + half.start, round_index, x[half], **{key: fact[half] for key, fact in facts.items()})
+            for half in halves
+        ]
     )
     return x
 
@@ -29,7 +33,7 @@ def test_rows_come_back_as_they_were_added(tmp_path: Path):
     x = torch.cat([append(pool, 0, 5), append(pool, 1, 3)])
     assert torch.equal(pool.batch(torch.tensor([6, 0]))[0], x[[6, 0]])
     reopened = Pool(tmp_path / "pool", SHAPE, pool.version)
-    assert torch.equal(reopened.x, x)
+    assert torch.equal(reopened[:], x)
     assert torch.equal(reopened.y, pool.y)
     table = reopened.table()
     assert table["row"].to_pylist() == list(range(8))
@@ -47,5 +51,57 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path: Path)
     assert (len(again), again.newest) == (5, 5)
     again.drop_later()
     x = append(again, 1, 2)
-    assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version).x[5:], x)
+    assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version)[5:], x)
     assert again.table()["row"].to_pylist() == list(range(7))
+
+
+def smooth(n: int) -> torch.Tensor:
+    """Colour images [n, 3, 16, 16] that a JPEG keeps well, each of a brightness of its own."""
+    ramp = torch.linspace(-0.5, 0.5, 16).view(1, 1, 1, 16).expand(n, 3, 16, 16)
+    return ramp + torch.linspace(-0.4, 0.4, n).view(n, 1, 1, 1) * torch.tensor([1.0, -1.0, 0.5]).view(1, 3, 1, 1)
+
+
+def stored(folder: Path, x: torch.Tensor, rounds: int = 1, **options: object) -> Pool:
+    pool = Pool(folder / "pool", tuple(x.shape[1:]), config=PoolConfig(**options))  # pyright: ignore[reportArgumentType]
+    for index, part in enumerate(x.chunk(rounds)):
+        n = len(part)
+        facts = {name: np.zeros(n) for name in ("seed", "omega", "entropy")} | {"correct": np.ones(n, bool)}
+        pool.append([pool.part(len(pool), index, part, label=np.arange(n), **facts)])
+    return pool
+
+
+@pytest.mark.parametrize(("storage", "off"), [("float32", 0), ("uint8", 1 / 255), ("jpeg", 0.04)])
+@pytest.mark.parametrize("memory", [8.0, 0.0])
+def test_every_storage_gives_the_examples_back(tmp_path: Path, storage: str, off: float, memory: float):
+    x = smooth(7)
+    pool = stored(tmp_path, x, 2, storage=storage, memory=memory)
+    assert pool.in_memory == (memory > 0 and storage != "jpeg")
+    rows = torch.tensor([6, 0, 0, 3])
+    for opened in (pool, Pool.latest(tmp_path / "pool", (3, 16, 16))):
+        examples, labels = opened.batch(rows)
+        assert (to_float(examples) - x[rows]).abs().max() <= off
+        assert examples.dtype == (torch.float32 if storage == "float32" else torch.uint8)
+        assert labels.tolist() == [2, 0, 0, 3]
+        assert (opened[2:] - x[2:]).abs().max() <= off
+        assert opened.shape == x.shape
+
+
+def test_what_are_no_images_is_not_kept_as_such(tmp_path: Path):
+    with pytest.raises(InputError, match="jpeg"):
+        Pool(tmp_path / "pool", (200,), config=PoolConfig(storage="jpeg"))
+
+
+def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
+    x = smooth(20)
+    pool = stored(tmp_path, x[:10], storage="uint8", memory=0.0)
+    loader = Loader(pool, lambda step: torch.tensor([step % len(pool), len(pool) - 1]))
+
+    def last_two(step: int) -> torch.Tensor:
+        return to_float(loader.batch(step)[0])
+
+    for step in range(3):
+        assert (last_two(step) - x[[step, 9]]).abs().max() <= 1 / 255
+    facts = {name: np.zeros(10) for name in ("label", "seed", "omega", "entropy")} | {"correct": np.ones(10, bool)}
+    pool.append([pool.part(10, 1, x[10:], **facts)])
+    for step in range(3, 30):
+        assert (last_two(step) - x[[step % 20, 19]]).abs().max() <= 1 / 255

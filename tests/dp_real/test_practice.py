@@ -49,6 +49,9 @@ class ConstantGenerator:
         self.calls.append((len(labels), guidance))
         return torch.zeros(len(labels), 2)
 
+    def rest(self) -> None:
+        pass
+
 
 @dataclass
 class Notebook:
@@ -160,7 +163,7 @@ def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
         update={"training": practice.config.training.model_copy(update={"batch_size": 20_000})}
     )
     practice._block = None  # which was drawn for the batch size before
-    counts = torch.bincount(practice.mini_batch(), minlength=15).double()
+    counts = torch.bincount(practice.mini_batch(practice.state.step), minlength=15).double()
     expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
     assert ((counts - expected).abs() < 5 * expected.sqrt()).all()
 

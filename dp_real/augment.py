@@ -1,15 +1,37 @@
-"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), row by row (paper App. D)."""
+"""Batches made harder to memorise, row by row: crops and flips, Mixup and CutMix (paper App. D)."""
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dp_real.errors import InputError
 
 
-def mix(x: Tensor, y: Tensor, rng: np.random.Generator, *, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
-    """Blend each row of a batch with another; x [B, C, H, W] (any [B, ...] for Mixup), y class probabilities [B, K].
+def crop_and_flip(x: Tensor, rng: np.random.Generator, *, least_area: float, flip: bool) -> Tensor:
+    """A window of each image of [B, C, H, W], resized to H x W (Szegedy et al. 2015), every second one mirrored.
 
+    The window's share of the area is uniform on [least_area, 1], its aspect ratio log-uniform on [3/4, 4/3] and cut off
+    where it would leave the image; least_area 0 takes whole images. Bilinear: a window is only ever enlarged.
+    """
+    if x.dim() != 4:
+        raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
+    n = len(x)
+    area = rng.uniform(least_area, 1, n) if least_area else np.ones(n)
+    ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n)) if least_area else np.ones(n)
+    wide, high = np.minimum(np.sqrt(area * ratio), 1), np.minimum(np.sqrt(area / ratio), 1)
+    affine = np.zeros((n, 2, 3), np.float32)  # from the window's coordinates in [-1, 1] to the image's
+    affine[:, 0, 0] = wide * np.where(flip & (rng.random(n) < 0.5), -1, 1)
+    affine[:, 1, 1] = high
+    affine[:, 0, 2], affine[:, 1, 2] = rng.uniform(-1, 1, n) * (1 - wide), rng.uniform(-1, 1, n) * (1 - high)
+    grid = F.affine_grid(torch.from_numpy(affine).to(x.device), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def mix(x: Tensor, y: Tensor, rng: np.random.Generator, *, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): blend each row of a batch with another.
+
+    x: [B, C, H, W], any [B, ...] for Mixup; y: class probabilities [B, K].
     mixup, cutmix: parameters a of the weight's Beta(a, a), 0 for none; with both, each row is dealt one of them.
     The label's weight under CutMix is the area that was really kept, which the border may enlarge.
     """

@@ -1,0 +1,40 @@
+"""Images as numbers: float32 in [-1, 1] to compute with, bytes 0 .. 255 to keep, JPEG to keep many."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """uint8, round(127.5 (x + 1)); what lies outside [-1, 1] is clipped."""
+    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """float32 in [-1, 1] of bytes; floats stay as they are."""
+    return pixels if pixels.is_floating_point() else pixels / 127.5 - 1
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """A picture of uint8 [C, H, W], C = 1 or 3."""
+    return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def encode(pixels: Tensor, quality: int) -> list[bytes]:
+    """A JPEG, colours at full resolution, of each image of uint8 [B, C, H, W], C = 1 or 3."""
+    files = []
+    for image in pixels:
+        with io.BytesIO() as buffer:
+            to_image(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+            files.append(buffer.getvalue())
+    return files
+
+
+def decode(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
+    """uint8 [B, *shape] of encoded images [C, H, W]."""
+    arrays = [np.asarray(Image.open(io.BytesIO(file))) for file in files]
+    return torch.from_numpy(np.stack(arrays)).view(len(files), shape[1], shape[2], shape[0]).permute(0, 3, 1, 2)
