@@ -96,8 +96,9 @@ class NetworkLearner:
         self.rank = parallel.state().process_index
         self.has_dropout = any("drop" in type(part).__name__.lower() for part in module.modules())
         self.seed = seed
+        self.parameters = list(self.module.parameters())
         self.optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         average = get_ema_multi_avg_fn(config.ema_decay)
         self.ema = AveragedModel(self.module, multi_avg_fn=average) if config.ema_decay else None
@@ -119,7 +120,8 @@ class NetworkLearner:
         if self.has_dropout:  # its draws, too, are a function of the position
             torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, self.step, self.rank).initial_seed())
         loss = F.cross_entropy(self._forward(x), y, label_smoothing=self.config.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # what zero_grad does, without its bookkeeping
+            parameter.grad = None
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
