@@ -26,7 +26,7 @@ def work() -> None:
     for _ in range(REPEATS):
         parallel.state().wait_for_everyone()
         begin = time.perf_counter()
-        draw_guided(config, generator, 1, labels, learner, 0.02)
+        draw_guided(config, generator, 1, labels, learner)
         walls.append(time.perf_counter() - begin)
     if parallel.state().is_main_process:
         print(min(walls))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,7 +90,12 @@ class NetworkLearner:
         self.device: torch.device = device or parallel.device()
         self.module = module.to(self.device)
         # The wrapper that averages gradients over processes; alone, the module itself.
-        self.trained = Accelerator(cpu=self.device.type == "cpu").prepare_model(self.module)
+        together = DistributedDataParallelKwargs(broadcast_buffers=False)  # train_step does it, after the step
+        accelerator = Accelerator(cpu=self.device.type == "cpu", kwargs_handlers=[together])
+        self.trained = accelerator.prepare_model(self.module)
+        saved = self.module.state_dict()
+        # What layers like BatchNorm gather in training: every process must answer with the same.
+        self.statistics = [buffer for name, buffer in self.module.named_buffers() if name in saved]
         self.config = config
         self.n_classes = n_classes
         self.rank = parallel.state().process_index
@@ -126,6 +131,8 @@ class NetworkLearner:
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
+        if self.statistics:
+            parallel.copy_from_main(self.statistics)
         if self.ema is not None:
             self.ema.update_parameters(self.module)
         self.losses.append(loss.detach())

@@ -81,6 +81,13 @@ def from_main(value: Result) -> Result:
     return values[0]
 
 
+def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
+    """Make the tensors in place what they are in the main process."""
+    if state().num_processes > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)
+
+
 def any_process(flag: bool) -> bool:
     """Whether the flag is set in any process."""
     return any(gather([flag]))

@@ -26,7 +26,7 @@ FACTS = {
     "entropy": pa.float32(),  # nats, of the learner at the time
     "correct": pa.bool_(),  # whether that learner predicted the label
 }
-READERS = 4  # threads that fetch and decode the next batches of a pool that is not in memory
+READERS = 8  # threads that fetch and decode the next batches of a pool that is not in memory
 
 
 class Pool:

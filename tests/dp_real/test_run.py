@@ -155,6 +155,14 @@ def test_learner_state_is_complete(config: Config, tmp_path: Path):
     assert not torch.equal(whole.logits(x), whole.module(x))  # the average answers, not the latest weights
 
 
+def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_path: Path):
+    """At a rate that makes the accuracy jump about, the last weights are hardly ever the best."""
+    wild = config.training.model_copy(update={"keep_best": True, "learning_rate": 3.0, "cooldown": 0.0, "warmup": 0.0})
+    result = run(config.model_copy(update={"training": wild}), tmp_path / "run", progress=silent)
+    along = [row["val_accuracy"] for row in traces(tmp_path / "run")["metrics.jsonl"]]
+    assert along[-1] < max(along) == result["val_accuracy"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -163,6 +171,10 @@ def test_learner_state_is_complete(config: Config, tmp_path: Path):
         {"guidance": {"omega": 0.0}, "practice": {"oversample": 3}},
         {"training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1}, "practice": {"new_sample_weight": 2}},
         {"practice": {"early_stop": True}},
+        {
+            "training": {"keep_best": True, "crop": 0.5, "flip": True, "precision": "bfloat16"},
+            "pool": {"storage": "jpeg"},
+        },
         {"practice": {"examples": "real", "additions": 0, "initial": 100}},
     ],
     ids=str,
