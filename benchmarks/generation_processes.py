@@ -14,7 +14,7 @@ def work() -> None:
 
     from dp_real import parallel
     from dp_real.learner import fresh_learner
-    from dp_real.rounds import draw_guided
+    from dp_real.rounds import Source
     from dp_real.run import prepare
     from experiments.digits import digits
     from experiments.terminal import silent
@@ -26,7 +26,7 @@ def work() -> None:
     for _ in range(REPEATS):
         parallel.state().wait_for_everyone()
         begin = time.perf_counter()
-        draw_guided(config, generator, 1, labels, learner)
+        Source(config, generator).guided(1, labels, learner)
         walls.append(time.perf_counter() - begin)
     if parallel.state().is_main_process:
         print(min(walls))

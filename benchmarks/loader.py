@@ -37,8 +37,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pool = Pool(Path(folder) / "pool", (3, SIZE, SIZE), config=PoolConfig(storage="jpeg"))
         zeros = np.zeros(IMAGES)
-        facts = {"label": zeros, "seed": zeros, "omega": zeros, "entropy": zeros, "correct": zeros.astype(bool)}
-        pool.append([pool.part(0, 0, photographs(IMAGES), **facts)])
+        facts = {"label": zeros, "seed": zeros, "omega": zeros, "entropy": zeros, "correct": zeros > 0}
+        pool.append(0, photographs(IMAGES), row=np.arange(IMAGES), **facts)
         rows = torch.randint(IMAGES, (STEPS, BATCH), generator=torch.Generator().manual_seed(1))
         loader = Loader(pool, lambda step: rows[step % STEPS])
         begin, wall = time.process_time(), time.perf_counter()

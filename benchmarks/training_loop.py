@@ -25,6 +25,7 @@ from dp_real.generators import load_generator
 from dp_real.learner import NetworkLearner, fresh_learner
 from dp_real.practice import Practice, State
 from dp_real.protocols import Generator
+from dp_real.rounds import Source
 from dp_real.run import run
 from experiments.digits import digits
 from experiments.terminal import progress, silent
@@ -52,7 +53,7 @@ def practice_loop(config: Config, generator: Generator, rows: Memory) -> None:
     unused: Any = None
     pool: Any = rows
     learner = fresh_learner(config, generator)
-    practice = Practice(config, learner, generator, pool, unused, unused, State(STEPS))
+    practice = Practice(config, learner, Source(config, generator), pool, unused, unused, State(STEPS))
     for _ in range(STEPS):
         practice.train_step()
 

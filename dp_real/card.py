@@ -33,6 +33,8 @@ def model_card(config: Config, result: Mapping[str, Any]) -> str:
         "optimizer steps": f"{result['steps']:,}",
         "seed": result["seed"],
         "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
+        "denoiser evaluations": f"{result['denoiser_forwards']:,} forward, {result['denoiser_backwards']:,} backward",
+        "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
         "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())

@@ -1,6 +1,7 @@
 """A run's configuration: TOML in, a validated frozen object out. Unknown keys and impossible values are InputErrors."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -72,17 +73,29 @@ def _classes(value: Any) -> tuple[str, ...] | Task | None:
 
 
 class FolderConfig(Section):
-    """Real images in folders, FOLDER/CLASS/IMAGE.jpg (dp_real.folders)."""
+    """Real images in folders, shards or data sets (dp_real.image_sets says how each is named)."""
 
     source: Literal["folder"]
-    validation: str = Field(description="the folder whose images patience watches")
+    validation: str = Field(description="where the images are that patience watches")
     test: str | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
     train: str | None = Field(default=None, description="likewise, for a generator that is trained here, and arm real")
+    sets: dict[str, str] = Field(
+        default={}, description="name = where: further sets for the end; they may have some of the classes only"
+    )
     classes: Annotated[tuple[str, ...] | Task | None, BeforeValidator(_classes)] = Field(
         default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
     )
     size: PositiveInt = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
     split: NonNegativeInt = Field(default=0, description="seed of a generator that is trained here")
+
+    @model_validator(mode="after")
+    def _check(self) -> "FolderConfig":
+        taken = [name for name in ("validation", "test", "train") if name in self.sets]
+        if taken:
+            raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
+        if self.classes is None and re.match("hub:|.*[.](tar|parquet)(#|$)", self.validation):
+            raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
+        return self
 
 
 class StandInConfig(Section):
@@ -124,16 +137,39 @@ class LatentConfig(Section):
     caption_dropout: float = Field(default=0.12, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
 
-class StableDiffusionConfig(Section):
-    """A diffusers StableDiffusionPipeline (dp_real.generators.stable_diffusion)."""
+class DiffusersConfig(Section):
+    """A latent diffusion pipeline of diffusers: Stable Diffusion 1, 2, XL, 3, DiT (dp_real.generators.pipelines)."""
 
-    kind: Literal["stable-diffusion"]
+    kind: Literal["diffusers", "stable-diffusion"]
     model: str = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
-    prompts: Templates = Field(default=("a photo of a {}",), description="a row's seed picks one; {}: the class")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    tiny_decoder: str | None = Field(
-        default=None, description="an AutoencoderTiny for guidance, e.g. madebyollin/taesd; none: the VAE itself"
+    prompts: Templates = Field(
+        default=("a photo of a {}",), description="a row's seed picks one; {}: the class. A DiT takes none"
     )
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    decoder: Literal["full", "tiny"] = Field(
+        default="full", description="decodes x0_hat for the guidance; images always come from the pipeline's own"
+    )
+    tiny_decoder: str | None = Field(
+        default=None, description="the AutoencoderTiny: madebyollin/taesd for 1 and 2 and DiT, taesdxl for XL, taesd3"
+    )
+    batch_size: NonNegativeInt = Field(
+        default=0, description="rows on the GPU at a time, halved when memory runs out; 0: as many as fit"
+    )
+    checkpointing: bool = Field(default=False, description="compute activations twice instead of keeping them")
+    slicing: bool = Field(default=False, description="decode row by row")
+    compile: bool = Field(default=False, description="torch.compile the denoiser: minutes at first, then faster")
+    offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
+
+    @model_validator(mode="after")
+    def _check(self) -> "DiffusersConfig":
+        if self.decoder == "tiny" and self.tiny_decoder is None:
+            raise ValueError("decoder = 'tiny' needs tiny_decoder, for example madebyollin/taesd")
+        return self
+
+    @property
+    def guidance_decoder(self) -> str | None:
+        """What decodes x0_hat for the guidance in place of the pipeline's own VAE."""
+        return self.tiny_decoder if self.decoder == "tiny" else None
 
 
 class GaussianConfig(Section):
@@ -143,7 +179,7 @@ class GaussianConfig(Section):
 
 
 class SamplingConfig(Section):
-    """DDIM."""
+    """DDIM, or Euler for a pipeline that was trained by flow matching."""
 
     steps: PositiveInt = 20
     guidance_scale: float = Field(
@@ -182,6 +218,10 @@ class GuidanceConfig(Section):
     through: Literal["unet", "x0"] = "unet"
     window: tuple[float, float] = (0.0, 1.0)
     every: PositiveInt = 1
+    check: Literal["none", "diffusion-classifier"] = Field(
+        default="none", description="of labels: draw again what the generator takes for another class (label_check)"
+    )
+    check_threshold: float = Field(default=0.3, ge=0, le=1, description="least probability of the label, among three")
 
     @model_validator(mode="after")
     def _check(self) -> "GuidanceConfig":
@@ -299,13 +339,16 @@ class PracticeConfig(Section):
     branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
     early_stop: bool = Field(default=False, description="cool down once patience runs out with no addition left")
     seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
+    samples: NonNegativeInt = Field(
+        default=0, description="budget: no addition that would take the samples generated beyond it; 0: none"
+    )
 
 
 DataConfig = Annotated[
     DigitsConfig | FashionConfig | GaussianDataConfig | FolderConfig | StandInConfig, Field(discriminator="source")
 ]
 GeneratorConfig = Annotated[
-    DenoiserConfig | LatentConfig | StableDiffusionConfig | GaussianConfig, Field(discriminator="kind")
+    DenoiserConfig | LatentConfig | DiffusersConfig | GaussianConfig, Field(discriminator="kind")
 ]
 LearnerConfig = Annotated[MLPConfig | ConvConfig | TransformersConfig | LinearConfig, Field(discriminator="kind")]
 
@@ -352,8 +395,11 @@ class Config(Section):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-def load_config(path: Path, overrides: Iterable[str] = (), **values: Any) -> Config:
-    """Read a TOML file, then apply `key=value` overrides (dotted keys, TOML values) and top-level values."""
+def load_config(path: Path, overrides: Iterable[str] = (), changes: Iterable[str] = (), **values: Any) -> Config:
+    """Read a TOML file, then apply `key=value` overrides (dotted keys, TOML values) and top-level values.
+
+    `changes` are overrides too, made first, and not by the user: complaints do not name them.
+    """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -363,7 +409,7 @@ def load_config(path: Path, overrides: Iterable[str] = (), **values: Any) -> Con
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     overrides = list(overrides)
-    for override in overrides:
+    for override in (*changes, *overrides):
         _set(raw, override)
     where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
     return parse_config({"name": path.stem} | raw | values, where=where)
@@ -441,4 +487,4 @@ def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
 def _tags(section: type[Section]) -> tuple[Any, ...]:
     """What a kind of section is called, under `kind` or `source`."""
     fields = section.model_fields
-    return tuple(get_args(fields[name].annotation)[0] for name in ("kind", "source") if name in fields)
+    return tuple(tag for name in ("kind", "source") if name in fields for tag in get_args(fields[name].annotation))

@@ -1,4 +1,4 @@
-"""A finished run's learner on further sets of real images."""
+"""A learner on sets of real images, some of which have a part of its classes only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,60 +6,56 @@ from typing import Any
 
 import torch
 
-from dp_real.config import Config, FolderConfig, load_config
-from dp_real.data import load_data
+from dp_real.config import FolderConfig, load_config
+from dp_real.data import load_data, placed
 from dp_real.errors import InputError
-from dp_real.folders import Classes, own_classes, read_folder, task_classes
-from dp_real.imagenet import TASKS, shared_labels
-from dp_real.learner import NetworkLearner, fresh_learner
-from dp_real.protocols import Labelled, Learner, RealData
+from dp_real.folders import own_classes, task_classes
+from dp_real.image_sets import locate, needed_labels, read_set
+from dp_real.learner import fresh_learner
+from dp_real.parallel import slices, spread
+from dp_real.protocols import Labelled, Learner
 
 
-def evaluate(run: Path, sets: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """One row a set, the run's own validation and test sets first: name, images, classes, accuracy and its se.
+def evaluate(run: Path, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
+    """One row a set, see evaluate_sets: the run's validation and test, its further sets, and these (name: where).
 
-    A set may have some of the classes only: the learner then chooses among these, and `classes` says how many they
-    are. A set called imagenet-a or imagenet-r must have all that the published one shares with the task.
-    Raises InputError for a run that is not finished or not of images, and for what read_folder complains of.
+    A set called imagenet-a or imagenet-r must have all that the published one shares with the task.
+    Raises InputError for a run that is not finished or not of images, and what dp_real.image_sets does.
     """
     config = load_config(run / "config.toml")
     if not (run / "result.json").exists():
         raise InputError(f"{run}: not finished, so there is no learner yet; go on with it by dp real resume {run}")
-    data = load_data(config.data)
+    found = {name: locate(str(where)) for name, where in sets.items()}
+    source, data = placed(config.data), load_data(config.data)
     shape = data.sample_shape
     if len(shape) != 3 or shape[1] != shape[2]:
         raise InputError(f"{run}: its examples are no square images but have shape {list(shape)}")
-    classes = folder_classes(config, data)
-    images: dict[str, Labelled] = {"validation": data.validation, "test": data.test}
-    for name, folder in sets.items():
-        images[name] = read_folder(folder, classes, shape, needed_labels(config, name))
+    classes = task_classes(source) if isinstance(source, FolderConfig) else own_classes(data.classes)
+    images: dict[str, Labelled] = {"validation": data.validation, "test": data.test, **data.sets}
+    for name, place in found.items():
+        if name in images:
+            raise InputError(f"{name}={place.where}: the run has a set called {name}; give this one another name")
+        needed = needed_labels(source, name) if isinstance(source, FolderConfig) else ()
+        images[name] = read_set(place, classes, shape, needed, keep=False)
     learner = fresh_learner(config, data)
-    assert isinstance(learner, NetworkLearner)  # the others learn no images
     learner.load(run / "learner")
-    return [{"set": name} | masked_accuracy(learner, part) for name, part in images.items()]
+    return evaluate_sets(learner, images)
 
 
-def folder_classes(config: Config, data: RealData) -> Classes:
-    """Which folder is which class of the run's task."""
-    return task_classes(config.data) if isinstance(config.data, FolderConfig) else own_classes(data.classes)
+def evaluate_sets(learner: Learner, sets: Mapping[str, Labelled]) -> list[dict[str, Any]]:
+    """One row a set: its name, images, classes, accuracy and its standard error.
 
-
-def needed_labels(config: Config, name: str) -> list[int]:
-    """The labels that a set of that name must have."""
-    if isinstance(config.data, FolderConfig) and config.data.classes in TASKS and name.startswith("imagenet-"):
-        return shared_labels(config.data.classes, name)
-    return []
+    A set may have some of the classes only: the learner then chooses among these, and `classes` says how many they are.
+    """
+    return [{"set": name} | masked_accuracy(learner, images) for name, images in sets.items()]
 
 
 @torch.no_grad()
-def masked_accuracy(learner: Learner, images: Labelled, batch_size: int = 256) -> dict[str, Any]:
+def masked_accuracy(learner: Learner, images: Labelled, batch_size: int = 1024) -> dict[str, Any]:
     """Accuracy where the learner may answer only with the classes that the images have, and its standard error."""
     present = images.y.unique()
-    correct = torch.cat(
-        [
-            present[learner.logits(x)[:, present].argmax(1).cpu()] == y
-            for x, y in zip(images.x.split(batch_size), images.y.split(batch_size), strict=True)
-        ]
-    )
+    parts = slices(slice(0, len(images.y)), batch_size)
+    answers = spread(lambda rows: present[learner.logits(images.x[rows])[:, present].argmax(1).cpu()], parts)
+    correct = torch.cat(answers) == images.y
     accuracy, n = correct.double().mean().item(), len(correct)
     return {"images": n, "classes": len(present), "accuracy": accuracy, "se": (accuracy * (1 - accuracy) / n) ** 0.5}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dp_real.config import FashionConfig
+from dp_real.data import SetStatus
 from dp_real.errors import InputError, MissingError
 from dp_real.protocols import Images, RealData
 from dp_real.seeds import Stream, rng
@@ -22,24 +23,46 @@ def load_fashion(config: FashionConfig) -> RealData:
     Of the 60,000 training images, shuffled by `split`, 2,000 validate and the rest is the generator's; the 10,000 test
     images are as published. Raises MissingError where a file is not there.
     """
-    folder = Path(config.folder)
-    x, y = _read(folder, "train")
+    x, y = _read(config, "train")
     order = rng(config.split, Stream.SPLIT).permutation(len(y))
     validation, generator = torch.from_numpy(order).split([VALIDATION, len(y) - VALIDATION])
     return RealData(
         generator=Images(x[generator], y[generator]),
         validation=Images(x[validation], y[validation]),
-        test=Images(*_read(folder, "t10k")),
+        test=Images(*_read(config, "t10k")),
         classes=CLASSES,
     )
 
 
-def _read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    images = read_idx(folder / f"{part}-images-idx3-ubyte")
-    labels = read_idx(folder / f"{part}-labels-idx1-ubyte")
+def describe_fashion(config: FashionConfig) -> list[SetStatus]:
+    """See dp_real.data.describe_sets: the files count as one set."""
+    paths = [path for part in ("train", "t10k") for path in _paths(config, part)]
+    absent = [path for path in paths if not (path.exists() or _zipped(path).exists())]
+    return [SetStatus("fashion", config.folder, 70_000, None if not absent else _remedy(absent[0]))]
+
+
+def _paths(config: FashionConfig, part: str) -> tuple[Path, Path]:
+    """The images and the labels of a part, train or t10k."""
+    return Path(config.folder, f"{part}-images-idx3-ubyte"), Path(config.folder, f"{part}-labels-idx1-ubyte")
+
+
+def _zipped(path: Path) -> Path:
+    return path.with_name(path.name + ".gz")
+
+
+def _remedy(path: Path) -> str:
+    return (
+        f"{path}[.gz] is not there: install Debian's package dataset-fashion-mnist, or put the four files of "
+        f"Fashion-MNIST (github.com/zalandoresearch/fashion-mnist) into a folder and name it as data.folder"
+    )
+
+
+def _read(config: FashionConfig, part: str) -> tuple[Tensor, Tensor]:
+    images, labels = map(read_idx, _paths(config, part))
     if images.shape != (len(labels), 28, 28):
         raise InputError(
-            f"{folder}: {part} has images of shape {images.shape} and {len(labels)} labels; expected 28 x 28, one each"
+            f"{config.folder}: {part} has images of shape {images.shape} and {len(labels)} labels; "
+            f"expected 28 x 28, one each"
         )
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     return torch.from_numpy(padded).unsqueeze(1) / 127.5 - 1, torch.from_numpy(labels.astype(np.int64))
@@ -47,14 +70,11 @@ def _read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
 
 def read_idx(path: Path) -> np.ndarray:
     """A file of unsigned bytes in the IDX format: 0, 0, 8, the number of axes; big-endian sizes; the bytes."""
-    zipped = path.with_name(path.name + ".gz")
+    zipped = _zipped(path)
     try:
         raw = path.read_bytes() if path.exists() else gzip.decompress(zipped.read_bytes())
     except FileNotFoundError as error:
-        raise MissingError(
-            f"{path}[.gz] is not there: install Debian's package dataset-fashion-mnist, or put the four files of "
-            f"Fashion-MNIST (github.com/zalandoresearch/fashion-mnist) into a folder and name it as data.folder"
-        ) from error
+        raise MissingError(_remedy(path)) from error
     except (gzip.BadGzipFile, EOFError) as error:
         raise InputError(f"{zipped}: not a whole gzip file: {error}") from error
     axes = raw[3] if len(raw) > 3 else 0

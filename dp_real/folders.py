@@ -8,21 +8,23 @@ concern of ours (archives come with a README), nor are those within that are no 
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
+from io import BytesIO
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dp_real.config import FolderConfig
 from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
-from dp_real.protocols import Images, RealData
+from dp_real.pixels import to_float
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 IN_MEMORY = 8 * 2**30  # bytes, at one a pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
@@ -35,62 +37,61 @@ class Classes:
     names: tuple[str, ...]
     folders: Mapping[str, int | None]
 
+    def label(self, name: str, place: object) -> int | None:
+        """The label of what is called so; None if it is left out. Raises InputError, naming the place, for no class."""
+        if name not in self.folders:
+            near = get_close_matches(name, self.folders, n=1)
+            hint = f"did you mean {near[0]}?" if near else "leave it out, or name its class in data.classes"
+            raise InputError(f"{place}: {name} is none of the {len(self.names)} classes; {hint}")
+        return self.folders[name]
+
+
+class Source(Protocol):
+    """An encoded image; str() says where it is. A Path is one."""
+
+    def read_bytes(self) -> bytes: ...
+
 
 class ImageFiles:
-    """Rows float32 [n, *sample_shape] that are read from files, at once if there is room for them, else as asked for.
+    """Rows float32 [n, *sample_shape] of encoded images, each decoded when it is first asked for.
 
-    Raises InputError when it reads a file that is no whole image.
+    It is kept then if there is room for all. Raises InputError when it reads what is no whole image.
     """
 
-    def __init__(self, paths: Sequence[Path], sample_shape: tuple[int, ...]) -> None:
-        """sample_shape: [C, S, S], C = 1 (grey) or 3."""
-        self.paths = paths
-        self.shape = (len(paths), *sample_shape)
-        self._pixels = self._read(paths) if math.prod(self.shape) <= IN_MEMORY else None
+    def __init__(self, sources: Sequence[Source], sample_shape: tuple[int, ...], keep: bool = True) -> None:
+        """sample_shape: [C, S, S], C = 1 (grey) or 3. keep: whether to keep them at all."""
+        self.sources = sources
+        self.shape = (len(sources), *sample_shape)
+        self.kept = keep and math.prod(self.shape) <= IN_MEMORY
+        self._pixels = torch.empty(self.shape if self.kept else 0, dtype=torch.uint8)  # takes memory as it is written
+        self._known = torch.zeros(len(sources), dtype=torch.bool)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.sources)
 
     def __getitem__(self, rows: slice) -> Tensor:
-        pixels = self._read(self.paths[rows]) if self._pixels is None else self._pixels[rows]
-        return pixels / 127.5 - 1
+        if not self.kept:
+            return to_float(self._read(range(*rows.indices(len(self)))))
+        asked = torch.arange(len(self))[rows]
+        new = asked[~self._known[rows]]
+        if len(new):
+            self._pixels[new] = self._read(new.tolist())
+            self._known[new] = True
+        return to_float(self._pixels[rows])
 
-    def split(self, split_size: int) -> Iterator[Tensor]:
-        """Batches of rows, in order."""
-        return (self[start : start + split_size] for start in range(0, len(self), split_size))
-
-    def _read(self, paths: Sequence[Path]) -> Tensor:
+    def _read(self, rows: Sequence[int]) -> Tensor:
         _, channels, size, _ = self.shape
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoding releases the interpreter's lock
-            return torch.stack(list(threads.map(lambda path: read_image(path, size, channels), paths)))
+            images = threads.map(lambda row: read_image(self.sources[row], size, channels), rows)
+            return torch.stack(list(images)) if rows else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
-class FolderImages:
-    """As Images, from files. y: int64 [n]."""
+class ImageSet:
+    """As Images, of encoded images. y: int64 [n]."""
 
     x: ImageFiles
     y: Tensor
-
-
-def load_folders(config: FolderConfig) -> RealData:
-    """The sets of a configuration. Every class must have images in each; a train set is kept in memory, as float32.
-
-    Raises MissingError for a folder that is not there, InputError for one that does not hold what it should.
-    """
-    classes, shape = task_classes(config), (3, config.size, config.size)
-
-    def load(folder: str) -> FolderImages:
-        return read_folder(Path(folder), classes, shape, range(len(classes.names)))
-
-    validation = load(config.validation)
-    train = load(config.train) if config.train else None
-    return RealData(
-        generator=Images(train.x[:], train.y) if train else None,
-        validation=validation,
-        test=load(config.test) if config.test else validation,
-        classes=classes.names,
-    )
 
 
 def task_classes(config: FolderConfig) -> Classes:
@@ -101,11 +102,10 @@ def task_classes(config: FolderConfig) -> Classes:
         case "imagenet1k" | "imagenet100" as task:
             chosen = imagenet_classes(task)
             labels = {entry.wnid: label for label, entry in enumerate(chosen)}
-            every = imagenet_classes("imagenet1k")
             folders = {
-                name: labels.get(entry.wnid)
-                for entry in every
-                for name in (entry.wnid, str(entry.index), folder_name(entry.name))
+                folder_name(name): labels.get(entry.wnid)
+                for entry in imagenet_classes("imagenet1k")
+                for name in (entry.wnid, str(entry.index), entry.name, *entry.lemmas)
             }
             return Classes(tuple(entry.name for entry in chosen), folders)
         case names:
@@ -139,42 +139,45 @@ def class_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (int(path.name) if numbers else 0, path.name))
 
 
-def read_folder(folder: Path, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int]) -> FolderImages:
+def read_folder(
+    folder: Path, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int], keep: bool = True
+) -> ImageSet:
     """The images of a folder, ordered by label, then by path, as rows of sample_shape [C, S, S].
 
     Raises InputError for a folder that is no class's, one without images, and if a label of `needed` has none.
     """
     files: dict[int, list[Path]] = {}
     for path in class_folders(folder):
-        if path.name not in classes.folders:
-            near = get_close_matches(path.name, classes.folders, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; move it away, or name its class in data.classes"
-            raise InputError(f"{path}: {path.name} is none of the {len(classes.names)} classes{hint}")
-        label = classes.folders[path.name]
+        label = classes.label(path.name, path)
         if label is None:
             continue
         images = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
         if not images:
             raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
         files.setdefault(label, []).extend(images)
-    missing = [classes.names[label] for label in sorted(set(needed) - set(files))]
-    if missing:
-        rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise InputError(f"{folder}: no images of {', '.join(missing[:3])}{rest}; each class needs a folder")
-    if not files:
-        raise InputError(f"{folder}: none of its classes is one of this task's {len(classes.names)}")
     labels = [label for label in sorted(files) for _ in files[label]]
     paths = [path for label in sorted(files) for path in files[label]]
-    return FolderImages(ImageFiles(paths, sample_shape), torch.tensor(labels))
+    check_labels(folder, labels, classes, needed)
+    return ImageSet(ImageFiles(paths, sample_shape, keep), torch.tensor(labels))
 
 
-def read_image(path: Path, size: int, channels: int) -> Tensor:
+def check_labels(place: object, labels: Collection[int], classes: Classes, needed: Collection[int]) -> None:
+    """Raise InputError if the set at `place` has no image at all, or none of a label of `needed`."""
+    missing = [classes.names[label] for label in sorted(set(needed) - set(labels))]
+    if missing:
+        rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(f"{place}: no images of {', '.join(missing[:3])}{rest}; each class needs some")
+    if not labels:
+        raise InputError(f"{place}: none of its classes is one of this task's {len(classes.names)}")
+
+
+def read_image(source: Source, size: int, channels: int) -> Tensor:
     """uint8 [C, S, S]: upright, alpha over white, the shorter side resized to `size` and the longer one cropped to it.
 
     Raises InputError for a file that is no whole image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(BytesIO(source.read_bytes())) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I;16"):  # convert() would clip 16 bits instead of scaling them
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -183,5 +186,6 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image = ImageOps.fit(image.convert("RGB" if channels == 3 else "L"), (size, size), Image.Resampling.BICUBIC)
     except Exception as error:  # what Pillow raises on a broken file depends on where it is broken
-        raise InputError(f"{path}: not a whole image: {error}; repair or remove it") from error
+        reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"{source}: not a whole image: {reason}; repair or remove it") from error
     return torch.from_numpy(np.array(image).reshape(size, size, channels)).permute(2, 0, 1)

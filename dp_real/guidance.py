@@ -5,11 +5,14 @@ per guided step; `relative` measures it in units of the sample's own norm, `raw`
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from dp_real.seeds import Stream, rng
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -25,7 +28,7 @@ class EntropyGuidance:
     logits: differentiable, [B, ...] -> [B, K]; one row must not influence another (eval mode).
     omega: strength, a float or one value a row [B]; positive raises the entropy.
     scale: `relative` adds omega * |x| * g / |g| to the sample, g the gradient of its entropy;
-        `raw` subtracts omega * sqrt(1 - alpha_bar) * g from the predicted noise (eq. 7 with its sign mended).
+        `raw` adds omega * g to the score (eq. 7 with its sign mended).
     apply: for `relative`, push `after` the scheduler's step or x_t `before` it.
     through: differentiate with respect to x_t through the denoiser (`unet`), or to x0_hat only (`x0`, cheaper).
     window, every: guide the steps in this fraction of the trajectory (0 noise, 1 image), each `every`-th of them.
@@ -47,7 +50,14 @@ class EntropyGuidance:
     def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
         """Gradient of each row's entropy with respect to x, shaped like x; x0_hat must depend on x."""
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
-        return torch.autograd.grad(entropy(self.logits(x0_hat)).sum(), x)[0]
+        (at_x0_hat,) = torch.autograd.grad(entropy(self.logits(x0_hat)).sum(), x0_hat)
+        if x is x0_hat:
+            return at_x0_hat
+        # From here on the chain may lead through half precision: each row goes at length one (a power of two, which
+        # rounds nothing) and gets its own length back after, so that a confident learner's gradient does not underflow.
+        size = _power_of_two(at_x0_hat)
+        (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _like(size, at_x0_hat))
+        return scaled * _like(size, scaled)
 
     def push(self, x: Tensor, gradient: Tensor) -> Tensor:
         """`relative`: x moved by omega times its own norm along its gradient, row by row."""
@@ -58,18 +68,13 @@ class EntropyGuidance:
         length = self._omega(x) * x.flatten(1).norm(dim=1, keepdim=True)
         return x + (length * unit).view_as(x)
 
-    def shift_noise(self, output: Tensor, gradient: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
-        """`raw`: eps - omega sqrt(1 - alpha_bar) g, written in terms of what the denoiser predicts."""
-        omega = self._omega(gradient).view(-1, *[1] * (gradient.dim() - 1))
-        eps_shift = -omega * (1 - alpha_bar).sqrt() * gradient
-        match prediction_type:
-            case "epsilon":
-                return output + eps_shift
-            case "v_prediction":
-                return output + eps_shift / alpha_bar.sqrt()
-            case "sample":
-                return output - eps_shift * ((1 - alpha_bar) / alpha_bar).sqrt()
-        raise NotImplementedError(f"prediction_type {prediction_type!r}")
+    def weigh(self, gradient: Tensor) -> Tensor:
+        """`raw`: what is added to the score, omega times the gradient, row by row."""
+        return _like(self._omega(gradient), gradient) * gradient
+
+    def rows(self, rows: slice) -> Self:
+        """The guidance of these rows of the batch that this one is for."""
+        return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
     def _omega(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.omega, dtype=x.dtype, device=x.device).expand(len(x)).unsqueeze(1)
@@ -77,13 +82,34 @@ class EntropyGuidance:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGuidance(EntropyGuidance):
-    """A control: pushes of the same length in random directions."""
+    """A control: pushes of the same length in random directions. seeds: uint64 [B], what a row's directions hang on."""
 
-    rng: torch.Generator
+    seeds: np.ndarray
+    _draws: list[np.random.Generator] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
 
     def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
-        """Standard normal, shaped like x."""
-        return torch.randn(x.shape, generator=self.rng).to(x)
+        """Standard normal, shaped like x; new at each call."""
+        return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
+
+    def rows(self, rows: slice) -> Self:
+        """As of EntropyGuidance, from the first call on."""
+        return replace(super().rows(rows), seeds=self.seeds[rows])
+
+
+def _power_of_two(x: Tensor) -> Tensor:
+    """[B, 1], next below the length of each row of x [B, ...]; no square of a small entry is taken."""
+    rows, tiny = x.flatten(1), torch.finfo(x.dtype).tiny
+    largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)
+    length = (largest * (rows / largest).norm(dim=1, keepdim=True)).clamp_min(tiny)
+    return length / torch.frexp(length).mantissa
+
+
+def _like(rows: Tensor, x: Tensor) -> Tensor:
+    """[B, 1] with as many dimensions as x."""
+    return rows.view(-1, *[1] * (x.dim() - 1))
 
 
 def ascend(guidance: EntropyGuidance, x: Tensor, pushes: int) -> Tensor:

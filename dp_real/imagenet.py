@@ -27,6 +27,7 @@ class ImageNetClass:
     wnid: str
     index: int
     name: str  # unique; what prompts say
+    lemmas: tuple[str, ...]  # WordNet's words for it in one string, as hub sets call it; none if another class has them
     in_imagenet_a: bool
     in_imagenet_r: bool
 
@@ -42,6 +43,7 @@ def imagenet_classes(task: Task) -> tuple[ImageNetClass, ...]:
             row["wnid"],
             int(row["imagenet1k_index"]),
             PROMPT_NAMES.get(row["wnid"], row["name"]),
+            () if row["lemmas"] == "crane" else (row["lemmas"],),  # the one string that two classes have
             row["in_imagenet_a"] == "1",
             row["in_imagenet_r"] == "1",
         )

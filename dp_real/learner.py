@@ -47,15 +47,17 @@ def fresh_learner(config: Config, space: Space) -> Learner:
 
 @torch.no_grad()
 def assess(learner: Learner, x: Rows, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
-    """Entropy in nats [n] and whether the prediction is y, bool [n]; both on the CPU."""
-    parts = slices(slice(0, len(y)), batch_size)
-    logits = torch.cat(spread(lambda rows: learner.logits(x[rows]).cpu(), parts))
+    """Entropy in nats [n] and whether the prediction is y, bool [n]; both on the CPU. Done by this process alone."""
+    batches = [learner.logits(to_float(x[rows])).cpu() for rows in slices(slice(0, len(y)), batch_size)]
+    logits = torch.cat(batches) if batches else torch.empty(0, 1)
     return entropy(logits), logits.argmax(-1) == y
 
 
 def accuracy(learner: Learner, images: Labelled) -> float:
-    """Share of rows whose prediction is the label."""
-    return assess(learner, images.x, images.y)[1].double().mean().item()
+    """Share of rows whose prediction is the label; the processes share the work."""
+    batches = slices(slice(0, len(images.y)), 256)
+    correct = torch.cat(spread(lambda rows: assess(learner, images.x[rows], images.y[rows])[1], batches))
+    return correct.double().mean().item()
 
 
 def build_mlp(config: MLPConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:

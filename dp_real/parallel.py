@@ -6,7 +6,7 @@ processes there are.
 
 import atexit
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -65,6 +65,12 @@ def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
         (index, function(item)) for index, item in enumerate(items) if index % here.num_processes == here.process_index
     ]
     return [result for _, result in sorted(gather(share), key=lambda pair: pair[0])]
+
+
+def share(items: Sequence[Item]) -> Sequence[Item]:
+    """This process's items: consecutive ones, so that what they make is in order by rank."""
+    here, n = state(), len(items)
+    return items[here.process_index * n // here.num_processes : (here.process_index + 1) * n // here.num_processes]
 
 
 def slices(rows: slice, size: int) -> Iterator[slice]:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -26,12 +27,14 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 def encode(pixels: Tensor, quality: int) -> list[bytes]:
     """A JPEG, colours at full resolution, of each image of uint8 [B, C, H, W], C = 1 or 3."""
-    files = []
-    for image in pixels:
+
+    def encoded(image: Tensor) -> bytes:
         with io.BytesIO() as buffer:
             to_image(image).save(buffer, "JPEG", quality=quality, subsampling=0)
-            files.append(buffer.getvalue())
-    return files
+            return buffer.getvalue()
+
+    with ThreadPoolExecutor() as threads:  # encoding releases the interpreter's lock
+        return list(threads.map(encoded, pixels))
 
 
 def decode(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,24 +74,21 @@ class Pool:
     def in_memory(self) -> bool:
         return self._kept is not None
 
-    def part(self, start: int, round_index: int, examples: Tensor, **facts: np.ndarray) -> pa.Table:
-        """Rows from position `start` on, float32 [n, *sample_shape], for `append`. facts: the rest of FACTS."""
-        n = len(examples)
-        facts |= {"row": np.arange(start, start + n), "round": np.full(n, round_index)}
-        columns: dict[str, Any] = {name: facts[name] for name in FACTS}
-        return pa.table(columns | {"example": self._encode(examples)}, schema=self._schema())
+    def append(self, round_index: int, x: Tensor, **facts: np.ndarray) -> None:
+        """Commit one round, whole or not at all.
 
-    def append(self, parts: list[pa.Table]) -> None:
-        """Commit one round, whole or not at all: the parts that each process has, in the order of their positions."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        mode = "append" if self.version else "create"
-        written = [
-            (part["row"][0].as_py(), write_fragments(part, str(self.path), schema=part.schema, mode=mode))
-            for part in parts
-            if len(part)
-        ]
-        written = sorted(gather(written), key=lambda pair: pair[0])
-        fragments = [fragment for _, files in written for fragment in files]
+        Each process passes the rows that it has, in ascending order, those of all together making up the round.
+        x: [n, *sample_shape], float32 or bytes; facts: [n], those of FACTS but `round`, `row` counted within the round.
+        """
+        columns: dict[str, Any] = {name: facts[name] for name in FACTS if name != "round"}
+        columns |= {"row": facts["row"] + len(self), "round": np.full(len(x), round_index)}
+        mine = pa.table({name: columns[name] for name in FACTS} | {"example": self._encode(x)}, schema=self._schema())
+        gaps = np.flatnonzero(np.diff(facts["row"]) != 1) + 1  # where rows of other processes come between
+        mode, written = "append" if self.version else "create", []
+        for begin, end in pairwise([0, *gaps.tolist(), len(x)] if len(x) else []):
+            files = write_fragments(mine.slice(begin, end - begin), str(self.path), schema=mine.schema, mode=mode)
+            written.append((int(columns["row"][begin]), files))
+        fragments = [file for _, files in sorted(gather(written), key=lambda pair: pair[0]) for file in files]
         with main_first() as main:  # one commits for all
             version = self._commit(fragments) if main else 0
         self._open(from_main(version))
@@ -105,9 +103,10 @@ class Pool:
                 version = dataset.latest_version
         self._open(from_main(version))
 
-    def table(self) -> pa.Table:
-        """The FACTS of this version's rows."""
-        return self._data.to_table(columns=list(FACTS))
+    def table(self, newest: bool = False) -> pa.Table:
+        """The FACTS of this version's rows, or of its latest round's."""
+        start = len(self) - self.newest if newest else 0
+        return self._data.scanner(columns=list(FACTS), offset=start).to_table()
 
     def _commit(self, fragments: list[Any]) -> int:
         operation = (
@@ -146,9 +145,9 @@ class Pool:
         return pa.schema(FACTS | {"example": pa.list_(numbers, size) if numbers else pa.large_binary()})
 
     def _encode(self, x: Tensor) -> pa.Array:
+        stored = x if self.config.storage == "float32" or x.dtype == torch.uint8 else pixels.to_bytes(x)
         if self.config.storage == "jpeg":
-            return pa.array(pixels.encode(pixels.to_bytes(x), self.config.quality), pa.large_binary())
-        stored = pixels.to_bytes(x) if self.config.storage == "uint8" else x
+            return pa.array(pixels.encode(stored, self.config.quality), pa.large_binary())
         return pa.FixedSizeListArray.from_arrays(pa.array(stored.flatten().numpy()), int(np.prod(self.sample_shape)))
 
     def _decode(self, column: pa.ChunkedArray) -> Tensor:

@@ -1,9 +1,9 @@
 """Deliberate Practice (paper Algorithm 1). It knows a learner, a pool and a generator; not images, not diffusion."""
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ import torch
 from dp_real import parallel
 from dp_real.config import Config, PracticeConfig
 from dp_real.errors import Interrupted
+from dp_real.flops import training_flops
 from dp_real.learner import assess
 from dp_real.pool import Loader, Pool
-from dp_real.protocols import Generator, Journal, Learner
-from dp_real.rounds import PUSH_START, Examples, draw_guided, draw_plain, draw_pruned, guided_steps
+from dp_real.protocols import Journal, Learner
+from dp_real.rounds import PUSH_START, Examples, Source
 from dp_real.seeds import Stream, torch_rng
 
 BLOCK_STEPS = 256  # steps whose batches are drawn at once
@@ -35,6 +36,12 @@ class State:
     epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
     generation_seconds: float = 0.0
+    generation_flops: int = 0
+    denoiser_forwards: int = 0
+    denoiser_backwards: int = 0
+    training_seconds: float = 0.0  # all but generation, until data was last added
+    training_flops: int = 0  # likewise
+    temperature: float = 0.0  # of the label check; 0: not fitted yet
 
 
 @dataclass
@@ -43,17 +50,17 @@ class Practice:
 
     config: Config
     learner: Learner
-    generator: Generator
+    source: Source
     pool: Pool
     validate: Callable[[Learner], float]
     journal: Journal
     state: State
-    first: Learner | None = None  # as it was at the first addition, where guidance.selector asks for it
     _clock: float = field(default=0.0, init=False)
     _block: tuple[tuple[int, int], torch.Tensor] | None = field(default=None, init=False)  # see `mini_batch`
 
     def __post_init__(self) -> None:
         self.loader = Loader(self.pool, self.mini_batch)
+        self._shards = parallel.state().num_processes if self.config.training.batch_size else 1  # of a batch
 
     def run(self) -> None:
         """Train; whenever the validation accuracy stops rising, add examples that the current learner finds hard.
@@ -93,12 +100,19 @@ class Practice:
 
     def wants_examples(self) -> bool:
         """Out of patience, with additions left, at the constant rate."""
-        return self.out_of_patience and self.state.rounds <= self.config.practice.additions and self.constant
+        return self.out_of_patience and self.may_add and self.constant
+
+    @property
+    def may_add(self) -> bool:
+        """Whether the plan, and its budget of samples, have room for another addition."""
+        plan, state = self.config.practice, self.state
+        in_budget = not plan.samples or state.generated + plan.oversample * plan.increment <= plan.samples
+        return state.rounds <= plan.additions and in_budget
 
     def wants_cooldown(self) -> bool:
         """Nothing more to gain by the plan (`early_stop`), or its time is over (`seconds`)."""
         plan = self.config.practice
-        done = plan.early_stop and self.out_of_patience and self.state.rounds > plan.additions
+        done = plan.early_stop and self.out_of_patience and not self.may_add
         late = 0 < plan.seconds < self.state.seconds
         return (done or late) and self.constant
 
@@ -110,49 +124,52 @@ class Practice:
     def add_examples(self, count: int) -> None:
         """Draw one round of `count` class-balanced examples and commit them to the pool."""
         begin, state = time.monotonic(), self.state
-        labels = (len(self.pool) + torch.arange(count)) % self.generator.n_classes
-        drawn = self.draw(labels)
-        self.generator.rest()
+        labels = (len(self.pool) + torch.arange(count)) % self.source.generator.n_classes
+        drawn = self.source.draw(labels, self.learner, state)
         entropy, correct = assess(self.learner, drawn.x, drawn.y)
-        facts = {"label": drawn.y, "seed": drawn.seeds, "omega": drawn.omega, "entropy": entropy, "correct": correct}
-        part = self.pool.part(len(self.pool), state.rounds, drawn.x, **{k: np.asarray(v) for k, v in facts.items()})
-        self.pool.append([part] if parallel.state().is_main_process else [])
+        facts = {"row": drawn.rows, "label": drawn.y.numpy(), "seed": drawn.seeds, "omega": drawn.omega}
+        self.pool.append(state.rounds, drawn.x, **facts, entropy=entropy.numpy(), correct=correct.numpy())
         seconds = time.monotonic() - begin
+        self.account(drawn, seconds, training_seconds=begin - self._clock - state.generation_seconds)
+        state.rounds += 1
+        state.stale = 0
+
+    def account(self, drawn: Examples, seconds: float, training_seconds: float) -> None:
+        """Report a round, and add up what it cost; `training_seconds` up to here count validation and checkpoints."""
+        state, facts = self.state, self.pool.table(newest=True)
+        costs = [(drawn.generated, drawn.forwards, drawn.backwards, drawn.flops)]
+        generated, forwards, backwards, flops = (sum(cost) for cost in zip(*parallel.gather(costs), strict=True))
+        training_flops = self.row_flops * state.seen
+        labels = facts["label"].to_numpy()
         self.journal.addition(
             {
                 "round": state.rounds,
                 "step": state.step,
-                "count": count,
-                "generated": drawn.generated,
-                "omega": float(drawn.omega.mean()),
-                "entropy": entropy.mean().item(),
-                "fraction_wrong": 1 - correct.double().mean().item(),
-                "rarest_class": int(drawn.y.bincount(minlength=self.generator.n_classes).min()),
-                "denoiser_forwards": drawn.forwards,
-                "denoiser_backwards": drawn.backwards,
+                "count": len(facts),
+                "generated": generated,
+                "omega": facts["omega"].to_numpy().mean(dtype=float),
+                "entropy": facts["entropy"].to_numpy().mean(dtype=float),
+                "fraction_wrong": 1 - facts["correct"].to_numpy(zero_copy_only=False).mean(),
+                "rarest_class": int(np.bincount(labels, minlength=self.source.generator.n_classes).min()),
+                "denoiser_forwards": forwards,
+                "denoiser_backwards": backwards,
+                "flops": flops,
                 "seconds": seconds,
+                "training_flops": training_flops - state.training_flops,
+                "training_seconds": training_seconds - state.training_seconds,
             }
         )
-        state.rounds += 1
-        state.stale = 0
-        state.generated += drawn.generated
+        state.generated += generated
         state.generation_seconds += seconds
+        state.generation_flops += flops
+        state.denoiser_forwards += forwards
+        state.denoiser_backwards += backwards
+        state.training_seconds, state.training_flops = training_seconds, training_flops
 
-    def draw(self, labels: torch.Tensor) -> Examples:
-        """The next round by the policy of the configuration; the initial one is always plain."""
-        config, state = self.config, self.state
-        if config.guidance.selector == "first" and state.rounds == 1:
-            self.first = copy.deepcopy(self.learner)
-        selector = self.first or self.learner
-        if state.rounds > 0 and config.practice.oversample > 1:
-            return draw_pruned(config, self.generator, state.rounds, labels, selector)
-        if state.rounds > 0 and config.guidance.omega:
-            steps = guided_steps(config)
-            omega = state.push / steps if config.guidance.omega == "auto" else config.guidance.omega
-            drawn, omega = draw_guided(config, self.generator, state.rounds, labels, selector, omega)
-            state.push = omega * steps
-            return drawn
-        return draw_plain(config, self.generator, state.rounds, labels)
+    @cached_property
+    def row_flops(self) -> int:
+        """FLOPs of training on one row."""
+        return training_flops(self.learner, self.source.generator.sample_shape)
 
     def train_step(self) -> None:
         """One optimizer step on a mini-batch of the pool as it is now; batch size 0: on all of it."""
@@ -160,7 +177,7 @@ class Practice:
         x, y = self.loader.batch(state.step)
         self.learner.train_step(x, y)
         state.step += 1
-        seen = len(y) * (parallel.state().num_processes if self.config.training.batch_size else 1)
+        seen = len(y) * self._shards
         state.seen += seen
         state.epoch += seen / len(self.pool)
 

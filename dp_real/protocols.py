@@ -1,8 +1,8 @@
 """What the practice loop asks of its parts: a new domain is a file that answers one of these."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -130,6 +130,7 @@ class RealData:
     validation: Labelled
     test: Labelled
     classes: tuple[str, ...]
+    sets: Mapping[str, Labelled] = field(default_factory=dict)  # for the end; some lack classes
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -22,17 +22,20 @@ from safetensors.torch import load_file, save_file
 from dp_real import parallel
 from dp_real.card import model_card
 from dp_real.config import Config, load_config
-from dp_real.data import load_data
+from dp_real.data import decode_ahead, load_data
 from dp_real.errors import InputError, Interrupted, MissingError
+from dp_real.evaluation import evaluate_sets
 from dp_real.generators import load_generator
 from dp_real.learner import accuracy, fresh_learner
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
 from dp_real.protocols import Generator, Learner, Progress, RealData
+from dp_real.rounds import Source
 from dp_real.seeds import Stream, rng
 
 Tracker = Callable[[dict[str, Any], int], None]
 
+AGREE_EVERY = 20  # steps between the questions whether any process was told to stop
 PART = ".part-"  # what a killed run may leave half-written begins with this, and is in nobody's way
 
 
@@ -47,13 +50,12 @@ class RunFolder:
         self._track = tracker or (lambda row, step: None)
         self._advance = advance
         self._step = step
-        self._asked = self._stop = False
+        self._asked, self._since_agreed = False, 0
         self._main, self._alone = parallel.state().is_main_process, parallel.state().num_processes == 1
 
     def evaluation(self, row: dict[str, Any]) -> None:
         self._append("metrics.jsonl", row)
         self._track(row, row["step"])
-        self._stop = parallel.any_process(self._asked)
         self._advance(row["step"] - self._step)
         self._step = row["step"]
 
@@ -116,8 +118,11 @@ class RunFolder:
         write_text(self.path / name, "".join(row + "\n" for row in rows))
 
     def stop_requested(self) -> bool:
-        """Several processes agree at each evaluation; one alone need not wait for it."""
-        return self._stop or (self._alone and self._asked)
+        """Asked at every step; several processes must agree, and do so now and then."""
+        if self._alone:
+            return self._asked
+        self._since_agreed = (self._since_agreed + 1) % AGREE_EVERY
+        return self._since_agreed == 0 and parallel.any_process(self._asked)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
@@ -191,7 +196,8 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
         if config.practice.examples == "real" and state.rounds == 0:
             add_real_examples(pool, state, data, config)
         first = first_learner(config, generator, out) if state.rounds > 1 else None
-        practice = Practice(config, learner, generator, pool, validator(data), folder, state, first)
+        source = Source(config, generator, data.validation, first, progress, folder.stop_requested)
+        practice = Practice(config, learner, source, pool, validator(data), folder, state)
         try:
             with folder.stops_on_signal():
                 practice.run()
@@ -208,6 +214,8 @@ def prepare(config: Config, progress: Progress) -> tuple[RealData, Generator]:
     torch.set_num_threads(config.threads or torch.get_num_threads())
     with parallel.main_first():
         data = load_data(config.data)
+    decode_ahead(data)
+    with parallel.main_first():
         return data, load_generator(config, data, progress)
 
 
@@ -235,7 +243,8 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
             learner.finish_at(state.last_step)
             with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
                 folder = RunFolder(out, advance, state.step)
-                practice = Practice(config, learner, generator, pool, validator(data), folder, state)
+                drawing = Source(config, generator)  # nothing is drawn
+                practice = Practice(config, learner, drawing, pool, validator(data), folder, state)
                 practice.run()
             conclude(practice, data, out)
         results[len(pool)] = json.loads((out / "result.json").read_text())
@@ -278,10 +287,10 @@ def add_real_examples(pool: Pool, state: State, data: RealData, config: Config) 
             f"practice.examples = 'real': {count} examples are asked for, {available} trained the generator"
         )
     rows = torch.from_numpy(rng(config.seed, Stream.SPLIT).permutation(available)[:count])
-    x, y, zeros = data.generator.x[rows], data.generator.y[rows], np.zeros(count)
-    facts = {"seed": zeros.astype(np.uint64), "omega": zeros, "entropy": zeros, "correct": zeros.astype(bool)}
-    part = pool.part(0, 0, x, label=y.numpy(), **facts)
-    pool.append([part] if parallel.state().is_main_process else [])
+    x, y, zeros = data.generator.x[rows], data.generator.y[rows].numpy(), np.zeros(count)
+    facts = {"row": np.arange(count), "label": y, "seed": zeros, "omega": zeros, "entropy": zeros, "correct": zeros > 0}
+    here = slice(0, count if parallel.state().is_main_process else 0)
+    pool.append(0, x[here], **{name: fact[here] for name, fact in facts.items()})
     state.rounds = 1
 
 
@@ -305,6 +314,7 @@ def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
         "seed": config.seed,
         "test_accuracy": accuracy(learner, data.test),
         "val_accuracy": accuracy(learner, data.validation),
+        "sets": evaluate_sets(learner, data.sets),
         "pool_size": len(practice.pool),
         "samples_generated": state.generated,
         "samples_seen": state.seen,
@@ -313,6 +323,11 @@ def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
         "processes": parallel.state().num_processes,
         "seconds": state.seconds,
         "generation_seconds": state.generation_seconds,
+        "training_seconds": state.seconds - state.generation_seconds,
+        "denoiser_forwards": state.denoiser_forwards,
+        "denoiser_backwards": state.denoiser_backwards,
+        "generation_flops": state.generation_flops,
+        "training_flops": practice.row_flops * state.seen,
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in ("deliberate-practice", "torch", "diffusers", "pylance")},
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dp_real.config import Config, GuidanceConfig, load_config
+from dp_real.config import Config, GuidanceConfig
 from dp_real.data import load_data
 from dp_real.generators import load_generator
 from dp_real.guidance import entropy
@@ -16,13 +16,13 @@ from dp_real.protocols import Generator, Learner
 from dp_real.rounds import make_guidance
 from dp_real.run import checkpoints, restore_learner, run
 from dp_real.seeds import row_seeds
-from experiments.real import find_preset
+from experiments.preset_files import load_preset
 from experiments.terminal import progress
 
 
 def digits(*overrides: str) -> Config:
     """The preset with overrides."""
-    return load_config(find_preset("digits"), overrides)
+    return load_preset("digits", overrides)
 
 
 def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[tuple[int, Learner]]]:

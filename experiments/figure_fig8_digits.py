@@ -9,8 +9,7 @@ import torch
 
 from dp_real.generators.denoiser import DenoiserGenerator
 from dp_real.rounds import make_guidance
-from dp_real.sampling import sample_ddim
-from dp_real.seeds import row_noise, row_seeds
+from dp_real.seeds import row_seeds
 from experiments.digits import digits, learners_along_a_run
 from figures.grids import draw_image_table
 
@@ -26,17 +25,15 @@ def compute(quick: bool) -> pd.DataFrame:
         generator, learners = learners_along_a_run(config, Path(folder) / "run")
     assert isinstance(generator, DenoiserGenerator), "the preset's kind"
     labels = torch.tensor(LABELS)
-    noise = row_noise(row_seeds(0, 0, LABELS), generator.sample_shape)
     parts = []
     for name, omega in (("plain", 0.0), (f"ω = {OMEGA:g}", OMEGA)):
         guidance = make_guidance(config.guidance, learners[-1][1].logits, omega) if omega else None
         estimates: list[torch.Tensor] = []
-        sample_ddim(
-            lambda x, t: generator.denoiser(x, t, labels),
-            generator.scheduler,
-            noise,
-            guidance=guidance,
-            callback=lambda index, x0_hat: estimates.append(x0_hat),  # noqa: B023 (called within this turn)
+        generator.sample(
+            labels,
+            row_seeds(0, 0, LABELS),
+            guidance,
+            callback=lambda index, x0_hat: estimates.append(x0_hat.cpu()),  # noqa: B023 (called within this turn)
         )
         for step in STEPS:
             pixels = np.clip((estimates[step].flatten(1).numpy() + 1) / 2, 0, 1)

@@ -18,7 +18,7 @@ from scipy.optimize import root_scalar
 from scipy.special import ndtr, ndtri
 
 from dp_real.arms import arm_config
-from dp_real.config import Config, GaussianDataConfig, LinearConfig, PracticeConfig, load_config
+from dp_real.config import Config, GaussianDataConfig, LinearConfig, PracticeConfig
 from dp_real.generators.gaussian import GaussianGenerator
 from dp_real.pool import Pool
 from dp_real.run import checkpoints
@@ -26,7 +26,7 @@ from dp_theory.errors import InputError
 from dp_theory.practice import Addition, MeasuredRows, Plan, Practice, predict
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
 from experiments.compare import run_arms
-from experiments.real import find_preset
+from experiments.preset_files import load_preset
 from experiments.terminal import progress
 
 BINS = 30  # of a realised rule, of equal counts
@@ -34,7 +34,7 @@ BINS = 30  # of a realised rule, of equal counts
 
 def gaussian(*overrides: str) -> Config:
     """The preset with overrides."""
-    return load_config(find_preset("gaussian"), overrides)
+    return load_preset("gaussian", overrides)
 
 
 # -- what the pipeline did --------------------------------------------------------------------------------------------

@@ -2,17 +2,15 @@
 
 import os
 import sys
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from experiments import real_files
+from experiments import real_files, real_plan
+from experiments.preset_files import Preset, Set, load_preset
+from experiments.real_views import report_command, sample_command
 from experiments.terminal import emit_json, progress, say, table
-
-if TYPE_CHECKING:
-    from dp_real.config import Config
 
 # What transformers and diffusers remark while they load is not for the reader of a run.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -21,35 +19,17 @@ if not sys.stderr.isatty():
     os.environ.setdefault("TQDM_DISABLE", "1")
 
 app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
+app.command("presets")(real_plan.presets_command)
+app.command("plan")(real_plan.plan_command)
 app.command("init")(real_files.init_command)
 app.command("evaluate")(real_files.evaluate_command)
 app.command("export")(real_files.export_command)
+app.command("sample")(sample_command)
+app.command("report")(report_command)
 app.add_typer(real_files.cache_app, name="cache")
 
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. guidance.omega=0.03.")]
 Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/PRESET-SEED]")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-
-
-def preset_names() -> list[str]:
-    """The presets that the package ships."""
-    return sorted(file.name.removesuffix(".toml") for file in resources.files("experiments.presets").iterdir())
-
-
-def find_preset(name: str) -> Path:
-    """The file of a preset, or the user's own file."""
-    from dp_real.errors import InputError
-
-    if name.endswith(".toml"):
-        return Path(name)
-    if name not in preset_names():
-        raise InputError(f"unknown preset {name!r}: one of {', '.join(preset_names())}, or a FILE.toml")
-    return Path(str(resources.files("experiments.presets") / f"{name}.toml"))
-
-
-Preset = Annotated[
-    str, typer.Argument(metavar="PRESET|FILE.toml", help=f"{', '.join(preset_names())}, or a configuration file.")
-]
 
 
 @app.command("run")
@@ -62,18 +42,16 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Train one learner; leaves the run's files in --out."""
-    config = _load(preset, settings, seed)
-    from dp_real.run import run  # after the configuration is known to be right: it takes seconds
+    config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
+    from dp_real.needs import require  # after the configuration is known to be right: it takes seconds
+    from dp_real.run import run
 
     out = out or Path("runs") / f"{config.name}-{config.seed}"
-    _report(run(config, out, resume=resume, progress=progress), as_json)
-
-
-def _load(preset: str, settings: list[str], seed: int | None = None) -> "Config":
-    from dp_real.config import load_config
-
-    given = {} if seed is None else {"seed": seed}
-    return load_config(find_preset(preset), settings, **given)
+    if not resume:
+        require(config, out)
+    if config.data.source == "stand-in":
+        say(f"{config.name}: its images are noise; its accuracies mean nothing")
+    _report(run(config, out, resume=resume, progress=progress), out, as_json)
 
 
 @app.command("resume")
@@ -92,7 +70,7 @@ def resume_command(
         say(f"{folder} is complete already")
     from dp_real.run import run
 
-    _report(run(config, folder, resume=True, progress=progress), as_json)
+    _report(run(config, folder, resume=True, progress=progress), folder, as_json)
 
 
 @app.command("pretrain")
@@ -102,11 +80,10 @@ def pretrain_command(
 ) -> None:
     """Get a preset's generator ready: trained here, or fetched; a run does the same on first use."""
     from dp_real.cache import cache_folder
-    from dp_real.config import load_config
     from dp_real.data import load_data
     from dp_real.generators import load_generator
 
-    config = load_config(find_preset(preset), settings)
+    config = load_preset(preset, settings)
     load_generator(config, load_data(config.data), progress)
     say(f"{config.name}: the generator is ready; what was trained here is in {cache_folder()}")
 
@@ -125,6 +102,9 @@ def branch_command(
     else:
         shown = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
         table([{key: result[key] for key in shown} for result in results])
+    from experiments.run_figures import leave_figures
+
+    leave_figures(folder)
 
 
 @app.command("compare")
@@ -148,7 +128,7 @@ def compare_command(
     from dp_real.arms import arm_config
     from dp_real.errors import InputError
 
-    config = _load(preset, settings)
+    config = load_preset(preset, settings)
     names = [name.strip() for name in arms.split(",")]
     for name in names:
         arm_config(config, name)
@@ -158,6 +138,7 @@ def compare_command(
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {arms}")
     from experiments.compare import run_arms, summarize
+    from experiments.run_figures import leave_figures_of
     from figures.curves import draw_curves, save
     from figures.files import whole
 
@@ -171,6 +152,7 @@ def compare_command(
             frame.to_csv(partial, index=False)
     figure = draw_curves(summary, xlabel="samples generated", ylabel="test accuracy (%)", logx=True)
     save(figure, out / "comparison")
+    leave_figures_of((out / "runs").iterdir(), workers)
     shown = [str(column) for column in summary if column not in ("kind", "y_low", "y_high")]
     rows = summary.to_dict("records")
     if as_json:
@@ -180,9 +162,12 @@ def compare_command(
         say(f"{out}/comparison.csv, .png, .pdf")
 
 
-def _report(result: dict, as_json: bool) -> None:
+def _report(result: dict, folder: Path, as_json: bool) -> None:
     if as_json:
         emit_json(result)
     else:
         shown = ("test_accuracy", "val_accuracy", "samples_generated", "additions", "steps", "seconds")
         table([{key: result[key] for key in shown}], title=result["name"])
+    from experiments.run_figures import leave_figures
+
+    leave_figures(folder)

@@ -74,7 +74,11 @@ def evaluate_command(
     run: Run,
     on: Annotated[
         list[str],
-        typer.Option(metavar="NAME=DIR", help="More real images, DIR/CLASS/IMAGE.jpg, e.g. imagenet-v2=DIR."),
+        typer.Option(
+            metavar="NAME=WHERE",
+            help="More real images: a folder, DIR/CLASS/IMAGE.jpg; shards, 'val-{00..63}.tar'; or a data set of the "
+            "hub, e.g. imagenet-r=hub:axiong/imagenet-r@test.",
+        ),
     ] = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -82,14 +86,14 @@ def evaluate_command(
     from dp_real.errors import InputError
     from dp_real.evaluation import evaluate
 
-    sets: dict[str, Path] = {}
+    sets: dict[str, str] = {}
     for entry in on:
-        name, equals, folder = entry.partition("=")
-        if not equals or not name or not folder:
-            raise InputError(f"--on {entry}: must read NAME=DIR, for example imagenet-v2=data/imagenet-v2")
+        name, equals, where = entry.partition("=")
+        if not equals or not name or not where:
+            raise InputError(f"--on {entry}: must read NAME=WHERE, for example imagenet-v2=data/imagenet-v2")
         if name in sets or name in ("validation", "test"):
             raise InputError(f"--on {entry}: there is a set called {name} already; give this one another name")
-        sets[name] = Path(folder)
+        sets[name] = where
     rows = evaluate(run, sets)
     if as_json:
         emit_json({"run": str(run), "sets": rows})
@@ -136,5 +140,5 @@ def cache_clear_command(
 
 def describe(depends: dict) -> str:
     """What an entry was made from, in a few words."""
-    generator = depends.get("generator", {})
-    return f"{generator.get('kind', 'unknown')} generator"
+    generator = depends.get("generator")
+    return f"{generator['kind']} generator" if generator else "stand-ins for real images"

@@ -150,23 +150,24 @@ def _legend(figure: Figure, styles: dict[str, dict], kinds: list[str], columns: 
     for kind in kinds:
         look = {} if style.KINDS[kind] is None else {"linestyle": "none", **_point_look(kind, style.GREY)}
         handles.append(Line2D([], [], label=kind, **{"color": style.GREY, **look}))
+    if len(handles) == 1:
+        return  # nothing to tell apart
     if columns <= 2:
         figure.legend(handles=handles, loc="outside right upper", handlelength=2.4)
     else:
         figure.legend(handles=handles, loc="outside lower center", handlelength=2.4, ncols=min(len(handles), 4))
 
 
-def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
-    """Write `stem`.png and `stem`.pdf, each whole or not at all, and return their paths.
+def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Write `stem`.png and `stem`.pdf, or one of them, each whole or not at all, and return their paths.
 
     The same figure gives the same bytes: no date is written.
     """
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    png, pdf = (stem.with_name(f"{stem.name}.{extension}") for extension in ("png", "pdf"))
+    paths = [stem.with_name(f"{stem.name}.{extension}") for extension in formats]
     with matplotlib.rc_context(style.paper()):
-        with files.whole(png) as partial:
-            figure.savefig(partial, format="png")
-        with files.whole(pdf) as partial:
-            figure.savefig(partial, format="pdf", metadata={"CreationDate": None})
-    return png, pdf
+        for extension, path in zip(formats, paths, strict=True):
+            with files.whole(path) as partial:
+                figure.savefig(partial, format=extension, metadata={"CreationDate": None} if extension == "pdf" else {})
+    return paths

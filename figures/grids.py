@@ -1,15 +1,22 @@
 """Images in rows and columns (the paper's Figs. 10 to 13)."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from figures import style
 
 GAP = 0.12  # between images, as a share of an image's side
+NOTE_GAP = 0.26  # the same where a note stands below each image
+NAME_WIDTH = 10  # characters of a column's label on one line
+LINE = 10  # of the line above, for each inch of the figure
+_NOTE = {"textcoords": "offset points", "fontsize": 5.5, "ha": "center", "va": "top"}
+_MARK = {"edgecolor": style.series_styles(2)[1]["color"], "linewidth": 1.3, "fill": False, "clip_on": False}
 
 
 def draw_images(
@@ -19,11 +26,14 @@ def draw_images(
     *,
     rows: str = "",
     columns: str = "",
+    notes: np.ndarray | None = None,
+    marked: np.ndarray | None = None,
     width: float = style.WIDTH,
 ) -> Figure:
     """A labelled grid of images (rows, columns, H, W[, 3]), grey or colour, with values in [0, 1].
 
     rows, columns: what the labels of the rows and of the columns are. nan (no image) stays white in grey.
+    notes: (rows, columns), a few characters below each image. marked: bool, likewise, which images get a frame.
     Raises ValueError where the labels do not match the images, or a value lies outside [0, 1].
     """
     if images.shape[:2] != (len(row_labels), len(column_labels)):
@@ -34,34 +44,46 @@ def draw_images(
     if np.nanmin(images) < 0 or np.nanmax(images) > 1:
         raise ValueError(f"pixels span [{np.nanmin(images):g}, {np.nanmax(images):g}], which must be in [0, 1]")
     n_rows, n_columns, high, wide = images.shape[:4]
-    gap = max(1, round(GAP * wide))
-    pitch = high + gap, wide + gap
-    sheet = np.full(
-        (n_rows * pitch[0] - gap, n_columns * pitch[1] - gap, *images.shape[4:]),
-        np.nan if images.ndim == 4 else 1.0,
-    )
-    for i, j in np.ndindex(n_rows, n_columns):
-        sheet[i * pitch[0] : i * pitch[0] + high, j * pitch[1] : j * pitch[1] + wide] = images[i, j]
+    down = high + max(1, round((GAP if notes is None else NOTE_GAP) * high))
+    right = wide + max(1, round(GAP * wide))
     with matplotlib.rc_context(style.paper()):
-        tall = width * sheet.shape[0] / sheet.shape[1] + 0.5  # enough whatever the labels' width
+        tall = width * n_rows * down / (n_columns * right) + 0.5  # enough whatever the labels' width
         figure = Figure(figsize=(width, tall), layout="constrained")
         ax = figure.subplots()
-        ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        # "auto" keeps enlarged pixels sharp and smooths reduced ones.
+        ax.imshow(_sheet(images, down, right), cmap="gray", vmin=0, vmax=1, interpolation="auto")
         ax.grid(False)
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
         ax.set_anchor("S")  # the labels are above
         ax.xaxis.tick_top()
         ax.xaxis.set_label_position("top")
-        ax.set_xticks(np.arange(n_columns) * pitch[1] + (wide - 1) / 2, [str(label) for label in column_labels])
-        ax.set_yticks(np.arange(n_rows) * pitch[0] + (high - 1) / 2, [str(label) for label in row_labels])
-        ax.set_xlabel(columns)
+        names = [textwrap.fill(str(label), NAME_WIDTH, break_long_words=False) for label in column_labels]
+        ax.set_xticks(np.arange(n_columns) * right + (wide - 1) / 2, names)
+        ax.set_yticks(np.arange(n_rows) * down + (high - 1) / 2, [str(label) for label in row_labels])
+        ax.set_xlabel(textwrap.fill(columns, round(LINE * width)))
         ax.set_ylabel(rows)
+        for i, j in np.ndindex(n_rows, n_columns):
+            top, left = i * down - 0.5, j * right - 0.5
+            if notes is not None:
+                ax.annotate(str(notes[i, j]), (left + wide / 2, top + high), (0, -1.5), **_NOTE)
+            if marked is not None and marked[i, j]:
+                ax.add_patch(Rectangle((left, top), wide, high, **_MARK))
         figure.draw_without_rendering()  # the layout now knows the labels, and the width that they leave
         used = ax.get_tightbbox()
         assert used is not None, "the axes are visible"
         figure.set_figheight(used.height / figure.dpi + 0.1)
     return figure
+
+
+def _sheet(images: np.ndarray, down: int, right: int) -> np.ndarray:
+    """One picture of all images, one every `down` pixels and one every `right` pixels."""
+    n_rows, n_columns, high, wide = images.shape[:4]
+    shape = ((n_rows - 1) * down + high, (n_columns - 1) * right + wide, *images.shape[4:])
+    sheet = np.full(shape, np.nan if images.ndim == 4 else 1.0, np.float32)
+    for i, j in np.ndindex(n_rows, n_columns):
+        sheet[i * down : i * down + high, j * right : j * right + wide] = images[i, j]
+    return sheet
 
 
 def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:

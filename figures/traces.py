@@ -25,6 +25,7 @@ def draw_traces(table: pd.DataFrame, *, xlabel: str = "optimizer step", logy: Se
 
     table: tidy, kind measured, with the columns quantity (a panel each, which is also its y label) and added
     (true in the rows at which data were added). logy: the quantities that get a logarithmic axis.
+    The legend says only what there is to tell apart.
     Raises ValueError for a table that check_table refuses.
     """
     check_table(table, "quantity", "added")
@@ -45,7 +46,9 @@ def draw_traces(table: pd.DataFrame, *, xlabel: str = "optimizer step", logy: Se
                 log_axis(ax, "y")
             ax.set_xlabel(xlabel)
             ax.set_ylabel(str(quantity))
-        handles = [Line2D([], [], label=str(name), **look) for name, look in looks.items()]
-        handles.append(Line2D([], [], label="data added", **_ADDED))
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=2.4)
+        handles = [Line2D([], [], label=str(name), **look) for name, look in looks.items()] if len(names) > 1 else []
+        if table["added"].any():
+            handles.append(Line2D([], [], label="data added", **_ADDED))
+        if handles:
+            figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=2.4)
     return figure

@@ -1,6 +1,6 @@
 """Generators by kind. Each kind is a file here and a section of dp_real.config."""
 
-from dp_real.config import Config, DenoiserConfig, GaussianConfig, LatentConfig, StableDiffusionConfig
+from dp_real.config import Config, DenoiserConfig, DiffusersConfig, GaussianConfig, LatentConfig
 from dp_real.protocols import Generator, Progress, RealData
 
 
@@ -15,10 +15,10 @@ def load_generator(config: Config, data: RealData, progress: Progress) -> Genera
             from dp_real.generators.pretrain import load_latent
 
             return load_latent(section, config.sampling, config.data, data, progress)
-        case StableDiffusionConfig() as section:
-            from dp_real.generators.stable_diffusion import load_stable_diffusion
+        case DiffusersConfig() as section:
+            from dp_real.generators.stable_diffusion import load_diffusers
 
-            return load_stable_diffusion(section, config.sampling, data)
+            return load_diffusers(section, config.sampling, data)
         case GaussianConfig():
             from dp_real.generators.gaussian import GaussianGenerator
 

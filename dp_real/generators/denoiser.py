@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dp_real import parallel
 from dp_real.cache import cached
 from dp_real.config import DataConfig, DenoiserConfig, SamplingConfig
 from dp_real.errors import InputError
 from dp_real.guidance import EntropyGuidance
 from dp_real.protocols import Images, Progress, RealData
-from dp_real.sampling import sample_ddim
+from dp_real.sampling import DDIM, denoising_error, sample
 from dp_real.seeds import Stream, row_noise, seeded, torch_rng
 
 RECIPE = 1  # raise it when what training does changes: cached generators of the old recipe are then left alone
@@ -69,15 +70,23 @@ class DenoiserGenerator:
         steps: int,
         guidance_scale: float,
     ) -> None:
-        self.denoiser = denoiser.eval().requires_grad_(False)
+        self.denoiser = denoiser.eval().requires_grad_(False).to(parallel.device())
         self.sample_shape = sample_shape
         self.n_classes = n_classes
         self.guidance_scale = guidance_scale
-        self.scheduler = make_scheduler()
-        self.scheduler.set_timesteps(steps)
+        scheduler = make_scheduler()
+        scheduler.set_timesteps(steps)
+        self.solver = DDIM(scheduler)
 
-    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """See Generator."""
+    def sample(
+        self,
+        labels: Tensor,
+        seeds: np.ndarray,
+        guidance: EntropyGuidance | None,
+        callback: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """See Generator; callback(index, x0_hat) sees the estimate of each step."""
+        labels = labels.to(parallel.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             conditional = self.denoiser(x, t, labels)
@@ -86,17 +95,25 @@ class DenoiserGenerator:
             unconditional = self.denoiser(x, t, torch.full_like(labels, self.n_classes))
             return unconditional + self.guidance_scale * (conditional - unconditional)
 
-        x = row_noise(seeds, self.sample_shape)
-        return sample_ddim(denoise, self.scheduler, x, guidance=guidance).clamp(-1, 1)
+        x = row_noise(seeds, self.sample_shape).to(labels.device)
+        return sample(denoise, self.solver, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
+
+    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
+        """See Generator."""
+        x, labels, noise = (part.to(parallel.device()) for part in (x, labels, row_noise(~seeds, self.sample_shape)))
+        return denoising_error(lambda x, t: self.denoiser(x, t, labels), self.solver, x, noise, level).cpu()
+
+    def rest(self) -> None:
+        """See Generator; it is small and stays."""
 
 
 def train_denoiser(
     config: DenoiserConfig, images: Images, n_classes: int, split: int, advance: Callable[[int], None]
 ) -> Denoiser:
     """v-prediction under the cosine schedule, AdamW with the rate going to 0, weights averaged; seeded by the split."""
-    draw = torch_rng(split, Stream.GENERATOR)
+    draw, device = torch_rng(split, Stream.GENERATOR), parallel.device()  # drawn on the CPU, the same on any device
     with seeded(draw):
-        model = Denoiser(tuple(images.x.shape[1:]), n_classes, config.width, config.blocks)
+        model = Denoiser(tuple(images.x.shape[1:]), n_classes, config.width, config.blocks).to(device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.train_learning_rate, fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.train_steps)
@@ -107,6 +124,7 @@ def train_denoiser(
         label = label.where(torch.rand(len(rows), generator=draw) >= config.label_dropout, torch.tensor(n_classes))
         noise = torch.randn(x0.shape, generator=draw)
         t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
+        x0, label, noise, t = (part.to(device) for part in (x0, label, noise, t))
         v = scheduler.get_velocity(x0, noise, t)
         loss = F.mse_loss(model(scheduler.add_noise(x0, noise, t), t, label), v)
         optimizer.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from dp_real.guidance import EntropyGuidance
-from dp_real.sampling import sample_ddim
+from dp_real.sampling import DDIM, Denoiser, denoising_error, sample
 from dp_real.seeds import row_noise
 
 
@@ -41,13 +41,14 @@ class GaussianGenerator:
     def __init__(self, dimension: int, steps: int, guidance_scale: float = 1.0) -> None:
         self.sample_shape = (dimension,)
         self.guidance_scale = guidance_scale
-        self.scheduler = DDIMScheduler(
+        scheduler = DDIMScheduler(
             beta_schedule="squaredcos_cap_v2",
             prediction_type="sample",
             timestep_spacing="trailing",
             clip_sample=False,
         )
-        self.scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(steps)
+        self.solver = DDIM(scheduler)
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """See Generator."""
@@ -55,9 +56,16 @@ class GaussianGenerator:
 
     def from_noise(self, x: Tensor, labels: Tensor, guidance: EntropyGuidance | None = None) -> Tensor:
         """The sampler as a map: noise [B, any d] to samples of the classes int64 [B]."""
+        return sample(self._denoiser(labels, self.guidance_scale), self.solver, x, guidance=guidance)
+
+    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
+        """See Generator; the error is that of x0_hat."""
+        return denoising_error(self._denoiser(labels), self.solver, x, row_noise(~seeds, x.shape[1:]), level)
+
+    def rest(self) -> None:
+        """See Generator; it is small and stays."""
+
+    def _denoiser(self, labels: Tensor, guidance_scale: float = 1.0) -> Denoiser:
         sign = 2.0 * labels.double() - 1
-
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return posterior_mean(x, self.scheduler.alphas_cumprod[t], sign, self.guidance_scale)
-
-        return sample_ddim(denoise, self.scheduler, x, guidance=guidance)
+        alpha_bar = self.solver.scheduler.alphas_cumprod
+        return lambda x, t: posterior_mean(x, alpha_bar[t], sign, guidance_scale)

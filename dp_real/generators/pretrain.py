@@ -24,15 +24,11 @@ from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
+from dp_real import parallel
 from dp_real.cache import cached
 from dp_real.config import DataConfig, LatentConfig, SamplingConfig
 from dp_real.errors import InputError
-from dp_real.generators.stable_diffusion import (
-    StableDiffusionGenerator,
-    class_prompts,
-    load_pipeline,
-    make_generator,
-)
+from dp_real.generators.stable_diffusion import LatentDiffusion, PipelineGenerator, class_prompts, load_pipeline
 from dp_real.protocols import Images, Progress, RealData
 from dp_real.seeds import Stream, seeded, torch_rng
 
@@ -42,7 +38,7 @@ TEXT_WIDTH = 64
 
 def load_latent(
     config: LatentConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
-) -> StableDiffusionGenerator:
+) -> PipelineGenerator:
     """The generator of this configuration: from the cache, else trained now.
 
     It depends on the images, wherever they were read. Raises InputError where there are none to train on.
@@ -65,7 +61,8 @@ def load_latent(
         depends,
         lambda staged: train_pipeline(config, images, prompts, source.split, progress, staged),
     )
-    return make_generator(load_pipeline(str(folder)), sampling, prompts, data)
+    model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
+    return PipelineGenerator(model, prompts, data.sample_shape)
 
 
 def train_pipeline(
@@ -78,7 +75,7 @@ def train_pipeline(
     draw = torch_rng(seed, Stream.GENERATOR)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
-        pipe = make_pipeline(images.x.shape[-1], captions)
+        pipe = make_pipeline(images.x.shape[-1], captions).to(parallel.device())
         with progress("training the VAE", config.vae_steps) as advance:
             train_vae(pipe.vae, images.x, config, draw, advance)
         latents = encode(pipe.vae, images.x)
@@ -172,9 +169,10 @@ def train_vae(
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
     for _ in range(config.vae_steps):
-        x = images[torch.randint(len(images), (config.vae_batch,), generator=draw)].expand(-1, 3, -1, -1)
+        x = images[torch.randint(len(images), (config.vae_batch,), generator=draw)]
+        x = x.to(vae.device).expand(-1, 3, -1, -1)
         posterior: Any = vae.encode(x, return_dict=False)[0]
-        noise = torch.randn(posterior.mean.shape, generator=draw)
+        noise = torch.randn(posterior.mean.shape, generator=draw).to(x)
         (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         loss = F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl
@@ -189,9 +187,9 @@ def train_vae(
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
-    """The mode of each image's latent, not yet scaled."""
-    parts = images.split(500)
-    return torch.cat([vae.encode(x.expand(-1, 3, -1, -1), return_dict=False)[0].mode() for x in parts])  # pyright: ignore
+    """The mode of each image's latent, not yet scaled, on the VAE's device."""
+    parts = (x.to(vae.device).expand(-1, 3, -1, -1) for x in images.split(500))
+    return torch.cat([vae.encode(x, return_dict=False)[0].mode() for x in parts])  # pyright: ignore
 
 
 def train_unet(
@@ -210,20 +208,22 @@ def train_unet(
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
     steps = config.unet_steps
     warmup = max(1, steps // 36)
-    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(max(0.0, 1 - 7.2 / steps)))  # 0.998 for 3,600 steps
+    decay = max(0.0, 1 - 7.2 / max(1, steps))  # 0.998 for 3,600 steps
+    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay))
     optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
     anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
-    tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"]
+    device = latents.device
+    tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"].to(device)
     templates = len(config.prompts)
     for _ in range(steps):
         rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
-        x0 = latents[rows]
+        x0 = latents[rows.to(device)]
         caption = templates * labels[rows] + torch.randint(templates, (len(rows),), generator=draw)
         dropped = torch.rand(len(rows), generator=draw) < config.caption_dropout
         caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
-        noise = torch.randn(x0.shape, generator=draw)
-        t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw)
-        text = pipe.text_encoder(tokens).last_hidden_state[caption]
+        noise = torch.randn(x0.shape, generator=draw).to(device)
+        t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(device)
+        text = pipe.text_encoder(tokens).last_hidden_state[caption.to(device)]
         (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, text, return_dict=False)
         loss = F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t))
         optimizer.zero_grad(set_to_none=True)

@@ -1,95 +1,162 @@
-"""Stable Diffusion under DDIM with entropy guidance: any folder or hub id that StableDiffusionPipeline reads.
+"""Latent diffusion with entropy guidance: Stable Diffusion 1, 2, XL and 3, and DiT, as diffusers' pipelines have them.
 
 Images are [B, 3, H, W] in [-1, 1]. x_t and the guidance are float32 whatever the pipeline's own precision is. Only
 safetensors are read, and there is no safety checker: it would blacken images without a word.
 
-As a library, with any Stable Diffusion pipeline and any image classifier of transformers:
+As a library, with any of these pipelines and any image classifier of transformers:
 
     logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.classifier
     guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
     images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
 """
 
-from collections.abc import Callable, Sequence
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from torch import Tensor
+from huggingface_hub import hf_hub_download
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp_real.config import SamplingConfig, StableDiffusionConfig
-from dp_real.errors import MissingError
+from dp_real import parallel
+from dp_real.config import DiffusersConfig, SamplingConfig
+from dp_real.errors import InputError, MissingError
+from dp_real.generators.device_batches import DeviceBatches
+from dp_real.generators.pipelines import ADAPTERS, Condition, DiT, adapt, check_supported, image_side, make_solver
 from dp_real.guidance import EntropyGuidance
+from dp_real.imagenet import TASKS, imagenet_classes
 from dp_real.protocols import RealData
-from dp_real.sampling import identity, sample_ddim
+from dp_real.sampling import Denoiser, denoising_error, identity, sample
 from dp_real.seeds import row_noise, row_seeds
 
+View = Callable[[Tensor], Tensor]
+"""Images as the learner looks at them."""
 
-class TextToImage:
-    """A pipeline's parts, frozen, under DDIM with classifier-free and entropy guidance.
+
+class LatentDiffusion:
+    """A pipeline's parts, frozen, as a sampler of what it is asked for: prompts, or for a DiT numbers of classes.
 
     tiny_decoder: decodes x0_hat for the guidance; the images themselves always come from the pipeline's own VAE.
+    batch_size: see DeviceBatches. offload: keep the weights off the device except while it samples.
     """
 
-    def __init__(self, pipe: Any, steps: int, guidance_scale: float, tiny_decoder: Any = None) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        steps: int,
+        guidance_scale: float,
+        tiny_decoder: Any = None,
+        *,
+        batch_size: int = 0,
+        offload: bool = False,
+    ) -> None:
         self.pipe = pipe
+        self.adapter = adapt(pipe)
+        self.network = self.adapter.network
+        self.solver = make_solver(pipe, self.network, steps)
         self.guidance_scale = guidance_scale
-        self.tiny_decoder = tiny_decoder
-        for part in (pipe.unet, pipe.vae, pipe.text_encoder, tiny_decoder):
-            if part is not None:
-                part.eval().requires_grad_(False)
-        # Unless told otherwise DDIM clips x0_hat to [-1, 1]; latents are wider, and a config need not say so.
-        self.scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
-        self.scheduler.set_timesteps(steps)
-        self._embeddings: dict[str, Tensor] = {}
+        self.guidance_decoder = tiny_decoder or pipe.vae
+        self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
+        for part in self.modules:
+            part.eval().requires_grad_(False)
+        if pipe.vae.dtype == torch.float16 and pipe.vae.config.force_upcast:  # it would overflow
+            pipe.vae.float()
+        self.device = self.network.device
+        self.offload = offload
+        self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
+        self._conditions: dict[Any, Condition] = {}
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of the noise that one image starts from."""
-        unet = self.pipe.unet.config
-        return (unet.in_channels, unet.sample_size, unet.sample_size)
+        config = self.network.config
+        return (config.in_channels, config.sample_size, config.sample_size)
 
     def sample(
-        self,
-        prompts: Sequence[str],
-        noise: Tensor,
-        guidance: EntropyGuidance | None = None,
-        view: Callable[[Tensor], Tensor] = identity,
+        self, asked: Sequence[Any], noise: Tensor, guidance: EntropyGuidance | None = None, view: View = identity
     ) -> Tensor:
-        """Images of B prompts from standard normal noise [B, *latent_shape], as `view` shows them to the learner."""
-        text = torch.cat([self.embed(prompt) for prompt in prompts])
-        if self.guidance_scale != 1:
-            text = torch.cat([self.embed("").expand_as(text), text])
+        """Images of B prompts (or classes) from standard normal noise [B, *latent_shape], as `view` shows them."""
+
+        def draw(rows: slice) -> Tensor:
+            x = sample(
+                self.denoiser(asked[rows], self.guidance_scale),
+                self.solver,
+                noise[rows].to(self.device),
+                guidance=guidance and guidance.rows(rows),
+                decode=lambda x0_hat: view(decode(self.guidance_decoder, x0_hat)),
+            )
+            with torch.no_grad():
+                return view(decode(self.pipe.vae, x).clamp(-1, 1))
+
+        self._move(self.device)
+        return self.batches.draw(len(asked), draw, kind=guidance and guidance.through)
+
+    def denoising_error(self, images: Tensor, asked: Sequence[Any], noise: Tensor, level: float) -> Tensor:
+        """[B], see dp_real.sampling, of images [B, C, h, w] of any size; without classifier-free guidance."""
+        side = image_side(self.pipe.vae, self.network)
+
+        def measure(rows: slice) -> Tensor:
+            own = fit(images[rows].to(self.device).expand(-1, 3, -1, -1), (3, side, side))
+            latents = encode(self.pipe.vae, own)
+            denoiser = self.denoiser(asked[rows], guidance_scale=1)
+            return denoising_error(denoiser, self.solver, latents, noise[rows].to(self.device), level)
+
+        self._move(self.device)
+        return self.batches.draw(len(asked), measure, kind="error")
+
+    def rest(self) -> None:
+        """Leave the device, if it is to be left."""
+        if self.offload:
+            self._move(torch.device("cpu"))
+            torch.cuda.empty_cache()
+
+    def _move(self, device: torch.device) -> None:
+        for part in self.modules if self.offload else ():
+            part.to(device)
+
+    def denoiser(self, asked: Sequence[Any], guidance_scale: float) -> Denoiser:
+        """What a solver steps with: the network, told what each row is asked for."""
+        rows = [self._embed(what) for what in asked]
+        if guidance_scale != 1:
+            rows = [self._embed(None)] * len(rows) + rows
+        condition = {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            stacked = x.repeat(len(text) // len(x), 1, 1, 1).to(text)
-            output = self.pipe.unet(stacked, t, text, return_dict=False)[0].to(x)
-            if len(output) == len(x):
+            stacked = x.repeat(len(rows) // len(x), 1, 1, 1).to(self.network.dtype)
+            output = self.adapter.predict(stacked, t, condition).to(x)
+            if guidance_scale == 1:
                 return output
             unconditional, conditional = output.chunk(2)
-            return unconditional + self.guidance_scale * (conditional - unconditional)
+            return unconditional + guidance_scale * (conditional - unconditional)
 
-        x = noise.to(text.device) * self.scheduler.init_noise_sigma
-        decoder = self.tiny_decoder or self.pipe.vae
-        x = sample_ddim(denoise, self.scheduler, x, guidance=guidance, decode=lambda x0: view(decode(decoder, x0)))
-        with torch.no_grad():
-            return view(decode(self.pipe.vae, x).clamp(-1, 1))
+        return denoise
 
     @torch.no_grad()
-    def embed(self, prompt: str) -> Tensor:
-        """The text encoder's states [1, tokens, width]; once a prompt, and alone, so that no neighbour rounds it."""
-        if prompt not in self._embeddings:
-            self._embeddings[prompt] = self.pipe.encode_prompt(prompt, self.pipe.unet.device, 1, False)[0]
-        return self._embeddings[prompt]
+    def _embed(self, what: Any) -> Condition:
+        """A row's condition, on the CPU; made once a prompt, and alone, so that no neighbour rounds it."""
+        if what not in self._conditions:
+            self._conditions[what] = {name: value.cpu() for name, value in self.adapter.embed(what).items()}
+        return self._conditions[what]
 
 
 def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Images of latents, for an AutoencoderKL as for an AutoencoderTiny (whose scaling_factor is 1)."""
-    (images,) = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)
-    return images.float()
+    """Images of latents, for an AutoencoderKL as for an AutoencoderTiny, which says that it needs no scaling."""
+    latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0)
+    return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
+
+
+@torch.no_grad()
+def encode(vae: Any, images: Tensor) -> Tensor:
+    """Latents whose decoding is nearest to the images: the mode of what the VAE answers."""
+    latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
+    return (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
 
 
 def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
@@ -102,24 +169,34 @@ def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
     return images
 
 
-class StableDiffusionGenerator:
-    """A Generator whose classes are prompts; where a class has several, a row's seed picks one."""
+class PipelineGenerator:
+    """A Generator whose classes are prompts, or a DiT's; where a class has several, a row's seed picks one."""
 
-    def __init__(self, model: TextToImage, prompts: Sequence[Sequence[str]], sample_shape: tuple[int, ...]) -> None:
+    def __init__(self, model: LatentDiffusion, asked: Sequence[Sequence[Any]], sample_shape: tuple[int, ...]) -> None:
+        """asked: for each class what to ask the pipeline for. sample_shape: [C, h, w] of what the learner sees."""
         self.model = model
-        self.prompts = prompts
+        self.asked = asked
         self.sample_shape = sample_shape
-        self.n_classes = len(prompts)
+        self.n_classes = len(asked)
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """See Generator."""
-        prompts = [self._prompt(label, seed) for label, seed in zip(labels.tolist(), seeds.tolist(), strict=True)]
         noise = row_noise(seeds, self.model.latent_shape)
-        return self.model.sample(prompts, noise, guidance, lambda images: fit(images, self.sample_shape)).cpu()
+        view = partial(fit, shape=self.sample_shape)
+        return self.model.sample(self._pick(labels, seeds), noise, guidance, view).cpu()
 
-    def _prompt(self, label: int, seed: int) -> str:
-        choices = self.prompts[label]
-        return choices[seed % len(choices)]
+    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
+        """See Generator; x is encoded by the VAE first, at the pipeline's own size."""
+        noise = row_noise(~seeds, self.model.latent_shape)
+        return self.model.denoising_error(x, self._pick(labels, seeds), noise, level).cpu()
+
+    def rest(self) -> None:
+        """See Generator."""
+        self.model.rest()
+
+    def _pick(self, labels: Tensor, seeds: np.ndarray) -> list[Any]:
+        choices = [self.asked[label] for label in labels.tolist()]
+        return [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
 
 
 def class_prompts(templates: Sequence[str], classes: Sequence[str]) -> list[list[str]]:
@@ -127,74 +204,118 @@ def class_prompts(templates: Sequence[str], classes: Sequence[str]) -> list[list
     return [[template.replace("{}", name) for template in templates] for name in classes]
 
 
-def load_stable_diffusion(
-    config: StableDiffusionConfig, sampling: SamplingConfig, data: RealData
-) -> StableDiffusionGenerator:
-    """The generator of this configuration, on the GPU if there is one. Raises MissingError if weights are missing."""
+def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
+    """One list a class: its number in a class-conditional pipeline.
+
+    An ImageNet task's classes have ImageNet's numbers (folders sorted). Others are looked up in the pipeline's own
+    id2label, whose values are names with commas between: by one name, all of them, or the number. Raises InputError.
+    """
+    for task in TASKS:
+        entries = imagenet_classes(task)
+        if tuple(classes) == tuple(entry.name for entry in entries):
+            return [[entry.index] for entry in entries]
+    numbers: dict[str, set[int]] = {}
+    for number, names in id2label.items():
+        for name in (number, names, *names.split(",")):
+            numbers.setdefault(name.strip(), set()).add(int(number))
+    for name in classes:
+        if len(numbers.get(name, ())) != 1:
+            found = " and ".join(map(str, sorted(numbers.get(name, ())))) or "none"
+            raise InputError(f"class {name!r}: {found} of the pipeline's classes (id2label in its model_index.json)")
+    return [list(numbers[name]) for name in classes]
+
+
+def load_diffusers(config: DiffusersConfig, sampling: SamplingConfig, data: RealData) -> PipelineGenerator:
+    """The generator of this configuration, on the GPU if there is one.
+
+    Raises MissingError if weights are missing, InputError for a pipeline or classes that it cannot use.
+    """
+    index = load_index(config.model)
+    if ADAPTERS[index["_class_name"]] is DiT:
+        asked = class_numbers(index.get("id2label", {}), data.classes)
+    else:
+        asked = class_prompts(config.prompts, data.classes)
     pipe = load_pipeline(config.model, config.dtype)
-    tiny = load_tiny_decoder(config.tiny_decoder, config.dtype) if config.tiny_decoder else None
-    return make_generator(pipe, sampling, class_prompts(config.prompts, data.classes), data, tiny)
+    tiny = load_tiny_decoder(config.guidance_decoder, config.dtype) if config.guidance_decoder else None
+    options = {"batch_size": config.batch_size, "offload": config.offload}
+    model = LatentDiffusion(pipe, sampling.steps, sampling.guidance_scale, tiny, **options)
+    for part in (model.network, pipe.vae, tiny):
+        if part is not None and config.checkpointing:
+            part.enable_gradient_checkpointing()
+    for part in (pipe.vae, tiny):
+        if part is not None and config.slicing:
+            part.enable_slicing()
+    if config.compile:
+        model.network.compile()
+    model.rest()
+    return PipelineGenerator(model, asked, data.sample_shape)
 
 
-def make_generator(
-    pipe: Any,
-    sampling: SamplingConfig,
-    prompts: Sequence[Sequence[str]],
-    data: RealData,
-    tiny_decoder: Any = None,
-) -> StableDiffusionGenerator:
-    """A generator of images that look to the learner as the real ones do."""
-    model = TextToImage(pipe, sampling.steps, sampling.guidance_scale, tiny_decoder)
-    return StableDiffusionGenerator(model, prompts, data.sample_shape)
+def load_index(model: str) -> dict[str, Any]:
+    """A pipeline's model_index.json. Raises InputError unless it is of a kind that can be used."""
+    with _reading(model, "a diffusers pipeline") as local:
+        path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
+        index = json.loads(Path(path).read_text(encoding="utf-8"))
+    check_supported(index["_class_name"], where=f"{model}: ")
+    return index
 
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
-    """A StableDiffusionPipeline without its safety checker; see `load`."""
-    # imported when used: it takes seconds
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-
-    return load(StableDiffusionPipeline, model, dtype, safety_checker=None, requires_safety_checker=False)
+    """A pipeline of one of ADAPTERS' kinds, without its safety checker; see `load`."""
+    index = load_index(model)
+    options: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}  # saved without it
+    if index["_class_name"] == "StableDiffusionPipeline":
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+        if any(index.get("safety_checker") or ()) and parallel.state().is_main_process:
+            logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
+    return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
 
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """An AutoencoderTiny; see `load`."""
-    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported when used: it takes a second
 
     return load(AutoencoderTiny, model, dtype)
 
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
     """`kind.from_pretrained`, safetensors only; a folder is only read, an id may be fetched, as the user named it."""
-    local = Path(model).is_dir()
-    if not local and (Path(model).is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") != 1):
-        raise MissingError(f"{model}: no such folder; put a {kind.__name__} there, or name a hub id")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
+    with _reading(model, kind.__name__) as local:
         loaded = kind.from_pretrained(
             model, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=local, **options
         )
+    return loaded.to(parallel.device())
+
+
+@contextmanager
+def _reading(model: str, what: str) -> Iterator[bool]:
+    """Whether model is a folder, else a hub id. Raises MissingError if it is neither, or if reading it fails."""
+    local = Path(model).is_dir()
+    if not local and (Path(model).is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") != 1):
+        raise MissingError(f"{model}: no such folder; put {what} there, or name a hub id")
+    try:
+        yield local
     except OSError as error:
         remedy = (
             "the folder must hold what save_pretrained writes, with safetensors"
             if local
             else f"fetch it where there is a network (hf download {model}), or name a folder that holds it"
         )
-        raise MissingError(f"{model}: no {kind.__name__} could be read: {remedy}") from error
-    return loaded.to(device)
+        raise MissingError(f"{model}: no {what.removeprefix('a ')} could be read: {remedy}") from error
 
 
 def sample_images(
     pipe: Any,
-    prompts: Sequence[str],
+    prompts: Sequence[str | int],
     guidance: EntropyGuidance | None = None,
     *,
     steps: int = 50,
     guidance_scale: float = 7.5,
     seed: int = 0,
 ) -> Tensor:
-    """An image a prompt from a StableDiffusionPipeline, which is frozen; guidance.logits reads such images.
+    """An image a prompt from a pipeline, which is frozen; guidance.logits reads such images. For a DiT, class numbers.
 
     The i-th image's noise is a function of `seed` and i alone.
     """
-    model = TextToImage(pipe, steps, guidance_scale)
+    model = LatentDiffusion(pipe, steps, guidance_scale)
     return model.sample(prompts, row_noise(row_seeds(seed, 0, range(len(prompts))), model.latent_shape), guidance)

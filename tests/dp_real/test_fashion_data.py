@@ -10,7 +10,7 @@ import torch
 
 import dp_real.fashion
 from dp_real.config import FashionConfig
-from dp_real.data import load_data
+from dp_real.data import SetStatus, describe_sets, load_data
 from dp_real.errors import InputError, MissingError
 from dp_real.fashion import CLASSES, read_idx
 
@@ -52,6 +52,8 @@ def number(x: torch.Tensor) -> torch.Tensor:
 
 def test_the_files_become_padded_images_in_three_disjoint_sets(folder: Path):
     data = load(folder)
+    (status,) = describe_sets(FashionConfig(source="fashion", folder=str(folder)))
+    assert status.problem is None
     assert data.classes == CLASSES
     assert [tuple(part.x.shape) for part in (data.generator, data.validation, data.test)] == [
         (460, 1, 32, 32), (40, 1, 32, 32), (30, 1, 32, 32)
@@ -75,8 +77,10 @@ def test_the_split_is_a_shuffle_by_its_number(folder: Path):
 
 def test_a_missing_file_says_where_to_get_it(folder: Path):
     (folder / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(MissingError, match=r"t10k-labels-idx1-ubyte.*dataset-fashion-mnist.*data\.folder"):
+    with pytest.raises(MissingError, match=r"t10k-labels-idx1-ubyte.*dataset-fashion-mnist.*data\.folder") as caught:
         load(folder)
+    config = FashionConfig(source="fashion", folder=str(folder))
+    assert describe_sets(config) == [SetStatus("fashion", str(folder), 70_000, str(caught.value))]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0\0\x08", b"\0\0\x0d\x01" + bytes(8), idx(np.zeros((3, 2)))[:-1]])

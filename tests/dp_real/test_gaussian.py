@@ -89,7 +89,8 @@ def test_the_sampler_converges_to_the_data_with_its_steps():
 def test_a_gaussian_shrinks_by_the_cosine_of_each_step():
     """At a number of steps that divides 1000; else diffusers' step lands beside its next timestep."""
     generator = GaussianGenerator(2, 25)
-    alpha_bar = np.append(generator.scheduler.alphas_cumprod[generator.scheduler.timesteps].double().numpy(), 1.0)
+    alphas = generator.solver.scheduler.alphas_cumprod[generator.solver.timesteps]
+    alpha_bar = np.append(alphas.double().numpy(), 1.0)
     angles = np.arccos(np.sqrt(alpha_bar))
     scale = generator.from_noise(torch.ones(1, 2, dtype=torch.float64), torch.tensor([1]))[0, 1].item()
     np.testing.assert_allclose(scale, np.prod(np.cos(np.diff(angles))), rtol=1e-6)

@@ -1,16 +1,19 @@
 """Guidance raises the learner's entropy, row by row, by the amount asked for."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from torch import nn
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor, nn
 
-from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.guidance import EntropyGuidance, RandomGuidance, entropy
 from dp_real.protocols import Generator, RealData
-from dp_real.sampling import sample_ddim
+from dp_real.sampling import DDIM, FlowEuler, denoising_error, sample
 from dp_real.seeds import row_seeds
 
 
@@ -114,24 +117,87 @@ def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classi
     torch.testing.assert_close(cosine, torch.ones(2))
 
 
-def test_raw_guidance_is_the_same_for_every_prediction_type(classifier: nn.Module):
-    """eps - omega sqrt(1 - alpha_bar) g, whether the denoiser predicts eps, v or x0."""
-    x, eps, gradient = torch.randn(3, 4, 64).unbind(0)
-    guidance = EntropyGuidance(classifier, 0.7, "raw")
-    stepped = {}
-    for kind in ("epsilon", "v_prediction", "sample"):
-        scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False, beta_schedule="squaredcos_cap_v2")
-        scheduler.set_timesteps(10)
-        t = 400
-        alpha_bar = scheduler.alphas_cumprod[t]
-        x0 = (x - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
-        output = {"epsilon": eps, "v_prediction": alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x0, "sample": x0}
-        shifted = guidance.shift_noise(output[kind], gradient, alpha_bar, kind)
-        stepped[kind] = scheduler.step(shifted, t, x, return_dict=False)[0]
-        expected = eps - 0.7 * (1 - alpha_bar).sqrt() * gradient
-    torch.testing.assert_close(guidance.shift_noise(eps, gradient, alpha_bar, "epsilon"), expected)
-    torch.testing.assert_close(stepped["epsilon"], stepped["v_prediction"])
-    torch.testing.assert_close(stepped["epsilon"], stepped["sample"])
+def ddim(kind: str = "epsilon", steps: int = 10, **options: Any) -> DDIM:
+    scheduler: Any = DDIMScheduler(
+        prediction_type=kind, clip_sample=False, beta_schedule="squaredcos_cap_v2", **options
+    )
+    scheduler.set_timesteps(steps)
+    return DDIM(scheduler)
+
+
+def flow(steps: int = 10, **options: Any) -> FlowEuler:
+    scheduler = FlowMatchEulerDiscreteScheduler(**options)
+    scheduler.set_timesteps(steps)
+    return FlowEuler(scheduler)
+
+
+def level(solver: Any, index: int) -> tuple[float, float]:
+    """a and sigma of x_t = a x0 + sigma noise."""
+    if isinstance(solver, FlowEuler):
+        sigma = float(solver.scheduler.sigmas[index])
+        return 1 - sigma, sigma
+    alpha_bar = float(solver.scheduler.alphas_cumprod[solver.timesteps[index]])
+    return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+
+
+SOLVERS: dict[str, tuple[Any, Callable[..., Tensor]]] = {
+    "epsilon": (ddim("epsilon"), lambda x0, noise, a, sigma: noise),
+    "sample": (ddim("sample"), lambda x0, noise, a, sigma: x0),
+    "v": (ddim("v_prediction"), lambda x0, noise, a, sigma: a * noise - sigma * x0),
+    "flow": (flow(shift=3.0), lambda x0, noise, a, sigma: noise - x0),
+}
+"""Each with the answer of a denoiser that sees through x_t = a x0 + sigma noise."""
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_steps_on_the_line_from_noise_to_x0(name: str):
+    solver, answer = SOLVERS[name]
+    x0, noise = torch.randn(2, 3, 16)
+    a, sigma = level(solver, 4)
+    x, x0_hat = solver.step(answer(x0, noise, a, sigma), 4, a * x0 + sigma * noise)
+    torch.testing.assert_close(x0_hat, x0, atol=1e-5, rtol=0)
+    a, sigma = level(solver, 5)
+    torch.testing.assert_close(x, a * x0 + sigma * noise, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_raw_guidance_is_the_same_whatever_the_denoiser_predicts(classifier: nn.Module, name: str):
+    """x_t does not change; the noise in it falls by omega sigma g (eq. 7 with its sign mended)."""
+    solver, answer = SOLVERS[name]
+    x0, noise, gradient = torch.randn(3, 4, 64)
+    guidance = EntropyGuidance(classifier, torch.tensor([0.7, 0, -0.2, 1.0]), "raw")
+    a, sigma = level(solver, 4)
+    x = a * x0 + sigma * noise
+    noise = noise - torch.tensor([0.7, 0, -0.2, 1.0]).view(4, 1) * sigma * gradient
+    output = answer(x0, (x - a * x0) / sigma, a, sigma)
+    torch.testing.assert_close(
+        solver.raise_score(output, guidance.weigh(gradient), 4),
+        answer((x - sigma * noise) / a, noise, a, sigma),
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    "solver", [ddim("v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"), flow()]
+)
+def test_where_nothing_but_noise_is_left_the_score_cannot_be_raised(solver: Any):
+    assert level(solver, 0) == (0, 1)
+    output = torch.randn(2, 16)
+    assert torch.equal(solver.raise_score(output, torch.ones(2, 16), 0), output)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_what_would_undo_the_noise_has_no_denoising_error(name: str):
+    solver, answer = SOLVERS[name]
+    x0, noise = torch.randn(2, 3, 16)
+    x, t, exact = solver.noised(x0, noise, 0.25)
+    a, sigma = (0.75, 0.25) if name == "flow" else level(ddim("epsilon", 1000), 999 - round(0.25 * 999))
+    assert float(t) == pytest.approx(250, abs=0.3)
+    torch.testing.assert_close(x, a * x0 + sigma * noise)
+    torch.testing.assert_close(exact, answer(x0, noise, a, sigma))
+    missed = denoising_error(lambda x, t: exact + torch.tensor([[0.0], [1.0], [2.0]]), solver, x0, noise, 0.25)
+    torch.testing.assert_close(missed, torch.tensor([0.0, 1.0, 4.0]))
 
 
 def test_which_steps_are_guided(classifier: nn.Module):
@@ -145,19 +211,47 @@ def test_which_steps_are_guided(classifier: nn.Module):
     assert guided(window=(0.5, 1.0), every=2) == [5, 7]
 
 
-def test_the_sampler_needs_only_a_denoiser_and_a_scheduler(classifier: nn.Module):
+def test_the_sampler_needs_only_a_denoiser_and_a_solver():
     """Plain sampling is the scheduler's own loop, bit for bit."""
-    scheduler = DDIMScheduler(clip_sample=False)
-    scheduler.set_timesteps(5)
+    solver = ddim(steps=5)
     x = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     by_hand = x
-    for t in scheduler.timesteps:
-        by_hand = scheduler.step(0.1 * by_hand, int(t), by_hand).prev_sample
+    for t in solver.timesteps:
+        by_hand = solver.scheduler.step(0.1 * by_hand, int(t), by_hand).prev_sample
     seen = []
-    sampled = sample_ddim(
-        lambda x, t: 0.1 * x, scheduler, x, callback=lambda index, x0_hat: seen.append((index, x0_hat))
-    )
+    sampled = sample(lambda x, t: 0.1 * x, solver, x, callback=lambda index, x0_hat: seen.append((index, x0_hat)))
     assert torch.equal(sampled, by_hand)
     assert [index for index, _ in seen] == [0, 1, 2, 3, 4]
-    alpha_bar = scheduler.alphas_cumprod[scheduler.timesteps[0]]
+    alpha_bar = solver.scheduler.alphas_cumprod[solver.timesteps[0]]
     torch.testing.assert_close(seen[0][1], (x - (1 - alpha_bar).sqrt() * 0.1 * x) / alpha_bar.sqrt())
+
+
+def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifier: nn.Module):
+    """The gradient through a denoiser in half precision; each row is scaled on its way, and no other changes it."""
+    x = torch.randn(3, 1, 8, 8)
+    offset = torch.tensor([[0.0], [15.0], [30.0]]) * torch.eye(10)[0]
+    through = {}
+    for dtype in (torch.float32, torch.float16):
+        leaf = x.clone().requires_grad_()
+        x0_hat = (0.5 * leaf.to(dtype) ** 3).float()
+        through[dtype] = EntropyGuidance(lambda x: classifier(x) + offset, 1.0).gradient(x0_hat, leaf).flatten(1)
+    assert through[torch.float32].abs().amax(1)[2] < 6e-8  # float16's smallest number
+    unit = [part / part.norm(dim=1, keepdim=True) for part in through.values()]
+    torch.testing.assert_close(unit[0], unit[1], atol=5e-3, rtol=0)
+
+
+def test_guidance_of_some_rows(classifier: nn.Module):
+    guidance = EntropyGuidance(classifier, torch.arange(5.0))
+    assert torch.equal(torch.as_tensor(guidance.rows(slice(1, 3)).omega), torch.tensor([1.0, 2.0]))
+    assert EntropyGuidance(classifier, 0.3).rows(slice(1, 3)).omega == 0.3
+
+
+def test_random_directions_belong_to_the_row(classifier: nn.Module):
+    """Two steps' directions: others at each step and row, the same whichever rows are drawn with them, or again."""
+    guidance = RandomGuidance(classifier, 0.1, seeds=row_seeds(0, 0, range(5)))
+    x = torch.zeros(5, 2, 3)
+    first, second = (guidance.gradient(x, x) for _ in range(2))
+    part = guidance.rows(slice(1, 3))
+    assert torch.equal(part.gradient(x[1:3], x[1:3]), first[1:3])
+    assert torch.equal(part.gradient(x[1:3], x[1:3]), second[1:3])
+    assert len({*first.flatten().tolist(), *second.flatten().tolist()}) == 60

@@ -86,7 +86,7 @@ def test_its_learner_is_left_for_transformers(finished: Path, config: Config):
     model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
     assert model.config.id2label == dict(enumerate(CLASSES))
     validation = load_data(config.data).validation
-    (x,) = validation.x.split(100)
+    x = validation.x[:]
     with torch.no_grad():
         share = (model.eval()(pixel_values=x).logits.argmax(1) == validation.y).double().mean().item()
     assert share == result(finished)["val_accuracy"] == result(finished)["test_accuracy"]

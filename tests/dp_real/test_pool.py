@@ -15,15 +15,8 @@ SHAPE = (1, 2, 2)
 def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
     x = torch.randn(n, *SHAPE)
     seeds = np.arange(n, dtype=np.uint64) + np.uint64(2**63)
-    facts = {"label": np.arange(n) % 3, "seed": seeds, "omega": np.full(n, 0.1 * round_index)}
-    facts |= {"entropy": np.random.rand(n), "correct": np.random.rand(n) > 0.5}  # noqa: NPY002 (any will do)
-    halves = [slice(n // 2, n), slice(0, n // 2)]  # as two processes would have them, in an order of their own
-    pool.append(
-        [
-            pool.part(len(pool) + half.start, round_index, x[half], **{key: fact[half] for key, fact in facts.items()})
-            for half in halves
-        ]
-    )
+    facts = {"row": np.arange(n), "label": np.arange(n) % 3, "seed": seeds, "omega": np.full(n, 0.1 * round_index)}
+    pool.append(round_index, x, **facts, entropy=np.linspace(0, 1, n), correct=np.arange(n) % 2 == 0)
     return x
 
 
@@ -65,8 +58,8 @@ def stored(folder: Path, x: torch.Tensor, rounds: int = 1, **options: object) ->
     pool = Pool(folder / "pool", tuple(x.shape[1:]), config=PoolConfig(**options))  # pyright: ignore[reportArgumentType]
     for index, part in enumerate(x.chunk(rounds)):
         n = len(part)
-        facts = {name: np.zeros(n) for name in ("seed", "omega", "entropy")} | {"correct": np.ones(n, bool)}
-        pool.append([pool.part(len(pool), index, part, label=np.arange(n), **facts)])
+        facts = {name: np.zeros(n) for name in ("seed", "omega", "entropy", "correct")}
+        pool.append(index, part, row=np.arange(n), label=np.arange(n), **facts)
     return pool
 
 
@@ -101,7 +94,7 @@ def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
 
     for step in range(3):
         assert (last_two(step) - x[[step, 9]]).abs().max() <= 1 / 255
-    facts = {name: np.zeros(10) for name in ("label", "seed", "omega", "entropy")} | {"correct": np.ones(10, bool)}
-    pool.append([pool.part(10, 1, x[10:], **facts)])
+    facts = {name: np.zeros(10) for name in ("label", "seed", "omega", "entropy", "correct")}
+    pool.append(1, x[10:], row=np.arange(10), **facts)
     for step in range(3, 30):
         assert (last_two(step) - x[[step % 20, 19]]).abs().max() <= 1 / 255

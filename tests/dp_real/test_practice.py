@@ -14,7 +14,7 @@ from dp_real.errors import Interrupted
 from dp_real.guidance import EntropyGuidance
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
-from dp_real.rounds import steer
+from dp_real.rounds import Source, steer
 
 
 @dataclass
@@ -47,7 +47,10 @@ class ConstantGenerator:
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         self.calls.append((len(labels), guidance))
-        return torch.zeros(len(labels), 2)
+        x = torch.zeros(len(labels), 2)
+        for _ in range(20):
+            x = x @ torch.eye(2)
+        return x
 
     def rest(self) -> None:
         pass
@@ -92,8 +95,9 @@ def run(
     script = iter(accuracies + [0.0] * 20)
     notebook = notebook or Notebook()
     pool = Pool(tmp_path / "pool", (2,))
+    generator: Any = ConstantGenerator()
     practice: Any = Practice(
-        config, ScriptedLearner(), ConstantGenerator(), pool, lambda _: next(script), notebook, State(100)
+        config, ScriptedLearner(), Source(config, generator), pool, lambda _: next(script), notebook, State(100)
     )  # pyright: ignore[reportArgumentType]  # a stand-in for the learner
     practice.run()
     return notebook, practice
@@ -122,8 +126,13 @@ def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path: Path):
 
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1)
-    assert [count for count, _ in practice.generator.calls] == [4, 4, 1] + [4, 2] * 3
-    assert [guidance is None for _, guidance in practice.generator.calls] == [True] * 3 + [False] * 6
+    measured = (
+        practice.source.generator.calls.pop(3),
+        practice.source.generator.calls.pop(5),
+    )  # the FLOPs of a sample, plain, guided
+    assert [(count, guidance is None) for count, guidance in measured] == [(1, True), (1, False)]
+    assert [count for count, _ in practice.source.generator.calls] == [4, 4, 1] + [4, 2] * 3
+    assert [guidance is None for _, guidance in practice.source.generator.calls] == [True] * 3 + [False] * 6
     assert torch.bincount(practice.pool.y).tolist() == [9, 9, 9]
     assert notebook_row(practice)["fraction_wrong"] == pytest.approx(2 / 3)
     assert len(np.unique(practice.pool.table()["seed"].to_numpy())) == 27
@@ -155,6 +164,30 @@ def test_early_stop_cools_down_when_nothing_is_left_to_add(tmp_path: Path):
 def test_a_spent_budget_of_seconds_cools_down_from_the_next_evaluation(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, seconds=1e-9)
     assert practice.state.step == 10 + 20
+
+
+@pytest.mark.parametrize(("samples", "pools"), [(21, [9, 15, 21]), (20, [9, 15]), (8, [9]), (0, [9, 15, 21, 27])])
+def test_no_addition_goes_beyond_the_budget_of_samples(tmp_path: Path, samples: int, pools: list[int]):
+    notebook, practice = run(tmp_path, [0.5] * 10, patience=1, samples=samples)
+    assert np.cumsum([row["generated"] for row in notebook.additions]).tolist() == pools
+    _, practice = run(tmp_path / "early", [0.5] * 10, patience=1, samples=samples, early_stop=True)
+    assert practice.state.step == min(10 * (1 + len(pools)) + 20, 100)  # nothing to wait for once it is spent
+
+
+def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
+    notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
+    rows, state = notebook.additions, practice.state
+    plain = 20 * 2 * (2 * 2)  # 20 products of a [2, 2] matrix and a row
+    assert [row["flops"] for row in rows] == [9 * plain] + [6 * plain] * 3
+    assert [row["denoiser_forwards"] for row in rows] == [9 * 20] + [6 * 20] * 3
+    assert [row["denoiser_backwards"] for row in rows] == [0] + [6 * 19] * 3
+    assert state.generation_flops == sum(row["flops"] for row in rows)
+    assert state.denoiser_forwards == sum(row["denoiser_forwards"] for row in rows)
+    assert state.denoiser_backwards == sum(row["denoiser_backwards"] for row in rows)
+    assert [row["training_flops"] for row in rows] == [0] * 4  # no network
+    assert sum(row["training_seconds"] for row in rows) == pytest.approx(state.training_seconds)
+    assert state.training_seconds < state.seconds - state.generation_seconds  # what followed the last addition
+    assert min(row["training_seconds"] for row in rows) >= 0
 
 
 def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):

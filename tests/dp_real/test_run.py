@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,8 +116,8 @@ def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
     """The round is committed, but nothing else knows of it; and the log's last line is torn."""
     append = Pool.append
 
-    def dies_after(self: Pool, parts: list) -> None:
-        append(self, parts)
+    def dies_after(self: Pool, *rest: Any, **facts: Any) -> None:
+        append(self, *rest, **facts)
         if self.version == 3:
             raise ZeroDivisionError
 
@@ -168,6 +169,7 @@ def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_
     [
         {"guidance": {"omega": "auto", "steer_every": 20}},
         {"guidance": {"omega": 0.05, "spread": True, "selector": "first"}},
+        {"guidance": {"omega": "auto", "check": "diffusion-classifier", "check_threshold": 0.6}},
         {"guidance": {"omega": 0.0}, "practice": {"oversample": 3}},
         {"training": {"mixup": 0.5, "ema_decay": 0.9, "label_smoothing": 0.1}, "practice": {"new_sample_weight": 2}},
         {"practice": {"early_stop": True}},

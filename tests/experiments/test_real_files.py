@@ -138,8 +138,8 @@ def test_evaluate(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("on", "status", "message"),
     [
-        (["sketch"], 2, "--on sketch: must read NAME=DIR"),
-        (["=somewhere"], 2, "must read NAME=DIR"),
+        (["sketch"], 2, "--on sketch: must read NAME=WHERE"),
+        (["=somewhere"], 2, "must read NAME=WHERE"),
         (["test=somewhere"], 2, "a set called test already"),
         (["a=somewhere", "a=elsewhere"], 2, "a set called a already"),
         (["a=nowhere"], 3, "nowhere: no such folder"),

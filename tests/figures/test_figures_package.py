@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import figures
-from figures import curves, files, grids, scaling, style, theory, traces
+from figures import curves, files, grids, scaling, stacks, style, theory, traces
 
 
 def tidy(**changes):
@@ -123,6 +123,21 @@ def test_save_writes_both_files_and_the_same_bytes_again(tmp_path):
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["p=0.5.pdf", "p=0.5.png"]
 
 
+def test_save_writes_what_is_asked_for(tmp_path):
+    figure = curves.draw_curves(tidy(), xlabel="x", ylabel="y")
+    assert curves.save(figure, tmp_path / "a", ["png"]) == [tmp_path / "a.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_legend_tells_apart():
+    one = tidy().query("series == 'a' and kind == 'simulated'")
+    assert curves.draw_curves(one, xlabel="x", ylabel="y", panel="g").legends == []
+    trace = one.assign(kind="measured", quantity="q", added=False)
+    assert traces.draw_traces(trace).legends == []
+    (legend,) = traces.draw_traces(trace.assign(added=True)).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["data added"]
+
+
 def test_an_interrupted_file_leaves_the_old_one(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
@@ -200,6 +215,41 @@ def test_a_missing_image_stays_white():
 def test_colour_images():
     figure = grids.draw_images(np.full((1, 2, 3, 3, 3), 0.5), ["a"], ["b", "c"])
     assert figure.axes[0].get_images()[0].get_array().shape == (3, 7, 3)
+
+
+def test_notes_stand_below_their_images_and_frames_around_them():
+    notes = np.array([["a", "b", "c"], ["d", "e", "f"]])
+    marked = np.array([[False, True, False], [False, False, False]])
+    labels = ["x", "y"], ["construction crane", "k", "l"]
+    figure = grids.draw_images(np.full((2, 3, 10, 10), 0.5), *labels, notes=notes, marked=marked)
+    (ax,) = figure.axes
+    figure.draw_without_rendering()
+    sheet = np.ma.getmaskarray(ax.get_images()[0].get_array())
+    assert [text.get_text() for text in ax.texts] == list("abcdef")
+    for text in ax.texts:
+        x, y = text.xy
+        below = int(y + 0.5)  # the first row of pixels below an image; it must have room for the note
+        assert not sheet[below - 1, round(x)]
+        assert sheet[below : below + 3, round(x)].all()
+        box = text.get_window_extent()
+        (_, low), (_, high) = ax.transData.inverted().transform([(0, box.y0), (0, box.y1)])
+        assert y - 0.5 <= high < low <= y + 13 * 0.26
+    (frame,) = ax.patches
+    assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((10.5, -0.5), 10, 10)
+    assert ax.get_xticklabels()[0].get_text() == "construction\ncrane"
+
+
+def test_stacks_add_up():
+    rows = [("a", "x", 3), ("b", "x", 1), ("c", "x", 2), ("a", "y", 1), ("b", "y", 4)]
+    table = pd.DataFrame([{"x": x, "series": series, "y": y} for x, series, y in rows])
+    figure = stacks.draw_stacks(table, xlabel="class", ylabel="examples")
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
+    bars = [(bar.get_y(), bar.get_height()) for part in ax.containers for bar in part]
+    assert bars == [(0, 3), (0, 1), (0, 2), (3, 1), (1, 4), (2, 0)]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x", "y"]
+    many = pd.DataFrame({"x": [f"class {index}" for index in range(31)], "series": "x", "y": 1})
+    assert stacks.draw_stacks(many, xlabel="class", ylabel="examples").axes[0].get_xticklabels() == []
 
 
 def test_wrong_images_are_refused():

@@ -1,0 +1,164 @@
+"""Time and memory of guided against plain sampling, on an architecture of Stable Diffusion 1.5's size, random weights.
+
+A trajectory costs what its steps do and one decoding: a plain step, each kind of guided step and the decoding are
+measured, and added up for STEPS steps. On a GPU over batch sizes; on a CPU, for one image and two, few cells.
+`--tiny` is a quick check of the benchmark itself.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from transformers.models.clip.configuration_clip import CLIPTextConfig
+from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTForImageClassification
+
+from dp_real.classifier import Classifier
+from dp_real.generators.pretrain import make_pipeline, make_scheduler, make_tokenizer
+from dp_real.generators.stable_diffusion import LatentDiffusion, decode
+from dp_real.guidance import EntropyGuidance
+from dp_real.sampling import sample
+
+STEPS, GUIDANCE_SCALE, AIM = 50, 4.0, 1.25
+GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if GPU else "cpu")
+PROMPT = "a photo of a crane"
+
+
+def real_size() -> tuple[Any, Any]:
+    """Stable Diffusion 1.5, but for its text encoder, and the architecture of taesd."""
+    tokenizer = make_tokenizer([PROMPT])
+    tokenizer.model_max_length = 77
+    text = {"vocab_size": len(tokenizer), "hidden_size": 768, "num_hidden_layers": 1, "num_attention_heads": 12}
+    ends = {"bos_token_id": len(tokenizer) - 2, "eos_token_id": len(tokenizer) - 1, "pad_token_id": len(tokenizer) - 1}
+    vae: dict[str, Any] = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512}
+    vae |= {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    pipe = StableDiffusionPipeline(
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        vae=AutoencoderKL(**vae),
+        tokenizer=tokenizer,
+        text_encoder=CLIPTextModel(CLIPTextConfig(**text, **ends)),
+        scheduler=make_scheduler(),  # pyright: ignore[reportArgumentType]
+        safety_checker=None,  # pyright: ignore[reportArgumentType]
+        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        requires_safety_checker=False,
+    )
+    return pipe, AutoencoderTiny()
+
+
+def tiny_size() -> tuple[Any, Any]:
+    """The pipeline that `fashion` trains, and a decoder of its shape."""
+    widths: dict[str, Any] = {"encoder_block_out_channels": (8,) * 3, "decoder_block_out_channels": (8,) * 3}
+    blocks: dict[str, Any] = {"num_encoder_blocks": (1, 1, 1), "num_decoder_blocks": (1, 1, 1)}
+    return make_pipeline(32, [PROMPT]), AutoencoderTiny(**widths, **blocks, upsampling_scaling_factor=2)
+
+
+def step_times(
+    model: LatentDiffusion, decoder: Any, batch: int, guidance: EntropyGuidance | None
+) -> tuple[list[float], float]:
+    """Wall seconds of each step, and peak memory in GiB: of the GPU, else of the process."""
+    noise = torch.randn(batch, *model.latent_shape, device=DEVICE)
+    denoiser = model.denoiser([PROMPT] * batch, GUIDANCE_SCALE)
+    reset_peak()
+    marks = [time.perf_counter()]
+    sample(
+        denoiser,
+        model.solver,
+        noise,
+        guidance=guidance,
+        decode=lambda x0_hat: decode(decoder, x0_hat),
+        callback=lambda index, x0_hat: marks.append(now()),
+    )
+    return np.diff(marks).tolist(), peak()
+
+
+def now() -> float:
+    """Wall time, once the device is done."""
+    if GPU:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def reset_peak() -> None:
+    torch.cuda.reset_peak_memory_stats() if GPU else Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> float:
+    if GPU:
+        return torch.cuda.max_memory_allocated() / 2**30
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+
+@torch.no_grad()
+def decoding_time(vae: Any, latents: torch.Tensor) -> float:
+    begin = now()
+    decode(vae, latents)
+    return now() - begin
+
+
+def main(tiny: bool, batches: Sequence[int]) -> None:
+    torch.set_num_threads(os.cpu_count() or 1)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    pipe, tiny_decoder = tiny_size() if tiny else real_size()
+    torch.set_default_dtype(torch.float32)
+    vit: Any = ViTForImageClassification(ViTConfig(num_labels=100))  # ViT-B/16, the learner
+    logits = Classifier(vit, 224, [0.5] * 3, [0.5] * 3).eval().requires_grad_(False).to(DEVICE)
+    decoders = {"full": pipe.to(DEVICE).vae, "tiny": tiny_decoder.to(DEVICE).requires_grad_(False)}
+    model = LatentDiffusion(pipe, 2, GUIDANCE_SCALE)  # of two steps the first is guided
+    repeats = 3 if GPU or tiny else 1
+    millions = sum(weight.numel() for weight in model.network.parameters()) / 1e6
+    print(f"UNet of {millions:.0f} M parameters, bfloat16, {torch.cuda.get_device_name() if GPU else 'CPU'}")
+    step_times(model, None, 1, None)  # what a first call does is not counted
+    rates: dict[tuple[str, str], list[float]] = {}  # of a batch of one
+    for batch in batches:
+        runs = [step_times(model, None, batch, None) for _ in range(repeats)]
+        plain, memory = min(min(times) for times, _ in runs), runs[0][1]
+        latents = torch.randn(batch, *model.latent_shape, device=DEVICE)
+        decoding = min(decoding_time(pipe.vae, latents) for _ in range(repeats))
+        total = STEPS * plain + decoding
+        print(f"batch {batch}, plain: a step {plain:.3g} s, decoding {decoding:.3g} s, {memory:.1f} GiB")
+        for through, decoder in cells(batch, tiny):
+            guidance = EntropyGuidance(logits, 0.05, through=through)
+            runs = [step_times(model, decoders[decoder], batch, guidance) for _ in range(repeats)]
+            extra, memory = min(times[0] - times[1] for times, _ in runs), runs[0][1]
+            seconds = [total + guided_steps(every) * extra for every in (1, 5)]
+            alone = rates.setdefault((through, decoder), [batch / time for time in seconds])
+            ratios = " and ".join(f"{time / total:.2f}" for time in seconds)
+            gains = " and ".join(f"{batch / time / rate:.1f}" for time, rate in zip(seconds, alone, strict=True))
+            print(
+                f"  through {through:4} decoder {decoder}: guided / plain every 1 and 5 steps {ratios} (aim: {AIM}); "
+                f"images/s over one at a time {gains}; {memory:.1f} GiB"
+            )
+
+
+def guided_steps(every: int) -> int:
+    guidance = EntropyGuidance(torch.nn.Identity(), 0.05, every=every)
+    return sum(guidance.guides(index, STEPS) for index in range(STEPS))
+
+
+def cells(batch: int, tiny: bool) -> list[tuple[Any, str]]:
+    """What is guided how; of the real size a CPU does not see all, to end within minutes."""
+    every = [("x0", "tiny"), ("x0", "full"), ("unet", "tiny"), ("unet", "full")]
+    if GPU or tiny:
+        return every
+    return [("x0", "tiny"), ("x0", "full"), ("unet", "full")] if batch == 1 else [("x0", "tiny")]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="a pipeline of 1 M parameters")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 32] if GPU else [1, 2])
+    arguments = parser.parse_args()
+    main(arguments.tiny, arguments.batches)

@@ -1,0 +1,231 @@
+"""Plain and guided images at the same noise, from any configuration's generator, under any image classifier.
+
+Over strengths (paper Figs. 12, 13), or over a run's learners as training went on (Figs. 10, 11).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dp_real.classifier import known_classifier
+from dp_real.config import Config, DenoiserConfig, FolderConfig, LatentConfig, StandInConfig, load_config
+from dp_real.data import class_names, load_data, sample_shape
+from dp_real.errors import InputError
+from dp_real.folders import folder_name
+from dp_real.generators import load_generator
+from dp_real.generators.stable_diffusion import fit
+from dp_real.guidance import entropy
+from dp_real.imagenet import TASKS, imagenet_classes
+from dp_real.learner import NetworkLearner, fresh_learner
+from dp_real.parallel import device, slices
+from dp_real.pixels import to_bytes, to_image
+from dp_real.protocols import Generator, Images, Learner, Progress, RealData
+from dp_real.rounds import make_guidance
+from dp_real.run import checkpoints, newest_checkpoint, restore_learner
+from dp_real.seeds import row_seeds
+from experiments.run_figures import pictures, read_rows
+from figures.curves import save
+from figures.files import whole
+from figures.grids import draw_images
+
+OMEGAS = [0.0, 0.01, 0.02, 0.05]
+MIN_WIDTH, CELL, BESIDE = 2.4, 0.53, 1.2  # inches: of the grid, of an image in it, of what stands to the left
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier that guides, and that says what it makes of the images.
+
+    logits: differentiable, [B, C, H, W] in [-1, 1] -> [B, K]. names: of the K classes. accepted: for each class of the
+    task, which of the K mean it. pool_size: how many examples it had learned from, if that tells the rows apart.
+    """
+
+    logits: Callable[[Tensor], Tensor]
+    names: Sequence[str]
+    accepted: Sequence[set[int]]
+    pool_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Images of the same labels and from the same noise as in the other rows, guided by `judge` at `omega`."""
+
+    omega: float
+    judge: Judge | None
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What tells it from the other rows."""
+        learned = {"pool_size": self.judge.pool_size} if self.judge and self.judge.pool_size else {}
+        return learned | {"omega": self.omega}
+
+    @property
+    def folder(self) -> str:
+        """Where its images go."""
+        return "-".join(f"{name.removesuffix('_size')}-{value:g}" for name, value in self.facts.items())
+
+
+def task_of(config: Config) -> RealData:
+    """The names of the classes and the shape of an example; images in folders are not read for it, nor needed."""
+    if not isinstance(config.data, FolderConfig | StandInConfig):
+        return load_data(config.data)
+    none = Images(torch.empty(0, *sample_shape(config.data)), torch.empty(0, dtype=torch.int64))
+    return RealData(None, none, none, class_names(config.data))
+
+
+def load_judge(given: str, task: RealData, config: Config) -> Judge:
+    """The learner of a run as it is by now, or an image classifier of transformers, asked about the task's classes.
+
+    Raises InputError for a run that has learned nothing yet or no images, MissingError if weights are missing.
+    """
+    run = Path(given)
+    if not (run / "config.toml").is_file():
+        model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
+        labels = model.model.config.id2label
+        names = [labels[label] for label in range(len(labels))]
+        return Judge(lambda x: model(x.to(device())), names, accepted_answers(names, task.classes, config))
+    own = load_config(run / "config.toml")
+    space = task_of(own)
+    if len(space.sample_shape) != 3:
+        raise InputError(f"--classifier {given}: it learns no images; its examples have shape {[*space.sample_shape]}")
+    learner, newest = fresh_learner(own, space), newest_checkpoint(run)
+    if (run / "result.json").exists() and isinstance(learner, NetworkLearner):
+        learner.load(run / "learner")
+    elif newest is not None:
+        restore_learner(learner, newest)
+    else:
+        raise InputError(f"{run}: nothing has been learned yet; go on with it by dp real resume {run}")
+    return Judge(asked(learner, space), space.classes, accepted_answers(space.classes, task.classes, config))
+
+
+def asked(learner: Learner, space: RealData) -> Callable[[Tensor], Tensor]:
+    """The logits of a learner of images like those of `space`, for images of any size."""
+    shape = space.sample_shape
+    return lambda x: learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
+
+
+def accepted_answers(names: Sequence[str], classes: Sequence[str], config: Config) -> list[set[int]]:
+    """For each of the task's classes, which of a classifier's names mean it; none if it knows no such class.
+
+    By name, where a classifier may give several between commas; an ImageNet task under all 1,000 by their order; by
+    position if no name is known and there are as many.
+    """
+    if isinstance(config.data, FolderConfig | StandInConfig) and config.data.classes in TASKS and len(names) == 1000:
+        return [{entry.index} for entry in imagenet_classes(config.data.classes)]
+    spoken = [{part.strip().lower() for part in name.split(",")} for name in names]
+    found = [{label for label, means in enumerate(spoken) if name.lower() in means} for name in classes]
+    return found if any(found) or len(names) != len(classes) else [{label} for label in range(len(classes))]
+
+
+def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[Row]:
+    """A row a strength; without a classifier, one plain row."""
+    return [Row(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
+
+
+def rows_along(run: Path, omegas: list[float] | None) -> list[Row]:
+    """The learner before each addition of a run: plain once, then as strong as that addition was, or as is asked."""
+    config = load_config(run / "config.toml")
+    space, rounds = task_of(config), read_rows(run / "rounds.jsonl")
+    accepted = [{label} for label in range(space.n_classes)]
+    rows = []
+    for checkpoint in checkpoints(run):
+        learner = fresh_learner(config, space)
+        state, _ = restore_learner(learner, checkpoint)
+        judge = Judge(asked(learner, space), space.classes, accepted, int(rounds["count"][: state.rounds].sum()))
+        own = rounds["omega"][state.rounds : state.rounds + 1].tolist()
+        rows += [Row(omega, judge) for omega in omegas or own if omega]
+    if not rows:
+        raise InputError(f"{run}: no addition was guided; name a run with guided additions, or strengths by --omega")
+    return [Row(0.0, rows[0].judge), *rows]
+
+
+def draw(
+    config: Config, task: RealData, rows: list[Row], labels: list[int], seed: int, out: Path, progress: Progress
+) -> pd.DataFrame:
+    """Write each image, their grid, and last samples.csv, a row an image; returns that table.
+
+    The i-th image of a class starts from the noise of the i-th one in the initial round of a run with this seed.
+    """
+    trained_here = isinstance(config.generator, DenoiserConfig | LatentConfig)
+    generator = load_generator(config, load_data(config.data) if trained_here else task, progress)
+    numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
+    seeds = row_seeds(seed, 0, [i * task.n_classes + label for i, label in zip(numbers, labels, strict=True)])
+    names = [task.classes[label] for label in labels]
+    what = {"class": names, "label": labels, "number": numbers, "seed": seeds}
+    grid, parts = [], []
+    with progress("images", len(rows) * len(labels)) as advance:
+        for row in rows:
+            x = sample_row(config, generator, row, torch.tensor(labels), seeds, advance)
+            files = [f"{row.folder}/{folder_name(name)}-{i}.png" for name, i in zip(names, numbers, strict=True)]
+            (out / row.folder).mkdir(exist_ok=True)
+            for file, image in zip(files, x, strict=True):
+                to_image(to_bytes(image)).save(out / file)
+            grid.append(pictures(x))
+            parts.append(pd.DataFrame(row.facts | what | verdicts(row.judge, x, labels) | {"file": files}))
+    samples = pd.concat(parts, ignore_index=True)
+    save(draw_grid(np.stack(grid), samples), out / "samples")
+    with whole(out / "samples.csv") as partial:
+        samples.to_csv(partial, index=False)
+    return samples
+
+
+def sample_row(
+    config: Config, generator: Generator, row: Row, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
+) -> Tensor:
+    """The images [n, C, H, W] of a row, drawn in blocks as a run draws them."""
+    guidance = make_guidance(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
+    parts = []
+    for block in slices(slice(0, len(y)), config.sampling.block_size):
+        parts.append(generator.sample(y[block], seeds[block], guidance))
+        advance(len(parts[-1]))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def verdicts(judge: Judge | None, x: Tensor, labels: list[int], batch_size: int = 64) -> dict[str, Any]:
+    """Columns: an image's entropy in nats, the classifier's answer, and whether that is the class that was asked for;
+    None where nobody knows."""
+    if judge is None:
+        return {"entropy": np.nan, "predicted": None, "as_asked": None}
+    logits = torch.cat([judge.logits(part).float().cpu() for part in x.split(batch_size)])
+    answers = logits.argmax(1).tolist()
+    accepted = [judge.accepted[label] for label in labels]
+    return {
+        "entropy": entropy(logits).numpy(),
+        "predicted": [judge.names[answer] for answer in answers],
+        "as_asked": [answer in means if means else None for answer, means in zip(answers, accepted, strict=True)],
+    }
+
+
+def summarize(samples: pd.DataFrame) -> pd.DataFrame:
+    """Of each row of images: its mean entropy, and the share that is classified as asked; None where nobody knows."""
+    keys = samples.columns.intersection(["pool_size", "omega"], sort=False).tolist()
+    values = samples.astype({"entropy": float, "as_asked": float})
+    means = values.groupby(keys, sort=False)[["entropy", "as_asked"]].mean().reset_index().astype(object)
+    return means.where(means.notna(), None)
+
+
+def draw_grid(images: np.ndarray, samples: pd.DataFrame) -> Figure:
+    """Images [rows, columns, H, W(, 3)] with the entropy below each; framed if it is classified as another class."""
+    size = images.shape[:2]
+    names = []
+    for row in summarize(samples).itertuples():
+        learned = f"{row.pool_size:,} examples\n" if "pool_size" in samples else ""
+        names.append(f"{learned}ω = {row.omega:.3g}" + ("" if row.entropy is None else f"\nH = {row.entropy:.2f}"))
+    judged = bool(samples["entropy"].notna().all())
+    return draw_images(
+        images,
+        names,
+        samples["class"].tolist()[: size[1]],
+        columns="class  (below: entropy in nats; framed: taken for another class)" if judged else "class",
+        notes=samples["entropy"].map("{:.2f}".format).to_numpy().reshape(size) if judged else None,
+        marked=samples["as_asked"].eq(False).to_numpy().reshape(size),
+        width=max(MIN_WIDTH, CELL * size[1] + BESIDE),
+    )

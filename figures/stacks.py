@@ -1,0 +1,35 @@
+"""What a whole is made of, bar by bar."""
+
+import textwrap
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from figures import style
+
+NAMED = 30  # so many bars can bear a name each
+
+
+def draw_stacks(table: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
+    """A bar for each x, in the order of the first rows, of the parts `series`, stacked in theirs.
+
+    table: columns series, x (a name), y (of at least 0). More than 30 bars bear no names.
+    """
+    heights = table.pivot_table(index="x", columns="series", values="y", aggfunc="sum", sort=False).fillna(0)
+    place, bottom = np.arange(len(heights)), np.zeros(len(heights))
+    few = len(heights) <= NAMED
+    with matplotlib.rc_context(style.paper()):
+        figure = Figure(figsize=(style.WIDTH, style.SINGLE_HEIGHT), layout="constrained")
+        ax = figure.subplots()
+        for look, (name, part) in zip(style.series_styles(heights.shape[1]), heights.items(), strict=True):
+            ax.bar(place, part, 0.8 if few else 1.0, bottom, color=look["color"], label=str(name))
+            bottom += part.to_numpy(float)
+        names = [textwrap.fill(str(name), 10, break_long_words=False) for name in heights.index]
+        ax.set_xticks(place if few else [], names if few else [], rotation=0 if len(names) <= 12 else 90)
+        ax.grid(False, axis="x")
+        ax.set_xlabel(xlabel)
+        ax.set_ylabel(ylabel)
+        figure.legend(loc="outside lower center", ncols=heights.shape[1])
+    return figure

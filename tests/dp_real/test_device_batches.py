@@ -1,0 +1,68 @@
+"""As many rows as fit go through the device together, and always the same rows."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from dp_real.errors import MissingError
+from dp_real.generators.device_batches import DeviceBatches
+
+
+def device(room: int, seen: list[int]) -> Callable[[slice], Tensor]:
+    """Work that runs out of memory beyond `room` rows."""
+
+    def work(rows: slice) -> Tensor:
+        seen.append(rows.stop - rows.start)
+        if seen[-1] > room:
+            raise torch.OutOfMemoryError
+        return torch.arange(rows.start, rows.stop)
+
+    return work
+
+
+def test_all_at_once_without_a_gpu():
+    batches, seen = DeviceBatches(0, gpu=False), []
+    for rows in (3, 100):
+        assert torch.equal(batches.draw(rows, device(1000, seen)), torch.arange(rows))
+    assert seen == [3, 100]
+
+
+def test_a_size_is_kept_to():
+    seen: list[int] = []
+    assert torch.equal(DeviceBatches(40, gpu=True).draw(100, device(1000, seen)), torch.arange(100))
+    assert seen == [40, 40, 20]
+
+
+def test_the_largest_that_fits_is_found_once_and_remembered():
+    batches, seen = DeviceBatches(0, gpu=True), []
+    assert torch.equal(batches.draw(100, device(20, seen)), torch.arange(100))
+    assert seen == [8, 16, 32, 16, 16, 16, 16, 12]
+    seen.clear()
+    batches.draw(40, device(20, seen))
+    assert seen == [16, 16, 8]
+    batches.draw(40, device(4, seen), kind="guided")  # it needs more memory: it has a size of its own
+    assert seen[3:] == [8, 4] + [4] * 9
+    seen.clear()
+    batches.draw(40, device(20, seen))
+    assert seen == [16, 16, 8]
+
+
+def test_running_out_of_memory_halves_a_given_size_and_loses_no_row():
+    seen: list[int] = []
+    assert torch.equal(DeviceBatches(9, gpu=True).draw(10, device(2, seen)), torch.arange(10))
+    assert seen == [9, 4, 2, 2, 2, 2, 2]
+
+
+def test_a_single_row_that_does_not_fit():
+    with pytest.raises(MissingError, match="checkpointing"):
+        DeviceBatches(0, gpu=True).draw(10, device(0, []))
+
+
+def test_other_errors_are_not_swallowed():
+    def broken(rows: slice) -> Tensor:
+        raise RuntimeError("no memory of this")
+
+    with pytest.raises(RuntimeError, match="no memory of this"):
+        DeviceBatches(0, gpu=True).draw(10, broken)

@@ -1,0 +1,97 @@
+"""A run whose configuration names further sets: they are in its result, masked to the classes that they have."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dp_real.config import Config, parse_config
+from dp_real.data import load_data
+from dp_real.errors import InputError, MissingError
+from dp_real.evaluation import evaluate
+from dp_real.learner import fresh_learner
+from dp_real.run import run
+from experiments.terminal import silent
+
+
+def pictures(root: Path, names: list[str], count: int) -> str:
+    """Noise, brighter from class to class."""
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for row in range(count):
+            noise = np.random.default_rng([row, *name.encode()]).integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(noise // (1 + "abc".index(name))).save(root / name / f"{row}.png")
+    return str(root)
+
+
+def settings(root: Path, **sets: str) -> Config:
+    return parse_config(
+        {
+            "name": "own",
+            "threads": 1,
+            "data": {"source": "folder", "classes": ["a", "b", "c"], "size": 8, "sets": sets,
+                     "validation": str(root / "validation"), "train": str(root / "train")},
+            "generator": {"kind": "denoiser", "width": 8, "blocks": 1, "train_steps": 5},
+            "sampling": {"steps": 2, "block_size": 8},
+            "guidance": {"omega": 0},
+            "learner": {"kind": "mlp"},
+            "training": {"steps": 10, "batch_size": 8},
+            "practice": {"initial": 8, "evaluate_every": 5},
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    pictures(root / "validation", ["a", "b", "c"], 3)
+    pictures(root / "train", ["a", "b", "c"], 4)
+    pictures(root / "two", ["a", "c"], 5)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "own"
+    run(settings(root, two=str(root / "two"), all=str(root / "train")), folder, progress=silent)
+    return folder
+
+
+def test_further_sets_are_in_the_result(finished: Path, root: Path):
+    result = json.loads((finished / "result.json").read_text())
+    two, every = result["sets"]
+    assert (two["set"], two["images"], two["classes"]) == ("two", 10, 2)
+    assert (every["set"], every["images"], every["classes"]) == ("all", 12, 3)
+    config = settings(root, two=str(root / "two"))
+    data = load_data(config.data)
+    learner = fresh_learner(config, data)
+    learner.load(finished / "learner")
+    with torch.no_grad():
+        logits = learner.logits(data.sets["two"].x[:])
+    share = (logits[:5, 0] > logits[:5, 2]).sum().item() + (logits[5:, 2] > logits[5:, 0]).sum().item()
+    assert two["accuracy"] == share / 10
+    assert two["se"] == pytest.approx((share / 10 * (1 - share / 10) / 10) ** 0.5)
+
+
+def test_they_are_evaluated_with_the_runs_own(finished: Path, root: Path):
+    rows = evaluate(finished, {"three": str(root / "validation")})
+    assert [row["set"] for row in rows] == ["validation", "test", "two", "all", "three"]
+    assert rows[2:4] == json.loads((finished / "result.json").read_text())["sets"]
+    assert rows[4] | {"set": "validation"} == rows[0]
+    with pytest.raises(InputError, match=r"two=.*: the run has a set called two; give this one another name"):
+        evaluate(finished, {"two": str(root / "two")})
+
+
+def test_one_that_is_missing_or_broken_stops_a_run_before_it_begins(root: Path, tmp_path: Path):
+    with pytest.raises(MissingError, match="gone: no such folder"):
+        run(settings(root, gone=str(tmp_path / "gone")), tmp_path / "run", progress=silent)
+    assert not (tmp_path / "run").exists()
+    config = settings(root).model_dump(mode="json")
+    config["data"]["test"] = pictures(tmp_path / "test", ["a", "b", "c"], 1)
+    (tmp_path / "test" / "b" / "0.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"b/0\.png: not a whole image"):
+        run(parse_config(config), tmp_path / "run", progress=silent)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,559 @@
+"""Real images in every layout: the same pixels under the same labels, and the same complaints."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from PIL import Image
+
+from dp_real.config import FolderConfig, parse_config
+from dp_real.data import SetStatus, decode_ahead, describe_sets, load_data
+from dp_real.errors import InputError, MissingError
+from dp_real.folders import ImageSet, own_classes, read_image, task_classes
+from dp_real.image_sets import expand, locate, read_set
+from dp_real.imagenet import imagenet_classes
+
+CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
+LABELS = [2, 0, 1, 0, 2, 1]  # of the images, in their order
+FOLDERS = ("emu", "cat", "dog_wolf")
+
+Write = Callable[[Path, list[bytes], list[int]], str]
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of `datasets` and of the hub: empty ones; and there is no network."""
+    root = tmp_path_factory.mktemp("caches")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", root / "datasets")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(root / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+    return root
+
+
+def encoded(picture: Image.Image, form: str = "png", **options: Any) -> bytes:
+    with io.BytesIO() as file:
+        picture.save(file, form, **options)
+        return file.getvalue()
+
+
+def plain(value: int) -> bytes:
+    """Told apart by its colour."""
+    return encoded(Image.new("RGB", (8, 8), (value, 0, 0)))
+
+
+def values(images: ImageSet) -> list[int]:
+    return [round(value) for value in ((images.x[:][:, 0, 0, 0] + 1) * 127.5).tolist()]
+
+
+def read(where: str, classes=CLASSES, needed=(), size: int = 8, keep: bool = False) -> ImageSet:
+    return read_set(locate(where), classes, (3, size, size), needed, keep)
+
+
+def settings(validation: str, **more: Any) -> FolderConfig:
+    data = {"source": "folder", "validation": validation, "size": 8, "classes": list(CLASSES.names)} | more
+    rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}}
+    found = parse_config({"data": data, "training": {"steps": 1}, "practice": {"initial": 3}} | rest).data
+    assert isinstance(found, FolderConfig)
+    return found
+
+
+# the layouts
+
+
+def folders(root: Path, images: list[bytes], labels: list[int]) -> str:
+    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (root / "set" / FOLDERS[label]).mkdir(parents=True, exist_ok=True)
+        (root / "set" / FOLDERS[label] / f"{row}.png").write_bytes(image)
+    return str(root / "set")
+
+
+def write_tar(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def shards(label: Callable[[int], dict[str, bytes]], stem: Callable[[int, int], str]) -> Write:
+    """Two shards, at the third image; label: the files that say it, by ending; stem: of a row with a label."""
+
+    def write(root: Path, images: list[bytes], labels: list[int]) -> str:
+        root.mkdir(exist_ok=True)
+        for shard, rows in enumerate((range(min(3, len(images))), range(3, len(images)))):
+            files = {"README.txt": b"no sample"}
+            for row in rows:
+                base = stem(row, labels[row])
+                files |= {f"{base}.png": images[row]}
+                files |= {f"{base}.{ending}": content for ending, content in label(labels[row]).items()}
+            write_tar(root / f"val-{shard:02}.tar", files)
+        return str(root / "val-{00..01}.tar")
+
+    return write
+
+
+def table(images: list[bytes], labels: list[Any], kind: Any = None) -> Dataset:
+    """Labels are of CLASSES, under a ClassLabel with an order of its own, unless their kind is given."""
+    if kind is None:
+        kind = ClassLabel(names=["cat", "dog/wolf", "emu"])
+        labels = [kind.str2int(CLASSES.names[label]) for label in labels]
+    rows = {"id": list(range(len(images))), "image": [{"bytes": image, "path": None} for image in images]}
+    features = Features({"id": Value("int64"), "image": datasets.Image(), "label": kind})
+    return Dataset.from_dict(rows | {"label": labels}, features=features)
+
+
+def parquet(root: Path, images: list[bytes], labels: list[int]) -> str:
+    """As in a clone of a set of the hub, with another split beside it."""
+    (root / "set" / "data").mkdir(parents=True)
+    (root / "set" / "README.md").write_text("about it")
+    for part, rows in enumerate((slice(0, 3), slice(3, None))):
+        file = root / "set" / "data" / f"validation-{part:05}-of-00002.parquet"
+        table(images[rows], labels[rows]).to_parquet(file)
+    table([b"not read"], [0]).to_parquet(root / "set" / "data" / "train-00000-of-00001.parquet")
+    return str(root / "set@validation")
+
+
+def saved(root: Path, images: list[bytes], labels: list[int]) -> str:
+    table(images, labels).save_to_disk(root / "set")
+    return str(root / "set")
+
+
+def saved_splits(root: Path, images: list[bytes], labels: list[int]) -> str:
+    DatasetDict({"train": table([b"not read"], [0]), "test": table(images, labels)}).save_to_disk(root / "set")
+    return str(root / "set@test")
+
+
+ARCHIVES: dict[str, Write] = {
+    "cls-number": shards(lambda label: {"cls": str(label).encode()}, lambda row, label: f"a/{row:04}"),
+    "cls-name": shards(lambda label: {"cls": f"{CLASSES.names[label]}\n".encode()}, lambda row, label: f"{row:04}"),
+    "json": shards(lambda label: {"json": json.dumps({"label": label}).encode()}, lambda row, label: f"{row:04}"),
+    "tar-of-folders": shards(lambda label: {}, lambda row, label: f"set/{FOLDERS[label]}/0.5_{row}"),
+    "parquet": parquet,
+    "saved": saved,
+    "saved-splits": saved_splits,
+}
+LAYOUTS = ARCHIVES | {"folders": folders}
+
+every_layout = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+@every_layout
+def test_the_same_images_under_the_same_labels(layout: str, tmp_path: Path):
+    where = LAYOUTS[layout](tmp_path, [plain(10 * row) for row in range(6)], LABELS)
+    images = read(where, needed=range(3))
+    order = sorted(range(6), key=lambda row: LABELS[row]) if layout == "folders" else list(range(6))
+    assert images.y.dtype == torch.int64
+    assert images.y.tolist() == [LABELS[row] for row in order]
+    assert values(images) == [10 * row for row in order]
+    for rows in (slice(1, 4), slice(5, 9), slice(2, 2)):
+        assert torch.equal(read(where, keep=True).x[rows], images.x[:][rows])
+
+
+@every_layout
+def test_every_kind_of_picture(layout: str, tmp_path: Path):
+    """Greyscale, CMYK, 16 bits, transparent, on its side, and not square."""
+    half = np.zeros((8, 16, 3), np.uint8)
+    half[:, 4:6] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    images = [
+        encoded(Image.new("L", (8, 8), 77)),
+        encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "jpeg"),
+        encoded(Image.fromarray(np.full((8, 8), 77 * 257, np.uint16))),
+        encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 51)), "webp", lossless=True),
+        encoded(Image.fromarray(half), exif=exif),
+        encoded(Image.fromarray(half)),
+    ]
+    found = read(LAYOUTS[layout](tmp_path / "in", images, [0, 0, 1, 1, 2, 2]), needed=range(3))
+    for row, image in enumerate(images):
+        (tmp_path / "one").write_bytes(image)
+        expected = read_image(tmp_path / "one", 8, 3)
+        assert torch.equal(((found.x[row : row + 1][0] + 1) * 127.5).round().byte(), expected)
+    first = (found.x[:][:, :, 0, 0] + 1) * 127.5
+    assert first[0].tolist() == pytest.approx([77] * 3)
+    assert first[1].tolist() == pytest.approx([254, 0, 0], abs=3)
+    assert first[2].tolist() == pytest.approx([77] * 3)
+    assert first[3].tolist() == pytest.approx([255, 204, 204])
+    assert (found.x[4:5][0, :, 0] == 1).all()  # the columns that were kept have become the top row
+    assert (found.x[5:6][0, :, :, 0] == 1).all()
+
+
+@every_layout
+@pytest.mark.parametrize("damage", ["cut", "text", "empty"])
+def test_a_broken_image_is_named(layout: str, damage: str, tmp_path: Path):
+    noise = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), "jpeg")
+    broken = {"cut": noise[: len(noise) // 2], "text": b"no image at all", "empty": b""}[damage]
+    where = LAYOUTS[layout](tmp_path, [plain(0), plain(1), plain(2), plain(3), broken, plain(5)], LABELS)
+    place = {"folders": "dog_wolf/4.png", "tar-of-folders": r"val-01.tar: set/dog_wolf/0.5_4.png"}
+    place = place.get(
+        layout, r"set(@\w+)?: row 4" if layout.startswith(("saved", "parquet")) else r"val-01.tar: .*4.png"
+    )
+    message = f"{place}: not a whole image: .*; repair or remove it"
+    with pytest.raises(InputError, match=message):
+        read(where).x[:]
+    with pytest.raises(InputError, match=message):
+        decode_ahead(load_data(settings(where)))
+
+
+@every_layout
+def test_missing_and_unknown_classes(layout: str, tmp_path: Path):
+    where = LAYOUTS[layout](tmp_path / "a", [plain(0), plain(1)], [1, 1])
+    assert read(where).y.tolist() == [1, 1]
+    with pytest.raises(InputError, match="no images of emu, dog/wolf; each class needs some"):
+        load_data(settings(where))
+    (status,) = describe_sets(settings(where))
+    assert (status.name, status.where, status.images) == ("validation", where, None)
+    assert "no images of emu, dog/wolf" in str(status.problem)
+    if layout not in ("cls-number", "json"):
+        with pytest.raises(InputError, match=r"(cat|row 0|0\.png): cat is none of the 2 classes; did you mean ca_t\?"):
+            read(where, own_classes(["ca/t", "emu"]))
+    if layout != "folders":  # whose numbers are names already
+        where = LAYOUTS[layout](tmp_path / "b", [plain(0)], [2])
+        with pytest.raises(InputError, match=r"(row 0|png): \w+ is none of the 2 classes"):
+            read(where, own_classes(["one", "two"]))
+
+
+@every_layout
+def test_what_is_there_is_described_without_decoding(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    where = LAYOUTS[layout](tmp_path, [b"no image"] * 6, LABELS)
+    monkeypatch.setattr("datasets.load_dataset", None)  # nor is a copy made
+    gone = f"{tmp_path}/gone"
+    assert describe_sets(settings(where, test=gone, sets={"more": where})) == [
+        SetStatus("validation", where, 6, None),
+        SetStatus("test", gone, None, f"{gone}: no such folder; put images there, as {gone}/CLASS/IMAGE.jpg"),
+        SetStatus("more", where, 6, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ("cls-number", "val-{00..01}.tar: none of its classes is one of this task's 3"),
+        ("parquet", "set@validation: not Parquet files that `datasets` can read"),  # nor save_to_disk's, without rows
+        ("saved", "set: not what save_to_disk writes"),
+    ],
+)
+def test_without_samples(layout: str, message: str, tmp_path: Path):
+    with pytest.raises(InputError, match=message):
+        read(LAYOUTS[layout](tmp_path, [], []))
+
+
+# which is which
+
+
+def imagenet(task: str):
+    return task_classes(settings("anywhere", classes=task))
+
+
+WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
+CMC = [entry.wnid for entry in imagenet_classes("imagenet100")]
+WORDS = {
+    entry.wnid: entry.lemmas[0] if entry.lemmas else f"crane{i}"
+    for i, entry in enumerate(imagenet_classes("imagenet1k"))
+}
+
+
+def saved_labels(folder: Path, labels: list[Any], kind: Any) -> str:
+    table([plain(row) for row in range(len(labels))], labels, kind).save_to_disk(folder)
+    return str(folder)
+
+
+def test_the_hubs_imagenet_by_the_words_of_wordnet(tmp_path: Path):
+    """1,000 ClassLabel names, of which the two cranes are like no name of ours; other classes are left out."""
+    kind = ClassLabel(names=list(WORDS.values()))
+    cranes = [i for i, wnid in enumerate(WNIDS) if WORDS[wnid].startswith("crane")]
+    assert len(cranes) == 2
+    hundred = [WNIDS.index(wnid) for wnid in CMC]
+    other = next(i for i in range(1000) if WNIDS[i] not in CMC)
+    where = saved_labels(tmp_path / "a", [*hundred[::-1], other, *cranes], kind)
+    assert read(where, imagenet("imagenet100")).y.tolist() == list(range(100))[::-1]
+    assert values(read(where, imagenet("imagenet100"))) == list(range(100))
+    assert read(where, imagenet("imagenet1k")).y.tolist() == [*hundred[::-1], other, *cranes]
+
+    backwards = ClassLabel(names=list(WORDS.values())[::-1])  # by name then, so that unknown names are refused
+    where = saved_labels(tmp_path / "b", [999, 0], backwards)
+    assert read(where, imagenet("imagenet1k")).y.tolist() == [0, 999]
+    where = saved_labels(tmp_path / "c", [999 - cranes[0]], backwards)
+    with pytest.raises(InputError, match=r"row 0: crane\d+ is none of the 1000 classes"):
+        read(where, imagenet("imagenet1k"))
+
+
+def test_imagenet100_in_an_order_of_its_own(tmp_path: Path):
+    """ClassLabel names in any order count; numbers below 100 are the task's own; larger ones count the 1,000."""
+    names = sorted(CMC)
+    for folder, kind in (("words", [WORDS[wnid] for wnid in names]), ("wnids", names)):
+        where = saved_labels(tmp_path / folder, [0, 1, 99], ClassLabel(names=kind))
+        assert read(where, imagenet("imagenet100")).y.tolist() == [CMC.index(names[i]) for i in (0, 1, 99)]
+    where = saved_labels(tmp_path / "own", [99, 0, 1], Value("int64"))
+    assert read(where, imagenet("imagenet100")).y.tolist() == [99, 0, 1]
+    index = [WNIDS.index(wnid) for wnid in CMC]
+    outside = next(i for i in range(1000) if i not in index)
+    where = saved_labels(tmp_path / "all", [index[3], outside, index[0]], Value("int64"))
+    assert max(index[3], index[0]) > 99
+    assert read(where, imagenet("imagenet100")).y.tolist() == [3, 0]
+    assert read(where, imagenet("imagenet1k")).y.tolist() == [index[3], outside, index[0]]
+    with pytest.raises(InputError, match="row 0: 1000 is none of the 1000 classes"):
+        read(saved_labels(tmp_path / "more", [1000], Value("int64")), imagenet("imagenet1k"))
+    with pytest.raises(InputError, match="row 1: -1 is none of the 3 classes"):  # as a test split without labels has
+        read(saved_labels(tmp_path / "none", [0, -1], Value("int64")))
+
+
+def test_every_word_of_imagenet_is_of_one_class():
+    folders = imagenet("imagenet1k").folders
+    for label, entry in enumerate(imagenet_classes("imagenet1k")):
+        assert {folders[name] for name in (entry.wnid, str(label), entry.name, *entry.lemmas)} == {label}
+
+
+def test_columns_by_name(tmp_path: Path):
+    """As in a copy of ImageNet-R: an image, its WordNet id and a name."""
+    rows = {"picture": [{"bytes": plain(7), "path": None}], "wnid": [CMC[5]], "class_name": ["whatever"]}
+    features = Features({"picture": datasets.Image(), "wnid": Value("string"), "class_name": Value("string")})
+    data = Dataset.from_dict(rows, features=features)
+    data.save_to_disk(tmp_path / "r")
+    assert read(str(tmp_path / "r"), imagenet("imagenet100")).y.tolist() == [5]
+    assert read(f"{tmp_path / 'r'}#picture,wnid", imagenet("imagenet100")).y.tolist() == [5]
+    with pytest.raises(InputError, match="row 0: whatever is none of the 100 classes"):
+        read(f"{tmp_path / 'r'}#class_name", imagenet("imagenet100"))
+    with pytest.raises(InputError, match=r"which column is the label.*#IMAGE,LABEL; it has picture, wnid, class_name"):
+        read(f"{tmp_path / 'r'}#label", imagenet("imagenet100"))
+    data.add_column("other", rows["picture"], feature=datasets.Image()).save_to_disk(tmp_path / "two")
+    with pytest.raises(InputError, match=r"which column is the image.* it has picture, wnid, class_name, other"):
+        read(str(tmp_path / "two"), imagenet("imagenet100"))
+    assert values(read(f"{tmp_path / 'two'}#other,wnid", imagenet("imagenet100"))) == [7]
+
+
+def test_images_beside_the_data_set(tmp_path: Path):
+    """A data set may hold paths instead of images; and a row without one is named."""
+    (tmp_path / "one.png").write_bytes(plain(9))
+    features = Features({"image": datasets.Image(), "label": ClassLabel(names=["cat"])})
+    rows = {"image": [str(tmp_path / "one.png"), None], "label": [0, 0]}
+    Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "set")
+    images = read(str(tmp_path / "set"))
+    assert ((images.x[0:1][0, 0, 0, 0] + 1) * 127.5).item() == pytest.approx(9)
+    with pytest.raises(InputError, match="set: row 1: not a whole image: the row has no image"):
+        images.x[1:2]
+
+
+# shards
+
+
+def test_labels_in_shards(tmp_path: Path):
+    """Of endings and keys by name; .cls before .json; beside an image without either, its folder."""
+    sample = {"a.jpg": plain(1), "a.cls": b"1", "a.json": b'{"label": 0, "wnid": "emu"}', "a.class.txt": b"dog/wolf"}
+    write_tar(
+        tmp_path / "a.tar",
+        sample | {"cat/b.c.WEBP": plain(2), "cat/d.PNG": plain(3), "cat/e.txt": b"no image", "cat/._b.jpg": b"x"},
+    )
+    a = str(tmp_path / "a.tar")
+    assert read(a).y.tolist() == [1, 1, 1]
+    assert values(read(a)) == [1, 2, 3]
+    assert read(f"{a}#wnid").y.tolist() == [0, 1, 1]
+    assert read(f"{a}#class.txt").y.tolist() == [2, 1, 1]
+    with pytest.raises(InputError, match=r"a.tar: a.json: there is no label in it \(KeyError\('other'\)\); #KEY names"):
+        read(f"{a}#other")
+    write_tar(tmp_path / "b.tar", {"a.jpg": plain(1)})
+    with pytest.raises(InputError, match=r"b.tar: a.jpg: an image without a label"):
+        read(str(tmp_path / "b.tar"))
+    write_tar(tmp_path / "c.tar", {"a.jpg": plain(1), "a.json": b"{"})
+    with pytest.raises(InputError, match=r"c.tar: a.json: there is no label in it"):
+        read(str(tmp_path / "c.tar"))
+
+
+def test_names_that_are_numbers_are_names(tmp_path: Path):
+    write_tar(tmp_path / "a.tar", {"a.jpg": plain(1), "a.cls": b"0", "b.jpg": plain(1), "b.cls": b"1"})
+    assert read(str(tmp_path / "a.tar"), own_classes(["1", "0"])).y.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "zipped"])
+def test_a_broken_shard_is_named(tmp_path: Path, damage: str):
+    write_tar(tmp_path / "a.tar", {"cat/a.png": bytes(3000), "cat/b.png": bytes(3000)})
+    with tarfile.open(tmp_path / "zipped", "w:gz") as tar:
+        tar.add(tmp_path / "a.tar")
+    whole = (tmp_path / "a.tar").read_bytes()
+    content = {"cut": whole[:5000], "text": b"text" * 500, "empty": b"", "zipped": (tmp_path / "zipped").read_bytes()}
+    (tmp_path / "a.tar").write_bytes(content[damage])
+    with pytest.raises(InputError, match=r"a\.tar: not a whole tar file: .*; a compressed one must be unpacked"):
+        read(str(tmp_path / "a.tar"))
+
+
+def test_shards_by_pattern(tmp_path: Path):
+    for shard in (8, 9, 10):
+        write_tar(tmp_path / f"val-{shard:02}.tar", {"cat/a.png": plain(shard)})
+    assert values(read(f"{tmp_path}/val-{{08..10}}.tar")) == values(read(f"{tmp_path}/*.tar")) == [8, 9, 10]
+    assert values(read(f"{tmp_path}/val-{{10..10}}.tar")) == [10]
+    assert values(read(str(tmp_path))) == values(read(f"{tmp_path}@validation")) == [8, 9, 10]
+    with pytest.raises(InputError, match=r"no split train; add one of @validation"):
+        read(f"{tmp_path}@train")
+    with pytest.raises(MissingError, match=r"no such file as .*/val-11\.tar; put 2 of 5 there"):
+        read(f"{tmp_path}/val-{{08..12}}.tar")
+    assert expand("a-{9..11}-{0..1}") == [f"a-{i}-{j}" for i in (9, 10, 11) for j in (0, 1)]
+
+
+def test_names_that_look_like_more_than_they_are(tmp_path: Path):
+    """A folder that is called like a split of another is that folder."""
+    folders(tmp_path / "a@b", [plain(4)], [1])
+    (tmp_path / "a@b" / "set").rename(tmp_path / "set@b#c")
+    assert values(read(str(tmp_path / "set@b#c"))) == [4]
+
+
+def test_which_split(tmp_path: Path):
+    where = saved_splits(tmp_path / "a", [plain(0)], [0])
+    with pytest.raises(InputError, match=r"which split.* add one of @train, @test"):
+        read(where.removesuffix("@test"))
+    where = parquet(tmp_path / "b", [plain(0)] * 4, [0] * 4)
+    with pytest.raises(InputError, match=r"which split.* add one of @train, @validation"):
+        read(where.removesuffix("@validation"))
+    files = where.removesuffix("@validation") + "/data/validation-*.parquet"
+    assert read(files).y.tolist() == [0] * 4
+    (tmp_path / "b/set/data/validation-00000-of-00002.parquet").write_bytes(b"not that")
+    with pytest.raises(InputError, match="not Parquet files that `datasets` can read"):
+        read(files)
+    (status,) = describe_sets(settings(files))
+    assert "not Parquet files" in str(status.problem)
+    (tmp_path / "a/set/test/state.json").write_text("{")
+    with pytest.raises(InputError, match="not what save_to_disk writes"):
+        read(str(tmp_path / "a/set/test"))
+
+
+# the hub
+
+
+def in_the_hubs_cache(root: Path, images: list[bytes], labels: list[int]) -> str:
+    """What `hf download org/name --repo-type dataset` leaves."""
+    where = parquet(root / "clone", images, labels)
+    cache = root / "hub" / "datasets--org--name"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("0" * 40)
+    (cache / "snapshots").mkdir()
+    Path(where.removesuffix("@validation")).rename(cache / "snapshots" / ("0" * 40))
+    return "hub:org/name@validation"
+
+
+def test_a_set_of_the_hub_in_its_cache(caches: Path):
+    where = in_the_hubs_cache(caches, [plain(10 * row) for row in range(6)], LABELS)
+    assert values(read(where)) == [0, 10, 20, 30, 40, 50]
+    assert read(where).y.tolist() == read(f"{where}#image,label").y.tolist() == LABELS
+    assert values(read("hub:org/name/data@validation")) == [0, 10, 20, 30, 40, 50]
+    assert values(read(f"hub:org/name:{'0' * 40}@validation")) == [0, 10, 20, 30, 40, 50]
+    assert describe_sets(settings(where))[0].images == 6
+    with pytest.raises(InputError, match="no split other"):
+        read("hub:org/name@other")
+
+
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [
+        ("hub:org/name", "hf download org/name --repo-type dataset --include '*'"),
+        ("hub:org/name@test", "hf download org/name --repo-type dataset --include '*test*'"),
+        (
+            "hub:org/name/a/b:v1@test#x",
+            r"hf download org/name --repo-type dataset --include 'a/b/\*test\*' --revision v1",
+        ),
+    ],
+)
+def test_a_set_of_the_hub_that_is_not_there(where: str, command: str):
+    pattern = command if "\\" in command else command.replace("*", r"\*")
+    with pytest.raises(MissingError, match=f"org/name is not in the hub's cache: where there is a network, {pattern}"):
+        load_data(settings(where))
+    (status,) = describe_sets(settings(where))
+    assert command.replace("\\", "") in str(status.problem)
+
+
+def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    asked = []
+
+    def answer(what: Any):
+        def snapshot_download(name: str, **options: Any) -> str:
+            asked.append((name, options))
+            if isinstance(what, Exception):
+                raise what
+            return what
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+
+    gated = GatedRepoError.__new__(GatedRepoError)
+    answer(gated)
+    with pytest.raises(
+        MissingError, match=r"huggingface.co/datasets/org/name is gated: accept its terms.*hf auth login"
+    ):
+        locate("hub:org/name/part:v2@test")
+    assert asked == [
+        ("org/name", {"repo_type": "dataset", "revision": "v2", "local_files_only": False,
+                      "allow_patterns": ["part/*test*.parquet", "part/*test*.tar"]})
+    ]  # fmt: skip
+    answer(RepositoryNotFoundError.__new__(RepositoryNotFoundError))
+    with pytest.raises(MissingError, match="org/name is not there, or private: mind the name, or hf auth login"):
+        locate("hub:org/name")
+    answer(str(tmp_path))
+    with pytest.raises(InputError, match=r"org/name has no Parquet or tar files that are called \*test\*"):
+        locate("hub:org/name@test")
+    with pytest.raises(InputError, match="hub:name: should read hub:ORG/NAME"):
+        locate("hub:name")
+
+
+def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """All that is missing is said in one line."""
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, local_files_only, **options: fetch(local_files_only)
+    )
+
+    def fetch(local_files_only: bool) -> str:
+        assert local_files_only
+        raise FileNotFoundError
+
+    config = settings("hub:org/name@test", test=f"{tmp_path}/test", sets={"sketch": f"{tmp_path}/sketch-{{0..1}}.tar"})
+    with pytest.raises(
+        MissingError, match=r"/test: no such folder.*; .*sketch-0.tar; put 2 of 2.*; org/name is not in"
+    ):
+        load_data(config)
+
+
+# further sets
+
+
+def test_further_sets_of_a_configuration(tmp_path: Path):
+    """They are read last, may lack classes, and are not kept; known ones must have what the published ones have."""
+    own = folders(tmp_path / "own", [plain(row) for row in range(6)], LABELS)
+    some = ARCHIVES["cls-number"](tmp_path / "some", [plain(3), plain(4)], [2, 2])
+    data = load_data(settings(own, sets={"some": some}))
+    assert list(data.sets) == ["some"]
+    assert data.sets["some"].y.tolist() == [2, 2]
+    decode_ahead(data)
+    (tmp_path / "some" / "val-00.tar").unlink()
+    with pytest.raises(InputError, match=r"val-00.tar: .*No such file"):
+        data.sets["some"].x[0:1]
+    with pytest.raises(InputError, match=r"sets.test: a set of that name is there already"):
+        settings(own, sets={"test": some})
+    with pytest.raises(InputError, match=r"classes must be named: there are no folders in validation"):
+        parse_config({"name": "x", "data": {"source": "folder", "validation": "a.tar"}} | {
+            "generator": {"kind": "latent"}, "learner": {"kind": "conv"}, "training": {"steps": 1},
+            "practice": {"initial": 3}})  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "shared"), [("imagenet-a", 15), ("imagenet-r", 19)])
+def test_what_imagenet100_shares_with_others(name: str, shared: int, tmp_path: Path):
+    """As the published ones are: 200 classes by WordNet id."""
+    column = {"imagenet-a": "in_imagenet_a", "imagenet-r": "in_imagenet_r"}[name]
+    own = [entry.wnid for entry in imagenet_classes("imagenet1k") if getattr(entry, column)]
+    assert len(own) == 200
+    write_tar(tmp_path / "all.tar", {f"{wnid}/0.png": plain(0) for wnid in CMC})
+    write_tar(tmp_path / f"{name}.tar", {f"{wnid}/{i}.png": plain(0) for i, wnid in enumerate(own)})
+    sets = {name: str(tmp_path / f"{name}.tar")}
+    data = load_data(settings(str(tmp_path / "all.tar"), classes="imagenet100", sets=sets))
+    assert len(data.sets[name].y.unique()) == len(data.sets[name].y) == shared
+    write_tar(
+        tmp_path / f"{name}.tar", {f"{wnid}/{i}.png": plain(0) for i, wnid in enumerate(own) if wnid not in CMC[:20]}
+    )
+    with pytest.raises(InputError, match=rf"{name}.tar: no images of .*; each class needs some"):
+        load_data(settings(str(tmp_path / "all.tar"), classes="imagenet100", sets=sets))

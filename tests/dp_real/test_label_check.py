@@ -1,0 +1,171 @@
+"""The label check: what is credible, at which temperature, and what a round that is checked ends up with."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dp_real import label_check
+from dp_real.config import Config, parse_config
+from dp_real.label_check import CALLS, LEVELS, LabelCheck, errors, fit_temperature
+from dp_real.learner import fresh_learner
+from dp_real.protocols import Generator, Images, RealData
+from dp_real.rounds import REFILLS, Source, guided_steps
+from dp_real.seeds import row_seeds
+from tests.dp_real.conftest import SMALL
+
+
+@dataclass
+class Table:
+    """A generator whose sample is its own errors under each of five classes, and a learner that ranks by them."""
+
+    n_classes: int = 5
+    calls: list[tuple[Tensor, np.ndarray, float]] = field(default_factory=list)
+
+    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
+        self.calls.append((labels, seeds, level))
+        return x.gather(1, labels.unsqueeze(1)).squeeze(1) + 8 * (level - 0.5)  # of mean 0
+
+    def logits(self, x: Tensor) -> Tensor:
+        return -x
+
+
+@pytest.fixture
+def table() -> Any:
+    return Table()
+
+
+def test_a_label_is_weighed_against_the_two_classes_that_the_learner_likes_best(table: Any):
+    x, labels = torch.tensor([[0.5, 0.1, 9, 0.2, 0.3], [0.1, 8, 0.2, 9, 7]]), torch.tensor([0, 3])
+    seeds = row_seeds(0, 0, range(2))
+    np.testing.assert_allclose(errors(table, table, x, labels, seeds), [[0.5, 0.1, 0.2], [9, 0.1, 0.2]], rtol=1e-6)
+    assert len(table.calls) == CALLS == 24
+    assert sorted({level for *_, level in table.calls}) == list(LEVELS)
+    noise = {level: {tuple(seeds) for _, seeds, at in table.calls if at == level} for level in LEVELS}
+    assert all(len(of_level) == 1 for of_level in noise.values())  # the classes share it
+    assert len(set().union(*noise.values())) == len(LEVELS)  # the levels do not
+    credible = LabelCheck(table, 0.1)(table, x, labels, seeds)
+    expected = np.exp(-5) / (np.exp(-5) + np.exp(-1) + np.exp(-2))
+    assert credible[0].item() == pytest.approx(expected, rel=1e-5)
+    assert credible[1].item() < 1e-30
+
+
+def test_two_classes_have_one_rival():
+    pair: Any = Table(n_classes=2)
+    found = errors(pair, pair, torch.tensor([[0.3, 0.1]]), torch.tensor([1]), row_seeds(0, 0, range(1)))
+    np.testing.assert_allclose(found, [[0.1, 0.3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.02, 3.0])
+def test_the_temperature_of_labels_drawn_at_one_is_found(
+    monkeypatch: pytest.MonkeyPatch, config: Config, temperature: float
+):
+    monkeypatch.setattr(label_check, "FIT_IMAGES", 4000)
+    three: Any = Table(n_classes=3)
+    draw = torch.Generator().manual_seed(0)
+    x = 2 * temperature * torch.rand(4000, 3, generator=draw)
+    y = torch.multinomial((-x / temperature).softmax(1), 1, generator=draw).squeeze(1)
+    found, images = fit_temperature(config, three, Images(x, y), three)
+    assert images == 4000
+    assert found == pytest.approx(temperature, rel=0.1)
+
+
+def test_the_temperature_is_fitted_on_images_from_all_over_the_set(config: Config, table: Any):
+    x = torch.rand(1000, 5)
+    _, images = fit_temperature(config, table, Images(x, torch.arange(1000) // 200), table)  # in the order of classes
+    assert images == 256
+    own = torch.cat([labels for labels, *_ in table.calls[::CALLS]])
+    assert torch.bincount(own).tolist() == [52, 51, 51, 51, 51]
+
+
+def test_the_generator_tells_real_digits_apart(config: Config, generator: Generator, data: RealData):
+    """Its three-way answer is right nine times out of ten, and wrong labels stand out."""
+    learner, images = fresh_learner(config, generator), data.validation
+    temperature, _ = fit_temperature(config, generator, images, learner)
+    check, seeds, x = LabelCheck(generator, temperature), row_seeds(1, 0, range(250)), images.x[:250]
+    assert (check(learner, x, images.y, seeds) > 0.5).double().mean() > 0.9
+    assert (check(learner, x, (images.y + 1) % 10, seeds) < 0.3).double().mean() > 0.6
+
+
+# -- a round that is checked ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Numbered:
+    """A sample is its seed's share of the range of seeds, and just that credible."""
+
+    sample_shape: tuple[int, ...] = (1,)
+    n_classes: int = 2
+
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: Any) -> Tensor:
+        return torch.from_numpy(seeds / 2.0**64).float().unsqueeze(1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return torch.zeros(len(x), 2)
+
+    def __call__(self, learner: Any, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
+        return x[:, 0].double()
+
+
+def checked(block_size: int = 7, threshold: float = 0.6, **options: Any) -> tuple[Any, Config]:
+    config = parse_config(
+        SMALL
+        | {"sampling": {"steps": 8, "block_size": block_size}}
+        | {"guidance": {"omega": 0.05, "check": "diffusion-classifier", "check_threshold": threshold} | options}
+    )
+    numbered: Any = Numbered()
+    return Source(config, numbered).guided(3, torch.arange(40) % 2, numbered, check=numbered)[0], config
+
+
+def test_what_is_not_credible_is_drawn_again_as_a_later_row_and_at_last_the_best_stays():
+    drawn, config = checked()
+    tries = np.array([row_seeds(config.seed, 3, range(40 * again, 40 * (again + 1))) for again in range(1 + REFILLS)])
+    credible = tries / 2.0**64
+    passed = (credible >= 0.6).any(axis=0)
+    first = np.where(passed, (credible >= 0.6).argmax(axis=0), credible.argmax(axis=0))
+    assert set(first[passed]) == {0, 1, 2, 3}  # the case is one where it matters
+    assert (~passed).sum() > 1
+    np.testing.assert_array_equal(drawn.seeds, tries[first, np.arange(40)])
+    np.testing.assert_array_equal(drawn.x[:, 0], Numbered().sample(drawn.y, drawn.seeds, None)[:, 0])
+    assert torch.equal(drawn.y, torch.arange(40) % 2)
+    needed = np.where(passed, first + 1, 1 + REFILLS).sum()
+    assert drawn.generated == needed
+    assert drawn.forwards == needed * (8 + CALLS)
+    assert drawn.backwards == needed * guided_steps(config)
+
+
+def test_a_checked_round_does_not_hang_on_how_it_is_cut_into_blocks():
+    one, other = checked(7)[0], checked(40)[0]
+    np.testing.assert_array_equal(one.seeds, other.seeds)
+    assert (one.generated, one.forwards, one.backwards) == (other.generated, other.forwards, other.backwards)
+
+
+def test_at_threshold_0_nothing_is_drawn_again():
+    drawn, config = checked(threshold=0.0)
+    np.testing.assert_array_equal(drawn.seeds, row_seeds(config.seed, 3, range(40)))
+    assert drawn.generated == 40
+
+
+def test_a_row_keeps_its_strength_when_it_is_drawn_again():
+    drawn, again = checked(spread=True)[0], checked(spread=True, threshold=0.0)[0]
+    np.testing.assert_array_equal(drawn.omega, again.omega)
+    assert len(set(drawn.omega.tolist())) == 40
+
+
+def test_real_samples_of_a_checked_round_are_drawn_again_from_their_seeds(config: Config, generator: Generator):
+    """Pushed hard, so that many fail."""
+    raw = config.model_dump()
+    options = {"omega": 0.3, "check": "diffusion-classifier", "check_threshold": 0.9}
+    config = parse_config(raw | {"guidance": raw["guidance"] | options})
+    learner, labels = fresh_learner(config, generator), torch.arange(30) % 10
+    check = LabelCheck(generator, 0.02)
+    kept, _ = Source(config, generator).guided(1, labels, learner, check=check)
+    plain, _ = Source(config, generator).guided(1, labels, learner)
+    assert kept.generated > 40
+    assert len(set(kept.seeds.tolist())) == 30
+    before, after = (check(learner, part.x, labels, part.seeds) for part in (plain, kept))
+    assert (after >= before - 1e-6).all()
+    assert after.mean() > before.mean() + 0.05

@@ -1,0 +1,509 @@
+"""Each kind of pipeline at small size with random weights: what it draws, how guidance moves it, how it is loaded."""
+
+import copy
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor, nn
+from transformers.models.clip.configuration_clip import CLIPTextConfig
+from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
+
+from dp_real.config import Config, parse_config
+from dp_real.errors import InputError
+from dp_real.generators import load_generator
+from dp_real.generators.pretrain import make_pipeline, make_tokenizer, make_vae
+from dp_real.generators.stable_diffusion import (
+    LatentDiffusion,
+    PipelineGenerator,
+    class_numbers,
+    class_prompts,
+    load_pipeline,
+    sample_images,
+)
+from dp_real.guidance import EntropyGuidance, RandomGuidance, entropy
+from dp_real.imagenet import imagenet_classes
+from dp_real.protocols import Images, RealData
+from dp_real.sampling import FlowEuler
+from dp_real.seeds import row_noise, row_seeds
+from experiments.terminal import silent
+
+STEPS = 6
+CLASSES = ("tench", "goldfish", "hen")
+PROMPTS = [f"a photo of a {name}" for name in CLASSES]
+SD1: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+def text_encoder(tokenizer: Any, width: int) -> CLIPTextModelWithProjection:
+    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
+    sizes |= {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    last = len(tokenizer) - 1
+    ends = {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
+    return CLIPTextModelWithProjection(CLIPTextConfig(**sizes, **ends, projection_dim=12))
+
+
+def texts() -> dict[str, Any]:
+    tokenizer = make_tokenizer(PROMPTS)
+    encoders = {"text_encoder": text_encoder(tokenizer, 16), "text_encoder_2": text_encoder(tokenizer, 24)}
+    return encoders | {"tokenizer": tokenizer, "tokenizer_2": tokenizer}
+
+
+def stable_diffusion() -> Any:
+    return make_pipeline(32, PROMPTS)
+
+
+def stable_diffusion_xl(**options: Any) -> Any:
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=4,
+        cross_attention_dim=40,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=12 + 6 * 4,
+    )
+    scheduler = EulerDiscreteScheduler(**SD1, timestep_spacing="leading")
+    return StableDiffusionXLPipeline(vae=make_vae(32), unet=unet, scheduler=scheduler, **texts(), **options)
+
+
+def stable_diffusion_3(**scheduler: Any) -> Any:
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        caption_projection_dim=16,
+        joint_attention_dim=40,
+        pooled_projection_dim=24,
+        out_channels=4,
+        pos_embed_max_size=8,
+    )
+    vae = make_vae(32)
+    vae.register_to_config(shift_factor=0.1)
+    flow = FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler})
+    parts: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": flow, **texts()}
+    return StableDiffusion3Pipeline(**parts, text_encoder_3=None, tokenizer_3=None)
+
+
+def dit(**options: Any) -> Any:
+    transformer = DiTTransformer2DModel(
+        sample_size=8,
+        num_layers=2,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        in_channels=4,
+        out_channels=8,  # the last four: a learned variance
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_zero",
+        norm_elementwise_affine=False,
+    )
+    scheduler: Any = DDIMScheduler(clip_sample=False)
+    return DiTPipeline(transformer=transformer, vae=make_vae(32), scheduler=scheduler, **options)
+
+
+MAKERS: dict[str, Callable[[], Any]] = {"sdxl": stable_diffusion_xl, "sd3": stable_diffusion_3, "dit": dit}
+
+
+def random_pipeline(make: Callable[[], Any]) -> Any:
+    torch.manual_seed(0)
+    pipe = make()
+    pipe.set_progress_bar_config(disable=True)
+    pipe.vae.register_to_config(scaling_factor=0.5)
+    network: Any = LatentDiffusion(pipe, 1, 1.0).network
+    last = next(getattr(network, name) for name in ("conv_out", "proj_out_2", "proj_out") if hasattr(network, name))
+    with torch.no_grad():  # small outputs: a denoiser whose x0_hat, as a trained one's, foretells the end of the path
+        last.weight.mul_(0.2)
+    return pipe
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def pipe(request: pytest.FixtureRequest) -> Any:
+    return random_pipeline(MAKERS[request.param])
+
+
+def asked(pipe: Any) -> list[Any]:
+    return [0, 1, 8] if isinstance(pipe, DiTPipeline) else PROMPTS
+
+
+def make_generator(pipe: Any, guidance_scale: float = 2.0, **options: Any) -> PipelineGenerator:
+    model = LatentDiffusion(pipe, STEPS, guidance_scale, **options)
+    return PipelineGenerator(model, [[one] for one in asked(pipe)], (3, 32, 32))
+
+
+def draw(generator: PipelineGenerator, guidance: EntropyGuidance | None, n: int = 12) -> Tensor:
+    return generator.sample(torch.arange(n) % 3, row_seeds(0, 0, range(n)), guidance)
+
+
+def classifier_of(images: Tensor) -> nn.Module:
+    """A random classifier, rescaled to be sure of some of these images and not of others."""
+    torch.manual_seed(1)
+    last = nn.Linear(800, 3)
+    network = nn.Sequential(nn.Conv2d(3, 8, 5, stride=3), nn.Tanh(), nn.Flatten(), last).requires_grad_(False)
+    logits = network(images)
+    scale = 2 / logits.std(0)
+    last.weight *= scale.unsqueeze(1)
+    last.bias.sub_(logits.mean(0)).mul_(scale)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def classifier(pipe: Any) -> nn.Module:
+    return classifier_of(draw(make_generator(pipe), None, 24))
+
+
+# sampling
+
+
+def theirs(pipe: Any, noise: Tensor, guidance_scale: float, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """What diffusers' own loop makes of this noise."""
+    options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": guidance_scale, "output_type": "pt"}
+    if isinstance(pipe, DiTPipeline):
+        monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
+        return 2 * pipe(asked(pipe), **options).images - 1
+    return 2 * pipe(asked(pipe), latents=noise, **options).images - 1
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize(
+    "make",
+    [
+        stable_diffusion,
+        stable_diffusion_xl,
+        lambda: stable_diffusion_xl(force_zeros_for_empty_prompt=False),
+        stable_diffusion_3,
+        lambda: stable_diffusion_3(use_dynamic_shifting=True, base_image_seq_len=4, max_image_seq_len=64),
+        dit,
+    ],
+    ids=["sd", "sdxl", "sdxl, empty prompt", "sd3", "sd3, dynamic shift", "dit"],
+)
+def test_without_guidance_it_is_the_pipelines_own_image(
+    make: Callable[[], Any], guidance_scale: float, monkeypatch: pytest.MonkeyPatch
+):
+    pipe = random_pipeline(make)
+    noise = row_noise(row_seeds(0, 0, range(3)), (4, 8, 8))
+    images = LatentDiffusion(pipe, STEPS, guidance_scale).sample(asked(pipe), noise)
+    if isinstance(pipe.scheduler, EulerDiscreteScheduler):  # the same schedule, another solver
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    expected = theirs(pipe, noise, guidance_scale, monkeypatch)
+    assert expected.std() > 0.05
+    torch.testing.assert_close(images, expected, atol=2e-4, rtol=0)
+
+
+def test_what_is_asked_for_and_the_guidance_scale_matter(pipe: Any):
+    noise = row_noise(row_seeds(0, 0, [0]), (4, 8, 8))
+    images = [
+        LatentDiffusion(pipe, STEPS, scale).sample(asked(pipe)[at : at + 1], noise)
+        for scale, at in ((1, 0), (1, 1), (9, 0))
+    ]
+    assert min((a - b).abs().max() for a, b in ((images[0], images[1]), (images[0], images[2]))) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"omega": 0.03, "every": 2},
+        {"omega": 0.1, "scale": "raw"},
+    ],
+    ids=str,
+)
+def test_guided_images_are_harder_than_plain_ones_of_the_same_noise(pipe: Any, classifier: nn.Module, options: dict):
+    generator = make_generator(pipe)
+    plain = entropy(classifier(draw(generator, None, 24)))
+
+    def change(sign: int) -> float:
+        guidance = EntropyGuidance(classifier, **{**options, "omega": sign * options["omega"]})
+        return (entropy(classifier(draw(generator, guidance, 24))) - plain).mean().item()
+
+    assert change(+1) > 0.01
+    assert change(-1) < -0.01
+
+
+@pytest.mark.parametrize("through", ["unet", "x0"])
+def test_a_batch_is_its_rows_one_by_one(pipe: Any, classifier: nn.Module, through: Any):
+    guidance = EntropyGuidance(classifier, torch.linspace(0, 0.05, 5), through=through)
+    together = draw(make_generator(pipe), guidance, 5)
+    torch.testing.assert_close(draw(make_generator(pipe, batch_size=1), guidance, 5), together, atol=1e-3, rtol=0)
+    torch.testing.assert_close(draw(make_generator(pipe, batch_size=2), guidance, 5), together, atol=1e-3, rtol=0)
+
+
+def test_random_directions_do_not_depend_on_the_batch(pipe: Any, classifier: nn.Module):
+    def guidance() -> RandomGuidance:
+        return RandomGuidance(classifier, 0.1, through="x0", seeds=row_seeds(0, 0, range(5)))
+
+    together = draw(make_generator(pipe), guidance(), 5)
+    assert (together - draw(make_generator(pipe), None, 5)).abs().amax((1, 2, 3)).min() > 1e-2
+    torch.testing.assert_close(draw(make_generator(pipe, batch_size=2), guidance(), 5), together, atol=1e-3, rtol=0)
+
+
+def test_sample_images_takes_any_of_them(pipe: Any):
+    images = sample_images(pipe, asked(pipe), steps=2, guidance_scale=2.0)
+    assert images.shape == (3, 3, 32, 32)
+    assert images.abs().max() <= 1
+
+
+def test_denoising_error_is_that_of_the_class_told(pipe: Any, monkeypatch: pytest.MonkeyPatch):
+    """By hand: noise the latent, ask the network, compare with what would undo the noise."""
+    generator = make_generator(pipe)
+    images, seeds, labels = draw(generator, None, 3), row_seeds(0, 1, range(3)), torch.tensor([0, 1, 2])
+    error = generator.denoising_error(images, labels, seeds, 0.3)
+    assert error.shape == (3,)
+    singly = zip(images.split(1), labels.split(1), seeds.reshape(3, 1), strict=True)
+    alone = torch.cat([generator.denoising_error(*row, 0.3) for row in singly])
+    torch.testing.assert_close(error, alone, atol=1e-5, rtol=1e-4)
+    assert (generator.denoising_error(images, labels.roll(1), seeds, 0.3) - error).abs().min() > 0
+
+    told: list[tuple[Tensor, Tensor]] = []
+    predict = generator.model.adapter.predict
+    monkeypatch.setattr(
+        generator.model.adapter, "predict", lambda x, t, c: told.append((x, predict(x, t, c))) or told[-1][1]
+    )
+    generator.denoising_error(images, labels, seeds, 0.3)
+    ((x_t, output),) = told
+    assert len(x_t) == 3  # nobody asks for the unconditional
+    latents = (pipe.vae.encode(images)[0].mode() - (pipe.vae.config.shift_factor or 0)) * 0.5
+    if isinstance(generator.model.solver, FlowEuler):
+        x0 = x_t - 0.3 * output
+        missed = (x0 - latents) / 0.3
+    else:
+        alpha_bar = generator.model.solver.scheduler.alphas_cumprod[round(0.3 * 999)]
+        a, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        v = pipe.scheduler.config.prediction_type == "v_prediction"
+        missed = (a * x_t - s * output - latents) / s if v else ((x_t - s * output) / a - latents) * a / s
+    torch.testing.assert_close(missed.square().mean((1, 2, 3)), error, atol=1e-5, rtol=1e-3)
+
+
+# loading
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*address: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def config_of(folder: Path, **options: Any) -> Config:
+    return parse_config(
+        {
+            "name": "any",
+            "data": {"source": "fashion"},
+            "generator": {"kind": "diffusers", "model": str(folder), **options},
+            "sampling": {"steps": STEPS, "guidance_scale": 2.0},
+            "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
+            "training": {"steps": 10},
+            "practice": {"initial": 10},
+        }
+    )
+
+
+def real() -> RealData:
+    images = Images(torch.zeros(3, 3, 32, 32), torch.arange(3))
+    return RealData(None, images, images, CLASSES)
+
+
+def save(pipe: Any, folder: Path) -> None:
+    """As on the hub, where a DiT's index has the names of its classes, which save_pretrained forgets."""
+    pipe.save_pretrained(folder)
+    if isinstance(pipe, DiTPipeline):
+        reindex(folder, id2label={"0": "tench, Tinca tinca", "1": "goldfish, Carassius auratus", "8": "hen"})
+
+
+def reindex(folder: Path, **entries: Any) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | entries))
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_saved_pipeline_is_a_generator_by_its_own_index(pipe: Any, classifier: nn.Module, tmp_path: Path):
+    save(pipe, tmp_path)
+    generator = load_generator(config_of(tmp_path), real(), silent)
+    assert (generator.n_classes, generator.sample_shape) == (3, (3, 32, 32))
+    guidance = EntropyGuidance(classifier, 0.01)
+    expected: Any = make_generator(pipe)
+    for guide in (None, guidance):
+        ours = generator.sample(torch.arange(3), row_seeds(0, 0, range(3)), guide)
+        assert torch.equal(ours, draw(expected, guide, 3))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_in_half_precision_the_gradient_is_float32_and_does_not_vanish(
+    pipe: Any, classifier: nn.Module, tmp_path: Path, dtype: str
+):
+    """Even that of a learner which is so sure that its entropy's gradient is too small for the pipeline's numbers."""
+
+    def sure(x: Tensor) -> Tensor:
+        return classifier(x) + torch.tensor([30.0, 0, 0])
+
+    pipe.save_pretrained(tmp_path)
+    low = load_pipeline(str(tmp_path), dtype)
+    gradients: dict[str, Tensor] = {}
+
+    class Noting(EntropyGuidance):
+        def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
+            gradients[dtype] = super().gradient(x0_hat, x)
+            return gradients[dtype]
+
+    plain, hard = (draw(make_generator(low), guide, 4) for guide in (None, Noting(sure, 0.05, every=STEPS)))
+    noted = gradients[dtype]
+    assert noted.dtype == torch.float32
+    assert noted.isfinite().all()
+    assert noted.abs().amax((1, 2, 3)).min() > 0
+    assert noted.abs().max() < 6e-8  # float16's smallest number
+    draw(make_generator(pipe), Noting(sure, 0.05, every=STEPS), 4)
+    units = [nn.functional.normalize(gradient.flatten(1), eps=1e-30) for gradient in (noted, gradients[dtype])]
+    assert (units[0] * units[1]).sum(1).min() > (0.999 if dtype == "float16" else 0.99)
+    assert (hard - plain).abs().amax((1, 2, 3)).min() > 1e-3
+
+
+def test_pipelines_and_schedules_that_cannot_be_used(tmp_path: Path):
+    pipe = stable_diffusion()
+    pipe.save_pretrained(tmp_path)
+    reindex(tmp_path, _class_name="FluxPipeline")
+    with pytest.raises(InputError, match=r"FluxPipeline.*StableDiffusionXLPipeline, .*DiTPipeline"):
+        load_pipeline(str(tmp_path))
+    pipe.scheduler = EDMEulerScheduler()
+    with pytest.raises(InputError, match="EDMEulerScheduler"):
+        LatentDiffusion(pipe, STEPS, 1.0)
+
+
+def test_the_safety_checker_is_off_and_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    stable_diffusion().save_pretrained(tmp_path)
+    load_pipeline(str(tmp_path))
+    assert not caplog.messages
+    reindex(tmp_path, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
+    assert load_pipeline(str(tmp_path)).safety_checker is None
+    assert caplog.messages == [f"{tmp_path}: its safety checker is off; it would blacken images"]
+
+
+def test_a_class_conditional_pipelines_numbers():
+    """ImageNet's tasks by their folders' order; own classes by the pipeline's names."""
+    hundred = imagenet_classes("imagenet100")
+    numbers = class_numbers({}, [entry.name for entry in hundred])
+    assert numbers == [[entry.index] for entry in hundred]
+    assert (hundred[0].name, numbers[0]) == ("bonnet", [452])  # the first of its list
+    names = {"0": "tench, Tinca tinca", "134": "crane", "517": "crane", "638": "maillot", "639": "maillot, tank suit"}
+    assert class_numbers(names, ["Tinca tinca", "517", "maillot, tank suit"]) == [[0], [517], [639]]
+    with pytest.raises(InputError, match="'crane': 134 and 517 of the pipeline's classes"):
+        class_numbers(names, ["tench", "crane"])
+    with pytest.raises(InputError, match="'dog': none"):
+        class_numbers(names, ["dog"])
+
+
+def test_prompts_are_templates_filled_in():
+    assert class_prompts(["a {}", "{} by day"], ["hen"]) == [["a hen", "hen by day"]]
+
+
+# memory and speed
+
+
+def test_out_of_memory_changes_no_sample(pipe: Any, classifier: nn.Module, monkeypatch: pytest.MonkeyPatch):
+    """A denoiser that has room for four rows, which classifier-free guidance doubles."""
+    guidance = EntropyGuidance(classifier, torch.linspace(0, 0.05, 5))
+    expected = draw(make_generator(pipe), guidance, 5)
+    generator = make_generator(pipe, batch_size=5)
+    predict, asked_for = generator.model.adapter.predict, []
+
+    def cramped(x: Tensor, t: Tensor, condition: Any) -> Tensor:
+        asked_for.append(len(x))
+        if len(x) > 4:
+            raise torch.OutOfMemoryError
+        return predict(x, t, condition)
+
+    monkeypatch.setattr(generator.model.adapter, "predict", cramped)
+    torch.testing.assert_close(draw(generator, guidance, 5), expected, atol=1e-3, rtol=0)
+    assert asked_for == [10] + STEPS * [4] + STEPS * [4] + STEPS * [2]
+
+
+@pytest.mark.parametrize("through", ["unet", "x0"])
+def test_saving_memory_changes_no_sample(pipe: Any, classifier: nn.Module, tmp_path: Path, through: Any):
+    save(pipe, tmp_path)
+    guidance = EntropyGuidance(classifier, 0.05, through=through)
+    frugal = config_of(tmp_path, checkpointing=True, slicing=True, offload=True, batch_size=2)
+    plain, careful = (load_generator(config, real(), silent) for config in (config_of(tmp_path), frugal))
+    torch.testing.assert_close(draw(careful, guidance, 5), draw(plain, guidance, 5), atol=1e-3, rtol=0)
+    kept = [activations(generator, guidance) for generator in (plain, careful)]
+    assert kept[1] < 0.7 * kept[0]
+    vae = careful.model.pipe.vae  # pyright: ignore[reportAttributeAccessIssue]
+    assert vae.use_slicing
+
+
+def activations(generator: Any, guidance: EntropyGuidance) -> int:
+    """Bytes that one step keeps for its way back."""
+    kept: dict[int, int] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        draw(generator, replace(guidance, every=STEPS), 2)
+    return sum(kept.values())
+
+
+def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.MonkeyPatch):
+    went: list[str] = []
+    monkeypatch.setattr(type(pipe.vae), "to", lambda self, device: went.append(str(device)))
+    generator = make_generator(pipe)
+    generator.model.device = torch.device("cpu", 0)  # the device, told from the memory it waits in
+    generator.rest()
+    draw(generator, None, 3)
+    assert not went
+    generator.model.offload = True
+    draw(generator, None, 3)
+    generator.rest()
+    assert went == ["cpu:0", "cpu"]
+
+
+def test_the_denoiser_is_compiled_if_asked_for(pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
+    save(pipe, tmp_path)
+    load_generator(config_of(tmp_path), real(), silent)
+    assert not compiled
+    generator: Any = load_generator(config_of(tmp_path, compile=True), real(), silent)
+    assert compiled == [generator.model.network]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(pipe: Any, classifier: nn.Module, tmp_path: Path):
+    """The CPU's images, and the GPU's memory given back; a batch that outgrows it is halved."""
+    guidance = EntropyGuidance(classifier, 0.02)
+    expected = draw(make_generator(pipe), guidance, 6)
+    save(pipe, tmp_path)
+    generator: Any = load_generator(config_of(tmp_path, offload=True), real(), silent)
+    at_rest = torch.cuda.memory_allocated()
+    on_gpu = replace(guidance, logits=copy.deepcopy(classifier).cuda())
+    torch.testing.assert_close(draw(generator, on_gpu, 6), expected, atol=2e-2, rtol=0)
+    assert torch.cuda.memory_allocated() > at_rest
+    generator.rest()
+    assert torch.cuda.memory_allocated() <= at_rest + 2**20
+    free, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (total - free + 2**28) / total))
+    try:
+        assert len(draw(generator, on_gpu, 4096)) == 4096
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

@@ -1,0 +1,37 @@
+"""Noise in the folders of the published sets."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from dp_real.config import StandInConfig
+from dp_real.data import class_names, load_data, sample_shape
+from dp_real.imagenet import imagenet_classes
+from dp_real.stand_in import stand_in_folders
+
+
+def test_the_sets_are_laid_out_as_published(cache: None):
+    config = StandInConfig(source="stand-in", size=8)
+    folders = stand_in_folders(config)
+    names = {name: {path.name for path in Path(where).iterdir()} for name, where in folders.sets.items()}
+    every = imagenet_classes("imagenet1k")
+    assert names["imagenet-v2"] == {str(number) for number in range(1000)}
+    assert names["imagenet-sketch"] == {entry.wnid for entry in every}
+    assert {len(names["imagenet-r"]), len(names["imagenet-a"])} == {200}
+    assert names["imagenet-r"] != names["imagenet-a"]
+    image = next(Path(folders.validation).rglob("*.JPEG"))
+    assert Image.open(image).size == (12, 8)
+    other = StandInConfig(source="stand-in", size=8, classes="imagenet1k")
+    assert stand_in_folders(other).validation == folders.validation  # the same files, read as another task
+
+    data = load_data(config)
+    assert data.validation.x.shape == (100, *sample_shape(config)) == (100, 3, 8, 8)
+    assert data.classes == class_names(config) == tuple(entry.name for entry in imagenet_classes("imagenet100"))
+    assert {name: len(images.y) for name, images in data.sets.items()} == {
+        "imagenet-v2": 100, "imagenet-sketch": 100, "imagenet-r": 19, "imagenet-a": 15
+    }  # fmt: skip
+    assert data.generator is not None
+    (validation,), (test,) = data.validation.x.split(100), data.test.x.split(100)
+    torch.testing.assert_close(data.generator.x, validation)
+    assert not torch.equal(validation, test)

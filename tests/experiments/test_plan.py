@@ -1,0 +1,285 @@
+"""`dp real plan`: estimates against arithmetic by hand, and what is said to be there or missing."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+from dp_real import needs, plan
+from dp_real.config import Config, StandInConfig, parse_config
+from dp_real.errors import MissingError
+from dp_real.flops import count
+from dp_real.stand_in import write_sets
+from experiments.preset_files import load_preset
+from tests.experiments.conftest import run_dp as dp
+
+GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch):
+    def no_network(model: str) -> None:
+        raise ConnectionError(model)
+
+    monkeypatch.setattr(huggingface_hub, "auth_check", no_network)
+
+
+def config(**changes: dict[str, Any]) -> Config:
+    """Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes; sections can be changed."""
+    raw: dict[str, dict[str, Any]] = {
+        "data": {"source": "folder", "classes": ["cat", "dog"], "validation": "nowhere", "size": 8},
+        "generator": {"kind": "diffusers", "model": "stable-diffusion-v1-5/stable-diffusion-v1-5", "dtype": "bfloat16"},
+        "sampling": {"steps": 30, "guidance_scale": 4.0},
+        "guidance": {"omega": 0.05, "every": 5},
+        "learner": {"kind": "mlp", "hidden": [10]},
+        "training": {"steps": 1000, "batch_size": 32, "ema_decay": 0.9},
+        "practice": {"initial": 100, "increment": 50, "additions": 3, "patience": 2, "evaluate_every": 20,
+                     "patience_policy": "incremental"},
+        "pool": {"storage": "uint8"},
+    }  # fmt: skip
+    return parse_config({"name": "mine"} | {key: raw.get(key, {}) | changes.get(key, {}) for key in raw | changes})
+
+
+# Of a row through 192 -> 10 -> 2: products forward, and back to all weights, but not to the image. The image and the
+# hidden values are kept for the way back.
+MLP = plan.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12, 4 * (192 + 10))
+
+
+def test_the_learner_is_counted():
+    counted = plan.learner_network(config())
+    assert counted is not None
+    assert (counted.parameters, counted.kept) == (MLP.parameters, MLP.kept)
+    assert counted.training == pytest.approx(MLP.training)
+    assert plan.learner_network(load_preset("gaussian")) is None
+    vit = plan.learner_network(load_preset("imagenet100"))
+    assert vit is not None
+    assert vit.parameters == 85_798_656 + 768 * 100 + 100  # ViT-B/16 without its head, as published
+    assert vit.training == pytest.approx(3 * 2 * 17.56e9 / 1e12, rel=0.01)  # 17.56 G multiplications forward
+
+
+def test_what_a_run_makes():
+    mine = config()
+    assert plan.images(mine) == (100, 150)
+    assert plan.images(config(guidance={"omega": 0.0})) == (250, 0)
+    assert plan.images(config(guidance={"omega": 0.0}, practice={"oversample": 5})) == (100 + 750, 0)
+    assert plan.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
+    assert plan.waiting_steps(config(practice={"patience_policy": "fixed"})) == 20 * 6
+    assert plan.pool_bytes(mine) == 250 * 3 * 8 * 8
+    assert plan.pool_bytes(config(pool={"storage": "float32"})) == 4 * 250 * 192
+    assert plan.checkpoint_bytes(mine, MLP) == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
+    assert plan.checkpoint_bytes(config(training={"ema_decay": 0.0}), MLP) == 4 * 4 * 3 * MLP.parameters
+
+
+def test_operations_of_an_image():
+    """30 steps of two evaluations; six of them guided: 0, 5, ..., 25."""
+    operations = plan.image_operations(config(), MLP)
+    assert operations is not None
+    assert operations[0] == pytest.approx(60 * 0.803 + 2.515)
+    assert operations[1] - operations[0] == pytest.approx(6 * (2.515 + 2.549 + 2 * 0.923))
+    cheap = config(guidance={"through": "x0"}, generator={"decoder": "tiny", "tiny_decoder": "madebyollin/taesd"})
+    plain, guided = plan.image_operations(cheap, MLP) or (0, 0)
+    assert guided - plain == pytest.approx(6 * 2 * 0.141)
+    single = config(sampling={"guidance_scale": 1.0})
+    assert (plan.image_operations(single, MLP) or (0, 0))[0] == pytest.approx(30 * 0.803 + 2.515)
+    assert plan.image_operations(config(generator={"model": "some/thing"}), MLP) is None
+    preset = load_preset("imagenet100")
+    plain, guided = plan.image_operations(preset, plan.learner_network(preset)) or (0, 0)
+    assert guided / plain == pytest.approx(1.82, abs=0.01)  # the paper's figure, of time
+
+
+def test_memory():
+    peaks = plan.memory(config(), MLP)
+    state, weights, image = 20 * MLP.parameters, 2 * 1.066e9, (2 * 4.34e9 + 6.02e9) / 2 + MLP.kept
+    assert peaks == pytest.approx(
+        {"training": state + 32 * MLP.kept + weights, "drawing": state + weights + image, "image": image}
+    )
+    changed = config(
+        training={"precision": "bfloat16", "ema_decay": 0.0},
+        generator={"offload": True, "checkpointing": True, "dtype": "float32"},
+    )
+    peaks = plan.memory(changed, MLP)
+    assert peaks is not None
+    assert peaks["training"] == 16 * MLP.parameters + 32 * MLP.kept / 2
+    assert peaks["image"] == pytest.approx(6.02e9 + MLP.kept)
+    assert plan.memory(config(), None) is None
+    assert plan.memory(load_preset("digits"), MLP) == {"training": 16 * MLP.parameters + 64 * MLP.kept}
+
+
+def test_seconds_and_hours():
+    mine = config(training={"precision": "bfloat16"})
+    seconds = plan.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
+    assert seconds.plain == pytest.approx((60 * 0.803 + 2.515) / 80)
+    assert seconds.row == pytest.approx(MLP.training / 80)
+    assert plan.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(MLP.training / 16)  # float32
+    assert plan.assumed(mine, MLP, "an abacus").plain is None
+    assert plan.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
+
+    hours = plan.hours(mine, plan.Seconds(36.0, 72.0, 0.9, "given"), 8, validation=60)
+    assert hours["rows_a_step"] == 256
+    assert hours["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
+    assert hours["training"] == pytest.approx(1000 * 256 * 0.9 / 3600)
+    assert hours["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
+    assert hours["clock"] == pytest.approx((4 + 64 + 0.25) / 8)
+    unknown = plan.hours(mine, plan.Seconds(None, None, 0.9, "given"), 1)
+    assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, unknown["training"])
+
+
+def test_stable_diffusion_is_as_counted():
+    """The sizes that the estimates take, on the architecture as published; nothing of it needs memory."""
+    blocks: dict[str, Any] = {
+        "block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4, "layers_per_block": 2, "latent_channels": 4,
+    }  # fmt: skip
+    with torch.device("meta"):
+        unet, vae = UNet2DConditionModel(sample_size=64, cross_attention_dim=768), AutoencoderKL(**blocks)
+        tiny, text, t = AutoencoderTiny(), torch.empty(2, 77, 768), torch.zeros(())
+    parts = {
+        "denoise": lambda x: unet(x, t, text[: len(x)], return_dict=False)[0],
+        "decode": lambda x: vae.decode(x, return_dict=False)[0],  # pyright: ignore[reportIndexIssue]
+        "decode_tiny": lambda x: tiny.decode(x, return_dict=False)[0],  # pyright: ignore[reportIndexIssue]
+    }
+    for module in (unet, vae, tiny):
+        module.eval().requires_grad_(False)
+    for (name, work), kept in zip(parts.items(), plan.SD1.kept, strict=True):
+        x, two = (torch.empty(rows, 4, 64, 64, device="meta", requires_grad=True) for rows in (1, 2))
+        forward = count(lambda work=work, x=x: work(x)) / 1e12
+        both = count(lambda work=work, x=x: work(x).sum().backward()) / 1e12
+        assert (forward, both - forward) == pytest.approx(getattr(plan.SD1, name), abs=2e-3)
+        assert plan.kept_bytes(work, two) - plan.kept_bytes(work, x) == pytest.approx(kept, rel=0.01)
+    own = sum(weight.numel() for module in (unet, vae) for weight in module.parameters())
+    assert own + 123e6 == pytest.approx(plan.SD1.parameters, rel=1e-3)  # CLIP's text encoder has 123 M
+
+
+# what is there
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
+    root = tmp_path_factory.mktemp("disk")
+    write_sets(StandInConfig(source="stand-in", size=8), root / "data")
+    for part, sizes in (("unet", {"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}), ("vae", {})):
+        (root / "sd" / part).mkdir(parents=True)
+        (root / "sd" / part / "config.json").write_text(json.dumps(sizes))
+        (root / "sd" / part / "model.safetensors").touch()
+    return root
+
+
+@pytest.fixture
+def complete(disk: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine that has all that imagenet100 needs; options that name the weights."""
+    monkeypatch.chdir(disk)
+    monkeypatch.setattr(needs, "this_device", lambda: GPU)
+    return ["--set", "generator.model=sd"]
+
+
+def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "plan", "imagenet100", *complete, "--json", "--gpus", "8, 32") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ready"] is True
+    assert all(need["problem"] is None for need in answer["needs"])
+    found = {need["what"]: need["found"] for need in answer["needs"]}
+    assert found["device"] == "8 × NVIDIA H100 80GB HBM3"
+    assert found["data: imagenet-a"] == "data/imagenet-a: 15 images"
+    assert answer["images"] == {"plain": 32_000, "guided": 128_000}
+    assert [row["rows_a_step"] for row in answer["hours"]] == [512, 2048]
+    assert answer["hours"][0]["validating"] == pytest.approx(500 * 100 * 0.1051 / 3 / 150 / 3600, rel=0.01)
+    assert answer["seconds"]["guided"] == pytest.approx(92.58 / 150, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "problems",
+    [
+        {
+            "generator.model=none": ("generator.model", "neither a folder nor in the hub's cache: hf download none"),
+            "data.test=data/none": ("data: test", "data/none: no such folder"),
+            "training.batch_size=2048": ("memory: training", "lower training.batch_size"),
+            "pool.storage=float32": None,
+            "practice.initial=9000000000": ("disk", "name another --out"),
+            "tracker=wandb": ("package", "pip install wandb"),
+        },
+        {
+            "generator.model=sd/vae/model.safetensors": ("generator.model", "neither a folder"),
+            "learner={kind='transformers', model='nobody/knows'}": ("learner.model", "--set learner.model=FOLDER"),
+            "generator.decoder=tiny": None,
+            "generator.tiny_decoder=data": ("generator.tiny_decoder", "data lacks safetensors"),
+        },
+    ],
+)
+def test_what_is_missing_is_named(complete: list[str], problems: dict[str, tuple[str, str] | None], capsys):
+    options = [part for setting in problems for part in ("--set", setting)]
+    status = dp("real", "plan", "imagenet100", *options, "--json")
+    answer, said = capsys.readouterr()
+    assert status == 3, said
+    missing = {need["what"]: need["problem"] for need in json.loads(answer)["needs"] if need["problem"]}
+    expected = dict(problem for problem in problems.values() if problem)
+    assert set(missing) == set(expected)
+    for what, words in expected.items():
+        assert words in missing[what]
+
+
+def test_weights_that_the_hub_has_are_not_missing(complete: list[str], monkeypatch: pytest.MonkeyPatch, capsys):
+    asked: list[str] = []
+    monkeypatch.setattr(huggingface_hub, "auth_check", asked.append)
+    assert dp("real", "plan", "imagenet100", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    (found,) = (need["found"] for need in answer["needs"] if need["what"] == "generator.model")
+    assert "which a run will fetch" in found
+    assert asked == ["stable-diffusion-v1-5/stable-diffusion-v1-5"]
+
+
+def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(needs, "this_device", lambda: needs.Device("CPU, 2 cores", 1, 10**12, cores=2))
+    assert dp("real", "plan", "imagenet100-table4-12") == 3
+    out, err = capsys.readouterr()
+    assert all(name in out for name in ("no GPU", "data/imagenet/val: no such", "data/imagenet-a: no such"))
+    assert "assumed of H100" in err
+    assert dp("real", "run", "imagenet100-table4-12") == 3
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    for part in ("no GPU", "hf download stable-diffusion-v1-5", "data/imagenet/train: no such", "data/imagenet-v2: no"):
+        assert part in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cpu_does_for_small_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    quick = [part for key in ("generator.width=16", "generator.blocks=1", "generator.train_steps=5")
+             for part in ("--set", key)]  # fmt: skip
+    assert dp("real", "plan", "digits", *quick, "--measure", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["needs"][0]["found"].endswith("no GPU")
+    assert answer["seconds"]["source"].startswith("measured on CPU")
+    assert 0 < answer["seconds"]["plain"] < answer["seconds"]["guided"]
+    (hours,) = answer["hours"]
+    steps = load_preset("digits").training.steps
+    assert hours["training"] == pytest.approx(steps * 64 * answer["seconds"]["row"] / 3600)
+    assert dp("real", "plan", "digits", *quick) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].split("\t") == ["what", "found", "problem"]
+    assert "100 plain and 900 guided images, 4,000 steps" in err
+    assert dp("real", "plan", "digits", "--gpus", "two") == 2
+    assert "--gpus two: must be numbers" in capsys.readouterr().err
+
+
+def test_data_alone_are_left_to_whoever_reads_them(complete: list[str], monkeypatch: pytest.MonkeyPatch):
+    """They may have to be fetched, and a mistake in them is another matter than their absence."""
+    mine = load_preset("imagenet100", ["generator.model=sd", "data.validation=data/none"])
+    needs.require(mine, Path("run"))
+    monkeypatch.setattr(needs, "this_device", lambda: SimpleNamespace(name="CPU", cores=1, count=1, memory=10**12))
+    with pytest.raises(MissingError, match=r"no GPU.*data/none: no such folder; dp real plan"):
+        needs.require(mine, Path("run"))

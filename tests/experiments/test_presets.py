@@ -1,0 +1,198 @@
+"""The presets and their variants against the paper, and the smoke presets as a whole path."""
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from dp_real.config import Config, DiffusersConfig, FolderConfig, TransformersConfig
+from dp_real.errors import InputError
+from dp_real.generators.stable_diffusion import class_prompts
+from dp_real.plan import waiting_steps
+from experiments.preset_files import families, load_preset, preset_names, reported, variants
+from tests.experiments.conftest import run_dp as dp
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+# As printed: section 5, appendix D.
+COMMON = {
+    "warmup": 0.1, "cooldown": 0.2, "ema_decay": 0.999, "label_smoothing": 0.11, "mixup": 0.5, "cutmix": 1.0,
+}  # fmt: skip
+OWN = {
+    "imagenet100": {"steps": 50_000, "batch_size": 64, "learning_rate": 0.003},
+    "imagenet1k": {"steps": 100_000, "batch_size": 128, "learning_rate": 0.0016},
+}
+VIT_B16 = {
+    "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "intermediate_size": 3072, "image_size": 224,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["imagenet100", "imagenet1k"])
+def test_values_of_the_paper(name: str):
+    config = load_preset(name)
+    training = config.training.model_dump()
+    assert {key: training[key] for key in COMMON | OWN[name]} == COMMON | OWN[name]
+    assert (config.sampling.guidance_scale, config.guidance.omega, config.guidance.scale) == (4.0, 0.05, "relative")
+    assert config.practice.patience_policy == "incremental"
+    assert isinstance(config.learner, TransformersConfig)
+    assert (config.learner.architecture, config.learner.model, config.learner.config) == ("vit", None, VIT_B16)
+    assert isinstance(config.generator, DiffusersConfig)
+    assert config.generator.model == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert class_prompts(config.generator.prompts, ["crane bird"]) == [["crane bird"]]
+    assert isinstance(config.data, FolderConfig)
+    assert (config.data.classes, config.data.size) == (name, 224)
+    assert set(config.data.sets) == {"imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a"}
+    assert config.data.test != config.data.validation
+    assert config.data.train is None  # no real image trains anything
+
+
+# N, P, k, total, T_max of rows of Tables 4 and 5, copied from the paper by hand.
+ROWS = {
+    "imagenet100-table4-1": (32_000, 16_000, 3, 80_000, 6),
+    "imagenet100-table4-8": (64_000, 32_000, 11, 416_000, 4),
+    "imagenet100-table4-10": (130_000, 130_000, 6, 910_000, 14),
+    "imagenet100-table4-12": (130_000, 64_000, 47, 3_138_000, 5),
+    "imagenet1k-table5-2": (320_000, 160_000, 1, 480_000, 1),
+    "imagenet1k-table5-6": (1_300_000, 650_000, 10, 7_800_000, 1),
+    "imagenet100": (32_000, 16_000, 8, 160_000, 6),  # Table 4, row 5
+    "imagenet1k": (654_000, 654_000, 1, 1_308_000, 1),  # Table 5, row 4
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_the_scaling_tables(name: str):
+    config = load_preset(name)
+    plan = config.practice
+    assert (plan.initial, plan.increment, plan.additions, config.samples, plan.patience) == ROWS[name]
+    assert (config.guidance.omega, config.name) == (0.05, name)
+    base = load_preset(name.split("-")[0])
+    assert (config.training, config.sampling, config.data) == (base.training, base.sampling, base.data)
+
+
+def test_static_rows():
+    for name, samples in (("imagenet100-table4-13", 64_000), ("imagenet1k-table5-13", 13_000_000)):
+        config = load_preset(name)
+        assert (config.practice.initial, config.practice.additions, config.samples) == (samples, 0, samples)
+
+
+def test_ablation_and_table_1():
+    rows = [load_preset(f"imagenet100-table3-{number}") for number in range(1, 7)]
+    assert [row.guidance.omega for row in rows] == [0.05, 0, 0.03, 0.07, 0.05, 0.05]
+    assert [row.practice.patience_policy for row in rows] == [*["incremental"] * 4, "fixed", "incremental"]
+    assert [row.practice.new_sample_weight for row in rows] == [1, 1, 1, 1, 1, 2]
+    assert len({row.samples for row in rows}) == 1  # "the same final size"
+    table1 = {name: load_preset(name) for name in ("imagenet100-table1", "imagenet1k-table1-1", "imagenet1k-table1-2")}
+    assert [row.training.steps for row in table1.values()] == [100_000, 200_000, 200_000]
+    assert {row.sampling.guidance_scale for row in table1.values()} == {3.0}  # lambda = 2
+    assert [row.samples for row in table1.values()] == [1_858_000, 6_500_000, 9_100_000]  # printed: 1.9, 6.5, 9.1 M
+    assert all("not printed" in variants()[name].note for name in table1)
+
+
+def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
+    tables = {"imagenet100-table4": reported("table4"), "imagenet1k-table5": reported("table5")}
+    assert len(variants()) == 3 + 6 + 18 + 13
+    for name in (*preset_names(), *variants()):
+        config = load_preset(name)
+        assert config.name == name
+        stem, _, number = name.rpartition("-")
+        if stem in tables:
+            row = tables[stem][int(number) - 1]
+            assert (config.samples == int(row["total"])) == ("misprint" not in row["note"]), name
+            assert variants()[name].reported == float(row["val"])
+    assert "misprint" in variants()["imagenet100-table4-11"].note  # N + kP is kept, the total is off
+
+
+def test_patience_leaves_room_for_all_additions():
+    """The rows of equal N and P also evaluate equally often, so that the shorter are branches of the longest."""
+    often: dict[tuple, set[int]] = {}
+    for name in variants():
+        config = load_preset(name)
+        plan, constant = config.practice, 0.7 * config.training.steps
+        assert waiting_steps(config) <= 0.55 * constant, name
+        if "table4" in name and plan.additions:
+            often.setdefault((plan.initial, plan.increment), set()).add(plan.evaluate_every)
+    assert all(len(values) == 1 for values in often.values())
+    assert len(often) == 4
+
+
+def test_settings_come_after_the_rows_and_names_are_checked():
+    config = load_preset("imagenet100-table4-3", ["practice.patience=9", "name=mine"], seed=3)
+    assert (config.practice.patience, config.practice.additions, config.name, config.seed) == (9, 5, "mine", 3)
+    with pytest.raises(InputError, match=r"unknown key practice\.patiense") as caught:
+        load_preset("imagenet100-table4-3", ["practice.patiense=9"])
+    assert "initial" not in str(caught.value)  # what the row set is not the user's doing
+    for wrong in (
+        "imagenet100-table4-19",
+        "imagenet100-table4-0",
+        "imagenet1k-table4-1",
+        "imagenet",
+        "imagenet100-table1-1",
+    ):
+        with pytest.raises(InputError, match=r"imagenet100-table4-1…18, .*or a FILE.toml"):
+            load_preset(wrong)
+    assert "imagenet100-table1" in families()
+
+
+def test_each_file_says_how_to_run_it():
+    for name in preset_names():
+        text = (resources.files("experiments.presets") / f"{name}.toml").read_text(encoding="utf-8")
+        assert text.startswith(f"# dp real run {name}\n#\n")
+        assert f'name = "{name}"' in text
+
+
+def test_presets_are_listed(capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "presets", "--json") == 0
+    rows = {row["preset"]: row for row in json.loads(capsys.readouterr().out)["presets"]}
+    assert list(rows) == [*preset_names(), *variants()]
+    row = rows["imagenet100-table4-5"]
+    assert (row["samples"], row["omega"], row["reported"]) == (160_000, 0.05, 64.40)
+    assert (rows["imagenet100-table4-14"]["omega"], rows["digits"]["reported"]) == (None, None)
+    assert dp("real", "presets") == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1 + len(rows)
+    assert "imagenet100-table4-11: misprint" in err
+
+
+def smoke(name: str, out: Path, capsys: pytest.CaptureFixture[str]) -> Config:
+    """Run it; returns the configuration that it left."""
+    assert dp("real", "run", name, "--out", str(out), "--json") == 0
+    answer, said = capsys.readouterr()
+    result = json.loads(answer)
+    assert "its accuracies mean nothing" in said
+    every, r, a = {"imagenet100-smoke": (100, 19, 15), "imagenet1k-smoke": (1000, 200, 200)}[name]
+    classes = {"imagenet-v2": every, "imagenet-sketch": every, "imagenet-r": r, "imagenet-a": a}
+    assert {row["set"]: row["classes"] for row in result["sets"]} == classes
+    rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    assert (result["additions"], len(rounds), rounds[0]["omega"]) == (2, 3, 0)
+    assert rounds[2]["omega"] == pytest.approx(0.05)
+    assert rounds[2]["denoiser_backwards"] > 0
+    config = load_preset(str(out / "config.toml"))
+    assert result["pool_size"] == config.samples
+    assert max(result["test_accuracy"], result["val_accuracy"]) <= 0.05  # of noise nothing can be learned
+    return config
+
+
+def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config = smoke("imagenet100-smoke", tmp_path / "run", capsys)
+    real, used = load_preset("imagenet100"), config.training
+    assert (used.mixup, used.cutmix, used.flip, used.crop) == (0.5, 1.0, True, real.training.crop)
+    assert used.ema_decay > 0
+    assert (config.sampling.guidance_scale, config.guidance.omega) == (4.0, 0.05)
+    assert (config.guidance.through, config.pool.storage) == (real.guidance.through, real.pool.storage)
+    assert dp("real", "evaluate", str(tmp_path / "run"), "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["sets"]) == 6
+    assert dp("real", "report", str(tmp_path / "run")) == 0
+    assert list((tmp_path / "run" / "figures").glob("*.png"))
+
+
+@pytest.mark.slow
+def test_smoke_of_the_thousand_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    smoke("imagenet1k-smoke", tmp_path / "run", capsys)

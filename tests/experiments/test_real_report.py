@@ -1,0 +1,288 @@
+"""A run's figures, and `dp real report`: that they show what the run's files say."""
+
+import base64
+import html.parser
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import lance
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dp_real.config import load_config
+from experiments import run_figures
+from experiments.preset_files import load_preset
+from experiments.run_figures import class_counts, draw_rounds, draw_samples, draw_training, open_pool, read_rows
+from tests.experiments.conftest import run_dp as dp
+
+QUICK = (
+    "generator.width=64", "generator.blocks=1", "generator.train_steps=100", "sampling.steps=4", "training.steps=60",
+    "practice.initial=40", "practice.increment=20", "practice.additions=2", "practice.patience=1",
+    "practice.evaluate_every=4", "guidance.omega=0.04",
+)  # fmt: skip
+SET = [part for override in QUICK for part in ("--set", override)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
+    """A finished run whose folder HTML and the shell would misread."""
+    folder = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
+    assert dp("real", "run", "digits", *SET, "--seed", 3, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    """One that a test may change."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+def markers(figure, panel: int) -> list[float]:
+    """Where a panel says that data were added."""
+    (line,) = [line for line in figure.axes[panel].get_lines() if line.get_marker() == "v"]
+    return list(line.get_xdata())
+
+
+# figures
+
+
+def test_a_run_leaves_figures(run: Path):
+    assert {path.name for path in (run / "figures").iterdir()} == {
+        "training.png", "rounds.png", "samples.png", "classes.png"
+    }  # fmt: skip
+    for path in (run / "figures").iterdir():
+        with Image.open(path) as image:
+            image.load()
+            assert image.size[0] == 1300  # 6.5 inches
+
+
+def test_training_marks_the_steps_of_the_additions():
+    """In each panel, though the accuracy begins after the warm-up; the initial round is no addition."""
+    steps = np.arange(10, 101, 10)
+    metrics = pd.DataFrame({"step": steps, "val_accuracy": steps / 100, "train_loss": 1 / steps, "lr": 0.1})
+    rounds = pd.DataFrame({"round": [0, 1, 2], "step": [0, 40, 70]})
+    figure = draw_training(metrics, rounds, warmup_steps=30)
+    assert [markers(figure, panel) for panel in range(3)] == [[40, 70]] * 3
+    assert list(figure.axes[0].get_lines()[0].get_xdata()) == list(range(30, 101, 10))
+    assert list(figure.axes[0].get_lines()[0].get_ydata()) == list(range(30, 101, 10))  # percent
+    assert list(figure.axes[1].get_lines()[0].get_xdata()) == list(steps)
+    assert figure.axes[1].get_yscale() == "log"
+    early = draw_training(metrics.iloc[:2], rounds.iloc[:1], warmup_steps=30)  # not warm yet
+    assert list(early.axes[0].get_lines()[0].get_xdata()) == [20]
+
+
+def test_rounds_are_drawn_against_the_pools_size(run: Path):
+    metrics, rounds = read_rows(run / "metrics.jsonl"), read_rows(run / "rounds.jsonl")
+    figure = draw_rounds(metrics, rounds)
+    points = {ax.get_title(): ax.get_lines()[1].get_xydata() for ax in figure.axes}
+    np.testing.assert_allclose(points["strength ω"], [[60, 0.04], [80, 0.04]])
+    np.testing.assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
+    # Four plain steps; guided ones are differentiated at all but the last.
+    np.testing.assert_allclose(points["denoiser passes per example"], [[40, 4], [60, 7], [80, 7]])
+    last = [row["val_accuracy"] for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())][-1]
+    np.testing.assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
+
+
+def test_the_grid_shows_the_pools_own_rows(run: Path):
+    pool = open_pool(run, load_config(run / "config.toml"))
+    figure = draw_samples(pool, tuple("0123456789"))
+    (ax,) = figure.axes
+    sheet = ax.get_images()[0].get_array()
+    rows = lance.dataset(str(run / "pool")).to_table().to_pylist()
+    frames = {patch.get_xy() for patch in ax.patches}
+    assert [label.get_text()[0] for label in ax.get_yticklabels()] == ["0", "1", "2"]
+    for index in range(3):
+        for label in range(10):
+            row = next(row for row in rows if (row["round"], row["label"]) == (index, label))
+            top, left = 10 * index, 9 * label  # 8 pixels, and 2 below for the note, 1 beside
+            drawn = sheet[top : top + 8, left : left + 8]
+            np.testing.assert_allclose(drawn, (np.reshape(row["example"], (8, 8)) + 1) / 2, atol=1e-6)
+            note = ax.texts[10 * index + label].get_text()
+            assert note == (f"{row['entropy']:.2f}" if index else "")
+            assert ((left - 0.5, top - 0.5) in frames) == (index > 0 and not row["correct"])
+
+
+def test_classes_are_counted(run: Path):
+    counts = class_counts(open_pool(run, load_config(run / "config.toml")), tuple("0123456789"))
+    rows = pd.DataFrame(lance.dataset(str(run / "pool")).to_table().to_pylist())
+    assert list(counts["initial"]) == [4] * 10
+    assert list(counts["right"] + counts["wrong"]) == [4] * 10
+    of_seven = rows[(rows["label"] == 7) & (rows["round"] > 0)]
+    assert counts.loc["7", "wrong"] == (~of_seven["correct"]).sum()
+    assert counts.loc["7", "entropy"] == pytest.approx(of_seven["entropy"].mean())
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path: Path):
+    (tmp_path / "log").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert list(read_rows(tmp_path / "log")["step"]) == [1, 2]
+    assert read_rows(tmp_path / "absent").empty
+
+
+def test_a_figure_that_fails_loses_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    def fails(run: Path) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(run_figures, "draw_run", fails)
+    assert dp("real", "run", "digits", *SET, "--out", tmp_path / "run", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "figures: not drawn: OSError: no room" in err
+
+
+def test_branches_are_drawn_and_reported(copied: Path, capsys):
+    assert dp("real", "branch", copied) == 0
+    assert (copied / "figures" / "scaling.png").exists()
+    capsys.readouterr()
+    assert dp("real", "report", copied, "--json") == 0
+    branches = json.loads(capsys.readouterr().out)["reports"][0]["branches"]
+    results = [json.loads((copied / "branches" / f"{size:09d}" / "result.json").read_text()) for size in (40, 60)]
+    assert [(row["pool_size"], row["accuracy"]) for row in branches] == [
+        (result["pool_size"], result["test_accuracy"]) for result in results
+    ]
+
+
+# report
+
+
+class Page(html.parser.HTMLParser):
+    """The text of a page, its images, and whether what is opened is closed."""
+
+    void = ("meta", "img", "br", "!doctype")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words, self.images, self.open, self.links = "", [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value for name, value in attrs if name in ("src", "href") and tag != "img"]
+        if tag == "img":
+            self.images.append(dict(attrs)["src"])
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_report_of_a_run(run: Path, capsys):
+    capsys.readouterr()
+    assert dp("real", "report", run, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    (facts,) = answer["reports"]
+    result = json.loads((run / "result.json").read_text())
+    assert (facts["complete"], facts["pool_size"], facts["costs"]["samples_generated"]) == (True, 80, 80)
+    test, validation = facts["accuracies"]
+    p = result["test_accuracy"]
+    assert test == {"set": "test", "images": 647, "accuracy": p, "se": pytest.approx((p * (1 - p) / 647) ** 0.5)}
+    assert (validation["images"], validation["accuracy"]) == (250, result["val_accuracy"])
+    assert facts["settings"]["practice.patience"] == [3, 1]
+    assert "practice.branch" not in facts["settings"]
+    assert [row["pool_size"] for row in facts["rounds"]] == [40, 60, 80]
+
+    page = Page((run / "report.html").read_text())
+    assert page.open == ["html"]  # its end may be left out; nothing else is
+    assert not page.links
+    assert {base64.b64decode(image.removeprefix("data:image/png;base64,")) for image in page.images} == {
+        path.read_bytes() for path in (run / "figures").iterdir()
+    }
+    assert str(run) in page.words  # as it is: < and & are escaped
+    assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
+
+
+def test_the_command_repeats_the_run(run: Path, capsys):
+    """Of a preset: the settings that differ, and no others. Of a file of one's own: the run's config.toml."""
+    capsys.readouterr()
+    assert dp("real", "report", run, "--json") == 0
+    words = shlex.split(json.loads(capsys.readouterr().out)["reports"][0]["command"])
+    assert words[:6] == ["dp", "real", "run", "digits", "--seed", "3"]
+    settings = [word for word in words[6:] if word != "--set"]
+    assert load_preset("digits", settings, seed=3) == load_config(run / "config.toml")
+    assert sorted(setting.partition("=")[0] for setting in settings) == sorted(part.partition("=")[0] for part in QUICK)
+
+
+def test_the_command_of_ones_own_file(copied: Path, capsys):
+    text = (copied / "config.toml").read_text()
+    (copied / "config.toml").write_text(text.replace('name = "digits"', 'name = "mine"'))
+    assert dp("real", "report", copied, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)["reports"][0]
+    assert shlex.split(facts["command"]) == ["dp", "real", "run", str(copied / "config.toml")]
+    assert (facts["preset"], facts["settings"]["practice.initial"]) == (None, [None, 40])
+
+
+def test_an_unfinished_run(copied: Path, capsys):
+    """Killed in the middle of a line; its figures are drawn from what there is."""
+    for name in ("result.json", "learner", "figures", "branches"):
+        path = copied / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (copied / "metrics.jsonl").write_text("".join(lines[:8]) + lines[8][:20])
+    assert dp("real", "report", copied) == 0
+    out, err = capsys.readouterr()
+    header, row = (line.split("\t") for line in out.splitlines())
+    assert dict(zip(header, row, strict=True))["status"] == "step 32 of 60"
+    assert err.splitlines()[-1] == str(copied / "report.html")
+    page = Page((copied / "report.html").read_text())
+    assert "not finished, at step 32 of 60" in page.words
+    assert f"dp real resume {copied}" in page.words
+    assert len(page.images) == 4
+    assert "test" not in header
+
+
+def test_report_of_a_run_that_has_only_begun(copied: Path):
+    for path in copied.iterdir():
+        if path.name != "config.toml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert dp("real", "report", copied) == 0
+    assert "not finished, at step 0 of 60" in Page((copied / "report.html").read_text()).words
+
+
+def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys):
+    """With a run beside it. The command repeats it: settings of the arms are not taken for settings of all."""
+    out = tmp_path / "compare"
+    options = ["--arms", "practice,static-60,static", "--seeds", "2", "--splits", "1", "--baseline", "static-60"]
+    assert dp("real", "compare", "digits", *SET, *options, "--workers", "1", "--out", out) == 0
+    assert (out / "runs" / "static-seed1" / "figures" / "training.png").exists()
+    assert dp("real", "report", out, run) == 2
+    capsys.readouterr()
+    assert dp("real", "report", out, run, "--out", tmp_path / "both.html", "--json") == 0
+    comparison, alone = json.loads(capsys.readouterr().out)["reports"]
+    assert alone["run"] == str(run)
+    words = shlex.split(comparison["command"])
+    assert words[: 4 + len(options)] == ["dp", "real", "compare", "digits", *options]
+    assert sorted(words[5 + len(options) :: 2]) == sorted(QUICK)
+    assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
+    assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed0", "practice-seed1"]
+    page = Page((tmp_path / "both.html").read_text())
+    assert len(page.images) == 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["RUN", "RUN"], "several folders: name the file of the report as --out FILE.html"),
+        (["RUN", "--out", "report.md"], "--out report.md: the report is a page"),
+        (["nowhere"], "nowhere: neither a run"),
+        ([], "Missing argument"),
+    ],
+)
+def test_mistakes_get_one_line(run: Path, arguments: list[str], complaint: str, capsys):
+    capsys.readouterr()
+    assert dp("real", "report", *(run if word == "RUN" else word for word in arguments)) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert complaint in err
