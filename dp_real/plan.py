@@ -172,7 +172,7 @@ def image_operations(config: Config, network: Network | None) -> tuple[float, fl
     plain = forwards_per_sample(config) * model.denoise[0] + model.decode[0]
     # Forward through the decoder and the learner (a third of a training step), and back to x0_hat, or on to x_t.
     push = sum(model.decode_tiny if config.generator.decoder == "tiny" else model.decode) + 2 / 3 * network.training
-    push += model.denoise[1] if config.guidance.through == "unet" else 0
+    push += branches * model.denoise[1] if config.guidance.through == "unet" else 0
     return plain, plain + guided_steps(config) * push
 
 

@@ -115,7 +115,8 @@ class Source:
             drawn = self.plain(state.rounds, labels)
         flops = drawn.generated * self.sample_flops(later, selector, check)
         self.generator.rest()
-        return replace(drawn, flops=flops, forwards=drawn.forwards + fitting // parallel.state().num_processes)
+        fitting *= parallel.state().is_main_process  # the costs of all processes are added up
+        return replace(drawn, flops=flops, forwards=drawn.forwards + fitting)
 
     def plain(self, index: int, labels: Tensor) -> Examples:
         """Round `index` unguided."""

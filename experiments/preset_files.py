@@ -39,7 +39,7 @@ def preset_names() -> list[str]:
 def variants() -> dict[str, Variant]:
     """Each row of Tables 3, 4 and 5, and the practice rows of Table 1, by the name of its preset.
 
-    Tables 1 and 3 do not print N, P and T_max: those of rows of Tables 4 and 5 that fit are taken, and noted. Table 1
+    Tables 1 and 3 do not say N, P and T_max: those of rows of Tables 4 and 5 that fit are taken, and noted. Table 1
     was made with lambda = 2; its other rows are real data and other people's work.
     """
     table3, table4, table5 = (reported(f"table{number}") for number in (3, 4, 5))
@@ -62,13 +62,16 @@ def variants() -> dict[str, Variant]:
             f"training.steps={steps}",
             "sampling.guidance_scale=3.0",
         ]
-        add(name, row, settings, f"N, P and T_max, not printed, are those of {where}")
+        add(name, row, settings, f"N, P and T_max are not in the table: those of {where}")
     for number, row in enumerate(table3, 1):
         settings = [*schedule(table4[8], 18, 18, 50_000), f"guidance.omega={row['omega']}"]
         settings += [f"practice.patience_policy={row['patience']}"]
         settings += ["practice.new_sample_weight=2"] if "twice" in row["sampling"] else []
         add(
-            f"imagenet100-table3-{number}", row, settings, "N, P, k and T_max, not printed, are those of Table 4, row 9"
+            f"imagenet100-table3-{number}",
+            row,
+            settings,
+            "N, P, k and T_max are not in the table: those of Table 4, row 9",
         )
     for name, rows, steps in (("imagenet100-table4", table4, 50_000), ("imagenet1k-table5", table5, 100_000)):
         for number, row in enumerate(rows, 1):
@@ -89,7 +92,7 @@ def reported(table: str) -> list[Row]:
 def schedule(row: Row, additions: int, longest: int, steps: int) -> list[str]:
     """N, P, k, T_max and omega of a row of Tables 4 and 5, and tau; a static row has N only.
 
-    The paper does not print tau. Here patience, incremental, takes half of the constant phase of a run with `longest`
+    tau is our choice: patience, incremental, takes half of the constant phase of a run with `longest`
     additions, or tau is 100: rows of equal N and P share it, so that the shorter are branches of the longest.
     """
     if row["method"] == "static":

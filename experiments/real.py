@@ -168,6 +168,8 @@ def _report(result: dict, folder: Path, as_json: bool) -> None:
     else:
         shown = ("test_accuracy", "val_accuracy", "samples_generated", "additions", "steps", "seconds")
         table([{key: result[key] for key in shown}], title=result["name"])
+        if result.get("sets"):
+            table(result["sets"])
     from experiments.run_figures import leave_figures
 
     leave_figures(folder)

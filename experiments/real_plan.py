@@ -63,11 +63,11 @@ def plan_command(
     ready = not any(need.problem for need in needed)
     try:
         costs = _costs(config, counts, measure)
-    except MissingError as error:  # of data without which the task is not known, or of weights to measure with
+    except MissingError:  # data without which the task is not known, or weights to measure with
         if ready:
             raise
         costs = {}
-        say(f"what it takes is not known: {error}")
+        say("what it takes is not known before that is there")
     note = variants()[preset].note if preset in variants() else ""
     if as_json:
         needs_and_note = {"needs": [vars(need) for need in needed], "note": note}

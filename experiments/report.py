@@ -194,30 +194,33 @@ def run_command(config: Config, base: Config | None) -> str | None:
 
 
 def compare_command(runs: Sequence[Path], arms: pd.DataFrame) -> str | None:
-    """The command that repeats a comparison of a preset's arms; None if it takes more than settings."""
+    """The command that repeats a comparison of a preset's arms; None if none is found.
+
+    The settings of all arms are those of one of them, if all arms follow from them.
+    """
     configs = [(run.name.rpartition("-seed")[0], load_config(run / "config.toml")) for run in runs]
     name, base = configs[0][1].name, preset_of(configs[0][1])
     if base is None:
         return None
-    changed = [differences(config, base) for _, config in configs]
-    shared = {
-        key: change
-        for key, change in changed[0].items()
-        if key not in ("seed", "data.split") and all(other.get(key) == change for other in changed)
-    }
-    settings = as_options(shared)
-    try:
-        for arm, config in configs:
-            split = f"data.split={config.data.split}"
-            if arm_config(load_preset(name, [*settings, split], seed=config.seed), arm) != config:
-                return None
-    except InputError:
-        return None
     splits = {config.data.split for _, config in configs}
     baseline = next(str(column) for column in arms if str(column).startswith("minus_")).removeprefix("minus_")
     options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
-    options += ["--baseline", baseline, *(part for s in settings for part in ("--set", s))]
-    return shlex.join(["dp", "real", "compare", name, *options])
+    for _, candidate in configs:
+        changes = differences(candidate, base)
+        settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
+        if all(follows(config, arm, settings) for arm, config in configs):
+            options += ["--baseline", baseline, *(part for setting in settings for part in ("--set", setting))]
+            return shlex.join(["dp", "real", "compare", name, *options])
+    return None
+
+
+def follows(config: Config, arm: str, settings: list[str]) -> bool:
+    """Whether a run of an arm is what the preset with these settings makes of it."""
+    try:
+        whole = load_preset(config.name, [*settings, f"data.split={config.data.split}"], seed=config.seed)
+        return arm_config(whole, arm) == config
+    except InputError:
+        return False
 
 
 # Page

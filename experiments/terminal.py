@@ -3,12 +3,16 @@
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+EVERY_SECONDS = 2.0  # between two lines of progress, which come no more often than a tenth of the work is done
 
 
 def say(message: str) -> None:
@@ -56,22 +60,30 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+class Rate(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.3g}/s" if task.speed else "")
+
+
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr with the time left; yields `advance(steps)`. Piped: a line per tenth."""
+    """A progress bar on stderr with rate and time left; yields `advance(steps)`. Piped: now and then a line."""
     if not sys.stderr.isatty():
-        done = 0
+        done, told, said = 0, 0, time.monotonic()
 
         def advance_plainly(steps: int) -> None:
-            nonlocal done
-            before, done = done, done + steps
-            if 10 * before // total < 10 * done // total:
+            nonlocal done, told, said
+            done += steps
+            if 10 * told // total < 10 * done // total and time.monotonic() > said + EVERY_SECONDS:
+                told, said = done, time.monotonic()
                 say(f"{description}: {done}/{total}")
 
         yield advance_plainly
         return
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
         console=Console(stderr=True), transient=True,
     )  # fmt: skip
     with bar:

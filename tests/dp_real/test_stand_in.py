@@ -21,7 +21,8 @@ def test_the_sets_are_laid_out_as_published(cache: None):
     assert {len(names["imagenet-r"]), len(names["imagenet-a"])} == {200}
     assert names["imagenet-r"] != names["imagenet-a"]
     image = next(Path(folders.validation).rglob("*.JPEG"))
-    assert Image.open(image).size == (12, 8)
+    with Image.open(image) as opened:
+        assert opened.size == (12, 8)
     other = StandInConfig(source="stand-in", size=8, classes="imagenet1k")
     assert stand_in_folders(other).validation == folders.validation  # the same files, read as another task
 
@@ -32,6 +33,6 @@ def test_the_sets_are_laid_out_as_published(cache: None):
         "imagenet-v2": 100, "imagenet-sketch": 100, "imagenet-r": 19, "imagenet-a": 15
     }  # fmt: skip
     assert data.generator is not None
-    (validation,), (test,) = data.validation.x.split(100), data.test.x.split(100)
+    validation, test = data.validation.x[:100], data.test.x[:100]
     torch.testing.assert_close(data.generator.x, validation)
     assert not torch.equal(validation, test)
