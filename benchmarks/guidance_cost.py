@@ -136,7 +136,11 @@ def main(tiny: bool, batches: Sequence[int]) -> None:
         print(f"batch {batch}, plain: a step {plain:.3g} s, decoding {decoding:.3g} s, {memory:.1f} GiB")
         for through, decoder in cells(batch, tiny):
             guidance = EntropyGuidance(logits, 0.05, through=through)
-            runs = [step_times(model, decoders[decoder], batch, guidance) for _ in range(repeats)]
+            try:
+                runs = [step_times(model, decoders[decoder], batch, guidance) for _ in range(repeats)]
+            except torch.OutOfMemoryError:
+                print(f"  through {through:4} decoder {decoder}: out of memory")
+                continue
             extra, memory = min(times[0] for times, _ in runs) - plain, runs[0][1]
             seconds = [total + guided_steps(every) * extra for every in (1, 5)]
             alone = rates.setdefault((through, decoder), [batch / time for time in seconds])

@@ -21,15 +21,15 @@ def sample_command(
     classifier: Annotated[
         str | None,
         typer.Option(metavar="RUN|FOLDER|ID", help="A run, or an image classifier of transformers: a folder or a hub "
-                     "id.  [default: the learner of RUN]"),
+                     "id. Default: the learner of RUN."),
     ] = None,
     omega: Annotated[
-        str | None, typer.Option(help="Strengths, comma-separated; 0: plain.  [default: 0,0.01,0.02,0.05]")
+        str | None, typer.Option(help="Strengths, comma-separated; 0: plain. Default: 0,0.01,0.02,0.05.")
     ] = None,
     along: Annotated[
         bool, typer.Option("--along", help="Guide by RUN's learner before each addition, by default as it did then.")
     ] = False,
-    classes: Annotated[str | None, typer.Option(help="Comma-separated names.  [default: the first ten]")] = None,
+    classes: Annotated[str | None, typer.Option(help="Comma-separated names. Default: the first ten.")] = None,
     labels: Annotated[str | None, typer.Option(help="The same by number, from 0.")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Images of a class in a row.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
@@ -73,7 +73,7 @@ def report_command(
     folders: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, complete or not, or of comparisons.")
     ],
-    out: Annotated[Path | None, typer.Option(help="FILE.html.  [default: report.html in the only folder]")] = None,
+    out: Annotated[Path | None, typer.Option(help="FILE.html. Default: report.html in the only folder.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a page that tells what runs were, cost and reached, with their figures in it: one file to send around."""
@@ -93,8 +93,12 @@ def report_command(
     from figures.files import whole
 
     facts = [comparison_facts(f) if (f / "comparison.csv").is_file() else run_facts(f) for f in folders]
-    with whole(out) as partial:
-        partial.write_text(page(facts), encoding="utf-8")
+    text = page(facts)
+    try:
+        with whole(out) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
     if as_json:
         emit_json({"out": str(out), "reports": facts})
     else:

@@ -3,8 +3,10 @@
 Over strengths (paper Figs. 12, 13), or over a run's learners as training went on (Figs. 10, 11).
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,8 @@ class Row:
     @property
     def folder(self) -> str:
         """Where its images go."""
-        return "-".join(f"{name.removesuffix('_size')}-{value:g}" for name, value in self.facts.items())
+        learned = f"pool-{self.facts['pool_size']}-" if "pool_size" in self.facts else ""
+        return f"{learned}omega-{self.omega:g}"
 
 
 def task_of(config: Config) -> RealData:
@@ -129,17 +132,32 @@ def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[Row]:
     return [Row(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
 
 
+class Replay:
+    """A run's learner as it was at its checkpoints, at one of them at a time: all of them may be too large to keep."""
+
+    def __init__(self, learner: Learner, space: RealData) -> None:
+        self.learner, self.ask = learner, asked(learner, space)
+        self.at: Path | None = None
+
+    def logits(self, checkpoint: Path, x: Tensor) -> Tensor:
+        """As of Judge."""
+        if self.at != checkpoint:
+            restore_learner(self.learner, checkpoint)
+            self.at = checkpoint
+        return self.ask(x)
+
+
 def rows_along(run: Path, omegas: list[float] | None) -> list[Row]:
     """The learner before each addition of a run: plain once, then as strong as that addition was, or as is asked."""
     config = load_config(run / "config.toml")
     space, rounds = task_of(config), read_rows(run / "rounds.jsonl")
+    replay = Replay(fresh_learner(config, space), space)
     accepted = [{label} for label in range(space.n_classes)]
     rows = []
     for checkpoint in checkpoints(run):
-        learner = fresh_learner(config, space)
-        state, _ = restore_learner(learner, checkpoint)
-        judge = Judge(asked(learner, space), space.classes, accepted, int(rounds["count"][: state.rounds].sum()))
-        own = rounds["omega"][state.rounds : state.rounds + 1].tolist()
+        done = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["rounds"]
+        size, own = int(rounds["count"][:done].sum()), rounds["omega"][done : done + 1].tolist()
+        judge = Judge(partial(replay.logits, checkpoint), space.classes, accepted, size)
         rows += [Row(omega, judge) for omega in omegas or own if omega]
     if not rows:
         raise InputError(f"{run}: no addition was guided; name a run with guided additions, or strengths by --omega")
@@ -190,8 +208,7 @@ def sample_row(
 
 @torch.no_grad()
 def verdicts(judge: Judge | None, x: Tensor, labels: list[int], batch_size: int = 64) -> dict[str, Any]:
-    """Columns: an image's entropy in nats, the classifier's answer, and whether that is the class that was asked for;
-    None where nobody knows."""
+    """Columns: an image's entropy in nats, the answer to it, and whether that is the class asked for, where known."""
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
     logits = torch.cat([judge.logits(part).float().cpu() for part in x.split(batch_size)])

@@ -1,5 +1,7 @@
 """FLOPs against what is known of each operation, and that counting leaves no trace."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -34,8 +36,7 @@ def test_a_gradient_taken_inside_counts():
 
 
 def layers(*widths: int, dropout: float = 0.0) -> nn.Module:
-    pairs = zip(widths, widths[1:], strict=False)
-    return nn.Sequential(*(part for pair in pairs for part in (nn.Linear(*pair), nn.Dropout(dropout))))
+    return nn.Sequential(*(part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.Dropout(dropout))))
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])

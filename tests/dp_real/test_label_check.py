@@ -1,6 +1,6 @@
 """The label check: what is credible, at which temperature, and what a round that is checked ends up with."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np

@@ -276,6 +276,7 @@ def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys):
     [
         (["RUN", "RUN"], "several folders: name the file of the report as --out FILE.html"),
         (["RUN", "--out", "report.md"], "--out report.md: the report is a page"),
+        (["RUN", "--out", "no/such/folder/report.html"], "report.html cannot be written: No such file"),
         (["nowhere"], "nowhere: neither a run"),
         ([], "Missing argument"),
     ],
