@@ -112,7 +112,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
     try:
         loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
     except ValueError as error:
-        raise InputError(f"learner.model = {model!r}: no image classifier of transformers: {error}") from error
+        raise InputError(f"{model}: no image classifier of transformers: {error}") from error
     try:
         processor: Any = AutoImageProcessor.from_pretrained(model, local_files_only=Path(model).is_dir())
     except (OSError, ValueError) as error:

@@ -28,7 +28,7 @@ app.command("sample")(sample_command)
 app.command("report")(report_command)
 app.add_typer(real_files.cache_app, name="cache")
 
-Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/PRESET-SEED]")]
+Out = Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -38,7 +38,7 @@ def run_command(
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     out: Out = None,
     resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --out.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of all random numbers.  [default: the file's, 0]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all random numbers.  Default: the file's, 0.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train one learner; leaves the run's files in --out."""
@@ -114,12 +114,12 @@ def compare_command(
     arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
     seeds: Annotated[int, typer.Option(min=1, help="Runs an arm; arms are paired over them.")] = 4,
     splits: Annotated[
-        int | None, typer.Option(min=1, help="Data splits, each with a generator.  [default: one a seed]")
+        int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: one a seed.")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="The arm that differences are taken to.  [default: the last]")
+        str | None, typer.Option(help="The arm that differences are taken to.  Default: the last.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="[default: runs/PRESET-compare]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-compare.")] = None,
     resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
     as_json: Json = False,

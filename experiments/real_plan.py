@@ -49,7 +49,7 @@ def presets_command(as_json: Json = False) -> None:
 def plan_command(
     preset: Preset,
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
-    out: Annotated[Path | None, typer.Option(help="As of the run, for its disk.  [default: runs/PRESET-SEED]")] = None,
+    out: Annotated[Path | None, typer.Option(help="As of the run, for its disk.  Default: runs/PRESET-SEED.")] = None,
     gpus: Annotated[str, typer.Option(help="Comma-separated: how many to plan for.")] = "1,8,32",
     measure: Annotated[bool, typer.Option("--measure", help="Time a few images and training steps here.")] = False,
     as_json: Json = False,

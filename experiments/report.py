@@ -5,16 +5,15 @@ import html
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dp_real.arms import arm_config
-from dp_real.config import Config, DataConfig, FolderConfig, load_config
-from dp_real.data import class_names, describe_sets, load_data, placed
-from dp_real.errors import InputError, MissingError
+from dp_real.config import Config, load_config
+from dp_real.data import class_names
+from dp_real.errors import InputError
 from experiments.preset_files import load_preset
 from experiments.run_figures import CAPTIONS, class_counts, leave_figures, open_pool, read_rows
 
@@ -55,11 +54,11 @@ def outcome(run: Path) -> Facts:
     config, result = load_config(run / "config.toml"), read_result(run)
     metrics = read_rows(run / "metrics.jsonl")
     last = result or (metrics.iloc[-1].to_dict() if len(metrics) else {})
-    sizes = real_sizes(config.data)
     own = [
-        {"set": name, "images": sizes[name]} | with_error(last[key], sizes[name])
-        for name, key in (("test", "test_accuracy"), ("validation", "val_accuracy"))
-        if key in last
+        {"set": name, "images": result.get(f"{key}_examples")}
+        | with_error(last[f"{key}_accuracy"], result.get(f"{key}_examples"))
+        for name, key in (("test", "test"), ("validation", "val"))
+        if f"{key}_accuracy" in last
     ]
     return {
         "run": str(run),
@@ -80,7 +79,6 @@ def run_facts(run: Path) -> Facts:
         leave_figures(run)
     base, sizes = preset_of(config), rounds["count"].cumsum().tolist() if len(rounds) else []
     branches = [read_result(file.parent) for file in sorted(run.glob("branches/*/result.json"))]
-    test = real_sizes(config.data)["test"]
     pool = open_pool(run, config) if (run / "pool").exists() else None
     return outcome(run) | {
         "command": run_command(config, base) or f"dp real run {shlex.quote(str(run / 'config.toml'))}",
@@ -89,7 +87,9 @@ def run_facts(run: Path) -> Facts:
         "rounds": [row | {"pool_size": size} for row, size in zip(rounds.to_dict("records"), sizes, strict=True)],
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run, rounds),
         "classes": class_counts(pool, class_names(config.data)).reset_index().to_dict("records") if pool else [],
-        "branches": [{"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], test) for row in branches],
+        "branches": [
+            {"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], row["test_examples"]) for row in branches
+        ],
         "versions": result.get("versions", {}),
         "figures": {name: str(file) for name in CAPTIONS if (file := run / "figures" / f"{name}.png").exists()},
     }
@@ -114,28 +114,8 @@ def read_result(run: Path) -> Facts:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def real_sizes(source: DataConfig) -> dict[str, int | None]:
-    """How many real examples the accuracies are over; None where they are not there (any more)."""
-    source = placed(source)
-    if isinstance(source, FolderConfig):
-        images = {part.name: part.images for part in describe_sets(source)}
-        return {"validation": images["validation"], "test": images.get("test", images["validation"])}
-    of_any_split: Any = source.model_copy(update={"split": 0})
-    return loaded_sizes(of_any_split)
-
-
-@cache
-def loaded_sizes(source: DataConfig) -> dict[str, int | None]:
-    """Likewise, by loading them: these are small."""
-    try:
-        real = load_data(source)
-    except MissingError:
-        return {"validation": None, "test": None}
-    return {"validation": len(real.validation.y), "test": len(real.test.y)}
-
-
 def with_error(accuracy: float, n: int | None) -> Facts:
-    """An accuracy over n independent examples and its binomial standard error."""
+    """An accuracy over n independent examples and its binomial standard error; n is not known before a run's end."""
     return {"accuracy": accuracy, "se": (accuracy * (1 - accuracy) / n) ** 0.5 if n else None}
 
 
