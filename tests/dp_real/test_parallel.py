@@ -16,6 +16,7 @@ import pytest
 from dp_real.config import Config
 from dp_real.protocols import Generator
 from dp_real.run import checkpoints, run
+from experiments.preset_files import load_preset
 from experiments.terminal import silent
 
 RUN = """
@@ -144,3 +145,50 @@ def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path:
     latest = json.loads((out / "checkpoints" / "latest" / "state.json").read_text())
     evaluated = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert evaluated[-1] <= latest["step"] < evaluated[-1] + 10  # where all of them agreed to stop
+
+
+SAME_STATISTICS = """
+import torch
+from torch import nn
+from dp_real import parallel
+from dp_real.config import TrainingConfig
+from dp_real.learner import NetworkLearner
+torch.manual_seed(0)
+module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+module(torch.zeros(2, 1, 8, 8))
+learner = NetworkLearner(module, 3, TrainingConfig(steps=5), seed=0)
+rank = parallel.state().process_index
+for step in range(5):
+    x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
+    learner.train_step(x, torch.arange(8) % 3)
+answers = parallel.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
+assert len(answers) == 2
+assert torch.equal(*answers), "each process would find other samples hard"
+"""
+
+
+def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):
+    (tmp_path / "script.py").write_text(SAME_STATISTICS)
+    finished(launch(tmp_path / "script.py", 2))
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
+    script: Path, tmp_path: Path, processes: int
+):
+    """Prompts, classifier-free guidance, VAE, JPEGs: the whole path of Stable Diffusion, with random weights."""
+    smoke = load_preset(
+        "imagenet100-smoke",
+        ["practice.initial=60", "practice.increment=40", "training.batch_size=8", "sampling.block_size=10"],
+    )
+    run(smoke, tmp_path / "alone", progress=silent)
+    together = tmp_path / "together"
+    shutil.copytree(tmp_path / "alone", together)
+    (together / "result.json").unlink()
+    for later in (*checkpoints(together)[1:], together / "checkpoints" / "latest"):
+        shutil.rmtree(later)
+    finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
+    pools = [lance.dataset(str(folder / "pool")) for folder in (tmp_path / "alone", together)]
+    tables = [pool.to_table().slice(0, 100).to_pylist() for pool in pools]
+    assert tables[0] == tables[1]
+    assert [len(pool.get_fragments()) for pool in pools] == [3, 1 + 2 * processes]  # the initial round is the copy's

@@ -16,6 +16,7 @@ from dp_real.hindsight import hindsight
 from dp_real.learner import NetworkLearner, build_mlp
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
+from dp_real.rounds import Source
 from dp_real.run import RunFolder, branch, run
 from dp_real.seeds import row_seeds
 from experiments.terminal import silent
@@ -127,6 +128,26 @@ def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
         run(config, folder, progress=silent)
     with open(folder / "metrics.jsonl", "a") as log:
         log.write('{"step": 9')
+    monkeypatch.undo()
+    run(config, folder, resume=True, progress=silent)
+    assert traces(folder) == traces(unbroken)
+
+
+def test_a_stop_is_heeded_while_a_round_is_drawn(
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Between its blocks: rounds of real images take hours."""
+    drawn = Source.block
+
+    def told_meanwhile(self: Source, *rest: Any) -> Any:
+        self.stop = lambda: True
+        return drawn(self, *rest)
+
+    folder = tmp_path / "stopped"
+    monkeypatch.setattr(Source, "block", told_meanwhile)
+    with pytest.raises(Interrupted, match="dp real resume"):
+        run(config, folder, progress=silent)
+    assert len((folder / "rounds.jsonl").read_text().splitlines()) == 1  # the first addition has two blocks
     monkeypatch.undo()
     run(config, folder, resume=True, progress=silent)
     assert traces(folder) == traces(unbroken)
