@@ -98,8 +98,10 @@ class DiT:
         self.network = pipe.transformer
 
     def embed(self, what: int | None) -> Condition:
-        label = self.network.config.num_embeds_ada_norm if what is None else what
-        return {"class_labels": torch.tensor([label])}
+        classes = self.network.config.num_embeds_ada_norm
+        if what is not None and what >= classes:
+            raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
+        return {"class_labels": torch.tensor([classes if what is None else what])}
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]

@@ -148,7 +148,7 @@ class LatentDiffusion:
 
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Images of latents, for an AutoencoderKL as for an AutoencoderTiny, which says that it needs no scaling."""
-    latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0)
+    latents = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
     return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
 
 
@@ -156,7 +156,7 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 def encode(vae: Any, images: Tensor) -> Tensor:
     """Latents whose decoding is nearest to the images: the mode of what the VAE answers."""
     latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
-    return (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
+    return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
 
 
 def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
@@ -256,7 +256,7 @@ def load_index(model: str) -> dict[str, Any]:
     with _reading(model, "a diffusers pipeline") as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = json.loads(Path(path).read_text(encoding="utf-8"))
-    check_supported(index["_class_name"], where=f"{model}: ")
+    check_supported(str(index.get("_class_name")), where=f"{model}: ")
     return index
 
 

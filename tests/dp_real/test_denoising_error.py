@@ -37,8 +37,6 @@ def test_the_exact_scores_error_is_that_of_the_half_normal_posterior():
     for row in range(4):
         allowed = grid > 0 if labels[row] else grid < 0
         log_p = -(grid**2) / 2 - (x_t[row, 0] - alpha_bar.sqrt() * grid) ** 2 / (2 * (1 - alpha_bar))
-        first = ((log_p - log_p[allowed].max()).exp() * allowed * grid).sum() / (
-            (log_p - log_p[allowed].max()).exp() * allowed
-        ).sum()
-        estimate = torch.stack([first, *(alpha_bar.sqrt() * x_t[row, 1:])])
+        p = (log_p - log_p[allowed].max()).exp() * allowed
+        estimate = torch.stack([(p * grid).sum() / p.sum(), *(alpha_bar.sqrt() * x_t[row, 1:])])
         assert error[row].item() == pytest.approx((estimate - x[row]).square().mean().item(), rel=1e-3)

@@ -411,6 +411,8 @@ def test_a_class_conditional_pipelines_numbers():
         class_numbers(names, ["tench", "crane"])
     with pytest.raises(InputError, match="'dog': none"):
         class_numbers(names, ["dog"])
+    with pytest.raises(InputError, match="1000: this DiT has 1000 classes"):
+        sample_images(dit(), [1000], steps=1)
 
 
 def test_prompts_are_templates_filled_in():
