@@ -13,7 +13,7 @@ def work() -> None:
     import torch
 
     from dp_real import parallel
-    from dp_real.learner import fresh_learner
+    from dp_real.learners import fresh_learner
     from dp_real.rounds import Source
     from dp_real.run import prepare
     from experiments.digits import digits

@@ -26,10 +26,10 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-from dp_real.classifier import Classifier
 from dp_real.generators.pretrain import make_pipeline, make_scheduler, make_tokenizer
 from dp_real.generators.stable_diffusion import LatentDiffusion, decode
 from dp_real.guidance import EntropyGuidance
+from dp_real.learners.classifier import Classifier
 from dp_real.sampling import sample
 
 STEPS, GUIDANCE_SCALE, AIM = 50, 4.0, 1.25

@@ -22,7 +22,8 @@ from transformers.training_args import TrainingArguments
 from dp_real.config import Config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
-from dp_real.learner import NetworkLearner, fresh_learner
+from dp_real.learners import fresh_learner
+from dp_real.learners.network import NetworkLearner
 from dp_real.practice import Practice, State
 from dp_real.protocols import Generator
 from dp_real.rounds import Source

@@ -73,7 +73,7 @@ def _classes(value: Any) -> tuple[str, ...] | Task | None:
 
 
 class FolderConfig(Section):
-    """Real images in folders, shards or data sets (dp_real.image_sets says how each is named)."""
+    """Real images in folders, shards or data sets (dp_real.data.image_sets says how each is named)."""
 
     source: Literal["folder"]
     validation: str = Field(description="where the images are that patience watches")
@@ -99,7 +99,7 @@ class FolderConfig(Section):
 
 
 class StandInConfig(Section):
-    """Noise in the folders of ImageNet and its relatives: the whole path without the data (dp_real.stand_in)."""
+    """Noise in the folders of ImageNet and its relatives: the whole path without the data (dp_real.data.stand_in)."""
 
     source: Literal["stand-in"]
     classes: Task = "imagenet100"
@@ -250,7 +250,7 @@ class ConvConfig(Section):
 
 
 class TransformersConfig(Section):
-    """An image classifier of transformers, existing or fresh; by default a fresh ViT-B/16 (dp_real.classifier)."""
+    """An image classifier of transformers, existing or by default a fresh ViT-B/16 (dp_real.learners.classifier)."""
 
     kind: Literal["transformers"]
     model: str | None = Field(
@@ -269,7 +269,7 @@ class TransformersConfig(Section):
 
 
 class LinearConfig(Section):
-    """Ridge or logistic regression for two classes, solved on the whole pool at each step (dp_real.linear)."""
+    """Ridge or logistic regression for two classes, solved on the whole pool at each step (dp_real.learners.linear)."""
 
     kind: Literal["linear"]
     loss: Literal["ridge", "logistic"] = "ridge"

@@ -8,10 +8,10 @@ import torch
 
 from dp_real.config import FolderConfig, load_config
 from dp_real.data import load_data, placed
+from dp_real.data.folders import own_classes, task_classes
+from dp_real.data.image_sets import locate, needed_labels, read_set
 from dp_real.errors import InputError
-from dp_real.folders import own_classes, task_classes
-from dp_real.image_sets import locate, needed_labels, read_set
-from dp_real.learner import fresh_learner
+from dp_real.learners import fresh_learner
 from dp_real.parallel import slices, spread
 from dp_real.protocols import Labelled, Learner
 
@@ -20,7 +20,7 @@ def evaluate(run: Path, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     """One row a set, see evaluate_sets: the run's validation and test, its further sets, and these (name: where).
 
     A set called imagenet-a or imagenet-r must have all that the published one shares with the task.
-    Raises InputError for a run that is not finished or not of images, and what dp_real.image_sets does.
+    Raises InputError for a run that is not finished or not of images, and what dp_real.data.image_sets does.
     """
     config = load_config(run / "config.toml")
     if not (run / "result.json").exists():

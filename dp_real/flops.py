@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from dp_real.learner import NetworkLearner
+from dp_real.learners.network import NetworkLearner
 from dp_real.protocols import Learner
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from dp_real.assess import assess
 from dp_real.config import load_config
 from dp_real.data import load_data
-from dp_real.learner import assess, fresh_learner
+from dp_real.learners import fresh_learner
 from dp_real.pool import Pool
 from dp_real.run import checkpoints, restore_learner
 

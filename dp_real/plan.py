@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from dp_real.config import Config, ConvConfig, DiffusersConfig, MLPConfig, TransformersConfig
 from dp_real.data import class_names, sample_shape
 from dp_real.flops import count
-from dp_real.learner import build_conv, build_mlp
+from dp_real.learners.network import build_conv, build_mlp
 from dp_real.practice import patience
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds import forwards_per_sample, guided_steps, make_guidance
@@ -137,7 +137,7 @@ def learner_network(config: Config) -> Network | None:
             case ConvConfig():
                 module = build_conv(section, shape, n_classes, seed=0)
             case TransformersConfig(model=None):
-                from dp_real.classifier import fresh_classifier
+                from dp_real.learners.classifier import fresh_classifier
 
                 module = fresh_classifier(section, shape, {"id2label": {label: "" for label in range(n_classes)}})
             case _:

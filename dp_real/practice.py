@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from dp_real import parallel
+from dp_real.assess import assess
 from dp_real.config import Config, PracticeConfig
 from dp_real.errors import Interrupted
 from dp_real.flops import training_flops
-from dp_real.learner import assess
 from dp_real.pool import Loader, Pool
 from dp_real.protocols import Journal, Learner
 from dp_real.rounds import PUSH_START, Examples, Source

@@ -106,7 +106,7 @@ class Images:
 
 
 class Rows(Protocol):
-    """float32 [n, *sample_shape] that need not be in memory at once: a tensor, or dp_real.folders.ImageFiles."""
+    """float32 [n, *sample_shape] that need not be in memory at once: a tensor, or dp_real.data.folders.ImageFiles."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -141,6 +141,19 @@ class RealData:
     def n_classes(self) -> int:
         """Labels are 0 .. n_classes - 1."""
         return len(self.classes)
+
+
+@dataclass(frozen=True)
+class SetStatus:
+    """A set of real examples: what it is to a run, where it is, how many images it has (None: not known cheaply).
+
+    `problem` says what is wrong or missing and the command or the folder that would provide it; None: it is there.
+    """
+
+    name: str
+    where: str
+    images: int | None
+    problem: str | None
 
 
 class Journal(Protocol):

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from dp_real import parallel
+from dp_real.assess import assess
 from dp_real.config import Config, GuidanceConfig
 from dp_real.errors import Interrupted
 from dp_real.flops import count
 from dp_real.guidance import EntropyGuidance, RandomGuidance, ascend
 from dp_real.label_check import CALLS, LabelCheck, fit_temperature
-from dp_real.learner import assess
 from dp_real.parallel import slices
 from dp_real.pixels import to_bytes
 from dp_real.protocols import Generator, Labelled, Learner, Progress

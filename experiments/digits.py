@@ -11,7 +11,7 @@ from dp_real.config import Config, GuidanceConfig
 from dp_real.data import load_data
 from dp_real.generators import load_generator
 from dp_real.guidance import entropy
-from dp_real.learner import fresh_learner
+from dp_real.learners import fresh_learner
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds import make_guidance
 from dp_real.run import checkpoints, restore_learner, run

@@ -14,11 +14,11 @@ import torch
 from sklearn.svm import SVC
 from torch import Tensor
 
+from dp_real.assess import accuracy
 from dp_real.config import Config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
 from dp_real.guidance import EntropyGuidance, entropy
-from dp_real.learner import accuracy
 from dp_real.parallel import slices
 from dp_real.pool import Pool
 from dp_real.rounds import guided_steps, make_guidance

@@ -91,7 +91,7 @@ def _costs(config: "Config", gpus: list[int], measured: bool) -> dict[str, Any]:
     """For this machine by measurement or by the table, for its CPU if that will do, else for GPUs elsewhere."""
     from dp_real import plan
     from dp_real.data import describe_sets
-    from dp_real.learner import fresh_learner
+    from dp_real.learners import fresh_learner
     from dp_real.needs import this_device, too_long
     from dp_real.run import prepare
 

@@ -5,7 +5,7 @@ safetensors are read, and there is no safety checker: it would blacken images wi
 
 As a library, with any of these pipelines and any image classifier of transformers:
 
-    logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.classifier
+    logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.learners.classifier
     guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
     images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
 """

@@ -12,7 +12,7 @@ from dp_real.config import Config, parse_config
 from dp_real.data import load_data
 from dp_real.errors import InputError, MissingError
 from dp_real.evaluation import evaluate
-from dp_real.learner import fresh_learner
+from dp_real.learners import fresh_learner
 from dp_real.run import run
 from experiments.terminal import silent
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-import dp_real.fashion
+import dp_real.data.fashion
 from dp_real.config import FashionConfig
-from dp_real.data import SetStatus, describe_sets, load_data
+from dp_real.data import describe_sets, load_data
+from dp_real.data.fashion import CLASSES, read_idx
 from dp_real.errors import InputError, MissingError
-from dp_real.fashion import CLASSES, read_idx
+from dp_real.protocols import SetStatus
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -29,7 +30,7 @@ def images_and_labels(n: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """500 training images zipped, as Debian has them, and 30 test images not zipped; 40 of the former validate."""
-    monkeypatch.setattr(dp_real.fashion, "VALIDATION", 40)
+    monkeypatch.setattr(dp_real.data.fashion, "VALIDATION", 40)
     for part, n in (("train", 500), ("t10k", 30)):
         for name, array in zip(("images-idx3", "labels-idx1"), images_and_labels(n), strict=True):
             path = tmp_path / f"{part}-{name}-ubyte"

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from dp_real.config import Config, LinearConfig, TrainingConfig, parse_config
 from dp_real.flops import count, training_flops
-from dp_real.learner import NetworkLearner, fresh_learner
-from dp_real.linear import LinearLearner
+from dp_real.learners import fresh_learner
+from dp_real.learners.linear import LinearLearner
+from dp_real.learners.network import NetworkLearner
 from dp_real.protocols import Generator
 from dp_real.rounds import Source
 

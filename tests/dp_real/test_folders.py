@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-import dp_real.folders
+import dp_real.data.folders
 from dp_real.config import parse_config
 from dp_real.data import class_names, decode_ahead, load_data, sample_shape
+from dp_real.data.folders import folder_name, own_classes, read_folder, read_image, task_classes
 from dp_real.errors import InputError, MissingError
-from dp_real.folders import folder_name, own_classes, read_folder, read_image, task_classes
 from dp_real.imagenet import imagenet_classes
 
 COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
@@ -225,7 +225,7 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path: Path, ending: str, dam
 def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fill(tmp_path, COLORS, count=3)
     kept = load_data(settings(tmp_path)).validation
-    monkeypatch.setattr(dp_real.folders, "IN_MEMORY", 100)
+    monkeypatch.setattr(dp_real.data.folders, "IN_MEMORY", 100)
     read = load_data(settings(tmp_path)).validation
     for rows in (slice(0, 2), slice(1, 9), slice(7, 20), slice(4, 4), slice(None)):
         assert torch.equal(kept.x[rows], read.x[rows])
@@ -240,7 +240,7 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.M
     fill(tmp_path, COLORS, count=3)
     decoded = []
     monkeypatch.setattr(
-        dp_real.folders, "read_image", lambda path, *rest: decoded.append(path.name) or read_image(path, *rest)
+        dp_real.data.folders, "read_image", lambda path, *rest: decoded.append(path.name) or read_image(path, *rest)
     )
     validation = load_data(settings(tmp_path)).validation
     assert decoded == []

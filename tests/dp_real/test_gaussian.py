@@ -13,7 +13,7 @@ from dp_real.data import load_data
 from dp_real.errors import InputError
 from dp_real.generators.gaussian import GaussianGenerator, posterior_mean
 from dp_real.guidance import EntropyGuidance, entropy
-from dp_real.linear import LinearLearner
+from dp_real.learners.linear import LinearLearner
 from dp_real.run import run
 from dp_real.seeds import row_noise, row_seeds
 from experiments.terminal import silent

@@ -15,11 +15,12 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
 from dp_real.config import FolderConfig, parse_config
-from dp_real.data import SetStatus, decode_ahead, describe_sets, load_data
+from dp_real.data import decode_ahead, describe_sets, load_data
+from dp_real.data.folders import ImageSet, own_classes, read_image, task_classes
+from dp_real.data.image_sets import expand, locate, read_set
 from dp_real.errors import InputError, MissingError
-from dp_real.folders import ImageSet, own_classes, read_image, task_classes
-from dp_real.image_sets import expand, locate, read_set
 from dp_real.imagenet import imagenet_classes
+from dp_real.protocols import SetStatus
 
 CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
 LABELS = [2, 0, 1, 0, 2, 1]  # of the images, in their order

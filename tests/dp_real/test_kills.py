@@ -25,7 +25,7 @@ def test_fifty_kills_lose_nothing_double_nothing_change_nothing(config: Config, 
     run(config, tmp_path / "unbroken", progress=silent)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["dp_real.run", "dp_real.generators.denoiser", "dp_real.learner", "sklearn.datasets"]
+        ["dp_real.run", "dp_real.generators.denoiser", "dp_real.learners.network", "sklearn.datasets"]
     )
     moments, kills, survivors = random.Random(0), 0, 0
     while kills < KILLS:

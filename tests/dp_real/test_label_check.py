@@ -11,7 +11,7 @@ from torch import Tensor
 from dp_real import label_check
 from dp_real.config import Config, parse_config
 from dp_real.label_check import CALLS, LEVELS, LabelCheck, errors, fit_temperature
-from dp_real.learner import fresh_learner
+from dp_real.learners import fresh_learner
 from dp_real.protocols import Generator, Images, RealData
 from dp_real.rounds import REFILLS, Source, guided_steps
 from dp_real.seeds import row_seeds

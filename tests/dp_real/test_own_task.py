@@ -11,15 +11,17 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageClassification
 
+from dp_real.assess import accuracy
 from dp_real.card import model_card
 from dp_real.config import Config, load_config, parse_config
 from dp_real.data import load_data
+from dp_real.data.folders import read_folder, read_image, task_classes
 from dp_real.errors import InputError
 from dp_real.evaluation import evaluate, masked_accuracy
 from dp_real.export import write_folder, write_parquet
-from dp_real.folders import read_folder, read_image, task_classes
 from dp_real.imagenet import imagenet_classes
-from dp_real.learner import NetworkLearner, accuracy, fresh_learner
+from dp_real.learners import fresh_learner
+from dp_real.learners.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.protocols import Images
 from dp_real.run import run

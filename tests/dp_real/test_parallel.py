@@ -152,7 +152,7 @@ import torch
 from torch import nn
 from dp_real import parallel
 from dp_real.config import TrainingConfig
-from dp_real.learner import NetworkLearner
+from dp_real.learners.network import NetworkLearner
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
 module(torch.zeros(2, 1, 8, 8))

@@ -13,7 +13,7 @@ import dp_real.practice
 from dp_real.config import Config, load_config, parse_config
 from dp_real.errors import InputError, Interrupted
 from dp_real.hindsight import hindsight
-from dp_real.learner import NetworkLearner, build_mlp
+from dp_real.learners.network import NetworkLearner, build_mlp
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.rounds import Source

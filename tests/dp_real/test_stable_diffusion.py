@@ -14,7 +14,6 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 import dp_real.generators.pretrain
-from dp_real.classifier import Classifier
 from dp_real.config import Config, parse_config
 from dp_real.errors import InputError, MissingError
 from dp_real.generators import load_generator
@@ -27,7 +26,8 @@ from dp_real.generators.stable_diffusion import (
     sample_images,
 )
 from dp_real.guidance import EntropyGuidance, entropy
-from dp_real.learner import fresh_learner
+from dp_real.learners import fresh_learner
+from dp_real.learners.classifier import Classifier
 from dp_real.protocols import Images, RealData
 from dp_real.seeds import row_noise, row_seeds
 from experiments.terminal import silent

@@ -7,8 +7,8 @@ from PIL import Image
 
 from dp_real.config import StandInConfig
 from dp_real.data import class_names, load_data, sample_shape
+from dp_real.data.stand_in import stand_in_folders
 from dp_real.imagenet import imagenet_classes
-from dp_real.stand_in import stand_in_folders
 
 
 def test_the_sets_are_laid_out_as_published(cache: None):

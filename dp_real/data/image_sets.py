@@ -17,14 +17,13 @@ from typing import Literal
 
 import torch
 
-from dp_real import archives
-from dp_real.archives import Columns, HubSet, Named
 from dp_real.config import FolderConfig
-from dp_real.data import SetStatus
+from dp_real.data import archives
+from dp_real.data.archives import Columns, HubSet, Named
+from dp_real.data.folders import ENDINGS, Classes, ImageFiles, ImageSet, check_labels, read_folder, task_classes
 from dp_real.errors import InputError, MissingError
-from dp_real.folders import ENDINGS, Classes, ImageFiles, ImageSet, check_labels, read_folder, task_classes
 from dp_real.imagenet import TASKS, shared_labels
-from dp_real.protocols import Images, RealData
+from dp_real.protocols import Images, RealData, SetStatus
 
 SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SUFFIX)

@@ -1,16 +1,11 @@
-"""Real data by source."""
+"""Real data by source. Each source is a file here and a section of dp_real.config."""
 
-from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
-import torch
 
 from dp_real import parallel
 from dp_real.config import DataConfig, DigitsConfig, FashionConfig, FolderConfig, GaussianDataConfig, StandInConfig
 from dp_real.errors import InputError
-from dp_real.protocols import Images, RealData
-from dp_real.seeds import Stream, rng
+from dp_real.protocols import RealData, SetStatus
 
 
 def load_data(config: DataConfig) -> RealData:
@@ -18,15 +13,19 @@ def load_data(config: DataConfig) -> RealData:
     config = placed(config)
     match config:
         case DigitsConfig():
+            from dp_real.data.digits import load_digits
+
             return load_digits(config.split)
         case FashionConfig():
-            from dp_real.fashion import load_fashion
+            from dp_real.data.fashion import load_fashion
 
             return load_fashion(config)
         case GaussianDataConfig():
+            from dp_real.data.gaussian import load_gaussian
+
             return load_gaussian(config)
         case FolderConfig():
-            from dp_real.image_sets import load_image_sets
+            from dp_real.data.image_sets import load_image_sets
 
             return load_image_sets(config)
 
@@ -34,7 +33,7 @@ def load_data(config: DataConfig) -> RealData:
 def placed(config: DataConfig) -> DigitsConfig | FashionConfig | GaussianDataConfig | FolderConfig:
     """The configuration of what is read: of stand-ins that is their folders, made now if need be."""
     if isinstance(config, StandInConfig):
-        from dp_real.stand_in import stand_in_folders
+        from dp_real.data.stand_in import stand_in_folders
 
         return stand_in_folders(config)
     return config
@@ -42,7 +41,7 @@ def placed(config: DataConfig) -> DigitsConfig | FashionConfig | GaussianDataCon
 
 def decode_ahead(data: RealData) -> None:
     """Decode the images that are kept, each process its share: a broken one stops a run before it begins."""
-    from dp_real.folders import ImageFiles
+    from dp_real.data.folders import ImageFiles
 
     def complaint(images: ImageFiles, rows: slice) -> InputError | None:
         try:
@@ -57,29 +56,16 @@ def decode_ahead(data: RealData) -> None:
                 raise error
 
 
-@dataclass(frozen=True)
-class SetStatus:
-    """A set of real examples: what it is to a run, where it is, how many images it has (None: not known cheaply).
-
-    `problem` says what is wrong or missing and the command or the folder that would provide it; None: it is there.
-    """
-
-    name: str
-    where: str
-    images: int | None
-    problem: str | None
-
-
 def describe_sets(config: DataConfig) -> list[SetStatus]:
     """The sets that a configuration names, in its order; no image is decoded, and nothing is fetched."""
     config = placed(config)
     match config:
         case FolderConfig():
-            from dp_real.image_sets import describe_image_sets
+            from dp_real.data.image_sets import describe_image_sets
 
             return describe_image_sets(config)
         case FashionConfig():
-            from dp_real.fashion import describe_fashion
+            from dp_real.data.fashion import describe_fashion
 
             return describe_fashion(config)
     return []
@@ -89,7 +75,7 @@ def class_names(config: DataConfig) -> tuple[str, ...]:
     """What the labels 0, 1, ... stand for; images in folders are not read for it."""
     config = placed(config)
     if isinstance(config, FolderConfig):
-        from dp_real.folders import task_classes
+        from dp_real.data.folders import task_classes
 
         return task_classes(config).names
     return load_data(config).classes
@@ -99,25 +85,3 @@ def sample_shape(config: DataConfig) -> tuple[int, ...]:
     """Shape of one example; images in folders are not read for it."""
     images = isinstance(config, FolderConfig | StandInConfig)
     return (3, config.size, config.size) if images else load_data(config).sample_shape
-
-
-def load_gaussian(config: GaussianDataConfig) -> RealData:
-    """x ~ N(0, I_d), y = 1[x_0 > 0], drawn by `split`."""
-    draw = rng(config.split, Stream.SPLIT)
-    parts = []
-    for n in (config.validation, config.test):
-        x = torch.from_numpy(draw.standard_normal((n, config.dimension), np.float32))
-        parts.append(Images(x, (x[:, 0] > 0).long()))
-    return RealData(None, *parts, classes=("negative", "positive"))
-
-
-def load_digits(split: int) -> RealData:
-    """1,797 images of 8 x 8, shuffled by `split`: 900 for the generator, 250 to validate, 647 to test."""
-    from sklearn import datasets
-
-    images, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
-    order = rng(split, Stream.SPLIT).permutation(len(labels))
-    x = torch.from_numpy((images[order] / 8 - 1).astype(np.float32)).view(-1, 1, 8, 8)
-    y = torch.from_numpy(labels[order].astype(np.int64))
-    parts = [Images(x[a:b], y[a:b]) for a, b in ((0, 900), (900, 1150), (1150, 1797))]
-    return RealData(*parts, classes=tuple("0123456789"))

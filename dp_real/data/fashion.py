@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from dp_real.config import FashionConfig
-from dp_real.data import SetStatus
 from dp_real.errors import InputError, MissingError
-from dp_real.protocols import Images, RealData
+from dp_real.protocols import Images, RealData, SetStatus
 from dp_real.seeds import Stream, rng
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

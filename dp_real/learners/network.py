@@ -15,49 +15,10 @@ from transformers.optimization import get_wsd_schedule
 
 from dp_real import parallel
 from dp_real.augment import crop_and_flip, mix
-from dp_real.config import Config, ConvConfig, LinearConfig, MLPConfig, TrainingConfig, TransformersConfig
-from dp_real.data import class_names
+from dp_real.config import ConvConfig, MLPConfig, TrainingConfig
 from dp_real.errors import InputError
-from dp_real.guidance import entropy
-from dp_real.parallel import slices, spread
 from dp_real.pixels import to_float
-from dp_real.protocols import Labelled, Learner, Rows, Space
 from dp_real.seeds import Stream, rng, seeded, torch_rng
-
-
-def fresh_learner(config: Config, space: Space) -> Learner:
-    """The learner that a run of this configuration starts from."""
-    match config.learner:
-        case MLPConfig() as section:
-            module = build_mlp(section, space.sample_shape, space.n_classes, config.seed)
-            return NetworkLearner(module, space.n_classes, config.training, config.seed)
-        case ConvConfig() as section:
-            module = build_conv(section, space.sample_shape, space.n_classes, config.seed)
-            return NetworkLearner(module, space.n_classes, config.training, config.seed)
-        case TransformersConfig() as section:
-            from dp_real.classifier import ClassifierLearner, load_classifier
-
-            module = load_classifier(section, space.sample_shape, class_names(config.data), config.seed)
-            return ClassifierLearner(module, space.n_classes, config.training, config.seed)
-        case LinearConfig() as section:
-            from dp_real.linear import LinearLearner
-
-            return LinearLearner(section, space.sample_shape, space.n_classes)
-
-
-@torch.no_grad()
-def assess(learner: Learner, x: Rows, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
-    """Entropy in nats [n] and whether the prediction is y, bool [n]; both on the CPU. Done by this process alone."""
-    batches = [learner.logits(to_float(x[rows])).cpu() for rows in slices(slice(0, len(y)), batch_size)]
-    logits = torch.cat(batches) if batches else torch.empty(0, 1)
-    return entropy(logits), logits.argmax(-1) == y
-
-
-def accuracy(learner: Learner, images: Labelled) -> float:
-    """Share of rows whose prediction is the label; the processes share the work."""
-    batches = slices(slice(0, len(images.y)), 256)
-    correct = torch.cat(spread(lambda rows: assess(learner, images.x[rows], images.y[rows])[1], batches))
-    return correct.double().mean().item()
 
 
 def build_mlp(config: MLPConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
