@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import platformdirs
 
 
@@ -35,6 +36,11 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
                 if not folder.exists():
                     raise
     return folder
+
+
+def fingerprints(*arrays: Any) -> list[str]:
+    """A hash of each array's values, for what is made from them (torch tensors on the CPU, or numpy arrays)."""
+    return [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
 
 
 @dataclass(frozen=True)

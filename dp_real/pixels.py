@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def to_bytes(x: Tensor) -> Tensor:
@@ -23,6 +24,16 @@ def to_float(pixels: Tensor) -> Tensor:
 def to_image(pixels: Tensor) -> Image.Image:
     """A picture of uint8 [C, H, W], C = 1 or 3."""
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Images as a learner takes them, [B, *shape]: grey if it takes one channel, resized to its height and width."""
+    channels, *size = shape
+    if channels == 1:
+        images = images.mean(1, keepdim=True)
+    if list(images.shape[2:]) != size:
+        images = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return images
 
 
 def encode(pixels: Tensor, quality: int) -> list[bytes]:

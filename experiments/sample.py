@@ -21,14 +21,13 @@ from dp_real.data import class_names, load_data, sample_shape
 from dp_real.data.folders import folder_name
 from dp_real.errors import InputError
 from dp_real.generators import load_generator
-from dp_real.generators.stable_diffusion import fit
 from dp_real.guidance import entropy
 from dp_real.imagenet import TASKS, imagenet_classes
 from dp_real.learners import fresh_learner
 from dp_real.learners.classifier import known_classifier
 from dp_real.learners.network import NetworkLearner
 from dp_real.parallel import device, slices
-from dp_real.pixels import to_bytes, to_image
+from dp_real.pixels import fit, to_bytes, to_image
 from dp_real.protocols import Generator, Images, Learner, Progress, RealData
 from dp_real.rounds import make_guidance
 from dp_real.run import checkpoints, newest_checkpoint, restore_learner

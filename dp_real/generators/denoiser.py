@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dp_real import parallel
-from dp_real.cache import cached
+from dp_real.cache import cached, fingerprints
 from dp_real.config import DataConfig, DenoiserConfig, SamplingConfig
 from dp_real.errors import InputError
 from dp_real.guidance import EntropyGuidance
@@ -153,7 +153,13 @@ def load_denoiser(
             trained = train_denoiser(config, images, n_classes, source.split, advance)
         save_file(trained.state_dict(), folder / "model.safetensors")
 
-    depends = {"recipe": RECIPE, "generator": config.model_dump(mode="json"), "data": source.model_dump(mode="json")}
+    depends = {
+        "recipe": RECIPE,
+        "generator": config.model_dump(mode="json"),
+        "classes": n_classes,
+        "images": fingerprints(images.x, images.y),
+        "seed": source.split,
+    }
     folder = cached(f"generators/{source.source}", depends, train)
     denoiser = Denoiser(shape, n_classes, config.width, config.blocks)
     denoiser.load_state_dict(load_file(folder / "model.safetensors"))

@@ -5,7 +5,6 @@ guidance), with weights that learned something; training takes minutes on a CPU 
 StableDiffusionPipeline.from_pretrained reads. Images are [n, C, H, W] in [-1, 1], C being 1 or 3.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from dp_real import parallel
-from dp_real.cache import cached
+from dp_real.cache import cached, fingerprints
 from dp_real.config import DataConfig, LatentConfig, SamplingConfig
 from dp_real.errors import InputError
 from dp_real.generators.stable_diffusion import LatentDiffusion, PipelineGenerator, class_prompts, load_pipeline
@@ -53,7 +52,7 @@ def load_latent(
         "recipe": RECIPE,
         "generator": config.model_dump(mode="json"),
         "classes": data.classes,
-        "images": [hashlib.sha256(part.numpy().data).hexdigest() for part in (images.x, images.y)],
+        "images": fingerprints(images.x, images.y),
         "seed": source.split,
     }
     folder = cached(

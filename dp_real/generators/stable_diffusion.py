@@ -12,8 +12,7 @@ As a library, with any of these pipelines and any image classifier of transforme
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,16 @@ import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dp_real import parallel
 from dp_real.config import DiffusersConfig, SamplingConfig
-from dp_real.errors import InputError, MissingError
+from dp_real.errors import InputError
 from dp_real.generators.device_batches import DeviceBatches
 from dp_real.generators.pipelines import ADAPTERS, Condition, DiT, adapt, check_supported, image_side, make_solver
 from dp_real.guidance import EntropyGuidance
+from dp_real.hub import load, reading
 from dp_real.imagenet import TASKS, imagenet_classes
+from dp_real.pixels import fit
 from dp_real.protocols import RealData
 from dp_real.sampling import Denoiser, denoising_error, identity, sample
 from dp_real.seeds import row_noise, row_seeds
@@ -159,16 +159,6 @@ def encode(vae: Any, images: Tensor) -> Tensor:
     return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
 
 
-def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
-    """Images as a learner takes them, [B, *shape]: grey if it takes one channel, resized to its height and width."""
-    channels, *size = shape
-    if channels == 1:
-        images = images.mean(1, keepdim=True)
-    if list(images.shape[2:]) != size:
-        images = F.interpolate(images, size, mode="bilinear", antialias=True)
-    return images
-
-
 class PipelineGenerator:
     """A Generator whose classes are prompts, or a DiT's; where a class has several, a row's seed picks one."""
 
@@ -253,7 +243,7 @@ def load_diffusers(config: DiffusersConfig, sampling: SamplingConfig, data: Real
 
 def load_index(model: str) -> dict[str, Any]:
     """A pipeline's model_index.json. Raises InputError unless it is of a kind that can be used."""
-    with _reading(model, "a diffusers pipeline") as local:
+    with reading(model, "a diffusers pipeline") as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = json.loads(Path(path).read_text(encoding="utf-8"))
     check_supported(str(index.get("_class_name")), where=f"{model}: ")
@@ -276,32 +266,6 @@ def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported when used: it takes a second
 
     return load(AutoencoderTiny, model, dtype)
-
-
-def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
-    """`kind.from_pretrained`, safetensors only; a folder is only read, an id may be fetched, as the user named it."""
-    with _reading(model, kind.__name__) as local:
-        loaded = kind.from_pretrained(
-            model, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=local, **options
-        )
-    return loaded.to(parallel.device())
-
-
-@contextmanager
-def _reading(model: str, what: str) -> Iterator[bool]:
-    """Whether model is a folder, else a hub id. Raises MissingError if it is neither, or if reading it fails."""
-    local = Path(model).is_dir()
-    if not local and (Path(model).is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") != 1):
-        raise MissingError(f"{model}: no such folder; put {what} there, or name a hub id")
-    try:
-        yield local
-    except OSError as error:
-        remedy = (
-            "the folder must hold what save_pretrained writes, with safetensors"
-            if local
-            else f"fetch it where there is a network (hf download {model}), or name a folder that holds it"
-        )
-        raise MissingError(f"{model}: no {what.removeprefix('a ')} could be read: {remedy}") from error
 
 
 def sample_images(

@@ -17,8 +17,9 @@ from transformers.models.auto.modeling_auto import AutoModelForImageClassificati
 
 from dp_real.config import TransformersConfig
 from dp_real.errors import InputError, MissingError
-from dp_real.generators.stable_diffusion import fit, load
+from dp_real.hub import load
 from dp_real.learners.network import NetworkLearner
+from dp_real.pixels import fit
 from dp_real.seeds import Stream, seeded, torch_rng
 
 
