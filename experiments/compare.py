@@ -56,11 +56,18 @@ def _run(arm: str, config: Config, out: Path) -> dict[str, Any]:
     return {"arm": arm, "split": config.data.split} | result
 
 
-def summarize(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
+AXES = {
+    "generated": "samples generated",
+    "kept": "samples in the pool",
+    "compute": "FLOPs of generation and training",
+}
+
+
+def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
     """One row an arm: accuracies in percent, mean and standard error, and its paired difference to the baseline.
 
-    Tidy: x is the mean number of samples generated (of real ones in the arm `real`), y the mean test accuracy, y_low
-    and y_high one standard error away.
+    Tidy: x is the mean over runs of what AXES names (of real examples in the arm `real`, which generates none), y the
+    mean test accuracy, y_low and y_high one standard error away; the other axes have columns of their names.
     `static_to_match`, `bound`: the number of static samples with the same mean accuracy, from the static arms there
     are (experiments.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
     """
@@ -68,7 +75,10 @@ def summarize(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
     difference = test.sub(test[baseline], axis=0)
     table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured"})
-    table["x"] = by_arm["samples_generated"].mean().where(lambda n: n > 0, by_arm["pool_size"].mean())
+    table["kept"] = by_arm["pool_size"].mean()
+    table["generated"] = by_arm["samples_generated"].mean().where(lambda n: n > 0, table["kept"])
+    table["compute"] = by_arm["generation_flops"].mean() + by_arm["training_flops"].mean()
+    table.insert(2, "x", table[x])
     table["y"], table["se"] = test.mean(), test.sem()
     table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
     table["n_seeds"] = len(test)
@@ -77,6 +87,6 @@ def summarize(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     static = table[table["series"].str.fullmatch(r"static(-\d+)?")]
     if len(static):
         table["static_to_match"], table["bound"] = static_equivalent(
-            table["y"].to_numpy(), static["x"].to_numpy(), static["y"].to_numpy()
+            table["y"].to_numpy(), static["generated"].to_numpy(), static["y"].to_numpy()
         )
     return table.reset_index(drop=True)

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -122,6 +122,7 @@ def compare_command(
     out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-compare.")] = None,
     resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
+    x: Annotated[Literal["generated", "kept", "compute"], typer.Option(help="What the figure counts.")] = "generated",
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run arms on the same seeds and compare their test accuracies in pairs."""
@@ -137,7 +138,7 @@ def compare_command(
     baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {arms}")
-    from experiments.compare import run_arms, summarize
+    from experiments.compare import AXES, run_arms, summarize
     from experiments.run_figures import leave_figures_of
     from figures.curves import draw_curves, save
     from figures.files import whole
@@ -146,14 +147,14 @@ def compare_command(
     if out.exists() and not resume:
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
     runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress)
-    summary = summarize(runs, baseline)
+    summary = summarize(runs, baseline, x)
     for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", summary)):
         with whole(out / name) as partial:
             frame.to_csv(partial, index=False)
-    figure = draw_curves(summary, xlabel="samples generated", ylabel="test accuracy (%)", logx=True)
+    figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
     save(figure, out / "comparison")
     leave_figures_of((out / "runs").iterdir(), workers)
-    shown = [str(column) for column in summary if column not in ("kind", "y_low", "y_high")]
+    shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]
     rows = summary.to_dict("records")
     if as_json:
         emit_json({"preset": config.name, "seeds": seeds, "splits": splits or seeds, "arms": rows})

@@ -269,7 +269,7 @@ def run_section(run: Facts) -> str:
 
 def comparison_section(comparison: Facts) -> str:
     """A comparison on the page."""
-    names = {"series": "arm", "x": "samples generated", "y": "test accuracy (%)"}
+    names = {"series": "arm", "generated": "samples generated", "y": "test accuracy (%)"}
     arms = pd.DataFrame(comparison["arms"]).drop(columns=["kind", "y_low", "y_high"]).rename(columns=names)
     command, figures = comparison["command"], comparison["figures"].values()
     return f"""
