@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 ROWS, REPEATS = 6000, 3
 
@@ -14,6 +15,7 @@ def work() -> None:
 
     from dp_real import parallel
     from dp_real.learners import fresh_learner
+    from dp_real.pool import Pool
     from dp_real.rounds import Source
     from dp_real.run import prepare
     from experiments.digits import digits
@@ -22,11 +24,11 @@ def work() -> None:
     config = digits("sampling.block_size=250")
     _, generator = prepare(config, silent)
     learner, labels = fresh_learner(config, generator), torch.arange(ROWS) % 10
-    walls = []
+    pool, walls = Pool(Path("unused"), generator.sample_shape), []
     for _ in range(REPEATS):
         parallel.state().wait_for_everyone()
         begin = time.perf_counter()
-        Source(config, generator).guided(1, labels, learner)
+        Source(config, generator, pool).guided(1, labels, learner)
         walls.append(time.perf_counter() - begin)
     if parallel.state().is_main_process:
         print(min(walls))

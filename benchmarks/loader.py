@@ -38,7 +38,7 @@ def main() -> None:
         pool = Pool(Path(folder) / "pool", (3, SIZE, SIZE), config=PoolConfig(storage="jpeg"))
         zeros = np.zeros(IMAGES)
         facts = {"label": zeros, "seed": zeros, "omega": zeros, "entropy": zeros, "correct": zeros > 0}
-        pool.append(0, photographs(IMAGES), row=np.arange(IMAGES), **facts)
+        pool.append(0, pool.rows(pool.encode(photographs(IMAGES)), row=np.arange(IMAGES), **facts))
         rows = torch.randint(IMAGES, (STEPS, BATCH), generator=torch.Generator().manual_seed(1))
         loader = Loader(pool, lambda step: rows[step % STEPS])
         begin, wall = time.process_time(), time.perf_counter()

@@ -54,7 +54,7 @@ def practice_loop(config: Config, generator: Generator, rows: Memory) -> None:
     unused: Any = None
     pool: Any = rows
     learner = fresh_learner(config, generator)
-    practice = Practice(config, learner, Source(config, generator), pool, unused, unused, State(STEPS))
+    practice = Practice(config, learner, Source(config, generator, pool), pool, unused, unused, State(STEPS))
     for _ in range(STEPS):
         practice.train_step()
 

@@ -24,7 +24,7 @@ def crop_and_flip(x: Tensor, rng: np.random.Generator, *, least_area: float, fli
     affine[:, 0, 0] = wide * np.where(flip & (rng.random(n) < 0.5), -1, 1)
     affine[:, 1, 1] = high
     affine[:, 0, 2], affine[:, 1, 2] = rng.uniform(-1, 1, n) * (1 - wide), rng.uniform(-1, 1, n) * (1 - high)
-    grid = F.affine_grid(torch.from_numpy(affine).to(x.device), list(x.shape), align_corners=False)
+    grid = F.affine_grid(_on(x.device, affine), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
@@ -39,20 +39,25 @@ def mix(x: Tensor, y: Tensor, rng: np.random.Generator, *, mixup: float, cutmix:
         raise InputError(
             f"training.cutmix cuts images [B, C, H, W]; these examples are {tuple(x.shape[1:])}: set it to 0"
         )
-    n, partner = len(x), torch.from_numpy(rng.permutation(len(x))).to(x.device)
+    n, partner = len(x), _on(x.device, rng.permutation(len(x)))
     is_cut = rng.random(n) < (0.5 if mixup and cutmix else float(cutmix > 0))
     weight = np.where(is_cut, rng.beta(cutmix or 1, cutmix or 1, n), rng.beta(mixup or 1, mixup or 1, n))
-    keep = np.broadcast_to(weight[:, None, None], (n, *(x.shape[2:] if is_cut.any() else (1, 1)))).copy()
+    kept = _on(x.device, weight.astype(np.float32)).view(n, 1, 1)
     if is_cut.any():
-        outside = [_outside(size, np.sqrt(1 - weight), rng.random(n)) for size in x.shape[2:]]
-        keep[is_cut] = np.maximum(outside[0][:, :, None], outside[1][:, None, :])[is_cut]
-    kept = torch.from_numpy(keep.astype(np.float32)).to(x.device)
+        rows, columns = (_on(x.device, _outside(size, np.sqrt(1 - weight), rng.random(n))) for size in x.shape[2:])
+        cut = rows[:, :, None] | columns[:, None, :]
+        kept = torch.where(_on(x.device, is_cut).view(n, 1, 1), cut.float(), kept)
     pixels = kept.unsqueeze(1) if x.dim() == 4 else kept.flatten(1).view(n, *[1] * (x.dim() - 1))
     share = kept.flatten(1).mean(1, keepdim=True)
     return pixels * x + (1 - pixels) * x[partner], share * y + (1 - share) * y[partner]
 
 
 def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """[B, size]: 0 within the window of relative length around the centre, 1 outside it."""
+    """Bool [B, size]: what is not within the window of relative length around the centre."""
     position = (np.arange(size) + 0.5) / size
-    return (np.abs(position - centre[:, None]) > length[:, None] / 2).astype(float)
+    return np.abs(position - centre[:, None]) > length[:, None] / 2
+
+
+def _on(device: torch.device, values: np.ndarray) -> Tensor:
+    """Without waiting for what the device still does."""
+    return torch.from_numpy(values).to(device, non_blocking=True)

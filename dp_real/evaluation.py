@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
+from dp_real.assess import batches, logits
 from dp_real.config import FolderConfig, load_config
 from dp_real.data import load_data, placed
 from dp_real.data.folders import own_classes, task_classes
 from dp_real.data.image_sets import locate, needed_labels, read_set
 from dp_real.errors import InputError
 from dp_real.learners import fresh_learner
-from dp_real.parallel import slices, spread
+from dp_real.parallel import spread
 from dp_real.protocols import Labelled, Learner
 
 
@@ -51,11 +52,11 @@ def evaluate_sets(learner: Learner, sets: Mapping[str, Labelled]) -> list[dict[s
 
 
 @torch.no_grad()
-def masked_accuracy(learner: Learner, images: Labelled, batch_size: int = 1024) -> dict[str, Any]:
+def masked_accuracy(learner: Learner, images: Labelled) -> dict[str, Any]:
     """Accuracy where the learner may answer only with the classes that the images have, and its standard error."""
     present = images.y.unique()
-    parts = slices(slice(0, len(images.y)), batch_size)
-    answers = spread(lambda rows: present[learner.logits(images.x[rows])[:, present].argmax(1).cpu()], parts)
+    parts = batches(len(images.y))
+    answers = spread(lambda rows: present[logits(learner, images.x[rows])[:, present].argmax(1)], parts)
     correct = torch.cat(answers) == images.y
     accuracy, n = correct.double().mean().item(), len(correct)
     return {"images": n, "classes": len(present), "accuracy": accuracy, "se": (accuracy * (1 - accuracy) / n) ** 0.5}

@@ -1,17 +1,11 @@
 """FLOPs by torch's own formulas: matrix products, convolutions and attention; element-wise work is left out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-
-from dp_real.learners.network import NetworkLearner
-from dp_real.protocols import Learner
 
 
 class FlopCounter(TorchDispatchMode):
@@ -34,20 +28,3 @@ def count(work: Callable[[], object]) -> int:
     with sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
         work()
     return counter.total
-
-
-def training_flops(learner: Learner, sample_shape: Sequence[int]) -> int:
-    """Of one row of a training step, forward and backward; 0 for a learner that is no network.
-
-    Measured in eval mode, which leaves everything as it was.
-    """
-    if not isinstance(learner, NetworkLearner):
-        return 0
-    weights = [weight for weight in learner.in_use.parameters() if weight.requires_grad]
-
-    def step() -> tuple[Tensor | None, ...]:
-        logits = learner.logits(torch.zeros(1, *sample_shape))
-        label = torch.zeros(1, dtype=torch.int64, device=logits.device)
-        return torch.autograd.grad(F.cross_entropy(logits, label), weights, allow_unused=True)
-
-    return count(step)

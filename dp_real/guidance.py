@@ -6,7 +6,7 @@ per guided step; `relative` measures it in units of the sample's own norm, `raw`
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class EntropyGuidance:
     window, every: guide the steps in this fraction of the trajectory (0 noise, 1 image), each `every`-th of them.
     """
 
+    looks: ClassVar[bool] = True  # at x0_hat; else nobody need decode it
+
     logits: Callable[[Tensor], Tensor]
     omega: float | Tensor
     scale: Literal["relative", "raw"] = "relative"
@@ -53,8 +55,8 @@ class EntropyGuidance:
         (at_x0_hat,) = torch.autograd.grad(entropy(self.logits(x0_hat)).sum(), x0_hat)
         if x is x0_hat:
             return at_x0_hat
-        # From here on the chain may lead through half precision: each row goes at length one (a power of two, which
-        # rounds nothing) and gets its own length back after, so that a confident learner's gradient does not underflow.
+        # From here on the chain may lead through half precision: each row goes at a length of 0.5 to 1, divided by a power
+        # of two, which rounds nothing, and gets its own length back after: a confident learner's must not underflow.
         size = _power_of_two(at_x0_hat)
         (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _like(size, at_x0_hat))
         return scaled * _like(size, scaled)
@@ -84,6 +86,8 @@ class EntropyGuidance:
 class RandomGuidance(EntropyGuidance):
     """A control: pushes of the same length in random directions. seeds: uint64 [B], what a row's directions hang on."""
 
+    looks: ClassVar[bool] = False
+
     seeds: np.ndarray
     _draws: list[np.random.Generator] = field(init=False, repr=False)
 
@@ -100,7 +104,7 @@ class RandomGuidance(EntropyGuidance):
 
 
 def _power_of_two(x: Tensor) -> Tensor:
-    """[B, 1], next below the length of each row of x [B, ...]; no square of a small entry is taken."""
+    """[B, 1], next above the length of each row of x [B, ...]; no square of a small entry is taken."""
     rows, tiny = x.flatten(1), torch.finfo(x.dtype).tiny
     largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)
     length = (largest * (rows / largest).norm(dim=1, keepdim=True)).clamp_min(tiny)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dp_real.config import Config
 from dp_real.parallel import slices, spread
+from dp_real.pixels import to_float
 from dp_real.protocols import Generator, Labelled, Learner
 from dp_real.seeds import row_seeds
 
@@ -61,7 +62,7 @@ def fit_temperature(config: Config, generator: Generator, images: Labelled, lear
     seeds = row_seeds(config.seed, 0, range(len(rows)))
 
     def of_block(block: slice) -> Tensor:
-        x = torch.cat([images.x[row : row + 1] for row in rows[block].tolist()])
+        x = to_float(torch.cat([images.x[row : row + 1] for row in rows[block].tolist()]))
         return errors(generator, learner, x, images.y[rows[block]], seeds[block])
 
     found = torch.cat(spread(of_block, slices(slice(0, len(rows)), config.sampling.block_size)))

@@ -16,6 +16,8 @@ import torch
 from accelerate import PartialState
 from torch import distributed
 
+from dp_real.errors import Interrupted
+
 TIMEOUT = timedelta(days=1)  # a process may wait long for the first to train a generator, or for the last block
 
 Item = TypeVar("Item")
@@ -35,6 +37,21 @@ def _leave(here: PartialState) -> None:
     """End the process group in order. Threads of a data-parallel wrapper that is still around abort the process."""
     gc.collect()
     here.destroy_process_group()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What all processes do; if it fails, which may be only here, this one is to end without its peers.
+
+    To leave the group in order is to wait for them, who wait for this one. The launcher sees it end, and ends them.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise  # by agreement
+    except BaseException:
+        atexit.unregister(_leave)
+        raise
 
 
 def device() -> torch.device:

@@ -50,5 +50,7 @@ def encode(pixels: Tensor, quality: int) -> list[bytes]:
 
 def decode(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
     """uint8 [B, *shape] of encoded images [C, H, W]."""
-    arrays = [np.asarray(Image.open(io.BytesIO(file))) for file in files]
-    return torch.from_numpy(np.stack(arrays)).view(len(files), shape[1], shape[2], shape[0]).permute(0, 3, 1, 2)
+    pixels = torch.empty(len(files), shape[1], shape[2], shape[0], dtype=torch.uint8)
+    for row, file in zip(pixels, files, strict=True):
+        row.copy_(torch.from_numpy(np.array(Image.open(io.BytesIO(file)))).view(row.shape))
+    return pixels.permute(0, 3, 1, 2)

@@ -74,20 +74,28 @@ class Pool:
     def in_memory(self) -> bool:
         return self._kept is not None
 
-    def append(self, round_index: int, x: Tensor, **facts: np.ndarray) -> None:
+    def rows(self, example: pa.Array, **facts: Any) -> pa.Table:
+        """Encoded examples [n] for `append`. facts: [n], those of FACTS but `round`."""
+        columns = {name: np.asarray(facts[name]) for name in FACTS if name != "round"}
+        schema = self._schema()
+        schema = schema.remove(schema.get_field_index("round"))
+        return pa.table(columns | {"example": example}, schema=schema)
+
+    def append(self, round_index: int, rows: pa.Table) -> None:
         """Commit one round, whole or not at all.
 
-        Each process passes the rows that it has, in ascending order, those of all together making up the round.
-        x: [n, *sample_shape], float32 or bytes; facts: [n], those of FACTS but `round`, `row` counted within the round.
+        Each process passes the rows that it has, in ascending order; `row` counts within the round, which all of them
+        together make up.
         """
-        columns: dict[str, Any] = {name: facts[name] for name in FACTS if name != "round"}
-        columns |= {"row": facts["row"] + len(self), "round": np.full(len(x), round_index)}
-        mine = pa.table({name: columns[name] for name in FACTS} | {"example": self._encode(x)}, schema=self._schema())
-        gaps = np.flatnonzero(np.diff(facts["row"]) != 1) + 1  # where rows of other processes come between
+        places = rows["row"].to_numpy()
+        mine = rows.set_column(0, "row", pa.array(places + len(self)))
+        mine = mine.append_column("round", pa.array(np.full(len(rows), round_index)))
+        mine = mine.select(self._schema().names).cast(self._schema())
+        gaps = np.flatnonzero(np.diff(places) != 1) + 1  # where rows of other processes come between
         mode, written = "append" if self.version else "create", []
-        for begin, end in pairwise([0, *gaps.tolist(), len(x)] if len(x) else []):
+        for begin, end in pairwise([0, *gaps.tolist(), len(rows)] if len(rows) else []):
             files = write_fragments(mine.slice(begin, end - begin), str(self.path), schema=mine.schema, mode=mode)
-            written.append((int(columns["row"][begin]), files))
+            written.append((int(places[begin]), files))
         fragments = [file for _, files in sorted(gather(written), key=lambda pair: pair[0]) for file in files]
         with main_first() as main:  # one commits for all
             version = self._commit(fragments) if main else 0
@@ -131,27 +139,30 @@ class Pool:
         if size == 0 or size * int(np.prod(self.shape)) > self.config.memory * 2**30:
             self._kept = None
             return
-        fresh = self._decode(self._data.scanner(columns=["example"], offset=known).to_table()["example"])
+        fresh = self.decode(
+            self._data.scanner(columns=["example"], offset=known).to_table()["example"].combine_chunks()
+        )
         self._kept = fresh if self._kept is None else torch.cat([self._kept, fresh])
 
     def _read(self, rows: Tensor) -> Tensor:
         if self._kept is not None:
             return self._kept.index_select(0, rows)  # faster than [rows]
-        return self._decode(self._data.take(rows.tolist(), columns=["example"])["example"])
+        return self.decode(self._data.take(rows.tolist(), columns=["example"])["example"].combine_chunks())
 
     def _schema(self) -> pa.Schema:
         size = int(np.prod(self.sample_shape))
         numbers = {"float32": pa.float32(), "uint8": pa.uint8()}.get(self.config.storage)
         return pa.schema(FACTS | {"example": pa.list_(numbers, size) if numbers else pa.large_binary()})
 
-    def _encode(self, x: Tensor) -> pa.Array:
+    def encode(self, x: Tensor) -> pa.Array:
+        """Examples as they are stored."""
         stored = x if self.config.storage == "float32" or x.dtype == torch.uint8 else pixels.to_bytes(x)
         if self.config.storage == "jpeg":
             return pa.array(pixels.encode(stored, self.config.quality), pa.large_binary())
         return pa.FixedSizeListArray.from_arrays(pa.array(stored.flatten().numpy()), int(np.prod(self.sample_shape)))
 
-    def _decode(self, column: pa.ChunkedArray) -> Tensor:
-        array = column.combine_chunks()
+    def decode(self, array: pa.Array) -> Tensor:
+        """What `encode` made of examples: float32, or bytes."""
         if pa.types.is_large_binary(array.type):
             return pixels.decode(array.to_pylist(), self.sample_shape)
         return torch.from_numpy(array.flatten().to_numpy().copy()).view(-1, *self.sample_shape)

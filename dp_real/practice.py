@@ -9,13 +9,11 @@ import numpy as np
 import torch
 
 from dp_real import parallel
-from dp_real.assess import assess
 from dp_real.config import Config, PracticeConfig
 from dp_real.errors import Interrupted
-from dp_real.flops import training_flops
 from dp_real.pool import Loader, Pool
 from dp_real.protocols import Journal, Learner
-from dp_real.rounds import PUSH_START, Examples, Source
+from dp_real.rounds import PUSH_START, Costs, Source
 from dp_real.seeds import Stream, torch_rng
 
 BLOCK_STEPS = 256  # steps whose batches are drawn at once
@@ -31,14 +29,11 @@ class State:
     stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
     best: float = -1.0  # validation accuracy
     push: float = PUSH_START  # omega times the guided steps of the next round, where it steers itself
-    generated: int = 0  # samples drawn, whether kept or not
+    costs: Costs = field(default_factory=Costs)  # of generation
     seen: int = 0  # rows that training has used, with repeats, over all processes
     epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
     generation_seconds: float = 0.0
-    generation_flops: int = 0
-    denoiser_forwards: int = 0
-    denoiser_backwards: int = 0
     training_seconds: float = 0.0  # all but generation, until data was last added
     training_flops: int = 0  # likewise
     temperature: float = 0.0  # of the label check; 0: not fitted yet
@@ -71,7 +66,6 @@ class Practice:
         self._clock = time.monotonic() - state.seconds
         if state.rounds == 0:
             self.add_examples(plan.initial)
-            self.checkpoint(keep=False)
         while state.step < state.last_step:
             if self.wants_examples():
                 self.checkpoint(keep=True)
@@ -106,7 +100,7 @@ class Practice:
     def may_add(self) -> bool:
         """Whether the plan, and its budget of samples, have room for another addition."""
         plan, state = self.config.practice, self.state
-        in_budget = not plan.samples or state.generated + plan.oversample * plan.increment <= plan.samples
+        in_budget = not plan.samples or state.costs.generated + plan.oversample * plan.increment <= plan.samples
         return state.rounds <= plan.additions and in_budget
 
     def wants_cooldown(self) -> bool:
@@ -125,51 +119,49 @@ class Practice:
         """Draw one round of `count` class-balanced examples and commit them to the pool."""
         begin, state = time.monotonic(), self.state
         labels = (len(self.pool) + torch.arange(count)) % self.source.generator.n_classes
-        drawn = self.source.draw(labels, self.learner, state)
-        entropy, correct = assess(self.learner, drawn.x, drawn.y)
-        facts = {"row": drawn.rows, "label": drawn.y.numpy(), "seed": drawn.seeds, "omega": drawn.omega}
-        self.pool.append(state.rounds, drawn.x, **facts, entropy=entropy.numpy(), correct=correct.numpy())
-        seconds = time.monotonic() - begin
-        self.account(drawn, seconds, training_seconds=begin - self._clock - state.generation_seconds)
+        rows, costs = self.source.draw(labels, self.learner, state)
+        self.pool.append(state.rounds, rows)
+        self.account(sum(parallel.gather([costs]), Costs()), begin)
         state.rounds += 1
         state.stale = 0
+        self.checkpoint(keep=False)
+        self.source.forget()
 
-    def account(self, drawn: Examples, seconds: float, training_seconds: float) -> None:
-        """Report a round, and add up what it cost; `training_seconds` up to here count validation and checkpoints."""
+    def account(self, costs: Costs, begin: float) -> None:
+        """Report the round that was begun then, and add up what the run has cost.
+
+        Validation and checkpoints count as time of training.
+        """
         state, facts = self.state, self.pool.table(newest=True)
-        costs = [(drawn.generated, drawn.forwards, drawn.backwards, drawn.flops)]
-        generated, forwards, backwards, flops = (sum(cost) for cost in zip(*parallel.gather(costs), strict=True))
-        training_flops = self.row_flops * state.seen
+        seconds = time.monotonic() - begin
+        training_seconds, training_flops = begin - self._clock - state.generation_seconds, self.row_flops * state.seen
         labels = facts["label"].to_numpy()
         self.journal.addition(
             {
                 "round": state.rounds,
                 "step": state.step,
                 "count": len(facts),
-                "generated": generated,
+                "generated": costs.generated,
                 "omega": facts["omega"].to_numpy().mean(dtype=float),
                 "entropy": facts["entropy"].to_numpy().mean(dtype=float),
                 "fraction_wrong": 1 - facts["correct"].to_numpy(zero_copy_only=False).mean(),
                 "rarest_class": int(np.bincount(labels, minlength=self.source.generator.n_classes).min()),
-                "denoiser_forwards": forwards,
-                "denoiser_backwards": backwards,
-                "flops": flops,
+                "denoiser_forwards": costs.forwards,
+                "denoiser_backwards": costs.backwards,
+                "flops": costs.flops,
                 "seconds": seconds,
                 "training_flops": training_flops - state.training_flops,
                 "training_seconds": training_seconds - state.training_seconds,
             }
         )
-        state.generated += generated
+        state.costs += costs
         state.generation_seconds += seconds
-        state.generation_flops += flops
-        state.denoiser_forwards += forwards
-        state.denoiser_backwards += backwards
         state.training_seconds, state.training_flops = training_seconds, training_flops
 
     @cached_property
     def row_flops(self) -> int:
         """FLOPs of training on one row."""
-        return training_flops(self.learner, self.source.generator.sample_shape)
+        return self.learner.row_flops(self.source.generator.sample_shape)
 
     def train_step(self) -> None:
         """One optimizer step on a mini-batch of the pool as it is now; batch size 0: on all of it."""
@@ -217,7 +209,7 @@ class Practice:
                 "lr": self.learner.learning_rate,
                 "train_loss": self.learner.drain_loss(),
                 "val_accuracy": accuracy,
-                "images_generated": state.generated,
+                "images_generated": state.costs.generated,
                 "seconds": state.seconds,
             }
         )

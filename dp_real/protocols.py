@@ -1,6 +1,6 @@
 """What the practice loop asks of its parts: a new domain is a file that answers one of these."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,10 @@ class Learner(Protocol):
         """One optimizer step on a batch; x float32, or uint8 as dp_real.pixels has images."""
         ...
 
+    def row_flops(self, sample_shape: Sequence[int]) -> int:
+        """FLOPs of one row of a training step, forward and backward, by dp_real.flops; 0 where they do not matter."""
+        ...
+
     def drain_loss(self) -> float:
         """Mean training loss since the last call."""
         ...
@@ -106,7 +110,10 @@ class Images:
 
 
 class Rows(Protocol):
-    """float32 [n, *sample_shape] that need not be in memory at once: a tensor, or dp_real.data.folders.ImageFiles."""
+    """[n, *sample_shape] that need not be in memory at once: a tensor, or dp_real.data.folders.ImageFiles.
+
+    float32, or uint8 as dp_real.pixels has images.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from dp_real.learners import fresh_learner
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
 from dp_real.protocols import Generator, Learner, Progress, RealData
-from dp_real.rounds import Source
+from dp_real.rounds import Costs, Source
 from dp_real.seeds import Stream, rng
 
 Tracker = Callable[[dict[str, Any], int], None]
@@ -71,10 +71,13 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
-        """checkpoints/step-N-rounds-K if it is to be kept, a function of the run; else checkpoints/latest, replaced."""
-        name = f"step-{state.step:09d}-rounds-{state.rounds:04d}" if keep else "latest"
-        folder = self.path / "checkpoints" / name
-        if not self._main or (keep and folder.exists()):
+        """checkpoints/step-N-rounds-K if it is to be kept, else latest-step-N-rounds-K, in place of the latest so far.
+
+        One of that name is left as it is: what it holds is a function of the run.
+        """
+        name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
+        folder = self.path / "checkpoints" / (name if keep else f"latest-{name}")
+        if not self._main or folder.exists():
             return
         folder.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.path, prefix=PART) as temporary:
@@ -82,9 +85,10 @@ class RunFolder:
             staged.mkdir()
             save_file(learner.tensors(), staged / "learner.safetensors")
             write_json(staged / "state.json", asdict(state) | {"pool_version": pool.version})
-            if folder.exists():
-                os.rename(folder, Path(temporary) / "old")  # a kill between the two leaves the one before
+            older = [] if keep else list(folder.parent.glob("latest-*"))
             os.rename(staged, folder)
+            for path in older:
+                os.rename(path, Path(temporary) / path.name)  # out of the way whole: removing it takes a while
 
     def best(self, learner: Learner) -> None:
         """best/, replaced: the learner as `save` writes it."""
@@ -99,7 +103,7 @@ class RunFolder:
 
     def restore(self, config: Config, learner: Learner, sample_shape: tuple[int, ...]) -> tuple[State, Pool]:
         """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
-        newest = newest_checkpoint(self.path)
+        newest = parallel.from_main(newest_checkpoint(self.path) if self._main else None)
         if newest is None:
             with parallel.main_first() as main:
                 for name in ("pool", "metrics.jsonl", "rounds.jsonl") if main else ():
@@ -120,17 +124,22 @@ class RunFolder:
 
     def stop_requested(self) -> bool:
         """Asked at every step; several processes must agree, and do so now and then."""
-        if self._alone:
-            return self._asked
         self._since_agreed = (self._since_agreed + 1) % AGREE_EVERY
-        return self._since_agreed == 0 and parallel.any_process(self._asked)
+        return self._asked if self._alone else self._since_agreed == 0 and self.told_to_stop()
+
+    def told_to_stop(self) -> bool:
+        """Whether any process was; all of them ask at the same time."""
+        return parallel.any_process(self._asked)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM ask for a stop at the next step; a second one stops at once."""
+        """Ctrl-C and SIGTERM ask for a stop at the next step; a second Ctrl-C stops at once.
+
+        A second SIGTERM does not: cluster managers and launchers send several.
+        """
 
         def ask(number: int, frame: Any) -> None:
-            if self._asked:
+            if self._asked and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self._asked = True
 
@@ -144,6 +153,12 @@ class RunFolder:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class BranchFolder(RunFolder):
+    """A run's folder without checkpoints: a branch that is stopped starts over."""
+
+    def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None: ...
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -165,12 +180,13 @@ def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
     """Set a learner back to a checkpoint; returns the run's state there and the version of its pool."""
     saved = json.loads((checkpoint / "state.json").read_text())
     pool_version = saved.pop("pool_version")
-    state = State(**saved)
+    state = State(**saved | {"costs": Costs(**saved["costs"])})
     learner.load_tensors(load_file(checkpoint / "learner.safetensors"), state.step)
     learner.finish_at(state.last_step)
     return state, pool_version
 
 
+@parallel.together()
 def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) -> dict[str, Any]:
     """Train by deliberate practice in folder `out`; returns what result.json says. A finished run is not repeated.
 
@@ -197,7 +213,7 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
         if config.practice.examples == "real" and state.rounds == 0:
             add_real_examples(pool, state, data, config)
         first = first_learner(config, generator, out) if state.rounds > 1 else None
-        source = Source(config, generator, data.validation, first, progress, folder.stop_requested)
+        source = Source(config, generator, pool, data.validation, first, progress, folder.told_to_stop, out / "drawing")
         practice = Practice(config, learner, source, pool, validator(data), folder, state)
         try:
             with folder.stops_on_signal():
@@ -212,14 +228,21 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
 
 def prepare(config: Config, progress: Progress) -> tuple[RealData, Generator]:
     """The real data and the generator, trained now if need be, by the main process first."""
-    torch.set_num_threads(config.threads or torch.get_num_threads())
-    with parallel.main_first():
-        data = load_data(config.data)
-    decode_ahead(data)
+    data = prepare_data(config)
     with parallel.main_first():
         return data, load_generator(config, data, progress)
 
 
+def prepare_data(config: Config) -> RealData:
+    """The real data, by the main process first."""
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    with parallel.main_first():
+        data = load_data(config.data)
+    decode_ahead(data)
+    return data
+
+
+@parallel.together()
 def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
     """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5): the scaling curve.
 
@@ -227,14 +250,14 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
     leaves its files in branches/SIZE; finished ones are not repeated.
     """
     config = load_config(source / "config.toml")
-    data, generator = prepare(config, progress)
+    data = prepare_data(config)
     results = {}
-    for checkpoint in checkpoints(source):
-        learner = fresh_learner(config, generator)
+    for checkpoint in parallel.from_main(checkpoints(source)):
+        learner = fresh_learner(config, data)
         state, pool_version = restore_learner(learner, checkpoint)
-        pool = Pool(source / "pool", generator.sample_shape, pool_version, config.pool)
+        pool = Pool(source / "pool", data.sample_shape, pool_version, config.pool)
         out = source / "branches" / f"{len(pool):09d}"
-        if not (out / "result.json").exists():
+        if not parallel.from_main((out / "result.json").exists()):
             with parallel.main_first() as main:
                 if main:
                     remove(out)
@@ -243,8 +266,8 @@ def branch(source: Path, progress: Progress) -> list[dict[str, Any]]:
             state.last_step, state.best = state.step + config.training.cooldown_steps, State.best
             learner.finish_at(state.last_step)
             with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
-                folder = RunFolder(out, advance, state.step)
-                drawing = Source(config, generator)  # nothing is drawn
+                folder = BranchFolder(out, advance, state.step)
+                drawing = Source(config, cast(Generator, data), pool)  # nothing is drawn: its space is all that counts
                 practice = Practice(config, learner, drawing, pool, validator(data), folder, state)
                 practice.run()
             conclude(practice, data, out)
@@ -267,7 +290,9 @@ def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     if config.tracker == "none":
         yield None
         return
-    accelerator = Accelerator(log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(
+        log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available(), mixed_precision="no"
+    )
     accelerator.init_trackers("deliberate-practice")
     try:
         yield lambda row, step: accelerator.log(row, step=step)
@@ -291,7 +316,7 @@ def add_real_examples(pool: Pool, state: State, data: RealData, config: Config) 
     x, y, zeros = data.generator.x[rows], data.generator.y[rows].numpy(), np.zeros(count)
     facts = {"row": np.arange(count), "label": y, "seed": zeros, "omega": zeros, "entropy": zeros, "correct": zeros > 0}
     here = slice(0, count if parallel.state().is_main_process else 0)
-    pool.append(0, x[here], **{name: fact[here] for name, fact in facts.items()})
+    pool.append(0, pool.rows(pool.encode(x[here]), **{name: fact[here] for name, fact in facts.items()}))
     state.rounds = 1
 
 
@@ -319,7 +344,7 @@ def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
         "val_examples": len(data.validation.y),
         "sets": evaluate_sets(learner, data.sets),
         "pool_size": len(practice.pool),
-        "samples_generated": state.generated,
+        "samples_generated": state.costs.generated,
         "samples_seen": state.seen,
         "additions": state.rounds - 1,
         "steps": state.step,
@@ -327,9 +352,9 @@ def conclude(practice: Practice, data: RealData, out: Path) -> dict[str, Any]:
         "seconds": state.seconds,
         "generation_seconds": state.generation_seconds,
         "training_seconds": state.seconds - state.generation_seconds,
-        "denoiser_forwards": state.denoiser_forwards,
-        "denoiser_backwards": state.denoiser_backwards,
-        "generation_flops": state.generation_flops,
+        "denoiser_forwards": state.costs.forwards,
+        "denoiser_backwards": state.costs.backwards,
+        "generation_flops": state.costs.flops,
         "training_flops": practice.row_flops * state.seen,
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in ("deliberate-practice", "torch", "diffusers", "pylance")},

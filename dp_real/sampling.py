@@ -137,7 +137,7 @@ def _guided_step(
             output = denoiser(leaf, t)
             _, x0_hat = solver.step(output, index, leaf)
         at = leaf if guidance.through == "unet" else x0_hat.requires_grad_()
-        gradient = guidance.gradient(decode(x0_hat), at)
+        gradient = guidance.gradient(decode(x0_hat) if guidance.looks else x0_hat, at)
     output = output.detach()
     if guidance.scale == "relative" and guidance.apply == "before":
         x = guidance.push(x, gradient)

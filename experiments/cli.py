@@ -43,9 +43,13 @@ def version(
 
 
 def main() -> None:
-    """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
-    if os.environ.get("RANK", "0") != "0":
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as we run)  # rank 0 speaks for all
+    """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else.
+
+    Of several processes rank 0 speaks for all, but for errors that it may not have had: all except wrong input.
+    """
+    rank, stderr = os.environ.get("RANK", "0"), sys.stderr
+    if rank != "0":
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as we run)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
@@ -57,13 +61,15 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: say nothing more
         status = 0
     except Exception as error:
-        if debug:
-            raise
         # Ours have `exit_status`; those of typer's parser, whatever version of click is inside, the other two.
         status = getattr(error, "exit_status", getattr(error, "exit_code", 1))
+        if status != 2:
+            sys.stderr = stderr
+        if debug:
+            raise
         message = getattr(error, "format_message", error.__str__)()
         if not hasattr(error, "exit_status") and not hasattr(error, "exit_code"):
             message = f"{type(error).__name__}: {message} (--debug shows where)"
         if message:  # typer has none for the help that it shows instead
-            say("dp: " + " ".join(message.split()))
+            say(" ".join(["dp:" if rank == "0" else f"dp: rank {rank}:", *message.split()]))
     sys.exit(status if isinstance(status, int) else 0)

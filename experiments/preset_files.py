@@ -17,6 +17,8 @@ import typer
 if TYPE_CHECKING:
     from dp_real.config import Config
 
+LEAST_TAU = 25  # more frequent validations would take more of the time than they tell
+
 Row = dict[str, str]
 
 
@@ -79,7 +81,10 @@ def variants() -> dict[str, Variant]:
                 other for other in rows if (other["initial"], other["increment"]) == (row["initial"], row["increment"])
             )
             longest = max(int(other["rounds"] or 0) for other in alike)
-            add(f"{name}-{number}", row, schedule(row, int(row["rounds"] or 0), longest, steps))
+            settings = schedule(row, int(row["rounds"] or 0), longest, steps)
+            kept = row["method"] == "static" or f"practice.patience={row['patience']}" in settings
+            note = "" if kept else "T_max is lower than printed, and tau longer: so many validations would not fit"
+            add(f"{name}-{number}", row, settings, note)
     return found
 
 
@@ -93,18 +98,23 @@ def schedule(row: Row, additions: int, longest: int, steps: int) -> list[str]:
     """N, P, k, T_max and omega of a row of Tables 4 and 5, and tau; a static row has N only.
 
     tau is our choice: patience, incremental, takes half of the constant phase of a run with `longest`
-    additions, or tau is 100: rows of equal N and P share it, so that the shorter are branches of the longest.
+    additions, or tau is 100: rows of equal N and P share it, so that the shorter are branches of the longest. Where
+    tau would be below LEAST_TAU, T_max is lowered too. Checkpoints are about 2,000 steps apart.
     """
     if row["method"] == "static":
         return [f"practice.initial={row['initial']}", "practice.additions=0"]
     initial, increment, patience = (int(row[name]) for name in ("initial", "increment", "patience"))
-    evaluations = patience * (longest + increment / initial * longest * (longest - 1) / 2)
+    rounds = longest + increment / initial * longest * (longest - 1) / 2  # each as long as its pool is large
+    steps_a_round = min(100 * patience, 0.35 * steps / rounds)
+    patience = min(patience, max(1, int(steps_a_round / LEAST_TAU)))
+    every = int(steps_a_round / patience)
     return [
         f"practice.initial={initial}",
         f"practice.increment={increment}",
         f"practice.additions={additions}",
         f"practice.patience={patience}",
-        f"practice.evaluate_every={min(100, int(0.35 * steps / evaluations))}",
+        f"practice.evaluate_every={every}",
+        f"practice.checkpoint_every={round(2000 / every)}",
         f"guidance.omega={row['omega']}",
     ]
 

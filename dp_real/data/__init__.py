@@ -3,6 +3,7 @@
 from functools import partial
 
 from dp_real import parallel
+from dp_real.assess import batches
 from dp_real.config import DataConfig, DigitsConfig, FashionConfig, FolderConfig, GaussianDataConfig, StandInConfig
 from dp_real.errors import InputError
 from dp_real.protocols import RealData, SetStatus
@@ -51,7 +52,7 @@ def decode_ahead(data: RealData) -> None:
 
     for images in {id(part.x): part.x for part in (data.validation, data.test)}.values():
         if isinstance(images, ImageFiles) and images.kept:
-            found = parallel.spread(partial(complaint, images), parallel.slices(slice(0, len(images)), 1024))
+            found = parallel.spread(partial(complaint, images), batches(len(images)))
             for error in filter(None, found):  # all processes raise the first one
                 raise error
 

@@ -1,4 +1,4 @@
-"""Real images in folders: DIR/CLASS/image.jpg, read as RGB in [-1, 1], resized and cropped to a square.
+"""Real images in folders: DIR/CLASS/image.jpg, read as RGB, resized and cropped to a square.
 
 CLASS is the class's name, its number, or for ImageNet its WordNet id. A file that cannot be read is an InputError that
 names it: a set that silently lost images would have accuracies of its own. Files beside the class folders are no
@@ -24,7 +24,6 @@ from torch import Tensor
 from dp_real.config import FolderConfig
 from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
-from dp_real.pixels import to_float
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 IN_MEMORY = 8 * 2**30  # bytes, at one a pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
@@ -53,7 +52,7 @@ class Source(Protocol):
 
 
 class ImageFiles:
-    """Rows float32 [n, *sample_shape] of encoded images, each decoded when it is first asked for.
+    """Rows uint8 [n, *sample_shape] of encoded images, each decoded when it is first asked for.
 
     It is kept then if there is room for all. Raises InputError when it reads what is no whole image.
     """
@@ -71,19 +70,25 @@ class ImageFiles:
 
     def __getitem__(self, rows: slice) -> Tensor:
         if not self.kept:
-            return to_float(self._read(range(*rows.indices(len(self)))))
+            return self._read(range(*rows.indices(len(self))))
         asked = torch.arange(len(self))[rows]
         new = asked[~self._known[rows]]
         if len(new):
             self._pixels[new] = self._read(new.tolist())
             self._known[new] = True
-        return to_float(self._pixels[rows])
+        return self._pixels[rows]
 
     def _read(self, rows: Sequence[int]) -> Tensor:
         _, channels, size, _ = self.shape
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # decoding releases the interpreter's lock
+        with ThreadPoolExecutor(own_cores()) as threads:  # decoding releases the interpreter's lock
             images = threads.map(lambda row: read_image(self.sources[row], size, channels), rows)
             return torch.stack(list(images)) if rows else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
+
+
+def own_cores() -> int:
+    """The cores of this process: its share, where a launcher has put several on a machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from dp_real.data.archives import Columns, HubSet, Named
 from dp_real.data.folders import ENDINGS, Classes, ImageFiles, ImageSet, check_labels, read_folder, task_classes
 from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import TASKS, shared_labels
+from dp_real.pixels import to_float
 from dp_real.protocols import Images, RealData, SetStatus
 
 SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
@@ -55,7 +56,7 @@ def load_image_sets(config: FolderConfig) -> RealData:
 
     train, validation = read("train", keep=False) if config.train else None, read("validation")
     return RealData(
-        generator=Images(train.x[:], train.y) if train else None,
+        generator=Images(to_float(train.x[:]), train.y) if train else None,
         validation=validation,
         test=read("test") if config.test else validation,
         classes=classes.names,

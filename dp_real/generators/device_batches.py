@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Hashable
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 
 from dp_real.errors import MissingError
@@ -49,7 +50,9 @@ def _attempt(work: Callable[[slice], Tensor], rows: slice) -> Tensor | None:
     """work(rows), or None if it ran out of the device's memory, of which it then holds nothing."""
     try:
         return work(rows)
-    except torch.OutOfMemoryError:
-        pass  # what the failed work holds is let go with the exception, so only after this block
+    except RuntimeError as error:  # torch's own, or of cuBLAS and cuDNN, who have memory beside it
+        if not should_reduce_batch_size(error) and "STATUS_ALLOC_FAILED" not in str(error):
+            raise
+        # What the failed work holds is let go with the exception, so only after this block:
     torch.cuda.empty_cache()
     return None

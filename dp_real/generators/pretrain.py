@@ -27,7 +27,7 @@ from dp_real import parallel
 from dp_real.cache import cached, fingerprints
 from dp_real.config import DataConfig, LatentConfig, SamplingConfig
 from dp_real.errors import InputError
-from dp_real.generators.stable_diffusion import LatentDiffusion, PipelineGenerator, class_prompts, load_pipeline
+from dp_real.generators.stable_diffusion import LatentDiffusion, PipelineGenerator, class_prompts, encode, load_pipeline
 from dp_real.protocols import Images, Progress, RealData
 from dp_real.seeds import Stream, seeded, torch_rng
 
@@ -77,7 +77,8 @@ def train_pipeline(
         pipe = make_pipeline(images.x.shape[-1], captions).to(parallel.device())
         with progress("training the VAE", config.vae_steps) as advance:
             train_vae(pipe.vae, images.x, config, draw, advance)
-        latents = encode(pipe.vae, images.x)
+        parts = (x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(500))
+        latents = torch.cat([encode(pipe.vae, x) for x in parts])
         pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
         latents *= pipe.vae.config.scaling_factor
         with progress("training the UNet", config.unet_steps) as advance:
@@ -102,6 +103,7 @@ def make_vae(size: int) -> AutoencoderKL:
         "block_out_channels": (8, 16, 32),
         "norm_num_groups": 8,
         "latent_channels": 4,
+        "scaling_factor": 1.0,  # until the deviation of its latents is known
     }
     return AutoencoderKL(**settings)
 
@@ -182,13 +184,6 @@ def train_vae(
         anneal.step()
         advance(1)
     vae.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
-    """The mode of each image's latent, not yet scaled, on the VAE's device."""
-    parts = (x.to(vae.device).expand(-1, 3, -1, -1) for x in images.split(500))
-    return torch.cat([vae.encode(x, return_dict=False)[0].mode() for x in parts])  # pyright: ignore
 
 
 def train_unet(

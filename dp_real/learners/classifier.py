@@ -80,7 +80,7 @@ def load_classifier(
     with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
         if config.model is None:
             return fresh_classifier(config, sample_shape, labels)
-        return known_classifier(config.model, sample_shape, labels)
+        return freeze_unused(known_classifier(config.model, sample_shape, labels), sample_shape)
 
 
 def fresh_classifier(config: TransformersConfig, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
@@ -100,12 +100,9 @@ def fresh_classifier(config: TransformersConfig, sample_shape: tuple[int, ...], 
     settings = {key: value for key, value in shape.items() if key in known} | config.config | labels
     try:
         model = AutoModelForImageClassification.from_config(AutoConfig.for_model(config.architecture, **settings))
-        classifier = Classifier(model, size, [0.5] * channels, [0.5] * channels)
-        with torch.no_grad():
-            classifier.eval()(torch.zeros(1, *sample_shape))
+        return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), sample_shape)
     except Exception as error:  # each architecture has its own way to refuse
         raise InputError(f"learner.config: {config.architecture} cannot be made of these sizes: {error}") from error
-    return classifier
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
@@ -122,3 +119,13 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
         ) from error
     size = getattr(loaded.config, "image_size", sample_shape[-1])
     return Classifier(loaded, size, processor.image_mean, processor.image_std)
+
+
+def freeze_unused(classifier: Classifier, sample_shape: tuple[int, ...]) -> Classifier:
+    """Trained but for weights that no logit hangs on, like a mask token: data-parallel training needs a gradient of all."""
+    with torch.enable_grad():
+        logits = classifier.eval()(torch.zeros(1, *sample_shape))
+    weights = [weight for weight in classifier.parameters() if weight.requires_grad]
+    for weight, gradient in zip(weights, torch.autograd.grad(logits.sum(), weights, allow_unused=True), strict=True):
+        weight.requires_grad_(gradient is not None)
+    return classifier

@@ -5,7 +5,7 @@
 with loss = (y - w·x)²/2 (paper section 4, every row kept) or log(1 + exp(-y w·x)).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,10 @@ class LinearLearner:
         self.load_tensors(
             {"weight": torch.tensor(weight), "loss": torch.tensor(losses.mean()), "rows": torch.tensor(n)}
         )
+
+    def row_flops(self, sample_shape: Sequence[int]) -> int:
+        """None are counted: it is no network."""
+        return 0
 
     def drain_loss(self) -> float:
         """Mean loss of the pool's rows at the optimum, without the penalty."""

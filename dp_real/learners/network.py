@@ -1,22 +1,24 @@
 """The learner: a thin wrapper over a torch module that trains it, averages it, and asks it what it finds hard."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
 from dp_real import parallel
 from dp_real.augment import crop_and_flip, mix
 from dp_real.config import ConvConfig, MLPConfig, TrainingConfig
 from dp_real.errors import InputError
+from dp_real.flops import count
 from dp_real.pixels import to_float
 from dp_real.seeds import Stream, rng, seeded, torch_rng
 
@@ -53,9 +55,9 @@ class NetworkLearner:
         self.device: torch.device = device or parallel.device()
         self.module = module.to(self.device)
         # The wrapper that averages gradients over processes; alone, the module itself.
-        together = DistributedDataParallelKwargs(broadcast_buffers=False)  # train_step does it, after the step
-        accelerator = Accelerator(cpu=self.device.type == "cpu", kwargs_handlers=[together])
+        accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")  # not what a launcher asks for
         self.trained = accelerator.prepare_model(self.module)
+        self.trained.broadcast_buffers = False  # train_step does it, after the step
         saved = self.module.state_dict()
         # What layers like BatchNorm gather in training: every process must answer with the same.
         self.statistics = [buffer for name, buffer in self.module.named_buffers() if name in saved]
@@ -68,17 +70,14 @@ class NetworkLearner:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        average = get_ema_multi_avg_fn(config.ema_decay)
-        self.ema = AveragedModel(self.module, multi_avg_fn=average) if config.ema_decay else None
+        self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.step = 0
         self.finish_at(config.steps)
         self.losses: list[Tensor] = []  # since the last drain
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""
-        module = self.ema or self.module
-        module.eval()
-        return module(x.to(self.device))
+        return self.in_use.eval()(x.to(self.device))
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
         """One AdamW step on the mean cross-entropy of a batch."""
@@ -97,8 +96,15 @@ class NetworkLearner:
         if self.statistics:
             parallel.copy_from_main(self.statistics)
         if self.ema is not None:
-            self.ema.update_parameters(self.module)
+            self._average(self.ema)
         self.losses.append(loss.detach())
+
+    def _average(self, ema: nn.Module) -> None:
+        """As AveragedModel does, from the weights after the first step on; that one waits for the device each time."""
+        decay = self.config.ema_decay if self.step > 1 else 0.0
+        get_ema_multi_avg_fn(decay)([*ema.parameters()], self.parameters, 0)
+        for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
+            average.copy_(latest)
 
     def _augmented(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The batch as configured; y becomes [B, K] where examples are mixed."""
@@ -115,6 +121,17 @@ class NetworkLearner:
             return self.trained(x)
         with torch.autocast(self.device.type, getattr(torch, self.config.precision)):
             return self.trained(x).float()
+
+    def row_flops(self, sample_shape: Sequence[int]) -> int:
+        """Counted in eval mode, which leaves everything as it was."""
+        weights = [weight for weight in self.parameters if weight.requires_grad]
+
+        def step() -> tuple[Tensor | None, ...]:
+            logits = self.module.eval()(torch.zeros(1, *sample_shape, device=self.device))
+            label = torch.zeros(1, dtype=torch.int64, device=self.device)
+            return torch.autograd.grad(F.cross_entropy(logits, label), weights, allow_unused=True)
+
+        return count(step)
 
     def drain_loss(self) -> float:
         """Mean training loss since the last call; the only place that waits for the device for it."""
@@ -140,7 +157,7 @@ class NetworkLearner:
     @property
     def in_use(self) -> nn.Module:
         """The module whose weights are in use."""
-        return self.ema.module if self.ema else self.module
+        return self.module if self.ema is None else self.ema
 
     def save(self, folder: Path) -> None:
         """model.safetensors, the weights in use."""

@@ -70,7 +70,7 @@ def test_further_sets_are_in_the_result(finished: Path, root: Path):
     learner = fresh_learner(config, data)
     learner.load(finished / "learner")
     with torch.no_grad():
-        logits = learner.logits(data.sets["two"].x[:])
+        logits = learner.logits(data.sets["two"].x[:] / 127.5 - 1)
     share = (logits[:5, 0] > logits[:5, 2]).sum().item() + (logits[5:, 2] > logits[5:, 0]).sum().item()
     assert two["accuracy"] == share / 10
     assert two["se"] == pytest.approx((share / 10 * (1 - share / 10) / 10) ** 0.5)

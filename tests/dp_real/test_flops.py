@@ -1,17 +1,20 @@
 """FLOPs against what is known of each operation, and that counting leaves no trace."""
 
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from dp_real.config import Config, LinearConfig, TrainingConfig, parse_config
-from dp_real.flops import count, training_flops
+from dp_real.flops import count
 from dp_real.learners import fresh_learner
 from dp_real.learners.linear import LinearLearner
 from dp_real.learners.network import NetworkLearner
+from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.rounds import Source
 
@@ -45,7 +48,7 @@ def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_f
     learner = NetworkLearner(layers(12, 9, 5, dropout=0.5), 5, TrainingConfig(steps=1, ema_decay=ema), seed=0)
     before = {name: value.clone() for name, value in learner.tensors().items()}
     drawn = torch.get_rng_state()
-    assert training_flops(learner, (12,)) == 2 * (2 * 12 * 9 + 3 * 9 * 5)
+    assert learner.row_flops((12,)) == 2 * (2 * 12 * 9 + 3 * 9 * 5)
     assert torch.equal(torch.get_rng_state(), drawn)
     assert all(torch.equal(value, before[name]) for name, value in learner.tensors().items())
     assert all(weight.grad is None for weight in learner.module.parameters())
@@ -53,30 +56,31 @@ def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_f
 
 def test_a_learner_that_is_no_network_counts_none():
     learner = LinearLearner(LinearConfig(kind="linear", lam=0.01), (6,), 2)
-    assert training_flops(learner, (6,)) == 0
+    assert learner.row_flops((6,)) == 0
 
 
-def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
+def test_guidance_costs_what_it_adds(config: Config, generator: Generator, tmp_path: Path):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
     learner = fresh_learner(config, generator)
-    flops = {}
+    flops, pool = {}, Pool(tmp_path / "pool", generator.sample_shape)
     for through in ("unet", "x0"):
         raw = config.model_dump()
         asked = parse_config(raw | {"guidance": raw["guidance"] | {"through": through}})
-        flops[through] = Source(asked, generator).sample_flops(True, learner)
-        plain = Source(asked, generator).sample_flops(False, learner)
+        flops[through] = Source(asked, generator, pool).sample_flops(True, learner)
+        plain = Source(asked, generator, pool).sample_flops(False, learner)
     assert flops["x0"] == plain + 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
     assert plain == 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
     assert flops["unet"] == flops["x0"] + 7 * 6 * 2 * 64 * 64  # back through all but the time's two layers
 
 
-def test_counting_changes_no_sample(config: Config, generator: Generator):
+def test_counting_changes_no_sample(config: Config, generator: Generator, tmp_path: Path):
     learner, drawn = fresh_learner(config, generator), torch.get_rng_state()
+    source = Source(config, generator, Pool(tmp_path / "pool", generator.sample_shape))
 
-    def sample() -> Tensor:
-        return Source(config, generator).guided(1, torch.arange(10), learner)[0].x
+    def sample() -> list[Any]:
+        return source.guided(1, torch.arange(10), learner)[0].to_pylist()
 
     before = sample()
-    Source(config, generator).sample_flops(True, learner)
-    assert torch.equal(sample(), before)
+    source.sample_flops(True, learner)
+    assert sample() == before
     assert torch.equal(torch.get_rng_state(), drawn)

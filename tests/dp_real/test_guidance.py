@@ -255,3 +255,21 @@ def test_random_directions_belong_to_the_row(classifier: nn.Module):
     assert torch.equal(part.gradient(x[1:3], x[1:3]), first[1:3])
     assert torch.equal(part.gradient(x[1:3], x[1:3]), second[1:3])
     assert len({*first.flatten().tolist(), *second.flatten().tolist()}) == 60
+
+
+def test_for_random_directions_nothing_is_decoded(classifier: nn.Module):
+    """Which for images of a latent model costs about a step."""
+    decoded: list[Tensor] = []
+
+    def decode(x0_hat: Tensor) -> Tensor:
+        decoded.append(x0_hat)
+        return x0_hat
+
+    noise, options = torch.randn(2, 1, 8, 8), {"omega": 0.1, "through": "x0"}
+    for guidance, times in (
+        (EntropyGuidance(classifier, **options), 3),
+        (RandomGuidance(classifier, **options, seeds=row_seeds(0, 0, range(2))), 0),
+    ):
+        decoded.clear()
+        sample(lambda x, t: 0.1 * x, ddim(steps=4), noise, guidance=guidance, decode=decode)
+        assert len(decoded) == times

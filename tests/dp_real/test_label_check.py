@@ -1,6 +1,7 @@
 """The label check: what is credible, at which temperature, and what a round that is checked ends up with."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dp_real import label_check
+from dp_real import label_check, rounds
 from dp_real.config import Config, parse_config
 from dp_real.label_check import CALLS, LEVELS, LabelCheck, errors, fit_temperature
 from dp_real.learners import fresh_learner
+from dp_real.pool import Pool
 from dp_real.protocols import Generator, Images, RealData
-from dp_real.rounds import REFILLS, Source, guided_steps
+from dp_real.rounds import REFILLS, Costs, Source, guided_steps
 from dp_real.seeds import row_seeds
 from tests.dp_real.conftest import SMALL
 
@@ -110,14 +112,45 @@ class Numbered:
         return x[:, 0].double()
 
 
-def checked(block_size: int = 7, threshold: float = 0.6, **options: Any) -> tuple[Any, Config]:
+@dataclass
+class Drawn:
+    """A round, column by column."""
+
+    rows: Any
+    costs: Costs
+
+    @property
+    def x(self) -> Tensor:
+        return torch.tensor(self.rows["example"].to_pylist())
+
+    @property
+    def y(self) -> Tensor:
+        return torch.tensor(self.rows["label"].to_pylist())
+
+    @property
+    def seeds(self) -> np.ndarray:
+        return self.rows["seed"].to_numpy()
+
+    @property
+    def omega(self) -> np.ndarray:
+        return self.rows["omega"].to_numpy()
+
+
+def drawn_by(config: Config, generator: Any, labels: Tensor, learner: Any, index: int, temperature: float) -> Drawn:
+    pool = Pool(Path("unused"), generator.sample_shape)
+    return Drawn(*Source(config, generator, pool).guided(index, labels, learner, temperature=temperature)[:2])
+
+
+def checked(block_size: int = 7, threshold: float = 0.6, **options: Any) -> tuple[Drawn, Config]:
     config = parse_config(
         SMALL
         | {"sampling": {"steps": 8, "block_size": block_size}}
         | {"guidance": {"omega": 0.05, "check": "diffusion-classifier", "check_threshold": threshold} | options}
     )
     numbered: Any = Numbered()
-    return Source(config, numbered).guided(3, torch.arange(40) % 2, numbered, check=numbered)[0], config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "LabelCheck", lambda generator, temperature: generator)
+        return drawn_by(config, numbered, torch.arange(40) % 2, numbered, 3, temperature=1.0), config
 
 
 def test_what_is_not_credible_is_drawn_again_as_a_later_row_and_at_last_the_best_stays():
@@ -132,21 +165,21 @@ def test_what_is_not_credible_is_drawn_again_as_a_later_row_and_at_last_the_best
     np.testing.assert_array_equal(drawn.x[:, 0], Numbered().sample(drawn.y, drawn.seeds, None)[:, 0])
     assert torch.equal(drawn.y, torch.arange(40) % 2)
     needed = np.where(passed, first + 1, 1 + REFILLS).sum()
-    assert drawn.generated == needed
-    assert drawn.forwards == needed * (8 + CALLS)
-    assert drawn.backwards == needed * guided_steps(config)
+    assert drawn.costs.generated == needed
+    assert drawn.costs.forwards == needed * (8 + CALLS)
+    assert drawn.costs.backwards == needed * guided_steps(config)
 
 
 def test_a_checked_round_does_not_hang_on_how_it_is_cut_into_blocks():
     one, other = checked(7)[0], checked(40)[0]
     np.testing.assert_array_equal(one.seeds, other.seeds)
-    assert (one.generated, one.forwards, one.backwards) == (other.generated, other.forwards, other.backwards)
+    assert one.costs == other.costs
 
 
 def test_at_threshold_0_nothing_is_drawn_again():
     drawn, config = checked(threshold=0.0)
     np.testing.assert_array_equal(drawn.seeds, row_seeds(config.seed, 3, range(40)))
-    assert drawn.generated == 40
+    assert drawn.costs.generated == 40
 
 
 def test_a_row_keeps_its_strength_when_it_is_drawn_again():
@@ -162,10 +195,12 @@ def test_real_samples_of_a_checked_round_are_drawn_again_from_their_seeds(config
     config = parse_config(raw | {"guidance": raw["guidance"] | options})
     learner, labels = fresh_learner(config, generator), torch.arange(30) % 10
     check = LabelCheck(generator, 0.02)
-    kept, _ = Source(config, generator).guided(1, labels, learner, check=check)
-    plain, _ = Source(config, generator).guided(1, labels, learner)
-    assert kept.generated > 40
+    kept = drawn_by(config, generator, labels, learner, 1, temperature=0.02)
+    plain = drawn_by(config, generator, labels, learner, 1, temperature=0.0)
+    assert kept.costs.generated > 40
     assert len(set(kept.seeds.tolist())) == 30
-    before, after = (check(learner, part.x, labels, part.seeds) for part in (plain, kept))
+    before, after = (
+        check(learner, part.x.view(-1, *generator.sample_shape), labels, part.seeds) for part in (plain, kept)
+    )
     assert (after >= before - 1e-6).all()
     assert after.mean() > before.mean() + 0.05

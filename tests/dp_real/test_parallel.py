@@ -18,6 +18,7 @@ from dp_real.protocols import Generator
 from dp_real.run import checkpoints, run
 from experiments.preset_files import load_preset
 from experiments.terminal import silent
+from tests.dp_real.test_run import stopped_at
 
 RUN = """
 import sys
@@ -73,7 +74,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
     together = tmp_path / "together"
     shutil.copytree(alone, together)
     (together / "result.json").unlink()
-    for later in (*checkpoints(together)[1:], together / "checkpoints" / "latest"):
+    for later in (*checkpoints(together)[1:], *(together / "checkpoints").glob("latest-*")):
         shutil.rmtree(later)
     finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
     rounds = [rows(folder) for folder in (alone, together)]
@@ -142,9 +143,34 @@ def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path:
     process.send_signal(signal.SIGTERM)  # torchrun passes it on
     process.communicate(timeout=120)
     assert not (out / "result.json").exists()
-    latest = json.loads((out / "checkpoints" / "latest" / "state.json").read_text())
     evaluated = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert evaluated[-1] <= latest["step"] < evaluated[-1] + 10  # where all of them agreed to stop
+    assert evaluated[-1] <= stopped_at(out) < evaluated[-1] + 10  # where all of them agreed to stop
+
+
+FAILS_ALONE = """
+import sys, time
+from accelerate import PartialState
+from dp_real import parallel
+from dp_real.practice import Practice
+from experiments.cli import main
+def fails(self):
+    if parallel.state().process_index == 1:
+        raise RuntimeError("broken")
+    parallel.gather([0])
+Practice.evaluate = fails
+PartialState.destroy_process_group = lambda *_: time.sleep(600)  # as nccl may wait for peers
+main()
+"""
+
+
+def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path: Path, config: Config, generator):
+    (tmp_path / "script.py").write_text(FAILS_ALONE)
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    arguments = ("real", "run", str(tmp_path / "config.toml"), "--out", str(tmp_path / "run"))
+    process = launch(tmp_path / "script.py", 2, *arguments)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "dp: rank 1: RuntimeError: broken" in out
 
 
 SAME_STATISTICS = """
@@ -185,7 +211,7 @@ def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
     together = tmp_path / "together"
     shutil.copytree(tmp_path / "alone", together)
     (together / "result.json").unlink()
-    for later in (*checkpoints(together)[1:], together / "checkpoints" / "latest"):
+    for later in (*checkpoints(together)[1:], *(together / "checkpoints").glob("latest-*")):
         shutil.rmtree(later)
     finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
     pools = [lance.dataset(str(folder / "pool")) for folder in (tmp_path / "alone", together)]

@@ -16,7 +16,8 @@ def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
     x = torch.randn(n, *SHAPE)
     seeds = np.arange(n, dtype=np.uint64) + np.uint64(2**63)
     facts = {"row": np.arange(n), "label": np.arange(n) % 3, "seed": seeds, "omega": np.full(n, 0.1 * round_index)}
-    pool.append(round_index, x, **facts, entropy=np.linspace(0, 1, n), correct=np.arange(n) % 2 == 0)
+    facts |= {"entropy": np.linspace(0, 1, n), "correct": np.arange(n) % 2 == 0}
+    pool.append(round_index, pool.rows(pool.encode(x), **facts))
     return x
 
 
@@ -58,8 +59,8 @@ def stored(folder: Path, x: torch.Tensor, rounds: int = 1, **options: object) ->
     pool = Pool(folder / "pool", tuple(x.shape[1:]), config=PoolConfig(**options))  # pyright: ignore[reportArgumentType]
     for index, part in enumerate(x.chunk(rounds)):
         n = len(part)
-        facts = {name: np.zeros(n) for name in ("seed", "omega", "entropy", "correct")}
-        pool.append(index, part, row=np.arange(n), label=np.arange(n), **facts)
+        facts = {name: np.zeros(n) for name in ("seed", "omega", "entropy")} | {"correct": np.ones(n) > 0}
+        pool.append(index, pool.rows(pool.encode(part), row=np.arange(n), label=np.arange(n), **facts))
     return pool
 
 
@@ -94,7 +95,7 @@ def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
 
     for step in range(3):
         assert (last_two(step) - x[[step, 9]]).abs().max() <= 1 / 255
-    facts = {name: np.zeros(10) for name in ("label", "seed", "omega", "entropy", "correct")}
-    pool.append(1, x[10:], row=np.arange(10), **facts)
+    facts = {name: np.zeros(10) for name in ("label", "seed", "omega", "entropy")} | {"correct": np.ones(10) > 0}
+    pool.append(1, pool.rows(pool.encode(x[10:]), row=np.arange(10), **facts))
     for step in range(3, 30):
         assert (last_two(step) - x[[step % 20, 19]]).abs().max() <= 1 / 255

@@ -30,6 +30,9 @@ class ScriptedLearner:
     def finish_at(self, last_step: int) -> None:
         self.last_step = last_step
 
+    def row_flops(self, sample_shape: tuple[int, ...]) -> int:
+        return 0
+
     def drain_loss(self) -> float:
         return 1.0
 
@@ -97,7 +100,7 @@ def run(
     pool = Pool(tmp_path / "pool", (2,))
     generator: Any = ConstantGenerator()
     practice: Any = Practice(
-        config, ScriptedLearner(), Source(config, generator), pool, lambda _: next(script), notebook, State(100)
+        config, ScriptedLearner(), Source(config, generator, pool), pool, lambda _: next(script), notebook, State(100)
     )  # pyright: ignore[reportArgumentType]  # a stand-in for the learner
     practice.run()
     return notebook, practice
@@ -181,9 +184,9 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
     assert [row["flops"] for row in rows] == [9 * plain] + [6 * plain] * 3
     assert [row["denoiser_forwards"] for row in rows] == [9 * 20] + [6 * 20] * 3
     assert [row["denoiser_backwards"] for row in rows] == [0] + [6 * 19] * 3
-    assert state.generation_flops == sum(row["flops"] for row in rows)
-    assert state.denoiser_forwards == sum(row["denoiser_forwards"] for row in rows)
-    assert state.denoiser_backwards == sum(row["denoiser_backwards"] for row in rows)
+    assert state.costs.flops == sum(row["flops"] for row in rows)
+    assert state.costs.forwards == sum(row["denoiser_forwards"] for row in rows)
+    assert state.costs.backwards == sum(row["denoiser_backwards"] for row in rows)
     assert [row["training_flops"] for row in rows] == [0] * 4  # no network
     assert sum(row["training_seconds"] for row in rows) == pytest.approx(state.training_seconds)
     assert state.training_seconds < state.seconds - state.generation_seconds  # what followed the last addition

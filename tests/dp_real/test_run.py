@@ -1,7 +1,9 @@
 """A run's folder: complete, resumable bit for bit, and refused where it would overwrite something."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import dp_real.practice
+import dp_real.run
 from dp_real.config import Config, load_config, parse_config
 from dp_real.errors import InputError, Interrupted
 from dp_real.hindsight import hindsight
@@ -17,7 +20,7 @@ from dp_real.learners.network import NetworkLearner, build_mlp
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.rounds import Source
-from dp_real.run import RunFolder, branch, run
+from dp_real.run import RunFolder, branch, newest_checkpoint, run
 from dp_real.seeds import row_seeds
 from experiments.terminal import silent
 
@@ -41,6 +44,12 @@ def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     run(config, folder, progress=silent)
     return folder
+
+
+def stopped_at(folder: Path) -> int:
+    """The step of the one latest checkpoint."""
+    (latest,) = (folder / "checkpoints").glob("latest-*")
+    return json.loads((latest / "state.json").read_text())["step"]
 
 
 def same_learner(one: Path, other: Path) -> bool:
@@ -102,13 +111,57 @@ def test_a_resumed_run_repeats_the_unbroken_one(
         assert not (folder / "result.json").exists()
         monkeypatch.undo()
         if polite:
-            stopped_at = json.loads((folder / "checkpoints" / "latest" / "state.json").read_text())["step"]
-            assert stopped_at == step + 1  # asked during a step, it stops after it
+            assert stopped_at(folder) == step + 1  # asked during a step, it stops after it
         run(config, folder, resume=True, progress=silent)
     else:
         run(config, folder, progress=silent)
     assert traces(folder) == traces(unbroken)
     assert same_learner(folder, unbroken)
+
+
+@pytest.mark.parametrize(("again", "ends"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+def test_of_signals_only_a_second_ctrl_c_stops_at_once(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals, ends: type
+):
+    """Launchers and cluster managers send SIGTERM as often as they like."""
+    train_step = dp_real.practice.Practice.train_step
+
+    def signalled(self: dp_real.practice.Practice) -> None:
+        if self.state.step == 17:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(again)
+        train_step(self)
+
+    monkeypatch.setattr(dp_real.practice.Practice, "train_step", signalled)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(config, tmp_path / "run", progress=silent)
+    assert caught.type is ends
+    assert stopped_at(tmp_path / "run") == (18 if ends is Interrupted else 0)
+
+
+def test_a_run_killed_between_two_checkpoints_has_one(
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Wherever in the replacement of the latest checkpoint: before it stands, or before its forerunner is gone."""
+    often = config.model_copy(update={"practice": config.practice.model_copy(update={"checkpoint_every": 1})})
+    for survived in range(4):  # moves of checkpoint folders: the first, its successor, the first away, the next
+        folder, rename, left = tmp_path / f"broken-{survived}", os.rename, survived
+
+        def dies(source: Path, target: Path) -> None:
+            nonlocal left
+            if left == 0:
+                raise ZeroDivisionError
+            left -= 1
+            rename(source, target)  # noqa: B023 (called within the turn)
+
+        monkeypatch.setattr(os, "rename", dies)
+        with pytest.raises(ZeroDivisionError):
+            run(often, folder, progress=silent)
+        monkeypatch.undo()
+        newest = newest_checkpoint(folder)
+        assert (newest is None) == (survived == 0)
+        run(often, folder, resume=True, progress=silent)
+        assert traces(folder) == traces(unbroken)
 
 
 def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
@@ -136,11 +189,15 @@ def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
 def test_a_stop_is_heeded_while_a_round_is_drawn(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Between its blocks: rounds of real images take hours."""
-    drawn = Source.block
+    """Between its blocks, and those that there are need not be drawn again: rounds of real images take hours."""
+    drawn, blocks = Source.block, []
 
     def told_meanwhile(self: Source, *rest: Any) -> Any:
         self.stop = lambda: True
+        return drawn(self, *rest)
+
+    def counted(self: Source, *rest: Any) -> Any:
+        blocks.append(len(rest[1]))
         return drawn(self, *rest)
 
     folder = tmp_path / "stopped"
@@ -148,9 +205,11 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     with pytest.raises(Interrupted, match="dp real resume"):
         run(config, folder, progress=silent)
     assert len((folder / "rounds.jsonl").read_text().splitlines()) == 1  # the first addition has two blocks
-    monkeypatch.undo()
+    monkeypatch.setattr(Source, "block", counted)
     run(config, folder, resume=True, progress=silent)
     assert traces(folder) == traces(unbroken)
+    assert blocks == [8, 1, 32, 8]  # the rest of the first addition, the FLOPs of a sample, the second addition
+    assert not (folder / "drawing").exists()
 
 
 def test_learner_state_is_complete(config: Config, tmp_path: Path):
@@ -220,13 +279,17 @@ def test_every_policy_resumes_as_it_would_have_gone_on(
     assert same_learner(tmp_path / "broken", tmp_path / "whole")
 
 
-def test_branches_are_cool_downs_from_each_pool_size(config: Config, unbroken: Path, tmp_path: Path):
+def test_branches_are_cool_downs_from_each_pool_size(
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     shutil.copytree(unbroken, tmp_path / "run")
+    monkeypatch.setattr(dp_real.run, "load_generator", None)  # nothing is drawn
     results = branch(tmp_path / "run", silent)
     assert [result["pool_size"] for result in results] == [60, 100, 140]
     assert results[-1] == json.loads((unbroken / "result.json").read_text())
     for result in results[:-1]:
         folder = tmp_path / "run" / "branches" / f"{result['pool_size']:09d}"
+        assert {path.name for path in folder.iterdir()} == {"metrics.jsonl", "learner", "result.json"}
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         start = next(row["step"] for row in traces(unbroken)["rounds.jsonl"] if row["round"] == result["additions"] + 1)
         assert result["steps"] == rows[-1]["step"] == start + config.training.cooldown_steps

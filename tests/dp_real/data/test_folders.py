@@ -35,7 +35,8 @@ def settings(validation: Path, **more):
 def colors(x: torch.Tensor) -> list[tuple[int, ...]]:
     """The color of each (plain) image [n, 3, S, S]."""
     assert (x == x[:, :, :1, :1]).all()
-    return [tuple(round(value) for value in row.tolist()) for row in (x[:, :, 0, 0] + 1) * 127.5]
+    pixels = ((x + 1) * 127.5).round() if x.is_floating_point() else x
+    return [tuple(row) for row in pixels[:, :, 0, 0].tolist()]
 
 
 # which folder is which
@@ -52,7 +53,7 @@ def test_classes_are_those_of_the_folders(tmp_path: Path):
     assert data.n_classes == 3
     assert data.validation.y.tolist() == [0, 0, 1, 1, 2, 2]
     x = data.validation.x[:]
-    assert x.dtype == torch.float32
+    assert x.dtype == torch.uint8
     assert colors(x) == [color for color in COLORS.values() for _ in range(2)]
     assert data.test is data.validation
     assert data.generator is None

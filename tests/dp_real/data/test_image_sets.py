@@ -52,7 +52,7 @@ def plain(value: int) -> bytes:
 
 
 def values(images: ImageSet) -> list[int]:
-    return [round(value) for value in ((images.x[:][:, 0, 0, 0] + 1) * 127.5).tolist()]
+    return images.x[:][:, 0, 0, 0].tolist()
 
 
 def read(where: str, classes=CLASSES, needed=(), size: int = 8, keep: bool = False) -> ImageSet:
@@ -178,14 +178,14 @@ def test_every_kind_of_picture(layout: str, tmp_path: Path):
     for row, image in enumerate(images):
         (tmp_path / "one").write_bytes(image)
         expected = read_image(tmp_path / "one", 8, 3)
-        assert torch.equal(((found.x[row : row + 1][0] + 1) * 127.5).round().byte(), expected)
-    first = (found.x[:][:, :, 0, 0] + 1) * 127.5
+        assert torch.equal(found.x[row : row + 1][0], expected)
+    first = found.x[:][:, :, 0, 0]
     assert first[0].tolist() == pytest.approx([77] * 3)
     assert first[1].tolist() == pytest.approx([254, 0, 0], abs=3)
     assert first[2].tolist() == pytest.approx([77] * 3)
     assert first[3].tolist() == pytest.approx([255, 204, 204])
-    assert (found.x[4:5][0, :, 0] == 1).all()  # the columns that were kept have become the top row
-    assert (found.x[5:6][0, :, :, 0] == 1).all()
+    assert (found.x[4:5][0, :, 0] == 255).all()  # the columns that were kept have become the top row
+    assert (found.x[5:6][0, :, :, 0] == 255).all()
 
 
 @every_layout
@@ -339,7 +339,7 @@ def test_images_beside_the_data_set(tmp_path: Path):
     rows = {"image": [str(tmp_path / "one.png"), None], "label": [0, 0]}
     Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "set")
     images = read(str(tmp_path / "set"))
-    assert ((images.x[0:1][0, 0, 0, 0] + 1) * 127.5).item() == pytest.approx(9)
+    assert images.x[0:1][0, 0, 0, 0] == 9
     with pytest.raises(InputError, match="set: row 1: not a whole image: the row has no image"):
         images.x[1:2]
 

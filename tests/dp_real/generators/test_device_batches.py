@@ -9,14 +9,16 @@ from torch import Tensor
 from dp_real.errors import MissingError
 from dp_real.generators.device_batches import DeviceBatches
 
+CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
 
-def device(room: int, seen: list[int]) -> Callable[[slice], Tensor]:
+
+def device(room: int, seen: list[int], error: Exception = CUDA) -> Callable[[slice], Tensor]:
     """Work that runs out of memory beyond `room` rows."""
 
     def work(rows: slice) -> Tensor:
         seen.append(rows.stop - rows.start)
         if seen[-1] > room:
-            raise torch.OutOfMemoryError
+            raise error
         return torch.arange(rows.start, rows.stop)
 
     return work
@@ -53,6 +55,21 @@ def test_running_out_of_memory_halves_a_given_size_and_loses_no_row():
     seen: list[int] = []
     assert torch.equal(DeviceBatches(9, gpu=True).draw(10, device(2, seen)), torch.arange(10))
     assert seen == [9, 4, 2, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
+    ],
+)
+def test_the_libraries_beneath_run_out_of_memory_in_their_own_words(message: str):
+    seen: list[int] = []
+    drawn = DeviceBatches(4, gpu=True).draw(4, device(2, seen, RuntimeError(message)))
+    assert torch.equal(drawn, torch.arange(4))
+    assert seen == [4, 2, 2]
 
 
 def test_a_single_row_that_does_not_fit():

@@ -69,6 +69,19 @@ def test_another_architecture_that_takes_any_size():
     assert student.logits(pictures(2, 1, 16, 16)).shape == (2, 3)
 
 
+def test_weights_that_no_logit_hangs_on_are_left_alone():
+    """Data-parallel training would stop at them; so would an optimizer's decay wear them down."""
+    drawn = torch.get_rng_state()
+    sizes = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    student = learner(section(architecture="dinov2", config=sizes))
+    assert torch.equal(torch.get_rng_state(), drawn)
+    frozen = [name for name, weight in student.module.named_parameters() if not weight.requires_grad]
+    assert frozen == ["model.dinov2.embeddings.mask_token"]
+    for _ in range(2):
+        student.train_step(pictures(6, 3, 16, 16), torch.tensor([0, 1, 2] * 2))
+    assert all((weight.grad is None) != weight.requires_grad for weight in student.parameters)
+
+
 def test_it_trains_and_guides(trained: tuple[ClassifierLearner, Path]):
     student, _ = trained
     x = pictures(4, 3, 16, 16).requires_grad_()
