@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -120,7 +121,13 @@ class DenoiserConfig(Section):
     label_dropout: float = Field(default=0.1, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
 
-Templates = Annotated[tuple[str, ...], Field(min_length=1)]
+def _names_the_class(template: str) -> str:
+    if "{}" not in template:
+        raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
+    return template
+
+
+Templates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], Field(min_length=1)]
 
 
 class LatentConfig(Section):
@@ -181,7 +188,7 @@ class GaussianConfig(Section):
 class SamplingConfig(Section):
     """DDIM, or Euler for a pipeline that was trained by flow matching."""
 
-    steps: PositiveInt = 20
+    steps: int = Field(default=20, ge=1, le=1000)
     guidance_scale: float = Field(
         default=1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1: no CFG"
     )
@@ -356,7 +363,7 @@ LearnerConfig = Annotated[MLPConfig | ConvConfig | TransformersConfig | LinearCo
 class Config(Section):
     """One run, complete."""
 
-    name: str
+    name: str = Field(pattern=r"^[^/\\]+$", description="of the run and its folder")
     seed: NonNegativeInt = 0
     threads: NonNegativeInt = Field(default=0, description="torch threads; 0: torch's own choice")
     tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
@@ -383,6 +390,11 @@ class Config(Section):
             raise ValueError("practice.oversample > 1 prunes plain samples: guidance.omega must be 0")
         if self.practice.examples == "real" and self.practice.additions:
             raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
+        untrained = self.data.source == "gaussian" or (isinstance(self.data, FolderConfig) and self.data.train is None)
+        if self.practice.examples == "real" and untrained:
+            raise ValueError(
+                "practice.examples = 'real' takes the images that train a generator: data.train names them"
+            )
         return self
 
     @property
@@ -445,8 +457,10 @@ def _explain(problem: Any) -> str:
     key = ".".join(keys)
     match problem["type"]:
         case "extra_forbidden":
-            near = difflib.get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.0)[0]
-            return f"unknown key {key}; did you mean {'.'.join([*keys[:-1], near])}?"
+            near = difflib.get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.5)
+            known = ", ".join(section.model_fields)
+            hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"there are {known}"
+            return f"unknown key {key}; {hint}"
         case "missing":
             return f"key {key} is missing"
         case "union_tag_not_found":

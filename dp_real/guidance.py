@@ -55,8 +55,8 @@ class EntropyGuidance:
         (at_x0_hat,) = torch.autograd.grad(entropy(self.logits(x0_hat)).sum(), x0_hat)
         if x is x0_hat:
             return at_x0_hat
-        # From here on the chain may lead through half precision: each row goes at a length of 0.5 to 1, divided by a power
-        # of two, which rounds nothing, and gets its own length back after: a confident learner's must not underflow.
+        # From here on the chain may lead through half precision: each row goes at a length of 0.5 to 1 (divided by a
+        # power of two, which rounds nothing) and gets its own back after: a confident learner's must not underflow.
         size = _power_of_two(at_x0_hat)
         (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _like(size, at_x0_hat))
         return scaled * _like(size, scaled)

@@ -47,9 +47,9 @@ def this_device() -> Device:
     return Device(f"CPU, {cores} core{'s' if cores > 1 else ''}", 1, psutil.virtual_memory().total, cores)
 
 
-def too_long(hours: float) -> bool:
-    """What would take longer than that on a CPU needs a GPU."""
-    return hours > 24 * CPU_DAYS
+def too_long(hours: float | None) -> bool:
+    """What would take longer than that on a CPU needs a GPU; of what is not known it is not said."""
+    return hours is not None and hours > 24 * CPU_DAYS
 
 
 def needs(config: Config, out: Path) -> list[Need]:
@@ -88,7 +88,7 @@ def _device(config: Config, network: plan.Network | None, device: Device) -> Nee
     if not device.cores:
         return Need("device", f"{device.count} × {device.name}")
     hours = plan.hours(config, plan.assumed(config, network, device.name, device.cores), 1)["clock"]
-    problem = f"no GPU: it would take this {device.name}, {hours / 24:,.0f} days" if too_long(hours) else None
+    problem = f"no GPU: it would take this {device.name}, {(hours or 0) / 24:,.0f} days" if too_long(hours) else None
     return Need("device", f"{device.name}; no GPU", problem)
 
 

@@ -269,8 +269,8 @@ def costs(
 def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
     """Device-hours of drawing, training and validating, and hours by the clock, on so many devices.
 
-    Each takes training.batch_size rows a step, so that more devices train on more rows. None where it is not known;
-    what is None counts as nothing by the clock. validation: its images.
+    Each takes training.batch_size rows a step, so that more devices train on more rows. None where it is not known, by
+    the clock where drawing or training is not. validation: its images.
     """
     plain, guided = images(config)
     steps, rows = config.training.steps, config.training.batch_size
@@ -280,7 +280,7 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
     forward = seconds.row and seconds.row / 3
     validating = None if validation is None else _hours((evaluations * validation, forward))
     parts = {"drawing": drawing, "training": training, "validating": validating}
-    clock = sum(part for part in parts.values() if part is not None) / devices
+    clock = None if drawing is None or training is None else (drawing + training + (validating or 0)) / devices
     return {"devices": devices, "rows_a_step": rows * devices} | parts | {"clock": clock}
 
 

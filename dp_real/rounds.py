@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from dp_real import parallel
 from dp_real.assess import assess
 from dp_real.config import Config, GuidanceConfig
-from dp_real.errors import Interrupted, MissingError
+from dp_real.errors import InputError, Interrupted, MissingError
 from dp_real.flops import count
 from dp_real.guidance import EntropyGuidance, RandomGuidance, ascend
 from dp_real.label_check import CALLS, LabelCheck, fit_temperature
@@ -154,15 +155,15 @@ class Source:
         shares = np.broadcast_to(shares, n)
         tries = range(0, n * (1 + REFILLS) if temperature else n, n)
         parts, costs = [], Costs()
+
+        def guide(omega: np.ndarray, block: slice) -> Block:
+            numbers = (range(first + block.start, first + block.stop) for first in tries)
+            seeds = [row_seeds(config.seed, index, rows) for rows in numbers]
+            return self.block(learner, labels[block], seeds, omega[block], temperature)
+
         for rows in parallel.slices(slice(0, n), options.steer_every or n):
             omega = shares * (push / steps if options.omega == "auto" else options.omega)
-
-            def guide(block: slice, omega: np.ndarray = omega) -> Block:
-                numbers = (range(first + block.start, first + block.stop) for first in tries)
-                seeds = [row_seeds(config.seed, index, rows) for rows in numbers]
-                return self.block(learner, labels[block], seeds, omega[block], temperature)
-
-            part, cost = self.in_blocks(index, rows, guide, learner)
+            part, cost = self.in_blocks(index, rows, partial(guide, omega), learner)
             parts.append(part)
             costs += cost
             if options.omega == "auto":
@@ -239,10 +240,10 @@ class Source:
         if not file.exists():
             table = self.rows_of(block, draw(block), learner)
             self.folder.mkdir(exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}")
-            with pa.ipc.new_file(str(partial), table.schema) as writer:
+            unfinished = file.with_suffix(f".{os.getpid()}")
+            with pa.ipc.new_file(str(unfinished), table.schema) as writer:
                 writer.write_table(table)
-            os.replace(partial, file)
+            os.replace(unfinished, file)
         return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
     def rows_of(self, block: slice, drawn: Block, learner: Learner) -> pa.Table:
@@ -287,6 +288,14 @@ class Source:
         return self._flops[later]
 
 
+def check_plan(config: Config, n_classes: int) -> None:
+    """Raise InputError for a plan that would miss its aim without a word."""
+    if config.guidance.omega:
+        guided_steps(config)
+    if config.practice.initial < n_classes:
+        raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {n_classes} classes")
+
+
 def forwards_per_sample(config: Config) -> int:
     """Classifier-free guidance evaluates the denoiser twice a step."""
     return config.sampling.steps * (1 if config.sampling.guidance_scale == 1 else 2)
@@ -300,9 +309,15 @@ def make_guidance(
 
 
 def guided_steps(config: Config) -> int:
-    """How many steps of the sampler are guided."""
+    """How many steps of the sampler are guided. Raises InputError if none is."""
     guidance, steps = make_guidance(config.guidance, lambda x: x, 0.0), config.sampling.steps
-    return max(1, sum(guidance.guides(index, steps) for index in range(steps)))
+    guided = sum(guidance.guides(index, steps) for index in range(steps))
+    if not guided:
+        raise InputError(
+            f"guidance.window = {list(config.guidance.window)} guides none of the {steps} sampling.steps, the last of "
+            "which is never guided; widen it, or set guidance.omega = 0"
+        )
+    return guided
 
 
 def steer(push: float, wrong: float, target: float) -> float:

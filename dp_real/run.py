@@ -31,7 +31,7 @@ from dp_real.learners import fresh_learner
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
 from dp_real.protocols import Generator, Learner, Progress, RealData
-from dp_real.rounds import Costs, Source
+from dp_real.rounds import Costs, Source, check_plan
 from dp_real.seeds import Stream, rng
 
 Tracker = Callable[[dict[str, Any], int], None]
@@ -202,6 +202,7 @@ def run(config: Config, out: Path, *, resume: bool = False, progress: Progress) 
     try:
         check_tracker(config)
         data, generator = prepare(config, progress)
+        check_plan(config, generator.n_classes)
         learner = fresh_learner(config, generator)
     except (InputError, MissingError):
         if parallel.state().is_main_process and [path.name for path in out.iterdir()] == ["config.toml"]:

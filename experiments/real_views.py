@@ -134,6 +134,7 @@ def choose_classes(names: Sequence[str], classes: str | None, labels: str | None
     chosen = dict.fromkeys(part.strip() for part in given.split(","))
     for name in chosen:
         if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0)[0]
-            raise InputError(f"{option} {given}: {name!r} is none of the {len(known)} classes; did you mean {near!r}?")
+            near = get_close_matches(name, known, n=1) if classes else []
+            hint = f"did you mean {near[0]!r}?" if near else f"they are {known[0]} to {known[-1]}"
+            raise InputError(f"{option} {given}: {name!r} is none of the {len(known)} classes; {hint}")
     return [known.index(name) for name in chosen]

@@ -122,7 +122,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
 
 
 def freeze_unused(classifier: Classifier, sample_shape: tuple[int, ...]) -> Classifier:
-    """Trained but for weights that no logit hangs on, like a mask token: data-parallel training needs a gradient of all."""
+    """Trained but for weights that no logit hangs on, like a mask token: processes wait for gradients of all."""
     with torch.enable_grad():
         logits = classifier.eval()(torch.zeros(1, *sample_shape))
     weights = [weight for weight in classifier.parameters() if weight.requires_grad]

@@ -56,7 +56,7 @@ class NetworkLearner:
         self.module = module.to(self.device)
         # The wrapper that averages gradients over processes; alone, the module itself.
         accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")  # not what a launcher asks for
-        self.trained = accelerator.prepare_model(self.module)
+        self.trained: Any = accelerator.prepare_model(self.module)
         self.trained.broadcast_buffers = False  # train_step does it, after the step
         saved = self.module.state_dict()
         # What layers like BatchNorm gather in training: every process must answer with the same.
@@ -102,7 +102,7 @@ class NetworkLearner:
     def _average(self, ema: nn.Module) -> None:
         """As AveragedModel does, from the weights after the first step on; that one waits for the device each time."""
         decay = self.config.ema_decay if self.step > 1 else 0.0
-        get_ema_multi_avg_fn(decay)([*ema.parameters()], self.parameters, 0)
+        get_ema_multi_avg_fn(decay)([*ema.parameters()], [*self.parameters], 0)
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 

@@ -135,7 +135,7 @@ def test_seconds_and_hours():
     assert hours["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
     assert hours["clock"] == pytest.approx((4 + 64 + 0.25) / 8)
     unknown = plan.hours(mine, plan.Seconds(None, None, 0.9, "given"), 1)
-    assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, unknown["training"])
+    assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
 
 
 def test_stable_diffusion_is_as_counted():

@@ -432,7 +432,7 @@ def test_out_of_memory_changes_no_sample(pipe: Any, classifier: nn.Module, monke
     def cramped(x: Tensor, t: Tensor, condition: Any) -> Tensor:
         asked_for.append(len(x))
         if len(x) > 4:
-            raise torch.OutOfMemoryError
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         return predict(x, t, condition)
 
     monkeypatch.setattr(generator.model.adapter, "predict", cramped)
