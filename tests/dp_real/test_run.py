@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import dp_real.practice
 import dp_real.run
-from dp_real.config import Config, load_config, parse_config
+from dp_real.config import Config, MLPConfig, load_config, parse_config
 from dp_real.errors import InputError, Interrupted
 from dp_real.hindsight import hindsight
 from dp_real.learners.network import NetworkLearner, build_mlp
@@ -215,9 +215,10 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
 def test_learner_state_is_complete(config: Config, tmp_path: Path):
     """With averaged weights and the rate on its way down: what is restored goes on as what was saved."""
     training = config.training.model_copy(update={"ema_decay": 0.9, "steps": 10, "cooldown": 0.5})
+    assert isinstance(config.learner, MLPConfig)
 
-    def fresh() -> NetworkLearner:
-        return NetworkLearner(build_mlp(config.learner, (64,), 10, seed=1), 10, training, seed=1)
+    def fresh(section: MLPConfig = config.learner) -> NetworkLearner:
+        return NetworkLearner(build_mlp(section, (64,), 10, seed=1), 10, training, seed=1)
 
     def train(learner: NetworkLearner, steps: range) -> None:
         for step in steps:

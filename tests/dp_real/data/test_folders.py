@@ -1,6 +1,7 @@
 """Real images in folders: which folder is which label, and what a picture becomes, whatever its format."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 from PIL import Image
 
 import dp_real.data.folders
+from dp_real.assess import batches
 from dp_real.config import parse_config
 from dp_real.data import class_names, decode_ahead, load_data, sample_shape
-from dp_real.data.folders import folder_name, own_classes, read_folder, read_image, task_classes
+from dp_real.data.folders import folder_name, own_classes, own_cores, read_folder, read_image, task_classes
 from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
 
@@ -249,3 +251,24 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(decoded) == ["0.png", "2.png"]
     validation.x[0:4]
     assert sorted(decoded) == ["0.png", "0.png", "1.png", "2.png"]
+
+
+def test_processes_on_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(20), raising=False)
+    for processes, cores in (("1", 20), ("8", 2), ("32", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        assert own_cores() == cores
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert own_cores() == 20
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    assert own_cores() == 5
+
+
+@pytest.mark.parametrize(
+    ("processes", "sizes"), [(1, [256, 256, 88]), (3, [200] * 3), (4, [150] * 4), (700, [1] * 600)]
+)
+def test_each_process_has_a_slice_to_read(processes: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.assess.state", lambda: SimpleNamespace(num_processes=processes))
+    assert [rows.stop - rows.start for rows in batches(600)] == sizes
+    assert list(batches(0)) == []
