@@ -1,7 +1,6 @@
 """What a run needs and whether it is there: device, memory, disk, weights, packages, data. Nothing is fetched."""
 
 import importlib.util
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dp_real import plan
 from dp_real.config import Config, DiffusersConfig, TransformersConfig
 from dp_real.data import describe_sets
 from dp_real.errors import MissingError
+from dp_real.parallel import own_cores
 
 CPU_DAYS = 30
 
@@ -43,7 +43,7 @@ def this_device() -> Device:
     if torch.cuda.is_available():
         first = torch.cuda.get_device_properties(0)
         return Device(first.name, torch.cuda.device_count(), first.total_memory)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = own_cores()
     return Device(f"CPU, {cores} core{'s' if cores > 1 else ''}", 1, psutil.virtual_memory().total, cores)
 
 

@@ -6,6 +6,7 @@ processes there are.
 
 import atexit
 import gc
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -88,6 +89,12 @@ def share(items: Sequence[Item]) -> Sequence[Item]:
     """This process's items: consecutive ones, so that what they make is in order by rank."""
     here, n = state(), len(items)
     return items[here.process_index * n // here.num_processes : (here.process_index + 1) * n // here.num_processes]
+
+
+def own_cores() -> int:
+    """The cores of this process: its share, where a launcher has put several on a machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def slices(rows: slice, size: int) -> Iterator[slice]:

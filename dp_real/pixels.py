@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from dp_real.parallel import own_cores
+
 
 def to_bytes(x: Tensor) -> Tensor:
     """uint8, round(127.5 (x + 1)); what lies outside [-1, 1] is clipped."""
@@ -44,7 +46,7 @@ def encode(pixels: Tensor, quality: int) -> list[bytes]:
             to_image(image).save(buffer, "JPEG", quality=quality, subsampling=0)
             return buffer.getvalue()
 
-    with ThreadPoolExecutor() as threads:  # encoding releases the interpreter's lock
+    with ThreadPoolExecutor(own_cores()) as threads:  # encoding releases the interpreter's lock
         return list(threads.map(encoded, pixels))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from importlib import metadata
 from typing import Annotated
 
@@ -26,7 +27,8 @@ class Commands(TyperGroup):
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Deliberate Practice: theory, the full pipeline, and the paper's figures. Exit status: 0 done; "
-                  "2 wrong input; 3 something is missing; 130 interrupted; 1 anything else.")  # fmt: skip
+                  "2 wrong input; 3 something is missing; 130 interrupted; 1 anything else. "
+                  "--debug shows where an error arose.")  # fmt: skip
 app.add_typer(theory.app, name="theory")
 app.add_typer(real.app, name="real")
 app.command("figures")(figures.command)
@@ -66,7 +68,7 @@ def main() -> None:
         if status != 2:
             sys.stderr = stderr
         if debug:
-            raise
+            traceback.print_exc()
         message = getattr(error, "format_message", error.__str__)()
         if not hasattr(error, "exit_status") and not hasattr(error, "exit_code"):
             message = f"{type(error).__name__}: {message} (--debug shows where)"

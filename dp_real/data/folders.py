@@ -6,7 +6,6 @@ concern of ours (archives come with a README), nor are those within that are no 
 """
 
 import math
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from dp_real import parallel
 from dp_real.config import FolderConfig
 from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
@@ -80,15 +80,9 @@ class ImageFiles:
 
     def _read(self, rows: Sequence[int]) -> Tensor:
         _, channels, size, _ = self.shape
-        with ThreadPoolExecutor(own_cores()) as threads:  # decoding releases the interpreter's lock
+        with ThreadPoolExecutor(parallel.own_cores()) as threads:  # decoding releases the interpreter's lock
             images = threads.map(lambda row: read_image(self.sources[row], size, channels), rows)
             return torch.stack(list(images)) if rows else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
-
-
-def own_cores() -> int:
-    """The cores of this process: its share, where a launcher has put several on a machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import dp_real.data.folders
 from dp_real.assess import batches
 from dp_real.config import parse_config
 from dp_real.data import class_names, decode_ahead, load_data, sample_shape
-from dp_real.data.folders import folder_name, own_classes, own_cores, read_folder, read_image, task_classes
+from dp_real.data.folders import folder_name, own_classes, read_folder, read_image, task_classes
 from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
+from dp_real.parallel import own_cores
 
 COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
 
