@@ -140,7 +140,7 @@ def compare_command(
         raise InputError(f"--baseline {baseline} is not among --arms {arms}")
     from experiments.compare import AXES, run_arms, summarize
     from experiments.run_figures import leave_figures_of
-    from figures.curves import draw_curves, save
+    from figures.curves import draw_curves, draw_ranking, save
     from figures.files import whole
 
     out = out or Path("runs") / f"{config.name}-compare"
@@ -151,7 +151,10 @@ def compare_command(
     for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", summary)):
         with whole(out / name) as partial:
             frame.to_csv(partial, index=False)
-    figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
+    if summary["x"].nunique() == len(summary):
+        figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
+    else:  # arms of equal size would hide each other
+        figure = draw_ranking(summary, xlabel="test accuracy (%)")
     save(figure, out / "comparison")
     leave_figures_of((out / "runs").iterdir(), workers)
     shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]

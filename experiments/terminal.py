@@ -81,6 +81,8 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
                 say(f"{description}: {done}/{total}")
 
         yield advance_plainly
+        if 0 < told < done:  # who heard of it hears of its end
+            say(f"{description}: {done}/{total}")
         return
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),

@@ -158,6 +158,22 @@ def _legend(figure: Figure, styles: dict[str, dict], kinds: list[str], columns: 
         figure.legend(handles=handles, loc="outside lower center", handlelength=2.4, ncols=min(len(handles), 4))
 
 
+def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
+    """A line a row, the highest y on top: the series, and y with its interval along the horizontal axis."""
+    check_table(table)
+    rows = table.sort_values("y", ignore_index=True)
+    with matplotlib.rc_context(style.paper()):
+        figure = Figure(figsize=(style.WIDTH, 0.8 + 0.28 * len(rows)), layout="constrained")
+        ax = figure.subplots()
+        reach = [rows["y"] - rows["y_low"], rows["y_high"] - rows["y"]]
+        ax.errorbar(
+            rows["y"], rows.index, xerr=reach, linestyle="none", marker="s", color=style.series_styles(1)[0]["color"]
+        )
+        ax.set_yticks(rows.index, rows["series"])
+        ax.set_xlabel(xlabel)
+    return figure
+
+
 def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
     """Write `stem`.png and `stem`.pdf, or one of them, each whole or not at all, and return their paths.
 

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
@@ -29,6 +30,7 @@ def draw_stacks(table: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
         names = [textwrap.fill(str(name), 10, break_long_words=False) for name in heights.index]
         ax.set_xticks(place if few else [], names if few else [], rotation=0 if len(names) <= 12 else 90)
         ax.grid(False, axis="x")
+        ax.yaxis.set_major_locator(MaxNLocator(integer=bool((heights % 1 == 0).all(axis=None))))
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
         figure.legend(loc="outside lower center", ncols=heights.shape[1])

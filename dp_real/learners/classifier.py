@@ -115,7 +115,8 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
         processor: Any = AutoImageProcessor.from_pretrained(model, local_files_only=Path(model).is_dir())
     except (OSError, ValueError) as error:
         raise MissingError(
-            f"{model}: no preprocessor_config.json could be read, which says how its images are normalised ({error})"
+            f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put one "
+            'there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": [R, G, B]}'
         ) from error
     size = getattr(loaded.config, "image_size", sample_shape[-1])
     return Classifier(loaded, size, processor.image_mean, processor.image_std)

@@ -261,3 +261,15 @@ def test_wrong_images_are_refused():
         grids.draw_image_table(pd.concat([images(), images()]), rows="", columns="")
     with pytest.raises(ValueError, match="15 pixel columns"):
         grids.draw_image_table(images().drop(columns="pixel_0"), rows="", columns="")
+
+
+def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
+    table = pd.DataFrame(
+        {"series": ["b", "a", "c"], "kind": "measured", "x": 1.0, "y": [2.0, 3.0, 1.0], "y_low": [1.5, 2.0, 0.9],
+         "y_high": [2.1, 3.5, 1.1], "n_seeds": 4}
+    )  # fmt: skip
+    (ax,) = curves.draw_ranking(table, xlabel="points").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "b", "a"]
+    (bars,) = ax.collections
+    ends = [(float(path.vertices[0][0]), float(path.vertices[1][0])) for path in bars.get_paths()]
+    np.testing.assert_allclose(ends, [(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)])
