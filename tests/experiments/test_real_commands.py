@@ -134,6 +134,7 @@ def test_paired_differences_and_the_data_equivalence():
     wobble = [0.01, -0.01, 0.0, 0.0]
     runs = pd.DataFrame(
         {"arm": arm, "seed": seed, "samples_generated": samples[arm], "pool_size": samples[arm], "val_accuracy": 0.5,
+         "generation_flops": 1000 * samples[arm], "training_flops": 7,
          "test_accuracy": accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)}
         for arm, accuracy in accuracies.items()
         for seed in range(4)
@@ -144,6 +145,8 @@ def test_paired_differences_and_the_data_equivalence():
     assert table.loc["practice", "se"] == pytest.approx(100 * pd.Series([0.51, 0.69, 0.6, 0.8]).std() / 2)
     assert (table.loc["practice", "static_to_match"], table.loc["practice", "bound"]) == (400, ">")
     assert table.loc["static", "static_to_match"] == pytest.approx(200)
+    assert table.loc["static-400", "x"] == 400
+    assert summarize(runs, "static", "compute").set_index("series").loc["static-400", "x"] == 400_007
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
