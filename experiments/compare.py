@@ -18,14 +18,22 @@ from experiments.terminal import silent
 
 
 def run_arms(
-    config: Config, arms: Sequence[str], seeds: int, splits: int, out: Path, workers: int, progress: Progress
+    config: Config,
+    arms: Sequence[str],
+    seeds: int,
+    splits: int,
+    out: Path,
+    workers: int,
+    progress: Progress,
+    first: int = 0,
 ) -> pd.DataFrame:
-    """Every arm with seeds 0 .. seeds-1; seed i uses data split i mod splits, which has a generator of its own.
+    """Every arm with seeds first + i, i < seeds, on data split first + i mod splits, which has a generator of its own.
 
     Arms of one seed share split, initial weights and the noise of each row: compare them in pairs. Finished runs in
     `out` are not repeated. One row a run: arm, seed, split, and what result.json says.
     """
-    cells = [(arm, arm_config(_reseeded(config, seed, seed % splits), arm)) for arm in arms for seed in range(seeds)]
+    pairs = [(first + index, first + index % splits) for index in range(seeds)]
+    cells = [(arm, arm_config(_reseeded(config, seed, split), arm)) for arm in arms for seed, split in pairs]
     one_a_split = list({cell.data.split: cell for _, cell in cells}.values())
     with progress("generators", len(one_a_split)) as advance:
         for _ in _parallel(workers, [joblib.delayed(_prepare)(cell) for cell in one_a_split]):

@@ -116,6 +116,7 @@ def compare_command(
     splits: Annotated[
         int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: one a seed.")
     ] = None,
+    first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
     baseline: Annotated[
         str | None, typer.Option(help="The arm that differences are taken to.  Default: the last.")
     ] = None,
@@ -146,7 +147,7 @@ def compare_command(
     out = out or Path("runs") / f"{config.name}-compare"
     if out.exists() and not resume:
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
-    runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress)
+    runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
     summary = summarize(runs, baseline, x)
     for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", summary)):
         with whole(out / name) as partial:

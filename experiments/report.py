@@ -185,6 +185,7 @@ def compare_command(runs: Sequence[Path], arms: pd.DataFrame) -> str | None:
     splits = {config.data.split for _, config in configs}
     baseline = next(str(column) for column in arms if str(column).startswith("minus_")).removeprefix("minus_")
     options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
+    options += ["--first", str(min(splits))] if min(splits) else []
     for _, candidate in configs:
         changes = differences(candidate, base)
         settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})

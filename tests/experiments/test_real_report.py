@@ -254,9 +254,10 @@ def test_report_of_a_run_that_has_only_begun(copied: Path):
 def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys):
     """With a run beside it. The command repeats it: settings of the arms are not taken for settings of all."""
     out = tmp_path / "compare"
-    options = ["--arms", "practice,static-60,static", "--seeds", "2", "--splits", "1", "--baseline", "static-60"]
+    options = ["--arms", "practice,static-60,static", "--seeds", "2", "--splits", "1", "--first", "1"]
+    options += ["--baseline", "static-60"]
     assert dp("real", "compare", "digits", *SET, *options, "--workers", "1", "--out", out) == 0
-    assert (out / "runs" / "static-seed1" / "figures" / "training.png").exists()
+    assert (out / "runs" / "static-seed2" / "figures" / "training.png").exists()
     assert dp("real", "report", out, run) == 2
     capsys.readouterr()
     assert dp("real", "report", out, run, "--out", tmp_path / "both.html", "--json") == 0
@@ -266,7 +267,7 @@ def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys):
     assert words[: 4 + len(options)] == ["dp", "real", "compare", "digits", *options]
     assert sorted(words[5 + len(options) :: 2]) == sorted(QUICK)
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
-    assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed0", "practice-seed1"]
+    assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
     page = Page((tmp_path / "both.html").read_text())
     assert len(page.images) == 1 + 4
 
