@@ -10,7 +10,7 @@ import typer
 from experiments import real_files, real_plan
 from experiments.preset_files import Preset, Set, load_preset
 from experiments.real_views import report_command, sample_command
-from experiments.terminal import emit_json, progress, say, table
+from experiments.terminal import Json, emit_json, progress, say, table
 
 # What transformers and diffusers remark while they load is not for the reader of a run.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -29,7 +29,6 @@ app.command("report")(report_command)
 app.add_typer(real_files.cache_app, name="cache")
 
 Out = Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 @app.command("run")

@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from experiments.terminal import emit_json, say, table
+from experiments.terminal import Json, emit_json, say, table
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 
 cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")

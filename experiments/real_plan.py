@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.preset_files import Preset, Set, load_preset, preset_names, variants
-from experiments.terminal import emit_json, progress, say, table
+from experiments.terminal import Json, emit_json, progress, say, table
 
 if TYPE_CHECKING:
     from dp_real.config import Config
 
 MEMORY = {"training": "training", "drawing": "drawing an image at a time", "image": "each more at a time"}
 ELSEWHERE = "H100"  # what is planned for where there is no GPU and the CPU will not do
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def presets_command(as_json: Json = False) -> None:

@@ -9,9 +9,8 @@ import typer
 
 from experiments.files import claimed
 from experiments.preset_files import Set, load_preset
-from experiments.terminal import emit_json, progress, say, table
+from experiments.terminal import Json, emit_json, progress, say, table
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 CLASSES = 10  # shown unless told otherwise
 
 

@@ -22,3 +22,11 @@ def run_dp(*arguments: object) -> int:
 def dp(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs `dp theory ARGUMENTS`: (status, stdout, stderr)."""
     return lambda *arguments: (run_dp("theory", *arguments), *capsys.readouterr())
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    """A cache of generators that the tests of a module share, and nobody else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -23,11 +23,7 @@ from tests.experiments.conftest import run_dp as dp
 GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,7 @@ from dp_real.plan import waiting_steps
 from experiments.preset_files import families, load_preset, preset_names, reported, variants
 from tests.experiments.conftest import run_dp as dp
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 # As printed: section 5, appendix D.
