@@ -13,13 +13,13 @@ def work() -> None:
     """In each process: draw a round guided by an untrained learner; the main process prints the best wall time."""
     import torch
 
+    from dp_base.progress import silent
     from dp_real import parallel
     from dp_real.learners import fresh_learner
     from dp_real.pool import Pool
     from dp_real.rounds import Source
     from dp_real.run import prepare
     from experiments.digits import digits
-    from experiments.terminal import silent
 
     config = digits("sampling.block_size=250")
     _, generator = prepare(config, silent)

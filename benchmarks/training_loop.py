@@ -19,6 +19,7 @@ from transformers.optimization import get_wsd_schedule
 from transformers.trainer import Trainer
 from transformers.training_args import TrainingArguments
 
+from dp_base.progress import silent
 from dp_real.config import Config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
@@ -29,7 +30,7 @@ from dp_real.protocols import Generator
 from dp_real.rounds import Source
 from dp_real.run import run
 from experiments.digits import digits
-from experiments.terminal import progress, silent
+from experiments.terminal import progress
 
 STEPS, REPEATS = 2000, 5
 

@@ -2,8 +2,8 @@
 
 import re
 
+from dp_base.errors import InputError
 from dp_real.config import Config, parse_config
-from dp_real.errors import InputError
 
 ARMS = {
     "practice": "the loop, guided by its own learner",

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dp_real.errors import InputError
+from dp_base.errors import InputError
 
 
 def crop_and_flip(x: Tensor, rng: np.random.Generator, *, least_area: float, flip: bool) -> Tensor:

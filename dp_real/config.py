@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from dp_real.errors import InputError
+from dp_base.errors import InputError
 from dp_real.imagenet import TASKS, Task
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from dp_base.errors import InputError
 from dp_real.assess import batches, logits
 from dp_real.config import FolderConfig, load_config
 from dp_real.data import load_data, placed
 from dp_real.data.folders import own_classes, task_classes
 from dp_real.data.image_sets import locate, needed_labels, read_set
-from dp_real.errors import InputError
 from dp_real.learners import fresh_learner
 from dp_real.parallel import spread
 from dp_real.protocols import Labelled, Learner

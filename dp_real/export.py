@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from dp_base.errors import InputError
 from dp_real.data.folders import folder_name
-from dp_real.errors import InputError
 from dp_real.pixels import to_bytes, to_image
 from dp_real.pool import Pool
 

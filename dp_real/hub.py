@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from dp_base.errors import MissingError
 from dp_real import parallel
-from dp_real.errors import MissingError
 
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:

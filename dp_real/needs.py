@@ -10,10 +10,10 @@ import huggingface_hub
 import psutil
 import torch
 
+from dp_base.errors import MissingError
 from dp_real import plan
 from dp_real.config import Config, DiffusersConfig, TransformersConfig
 from dp_real.data import describe_sets
-from dp_real.errors import MissingError
 from dp_real.parallel import own_cores
 
 CPU_DAYS = 30

@@ -17,7 +17,7 @@ import torch
 from accelerate import PartialState
 from torch import distributed
 
-from dp_real.errors import Interrupted
+from dp_base.errors import Interrupted
 
 TIMEOUT = timedelta(days=1)  # a process may wait long for the first to train a generator, or for the last block
 

@@ -13,9 +13,9 @@ import torch
 from lance.fragment import write_fragments
 from torch import Tensor
 
+from dp_base.errors import InputError
 from dp_real import pixels
 from dp_real.config import PoolConfig
-from dp_real.errors import InputError
 from dp_real.parallel import from_main, gather, main_first
 
 FACTS = {

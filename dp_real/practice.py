@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from dp_base.errors import Interrupted
 from dp_real import parallel
 from dp_real.config import Config, PracticeConfig
-from dp_real.errors import Interrupted
 from dp_real.pool import Loader, Pool
 from dp_real.protocols import Journal, Learner
 from dp_real.rounds import PUSH_START, Costs, Source

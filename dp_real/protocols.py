@@ -1,7 +1,6 @@
 """What the practice loop asks of its parts: a new domain is a file that answers one of these."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,9 +13,6 @@ from dp_real.guidance import EntropyGuidance
 if TYPE_CHECKING:
     from dp_real.pool import Pool
     from dp_real.practice import State
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""progress(description, total) gives a context in which advance(steps) is called."""
 
 
 class Space(Protocol):

@@ -10,7 +10,7 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,16 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from dp_base.errors import InputError, Interrupted, MissingError
+from dp_base.progress import Progress, silent
 from dp_real import parallel
 from dp_real.assess import assess
 from dp_real.config import Config, GuidanceConfig
-from dp_real.errors import InputError, Interrupted, MissingError
 from dp_real.flops import count
 from dp_real.guidance import EntropyGuidance, RandomGuidance, ascend
 from dp_real.label_check import CALLS, LabelCheck, fit_temperature
 from dp_real.pool import Pool
-from dp_real.protocols import Generator, Labelled, Learner, Progress
+from dp_real.protocols import Generator, Labelled, Learner
 from dp_real.seeds import Stream, rng, row_seeds
 
 if TYPE_CHECKING:
@@ -64,12 +65,6 @@ class Block:
     costs: Costs
 
 
-@contextlib.contextmanager
-def unwatched(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A Progress that nobody sees."""
-    yield lambda steps: None
-
-
 @dataclass
 class Source:
     """Draws the rounds of a run by the policy of its configuration, for its pool.
@@ -84,7 +79,7 @@ class Source:
     pool: Pool
     images: Labelled | None = None
     first: Learner | None = None
-    progress: Progress = unwatched
+    progress: Progress = silent
     stop: Callable[[], bool] = lambda: False
     folder: Path | None = None
     _flops: dict[bool, int] = field(default_factory=dict, init=False)

@@ -19,18 +19,19 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
+from dp_base.errors import InputError, Interrupted, MissingError
+from dp_base.progress import Progress
 from dp_real import parallel
 from dp_real.assess import accuracy
 from dp_real.card import model_card
 from dp_real.config import Config, load_config
 from dp_real.data import decode_ahead, load_data
-from dp_real.errors import InputError, Interrupted, MissingError
 from dp_real.evaluation import evaluate_sets
 from dp_real.generators import load_generator
 from dp_real.learners import fresh_learner
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State
-from dp_real.protocols import Generator, Learner, Progress, RealData
+from dp_real.protocols import Generator, Learner, RealData
 from dp_real.rounds import Costs, Source, check_plan
 from dp_real.seeds import Stream, rng
 

@@ -12,7 +12,7 @@ stays quick and never needs torch
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dp_theory.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.problem import Prediction, Problem, Simulation
 from dp_theory.ridge import corollary1, predict, theorem1
 from dp_theory.rules import (

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from dp_theory.errors import ConvergenceError
+from dp_base.errors import ConvergenceError
 from dp_theory.problem import Prediction
 from dp_theory.span import Bulk, Solution, SpanProblem, certified, kept_rows
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory import convex, span
 from dp_theory.convex import LOGISTIC, SQUARE, Loss, Square
-from dp_theory.errors import ConvergenceError, InputError
 from dp_theory.parallel import spread
 from dp_theory.problem import Simulation, require
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_theory.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.practice import Addition, Practice, PracticePrediction, predict, simulate
 from dp_theory.sweep import DIRECT_COST, TRAINING_COST
 

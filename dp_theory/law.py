@@ -24,7 +24,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
-from dp_theory.errors import InputError
+from dp_base.errors import InputError
 from dp_theory.problem import require
 from dp_theory.rules import KeepAll, Random, Rule
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dp_theory.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.practice import Addition, Practice
 from dp_theory.practice import predict as predict_practice
 from dp_theory.problem import Real, require

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_theory.errors import InputError, MissingError
+from dp_base.errors import InputError, MissingError
 
 
 def spread(

@@ -30,7 +30,7 @@ from scipy.linalg import solve
 from scipy.optimize import root_scalar
 from scipy.special import ndtr, owens_t
 
-from dp_theory.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.parallel import spread
 from dp_theory.problem import require
 from dp_theory.rules import KeepAll, KeepHard, Rule

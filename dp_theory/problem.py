@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_theory.errors import InputError
+from dp_base.errors import InputError
 
 if TYPE_CHECKING:
     from dp_theory.rules import Rule

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from scipy.special import erf, erfc, erfcinv, erfinv, gammainc, gammaincc
 
-from dp_theory.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.problem import Real, require
 
 PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0

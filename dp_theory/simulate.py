@@ -7,8 +7,8 @@ so a trial depends neither on how many others run nor on which process runs it.
 import numpy as np
 from scipy.linalg import get_lapack_funcs, solve
 
+from dp_base.errors import InputError
 from dp_theory import law
-from dp_theory.errors import InputError
 from dp_theory.parallel import spread
 from dp_theory.problem import Problem, Simulation, require
 from dp_theory.rules import Direct, Rule

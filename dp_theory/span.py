@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import orth
 from scipy.special import expit, ndtr
 
-from dp_theory.errors import ConvergenceError, InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.problem import Prediction, Problem, Real, require
 from dp_theory.rules import Rule
 

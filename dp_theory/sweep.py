@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dp_base.errors import InputError
 from dp_theory import law
-from dp_theory.errors import InputError
 from dp_theory.parallel import spread
 from dp_theory.problem import Problem, require
 from dp_theory.ridge import predict

@@ -7,14 +7,13 @@ from typing import Any
 import joblib
 import pandas as pd
 
+from dp_base.progress import Progress, silent
 from dp_real.arms import arm_config
 from dp_real.config import Config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
-from dp_real.protocols import Progress
 from dp_real.run import run
 from experiments.audit import static_equivalent
-from experiments.terminal import silent
 
 
 def run_arms(

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 import experiments
-from dp_theory.errors import InputError
+from dp_base.errors import InputError
 from experiments.terminal import say
 
 _PREFIX = "figure_"
@@ -53,13 +53,13 @@ def command(
 
 def make(name: str, out: Path, quick: bool) -> dict:
     """Write the table and the pictures of one figure to `out`; return what the page says of it."""
+    from dp_base.files import whole_file
     from figures.curves import save
-    from figures.files import whole
 
     module = importlib.import_module(f"experiments.{_PREFIX}{name.replace('-', '_')}")
     start = time.perf_counter()
     table = module.compute(quick)
-    with whole(out / f"{name}.csv") as partial:
+    with whole_file(out / f"{name}.csv") as partial:
         table.to_csv(partial, index=False)
     save(module.draw(table), out / name)
     return {
@@ -103,18 +103,18 @@ def _complete(out: Path, name: str) -> bool:
 def _source() -> str:
     """A hash of all that a figure depends on: the code, the presets and the reported tables."""
     root = Path(experiments.__file__).parents[1]
-    folders = [root / package for package in ("dp_theory", "dp_real", "figures", "experiments")]
+    folders = [root / package for package in ("dp_base", "dp_theory", "dp_real", "figures", "experiments")]
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".toml", ".csv"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 def _write(out: Path, record: dict) -> None:
-    from figures.files import whole
+    from dp_base.files import whole_file
 
     record = dict(sorted(record.items()))
-    with whole(out / _RECORD) as partial:
+    with whole_file(out / _RECORD) as partial:
         partial.write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
-    with whole(out / "index.html") as partial:
+    with whole_file(out / "index.html") as partial:
         partial.write_text(_page(record), encoding="utf-8")
 
 

@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from scipy.optimize import root_scalar
 from scipy.special import ndtr, ndtri
 
+from dp_base.errors import InputError
 from dp_real.arms import arm_config
 from dp_real.config import Config, GaussianDataConfig, LinearConfig, PracticeConfig
 from dp_real.generators.gaussian import GaussianGenerator
 from dp_real.pool import Pool
 from dp_real.run import checkpoints
-from dp_theory.errors import InputError
 from dp_theory.practice import Addition, MeasuredRows, Plan, Practice, predict
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
 from experiments.compare import run_arms

@@ -133,8 +133,8 @@ def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Conf
 
     Raises InputError for a name that there is not, and for what load_config complains of.
     """
+    from dp_base.errors import InputError
     from dp_real.config import load_config
-    from dp_real.errors import InputError
 
     if name.endswith(".toml"):
         return load_config(Path(name), settings, **values)

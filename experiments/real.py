@@ -59,8 +59,8 @@ def resume_command(
     as_json: Json = False,
 ) -> None:
     """Go on with an interrupted run; it ends as the unbroken one would have."""
+    from dp_base.errors import InputError
     from dp_real.config import load_config
-    from dp_real.errors import InputError
 
     if not (folder / "config.toml").is_file():
         raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
@@ -126,8 +126,8 @@ def compare_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run arms on the same seeds and compare their test accuracies in pairs."""
+    from dp_base.errors import InputError
     from dp_real.arms import arm_config
-    from dp_real.errors import InputError
 
     config = load_preset(preset, settings)
     names = [name.strip() for name in arms.split(",")]
@@ -138,10 +138,10 @@ def compare_command(
     baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {arms}")
+    from dp_base.files import whole_file
     from experiments.compare import AXES, run_arms, summarize
     from experiments.run_figures import leave_figures_of
     from figures.curves import draw_curves, draw_ranking, save
-    from figures.files import whole
 
     out = out or Path("runs") / f"{config.name}-compare"
     if out.exists() and not resume:
@@ -149,7 +149,7 @@ def compare_command(
     runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
     summary = summarize(runs, baseline, x)
     for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", summary)):
-        with whole(out / name) as partial:
+        with whole_file(out / name) as partial:
             frame.to_csv(partial, index=False)
     if summary["x"].nunique() == len(summary):
         figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)

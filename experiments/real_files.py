@@ -22,7 +22,7 @@ def init_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.toml.")],
 ) -> None:
     """Write a commented configuration for a task of your own."""
-    from dp_real.errors import InputError
+    from dp_base.errors import InputError
 
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
     text = (resources.files("experiments") / "task.toml").read_text(encoding="utf-8")
@@ -45,9 +45,9 @@ def export_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write a run's generated examples for other programs; `datasets` loads both formats as they are."""
+    from dp_base.errors import InputError, MissingError
     from dp_real.config import load_config
     from dp_real.data import class_names, sample_shape
-    from dp_real.errors import InputError, MissingError
     from dp_real.export import write_folder, write_parquet
 
     source = load_config(run / "config.toml").data
@@ -82,7 +82,7 @@ def evaluate_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Accuracy of a run's learner on its own and further real images, among the classes that each set has."""
-    from dp_real.errors import InputError
+    from dp_base.errors import InputError
     from dp_real.evaluation import evaluate
 
     sets: dict[str, str] = {}
@@ -124,8 +124,8 @@ def cache_clear_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove all of it; what is needed again is made again."""
+    from dp_base.errors import InputError
     from dp_real.cache import cache_folder, clear, entries
-    from dp_real.errors import InputError
 
     found = entries()
     what = f"{len(found)} entries, {sum(entry.size for entry in found) / 1e6:.0f} MB, in {cache_folder()}"

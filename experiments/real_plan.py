@@ -54,7 +54,7 @@ def plan_command(
 ) -> None:  # fmt: skip
     """What a run needs, whether it is here, and what it will take; exit status 3 if something is missing."""
     config, counts = load_preset(preset, settings), _counts(gpus)
-    from dp_real.errors import MissingError
+    from dp_base.errors import MissingError
     from dp_real.needs import needs
 
     needed = needs(config, out or Path("runs") / f"{config.name}-{config.seed}")
@@ -77,7 +77,7 @@ def plan_command(
 
 
 def _counts(gpus: str) -> list[int]:
-    from dp_real.errors import InputError
+    from dp_base.errors import InputError
 
     parts = [part.strip() for part in gpus.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):

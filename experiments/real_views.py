@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.files import claimed
+from dp_base.files import claimed
 from experiments.preset_files import Set, load_preset
 from experiments.terminal import Json, emit_json, progress, say, table
 
@@ -36,8 +36,8 @@ def sample_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Draw images of some classes at the same noise, plain and guided: PNG files, a grid and samples.csv in --out."""
+    from dp_base.errors import InputError
     from dp_real.config import load_config
-    from dp_real.errors import InputError
 
     run = Path(source) if (Path(source) / "config.toml").is_file() else None
     config = load_config(run / "config.toml", settings) if run else load_preset(source, settings)
@@ -76,7 +76,7 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Write a page that tells what runs were, cost and reached, with their figures in it: one file to send around."""
-    from dp_real.errors import InputError
+    from dp_base.errors import InputError
 
     if out is None and len(folders) > 1:
         raise InputError("several folders: name the file of the report as --out FILE.html")
@@ -88,13 +88,13 @@ def report_command(
             raise InputError(
                 f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv"
             )
+    from dp_base.files import whole_file
     from experiments.report import comparison_facts, overview, page, run_facts
-    from figures.files import whole
 
     facts = [comparison_facts(f) if (f / "comparison.csv").is_file() else run_facts(f) for f in folders]
     text = page(facts)
     try:
-        with whole(out) as partial:
+        with whole_file(out) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
@@ -108,7 +108,7 @@ def report_command(
 
 def read_strengths(text: str | None) -> list[float] | None:
     """Numbers of at least 0, each once; None if none were given."""
-    from dp_real.errors import InputError
+    from dp_base.errors import InputError
 
     try:
         values = [float(part) for part in text.split(",")] if text is not None else []
@@ -121,7 +121,7 @@ def read_strengths(text: str | None) -> list[float] | None:
 
 def choose_classes(names: Sequence[str], classes: str | None, labels: str | None) -> list[int]:
     """Labels, from the names or the numbers that a person gave; the first ten if none were given."""
-    from dp_real.errors import InputError
+    from dp_base.errors import InputError
 
     if classes is not None and labels is not None:
         raise InputError("--classes and --labels say the same thing; give one of them")

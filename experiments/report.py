@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from dp_base.errors import InputError
 from dp_real.arms import arm_config
 from dp_real.config import Config, load_config
 from dp_real.data import class_names
-from dp_real.errors import InputError
 from experiments.preset_files import load_preset
 from experiments.run_figures import CAPTIONS, class_counts, leave_figures, open_pool, read_rows
 

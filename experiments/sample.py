@@ -16,10 +16,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dp_base.errors import InputError
+from dp_base.files import whole_file
+from dp_base.progress import Progress
 from dp_real.config import Config, DenoiserConfig, FolderConfig, LatentConfig, StandInConfig, load_config
 from dp_real.data import class_names, load_data, sample_shape
 from dp_real.data.folders import folder_name
-from dp_real.errors import InputError
 from dp_real.generators import load_generator
 from dp_real.guidance import entropy
 from dp_real.imagenet import TASKS, imagenet_classes
@@ -28,13 +30,12 @@ from dp_real.learners.classifier import known_classifier
 from dp_real.learners.network import NetworkLearner
 from dp_real.parallel import device, slices
 from dp_real.pixels import fit, to_bytes, to_image
-from dp_real.protocols import Generator, Images, Learner, Progress, RealData
+from dp_real.protocols import Generator, Images, Learner, RealData
 from dp_real.rounds import make_guidance
 from dp_real.run import checkpoints, newest_checkpoint, restore_learner
 from dp_real.seeds import row_seeds
 from experiments.run_figures import pictures, read_rows
 from figures.curves import save
-from figures.files import whole
 from figures.grids import draw_images
 
 OMEGAS = [0.0, 0.01, 0.02, 0.05]
@@ -189,7 +190,7 @@ def draw(
             parts.append(pd.DataFrame(row.facts | what | verdicts(row.judge, x, labels) | {"file": files}))
     samples = pd.concat(parts, ignore_index=True)
     save(draw_grid(np.stack(grid), samples), out / "samples")
-    with whole(out / "samples.csv") as partial:
+    with whole_file(out / "samples.csv") as partial:
         samples.to_csv(partial, index=False)
     return samples
 

@@ -93,9 +93,3 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     with bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
-
-
-@contextlib.contextmanager
-def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """`progress` for work whose progress somebody else shows."""
-    yield lambda steps: None

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import dp_theory
-from dp_theory.errors import InputError
+from dp_base.errors import InputError
+from dp_base.files import claimed
 from dp_theory.problem import Problem
 from dp_theory.rules import RULES
-from experiments.files import claimed
 from experiments.terminal import emit_json, progress, table
 from experiments.theory_optimum import derive, errata, optimum
 from experiments.theory_practice import practice
@@ -215,10 +215,10 @@ def _cores() -> int:
 
 
 def _write(result: "DataFrame", x: str, out: Path) -> None:
+    from dp_base.files import whole_file
     from figures.curves import save
-    from figures.files import whole
 
-    with whole(out / "sweep.csv") as partial:
+    with whole_file(out / "sweep.csv") as partial:
         result.to_csv(partial, index=False)
     save(picture(result, x), out / "sweep")
 

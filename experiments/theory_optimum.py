@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dp_theory.errors import InputError
-from experiments.files import claimed
+from dp_base.errors import InputError
+from dp_base.files import claimed
 from experiments.terminal import emit_json, say, table
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
@@ -31,9 +31,9 @@ def optimum(
     as_json: Json = False,
 ) -> None:
     """The best rule, kept fraction, ridge and strategy for a number of training rows or for a budget."""
+    from dp_base.files import whole_file
     from dp_theory.optimum import loop as best_of_loop
     from dp_theory.optimum import optimum as best
-    from figures.files import whole
 
     if loop:
         if psi is None or rho is not None or budget is not None:
@@ -47,7 +47,7 @@ def optimum(
             training_cost=training_cost, keep=keep, lam=lam, flip=flip, smallest_keep=smallest_keep, d=d,
         )  # fmt: skip
     if out is not None:
-        with claimed(out), whole(out / "optimum.csv") as partial:
+        with claimed(out), whole_file(out / "optimum.csv") as partial:
             result.to_csv(partial, index=False)
     records = [{str(key): value for key, value in row.items()} for row in result.to_dict("records")]
     if as_json:

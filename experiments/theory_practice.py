@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dp_theory.errors import InputError
-from experiments.files import claimed
+from dp_base.errors import InputError
+from dp_base.files import claimed
 from experiments.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -153,12 +153,12 @@ def _by_round(rows: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def _write(out: Path, rows: "pd.DataFrame | None", curves: "pd.DataFrame | None") -> None:
+    from dp_base.files import whole_file
     from figures.curves import draw_curves, save
-    from figures.files import whole
 
     for name, content in (("rows", rows), ("practice", curves)):
         if content is not None:
-            with whole(out / f"{name}.csv") as partial:
+            with whole_file(out / f"{name}.csv") as partial:
                 content.to_csv(partial, index=False)
     if rows is not None:
         save(draw_curves(rows, xlabel="stage", ylabel="error on rows wrong when added", ordered=True), out / "rows")

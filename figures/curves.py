@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from figures import files, style
+from dp_base.files import whole_file
+from figures import style
 
 COLUMNS = ("series", "kind", "x", "y", "y_low", "y_high", "n_seeds")
 PANELS_PER_ROW = 3
@@ -184,6 +185,6 @@ def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf
     paths = [stem.with_name(f"{stem.name}.{extension}") for extension in formats]
     with matplotlib.rc_context(style.paper()):
         for extension, path in zip(formats, paths, strict=True):
-            with files.whole(path) as partial:
+            with whole_file(path) as partial:
                 figure.savefig(partial, format=extension, metadata={"CreationDate": None} if extension == "pdf" else {})
     return paths

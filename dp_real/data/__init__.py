@@ -2,10 +2,10 @@
 
 from functools import partial
 
+from dp_base.errors import InputError
 from dp_real import parallel
 from dp_real.assess import batches
 from dp_real.config import DataConfig, DigitsConfig, FashionConfig, FolderConfig, GaussianDataConfig, StandInConfig
-from dp_real.errors import InputError
 from dp_real.protocols import RealData, SetStatus
 
 

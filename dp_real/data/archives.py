@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow.parquet as pq
 
+from dp_base.errors import InputError, MissingError
 from dp_real.data.folders import ENDINGS, Classes, Source, folder_name
-from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
 
 if TYPE_CHECKING:

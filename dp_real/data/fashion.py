@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dp_base.errors import InputError, MissingError
 from dp_real.config import FashionConfig
-from dp_real.errors import InputError, MissingError
 from dp_real.protocols import Images, RealData, SetStatus
 from dp_real.seeds import Stream, rng
 

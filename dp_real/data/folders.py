@@ -20,9 +20,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from dp_base.errors import InputError, MissingError
 from dp_real import parallel
 from dp_real.config import FolderConfig
-from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}

@@ -17,11 +17,11 @@ from typing import Literal
 
 import torch
 
+from dp_base.errors import InputError, MissingError
 from dp_real.config import FolderConfig
 from dp_real.data import archives
 from dp_real.data.archives import Columns, HubSet, Named
 from dp_real.data.folders import ENDINGS, Classes, ImageFiles, ImageSet, check_labels, read_folder, task_classes
-from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import TASKS, shared_labels
 from dp_real.pixels import to_float
 from dp_real.protocols import Images, RealData, SetStatus

@@ -1,7 +1,8 @@
 """Generators by kind. Each kind is a file here and a section of dp_real.config."""
 
+from dp_base.progress import Progress
 from dp_real.config import Config, DenoiserConfig, DiffusersConfig, GaussianConfig, LatentConfig
-from dp_real.protocols import Generator, Progress, RealData
+from dp_real.protocols import Generator, RealData
 
 
 def load_generator(config: Config, data: RealData, progress: Progress) -> Generator:

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dp_base.errors import InputError
+from dp_base.progress import Progress
 from dp_real import parallel
 from dp_real.cache import cached, fingerprints
 from dp_real.config import DataConfig, DenoiserConfig, SamplingConfig
-from dp_real.errors import InputError
 from dp_real.guidance import EntropyGuidance
-from dp_real.protocols import Images, Progress, RealData
+from dp_real.protocols import Images, RealData
 from dp_real.sampling import DDIM, denoising_error, sample
 from dp_real.seeds import Stream, row_noise, seeded, torch_rng
 

@@ -7,7 +7,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 
-from dp_real.errors import MissingError
+from dp_base.errors import MissingError
 
 FIRST = 8  # rows tried at first on a GPU
 

@@ -10,7 +10,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from dp_real.errors import InputError
+from dp_base.errors import InputError
 from dp_real.sampling import DDIM, FlowEuler, Solver
 
 Condition = dict[str, Tensor]

@@ -23,12 +23,13 @@ from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
+from dp_base.errors import InputError
+from dp_base.progress import Progress
 from dp_real import parallel
 from dp_real.cache import cached, fingerprints
 from dp_real.config import DataConfig, LatentConfig, SamplingConfig
-from dp_real.errors import InputError
 from dp_real.generators.stable_diffusion import LatentDiffusion, PipelineGenerator, class_prompts, encode, load_pipeline
-from dp_real.protocols import Images, Progress, RealData
+from dp_real.protocols import Images, RealData
 from dp_real.seeds import Stream, seeded, torch_rng
 
 RECIPE = 1  # raise it when what training does changes: cached pipelines of the old recipe are then left alone

@@ -23,9 +23,9 @@ import torch
 from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 
+from dp_base.errors import InputError
 from dp_real import parallel
 from dp_real.config import DiffusersConfig, SamplingConfig
-from dp_real.errors import InputError
 from dp_real.generators.device_batches import DeviceBatches
 from dp_real.generators.pipelines import (
     ADAPTERS,

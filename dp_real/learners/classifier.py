@@ -15,8 +15,8 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.models.auto.modeling_auto import AutoModelForImageClassification
 
+from dp_base.errors import InputError, MissingError
 from dp_real.config import TransformersConfig
-from dp_real.errors import InputError, MissingError
 from dp_real.hub import load
 from dp_real.learners.network import NetworkLearner
 from dp_real.pixels import fit

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
+from dp_base.errors import InputError
 from dp_real.config import LinearConfig
-from dp_real.errors import InputError
 
 
 class LinearLearner:

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
+from dp_base.errors import InputError
 from dp_real import parallel
 from dp_real.augment import crop_and_flip, mix
 from dp_real.config import ConvConfig, MLPConfig, TrainingConfig
-from dp_real.errors import InputError
 from dp_real.flops import count
 from dp_real.pixels import to_float
 from dp_real.seeds import Stream, rng, seeded, torch_rng

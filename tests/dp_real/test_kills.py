@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from dp_base.progress import silent
 from dp_real.config import Config
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.run import run
-from experiments.terminal import silent
 from tests.dp_real.test_run import same_learner, traces
 
 KILLS = 50

@@ -13,11 +13,11 @@ import lance
 import numpy as np
 import pytest
 
+from dp_base.progress import silent
 from dp_real.config import Config
 from dp_real.protocols import Generator
 from dp_real.run import checkpoints, run
 from experiments.preset_files import load_preset
-from experiments.terminal import silent
 from tests.dp_real.test_run import stopped_at
 
 RUN = """
@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from dp_real.config import load_config
 from dp_real.run import run
-from experiments.terminal import silent
+from dp_base.progress import silent
 arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
 for config, folder in zip(arguments[::2], arguments[1::2]):
     run(load_config(Path(config)), Path(folder), resume="--resume" in sys.argv, progress=silent)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from dp_base.errors import InputError
 from dp_real.config import PoolConfig
-from dp_real.errors import InputError
 from dp_real.pixels import to_float
 from dp_real.pool import Loader, Pool
 

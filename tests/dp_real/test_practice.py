@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dp_base.errors import Interrupted
 from dp_real.config import Config, parse_config
-from dp_real.errors import Interrupted
 from dp_real.guidance import EntropyGuidance
 from dp_real.pool import Pool
 from dp_real.practice import Practice, State

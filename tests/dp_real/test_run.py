@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 import dp_real.practice
 import dp_real.run
+from dp_base.errors import InputError, Interrupted
+from dp_base.progress import silent
 from dp_real.config import Config, MLPConfig, load_config, parse_config
-from dp_real.errors import InputError, Interrupted
 from dp_real.hindsight import hindsight
 from dp_real.learners.network import NetworkLearner, build_mlp
 from dp_real.pool import Pool
@@ -22,7 +23,6 @@ from dp_real.protocols import Generator
 from dp_real.rounds import Source
 from dp_real.run import RunFolder, branch, newest_checkpoint, run
 from dp_real.seeds import row_seeds
-from experiments.terminal import silent
 
 
 def traces(folder: Path) -> dict:

@@ -7,10 +7,10 @@ import pytest
 from scipy.optimize import brentq
 from scipy.special import expit
 
+from dp_base.errors import ConvergenceError
 from dp_theory import convex, span
 from dp_theory.convex import LOGISTIC, SQUARE
 from dp_theory.dense import feature_cells, simulate
-from dp_theory.errors import ConvergenceError
 from dp_theory.rules import KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 

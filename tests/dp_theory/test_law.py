@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
+from dp_base.errors import InputError
 from dp_theory import law
-from dp_theory.errors import InputError
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random

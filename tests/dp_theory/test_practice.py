@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory import practice as module
 from dp_theory import span
-from dp_theory.errors import ConvergenceError, InputError
 from dp_theory.exponents import scaling
 from dp_theory.practice import Addition, MeasuredRows, Practice, Window, predict, row_errors, simulate
 from dp_theory.problem import Problem

@@ -4,8 +4,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 
+from dp_base.errors import ConvergenceError
 from dp_theory import InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict
-from dp_theory.errors import ConvergenceError
 from dp_theory.rules import Entropy, SymmetricRule
 
 

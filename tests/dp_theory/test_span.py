@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, norm, t
 
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory import ridge, span
 from dp_theory.dense import agreement, feature_cells, simulate
-from dp_theory.errors import ConvergenceError, InputError
 from dp_theory.problem import Problem
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier, predict

@@ -12,10 +12,10 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+from dp_base.errors import MissingError
 from dp_real import needs, plan
 from dp_real.config import Config, StandInConfig, parse_config
 from dp_real.data.stand_in import write_sets
-from dp_real.errors import MissingError
 from dp_real.flops import count
 from experiments.preset_files import load_preset
 from tests.experiments.conftest import run_dp as dp

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dp_base.errors import InputError
 from dp_real.config import Config, DiffusersConfig, FolderConfig, TransformersConfig
-from dp_real.errors import InputError
 from dp_real.generators.stable_diffusion import class_prompts
 from dp_real.plan import waiting_steps
 from experiments.preset_files import families, load_preset, preset_names, reported, variants

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dp_theory.errors import InputError
+from dp_base.errors import InputError
 from experiments.theory_practice import practice
 
 

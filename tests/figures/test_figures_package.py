@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import figures
-from figures import curves, files, grids, scaling, stacks, style, theory, traces
+from dp_base.files import whole_file
+from figures import curves, grids, scaling, stacks, style, theory, traces
 
 
 def tidy(**changes):
@@ -143,7 +144,7 @@ def test_an_interrupted_file_leaves_the_old_one(tmp_path):
     path.write_text("old")
 
     def write():
-        with files.whole(path) as partial:
+        with whole_file(path) as partial:
             partial.write_text("ne")
             raise KeyboardInterrupt
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import dp_real.data.fashion
+from dp_base.errors import InputError, MissingError
 from dp_real.config import FashionConfig
 from dp_real.data import describe_sets, load_data
 from dp_real.data.fashion import CLASSES, read_idx
-from dp_real.errors import InputError, MissingError
 from dp_real.protocols import SetStatus
 
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 import dp_real.data.folders
+from dp_base.errors import InputError, MissingError
 from dp_real.assess import batches
 from dp_real.config import parse_config
 from dp_real.data import class_names, decode_ahead, load_data, sample_shape
 from dp_real.data.folders import folder_name, own_classes, read_folder, read_image, task_classes
-from dp_real.errors import InputError, MissingError
 from dp_real.imagenet import imagenet_classes
 from dp_real.parallel import own_cores
 

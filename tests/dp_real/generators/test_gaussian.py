@@ -8,15 +8,15 @@ import pytest
 import torch
 from scipy.stats import halfnorm, norm, truncnorm
 
+from dp_base.errors import InputError
+from dp_base.progress import silent
 from dp_real.config import Config, LinearConfig, parse_config
 from dp_real.data import load_data
-from dp_real.errors import InputError
 from dp_real.generators.gaussian import GaussianGenerator, posterior_mean
 from dp_real.guidance import EntropyGuidance, entropy
 from dp_real.learners.linear import LinearLearner
 from dp_real.run import run
 from dp_real.seeds import row_noise, row_seeds
-from experiments.terminal import silent
 
 SMALL = {
     "name": "small",

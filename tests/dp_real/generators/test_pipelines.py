@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 
+from dp_base.errors import InputError
+from dp_base.progress import silent
 from dp_real.config import Config, parse_config
-from dp_real.errors import InputError
 from dp_real.generators import load_generator
 from dp_real.generators.pretrain import make_pipeline, make_tokenizer, make_vae
 from dp_real.generators.stable_diffusion import (
@@ -41,7 +42,6 @@ from dp_real.imagenet import imagenet_classes
 from dp_real.protocols import Images, RealData
 from dp_real.sampling import FlowEuler
 from dp_real.seeds import row_noise, row_seeds
-from experiments.terminal import silent
 
 STEPS = 6
 CLASSES = ("tench", "goldfish", "hen")

@@ -14,8 +14,9 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 import dp_real.generators.pretrain
+from dp_base.errors import InputError, MissingError
+from dp_base.progress import silent
 from dp_real.config import Config, parse_config
-from dp_real.errors import InputError, MissingError
 from dp_real.generators import load_generator
 from dp_real.generators.pretrain import make_pipeline, make_scheduler
 from dp_real.generators.stable_diffusion import (
@@ -30,7 +31,6 @@ from dp_real.learners import fresh_learner
 from dp_real.learners.classifier import Classifier
 from dp_real.protocols import Images, RealData
 from dp_real.seeds import row_noise, row_seeds
-from experiments.terminal import silent
 
 PROMPTS = class_prompts(("a photo of a {}", "{}"), ("coat", "dress", "bag"))
 STEPS = 6

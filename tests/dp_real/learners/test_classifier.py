@@ -11,9 +11,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.models.vit.configuration_vit import ViTConfig
 
+from dp_base.errors import InputError, MissingError
 from dp_real.config import TrainingConfig, TransformersConfig, parse_config
 from dp_real.data.folders import read_image
-from dp_real.errors import InputError, MissingError
 from dp_real.guidance import EntropyGuidance
 from dp_real.learners.classifier import Classifier, ClassifierLearner, load_classifier
 

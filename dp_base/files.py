@@ -1,0 +1,105 @@
+"""Files and folders that are written whole or not at all, and folders that are claimed before work begins.
+
+What is being written has a hidden name, which begins with PART, beside the place it is for. A killed process may leave
+such a name behind; nobody reads it.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dp_base.errors import InputError
+
+PART = ".part-"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; the file there becomes `path` if the block ends without error, and is gone otherwise.
+
+    Raises OSError where the folder of `path` cannot be written to.
+    """
+    partial = path.with_name(f"{PART}{os.getpid()}-{path.name}")  # the ending stays last: writers choose a format by it
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield an empty folder to fill; it becomes `path` if the block ends without error, and is gone otherwise.
+
+    Its parents are made. An empty folder at `path` is taken over; what else is there is kept, and OSError raised,
+    unless it is to be replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PART) as temporary:
+        staged = Path(temporary) / "whole"
+        staged.mkdir()
+        yield staged
+        if replace and path.exists():
+            os.rename(path, Path(temporary) / "former")
+        os.rename(staged, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, there or not; a folder vanishes in one step, however long its files take."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PART) as temporary:
+        os.rename(path, Path(temporary) / path.name)
+
+
+def unused(folder: Path) -> bool:
+    """Whether a folder is not there, or holds nothing but what a killed process left half-written."""
+    return not folder.exists() or (folder.is_dir() and all(path.name.startswith(PART) for path in folder.iterdir()))
+
+
+@contextlib.contextmanager
+def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
+    """Make the folder of --out, and remove it if the block leaves it empty; None claims nothing.
+
+    journal: the file in which the command keeps finished work; with `resume`, a folder that has it is welcome.
+    Raises InputError, before the block, where the folder is not empty or cannot be written to. An interrupt that leaves
+    a journal says how to go on.
+    """
+    if out is None:
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        begun = journal is not None and (out / journal).exists()
+        if any(out.iterdir()) and not (resume and begun):
+            hint = "--resume goes on with what is finished there" if begun else "give a new or an empty folder"
+            raise InputError(f"--out {out} is not empty: {hint}")
+        (probe := out / ".probe").touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"--out {out} is not a folder that can be written to: {error.strerror}") from None
+    try:
+        yield
+    except KeyboardInterrupt:
+        if journal is not None and (out / journal).exists():
+            raise KeyboardInterrupt(f"interrupted: what is finished is in {out}; --resume goes on from there") from None
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # not empty
+            out.rmdir()

@@ -1,0 +1,112 @@
+"""What is written is whole or not there, and what is claimed is given back."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dp_base.errors import InputError
+from dp_base.files import PART, claimed, remove, unused, whole_file, whole_folder, write_json
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_failed_file_leaves_what_was_there(tmp_path: Path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def write() -> None:
+        with whole_file(path) as partial:
+            partial.write_text("ne")
+            assert partial.suffix == ".csv"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_json_is_read_back(tmp_path: Path):
+    write_json(tmp_path / "a.json", {"b": [1, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, None]}
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_a_failed_folder_leaves_nothing(tmp_path: Path):
+    def write() -> None:
+        with whole_folder(tmp_path / "new" / "folder") as staged:
+            (staged / "part").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
+    assert names(tmp_path / "new") == []
+
+
+def test_a_folder_is_replaced_only_if_asked(tmp_path: Path):
+    folder = tmp_path / "folder"
+
+    def write(name: str, replace: bool) -> None:
+        with whole_folder(folder, replace=replace) as staged:
+            (staged / name).touch()
+
+    write("a", replace=False)
+    with pytest.raises(OSError, match="not empty"):
+        write("b", replace=False)
+    assert names(folder) == ["a"]
+    write("b", replace=True)
+    assert names(folder) == ["b"]
+    assert names(tmp_path) == ["folder"]
+
+
+def test_an_empty_folder_is_taken_over(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    with whole_folder(tmp_path / "folder") as staged:
+        (staged / "a").touch()
+    assert names(tmp_path / "folder") == ["a"]
+
+
+def test_removing(tmp_path: Path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    os.symlink(tmp_path / "kept", tmp_path / "link")
+    for name in ("a", "link", "absent"):
+        remove(tmp_path / name)
+    assert names(tmp_path) == ["kept"]
+
+
+def test_what_killed_processes_leave_is_in_nobodys_way(tmp_path: Path):
+    assert unused(tmp_path / "absent")
+    (tmp_path / f"{PART}123-pool").mkdir()
+    assert unused(tmp_path)
+    (tmp_path / "config.toml").touch()
+    assert not unused(tmp_path)
+    assert not unused(tmp_path / "config.toml")
+
+
+def test_a_claimed_folder_that_stays_empty_is_given_back(tmp_path: Path):
+    with claimed(tmp_path / "out"):
+        assert (tmp_path / "out").is_dir()
+    assert names(tmp_path) == []
+    with claimed(tmp_path / "out"):
+        (tmp_path / "out" / "a").touch()
+    with pytest.raises(InputError, match="not empty"), claimed(tmp_path / "out"):
+        pass
+    with claimed(tmp_path / "out", journal="a", resume=True):
+        pass
+    with pytest.raises(InputError, match="can be written"), claimed(tmp_path / "out" / "a"):
+        pass
+
+
+def test_an_interrupt_that_leaves_a_journal_says_how_to_go_on(tmp_path: Path):
+    def work() -> None:
+        with claimed(tmp_path / "out", journal="done.jsonl"):
+            (tmp_path / "out" / "done.jsonl").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
+        work()
