@@ -14,23 +14,23 @@ def work() -> None:
     import torch
 
     from dp_base.progress import silent
-    from dp_real import parallel
     from dp_real.learners import fresh_learner
-    from dp_real.pool import Pool
-    from dp_real.rounds import Source
-    from dp_real.run import prepare
-    from experiments.digits import digits
+    from dp_real.pool.pool import Pool
+    from dp_real.rounds.source import Source
+    from dp_real.runs.run import prepare
+    from dp_real.runtime import processes
+    from experiments.paper.digits_runs import digits
 
     config = digits("sampling.block_size=250")
     _, generator = prepare(config, silent)
     learner, labels = fresh_learner(config, generator), torch.arange(ROWS) % 10
     pool, walls = Pool(Path("unused"), generator.sample_shape), []
     for _ in range(REPEATS):
-        parallel.state().wait_for_everyone()
+        processes.state().wait_for_everyone()
         begin = time.perf_counter()
         Source(config, generator, pool).guided(1, labels, learner)
         walls.append(time.perf_counter() - begin)
-    if parallel.state().is_main_process:
+    if processes.state().is_main_process:
         print(min(walls))
 
 

@@ -26,11 +26,11 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-from dp_real.generators.pretrain import make_pipeline, make_scheduler, make_tokenizer
-from dp_real.generators.stable_diffusion import LatentDiffusion, decode
-from dp_real.guidance import EntropyGuidance
-from dp_real.learners.classifier import Classifier
-from dp_real.sampling import sample
+from dp_real.generators.models.small_stable_diffusion import make_pipeline, make_scheduler, make_tokenizer
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, decode
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.sampler import sample
+from dp_real.learners.models.classifier import Classifier
 
 STEPS, GUIDANCE_SCALE, AIM = 50, 4.0, 1.25
 GPU = torch.cuda.is_available()

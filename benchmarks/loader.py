@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dp_real.augment import crop_and_flip, mix
-from dp_real.config import PoolConfig
-from dp_real.pixels import to_float
-from dp_real.pool import Loader, Pool
+from dp_real.config.config import PoolConfig
+from dp_real.learners.models.augment import crop_and_flip, mix
+from dp_real.pool.pool import Loader, Pool
+from dp_real.runtime.pixels import to_float
 
 IMAGES, BATCH, SIZE, STEPS = 1024, 64, 224, 60
 # Forward and backward of ViT-B/16 take 3 x 35 GFLOP an image; bf16 at half of an H100's or H200's peak, 790 TFLOP/s.

@@ -20,17 +20,17 @@ from transformers.trainer import Trainer
 from transformers.training_args import TrainingArguments
 
 from dp_base.progress import silent
-from dp_real.config import Config
+from dp_real.config.config import Config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
 from dp_real.learners import fresh_learner
-from dp_real.learners.network import NetworkLearner
-from dp_real.practice import Practice, State
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.loop.practice import Practice, State
 from dp_real.protocols import Generator
-from dp_real.rounds import Source
-from dp_real.run import run
-from experiments.digits import digits
-from experiments.terminal import progress
+from dp_real.rounds.source import Source
+from dp_real.runs.run import run
+from experiments.cli.terminal import progress
+from experiments.paper.digits_runs import digits
 
 STEPS, REPEATS = 2000, 5
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from dp_real.guidance import EntropyGuidance
+from dp_real.guidance.entropy import EntropyGuidance
 
 if TYPE_CHECKING:
-    from dp_real.pool import Pool
-    from dp_real.practice import State
+    from dp_real.loop.practice import State
+    from dp_real.pool.pool import Pool
 
 
 class Space(Protocol):
@@ -33,7 +33,7 @@ class Generator(Space, Protocol):
     """Draws samples of given classes, guided or not."""
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """[B, *sample_shape] float32 for labels int64 [B], seeds uint64 [B] (dp_real.seeds.row_noise).
+        """[B, *sample_shape] float32 for labels int64 [B], seeds uint64 [B] (dp_real.runtime.seeds.row_noise).
 
         Row i is a function of labels[i], seeds[i] and the guidance; the other rows change it by rounding only.
         """
@@ -65,11 +65,11 @@ class Learner(Protocol):
         ...
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
-        """One optimizer step on a batch; x float32, or uint8 as dp_real.pixels has images."""
+        """One optimizer step on a batch; x float32, or uint8 as dp_real.runtime.pixels has images."""
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of one row of a training step, forward and backward, by dp_real.flops; 0 where they do not matter."""
+        """FLOPs of one row of a training step, forward and backward, by runtime.flops; 0 where they do not matter."""
         ...
 
     def drain_loss(self) -> float:
@@ -106,9 +106,9 @@ class Images:
 
 
 class Rows(Protocol):
-    """[n, *sample_shape] that need not be in memory at once: a tensor, or dp_real.data.folders.ImageFiles.
+    """[n, *sample_shape] that need not be in memory at once: a tensor, or dp_real.data.sets.folders.ImageFiles.
 
-    float32, or uint8 as dp_real.pixels has images.
+    float32, or uint8 as dp_real.runtime.pixels has images.
     """
 
     @property

@@ -8,12 +8,12 @@ import joblib
 import pandas as pd
 
 from dp_base.progress import Progress, silent
-from dp_real.arms import arm_config
-from dp_real.config import Config
+from dp_real.config.arms import arm_config
+from dp_real.config.config import Config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
-from dp_real.run import run
-from experiments.audit import static_equivalent
+from dp_real.runs.run import run
+from experiments.reported.audit import static_equivalent
 
 
 def run_arms(
@@ -76,7 +76,7 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     Tidy: x is the mean over runs of what AXES names (of real examples in the arm `real`, which generates none), y the
     mean test accuracy, y_low and y_high one standard error away; the other axes have columns of their names.
     `static_to_match`, `bound`: the number of static samples with the same mean accuracy, from the static arms there
-    are (experiments.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
+    are (experiments.reported.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
     """
     by_arm = runs.groupby("arm", sort=False)
     test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")

@@ -19,22 +19,22 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_base.files import whole_file
 from dp_base.progress import Progress
-from dp_real.config import Config, DenoiserConfig, FolderConfig, LatentConfig, StandInConfig, load_config
+from dp_real.config.config import Config, DenoiserConfig, FolderConfig, LatentConfig, StandInConfig, load_config
 from dp_real.data import class_names, load_data, sample_shape
-from dp_real.data.folders import folder_name
+from dp_real.data.sets.folders import folder_name
 from dp_real.generators import load_generator
-from dp_real.guidance import entropy
-from dp_real.imagenet import TASKS, imagenet_classes
+from dp_real.guidance.entropy import entropy
+from dp_real.imagenet.classes import TASKS, imagenet_classes
 from dp_real.learners import fresh_learner
-from dp_real.learners.classifier import known_classifier
-from dp_real.learners.network import NetworkLearner
-from dp_real.parallel import device, slices
-from dp_real.pixels import fit, to_bytes, to_image
+from dp_real.learners.models.classifier import known_classifier
+from dp_real.learners.models.network import NetworkLearner
 from dp_real.protocols import Generator, Images, Learner, RealData
-from dp_real.rounds import make_guidance
-from dp_real.run import checkpoints, newest_checkpoint, restore_learner
-from dp_real.seeds import row_seeds
-from experiments.run_figures import pictures, read_rows
+from dp_real.rounds.source import make_guidance
+from dp_real.runs.run import checkpoints, newest_checkpoint, restore_learner
+from dp_real.runtime.pixels import fit, to_bytes, to_image
+from dp_real.runtime.processes import device, slices
+from dp_real.runtime.seeds import row_seeds
+from experiments.report.run_figures import pictures, read_rows
 from figures.curves import save
 from figures.grids import draw_images
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from experiments import cli
+from experiments.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,7 +35,7 @@ NAMES = [f"{page}: {' '.join(words)}" for page, words, _ in SHOWN]
 
 @pytest.mark.parametrize("words", [words for _, words, _ in SHOWN], ids=NAMES)
 def test_is_understood(words):
-    command, arguments = get_command(cli.app), words[1:]
+    command, arguments = get_command(main.app), words[1:]
     while commands := getattr(command, "commands", None):
         assert arguments[0] in commands, f"{words[: -len(arguments)]} has no sub-command {arguments[0]}"
         command = commands[arguments.pop(0)]
@@ -50,7 +50,7 @@ def test_runs(words, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     captured = capsys.readouterr()
     assert ended.value.code == 0, captured.err
     assert captured.out

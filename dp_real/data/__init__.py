@@ -1,12 +1,19 @@
-"""Real data by source. Each source is a file here and a section of dp_real.config."""
+"""Real data by source. Each source is a file here and a section of dp_real.config.config."""
 
 from functools import partial
 
 from dp_base.errors import InputError
-from dp_real import parallel
-from dp_real.assess import batches
-from dp_real.config import DataConfig, DigitsConfig, FashionConfig, FolderConfig, GaussianDataConfig, StandInConfig
+from dp_real.config.config import (
+    DataConfig,
+    DigitsConfig,
+    FashionConfig,
+    FolderConfig,
+    GaussianDataConfig,
+    StandInConfig,
+)
+from dp_real.evaluation.assess import batches
 from dp_real.protocols import RealData, SetStatus
+from dp_real.runtime import processes
 
 
 def load_data(config: DataConfig) -> RealData:
@@ -26,7 +33,7 @@ def load_data(config: DataConfig) -> RealData:
 
             return load_gaussian(config)
         case FolderConfig():
-            from dp_real.data.image_sets import load_image_sets
+            from dp_real.data.sets.places import load_image_sets
 
             return load_image_sets(config)
 
@@ -42,7 +49,7 @@ def placed(config: DataConfig) -> DigitsConfig | FashionConfig | GaussianDataCon
 
 def decode_ahead(data: RealData) -> None:
     """Decode the images that are kept, each process its share: a broken one stops a run before it begins."""
-    from dp_real.data.folders import ImageFiles
+    from dp_real.data.sets.folders import ImageFiles
 
     def complaint(images: ImageFiles, rows: slice) -> InputError | None:
         try:
@@ -52,7 +59,7 @@ def decode_ahead(data: RealData) -> None:
 
     for images in {id(part.x): part.x for part in (data.validation, data.test)}.values():
         if isinstance(images, ImageFiles) and images.kept:
-            found = parallel.spread(partial(complaint, images), batches(len(images)))
+            found = processes.spread(partial(complaint, images), batches(len(images)))
             for error in filter(None, found):  # all processes raise the first one
                 raise error
 
@@ -62,7 +69,7 @@ def describe_sets(config: DataConfig) -> list[SetStatus]:
     config = placed(config)
     match config:
         case FolderConfig():
-            from dp_real.data.image_sets import describe_image_sets
+            from dp_real.data.sets.places import describe_image_sets
 
             return describe_image_sets(config)
         case FashionConfig():
@@ -76,7 +83,7 @@ def class_names(config: DataConfig) -> tuple[str, ...]:
     """What the labels 0, 1, ... stand for; images in folders are not read for it."""
     config = placed(config)
     if isinstance(config, FolderConfig):
-        from dp_real.data.folders import task_classes
+        from dp_real.data.sets.folders import task_classes
 
         return task_classes(config).names
     return load_data(config).classes

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dp_real.protocols import Images, RealData
-from dp_real.seeds import Stream, rng
+from dp_real.runtime.seeds import Stream, rng
 
 
 def load_digits(split: int) -> RealData:

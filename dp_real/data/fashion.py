@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config import FashionConfig
+from dp_real.config.config import FashionConfig
 from dp_real.protocols import Images, RealData, SetStatus
-from dp_real.seeds import Stream, rng
+from dp_real.runtime.seeds import Stream, rng
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 VALIDATION = 2000

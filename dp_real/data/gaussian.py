@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from dp_real.config import GaussianDataConfig
+from dp_real.config.config import GaussianDataConfig
 from dp_real.protocols import Images, RealData
-from dp_real.seeds import Stream, rng
+from dp_real.runtime.seeds import Stream, rng
 
 
 def load_gaussian(config: GaussianDataConfig) -> RealData:

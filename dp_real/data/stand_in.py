@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dp_real.cache import cached
-from dp_real.config import FolderConfig, StandInConfig
-from dp_real.imagenet import imagenet_classes
-from dp_real.seeds import Stream, rng
+from dp_real.config.config import FolderConfig, StandInConfig
+from dp_real.imagenet.classes import imagenet_classes
+from dp_real.runtime.cache import cached
+from dp_real.runtime.seeds import Stream, rng
 
 RECIPE = 1  # raise it when what is written changes
 

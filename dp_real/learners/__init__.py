@@ -1,8 +1,8 @@
-"""Learners by kind. Each kind is a file here and a section of dp_real.config."""
+"""Learners by kind. Each kind is a file here and a section of dp_real.config.config."""
 
-from dp_real.config import Config, ConvConfig, LinearConfig, MLPConfig, TransformersConfig
+from dp_real.config.config import Config, ConvConfig, LinearConfig, MLPConfig, TransformersConfig
 from dp_real.data import class_names
-from dp_real.learners.network import NetworkLearner, build_conv, build_mlp
+from dp_real.learners.models.network import NetworkLearner, build_conv, build_mlp
 from dp_real.protocols import Learner, Space
 
 
@@ -16,11 +16,11 @@ def fresh_learner(config: Config, space: Space) -> Learner:
             module = build_conv(section, space.sample_shape, space.n_classes, config.seed)
             return NetworkLearner(module, space.n_classes, config.training, config.seed)
         case TransformersConfig() as section:
-            from dp_real.learners.classifier import ClassifierLearner, load_classifier
+            from dp_real.learners.models.classifier import ClassifierLearner, load_classifier
 
             module = load_classifier(section, space.sample_shape, class_names(config.data), config.seed)
             return ClassifierLearner(module, space.n_classes, config.training, config.seed)
         case LinearConfig() as section:
-            from dp_real.learners.linear import LinearLearner
+            from dp_real.learners.models.linear import LinearLearner
 
             return LinearLearner(section, space.sample_shape, space.n_classes)

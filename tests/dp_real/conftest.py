@@ -3,7 +3,7 @@
 import pytest
 
 from dp_base.progress import silent
-from dp_real.config import Config, parse_config
+from dp_real.config.config import Config, parse_config
 from dp_real.data import load_data
 from dp_real.generators import load_generator
 from dp_real.protocols import Generator, RealData

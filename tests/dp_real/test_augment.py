@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp_real.augment import crop_and_flip, mix
+from dp_real.learners.models.augment import crop_and_flip, mix
 
 
 def batch(n: int) -> tuple[torch.Tensor, torch.Tensor]:

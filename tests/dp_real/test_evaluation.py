@@ -10,11 +10,11 @@ from PIL import Image
 
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import silent
-from dp_real.config import Config, parse_config
+from dp_real.config.config import Config, parse_config
 from dp_real.data import load_data
-from dp_real.evaluation import evaluate
+from dp_real.evaluation.sets import evaluate
 from dp_real.learners import fresh_learner
-from dp_real.run import run
+from dp_real.runs.run import run
 
 
 def pictures(root: Path, names: list[str], count: int) -> str:

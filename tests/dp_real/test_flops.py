@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dp_real.config import Config, LinearConfig, TrainingConfig, parse_config
-from dp_real.flops import count
+from dp_real.config.config import Config, LinearConfig, TrainingConfig, parse_config
 from dp_real.learners import fresh_learner
-from dp_real.learners.linear import LinearLearner
-from dp_real.learners.network import NetworkLearner
-from dp_real.pool import Pool
+from dp_real.learners.models.linear import LinearLearner
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.pool.pool import Pool
 from dp_real.protocols import Generator
-from dp_real.rounds import Source
+from dp_real.rounds.source import Source
+from dp_real.runtime.flops import count
 
 
 @pytest.mark.parametrize(

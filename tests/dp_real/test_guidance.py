@@ -11,10 +11,10 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from dp_real.guidance import EntropyGuidance, RandomGuidance, entropy
+from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
+from dp_real.guidance.sampler import DDIM, FlowEuler, denoising_error, sample
 from dp_real.protocols import Generator, RealData
-from dp_real.sampling import DDIM, FlowEuler, denoising_error, sample
-from dp_real.seeds import row_seeds
+from dp_real.runtime.seeds import row_seeds
 
 
 @pytest.fixture(scope="module")

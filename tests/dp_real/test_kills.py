@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dp_base.progress import silent
-from dp_real.config import Config
-from dp_real.pool import Pool
+from dp_real.config.config import Config
+from dp_real.pool.pool import Pool
 from dp_real.protocols import Generator
-from dp_real.run import run
+from dp_real.runs.run import run
 from tests.dp_real.test_run import same_learner, traces
 
 KILLS = 50
@@ -25,7 +25,12 @@ def test_fifty_kills_lose_nothing_double_nothing_change_nothing(config: Config, 
     run(config, tmp_path / "unbroken", progress=silent)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["dp_real.run", "dp_real.generators.denoiser", "dp_real.learners.network", "sklearn.datasets"]
+        [
+            "dp_real.runs.run",
+            "dp_real.generators.models.denoiser",
+            "dp_real.learners.models.network",
+            "sklearn.datasets",
+        ]
     )
     moments, kills, survivors = random.Random(0), 0, 0
     while kills < KILLS:

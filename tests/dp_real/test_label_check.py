@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dp_real import label_check, rounds
-from dp_real.config import Config, parse_config
-from dp_real.label_check import CALLS, LEVELS, LabelCheck, errors, fit_temperature
+from dp_real.config.config import Config, parse_config
 from dp_real.learners import fresh_learner
-from dp_real.pool import Pool
+from dp_real.pool.pool import Pool
 from dp_real.protocols import Generator, Images, RealData
-from dp_real.rounds import REFILLS, Costs, Source, guided_steps
-from dp_real.seeds import row_seeds
+from dp_real.rounds import label_check, source
+from dp_real.rounds.label_check import CALLS, LEVELS, LabelCheck, errors, fit_temperature
+from dp_real.rounds.source import REFILLS, Costs, Source, guided_steps
+from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.conftest import SMALL
 
 
@@ -149,7 +149,7 @@ def checked(block_size: int = 7, threshold: float = 0.6, **options: Any) -> tupl
     )
     numbered: Any = Numbered()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "LabelCheck", lambda generator, temperature: generator)
+        patch.setattr(source, "LabelCheck", lambda generator, temperature: generator)
         return drawn_by(config, numbered, torch.arange(40) % 2, numbered, 3, temperature=1.0), config
 
 

@@ -13,19 +13,19 @@ from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
 from dp_base.progress import silent
-from dp_real.assess import accuracy
-from dp_real.card import model_card
-from dp_real.config import Config, load_config, parse_config
+from dp_real.config.config import Config, load_config, parse_config
 from dp_real.data import load_data
-from dp_real.data.folders import read_folder, read_image, task_classes
-from dp_real.evaluation import evaluate, masked_accuracy
-from dp_real.export import write_folder, write_parquet
-from dp_real.imagenet import imagenet_classes
+from dp_real.data.sets.folders import read_folder, read_image, task_classes
+from dp_real.evaluation.assess import accuracy
+from dp_real.evaluation.sets import evaluate, masked_accuracy
+from dp_real.imagenet.classes import imagenet_classes
 from dp_real.learners import fresh_learner
-from dp_real.learners.network import NetworkLearner
-from dp_real.pool import Pool
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.pool.export import write_folder, write_parquet
+from dp_real.pool.pool import Pool
 from dp_real.protocols import Images
-from dp_real.run import run
+from dp_real.runs.card import model_card
+from dp_real.runs.run import run
 
 SHAPE = (3, 16, 16)
 CLASSES = ("cat", "dog", "em/u")

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 from dp_base.progress import silent
-from dp_real.config import Config
+from dp_real.config.config import Config
 from dp_real.protocols import Generator
-from dp_real.run import checkpoints, run
-from experiments.preset_files import load_preset
+from dp_real.runs.run import checkpoints, run
+from experiments.presets.presets import load_preset
 from tests.dp_real.test_run import stopped_at
 
 RUN = """
 import sys
 from pathlib import Path
-from dp_real.config import load_config
-from dp_real.run import run
+from dp_real.config.config import load_config
+from dp_real.runs.run import run
 from dp_base.progress import silent
 arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
 for config, folder in zip(arguments[::2], arguments[1::2]):
@@ -150,13 +150,13 @@ def test_a_signal_stops_all_of_them_after_one_checkpoint(script: Path, tmp_path:
 FAILS_ALONE = """
 import sys, time
 from accelerate import PartialState
-from dp_real import parallel
-from dp_real.practice import Practice
-from experiments.cli import main
+from dp_real.runtime import processes
+from dp_real.loop.practice import Practice
+from experiments.cli.main import main
 def fails(self):
-    if parallel.state().process_index == 1:
+    if processes.state().process_index == 1:
         raise RuntimeError("broken")
-    parallel.gather([0])
+    processes.gather([0])
 Practice.evaluate = fails
 PartialState.destroy_process_group = lambda *_: time.sleep(600)  # as nccl may wait for peers
 main()
@@ -176,18 +176,18 @@ def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path: Path, 
 SAME_STATISTICS = """
 import torch
 from torch import nn
-from dp_real import parallel
-from dp_real.config import TrainingConfig
-from dp_real.learners.network import NetworkLearner
+from dp_real.runtime import processes
+from dp_real.config.config import TrainingConfig
+from dp_real.learners.models.network import NetworkLearner
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
 module(torch.zeros(2, 1, 8, 8))
 learner = NetworkLearner(module, 3, TrainingConfig(steps=5), seed=0)
-rank = parallel.state().process_index
+rank = processes.state().process_index
 for step in range(5):
     x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
     learner.train_step(x, torch.arange(8) % 3)
-answers = parallel.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
+answers = processes.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
 assert len(answers) == 2
 assert torch.equal(*answers), "each process would find other samples hard"
 """

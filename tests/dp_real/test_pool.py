@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from dp_base.errors import InputError
-from dp_real.config import PoolConfig
-from dp_real.pixels import to_float
-from dp_real.pool import Loader, Pool
+from dp_real.config.config import PoolConfig
+from dp_real.pool.pool import Loader, Pool
+from dp_real.runtime.pixels import to_float
 
 SHAPE = (1, 2, 2)
 

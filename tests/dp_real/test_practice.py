@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from dp_base.errors import Interrupted
-from dp_real.config import Config, parse_config
-from dp_real.guidance import EntropyGuidance
-from dp_real.pool import Pool
-from dp_real.practice import Practice, State
-from dp_real.rounds import Source, steer
+from dp_real.config.config import Config, parse_config
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.loop.practice import Practice, State
+from dp_real.pool.pool import Pool
+from dp_real.rounds.source import Source, steer
 
 
 @dataclass

@@ -11,18 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import dp_real.practice
-import dp_real.run
+import dp_real.loop.practice
+import dp_real.runs.run
 from dp_base.errors import InputError, Interrupted
 from dp_base.progress import silent
-from dp_real.config import Config, MLPConfig, load_config, parse_config
-from dp_real.hindsight import hindsight
-from dp_real.learners.network import NetworkLearner, build_mlp
-from dp_real.pool import Pool
+from dp_real.config.config import Config, MLPConfig, load_config, parse_config
+from dp_real.learners.models.network import NetworkLearner, build_mlp
+from dp_real.pool.pool import Pool
 from dp_real.protocols import Generator
-from dp_real.rounds import Source
-from dp_real.run import RunFolder, branch, newest_checkpoint, run
-from dp_real.seeds import row_seeds
+from dp_real.rounds.source import Source
+from dp_real.runs.hindsight import hindsight
+from dp_real.runs.run import RunFolder, branch, newest_checkpoint, run
+from dp_real.runtime.seeds import row_seeds
 
 
 def traces(folder: Path) -> dict:
@@ -92,9 +92,9 @@ def test_a_resumed_run_repeats_the_unbroken_one(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, polite: bool
 ):
     """Broken off at `step`: by request, after a checkpoint, or dead on the spot."""
-    train_step = dp_real.practice.Practice.train_step
+    train_step = dp_real.loop.practice.Practice.train_step
 
-    def breaks_off(self: dp_real.practice.Practice) -> None:
+    def breaks_off(self: dp_real.loop.practice.Practice) -> None:
         journal = self.journal
         assert isinstance(journal, RunFolder)
         if self.state.step == step:
@@ -104,7 +104,7 @@ def test_a_resumed_run_repeats_the_unbroken_one(
         train_step(self)
 
     folder = tmp_path / "broken"
-    monkeypatch.setattr(dp_real.practice.Practice, "train_step", breaks_off)
+    monkeypatch.setattr(dp_real.loop.practice.Practice, "train_step", breaks_off)
     if not (polite and step == 119):  # asked at the very end, it finishes
         with pytest.raises(Interrupted if polite else ZeroDivisionError):
             run(config, folder, progress=silent)
@@ -124,15 +124,15 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals, ends: type
 ):
     """Launchers and cluster managers send SIGTERM as often as they like."""
-    train_step = dp_real.practice.Practice.train_step
+    train_step = dp_real.loop.practice.Practice.train_step
 
-    def signalled(self: dp_real.practice.Practice) -> None:
+    def signalled(self: dp_real.loop.practice.Practice) -> None:
         if self.state.step == 17:
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(again)
         train_step(self)
 
-    monkeypatch.setattr(dp_real.practice.Practice, "train_step", signalled)
+    monkeypatch.setattr(dp_real.loop.practice.Practice, "train_step", signalled)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(config, tmp_path / "run", progress=silent)
     assert caught.type is ends
@@ -268,9 +268,9 @@ def test_every_policy_resumes_as_it_would_have_gone_on(
     raw = config.model_dump()
     changed = parse_config(raw | {section: raw[section] | values for section, values in changes.items()})
     run(changed, tmp_path / "whole", progress=silent)
-    train_step = dp_real.practice.Practice.train_step
+    train_step = dp_real.loop.practice.Practice.train_step
     monkeypatch.setattr(
-        dp_real.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
+        dp_real.loop.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
     )
     with pytest.raises(ZeroDivisionError):
         run(changed, tmp_path / "broken", progress=silent)
@@ -284,7 +284,7 @@ def test_branches_are_cool_downs_from_each_pool_size(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     shutil.copytree(unbroken, tmp_path / "run")
-    monkeypatch.setattr(dp_real.run, "load_generator", None)  # nothing is drawn
+    monkeypatch.setattr(dp_real.runs.run, "load_generator", None)  # nothing is drawn
     results = branch(tmp_path / "run", silent)
     assert [result["pool_size"] for result in results] == [60, 100, 140]
     assert results[-1] == json.loads((unbroken / "result.json").read_text())

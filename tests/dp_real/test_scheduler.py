@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from dp_real.generators.pretrain import make_pipeline
-from dp_real.generators.stable_diffusion import decode, sample_images
-from dp_real.guidance import EntropyGuidance
-from dp_real.scheduler import GuidedDDIMScheduler
-from dp_real.seeds import row_noise, row_seeds
+from dp_real.generators.models.small_stable_diffusion import make_pipeline
+from dp_real.generators.pipelines.latent_diffusion import decode, sample_images
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.scheduler import GuidedDDIMScheduler
+from dp_real.runtime.seeds import row_noise, row_seeds
 
 PROMPTS = ["a coat", "a bag"]
 

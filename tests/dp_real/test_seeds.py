@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from dp_real.seeds import Stream, rng, row_noise, row_seeds, torch_rng
+from dp_real.runtime.seeds import Stream, rng, row_noise, row_seeds, torch_rng
 
 
 def test_positions_streams_and_seeds_are_independent():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from experiments import cli
+from experiments.cli import main
 
 
 def run_dp(*arguments: object) -> int:
@@ -13,7 +13,7 @@ def run_dp(*arguments: object) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
         with pytest.raises(SystemExit) as exited:
-            cli.main()
+            main.main()
     assert isinstance(exited.value.code, int)
     return exited.value.code
 

@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 
 from dp_theory import KeepHard, Problem, predict
-from experiments import audit, figure_fig3, figure_fig4_reported, figure_fig5c, figure_fig7, figures, overlay
+from experiments.cli import figures
+from experiments.paper import overlay
+from experiments.paper.reported import fig4_reported
+from experiments.paper.theory import fig3, fig5c, fig7
+from experiments.reported import audit
 from tests.experiments.conftest import run_dp
 
 # ---- the reported tables
@@ -77,7 +81,7 @@ def cheap(monkeypatch):
     monkeypatch.setattr(overlay, "simulate", lambda problem, **k: simulate(problem, **{**k, "trials": 4, "workers": 1}))
 
 
-@pytest.mark.parametrize("module", [figure_fig3, figure_fig5c, figure_fig7])
+@pytest.mark.parametrize("module", [fig3, fig5c, fig7])
 def test_simulated_points_lie_on_their_line(module, cheap):
     """Away from p = phi, where the peak is, the point is on the line that is drawn: same x, same problem."""
     table = module.compute(quick=True)
@@ -85,15 +89,15 @@ def test_simulated_points_lie_on_their_line(module, cheap):
     for _, rows in table.groupby([c for c in ("series", "axis", "panel") if c in table]):
         line, points = (rows.query(f"kind == '{kind}'").sort_values("x") for kind in ("predicted", "simulated"))
         gaps += list(np.abs(np.interp(points["x"], line["x"], line["y"]) - points["y"]))
-    unit = 1 if module is figure_fig7 else 100
+    unit = 1 if module is fig7 else 100
     assert np.median(gaps) < 0.01 * unit
     assert module.draw(table).axes
-    assert f"of {(len(gaps) // (2 if module is figure_fig3 else 1))} cells" in module.caption(table)
+    assert f"of {(len(gaps) // (2 if module is fig3 else 1))} cells" in module.caption(table)
 
 
 def test_fig3_counts_samples_and_ridge_as_it_says(cheap):
     """A series ends at 64 d samples trained on, which are 64 d / p generated; its ridge is per training row."""
-    d, p, module = figure_fig3.D, 0.2, figure_fig3
+    d, p, module = fig3.D, 0.2, fig3
     rows = module.compute(quick=True).query("kind == 'predicted' and p == @p")
     ends = rows.groupby("axis")[["x", "y"]].max().loc[[module.GENERATED, module.TRAINED]]
     np.testing.assert_allclose(ends["x"], [64 * d / p, 64 * d])
@@ -102,13 +106,13 @@ def test_fig3_counts_samples_and_ridge_as_it_says(cheap):
 
 
 def test_fig7_peaks_at_the_threshold(cheap):
-    table = figure_fig7.compute(quick=True).query("kind == 'predicted' and rule == 'keep-easy' and lam < 1e-3")
+    table = fig7.compute(quick=True).query("kind == 'predicted' and rule == 'keep-easy' and lam < 1e-3")
     for _, rows in table.groupby("n"):
         assert rows["x"][rows["y"].idxmax()] == pytest.approx(rows["threshold"].iloc[0], abs=0.003)
 
 
 def test_fig4_caption_says_what_the_table_does():
-    caption = figure_fig4_reported.caption(figure_fig4_reported.compute(quick=True))
+    caption = fig4_reported.caption(fig4_reported.compute(quick=True))
     assert "31× less data on ImageNet-100" in caption
     assert "20× on ImageNet-1k" in caption
 
@@ -124,8 +128,9 @@ def test_accuracy_turns_the_error_bar_over():
 def test_every_figure_module_has_the_three_functions():
     """Read, not imported: some of them need torch."""
     assert {"fig3", "fig7", "fig4-reported"} <= set(figures.names())
+    rooms = [*audit.REPORTED.parent.glob("paper/*/*.py")]
     for name in figures.names():
-        path = audit.REPORTED.parent / f"figure_{name.replace('-', '_')}.py"
+        (path,) = (path for path in rooms if path.stem == name.replace("-", "_"))
         tree = ast.parse(path.read_text(encoding="utf-8"))
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from dp_base.errors import InputError
-from dp_real.config import Config
+from dp_real.config.config import Config
 from dp_theory.practice import MeasuredRows
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict as theorem_1
 from dp_theory.rules import KeepAll, KeepHard
-from experiments import figure_gaussian, figure_gaussian_rule
-from experiments.gaussian import (
+from experiments.paper.gaussian import gaussian as figure_gaussian
+from experiments.paper.gaussian import gaussian_rule as figure_gaussian_rule
+from experiments.paper.gaussian_loop import (
     Trace,
     gaussian,
     keep_hard_threshold,
@@ -61,7 +62,7 @@ def test_the_sampler_tends_to_the_theorys_law():
 def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch: pytest.MonkeyPatch):
     """For a sampler without error; the ridge is per row of the pool, so that every stage is a problem of its own."""
     exact = MeasuredRows(1.0, np.array([np.sqrt(2 / np.pi), 0]), np.eye(2))
-    monkeypatch.setattr("experiments.gaussian.sampler_law", lambda config: (1.0, exact))
+    monkeypatch.setattr("experiments.paper.gaussian_loop.sampler_law", lambda config: (1.0, exact))
     config = gaussian("practice.increment=600", "learner.lam=0.3")
     found = predict_loop(config, [plain_rows(config)] * 3)
     pools = 400 + 600 * np.arange(4)

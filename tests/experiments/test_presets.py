@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import InputError
-from dp_real.config import Config, DiffusersConfig, FolderConfig, TransformersConfig
-from dp_real.generators.stable_diffusion import class_prompts
-from dp_real.plan import waiting_steps
-from experiments.preset_files import families, load_preset, preset_names, reported, variants
+from dp_real.config.config import Config, DiffusersConfig, FolderConfig, TransformersConfig
+from dp_real.estimate.cost import waiting_steps
+from dp_real.generators.pipelines.latent_diffusion import class_prompts
+from experiments.presets.presets import families, load_preset, preset_names, reported, variants
 from tests.experiments.conftest import run_dp as dp
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -148,7 +148,7 @@ def test_paired_differences_and_the_data_equivalence():
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, signalled: signal.Signals):
     out = tmp_path / "run"
-    command = [sys.executable, "-c", "from experiments.cli import main; main()", "real", "run", "digits", *SET]
+    command = [sys.executable, "-c", "from experiments.cli.main import main; main()", "real", "run", "digits", *SET]
     command += ["--set", "training.steps=10000000", "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -165,7 +165,7 @@ def test_a_signal_leaves_a_checkpoint_and_status_130(tmp_path: Path, signalled: 
 
 def test_help_starts_without_torch():
     code = (
-        "import sys\nfrom experiments.cli import main\nsys.argv = ['dp', 'real', '--help']\n"
+        "import sys\nfrom experiments.cli.main import main\nsys.argv = ['dp', 'real', '--help']\n"
         "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, predict, simulate
-from experiments.theory import values
+from experiments.cli.theory import values
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
 SMALL = ("--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)
@@ -234,7 +234,7 @@ def test_a_run_that_fails_leaves_no_folder(dp, tmp_path):
 
 def test_predict_starts_fast_and_without_what_it_does_not_need():
     heavy = "{'torch', 'pandas', 'matplotlib', 'sympy', 'joblib'}"
-    code = f"import sys, experiments.cli; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
+    code = f"import sys, experiments.cli.main; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
     subprocess.run([sys.executable, "-c", code], check=True)
     before = os.times()
     command = [DP, "theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1"]

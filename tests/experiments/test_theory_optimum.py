@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dp_theory.optimum import least_error, optimum
-from experiments import figure_phase_diagram
+from experiments.paper.theory import phase_diagram
 
 
 def test_optimum_prints_what_the_package_returns(dp):
@@ -87,21 +87,21 @@ def test_errata_shows_that_the_printed_values_are_wrong(dp):
 
 
 def test_the_phase_diagram_is_the_optimum(monkeypatch):
-    monkeypatch.setattr(figure_phase_diagram, "CHECKS", [(0.15, 0.9), (2.5, 0.9)])
-    table = figure_phase_diagram.compute(quick=True)
+    monkeypatch.setattr(phase_diagram, "CHECKS", [(0.15, 0.9), (2.5, 0.9)])
+    table = phase_diagram.compute(quick=True)
     predicted, simulated = (table[table["kind"] == kind] for kind in ("predicted", "simulated"))
     assert len(predicted) == 3 * 16 * 16
-    one = predicted[(predicted["panel"] == figure_phase_diagram.TUNED)].sample(random_state=0).iloc[0]
-    best = least_error(one["rule"], one["y"], one["x"], d=figure_phase_diagram.D).test_error
+    one = predicted[(predicted["panel"] == phase_diagram.TUNED)].sample(random_state=0).iloc[0]
+    best = least_error(one["rule"], one["y"], one["x"], d=phase_diagram.D).test_error
     plain = least_error("keep-hard", one["y"], one["x"], keep=1.0).test_error
     assert abs(one["gain"]) == pytest.approx(1 - best / plain, abs=1e-9)
-    for panel in (figure_phase_diagram.TUNED, figure_phase_diagram.RIDGELESS):
+    for panel in (phase_diagram.TUNED, phase_diagram.RIDGELESS):
         few, many = (simulated[(simulated["panel"] == panel) & (simulated["x"] == x)].iloc[0] for x in (2.5, 0.15))
         assert few["gain"] < -0.3  # keep-easy
         assert many["gain"] > 0.4  # keep-hard
-    paid = predicted[predicted["panel"] == figure_phase_diagram.PAID]
-    free = predicted[predicted["panel"] == figure_phase_diagram.TUNED]
+    paid = predicted[predicted["panel"] == phase_diagram.PAID]
+    free = predicted[predicted["panel"] == phase_diagram.TUNED]
     assert np.all(paid["gain"].abs().to_numpy() <= free["gain"].abs().to_numpy() + 1e-6)
     assert (simulated["gain"] - simulated["predicted"]).abs().max() < 0.05
-    assert len(figure_phase_diagram.draw(table).axes) == 4
-    assert "keep-hard with many rows" in figure_phase_diagram.caption(table)
+    assert len(phase_diagram.draw(table).axes) == 4
+    assert "keep-hard with many rows" in phase_diagram.caption(table)

@@ -10,7 +10,7 @@ import torch
 
 import dp_real.data.fashion
 from dp_base.errors import InputError, MissingError
-from dp_real.config import FashionConfig
+from dp_real.config.config import FashionConfig
 from dp_real.data import describe_sets, load_data
 from dp_real.data.fashion import CLASSES, read_idx
 from dp_real.protocols import SetStatus

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-import dp_real.data.folders
+import dp_real.data.sets.folders
 from dp_base.errors import InputError, MissingError
-from dp_real.assess import batches
-from dp_real.config import parse_config
+from dp_real.config.config import parse_config
 from dp_real.data import class_names, decode_ahead, load_data, sample_shape
-from dp_real.data.folders import folder_name, own_classes, read_folder, read_image, task_classes
-from dp_real.imagenet import imagenet_classes
-from dp_real.parallel import own_cores
+from dp_real.data.sets.folders import folder_name, own_classes, read_folder, read_image, task_classes
+from dp_real.evaluation.assess import batches
+from dp_real.imagenet.classes import imagenet_classes
+from dp_real.runtime.processes import own_cores
 
 COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
 
@@ -229,7 +229,7 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path: Path, ending: str, dam
 def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fill(tmp_path, COLORS, count=3)
     kept = load_data(settings(tmp_path)).validation
-    monkeypatch.setattr(dp_real.data.folders, "IN_MEMORY", 100)
+    monkeypatch.setattr(dp_real.data.sets.folders, "IN_MEMORY", 100)
     read = load_data(settings(tmp_path)).validation
     for rows in (slice(0, 2), slice(1, 9), slice(7, 20), slice(4, 4), slice(None)):
         assert torch.equal(kept.x[rows], read.x[rows])
@@ -244,7 +244,9 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.M
     fill(tmp_path, COLORS, count=3)
     decoded = []
     monkeypatch.setattr(
-        dp_real.data.folders, "read_image", lambda path, *rest: decoded.append(path.name) or read_image(path, *rest)
+        dp_real.data.sets.folders,
+        "read_image",
+        lambda path, *rest: decoded.append(path.name) or read_image(path, *rest),
     )
     validation = load_data(settings(tmp_path)).validation
     assert decoded == []
@@ -270,6 +272,6 @@ def test_processes_on_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch)
     ("processes", "sizes"), [(1, [256, 256, 88]), (3, [200] * 3), (4, [150] * 4), (700, [1] * 600)]
 )
 def test_each_process_has_a_slice_to_read(processes: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_real.assess.state", lambda: SimpleNamespace(num_processes=processes))
+    monkeypatch.setattr("dp_real.evaluation.assess.state", lambda: SimpleNamespace(num_processes=processes))
     assert [rows.stop - rows.start for rows in batches(600)] == sizes
     assert list(batches(0)) == []

@@ -15,11 +15,11 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config import FolderConfig, parse_config
+from dp_real.config.config import FolderConfig, parse_config
 from dp_real.data import decode_ahead, describe_sets, load_data
-from dp_real.data.folders import ImageSet, own_classes, read_image, task_classes
-from dp_real.data.image_sets import expand, locate, read_set
-from dp_real.imagenet import imagenet_classes
+from dp_real.data.sets.folders import ImageSet, own_classes, read_image, task_classes
+from dp_real.data.sets.places import expand, locate, read_set
+from dp_real.imagenet.classes import imagenet_classes
 from dp_real.protocols import SetStatus
 
 CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dp_real.config import StandInConfig
+from dp_real.config.config import StandInConfig
 from dp_real.data import class_names, load_data, sample_shape
 from dp_real.data.stand_in import stand_in_folders
-from dp_real.imagenet import imagenet_classes
+from dp_real.imagenet.classes import imagenet_classes
 
 
 def test_the_sets_are_laid_out_as_published(cache: None):

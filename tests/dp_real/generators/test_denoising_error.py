@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dp_real.generators.gaussian import GaussianGenerator
+from dp_real.generators.models.gaussian import GaussianGenerator
 from dp_real.protocols import Generator, RealData
-from dp_real.seeds import row_noise, row_seeds
+from dp_real.runtime.seeds import row_noise, row_seeds
 
 
 @pytest.mark.parametrize("level", [0.3, 0.5, 0.7])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dp_base.errors import MissingError
-from dp_real.generators.device_batches import DeviceBatches
+from dp_real.generators.pipelines.device_batches import DeviceBatches
 
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
 

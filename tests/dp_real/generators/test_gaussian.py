@@ -10,13 +10,13 @@ from scipy.stats import halfnorm, norm, truncnorm
 
 from dp_base.errors import InputError
 from dp_base.progress import silent
-from dp_real.config import Config, LinearConfig, parse_config
+from dp_real.config.config import Config, LinearConfig, parse_config
 from dp_real.data import load_data
-from dp_real.generators.gaussian import GaussianGenerator, posterior_mean
-from dp_real.guidance import EntropyGuidance, entropy
-from dp_real.learners.linear import LinearLearner
-from dp_real.run import run
-from dp_real.seeds import row_noise, row_seeds
+from dp_real.generators.models.gaussian import GaussianGenerator, posterior_mean
+from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.learners.models.linear import LinearLearner
+from dp_real.runs.run import run
+from dp_real.runtime.seeds import row_noise, row_seeds
 
 SMALL = {
     "name": "small",

@@ -26,10 +26,10 @@ from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 
 from dp_base.errors import InputError
 from dp_base.progress import silent
-from dp_real.config import Config, parse_config
+from dp_real.config.config import Config, parse_config
 from dp_real.generators import load_generator
-from dp_real.generators.pretrain import make_pipeline, make_tokenizer, make_vae
-from dp_real.generators.stable_diffusion import (
+from dp_real.generators.models.small_stable_diffusion import make_pipeline, make_tokenizer, make_vae
+from dp_real.generators.pipelines.latent_diffusion import (
     LatentDiffusion,
     PipelineGenerator,
     class_numbers,
@@ -37,11 +37,11 @@ from dp_real.generators.stable_diffusion import (
     load_pipeline,
     sample_images,
 )
-from dp_real.guidance import EntropyGuidance, RandomGuidance, entropy
-from dp_real.imagenet import imagenet_classes
+from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
+from dp_real.guidance.sampler import FlowEuler
+from dp_real.imagenet.classes import imagenet_classes
 from dp_real.protocols import Images, RealData
-from dp_real.sampling import FlowEuler
-from dp_real.seeds import row_noise, row_seeds
+from dp_real.runtime.seeds import row_noise, row_seeds
 
 STEPS = 6
 CLASSES = ("tench", "goldfish", "hen")

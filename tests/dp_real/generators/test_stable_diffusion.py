@@ -13,24 +13,24 @@ from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-import dp_real.generators.pretrain
+import dp_real.generators.models.small_stable_diffusion
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import silent
-from dp_real.config import Config, parse_config
+from dp_real.config.config import Config, parse_config
 from dp_real.generators import load_generator
-from dp_real.generators.pretrain import make_pipeline, make_scheduler
-from dp_real.generators.stable_diffusion import (
+from dp_real.generators.models.small_stable_diffusion import make_pipeline, make_scheduler
+from dp_real.generators.pipelines.latent_diffusion import (
     LatentDiffusion,
     PipelineGenerator,
     class_prompts,
     load_pipeline,
     sample_images,
 )
-from dp_real.guidance import EntropyGuidance, entropy
+from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners import fresh_learner
-from dp_real.learners.classifier import Classifier
+from dp_real.learners.models.classifier import Classifier
 from dp_real.protocols import Images, RealData
-from dp_real.seeds import row_noise, row_seeds
+from dp_real.runtime.seeds import row_noise, row_seeds
 
 PROMPTS = class_prompts(("a photo of a {}", "{}"), ("coat", "dress", "bag"))
 STEPS = 6
@@ -294,7 +294,9 @@ def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPa
         latents = vae.encode(real.validation.x.expand(-1, 3, -1, -1), return_dict=False)[0].mode()
     assert vae.config.scaling_factor == pytest.approx(1 / latents.std().item(), rel=1e-5)
 
-    monkeypatch.setattr(dp_real.generators.pretrain, "train_pipeline", None)  # not called again: it is in the cache
+    monkeypatch.setattr(
+        dp_real.generators.models.small_stable_diffusion, "train_pipeline", None
+    )  # not called again: it is in the cache
     assert torch.equal(load_generator(config, real, silent).sample(labels, seeds, None), x)
     with pytest.raises(TypeError):
         load_generator(config_of({**SMALL, "unet_steps": 4}), real, silent)
@@ -315,7 +317,9 @@ def test_training_is_a_function_of_its_seed(real: Any, tmp_path: Path):
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(ord(name))  # what was drawn before does not matter
-        dp_real.generators.pretrain.train_pipeline(config, real.validation, PROMPTS, seed, silent, tmp_path / name)
+        dp_real.generators.models.small_stable_diffusion.train_pipeline(
+            config, real.validation, PROMPTS, seed, silent, tmp_path / name
+        )
         weights.append(load_pipeline(str(tmp_path / name)).unet.conv_in.weight)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

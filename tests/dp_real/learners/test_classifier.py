@@ -12,10 +12,10 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.models.vit.configuration_vit import ViTConfig
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config import TrainingConfig, TransformersConfig, parse_config
-from dp_real.data.folders import read_image
-from dp_real.guidance import EntropyGuidance
-from dp_real.learners.classifier import Classifier, ClassifierLearner, load_classifier
+from dp_real.config.config import TrainingConfig, TransformersConfig, parse_config
+from dp_real.data.sets.folders import read_image
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.learners.models.classifier import Classifier, ClassifierLearner, load_classifier
 
 TINY = {
     "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,

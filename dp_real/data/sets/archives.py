@@ -1,0 +1,298 @@
+"""Real images in WebDataset shards and in data sets of the library `datasets`, from disk or from its hub.
+
+Both give the encoded images, read when they are asked for, and what each is called: a class's name or number.
+"""
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from dp_base.errors import InputError, MissingError
+from dp_real.data.sets.folders import ENDINGS, Classes, Source, folder_name
+from dp_real.imagenet.classes import imagenet_classes
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+LABELS = ("label", "cls", "wnid", "class", "class_name")  # columns, in this order, where none is a ClassLabel
+
+
+class Columns(NamedTuple):
+    """Which column is the image and which the label, as #IMAGE,LABEL or #LABEL names them; None: the obvious one."""
+
+    image: str | None = None
+    label: str | None = None
+
+
+class Named(NamedTuple):
+    """Encoded images and what each is called."""
+
+    sources: Sequence[Source]
+    names: list[str]
+
+
+# shards
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file within a tar file that is not compressed, read in place."""
+
+    shard: Path
+    name: str
+    offset: int
+    size: int
+
+    def read_bytes(self) -> bytes:
+        with open(self.shard, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.name}"
+
+
+def read_shards(shards: Sequence[Path], label: str | None = None) -> Named:
+    """The images of WebDataset shards, in their order; only their tables of contents and labels are read.
+
+    What an image KEY.jpg is called is in KEY.cls, else under "label" in KEY.json; `label` names another ending, or
+    another key. Where there is neither, it is the folder within the tar file: archives of class folders are shards too.
+    Raises InputError for what is no whole tar file, and for a sample without a label.
+    """
+    sources, names = [], []
+    for shard in shards:
+        try:
+            for sample in _samples(shard):
+                images = [file for file in sample.values() if Path(file.name).suffix.lower() in ENDINGS]
+                if images:
+                    name = _name(sample, label)
+                    sources += images
+                    names += [name if name is not None else _folder(file) for file in images]
+        except tarfile.ReadError as error:
+            raise InputError(f"{shard}: not a whole tar file: {error}; a compressed one must be unpacked") from error
+    return Named(sources, names)
+
+
+def _samples(shard: Path) -> Iterator[dict[str, Member]]:
+    """The files of each sample by ending: consecutive ones whose names are the same up to the first dot."""
+    with tarfile.open(shard, "r:") as tar:
+        files = (Member(shard, entry.name, entry.offset_data, entry.size) for entry in tar if entry.isfile())
+        for key, sample in groupby(files, key=lambda file: _split(file.name)[0]):
+            if not key.endswith("/"):  # hidden files
+                yield {_split(file.name)[1]: file for file in sample}
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The key of a sample and the ending of a file: 'a/01' and 'cls' of a/01.cls."""
+    folder, _, file = name.rpartition("/")
+    stem, _, ending = file.partition(".")
+    return f"{folder}/{stem}", ending
+
+
+def _name(sample: dict[str, Member], label: str | None) -> str | None:
+    ending = label or "cls"
+    file = sample.get(ending) or sample.get("json")
+    if file is None:
+        return None
+    try:
+        text = file.read_bytes().decode()
+        return text.strip() if ending in sample else str(json.loads(text)[label or "label"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: there is no label in it ({error!r}); #KEY names another key") from error
+
+
+def _folder(file: Member) -> str:
+    folder = PurePosixPath(file.name).parent.name
+    if not folder:
+        raise InputError(f"{file}: an image without a label: its class must be in a .cls or .json file, or its folder")
+    return folder
+
+
+# data sets
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """An image in a row of a data set."""
+
+    place: str
+    data: "Dataset"
+    column: str
+    row: int
+
+    def read_bytes(self) -> bytes:
+        cell = self.data[self.row][self.column]
+        if not cell or not (cell["bytes"] or cell["path"]):
+            raise ValueError("the row has no image")
+        return cell["bytes"] or Path(cell["path"]).read_bytes()
+
+    def __str__(self) -> str:
+        return f"{self.place}: row {self.row}"
+
+
+def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -> Named:
+    """The images of a data set, in its order. Raises InputError if it is not clear which its columns are."""
+    from datasets import Image
+
+    image, label = pick_columns(place, data.features, columns)
+    encoded = data.select_columns([image]).cast_column(image, Image(decode=False))
+    cells = [Cell(place, encoded, image, row) for row in range(len(data))]
+    return Named(cells, call(data[label], data.features[label], classes))
+
+
+def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[str, str]:
+    """The column of the images and that of their labels."""
+    from datasets import ClassLabel, Image
+
+    def pick(asked: str | None, kind: type, usual: Sequence[str]) -> str:
+        if asked:
+            found = [name for name in features if name == asked]
+        else:
+            found = [name for name, feature in features.items() if isinstance(feature, kind)]
+            found = found or [name for name in usual if name in features][:1]
+        if len(found) != 1:
+            what = "image" if kind is Image else "label"
+            raise InputError(
+                f"{place}: which column is the {what}? say so by #IMAGE,LABEL; it has {', '.join(features)}"
+            )
+        return found[0]
+
+    return pick(columns.image, Image, ("image",)), pick(columns.label, ClassLabel, LABELS)
+
+
+def call(values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
+    """What the rows of a label column are called: by the names of its feature if it has some, else as it says.
+
+    The hub's copies of ImageNet tell its two cranes apart in ways of their own: among 1,000 names whose order is
+    ImageNet's wherever they are known, the position counts.
+    """
+    names = getattr(feature, "names", None)
+    if names is None:
+        return [str(value) for value in values]
+    wnids = [entry.wnid for entry in imagenet_classes("imagenet1k")]
+    if len(names) == len(wnids) and wnids[0] in classes.folders:
+        known = [(folder_name(name), wnid) for name, wnid in zip(names, wnids, strict=True)]
+        known = [(name, wnid) for name, wnid in known if name in classes.folders]
+        if known and all(classes.folders[name] == classes.folders[wnid] for name, wnid in known):
+            names = wnids
+    return [names[value] if value is not None and value >= 0 else str(value) for value in values]
+
+
+def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
+    """What Dataset.save_to_disk or DatasetDict.save_to_disk wrote, mapped into memory."""
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        data = load_from_disk(folder)
+    except (OSError, ValueError, LookupError) as error:
+        raise InputError(f"{place}: not what save_to_disk writes: {error}") from error
+    return pick_split(place, data, split) if isinstance(data, DatasetDict) else data
+
+
+def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
+    """Parquet files, which `datasets` copies once to its cache, from where they are mapped into memory."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+    except (OSError, ValueError, DatasetsError) as error:
+        raise InputError(f"{place}: not Parquet files that `datasets` can read: {error}") from error
+
+
+def parquet_names(place: str, files: Sequence[Path], columns: Columns, classes: Classes) -> list[str]:
+    """What the rows of Parquet files are called, without a copy in the cache; reads the labels only."""
+    from datasets import Features
+
+    try:
+        features = Features.from_arrow_schema(pq.read_schema(files[0]))
+        _, label = pick_columns(place, features, columns)
+        table = pq.read_table([str(file) for file in files], columns=[label])
+        return call(table[label].to_pylist(), features[label], classes)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place}: not Parquet files that `datasets` can read: {error}") from error
+
+
+def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
+    """The value of a split; which need not be named if there is one only."""
+    if split is None and len(splits) == 1:
+        (only,) = splits.values()
+        return only
+    if split not in splits:
+        asked = f"no split {split}" if split else "which split?"
+        raise InputError(f"{place}: {asked}; add one of {', '.join('@' + str(name) for name in splits)}")
+    return splits[split]
+
+
+def split_files(place: str, folder: Path, split: str | None) -> list[Path]:
+    """The data files in a folder that belong to a split, by their names, as `datasets` understands them."""
+    from datasets import load_dataset_builder
+
+    files = load_dataset_builder("parquet", data_dir=str(folder)).config.data_files
+    return [Path(file) for file in pick_split(place, files or {}, split)]
+
+
+# the hub
+
+
+@dataclass(frozen=True)
+class HubSet:
+    """A data set of the hub, or a folder of it, at a revision."""
+
+    id: str
+    folder: str | None = None
+    revision: str | None = None
+
+    def snapshot(self, split: str | None, fetch: bool) -> Path:
+        """Where its Parquet or tar files are, fetched if they are not in the hub's cache and `fetch` is set.
+
+        Of the files, only those with the split's name in their paths. Raises MissingError with what to do.
+        """
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+        page = f"https://huggingface.co/datasets/{self.id}"
+        part = (f"{self.folder}/" if self.folder else "") + (f"*{split}*" if split else "*")
+        command = f"hf download {self.id} --repo-type dataset --include '{part}'"
+        command += f" --revision {self.revision}" if self.revision else ""
+        try:
+            root = snapshot_download(
+                self.id,
+                repo_type="dataset",
+                revision=self.revision,
+                allow_patterns=[part + ".parquet", part + ".tar"],
+                local_files_only=not fetch,
+            )
+        except GatedRepoError as error:
+            raise MissingError(f"{page} is gated: accept its terms there, hf auth login, then {command}") from error
+        except RepositoryNotFoundError as error:
+            raise MissingError(f"{page} is not there, or private: mind the name, or hf auth login") from error
+        except (OSError, HfHubHTTPError) as error:
+            raise MissingError(f"{self.id} is not in the hub's cache: where there is a network, {command}") from error
+        folder = Path(root, self.folder or "")
+        if not any(any(folder.rglob(f"*.{kind}")) for kind in ("parquet", "tar")):
+            raise InputError(f"{page} has no Parquet or tar files that are called {part}")
+        return folder
+
+
+# labels
+
+
+def to_labels(named: Named, classes: Classes) -> list[int | None]:
+    """The label of each image; None where the task leaves its class out. Raises InputError for what is no class.
+
+    Numbers are those of class folders; only for a part of ImageNet they may count its own classes instead, and do so
+    if none of them is too large for that.
+    """
+    called = dict(zip(reversed(named.names), reversed(named.sources), strict=True))  # the first image of each name
+    part = None in classes.folders.values()
+    if part and all(name.isdecimal() and int(name) < len(classes.names) for name in called):
+        return [int(name) for name in named.names]
+    labels = {name: classes.label(folder_name(name), source) for name, source in called.items()}
+    return [labels[name] for name in named.names]

@@ -1,0 +1,199 @@
+"""Sets of real images: how a configuration names them, whether they are there, and what they become.
+
+    DIR                       class folders, DIR/CLASS/IMAGE.jpg; or what `datasets` saved; or Parquet or tar files
+    shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet
+    hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
+
+@SPLIT behind it says which split, where there are several, and #LABEL or #IMAGE,LABEL which columns:
+hub:axiong/imagenet-r@test#wnid.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from dp_base.errors import InputError, MissingError
+from dp_real.config.config import FolderConfig
+from dp_real.data.sets import archives
+from dp_real.data.sets.archives import Columns, HubSet, Named
+from dp_real.data.sets.folders import ENDINGS, Classes, ImageFiles, ImageSet, check_labels, read_folder, task_classes
+from dp_real.imagenet.classes import TASKS, shared_labels
+from dp_real.protocols import Images, RealData, SetStatus
+from dp_real.runtime.pixels import to_float
+
+SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
+HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SUFFIX)
+LOCAL = re.compile(r"(?P<path>.+?)" + SUFFIX)
+BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+@dataclass(frozen=True)
+class Located:
+    """A set that is there: class folders or what save_to_disk wrote (one folder), or files of one kind."""
+
+    where: str
+    kind: Literal["folders", "saved", "parquet", "tar"]
+    paths: list[Path]
+    split: str | None
+    columns: Columns
+
+
+def load_image_sets(config: FolderConfig) -> RealData:
+    """The sets of a configuration; a train set is kept in memory, as float32. Further sets may lack classes.
+
+    Raises MissingError for all that is not there, InputError for what does not hold what it should.
+    """
+    found = locate_all(config)
+    classes = task_classes(config)
+
+    def read(name: str, keep: bool = True) -> ImageSet:
+        return read_set(found[name], classes, (3, config.size, config.size), needed_labels(config, name), keep)
+
+    train, validation = read("train", keep=False) if config.train else None, read("validation")
+    return RealData(
+        generator=Images(to_float(train.x[:]), train.y) if train else None,
+        validation=validation,
+        test=read("test") if config.test else validation,
+        classes=classes.names,
+        sets={name: read(name, keep=False) for name in config.sets},
+    )
+
+
+def describe_image_sets(config: FolderConfig) -> list[SetStatus]:
+    """See dp_real.data.describe_sets. Images are counted that the task uses."""
+    return [_describe(config, name, where) for name, where in named_sets(config).items()]
+
+
+def _describe(config: FolderConfig, name: str, where: str) -> SetStatus:
+    try:
+        found, classes = locate(where, fetch=False), task_classes(config)
+        return SetStatus(name, where, count(found, classes, needed_labels(config, name)), None)
+    except (InputError, MissingError) as error:
+        return SetStatus(name, where, None, str(error))
+
+
+def named_sets(config: FolderConfig) -> dict[str, str]:
+    """Where each set of a configuration is, by name."""
+    own = {"validation": config.validation, "test": config.test, "train": config.train}
+    return {name: where for name, where in own.items() if where} | config.sets
+
+
+def needed_labels(config: FolderConfig, name: str) -> Collection[int]:
+    """The labels that a set of that name must have: all, but for further ones only as published, and if it is known."""
+    if name in ("validation", "test", "train"):
+        return range(len(task_classes(config).names))
+    return shared_labels(config.classes, name) if config.classes in TASKS and name.startswith("imagenet-") else ()
+
+
+def locate_all(config: FolderConfig) -> dict[str, Located]:
+    """Find every set of a configuration. Raises one MissingError for all that are not there."""
+    found, missing = {}, []
+    by_cost = sorted(named_sets(config).items(), key=lambda item: item[1].startswith("hub:"))
+    for name, where in by_cost:  # nothing is fetched for a run that cannot be
+        try:
+            found[name] = locate(where, fetch=not missing)
+        except MissingError as error:
+            missing.append(str(error))
+    if missing:
+        raise MissingError("; ".join(missing))
+    return found
+
+
+def locate(where: str, fetch: bool = True) -> Located:
+    """Find a set, without reading it; one of the hub is fetched if it must be and `fetch` is set.
+
+    Raises MissingError, which says how to get it, if it is not there; InputError if it is not named as above.
+    """
+    if where.startswith("hub:"):
+        match = HUB.fullmatch(where)
+        if not match:
+            raise InputError(f"{where}: should read hub:ORG/NAME, hub:ORG/NAME@SPLIT or hub:ORG/NAME@SPLIT#LABEL")
+        path = HubSet(match["id"], match["folder"], match["revision"]).snapshot(match["split"], fetch)
+    else:
+        match = None if Path(where).exists() else LOCAL.fullmatch(where)
+        path = Path(match["path"] if match else where)
+    split, columns = (match["split"], Columns(match["image"], match["label"])) if match else (None, Columns())
+    kind, paths = _layout(where, path, split)
+    return Located(where, kind, paths, split, columns)
+
+
+def _layout(
+    where: str, path: Path, split: str | None
+) -> tuple[Literal["folders", "saved", "parquet", "tar"], list[Path]]:
+    """Which of the layouts `path` is, and its files; where there are images, they are in class folders."""
+    for kind in ("parquet", "tar"):
+        if path.suffix == f".{kind}":
+            return kind, [path] if path.exists() else _matching(where, str(path))
+    if not path.is_dir():
+        raise MissingError(f"{where}: no such folder; put images there, as {path}/CLASS/IMAGE.jpg")
+    if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
+        return "saved", [path]
+    if not any(file.suffix.lower() in ENDINGS for file in path.rglob("*")):
+        for kind in ("parquet", "tar"):
+            if any(path.rglob(f"*.{kind}")):
+                files = archives.split_files(where, path, split)
+                return kind, [file for file in files if file.suffix == f".{kind}"]
+    return "folders", [path]
+
+
+def _matching(where: str, pattern: str) -> list[Path]:
+    """The files of a pattern, in its order, each part of which must have some."""
+    files = {part: sorted(glob(part)) for part in expand(pattern)}
+    absent = [part for part, found in files.items() if not found]
+    if absent:
+        raise MissingError(f"{where}: no such file as {absent[0]}; put {len(absent)} of {len(files)} there")
+    return [Path(file) for found in files.values() for file in found]
+
+
+def expand(pattern: str) -> list[str]:
+    """'a-{08..10}' is a-08, a-09 and a-10."""
+    match = BRACES.search(pattern)
+    if not match:
+        return [pattern]
+    first, last = match.groups()
+    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    return [part for number in numbers for part in expand(pattern[: match.start()] + number + pattern[match.end() :])]
+
+
+def read_set(
+    found: Located, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int], keep: bool
+) -> ImageSet:
+    """A set as rows of sample_shape [C, S, S]; folders by label and path, others in their own order.
+
+    keep: as in ImageFiles. Raises InputError for what is no class, and if a label of `needed` has no image.
+    """
+    if found.kind == "folders":
+        return read_folder(found.paths[0], classes, sample_shape, needed, keep)
+    named = _named(found, classes)
+    labels = archives.to_labels(named, classes)
+    rows = [row for row, label in enumerate(labels) if label is not None]
+    y = [label for label in labels if label is not None]
+    check_labels(found.where, y, classes, needed)
+    return ImageSet(ImageFiles([named.sources[row] for row in rows], sample_shape, keep), torch.tensor(y))
+
+
+def _named(found: Located, classes: Classes) -> Named:
+    match found.kind:
+        case "tar":
+            return archives.read_shards(found.paths, found.columns.label)
+        case "parquet":
+            data = archives.open_parquet(found.where, found.paths)
+        case _:
+            data = archives.open_saved(found.where, found.paths[0], found.split)
+    return archives.read_rows(found.where, data, found.columns, classes)
+
+
+def count(found: Located, classes: Classes, needed: Collection[int]) -> int:
+    """How many images of a task's classes a set has, checked as read_set does."""
+    if found.kind != "parquet":
+        return len(read_set(found, classes, (3, 1, 1), needed, keep=False).y)
+    names = archives.parquet_names(found.where, found.paths, found.columns, classes)
+    labels = archives.to_labels(Named([found.paths[0]] * len(names), names), classes)
+    y = [label for label in labels if label is not None]
+    check_labels(found.where, y, classes, needed)
+    return len(y)

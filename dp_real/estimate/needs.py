@@ -1,0 +1,153 @@
+"""What a run needs and whether it is there: device, memory, disk, weights, packages, data. Nothing is fetched."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import psutil
+import torch
+
+from dp_base.errors import MissingError
+from dp_real.config.config import Config, DiffusersConfig, TransformersConfig
+from dp_real.data import describe_sets
+from dp_real.estimate import cost
+from dp_real.runtime.processes import own_cores
+
+CPU_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Need:
+    """`found` says what there is; `problem`, one phrase, what is missing and how to get it (None: nothing)."""
+
+    what: str
+    found: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Device:
+    """The GPUs of this machine, memory in bytes being that of one, or its CPU: then `cores` is not 0."""
+
+    name: str
+    count: int
+    memory: int
+    cores: int = 0
+
+
+def this_device() -> Device:
+    """What a run here would compute on."""
+    if torch.cuda.is_available():
+        first = torch.cuda.get_device_properties(0)
+        return Device(first.name, torch.cuda.device_count(), first.total_memory)
+    cores = own_cores()
+    return Device(f"CPU, {cores} core{'s' if cores > 1 else ''}", 1, psutil.virtual_memory().total, cores)
+
+
+def too_long(hours: float | None) -> bool:
+    """What would take longer than that on a CPU needs a GPU; of what is not known it is not said."""
+    return hours is not None and hours > 24 * CPU_DAYS
+
+
+def needs(config: Config, out: Path) -> list[Need]:
+    """All that a run of this configuration into folder `out` needs."""
+    return [*_but_data(config, out), *_data(config)]
+
+
+def require(config: Config, out: Path) -> None:
+    """Raise one MissingError that says all that is missing.
+
+    Where only data are, reading them says so itself, and may fetch them first.
+    """
+    missing = [need.problem for need in _but_data(config, out) if need.problem]
+    if missing:
+        data = [need.problem for need in _data(config) if need.problem and not need.found.startswith("hub:")]
+        short = (problem.partition(";")[0] for problem in (*missing, *data))
+        raise MissingError("; ".join((*short, "dp real plan says what to put where")))
+
+
+def _but_data(config: Config, out: Path) -> Iterator[Need]:
+    try:
+        network, device = cost.learner_network(config), this_device()
+        yield _device(config, network, device)
+        yield from _memory(config, network, device)
+        yield _disk(config, network, out)
+    except MissingError:
+        pass  # data whose shape is not known; they say so themselves
+    yield from _weights(config)
+    if config.tracker != "none":
+        there = importlib.util.find_spec(config.tracker)
+        remedy = None if there else f"tracker = '{config.tracker}' needs that package: pip install {config.tracker}"
+        yield Need("package", config.tracker, remedy)
+
+
+def _device(config: Config, network: cost.Network | None, device: Device) -> Need:
+    if not device.cores:
+        return Need("device", f"{device.count} × {device.name}")
+    hours = cost.hours(config, cost.assumed(config, network, device.name, device.cores), 1)["clock"]
+    problem = f"no GPU: it would take this {device.name}, {(hours or 0) / 24:,.0f} days" if too_long(hours) else None
+    return Need("device", f"{device.name}; no GPU", problem)
+
+
+def _memory(config: Config, network: cost.Network | None, device: Device) -> Iterator[Need]:
+    remedies = {
+        "training": "lower training.batch_size, or set training.precision = 'bfloat16' or generator.offload = true",
+        "drawing": "set guidance.through = 'x0', generator.decoder = 'tiny' or dtype = 'bfloat16'",
+    }
+    peaks = cost.memory(config, network) or {}
+    for work, remedy in remedies.items():
+        if work in peaks:
+            found = f"{_size(peaks[work])} of {_size(device.memory)}"
+            short = peaks[work] > device.memory
+            yield Need(f"memory: {work}", found, f"{work} takes {found} of memory: {remedy}" if short else None)
+
+
+def _disk(config: Config, network: cost.Network | None, out: Path) -> Need:
+    taken = cost.pool_bytes(config) + cost.checkpoint_bytes(config, network)
+    there = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
+    return Need("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
+
+
+def _weights(config: Config) -> Iterator[Need]:
+    generator, learner = config.generator, config.learner
+    named = []
+    if isinstance(generator, DiffusersConfig):
+        named.append(("generator.model", generator.model))
+        named += [("generator.tiny_decoder", generator.tiny_decoder)] if generator.decoder == "tiny" else []
+    if isinstance(learner, TransformersConfig):
+        named.append(("learner.model", learner.model))
+    for key, model in named:
+        if model:
+            yield _weights_of(key, model)
+
+
+def _weights_of(key: str, model: str) -> Need:
+    try:
+        cached = None if Path(model).is_dir() else huggingface_hub.snapshot_download(model, local_files_only=True)
+        folder = Path(cached or model)
+        parts = [file.parent for file in folder.rglob("config.json") if file.parent.name != "safety_checker"]
+        if parts and all(any(part.glob("*.safetensors")) for part in parts):
+            return Need(key, str(folder))
+        fault = f"{folder} lacks safetensors or a config.json"
+    except (OSError, ValueError):  # not in the hub's cache; no name for a hub id
+        fault = f"{model} is neither a folder nor in the hub's cache"
+    try:
+        huggingface_hub.auth_check(model)
+    except Exception:  # no network, no such model, or one whose terms are to be accepted
+        return Need(key, model, f"{fault}: hf download {model} where there is a network, or --set {key}=FOLDER")
+    return Need(key, f"{model}, which a run will fetch")
+
+
+def _data(config: Config) -> Iterator[Need]:
+    for each in describe_sets(config.data):
+        count = "" if each.images is None else f": {each.images:,} images"
+        yield Need(f"data: {each.name}", f"{each.where}{count}", each.problem)
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:,.0f} GB" if number >= 1e10 else f"{number / 1e6:,.0f} MB"

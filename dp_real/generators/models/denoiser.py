@@ -1,0 +1,167 @@
+"""A small class-conditional diffusion model of vectors or tiny images, trained here from real ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.embeddings import get_timestep_embedding
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dp_base.errors import InputError
+from dp_base.progress import Progress
+from dp_real.config.config import DataConfig, DenoiserConfig, SamplingConfig
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.sampler import DDIM, denoising_error, sample
+from dp_real.protocols import Images, RealData
+from dp_real.runtime import processes
+from dp_real.runtime.cache import cached, fingerprints
+from dp_real.runtime.seeds import Stream, row_noise, seeded, torch_rng
+
+RECIPE = 1  # raise it when what training does changes: cached generators of the old recipe are then left alone
+
+
+class Denoiser(nn.Module):
+    """A residual MLP that predicts v from x_t, t and the class; class index `n_classes` means no class."""
+
+    def __init__(self, sample_shape: tuple[int, ...], n_classes: int, width: int, blocks: int) -> None:
+        super().__init__()
+        size = torch.Size(sample_shape).numel()
+        self.width = width
+        self.enter = nn.Linear(size, width)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.label = nn.Embedding(n_classes + 1, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+            for _ in range(blocks)
+        )
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
+        condition = self.time(get_timestep_embedding(t.expand(len(x)), self.width)) + self.label(label)
+        h = self.enter(x.flatten(1))
+        for block in self.blocks:
+            h = h + block(h + condition)
+        return self.leave(h).view_as(x)
+
+
+def make_scheduler() -> DDIMScheduler:
+    """The cosine schedule that the small denoiser is trained under; x0_hat is clipped to the image range."""
+    return DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=True,
+    )
+
+
+class DenoiserGenerator:
+    """A class-conditional denoiser under DDIM, with classifier-free guidance."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        sample_shape: tuple[int, ...],
+        n_classes: int,
+        steps: int,
+        guidance_scale: float,
+    ) -> None:
+        self.denoiser = denoiser.eval().requires_grad_(False).to(processes.device())
+        self.sample_shape = sample_shape
+        self.n_classes = n_classes
+        self.guidance_scale = guidance_scale
+        scheduler = make_scheduler()
+        scheduler.set_timesteps(steps)
+        self.solver = DDIM(scheduler)
+
+    def sample(
+        self,
+        labels: Tensor,
+        seeds: np.ndarray,
+        guidance: EntropyGuidance | None,
+        callback: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """See Generator; callback(index, x0_hat) sees the estimate of each step."""
+        labels = labels.to(processes.device())
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            conditional = self.denoiser(x, t, labels)
+            if self.guidance_scale == 1:
+                return conditional
+            unconditional = self.denoiser(x, t, torch.full_like(labels, self.n_classes))
+            return unconditional + self.guidance_scale * (conditional - unconditional)
+
+        x = row_noise(seeds, self.sample_shape).to(labels.device)
+        return sample(denoise, self.solver, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
+
+    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
+        """See Generator."""
+        x, labels, noise = (part.to(processes.device()) for part in (x, labels, row_noise(~seeds, self.sample_shape)))
+        return denoising_error(lambda x, t: self.denoiser(x, t, labels), self.solver, x, noise, level).cpu()
+
+    def rest(self) -> None:
+        """See Generator; it is small and stays."""
+
+
+def train_denoiser(
+    config: DenoiserConfig, images: Images, n_classes: int, split: int, advance: Callable[[int], None]
+) -> Denoiser:
+    """v-prediction under the cosine schedule, AdamW with the rate going to 0, weights averaged; seeded by the split."""
+    draw, device = torch_rng(split, Stream.GENERATOR), processes.device()  # drawn on the CPU, the same on any device
+    with seeded(draw):
+        model = Denoiser(tuple(images.x.shape[1:]), n_classes, config.width, config.blocks).to(device)
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.train_learning_rate, fused=True)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.train_steps)
+    scheduler = make_scheduler()
+    for _ in range(config.train_steps):
+        rows = torch.randint(len(images.x), (config.train_batch,), generator=draw)
+        x0, label = images.x[rows], images.y[rows]
+        label = label.where(torch.rand(len(rows), generator=draw) >= config.label_dropout, torch.tensor(n_classes))
+        noise = torch.randn(x0.shape, generator=draw)
+        t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
+        x0, label, noise, t = (part.to(device) for part in (x0, label, noise, t))
+        v = scheduler.get_velocity(x0, noise, t)
+        loss = F.mse_loss(model(scheduler.add_noise(x0, noise, t), t, label), v)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        anneal.step()
+        ema.update_parameters(model)
+        advance(1)
+    model.load_state_dict(ema.module.state_dict())
+    return model
+
+
+def load_denoiser(
+    config: DenoiserConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
+) -> DenoiserGenerator:
+    """The generator of this configuration: from the cache, else trained now."""
+    images, n_classes = data.generator, len(data.classes)
+    if images is None:
+        raise InputError(
+            f"generator.kind = 'denoiser' is trained on real images; data.source = '{source.source}' has none"
+        )
+    shape = tuple(images.x.shape[1:])
+
+    def train(folder: Path) -> None:
+        with progress("training the generator", config.train_steps) as advance:
+            trained = train_denoiser(config, images, n_classes, source.split, advance)
+        save_file(trained.state_dict(), folder / "model.safetensors")
+
+    depends = {
+        "recipe": RECIPE,
+        "generator": config.model_dump(mode="json"),
+        "classes": n_classes,
+        "images": fingerprints(images.x, images.y),
+        "seed": source.split,
+    }
+    folder = cached(f"generators/{source.source}", depends, train)
+    denoiser = Denoiser(shape, n_classes, config.width, config.blocks)
+    denoiser.load_state_dict(load_file(folder / "model.safetensors"))
+    return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)

@@ -1,0 +1,238 @@
+"""A small Stable Diffusion trained here: diffusers' own pipeline classes, sized for images of 32 x 32.
+
+Everything that Stable Diffusion has is there (prompts, text encoder, VAE, latents, cross-attention, classifier-free
+guidance), with weights that learned something; training takes minutes on a CPU and ends in a folder that
+StableDiffusionPipeline.from_pretrained reads. Images are [n, C, H, W] in [-1, 1], C being 1 or 3.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers.models.clip.configuration_clip import CLIPTextConfig
+from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+from dp_base.errors import InputError
+from dp_base.progress import Progress
+from dp_real.config.config import DataConfig, LatentConfig, SamplingConfig
+from dp_real.generators.pipelines.latent_diffusion import (
+    LatentDiffusion,
+    PipelineGenerator,
+    class_prompts,
+    encode,
+    load_pipeline,
+)
+from dp_real.protocols import Images, RealData
+from dp_real.runtime import processes
+from dp_real.runtime.cache import cached, fingerprints
+from dp_real.runtime.seeds import Stream, seeded, torch_rng
+
+RECIPE = 1  # raise it when what training does changes: cached pipelines of the old recipe are then left alone
+TEXT_WIDTH = 64
+
+
+def load_latent(
+    config: LatentConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
+) -> PipelineGenerator:
+    """The generator of this configuration: from the cache, else trained now.
+
+    It depends on the images, wherever they were read. Raises InputError where there are none to train on.
+    """
+    images, prompts = data.generator, class_prompts(config.prompts, data.classes)
+    if images is None or images.x.dim() != 4 or images.x.shape[2] != images.x.shape[3] or images.x.shape[3] % 8:
+        raise InputError(
+            f"generator.kind = 'latent' is trained on square real images whose side is a multiple of 8; "
+            f"data.source = '{source.source}' has none"
+        )
+    depends = {
+        "recipe": RECIPE,
+        "generator": config.model_dump(mode="json"),
+        "classes": data.classes,
+        "images": fingerprints(images.x, images.y),
+        "seed": source.split,
+    }
+    folder = cached(
+        f"generators/{source.source}",
+        depends,
+        lambda staged: train_pipeline(config, images, prompts, source.split, progress, staged),
+    )
+    model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
+    return PipelineGenerator(model, prompts, data.sample_shape)
+
+
+def train_pipeline(
+    config: LatentConfig, images: Images, prompts: Sequence[Sequence[str]], seed: int, progress: Progress, folder: Path
+) -> None:
+    """Train a pipeline on images captioned by `prompts` (several a class), and save it as diffusers does.
+
+    A VAE first, then the text encoder and the UNet together on its latents. Counted in steps and drawn from `seed`.
+    """
+    draw = torch_rng(seed, Stream.GENERATOR)
+    captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
+    with seeded(draw):
+        pipe = make_pipeline(images.x.shape[-1], captions).to(processes.device())
+        with progress("training the VAE", config.vae_steps) as advance:
+            train_vae(pipe.vae, images.x, config, draw, advance)
+        parts = (x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(500))
+        latents = torch.cat([encode(pipe.vae, x) for x in parts])
+        pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
+        latents *= pipe.vae.config.scaling_factor
+        with progress("training the UNet", config.unet_steps) as advance:
+            train_unet(pipe, latents, images.y, captions, config, draw, advance)
+    pipe.save_pretrained(folder)
+
+
+def make_pipeline(size: int, captions: Sequence[str]) -> Any:
+    """A whole StableDiffusionPipeline for images of size x size, with fresh weights and room for these captions."""
+    vae, unet, tokenizer = make_vae(size), make_unet(size // 4), make_tokenizer(captions)
+    parts: dict[str, Any] = {"vae": vae, "unet": unet, "tokenizer": tokenizer, "scheduler": make_scheduler()}
+    parts |= {"text_encoder": make_text_encoder(tokenizer), "safety_checker": None, "feature_extractor": None}
+    return StableDiffusionPipeline(**parts, requires_safety_checker=False)
+
+
+def make_vae(size: int) -> AutoencoderKL:
+    """0.17 M parameters; an image of 3 x H x W becomes a latent of 4 x H/4 x W/4."""
+    settings: dict[str, Any] = {
+        "sample_size": size,
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "block_out_channels": (8, 16, 32),
+        "norm_num_groups": 8,
+        "latent_channels": 4,
+        "scaling_factor": 1.0,  # until the deviation of its latents is known
+    }
+    return AutoencoderKL(**settings)
+
+
+def make_unet(size: int) -> UNet2DConditionModel:
+    """1.0 M parameters, cross-attention at half of the latent's resolution."""
+    return UNet2DConditionModel(
+        sample_size=size,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        norm_num_groups=16,
+        attention_head_dim=4,
+        cross_attention_dim=TEXT_WIDTH,
+    )
+
+
+def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
+    """CLIP's tokenizer without merges, a token a byte; as long as the longest caption."""
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    unlimited = CLIPTokenizer(vocab=vocab, merges=[])
+    longest = max(len(unlimited(caption)["input_ids"]) for caption in captions)
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=longest)
+
+
+def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Two layers."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=2 * TEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=len(tokenizer) - 2,
+            eos_token_id=len(tokenizer) - 1,
+            pad_token_id=len(tokenizer) - 1,
+        )
+    )
+
+
+def make_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's betas; v-prediction, and a first step that starts from pure noise."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        steps_offset=1,  # what Stable Diffusion has, and diffusers asks for; trailing spacing does not read it
+        set_alpha_to_one=False,
+    )
+
+
+def train_vae(
+    vae: AutoencoderKL, images: Tensor, config: LatentConfig, draw: torch.Generator, advance: Callable[[int], None]
+) -> None:
+    """Squared error, a tenth of the absolute error, and a little KL to keep the latents near a unit Gaussian."""
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
+    anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
+    for _ in range(config.vae_steps):
+        x = images[torch.randint(len(images), (config.vae_batch,), generator=draw)]
+        x = x.to(vae.device).expand(-1, 3, -1, -1)
+        posterior: Any = vae.encode(x, return_dict=False)[0]
+        noise = torch.randn(posterior.mean.shape, generator=draw).to(x)
+        (decoded,) = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        loss = F.mse_loss(decoded, x) + 0.1 * F.l1_loss(decoded, x) + 1e-3 * kl
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        anneal.step()
+        advance(1)
+    vae.eval().requires_grad_(False)
+
+
+def train_unet(
+    pipe: Any,
+    latents: Tensor,
+    labels: Tensor,
+    captions: Sequence[str],
+    config: LatentConfig,
+    draw: torch.Generator,
+    advance: Callable[[int], None],
+) -> None:
+    """v-prediction with captions dropped now and then; the rate warms up, then goes to 0; weights are averaged.
+
+    The captions, few, are all encoded once a step: caption templates * label + i is the i-th of a class.
+    """
+    both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
+    steps = config.unet_steps
+    warmup = max(1, steps // 36)
+    decay = max(0.0, 1 - 7.2 / max(1, steps))  # 0.998 for 3,600 steps
+    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
+    anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
+    device = latents.device
+    tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"].to(device)
+    templates = len(config.prompts)
+    for _ in range(steps):
+        rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
+        x0 = latents[rows.to(device)]
+        caption = templates * labels[rows] + torch.randint(templates, (len(rows),), generator=draw)
+        dropped = torch.rand(len(rows), generator=draw) < config.caption_dropout
+        caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
+        noise = torch.randn(x0.shape, generator=draw).to(device)
+        t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(device)
+        text = pipe.text_encoder(tokens).last_hidden_state[caption.to(device)]
+        (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, text, return_dict=False)
+        loss = F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        optimizer.step()
+        anneal.step()
+        ema.update_parameters(both)
+        advance(1)
+    both.load_state_dict(ema.module.state_dict())
+    both.eval().requires_grad_(False)

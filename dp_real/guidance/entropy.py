@@ -1,0 +1,127 @@
+"""Entropy guidance (paper section 2): push a diffusion sampler towards samples that the current learner finds hard.
+
+Hard means high predictive entropy H, in nats, of the learner on the denoised estimate x0_hat. The strength omega is
+per guided step; `relative` measures it in units of the sample's own norm, `raw` is the coefficient of the score.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp_real.runtime.seeds import Stream, rng
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Predictive entropy in nats, [B] from logits [B, K]; 0 when certain, ln K when uniform."""
+    log_p = logits.log_softmax(-1)
+    return -(log_p.exp() * log_p).sum(-1)
+
+
+@dataclass(frozen=True)
+class EntropyGuidance:
+    """What to push with, how hard, and at which steps of the sampler.
+
+    logits: differentiable, [B, ...] -> [B, K]; one row must not influence another (eval mode).
+    omega: strength, a float or one value a row [B]; positive raises the entropy.
+    scale: `relative` adds omega * |x| * g / |g| to the sample, g the gradient of its entropy;
+        `raw` adds omega * g to the score (eq. 7 with its sign mended).
+    apply: for `relative`, push `after` the scheduler's step or x_t `before` it.
+    through: differentiate with respect to x_t through the denoiser (`unet`), or to x0_hat only (`x0`, cheaper).
+    window, every: guide the steps in this fraction of the trajectory (0 noise, 1 image), each `every`-th of them.
+    """
+
+    looks: ClassVar[bool] = True  # at x0_hat; else nobody need decode it
+
+    logits: Callable[[Tensor], Tensor]
+    omega: float | Tensor
+    scale: Literal["relative", "raw"] = "relative"
+    apply: Literal["after", "before"] = "after"
+    through: Literal["unet", "x0"] = "unet"
+    window: tuple[float, float] = (0.0, 1.0)
+    every: int = 1
+
+    def guides(self, index: int, steps: int) -> bool:
+        """Whether step `index` of `steps` is guided. Never the last: nothing after it could mend the sample."""
+        begin, end = (round(edge * steps) for edge in self.window)
+        return begin <= index < min(end, steps - 1) and (index - begin) % self.every == 0
+
+    def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
+        """Gradient of each row's entropy with respect to x, shaped like x; x0_hat must depend on x."""
+        # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
+        (at_x0_hat,) = torch.autograd.grad(entropy(self.logits(x0_hat)).sum(), x0_hat)
+        if x is x0_hat:
+            return at_x0_hat
+        # From here on the chain may lead through half precision: each row goes at a length of 0.5 to 1 (divided by a
+        # power of two, which rounds nothing) and gets its own back after: a confident learner's must not underflow.
+        size = _power_of_two(at_x0_hat)
+        (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _like(size, at_x0_hat))
+        return scaled * _like(size, scaled)
+
+    def push(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """`relative`: x moved by omega times its own norm along its gradient, row by row."""
+        # Dividing by the largest entry first keeps the square of a confident learner's tiny gradient from underflow.
+        rows = gradient.flatten(1)
+        rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+        unit = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        length = self._omega(x) * x.flatten(1).norm(dim=1, keepdim=True)
+        return x + (length * unit).view_as(x)
+
+    def weigh(self, gradient: Tensor) -> Tensor:
+        """`raw`: what is added to the score, omega times the gradient, row by row."""
+        return _like(self._omega(gradient), gradient) * gradient
+
+    def rows(self, rows: slice) -> Self:
+        """The guidance of these rows of the batch that this one is for."""
+        return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
+
+    def _omega(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.omega, dtype=x.dtype, device=x.device).expand(len(x)).unsqueeze(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomGuidance(EntropyGuidance):
+    """A control: pushes of the same length in random directions. seeds: uint64 [B], what a row's directions hang on."""
+
+    looks: ClassVar[bool] = False
+
+    seeds: np.ndarray
+    _draws: list[np.random.Generator] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
+
+    def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
+        """Standard normal, shaped like x; new at each call."""
+        return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
+
+    def rows(self, rows: slice) -> Self:
+        """As of EntropyGuidance, from the first call on."""
+        return replace(super().rows(rows), seeds=self.seeds[rows])
+
+
+def _power_of_two(x: Tensor) -> Tensor:
+    """[B, 1], next above the length of each row of x [B, ...]; no square of a small entry is taken."""
+    rows, tiny = x.flatten(1), torch.finfo(x.dtype).tiny
+    largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)
+    length = (largest * (rows / largest).norm(dim=1, keepdim=True)).clamp_min(tiny)
+    return length / torch.frexp(length).mantissa
+
+
+def _like(rows: Tensor, x: Tensor) -> Tensor:
+    """[B, 1] with as many dimensions as x."""
+    return rows.view(-1, *[1] * (x.dim() - 1))
+
+
+def ascend(guidance: EntropyGuidance, x: Tensor, pushes: int) -> Tensor:
+    """A control: the pushes of a whole trajectory, all made on finished samples; images stay within [-1, 1]."""
+    for _ in range(pushes):
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            gradient = guidance.gradient(leaf, leaf)
+        x = guidance.push(x, gradient)
+        x = x.clamp(-1, 1) if x.dim() == 4 else x
+    return x

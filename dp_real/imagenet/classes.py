@@ -1,0 +1,62 @@
+"""ImageNet's classes: their folders, their order in each task, and the names that prompts call them by."""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+Task = Literal["imagenet1k", "imagenet100"]
+TASKS: tuple[Task, ...] = ("imagenet1k", "imagenet100")
+
+# What the list calls by one name, up to capitals, in words that keep the two apart.
+PROMPT_NAMES = {
+    "n02012849": "crane bird",
+    "n03126707": "construction crane",
+    "n02113186": "Cardigan Welsh corgi",
+    "n02963159": "knitted cardigan",
+    "n03710637": "maillot tights",
+    "n03710721": "maillot swimsuit",
+}
+
+
+@dataclass(frozen=True)
+class ImageNetClass:
+    """One class. `index` counts all 1,000 in the order of their folders; it names the folders of ImageNet-V2."""
+
+    wnid: str
+    index: int
+    name: str  # unique; what prompts say
+    lemmas: tuple[str, ...]  # WordNet's words for it in one string, as hub sets call it; none if another class has them
+    in_imagenet_a: bool
+    in_imagenet_r: bool
+
+
+@cache
+def imagenet_classes(task: Task) -> tuple[ImageNetClass, ...]:
+    """The classes of a task; label i is the i-th. ImageNet-100 is that of CMC (Tian et al. 2020), in its own order."""
+    text = (resources.files("dp_real.imagenet") / "classes.csv").read_text(encoding="utf-8")
+    rows = [row for row in csv.DictReader(text.splitlines()) if row[f"{task}_index"]]
+    rows.sort(key=lambda row: int(row[f"{task}_index"]))
+    return tuple(
+        ImageNetClass(
+            row["wnid"],
+            int(row["imagenet1k_index"]),
+            PROMPT_NAMES.get(row["wnid"], row["name"]),
+            () if row["lemmas"] == "crane" else (row["lemmas"],),  # the one string that two classes have
+            row["in_imagenet_a"] == "1",
+            row["in_imagenet_r"] == "1",
+        )
+        for row in rows
+    )
+
+
+def shared_labels(task: Task, dataset: str) -> list[int]:
+    """Labels of a task's classes that a data set has: imagenet-a and imagenet-r have 200 of the 1,000, others all."""
+    classes = imagenet_classes(task)
+    match dataset:
+        case "imagenet-a":
+            return [label for label, entry in enumerate(classes) if entry.in_imagenet_a]
+        case "imagenet-r":
+            return [label for label, entry in enumerate(classes) if entry.in_imagenet_r]
+    return list(range(len(classes)))

@@ -1,0 +1,132 @@
+"""Image classifiers of transformers as learners: any that is there, by id or folder, or a fresh one from its sizes."""
+
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
+)
+from transformers.models.auto.modeling_auto import AutoModelForImageClassification
+
+from dp_base.errors import InputError, MissingError
+from dp_real.config.config import TransformersConfig
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.runtime.hub import load
+from dp_real.runtime.pixels import fit
+from dp_real.runtime.seeds import Stream, seeded, torch_rng
+
+
+class Classifier(nn.Module):
+    """[B, C, H, W] in [-1, 1] -> logits [B, K]: images are fitted to the model's size and normalised as it expects."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Any, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        """size: the model's height and width; mean, std: a value a channel, for pixels in [0, 1]."""
+        super().__init__()
+        self.model = model
+        self.size = size
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = fit(x.expand(-1, max(x.shape[1], len(self.mean)), -1, -1), (len(self.mean), self.size, self.size))
+        return self.model(pixel_values=((pixels + 1) / 2 - self.mean) / self.std).logits
+
+
+class ClassifierLearner(NetworkLearner):
+    """Leaves a folder that AutoModelForImageClassification and AutoImageProcessor read."""
+
+    def save(self, folder: Path) -> None:
+        """The model with its classes' names, and the processor that shows it pictures as training did."""
+        classifier: Any = self.in_use
+        classifier.model.save_pretrained(folder)
+        processor = {
+            "image_processor_type": "CLIPImageProcessor",  # the one that resizes the shorter side and crops the longer
+            "do_convert_rgb": len(classifier.mean) == 3,
+            "size": {"shortest_edge": classifier.size},
+            "crop_size": {"height": classifier.size, "width": classifier.size},
+            "image_mean": classifier.mean.flatten().tolist(),
+            "image_std": classifier.std.flatten().tolist(),
+        }
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+
+    def load(self, folder: Path) -> None:
+        """Answer as the learner that was saved there."""
+        classifier: Any = self.in_use
+        classifier.model.load_state_dict(load(AutoModelForImageClassification, str(folder)).state_dict())
+
+
+def load_classifier(
+    config: TransformersConfig, sample_shape: tuple[int, ...], classes: Sequence[str], seed: int
+) -> Classifier:
+    """The classifier that a configuration names. What is fresh in it is a function of the seed.
+
+    Raises MissingError if weights are missing, InputError if they are no image classifier's or the sizes do not fit.
+    """
+    if len(sample_shape) != 3:
+        raise InputError(
+            f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {list(sample_shape)}"
+        )
+    labels = {"id2label": dict(enumerate(classes)), "label2id": {name: label for label, name in enumerate(classes)}}
+    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
+        if config.model is None:
+            return fresh_classifier(config, sample_shape, labels)
+        return freeze_unused(known_classifier(config.model, sample_shape, labels), sample_shape)
+
+
+def fresh_classifier(config: TransformersConfig, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
+    """A classifier of the configuration's sizes, for images as they come; its weights are drawn from torch's state."""
+    if config.architecture not in ARCHITECTURES:
+        near = get_close_matches(config.architecture, ARCHITECTURES, n=1, cutoff=0)[0]
+        raise InputError(
+            f"learner.architecture = {config.architecture!r}: no image classifier of transformers; did you mean {near}?"
+        )
+    known = AutoConfig.for_model(config.architecture).to_dict()
+    for key in config.config:
+        if key not in known:
+            near = get_close_matches(key, known, n=1, cutoff=0)[0]
+            raise InputError(f"unknown key learner.config.{key} of {config.architecture}; did you mean {near}?")
+    channels, size = sample_shape[0], config.config.get("image_size", sample_shape[-1])
+    shape = {"image_size": size, "num_channels": channels}
+    settings = {key: value for key, value in shape.items() if key in known} | config.config | labels
+    try:
+        model = AutoModelForImageClassification.from_config(AutoConfig.for_model(config.architecture, **settings))
+        return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), sample_shape)
+    except Exception as error:  # each architecture has its own way to refuse
+        raise InputError(f"learner.config: {config.architecture} cannot be made of these sizes: {error}") from error
+
+
+def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
+    """A folder's or the hub's classifier. Unless it has as many classes as the task, its last layer is a fresh one."""
+    try:
+        loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
+    except ValueError as error:
+        raise InputError(f"{model}: no image classifier of transformers: {error}") from error
+    try:
+        processor: Any = AutoImageProcessor.from_pretrained(model, local_files_only=Path(model).is_dir())
+    except (OSError, ValueError) as error:
+        raise MissingError(
+            f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put one "
+            'there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": [R, G, B]}'
+        ) from error
+    size = getattr(loaded.config, "image_size", sample_shape[-1])
+    return Classifier(loaded, size, processor.image_mean, processor.image_std)
+
+
+def freeze_unused(classifier: Classifier, sample_shape: tuple[int, ...]) -> Classifier:
+    """Trained but for weights that no logit hangs on, like a mask token: processes wait for gradients of all."""
+    with torch.enable_grad():
+        logits = classifier.eval()(torch.zeros(1, *sample_shape))
+    weights = [weight for weight in classifier.parameters() if weight.requires_grad]
+    for weight, gradient in zip(weights, torch.autograd.grad(logits.sum(), weights, allow_unused=True), strict=True):
+        weight.requires_grad_(gradient is not None)
+    return classifier

@@ -1,0 +1,196 @@
+"""The learner: a thin wrapper over a torch module that trains it, averages it, and asks it what it finds hard."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from transformers.optimization import get_wsd_schedule
+
+from dp_base.errors import InputError
+from dp_real.config.config import ConvConfig, MLPConfig, TrainingConfig
+from dp_real.learners.models.augment import crop_and_flip, mix
+from dp_real.runtime import processes
+from dp_real.runtime.flops import count
+from dp_real.runtime.pixels import to_float
+from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
+
+
+def build_mlp(config: MLPConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+    """A fresh classifier, its weights a function of the seed alone: [B, *sample_shape] -> logits [B, n_classes]."""
+    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
+        widths = [torch.Size(sample_shape).numel(), *config.hidden]
+        hidden = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], n_classes))
+
+
+def build_conv(config: ConvConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
+    """As build_mlp, for images [B, C, H, W]."""
+    if len(sample_shape) != 3:
+        raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(sample_shape)}")
+    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
+        widths = [sample_shape[0], *config.widths]
+        halved = [side // 2 ** len(config.widths) for side in sample_shape[1:]]
+        stages = [
+            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)) for pair in pairwise(widths)
+        ]
+        hidden = [nn.Flatten(), nn.Linear(widths[-1] * halved[0] * halved[1], config.hidden), nn.ReLU()]
+        return nn.Sequential(*stages, *hidden, nn.Linear(config.hidden, n_classes))
+
+
+class NetworkLearner:
+    """Trains on batches and answers `logits`. With an EMA (paper App. D), the averaged weights are what answers."""
+
+    def __init__(
+        self, module: nn.Module, n_classes: int, config: TrainingConfig, seed: int, device: torch.device | None = None
+    ) -> None:
+        """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of what training draws beside the batches."""
+        self.device: torch.device = device or processes.device()
+        self.module = module.to(self.device)
+        # The wrapper that averages gradients over processes; alone, the module itself.
+        accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")  # not what a launcher asks for
+        self.trained: Any = accelerator.prepare_model(self.module)
+        self.trained.broadcast_buffers = False  # train_step does it, after the step
+        saved = self.module.state_dict()
+        # What layers like BatchNorm gather in training: every process must answer with the same.
+        self.statistics = [buffer for name, buffer in self.module.named_buffers() if name in saved]
+        self.config = config
+        self.n_classes = n_classes
+        self.rank = processes.state().process_index
+        self.has_dropout = any("drop" in type(part).__name__.lower() for part in module.modules())
+        self.seed = seed
+        self.parameters = list(self.module.parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
+        self.step = 0
+        self.finish_at(config.steps)
+        self.losses: list[Tensor] = []  # since the last drain
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""
+        return self.in_use.eval()(x.to(self.device))
+
+    def train_step(self, x: Tensor, y: Tensor) -> None:
+        """One AdamW step on the mean cross-entropy of a batch."""
+        if not self.module.training:  # it walks all layers
+            self.module.train()
+        x, y = self._augmented(to_float(x.to(self.device, non_blocking=True)), y.to(self.device, non_blocking=True))
+        if self.has_dropout:  # its draws, too, are a function of the position
+            torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, self.step, self.rank).initial_seed())
+        loss = F.cross_entropy(self._forward(x), y, label_smoothing=self.config.label_smoothing)
+        for parameter in self.parameters:  # what zero_grad does, without its bookkeeping
+            parameter.grad = None
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        if self.statistics:
+            processes.copy_from_main(self.statistics)
+        if self.ema is not None:
+            self._average(self.ema)
+        self.losses.append(loss.detach())
+
+    def _average(self, ema: nn.Module) -> None:
+        """As AveragedModel does, from the weights after the first step on; that one waits for the device each time."""
+        decay = self.config.ema_decay if self.step > 1 else 0.0
+        get_ema_multi_avg_fn(decay)([*ema.parameters()], [*self.parameters], 0)
+        for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
+            average.copy_(latest)
+
+    def _augmented(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch as configured; y becomes [B, K] where examples are mixed."""
+        options, position = self.config, (self.step, self.rank)
+        if options.crop or options.flip:
+            x = crop_and_flip(x, rng(self.seed, Stream.CROP, *position), least_area=options.crop, flip=options.flip)
+        if options.mixup or options.cutmix:
+            y = F.one_hot(y, self.n_classes).float()
+            x, y = mix(x, y, rng(self.seed, Stream.MIX, *position), mixup=options.mixup, cutmix=options.cutmix)
+        return x, y
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if self.config.precision == "float32":
+            return self.trained(x)
+        with torch.autocast(self.device.type, getattr(torch, self.config.precision)):
+            return self.trained(x).float()
+
+    def row_flops(self, sample_shape: Sequence[int]) -> int:
+        """Counted in eval mode, which leaves everything as it was."""
+        weights = [weight for weight in self.parameters if weight.requires_grad]
+
+        def step() -> tuple[Tensor | None, ...]:
+            logits = self.module.eval()(torch.zeros(1, *sample_shape, device=self.device))
+            label = torch.zeros(1, dtype=torch.int64, device=self.device)
+            return torch.autograd.grad(F.cross_entropy(logits, label), weights, allow_unused=True)
+
+        return count(step)
+
+    def drain_loss(self) -> float:
+        """Mean training loss since the last call; the only place that waits for the device for it."""
+        mean = torch.stack(self.losses).mean().item()
+        self.losses.clear()
+        return mean
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that the next step takes."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes, as flat tensors; `load_tensors` takes it back."""
+        state = {"losses": torch.stack(self.losses) if self.losses else torch.empty(0)}
+        state |= {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        if self.ema is not None:
+            state |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        return state
+
+    @property
+    def in_use(self) -> nn.Module:
+        """The module whose weights are in use."""
+        return self.module if self.ema is None else self.ema
+
+    def save(self, folder: Path) -> None:
+        """model.safetensors, the weights in use."""
+        save_file(dict(self.in_use.state_dict()), folder / "model.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Answer as the learner that was saved there."""
+        self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
+
+    def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
+        """Continue from `tensors()` as they were after `step` training steps."""
+        self.losses = list(state["losses"].to(self.device))
+        self.module.load_state_dict(_below("module.", state))
+        if self.ema is not None:
+            self.ema.load_state_dict(_below("ema.", state))
+        slots: dict[int, dict[str, Any]] = {}
+        for name, value in _below("optimizer.", state).items():
+            index, slot = name.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
+        self.step = step
+        self.finish_at(self.config.steps)
+
+    def finish_at(self, last_step: int) -> None:
+        """WSD schedule (paper App. D): linear warm-up, constant, cosine cool-down that ends at last_step."""
+        self.schedule = get_wsd_schedule(
+            self.optimizer,
+            num_warmup_steps=self.config.warmup_steps,
+            num_decay_steps=self.config.cooldown_steps,
+            num_training_steps=last_step,
+            last_epoch=self.step - 1,
+        )
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,75 @@
+"""A run's pool for other programs: an image folder or a Parquet file, either of which `datasets` loads as it is.
+
+Pixels become bytes (dp_real.runtime.pixels); of a pool that holds no images only Parquet is written,
+with the numbers as they are.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from dp_base.errors import InputError
+from dp_real.data.sets.folders import folder_name
+from dp_real.pool.pool import Pool
+from dp_real.runtime.pixels import to_bytes, to_image
+
+FACTS = ("row", "round", "seed", "omega", "entropy", "correct")  # of each example, as the pool has them
+
+
+def pool_rows(pool: Path, sample_shape: tuple[int, ...], batch_size: int = 256) -> Iterator[dict[str, Any]]:
+    """The rows of a run's pool in their order: its facts and `example`, float32 [*sample_shape]."""
+    opened = Pool.latest(pool, sample_shape)
+    for batch in opened.table().to_batches(max_chunksize=batch_size):
+        rows = batch.to_pylist()
+        for row, example in zip(rows, opened[rows[0]["row"] : rows[-1]["row"] + 1], strict=True):
+            yield row | {"example": example}
+
+
+def write_folder(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, ...], out: Path) -> None:
+    """out/CLASS/ROW.png and out/metadata.jsonl, a line an image: file_name, label (the class's name), and FACTS."""
+    if len(sample_shape) != 3:
+        raise InputError(f"{pool}: its examples are no images, but have shape {list(sample_shape)}; --format parquet")
+    with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
+        for row in pool_rows(pool, sample_shape):
+            name = classes[row["label"]]
+            file = Path(folder_name(name)) / f"{row['row']:09d}.png"
+            (out / file).parent.mkdir(exist_ok=True)
+            to_image(to_bytes(row["example"])).save(out / file)
+            facts = {"file_name": file.as_posix(), "label": name} | {key: row[key] for key in FACTS}
+            metadata.write(json.dumps(facts) + "\n")
+
+
+def write_parquet(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, ...], out: Path) -> None:
+    """out/train.parquet: image (a PNG) or example (a list of numbers), label with its classes' names, and FACTS."""
+    images = len(sample_shape) == 3
+    kinds = dict(zip(FACTS, ("int64", "int32", "uint64", "float32", "float32", "bool"), strict=True))
+    content = pa.struct({"bytes": pa.binary(), "path": pa.string()}) if images else pa.list_(pa.float32())
+    fields = {"image" if images else "example": content, "label": pa.int64()}
+    schema = pa.schema(fields | {key: pa.type_for_alias(kind) for key, kind in kinds.items()})
+    numbers: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
+    features = {"image": {"_type": "Image"}} if images else {"example": numbers}
+    features |= {"label": {"names": list(classes), "_type": "ClassLabel"}}
+    features |= {key: {"dtype": kind, "_type": "Value"} for key, kind in kinds.items()}
+    schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    with pq.ParquetWriter(out / "train.parquet", schema) as writer:
+        group: list[dict[str, Any]] = []
+        for row in pool_rows(pool, sample_shape):
+            example = row.pop("example")
+            group.append(row | ({"image": png(example)} if images else {"example": example.flatten().tolist()}))
+            if len(group) == 1000:
+                writer.write_table(pa.Table.from_pylist(group, schema))
+                group.clear()
+        writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def png(example: Tensor) -> dict[str, Any]:
+    """An example as `datasets` stores an image."""
+    buffer = io.BytesIO()
+    to_image(to_bytes(example)).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}

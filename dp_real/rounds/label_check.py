@@ -1,0 +1,74 @@
+"""Does a sample show its class? The generator itself is asked, as a diffusion classifier.
+
+A sample x is noised, and denoised once under each of a few classes c. The squared error of that, e_c, is a bound on
+-log p(x | c) but for factors that the classes share; with these in a temperature T,
+
+    P(c | x) ∝ exp(-e_c / T)    over the sample's own label and the RIVALS that the learner ranks highest beside it,
+
+e_c being the mean over LEVELS of noise. T is fitted on real images. All classes meet the same noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from dp_real.config.config import Config
+from dp_real.protocols import Generator, Labelled, Learner
+from dp_real.runtime.pixels import to_float
+from dp_real.runtime.processes import slices, spread
+from dp_real.runtime.seeds import row_seeds
+
+LEVELS = tuple((index + 0.5) / 8 for index in range(8))  # 0: no noise, 1: noise only
+RIVALS = 2
+CALLS = len(LEVELS) * (1 + RIVALS)  # of the denoiser, a sample
+FIT_IMAGES = 256
+TEMPERATURES = (1e-6, 1e3)  # the range that is searched
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """What a generator thinks of labels, at a temperature (see `fit_temperature`)."""
+
+    generator: Generator
+    temperature: float
+
+    def __call__(self, learner: Learner, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
+        """P(label | x), float64 [B]; row i hangs on x[i], labels[i], seeds[i] and the learner."""
+        return (-errors(self.generator, learner, x, labels, seeds) / self.temperature).softmax(1)[:, 0]
+
+
+@torch.no_grad()
+def errors(generator: Generator, learner: Learner, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
+    """e_c, float64 [B, 1 + RIVALS], or fewer where there are fewer classes: the own label's first."""
+    others = learner.logits(x).cpu().scatter(1, labels.unsqueeze(1), -torch.inf)
+    rivals = others.topk(min(RIVALS, generator.n_classes - 1)).indices
+    found = [
+        [generator.denoising_error(x, label, seeds + np.uint64(index), level) for index, level in enumerate(LEVELS)]
+        for label in (labels, *rivals.unbind(1))
+    ]
+    return torch.stack([torch.stack(of_class).double().mean(0) for of_class in found], dim=1).cpu()
+
+
+def fit_temperature(config: Config, generator: Generator, images: Labelled, learner: Learner) -> tuple[float, int]:
+    """The temperature at which the true labels of real images are likeliest, and how many images that was seen on.
+
+    These are at most FIT_IMAGES, evenly spaced.
+    """
+    n = len(images.y)
+    rows = torch.linspace(0, n - 1, min(n, FIT_IMAGES)).long()
+    seeds = row_seeds(config.seed, 0, range(len(rows)))
+
+    def of_block(block: slice) -> Tensor:
+        x = to_float(torch.cat([images.x[row : row + 1] for row in rows[block].tolist()]))
+        return errors(generator, learner, x, images.y[rows[block]], seeds[block])
+
+    found = torch.cat(spread(of_block, slices(slice(0, len(rows)), config.sampling.block_size)))
+
+    def surprise(log_temperature: float) -> float:
+        return -(-found / np.exp(log_temperature)).log_softmax(1)[:, 0].mean().item()
+
+    best = minimize_scalar(surprise, bounds=np.log(TEMPERATURES), method="bounded")
+    return float(np.exp(best.x)), len(rows)

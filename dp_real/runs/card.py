@@ -1,0 +1,65 @@
+"""The model card of a trained learner: the facts of its run, in the form that model hubs show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dp_real.config.config import Config, TransformersConfig
+
+CITATION = """\
+@inproceedings{askarihemmat2025improving,
+  title = {Improving the Scaling Laws of Synthetic Data with Deliberate Practice},
+  author = {Askari-Hemmat and Pezeshki and Dohmatob and Bordes and Astolfi and Hall and Verbeek and Drozdzal
+            and Romero-Soriano},
+  booktitle = {International Conference on Machine Learning},
+  year = {2025},
+  eprint = {2502.15588},
+  archiveprefix = {arXiv},
+}"""
+HEADER = "---\nlibrary_name: transformers\npipeline_tag: image-classification\ntags:\n- synthetic-data\n---\n"
+
+
+def model_card(config: Config, result: Mapping[str, Any]) -> str:
+    """Markdown. result: what result.json says of the run."""
+    learner = config.learner
+    known = learner.model if isinstance(learner, TransformersConfig) else None
+    start = f"It started from `{known}`, and knows what that was trained on." if known else "It started from scratch."
+    examples = {"generated": "generated examples only", "real": "the real examples that its generator was trained on"}
+    facts = {
+        "accuracy on test examples": f"{result['test_accuracy']:.4f}",
+        "accuracy on validation examples": f"{result['val_accuracy']:.4f}",
+        "training examples": f"{result['pool_size']:,}",
+        "examples generated for them": f"{result['samples_generated']:,}",
+        "rounds of addition": result["additions"],
+        "optimizer steps": f"{result['steps']:,}",
+        "seed": result["seed"],
+        "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
+        "denoiser evaluations": f"{result['denoiser_forwards']:,} forward, {result['denoiser_backwards']:,} backward",
+        "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
+        "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+    }
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return f"""{HEADER if isinstance(learner, TransformersConfig) else ""}# {config.name}
+
+A classifier trained on {examples[config.practice.examples]}, by Deliberate Practice (arXiv:2502.15588): while it
+learns, a generator adds examples that it finds hard. {start}
+
+| | |
+|---|---|
+{rows}
+
+The accuracies are for one seed and one set of real examples. The validation ones decided when examples were added.
+
+## Configuration
+
+`dp real run FILE.toml` repeats the run from this file:
+
+```toml
+{config.to_toml().strip()}
+```
+
+## Citation
+
+```bibtex
+{CITATION}
+```
+"""

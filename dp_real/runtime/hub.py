@@ -1,0 +1,37 @@
+"""Weights in a folder or on the hub: safetensors only, and nothing is fetched that was not named."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dp_base.errors import MissingError
+from dp_real.runtime import processes
+
+
+def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
+    """`kind.from_pretrained`, safetensors only; a folder is only read, an id may be fetched, as the user named it."""
+    with reading(model, kind.__name__) as local:
+        loaded = kind.from_pretrained(
+            model, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=local, **options
+        )
+    return loaded.to(processes.device())
+
+
+@contextmanager
+def reading(model: str, what: str) -> Iterator[bool]:
+    """Whether model is a folder, else a hub id. Raises MissingError if it is neither, or if reading it fails."""
+    local = Path(model).is_dir()
+    if not local and (Path(model).is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") != 1):
+        raise MissingError(f"{model}: no such folder; put {what} there, or name a hub id")
+    try:
+        yield local
+    except OSError as error:
+        remedy = (
+            "the folder must hold what save_pretrained writes, with safetensors"
+            if local
+            else f"fetch it where there is a network (hf download {model}), or name a folder that holds it"
+        )
+        raise MissingError(f"{model}: no {what.removeprefix('a ')} could be read: {remedy}") from error

@@ -1,0 +1,143 @@
+"""`dp real init | export | evaluate | cache`: the commands around a run. torch is imported when one needs it."""
+
+import os
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from experiments.cli.terminal import Json, emit_json, say, table
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+
+cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")
+
+
+def init_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.toml.")],
+) -> None:
+    """Write a commented configuration for a task of your own."""
+    from dp_base.errors import InputError
+
+    path = Path(name if name.endswith(".toml") else f"{name}.toml")
+    text = (resources.files("experiments.cli") / "task.toml").read_text(encoding="utf-8")
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text.replace("{name}", path.stem))
+    except FileExistsError:
+        raise InputError(f"{path} exists and stays as it is; name another") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    say(f"{path}: change what it says about your task, then dp real run {path}")
+
+
+def export_command(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
+    form: Annotated[
+        Literal["folder", "parquet"], typer.Option("--format", help="Class folders of PNGs, or one Parquet file.")
+    ] = "folder",
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Write a run's generated examples for other programs; `datasets` loads both formats as they are."""
+    from dp_base.errors import InputError, MissingError
+    from dp_real.config.config import load_config
+    from dp_real.data import class_names, sample_shape
+    from dp_real.pool.export import write_folder, write_parquet
+
+    source = load_config(run / "config.toml").data
+    if not (run / "pool").exists():
+        raise MissingError(f"{run}: there is no pool yet; go on with the run by dp real resume {run}")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"--out {out} is not empty; name a new folder")
+    write = {"folder": write_folder, "parquet": write_parquet}[form]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
+            staged = Path(temporary) / "whole"
+            staged.mkdir()
+            write(run / "pool", class_names(source), sample_shape(source), staged)
+            os.rename(staged, out)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
+    record = {"run": str(run), "out": str(out), "format": form}
+    emit_json(record) if as_json else say(f"{out}: the pool of {run} ({form})")
+
+
+def evaluate_command(
+    run: Run,
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=WHERE",
+            help="More real images: a folder, DIR/CLASS/IMAGE.jpg; shards, 'val-{00..63}.tar'; or a data set of the "
+            "hub, e.g. imagenet-r=hub:axiong/imagenet-r@test.",
+        ),
+    ] = [],  # noqa: B006 (typer reads the default, nothing mutates it)
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Accuracy of a run's learner on its own and further real images, among the classes that each set has."""
+    from dp_base.errors import InputError
+    from dp_real.evaluation.sets import evaluate
+
+    sets: dict[str, str] = {}
+    for entry in on:
+        name, equals, where = entry.partition("=")
+        if not equals or not name or not where:
+            raise InputError(f"--on {entry}: must read NAME=WHERE, for example imagenet-v2=data/imagenet-v2")
+        if name in sets or name in ("validation", "test"):
+            raise InputError(f"--on {entry}: there is a set called {name} already; give this one another name")
+        sets[name] = where
+    rows = evaluate(run, sets)
+    if as_json:
+        emit_json({"run": str(run), "sets": rows})
+    else:
+        table(rows)
+
+
+@cache_app.command("list")
+def cache_list_command(as_json: Json = False) -> None:
+    """What is kept, how large it is, and how old."""
+    from dp_real.runtime.cache import cache_folder, entries
+
+    rows = [
+        {"name": entry.name, "what": describe(entry.depends), "megabytes": entry.size / 1e6,
+         "age": str(timedelta(seconds=int(time.time() - entry.made)))}
+        for entry in entries()
+    ]  # fmt: skip
+    if as_json:
+        emit_json({"folder": str(cache_folder()), "entries": rows})
+    elif rows:
+        table(rows)
+        say(f"in {cache_folder()}")
+    else:
+        say(f"nothing in {cache_folder()}")
+
+
+@cache_app.command("clear")
+def cache_clear_command(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove all of it; what is needed again is made again."""
+    from dp_base.errors import InputError
+    from dp_real.runtime.cache import cache_folder, clear, entries
+
+    found = entries()
+    what = f"{len(found)} entries, {sum(entry.size for entry in found) / 1e6:.0f} MB, in {cache_folder()}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError(f"removing {what} wants a confirmation; add --yes")
+        typer.confirm(f"Remove {what}?", abort=True, err=True)
+    clear()
+    say(f"removed {what}")
+
+
+def describe(depends: dict) -> str:
+    """What an entry was made from, in a few words."""
+    generator = depends.get("generator")
+    return f"{generator['kind']} generator" if generator else "stand-ins for real images"

@@ -1,0 +1,121 @@
+"""`dp real presets | plan`: what there is to run, and what a run needs, takes and lacks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.cli.terminal import Json, emit_json, progress, say, table
+from experiments.presets.presets import Preset, Set, load_preset, preset_names, variants
+
+if TYPE_CHECKING:
+    from dp_real.config.config import Config
+
+MEMORY = {"training": "training", "drawing": "drawing an image at a time", "image": "each more at a time"}
+ELSEWHERE = "H100"  # what is planned for where there is no GPU and the CPU will not do
+
+
+def presets_command(as_json: Json = False) -> None:
+    """The presets, rows of the paper's tables among them: sizes, and the validation accuracy that the paper reports."""
+    rows = []
+    for name in (*preset_names(), *variants()):
+        config, variant = load_preset(name), variants().get(name)
+        plan = config.practice
+        rows.append(
+            {
+                "preset": name,
+                "initial": plan.initial,
+                "increment": plan.increment if plan.additions else None,
+                "additions": plan.additions,
+                "samples": config.samples,
+                "omega": config.guidance.omega if plan.additions else None,
+                "patience": plan.patience if plan.additions else None,
+                "steps": config.training.steps,
+                "reported": variant.reported if variant else None,
+                "note": variant.note if variant else "",
+            }
+        )
+    if as_json:
+        emit_json({"presets": rows})
+        return
+    table(rows, columns=[key for key in rows[0] if key != "note"])
+    for row in rows:
+        if row["note"]:
+            say(f"{row['preset']}: {row['note']}")
+
+
+def plan_command(
+    preset: Preset,
+    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
+    out: Annotated[Path | None, typer.Option(help="As of the run, for its disk.  Default: runs/PRESET-SEED.")] = None,
+    gpus: Annotated[str, typer.Option(help="Comma-separated: how many to plan for.")] = "1,8,32",
+    measure: Annotated[bool, typer.Option("--measure", help="Time a few images and training steps here.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """What a run needs, whether it is here, and what it will take; exit status 3 if something is missing."""
+    config, counts = load_preset(preset, settings), _counts(gpus)
+    from dp_base.errors import MissingError
+    from dp_real.estimate.needs import needs
+
+    needed = needs(config, out or Path("runs") / f"{config.name}-{config.seed}")
+    ready = not any(need.problem for need in needed)
+    try:
+        costs = _costs(config, counts, measure)
+    except MissingError:  # data without which the task is not known, or weights to measure with
+        if ready:
+            raise
+        costs = {}
+        say("what it takes is not known before that is there")
+    note = variants()[preset].note if preset in variants() else ""
+    if as_json:
+        needs_and_note = {"needs": [vars(need) for need in needed], "note": note}
+        emit_json({"preset": config.name, "ready": ready} | needs_and_note | costs)
+    else:
+        table([vars(need) for need in needed], title=config.name)
+        _show(costs, note)
+    raise typer.Exit(0 if ready else MissingError.exit_status)
+
+
+def _counts(gpus: str) -> list[int]:
+    from dp_base.errors import InputError
+
+    parts = [part.strip() for part in gpus.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise InputError(f"--gpus {gpus}: must be numbers of at least 1, for example 1,8,32")
+    return [int(part) for part in parts]
+
+
+def _costs(config: "Config", gpus: list[int], measured: bool) -> dict[str, Any]:
+    """For this machine by measurement or by the table, for its CPU if that will do, else for GPUs elsewhere."""
+    from dp_real.data import describe_sets
+    from dp_real.estimate import cost
+    from dp_real.estimate.needs import this_device, too_long
+    from dp_real.learners import fresh_learner
+    from dp_real.runs.run import prepare
+
+    device, network = this_device(), cost.learner_network(config)
+    validation = next((each.images for each in describe_sets(config.data) if each.name == "validation"), None)
+    seconds, counts = cost.assumed(config, network, device.name, device.cores), [1] if device.cores else gpus
+    if measured:
+        _, generator = prepare(config, progress)
+        seconds = cost.measure(config, generator, fresh_learner(config, generator), device.name)
+    elif device.cores and too_long(cost.hours(config, seconds, 1)["clock"]):
+        seconds, counts = cost.assumed(config, network, ELSEWHERE), gpus
+    return cost.costs(config, network, seconds, counts, validation)
+
+
+def _show(costs: dict[str, Any], note: str) -> None:
+    if note:
+        say(note)
+    if not costs:
+        return
+    images, sizes, memory = costs["images"], costs["bytes"], costs["memory"]
+    waiting, constant = costs["waiting_steps"], costs["constant_steps"]
+    say(f"{images['plain']:,} plain and {images['guided']:,} guided images, {costs['steps']:,} steps")
+    say(f"disk: pool {sizes['pool'] / 1e9:.3g} GB, checkpoints {sizes['checkpoints'] / 1e9:.3g} GB")
+    if memory:
+        say("device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items()))
+    say(f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down")
+    if waiting > constant:
+        say("so that NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience")
+    table(costs["hours"], title=f"device-hours, and hours by the clock; {costs['seconds']['source']}")

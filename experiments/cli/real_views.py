@@ -1,0 +1,139 @@
+"""`dp real sample | report`: the commands to look with. What they do is in experiments.sample and .report."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dp_base.files import claimed
+from experiments.cli.terminal import Json, emit_json, progress, say, table
+from experiments.presets.presets import Set, load_preset
+
+CLASSES = 10  # shown unless told otherwise
+
+
+def sample_command(
+    source: Annotated[str, typer.Argument(metavar="PRESET|FILE.toml|RUN", help="Whose generator and guidance.")],
+    out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
+    classifier: Annotated[
+        str | None,
+        typer.Option(metavar="RUN|FOLDER|ID", help="A run, or an image classifier of transformers: a folder or a hub "
+                     "id. Default: the learner of RUN."),
+    ] = None,
+    omega: Annotated[
+        str | None, typer.Option(help="Strengths, comma-separated; 0: plain. Default: 0,0.01,0.02,0.05.")
+    ] = None,
+    along: Annotated[
+        bool, typer.Option("--along", help="Guide by RUN's learner before each addition, by default as it did then.")
+    ] = False,
+    classes: Annotated[str | None, typer.Option(help="Comma-separated names. Default: the first ten.")] = None,
+    labels: Annotated[str | None, typer.Option(help="The same by number, from 0.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Images of a class in a row.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Draw images of some classes at the same noise, plain and guided: PNG files, a grid and samples.csv in --out."""
+    from dp_base.errors import InputError
+    from dp_real.config.config import load_config
+
+    run = Path(source) if (Path(source) / "config.toml").is_file() else None
+    config = load_config(run / "config.toml", settings) if run else load_preset(source, settings)
+    omegas = read_strengths(omega)
+    if config.data.source == "gaussian":
+        raise InputError(f"{source}: data.source = 'gaussian' has no images to show")
+    if along and (run is None or classifier):
+        raise InputError("--along takes the folder of a run, whose own learners guide, and no --classifier")
+    if not (run or classifier) and any(omegas or []):
+        raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
+    with claimed(out):
+        from experiments.sample import draw, load_judge, rows_along, rows_over, summarize, task_of
+
+        task = task_of(config)
+        chosen = choose_classes(task.classes, classes, labels)
+        if along and run:
+            rows = rows_along(run, omegas)
+        else:
+            judge = load_judge(classifier or source, task, config) if run or classifier else None
+            rows = rows_over(judge, omegas)
+        samples = draw(config, task, rows, [label for label in chosen for _ in range(n)], seed, out, progress)
+    summary = summarize(samples).to_dict("records")
+    if as_json:
+        record = {"source": source, "classifier": classifier, "out": str(out), "seed": seed}
+        emit_json(record | {"rows": summary, "samples": samples.to_dict("records")})
+    else:
+        table(summary)
+        say(f"{out}/samples.png, .pdf, .csv, and a file an image")
+
+
+def report_command(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, complete or not, or of comparisons.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="FILE.html. Default: report.html in the only folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page that tells what runs were, cost and reached, with their figures in it: one file to send around."""
+    from dp_base.errors import InputError
+
+    if out is None and len(folders) > 1:
+        raise InputError("several folders: name the file of the report as --out FILE.html")
+    out = out or folders[0] / "report.html"
+    if out.suffix != ".html":
+        raise InputError(f"--out {out}: the report is a page; name it FILE.html")
+    for folder in folders:
+        if not any((folder / name).is_file() for name in ("config.toml", "comparison.csv")):
+            raise InputError(
+                f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv"
+            )
+    from dp_base.files import whole_file
+    from experiments.report.report import comparison_facts, overview, page, run_facts
+
+    facts = [comparison_facts(f) if (f / "comparison.csv").is_file() else run_facts(f) for f in folders]
+    text = page(facts)
+    try:
+        with whole_file(out) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
+    if as_json:
+        emit_json({"out": str(out), "reports": facts})
+    else:
+        rows = overview([run for fact in facts for run in fact.get("runs", [fact])])
+        table(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))
+        say(str(out))
+
+
+def read_strengths(text: str | None) -> list[float] | None:
+    """Numbers of at least 0, each once; None if none were given."""
+    from dp_base.errors import InputError
+
+    try:
+        values = [float(part) for part in text.split(",")] if text is not None else []
+    except ValueError:
+        values = [-1.0]
+    if not all(0 <= value < float("inf") for value in values):
+        raise InputError(f"--omega {text}: must be numbers of at least 0, comma-separated, for example 0,0.02,0.05")
+    return list(dict.fromkeys(values)) or None
+
+
+def choose_classes(names: Sequence[str], classes: str | None, labels: str | None) -> list[int]:
+    """Labels, from the names or the numbers that a person gave; the first ten if none were given."""
+    from dp_base.errors import InputError
+
+    if classes is not None and labels is not None:
+        raise InputError("--classes and --labels say the same thing; give one of them")
+    if classes is None and labels is None:
+        return list(range(min(len(names), CLASSES)))
+    option, given, known = "--classes", classes, list(names)
+    if given is None:
+        option, given, known = "--labels", labels or "", [str(label) for label in range(len(names))]
+    chosen = dict.fromkeys(part.strip() for part in given.split(","))
+    for name in chosen:
+        if name not in known:
+            near = get_close_matches(name, known, n=1) if classes else []
+            hint = f"did you mean {near[0]!r}?" if near else f"they are {known[0]} to {known[-1]}"
+            raise InputError(f"{option} {given}: {name!r} is none of the {len(known)} classes; {hint}")
+    return [known.index(name) for name in chosen]

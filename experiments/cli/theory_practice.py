@@ -1,0 +1,169 @@
+"""`dp theory practice`: the practice loop as theory, beside its simulation and the other ways to choose rows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dp_base.errors import InputError
+from dp_base.files import claimed
+from experiments.cli.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dp_theory.practice import Plan, PracticePrediction, PracticeSimulation
+
+RULES = ("keep-hard", "keep-easy", "keep-all", "self-verify")
+SCALING_ROUNDS = 4  # fewer fix no exponent
+
+
+def practice(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of additions.")] = 8,
+    rule: Annotated[str, typer.Option(help=f"How the learner chooses rows: {', '.join(RULES)}.")] = "keep-hard",
+    alpha: Annotated[float | None, typer.Option(help="Constant threshold, in units of std(x·w_hat).")] = None,
+    window: Annotated[float | None, typer.Option(help="Threshold window·tan(pi E), E the test error.")] = None,
+    weight_power: Annotated[float, typer.Option(help="With --window: rows weigh threshold^-power.")] = 0.0,
+    phi: Annotated[float, typer.Option(help="d/n; n is the unit of --initial and --increment.")] = 0.25,
+    lam: Annotated[float, typer.Option(help="Ridge, times n. 0: the ridgeless limit.")] = 0.0,
+    initial: Annotated[float, typer.Option(help="Plain rows of the first pool, over n.")] = 1.0,
+    increment: Annotated[float, typer.Option(help="Rows kept in each round, over n.")] = 1.0,
+    candidates: Annotated[bool, typer.Option("--candidates", help="--increment counts candidates.")] = False,
+    accumulate: Annotated[bool, typer.Option("--accumulate/--fresh", help="Train on all rows, or the newest.")] = True,
+    flip: Annotated[float, typer.Option(help="Probability that a label is flipped.")] = 0.0,
+    d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 300,
+    trials: Annotated[int, typer.Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
+    direct_cost: Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")] = 1.82,
+    training_cost: Annotated[float, typer.Option(help="Cost of a training row in the same unit.")] = 0.1,
+    out: Annotated[Path | None, typer.Option(help="New or empty folder for tables and pictures.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:  # fmt: skip
+    """Exact error of a learner that chooses its own rows, round by round; scaling exponents; the paper's Fig. 6."""
+    from dataclasses import replace
+
+    from dp_theory.exponents import STEPS, scaling
+    from dp_theory.practice import Practice, predict, simulate
+
+    plan = _plan(rule, alpha, window, weight_power, increment, candidates)
+    loop = Practice(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip)
+    with claimed(out):
+        prediction = predict(loop)
+        simulation = simulate(loop, d, trials, seed=seed, workers=workers) if trials else None
+        stages = _stages(prediction, simulation)
+        rows = _row_errors(prediction, simulation) if rule != "self-verify" else None  # it never adds a wrong row
+        compared = None
+        if rounds >= SCALING_ROUNDS:
+            with progress("strategies", STEPS) as advance:
+                compared = scaling(
+                    replace(loop, accumulate=True), d=d, trials=trials, direct_cost=direct_cost,
+                    training_cost=training_cost, seed=seed, workers=workers, advance=advance,
+                )  # fmt: skip
+        if out is not None:
+            _write(out, rows, compared.curves if compared else None)
+    exponents = compared.exponents.to_dict("records") if compared else []
+    if as_json:
+        emit_json(
+            {"stages": stages, "exponents": exponents, "row_errors": [] if rows is None else rows.to_dict("records")}
+        )
+        return
+    table(stages, title="rounds of practice")
+    if rows is not None:
+        print()
+        table(_by_round(rows), title="error on the rows that were wrong when added, by stage (Fig. 6)")
+    if compared:
+        print()
+        table(exponents, title="exponents: slope of ln(error) on ln(samples), second half of the stages")
+    else:
+        say(f"fewer than {SCALING_ROUNDS} rounds: no exponents")
+    if out is not None:
+        print(*sorted(out.iterdir()), sep="\n")
+
+
+def _plan(
+    rule: str, alpha: float | None, window: float | None, power: float, increment: float, candidates: bool
+) -> "Plan":
+    from dp_theory.practice import Addition, Window
+    from dp_theory.rules import KeepAll, KeepEasy, KeepHard
+    from dp_theory.span import Agree
+
+    size: dict[str, Any] = {"candidates" if candidates else "kept": increment}
+    if rule in ("keep-all", "self-verify"):
+        if alpha is not None or window is not None:
+            raise InputError(f"--rule {rule} takes neither --alpha nor --window: it has no threshold")
+        return Addition(**size, keep=KeepAll() if rule == "keep-all" else Agree())
+    if rule not in RULES:
+        raise InputError(f"unknown --rule '{rule}': one of {', '.join(RULES)}")
+    if alpha is not None and window is not None:
+        raise InputError("--alpha and --window are two ways to set the threshold: give one")
+    if alpha is not None:
+        return Addition(**size, keep=KeepHard(alpha) if rule == "keep-hard" else KeepEasy(alpha))
+    if rule == "keep-easy":
+        raise InputError("--rule keep-easy needs --alpha: --window is the margin that keep-hard keeps")
+    if candidates:
+        raise InputError("--window needs --increment in kept rows: leave out --candidates")
+    return Window(1.0 if window is None else window, increment, power)
+
+
+def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> list[dict[str, Any]]:
+    """A record per stage: what was added, and the error predicted and simulated."""
+    phi = prediction.practice.phi
+    records = []
+    for stage, error in enumerate(prediction.test_error):
+        keep = getattr(prediction.additions[stage - 1], "keep", None) if stage else None
+        record = {
+            "stage": stage,
+            "threshold": getattr(keep, "alpha", None),
+            "kept_per_d": prediction.kept[stage] / phi,
+            "candidates_per_d": prediction.candidates[stage] / phi,
+            "test_error": error,
+        }
+        if simulation is not None:
+            mean, se = simulation.test_error[stage], simulation.test_error_se[stage]
+            record |= {"simulated": mean, "se": se, "z": (mean - error) / se}
+        records.append(record)
+    return [{key: value.item() if hasattr(value, "item") else value for key, value in r.items()} for r in records]
+
+
+def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
+    """Tidy: series (round), kind, x (stage), y (error on the rows wrong when added), y_low, y_high, n_seeds."""
+    import numpy as np
+    import pandas as pd
+
+    from dp_theory.practice import row_errors
+
+    rows = []
+    for addition in range(len(prediction.additions)):
+        kinds = [("predicted", row_errors(prediction, addition), np.zeros(len(prediction.test_error)), 0)]
+        if simulation is not None:
+            runs = simulation.row_errors[:, addition]
+            kinds.append(("simulated", runs.mean(0), runs.std(0, ddof=1) / np.sqrt(len(runs)), len(runs)))
+        rows += [
+            {"series": f"round {addition + 1}", "kind": kind, "x": stage, "y": float(y[stage]),
+             "y_low": float(y[stage] - se[stage]), "y_high": float(y[stage] + se[stage]), "n_seeds": count}
+            for kind, y, se, count in kinds for stage in range(len(y))
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _by_round(rows: "pd.DataFrame") -> list[dict[str, Any]]:
+    wide = rows.pivot(index=["series", "kind"], columns="x", values="y").sort_index(level=0, sort_remaining=False)
+    return [{str(key): value for key, value in row.items()} for row in wide.reset_index().to_dict("records")]
+
+
+def _write(out: Path, rows: "pd.DataFrame | None", curves: "pd.DataFrame | None") -> None:
+    from dp_base.files import whole_file
+    from figures.curves import draw_curves, save
+
+    for name, content in (("rows", rows), ("practice", curves)):
+        if content is not None:
+            with whole_file(out / f"{name}.csv") as partial:
+                content.to_csv(partial, index=False)
+    if rows is not None:
+        save(draw_curves(rows, xlabel="stage", ylabel="error on rows wrong when added", ordered=True), out / "rows")
+    if curves is not None:
+        label = "samples per dimension"
+        save(
+            draw_curves(curves, xlabel=label, ylabel="test error", logx=True, logy=True, panel="axis"), out / "practice"
+        )

@@ -1,0 +1,65 @@
+"""Fig. 2 on digits: training loss and validation accuracy over the steps, with 0, 1 and 2 additions of data."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from joblib import cpu_count
+
+from experiments.cli.terminal import progress
+from experiments.compare import run_arms
+from experiments.paper.digits_runs import digits
+from figures.traces import draw_traces
+
+ADDITIONS = (0, 1, 2)
+SIZE = 300
+SHOWN_FROM = 300  # optimizer step
+QUANTITIES = {"train_loss": "training loss", "val_accuracy": "validation accuracy (%)"}
+
+
+def compute(quick: bool) -> pd.DataFrame:
+    """Tidy; quantity is the panel, added marks the mean step of an addition; means over seeds at each evaluation."""
+    seeds, splits = (2, 1) if quick else (8, 8)
+    config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
+    arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        runs = run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
+        for arm, additions in zip(arms, ADDITIONS, strict=True):
+            folders = [Path(folder) / "runs" / f"{arm}-seed{seed}" for seed in runs["seed"].unique()]
+            metrics = pd.concat(_rows(run / "metrics.jsonl") for run in folders).set_index("step")
+            metrics["val_accuracy"] *= 100
+            rounds = pd.concat(_rows(run / "rounds.jsonl") for run in folders).query("round > 0")
+            every = config.practice.evaluate_every
+            added = (rounds.groupby("round")["step"].mean() / every).round() * every
+            for quantity, name in QUANTITIES.items():
+                values = metrics[quantity].groupby("step")
+                part = pd.DataFrame({"y": values.mean(), "se": values.sem()}).reset_index(names="x")
+                parts.append(
+                    part.assign(
+                        series=f"{additions} addition{'s' if additions != 1 else ''}",
+                        quantity=name,
+                        added=part["x"].isin(added),
+                    )
+                )
+    table = pd.concat(parts, ignore_index=True).assign(kind="measured", n_seeds=seeds)
+    return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
+
+
+def _rows(log: Path) -> pd.DataFrame:
+    return pd.DataFrame([json.loads(line) for line in log.read_text().splitlines()])
+
+
+def draw(table: pd.DataFrame):
+    """Without the first steps, beside which nothing else would be seen (see figures.traces)."""
+    return draw_traces(table.query("x >= @SHOWN_FROM"), logy=[QUANTITIES["train_loss"]])
+
+
+def caption(table: pd.DataFrame) -> str:
+    return (
+        f"Training loss and validation accuracy over training (Fig. 2), from step {SHOWN_FROM}, with {SIZE} generated "
+        f"digits to begin with and up to two additions of {SIZE} hard ones, mean and one standard error over "
+        f"{table['n_seeds'].iloc[0]} runs. Triangles: the mean step at which data were added, when the validation "
+        "accuracy had stopped rising. The loss jumps there, since new samples are hard, and the accuracy rises again."
+    )

@@ -1,0 +1,46 @@
+"""Fig. 6 on digits: errors on the samples that were misclassified when added, before and after they were."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from dp_real.runs.hindsight import hindsight
+from dp_real.runs.run import run
+from experiments.cli.terminal import progress
+from experiments.paper.digits_runs import digits
+from figures.curves import draw_curves
+
+SHOWN = (1, 3, 5, 7)
+
+
+def compute(quick: bool) -> pd.DataFrame:
+    """Tidy; a series a round, x the pool size at a checkpoint, y the error then, in percent, mean over seeds."""
+    seeds = 2 if quick else 8
+    rows = []
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            run(digits(f"seed={seed}"), Path(folder) / "run", progress=progress)
+            rows += [row | {"seed": seed} for row in hindsight(Path(folder) / "run")]
+    table = pd.DataFrame(rows).query("round in @SHOWN")
+    table["wrong_again"] = 100 * table["wrong_again"].astype(float)
+    of_round = table.groupby(["round", "pool_size"])["wrong_again"]
+    table = pd.DataFrame({"y": of_round.mean(), "se": of_round.sem()}).reset_index(names=["round", "x"])
+    table = table.assign(
+        y_low=table["y"] - table["se"], y_high=table["y"] + table["se"], kind="measured", n_seeds=seeds
+    )
+    return table.assign(series="added at " + (100 * table["round"]).astype(str))
+
+
+def draw(table: pd.DataFrame):
+    """See figures.curves."""
+    return draw_curves(table, xlabel="pool size of the learner", ylabel="error (%)", ordered=True)
+
+
+def caption(table: pd.DataFrame) -> str:
+    return (
+        "Error on the samples of a round that were misclassified when they were added (Fig. 6), over the learners "
+        f"before and after, mean and one standard error over {table['n_seeds'].iloc[0]} runs on digits: 100 % by "
+        "definition when added, lower before, since guidance looked for what the learner of that moment gets wrong, "
+        "and falling after."
+    )

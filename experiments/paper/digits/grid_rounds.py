@@ -1,0 +1,34 @@
+"""Figs. 10 and 11 on digits: the same noise, guided by the learner as it stands at each addition of data."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.paper.digits_runs import digits, image_rows, learners_along_a_run
+from figures.grids import draw_image_table
+
+OMEGA = 0.02
+
+
+def compute(quick: bool) -> pd.DataFrame:
+    """One row of images a round, guided by the learner before it; the first row is not guided."""
+    config = digits()
+    with tempfile.TemporaryDirectory() as folder:
+        generator, learners = learners_along_a_run(config, Path(folder) / "run")
+    shown = learners[::2]  # every other round
+    rows = [("plain", shown[0][1], 0.0)] + [(f"{size} samples", learner, OMEGA) for size, learner in shown]
+    return image_rows(generator, rows, config.guidance)
+
+
+def draw(table: pd.DataFrame):
+    """See figures.grids."""
+    return draw_image_table(table, rows="learner trained on", columns="requested class")
+
+
+def caption(table: pd.DataFrame) -> str:
+    return (
+        f"Generated digits at the same noise over a run (Figs. 10, 11): each row is guided (ω = {OMEGA:g}) by the "
+        "learner as it was when it had seen that many samples, the first row by none; in brackets that learner's mean "
+        "entropy on the row, in nats. What is hard changes as the learner learns."
+    )

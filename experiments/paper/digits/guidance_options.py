@@ -1,0 +1,165 @@
+"""What the options of guidance buy on digits, and what they cost: one learner, the same noise, equal total push."""
+
+import copy
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.svm import SVC
+from torch import Tensor
+
+from dp_real.config.config import Config
+from dp_real.data import load_data
+from dp_real.evaluation.assess import accuracy
+from dp_real.generators import load_generator
+from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.pool.pool import Pool
+from dp_real.rounds.source import guided_steps, make_guidance
+from dp_real.runtime.processes import slices
+from dp_real.runtime.seeds import Stream, row_seeds, torch_rng
+from experiments.cli.terminal import progress
+from experiments.paper.digits_runs import digits, learners_along_a_run
+from figures.curves import draw_curves
+
+TOTALS = (0.2, 0.4, 0.8)  # omega times the guided steps
+THROUGH, EVERY, STEPS = ("unet", "x0"), (1, 2, 5), (10, 20, 50)
+WHOLE, PARTS = "0-1", ("0-0.5", "0.25-0.75", "0.5-1")  # of the trajectory
+SELECTOR = 1  # the learner that guides: the one before the second addition of a run
+BLOCK = 100  # rows drawn, and timed, together
+STUDENT_STEPS = 400
+HARDER, CONFIRMED, BETTER = "entropy gained (nats)", "labels confirmed (%)", "accuracy gained (points)"
+
+
+def compute(quick: bool) -> pd.DataFrame:
+    """Tidy; an option (steps, through, every, window, total) has a row for each `measure`.
+
+    x is the option's processor time over that of plain sampling. Accuracy is that on real digits after some steps on
+    the learner's pool with the new rows, less the same with plain rows from the same noise; it has no standard error.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder) / "run", rows=BLOCK if quick else 3 * BLOCK)
+    rows = []
+    for steps in (20,) if quick else STEPS:
+        plain = bench.draw(digits(f"sampling.steps={steps}"), 0.0)
+        for schedule in schedules(steps):
+            window = "[{}, {}]".format(*schedule["window"].split("-"))
+            config = digits(
+                f"sampling.steps={steps}", f"guidance.window={window}",
+                *(f"guidance.{key}={schedule[key]}" for key in ("every", "through")),
+            )  # fmt: skip
+            drawn = [bench.draw(config, total / guided_steps(config)) for total in TOTALS]
+            ratio = np.median([found.time_ratio for found in drawn])
+            for total, found in zip(TOTALS, drawn, strict=True):
+                option = schedule | {"steps": steps, "total": total, "x": ratio}
+                rows += [option | row for row in found.beside(plain)]
+    table = pd.DataFrame(rows).assign(kind="measured", n_seeds=1, rows=len(bench.labels))
+    table["series"] = table["through"] + ", push " + table["total"].astype(str)
+    return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
+
+
+def schedules(steps: int) -> Iterator[dict]:
+    """When to guide, and through what; parts of the trajectory are tried at 20 steps."""
+    for through in THROUGH:
+        yield from ({"through": through, "every": every, "window": WHOLE} for every in EVERY)
+        yield from ({"through": through, "every": 1, "window": part} for part in PARTS if steps == 20)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples as the learner (entropy, nats) and the judge see them, what they teach, and time over plain ones."""
+
+    entropy: np.ndarray
+    confirmed: np.ndarray
+    accuracy: float
+    time_ratio: float
+
+    def beside(self, plain: "Drawn") -> Iterator[dict]:
+        """Measure, y and its standard error."""
+        harder, confirmed = self.entropy - plain.entropy, 100 * self.confirmed
+        for measure, values in ((HARDER, harder), (CONFIRMED, confirmed)):
+            yield {"measure": measure, "y": values.mean(), "se": values.std() / len(values) ** 0.5}
+        yield {"measure": BETTER, "y": 100 * (self.accuracy - plain.accuracy), "se": 0.0}
+
+
+class Bench:
+    """A learner along a run of the preset, noise to start from, and a judge who has learned from real digits."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        generator, learners = learners_along_a_run(digits(), folder)
+        size, self.learner = learners[SELECTOR]
+        self.pool = Pool.latest(folder / "pool", generator.sample_shape).batch(torch.arange(size))
+        self.labels, self.seeds = torch.arange(rows) % generator.n_classes, row_seeds(0, 0, range(rows))
+        self.data = load_data(digits().data)
+        assert self.data.generator is not None, "digits have them"
+        self.judge = SVC().fit(self.data.generator.x.flatten(1), self.data.generator.y)
+
+    def draw(self, config: Config, omega: float) -> Drawn:
+        """At a strength; 0: plain."""
+        generator = load_generator(config, self.data, progress)
+        guidance = make_guidance(config.guidance, self.learner.logits, omega) if omega else None
+
+        def timed(block: slice, guidance: EntropyGuidance | None) -> tuple[Tensor, float]:
+            start = time.process_time()
+            x = generator.sample(self.labels[block], self.seeds[block], guidance)
+            return x, time.process_time() - start
+
+        _, plain = timed(slice(0, BLOCK), None)
+        parts, seconds = zip(
+            *(timed(block, guidance) for block in slices(slice(0, len(self.labels)), BLOCK)), strict=True
+        )
+        x, ratio = torch.cat(parts), float(np.median(seconds)) / plain
+        with torch.no_grad():
+            hardness = entropy(self.learner.logits(x)).numpy()
+        return Drawn(hardness, self.judge.predict(x.flatten(1)) == self.labels.numpy(), self.taught(x), ratio)
+
+    def taught(self, x: Tensor) -> float:
+        """Accuracy on real digits of the learner after some steps on its pool and these rows."""
+        student: Any = copy.deepcopy(self.learner)
+        student.finish_at(student.step + STUDENT_STEPS)
+        pool_x, pool_y = torch.cat([self.pool[0], x]), torch.cat([self.pool[1], self.labels])
+        draw = torch_rng(0, Stream.BATCH)
+        for _ in range(STUDENT_STEPS):
+            rows = torch.randint(len(pool_y), (64,), generator=draw)
+            student.train_step(pool_x[rows], pool_y[rows])
+        return accuracy(student, self.data.test)
+
+
+def draw(table: pd.DataFrame):
+    """Entropy and labels over time, a column for each number of steps; a line joins what differs in `every` only."""
+    rows = table.loc[(table["window"] == WHOLE) & table["measure"].isin([HARDER, CONFIRMED])]
+    rows = rows.sort_values(["measure", "steps", "through", "total"], kind="stable")
+    rows = rows.assign(panel=rows["measure"] + ", " + rows["steps"].astype(str) + " steps")
+    figure = draw_curves(rows, xlabel="time over plain sampling", ylabel="", panel="panel", sharey=False)
+    for measure in (HARDER, CONFIRMED):
+        alike = [ax for ax in figure.axes if ax.get_title().startswith(measure)]
+        limits = np.array([ax.get_ylim() for ax in alike])
+        for ax in alike:
+            ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+    return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    shown = table.query("measure == @HARDER and steps == 20 and window == @WHOLE and total == 0.4")
+    (full,) = shown.query("through == 'unet' and every == 1").itertuples()
+    (cheap,) = shown.query("through == 'x0' and every == 5").itertuples()
+    better = table.loc[table["measure"] == BETTER].groupby(["through", "total"])["y"].agg(["mean", "sem"])
+    gains = "; ".join(
+        f"{total:g}: {better.loc[('unet', total), 'mean']:+.1f} and {better.loc[('x0', total), 'mean']:+.1f}"
+        for total in TOTALS
+    )
+    return (
+        "What guidance does to generated digits, and what it costs, by its options: through the denoiser (unet) or "
+        "x0_hat only, at each, every 2nd or every 5th step, at equal total push (ω times the guided steps); points of "
+        "a line from left to right are every 5th, 2nd and each step. One learner in the middle of a run guides; a "
+        f"support vector machine trained on real digits confirms labels; one standard error over {full.rows} rows from "
+        f"the same noise. At 20 steps and push 0.4, x0_hat only at every 5th step gains {cheap.y:.2f} nats in "
+        f"{cheap.x:.2f} times the time of plain sampling, through the denoiser at each step {full.y:.2f} nats in "
+        f"{full.x:.2f}. That learner, trained a little on its pool and them, gains over plain rows, in points, mean "
+        f"over the options through the denoiser and through x0_hat, at push {gains}."
+    )

@@ -1,0 +1,197 @@
+"""A run's pictures, RUN/figures/*.png, drawn from the files that it leaves: complete, unfinished or branched out."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import lance
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch.nn import functional
+
+from dp_real.config.config import Config, PoolConfig, load_config
+from dp_real.data import class_names, sample_shape
+from dp_real.pool.pool import Pool
+from dp_real.runtime import processes
+from dp_real.runtime.pixels import to_float
+from experiments.cli.terminal import say
+from figures.curves import draw_curves, save
+from figures.grids import draw_images
+from figures.stacks import NAMED, draw_stacks
+from figures.traces import draw_traces
+
+CAPTIONS = {
+    "training": "Validation accuracy, once warmed up, training loss and learning rate. Triangles: data were added.",
+    "rounds": "Each addition against the pool's size after it: strength, hardness for the learner at the time, cost; "
+    "and the validation accuracy that the learner reached with that pool.",
+    "scaling": "Test accuracy after cooling down from each pool size.",
+    "samples": "The first example of each class in each round; below it its entropy when it was added, in nats; framed "
+    "if the learner took it for another class.",
+    "classes": "How many examples of each class the pool has, and what the learner made of them when they were added.",
+}
+SHOWN = 10  # rounds and classes in the grid of samples
+THUMBNAIL = 128  # pixels a side of an image in a grid
+TRACES = {"val_accuracy": "validation accuracy (%)", "train_loss": "training loss", "lr": "learning rate"}
+ROUNDS = {
+    "omega": "strength ω",
+    "entropy": "entropy when added (nats)",
+    "fraction_wrong": "wrong when added (%)",
+    "val_accuracy": "validation accuracy reached (%)",
+    "seconds": "seconds to generate",
+    "passes": "denoiser passes per example",
+}
+
+
+def leave_figures(run: Path) -> None:
+    """Draw a run that has just ended, in its main process. A failure is said and not raised: the run is complete."""
+    if not processes.state().is_main_process:
+        return
+    try:
+        draw_run(run)
+    except Exception as error:
+        say(f"{run}/figures: not drawn: {type(error).__name__}: {error}; dp real report {run} tries again")
+
+
+def leave_figures_of(runs: Iterable[Path], workers: int) -> None:
+    """The same for runs that have none yet, `workers` at a time."""
+    joblib.Parallel(workers)(joblib.delayed(leave_figures)(run) for run in runs if not (run / "figures").exists())
+
+
+def draw_run(run: Path) -> list[Path]:
+    """Write the pictures that a run's files allow, each whole or not at all; PNG only, which takes half the time."""
+    config = load_config(run / "config.toml")
+    metrics, rounds = read_rows(run / "metrics.jsonl"), read_rows(run / "rounds.jsonl")
+    figures: dict[str, Figure | None] = {
+        "training": draw_training(metrics, rounds, config.training.warmup_steps) if len(metrics) else None,
+        "rounds": draw_rounds(metrics, rounds) if len(rounds) > 1 and len(metrics) else None,
+        "scaling": draw_scaling(run),
+    }
+    if (run / "pool").exists():
+        pool, classes = open_pool(run, config), class_names(config.data)
+        figures["classes"] = draw_classes(pool, classes)
+        figures["samples"] = draw_samples(pool, classes) if len(pool.sample_shape) == 3 else None
+    written = [save(figure, run / "figures" / name, ["png"]) for name, figure in figures.items() if figure]
+    return [path for paths in written for path in paths]
+
+
+def read_rows(log: Path) -> pd.DataFrame:
+    """The rows of a log; a last line that is still being written is left out."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    return pd.DataFrame([json.loads(line) for line in lines if line.endswith("}")])
+
+
+def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int) -> Figure:
+    """Validation accuracy (once warmed up), training loss and learning rate over the steps (paper Fig. 2)."""
+    metrics = metrics.assign(val_accuracy=100 * metrics["val_accuracy"])
+    added = rounds.query("round > 0")["step"] if len(rounds) else []
+    parts = []
+    for key, name in TRACES.items():
+        warm = metrics["step"] >= min(warmup_steps, metrics["step"].max())
+        rows = metrics[warm] if key == "val_accuracy" else metrics
+        parts.append(tidy(rows["step"], rows[key]).assign(quantity=name))
+    table = pd.concat(parts)
+    table["added"] = table["x"].isin(added)
+    losses = table.loc[table["quantity"] == TRACES["train_loss"], "y"]
+    return draw_traces(table, logy=[TRACES["train_loss"]] if (losses > 0).all() else [])
+
+
+def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
+    """Strength, hardness and cost of each addition, and the accuracy reached, against the pool's size."""
+    passes = (rounds["denoiser_forwards"] + rounds["denoiser_backwards"]) / rounds["count"]
+    size = rounds["count"].cumsum()
+    rounds = rounds.assign(size=size, fraction_wrong=100 * rounds["fraction_wrong"], passes=passes)
+    # The initial round is plain, and its hardness that for a learner which had learned nothing.
+    values = {key: rounds[rounds["round"] > 0].set_index("size")[key] for key in ("omega", "entropy", "fraction_wrong")}
+    values["val_accuracy"] = 100 * metrics.groupby("pool_size")["val_accuracy"].last()
+    values |= {key: rounds.set_index("size")[key] for key in ("seconds", "passes")}
+    table = pd.concat([tidy(y.index, y).assign(quantity=ROUNDS[key]) for key, y in values.items()])
+    figure = draw_curves(table, xlabel="examples in the pool", ylabel="", panel="quantity", sharey=False)
+    for ax in figure.axes:
+        if ax.get_title() != ROUNDS["val_accuracy"]:
+            ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
+    return figure
+
+
+def draw_scaling(run: Path) -> Figure | None:
+    """Test accuracy against the pool's size, a point for each branch (paper section 5) and the run itself."""
+    files = [*(run / "branches").glob("*/result.json"), *run.glob("result.json")]
+    results = pd.DataFrame([json.loads(file.read_text(encoding="utf-8")) for file in files])
+    if len(results) < 2:
+        return None
+    table = tidy(results["pool_size"], 100 * results["test_accuracy"])
+    return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
+
+
+def open_pool(run: Path, config: Config) -> Pool:
+    """A run's pool as it is by now, left on disk: few of its examples are looked at."""
+    version = lance.dataset(str(run / "pool")).latest_version
+    return Pool(run / "pool", sample_shape(config.data), version, PoolConfig(memory=0))
+
+
+def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
+    """A row a class: how many examples the initial round has, how many were added that the learner got right and wrong
+    at the time, and the mean entropy of those added, in nats."""
+    facts = pool.table().select(["round", "label", "entropy", "correct"]).to_pandas()
+    added = facts[facts["round"] > 0]
+    counts = {
+        "initial": facts["label"][facts["round"] == 0].value_counts(),
+        "right": added["label"][added["correct"]].value_counts(),
+        "wrong": added["label"][~added["correct"]].value_counts(),
+    }
+    table = pd.DataFrame(counts, index=range(len(classes))).fillna(0).astype(int)
+    table["entropy"] = added.groupby("label")["entropy"].mean()
+    return table.set_index(pd.Index(classes, name="class"))
+
+
+def draw_classes(pool: Pool, classes: Sequence[str]) -> Figure:
+    """How many examples of each class there are, and whether the learner was right about them when they were added."""
+    counts = class_counts(pool, classes)
+    xlabel = "class"
+    if len(classes) > NAMED:
+        counts, xlabel = counts.sort_values("wrong"), f"{len(classes)} classes, those most often wrong last"
+    names = {"right": "right when added", "wrong": "wrong when added", "initial": "initial round"}
+    table = counts[[*names]].rename(columns=names).melt(var_name="series", value_name="y", ignore_index=False)
+    return draw_stacks(table.reset_index(names="x"), xlabel=xlabel, ylabel="examples in the pool")
+
+
+def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
+    """The first example of each class in each round, at most ten of either; framed where the learner was wrong."""
+    facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
+    rounds, labels = spread_out(int(facts["round"].max()) + 1), spread_out(len(classes))
+    shown = facts[facts["round"].isin(rounds) & facts["label"].isin(labels)].drop_duplicates(["round", "label"])
+    images = pictures(to_float(pool.batch(torch.tensor(shown["row"].to_numpy()))[0]))
+    size = (len(rounds), len(labels))
+    grid, notes, marked = np.ones((*size, *images.shape[1:])), np.full(size, "", object), np.zeros(size, bool)
+    for image, row in zip(images, shown.itertuples(), strict=True):
+        place = rounds.index(row.round), labels.index(row.label)
+        grid[place] = image
+        if row.round:  # the learner had seen nothing before the initial one
+            notes[place], marked[place] = f"{row.entropy:.2f}", not row.correct
+    omegas = shown.groupby("round")["omega"].mean()
+    names = [f"{index}  (ω = {omegas[index]:.2g})" if index else "0  (initial)" for index in rounds]
+    what = "class  (below: entropy in nats when added; framed: the learner was wrong)"
+    columns = [classes[label] for label in labels]
+    return draw_images(grid, names, columns, rows="round", columns=what, notes=notes, marked=marked)
+
+
+def spread_out(count: int) -> list[int]:
+    """At most ten of 0 .. count - 1, evenly spaced, the ends among them."""
+    return np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int).tolist()
+
+
+def pictures(x: torch.Tensor) -> np.ndarray:
+    """Images [B, C, H, W] in [-1, 1] as figures draw them: [B, H, W] or [B, H, W, 3] in [0, 1]; large ones smaller."""
+    if max(x.shape[2:]) > THUMBNAIL:
+        x = functional.adaptive_avg_pool2d(x, THUMBNAIL)
+    x = ((x + 1) / 2).clamp(0, 1)
+    return (x[:, 0] if x.shape[1] == 1 else x.movedim(1, -1)).numpy()
+
+
+def tidy(x: Any, y: Any) -> pd.DataFrame:
+    """What was measured once, as figures take it."""
+    table = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float), "series": "run", "kind": "measured"})
+    return table.assign(y_low=np.nan, y_high=np.nan, n_seeds=1).dropna(subset=["x", "y"])
