@@ -11,7 +11,7 @@ from dp_real.config.config import Config
 from dp_real.pool.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.runs.run import run
-from tests.dp_real.test_run import same_learner, traces
+from tests.dp_real.runs.test_run import same_learner, traces
 
 KILLS = 50
 
