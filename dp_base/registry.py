@@ -13,11 +13,12 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from dp_base.errors import InputError, MissingError
 
 Kind = TypeVar("Kind")
+Decorated = TypeVar("Decorated")
 GROUP = "deliberate_practice"
 LAST = 100  # the place of a kind that does not say its own
 
@@ -43,9 +44,14 @@ class Registry(Generic[Kind]):
         self._kinds[name] = (place, kind)
         return kind
 
-    def named(self, name: str, *, place: int = LAST) -> Callable[[Kind], Kind]:
+    def named(self, name: str, *, place: int = LAST) -> Callable[[Decorated], Decorated]:
         """`register` as a decorator."""
-        return lambda kind: self.register(name, kind, place=place)
+
+        def decorate(kind: Decorated) -> Decorated:
+            self.register(name, cast(Kind, kind), place=place)
+            return kind
+
+        return decorate
 
     def __getitem__(self, name: str) -> Kind:
         """The kind of that name. Raises InputError if there is none, MissingError if its package cannot be loaded."""

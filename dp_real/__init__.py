@@ -1,0 +1,42 @@
+"""The pipeline of the paper: a generator, a learner that sees generated samples only, and a loop that asks for harder
+ones.
+
+    from dp_real import load_config, run, Run
+
+    config = load_config("mine.toml")
+    run(config, "runs/mine")
+    Run("runs/mine").metrics
+
+What is named here is imported when it is asked for, since it takes seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dp_base import __version__
+
+if TYPE_CHECKING:
+    from dp_real.config import Config, load_config
+    from dp_real.generators.pipelines.latent_diffusion import sample_images
+    from dp_real.guidance.entropy import EntropyGuidance
+    from dp_real.pool import Pool
+    from dp_real.runs.reader import Run
+    from dp_real.runs.run import run
+
+_HOMES = {
+    "Config": "dp_real.config",
+    "EntropyGuidance": "dp_real.guidance.entropy",
+    "Pool": "dp_real.pool",
+    "Run": "dp_real.runs.reader",
+    "load_config": "dp_real.config",
+    "run": "dp_real.runs.run",
+    "sample_images": "dp_real.generators.pipelines.latent_diffusion",
+}
+
+__all__ = ["Config", "EntropyGuidance", "Pool", "Run", "__version__", "load_config", "run", "sample_images"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'dp_real' has no attribute '{name}'")

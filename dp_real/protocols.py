@@ -1,32 +1,14 @@
 """What the practice loop asks of its parts: a new domain is a file that answers one of these."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
+from dp_real.examples import Space
 from dp_real.guidance.entropy import EntropyGuidance
-
-if TYPE_CHECKING:
-    from dp_real.loop.practice import State
-    from dp_real.pool.pool import Pool
-
-
-class Space(Protocol):
-    """Where examples live: that of a generator's samples is that of the real data."""
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, in the learner's space."""
-        ...
-
-    @property
-    def n_classes(self) -> int:
-        """Labels are 0 .. n_classes - 1."""
-        ...
 
 
 class Generator(Space, Protocol):
@@ -48,7 +30,7 @@ class Generator(Space, Protocol):
         ...
 
     def rest(self) -> None:
-        """Free the device for the learner, where asked to: no samples are wanted for a while."""
+        """Free the device for the learner, if the configuration asks for it: no samples are wanted for a while."""
         ...
 
 
@@ -69,7 +51,7 @@ class Learner(Protocol):
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of one row of a training step, forward and backward, by runtime.flops; 0 where they do not matter."""
+        """FLOPs of one row of a training step, forward and backward, by dp_real.runtime.flops; 0: none are counted."""
         ...
 
     def drain_loss(self) -> float:
@@ -95,75 +77,3 @@ class Learner(Protocol):
     def load(self, folder: Path) -> None:
         """Answer as the learner that was saved there."""
         ...
-
-
-@dataclass(frozen=True)
-class Images:
-    """x: float32 [n, *sample_shape], images in [-1, 1]; y: int64 [n]."""
-
-    x: Tensor
-    y: Tensor
-
-
-class Rows(Protocol):
-    """[n, *sample_shape] that need not be in memory at once: a tensor, or dp_real.data.sets.folders.ImageFiles.
-
-    float32, or uint8 as dp_real.runtime.pixels has images.
-    """
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    def __getitem__(self, rows: slice, /) -> Tensor: ...
-
-
-class Labelled(Protocol):
-    """As Images, for looking at but not for training on."""
-
-    @property
-    def x(self) -> Rows: ...
-    @property
-    def y(self) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class RealData:
-    """Disjoint sets of real examples and the names of their classes; no learner trains on them (paper section 1)."""
-
-    generator: Images | None  # what a small generator is trained on, where one is trained here
-    validation: Labelled
-    test: Labelled
-    classes: tuple[str, ...]
-    sets: Mapping[str, Labelled] = field(default_factory=dict)  # for the end; some lack classes
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one example; samples of every generator have it."""
-        return tuple(self.validation.x.shape[1:])
-
-    @property
-    def n_classes(self) -> int:
-        """Labels are 0 .. n_classes - 1."""
-        return len(self.classes)
-
-
-@dataclass(frozen=True)
-class SetStatus:
-    """A set of real examples: what it is to a run, where it is, how many images it has (None: not known cheaply).
-
-    `problem` says what is wrong or missing and the command or the folder that would provide it; None: it is there.
-    """
-
-    name: str
-    where: str
-    images: int | None
-    problem: str | None
-
-
-class Journal(Protocol):
-    """Where a run leaves its traces, and where it hears that it should stop."""
-
-    def evaluation(self, row: dict[str, Any]) -> None: ...
-    def addition(self, row: dict[str, Any]) -> None: ...
-    def checkpoint(self, state: "State", learner: Learner, pool: "Pool", keep: bool) -> None: ...
-    def best(self, learner: Learner) -> None: ...
-    def stop_requested(self) -> bool: ...

@@ -1,19 +1,28 @@
-"""Arms against each other, paired over seeds: the runs, their statistics, and the table that the figures take."""
+"""Arms against each other, paired over seeds: the runs, their statistics, and the folder that holds both."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import joblib
 import pandas as pd
 
+from dp_base.files import whole_file
 from dp_base.progress import Progress, silent
-from dp_real.config.arms import arm_config
-from dp_real.config.config import Config
-from dp_real.data import load_data
-from dp_real.generators import load_generator
+from dp_real.config import Config
+from dp_real.config.arms import ArmName, arm_config
+from dp_real.runs.prepare import load_generator
+from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from experiments.reported.audit import static_equivalent
+
+AXES = {  # what a budget may count
+    "generated": "samples generated",
+    "kept": "samples in the pool",
+    "compute": "FLOPs of generation and training",
+}
 
 
 def run_arms(
@@ -37,7 +46,7 @@ def run_arms(
     with progress("generators", len(one_a_split)) as advance:
         for _ in _parallel(workers, [joblib.delayed(_prepare)(cell) for cell in one_a_split]):
             advance(1)
-    jobs = [joblib.delayed(_run)(arm, cell, out / "runs" / f"{arm}-seed{cell.seed}") for arm, cell in cells]
+    jobs = [joblib.delayed(_run)(arm, cell, Comparison(out).run_folder(arm, cell.seed)) for arm, cell in cells]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for row in _parallel(workers, jobs):
@@ -55,19 +64,12 @@ def _parallel(workers: int, jobs: list) -> Any:
 
 
 def _prepare(config: Config) -> None:
-    load_generator(config, load_data(config.data), silent)
+    load_generator(config)
 
 
 def _run(arm: str, config: Config, out: Path) -> dict[str, Any]:
     result = run(config, out, resume=out.exists(), progress=silent)
     return {"arm": arm, "split": config.data.split} | result
-
-
-AXES = {
-    "generated": "samples generated",
-    "kept": "samples in the pool",
-    "compute": "FLOPs of generation and training",
-}
 
 
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
@@ -90,10 +92,54 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
     table["n_seeds"] = len(test)
     table["validation"] = 100 * by_arm["val_accuracy"].mean()
-    table[f"minus_{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
-    static = table[table["series"].str.fullmatch(r"static(-\d+)?")]
+    table[f"{Comparison.MINUS}{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
+    static = table[[ArmName.parse(name).arm == "static" for name in table["series"]]]
     if len(static):
         table["static_to_match"], table["bound"] = static_equivalent(
             table["y"].to_numpy(), static["generated"].to_numpy(), static["y"].to_numpy()
         )
     return table.reset_index(drop=True)
+
+
+class Comparison:
+    """What `dp real compare` leaves in a folder: runs/ARM-seedS, runs.csv, comparison.csv and a figure of it."""
+
+    MINUS = "minus_"  # begins the name of the column of differences; the baseline's name ends it
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run_folder(self, arm: str, seed: int) -> Path:
+        """Where a run is, there or not."""
+        return self.path / "runs" / f"{arm}-seed{seed}"
+
+    @property
+    def figure(self) -> Path:
+        """Of the arms, without its ending."""
+        return self.path / "comparison"
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is complete."""
+        return (self.path / "comparison.csv").is_file()
+
+    @property
+    def arms(self) -> pd.DataFrame:
+        """The table that `summarize` made."""
+        return pd.read_csv(self.path / "comparison.csv")
+
+    @property
+    def baseline(self) -> str:
+        """The arm that differences are taken to."""
+        return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
+
+    def runs(self) -> Iterator[tuple[str, Run]]:
+        """The arm of each run, and the run, by the names of their folders."""
+        for folder in sorted((self.path / "runs").iterdir()):
+            yield folder.name.rpartition("-seed")[0], Run(folder)
+
+    def write(self, runs: pd.DataFrame, arms: pd.DataFrame) -> None:
+        """Both tables, each whole or not at all."""
+        for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", arms)):
+            with whole_file(self.path / name) as partial:
+                frame.to_csv(partial, index=False)

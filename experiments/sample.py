@@ -3,7 +3,8 @@
 Over strengths (paper Figs. 12, 13), or over a run's learners as training went on (Figs. 10, 11).
 """
 
-import json
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,22 +20,19 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_base.files import whole_file
 from dp_base.progress import Progress
-from dp_real.config.config import Config, DenoiserConfig, FolderConfig, LatentConfig, StandInConfig, load_config
-from dp_real.data import class_names, load_data, sample_shape
-from dp_real.data.sets.folders import folder_name
-from dp_real.generators import load_generator
-from dp_real.guidance.entropy import entropy
-from dp_real.imagenet.classes import TASKS, imagenet_classes
-from dp_real.learners import fresh_learner
+from dp_real.config import Config
+from dp_real.data.sets.classes import folder_name
+from dp_real.examples import Task
+from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.learners.models.classifier import known_classifier
-from dp_real.learners.models.network import NetworkLearner
-from dp_real.protocols import Generator, Images, Learner, RealData
-from dp_real.rounds.source import make_guidance
-from dp_real.runs.run import checkpoints, newest_checkpoint, restore_learner
+from dp_real.protocols import Generator, Learner
+from dp_real.runs.prepare import load_generator
+from dp_real.runs.reader import Checkpoint, Run
 from dp_real.runtime.pixels import fit, to_bytes, to_image
 from dp_real.runtime.processes import device, slices
 from dp_real.runtime.seeds import row_seeds
-from experiments.report.run_figures import pictures, read_rows
+from experiments.report.pictures import pictures
 from figures.curves import save
 from figures.grids import draw_images
 
@@ -57,8 +55,8 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Images of the same labels and from the same noise as in the other rows, guided by `judge` at `omega`."""
+class GridRow:
+    """Examples of the same labels and from the same noise as in the other rows, guided by `judge` at `omega`."""
 
     omega: float
     judge: Judge | None
@@ -76,104 +74,88 @@ class Row:
         return f"{learned}omega-{self.omega:g}"
 
 
-def task_of(config: Config) -> RealData:
-    """The names of the classes and the shape of an example; images in folders are not read for it, nor needed."""
-    if not isinstance(config.data, FolderConfig | StandInConfig):
-        return load_data(config.data)
-    none = Images(torch.empty(0, *sample_shape(config.data)), torch.empty(0, dtype=torch.int64))
-    return RealData(None, none, none, class_names(config.data))
-
-
-def load_judge(given: str, task: RealData, config: Config) -> Judge:
+def load_judge(given: str, task: Task) -> Judge:
     """The learner of a run as it is by now, or an image classifier of transformers, asked about the task's classes.
 
     Raises InputError for a run that has learned nothing yet or no images, MissingError if weights are missing.
     """
-    run = Path(given)
-    if not (run / "config.toml").is_file():
+    if not (Path(given) / "config.toml").is_file():
         model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label
         names = [labels[label] for label in range(len(labels))]
-        return Judge(lambda x: model(x.to(device())), names, accepted_answers(names, task.classes, config))
-    own = load_config(run / "config.toml")
-    space = task_of(own)
-    if len(space.sample_shape) != 3:
-        raise InputError(f"--classifier {given}: it learns no images; its examples have shape {[*space.sample_shape]}")
-    learner, newest = fresh_learner(own, space), newest_checkpoint(run)
-    if (run / "result.json").exists() and isinstance(learner, NetworkLearner):
-        learner.load(run / "learner")
-    elif newest is not None:
-        restore_learner(learner, newest)
-    else:
-        raise InputError(f"{run}: nothing has been learned yet; go on with it by dp real resume {run}")
-    return Judge(asked(learner, space), space.classes, accepted_answers(space.classes, task.classes, config))
+        return Judge(lambda x: model(x.to(device())), names, accepted_answers(names, task.classes))
+    run = Run(given)
+    own = run.config.task
+    if len(own.sample_shape) != 3:
+        raise InputError(f"--classifier {given}: it learns no images; its examples have shape {[*own.sample_shape]}")
+    return Judge(asked(run.learner(), own), own.classes, accepted_answers(own.classes, task.classes))
 
 
-def asked(learner: Learner, space: RealData) -> Callable[[Tensor], Tensor]:
-    """The logits of a learner of images like those of `space`, for images of any size."""
-    shape = space.sample_shape
+def asked(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
+    """The logits of a learner of a task's images, for images of any size."""
+    shape = task.sample_shape
     return lambda x: learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
 
 
-def accepted_answers(names: Sequence[str], classes: Sequence[str], config: Config) -> list[set[int]]:
+def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[int]]:
     """For each of the task's classes, which of a classifier's names mean it; none if it knows no such class.
 
     By name, where a classifier may give several between commas; an ImageNet task under all 1,000 by their order; by
     position if no name is known and there are as many.
     """
-    if isinstance(config.data, FolderConfig | StandInConfig) and config.data.classes in TASKS and len(names) == 1000:
-        return [{entry.index} for entry in imagenet_classes(config.data.classes)]
+    task = imagenet_of(classes)
+    if task and len(names) == 1000:
+        return [{entry.index} for entry in imagenet_classes(task)]
     spoken = [{part.strip().lower() for part in name.split(",")} for name in names]
     found = [{label for label, means in enumerate(spoken) if name.lower() in means} for name in classes]
     return found if any(found) or len(names) != len(classes) else [{label} for label in range(len(classes))]
 
 
-def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[Row]:
+def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[GridRow]:
     """A row a strength; without a classifier, one plain row."""
-    return [Row(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
+    return [GridRow(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
 
 
 class Replay:
-    """A run's learner as it was at its checkpoints, at one of them at a time: all of them may be too large to keep."""
+    """A run's learners along its checkpoints, one of them at a time: all of them may be too large to keep."""
 
-    def __init__(self, learner: Learner, space: RealData) -> None:
-        self.learner, self.ask = learner, asked(learner, space)
-        self.at: Path | None = None
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._at: Path | None = None
+        self._ask: Callable[[Tensor], Tensor] = torch.empty_like  # replaced when asked
 
-    def logits(self, checkpoint: Path, x: Tensor) -> Tensor:
+    def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
         """As of Judge."""
-        if self.at != checkpoint:
-            restore_learner(self.learner, checkpoint)
-            self.at = checkpoint
-        return self.ask(x)
+        if self._at != checkpoint.path:
+            self._ask, self._at = asked(self.run.learner(checkpoint), self.run.config.task), checkpoint.path
+        return self._ask(x)
 
 
-def rows_along(run: Path, omegas: list[float] | None) -> list[Row]:
+def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
     """The learner before each addition of a run: plain once, then as strong as that addition was, or as is asked."""
-    config = load_config(run / "config.toml")
-    space, rounds = task_of(config), read_rows(run / "rounds.jsonl")
-    replay = Replay(fresh_learner(config, space), space)
-    accepted = [{label} for label in range(space.n_classes)]
+    task, rounds, replay = run.config.task, run.rounds, Replay(run)
+    accepted = [{label} for label in range(task.n_classes)]
     rows = []
-    for checkpoint in checkpoints(run):
-        done = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["rounds"]
+    for checkpoint in run.checkpoints:
+        done = checkpoint.state.rounds
         size, own = int(rounds["count"][:done].sum()), rounds["omega"][done : done + 1].tolist()
-        judge = Judge(partial(replay.logits, checkpoint), space.classes, accepted, size)
-        rows += [Row(omega, judge) for omega in omegas or own if omega]
+        judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, size)
+        rows += [GridRow(omega, judge) for omega in omegas or own if omega]
     if not rows:
-        raise InputError(f"{run}: no addition was guided; name a run with guided additions, or strengths by --omega")
-    return [Row(0.0, rows[0].judge), *rows]
+        raise InputError(
+            f"{run.path}: no addition was guided; name a run with guided additions, or strengths by --omega"
+        )
+    return [GridRow(0.0, rows[0].judge), *rows]
 
 
 def draw(
-    config: Config, task: RealData, rows: list[Row], labels: list[int], seed: int, out: Path, progress: Progress
+    config: Config, rows: list[GridRow], labels: list[int], seed: int, out: Path, progress: Progress
 ) -> pd.DataFrame:
     """Write each image, their grid, and last samples.csv, a row an image; returns that table.
 
     The i-th image of a class starts from the noise of the i-th one in the initial round of a run with this seed.
     """
-    trained_here = isinstance(config.generator, DenoiserConfig | LatentConfig)
-    generator = load_generator(config, load_data(config.data) if trained_here else task, progress)
+    task, generator = config.task, load_generator(config, progress=progress)
     numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
     seeds = row_seeds(seed, 0, [i * task.n_classes + label for i, label in zip(numbers, labels, strict=True)])
     names = [task.classes[label] for label in labels]
@@ -196,10 +178,10 @@ def draw(
 
 
 def sample_row(
-    config: Config, generator: Generator, row: Row, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
+    config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
     """The images [n, C, H, W] of a row, drawn in blocks as a run draws them."""
-    guidance = make_guidance(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
+    guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
     parts = []
     for block in slices(slice(0, len(y)), config.sampling.block_size):
         parts.append(generator.sample(y[block], seeds[block], guidance))
@@ -231,7 +213,7 @@ def summarize(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_grid(images: np.ndarray, samples: pd.DataFrame) -> Figure:
-    """Images [rows, columns, H, W(, 3)] with the entropy below each; framed if it is classified as another class."""
+    """Examples [rows, columns, H, W(, 3)] with the entropy below each; framed if it is classified as another class."""
     size = images.shape[:2]
     names = []
     for row in summarize(samples).itertuples():

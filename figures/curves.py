@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,28 +12,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from dp_base.files import whole_file
 from figures import style
+from figures.tables import check_table
 
-COLUMNS = ("series", "kind", "x", "y", "y_low", "y_high", "n_seeds")
 PANELS_PER_ROW = 3
-
-
-def check_table(table: pd.DataFrame, *groups: str) -> None:
-    """Raise ValueError unless `table` has the columns, kinds and finite numbers that `draw_curves` takes."""
-    missing = [column for column in (*COLUMNS, *groups) if column not in table.columns]
-    if missing:
-        raise ValueError(f"the table lacks the columns {missing}; it has {list(table.columns)}")
-    if table.empty:
-        raise ValueError("the table has no rows: there is nothing to draw")
-    unknown = sorted(set(table["kind"]) - set(style.KINDS))
-    if unknown:
-        raise ValueError(f"unknown kind {unknown}: must be one of {list(style.KINDS)}")
-    x, y, low, high = (table[column].to_numpy(float) for column in ("x", "y", "y_low", "y_high"))
-    for wrong, rule in (
-        (~(np.isfinite(x) & np.isfinite(y)), "x and y must be finite"),
-        ((low > y) | (high < y), "y must lie between y_low and y_high"),
-    ):
-        if wrong.any():
-            raise ValueError(f"{rule}, but not in row {dict(table.iloc[int(np.argmax(wrong))])}")
 
 
 def draw_curves(

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.curves import check_table, log_axis
+from figures.curves import log_axis
+from figures.tables import check_table
 
 _ADDED = {
     "color": style.GREY,

@@ -1,54 +1,126 @@
-"""The ways to spend a budget of samples, as settings of the one loop (paper sections 3, 5; design: section 2)."""
+"""Arms: the ways to spend a budget of samples, as settings of the one loop (paper sections 3 and 5).
+
+An arm is a function here, or in another package, that is registered in ARMS: it gives the sections of a configuration
+whose values it changes. Every arm trains for the same number of steps.
+"""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from dp_base.errors import InputError
-from dp_real.config.config import Config, parse_config
+from dp_base.registry import LAST, Registry
+from dp_real.config.config import Config
+from dp_real.config.load import parse_config
 
-ARMS = {
-    "practice": "the loop, guided by its own learner",
-    "practice-unguided": "the loop, with plain samples (omega = 0)",
-    "static": "all samples drawn before training starts",
-    "prune-in-loop": "the loop; each round over-generated and the hardest kept",
-    "prune-once": "one addition, over-generated, the hardest kept",
-    "frozen": "guided by the learner as it was at the first addition",
-    "random-direction": "pushed as far as practice does, in random directions",
-    "finished": "the pushes made on finished samples instead of inside the sampler",
-    "real": "the real examples that trained the generator",
-}
+Changes = Mapping[str, Mapping[str, Any]]  # section -> key -> value
+Settings = Callable[[Config, int], Changes]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """help: a line about it. settings: what it changes of a configuration, for a number of samples.
+
+    Where the settings leave practice.additions open, there are as many as make up the samples.
+    """
+
+    help: str
+    settings: Settings
+
+
+ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
 OVERSAMPLE = 5  # of the pruning arms, unless the configuration says otherwise
 
 
-def arm_config(config: Config, arm: str) -> Config:
-    """The configuration of an arm of `config`; `ARM-N`, as in static-5000, changes the number of samples to N.
+class ArmName(NamedTuple):
+    """NAME or NAME-SAMPLES, as in static-5000. samples: None for those of the configuration."""
 
-    Every arm trains for the same number of steps. Raises InputError for an unknown arm or an N that is out of reach.
-    """
-    match = re.fullmatch(r"(.+?)(?:-(\d+))?", arm)
-    name, samples = (match[1], int(match[2] or config.samples)) if match else (arm, 0)
-    if name not in ARMS:
-        raise InputError(f"unknown arm {arm!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES")
-    plan = config.practice
-    plain = {"omega": 0.0}
-    oversample = plan.oversample if plan.oversample > 1 else OVERSAMPLE
-    changes: dict[str, dict] = {
-        "practice": {},
-        "practice-unguided": {"guidance": plain},
-        "static": {"practice": {"initial": samples, "additions": 0}},
-        "prune-in-loop": {"guidance": plain, "practice": {"oversample": oversample}},
-        "prune-once": {
-            "guidance": plain,
-            "practice": {"oversample": oversample, "increment": samples - plan.initial, "additions": 1},
-        },
-        "frozen": {"guidance": {"selector": "first"}},
-        "random-direction": {"guidance": {"control": "random-direction"}},
-        "finished": {"guidance": {"control": "finished"}},
-        "real": {"practice": {"examples": "real", "initial": samples, "additions": 0}},
-    }[name]
-    if "additions" not in changes.get("practice", {}):
-        additions, rest = divmod(samples - plan.initial, plan.increment)
-        if additions < 0 or rest:
-            raise InputError(f"arm {arm}: {samples} is not {plan.initial} plus a multiple of {plan.increment} samples")
-        changes["practice"] = changes.get("practice", {}) | {"additions": additions}
+    arm: str
+    samples: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> ArmName:
+        """Raises InputError for an unknown arm."""
+        match = re.fullmatch(r"(.+?)(?:-(\d+))?", text)
+        name, samples = (match[1], match[2]) if match else (text, None)
+        if name not in ARMS:
+            raise InputError(f"unknown arm {text!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES")
+        return cls(name, int(samples) if samples else None)
+
+
+def arm_config(config: Config, text: str) -> Config:
+    """The configuration of an arm of `config`. Raises InputError for an unknown arm, or samples out of its reach."""
+    name, asked = ArmName.parse(text)
+    samples = config.samples if asked is None else asked
+    changes = {section: dict(values) for section, values in ARMS[name].settings(config, samples).items()}
+    practice = changes.setdefault("practice", {})
+    if "additions" not in practice:
+        initial, increment = config.practice.initial, config.practice.increment
+        practice["additions"], rest = divmod(samples - initial, increment)
+        if samples < initial or rest:
+            raise InputError(f"arm {text}: {samples} is not {initial} plus a multiple of {increment} samples")
     raw = config.model_dump()
-    return parse_config(raw | {section: raw[section] | values for section, values in changes.items()}, where=arm)
+    return parse_config(raw | {section: raw[section] | values for section, values in changes.items()}, where=text)
+
+
+def arm(name: str, help: str, *, place: int = LAST) -> Callable[[Settings], Settings]:
+    """A decorator that registers the settings of an arm; lists have it at its place."""
+
+    def register(settings: Settings) -> Settings:
+        ARMS.register(name, Arm(help, settings), place=place)
+        return settings
+
+    return register
+
+
+def _oversample(config: Config) -> int:
+    return config.practice.oversample if config.practice.oversample > 1 else OVERSAMPLE
+
+
+@arm("practice", "the loop, guided by its own learner", place=1)
+def _practice(config: Config, samples: int) -> Changes:
+    return {}
+
+
+@arm("practice-unguided", "the loop, with plain samples (omega = 0)", place=2)
+def _unguided(config: Config, samples: int) -> Changes:
+    return {"guidance": {"omega": 0.0}}
+
+
+@arm("static", "all samples drawn before training starts", place=3)
+def _static(config: Config, samples: int) -> Changes:
+    return {"practice": {"initial": samples, "additions": 0}}
+
+
+@arm("prune-in-loop", "the loop; each round over-generated and the hardest kept", place=4)
+def _prune_in_loop(config: Config, samples: int) -> Changes:
+    return {"guidance": {"omega": 0.0}, "practice": {"oversample": _oversample(config)}}
+
+
+@arm("prune-once", "one addition, over-generated, the hardest kept", place=5)
+def _prune_once(config: Config, samples: int) -> Changes:
+    once = {"oversample": _oversample(config), "increment": samples - config.practice.initial, "additions": 1}
+    return {"guidance": {"omega": 0.0}, "practice": once}
+
+
+@arm("frozen", "guided by the learner as it was at the first addition", place=6)
+def _frozen(config: Config, samples: int) -> Changes:
+    return {"guidance": {"selector": "first"}}
+
+
+@arm("random-direction", "pushed as far as practice does, in random directions", place=7)
+def _random_direction(config: Config, samples: int) -> Changes:
+    return {"guidance": {"control": "random-direction"}}
+
+
+@arm("finished", "the pushes made on finished samples instead of inside the sampler", place=8)
+def _finished(config: Config, samples: int) -> Changes:
+    return {"guidance": {"control": "finished"}}
+
+
+@arm("real", "the real examples that trained the generator", place=9)
+def _real(config: Config, samples: int) -> Changes:
+    return {"practice": {"examples": "real", "initial": samples, "additions": 0}}

@@ -1,95 +1,60 @@
-"""Real data by source. Each source is a file here and a section of dp_real.config.config."""
+"""Real data. A file of this room is a source: its section of the configuration, what is known of it without loading
+it, and its loader. What several sources share is in `sets`.
+"""
 
-from functools import partial
+from __future__ import annotations
 
-from dp_base.errors import InputError
-from dp_real.config.config import (
-    DataConfig,
-    DigitsConfig,
-    FashionConfig,
-    FolderConfig,
-    GaussianDataConfig,
-    StandInConfig,
-)
-from dp_real.evaluation.assess import batches
-from dp_real.protocols import RealData, SetStatus
-from dp_real.runtime import processes
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dp_base.registry import Registry
+from dp_real.sections import Section
+
+if TYPE_CHECKING:
+    from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 
 
-def load_data(config: DataConfig) -> RealData:
-    """The real examples that a configuration names."""
-    config = placed(config)
-    match config:
-        case DigitsConfig():
-            from dp_real.data.digits import load_digits
+class DataConfig(Section):
+    """Base of the sections [data], told apart by `source`.
 
-            return load_digits(config.split)
-        case FashionConfig():
-            from dp_real.data.fashion import load_fashion
+    A source also has `split`, the seed of whatever is random about it: which images go where, and the generator that
+    is trained on them.
+    """
 
-            return load_fashion(config)
-        case GaussianDataConfig():
-            from dp_real.data.gaussian import load_gaussian
+    if TYPE_CHECKING:
+        source: Any  # str, a literal in each kind
+        split: int
 
-            return load_gaussian(config)
-        case FolderConfig():
-            from dp_real.data.sets.places import load_image_sets
+    note: ClassVar[str] = ""  # what a person should know before a run
 
-            return load_image_sets(config)
+    @property
+    def task(self) -> Task:
+        """Shape and classes, without loading the examples. Raises MissingError where only a missing folder knows."""
+        raise NotImplementedError
 
+    @property
+    def trains(self) -> bool:
+        """Whether there are real examples to train a generator on."""
+        return True
 
-def placed(config: DataConfig) -> DigitsConfig | FashionConfig | GaussianDataConfig | FolderConfig:
-    """The configuration of what is read: of stand-ins that is their folders, made now if need be."""
-    if isinstance(config, StandInConfig):
-        from dp_real.data.stand_in import stand_in_folders
+    def load(self) -> RealData:
+        """The real examples. Raises MissingError where they are not there, InputError where they are not as they should
+        be; both say what to do.
+        """
+        raise NotImplementedError
 
-        return stand_in_folders(config)
-    return config
+    def describe(self) -> list[SetStatus]:
+        """The sets that the section names, in its order; no image is decoded, and nothing is fetched."""
+        return []
 
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        """A further set of images for the task, named as dp_real.data.sets.places says.
 
-def decode_ahead(data: RealData) -> None:
-    """Decode the images that are kept, each process its share: a broken one stops a run before it begins."""
-    from dp_real.data.sets.folders import ImageFiles
+        Raises MissingError if it is not there, InputError for what is no set of this task's classes.
+        """
+        from dp_real.data.sets.classes import own_classes
+        from dp_real.data.sets.places import locate, read_set
 
-    def complaint(images: ImageFiles, rows: slice) -> InputError | None:
-        try:
-            images[rows]
-        except InputError as error:
-            return error
-
-    for images in {id(part.x): part.x for part in (data.validation, data.test)}.values():
-        if isinstance(images, ImageFiles) and images.kept:
-            found = processes.spread(partial(complaint, images), batches(len(images)))
-            for error in filter(None, found):  # all processes raise the first one
-                raise error
+        return read_set(locate(where), own_classes(self.task.classes), self.task.sample_shape, needed=(), keep=False)
 
 
-def describe_sets(config: DataConfig) -> list[SetStatus]:
-    """The sets that a configuration names, in its order; no image is decoded, and nothing is fetched."""
-    config = placed(config)
-    match config:
-        case FolderConfig():
-            from dp_real.data.sets.places import describe_image_sets
-
-            return describe_image_sets(config)
-        case FashionConfig():
-            from dp_real.data.fashion import describe_fashion
-
-            return describe_fashion(config)
-    return []
-
-
-def class_names(config: DataConfig) -> tuple[str, ...]:
-    """What the labels 0, 1, ... stand for; images in folders are not read for it."""
-    config = placed(config)
-    if isinstance(config, FolderConfig):
-        from dp_real.data.sets.folders import task_classes
-
-        return task_classes(config).names
-    return load_data(config).classes
-
-
-def sample_shape(config: DataConfig) -> tuple[int, ...]:
-    """Shape of one example; images in folders are not read for it."""
-    images = isinstance(config, FolderConfig | StandInConfig)
-    return (3, config.size, config.size) if images else load_data(config).sample_shape
+DATA: Registry[type[DataConfig]] = Registry("data", "dp_real.data")

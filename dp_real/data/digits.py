@@ -1,19 +1,40 @@
-"""scikit-learn's digits."""
+"""scikit-learn's digits: 1,797 images of 8 x 8."""
 
-import numpy as np
-import torch
+from __future__ import annotations
 
-from dp_real.protocols import Images, RealData
-from dp_real.runtime.seeds import Stream, rng
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt
+
+from dp_real.data import DATA, DataConfig
+from dp_real.examples import Examples, RealData, Task
 
 
-def load_digits(split: int) -> RealData:
-    """1,797 images of 8 x 8, shuffled by `split`: 900 for the generator, 250 to validate, 647 to test."""
-    from sklearn import datasets
+@DATA.named("digits", place=1)
+class DigitsConfig(DataConfig):
+    """scikit-learn's digits."""
 
-    images, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
-    order = rng(split, Stream.SPLIT).permutation(len(labels))
-    x = torch.from_numpy((images[order] / 8 - 1).astype(np.float32)).view(-1, 1, 8, 8)
-    y = torch.from_numpy(labels[order].astype(np.int64))
-    parts = [Images(x[a:b], y[a:b]) for a, b in ((0, 900), (900, 1150), (1150, 1797))]
-    return RealData(*parts, classes=tuple("0123456789"))
+    source: Literal["digits"]
+    split: NonNegativeInt = Field(
+        default=0, description="which random split into generator, validation and test images"
+    )
+
+    @property
+    def task(self) -> Task:
+        """Ten classes of grey images."""
+        return Task((1, 8, 8), tuple("0123456789"))
+
+    def load(self) -> RealData:
+        """The images, shuffled by `split`: 900 for the generator, 250 to validate, 647 to test."""
+        import numpy as np
+        import torch
+        from sklearn import datasets
+
+        from dp_real.runtime.seeds import Stream, rng
+
+        images, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
+        order = rng(self.split, Stream.SPLIT).permutation(len(labels))
+        x = torch.from_numpy((images[order] / 8 - 1).astype(np.float32)).view(-1, *self.task.sample_shape)
+        y = torch.from_numpy(labels[order].astype(np.int64))
+        generator, validation, test = (Examples(x[a:b], y[a:b]) for a, b in ((0, 900), (900, 1150), (1150, 1797)))
+        return RealData(self.task, generator, validation, test)

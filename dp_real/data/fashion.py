@@ -1,48 +1,80 @@
 """Fashion-MNIST from its four IDX files, as Debian ships them or as its authors do."""
 
+from __future__ import annotations
+
 import gzip
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field, NonNegativeInt
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config.config import FashionConfig
-from dp_real.protocols import Images, RealData, SetStatus
-from dp_real.runtime.seeds import Stream, rng
+from dp_real.data import DATA, DataConfig
+from dp_real.examples import Examples, RealData, SetStatus, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 VALIDATION = 2000
 
 
-def load_fashion(config: FashionConfig) -> RealData:
-    """70,000 grey images, padded from 28 to 32 pixels a side, which halves evenly.
+@DATA.named("fashion", place=2)
+class FashionConfig(DataConfig):
+    """Fashion-MNIST, from its IDX files."""
 
-    Of the 60,000 training images, shuffled by `split`, 2,000 validate and the rest is the generator's; the 10,000 test
-    images are as published. Raises MissingError where a file is not there.
-    """
-    x, y = _read(config, "train")
-    order = rng(config.split, Stream.SPLIT).permutation(len(y))
-    validation, generator = torch.from_numpy(order).split([VALIDATION, len(y) - VALIDATION])
-    return RealData(
-        generator=Images(x[generator], y[generator]),
-        validation=Images(x[validation], y[validation]),
-        test=Images(*_read(config, "t10k")),
-        classes=CLASSES,
+    source: Literal["fashion"]
+    folder: str = Field(
+        default="/usr/share/datasets/fashion-mnist",
+        description="holds train-images-idx3-ubyte and the other three, .gz or not; the default is Debian's",
     )
+    split: NonNegativeInt = Field(default=0, description="which random split into generator and validation images")
 
+    @property
+    def task(self) -> Task:
+        """Ten classes of grey images, padded from 28 to 32 pixels a side, which halves evenly."""
+        return Task((1, 32, 32), CLASSES)
 
-def describe_fashion(config: FashionConfig) -> list[SetStatus]:
-    """See dp_real.data.describe_sets: the files count as one set."""
-    paths = [path for part in ("train", "t10k") for path in _paths(config, part)]
-    absent = [path for path in paths if not (path.exists() or _zipped(path).exists())]
-    return [SetStatus("fashion", config.folder, 70_000, None if not absent else _remedy(absent[0]))]
+    def load(self) -> RealData:
+        """70,000 images. Of the 60,000 training images, shuffled by `split`, 2,000 validate and the rest is the
+        generator's; the 10,000 test images are as published. Raises MissingError where a file is not there.
+        """
+        import torch
 
+        from dp_real.runtime.seeds import Stream, rng
 
-def _paths(config: FashionConfig, part: str) -> tuple[Path, Path]:
-    """The images and the labels of a part, train or t10k."""
-    return Path(config.folder, f"{part}-images-idx3-ubyte"), Path(config.folder, f"{part}-labels-idx1-ubyte")
+        x, y = self._read("train")
+        order = rng(self.split, Stream.SPLIT).permutation(len(y))
+        validation, generator = torch.from_numpy(order).split([VALIDATION, len(y) - VALIDATION])
+        return RealData(
+            self.task,
+            generator=Examples(x[generator], y[generator]),
+            validation=Examples(x[validation], y[validation]),
+            test=Examples(*self._read("t10k")),
+        )
+
+    def describe(self) -> list[SetStatus]:
+        """The files count as one set."""
+        paths = [path for part in ("train", "t10k") for path in self._paths(part)]
+        absent = [path for path in paths if not (path.exists() or _zipped(path).exists())]
+        return [SetStatus("fashion", self.folder, 70_000, None if not absent else _remedy(absent[0]))]
+
+    def _paths(self, part: str) -> tuple[Path, Path]:
+        """The images and the labels of a part, train or t10k."""
+        return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")
+
+    def _read(self, part: str) -> tuple[Tensor, Tensor]:
+        import torch
+
+        images, labels = map(read_idx, self._paths(part))
+        if images.shape != (len(labels), 28, 28):
+            raise InputError(
+                f"{self.folder}: {part} has images of shape {images.shape} and {len(labels)} labels; "
+                f"expected 28 x 28, one each"
+            )
+        padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+        return torch.from_numpy(padded).unsqueeze(1) / 127.5 - 1, torch.from_numpy(labels.astype(np.int64))
 
 
 def _zipped(path: Path) -> Path:
@@ -54,17 +86,6 @@ def _remedy(path: Path) -> str:
         f"{path}[.gz] is not there: install Debian's package dataset-fashion-mnist, or put the four files of "
         f"Fashion-MNIST (github.com/zalandoresearch/fashion-mnist) into a folder and name it as data.folder"
     )
-
-
-def _read(config: FashionConfig, part: str) -> tuple[Tensor, Tensor]:
-    images, labels = map(read_idx, _paths(config, part))
-    if images.shape != (len(labels), 28, 28):
-        raise InputError(
-            f"{config.folder}: {part} has images of shape {images.shape} and {len(labels)} labels; "
-            f"expected 28 x 28, one each"
-        )
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-    return torch.from_numpy(padded).unsqueeze(1) / 127.5 - 1, torch.from_numpy(labels.astype(np.int64))
 
 
 def read_idx(path: Path) -> np.ndarray:

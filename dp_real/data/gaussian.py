@@ -1,18 +1,45 @@
-"""The theory's own data."""
+"""The theory's own data: x ~ N(0, I), y = 1[x_0 > 0] (paper section 4)."""
 
-import numpy as np
-import torch
+from __future__ import annotations
 
-from dp_real.config.config import GaussianDataConfig
-from dp_real.protocols import Images, RealData
-from dp_real.runtime.seeds import Stream, rng
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from dp_real.data import DATA, DataConfig
+from dp_real.examples import Examples, RealData, Task
 
 
-def load_gaussian(config: GaussianDataConfig) -> RealData:
-    """x ~ N(0, I_d), y = 1[x_0 > 0], drawn by `split`."""
-    draw = rng(config.split, Stream.SPLIT)
-    parts = []
-    for n in (config.validation, config.test):
-        x = torch.from_numpy(draw.standard_normal((n, config.dimension), np.float32))
-        parts.append(Images(x, (x[:, 0] > 0).long()))
-    return RealData(None, *parts, classes=("negative", "positive"))
+@DATA.named("gaussian", place=3)
+class GaussianDataConfig(DataConfig):
+    """The theory's own data: x ~ N(0, I), y = 1[x_0 > 0] (dp_real.generators.gaussian)."""
+
+    source: Literal["gaussian"]
+    split: NonNegativeInt = Field(default=0, description="seed of the validation and test rows")
+    dimension: PositiveInt = 200
+    validation: PositiveInt = 1000
+    test: PositiveInt = 50_000
+
+    @property
+    def task(self) -> Task:
+        """Two classes of vectors."""
+        return Task((self.dimension,), ("negative", "positive"))
+
+    @property
+    def trains(self) -> bool:
+        """No generator: the score of this data is known."""
+        return False
+
+    def load(self) -> RealData:
+        """Validation and test rows, drawn by `split`."""
+        import numpy as np
+        import torch
+
+        from dp_real.runtime.seeds import Stream, rng
+
+        draw = rng(self.split, Stream.SPLIT)
+        parts = []
+        for n in (self.validation, self.test):
+            x = torch.from_numpy(draw.standard_normal((n, self.dimension), np.float32))
+            parts.append(Examples(x, (x[:, 0] > 0).long()))
+        return RealData(self.task, None, *parts)

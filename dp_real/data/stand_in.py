@@ -3,42 +3,81 @@
 With them the whole path can be tried where the data are not. An accuracy on noise means nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from pathlib import Path
+from typing import ClassVar, Literal
 
-import numpy as np
-from PIL import Image
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from dp_real.config.config import FolderConfig, StandInConfig
-from dp_real.imagenet.classes import imagenet_classes
-from dp_real.runtime.cache import cached
-from dp_real.runtime.seeds import Stream, rng
+from dp_real.data import DATA, DataConfig
+from dp_real.data.folder import FolderConfig
+from dp_real.examples import ExampleSet, RealData, SetStatus, Task
+from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
 
 RECIPE = 1  # raise it when what is written changes
 
 
-def stand_in_folders(config: StandInConfig) -> FolderConfig:
-    """The folders as a user with ImageNet on disk would configure them; they are in the cache, filled now if need be.
+@DATA.named("stand-in", place=5)
+class StandInConfig(DataConfig):
+    """Noise in the folders of ImageNet and its relatives: the whole path without the data (dp_real.data.stand_in)."""
 
-    Each set has the classes that the published one has, whatever the task: the others are left out when it is read.
-    """
-    depends = {"recipe": RECIPE, "images": config.images, "size": config.size, "seed": config.split}
-    root = cached("stand-in/imagenet", depends, lambda staged: write_sets(config, staged))
-    names = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")
-    return FolderConfig(
-        source="folder",
-        classes=config.classes,
-        size=config.size,
-        split=config.split,
-        validation=str(root / "imagenet" / "val"),
-        test=str(root / "imagenet" / "train"),
-        train=str(root / "imagenet" / "val"),
-        sets={name: str(root / name) for name in names},
-    )
+    note: ClassVar[str] = "its images are noise; its accuracies mean nothing"
+
+    source: Literal["stand-in"]
+    classes: ImageNetTask = "imagenet100"
+    size: PositiveInt = Field(default=32, description="pixels a side")
+    images: PositiveInt = Field(default=1, description="of each class, in each set")
+    split: NonNegativeInt = Field(default=0, description="seed of the noise")
+
+    @property
+    def task(self) -> Task:
+        """ImageNet's classes, colour images of `size`."""
+        return Task((3, self.size, self.size), tuple(entry.name for entry in imagenet_classes(self.classes)))
+
+    @property
+    def folders(self) -> FolderConfig:
+        """As a user with ImageNet on disk would configure it; the folders are in the cache, filled now if need be.
+
+        Each set has the classes that the published one has, whatever the task: the others are left out when it is read.
+        """
+        from dp_real.runtime.cache import cached
+
+        depends = {"recipe": RECIPE, "images": self.images, "size": self.size, "seed": self.split}
+        root = cached("stand-in/imagenet", depends, lambda staged: write_sets(self, staged))
+        names = ("imagenet-v2", "imagenet-sketch", "imagenet-r", "imagenet-a")
+        return FolderConfig(
+            source="folder",
+            classes=self.classes,
+            size=self.size,
+            split=self.split,
+            validation=str(root / "imagenet" / "val"),
+            test=str(root / "imagenet" / "train"),
+            train=str(root / "imagenet" / "val"),
+            sets={name: str(root / name) for name in names},
+        )
+
+    def load(self) -> RealData:
+        """The noise, read as ImageNet would be."""
+        return self.folders.load()
+
+    def describe(self) -> list[SetStatus]:
+        """As of the real sets."""
+        return self.folders.describe()
+
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        """As of the real sets."""
+        return self.folders.read_set(name, where)
 
 
 def write_sets(config: StandInConfig, root: Path) -> None:
     """All six sets below `root`. Folders are WordNet ids, but for ImageNet-V2, whose are numbers without zeros."""
+    import numpy as np
+    from PIL import Image
+
+    from dp_real.runtime.seeds import Stream, rng
+
     every = imagenet_classes("imagenet1k")
     ids = [entry.wnid for entry in every]
     folders: dict[str, Collection[str]] = {

@@ -11,9 +11,8 @@ import psutil
 import torch
 
 from dp_base.errors import MissingError
-from dp_real.config.config import Config, DiffusersConfig, TransformersConfig
-from dp_real.data import describe_sets
-from dp_real.estimate import cost
+from dp_real.config import Config
+from dp_real.estimate import cost, speed, work
 from dp_real.runtime.processes import own_cores
 
 CPU_DAYS = 30
@@ -48,7 +47,7 @@ def this_device() -> Device:
 
 
 def too_long(hours: float | None) -> bool:
-    """What would take longer than that on a CPU needs a GPU; of what is not known it is not said."""
+    """Whether a run needs a GPU: it would take more than CPU_DAYS without one. False where its length is not known."""
     return hours is not None and hours > 24 * CPU_DAYS
 
 
@@ -71,7 +70,7 @@ def require(config: Config, out: Path) -> None:
 
 def _but_data(config: Config, out: Path) -> Iterator[Need]:
     try:
-        network, device = cost.learner_network(config), this_device()
+        network, device = work.learner_network(config), this_device()
         yield _device(config, network, device)
         yield from _memory(config, network, device)
         yield _disk(config, network, out)
@@ -84,28 +83,28 @@ def _but_data(config: Config, out: Path) -> Iterator[Need]:
         yield Need("package", config.tracker, remedy)
 
 
-def _device(config: Config, network: cost.Network | None, device: Device) -> Need:
+def _device(config: Config, network: work.Network | None, device: Device) -> Need:
     if not device.cores:
         return Need("device", f"{device.count} × {device.name}")
-    hours = cost.hours(config, cost.assumed(config, network, device.name, device.cores), 1)["clock"]
+    hours = cost.hours(config, speed.assumed(config, network, device.name, device.cores), 1)["clock"]
     problem = f"no GPU: it would take this {device.name}, {(hours or 0) / 24:,.0f} days" if too_long(hours) else None
     return Need("device", f"{device.name}; no GPU", problem)
 
 
-def _memory(config: Config, network: cost.Network | None, device: Device) -> Iterator[Need]:
+def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
     remedies = {
         "training": "lower training.batch_size, or set training.precision = 'bfloat16' or generator.offload = true",
         "drawing": "set guidance.through = 'x0', generator.decoder = 'tiny' or dtype = 'bfloat16'",
     }
-    peaks = cost.memory(config, network) or {}
-    for work, remedy in remedies.items():
-        if work in peaks:
-            found = f"{_size(peaks[work])} of {_size(device.memory)}"
-            short = peaks[work] > device.memory
-            yield Need(f"memory: {work}", found, f"{work} takes {found} of memory: {remedy}" if short else None)
+    peaks = work.memory(config, network) or {}
+    for phase, remedy in remedies.items():
+        if phase in peaks:
+            found = f"{_size(peaks[phase])} of {_size(device.memory)}"
+            short = peaks[phase] > device.memory
+            yield Need(f"memory: {phase}", found, f"{phase} takes {found} of memory: {remedy}" if short else None)
 
 
-def _disk(config: Config, network: cost.Network | None, out: Path) -> Need:
+def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
     taken = cost.pool_bytes(config) + cost.checkpoint_bytes(config, network)
     there = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
     free = shutil.disk_usage(there).free
@@ -114,16 +113,8 @@ def _disk(config: Config, network: cost.Network | None, out: Path) -> Need:
 
 
 def _weights(config: Config) -> Iterator[Need]:
-    generator, learner = config.generator, config.learner
-    named = []
-    if isinstance(generator, DiffusersConfig):
-        named.append(("generator.model", generator.model))
-        named += [("generator.tiny_decoder", generator.tiny_decoder)] if generator.decoder == "tiny" else []
-    if isinstance(learner, TransformersConfig):
-        named.append(("learner.model", learner.model))
-    for key, model in named:
-        if model:
-            yield _weights_of(key, model)
+    for key, model in (config.generator.weights() | config.learner.weights()).items():
+        yield _weights_of(key, model)
 
 
 def _weights_of(key: str, model: str) -> Need:
@@ -144,7 +135,7 @@ def _weights_of(key: str, model: str) -> Need:
 
 
 def _data(config: Config) -> Iterator[Need]:
-    for each in describe_sets(config.data):
+    for each in config.data.describe():
         count = "" if each.images is None else f": {each.images:,} images"
         yield Need(f"data: {each.name}", f"{each.where}{count}", each.problem)
 

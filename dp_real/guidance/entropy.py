@@ -5,14 +5,14 @@ per guided step; `relative` measures it in units of the sample's own norm, `raw`
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dp_real.runtime.seeds import Stream, rng
+from dp_real.guidance.steps import is_guided
+from dp_real.sections import GuidanceConfig
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -44,10 +44,14 @@ class EntropyGuidance:
     window: tuple[float, float] = (0.0, 1.0)
     every: int = 1
 
+    @classmethod
+    def of(cls, options: GuidanceConfig, logits: Callable[[Tensor], Tensor], omega: float | Tensor) -> Self:
+        """As configured, at a strength."""
+        return cls(logits, omega, options.scale, options.apply, options.through, options.window, options.every)
+
     def guides(self, index: int, steps: int) -> bool:
-        """Whether step `index` of `steps` is guided. Never the last: nothing after it could mend the sample."""
-        begin, end = (round(edge * steps) for edge in self.window)
-        return begin <= index < min(end, steps - 1) and (index - begin) % self.every == 0
+        """Whether step `index` of `steps` is guided."""
+        return is_guided(index, steps, self.window, self.every)
 
     def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
         """Gradient of each row's entropy with respect to x, shaped like x; x0_hat must depend on x."""
@@ -82,27 +86,6 @@ class EntropyGuidance:
         return torch.as_tensor(self.omega, dtype=x.dtype, device=x.device).expand(len(x)).unsqueeze(1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RandomGuidance(EntropyGuidance):
-    """A control: pushes of the same length in random directions. seeds: uint64 [B], what a row's directions hang on."""
-
-    looks: ClassVar[bool] = False
-
-    seeds: np.ndarray
-    _draws: list[np.random.Generator] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
-
-    def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
-        """Standard normal, shaped like x; new at each call."""
-        return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
-
-    def rows(self, rows: slice) -> Self:
-        """As of EntropyGuidance, from the first call on."""
-        return replace(super().rows(rows), seeds=self.seeds[rows])
-
-
 def _power_of_two(x: Tensor) -> Tensor:
     """[B, 1], next above the length of each row of x [B, ...]; no square of a small entry is taken."""
     rows, tiny = x.flatten(1), torch.finfo(x.dtype).tiny
@@ -114,14 +97,3 @@ def _power_of_two(x: Tensor) -> Tensor:
 def _like(rows: Tensor, x: Tensor) -> Tensor:
     """[B, 1] with as many dimensions as x."""
     return rows.view(-1, *[1] * (x.dim() - 1))
-
-
-def ascend(guidance: EntropyGuidance, x: Tensor, pushes: int) -> Tensor:
-    """A control: the pushes of a whole trajectory, all made on finished samples; images stay within [-1, 1]."""
-    for _ in range(pushes):
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            gradient = guidance.gradient(leaf, leaf)
-        x = guidance.push(x, gradient)
-        x = x.clamp(-1, 1) if x.dim() == 4 else x
-    return x

@@ -1,13 +1,14 @@
 """ImageNet's classes: their folders, their order in each task, and the names that prompts call them by."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Literal
 
-Task = Literal["imagenet1k", "imagenet100"]
-TASKS: tuple[Task, ...] = ("imagenet1k", "imagenet100")
+ImageNetTask = Literal["imagenet1k", "imagenet100"]
+TASKS: tuple[ImageNetTask, ...] = ("imagenet1k", "imagenet100")
 
 # What the list calls by one name, up to capitals, in words that keep the two apart.
 PROMPT_NAMES = {
@@ -33,7 +34,7 @@ class ImageNetClass:
 
 
 @cache
-def imagenet_classes(task: Task) -> tuple[ImageNetClass, ...]:
+def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
     """The classes of a task; label i is the i-th. ImageNet-100 is that of CMC (Tian et al. 2020), in its own order."""
     text = (resources.files("dp_real.imagenet") / "classes.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row[f"{task}_index"]]
@@ -51,7 +52,15 @@ def imagenet_classes(task: Task) -> tuple[ImageNetClass, ...]:
     )
 
 
-def shared_labels(task: Task, dataset: str) -> list[int]:
+def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
+    """The task whose classes these are, in its order; None if they are no ImageNet's."""
+    for task in TASKS:
+        if tuple(names) == tuple(entry.name for entry in imagenet_classes(task)):
+            return task
+    return None
+
+
+def shared_labels(task: ImageNetTask, dataset: str) -> list[int]:
     """Labels of a task's classes that a data set has: imagenet-a and imagenet-r have 200 of the 1,000, others all."""
     classes = imagenet_classes(task)
     match dataset:

@@ -1,26 +1,54 @@
-"""Learners by kind. Each kind is a file here and a section of dp_real.config.config."""
+"""Learners. A file of this room is a kind: its section of the configuration, what it needs, and what is built of it.
 
-from dp_real.config.config import Config, ConvConfig, LinearConfig, MLPConfig, TransformersConfig
-from dp_real.data import class_names
-from dp_real.learners.models.network import NetworkLearner, build_conv, build_mlp
-from dp_real.protocols import Learner, Space
+Such a file is quick to import: commands that only read configurations need no torch. `models` has what trains.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dp_base.registry import Registry
+from dp_real.data import DataConfig
+from dp_real.sections import Section, TrainingConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dp_real.examples import Task
+    from dp_real.protocols import Learner
 
 
-def fresh_learner(config: Config, space: Space) -> Learner:
-    """The learner that a run of this configuration starts from."""
-    match config.learner:
-        case MLPConfig() as section:
-            module = build_mlp(section, space.sample_shape, space.n_classes, config.seed)
-            return NetworkLearner(module, space.n_classes, config.training, config.seed)
-        case ConvConfig() as section:
-            module = build_conv(section, space.sample_shape, space.n_classes, config.seed)
-            return NetworkLearner(module, space.n_classes, config.training, config.seed)
-        case TransformersConfig() as section:
-            from dp_real.learners.models.classifier import ClassifierLearner, load_classifier
+class LearnerConfig(Section):
+    """Base of the sections [learner], told apart by `kind`."""
 
-            module = load_classifier(section, space.sample_shape, class_names(config.data), config.seed)
-            return ClassifierLearner(module, space.n_classes, config.training, config.seed)
-        case LinearConfig() as section:
-            from dp_real.learners.models.linear import LinearLearner
+    if TYPE_CHECKING:
+        kind: Any  # str, a literal in each kind
 
-            return LinearLearner(section, space.sample_shape, space.n_classes)
+    library: ClassVar[str | None] = None  # whose `from_pretrained` reads what a learner saves
+
+    def network(self, task: Task) -> nn.Module | None:
+        """[B, *sample_shape] -> logits [B, n_classes], its weights drawn from torch's random state.
+
+        None where it is no network, or one whose sizes only its weights tell. Raises InputError for a task that it is
+        not made for.
+        """
+        raise NotImplementedError
+
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        """The learner that a run starts from, a function of the seed; as it stands here, one that trains `network`.
+
+        Raises MissingError where weights are not there, InputError for a task that it is not made for.
+        """
+        from dp_real.learners.models.network import NetworkLearner
+
+        return NetworkLearner.fresh(self.network, task, training, seed)
+
+    def check(self, training: TrainingConfig, source: DataConfig) -> None:
+        """Raise ValueError for settings that this kind cannot be trained with."""
+
+    def weights(self) -> dict[str, str]:
+        """Folders or hub ids that it reads, by the key that names each."""
+        return {}
+
+
+LEARNERS: Registry[type[LearnerConfig]] = Registry("learners", "dp_real.learners")

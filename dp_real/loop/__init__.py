@@ -1,0 +1,1 @@
+"""Algorithm 1: the loop, its state, and what it reports."""

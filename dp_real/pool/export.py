@@ -6,7 +6,7 @@ with the numbers as they are.
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,32 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.data.sets.folders import folder_name
+from dp_real.data.sets.classes import folder_name
 from dp_real.pool.pool import Pool
 from dp_real.runtime.pixels import to_bytes, to_image
 
 FACTS = ("row", "round", "seed", "omega", "entropy", "correct")  # of each example, as the pool has them
 
 
-def pool_rows(pool: Path, sample_shape: tuple[int, ...], batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """The rows of a run's pool in their order: its facts and `example`, float32 [*sample_shape]."""
-    opened = Pool.latest(pool, sample_shape)
-    for batch in opened.table().to_batches(max_chunksize=batch_size):
+def pool_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
+    """The rows of a pool in their order: its facts and `example`, float32 [*sample_shape]."""
+    for batch in pool.table().to_batches(max_chunksize=batch_size):
         rows = batch.to_pylist()
-        for row, example in zip(rows, opened[rows[0]["row"] : rows[-1]["row"] + 1], strict=True):
+        for row, example in zip(rows, pool.x[rows[0]["row"] : rows[-1]["row"] + 1], strict=True):
             yield row | {"example": example}
 
 
-def write_folder(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, ...], out: Path) -> None:
-    """out/CLASS/ROW.png and out/metadata.jsonl, a line an image: file_name, label (the class's name), and FACTS."""
-    if len(sample_shape) != 3:
-        raise InputError(f"{pool}: its examples are no images, but have shape {list(sample_shape)}; --format parquet")
+def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
+    """out/CLASS/ROW.png and out/metadata.jsonl, a line an image: file_name, label (the class's name), and FACTS.
+
+    Raises InputError for a pool of anything but images.
+    """
+    if len(pool.sample_shape) != 3:
+        shape = list(pool.sample_shape)
+        raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet")
     with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
-        for row in pool_rows(pool, sample_shape):
-            name = classes[row["label"]]
+        for row in pool_rows(pool):
+            name = classes[int(row["label"])]
             file = Path(folder_name(name)) / f"{row['row']:09d}.png"
             (out / file).parent.mkdir(exist_ok=True)
             to_image(to_bytes(row["example"])).save(out / file)
@@ -45,9 +48,9 @@ def write_folder(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, 
             metadata.write(json.dumps(facts) + "\n")
 
 
-def write_parquet(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int, ...], out: Path) -> None:
+def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """out/train.parquet: image (a PNG) or example (a list of numbers), label with its classes' names, and FACTS."""
-    images = len(sample_shape) == 3
+    images = len(pool.sample_shape) == 3
     kinds = dict(zip(FACTS, ("int64", "int32", "uint64", "float32", "float32", "bool"), strict=True))
     content = pa.struct({"bytes": pa.binary(), "path": pa.string()}) if images else pa.list_(pa.float32())
     fields = {"image" if images else "example": content, "label": pa.int64()}
@@ -59,7 +62,7 @@ def write_parquet(pool: Path, classes: tuple[str, ...], sample_shape: tuple[int,
     schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     with pq.ParquetWriter(out / "train.parquet", schema) as writer:
         group: list[dict[str, Any]] = []
-        for row in pool_rows(pool, sample_shape):
+        for row in pool_rows(pool):
             example = row.pop("example")
             group.append(row | ({"image": png(example)} if images else {"example": example.flatten().tolist()}))
             if len(group) == 1000:

@@ -15,10 +15,10 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from dp_real.config.config import Config
-from dp_real.protocols import Generator, Labelled, Learner
+from dp_real.examples import ExampleSet
+from dp_real.protocols import Generator, Learner
 from dp_real.runtime.pixels import to_float
-from dp_real.runtime.processes import slices, spread
+from dp_real.runtime.processes import distribute, slices
 from dp_real.runtime.seeds import row_seeds
 
 LEVELS = tuple((index + 0.5) / 8 for index in range(8))  # 0: no noise, 1: noise only
@@ -36,7 +36,7 @@ class LabelCheck:
     temperature: float
 
     def __call__(self, learner: Learner, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
-        """P(label | x), float64 [B]; row i hangs on x[i], labels[i], seeds[i] and the learner."""
+        """P(label | x), float64 [B]; row i is a function of x[i], labels[i], seeds[i] and the learner."""
         return (-errors(self.generator, learner, x, labels, seeds) / self.temperature).softmax(1)[:, 0]
 
 
@@ -52,20 +52,23 @@ def errors(generator: Generator, learner: Learner, x: Tensor, labels: Tensor, se
     return torch.stack([torch.stack(of_class).double().mean(0) for of_class in found], dim=1).cpu()
 
 
-def fit_temperature(config: Config, generator: Generator, images: Labelled, learner: Learner) -> tuple[float, int]:
+def fit_temperature(
+    generator: Generator, images: ExampleSet, learner: Learner, *, seed: int, block_size: int
+) -> tuple[float, int]:
     """The temperature at which the true labels of real images are likeliest, and how many images that was seen on.
 
-    These are at most FIT_IMAGES, evenly spaced.
+    These are at most FIT_IMAGES, evenly spaced, looked at in blocks by all processes; their noise is a function of the
+    seed.
     """
     n = len(images.y)
     rows = torch.linspace(0, n - 1, min(n, FIT_IMAGES)).long()
-    seeds = row_seeds(config.seed, 0, range(len(rows)))
+    seeds = row_seeds(seed, 0, range(len(rows)))
 
     def of_block(block: slice) -> Tensor:
         x = to_float(torch.cat([images.x[row : row + 1] for row in rows[block].tolist()]))
         return errors(generator, learner, x, images.y[rows[block]], seeds[block])
 
-    found = torch.cat(spread(of_block, slices(slice(0, len(rows)), config.sampling.block_size)))
+    found = torch.cat(distribute(of_block, slices(slice(0, len(rows)), block_size)))
 
     def surprise(log_temperature: float) -> float:
         return -(-found / np.exp(log_temperature)).log_softmax(1)[:, 0].mean().item()

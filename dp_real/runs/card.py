@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dp_real.config.config import Config, TransformersConfig
+from huggingface_hub import ModelCardData
+
+from dp_real.config import Config
+
 
 CITATION = """\
 @inproceedings{askarihemmat2025improving,
@@ -15,14 +18,12 @@ CITATION = """\
   eprint = {2502.15588},
   archiveprefix = {arXiv},
 }"""
-HEADER = "---\nlibrary_name: transformers\npipeline_tag: image-classification\ntags:\n- synthetic-data\n---\n"
 
 
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
     """Markdown. result: what result.json says of the run."""
-    learner = config.learner
-    known = learner.model if isinstance(learner, TransformersConfig) else None
-    start = f"It started from `{known}`, and knows what that was trained on." if known else "It started from scratch."
+    known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
+    start = f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
     examples = {"generated": "generated examples only", "real": "the real examples that its generator was trained on"}
     facts = {
         "accuracy on test examples": f"{result['test_accuracy']:.4f}",
@@ -38,7 +39,7 @@ def model_card(config: Config, result: Mapping[str, Any]) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return f"""{HEADER if isinstance(learner, TransformersConfig) else ""}# {config.name}
+    return f"""{_header(config)}# {config.name}
 
 A classifier trained on {examples[config.practice.examples]}, by Deliberate Practice (arXiv:2502.15588): while it
 learns, a generator adds examples that it finds hard. {start}
@@ -63,3 +64,13 @@ The accuracies are for one seed and one set of real examples. The validation one
 {CITATION}
 ```
 """
+
+
+def _header(config: Config) -> str:
+    """The metadata that the hub reads, for a learner that one of its libraries reads."""
+    if config.learner.library is None:
+        return ""
+    data = ModelCardData(
+        library_name=config.learner.library, pipeline_tag="image-classification", tags=["synthetic-data"]
+    )
+    return f"---\n{data.to_yaml()}\n---\n"

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import platformdirs
+from filelock import FileLock
+
+from dp_base.files import PART, remove, whole_folder
 
 
 def cache_folder() -> Path:
@@ -20,21 +20,21 @@ def cache_folder() -> Path:
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-    """The folder that `make` filled, now or in an earlier run with the same `depends`; whole or not there at all."""
+    """The folder that `make` filled, now or in an earlier run with the same `depends`; whole or not there at all.
+
+    One process makes it while others that want the same wait: a generator is not trained twice. The lock is that of an
+    open file, so that it ends with its process, however that ends.
+    """
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{name}-{digest}"
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            staged = Path(temporary) / "whole"
-            staged.mkdir()
-            make(staged)
-            (staged / "depends.json").write_text(json.dumps(depends, indent=2))
-            try:
-                os.rename(staged, folder)
-            except OSError:  # another run made the same at the same time and was first
-                if not folder.exists():
-                    raise
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.exists():
+            with whole_folder(folder) as staged:
+                make(staged)
+                (staged / "depends.json").write_text(json.dumps(depends, indent=2))
     return folder
 
 
@@ -64,10 +64,10 @@ def entries() -> list[Entry]:
             file.stat().st_mtime,
         )
         for file in sorted(root.rglob("depends.json"))
+        if not any(part.startswith(PART) for part in file.parts)  # half-made
     ]
 
 
 def clear() -> None:
     """Remove all that is cached, what killed runs left half-made included."""
-    if cache_folder().exists():
-        shutil.rmtree(cache_folder())
+    remove(cache_folder())

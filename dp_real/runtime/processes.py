@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 @cache
-def state() -> PartialState:
+def this_process() -> PartialState:
     """This process among its peers; starts the process group (gloo on CPU, nccl on GPU) if there are any."""
     here = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     if here.num_processes > 1:
@@ -57,12 +57,12 @@ def together() -> Iterator[None]:
 
 def device() -> torch.device:
     """Where this process computes: its GPU, or the CPU."""
-    return state().device or torch.device("cpu")
+    return this_process().device or torch.device("cpu")
 
 
 def gather(items: list[Result]) -> list[Result]:
     """The items of all processes, in the order of their ranks; everywhere. They travel as they are, past any GPU."""
-    here = state()
+    here = this_process()
     if here.num_processes == 1:
         return items
     parts: list[Any] = [None] * here.num_processes
@@ -76,18 +76,18 @@ def _group() -> Any:
     return distributed.new_group(backend="gloo", timeout=TIMEOUT)
 
 
-def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """[function(item) for item in items], each done by one process; all processes get all results, on the CPU."""
-    here = state()
+    here = this_process()
     share = [
         (index, function(item)) for index, item in enumerate(items) if index % here.num_processes == here.process_index
     ]
     return [result for _, result in sorted(gather(share), key=lambda pair: pair[0])]
 
 
-def share(items: Sequence[Item]) -> Sequence[Item]:
+def own_share(items: Sequence[Item]) -> Sequence[Item]:
     """This process's items: consecutive ones, so that what they make is in order by rank."""
-    here, n = state(), len(items)
+    here, n = this_process(), len(items)
     return items[here.process_index * n // here.num_processes : (here.process_index + 1) * n // here.num_processes]
 
 
@@ -102,9 +102,14 @@ def slices(rows: slice, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size))
 
 
+def read_slices(n: int) -> Iterator[slice]:
+    """The rows of a set of n, for `distribute` to read a slice at a time: at most 256, and some for each process."""
+    return slices(slice(0, n), max(1, min(256, -(-n // this_process().num_processes))))
+
+
 def from_main(value: Result) -> Result:
     """What the main process passes; the others' arguments are ignored."""
-    if state().num_processes == 1:
+    if this_process().num_processes == 1:
         return value
     values = [value]
     distributed.broadcast_object_list(values, group=_group())
@@ -113,7 +118,7 @@ def from_main(value: Result) -> Result:
 
 def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
     """Make the tensors in place what they are in the main process."""
-    if state().num_processes > 1:
+    if this_process().num_processes > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
 
@@ -129,7 +134,7 @@ def main_first() -> Iterator[bool]:
 
     An exception of the main process is raised in all of them, so that none waits for ever.
     """
-    here, failure = state(), None
+    here, failure = this_process(), None
     if here.is_main_process:
         try:
             yield True

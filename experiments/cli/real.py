@@ -42,14 +42,14 @@ def run_command(
 ) -> None:
     """Train one learner; leaves the run's files in --out."""
     config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
-    from dp_real.estimate.needs import require  # after the configuration is known to be right: it takes seconds
-    from dp_real.runs.run import run
+    from dp_real import run  # after the configuration is known to be right: it takes seconds
+    from dp_real.estimate.needs import require
 
     out = out or Path("runs") / f"{config.name}-{config.seed}"
     if not resume:
         require(config, out)
-    if config.data.source == "stand-in":
-        say(f"{config.name}: its images are noise; its accuracies mean nothing")
+    if config.data.note:
+        say(f"{config.name}: {config.data.note}")
     _report(run(config, out, resume=resume, progress=progress), out, as_json)
 
 
@@ -59,17 +59,12 @@ def resume_command(
     as_json: Json = False,
 ) -> None:
     """Go on with an interrupted run; it ends as the unbroken one would have."""
-    from dp_base.errors import InputError
-    from dp_real.config.config import load_config
+    from dp_real import Run, run
 
-    if not (folder / "config.toml").is_file():
-        raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
-    config = load_config(folder / "config.toml")
-    if (folder / "result.json").exists():
+    begun = Run(folder)
+    if begun.complete:
         say(f"{folder} is complete already")
-    from dp_real.runs.run import run
-
-    _report(run(config, folder, resume=True, progress=progress), folder, as_json)
+    _report(run(begun.config, folder, resume=True, progress=progress), folder, as_json)
 
 
 @app.command("pretrain")
@@ -78,12 +73,11 @@ def pretrain_command(
     settings: Set = [],  # noqa: B006 (as above)
 ) -> None:
     """Get a preset's generator ready: trained here, or fetched; a run does the same on first use."""
-    from dp_real.data import load_data
-    from dp_real.generators import load_generator
+    from dp_real.runs.prepare import load_generator
     from dp_real.runtime.cache import cache_folder
 
     config = load_preset(preset, settings)
-    load_generator(config, load_data(config.data), progress)
+    load_generator(config, progress=progress)
     say(f"{config.name}: the generator is ready; what was trained here is in {cache_folder()}")
 
 
@@ -93,7 +87,7 @@ def branch_command(
     as_json: Json = False,
 ) -> None:
     """Cool down from each pool size that a run went through: the whole scaling curve from one run."""
-    from dp_real.runs.run import branch
+    from dp_real.runs.branch import branch
 
     results = branch(folder, progress)
     if as_json:
@@ -101,7 +95,7 @@ def branch_command(
     else:
         shown = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
         table([{key: result[key] for key in shown} for result in results])
-    from experiments.report.run_figures import leave_figures
+    from experiments.report.pictures import leave_figures
 
     leave_figures(folder)
 
@@ -138,9 +132,8 @@ def compare_command(
     baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {arms}")
-    from dp_base.files import whole_file
-    from experiments.compare import AXES, run_arms, summarize
-    from experiments.report.run_figures import leave_figures_of
+    from experiments.compare import AXES, Comparison, run_arms, summarize
+    from experiments.report.pictures import leave_figures_of
     from figures.curves import draw_curves, draw_ranking, save
 
     out = out or Path("runs") / f"{config.name}-compare"
@@ -148,15 +141,14 @@ def compare_command(
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
     runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
     summary = summarize(runs, baseline, x)
-    for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", summary)):
-        with whole_file(out / name) as partial:
-            frame.to_csv(partial, index=False)
+    comparison = Comparison(out)
+    comparison.write(runs, summary)
     if summary["x"].nunique() == len(summary):
         figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
     else:  # arms of equal size would hide each other
         figure = draw_ranking(summary, xlabel="test accuracy (%)")
-    save(figure, out / "comparison")
-    leave_figures_of((out / "runs").iterdir(), workers)
+    save(figure, comparison.figure)
+    leave_figures_of((run.path for _, run in comparison.runs()), workers)
     shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]
     rows = summary.to_dict("records")
     if as_json:
@@ -174,6 +166,6 @@ def _report(result: dict, folder: Path, as_json: bool) -> None:
         table([{key: result[key] for key in shown}], title=result["name"])
         if result.get("sets"):
             table(result["sets"])
-    from experiments.report.run_figures import leave_figures
+    from experiments.report.pictures import leave_figures
 
     leave_figures(folder)

@@ -1,8 +1,6 @@
 """`dp real init | export | evaluate | cache`: the commands around a run. torch is imported when one needs it."""
 
-import os
 import sys
-import tempfile
 import time
 from datetime import timedelta
 from importlib import resources
@@ -13,7 +11,7 @@ import typer
 
 from experiments.cli.terminal import Json, emit_json, say, table
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 
 cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")
 
@@ -37,7 +35,7 @@ def init_command(
 
 
 def export_command(
-    run: Run,
+    run: RunFolder,
     out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
     form: Annotated[
         Literal["folder", "parquet"], typer.Option("--format", help="Class folders of PNGs, or one Parquet file.")
@@ -45,24 +43,19 @@ def export_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write a run's generated examples for other programs; `datasets` loads both formats as they are."""
-    from dp_base.errors import InputError, MissingError
-    from dp_real.config.config import load_config
-    from dp_real.data import class_names, sample_shape
+    from dp_base.errors import InputError
+    from dp_base.files import unused, whole_folder
+    from dp_real import Run
     from dp_real.pool.export import write_folder, write_parquet
 
-    source = load_config(run / "config.toml").data
-    if not (run / "pool").exists():
-        raise MissingError(f"{run}: there is no pool yet; go on with the run by dp real resume {run}")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    exported = Run(run)
+    pool, classes = exported.pool, exported.config.task.classes
+    if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
     write = {"folder": write_folder, "parquet": write_parquet}[form]
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
-            staged = Path(temporary) / "whole"
-            staged.mkdir()
-            write(run / "pool", class_names(source), sample_shape(source), staged)
-            os.rename(staged, out)
+        with whole_folder(out) as staged:
+            write(pool, classes, staged)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
     record = {"run": str(run), "out": str(out), "format": form}
@@ -70,7 +63,7 @@ def export_command(
 
 
 def evaluate_command(
-    run: Run,
+    run: RunFolder,
     on: Annotated[
         list[str],
         typer.Option(
@@ -83,7 +76,8 @@ def evaluate_command(
 ) -> None:  # fmt: skip
     """Accuracy of a run's learner on its own and further real images, among the classes that each set has."""
     from dp_base.errors import InputError
-    from dp_real.evaluation.sets import evaluate
+    from dp_real import Run
+    from dp_real.runs.afterwards import evaluate
 
     sets: dict[str, str] = {}
     for entry in on:
@@ -93,7 +87,7 @@ def evaluate_command(
         if name in sets or name in ("validation", "test"):
             raise InputError(f"--on {entry}: there is a set called {name} already; give this one another name")
         sets[name] = where
-    rows = evaluate(run, sets)
+    rows = evaluate(Run(run), sets)
     if as_json:
         emit_json({"run": str(run), "sets": rows})
     else:

@@ -9,7 +9,7 @@ from experiments.cli.terminal import Json, emit_json, progress, say, table
 from experiments.presets.presets import Preset, Set, load_preset, preset_names, variants
 
 if TYPE_CHECKING:
-    from dp_real.config.config import Config
+    from dp_real.config import Config
 
 MEMORY = {"training": "training", "drawing": "drawing an image at a time", "image": "each more at a time"}
 ELSEWHERE = "H100"  # what is planned for where there is no GPU and the CPU will not do
@@ -87,20 +87,18 @@ def _counts(gpus: str) -> list[int]:
 
 def _costs(config: "Config", gpus: list[int], measured: bool) -> dict[str, Any]:
     """For this machine by measurement or by the table, for its CPU if that will do, else for GPUs elsewhere."""
-    from dp_real.data import describe_sets
-    from dp_real.estimate import cost
+    from dp_real.estimate import cost, speed, work
     from dp_real.estimate.needs import this_device, too_long
-    from dp_real.learners import fresh_learner
-    from dp_real.runs.run import prepare
+    from dp_real.runs.prepare import fresh_learner, load_data, load_generator
 
-    device, network = this_device(), cost.learner_network(config)
-    validation = next((each.images for each in describe_sets(config.data) if each.name == "validation"), None)
-    seconds, counts = cost.assumed(config, network, device.name, device.cores), [1] if device.cores else gpus
+    device, network = this_device(), work.learner_network(config)
+    validation = next((each.images for each in config.data.describe() if each.name == "validation"), None)
+    seconds, counts = speed.assumed(config, network, device.name, device.cores), [1] if device.cores else gpus
     if measured:
-        _, generator = prepare(config, progress)
-        seconds = cost.measure(config, generator, fresh_learner(config, generator), device.name)
+        generator = load_generator(config, load_data(config), progress)
+        seconds = speed.measure(config, generator, fresh_learner(config), device.name)
     elif device.cores and too_long(cost.hours(config, seconds, 1)["clock"]):
-        seconds, counts = cost.assumed(config, network, ELSEWHERE), gpus
+        seconds, counts = speed.assumed(config, network, ELSEWHERE), gpus
     return cost.costs(config, network, seconds, counts, validation)
 
 

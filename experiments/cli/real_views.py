@@ -37,28 +37,28 @@ def sample_command(
 ) -> None:  # fmt: skip
     """Draw images of some classes at the same noise, plain and guided: PNG files, a grid and samples.csv in --out."""
     from dp_base.errors import InputError
-    from dp_real.config.config import load_config
+    from dp_real.config import load_config
 
     run = Path(source) if (Path(source) / "config.toml").is_file() else None
     config = load_config(run / "config.toml", settings) if run else load_preset(source, settings)
     omegas = read_strengths(omega)
-    if config.data.source == "gaussian":
-        raise InputError(f"{source}: data.source = 'gaussian' has no images to show")
+    if len(config.task.sample_shape) != 3:
+        raise InputError(f"{source}: data.source = '{config.data.source}' has no images to show")
     if along and (run is None or classifier):
         raise InputError("--along takes the folder of a run, whose own learners guide, and no --classifier")
     if not (run or classifier) and any(omegas or []):
         raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
     with claimed(out):
-        from experiments.sample import draw, load_judge, rows_along, rows_over, summarize, task_of
+        from dp_real import Run
+        from experiments.sample import draw, load_judge, rows_along, rows_over, summarize
 
-        task = task_of(config)
-        chosen = choose_classes(task.classes, classes, labels)
+        chosen = choose_classes(config.task.classes, classes, labels)
         if along and run:
-            rows = rows_along(run, omegas)
+            rows = rows_along(Run(run), omegas)
         else:
-            judge = load_judge(classifier or source, task, config) if run or classifier else None
+            judge = load_judge(classifier or source, config.task) if run or classifier else None
             rows = rows_over(judge, omegas)
-        samples = draw(config, task, rows, [label for label in chosen for _ in range(n)], seed, out, progress)
+        samples = draw(config, rows, [label for label in chosen for _ in range(n)], seed, out, progress)
     summary = summarize(samples).to_dict("records")
     if as_json:
         record = {"source": source, "classifier": classifier, "out": str(out), "seed": seed}
@@ -88,14 +88,17 @@ def report_command(
             raise InputError(
                 f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv"
             )
-    from dp_base.files import whole_file
-    from experiments.report.report import comparison_facts, overview, page, run_facts
+    from dp_base.files import write_text
+    from dp_real import Run
+    from experiments.compare import Comparison
+    from experiments.report.facts import comparison_facts, run_facts
+    from experiments.report.page import overview, page
 
-    facts = [comparison_facts(f) if (f / "comparison.csv").is_file() else run_facts(f) for f in folders]
+    compared = [Comparison(folder) for folder in folders]
+    facts = [comparison_facts(each) if each.exists else run_facts(Run(each.path)) for each in compared]
     text = page(facts)
     try:
-        with whole_file(out) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(out, text)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
     if as_json:

@@ -7,15 +7,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dp_real.config.config import Config, GuidanceConfig
-from dp_real.data import load_data
-from dp_real.generators import load_generator
-from dp_real.guidance.entropy import entropy
-from dp_real.learners import fresh_learner
+from dp_real import Run, run
+from dp_real.config import Config
+from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.protocols import Generator, Learner
-from dp_real.rounds.source import make_guidance
-from dp_real.runs.run import checkpoints, restore_learner, run
+from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
+from dp_real.sections import GuidanceConfig
 from experiments.cli.terminal import progress
 from experiments.presets.presets import load_preset
 
@@ -28,13 +26,10 @@ def digits(*overrides: str) -> Config:
 def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[tuple[int, Learner]]]:
     """Run it, and return the generator and (pool size, learner) just before each addition of data."""
     run(config, folder, progress=progress)
-    generator = load_generator(config, load_data(config.data), progress)
-    found = []
-    for checkpoint in checkpoints(folder):
-        learner = fresh_learner(config, generator)
-        state, _ = restore_learner(learner, checkpoint)
-        found.append((config.practice.initial + (state.rounds - 1) * config.practice.increment, learner))
-    return generator, found
+    done, options = Run(folder), config.practice
+    sizes = [options.initial + (at.state.rounds - 1) * options.increment for at in done.checkpoints]
+    learners = [done.learner(at) for at in done.checkpoints]
+    return load_generator(config, progress=progress), list(zip(sizes, learners, strict=True))
 
 
 def image_rows(
@@ -48,7 +43,7 @@ def image_rows(
     seeds = row_seeds(0, 0, range(len(labels)))
     parts = []
     for name, learner, omega in rows:
-        guidance = make_guidance(options, learner.logits, omega) if omega else None
+        guidance = EntropyGuidance.of(options, learner.logits, omega) if omega else None
         x = generator.sample(labels, seeds, guidance)
         with torch.no_grad():
             hardness = entropy(learner.logits(x)).mean().item()

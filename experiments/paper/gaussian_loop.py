@@ -13,20 +13,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from joblib import cpu_count
-from safetensors.torch import load_file
 from scipy.optimize import root_scalar
 from scipy.special import ndtr, ndtri
 
 from dp_base.errors import InputError
+from dp_real.config import Config
 from dp_real.config.arms import arm_config
-from dp_real.config.config import Config, GaussianDataConfig, LinearConfig, PracticeConfig
+from dp_real.data.gaussian import GaussianDataConfig
 from dp_real.generators.models.gaussian import GaussianGenerator
-from dp_real.pool.pool import Pool
-from dp_real.runs.run import checkpoints
+from dp_real.learners.linear import LinearConfig
+from dp_real.runs.reader import Run
+from dp_real.sections import PracticeConfig
 from dp_theory.practice import Addition, MeasuredRows, Plan, Practice, predict
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
 from experiments.cli.terminal import progress
-from experiments.compare import run_arms
+from experiments.compare import Comparison, run_arms
 from experiments.presets.presets import load_preset
 
 BINS = 30  # of a realised rule, of equal counts
@@ -62,18 +63,19 @@ def traces(
     found = {}
     for arm in arms:
         plan = arm_config(config, arm).practice
-        runs = [_trace(folder / "runs" / f"{arm}-seed{seed}", plan, scale) for seed in range(seeds)]
+        runs = [_trace(Comparison(folder).run_folder(arm, seed), plan, scale) for seed in range(seeds)]
         found[arm] = Trace(*(np.array(part) for part in zip(*runs, strict=True)))
     return found
 
 
 def _trace(folder: Path, plan: PracticeConfig, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    stages = [path / "learner.safetensors" for path in checkpoints(folder)] + [folder / "learner/model.safetensors"]
-    weights = np.array([load_file(path)["weight"].numpy() for path in stages])
+    done = Run(folder)
+    learners = [done.learner(at) for at in (*done.checkpoints, None)]
+    weights = np.array([learner.tensors()["weight"].numpy() for learner in learners])
     units = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     off = np.linalg.norm(units[:, 1:], axis=1)  # from w0, the first axis
-    pool = Pool(folder / "pool", (weights.shape[1],), version=len(stages))
-    x = pool[plan.initial :].double().numpy().reshape(plan.additions, plan.increment, weights.shape[1]) / scale
+    pool = done.pool
+    x = pool.x[plan.initial :].double().numpy().reshape(plan.additions, plan.increment, weights.shape[1]) / scale
     y = 2.0 * pool.y[plan.initial :].numpy().reshape(plan.additions, plan.increment) - 1
     t = np.einsum("krd,kd->kr", x, units[:-1])
     zeta = (x[:, :, 0] - units[:-1, :1] * t) / off[:-1, None]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dp_real.config.config import Config
+    from dp_real.config import Config
 
 LEAST_TAU = 25  # more frequent validations would take more of the time than they tell
 
@@ -135,7 +135,7 @@ def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Conf
     Raises InputError for a name that there is not, and for what load_config complains of.
     """
     from dp_base.errors import InputError
-    from dp_real.config.config import load_config
+    from dp_real.config import load_config
 
     if name.endswith(".toml"):
         return load_config(Path(name), settings, **values)

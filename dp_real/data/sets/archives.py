@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.parquet as pq
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets.folders import ENDINGS, Classes, Source, folder_name
+from dp_real.data.sets.classes import Classes, folder_name
+from dp_real.data.sets.images import ENDINGS, EncodedImage
 from dp_real.imagenet.classes import imagenet_classes
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Columns(NamedTuple):
 class Named(NamedTuple):
     """Encoded images and what each is called."""
 
-    sources: Sequence[Source]
+    sources: Sequence[EncodedImage]
     names: list[str]
 
 

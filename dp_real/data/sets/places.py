@@ -8,6 +8,8 @@
 hub:axiong/imagenet-r@test#wnid.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,13 +20,10 @@ from typing import Literal
 import torch
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config.config import FolderConfig
 from dp_real.data.sets import archives
 from dp_real.data.sets.archives import Columns, HubSet, Named
-from dp_real.data.sets.folders import ENDINGS, Classes, ImageFiles, ImageSet, check_labels, read_folder, task_classes
-from dp_real.imagenet.classes import TASKS, shared_labels
-from dp_real.protocols import Images, RealData, SetStatus
-from dp_real.runtime.pixels import to_float
+from dp_real.data.sets.classes import Classes
+from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, read_folder
 
 SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SUFFIX)
@@ -41,67 +40,6 @@ class Located:
     paths: list[Path]
     split: str | None
     columns: Columns
-
-
-def load_image_sets(config: FolderConfig) -> RealData:
-    """The sets of a configuration; a train set is kept in memory, as float32. Further sets may lack classes.
-
-    Raises MissingError for all that is not there, InputError for what does not hold what it should.
-    """
-    found = locate_all(config)
-    classes = task_classes(config)
-
-    def read(name: str, keep: bool = True) -> ImageSet:
-        return read_set(found[name], classes, (3, config.size, config.size), needed_labels(config, name), keep)
-
-    train, validation = read("train", keep=False) if config.train else None, read("validation")
-    return RealData(
-        generator=Images(to_float(train.x[:]), train.y) if train else None,
-        validation=validation,
-        test=read("test") if config.test else validation,
-        classes=classes.names,
-        sets={name: read(name, keep=False) for name in config.sets},
-    )
-
-
-def describe_image_sets(config: FolderConfig) -> list[SetStatus]:
-    """See dp_real.data.describe_sets. Images are counted that the task uses."""
-    return [_describe(config, name, where) for name, where in named_sets(config).items()]
-
-
-def _describe(config: FolderConfig, name: str, where: str) -> SetStatus:
-    try:
-        found, classes = locate(where, fetch=False), task_classes(config)
-        return SetStatus(name, where, count(found, classes, needed_labels(config, name)), None)
-    except (InputError, MissingError) as error:
-        return SetStatus(name, where, None, str(error))
-
-
-def named_sets(config: FolderConfig) -> dict[str, str]:
-    """Where each set of a configuration is, by name."""
-    own = {"validation": config.validation, "test": config.test, "train": config.train}
-    return {name: where for name, where in own.items() if where} | config.sets
-
-
-def needed_labels(config: FolderConfig, name: str) -> Collection[int]:
-    """The labels that a set of that name must have: all, but for further ones only as published, and if it is known."""
-    if name in ("validation", "test", "train"):
-        return range(len(task_classes(config).names))
-    return shared_labels(config.classes, name) if config.classes in TASKS and name.startswith("imagenet-") else ()
-
-
-def locate_all(config: FolderConfig) -> dict[str, Located]:
-    """Find every set of a configuration. Raises one MissingError for all that are not there."""
-    found, missing = {}, []
-    by_cost = sorted(named_sets(config).items(), key=lambda item: item[1].startswith("hub:"))
-    for name, where in by_cost:  # nothing is fetched for a run that cannot be
-        try:
-            found[name] = locate(where, fetch=not missing)
-        except MissingError as error:
-            missing.append(str(error))
-    if missing:
-        raise MissingError("; ".join(missing))
-    return found
 
 
 def locate(where: str, fetch: bool = True) -> Located:
@@ -173,7 +111,7 @@ def read_set(
     labels = archives.to_labels(named, classes)
     rows = [row for row, label in enumerate(labels) if label is not None]
     y = [label for label in labels if label is not None]
-    check_labels(found.where, y, classes, needed)
+    classes.check(found.where, y, needed)
     return ImageSet(ImageFiles([named.sources[row] for row in rows], sample_shape, keep), torch.tensor(y))
 
 
@@ -195,5 +133,5 @@ def count(found: Located, classes: Classes, needed: Collection[int]) -> int:
     names = archives.parquet_names(found.where, found.paths, found.columns, classes)
     labels = archives.to_labels(Named([found.paths[0]] * len(names), names), classes)
     y = [label for label in labels if label is not None]
-    check_labels(found.where, y, classes, needed)
+    classes.check(found.where, y, needed)
     return len(y)

@@ -15,13 +15,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress
-from dp_real.config.config import DataConfig, DenoiserConfig, SamplingConfig
+from dp_real.data import DataConfig
+from dp_real.examples import Examples, RealData
+from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import DDIM, denoising_error, sample
-from dp_real.protocols import Images, RealData
+from dp_real.guidance.sampler import denoising_error, sample
+from dp_real.guidance.solvers import DDIM
 from dp_real.runtime import processes
 from dp_real.runtime.cache import cached, fingerprints
 from dp_real.runtime.seeds import Stream, row_noise, seeded, torch_rng
+from dp_real.sections import SamplingConfig
 
 RECIPE = 1  # raise it when what training does changes: cached generators of the old recipe are then left alone
 
@@ -109,7 +112,7 @@ class DenoiserGenerator:
 
 
 def train_denoiser(
-    config: DenoiserConfig, images: Images, n_classes: int, split: int, advance: Callable[[int], None]
+    config: DenoiserConfig, images: Examples, n_classes: int, split: int, advance: Callable[[int], None]
 ) -> Denoiser:
     """v-prediction under the cosine schedule, AdamW with the rate going to 0, weights averaged; seeded by the split."""
     draw, device = torch_rng(split, Stream.GENERATOR), processes.device()  # drawn on the CPU, the same on any device
@@ -142,7 +145,7 @@ def load_denoiser(
     config: DenoiserConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
 ) -> DenoiserGenerator:
     """The generator of this configuration: from the cache, else trained now."""
-    images, n_classes = data.generator, len(data.classes)
+    images, n_classes = data.generator, data.task.n_classes
     if images is None:
         raise InputError(
             f"generator.kind = 'denoiser' is trained on real images; data.source = '{source.source}' has none"

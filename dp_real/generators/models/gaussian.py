@@ -11,7 +11,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import DDIM, Denoiser, denoising_error, sample
+from dp_real.guidance.sampler import Denoiser, denoising_error, sample
+from dp_real.guidance.solvers import DDIM
 from dp_real.runtime.seeds import row_noise
 
 

@@ -1,9 +1,10 @@
 """What diffusers' pipelines differ in: how a row is conditioned, how the denoiser is asked, which steps it is made for.
 
-Another pipeline is a class here that answers `Adapter`, and a line in ADAPTERS.
+Another pipeline is a class here that answers `Adapter`, under the name of the pipeline's class.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -11,13 +12,15 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.guidance.sampler import DDIM, FlowEuler, Solver
+from dp_real.guidance.solvers import DDIM, FlowEuler, Solver
 
 Condition = dict[str, Tensor]
 
 
 class Adapter(Protocol):
     """One kind of pipeline."""
+
+    asked_for: ClassVar[Literal["prompt", "class number"]]
 
     def __init__(self, pipe: Any) -> None: ...
 
@@ -35,8 +38,24 @@ class Adapter(Protocol):
         ...
 
 
+ADAPTERS: dict[str, type[Adapter]] = {}
+
+
+def adapts(pipeline: str) -> Callable[[type[Adapter]], type[Adapter]]:
+    """A decorator that registers the adapter of a class of pipelines."""
+
+    def register(adapter: type[Adapter]) -> type[Adapter]:
+        ADAPTERS[pipeline] = adapter
+        return adapter
+
+    return register
+
+
+@adapts("StableDiffusionPipeline")
 class StableDiffusion:
     """Stable Diffusion 1 and 2: a UNet that attends to a prompt."""
+
+    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -49,8 +68,11 @@ class StableDiffusion:
         return self.network(x, t, **condition, return_dict=False)[0]
 
 
+@adapts("StableDiffusionXLPipeline")
 class StableDiffusionXL:
     """A UNet that attends to two encodings of a prompt and is told a pooled one, and the size of the image."""
+
+    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -74,8 +96,11 @@ class StableDiffusionXL:
         return self.network(x, t, condition["encoder_hidden_states"], added_cond_kwargs=added, return_dict=False)[0]
 
 
+@adapts("StableDiffusion3Pipeline")
 class StableDiffusion3:
     """A transformer over latents and the encodings of a prompt together, trained by flow matching."""
+
+    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -91,8 +116,11 @@ class StableDiffusion3:
         return self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
 
 
+@adapts("DiTPipeline")
 class DiT:
     """A transformer that is told a class by its number; the number after the last means no class."""
+
+    asked_for: ClassVar[Literal["prompt", "class number"]] = "class number"
 
     def __init__(self, pipe: Any) -> None:
         self.network = pipe.transformer
@@ -106,14 +134,6 @@ class DiT:
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
         return answer[:, : x.shape[1]]  # what follows is a learned variance, which DDIM has no use for
-
-
-ADAPTERS: dict[str, type[Adapter]] = {
-    "StableDiffusionPipeline": StableDiffusion,
-    "StableDiffusionXLPipeline": StableDiffusionXL,
-    "StableDiffusion3Pipeline": StableDiffusion3,
-    "DiTPipeline": DiT,
-}
 
 
 def adapt(pipe: Any) -> Adapter:

@@ -1,7 +1,6 @@
-"""Latent diffusion with entropy guidance: Stable Diffusion 1, 2, XL and 3, and DiT, as diffusers' pipelines have them.
+"""Latent diffusion with entropy guidance, for any pipeline of diffusers that has an adapter.
 
-Images are [B, 3, H, W] in [-1, 1]. x_t and the guidance are float32 whatever the pipeline's own precision is. Only
-safetensors are read, and there is no safety checker: it would blacken images without a word.
+Images are [B, 3, H, W] in [-1, 1]. x_t and the guidance are float32 whatever the pipeline's own precision is.
 
 As a library, with any of these pipelines and any image classifier of transformers:
 
@@ -10,38 +9,17 @@ As a library, with any of these pipelines and any image classifier of transforme
     images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
 """
 
-import json
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
-import diffusers
-import numpy as np
 import torch
-from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 
-from dp_base.errors import InputError
-from dp_real.config.config import DiffusersConfig, SamplingConfig
-from dp_real.generators.pipelines.adapters import (
-    ADAPTERS,
-    Adapter,
-    Condition,
-    DiT,
-    adapt,
-    check_supported,
-    image_side,
-    make_solver,
-)
+from dp_real.generators.pipelines.adapters import Adapter, Condition, adapt, image_side, make_solver
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import Denoiser, denoising_error, identity, sample
-from dp_real.imagenet.classes import TASKS, imagenet_classes
-from dp_real.protocols import RealData
-from dp_real.runtime import processes
-from dp_real.runtime.hub import load, reading
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
 
@@ -167,115 +145,6 @@ def encode(vae: Any, images: Tensor) -> Tensor:
     """Latents whose decoding is nearest to the images: the mode of what the VAE answers."""
     latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
     return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
-
-
-class PipelineGenerator:
-    """A Generator whose classes are prompts, or a DiT's; where a class has several, a row's seed picks one."""
-
-    def __init__(self, model: LatentDiffusion, asked: Sequence[Sequence[Any]], sample_shape: tuple[int, ...]) -> None:
-        """asked: for each class what to ask the pipeline for. sample_shape: [C, h, w] of what the learner sees."""
-        self.model = model
-        self.asked = asked
-        self.sample_shape = sample_shape
-        self.n_classes = len(asked)
-
-    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """See Generator."""
-        noise = row_noise(seeds, self.model.latent_shape)
-        view = partial(fit, shape=self.sample_shape)
-        return self.model.sample(self._pick(labels, seeds), noise, guidance, view).cpu()
-
-    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """See Generator; x is encoded by the VAE first, at the pipeline's own size."""
-        noise = row_noise(~seeds, self.model.latent_shape)
-        return self.model.denoising_error(x, self._pick(labels, seeds), noise, level).cpu()
-
-    def rest(self) -> None:
-        """See Generator."""
-        self.model.rest()
-
-    def _pick(self, labels: Tensor, seeds: np.ndarray) -> list[Any]:
-        choices = [self.asked[label] for label in labels.tolist()]
-        return [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
-
-
-def class_prompts(templates: Sequence[str], classes: Sequence[str]) -> list[list[str]]:
-    """One list a class: its name in each template's place for it, {}."""
-    return [[template.replace("{}", name) for template in templates] for name in classes]
-
-
-def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
-    """One list a class: its number in a class-conditional pipeline.
-
-    An ImageNet task's classes have ImageNet's numbers (folders sorted). Others are looked up in the pipeline's own
-    id2label, whose values are names with commas between: by one name, all of them, or the number. Raises InputError.
-    """
-    for task in TASKS:
-        entries = imagenet_classes(task)
-        if tuple(classes) == tuple(entry.name for entry in entries):
-            return [[entry.index] for entry in entries]
-    numbers: dict[str, set[int]] = {}
-    for number, names in id2label.items():
-        for name in (number, names, *names.split(",")):
-            numbers.setdefault(name.strip(), set()).add(int(number))
-    for name in classes:
-        if len(numbers.get(name, ())) != 1:
-            found = " and ".join(map(str, sorted(numbers.get(name, ())))) or "none"
-            raise InputError(f"class {name!r}: {found} of the pipeline's classes (id2label in its model_index.json)")
-    return [list(numbers[name]) for name in classes]
-
-
-def load_diffusers(config: DiffusersConfig, sampling: SamplingConfig, data: RealData) -> PipelineGenerator:
-    """The generator of this configuration, on the GPU if there is one.
-
-    Raises MissingError if weights are missing, InputError for a pipeline or classes that it cannot use.
-    """
-    index = load_index(config.model)
-    if ADAPTERS[index["_class_name"]] is DiT:
-        asked = class_numbers(index.get("id2label", {}), data.classes)
-    else:
-        asked = class_prompts(config.prompts, data.classes)
-    pipe = load_pipeline(config.model, config.dtype)
-    tiny = load_tiny_decoder(config.guidance_decoder, config.dtype) if config.guidance_decoder else None
-    options = {"batch_size": config.batch_size, "offload": config.offload}
-    model = LatentDiffusion(pipe, sampling.steps, sampling.guidance_scale, tiny, **options)
-    for part in (model.network, pipe.vae, tiny):
-        if part is not None and config.checkpointing:
-            part.enable_gradient_checkpointing()
-    for part in (pipe.vae, tiny):
-        if part is not None and config.slicing:
-            part.enable_slicing()
-    if config.compile:
-        model.network.compile()
-    model.rest()
-    return PipelineGenerator(model, asked, data.sample_shape)
-
-
-def load_index(model: str) -> dict[str, Any]:
-    """A pipeline's model_index.json. Raises InputError unless it is of a kind that can be used."""
-    with reading(model, "a diffusers pipeline") as local:
-        path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
-        index = json.loads(Path(path).read_text(encoding="utf-8"))
-    check_supported(str(index.get("_class_name")), where=f"{model}: ")
-    return index
-
-
-def load_pipeline(model: str, dtype: str = "float32") -> Any:
-    """A pipeline of one of ADAPTERS' kinds, without its safety checker; see `load`."""
-    index = load_index(model)
-    options: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}  # saved without it
-    if index["_class_name"] == "StableDiffusionPipeline":
-        options |= {"safety_checker": None, "requires_safety_checker": False}
-        if any(index.get("safety_checker") or ()) and processes.state().is_main_process:
-            logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
-    return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
-
-
-def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
-    """An AutoencoderTiny; see `load`."""
-    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported when used: it takes a second
-
-    return load(AutoencoderTiny, model, dtype)
 
 
 def sample_images(

@@ -1,6 +1,5 @@
 """Image classifiers of transformers as learners: any that is there, by id or folder, or a fresh one from its sizes."""
 
-import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,10 +13,12 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
 from transformers.models.auto.modeling_auto import AutoModelForImageClassification
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config.config import TransformersConfig
+from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.learners.transformers import TransformersConfig
 from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
@@ -49,15 +50,14 @@ class ClassifierLearner(NetworkLearner):
         """The model with its classes' names, and the processor that shows it pictures as training did."""
         classifier: Any = self.in_use
         classifier.model.save_pretrained(folder)
-        processor = {
-            "image_processor_type": "CLIPImageProcessor",  # the one that resizes the shorter side and crops the longer
-            "do_convert_rgb": len(classifier.mean) == 3,
-            "size": {"shortest_edge": classifier.size},
-            "crop_size": {"height": classifier.size, "width": classifier.size},
-            "image_mean": classifier.mean.flatten().tolist(),
-            "image_std": classifier.std.flatten().tolist(),
-        }
-        (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+        processor = CLIPImageProcessorPil(  # the one that resizes the shorter side and crops the longer
+            do_convert_rgb=len(classifier.mean) == 3,
+            size={"shortest_edge": classifier.size},
+            crop_size={"height": classifier.size, "width": classifier.size},
+            image_mean=classifier.mean.flatten().tolist(),
+            image_std=classifier.std.flatten().tolist(),
+        )
+        processor.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """Answer as the learner that was saved there."""
@@ -65,25 +65,31 @@ class ClassifierLearner(NetworkLearner):
         classifier.model.load_state_dict(load(AutoModelForImageClassification, str(folder)).state_dict())
 
 
-def load_classifier(
-    config: TransformersConfig, sample_shape: tuple[int, ...], classes: Sequence[str], seed: int
-) -> Classifier:
+def load_classifier(config: TransformersConfig, task: Task, seed: int) -> Classifier:
     """The classifier that a configuration names. What is fresh in it is a function of the seed.
 
     Raises MissingError if weights are missing, InputError if they are no image classifier's or the sizes do not fit.
     """
-    if len(sample_shape) != 3:
+    if len(task.sample_shape) != 3:
         raise InputError(
-            f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {list(sample_shape)}"
+            f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {list(task.sample_shape)}"
         )
-    labels = {"id2label": dict(enumerate(classes)), "label2id": {name: label for label, name in enumerate(classes)}}
     with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
         if config.model is None:
-            return fresh_classifier(config, sample_shape, labels)
-        return freeze_unused(known_classifier(config.model, sample_shape, labels), sample_shape)
+            return fresh_classifier(config, task)
+        labels = class_names(task)
+        return freeze_unused(known_classifier(config.model, task.sample_shape, labels), task.sample_shape)
 
 
-def fresh_classifier(config: TransformersConfig, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
+def class_names(task: Task) -> dict[str, Any]:
+    """The options by which a model of transformers is told its classes."""
+    return {
+        "id2label": dict(enumerate(task.classes)),
+        "label2id": {name: label for label, name in enumerate(task.classes)},
+    }
+
+
+def fresh_classifier(config: TransformersConfig, task: Task) -> Classifier:
     """A classifier of the configuration's sizes, for images as they come; its weights are drawn from torch's state."""
     if config.architecture not in ARCHITECTURES:
         near = get_close_matches(config.architecture, ARCHITECTURES, n=1, cutoff=0)[0]
@@ -95,9 +101,10 @@ def fresh_classifier(config: TransformersConfig, sample_shape: tuple[int, ...], 
         if key not in known:
             near = get_close_matches(key, known, n=1, cutoff=0)[0]
             raise InputError(f"unknown key learner.config.{key} of {config.architecture}; did you mean {near}?")
+    sample_shape = task.sample_shape
     channels, size = sample_shape[0], config.config.get("image_size", sample_shape[-1])
     shape = {"image_size": size, "num_channels": channels}
-    settings = {key: value for key, value in shape.items() if key in known} | config.config | labels
+    settings = {key: value for key, value in shape.items() if key in known} | config.config | class_names(task)
     try:
         model = AutoModelForImageClassification.from_config(AutoConfig.for_model(config.architecture, **settings))
         return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), sample_shape)

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.config.config import LinearConfig
+from dp_real.learners.linear import LinearConfig
 
 
 class LinearLearner:

@@ -1,10 +1,9 @@
 """The learner: a thin wrapper over a torch module that trains it, averages it, and asks it what it finds hard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
@@ -14,35 +13,13 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
-from dp_base.errors import InputError
-from dp_real.config.config import ConvConfig, MLPConfig, TrainingConfig
+from dp_real.examples import Task
 from dp_real.learners.models.augment import crop_and_flip, mix
 from dp_real.runtime import processes
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
-
-
-def build_mlp(config: MLPConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
-    """A fresh classifier, its weights a function of the seed alone: [B, *sample_shape] -> logits [B, n_classes]."""
-    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
-        widths = [torch.Size(sample_shape).numel(), *config.hidden]
-        hidden = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], n_classes))
-
-
-def build_conv(config: ConvConfig, sample_shape: tuple[int, ...], n_classes: int, seed: int) -> nn.Module:
-    """As build_mlp, for images [B, C, H, W]."""
-    if len(sample_shape) != 3:
-        raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(sample_shape)}")
-    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
-        widths = [sample_shape[0], *config.widths]
-        halved = [side // 2 ** len(config.widths) for side in sample_shape[1:]]
-        stages = [
-            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)) for pair in pairwise(widths)
-        ]
-        hidden = [nn.Flatten(), nn.Linear(widths[-1] * halved[0] * halved[1], config.hidden), nn.ReLU()]
-        return nn.Sequential(*stages, *hidden, nn.Linear(config.hidden, n_classes))
+from dp_real.sections import TrainingConfig
 
 
 class NetworkLearner:
@@ -63,7 +40,7 @@ class NetworkLearner:
         self.statistics = [buffer for name, buffer in self.module.named_buffers() if name in saved]
         self.config = config
         self.n_classes = n_classes
-        self.rank = processes.state().process_index
+        self.rank = processes.this_process().process_index
         self.has_dropout = any("drop" in type(part).__name__.lower() for part in module.modules())
         self.seed = seed
         self.parameters = list(self.module.parameters())
@@ -74,6 +51,14 @@ class NetworkLearner:
         self.step = 0
         self.finish_at(config.steps)
         self.losses: list[Tensor] = []  # since the last drain
+
+    @classmethod
+    def fresh(cls, build: Callable[[Task], nn.Module | None], task: Task, training: TrainingConfig, seed: int) -> Self:
+        """A learner of the module that `build` makes of a task; its weights are a function of the seed alone."""
+        with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
+            module = build(task)
+        assert module is not None, "a kind of learner without a network has a `fresh` of its own"
+        return cls(module, task.n_classes, training, seed)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""

@@ -1,14 +1,14 @@
 """Fig. 2 on digits: training loss and validation accuracy over the steps, with 0, 1 and 2 additions of data."""
 
-import json
 import tempfile
 from pathlib import Path
 
 import pandas as pd
 from joblib import cpu_count
 
+from dp_real import Run
 from experiments.cli.terminal import progress
-from experiments.compare import run_arms
+from experiments.compare import Comparison, run_arms
 from experiments.paper.digits_runs import digits
 from figures.traces import draw_traces
 
@@ -27,10 +27,10 @@ def compute(quick: bool) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         runs = run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
         for arm, additions in zip(arms, ADDITIONS, strict=True):
-            folders = [Path(folder) / "runs" / f"{arm}-seed{seed}" for seed in runs["seed"].unique()]
-            metrics = pd.concat(_rows(run / "metrics.jsonl") for run in folders).set_index("step")
+            done = [Run(Comparison(Path(folder)).run_folder(arm, seed)) for seed in runs["seed"].unique()]
+            metrics = pd.concat(run.metrics for run in done).set_index("step")
             metrics["val_accuracy"] *= 100
-            rounds = pd.concat(_rows(run / "rounds.jsonl") for run in folders).query("round > 0")
+            rounds = pd.concat(run.rounds for run in done).query("round > 0")
             every = config.practice.evaluate_every
             added = (rounds.groupby("round")["step"].mean() / every).round() * every
             for quantity, name in QUANTITIES.items():
@@ -45,10 +45,6 @@ def compute(quick: bool) -> pd.DataFrame:
                 )
     table = pd.concat(parts, ignore_index=True).assign(kind="measured", n_seeds=seeds)
     return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
-
-
-def _rows(log: Path) -> pd.DataFrame:
-    return pd.DataFrame([json.loads(line) for line in log.read_text().splitlines()])
 
 
 def draw(table: pd.DataFrame):

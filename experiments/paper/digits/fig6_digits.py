@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dp_real.runs.hindsight import hindsight
-from dp_real.runs.run import run
+from dp_real import Run, run
+from dp_real.runs.afterwards import hindsight
 from experiments.cli.terminal import progress
 from experiments.paper.digits_runs import digits
 from figures.curves import draw_curves
@@ -21,7 +21,7 @@ def compute(quick: bool) -> pd.DataFrame:
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
             run(digits(f"seed={seed}"), Path(folder) / "run", progress=progress)
-            rows += [row | {"seed": seed} for row in hindsight(Path(folder) / "run")]
+            rows += [row | {"seed": seed} for row in hindsight(Run(Path(folder) / "run"))]
     table = pd.DataFrame(rows).query("round in @SHOWN")
     table["wrong_again"] = 100 * table["wrong_again"].astype(float)
     of_round = table.groupby(["round", "pool_size"])["wrong_again"]

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from dp_real.generators.models.denoiser import DenoiserGenerator
-from dp_real.rounds.source import make_guidance
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.seeds import row_seeds
 from experiments.paper.digits_runs import digits, learners_along_a_run
 from figures.grids import draw_image_table
@@ -27,7 +27,7 @@ def compute(quick: bool) -> pd.DataFrame:
     labels = torch.tensor(LABELS)
     parts = []
     for name, omega in (("plain", 0.0), (f"ω = {OMEGA:g}", OMEGA)):
-        guidance = make_guidance(config.guidance, learners[-1][1].logits, omega) if omega else None
+        guidance = EntropyGuidance.of(config.guidance, learners[-1][1].logits, omega) if omega else None
         estimates: list[torch.Tensor] = []
         generator.sample(
             labels,

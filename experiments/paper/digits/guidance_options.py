@@ -14,13 +14,11 @@ import torch
 from sklearn.svm import SVC
 from torch import Tensor
 
-from dp_real.config.config import Config
-from dp_real.data import load_data
+from dp_real.config import Config
 from dp_real.evaluation.assess import accuracy
-from dp_real.generators import load_generator
 from dp_real.guidance.entropy import EntropyGuidance, entropy
-from dp_real.pool.pool import Pool
-from dp_real.rounds.source import guided_steps, make_guidance
+from dp_real.pool import Pool
+from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runtime.processes import slices
 from dp_real.runtime.seeds import Stream, row_seeds, torch_rng
 from experiments.cli.terminal import progress
@@ -53,7 +51,7 @@ def compute(quick: bool) -> pd.DataFrame:
                 f"sampling.steps={steps}", f"guidance.window={window}",
                 *(f"guidance.{key}={schedule[key]}" for key in ("every", "through")),
             )  # fmt: skip
-            drawn = [bench.draw(config, total / guided_steps(config)) for total in TOTALS]
+            drawn = [bench.draw(config, total / len(config.guidance.guided_steps(steps))) for total in TOTALS]
             ratio = np.median([found.time_ratio for found in drawn])
             for total, found in zip(TOTALS, drawn, strict=True):
                 option = schedule | {"steps": steps, "total": total, "x": ratio}
@@ -93,16 +91,16 @@ class Bench:
     def __init__(self, folder: Path, rows: int) -> None:
         generator, learners = learners_along_a_run(digits(), folder)
         size, self.learner = learners[SELECTOR]
-        self.pool = Pool.latest(folder / "pool", generator.sample_shape).batch(torch.arange(size))
+        self.pool = Pool.latest(folder / "pool", generator.sample_shape).minibatch(torch.arange(size))
         self.labels, self.seeds = torch.arange(rows) % generator.n_classes, row_seeds(0, 0, range(rows))
-        self.data = load_data(digits().data)
+        self.data = load_data(digits())
         assert self.data.generator is not None, "digits have them"
         self.judge = SVC().fit(self.data.generator.x.flatten(1), self.data.generator.y)
 
     def draw(self, config: Config, omega: float) -> Drawn:
         """At a strength; 0: plain."""
         generator = load_generator(config, self.data, progress)
-        guidance = make_guidance(config.guidance, self.learner.logits, omega) if omega else None
+        guidance = EntropyGuidance.of(config.guidance, self.learner.logits, omega) if omega else None
 
         def timed(block: slice, guidance: EntropyGuidance | None) -> tuple[Tensor, float]:
             start = time.process_time()

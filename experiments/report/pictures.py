@@ -1,27 +1,26 @@
 """A run's pictures, RUN/figures/*.png, drawn from the files that it leaves: complete, unfinished or branched out."""
 
-import json
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import joblib
-import lance
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch.nn import functional
 
-from dp_real.config.config import Config, PoolConfig, load_config
-from dp_real.data import class_names, sample_shape
-from dp_real.pool.pool import Pool
-from dp_real.runtime import processes
+from dp_real.pool import Pool
+from dp_real.runs.reader import Run
 from dp_real.runtime.pixels import to_float
+from dp_real.runtime.processes import this_process
 from experiments.cli.terminal import say
 from figures.curves import draw_curves, save
 from figures.grids import draw_images
 from figures.stacks import NAMED, draw_stacks
+from figures.tables import measured
 from figures.traces import draw_traces
 
 CAPTIONS = {
@@ -48,10 +47,10 @@ ROUNDS = {
 
 def leave_figures(run: Path) -> None:
     """Draw a run that has just ended, in its main process. A failure is said and not raised: the run is complete."""
-    if not processes.state().is_main_process:
+    if not this_process().is_main_process:
         return
     try:
-        draw_run(run)
+        draw_run(Run(run))
     except Exception as error:
         say(f"{run}/figures: not drawn: {type(error).__name__}: {error}; dp real report {run} tries again")
 
@@ -61,27 +60,20 @@ def leave_figures_of(runs: Iterable[Path], workers: int) -> None:
     joblib.Parallel(workers)(joblib.delayed(leave_figures)(run) for run in runs if not (run / "figures").exists())
 
 
-def draw_run(run: Path) -> list[Path]:
+def draw_run(run: Run) -> list[Path]:
     """Write the pictures that a run's files allow, each whole or not at all; PNG only, which takes half the time."""
-    config = load_config(run / "config.toml")
-    metrics, rounds = read_rows(run / "metrics.jsonl"), read_rows(run / "rounds.jsonl")
+    metrics, rounds = run.metrics, run.rounds
     figures: dict[str, Figure | None] = {
-        "training": draw_training(metrics, rounds, config.training.warmup_steps) if len(metrics) else None,
+        "training": draw_training(metrics, rounds, run.config.training.warmup_steps) if len(metrics) else None,
         "rounds": draw_rounds(metrics, rounds) if len(rounds) > 1 and len(metrics) else None,
         "scaling": draw_scaling(run),
     }
-    if (run / "pool").exists():
-        pool, classes = open_pool(run, config), class_names(config.data)
-        figures["classes"] = draw_classes(pool, classes)
-        figures["samples"] = draw_samples(pool, classes) if len(pool.sample_shape) == 3 else None
-    written = [save(figure, run / "figures" / name, ["png"]) for name, figure in figures.items() if figure]
+    if run.has_pool:
+        pool, task = run.pool, run.config.task
+        figures["classes"] = draw_classes(pool, task.classes)
+        figures["samples"] = draw_samples(pool, task.classes) if len(task.sample_shape) == 3 else None
+    written = [save(figure, run.files.figures / name, ["png"]) for name, figure in figures.items() if figure]
     return [path for paths in written for path in paths]
-
-
-def read_rows(log: Path) -> pd.DataFrame:
-    """The rows of a log; a last line that is still being written is left out."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return pd.DataFrame([json.loads(line) for line in lines if line.endswith("}")])
 
 
 def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int) -> Figure:
@@ -92,7 +84,7 @@ def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int
     for key, name in TRACES.items():
         warm = metrics["step"] >= min(warmup_steps, metrics["step"].max())
         rows = metrics[warm] if key == "val_accuracy" else metrics
-        parts.append(tidy(rows["step"], rows[key]).assign(quantity=name))
+        parts.append(once(rows["step"], rows[key], quantity=name))
     table = pd.concat(parts)
     table["added"] = table["x"].isin(added)
     losses = table.loc[table["quantity"] == TRACES["train_loss"], "y"]
@@ -108,7 +100,7 @@ def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
     values = {key: rounds[rounds["round"] > 0].set_index("size")[key] for key in ("omega", "entropy", "fraction_wrong")}
     values["val_accuracy"] = 100 * metrics.groupby("pool_size")["val_accuracy"].last()
     values |= {key: rounds.set_index("size")[key] for key in ("seconds", "passes")}
-    table = pd.concat([tidy(y.index, y).assign(quantity=ROUNDS[key]) for key, y in values.items()])
+    table = pd.concat([once(y.index, y, quantity=ROUNDS[key]) for key, y in values.items()])
     figure = draw_curves(table, xlabel="examples in the pool", ylabel="", panel="quantity", sharey=False)
     for ax in figure.axes:
         if ax.get_title() != ROUNDS["val_accuracy"]:
@@ -116,20 +108,13 @@ def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_scaling(run: Path) -> Figure | None:
+def draw_scaling(run: Run) -> Figure | None:
     """Test accuracy against the pool's size, a point for each branch (paper section 5) and the run itself."""
-    files = [*(run / "branches").glob("*/result.json"), *run.glob("result.json")]
-    results = pd.DataFrame([json.loads(file.read_text(encoding="utf-8")) for file in files])
+    results = pd.DataFrame([*run.branches, *([run.result] if run.complete else [])])
     if len(results) < 2:
         return None
-    table = tidy(results["pool_size"], 100 * results["test_accuracy"])
+    table = once(results["pool_size"], 100 * results["test_accuracy"])
     return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
-
-
-def open_pool(run: Path, config: Config) -> Pool:
-    """A run's pool as it is by now, left on disk: few of its examples are looked at."""
-    version = lance.dataset(str(run / "pool")).latest_version
-    return Pool(run / "pool", sample_shape(config.data), version, PoolConfig(memory=0))
 
 
 def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
@@ -163,7 +148,7 @@ def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
     facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
     rounds, labels = spread_out(int(facts["round"].max()) + 1), spread_out(len(classes))
     shown = facts[facts["round"].isin(rounds) & facts["label"].isin(labels)].drop_duplicates(["round", "label"])
-    images = pictures(to_float(pool.batch(torch.tensor(shown["row"].to_numpy()))[0]))
+    images = pictures(to_float(pool.minibatch(torch.tensor(shown["row"].to_numpy()))[0]))
     size = (len(rounds), len(labels))
     grid, notes, marked = np.ones((*size, *images.shape[1:])), np.full(size, "", object), np.zeros(size, bool)
     for image, row in zip(images, shown.itertuples(), strict=True):
@@ -191,7 +176,6 @@ def pictures(x: torch.Tensor) -> np.ndarray:
     return (x[:, 0] if x.shape[1] == 1 else x.movedim(1, -1)).numpy()
 
 
-def tidy(x: Any, y: Any) -> pd.DataFrame:
-    """What was measured once, as figures take it."""
-    table = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float), "series": "run", "kind": "measured"})
-    return table.assign(y_low=np.nan, y_high=np.nan, n_seeds=1).dropna(subset=["x", "y"])
+def once(x: Iterable, y: Iterable, **groups: str) -> pd.DataFrame:
+    """What one run measured, as figures take it."""
+    return measured("run", np.asarray(x, float), np.asarray(y, float), **groups).dropna(subset=["x", "y"])

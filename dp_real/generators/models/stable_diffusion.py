@@ -25,18 +25,16 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress
-from dp_real.config.config import DataConfig, LatentConfig, SamplingConfig
-from dp_real.generators.pipelines.latent_diffusion import (
-    LatentDiffusion,
-    PipelineGenerator,
-    class_prompts,
-    encode,
-    load_pipeline,
-)
-from dp_real.protocols import Images, RealData
+from dp_real.data import DataConfig
+from dp_real.examples import Examples, RealData
+from dp_real.generators.latent import LatentConfig
+from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, encode
+from dp_real.generators.pipelines.load import load_pipeline
 from dp_real.runtime import processes
 from dp_real.runtime.cache import cached, fingerprints
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
+from dp_real.sections import SamplingConfig
 
 RECIPE = 1  # raise it when what training does changes: cached pipelines of the old recipe are then left alone
 TEXT_WIDTH = 64
@@ -49,7 +47,7 @@ def load_latent(
 
     It depends on the images, wherever they were read. Raises InputError where there are none to train on.
     """
-    images, prompts = data.generator, class_prompts(config.prompts, data.classes)
+    images, prompts = data.generator, class_prompts(config.prompts, data.task.classes)
     if images is None or images.x.dim() != 4 or images.x.shape[2] != images.x.shape[3] or images.x.shape[3] % 8:
         raise InputError(
             f"generator.kind = 'latent' is trained on square real images whose side is a multiple of 8; "
@@ -58,7 +56,7 @@ def load_latent(
     depends = {
         "recipe": RECIPE,
         "generator": config.model_dump(mode="json"),
-        "classes": data.classes,
+        "classes": data.task.classes,
         "images": fingerprints(images.x, images.y),
         "seed": source.split,
     }
@@ -68,11 +66,16 @@ def load_latent(
         lambda staged: train_pipeline(config, images, prompts, source.split, progress, staged),
     )
     model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
-    return PipelineGenerator(model, prompts, data.sample_shape)
+    return PipelineGenerator(model, prompts, data.task.sample_shape)
 
 
 def train_pipeline(
-    config: LatentConfig, images: Images, prompts: Sequence[Sequence[str]], seed: int, progress: Progress, folder: Path
+    config: LatentConfig,
+    images: Examples,
+    prompts: Sequence[Sequence[str]],
+    seed: int,
+    progress: Progress,
+    folder: Path,
 ) -> None:
     """Train a pipeline on images captioned by `prompts` (several a class), and save it as diffusers does.
 

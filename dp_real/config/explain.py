@@ -1,0 +1,61 @@
+"""What pydantic finds wrong with a configuration, in the words of the file that is wrong."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from dp_real.config.config import Config
+from dp_real.sections import Section
+
+
+def explain(problem: Any) -> str:
+    """One of ValidationError.errors() in a few words: the key, its value, what would be right, and the nearest key."""
+    keys, section = _locate(problem["loc"])
+    key = ".".join(keys)
+    match problem["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.5)
+            known = ", ".join(section.model_fields)
+            hint = f"did you mean {'.'.join([*keys[:-1], near[0]])}?" if near else f"there are {known}"
+            return f"unknown key {key}; {hint}"
+        case "missing":
+            return f"key {key} is missing"
+        case "union_tag_not_found":
+            return f"key {key}.{problem['ctx']['discriminator'].strip(chr(39))} is missing"
+        case "union_tag_invalid":
+            context = problem["ctx"]
+            name = context["discriminator"].strip("'")
+            return f"{key}.{name} = {context['tag']!r}: should be one of {context['expected_tags']}"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
+    where = f"{key}{shown}: " if key else ""
+    return f"{where}{message[:1].lower()}{message[1:]}"
+
+
+def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
+    """A problem's key as the file spells it, and the section that it is in.
+
+    Where a section is one of several kinds, pydantic puts the kind's name into the location; no file has it there.
+    """
+    keys: list[str] = []
+    section, kinds = Config, ()
+    for part in loc:
+        if kinds:
+            section = next(kind for kind in kinds if part in _tags(kind))
+            kinds = ()
+            continue
+        keys.append(str(part))
+        field = section.model_fields.get(str(part))
+        inner = get_args(field.annotation) or (field.annotation,) if field else ()
+        sections = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section)]
+        if len(sections) > 1:
+            kinds = sections
+        elif sections:
+            section = sections[0]
+    return keys, section
+
+
+def _tags(section: type[Section]) -> tuple[Any, ...]:
+    """What a kind of section is called, under `kind` or `source`."""
+    fields = section.model_fields
+    return tuple(tag for name in ("kind", "source") if name in fields for tag in get_args(fields[name].annotation))

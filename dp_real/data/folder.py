@@ -1,0 +1,149 @@
+"""A user's own images, and ImageNet's: in folders, shards or data sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+
+from dp_base.errors import InputError, MissingError
+from dp_real.data import DATA, DataConfig
+from dp_real.data.sets.classes import Classes, class_folders, own_classes, task_classes
+from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
+from dp_real.imagenet.classes import TASKS, ImageNetTask, shared_labels
+
+if TYPE_CHECKING:
+    from dp_real.data.sets.places import Located
+
+
+def _classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
+    if value is None or value in TASKS:
+        return value
+    names = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(names) < 2 or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not tell the two apart")
+    return names
+
+
+@DATA.named("folder", place=4)
+class FolderConfig(DataConfig):
+    """Real images in folders, shards or data sets (dp_real.data.sets.places says how each is named)."""
+
+    source: Literal["folder"]
+    validation: str = Field(description="where the images are that patience watches")
+    test: str | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
+    train: str | None = Field(default=None, description="likewise, for a generator that is trained here, and arm real")
+    sets: dict[str, str] = Field(
+        default={}, description="name = where: further sets for the end; they may have some of the classes only"
+    )
+    classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_classes)] = Field(
+        default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
+    )
+    size: PositiveInt = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
+    split: NonNegativeInt = Field(default=0, description="seed of a generator that is trained here")
+
+    @model_validator(mode="after")
+    def _check(self) -> FolderConfig:
+        taken = [name for name in ("validation", "test", "train") if name in self.sets]
+        if taken:
+            raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
+        if self.classes is None and re.match("hub:|.*[.](tar|parquet)(#|$)", self.validation):
+            raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
+        return self
+
+    @property
+    def task(self) -> Task:
+        """The classes that are named, or those that validation has folders of; colour images of `size`."""
+        return Task((3, self.size, self.size), self.labels.names)
+
+    @property
+    def trains(self) -> bool:
+        """Whether `train` is named."""
+        return self.train is not None
+
+    @property
+    def labels(self) -> Classes:
+        """The classes, and what the folders of each are called. Raises MissingError where a folder should tell."""
+        match self.classes:
+            case None:
+                return own_classes([path.name for path in class_folders(Path(self.validation))])
+            case "imagenet1k" | "imagenet100" as task:
+                return task_classes(task)
+            case names:
+                return own_classes(names)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where each set is, by its name."""
+        own = {"validation": self.validation, "test": self.test, "train": self.train}
+        return {name: where for name, where in own.items() if where} | self.sets
+
+    def needed(self, name: str) -> Collection[int]:
+        """The labels that a set of that name must have: all, but for a further set only what a published one has."""
+        if name in ("validation", "test", "train"):
+            return range(len(self.labels.names))
+        if self.classes in TASKS and name.startswith("imagenet-"):
+            return shared_labels(self.classes, name)
+        return ()
+
+    def load(self) -> RealData:
+        """The sets; a train set is kept in memory, as float32. Further sets may lack classes.
+
+        Raises MissingError for all that is not there, InputError for what does not hold what it should.
+        """
+        from dp_real.runtime.pixels import to_float
+
+        found = self._locate_all()
+        train = self._read(found["train"], "train") if self.train else None
+        validation = self._read(found["validation"], "validation", keep=True)
+        return RealData(
+            self.task,
+            generator=Examples(to_float(train.x[:]), train.y) if train else None,
+            validation=validation,
+            test=self._read(found["test"], "test", keep=True) if self.test else validation,
+            sets={name: self._read(found[name], name) for name in self.sets},
+        )
+
+    def describe(self) -> list[SetStatus]:
+        """Every set that is named; images are counted that the task uses."""
+        return [self._describe(name, where) for name, where in self.places.items()]
+
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        """As of DataConfig. A set called imagenet-a or imagenet-r must have all that the published one shares."""
+        from dp_real.data.sets.places import locate
+
+        return self._read(locate(where), name)
+
+    def _read(self, found: Located, name: str, keep: bool = False) -> ExampleSet:
+        from dp_real.data.sets.places import read_set
+
+        return read_set(found, self.labels, self.task.sample_shape, self.needed(name), keep)
+
+    def _describe(self, name: str, where: str) -> SetStatus:
+        from dp_real.data.sets.places import count, locate
+
+        try:
+            return SetStatus(name, where, count(locate(where, fetch=False), self.labels, self.needed(name)), None)
+        except (InputError, MissingError) as error:
+            return SetStatus(name, where, None, str(error))
+
+    def _locate_all(self) -> dict[str, Located]:
+        """Find every set. Raises one MissingError for all that are not there."""
+        from dp_real.data.sets.places import locate
+
+        found, missing = {}, []
+        by_cost = sorted(self.places.items(), key=lambda item: item[1].startswith("hub:"))
+        for name, where in by_cost:  # nothing is fetched for a run that cannot be
+            try:
+                found[name] = locate(where, fetch=not missing)
+            except MissingError as error:
+                missing.append(str(error))
+        if missing:
+            raise MissingError("; ".join(missing))
+        return found

@@ -1,0 +1,76 @@
+"""Which label a folder, a file or a row belongs to, by what it is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from dp_base.errors import InputError, MissingError
+from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Label i is names[i]. `folders`: the label of each folder; None where this task leaves a known class out."""
+
+    names: tuple[str, ...]
+    folders: Mapping[str, int | None]
+
+    def label(self, name: str, place: object) -> int | None:
+        """The label of what is called so; None if it is left out. Raises InputError, naming the place, for no class."""
+        if name not in self.folders:
+            near = get_close_matches(name, self.folders, n=1)
+            hint = f"did you mean {near[0]}?" if near else "leave it out, or name its class in data.classes"
+            raise InputError(f"{place}: {name} is none of the {len(self.names)} classes; {hint}")
+        return self.folders[name]
+
+    def check(self, place: object, labels: Collection[int], needed: Collection[int]) -> None:
+        """Raise InputError if the set at `place` has no image at all, or none of a label of `needed`."""
+        missing = [self.names[label] for label in sorted(set(needed) - set(labels))]
+        if missing:
+            rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise InputError(f"{place}: no images of {', '.join(missing[:3])}{rest}; each class needs some")
+        if not labels:
+            raise InputError(f"{place}: none of its classes is one of this task's {len(self.names)}")
+
+
+def own_classes(names: Sequence[str]) -> Classes:
+    """A user's classes. Their folders bear their names, or, unless a name is a number itself, their numbers from 0."""
+    folders: dict[str, int | None] = {folder_name(name): label for label, name in enumerate(names)}
+    if not any(name.isdecimal() for name in folders):
+        folders |= {str(label): label for label in range(len(names))}
+    return Classes(tuple(names), folders)
+
+
+def task_classes(task: ImageNetTask) -> Classes:
+    """The classes of an ImageNet. A folder bears a WordNet id, ImageNet's number of the class, or a name of it."""
+    chosen = imagenet_classes(task)
+    labels = {entry.wnid: label for label, entry in enumerate(chosen)}
+    folders = {
+        folder_name(name): labels.get(entry.wnid)
+        for entry in imagenet_classes("imagenet1k")
+        for name in (entry.wnid, str(entry.index), entry.name, *entry.lemmas)
+    }
+    return Classes(tuple(entry.name for entry in chosen), folders)
+
+
+def folder_name(name: str) -> str:
+    """A class's name as that of a folder: what file systems forbid becomes an underscore."""
+    return re.sub(r'[\\/:*?"<>|]', "_", name)
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders within, hidden ones apart: as numbers if they all are numbers, else by name.
+
+    Raises MissingError if there is no such folder, InputError if there are none within it.
+    """
+    if not folder.is_dir():
+        raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
+    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if not found:
+        raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
+    numbers = all(path.name.isdecimal() for path in found)
+    return sorted(found, key=lambda path: (int(path.name) if numbers else 0, path.name))

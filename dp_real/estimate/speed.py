@@ -1,0 +1,78 @@
+"""How long an image and a row of a training step take: assumed of a device, or measured on this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dp_real.config import Config
+from dp_real.estimate.work import Network, image_operations
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.protocols import Generator, Learner
+from dp_real.runtime.seeds import row_seeds
+
+# TFLOP a second in bfloat16 that PyTorch is assumed to reach on a GPU, by a part of its name: a quarter of the A100's
+# data sheet (published: Stable Diffusion 1.5 at batch 1 takes 1.6 s for 50 steps, which is 52; XL, 116), and 15 % of
+# the newer ones', which wait for memory more. Measuring is better: `measure`, `dp real plan --measure`.
+GPUS = {"H200": 150.0, "H100": 150.0, "A100": 80.0, "L40S": 55.0}
+FLOAT32 = 1 / 5  # of that, in float32, for which those GPUs have few units
+CPU_CORE = 0.05  # TFLOP a second in float32, of a recent core
+MEASURED = 16  # images a measurement draws, or a block if that is smaller
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of one device: an unguided image, a guided one, a row of a training step; None: not known."""
+
+    plain: float | None
+    guided: float | None
+    row: float | None
+    source: str  # measured or assumed
+
+
+def throughput(device: str, dtype: str) -> float | None:
+    """TFLOP a second that a GPU of that name is assumed to reach; None for one that is not in the table."""
+    known = next((rate for name, rate in GPUS.items() if name in device), None)
+    return known and known * (FLOAT32 if dtype == "float32" else 1)
+
+
+def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
+    """Seconds on a GPU of that name, or on so many cores of a CPU, by the table above."""
+    operations = image_operations(config, network)
+    drawing, training = (throughput(device, each) for each in (config.generator.precision, config.training.precision))
+    if cores:
+        drawing = training = cores * CPU_CORE
+    if not drawing or not training:
+        return Seconds(None, None, None, f"nothing is known of {device}: measure it")
+    plain, guided = (each / drawing for each in operations) if operations else (None, None)
+    row = network.training / training if network else None
+    return Seconds(plain, guided, row, f"assumed of {device}: {drawing:g} TFLOP/s in drawing, {training:g} in training")
+
+
+def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
+    """Seconds as they are here, of a few images and training steps; the second try counts. Changes the learner."""
+    rows = min(config.sampling.block_size, MEASURED)
+    labels = torch.arange(rows) % generator.n_classes
+    seeds = row_seeds(config.seed, 0, range(rows))
+    omega = config.guidance.omega if isinstance(config.guidance.omega, float) else 0.01
+    guidance = EntropyGuidance.of(config.guidance, learner.logits, omega)
+    plain, x = _timed(lambda: generator.sample(labels, seeds, None))
+    guided = _timed(lambda: generator.sample(labels, seeds, guidance))[0] if omega else plain
+    batch = torch.arange(config.training.batch_size or rows) % rows
+
+    def step() -> float:
+        learner.train_step(x[batch], labels[batch])
+        return learner.drain_loss()  # waits for the device
+
+    return Seconds(plain / rows, guided / rows, _timed(step)[0] / len(batch), f"measured on {device}")
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    work()
+    begin = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begin, result

@@ -1,0 +1,35 @@
+"""The exact score of the theory's own data (dp_real.data.gaussian)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from dp_base.progress import Progress, silent
+from dp_real.data import DataConfig
+from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.sections import SamplingConfig
+
+if TYPE_CHECKING:
+    from dp_real.examples import RealData
+    from dp_real.protocols import Generator
+
+
+@GENERATORS.named("gaussian", place=4)
+class GaussianConfig(GeneratorConfig):
+    """The exact score of the gaussian data (dp_real.generators.models.gaussian)."""
+
+    kind: Literal["gaussian"]
+
+    def load(
+        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
+    ) -> Generator:
+        """There is nothing to train or to fetch."""
+        from dp_real.generators.models.gaussian import GaussianGenerator
+
+        (dimension,) = source.task.sample_shape
+        return GaussianGenerator(dimension, sampling.steps, sampling.guidance_scale)
+
+    def check(self, source: DataConfig) -> None:
+        """Raise ValueError for any other data."""
+        if source.source != "gaussian":
+            raise ValueError("generator.kind = 'gaussian' knows the score of data.source = 'gaussian' only")

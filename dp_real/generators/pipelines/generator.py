@@ -1,0 +1,101 @@
+"""A pipeline of diffusers as a Generator: what it is asked for, class by class."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from dp_base.errors import InputError
+from dp_real.examples import Task
+from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.generators.pipelines.adapters import ADAPTERS
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+from dp_real.generators.pipelines.load import load_index, load_pipeline, load_tiny_decoder
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.imagenet.classes import imagenet_classes, imagenet_of
+from dp_real.runtime.pixels import fit
+from dp_real.runtime.seeds import row_noise
+from dp_real.sections import SamplingConfig
+
+
+class PipelineGenerator:
+    """A Generator whose classes are prompts, or a DiT's; where a class has several, a row's seed picks one."""
+
+    def __init__(self, model: LatentDiffusion, asked: Sequence[Sequence[Any]], sample_shape: tuple[int, ...]) -> None:
+        """asked: for each class what to ask the pipeline for. sample_shape: [C, h, w] of what the learner sees."""
+        self.model = model
+        self.asked = asked
+        self.sample_shape = sample_shape
+        self.n_classes = len(asked)
+
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
+        """See Generator."""
+        noise = row_noise(seeds, self.model.latent_shape)
+        view = partial(fit, shape=self.sample_shape)
+        return self.model.sample(self._pick(labels, seeds), noise, guidance, view).cpu()
+
+    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
+        """See Generator; x is encoded by the VAE first, at the pipeline's own size."""
+        noise = row_noise(~seeds, self.model.latent_shape)
+        return self.model.denoising_error(x, self._pick(labels, seeds), noise, level).cpu()
+
+    def rest(self) -> None:
+        """See Generator."""
+        self.model.rest()
+
+    def _pick(self, labels: Tensor, seeds: np.ndarray) -> list[Any]:
+        choices = [self.asked[label] for label in labels.tolist()]
+        return [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
+
+
+def class_prompts(templates: Sequence[str], classes: Sequence[str]) -> list[list[str]]:
+    """One list a class: its name in each template's place for it, {}."""
+    return [[template.replace("{}", name) for template in templates] for name in classes]
+
+
+def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
+    """One list a class: its number in a class-conditional pipeline.
+
+    An ImageNet task's classes have ImageNet's numbers (folders sorted). Others are looked up in the pipeline's own
+    id2label, whose values are names with commas between: by one name, all of them, or the number. Raises InputError.
+    """
+    task = imagenet_of(classes)
+    if task:
+        return [[entry.index] for entry in imagenet_classes(task)]
+    numbers: dict[str, set[int]] = {}
+    for number, names in id2label.items():
+        for name in (number, names, *names.split(",")):
+            numbers.setdefault(name.strip(), set()).add(int(number))
+    for name in classes:
+        if len(numbers.get(name, ())) != 1:
+            found = " and ".join(map(str, sorted(numbers.get(name, ())))) or "none"
+            raise InputError(f"class {name!r}: {found} of the pipeline's classes (id2label in its model_index.json)")
+    return [list(numbers[name]) for name in classes]
+
+
+def load_diffusers(config: DiffusersConfig, sampling: SamplingConfig, task: Task) -> PipelineGenerator:
+    """The generator of this configuration, on the GPU if there is one.
+
+    Raises MissingError if weights are missing, InputError for a pipeline or classes that it cannot use.
+    """
+    index = load_index(config.model)
+    if ADAPTERS[index["_class_name"]].asked_for == "class number":
+        asked = class_numbers(index.get("id2label", {}), task.classes)
+    else:
+        asked = class_prompts(config.prompts, task.classes)
+    pipe = load_pipeline(config.model, config.dtype)
+    tiny = load_tiny_decoder(config.guidance_decoder, config.dtype) if config.guidance_decoder else None
+    options = {"batch_size": config.batch_size, "offload": config.offload}
+    model = LatentDiffusion(pipe, sampling.steps, sampling.guidance_scale, tiny, **options)
+    for part in (model.network, pipe.vae, tiny):
+        if part is not None and config.checkpointing:
+            part.enable_gradient_checkpointing()
+    for part in (pipe.vae, tiny):
+        if part is not None and config.slicing:
+            part.enable_slicing()
+    if config.compile:
+        model.network.compile()
+    model.rest()
+    return PipelineGenerator(model, asked, task.sample_shape)

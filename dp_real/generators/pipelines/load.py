@@ -1,0 +1,43 @@
+"""Pipelines of diffusers read from a folder or the hub: safetensors only, and without a safety checker.
+
+A safety checker would blacken images without a word.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import diffusers
+from huggingface_hub import hf_hub_download
+
+from dp_real.generators.pipelines.adapters import check_supported
+from dp_real.runtime import processes
+from dp_real.runtime.hub import load, reading
+
+
+def load_index(model: str) -> dict[str, Any]:
+    """A pipeline's model_index.json. Raises InputError unless it is of a kind that can be used."""
+    with reading(model, "a diffusers pipeline") as local:
+        path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
+        index = json.loads(Path(path).read_text(encoding="utf-8"))
+    check_supported(str(index.get("_class_name")), where=f"{model}: ")
+    return index
+
+
+def load_pipeline(model: str, dtype: str = "float32") -> Any:
+    """A pipeline of one of ADAPTERS' kinds, without its safety checker; see `load`."""
+    index = load_index(model)
+    options: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}  # saved without it
+    if index["_class_name"] == "StableDiffusionPipeline":
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+        if any(index.get("safety_checker") or ()) and processes.this_process().is_main_process:
+            logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
+    return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
+
+
+def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
+    """An AutoencoderTiny; see `load`."""
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported when used: it takes a second
+
+    return load(AutoencoderTiny, model, dtype)

@@ -1,0 +1,43 @@
+"""Controls of entropy guidance: what a push does that is as long, but goes elsewhere or comes too late."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.runtime.seeds import Stream, rng
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomGuidance(EntropyGuidance):
+    """A control: pushes of the same length in random directions. seeds: uint64 [B], what a row's directions hang on."""
+
+    looks: ClassVar[bool] = False
+
+    seeds: np.ndarray
+    _draws: list[np.random.Generator] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
+
+    def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
+        """Standard normal, shaped like x; new at each call."""
+        return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
+
+    def rows(self, rows: slice) -> Self:
+        """As of EntropyGuidance, from the first call on."""
+        return replace(super().rows(rows), seeds=self.seeds[rows])
+
+
+def ascend(guidance: EntropyGuidance, x: Tensor, pushes: int) -> Tensor:
+    """A control: the pushes of a whole trajectory, all made on finished samples; images stay within [-1, 1]."""
+    for _ in range(pushes):
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            gradient = guidance.gradient(leaf, leaf)
+        x = guidance.push(x, gradient)
+        x = x.clamp(-1, 1) if x.dim() == 4 else x
+    return x

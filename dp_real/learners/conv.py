@@ -1,0 +1,40 @@
+"""A small convolutional classifier."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveInt
+
+from dp_base.errors import InputError
+from dp_real.learners import LEARNERS, LearnerConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dp_real.examples import Task
+
+
+@LEARNERS.named("conv", place=2)
+class ConvConfig(LearnerConfig):
+    """A small convolutional classifier: per width 3 x 3 convolution, ReLU, halving; then a hidden layer."""
+
+    kind: Literal["conv"]
+    widths: tuple[PositiveInt, ...] = (32, 64)
+    hidden: PositiveInt = 128
+
+    def network(self, task: Task) -> nn.Module:
+        """Images [B, C, H, W] -> logits [B, n_classes]; its weights are drawn from torch's state."""
+        from torch import nn
+
+        shape = task.sample_shape
+        if len(shape) != 3:
+            raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(shape)}")
+        widths = [shape[0], *self.widths]
+        halved = [side // 2 ** len(self.widths) for side in shape[1:]]
+        stages = [
+            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)) for pair in pairwise(widths)
+        ]
+        hidden = [nn.Flatten(), nn.Linear(widths[-1] * halved[0] * halved[1], self.hidden), nn.ReLU()]
+        return nn.Sequential(*stages, *hidden, nn.Linear(self.hidden, task.n_classes))

@@ -1,0 +1,39 @@
+"""The learner of the theory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from dp_real.data import DataConfig
+from dp_real.learners import LEARNERS, LearnerConfig
+from dp_real.sections import TrainingConfig
+
+if TYPE_CHECKING:
+    from dp_real.examples import Task
+    from dp_real.protocols import Learner
+
+
+@LEARNERS.named("linear", place=4)
+class LinearConfig(LearnerConfig):
+    """Ridge or logistic regression for two classes, solved on the whole pool at each step (learners.models.linear)."""
+
+    kind: Literal["linear"]
+    loss: Literal["ridge", "logistic"] = "ridge"
+    lam: float = Field(gt=0, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
+    kappa: float = Field(default=1.0, gt=0, description="the entropy is that of sigmoid(kappa w·x)")
+
+    def network(self, task: Task) -> None:
+        """It is no network."""
+
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        """At w = 0, where every sample is as hard as can be. Raises InputError unless there are two classes."""
+        from dp_real.learners.models.linear import LinearLearner
+
+        return LinearLearner(self, task.sample_shape, task.n_classes)
+
+    def check(self, training: TrainingConfig, source: DataConfig) -> None:
+        """Raise ValueError for training in batches."""
+        if training.batch_size:
+            raise ValueError("learner.kind = 'linear' is solved on the whole pool: training.batch_size must be 0")

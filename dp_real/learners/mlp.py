@@ -1,0 +1,32 @@
+"""A perceptron."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveInt
+
+from dp_real.learners import LEARNERS, LearnerConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dp_real.examples import Task
+
+
+@LEARNERS.named("mlp", place=1)
+class MLPConfig(LearnerConfig):
+    """A perceptron on the flattened sample."""
+
+    kind: Literal["mlp"]
+    hidden: tuple[PositiveInt, ...] = (64,)
+
+    def network(self, task: Task) -> nn.Module:
+        """[B, *sample_shape] -> logits [B, n_classes]; its weights are drawn from torch's state."""
+        import torch
+        from torch import nn
+
+        widths = [torch.Size(task.sample_shape).numel(), *self.hidden]
+        hidden = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], task.n_classes))

@@ -1,0 +1,81 @@
+"""What a run reports of a round and of an evaluation, and what both have cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dp_real.loop.state import State
+from dp_real.pool import Pool
+from dp_real.rounds.costs import Costs
+from dp_real.runtime.processes import from_main
+
+
+class Clock:
+    """Seconds of a run, which may have run before."""
+
+    def __init__(self, seconds: float) -> None:
+        """seconds: those that the run has taken already."""
+        self._begin = time.monotonic() - seconds
+
+    def now(self) -> float:
+        """Seconds since the run began, by this process."""
+        return time.monotonic() - self._begin
+
+    def agreed(self) -> float:
+        """The same by the main process, for all."""
+        return from_main(self.now())
+
+
+@dataclass(frozen=True)
+class RoundAccount:
+    """What a round brought and cost, over all processes."""
+
+    pool: Pool  # with the round in it
+    costs: Costs
+    begin: float  # by the run's clock
+    seconds: float  # that drawing took
+    row_flops: int  # of training on one row
+
+    def training(self, state: State) -> tuple[float, int]:
+        """Seconds and FLOPs of training until the round began. Validation and checkpoints count as time of training."""
+        return self.begin - state.generation_seconds, self.row_flops * state.seen
+
+    def row(self, state: State, n_classes: int) -> dict[str, Any]:
+        """A row of rounds.jsonl; `state` as it was before the round."""
+        facts = self.pool.table(newest=True)
+        column = {name: facts[name].to_numpy(zero_copy_only=False) for name in ("label", "omega", "entropy", "correct")}
+        training_seconds, training_flops = self.training(state)
+        return {
+            "round": state.rounds,
+            "step": state.step,
+            "count": len(facts),
+            "generated": self.costs.generated,
+            "omega": column["omega"].mean(dtype=float),
+            "entropy": column["entropy"].mean(dtype=float),
+            "fraction_wrong": 1 - column["correct"].mean(),
+            "rarest_class": int(np.bincount(column["label"], minlength=n_classes).min()),
+            "denoiser_forwards": self.costs.forwards,
+            "denoiser_backwards": self.costs.backwards,
+            "flops": self.costs.flops,
+            "seconds": self.seconds,
+            "training_flops": training_flops - state.training_flops,
+            "training_seconds": training_seconds - state.training_seconds,
+        }
+
+
+def evaluation_row(state: State, pool: Pool, learning_rate: float, loss: float, accuracy: float) -> dict[str, Any]:
+    """A row of metrics.jsonl."""
+    return {
+        "step": state.step,
+        "pool_size": len(pool),
+        "epoch": state.epoch,
+        "lr": learning_rate,
+        "train_loss": loss,
+        "val_accuracy": accuracy,
+        "images_generated": state.costs.generated,
+        "seconds": state.seconds,
+    }

@@ -1,0 +1,49 @@
+"""What drawing costs, counted and not measured in time."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
+
+from dp_real.rounds.label_check import CALLS
+from dp_real.sections import GuidanceConfig, SamplingConfig
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Samples drawn, kept or not; passes through the denoiser; FLOPs."""
+
+    generated: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    flops: int = 0
+
+    def __add__(self, other: Costs) -> Costs:
+        return Costs(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, count: int) -> Costs:
+        """The costs of so many."""
+        return Costs(*(count * cost for cost in astuple(self)))
+
+
+class SampleFlops(NamedTuple):
+    """FLOPs of a plain sample and of a guided one, a label check included; 0: not counted."""
+
+    plain: int = 0
+    guided: int = 0
+
+
+UNCOUNTED = SampleFlops()
+
+
+def plain_sample(sampling: SamplingConfig, flops: SampleFlops) -> Costs:
+    """Of one sample."""
+    return Costs(1, sampling.forwards, 0, flops.plain)
+
+
+def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: SampleFlops) -> Costs:
+    """Of one sample. Gradients go back through the denoiser only if the guidance, and no control, asks for it."""
+    checks = CALLS if guidance.check != "none" else 0
+    through_denoiser = guidance.through == "unet" and guidance.control == "none"
+    backwards = len(guidance.guided_steps(sampling.steps)) if through_denoiser else 0
+    return Costs(1, sampling.forwards + checks, backwards, flops.guided)

@@ -1,0 +1,160 @@
+"""Sections of a configuration: their base, and those that every run has.
+
+The sections [data], [generator] and [learner] come in kinds; each kind is in its own file of the room of that name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PlainValidator, PositiveInt, model_validator
+
+from dp_real.guidance.steps import is_guided
+
+
+class Section(BaseModel):
+    """Frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SamplingConfig(Section):
+    """DDIM, or Euler for a pipeline that was trained by flow matching."""
+
+    steps: int = Field(default=20, ge=1, le=1000)
+    guidance_scale: float = Field(
+        default=1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1: no CFG"
+    )
+    block_size: PositiveInt = Field(
+        default=100, description="rows drawn together; part of the result, unlike a device batch"
+    )
+
+    @property
+    def branches(self) -> int:
+        """Evaluations of the denoiser a step: two with classifier-free guidance."""
+        return 1 if self.guidance_scale == 1 else 2
+
+    @property
+    def forwards(self) -> int:
+        """Evaluations of the denoiser for one sample."""
+        return self.steps * self.branches
+
+
+def _strength(value: Any) -> float | Literal["auto"]:
+    if value == "auto":
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    raise ValueError("should be 'auto' or a number of at least 0")
+
+
+class GuidanceConfig(Section):
+    """Entropy guidance, see dp_real.guidance.entropy."""
+
+    omega: Annotated[float | Literal["auto"], PlainValidator(_strength)] = Field(
+        default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
+    )
+    wrong_share: float = Field(default=0.4, gt=0, lt=1, description="of the rows, for the learner that guides them")
+    steer_every: NonNegativeInt = Field(default=0, description="rows between moves of an automatic omega; 0: a round")
+    spread: bool = Field(default=False, description="a row's strength is uniform on [0, omega]")
+    selector: Literal["current", "first"] = Field(
+        default="current", description="guided by the learner as it is, or as it was at the first addition"
+    )
+    control: Literal["none", "random-direction", "finished"] = Field(
+        default="none", description="for comparison: push at random, or push finished samples only"
+    )
+    scale: Literal["relative", "raw"] = "relative"
+    apply: Literal["after", "before"] = "after"
+    through: Literal["unet", "x0"] = "unet"
+    window: tuple[float, float] = (0.0, 1.0)
+    every: PositiveInt = 1
+    check: Literal["none", "diffusion-classifier"] = Field(
+        default="none", description="of labels: draw again what the generator takes for another class (label_check)"
+    )
+    check_threshold: float = Field(default=0.3, ge=0, le=1, description="least probability of the label, among three")
+
+    @model_validator(mode="after")
+    def _check(self) -> GuidanceConfig:
+        if not 0 <= self.window[0] < self.window[1] <= 1:
+            raise ValueError(f"window = {list(self.window)} must be [begin, end] with 0 <= begin < end <= 1")
+        if self.scale == "raw" and self.apply == "before":
+            raise ValueError("apply = 'before' is for scale = 'relative'; raw guidance acts inside the step")
+        if self.scale == "raw" and self.omega == "auto":
+            raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
+        return self
+
+    def guided_steps(self, steps: int) -> list[int]:
+        """Which of the sampler's steps are guided."""
+        return [index for index in range(steps) if is_guided(index, steps, self.window, self.every)]
+
+
+class PoolConfig(Section):
+    """How the pool keeps its examples (dp_real.pool)."""
+
+    storage: Literal["float32", "uint8", "jpeg"] = Field(
+        default="float32", description="as computed; images in bytes; images as JPEG files, always read from disk"
+    )
+    quality: int = Field(default=95, ge=1, le=100, description="of JPEG files")
+    memory: float = Field(default=8.0, ge=0, description="GiB; a larger pool is read from disk as training goes on")
+
+
+class TrainingConfig(Section):
+    """AdamW under a warm-up, constant, cool-down schedule (WSD; paper App. D), counted in optimizer steps."""
+
+    steps: PositiveInt
+    batch_size: NonNegativeInt = Field(default=64, description="0: the whole pool")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
+    cooldown: float = Field(default=0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    crop: float = Field(default=0.0, ge=0, le=1, description="least area of a random resized crop; 0: whole images")
+    flip: bool = Field(default=False, description="mirror half of the images")
+    mixup: float = Field(default=0.0, ge=0, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5")
+    cutmix: float = Field(default=0.0, ge=0, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the forward pass in training")
+    keep_best: bool = Field(default=False, description="end with the weights of the best validation accuracy")
+
+    @property
+    def warmup_steps(self) -> int:
+        """Optimizer steps of the linear warm-up."""
+        return round(self.warmup * self.steps)
+
+    @property
+    def cooldown_steps(self) -> int:
+        """Optimizer steps of the cool-down."""
+        return round(self.cooldown * self.steps)
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.warmup + self.cooldown > 1:
+            raise ValueError(f"warmup + cooldown = {self.warmup + self.cooldown:g} leaves no step between them")
+        return self
+
+
+class PracticeConfig(Section):
+    """Algorithm 1: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
+
+    initial: PositiveInt
+    increment: PositiveInt = 1
+    additions: NonNegativeInt = 0
+    patience: PositiveInt = 3
+    patience_policy: Literal["fixed", "incremental"] = Field(
+        default="fixed", description="incremental: T_max grows in proportion to the pool, from `patience` at N"
+    )
+    evaluate_every: PositiveInt = 50
+    checkpoint_every: NonNegativeInt = Field(default=20, description="evaluations; 0: before additions only")
+    oversample: PositiveInt = Field(default=1, description="draw this many times the rows, unguided; keep the hardest")
+    examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
+    new_sample_weight: float = Field(default=1.0, gt=0, description="how often the latest round's rows are drawn")
+    branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
+    early_stop: bool = Field(default=False, description="cool down once patience runs out with no addition left")
+    seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
+    samples: NonNegativeInt = Field(
+        default=0, description="budget: no addition that would take the samples generated beyond it; 0: none"
+    )
+
+    def t_max(self, pool_size: int) -> int:
+        """T_max in evaluations; `incremental` keeps the passes over the pool between additions the same."""
+        return self.patience if self.patience_policy == "fixed" else round(self.patience * pool_size / self.initial)
