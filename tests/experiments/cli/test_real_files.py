@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dp_real.config.config import load_config
+from dp_real.config import load_config
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (

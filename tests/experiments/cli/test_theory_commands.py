@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, predict, simulate
-from experiments.cli.theory import values
+from experiments.cli.theory.core import values
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
 SMALL = ("--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from dp_base.errors import InputError
-from experiments.cli.theory_practice import practice
+from experiments.cli.theory.practice import practice
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def init_command(
     from dp_base.errors import InputError
 
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
-    text = (resources.files("experiments.cli") / "task.toml").read_text(encoding="utf-8")
+    text = (resources.files("experiments.cli.real") / "task.toml").read_text(encoding="utf-8")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text.replace("{name}", path.stem))

@@ -13,8 +13,8 @@ from dp_base.files import claimed
 from dp_theory.problem import Problem
 from dp_theory.rules import RULES
 from experiments.cli.terminal import emit_json, progress, table
-from experiments.cli.theory_optimum import derive, errata, optimum
-from experiments.cli.theory_practice import practice
+from experiments.cli.theory.optimum import derive, errata, optimum
+from experiments.cli.theory.practice import practice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from experiments.cli import real_files, real_plan
-from experiments.cli.real_views import report_command, sample_command
+from experiments.cli.real import keep, plan
+from experiments.cli.real.look import report_command, sample_command
 from experiments.cli.terminal import Json, emit_json, progress, say, table
 from experiments.presets.presets import Preset, Set, load_preset
 
@@ -19,14 +19,14 @@ if not sys.stderr.isatty():
     os.environ.setdefault("TQDM_DISABLE", "1")
 
 app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
-app.command("presets")(real_plan.presets_command)
-app.command("plan")(real_plan.plan_command)
-app.command("init")(real_files.init_command)
-app.command("evaluate")(real_files.evaluate_command)
-app.command("export")(real_files.export_command)
+app.command("presets")(plan.presets_command)
+app.command("plan")(plan.plan_command)
+app.command("init")(keep.init_command)
+app.command("evaluate")(keep.evaluate_command)
+app.command("export")(keep.export_command)
 app.command("sample")(sample_command)
 app.command("report")(report_command)
-app.add_typer(real_files.cache_app, name="cache")
+app.add_typer(keep.cache_app, name="cache")
 
 Out = Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")]
 
