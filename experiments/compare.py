@@ -18,12 +18,6 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from experiments.reported.audit import static_equivalent
 
-AXES = {  # what a budget may count
-    "generated": "samples generated",
-    "kept": "samples in the pool",
-    "compute": "FLOPs of generation and training",
-}
-
 
 def run_arms(
     config: Config,
@@ -75,8 +69,8 @@ def _run(arm: str, config: Config, out: Path) -> dict[str, Any]:
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
     """One row an arm: accuracies in percent, mean and standard error, and its paired difference to the baseline.
 
-    Tidy: x is the mean over runs of what AXES names (of real examples in the arm `real`, which generates none), y the
-    mean test accuracy, y_low and y_high one standard error away; the other axes have columns of their names.
+    Tidy: x is the mean over runs of what dp_real.axes names (of real examples in the arm `real`, which generates none),
+    y the mean test accuracy, y_low and y_high one standard error away; the other axes have columns of their names.
     `static_to_match`, `bound`: the number of static samples with the same mean accuracy, from the static arms there
     are (experiments.reported.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
     """

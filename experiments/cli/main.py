@@ -49,6 +49,11 @@ def main() -> None:
 
     Of several processes rank 0 speaks for all, but for errors that it may not have had: all except wrong input.
     """
+    # What transformers and diffusers remark while they load is not for the reader of a run.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
     rank, stderr = os.environ.get("RANK", "0"), sys.stderr
     if rank != "0":
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as we run)

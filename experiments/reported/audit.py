@@ -4,18 +4,17 @@ A data-equivalence ratio says how many static samples do what one deliberate-pra
 ratio = n_static(accuracy) / n_practice, with n_static read off the static curve.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
-REPORTED = Path(__file__).parent
+from experiments.reported.tables import table_path
+
 SCALING = {"ImageNet-100": 4, "ImageNet-1k": 5}  # data set -> the table that holds its scaling curves
 
 
 def reported(number: int) -> pd.DataFrame:
     """The paper's Table `number` (1 to 5); the file's head comments state its columns."""
-    return pd.read_csv(REPORTED / f"table{number}.csv", comment="#")
+    return pd.read_csv(table_path(number), comment="#")
 
 
 def misprinted_totals(table: pd.DataFrame) -> pd.DataFrame:

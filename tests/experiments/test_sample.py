@@ -16,9 +16,9 @@ from transformers.models.clip.image_processing_clip import CLIPImageProcessor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-from dp_real.config.config import parse_config
+from dp_real.config import parse_config
 from dp_real.data import class_names
-from dp_real.generators.models.small_stable_diffusion import make_pipeline
+from dp_real.generators.models.stable_diffusion import make_pipeline
 from tests.dp_real.conftest import SMALL
 from tests.experiments.conftest import run_dp as dp
 

@@ -1,5 +1,24 @@
 """`dp real …`: the full pipeline. torch is imported when a command runs, so that `dp --help` stays quick."""
 
-from experiments.cli.real.run import app
+import typer
 
-__all__ = ["app"]
+from experiments.cli.real.compare import compare_command
+from experiments.cli.real.keep import cache_app, export_command, init_command
+from experiments.cli.real.look import evaluate_command, report_command, sample_command
+from experiments.cli.real.plan import plan_command, presets_command
+from experiments.cli.real.run import branch_command, pretrain_command, resume_command, run_command
+
+app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
+app.command("presets")(presets_command)
+app.command("plan")(plan_command)
+app.command("init")(init_command)
+app.command("evaluate")(evaluate_command)
+app.command("export")(export_command)
+app.command("sample")(sample_command)
+app.command("report")(report_command)
+app.command("run")(run_command)
+app.command("resume")(resume_command)
+app.command("pretrain")(pretrain_command)
+app.command("branch")(branch_command)
+app.command("compare")(compare_command)
+app.add_typer(cache_app, name="cache")

@@ -1,4 +1,4 @@
-"""`dp real init | export | evaluate | cache`: the commands around a run. torch is imported when one needs it."""
+"""`dp real init | export | cache`: what comes before a run, what is kept of it, and what is kept for the next."""
 
 import sys
 import time
@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from experiments.cli.terminal import Json, emit_json, say, table
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+from experiments.cli.options import Json, RunFolder
+from experiments.cli.terminal import emit_json, say, table
 
 cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")
 
@@ -60,38 +59,6 @@ def export_command(
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
     record = {"run": str(run), "out": str(out), "format": form}
     emit_json(record) if as_json else say(f"{out}: the pool of {run} ({form})")
-
-
-def evaluate_command(
-    run: RunFolder,
-    on: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME=WHERE",
-            help="More real images: a folder, DIR/CLASS/IMAGE.jpg; shards, 'val-{00..63}.tar'; or a data set of the "
-            "hub, e.g. imagenet-r=hub:axiong/imagenet-r@test.",
-        ),
-    ] = [],  # noqa: B006 (typer reads the default, nothing mutates it)
-    as_json: Json = False,
-) -> None:  # fmt: skip
-    """Accuracy of a run's learner on its own and further real images, among the classes that each set has."""
-    from dp_base.errors import InputError
-    from dp_real import Run
-    from dp_real.runs.afterwards import evaluate
-
-    sets: dict[str, str] = {}
-    for entry in on:
-        name, equals, where = entry.partition("=")
-        if not equals or not name or not where:
-            raise InputError(f"--on {entry}: must read NAME=WHERE, for example imagenet-v2=data/imagenet-v2")
-        if name in sets or name in ("validation", "test"):
-            raise InputError(f"--on {entry}: there is a set called {name} already; give this one another name")
-        sets[name] = where
-    rows = evaluate(Run(run), sets)
-    if as_json:
-        emit_json({"run": str(run), "sets": rows})
-    else:
-        table(rows)
 
 
 @cache_app.command("list")

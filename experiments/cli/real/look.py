@@ -1,4 +1,4 @@
-"""`dp real sample | report`: the commands to look with. What they do is in experiments.sample and .report."""
+"""`dp real sample | report | evaluate`: the commands to look with."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from dp_base.files import claimed
-from experiments.cli.terminal import Json, emit_json, progress, say, table
-from experiments.presets.presets import Set, load_preset
+from experiments.cli.options import Json, RunFolder, Set
+from experiments.cli.terminal import emit_json, progress, say, table
+from experiments.presets.presets import load_preset
 
 CLASSES = 10  # shown unless told otherwise
 
@@ -107,6 +108,38 @@ def report_command(
         rows = overview([run for fact in facts for run in fact.get("runs", [fact])])
         table(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))
         say(str(out))
+
+
+def evaluate_command(
+    run: RunFolder,
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=WHERE",
+            help="More real images: a folder, DIR/CLASS/IMAGE.jpg; shards, 'val-{00..63}.tar'; or a data set of the "
+            "hub, e.g. imagenet-r=hub:axiong/imagenet-r@test.",
+        ),
+    ] = [],  # noqa: B006 (typer reads the default, nothing mutates it)
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Accuracy of a run's learner on its own and further real images, among the classes that each set has."""
+    from dp_base.errors import InputError
+    from dp_real import Run
+    from dp_real.runs.afterwards import evaluate
+
+    sets: dict[str, str] = {}
+    for entry in on:
+        name, equals, where = entry.partition("=")
+        if not equals or not name or not where:
+            raise InputError(f"--on {entry}: must read NAME=WHERE, for example imagenet-v2=data/imagenet-v2")
+        if name in sets or name in ("validation", "test"):
+            raise InputError(f"--on {entry}: there is a set called {name} already; give this one another name")
+        sets[name] = where
+    rows = evaluate(Run(run), sets)
+    if as_json:
+        emit_json({"run": str(run), "sets": rows})
+    else:
+        table(rows)
 
 
 def read_strengths(text: str | None) -> list[float] | None:

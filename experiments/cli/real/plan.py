@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.terminal import Json, emit_json, progress, say, table
-from experiments.presets.presets import Preset, Set, load_preset, preset_names, variants
+from experiments.cli.options import Json, Preset, Set
+from experiments.cli.terminal import emit_json, progress, say, table
+from experiments.presets.presets import load_preset, preset_names
+from experiments.presets.variants import variants
 
 if TYPE_CHECKING:
     from dp_real.config import Config

@@ -104,7 +104,7 @@ def errata(
     as_json: Json = False,
 ) -> None:
     """Where the printed paper and the truth differ: a value as printed, as it should be, and simulated."""
-    from experiments.reported.errata import errata as recompute
+    from experiments.paper.errata import errata as recompute
 
     rows = recompute(d, trials, seed)
     emit_json({"errata": rows}) if as_json else table(rows, title="errata: docs/errata.md explains each")

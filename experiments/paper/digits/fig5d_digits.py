@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 from joblib import cpu_count
 
+from dp_real.axes import AXES
 from experiments.cli.terminal import progress
-from experiments.compare import AXES, run_arms, summarize
+from experiments.compare import run_arms, summarize
 from experiments.paper.digits_runs import digits
 from figures.curves import draw_curves
 

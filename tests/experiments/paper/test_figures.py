@@ -2,17 +2,17 @@
 
 import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dp_theory import KeepHard, Problem, predict
-from experiments.cli import figures
-from experiments.paper import overlay
+from experiments.paper import gallery, overlay
 from experiments.paper.reported import fig4_reported
 from experiments.paper.theory import fig3, fig5c, fig7
-from experiments.reported import audit
+from experiments.reported import audit, tables
 from tests.experiments.conftest import run_dp
 
 # ---- the reported tables
@@ -20,7 +20,7 @@ from tests.experiments.conftest import run_dp
 
 @pytest.mark.parametrize(("number", "rows"), [(1, 10), (2, 4), (3, 6), (4, 18), (5, 13)])
 def test_tables_are_whole_and_name_their_source(number, rows):
-    path = audit.REPORTED / f"table{number}.csv"
+    path = tables.table_path(number)
     assert f"arXiv 2502.15588, Table {number}" in path.read_text(encoding="utf-8").splitlines()[0]
     table = audit.reported(number)
     assert len(table) == rows
@@ -127,9 +127,9 @@ def test_accuracy_turns_the_error_bar_over():
 
 def test_every_figure_module_has_the_three_functions():
     """Read, not imported: some of them need torch."""
-    assert {"fig3", "fig7", "fig4-reported"} <= set(figures.names())
-    rooms = [*audit.REPORTED.parent.glob("paper/*/*.py")]
-    for name in figures.names():
+    assert {"fig3", "fig7", "fig4-reported"} <= set(gallery.modules())
+    rooms = [*Path(gallery.__file__).parent.glob("*/*.py")]
+    for name in gallery.modules():
         (path,) = (path for path in rooms if path.stem == name.replace("-", "_"))
         tree = ast.parse(path.read_text(encoding="utf-8"))
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -163,7 +163,7 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
             (out / f"{name}.{end}").touch()
         return {"caption": name, "command": name, "quick": quick, "seconds": 0.0}
 
-    monkeypatch.setattr(figures, "make", make)
+    monkeypatch.setattr(gallery, "draw_figure", make)
     wanted = ("fig4-reported", "fig7", "--out", tmp_path)
     assert run_dp("figures", *wanted) == 130
     assert list(json.loads((tmp_path / "figures.json").read_text())) == ["fig4-reported"]
@@ -172,7 +172,7 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
     assert "fig4-reported: up to date" in capsys.readouterr().err
     assert run_dp("figures", *wanted, "--quick") == 0
     assert computed[3:] == ["fig4-reported", "fig7"]
-    monkeypatch.setattr(figures, "_source", lambda: "edited")
+    monkeypatch.setattr(gallery, "source", lambda name: "edited")
     assert run_dp("figures", "fig7", "--out", tmp_path) == 0
     assert computed[5:] == ["fig7"]
 
@@ -202,6 +202,6 @@ def test_no_write_permission(monkeypatch, tmp_path, capsys):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(figures, "_write", refuse)
+    monkeypatch.setattr(gallery, "write_text", refuse)
     assert run_dp("figures", "fig4-reported", "--out", tmp_path) == 2
     assert "Permission denied" in capsys.readouterr().err

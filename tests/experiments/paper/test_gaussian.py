@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dp_base.errors import InputError
-from dp_real.config.config import Config
+from dp_real.config import Config
 from dp_theory.practice import MeasuredRows
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict as theorem_1

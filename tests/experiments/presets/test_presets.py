@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import InputError
-from dp_real.config.config import Config, DiffusersConfig, FolderConfig, TransformersConfig
+from dp_real.config import Config
+from dp_real.data.folder import FolderConfig
 from dp_real.estimate.cost import waiting_steps
-from dp_real.generators.pipelines.latent_diffusion import class_prompts
-from experiments.presets.presets import families, load_preset, preset_names, reported, variants
+from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.generators.pipelines.generator import class_prompts
+from dp_real.learners.transformers import TransformersConfig
+from experiments.presets.presets import families, load_preset, preset_names, reported
+from experiments.presets.variants import variants
 from tests.experiments.conftest import run_dp as dp
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -11,12 +11,12 @@ import lance
 import numpy as np
 import pandas as pd
 import pytest
+from experiments.report.run_figures import class_counts, draw_rounds, draw_samples, draw_training, open_pool, read_rows
 from PIL import Image
 
-from dp_real.config.config import load_config
+from dp_real.config import load_config
 from experiments.presets.presets import load_preset
 from experiments.report import run_figures
-from experiments.report.run_figures import class_counts, draw_rounds, draw_samples, draw_training, open_pool, read_rows
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (

@@ -1,0 +1,71 @@
+"""`dp real compare`: arms against each other."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dp_real.axes import AXES
+from experiments.cli.options import Json, Preset, Set
+from experiments.cli.terminal import emit_json, progress, say, table
+from experiments.presets.presets import load_preset
+
+Axis = StrEnum("Axis", list(AXES))
+
+
+def compare_command(
+    preset: Preset,
+    settings: Set = [],  # noqa: B006 (as above)
+    arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs an arm; arms are paired over them.")] = 4,
+    splits: Annotated[
+        int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: one a seed.")
+    ] = None,
+    first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
+    baseline: Annotated[
+        str | None, typer.Option(help="The arm that differences are taken to.  Default: the last.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-compare.")] = None,
+    resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
+    x: Annotated[Axis, typer.Option(help="What the figure counts.")] = Axis("generated"),  # noqa: B008 (a constant)
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Run arms on the same seeds and compare their test accuracies in pairs."""
+    from dp_base.errors import InputError
+    from dp_real.config.arms import arm_config
+
+    config = load_preset(preset, settings)
+    names = [name.strip() for name in arms.split(",")]
+    for name in names:
+        arm_config(config, name)
+    if len(set(names)) < len(names):
+        raise InputError(f"--arms {arms} names an arm twice")
+    baseline = baseline or names[-1]
+    if baseline not in names:
+        raise InputError(f"--baseline {baseline} is not among --arms {arms}")
+    from experiments.compare import Comparison, run_arms, summarize
+    from experiments.report.pictures import leave_figures_of
+    from figures.curves import draw_curves, draw_ranking, save
+
+    out = out or Path("runs") / f"{config.name}-compare"
+    if out.exists() and not resume:
+        raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
+    runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
+    summary = summarize(runs, baseline, x)
+    comparison = Comparison(out)
+    comparison.write(runs, summary)
+    if summary["x"].nunique() == len(summary):
+        figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
+    else:  # arms of equal size would hide each other
+        figure = draw_ranking(summary, xlabel="test accuracy (%)")
+    save(figure, comparison.figure)
+    leave_figures_of((run.path for _, run in comparison.runs()), workers)
+    shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]
+    rows = summary.to_dict("records")
+    if as_json:
+        emit_json({"preset": config.name, "seeds": seeds, "splits": splits or seeds, "arms": rows})
+    else:
+        table(rows, columns=shown)
+        say(f"{out}/comparison.csv, .png, .pdf")

@@ -1,0 +1,148 @@
+"""The figures, each beside the table that it is drawn from, and a page that shows them.
+
+The figure NAME is the module NAME (with _ for -) of a room of this package, or one that another package names as an
+entry point:
+
+    [project.entry-points."deliberate_practice.figures"]
+    mine = "my_package.my_figure"
+
+Such a module says in its docstring what the figure shows, and has three functions: compute(quick) returns a tidy table
+(figures.tables), draw(table) a matplotlib figure, and caption(table) what is to be read from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import json
+import pkgutil
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+
+import experiments.paper
+from dp_base.errors import InputError
+from dp_base.files import whole_file, write_text
+from dp_base.registry import GROUP
+from figures.curves import save
+
+RECORD = "figures.json"  # what is in a folder of figures: name -> caption, command, quick, seconds, source
+PACKAGES = ("dp_base", "dp_theory", "dp_real", "figures", "experiments")
+
+
+class FigureModule(Protocol):
+    """What a figure's module has."""
+
+    def compute(self, quick: bool) -> pd.DataFrame:
+        """The table; `quick`: with fewer trials and seeds."""
+        ...
+
+    def draw(self, table: pd.DataFrame) -> Figure:
+        """The picture of the table."""
+        ...
+
+    def caption(self, table: pd.DataFrame) -> str:
+        """What it shows, with the numbers of this table."""
+        ...
+
+
+def modules() -> dict[str, str]:
+    """The module of each figure, by the figure's name; nothing is imported."""
+    rooms = pkgutil.walk_packages(experiments.paper.__path__, "experiments.paper.")
+    own = [module.name for module in rooms if module.name.count(".") == 3]  # in a room of the package
+    found = {name.rpartition(".")[2].replace("_", "-"): name for name in own}
+    return dict(sorted((found | {entry.name: entry.value for entry in entry_points(group=f"{GROUP}.figures")}).items()))
+
+
+def check_names(wanted: list[str]) -> list[str]:
+    """These, each once. Raises InputError for a figure that there is not."""
+    known = list(modules())
+    for name in wanted:
+        if name not in known:
+            alike = [other for other in known if other.startswith(name)]
+            nearest = (alike or difflib.get_close_matches(name, known, 1, cutoff=0))[0]
+            raise InputError(f"there is no figure {name!r}; did you mean {nearest!r}? All: {', '.join(known)}")
+    return list(dict.fromkeys(wanted))
+
+
+def draw_figure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
+    """Write the table and the pictures of one figure; returns what the page says of it."""
+    module = cast(FigureModule, importlib.import_module(modules()[name]))
+    start = time.perf_counter()
+    table = module.compute(quick)
+    with whole_file(folder / f"{name}.csv") as partial:
+        table.to_csv(partial, index=False)
+    save(module.draw(table), folder / name)
+    return {
+        "caption": module.caption(table),
+        "command": f"dp figures {name}" + (" --quick" if quick else ""),
+        "quick": quick,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+class Gallery:
+    """A folder of figures: NAME.csv, .png and .pdf of each, and index.html."""
+
+    def __init__(self, folder: Path) -> None:
+        """Made if need be. Raises InputError unless it is empty or ours, and can be written to."""
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / RECORD).exists():
+                self.record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+                return
+            if any(folder.iterdir()):
+                raise InputError(
+                    f"--out {folder} holds something else; give a new or empty folder, or one with figures"
+                )
+            self.record = {}
+            self._write()
+        except OSError as error:
+            raise InputError(f"--out {folder} is not a folder that can be written to: {error.strerror}") from None
+        except json.JSONDecodeError:
+            raise InputError(f"{folder / RECORD} is not a record of figures; give --out another folder") from None
+
+    @property
+    def page(self) -> Path:
+        """The page that shows them."""
+        return self.folder / "index.html"
+
+    def up_to_date(self, name: str, quick: bool) -> bool:
+        """Whether a figure is there, as the code of today draws it."""
+        done = self.record.get(name, {})
+        files = (self.folder / f"{name}.{extension}" for extension in ("csv", "png", "pdf"))
+        same = (done.get("source"), done.get("quick")) == (source(name), quick)
+        return same and all(file.exists() for file in files)
+
+    def make(self, name: str, quick: bool) -> float:
+        """Draw one figure, and the page anew; returns the seconds that it took."""
+        self.record[name] = draw_figure(name, self.folder, quick) | {"source": source(name)}
+        self._write()
+        return self.record[name]["seconds"]
+
+    def _write(self) -> None:
+        self.record = dict(sorted(self.record.items()))
+        write_text(self.folder / RECORD, json.dumps(self.record, indent=2, ensure_ascii=False))
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("experiments.paper", ""), autoescape=True, undefined=jinja2.StrictUndefined
+        )
+        write_text(self.page, environment.get_template("gallery.html.jinja").render(record=self.record))
+
+
+def source(name: str) -> str:
+    """A hash of all that a figure depends on: the code, the presets and the reported tables, and its own module."""
+    root = Path(experiments.paper.__file__).parents[2]
+    kinds = (".py", ".toml", ".csv")
+    files = {path for package in PACKAGES for path in (root / package).rglob("*") if path.suffix in kinds}
+    spec = importlib.util.find_spec(modules()[name])
+    if spec and spec.origin:
+        files.add(Path(spec.origin))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]

@@ -1,0 +1,97 @@
+"""Variants of the presets: rows of the paper's tables.
+
+`imagenet100-table4-3` is `imagenet100` with what the third row of Table 4 says, static rows counted along.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+from experiments.reported.tables import TableRow, table_rows
+
+LEAST_TAU = 25  # more frequent validations would take more of the time than they tell
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A preset with keys set to a row's values; `settings` are key=value, as --set takes them."""
+
+    base: str
+    settings: tuple[str, ...]
+    reported: float  # validation accuracy in percent
+    note: str  # where the table is silent or contradicts itself; may be empty
+
+
+@cache
+def variants() -> dict[str, Variant]:
+    """Each row of Tables 3, 4 and 5, and the practice rows of Table 1, by the name of its preset.
+
+    Tables 1 and 3 do not say N, P and T_max: those of rows of Tables 4 and 5 that fit are taken, and noted. Table 1
+    was made with lambda = 2; its other rows are real data and other people's work.
+    """
+    table3, table4, table5 = (table_rows(number) for number in (3, 4, 5))
+    found: dict[str, Variant] = {}
+
+    def add(name: str, row: TableRow, settings: list[str], note: str = "") -> None:
+        note = "; ".join(part for part in (row["note"], note) if part)
+        found[name] = Variant(name.split("-")[0], tuple(settings), float(row["val"]), note)
+
+    practice = [row for row in table_rows(1) if row["method"] == "deliberate practice"]
+    for name, row, like, where in (
+        ("imagenet100-table1", practice[0], table4[10], "Table 4, row 11"),
+        ("imagenet1k-table1-1", practice[1], table5[5], "Table 5, row 6"),
+        ("imagenet1k-table1-2", practice[2], table5[5], "Table 5, row 6"),
+    ):
+        additions = (int(row["samples"]) - int(like["initial"])) // int(like["increment"])
+        steps = int(row["iterations"])
+        settings = [
+            *schedule(like, additions, additions, steps),
+            f"training.steps={steps}",
+            "sampling.guidance_scale=3.0",
+        ]
+        add(name, row, settings, f"N, P and T_max are not in the table: those of {where}")
+    for number, row in enumerate(table3, 1):
+        settings = [*schedule(table4[8], 18, 18, 50_000), f"guidance.omega={row['omega']}"]
+        settings += [f"practice.patience_policy={row['patience']}"]
+        settings += ["practice.new_sample_weight=2"] if "twice" in row["sampling"] else []
+        add(
+            f"imagenet100-table3-{number}",
+            row,
+            settings,
+            "N, P, k and T_max are not in the table: those of Table 4, row 9",
+        )
+    for name, rows, steps in (("imagenet100-table4", table4, 50_000), ("imagenet1k-table5", table5, 100_000)):
+        for number, row in enumerate(rows, 1):
+            alike = (
+                other for other in rows if (other["initial"], other["increment"]) == (row["initial"], row["increment"])
+            )
+            longest = max(int(other["rounds"] or 0) for other in alike)
+            settings = schedule(row, int(row["rounds"] or 0), longest, steps)
+            kept = row["method"] == "static" or f"practice.patience={row['patience']}" in settings
+            note = "" if kept else "T_max is lower than printed, and tau longer: so many validations would not fit"
+            add(f"{name}-{number}", row, settings, note)
+    return found
+
+
+def schedule(row: TableRow, additions: int, longest: int, steps: int) -> list[str]:
+    """N, P, k, T_max and omega of a row of Tables 4 and 5, and tau; a static row has N only.
+
+    tau is our choice: patience, incremental, takes half of the constant phase of a run with `longest`
+    additions, or tau is 100: rows of equal N and P share it, so that the shorter are branches of the longest. Where
+    tau would be below LEAST_TAU, T_max is lowered too. Checkpoints are about 2,000 steps apart.
+    """
+    if row["method"] == "static":
+        return [f"practice.initial={row['initial']}", "practice.additions=0"]
+    initial, increment, patience = (int(row[name]) for name in ("initial", "increment", "patience"))
+    rounds = longest + increment / initial * longest * (longest - 1) / 2  # each as long as its pool is large
+    steps_a_round = min(100 * patience, 0.35 * steps / rounds)
+    patience = min(patience, max(1, int(steps_a_round / LEAST_TAU)))
+    every = int(steps_a_round / patience)
+    return [
+        f"practice.initial={initial}",
+        f"practice.increment={increment}",
+        f"practice.additions={additions}",
+        f"practice.patience={patience}",
+        f"practice.evaluate_every={every}",
+        f"practice.checkpoint_every={round(2000 / every)}",
+        f"guidance.omega={row['omega']}",
+    ]
