@@ -8,7 +8,7 @@ from typing import Any
 from dp_base.errors import InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
-from dp_real.estimate.flops import sample_flops
+from dp_real.estimate.flops import MeasuredFlops
 from dp_real.examples import RealData
 from dp_real.loop.practice import Practice
 from dp_real.loop.state import State
@@ -87,7 +87,7 @@ def _source(
         return RealRounds(config, data.generator, pool.storage)
     blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
     first = _first_learner(config, folder.files) if state.rounds > 1 else None
-    flops = sample_flops(config, generator, learner)
+    flops = MeasuredFlops(config, generator, learner)
     return GeneratedRounds(config, generator, pool.storage, blocks, data.validation, first, flops)
 
 

@@ -1,0 +1,66 @@
+"""Branching out: from one run, the accuracy that each pool size would have reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dp_base.files import remove
+from dp_base.progress import Progress, silent
+from dp_real.config import Config, load_config
+from dp_real.examples import RealData
+from dp_real.loop.practice import Practice
+from dp_real.loop.state import State
+from dp_real.pool import Pool
+from dp_real.runs.checkpoints import kept_checkpoints, restore_learner
+from dp_real.runs.conclude import conclude
+from dp_real.runs.files import RunFiles
+from dp_real.runs.folder import BranchFolder
+from dp_real.runs.prepare import fresh_learner, load_data, torch_threads, validator
+from dp_real.runtime import processes
+
+
+@processes.together()
+def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
+    """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5): the scaling curve.
+
+    One run, the whole curve: a result for each pool size, by size, the run's own last if it is complete. A branch
+    leaves its files in branches/SIZE; finished ones are not repeated. Raises InputError where there is no run.
+    """
+    files = RunFiles(run)
+    config = load_config(files.config)
+    with torch_threads(config.threads):
+        data = load_data(config)
+        results = {}
+        for checkpoint in processes.from_main(kept_checkpoints(files.checkpoints)):
+            result = _branch_at(checkpoint, config, data, files, progress)
+            results[result["pool_size"]] = result
+    own = files.read_result()
+    if own:
+        results[own["pool_size"]] = own
+    return [results[size] for size in sorted(results)]
+
+
+def _branch_at(
+    checkpoint: Path, config: Config, data: RealData, files: RunFiles, progress: Progress
+) -> dict[str, Any]:
+    """The result of the branch that begins at a checkpoint."""
+    learner = fresh_learner(config)
+    state, pool_version = restore_learner(learner, checkpoint)
+    pool = Pool(files.pool, config.task.sample_shape, pool_version, config.pool)
+    out, cooldown = files.branch(len(pool)), config.training.cooldown_steps
+    finished = processes.from_main(out.read_result())
+    if finished:
+        return finished
+    with processes.main_first() as main:
+        if main:
+            remove(out.path)
+            out.path.mkdir(parents=True)
+    # Nothing is added in a cool-down, so that the loop of the run ends it too.
+    state.last_step, state.best = state.step + cooldown, State.best
+    learner.finish_at(state.last_step)
+    with progress(f"branch at {len(pool)}", cooldown) as advance:
+        folder = BranchFolder(out, advance, state.step)
+        practice = Practice(config, learner, None, pool, validator(data), folder, state)
+        practice.run()
+    return conclude(practice, data, out)

@@ -1,0 +1,62 @@
+"""Checkpoints: a folder each, with learner.safetensors and state.json, written whole.
+
+step-N-rounds-K stands before an addition of data and stays; latest-step-N-rounds-K is where a run goes on from, and
+replaces the latest before it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from dp_base.files import remove, whole_folder, write_json
+from dp_real.loop.state import State
+from dp_real.pool import Pool
+from dp_real.protocols import Learner
+
+
+def write_checkpoint(folder: Path, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
+    """Add a checkpoint to a folder of them. One of that name is left as it is: what it holds is a function of the run."""
+    name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
+    checkpoint = folder / (name if keep else f"latest-{name}")
+    if checkpoint.exists():
+        return
+    older = [] if keep else list(folder.glob("latest-*"))
+    with whole_folder(checkpoint) as staged:
+        save_file(learner.tensors(), staged / "learner.safetensors")
+        write_json(staged / "state.json", state.record() | {"pool_version": pool.version})
+    for path in older:
+        remove(path)
+
+
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """Those before each addition of data, by step."""
+    return sorted(folder.glob("step-*"))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Where an interrupted run goes on from; None if there is none."""
+
+    def position(checkpoint: Path) -> tuple[int, int]:
+        record = read_record(checkpoint)
+        return record["step"], record["rounds"]
+
+    return max(folder.glob("[sl]*"), key=position, default=None)
+
+
+def read_record(checkpoint: Path) -> dict[str, Any]:
+    """state.json: the State, and pool_version."""
+    return json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+
+
+def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
+    """Set a learner back to a checkpoint; returns the run's state there and the version of its pool."""
+    record = read_record(checkpoint)
+    pool_version = record.pop("pool_version")
+    state = State.restored(record)
+    learner.load_tensors(load_file(checkpoint / "learner.safetensors"), state.step)
+    learner.finish_at(state.last_step)
+    return state, pool_version

@@ -1,0 +1,68 @@
+"""The end of a run: what its learner reached, what it cost, and the learner for others to use."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+from dp_base.files import write_json, write_text
+from dp_real.evaluation.assess import accuracy
+from dp_real.evaluation.sets import evaluate_sets
+from dp_real.examples import RealData
+from dp_real.loop.practice import Practice
+from dp_real.runs.card import model_card
+from dp_real.runs.files import RunFiles
+from dp_real.runtime import processes
+
+VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
+
+
+def conclude(practice: Practice, data: RealData, files: RunFiles) -> dict[str, Any]:
+    """Write the trained learner, its card, and result.json, which says that the run is complete."""
+    config, learner = practice.config, practice.learner
+    if config.training.keep_best:
+        with processes.main_first():
+            learner.load(files.best)
+    result = {"name": config.name, "seed": config.seed} | _reached(practice, data) | _spent(practice)
+    with processes.main_first() as main:
+        if main:
+            files.learner.mkdir(exist_ok=True)
+            learner.save(files.learner)
+            write_text(files.learner / "README.md", model_card(config, result))
+            write_json(files.result, result)
+    return result
+
+
+def _reached(practice: Practice, data: RealData) -> dict[str, Any]:
+    """Accuracies as shares, over how many real examples each; the processes share the work."""
+    learner = practice.learner
+    return {
+        "test_accuracy": accuracy(learner, data.test),
+        "test_examples": len(data.test.y),
+        "val_accuracy": accuracy(learner, data.validation),
+        "val_examples": len(data.validation.y),
+        "sets": evaluate_sets(learner, data.sets),
+    }
+
+
+def _spent(practice: Practice) -> dict[str, Any]:
+    """Sizes and costs of the whole run, and what it was made with."""
+    state = practice.state
+    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
+    return {
+        "pool_size": len(practice.pool),
+        "samples_generated": state.costs.generated,
+        "samples_seen": state.seen,
+        "additions": state.rounds - 1,
+        "steps": state.step,
+        "processes": processes.this_process().num_processes,
+        "seconds": state.seconds,
+        "generation_seconds": state.generation_seconds,
+        "training_seconds": state.seconds - state.generation_seconds,
+        "denoiser_forwards": state.costs.forwards,
+        "denoiser_backwards": state.costs.backwards,
+        "generation_flops": state.costs.flops,
+        "training_flops": practice.row_flops * state.seen,
+        "versions": versions,
+    }

@@ -1,0 +1,156 @@
+"""The folder that a run writes: claimed before it begins, filled as it goes, set back when it goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dp_base.errors import InputError
+from dp_base.files import remove, unused, whole_folder, write_text
+from dp_real.config import Config, load_config
+from dp_real.loop.state import State
+from dp_real.pool import Pool
+from dp_real.protocols import Learner
+from dp_real.runs.checkpoints import newest_checkpoint, restore_learner, write_checkpoint
+from dp_real.runs.files import RunFiles, append_row, cut_rows
+from dp_real.runtime import processes
+
+Tracker = Callable[[dict[str, Any], int], None]
+"""tracker(row, step) is told each evaluation and addition."""
+
+AGREE_EVERY = 20  # steps between the questions whether any process was told to stop
+
+
+class RunFolder:
+    """A Recorder that writes to disk; of several processes the main one writes."""
+
+    def __init__(
+        self, files: RunFiles, advance: Callable[[int], None], step: int = 0, tracker: Tracker | None = None
+    ) -> None:
+        """advance: told how many steps were made, from `step` on."""
+        self.files = files
+        self._track = tracker or (lambda row, step: None)
+        self._advance = advance
+        self._step = step
+        self._asked, self._since_agreed = False, 0
+        here = processes.this_process()
+        self._main, self._alone = here.is_main_process, here.num_processes == 1
+
+    def evaluation(self, row: dict[str, Any]) -> None:
+        """See Recorder."""
+        if self._main:
+            append_row(self.files.metrics, row)
+        self._track(row, row["step"])
+        self._advance(row["step"] - self._step)
+        self._step = row["step"]
+
+    def addition(self, row: dict[str, Any]) -> None:
+        """See Recorder."""
+        if self._main:
+            append_row(self.files.rounds, row)
+        self._track({f"round/{name}": value for name, value in row.items()}, row["step"])
+
+    def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
+        """See Recorder."""
+        if self._main:
+            write_checkpoint(self.files.checkpoints, state, learner, pool, keep)
+
+    def best(self, learner: Learner) -> None:
+        """See Recorder; the one before is replaced."""
+        if self._main:
+            with whole_folder(self.files.best, replace=True) as staged:
+                learner.save(staged)
+
+    def restore(self, config: Config, learner: Learner) -> tuple[State, Pool]:
+        """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
+        files, shape = self.files, config.task.sample_shape
+        newest = processes.from_main(newest_checkpoint(files.checkpoints) if self._main else None)
+        if newest is None:
+            with processes.main_first() as main:
+                for path in (files.pool, files.metrics, files.rounds) if main else ():
+                    remove(path)
+            return State(config.training.steps), Pool(files.pool, shape, 0, config.pool)
+        state, pool_version = restore_learner(learner, newest)
+        pool = Pool(files.pool, shape, pool_version, config.pool)
+        pool.drop_later()
+        if self._main:
+            cut_rows(files.metrics, lambda row: row["step"] <= state.step)
+            cut_rows(files.rounds, lambda row: row["round"] < state.rounds)
+        return state, pool
+
+    def stop_requested(self) -> bool:
+        """See Recorder. Several processes must agree, and do so now and then."""
+        self._since_agreed = (self._since_agreed + 1) % AGREE_EVERY
+        return self._asked if self._alone else self._since_agreed == 0 and self.told_to_stop()
+
+    def told_to_stop(self) -> bool:
+        """Whether any process was; all of them ask at the same time."""
+        return processes.any_process(self._asked)
+
+    @contextmanager
+    def stops_on_signal(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask for a stop at the next step; a second Ctrl-C stops at once.
+
+        A second SIGTERM does not: cluster managers and launchers send several.
+        """
+
+        def ask(number: int, frame: Any) -> None:
+            if self._asked and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._asked = True
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: whoever runs us handles signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class BranchFolder(RunFolder):
+    """A run's folder without checkpoints: a branch that is stopped starts over."""
+
+    def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
+        """None."""
+
+
+def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:
+    """Make the folder this run's. Returns the result if the run is complete already and `resume` is set.
+
+    Raises InputError if the folder holds something else, or this run and `resume` is not set, or cannot be written to.
+    """
+    out = files.path
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    if not unused(out):
+        same = files.config.exists() and load_config(files.config) == config
+        result = files.read_result()
+        if not same:
+            raise InputError(f"--out {out} holds something else, or a run of another configuration; name a new folder")
+        if not resume:
+            raise InputError(
+                f"--out {out} holds this very run, complete; name another folder or remove it"
+                if result
+                else f"--out {out} holds this very run, unfinished; add --resume to go on with it"
+            )
+        return result
+    if resume and not out.is_dir():
+        raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(files.config, config.to_toml())
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
+    return None
+
+
+def disclaim(files: RunFiles) -> None:
+    """Give a folder back in which nothing but the configuration stands: the run could not begin."""
+    if [path.name for path in files.path.iterdir()] == [files.config.name]:
+        remove(files.path)

@@ -1,0 +1,64 @@
+"""What a configuration names, made ready: data, generator, and whether the plan can be carried out with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dp_base.errors import InputError
+from dp_base.progress import Progress, silent
+from dp_real.config import Config
+from dp_real.data.sets.images import decode_ahead
+from dp_real.evaluation.assess import accuracy
+from dp_real.examples import RealData
+from dp_real.protocols import Generator, Learner
+from dp_real.runtime import processes
+
+
+def load_data(config: Config) -> RealData:
+    """The real data, by the main process first; images that are kept in memory are decoded now."""
+    with processes.main_first():
+        data = config.data.load()
+    decode_ahead(data.validation, data.test)
+    return data
+
+
+def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
+    """The generator, trained now if need be, by the main process first. data: as loaded already, if it is."""
+    with processes.main_first():
+        return config.generator.load(config.sampling, config.data, data, progress)
+
+
+def fresh_learner(config: Config) -> Learner:
+    """The learner that a run of this configuration starts from."""
+    return config.learner.fresh(config.task, config.training, config.seed)
+
+
+def check_plan(config: Config) -> None:
+    """Raise InputError for a plan that would miss its aim without a word."""
+    steps, classes = config.sampling.steps, config.task.n_classes
+    if config.guidance.omega and not config.guidance.guided_steps(steps):
+        raise InputError(
+            f"guidance.window = {list(config.guidance.window)} guides none of the {steps} sampling.steps, the last of "
+            "which is never guided; widen it, or set guidance.omega = 0"
+        )
+    if config.practice.initial < classes:
+        raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {classes} classes")
+
+
+def validator(data: RealData) -> Callable[[Learner], float]:
+    """The validation accuracy that patience watches."""
+    return lambda learner: accuracy(learner, data.validation)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Within the block torch computes with so many threads; 0 leaves it its own choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
