@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 ROWS, REPEATS = 6000, 3
 
@@ -13,24 +12,24 @@ def work() -> None:
     """In each process: draw a round guided by an untrained learner; the main process prints the best wall time."""
     import torch
 
-    from dp_base.progress import silent
-    from dp_real.learners import fresh_learner
-    from dp_real.pool.pool import Pool
-    from dp_real.rounds.source import Source
-    from dp_real.runs.run import prepare
+    from dp_real.pool.storage import Storage
+    from dp_real.rounds.blocks import Blocks
+    from dp_real.rounds.source import GeneratedRounds
+    from dp_real.rounds.steering import Steering
+    from dp_real.runs.prepare import fresh_learner, load_generator
     from dp_real.runtime import processes
     from experiments.paper.digits_runs import digits
 
     config = digits("sampling.block_size=250")
-    _, generator = prepare(config, silent)
-    learner, labels = fresh_learner(config, generator), torch.arange(ROWS) % 10
-    pool, walls = Pool(Path("unused"), generator.sample_shape), []
+    storage, blocks = Storage(config.pool, config.task.sample_shape), Blocks(config.sampling.block_size)
+    source = GeneratedRounds(config, load_generator(config), storage, blocks)
+    learner, labels, walls = fresh_learner(config), torch.arange(ROWS) % 10, []
     for _ in range(REPEATS):
-        processes.state().wait_for_everyone()
+        processes.this_process().wait_for_everyone()
         begin = time.perf_counter()
-        Source(config, generator, pool).guided(1, labels, learner)
+        source.draw(1, labels, learner, Steering())
         walls.append(time.perf_counter() - begin)
-    if processes.state().is_main_process:
+    if processes.this_process().is_main_process:
         print(min(walls))
 
 

@@ -26,7 +26,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-from dp_real.generators.models.small_stable_diffusion import make_pipeline, make_scheduler, make_tokenizer
+from dp_real.generators.models.stable_diffusion import make_pipeline, make_scheduler, make_tokenizer
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, decode
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import sample

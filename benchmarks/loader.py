@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dp_real.config.config import PoolConfig
 from dp_real.learners.models.augment import crop_and_flip, mix
-from dp_real.pool.pool import Loader, Pool
+from dp_real.pool import Batch, Loader, Pool
 from dp_real.runtime.pixels import to_float
+from dp_real.sections import PoolConfig
 
 IMAGES, BATCH, SIZE, STEPS = 1024, 64, 224, 60
 # Forward and backward of ViT-B/16 take 3 x 35 GFLOP an image; bf16 at half of an H100's or H200's peak, 790 TFLOP/s.
@@ -36,9 +36,10 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         pool = Pool(Path(folder) / "pool", (3, SIZE, SIZE), config=PoolConfig(storage="jpeg"))
-        zeros = np.zeros(IMAGES)
-        facts = {"label": zeros, "seed": zeros, "omega": zeros, "entropy": zeros, "correct": zeros > 0}
-        pool.append(0, pool.rows(pool.encode(photographs(IMAGES)), row=np.arange(IMAGES), **facts))
+        zeros, no = np.zeros(IMAGES, np.int64), np.zeros(IMAGES, bool)
+        facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "hardness", "draws")}
+        facts |= {"correct": no, "missed": no}
+        pool.append(0, Batch(row=np.arange(IMAGES), example=pool.storage.encode(photographs(IMAGES)), **facts))
         rows = torch.randint(IMAGES, (STEPS, BATCH), generator=torch.Generator().manual_seed(1))
         loader = Loader(pool, lambda step: rows[step % STEPS])
         begin, wall = time.process_time(), time.perf_counter()

@@ -19,16 +19,12 @@ from transformers.optimization import get_wsd_schedule
 from transformers.trainer import Trainer
 from transformers.training_args import TrainingArguments
 
-from dp_base.progress import silent
-from dp_real.config.config import Config
-from dp_real.data import load_data
-from dp_real.generators import load_generator
-from dp_real.learners import fresh_learner
+from dp_real import run
+from dp_real.config import Config
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.loop.practice import Practice, State
-from dp_real.protocols import Generator
-from dp_real.rounds.source import Source
-from dp_real.runs.run import run
+from dp_real.loop.practice import Practice
+from dp_real.loop.state import State
+from dp_real.runs.prepare import fresh_learner, load_generator
 from experiments.cli.terminal import progress
 from experiments.paper.digits_runs import digits
 
@@ -47,21 +43,20 @@ class Memory:
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         return {"x": self.x[row], "labels": self.y[row]}
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def minibatch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self.x[rows], self.y[rows]
 
 
-def practice_loop(config: Config, generator: Generator, rows: Memory) -> None:
+def practice_loop(config: Config, rows: Memory) -> None:
     unused: Any = None
     pool: Any = rows
-    learner = fresh_learner(config, generator)
-    practice = Practice(config, learner, Source(config, generator, pool), pool, unused, unused, State(STEPS))
+    practice = Practice(config, fresh_learner(config), None, pool, unused, unused, State(STEPS))
     for _ in range(STEPS):
         practice.train_step()
 
 
-def bare_loop(config: Config, generator: Generator, rows: Memory) -> None:
-    learner = fresh_learner(config, generator)
+def bare_loop(config: Config, rows: Memory) -> None:
+    learner = fresh_learner(config)
     assert isinstance(learner, NetworkLearner)
     module, options = learner.module.train(), config.training
     optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=0.0, fused=True)
@@ -87,8 +82,8 @@ class WithLoss(torch.nn.Module):
         return {"loss": F.cross_entropy(self.module(x), labels)}
 
 
-def trainer_loop(config: Config, generator: Generator, rows: Memory) -> None:
-    learner = fresh_learner(config, generator)
+def trainer_loop(config: Config, rows: Memory) -> None:
+    learner = fresh_learner(config)
     assert isinstance(learner, NetworkLearner)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         arguments = TrainingArguments(
@@ -99,16 +94,16 @@ def trainer_loop(config: Config, generator: Generator, rows: Memory) -> None:
         Trainer(model=WithLoss(learner.module), args=arguments, train_dataset=rows).train()  # pyright: ignore[reportArgumentType]
 
 
-def compare_loops(config: Config, generator: Generator) -> None:
+def compare_loops(config: Config) -> None:
     labels = torch.arange(1000) % 10
-    x = torch.rand(1000, *generator.sample_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    x = torch.rand(1000, *config.task.sample_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     rows = Memory(x, labels)
     rivals = {"practice loop": practice_loop, "bare torch loop": bare_loop, "transformers Trainer": trainer_loop}
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for _ in range(REPEATS):
         for name, loop in rivals.items():
             begin = time.process_time()
-            loop(config, generator, rows)
+            loop(config, rows)
             seconds[name].append(time.process_time() - begin)
     ours = statistics.median(seconds["practice loop"])
     for name, values in seconds.items():
@@ -127,7 +122,7 @@ def overhead(config: Config) -> None:
     ]
     spent = {name: timed(owner, name) for owner, name in parts}
     with tempfile.TemporaryDirectory() as folder:
-        run(config, Path(folder) / "run", progress=silent)
+        run(config, Path(folder) / "run")
     whole = sum(spent.pop("run"))
     for name, seconds in spent.items():
         print(f"{name:22s}{sum(seconds) / whole:8.1%} of the loop")
@@ -151,10 +146,8 @@ def timed(owner: Any, name: str) -> list[float]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    config = digits(f"training.steps={STEPS}")
-    data = load_data(config.data)
-    generator = load_generator(config, data, progress)
-    compare_loops(config, generator)
+    compare_loops(digits(f"training.steps={STEPS}"))
+    load_generator(digits(), progress=progress)  # trained before the clock runs
     overhead(digits())
 
 

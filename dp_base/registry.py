@@ -9,6 +9,7 @@ registry; a package of somebody else names its module as an entry point:
 """
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -72,6 +73,13 @@ class Registry(Generic[Kind]):
     def items(self) -> list[tuple[str, Kind]]:
         """Names and kinds, in that order."""
         return [(name, self._kinds[name][1]) for name in self.names()]
+
+    def summaries(self) -> dict[str, str]:
+        """A line about each kind: its `help`, or the first line of its docstring."""
+        return {
+            name: getattr(kind, "help", None) or (inspect.getdoc(kind) or "").partition("\n")[0]
+            for name, kind in self.items()
+        }
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())

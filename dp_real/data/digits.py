@@ -12,7 +12,7 @@ from dp_real.examples import Examples, RealData, Task
 
 @DATA.named("digits", place=1)
 class DigitsConfig(DataConfig):
-    """scikit-learn's digits."""
+    """Real digits of 8 x 8 pixels, which come with scikit-learn."""
 
     source: Literal["digits"]
     split: NonNegativeInt = Field(

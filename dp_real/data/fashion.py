@@ -22,7 +22,7 @@ VALIDATION = 2000
 
 @DATA.named("fashion", place=2)
 class FashionConfig(DataConfig):
-    """Fashion-MNIST, from its IDX files."""
+    """Fashion-MNIST, from its four IDX files."""
 
     source: Literal["fashion"]
     folder: str = Field(

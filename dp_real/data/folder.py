@@ -33,7 +33,7 @@ def _classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
 
 @DATA.named("folder", place=4)
 class FolderConfig(DataConfig):
-    """Real images in folders, shards or data sets (dp_real.data.sets.places says how each is named)."""
+    """Your own images: class folders, WebDataset shards, Parquet files or a data set of the hub."""
 
     source: Literal["folder"]
     validation: str = Field(description="where the images are that patience watches")

@@ -12,7 +12,7 @@ from dp_real.examples import Examples, RealData, Task
 
 @DATA.named("gaussian", place=3)
 class GaussianDataConfig(DataConfig):
-    """The theory's own data: x ~ N(0, I), y = 1[x_0 > 0] (dp_real.generators.gaussian)."""
+    """The theory's own data: vectors x ~ N(0, I), y = 1[x_0 > 0]."""
 
     source: Literal["gaussian"]
     split: NonNegativeInt = Field(default=0, description="seed of the validation and test rows")

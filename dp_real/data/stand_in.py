@@ -21,7 +21,7 @@ RECIPE = 1  # raise it when what is written changes
 
 @DATA.named("stand-in", place=5)
 class StandInConfig(DataConfig):
-    """Noise in the folders of ImageNet and its relatives: the whole path without the data (dp_real.data.stand_in)."""
+    """Noise in the folders of ImageNet and its relatives, to try the whole path without the data."""
 
     note: ClassVar[str] = "its images are noise; its accuracies mean nothing"
 

@@ -5,35 +5,49 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dp_base.errors import MissingError
 from dp_real.config import Config
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.costs import SampleFlops
-from dp_real.rounds.source import GeneratedRounds
+from dp_real.rounds.source import GeneratedRounds, Sampled
 from dp_real.runtime.flops import count
 from dp_real.runtime.seeds import row_seeds
 
 
-def sample_flops(config: Config, generator: Generator, learner: Learner) -> SampleFlops:
-    """Of a plain sample, and of a guided one if any is to be drawn.
+class MeasuredFlops:
+    """SampleFlops of a generator, each measured once, when it is first asked for.
 
-    0 where one does not fit into the device's memory: attention is counted as the matrix products that it is made of,
-    and these take more memory than the fused kernel does.
+    0 where a sample does not fit into the device's memory: attention is counted as the matrix products that it is made
+    of, and these take more of it than the fused kernel.
     """
-    rounds = GeneratedRounds(config, generator, Storage(config.pool, config.task.sample_shape), Blocks(1))
-    label, seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
-    omega = np.zeros(1, np.float32)
-    plain, guided = _counted(lambda: generator.sample(label, seeds, None)), 0
-    if config.practice.additions and config.guidance.omega:
-        guided = _counted(lambda: rounds.guided(learner, label, [seeds], omega, temperature=1.0))
-    generator.rest()
-    return SampleFlops(plain, guided)
+
+    def __init__(self, config: Config, generator: Generator, learner: Learner) -> None:
+        self._generator, self._learner = generator, learner
+        self._rounds = GeneratedRounds(config, generator, Storage(config.pool, config.task.sample_shape), Blocks(1))
+        self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
+        self._known: dict[bool, int] = {}
+
+    def __call__(self, guided: bool) -> int:
+        """See SampleFlops."""
+        if guided not in self._known:
+            self._known[guided] = _counted(self._guided if guided else self._plain)
+        return self._known[guided]
+
+    def _plain(self) -> Tensor:
+        return self._generator.sample(self._label, self._seeds, None)
+
+    def _guided(self) -> Sampled:
+        omega = np.zeros(1, np.float32)
+        return self._rounds.guided(self._learner, self._label, [self._seeds], omega, temperature=1.0)
 
 
 def _counted(work: Callable[[], object]) -> int:
+    """FLOPs of doing it a second time: what a generator keeps of the first, such as encoded prompts, is not counted,
+    and is not computed by the attention that counting needs, which rounds otherwise."""
     with contextlib.suppress(MissingError):
+        work()
         return count(work)
     return 0

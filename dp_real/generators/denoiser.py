@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("denoiser", place=1)
 class DenoiserConfig(GeneratorConfig):
-    """A small class-conditional denoiser and how it is trained on first use (dp_real.generators.models.denoiser)."""
+    """A small class-conditional diffusion model of vectors or tiny images, trained here on first use."""
 
     kind: Literal["denoiser"]
     width: PositiveInt = 256

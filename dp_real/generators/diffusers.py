@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("diffusers", place=3)
 class DiffusersConfig(GeneratorConfig):
-    """A latent diffusion pipeline of diffusers: Stable Diffusion 1, 2, XL, 3, DiT (generators.pipelines.adapters)."""
+    """A pipeline of diffusers (Stable Diffusion 1, 2, XL, 3, DiT) in a folder or on the hub."""
 
     kind: Literal["diffusers", "stable-diffusion"]
     model: str = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("gaussian", place=4)
 class GaussianConfig(GeneratorConfig):
-    """The exact score of the gaussian data (dp_real.generators.models.gaussian)."""
+    """The exact score of the gaussian data."""
 
     kind: Literal["gaussian"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("latent", place=2)
 class LatentConfig(GeneratorConfig):
-    """A small Stable Diffusion pipeline and how it is trained on first use (generators.models.stable_diffusion)."""
+    """A small Stable Diffusion for images of a few dozen pixels, trained here on first use."""
 
     kind: Literal["latent"]
     prompts: Templates = Field(

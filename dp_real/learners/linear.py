@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @LEARNERS.named("linear", place=4)
 class LinearConfig(LearnerConfig):
-    """Ridge or logistic regression for two classes, solved on the whole pool at each step (learners.models.linear)."""
+    """Ridge or logistic regression for two classes, solved on the whole pool at each step."""
 
     kind: Literal["linear"]
     loss: Literal["ridge", "logistic"] = "ridge"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @LEARNERS.named("transformers", place=3)
 class TransformersConfig(LearnerConfig):
-    """An image classifier of transformers, existing or by default a fresh ViT-B/16 (learners.models.classifier)."""
+    """An image classifier of transformers: an existing one, or a fresh one of any size, by default ViT-B/16."""
 
     library: ClassVar[str | None] = "transformers"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from typing import NamedTuple
 
 from dp_real.rounds.label_check import CALLS
 from dp_real.sections import GuidanceConfig, SamplingConfig
@@ -26,19 +26,18 @@ class Costs:
         return Costs(*(count * cost for cost in astuple(self)))
 
 
-class SampleFlops(NamedTuple):
-    """FLOPs of a plain sample and of a guided one, a label check included; 0: not counted."""
-
-    plain: int = 0
-    guided: int = 0
+SampleFlops = Callable[[bool], int]
+"""flops(guided): FLOPs of a plain sample, or of a guided one with its label check; 0: not counted."""
 
 
-UNCOUNTED = SampleFlops()
+def uncounted(guided: bool) -> int:
+    """SampleFlops that nobody asks for."""
+    return 0
 
 
 def plain_sample(sampling: SamplingConfig, flops: SampleFlops) -> Costs:
     """Of one sample."""
-    return Costs(1, sampling.forwards, 0, flops.plain)
+    return Costs(1, sampling.forwards, 0, flops(False))
 
 
 def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: SampleFlops) -> Costs:
@@ -46,4 +45,4 @@ def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: Sam
     checks = CALLS if guidance.check != "none" else 0
     through_denoiser = guidance.through == "unet" and guidance.control == "none"
     backwards = len(guidance.guided_steps(sampling.steps)) if through_denoiser else 0
-    return Costs(1, sampling.forwards + checks, backwards, flops.guided)
+    return Costs(1, sampling.forwards + checks, backwards, flops(True))

@@ -27,7 +27,7 @@ from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.costs import UNCOUNTED, Costs, SampleFlops
+from dp_real.rounds.costs import Costs, SampleFlops, uncounted
 from dp_real.rounds.label_check import CALLS, LabelCheck, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.steering import Steering
@@ -77,7 +77,7 @@ class GeneratedRounds:
     blocks: Blocks
     images: ExampleSet | None = None
     first: Learner | None = None
-    flops: SampleFlops = UNCOUNTED
+    flops: SampleFlops = uncounted
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
         """As of Source. The initial round, 0, is plain."""
@@ -94,8 +94,9 @@ class GeneratedRounds:
             steering = policy.steer(steering, portion, rows.stop - rows.start)
             parts.append(portion)
         drawn = Batch.concatenate(parts)
+        costs += policy.price(self.flops) * int(drawn.draws.sum())
         self.generator.rest()
-        return Drawn(policy.keep(drawn, labels), costs + policy.price(self.flops) * int(drawn.draws.sum()), steering)
+        return Drawn(policy.keep(drawn, labels), costs, steering)
 
     def forget(self) -> None:
         """The drawn blocks."""

@@ -41,9 +41,7 @@ def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
     return [results[size] for size in sorted(results)]
 
 
-def _branch_at(
-    checkpoint: Path, config: Config, data: RealData, files: RunFiles, progress: Progress
-) -> dict[str, Any]:
+def _branch_at(checkpoint: Path, config: Config, data: RealData, files: RunFiles, progress: Progress) -> dict[str, Any]:
     """The result of the branch that begins at a checkpoint."""
     learner = fresh_learner(config)
     state, pool_version = restore_learner(learner, checkpoint)

@@ -7,7 +7,6 @@ from huggingface_hub import ModelCardData
 
 from dp_real.config import Config
 
-
 CITATION = """\
 @inproceedings{askarihemmat2025improving,
   title = {Improving the Scaling Laws of Synthetic Data with Deliberate Practice},

@@ -19,7 +19,7 @@ from dp_real.protocols import Learner
 
 
 def write_checkpoint(folder: Path, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
-    """Add a checkpoint to a folder of them. One of that name is left as it is: what it holds is a function of the run."""
+    """Add a checkpoint to a folder of them. One of that name stays as it is: what it holds is a function of the run."""
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
     if checkpoint.exists():

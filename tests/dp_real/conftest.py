@@ -2,11 +2,10 @@
 
 import pytest
 
-from dp_base.progress import silent
-from dp_real.config.config import Config, parse_config
-from dp_real.data import load_data
-from dp_real.generators import load_generator
-from dp_real.protocols import Generator, RealData
+from dp_real.config import Config, parse_config
+from dp_real.examples import RealData
+from dp_real.protocols import Generator
+from dp_real.runs.prepare import load_generator
 
 SMALL = {
     "name": "small",
@@ -35,9 +34,9 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def data(config: Config) -> RealData:
-    return load_data(config.data)
+    return config.data.load()
 
 
 @pytest.fixture(scope="session")
 def generator(config: Config, data: RealData, cache: None) -> Generator:
-    return load_generator(config, data, silent)
+    return load_generator(config, data)

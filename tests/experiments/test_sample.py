@@ -17,7 +17,6 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 from dp_real.config import parse_config
-from dp_real.data import class_names
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from tests.dp_real.conftest import SMALL
 from tests.experiments.conftest import run_dp as dp
@@ -197,12 +196,12 @@ def test_names_of_a_classifier():
 
     config = parse_config(SMALL)
     cranes = ["crane", "goldfish, Carassius auratus", "crane, machine"]
-    assert accepted_answers(cranes, ["Goldfish", "crane", "emu"], config) == [{1}, {0, 2}, set()]
-    assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b"], config) == [{0}, {1}]  # by position
-    assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b", "c"], config) == [set()] * 3
+    assert accepted_answers(cranes, ["Goldfish", "crane", "emu"]) == [{1}, {0, 2}, set()]
+    assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b"]) == [{0}, {1}]  # by position
+    assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b", "c"]) == [set()] * 3
     source = {"source": "folder", "validation": "nowhere", "classes": "imagenet100", "size": 8}
     imagenet = config.model_copy(update={"data": parse_config(SMALL | {"data": source}).data})
-    first, *others = accepted_answers([str(label) for label in range(1000)], class_names(imagenet.data), imagenet)
+    first, *others = accepted_answers([str(label) for label in range(1000)], imagenet.task.classes)
     assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
 
 

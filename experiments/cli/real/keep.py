@@ -25,12 +25,24 @@ def init_command(
     text = (resources.files("experiments.cli.real") / "task.toml").read_text(encoding="utf-8")
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(text.replace("{name}", path.stem))
+            file.write(fill(text, name=path.stem))
     except FileExistsError:
         raise InputError(f"{path} exists and stays as it is; name another") from None
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
     say(f"{path}: change what it says about your task, then dp real run {path}")
+
+
+def fill(template: str, name: str) -> str:
+    """The template of a configuration with a task's name, and a line about each kind of a section, in their places."""
+    from dp_real.data import DATA
+    from dp_real.generators import GENERATORS
+    from dp_real.learners import LEARNERS
+
+    for registry in (DATA, GENERATORS, LEARNERS):
+        lines = [f'#   "{kind}": {summary}' for kind, summary in registry.summaries().items()]
+        template = template.replace(f"# {{{registry.what}}}", "\n".join(lines))
+    return template.replace("{name}", name)
 
 
 def export_command(

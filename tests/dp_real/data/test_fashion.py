@@ -10,10 +10,8 @@ import torch
 
 import dp_real.data.fashion
 from dp_base.errors import InputError, MissingError
-from dp_real.config.config import FashionConfig
-from dp_real.data import describe_sets, load_data
-from dp_real.data.fashion import CLASSES, read_idx
-from dp_real.protocols import SetStatus
+from dp_real.data.fashion import CLASSES, FashionConfig, read_idx
+from dp_real.examples import SetStatus
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -42,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load(folder: Path, split: int = 0) -> Any:
-    return load_data(FashionConfig(source="fashion", folder=str(folder), split=split))
+    return FashionConfig(source="fashion", folder=str(folder), split=split).load()
 
 
 def number(x: torch.Tensor) -> torch.Tensor:
@@ -53,9 +51,9 @@ def number(x: torch.Tensor) -> torch.Tensor:
 
 def test_the_files_become_padded_images_in_three_disjoint_sets(folder: Path):
     data = load(folder)
-    (status,) = describe_sets(FashionConfig(source="fashion", folder=str(folder)))
+    (status,) = FashionConfig(source="fashion", folder=str(folder)).describe()
     assert status.problem is None
-    assert data.classes == CLASSES
+    assert data.task.classes == CLASSES
     assert [tuple(part.x.shape) for part in (data.generator, data.validation, data.test)] == [
         (460, 1, 32, 32), (40, 1, 32, 32), (30, 1, 32, 32)
     ]  # fmt: skip
@@ -81,7 +79,7 @@ def test_a_missing_file_says_where_to_get_it(folder: Path):
     with pytest.raises(MissingError, match=r"t10k-labels-idx1-ubyte.*dataset-fashion-mnist.*data\.folder") as caught:
         load(folder)
     config = FashionConfig(source="fashion", folder=str(folder))
-    assert describe_sets(config) == [SetStatus("fashion", str(folder), 70_000, str(caught.value))]
+    assert config.describe() == [SetStatus("fashion", str(folder), 70_000, str(caught.value))]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0\0\x08", b"\0\0\x0d\x01" + bytes(8), idx(np.zeros((3, 2)))[:-1]])

@@ -5,15 +5,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dp_real.config.config import StandInConfig
-from dp_real.data import class_names, load_data, sample_shape
-from dp_real.data.stand_in import stand_in_folders
+from dp_real.data.stand_in import StandInConfig
 from dp_real.imagenet.classes import imagenet_classes
 
 
 def test_the_sets_are_laid_out_as_published(cache: None):
     config = StandInConfig(source="stand-in", size=8)
-    folders = stand_in_folders(config)
+    folders = config.folders
     names = {name: {path.name for path in Path(where).iterdir()} for name, where in folders.sets.items()}
     every = imagenet_classes("imagenet1k")
     assert names["imagenet-v2"] == {str(number) for number in range(1000)}
@@ -24,11 +22,11 @@ def test_the_sets_are_laid_out_as_published(cache: None):
     with Image.open(image) as opened:
         assert opened.size == (12, 8)
     other = StandInConfig(source="stand-in", size=8, classes="imagenet1k")
-    assert stand_in_folders(other).validation == folders.validation  # the same files, read as another task
+    assert other.folders.validation == folders.validation  # the same files, read as another task
 
-    data = load_data(config)
-    assert data.validation.x.shape == (100, *sample_shape(config)) == (100, 3, 8, 8)
-    assert data.classes == class_names(config) == tuple(entry.name for entry in imagenet_classes("imagenet100"))
+    data = config.load()
+    assert data.validation.x.shape == (100, *config.task.sample_shape) == (100, 3, 8, 8)
+    assert data.task.classes == config.task.classes == tuple(entry.name for entry in imagenet_classes("imagenet100"))
     assert {name: len(images.y) for name, images in data.sets.items()} == {
         "imagenet-v2": 100, "imagenet-sketch": 100, "imagenet-r": 19, "imagenet-a": 15
     }  # fmt: skip

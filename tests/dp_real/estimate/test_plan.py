@@ -13,9 +13,10 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from dp_base.errors import MissingError
-from dp_real.config.config import Config, StandInConfig, parse_config
-from dp_real.data.stand_in import write_sets
-from dp_real.estimate import cost, needs
+from dp_real.config import Config, parse_config
+from dp_real.data.stand_in import StandInConfig, write_sets
+from dp_real.estimate import cost, needs, speed, work
+from dp_real.generators.diffusers import SD1
 from dp_real.runtime.flops import count
 from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
@@ -52,16 +53,16 @@ def config(**changes: dict[str, Any]) -> Config:
 
 # Of a row through 192 -> 10 -> 2: products forward, and back to all weights, but not to the image. The image and the
 # hidden values are kept for the way back.
-MLP = cost.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12, 4 * (192 + 10))
+MLP = work.Network(192 * 10 + 10 + 10 * 2 + 2, (2 * 1940 + 2 * 1940 + 2 * 20) / 1e12, 4 * (192 + 10))
 
 
 def test_the_learner_is_counted():
-    counted = cost.learner_network(config())
+    counted = work.learner_network(config())
     assert counted is not None
     assert (counted.parameters, counted.kept) == (MLP.parameters, MLP.kept)
     assert counted.training == pytest.approx(MLP.training)
-    assert cost.learner_network(load_preset("gaussian")) is None
-    vit = cost.learner_network(load_preset("imagenet100"))
+    assert work.learner_network(load_preset("gaussian")) is None
+    vit = work.learner_network(load_preset("imagenet100"))
     assert vit is not None
     assert vit.parameters == 85_798_656 + 768 * 100 + 100  # ViT-B/16 without its head, as published
     assert vit.training == pytest.approx(3 * 2 * 17.56e9 / 1e12, rel=0.01)  # 17.56 G multiplications forward
@@ -82,23 +83,23 @@ def test_what_a_run_makes():
 
 def test_operations_of_an_image():
     """30 steps of two evaluations; six of them guided: 0, 5, ..., 25."""
-    operations = cost.image_operations(config(), MLP)
+    operations = work.image_operations(config(), MLP)
     assert operations is not None
     assert operations[0] == pytest.approx(60 * 0.803 + 2.515)
     assert operations[1] - operations[0] == pytest.approx(6 * (2.515 + 2.549 + 2 * 0.923))
     cheap = config(guidance={"through": "x0"}, generator={"decoder": "tiny", "tiny_decoder": "madebyollin/taesd"})
-    plain, guided = cost.image_operations(cheap, MLP) or (0, 0)
+    plain, guided = work.image_operations(cheap, MLP) or (0, 0)
     assert guided - plain == pytest.approx(6 * 2 * 0.141)
     single = config(sampling={"guidance_scale": 1.0})
-    assert (cost.image_operations(single, MLP) or (0, 0))[0] == pytest.approx(30 * 0.803 + 2.515)
-    assert cost.image_operations(config(generator={"model": "some/thing"}), MLP) is None
+    assert (work.image_operations(single, MLP) or (0, 0))[0] == pytest.approx(30 * 0.803 + 2.515)
+    assert work.image_operations(config(generator={"model": "some/thing"}), MLP) is None
     preset = load_preset("imagenet100")
-    plain, guided = cost.image_operations(preset, cost.learner_network(preset)) or (0, 0)
+    plain, guided = work.image_operations(preset, work.learner_network(preset)) or (0, 0)
     assert guided / plain == pytest.approx(1.82, abs=0.01)  # the paper's figure, of time
 
 
 def test_memory():
-    peaks = cost.memory(config(), MLP)
+    peaks = work.memory(config(), MLP)
     state, weights, image = 20 * MLP.parameters, 2 * 1.066e9, (2 * 4.34e9 + 6.02e9) / 2 + MLP.kept
     assert peaks == pytest.approx(
         {"training": state + 32 * MLP.kept + weights, "drawing": state + weights + image, "image": image}
@@ -107,30 +108,30 @@ def test_memory():
         training={"precision": "bfloat16", "ema_decay": 0.0},
         generator={"offload": True, "checkpointing": True, "dtype": "float32"},
     )
-    peaks = cost.memory(changed, MLP)
+    peaks = work.memory(changed, MLP)
     assert peaks is not None
     assert peaks["training"] == 16 * MLP.parameters + 32 * MLP.kept / 2
     assert peaks["image"] == pytest.approx(6.02e9 + MLP.kept)
-    assert cost.memory(config(), None) is None
-    assert cost.memory(load_preset("digits"), MLP) == {"training": 16 * MLP.parameters + 64 * MLP.kept}
+    assert work.memory(config(), None) is None
+    assert work.memory(load_preset("digits"), MLP) == {"training": 16 * MLP.parameters + 64 * MLP.kept}
 
 
 def test_seconds_and_hours():
     mine = config(training={"precision": "bfloat16"})
-    seconds = cost.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
+    seconds = speed.assumed(mine, MLP, "NVIDIA A100-SXM4-80GB")
     assert seconds.plain == pytest.approx((60 * 0.803 + 2.515) / 80)
     assert seconds.row == pytest.approx(MLP.training / 80)
-    assert cost.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(MLP.training / 16)  # float32
-    assert cost.assumed(mine, MLP, "an abacus").plain is None
-    assert cost.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
+    assert speed.assumed(config(), MLP, "NVIDIA A100").row == pytest.approx(MLP.training / 16)  # float32
+    assert speed.assumed(mine, MLP, "an abacus").plain is None
+    assert speed.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
-    hours = cost.hours(mine, cost.Seconds(36.0, 72.0, 0.9, "given"), 8, validation=60)
+    hours = cost.hours(mine, speed.Seconds(36.0, 72.0, 0.9, "given"), 8, validation=60)
     assert hours["rows_a_step"] == 256
     assert hours["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
     assert hours["training"] == pytest.approx(1000 * 256 * 0.9 / 3600)
     assert hours["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
     assert hours["clock"] == pytest.approx((4 + 64 + 0.25) / 8)
-    unknown = cost.hours(mine, cost.Seconds(None, None, 0.9, "given"), 1)
+    unknown = cost.hours(mine, speed.Seconds(None, None, 0.9, "given"), 1)
     assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
 
 
@@ -150,14 +151,14 @@ def test_stable_diffusion_is_as_counted():
     }
     for module in (unet, vae, tiny):
         module.eval().requires_grad_(False)
-    for (name, work), kept in zip(parts.items(), cost.SD1.kept, strict=True):
+    for (name, part), kept in zip(parts.items(), SD1.kept, strict=True):
         x, two = (torch.empty(rows, 4, 64, 64, device="meta", requires_grad=True) for rows in (1, 2))
-        forward = count(lambda work=work, x=x: work(x)) / 1e12
-        both = count(lambda work=work, x=x: work(x).sum().backward()) / 1e12
-        assert (forward, both - forward) == pytest.approx(getattr(cost.SD1, name), abs=2e-3)
-        assert cost.kept_bytes(work, two) - cost.kept_bytes(work, x) == pytest.approx(kept, rel=0.01)
+        forward = count(lambda part=part, x=x: part(x)) / 1e12
+        both = count(lambda part=part, x=x: part(x).sum().backward()) / 1e12
+        assert (forward, both - forward) == pytest.approx(getattr(SD1, name), abs=2e-3)
+        assert work.kept_bytes(part, two) - work.kept_bytes(part, x) == pytest.approx(kept, rel=0.01)
     own = sum(weight.numel() for module in (unet, vae) for weight in module.parameters())
-    assert own + 123e6 == pytest.approx(cost.SD1.parameters, rel=1e-3)  # CLIP's text encoder has 123 M
+    assert own + 123e6 == pytest.approx(SD1.parameters, rel=1e-3)  # CLIP's text encoder has 123 M
 
 
 # what is there

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from dp_real.examples import RealData
 from dp_real.generators.models.gaussian import GaussianGenerator
-from dp_real.protocols import Generator, RealData
+from dp_real.protocols import Generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 
 

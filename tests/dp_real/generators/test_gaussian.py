@@ -10,10 +10,10 @@ from scipy.stats import halfnorm, norm, truncnorm
 
 from dp_base.errors import InputError
 from dp_base.progress import silent
-from dp_real.config.config import Config, LinearConfig, parse_config
-from dp_real.data import load_data
+from dp_real.config import Config, parse_config
 from dp_real.generators.models.gaussian import GaussianGenerator, posterior_mean
 from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.learners.linear import LinearConfig
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_noise, row_seeds
@@ -131,10 +131,10 @@ def test_guidance_brings_samples_to_the_learners_boundary(loss: str):
 
 
 def test_data_are_drawn_by_their_split(small: Config):
-    data = load_data(small.data)
-    again = load_data(small.data.model_copy(update={"split": 1}))
+    data = small.data.load()
+    again = small.data.model_copy(update={"split": 1}).load()
     assert data.generator is None
-    assert (len(data.validation.x), len(data.test.x), len(data.classes)) == (1000, 2000, 2)
+    assert (len(data.validation.x), len(data.test.x), len(data.task.classes)) == (1000, 2000, 2)
     assert torch.equal(data.test.x[:, 0] > 0, data.test.y.bool())
     assert not torch.equal(data.test.x[:1000], data.validation.x)
     assert not torch.equal(data.test.x, again.test.x)

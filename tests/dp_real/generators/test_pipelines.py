@@ -25,22 +25,16 @@ from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 
 from dp_base.errors import InputError
-from dp_base.progress import silent
-from dp_real.config.config import Config, parse_config
-from dp_real.generators import load_generator
-from dp_real.generators.models.small_stable_diffusion import make_pipeline, make_tokenizer, make_vae
-from dp_real.generators.pipelines.latent_diffusion import (
-    LatentDiffusion,
-    PipelineGenerator,
-    class_numbers,
-    class_prompts,
-    load_pipeline,
-    sample_images,
-)
-from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
-from dp_real.guidance.sampler import FlowEuler
+from dp_real.config import Config, parse_config
+from dp_real.generators.models.stable_diffusion import make_pipeline, make_tokenizer, make_vae
+from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, class_prompts
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
+from dp_real.generators.pipelines.load import load_pipeline
+from dp_real.guidance.controls import RandomGuidance
+from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.guidance.solvers import FlowEuler
 from dp_real.imagenet.classes import imagenet_classes
-from dp_real.protocols import Images, RealData
+from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 
 STEPS = 6
@@ -310,7 +304,7 @@ def config_of(folder: Path, **options: Any) -> Config:
     return parse_config(
         {
             "name": "any",
-            "data": {"source": "fashion"},
+            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
             "generator": {"kind": "diffusers", "model": str(folder), **options},
             "sampling": {"steps": STEPS, "guidance_scale": 2.0},
             "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
@@ -318,11 +312,6 @@ def config_of(folder: Path, **options: Any) -> Config:
             "practice": {"initial": 10},
         }
     )
-
-
-def real() -> RealData:
-    images = Images(torch.zeros(3, 3, 32, 32), torch.arange(3))
-    return RealData(None, images, images, CLASSES)
 
 
 def save(pipe: Any, folder: Path) -> None:
@@ -340,7 +329,7 @@ def reindex(folder: Path, **entries: Any) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_a_saved_pipeline_is_a_generator_by_its_own_index(pipe: Any, classifier: nn.Module, tmp_path: Path):
     save(pipe, tmp_path)
-    generator = load_generator(config_of(tmp_path), real(), silent)
+    generator = load_generator(config_of(tmp_path))
     assert (generator.n_classes, generator.sample_shape) == (3, (3, 32, 32))
     guidance = EntropyGuidance(classifier, 0.01)
     expected: Any = make_generator(pipe)
@@ -445,7 +434,7 @@ def test_saving_memory_changes_no_sample(pipe: Any, classifier: nn.Module, tmp_p
     save(pipe, tmp_path)
     guidance = EntropyGuidance(classifier, 0.05, through=through)
     frugal = config_of(tmp_path, checkpointing=True, slicing=True, offload=True, batch_size=2)
-    plain, careful = (load_generator(config, real(), silent) for config in (config_of(tmp_path), frugal))
+    plain, careful = (load_generator(config) for config in (config_of(tmp_path), frugal))
     torch.testing.assert_close(draw(careful, guidance, 5), draw(plain, guidance, 5), atol=1e-3, rtol=0)
     kept = [activations(generator, guidance) for generator in (plain, careful)]
     assert kept[1] < 0.7 * kept[0]
@@ -484,9 +473,9 @@ def test_the_denoiser_is_compiled_if_asked_for(pipe: Any, tmp_path: Path, monkey
     compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
     save(pipe, tmp_path)
-    load_generator(config_of(tmp_path), real(), silent)
+    load_generator(config_of(tmp_path))
     assert not compiled
-    generator: Any = load_generator(config_of(tmp_path, compile=True), real(), silent)
+    generator: Any = load_generator(config_of(tmp_path, compile=True))
     assert compiled == [generator.model.network]
 
 
@@ -496,7 +485,7 @@ def test_on_a_gpu(pipe: Any, classifier: nn.Module, tmp_path: Path):
     guidance = EntropyGuidance(classifier, 0.02)
     expected = draw(make_generator(pipe), guidance, 6)
     save(pipe, tmp_path)
-    generator: Any = load_generator(config_of(tmp_path, offload=True), real(), silent)
+    generator: Any = load_generator(config_of(tmp_path, offload=True))
     at_rest = torch.cuda.memory_allocated()
     on_gpu = replace(guidance, logits=copy.deepcopy(classifier).cuda())
     torch.testing.assert_close(draw(generator, on_gpu, 6), expected, atol=2e-2, rtol=0)

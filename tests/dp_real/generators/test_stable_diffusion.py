@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,26 +14,22 @@ from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-import dp_real.generators.models.small_stable_diffusion
+import dp_real.generators.models.stable_diffusion
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import silent
-from dp_real.config.config import Config, parse_config
-from dp_real.generators import load_generator
-from dp_real.generators.models.small_stable_diffusion import make_pipeline, make_scheduler
-from dp_real.generators.pipelines.latent_diffusion import (
-    LatentDiffusion,
-    PipelineGenerator,
-    class_prompts,
-    load_pipeline,
-    sample_images,
-)
+from dp_real.config import Config, parse_config
+from dp_real.examples import Examples, RealData, Task
+from dp_real.generators.models.stable_diffusion import make_pipeline, make_scheduler
+from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
+from dp_real.generators.pipelines.load import load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
-from dp_real.learners import fresh_learner
 from dp_real.learners.models.classifier import Classifier
-from dp_real.protocols import Images, RealData
+from dp_real.protocols import Generator, Learner
 from dp_real.runtime.seeds import row_noise, row_seeds
 
-PROMPTS = class_prompts(("a photo of a {}", "{}"), ("coat", "dress", "bag"))
+TASK = Task((1, 32, 32), ("coat", "dress", "bag"))
+PROMPTS = class_prompts(("a photo of a {}", "{}"), TASK.classes)
 STEPS = 6
 
 # Stable Diffusion 1's own settings: its scheduler is not DDIM, and DDIM's defaults are not its settings.
@@ -206,6 +203,16 @@ def config_of(generator: dict[str, Any]) -> Config:
     )
 
 
+def load_generator(config: Config, real: RealData) -> Generator:
+    """As of a source whose task is TASK, in place of the ten classes of `fashion`."""
+    source: Any = SimpleNamespace(source="fashion", split=0, task=TASK)
+    return config.generator.load(config.sampling, source, real)
+
+
+def fresh_learner(config: Config, task: Task = TASK) -> Learner:
+    return config.learner.fresh(task, config.training, config.seed)
+
+
 @pytest.fixture(scope="module")
 def real() -> Any:
     """Thirty images: three classes, each a bright stripe at another height, under noise."""
@@ -213,8 +220,8 @@ def real() -> Any:
     x = 0.3 * torch.randn(30, 1, 32, 32, generator=draw) - 0.5
     for row, label in enumerate(y.tolist()):
         x[row, :, 8 + 8 * label : 12 + 8 * label] += 1.2
-    images = Images(x.clamp(-1, 1), y)
-    return RealData(images, images, images, classes=("coat", "dress", "bag"))
+    images = Examples(x.clamp(-1, 1), y)
+    return RealData(TASK, images, images, images)
 
 
 @pytest.fixture
@@ -232,24 +239,22 @@ def test_a_saved_pipeline_is_a_generator(pipe: Any, real: Any, tmp_path: Path):
     config = config_of(
         {"kind": "stable-diffusion", "model": str(tmp_path / "sd"), "prompts": ["a photo of a {}", "{}"]}
     )
-    generator = load_generator(config, real, silent)
+    generator = load_generator(config, real)
     assert (generator.n_classes, generator.sample_shape) == (3, (1, 32, 32))
     labels, seeds = torch.arange(3), row_seeds(0, 0, range(3))
     expected = PipelineGenerator(LatentDiffusion(pipe, STEPS, 2.0), PROMPTS, (1, 32, 32))
     assert torch.equal(generator.sample(labels, seeds, None), expected.sample(labels, seeds, None))
 
     low = config.model_copy(update={"generator": config.generator.model_copy(update={"dtype": "bfloat16"})})
-    rough = load_generator(low, real, silent).sample(
-        labels, seeds, EntropyGuidance(fresh_learner(low, generator).logits, 0.1)
-    )
+    rough = load_generator(low, real).sample(labels, seeds, EntropyGuidance(fresh_learner(low).logits, 0.1))
     assert rough.dtype == torch.float32
     assert rough.isfinite().all()
 
     tiny_decoder().save_pretrained(tmp_path / "tiny")
     options = config.generator.model_dump() | {"tiny_decoder": str(tmp_path / "tiny")}
-    guidance = EntropyGuidance(fresh_learner(config, generator).logits, 0.1)
+    guidance = EntropyGuidance(fresh_learner(config).logits, 0.1)
     guided = [
-        load_generator(config_of(options | {"decoder": decoder}), real, silent).sample(labels, seeds, guidance)
+        load_generator(config_of(options | {"decoder": decoder}), real).sample(labels, seeds, guidance)
         for decoder in ("full", "tiny")
     ]
     assert torch.equal(guided[0], generator.sample(labels, seeds, guidance))
@@ -286,7 +291,7 @@ SMALL |= {"vae_batch": 16, "unet_batch": 16}
 def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPatch):
     config = config_of(SMALL)
     labels, seeds = torch.arange(6) % 3, row_seeds(0, 0, range(6))
-    generator: Any = load_generator(config, real, silent)
+    generator: Any = load_generator(config, real)
     x = generator.sample(labels, seeds, None)
     assert x.shape == (6, 1, 32, 32)
     vae = generator.model.pipe.vae
@@ -295,18 +300,18 @@ def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPa
     assert vae.config.scaling_factor == pytest.approx(1 / latents.std().item(), rel=1e-5)
 
     monkeypatch.setattr(
-        dp_real.generators.models.small_stable_diffusion, "train_pipeline", None
+        dp_real.generators.models.stable_diffusion, "train_pipeline", None
     )  # not called again: it is in the cache
-    assert torch.equal(load_generator(config, real, silent).sample(labels, seeds, None), x)
+    assert torch.equal(load_generator(config, real).sample(labels, seeds, None), x)
     with pytest.raises(TypeError):
-        load_generator(config_of({**SMALL, "unet_steps": 4}), real, silent)
+        load_generator(config_of({**SMALL, "unet_steps": 4}), real)
 
 
 @pytest.mark.slow
 def test_it_learns_what_the_prompts_mean(real: Any):
     """Images of a class are nearer to its mean than to another's."""
     config = config_of({**SMALL, "vae_steps": 400, "unet_steps": 600})
-    x = load_generator(config, real, silent).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
+    x = load_generator(config, real).sample(torch.arange(30) % 3, row_seeds(0, 0, range(30)), None)
     means = torch.stack([real.validation.x[real.validation.y == label].mean(0) for label in range(3)])
     nearest = torch.cdist(x.flatten(1), means.flatten(1)).argmin(1)
     assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
@@ -317,7 +322,7 @@ def test_training_is_a_function_of_its_seed(real: Any, tmp_path: Path):
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(ord(name))  # what was drawn before does not matter
-        dp_real.generators.models.small_stable_diffusion.train_pipeline(
+        dp_real.generators.models.stable_diffusion.train_pipeline(
             config, real.validation, PROMPTS, seed, silent, tmp_path / name
         )
         weights.append(load_pipeline(str(tmp_path / name)).unet.conv_in.weight)
@@ -326,17 +331,15 @@ def test_training_is_a_function_of_its_seed(real: Any, tmp_path: Path):
 
 
 def test_what_it_cannot_be_trained_on(real: Any):
-    vectors = RealData(None, real.validation, real.test, real.classes)
+    vectors = RealData(TASK, None, real.validation, real.test)
     with pytest.raises(InputError, match="square real images"):
-        load_generator(config_of(SMALL), vectors, silent)
+        load_generator(config_of(SMALL), vectors)
 
 
-def test_the_conv_learner(pipe: Any, real: Any):
+def test_the_conv_learner(real: Any):
     config = config_of(SMALL)
-    generator = PipelineGenerator(LatentDiffusion(pipe, STEPS, 2.0), PROMPTS, (1, 32, 32))
-    learner = fresh_learner(config, generator)
+    learner = fresh_learner(config)
     assert learner.logits(real.test.x).shape == (30, 3)
-    assert torch.equal(learner.logits(real.test.x), fresh_learner(config, generator).logits(real.test.x))
-    vectors: Any = type("Vectors", (), {"sample_shape": (64,), "n_classes": 3})()
+    assert torch.equal(learner.logits(real.test.x), fresh_learner(config).logits(real.test.x))
     with pytest.raises(InputError, match=r"takes images.*\[64\]"):
-        fresh_learner(config, vectors)
+        fresh_learner(config, Task((64,), TASK.classes))

@@ -11,9 +11,12 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
-from dp_real.guidance.sampler import DDIM, FlowEuler, denoising_error, sample
-from dp_real.protocols import Generator, RealData
+from dp_real.examples import RealData
+from dp_real.guidance.controls import RandomGuidance
+from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.guidance.sampler import denoising_error, sample
+from dp_real.guidance.solvers import DDIM, FlowEuler
+from dp_real.protocols import Generator
 from dp_real.runtime.seeds import row_seeds
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dp_real.generators.models.small_stable_diffusion import make_pipeline
+from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.latent_diffusion import decode, sample_images
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.scheduler import GuidedDDIMScheduler

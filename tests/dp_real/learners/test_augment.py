@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from dp_real.examples import Task
 from dp_real.learners.models.augment import crop_and_flip, mix
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.runtime.seeds import Stream, rng
+from dp_real.sections import TrainingConfig
 
 
 def batch(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,3 +81,79 @@ def test_whole_images_stay_as_they_are():
     flipped = crop_and_flip(x, np.random.default_rng(0), least_area=0, flip=True)
     kinds = [min((row - a).abs().max() for a in (image, image.flip(2))) for row, image in zip(flipped, x, strict=True)]
     assert max(kinds) < 1e-5
+
+
+# against the papers' definitions, written out
+
+
+def mixed_by_the_papers(
+    x: np.ndarray, y: np.ndarray, rng: np.random.Generator, mixup: float, cutmix: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row by row, pixel by pixel, in double precision; the draws are made in the order in which `mix` makes them.
+
+    Mixup (Zhang et al. 2018, eq. 1): λ x_i + (1 - λ) x_j, λ y_i + (1 - λ) y_j, λ ~ Beta(a, a).
+    CutMix (Yun et al. 2019, eqs. 1 and 2): of x_j the box about (r_x, r_y), uniform over the image, whose sides are
+    √(1 - λ) of the image's; λ is then what the box, as far as it lies in the image, leaves of x_i.
+    """
+    n, (height, width) = len(x), x.shape[2:] if x.ndim == 4 else (0, 0)
+    partner, coin = rng.permutation(n), rng.random(n)
+    lam_cut, lam_mix = rng.beta(cutmix or 1, cutmix or 1, n), rng.beta(mixup or 1, mixup or 1, n)
+    cuts = [bool(cutmix) and (not mixup or coin[i] < 0.5) for i in range(n)]
+    centre_y, centre_x = (rng.random(n), rng.random(n)) if any(cuts) else (np.zeros(n), np.zeros(n))
+    new_x, new_y = np.array(x, dtype=float), np.array(y, dtype=float)
+    for i in range(n):
+        j = partner[i]
+        if not cuts[i]:
+            new_x[i] = lam_mix[i] * x[i] + (1 - lam_mix[i]) * x[j]
+            new_y[i] = lam_mix[i] * y[i] + (1 - lam_mix[i]) * y[j]
+            continue
+        side_y, side_x = height * np.sqrt(1 - lam_cut[i]), width * np.sqrt(1 - lam_cut[i])
+        pasted = 0
+        for row in range(height):
+            for column in range(width):
+                within_y = abs(row + 0.5 - centre_y[i] * height) <= side_y / 2  # a pixel is where its middle is
+                within_x = abs(column + 0.5 - centre_x[i] * width) <= side_x / 2
+                if within_y and within_x:
+                    new_x[i, :, row, column] = x[j, :, row, column]
+                    pasted += 1
+        lam = 1 - pasted / (height * width)
+        new_y[i] = lam * y[i] + (1 - lam) * y[j]
+    return new_x, new_y
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("shape", "mixup", "cutmix"),
+    [
+        ((2, 7, 5), 0.5, 0.0),
+        ((2, 7, 5), 0.0, 1.0),
+        ((2, 7, 5), 0.5, 1.0),
+        ((3, 16, 16), 2.0, 0.3),
+        ((1, 1, 9), 0.0, 1.0),
+        ((6,), 0.5, 0.0),
+        ((3, 4), 0.2, 0.0),
+    ],
+)
+def test_they_are_what_the_papers_say(shape: tuple[int, ...], mixup: float, cutmix: float, seed: int):
+    draw = np.random.default_rng([seed, 1])
+    x, y = draw.standard_normal((20, *shape)).astype(np.float32), draw.dirichlet(np.ones(4), 20).astype(np.float32)
+    expected_x, expected_y = mixed_by_the_papers(x, y, np.random.default_rng(seed), mixup, cutmix)
+    mixed, labels = mix(
+        torch.from_numpy(x), torch.from_numpy(y), np.random.default_rng(seed), mixup=mixup, cutmix=cutmix
+    )
+    np.testing.assert_allclose(mixed, expected_x, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(labels, expected_y, atol=1e-6, rtol=0)
+    assert np.abs(expected_x - x).max() > 0.5  # they do something
+
+
+def test_the_training_step_mixes_by_the_position_of_the_step():
+    """Batches as the learner makes them: mixed as above, by draws that belong to the seed and the step."""
+    training = TrainingConfig(steps=5, mixup=0.5, cutmix=1.0)
+    learner = NetworkLearner.fresh(
+        lambda task: nn.Sequential(nn.Flatten(), nn.Linear(70, 4)), Task((2, 7, 5), tuple("abcd")), training, seed=3
+    )
+    learner.step = 2
+    x, y = torch.randn(20, 2, 7, 5, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 4
+    expected = mixed_by_the_papers(x.numpy(), np.eye(4)[y], rng(3, Stream.MIX, 2, 0), 0.5, 1.0)
+    for ours, theirs in zip(learner._augmented(x, y), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=0)

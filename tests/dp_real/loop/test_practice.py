@@ -2,19 +2,23 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dp_base.errors import Interrupted
-from dp_real.config.config import Config, parse_config
+from dp_real.config import Config, parse_config
+from dp_real.estimate.flops import MeasuredFlops
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.loop.practice import Practice, State
-from dp_real.pool.pool import Pool
-from dp_real.rounds.source import Source, steer
+from dp_real.loop.practice import Practice
+from dp_real.loop.state import State
+from dp_real.pool import Pool
+from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.source import GeneratedRounds
+from dp_real.rounds.steering import steer
 
 
 @dataclass
@@ -42,9 +46,9 @@ class ScriptedLearner:
 
 @dataclass
 class ConstantGenerator:
-    """Returns its row seed's noise; remembers what it was asked for."""
+    """Returns nothing but zeros, at a known cost; remembers what it was asked for."""
 
-    sample_shape: tuple[int, ...] = (2,)
+    sample_shape: tuple[int, ...] = (3, 1, 1)
     n_classes: int = 3
     calls: list[tuple[int, EntropyGuidance | None]] = field(default_factory=list)
 
@@ -53,7 +57,7 @@ class ConstantGenerator:
         x = torch.zeros(len(labels), 2)
         for _ in range(20):
             x = x @ torch.eye(2)
-        return x
+        return nn.functional.pad(x, (0, 1)).view(-1, 3, 1, 1)
 
     def rest(self) -> None:
         pass
@@ -87,7 +91,7 @@ def run(
     config: Config = parse_config(
         {
             "name": "scripted",
-            "data": {"source": "digits"},
+            "data": {"source": "folder", "validation": "nowhere", "classes": ["a", "b", "c"], "size": 1},
             "generator": {"kind": "denoiser"},
             "learner": {"kind": "mlp"},
             "sampling": {"block_size": 4},
@@ -97,11 +101,12 @@ def run(
     )
     script = iter(accuracies + [0.0] * 20)
     notebook = notebook or Notebook()
-    pool = Pool(tmp_path / "pool", (2,))
+    pool = Pool(tmp_path / "pool", config.task.sample_shape)
     generator: Any = ConstantGenerator()
-    practice: Any = Practice(
-        config, ScriptedLearner(), Source(config, generator, pool), pool, lambda _: next(script), notebook, State(100)
-    )  # pyright: ignore[reportArgumentType]  # a stand-in for the learner
+    learner, recorder = (cast(Any, stand_in) for stand_in in (ScriptedLearner(), notebook))
+    flops, blocks = MeasuredFlops(config, generator, learner), Blocks(config.sampling.block_size)
+    source = GeneratedRounds(config, generator, pool.storage, blocks, flops=flops)
+    practice: Any = Practice(config, learner, source, pool, lambda _: next(script), recorder, State(100))
     practice.run()
     return notebook, practice
 
@@ -129,21 +134,20 @@ def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path: Path):
 
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1)
-    measured = (
-        practice.source.generator.calls.pop(3),
-        practice.source.generator.calls.pop(5),
-    )  # the FLOPs of a sample, plain, guided
-    assert [(count, guidance is None) for count, guidance in measured] == [(1, True), (1, False)]
-    assert [count for count, _ in practice.source.generator.calls] == [4, 4, 1] + [4, 2] * 3
-    assert [guidance is None for _, guidance in practice.source.generator.calls] == [True] * 3 + [False] * 6
+    source: Any = practice.source
+    calls = source.generator.calls
+    measured = [calls.pop(at) for at in (3, 3, 5, 5)]  # the FLOPs of a sample, plain, guided; each the second time
+    assert [(count, guidance is None) for count, guidance in measured] == [(1, True)] * 2 + [(1, False)] * 2
+    assert [count for count, _ in calls] == [4, 4, 1] + [4, 2] * 3
+    assert [guidance is None for _, guidance in calls] == [True] * 3 + [False] * 6
     assert torch.bincount(practice.pool.y).tolist() == [9, 9, 9]
     assert notebook_row(practice)["fraction_wrong"] == pytest.approx(2 / 3)
     assert len(np.unique(practice.pool.table()["seed"].to_numpy())) == 27
 
 
 def notebook_row(practice: Practice) -> dict[str, Any]:
-    journal: Any = practice.journal
-    return journal.additions[-1]
+    recorder: Any = practice.recorder
+    return recorder.additions[-1]
 
 
 def test_batches_are_uniform_over_the_pool_as_it_is(tmp_path: Path):
@@ -195,11 +199,9 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
 
 def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, new_sample_weight=4.0)
-    practice.config = practice.config.model_copy(
-        update={"training": practice.config.training.model_copy(update={"batch_size": 20_000})}
-    )
-    practice._block = None  # which was drawn for the batch size before
-    counts = torch.bincount(practice.mini_batch(practice.state.step), minlength=15).double()
+    practice.batches.size = 20_000
+    practice.batches._drawn = None  # which was for the batch size before
+    counts = torch.bincount(practice.batches.at(practice.state.step), minlength=15).double()
     expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
     assert ((counts - expected).abs() < 5 * expected.sqrt()).all()
 

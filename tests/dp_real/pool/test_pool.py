@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -5,19 +6,28 @@ import pytest
 import torch
 
 from dp_base.errors import InputError
-from dp_real.config.config import PoolConfig
-from dp_real.pool.pool import Loader, Pool
+from dp_real.pool import Batch, Loader, Pool
 from dp_real.runtime.pixels import to_float
+from dp_real.sections import PoolConfig
 
 SHAPE = (1, 2, 2)
+
+
+def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> Batch:
+    """A round of these examples; what is not said of them is nothing."""
+    n = len(x)
+    nothing = {"label": np.zeros(n, int), "seed": np.zeros(n, np.uint64), "correct": np.ones(n, bool)}
+    nothing |= {name: np.zeros(n, np.float32) for name in ("omega", "entropy", "hardness")}
+    nothing |= {"missed": np.zeros(n, bool), "draws": np.ones(n, int)}
+    return Batch(row=np.arange(n), example=pool.storage.encode(x), **nothing | facts)
 
 
 def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
     x = torch.randn(n, *SHAPE)
     seeds = np.arange(n, dtype=np.uint64) + np.uint64(2**63)
-    facts = {"row": np.arange(n), "label": np.arange(n) % 3, "seed": seeds, "omega": np.full(n, 0.1 * round_index)}
+    facts = {"label": np.arange(n) % 3, "seed": seeds, "omega": np.full(n, 0.1 * round_index)}
     facts |= {"entropy": np.linspace(0, 1, n), "correct": np.arange(n) % 2 == 0}
-    pool.append(round_index, pool.rows(pool.encode(x), **facts))
+    pool.append(round_index, batch(pool, x, **facts))
     return x
 
 
@@ -25,9 +35,9 @@ def test_rows_come_back_as_they_were_added(tmp_path: Path):
     pool = Pool(tmp_path / "pool", SHAPE)
     assert len(pool) == 0
     x = torch.cat([append(pool, 0, 5), append(pool, 1, 3)])
-    assert torch.equal(pool.batch(torch.tensor([6, 0]))[0], x[[6, 0]])
+    assert torch.equal(pool.minibatch(torch.tensor([6, 0]))[0], x[[6, 0]])
     reopened = Pool(tmp_path / "pool", SHAPE, pool.version)
-    assert torch.equal(reopened[:], x)
+    assert torch.equal(reopened.x[:], x)
     assert torch.equal(reopened.y, pool.y)
     table = reopened.table()
     assert table["row"].to_pylist() == list(range(8))
@@ -45,7 +55,7 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path: Path)
     assert (len(again), again.newest) == (5, 5)
     again.drop_later()
     x = append(again, 1, 2)
-    assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version)[5:], x)
+    assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version).x[5:], x)
     assert again.table()["row"].to_pylist() == list(range(7))
 
 
@@ -58,9 +68,7 @@ def smooth(n: int) -> torch.Tensor:
 def stored(folder: Path, x: torch.Tensor, rounds: int = 1, **options: object) -> Pool:
     pool = Pool(folder / "pool", tuple(x.shape[1:]), config=PoolConfig(**options))  # pyright: ignore[reportArgumentType]
     for index, part in enumerate(x.chunk(rounds)):
-        n = len(part)
-        facts = {name: np.zeros(n) for name in ("seed", "omega", "entropy")} | {"correct": np.ones(n) > 0}
-        pool.append(index, pool.rows(pool.encode(part), row=np.arange(n), label=np.arange(n), **facts))
+        pool.append(index, batch(pool, part, label=np.arange(len(part))))
     return pool
 
 
@@ -72,12 +80,28 @@ def test_every_storage_gives_the_examples_back(tmp_path: Path, storage: str, off
     assert pool.in_memory == (memory > 0 and storage != "jpeg")
     rows = torch.tensor([6, 0, 0, 3])
     for opened in (pool, Pool.latest(tmp_path / "pool", (3, 16, 16))):
-        examples, labels = opened.batch(rows)
+        examples, labels = opened.minibatch(rows)
         assert (to_float(examples) - x[rows]).abs().max() <= off
         assert examples.dtype == (torch.float32 if storage == "float32" else torch.uint8)
         assert labels.tolist() == [2, 0, 0, 3]
-        assert (opened[2:] - x[2:]).abs().max() <= off
-        assert opened.shape == x.shape
+        assert (opened.x[2:] - x[2:]).abs().max() <= off
+        assert opened.x.shape == x.shape
+        example, label = opened[-4]  # as a data set of torch, in numbers whatever is stored
+        assert (example - x[3]).abs().max() <= off
+        assert (example.dtype, label) == (torch.float32, 3)
+
+
+def test_a_pool_travels_as_its_address(tmp_path: Path):
+    """To workers, who read the rows themselves; at its version, though it may have grown meanwhile."""
+    x = smooth(40)
+    pool = stored(tmp_path, x[:30], storage="uint8")
+    packed = pickle.dumps(pool)
+    assert len(packed) < 2000 < x.numel()
+    pool.append(1, batch(pool, x[30:]))
+    again = pickle.loads(packed)
+    assert (len(again), again.version, again.in_memory) == (30, 1, True)
+    assert (again.x[:] - x[:30]).abs().max() <= 1 / 255
+    assert again.storage == pool.storage
 
 
 def test_what_are_no_images_is_not_kept_as_such(tmp_path: Path):
@@ -95,7 +119,6 @@ def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
 
     for step in range(3):
         assert (last_two(step) - x[[step, 9]]).abs().max() <= 1 / 255
-    facts = {name: np.zeros(10) for name in ("label", "seed", "omega", "entropy")} | {"correct": np.ones(10) > 0}
-    pool.append(1, pool.rows(pool.encode(x[10:]), row=np.arange(10), **facts))
+    pool.append(1, batch(pool, x[10:]))
     for step in range(3, 30):
         assert (last_two(step) - x[[step % 20, 19]]).abs().max() <= 1 / 255

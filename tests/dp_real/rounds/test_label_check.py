@@ -1,7 +1,6 @@
 """The label check: what is credible, at which temperature, and what a round that is checked ends up with."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from dp_real.config.config import Config, parse_config
-from dp_real.learners import fresh_learner
-from dp_real.pool.pool import Pool
-from dp_real.protocols import Generator, Images, RealData
+from dp_real.config import Config, parse_config
+from dp_real.examples import Examples, RealData
+from dp_real.pool.storage import Storage
+from dp_real.protocols import Generator
 from dp_real.rounds import label_check, source
+from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.label_check import CALLS, LEVELS, LabelCheck, errors, fit_temperature
-from dp_real.rounds.source import REFILLS, Costs, Source, guided_steps
+from dp_real.rounds.policies import REFILLS
+from dp_real.rounds.source import Drawn, GeneratedRounds
+from dp_real.rounds.steering import Steering
+from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.conftest import SMALL
 
@@ -62,22 +65,20 @@ def test_two_classes_have_one_rival():
 
 
 @pytest.mark.parametrize("temperature", [0.02, 3.0])
-def test_the_temperature_of_labels_drawn_at_one_is_found(
-    monkeypatch: pytest.MonkeyPatch, config: Config, temperature: float
-):
+def test_the_temperature_of_labels_drawn_at_one_is_found(monkeypatch: pytest.MonkeyPatch, temperature: float):
     monkeypatch.setattr(label_check, "FIT_IMAGES", 4000)
     three: Any = Table(n_classes=3)
     draw = torch.Generator().manual_seed(0)
     x = 2 * temperature * torch.rand(4000, 3, generator=draw)
     y = torch.multinomial((-x / temperature).softmax(1), 1, generator=draw).squeeze(1)
-    found, images = fit_temperature(config, three, Images(x, y), three)
+    found, images = fit_temperature(three, Examples(x, y), three, seed=0, block_size=32)
     assert images == 4000
     assert found == pytest.approx(temperature, rel=0.1)
 
 
-def test_the_temperature_is_fitted_on_images_from_all_over_the_set(config: Config, table: Any):
-    x = torch.rand(1000, 5)
-    _, images = fit_temperature(config, table, Images(x, torch.arange(1000) // 200), table)  # in the order of classes
+def test_the_temperature_is_fitted_on_images_from_all_over_the_set(table: Any):
+    in_order = Examples(torch.rand(1000, 5), torch.arange(1000) // 200)  # of the classes
+    _, images = fit_temperature(table, in_order, table, seed=0, block_size=32)
     assert images == 256
     own = torch.cat([labels for labels, *_ in table.calls[::CALLS]])
     assert torch.bincount(own).tolist() == [52, 51, 51, 51, 51]
@@ -85,8 +86,8 @@ def test_the_temperature_is_fitted_on_images_from_all_over_the_set(config: Confi
 
 def test_the_generator_tells_real_digits_apart(config: Config, generator: Generator, data: RealData):
     """Its three-way answer is right nine times out of ten, and wrong labels stand out."""
-    learner, images = fresh_learner(config, generator), data.validation
-    temperature, _ = fit_temperature(config, generator, images, learner)
+    learner, images = fresh_learner(config), data.validation
+    temperature, _ = fit_temperature(generator, images, learner, seed=0, block_size=32)
     check, seeds, x = LabelCheck(generator, temperature), row_seeds(1, 0, range(250)), images.x[:250]
     assert (check(learner, x, images.y, seeds) > 0.5).double().mean() > 0.9
     assert (check(learner, x, (images.y + 1) % 10, seeds) < 0.3).double().mean() > 0.6
@@ -108,37 +109,22 @@ class Numbered:
     def logits(self, x: Tensor) -> Tensor:
         return torch.zeros(len(x), 2)
 
+    def rest(self) -> None:
+        pass
+
     def __call__(self, learner: Any, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
         return x[:, 0].double()
 
 
-@dataclass
-class Drawn:
-    """A round, column by column."""
-
-    rows: Any
-    costs: Costs
-
-    @property
-    def x(self) -> Tensor:
-        return torch.tensor(self.rows["example"].to_pylist())
-
-    @property
-    def y(self) -> Tensor:
-        return torch.tensor(self.rows["label"].to_pylist())
-
-    @property
-    def seeds(self) -> np.ndarray:
-        return self.rows["seed"].to_numpy()
-
-    @property
-    def omega(self) -> np.ndarray:
-        return self.rows["omega"].to_numpy()
-
-
 def drawn_by(config: Config, generator: Any, labels: Tensor, learner: Any, index: int, temperature: float) -> Drawn:
-    pool = Pool(Path("unused"), generator.sample_shape)
-    return Drawn(*Source(config, generator, pool).guided(index, labels, learner, temperature=temperature)[:2])
+    storage, blocks = Storage(config.pool, generator.sample_shape), Blocks(config.sampling.block_size)
+    return GeneratedRounds(config, generator, storage, blocks).draw(
+        index, labels, learner, Steering(temperature=temperature)
+    )
+
+
+def examples(drawn: Drawn) -> Tensor:
+    return torch.tensor(drawn.batch.example.to_pylist())
 
 
 def checked(block_size: int = 7, threshold: float = 0.6, **options: Any) -> tuple[Drawn, Config]:
@@ -161,46 +147,51 @@ def test_what_is_not_credible_is_drawn_again_as_a_later_row_and_at_last_the_best
     first = np.where(passed, (credible >= 0.6).argmax(axis=0), credible.argmax(axis=0))
     assert set(first[passed]) == {0, 1, 2, 3}  # the case is one where it matters
     assert (~passed).sum() > 1
-    np.testing.assert_array_equal(drawn.seeds, tries[first, np.arange(40)])
-    np.testing.assert_array_equal(drawn.x[:, 0], Numbered().sample(drawn.y, drawn.seeds, None)[:, 0])
-    assert torch.equal(drawn.y, torch.arange(40) % 2)
-    needed = np.where(passed, first + 1, 1 + REFILLS).sum()
+    np.testing.assert_array_equal(drawn.batch.seed, tries[first, np.arange(40)])
+    again = Numbered().sample(torch.tensor(drawn.batch.label), drawn.batch.seed, None)
+    np.testing.assert_array_equal(examples(drawn)[:, 0], again[:, 0])
+    np.testing.assert_array_equal(drawn.batch.label, np.arange(40) % 2)
+    draws = np.where(passed, first + 1, 1 + REFILLS)
+    np.testing.assert_array_equal(drawn.batch.draws, draws)
+    needed = draws.sum()
     assert drawn.costs.generated == needed
     assert drawn.costs.forwards == needed * (8 + CALLS)
-    assert drawn.costs.backwards == needed * guided_steps(config)
+    assert drawn.costs.backwards == needed * len(config.guidance.guided_steps(8))
 
 
 def test_a_checked_round_does_not_hang_on_how_it_is_cut_into_blocks():
     one, other = checked(7)[0], checked(40)[0]
-    np.testing.assert_array_equal(one.seeds, other.seeds)
+    np.testing.assert_array_equal(one.batch.seed, other.batch.seed)
     assert one.costs == other.costs
 
 
 def test_at_threshold_0_nothing_is_drawn_again():
     drawn, config = checked(threshold=0.0)
-    np.testing.assert_array_equal(drawn.seeds, row_seeds(config.seed, 3, range(40)))
+    np.testing.assert_array_equal(drawn.batch.seed, row_seeds(config.seed, 3, range(40)))
     assert drawn.costs.generated == 40
 
 
 def test_a_row_keeps_its_strength_when_it_is_drawn_again():
     drawn, again = checked(spread=True)[0], checked(spread=True, threshold=0.0)[0]
-    np.testing.assert_array_equal(drawn.omega, again.omega)
-    assert len(set(drawn.omega.tolist())) == 40
+    np.testing.assert_array_equal(drawn.batch.omega, again.batch.omega)
+    assert len(set(drawn.batch.omega.tolist())) == 40
 
 
 def test_real_samples_of_a_checked_round_are_drawn_again_from_their_seeds(config: Config, generator: Generator):
     """Pushed hard, so that many fail."""
     raw = config.model_dump()
-    options = {"omega": 0.3, "check": "diffusion-classifier", "check_threshold": 0.9}
-    config = parse_config(raw | {"guidance": raw["guidance"] | options})
-    learner, labels = fresh_learner(config, generator), torch.arange(30) % 10
+    strong = raw["guidance"] | {"omega": 0.3}
+    unchecked = parse_config(raw | {"guidance": strong})
+    config = parse_config(raw | {"guidance": strong | {"check": "diffusion-classifier", "check_threshold": 0.9}})
+    learner, labels = fresh_learner(config), torch.arange(30) % 10
     check = LabelCheck(generator, 0.02)
     kept = drawn_by(config, generator, labels, learner, 1, temperature=0.02)
-    plain = drawn_by(config, generator, labels, learner, 1, temperature=0.0)
+    plain = drawn_by(unchecked, generator, labels, learner, 1, temperature=0.0)
     assert kept.costs.generated > 40
-    assert len(set(kept.seeds.tolist())) == 30
+    assert len(set(kept.batch.seed.tolist())) == 30
     before, after = (
-        check(learner, part.x.view(-1, *generator.sample_shape), labels, part.seeds) for part in (plain, kept)
+        check(learner, examples(part).view(-1, *generator.sample_shape), labels, part.batch.seed)
+        for part in (plain, kept)
     )
     assert (after >= before - 1e-6).all()
     assert after.mean() > before.mean() + 0.05

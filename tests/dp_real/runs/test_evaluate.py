@@ -9,11 +9,10 @@ import torch
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
-from dp_base.progress import silent
-from dp_real.config.config import Config, parse_config
-from dp_real.data import load_data
-from dp_real.evaluation.sets import evaluate
-from dp_real.learners import fresh_learner
+from dp_real.config import Config, parse_config
+from dp_real.runs.afterwards import evaluate
+from dp_real.runs.prepare import fresh_learner
+from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 
 
@@ -56,7 +55,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "own"
-    run(settings(root, two=str(root / "two"), all=str(root / "train")), folder, progress=silent)
+    run(settings(root, two=str(root / "two"), all=str(root / "train")), folder)
     return folder
 
 
@@ -66,8 +65,8 @@ def test_further_sets_are_in_the_result(finished: Path, root: Path):
     assert (two["set"], two["images"], two["classes"]) == ("two", 10, 2)
     assert (every["set"], every["images"], every["classes"]) == ("all", 12, 3)
     config = settings(root, two=str(root / "two"))
-    data = load_data(config.data)
-    learner = fresh_learner(config, data)
+    data = config.data.load()
+    learner = fresh_learner(config)
     learner.load(finished / "learner")
     with torch.no_grad():
         logits = learner.logits(data.sets["two"].x[:] / 127.5 - 1)
@@ -77,21 +76,21 @@ def test_further_sets_are_in_the_result(finished: Path, root: Path):
 
 
 def test_they_are_evaluated_with_the_runs_own(finished: Path, root: Path):
-    rows = evaluate(finished, {"three": str(root / "validation")})
+    rows = evaluate(Run(finished), {"three": str(root / "validation")})
     assert [row["set"] for row in rows] == ["validation", "test", "two", "all", "three"]
     assert rows[2:4] == json.loads((finished / "result.json").read_text())["sets"]
     assert rows[4] | {"set": "validation"} == rows[0]
     with pytest.raises(InputError, match=r"two=.*: the run has a set called two; give this one another name"):
-        evaluate(finished, {"two": str(root / "two")})
+        evaluate(Run(finished), {"two": str(root / "two")})
 
 
 def test_one_that_is_missing_or_broken_stops_a_run_before_it_begins(root: Path, tmp_path: Path):
     with pytest.raises(MissingError, match="gone: no such folder"):
-        run(settings(root, gone=str(tmp_path / "gone")), tmp_path / "run", progress=silent)
+        run(settings(root, gone=str(tmp_path / "gone")), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     config = settings(root).model_dump(mode="json")
     config["data"]["test"] = pictures(tmp_path / "test", ["a", "b", "c"], 1)
     (tmp_path / "test" / "b" / "0.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"b/0\.png: not a whole image"):
-        run(parse_config(config), tmp_path / "run", progress=silent)
+        run(parse_config(config), tmp_path / "run")
     assert not (tmp_path / "run").exists()

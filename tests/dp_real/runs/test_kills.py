@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dp_base.progress import silent
-from dp_real.config.config import Config
-from dp_real.pool.pool import Pool
+from dp_real.config import Config
+from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.runs.run import run
 from tests.dp_real.runs.test_run import same_learner, traces
@@ -22,7 +21,7 @@ def test_fifty_kills_lose_nothing_double_nothing_change_nothing(config: Config, 
     training = config.training.model_copy(update={"steps": 1500})
     plan = config.practice.model_copy(update={"additions": 8})
     config = config.model_copy(update={"training": training, "practice": plan})
-    run(config, tmp_path / "unbroken", progress=silent)
+    run(config, tmp_path / "unbroken")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
@@ -36,9 +35,7 @@ def test_fifty_kills_lose_nothing_double_nothing_change_nothing(config: Config, 
     while kills < KILLS:
         out = tmp_path / f"run-{survivors}"
         while not (out / "result.json").exists():
-            process = context.Process(
-                target=run, args=(config, out), kwargs={"resume": out.exists(), "progress": silent}
-            )
+            process = context.Process(target=run, args=(config, out), kwargs={"resume": out.exists()})
             process.start()
             process.join(moments.uniform(0.05, 1.0))
             if process.is_alive():

@@ -12,19 +12,20 @@ from PIL import Image
 from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError
-from dp_base.progress import silent
-from dp_real.config.config import Config, load_config, parse_config
-from dp_real.data import load_data
-from dp_real.data.sets.folders import read_folder, read_image, task_classes
+from dp_real.config import Config, load_config, parse_config
+from dp_real.data.folder import FolderConfig
+from dp_real.data.sets.images import read_folder, read_image
 from dp_real.evaluation.assess import accuracy
-from dp_real.evaluation.sets import evaluate, masked_accuracy
+from dp_real.evaluation.sets import masked_accuracy
+from dp_real.examples import Examples
 from dp_real.imagenet.classes import imagenet_classes
-from dp_real.learners import fresh_learner
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.pool import Pool
 from dp_real.pool.export import write_folder, write_parquet
-from dp_real.pool.pool import Pool
-from dp_real.protocols import Images
+from dp_real.runs.afterwards import evaluate
 from dp_real.runs.card import model_card
+from dp_real.runs.prepare import fresh_learner
+from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 
 SHAPE = (3, 16, 16)
@@ -71,7 +72,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture(scope="module")
 def finished(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "own"
-    run(config, folder, progress=silent)
+    run(config, folder)
     return folder
 
 
@@ -87,7 +88,7 @@ def result(finished: Path) -> dict:
 def test_its_learner_is_left_for_transformers(finished: Path, config: Config):
     model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
     assert model.config.id2label == dict(enumerate(CLASSES))
-    validation = load_data(config.data).validation
+    validation = config.data.load().validation
     x = validation.x[:] / 127.5 - 1
     with torch.no_grad():
         share = (model.eval()(pixel_values=x).logits.argmax(1) == validation.y).double().mean().item()
@@ -118,12 +119,13 @@ def test_its_card_states_the_facts(finished: Path, config: Config):
 
 def test_further_sets_are_masked_to_the_classes_that_they_have(finished: Path, config: Config, tmp_path: Path):
     pictures(tmp_path / "some", ["2", "0"], count=3)
-    rows = {row["set"]: row for row in evaluate(finished, {"some": tmp_path / "some"})}
+    rows = {row["set"]: row for row in evaluate(Run(finished), {"some": tmp_path / "some"})}
     assert list(rows) == ["validation", "test", "some"]
     assert rows["validation"]["accuracy"] == result(finished)["val_accuracy"]
     assert (rows["validation"]["images"], rows["validation"]["classes"]) == (12, 3)
     model = AutoModelForImageClassification.from_pretrained(finished / "learner", local_files_only=True)
-    images = read_folder(tmp_path / "some", task_classes(config.data), SHAPE, [])
+    assert isinstance(config.data, FolderConfig)
+    images = read_folder(tmp_path / "some", config.data.labels, SHAPE, [])
     with torch.no_grad():
         logits = model(pixel_values=images.x[:] / 127.5 - 1).logits
     right = (logits[:, 2] > logits[:, 0]) == (images.y == 2)
@@ -141,7 +143,7 @@ class Sure:
 
 
 def test_an_answer_that_a_set_does_not_have_is_not_given():
-    images = Images(torch.zeros(5, *SHAPE), torch.tensor([0, 2, 2, 2, 2]))
+    images = Examples(torch.zeros(5, *SHAPE), torch.tensor([0, 2, 2, 2, 2]))
     sure: type = Sure
     assert masked_accuracy(sure(), images)["accuracy"] == 0.8
     assert accuracy(sure(), images) == 0
@@ -150,12 +152,12 @@ def test_an_answer_that_a_set_does_not_have_is_not_given():
 def test_what_cannot_be_evaluated(finished: Path, tmp_path: Path):
     pictures(tmp_path / "more", ["cat", "fox"])
     with pytest.raises(InputError, match="fox is none of the 3 classes"):
-        evaluate(finished, {"more": tmp_path / "more"})
+        evaluate(Run(finished), {"more": tmp_path / "more"})
     (tmp_path / "config.toml").write_bytes((finished / "config.toml").read_bytes())
     with pytest.raises(InputError, match=r"not finished.*dp real resume"):
-        evaluate(tmp_path, {})
-    with pytest.raises(InputError, match="cannot be read"):
-        evaluate(tmp_path / "nowhere", {})
+        evaluate(Run(tmp_path), {})
+    with pytest.raises(InputError, match=r"nowhere is not the folder of a run: it has no config\.toml"):
+        evaluate(Run(tmp_path / "nowhere"), {})
 
 
 def test_imagenet_a_must_be_there_as_a_whole(tmp_path: Path, finished: Path):
@@ -170,23 +172,23 @@ def test_imagenet_a_must_be_there_as_a_whole(tmp_path: Path, finished: Path):
     mine = parse_config(raw)
     (tmp_path / "config.toml").write_text(mine.to_toml())
     (tmp_path / "result.json").write_text("{}")
-    learner = fresh_learner(mine, load_data(mine.data))
+    learner = fresh_learner(mine)
     assert isinstance(learner, NetworkLearner)
     (tmp_path / "learner").mkdir()
     learner.save(tmp_path / "learner")
-    rows = evaluate(tmp_path, {"imagenet-a": tmp_path / "a"})
+    rows = evaluate(Run(tmp_path), {"imagenet-a": tmp_path / "a"})
     assert (rows[0]["classes"], rows[2]["images"], rows[2]["classes"]) == (100, 15, 15)
     (tmp_path / "a" / next(entry.wnid for entry in hundred if entry.in_imagenet_a)).rename(tmp_path / "gone")
     with pytest.raises(InputError, match="no images of"):
-        evaluate(tmp_path, {"imagenet-a": tmp_path / "a"})
-    assert evaluate(tmp_path, {"a": tmp_path / "a"})[2]["classes"] == 14  # under a name of one's own
+        evaluate(Run(tmp_path), {"imagenet-a": tmp_path / "a"})
+    assert evaluate(Run(tmp_path), {"a": tmp_path / "a"})[2]["classes"] == 14  # under a name of one's own
 
 
 # export
 
 
-def test_exported_as_a_folder(finished: Path, pool: Pool, tmp_path: Path, config: Config):
-    write_folder(finished / "pool", CLASSES, SHAPE, tmp_path)
+def test_exported_as_a_folder(pool: Pool, tmp_path: Path, config: Config):
+    write_folder(pool, CLASSES, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"cat", "dog", "em_u", "metadata.jsonl"}
     rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert [row["row"] for row in rows] == list(range(9))
@@ -194,14 +196,15 @@ def test_exported_as_a_folder(finished: Path, pool: Pool, tmp_path: Path, config
     table = pool.table()
     for key in ("round", "seed", "omega", "entropy", "correct"):
         assert [row[key] for row in rows] == table[key].to_pylist()
-    for row, x in zip(rows, pool[:], strict=True):
+    for row, x in zip(rows, pool.x[:], strict=True):
         assert torch.equal(read_image(tmp_path / row["file_name"], 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
-    again = read_folder(tmp_path, task_classes(config.data), SHAPE, range(3))  # it is a set of real images to others
+    assert isinstance(config.data, FolderConfig)
+    again = read_folder(tmp_path, config.data.labels, SHAPE, range(3))  # it is a set of real images to others
     assert again.y.tolist() == sorted(pool.y.tolist())
 
 
-def test_exported_as_parquet(finished: Path, pool: Pool, tmp_path: Path):
-    write_parquet(finished / "pool", CLASSES, SHAPE, tmp_path)
+def test_exported_as_parquet(pool: Pool, tmp_path: Path):
+    write_parquet(pool, CLASSES, tmp_path)
     table = pq.read_table(tmp_path / "train.parquet")
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert list(features) == table.column_names
@@ -209,16 +212,16 @@ def test_exported_as_parquet(finished: Path, pool: Pool, tmp_path: Path):
     assert features["label"]["names"] == list(CLASSES)
     assert table["label"].to_pylist() == pool.y.tolist()
     assert table["seed"].to_pylist() == pool.table()["seed"].to_pylist()
-    for row, x in zip(table["image"].to_pylist(), pool[:], strict=True):
+    for row, x in zip(table["image"].to_pylist(), pool.x[:], strict=True):
         (tmp_path / "one.png").write_bytes(row["bytes"])
         assert torch.equal(read_image(tmp_path / "one.png", 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
 
 
 def test_a_pool_without_images(finished: Path, pool: Pool, tmp_path: Path):
     """Its numbers go to Parquet as they are; pictures there are none."""
-    size = torch.Size(SHAPE).numel()
+    flat = Pool.latest(finished / "pool", (torch.Size(SHAPE).numel(),))
     with pytest.raises(InputError, match=r"no images.*--format parquet"):
-        write_folder(finished / "pool", CLASSES, (size,), tmp_path)
-    write_parquet(finished / "pool", CLASSES, (size,), tmp_path)
+        write_folder(flat, CLASSES, tmp_path)
+    write_parquet(flat, CLASSES, tmp_path)
     examples = pq.read_table(tmp_path / "train.parquet")["example"].to_pylist()
-    assert torch.equal(torch.tensor(examples), pool[:].flatten(1))
+    assert torch.equal(torch.tensor(examples), pool.x[:].flatten(1))

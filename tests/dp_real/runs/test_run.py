@@ -12,16 +12,22 @@ import torch
 from safetensors.torch import load_file
 
 import dp_real.loop.practice
-import dp_real.runs.run
 from dp_base.errors import InputError, Interrupted
-from dp_base.progress import silent
-from dp_real.config.config import Config, MLPConfig, load_config, parse_config
-from dp_real.learners.models.network import NetworkLearner, build_mlp
-from dp_real.pool.pool import Pool
+from dp_real.config import Config, load_config, parse_config
+from dp_real.examples import RealData, Task
+from dp_real.generators.denoiser import DenoiserConfig
+from dp_real.learners.mlp import MLPConfig
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.pool import Pool
 from dp_real.protocols import Generator
-from dp_real.rounds.source import Source
-from dp_real.runs.hindsight import hindsight
-from dp_real.runs.run import RunFolder, branch, newest_checkpoint, run
+from dp_real.rounds.policies import Request
+from dp_real.rounds.source import GeneratedRounds
+from dp_real.runs.afterwards import hindsight
+from dp_real.runs.branch import branch
+from dp_real.runs.checkpoints import newest_checkpoint
+from dp_real.runs.folder import RunFolder
+from dp_real.runs.reader import Run
+from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 
 
@@ -34,7 +40,6 @@ def traces(folder: Path) -> dict:
     logs = {
         name: [without_clock(json.loads(line)) for line in (folder / name).read_text().splitlines()]
         for name in ("metrics.jsonl", "rounds.jsonl")
-        if (folder / name).exists()  # real examples are no round of generation
     }
     return logs | {"result": without_clock(json.loads((folder / "result.json").read_text()))}
 
@@ -42,7 +47,7 @@ def traces(folder: Path) -> dict:
 @pytest.fixture(scope="module")
 def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    run(config, folder, progress=silent)
+    run(config, folder)
     return folder
 
 
@@ -77,11 +82,11 @@ def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken: Path, generator: 
     pool = Pool(unbroken / "pool", generator.sample_shape, version=1)
     seeds = pool.table()["seed"].to_numpy()
     assert (seeds == row_seeds(config.seed, 0, range(60))).all()
-    torch.testing.assert_close(generator.sample(pool.y[7:8], seeds[7:8], None), pool[7:8], atol=2e-5, rtol=0)
+    torch.testing.assert_close(generator.sample(pool.y[7:8], seeds[7:8], None), pool.x[7:8], atol=2e-5, rtol=0)
 
 
 def test_the_same_run_again_ends_the_same(unbroken: Path, tmp_path: Path):
-    run(load_config(unbroken / "config.toml"), tmp_path / "again", progress=silent)
+    run(load_config(unbroken / "config.toml"), tmp_path / "again")
     assert traces(tmp_path / "again") == traces(unbroken)
     assert same_learner(tmp_path / "again", unbroken)
 
@@ -95,26 +100,26 @@ def test_a_resumed_run_repeats_the_unbroken_one(
     train_step = dp_real.loop.practice.Practice.train_step
 
     def breaks_off(self: dp_real.loop.practice.Practice) -> None:
-        journal = self.journal
-        assert isinstance(journal, RunFolder)
+        recorder = self.recorder
+        assert isinstance(recorder, RunFolder)
         if self.state.step == step:
             if not polite:
                 raise ZeroDivisionError
-            journal._asked = True
+            recorder._asked = True
         train_step(self)
 
     folder = tmp_path / "broken"
     monkeypatch.setattr(dp_real.loop.practice.Practice, "train_step", breaks_off)
     if not (polite and step == 119):  # asked at the very end, it finishes
         with pytest.raises(Interrupted if polite else ZeroDivisionError):
-            run(config, folder, progress=silent)
+            run(config, folder)
         assert not (folder / "result.json").exists()
         monkeypatch.undo()
         if polite:
             assert stopped_at(folder) == step + 1  # asked during a step, it stops after it
-        run(config, folder, resume=True, progress=silent)
+        run(config, folder, resume=True)
     else:
-        run(config, folder, progress=silent)
+        run(config, folder)
     assert traces(folder) == traces(unbroken)
     assert same_learner(folder, unbroken)
 
@@ -134,7 +139,7 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
 
     monkeypatch.setattr(dp_real.loop.practice.Practice, "train_step", signalled)
     with pytest.raises(KeyboardInterrupt) as caught:
-        run(config, tmp_path / "run", progress=silent)
+        run(config, tmp_path / "run")
     assert caught.type is ends
     assert stopped_at(tmp_path / "run") == (18 if ends is Interrupted else 0)
 
@@ -149,18 +154,19 @@ def test_a_run_killed_between_two_checkpoints_has_one(
 
         def dies(source: Path, target: Path) -> None:
             nonlocal left
-            if left == 0:
-                raise ZeroDivisionError
-            left -= 1
+            if "checkpoints" in Path(source).parts:
+                if left == 0:
+                    raise ZeroDivisionError
+                left -= 1
             rename(source, target)  # noqa: B023 (called within the turn)
 
         monkeypatch.setattr(os, "rename", dies)
         with pytest.raises(ZeroDivisionError):
-            run(often, folder, progress=silent)
+            run(often, folder)
         monkeypatch.undo()
-        newest = newest_checkpoint(folder)
+        newest = newest_checkpoint(folder / "checkpoints")
         assert (newest is None) == (survived == 0)
-        run(often, folder, resume=True, progress=silent)
+        run(often, folder, resume=True)
         assert traces(folder) == traces(unbroken)
 
 
@@ -178,11 +184,11 @@ def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
     folder = tmp_path / "broken"
     monkeypatch.setattr(Pool, "append", dies_after)
     with pytest.raises(ZeroDivisionError):
-        run(config, folder, progress=silent)
+        run(config, folder)
     with open(folder / "metrics.jsonl", "a") as log:
         log.write('{"step": 9')
     monkeypatch.undo()
-    run(config, folder, resume=True, progress=silent)
+    run(config, folder, resume=True)
     assert traces(folder) == traces(unbroken)
 
 
@@ -190,25 +196,25 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Between its blocks, and those that there are need not be drawn again: rounds of real images take hours."""
-    drawn, blocks = Source.block, []
+    block, rounds, blocks = GeneratedRounds.block, [], []
 
-    def told_meanwhile(self: Source, *rest: Any) -> Any:
-        self.stop = lambda: True
-        return drawn(self, *rest)
-
-    def counted(self: Source, *rest: Any) -> Any:
-        blocks.append(len(rest[1]))
-        return drawn(self, *rest)
+    def noted(self: GeneratedRounds, request: Request, *rest: Any) -> Any:
+        rounds.append(request.index)
+        blocks.append(rest[-1].stop - rest[-1].start)
+        return block(self, request, *rest)
 
     folder = tmp_path / "stopped"
-    monkeypatch.setattr(Source, "block", told_meanwhile)
+    monkeypatch.setattr(GeneratedRounds, "block", noted)
+    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: 1 in rounds)
     with pytest.raises(Interrupted, match="dp real resume"):
-        run(config, folder, progress=silent)
+        run(config, folder)
     assert len((folder / "rounds.jsonl").read_text().splitlines()) == 1  # the first addition has two blocks
-    monkeypatch.setattr(Source, "block", counted)
-    run(config, folder, resume=True, progress=silent)
+    assert blocks == [32, 28, 32]  # the initial round, and what was drawn of the first addition
+    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: False)
+    blocks.clear()
+    run(config, folder, resume=True)
     assert traces(folder) == traces(unbroken)
-    assert blocks == [8, 1, 32, 8]  # the rest of the first addition, the FLOPs of a sample, the second addition
+    assert blocks == [8, 32, 8]  # the rest of the first addition, the second addition
     assert not (folder / "drawing").exists()
 
 
@@ -218,7 +224,7 @@ def test_learner_state_is_complete(config: Config, tmp_path: Path):
     assert isinstance(config.learner, MLPConfig)
 
     def fresh(section: MLPConfig = config.learner) -> NetworkLearner:
-        return NetworkLearner(build_mlp(section, (64,), 10, seed=1), 10, training, seed=1)
+        return NetworkLearner.fresh(section.network, Task((64,), tuple("0123456789")), training, seed=1)
 
     def train(learner: NetworkLearner, steps: range) -> None:
         for step in steps:
@@ -240,7 +246,7 @@ def test_learner_state_is_complete(config: Config, tmp_path: Path):
 def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_path: Path):
     """At a rate that makes the accuracy jump about, the last weights are hardly ever the best."""
     wild = config.training.model_copy(update={"keep_best": True, "learning_rate": 3.0, "cooldown": 0.0, "warmup": 0.0})
-    result = run(config.model_copy(update={"training": wild}), tmp_path / "run", progress=silent)
+    result = run(config.model_copy(update={"training": wild}), tmp_path / "run")
     along = [row["val_accuracy"] for row in traces(tmp_path / "run")["metrics.jsonl"]]
     assert along[-1] < max(along) == result["val_accuracy"]
 
@@ -267,25 +273,39 @@ def test_every_policy_resumes_as_it_would_have_gone_on(
 ):
     raw = config.model_dump()
     changed = parse_config(raw | {section: raw[section] | values for section, values in changes.items()})
-    run(changed, tmp_path / "whole", progress=silent)
+    run(changed, tmp_path / "whole")
     train_step = dp_real.loop.practice.Practice.train_step
     monkeypatch.setattr(
         dp_real.loop.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
     )
     with pytest.raises(ZeroDivisionError):
-        run(changed, tmp_path / "broken", progress=silent)
+        run(changed, tmp_path / "broken")
     monkeypatch.undo()
-    run(changed, tmp_path / "broken", resume=True, progress=silent)
+    run(changed, tmp_path / "broken", resume=True)
     assert traces(tmp_path / "broken") == traces(tmp_path / "whole")
     assert same_learner(tmp_path / "broken", tmp_path / "whole")
+
+
+def test_real_examples_are_a_round_that_nobody_generated(config: Config, data: RealData, tmp_path: Path):
+    plan = config.practice.model_copy(update={"examples": "real", "additions": 0, "initial": 100})
+    result = run(config.model_copy(update={"practice": plan}), tmp_path / "run")
+    (row,) = traces(tmp_path / "run")["rounds.jsonl"]
+    assert (row["count"], row["generated"], row["denoiser_forwards"], row["flops"]) == (100, 0, 0, 0)
+    assert (result["pool_size"], result["samples_generated"], result["additions"]) == (100, 0, 0)
+    pool, known = Run(tmp_path / "run").pool, data.generator
+    assert known is not None
+    same = (pool.x[:].unsqueeze(1) == known.x).flatten(2).all(2)  # [row of the pool, image of the generator]
+    assert same.any(1).all()
+    assert same.any(0).sum() > 95  # none twice, but for digits that are alike
+    assert torch.equal(known.y[same.double().argmax(1)], pool.y)
 
 
 def test_branches_are_cool_downs_from_each_pool_size(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     shutil.copytree(unbroken, tmp_path / "run")
-    monkeypatch.setattr(dp_real.runs.run, "load_generator", None)  # nothing is drawn
-    results = branch(tmp_path / "run", silent)
+    monkeypatch.setattr(DenoiserConfig, "load", None)  # nothing is drawn
+    results = branch(tmp_path / "run")
     assert [result["pool_size"] for result in results] == [60, 100, 140]
     assert results[-1] == json.loads((unbroken / "result.json").read_text())
     for result in results[:-1]:
@@ -298,14 +318,14 @@ def test_branches_are_cool_downs_from_each_pool_size(
         assert rows[-1]["lr"] == 0 < rows[0]["lr"] < config.training.learning_rate
     assert traces(tmp_path / "run") == traces(unbroken)  # the run itself is untouched
     before = (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns
-    branch(tmp_path / "run", silent)
+    branch(tmp_path / "run")
     assert (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
 
 
 def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator, tmp_path: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "run", progress=silent)
+    run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "run")
     events = EventAccumulator(str(tmp_path / "run" / "deliberate-practice"))
     events.Reload()
     shown = {event.step: event.value for event in events.Scalars("val_accuracy")}
@@ -319,7 +339,7 @@ def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator
 def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Config):
     """At the checkpoint before its addition a round is as wrong as the log says."""
     rounds = {row["round"]: row for row in traces(unbroken)["rounds.jsonl"]}
-    rows = hindsight(unbroken)
+    rows = hindsight(Run(unbroken))
     assert len(rows) == 2 * 3  # checkpoints x rounds
     for row in rows:
         assert row["added"] == rounds[row["round"]]["step"]
@@ -332,23 +352,23 @@ def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Con
 
 def test_refusals(unbroken: Path, config: Config, tmp_path: Path):
     with pytest.raises(InputError, match="complete"):
-        run(config, unbroken, progress=silent)
-    assert run(config, unbroken, resume=True, progress=silent)["steps"] == 120  # complete: nothing is done again
+        run(config, unbroken)
+    assert run(config, unbroken, resume=True)["steps"] == 120  # complete: nothing is done again
 
     unfinished = tmp_path / "unfinished"
     shutil.copytree(unbroken, unfinished)
     (unfinished / "result.json").unlink()
     with pytest.raises(InputError, match="--resume"):
-        run(config, unfinished, progress=silent)
+        run(config, unfinished)
     with pytest.raises(InputError, match="something else"):
-        run(config.model_copy(update={"seed": 5}), unfinished, resume=True, progress=silent)
+        run(config.model_copy(update={"seed": 5}), unfinished, resume=True)
 
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="something else"):
-        run(config, tmp_path / "notes", progress=silent)
+        run(config, tmp_path / "notes")
     assert (tmp_path / "notes" / "thesis.txt").read_text() == "mine"
     with pytest.raises(InputError, match="is a file"):
-        run(config, tmp_path / "notes" / "thesis.txt", progress=silent)
+        run(config, tmp_path / "notes" / "thesis.txt")
     with pytest.raises(InputError, match="no run"):
-        run(config, tmp_path / "nowhere", resume=True, progress=silent)
+        run(config, tmp_path / "nowhere", resume=True)

@@ -1,7 +1,6 @@
 """FLOPs against what is known of each operation, and that counting leaves no trace."""
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +8,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dp_real.config.config import Config, LinearConfig, TrainingConfig, parse_config
-from dp_real.learners import fresh_learner
+from dp_real.config import Config, parse_config
+from dp_real.estimate.flops import MeasuredFlops
+from dp_real.learners.linear import LinearConfig
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool.pool import Pool
+from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator
-from dp_real.rounds.source import Source
+from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.source import GeneratedRounds
+from dp_real.rounds.steering import Steering
+from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.flops import count
+from dp_real.sections import TrainingConfig
 
 
 @pytest.mark.parametrize(
@@ -59,28 +63,44 @@ def test_a_learner_that_is_no_network_counts_none():
     assert learner.row_flops((6,)) == 0
 
 
-def test_guidance_costs_what_it_adds(config: Config, generator: Generator, tmp_path: Path):
+def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
-    learner = fresh_learner(config, generator)
-    flops, pool = {}, Pool(tmp_path / "pool", generator.sample_shape)
+    learner, flops, plain = fresh_learner(config), {}, 0
     for through in ("unet", "x0"):
         raw = config.model_dump()
         asked = parse_config(raw | {"guidance": raw["guidance"] | {"through": through}})
-        flops[through] = Source(asked, generator, pool).sample_flops(True, learner)
-        plain = Source(asked, generator, pool).sample_flops(False, learner)
+        measured = MeasuredFlops(asked, generator, learner)
+        plain, flops[through] = measured(False), measured(True)
     assert flops["x0"] == plain + 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
     assert plain == 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
     assert flops["unet"] == flops["x0"] + 7 * 6 * 2 * 64 * 64  # back through all but the time's two layers
 
 
-def test_counting_changes_no_sample(config: Config, generator: Generator, tmp_path: Path):
-    learner, drawn = fresh_learner(config, generator), torch.get_rng_state()
-    source = Source(config, generator, Pool(tmp_path / "pool", generator.sample_shape))
+def test_counting_changes_no_sample(config: Config, generator: Generator):
+    learner, drawn = fresh_learner(config), torch.get_rng_state()
+    source = GeneratedRounds(config, generator, Storage(config.pool, generator.sample_shape), Blocks(32))
 
     def sample() -> list[Any]:
-        return source.guided(1, torch.arange(10), learner)[0].to_pylist()
+        return source.draw(1, torch.arange(10), learner, Steering()).batch.table().to_pylist()
 
     before = sample()
-    source.sample_flops(True, learner)
+    assert MeasuredFlops(config, generator, learner)(True) > 0
     assert sample() == before
     assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_what_a_generator_keeps_of_its_first_sample_is_not_counted(config: Config):
+    """Such as encoded prompts; and a sample is counted once, however often its price is asked."""
+    calls: list[bool] = []
+
+    class Keeps:
+        def sample(self, labels: torch.Tensor, seeds: Any, guidance: Any) -> torch.Tensor:
+            calls.append(guidance is None)
+            return torch.ones(5, 50 if len(calls) == 1 else 3) @ torch.ones(50 if len(calls) == 1 else 3, 7)
+
+    generator: Any = Keeps()
+    measured = MeasuredFlops(config, generator, fresh_learner(config))
+    assert [measured(False), measured(False)] == [2 * 5 * 3 * 7] * 2
+    assert calls == [True, True]
+    assert measured(True) == 2 * 5 * 3 * 7
+    assert calls == [True, True, False, False]

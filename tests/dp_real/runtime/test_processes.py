@@ -13,22 +13,19 @@ import lance
 import numpy as np
 import pytest
 
-from dp_base.progress import silent
-from dp_real.config.config import Config
+from dp_real.config import Config
 from dp_real.protocols import Generator
-from dp_real.runs.run import checkpoints, run
+from dp_real.runs.checkpoints import kept_checkpoints
+from dp_real.runs.run import run
 from experiments.presets.presets import load_preset
 from tests.dp_real.runs.test_run import stopped_at
 
 RUN = """
 import sys
-from pathlib import Path
-from dp_real.config.config import load_config
-from dp_real.runs.run import run
-from dp_base.progress import silent
+from dp_real import load_config, run
 arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
 for config, folder in zip(arguments[::2], arguments[1::2]):
-    run(load_config(Path(config)), Path(folder), resume="--resume" in sys.argv, progress=silent)
+    run(load_config(config), folder, resume="--resume" in sys.argv)
 """
 
 
@@ -62,7 +59,7 @@ def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
     options = {"omega": "auto", "steer_every": 25, "check": "diffusion-classifier", "check_threshold": 0.6}
     config = config.model_copy(update={"guidance": config.guidance.model_copy(update=options)})
     folder = tmp_path / "alone"
-    run(config, folder, progress=silent)
+    run(config, folder)
     return folder
 
 
@@ -74,7 +71,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
     together = tmp_path / "together"
     shutil.copytree(alone, together)
     (together / "result.json").unlink()
-    for later in (*checkpoints(together)[1:], *(together / "checkpoints").glob("latest-*")):
+    for later in (*kept_checkpoints(together / "checkpoints")[1:], *(together / "checkpoints").glob("latest-*")):
         shutil.rmtree(later)
     finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
     rounds = [rows(folder) for folder in (alone, together)]
@@ -106,7 +103,7 @@ def test_whole_runs_agree_statistically(
         folders.append((tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}"))
         (tmp_path / f"{seed}.toml").write_text(part.to_toml())
         arguments += [str(tmp_path / f"{seed}.toml"), str(folders[-1][1])]
-        run(whole, folders[-1][0], progress=silent)
+        run(whole, folders[-1][0])
     finished(launch(script, processes, *arguments))
     gaps = []
     for pair in folders:
@@ -154,7 +151,7 @@ from dp_real.runtime import processes
 from dp_real.loop.practice import Practice
 from experiments.cli.main import main
 def fails(self):
-    if processes.state().process_index == 1:
+    if processes.this_process().process_index == 1:
         raise RuntimeError("broken")
     processes.gather([0])
 Practice.evaluate = fails
@@ -177,13 +174,13 @@ SAME_STATISTICS = """
 import torch
 from torch import nn
 from dp_real.runtime import processes
-from dp_real.config.config import TrainingConfig
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.sections import TrainingConfig
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
 module(torch.zeros(2, 1, 8, 8))
 learner = NetworkLearner(module, 3, TrainingConfig(steps=5), seed=0)
-rank = processes.state().process_index
+rank = processes.this_process().process_index
 for step in range(5):
     x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
     learner.train_step(x, torch.arange(8) % 3)
@@ -207,11 +204,11 @@ def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
         "imagenet100-smoke",
         ["practice.initial=100", "practice.increment=40", "training.batch_size=8", "sampling.block_size=10"],
     )
-    run(smoke, tmp_path / "alone", progress=silent)
+    run(smoke, tmp_path / "alone")
     together = tmp_path / "together"
     shutil.copytree(tmp_path / "alone", together)
     (together / "result.json").unlink()
-    for later in (*checkpoints(together)[1:], *(together / "checkpoints").glob("latest-*")):
+    for later in (*kept_checkpoints(together / "checkpoints")[1:], *(together / "checkpoints").glob("latest-*")):
         shutil.rmtree(later)
     finished(launch(script, processes, str(together / "config.toml"), str(together), "--resume"))
     pools = [lance.dataset(str(folder / "pool")) for folder in (tmp_path / "alone", together)]

@@ -13,8 +13,9 @@ from dp_real.estimate.cost import waiting_steps
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.generators.pipelines.generator import class_prompts
 from dp_real.learners.transformers import TransformersConfig
-from experiments.presets.presets import families, load_preset, preset_names, reported
+from experiments.presets.presets import families, load_preset, preset_names
 from experiments.presets.variants import variants
+from experiments.reported.tables import table_rows
 from tests.experiments.conftest import run_dp as dp
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -96,7 +97,7 @@ def test_ablation_and_table_1():
 
 
 def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
-    tables = {"imagenet100-table4": reported("table4"), "imagenet1k-table5": reported("table5")}
+    tables = {"imagenet100-table4": table_rows(4), "imagenet1k-table5": table_rows(5)}
     assert len(variants()) == 3 + 6 + 18 + 13
     for name in (*preset_names(), *variants()):
         config = load_preset(name)

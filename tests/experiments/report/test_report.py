@@ -11,12 +11,14 @@ import lance
 import numpy as np
 import pandas as pd
 import pytest
-from experiments.report.run_figures import class_counts, draw_rounds, draw_samples, draw_training, open_pool, read_rows
 from PIL import Image
 
+from dp_real import Run
 from dp_real.config import load_config
+from dp_real.runs.files import read_rows
 from experiments.presets.presets import load_preset
-from experiments.report import run_figures
+from experiments.report import pictures
+from experiments.report.pictures import class_counts, draw_rounds, draw_samples, draw_training
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -79,8 +81,7 @@ def test_training_marks_the_steps_of_the_additions():
 
 
 def test_rounds_are_drawn_against_the_pools_size(run: Path):
-    metrics, rounds = read_rows(run / "metrics.jsonl"), read_rows(run / "rounds.jsonl")
-    figure = draw_rounds(metrics, rounds)
+    figure = draw_rounds(Run(run).metrics, Run(run).rounds)
     points = {ax.get_title(): ax.get_lines()[1].get_xydata() for ax in figure.axes}
     np.testing.assert_allclose(points["strength ω"], [[60, 0.04], [80, 0.04]])
     np.testing.assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
@@ -91,8 +92,7 @@ def test_rounds_are_drawn_against_the_pools_size(run: Path):
 
 
 def test_the_grid_shows_the_pools_own_rows(run: Path):
-    pool = open_pool(run, load_config(run / "config.toml"))
-    figure = draw_samples(pool, tuple("0123456789"))
+    figure = draw_samples(Run(run).pool, tuple("0123456789"))
     (ax,) = figure.axes
     sheet = ax.get_images()[0].get_array()
     rows = lance.dataset(str(run / "pool")).to_table().to_pylist()
@@ -110,7 +110,7 @@ def test_the_grid_shows_the_pools_own_rows(run: Path):
 
 
 def test_classes_are_counted(run: Path):
-    counts = class_counts(open_pool(run, load_config(run / "config.toml")), tuple("0123456789"))
+    counts = class_counts(Run(run).pool, tuple("0123456789"))
     rows = pd.DataFrame(lance.dataset(str(run / "pool")).to_table().to_pylist())
     assert list(counts["initial"]) == [4] * 10
     assert list(counts["right"] + counts["wrong"]) == [4] * 10
@@ -121,15 +121,15 @@ def test_classes_are_counted(run: Path):
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path):
     (tmp_path / "log").write_text('{"step": 1}\n{"step": 2}\n{"st')
-    assert list(read_rows(tmp_path / "log")["step"]) == [1, 2]
-    assert read_rows(tmp_path / "absent").empty
+    assert read_rows(tmp_path / "log") == [{"step": 1}, {"step": 2}]
+    assert read_rows(tmp_path / "absent") == []
 
 
 def test_a_figure_that_fails_loses_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    def fails(run: Path) -> None:
+    def fails(run: Run) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr(run_figures, "draw_run", fails)
+    monkeypatch.setattr(pictures, "draw_run", fails)
     assert dp("real", "run", "digits", *SET, "--out", tmp_path / "run", "--json") == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == json.loads((tmp_path / "run" / "result.json").read_text())

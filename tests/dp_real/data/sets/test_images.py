@@ -8,14 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-import dp_real.data.sets.folders
+import dp_real.data.sets.images
 from dp_base.errors import InputError, MissingError
-from dp_real.config.config import parse_config
-from dp_real.data import class_names, decode_ahead, load_data, sample_shape
-from dp_real.data.sets.folders import folder_name, own_classes, read_folder, read_image, task_classes
-from dp_real.evaluation.assess import batches
+from dp_real.config import parse_config
+from dp_real.data.sets.classes import folder_name, own_classes
+from dp_real.data.sets.images import decode_ahead, read_folder, read_image
 from dp_real.imagenet.classes import imagenet_classes
-from dp_real.runtime.processes import own_cores
+from dp_real.runtime.processes import own_cores, read_slices
 
 COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
 
@@ -50,10 +49,10 @@ def test_classes_are_those_of_the_folders(tmp_path: Path):
     (tmp_path / "README.txt").write_text("not a class")
     (tmp_path / ".cache").mkdir()
     (tmp_path / "cat" / "notes.txt").write_text("not an image")
-    data = load_data(settings(tmp_path))
-    assert data.classes == class_names(settings(tmp_path)) == ("cat", "dog", "emu")
-    assert data.sample_shape == sample_shape(settings(tmp_path)) == (3, 8, 8)
-    assert data.n_classes == 3
+    data = settings(tmp_path).load()
+    assert data.task.classes == settings(tmp_path).task.classes == ("cat", "dog", "emu")
+    assert data.task.sample_shape == settings(tmp_path).task.sample_shape == (3, 8, 8)
+    assert data.task.n_classes == 3
     assert data.validation.y.tolist() == [0, 0, 1, 1, 2, 2]
     x = data.validation.x[:]
     assert x.dtype == torch.uint8
@@ -73,8 +72,8 @@ def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
         test=str(tmp_path / "numbers"),
         train=str(tmp_path / "deep"),
     )
-    data = load_data(config)
-    assert data.classes == ("emu", "cat/dog")
+    data = config.load()
+    assert data.task.classes == ("emu", "cat/dog")
     assert folder_name("cat/dog") == "cat_dog"
     assert data.generator is not None
     for part in (data.validation, data.test, data.generator):
@@ -86,8 +85,8 @@ def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
 def test_numbers_sort_as_numbers(tmp_path: Path):
     """As in ImageNet-V2: '10' comes after '2'."""
     fill(tmp_path, {str(number): (number, 0, 0) for number in range(12)}, count=1)
-    data = load_data(settings(tmp_path))
-    assert data.classes == tuple(str(number) for number in range(12))
+    data = settings(tmp_path).load()
+    assert data.task.classes == tuple(str(number) for number in range(12))
     assert colors(data.validation.x[:]) == [(number, 0, 0) for number in range(12)]
 
 
@@ -97,7 +96,7 @@ def test_names_that_are_numbers_are_not_positions():
 
 def test_imagenet_folders_by_wnid_number_or_name(tmp_path: Path):
     """ImageNet-100 within a full ImageNet-1k: the other classes are left out; numbers count the 1,000."""
-    classes = task_classes(settings(tmp_path, classes="imagenet100"))
+    classes = settings(tmp_path, classes="imagenet100").labels
     hundred, full = imagenet_classes("imagenet100"), imagenet_classes("imagenet1k")
     assert classes.names == tuple(entry.name for entry in hundred)
     other = next(entry for entry in full if entry not in hundred)
@@ -119,23 +118,23 @@ def test_imagenet_folders_by_wnid_number_or_name(tmp_path: Path):
 
 def test_what_is_wrong_with_a_folder(tmp_path: Path):
     with pytest.raises(MissingError, match="no such folder; put images there") as caught:
-        load_data(settings(tmp_path / "absent"))
+        settings(tmp_path / "absent").load()
     assert caught.value.exit_status == 3
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "image.png")
     with pytest.raises(InputError, match="there are no folders in it"):
-        load_data(settings(tmp_path / "flat"))
+        settings(tmp_path / "flat").load()
     pets = fill(tmp_path / "pets", COLORS)
     with pytest.raises(InputError, match=r"pets/emu: emu is none of the 2 classes; leave it out"):
-        load_data(settings(pets, classes=["cat", "dog"]))
+        settings(pets, classes=["cat", "dog"]).load()
     with pytest.raises(InputError, match=r"emu is none of the 3 classes; did you mean emus\?"):
-        load_data(settings(pets, classes=["cat", "dog", "emus"]))
+        settings(pets, classes=["cat", "dog", "emus"]).load()
     with pytest.raises(InputError, match="pets: no images of ape, bee, fly and 1 more; each class needs some"):
-        load_data(settings(pets, classes=["ape", "bee", "fly", "gnu", *COLORS]))
+        settings(pets, classes=["ape", "bee", "fly", "gnu", *COLORS]).load()
     (pets / "cat" / "0.png").unlink()
     (pets / "cat" / "1.png").rename(pets / "cat" / "1.txt")
     with pytest.raises(InputError, match="pets/cat: there are no images in it"):
-        load_data(settings(pets))
+        settings(pets).load()
 
 
 @pytest.mark.parametrize(
@@ -222,15 +221,16 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path: Path, ending: str, dam
     Image.fromarray(noise).save(path)
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"no image at all", "empty": b""}[damage])
+    data = settings(folder).load()
     with pytest.raises(InputError, match=rf"dog/bad.{ending}: not a whole image: .*; repair or remove it"):
-        decode_ahead(load_data(settings(folder)))
+        decode_ahead(data.validation, data.test)
 
 
 def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fill(tmp_path, COLORS, count=3)
-    kept = load_data(settings(tmp_path)).validation
-    monkeypatch.setattr(dp_real.data.sets.folders, "IN_MEMORY", 100)
-    read = load_data(settings(tmp_path)).validation
+    kept = settings(tmp_path).load().validation
+    monkeypatch.setattr(dp_real.data.sets.images, "IN_MEMORY", 100)
+    read = settings(tmp_path).load().validation
     for rows in (slice(0, 2), slice(1, 9), slice(7, 20), slice(4, 4), slice(None)):
         assert torch.equal(kept.x[rows], read.x[rows])
     (tmp_path / "emu" / "2.png").write_bytes(b"")  # noticed when it is read
@@ -244,11 +244,11 @@ def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.M
     fill(tmp_path, COLORS, count=3)
     decoded = []
     monkeypatch.setattr(
-        dp_real.data.sets.folders,
+        dp_real.data.sets.images,
         "read_image",
         lambda path, *rest: decoded.append(path.name) or read_image(path, *rest),
     )
-    validation = load_data(settings(tmp_path)).validation
+    validation = settings(tmp_path).load().validation
     assert decoded == []
     validation.x[2:4]
     assert sorted(decoded) == ["0.png", "2.png"]
@@ -272,6 +272,6 @@ def test_processes_on_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch)
     ("processes", "sizes"), [(1, [256, 256, 88]), (3, [200] * 3), (4, [150] * 4), (700, [1] * 600)]
 )
 def test_each_process_has_a_slice_to_read(processes: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_real.evaluation.assess.state", lambda: SimpleNamespace(num_processes=processes))
-    assert [rows.stop - rows.start for rows in batches(600)] == sizes
-    assert list(batches(0)) == []
+    monkeypatch.setattr("dp_real.runtime.processes.this_process", lambda: SimpleNamespace(num_processes=processes))
+    assert [rows.stop - rows.start for rows in read_slices(600)] == sizes
+    assert list(read_slices(0)) == []

@@ -15,12 +15,13 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
-from dp_real.config.config import FolderConfig, parse_config
-from dp_real.data import decode_ahead, describe_sets, load_data
-from dp_real.data.sets.folders import ImageSet, own_classes, read_image, task_classes
+from dp_real.config import parse_config
+from dp_real.data.folder import FolderConfig
+from dp_real.data.sets.classes import own_classes
+from dp_real.data.sets.images import ImageSet, decode_ahead, read_image
 from dp_real.data.sets.places import expand, locate, read_set
+from dp_real.examples import SetStatus
 from dp_real.imagenet.classes import imagenet_classes
-from dp_real.protocols import SetStatus
 
 CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
 LABELS = [2, 0, 1, 0, 2, 1]  # of the images, in their order
@@ -201,8 +202,9 @@ def test_a_broken_image_is_named(layout: str, damage: str, tmp_path: Path):
     message = f"{place}: not a whole image: .*; repair or remove it"
     with pytest.raises(InputError, match=message):
         read(where).x[:]
+    data = settings(where).load()
     with pytest.raises(InputError, match=message):
-        decode_ahead(load_data(settings(where)))
+        decode_ahead(data.validation, data.test)
 
 
 @every_layout
@@ -210,8 +212,8 @@ def test_missing_and_unknown_classes(layout: str, tmp_path: Path):
     where = LAYOUTS[layout](tmp_path / "a", [plain(0), plain(1)], [1, 1])
     assert read(where).y.tolist() == [1, 1]
     with pytest.raises(InputError, match="no images of emu, dog/wolf; each class needs some"):
-        load_data(settings(where))
-    (status,) = describe_sets(settings(where))
+        settings(where).load()
+    (status,) = settings(where).describe()
     assert (status.name, status.where, status.images) == ("validation", where, None)
     assert "no images of emu, dog/wolf" in str(status.problem)
     if layout not in ("cls-number", "json"):
@@ -228,7 +230,7 @@ def test_what_is_there_is_described_without_decoding(layout: str, tmp_path: Path
     where = LAYOUTS[layout](tmp_path, [b"no image"] * 6, LABELS)
     monkeypatch.setattr("datasets.load_dataset", None)  # nor is a copy made
     gone = f"{tmp_path}/gone"
-    assert describe_sets(settings(where, test=gone, sets={"more": where})) == [
+    assert settings(where, test=gone, sets={"more": where}).describe() == [
         SetStatus("validation", where, 6, None),
         SetStatus("test", gone, None, f"{gone}: no such folder; put images there, as {gone}/CLASS/IMAGE.jpg"),
         SetStatus("more", where, 6, None),
@@ -252,7 +254,7 @@ def test_without_samples(layout: str, message: str, tmp_path: Path):
 
 
 def imagenet(task: str):
-    return task_classes(settings("anywhere", classes=task))
+    return settings("anywhere", classes=task).labels
 
 
 WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
@@ -418,7 +420,7 @@ def test_which_split(tmp_path: Path):
     (tmp_path / "b/set/data/validation-00000-of-00002.parquet").write_bytes(b"not that")
     with pytest.raises(InputError, match="not Parquet files that `datasets` can read"):
         read(files)
-    (status,) = describe_sets(settings(files))
+    (status,) = settings(files).describe()
     assert "not Parquet files" in str(status.problem)
     (tmp_path / "a/set/test/state.json").write_text("{")
     with pytest.raises(InputError, match="not what save_to_disk writes"):
@@ -445,7 +447,7 @@ def test_a_set_of_the_hub_in_its_cache(caches: Path):
     assert read(where).y.tolist() == read(f"{where}#image,label").y.tolist() == LABELS
     assert values(read("hub:org/name/data@validation")) == [0, 10, 20, 30, 40, 50]
     assert values(read(f"hub:org/name:{'0' * 40}@validation")) == [0, 10, 20, 30, 40, 50]
-    assert describe_sets(settings(where))[0].images == 6
+    assert settings(where).describe()[0].images == 6
     with pytest.raises(InputError, match="no split other"):
         read("hub:org/name@other")
 
@@ -464,8 +466,8 @@ def test_a_set_of_the_hub_in_its_cache(caches: Path):
 def test_a_set_of_the_hub_that_is_not_there(where: str, command: str):
     pattern = command if "\\" in command else command.replace("*", r"\*")
     with pytest.raises(MissingError, match=f"org/name is not in the hub's cache: where there is a network, {pattern}"):
-        load_data(settings(where))
-    (status,) = describe_sets(settings(where))
+        settings(where).load()
+    (status,) = settings(where).describe()
     assert command.replace("\\", "") in str(status.problem)
 
 
@@ -517,7 +519,7 @@ def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch: pytest.MonkeyP
     with pytest.raises(
         MissingError, match=r"/test: no such folder.*; .*sketch-0.tar; put 2 of 2.*; org/name is not in"
     ):
-        load_data(config)
+        config.load()
 
 
 # further sets
@@ -527,10 +529,10 @@ def test_further_sets_of_a_configuration(tmp_path: Path):
     """They are read last, may lack classes, and are not kept; known ones must have what the published ones have."""
     own = folders(tmp_path / "own", [plain(row) for row in range(6)], LABELS)
     some = ARCHIVES["cls-number"](tmp_path / "some", [plain(3), plain(4)], [2, 2])
-    data = load_data(settings(own, sets={"some": some}))
+    data = settings(own, sets={"some": some}).load()
     assert list(data.sets) == ["some"]
     assert data.sets["some"].y.tolist() == [2, 2]
-    decode_ahead(data)
+    decode_ahead(data.validation, data.test)
     (tmp_path / "some" / "val-00.tar").unlink()
     with pytest.raises(InputError, match=r"val-00.tar: .*No such file"):
         data.sets["some"].x[0:1]
@@ -551,10 +553,10 @@ def test_what_imagenet100_shares_with_others(name: str, shared: int, tmp_path: P
     write_tar(tmp_path / "all.tar", {f"{wnid}/0.png": plain(0) for wnid in CMC})
     write_tar(tmp_path / f"{name}.tar", {f"{wnid}/{i}.png": plain(0) for i, wnid in enumerate(own)})
     sets = {name: str(tmp_path / f"{name}.tar")}
-    data = load_data(settings(str(tmp_path / "all.tar"), classes="imagenet100", sets=sets))
+    data = settings(str(tmp_path / "all.tar"), classes="imagenet100", sets=sets).load()
     assert len(data.sets[name].y.unique()) == len(data.sets[name].y) == shared
     write_tar(
         tmp_path / f"{name}.tar", {f"{wnid}/{i}.png": plain(0) for i, wnid in enumerate(own) if wnid not in CMC[:20]}
     )
     with pytest.raises(InputError, match=rf"{name}.tar: no images of .*; each class needs some"):
-        load_data(settings(str(tmp_path / "all.tar"), classes="imagenet100", sets=sets))
+        settings(str(tmp_path / "all.tar"), classes="imagenet100", sets=sets).load()

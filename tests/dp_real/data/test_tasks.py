@@ -1,0 +1,92 @@
+"""What a source says of its task before anything is loaded is what its loaded examples have."""
+
+import gzip
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dp_real.data.fashion
+from dp_real.config import parse_config
+from dp_real.data import DATA, DataConfig
+
+
+def pictures(root: Path, names: tuple[str, ...]) -> str:
+    """Two pictures a class, of which no side is the asked-for one."""
+    for name, row in product(names, range(2)):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (14, 11), (10 * row, 0, 0)).save(root / name / f"{row}.png")
+    return str(root)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+def fashion(root: Path) -> dict[str, Any]:
+    for part, n in (("train", 200), ("t10k", 20)):
+        (root / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros((n, 28, 28)))))
+        (root / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(n) % 10))
+    return {"folder": str(root)}
+
+
+def own(root: Path) -> dict[str, Any]:
+    """Classes as validation's folders tell them."""
+    return {
+        "size": 9, "validation": pictures(root / "validation", ("cat", "dog", "emu")),
+        "train": pictures(root / "train", ("cat", "dog", "emu")), "sets": {"more": pictures(root / "more", ("dog",))},
+    }  # fmt: skip
+
+
+def named(root: Path) -> dict[str, Any]:
+    """Classes as the configuration names them, in an order of its own; without a train set."""
+    return {"size": 9, "classes": ["emu", "cat"], "validation": pictures(root / "validation", ("cat", "emu"))}
+
+
+SOURCES: dict[str, list[Callable[[Path], dict[str, Any]]]] = {
+    "digits": [lambda root: {}],
+    "fashion": [fashion],
+    "gaussian": [lambda root: {"dimension": 7, "validation": 30, "test": 50}],
+    "folder": [own, named],
+    "stand-in": [lambda root: {"size": 8}, lambda root: {"size": 8, "classes": "imagenet1k"}],
+}
+
+
+def test_every_source_is_among_them():
+    assert set(SOURCES) == set(DATA)
+
+
+def section(source: str, values: dict[str, Any]) -> DataConfig:
+    """As a file would name it."""
+    rest: dict[str, Any] = {"name": "any", "learner": {"kind": "mlp"}, "training": {"steps": 1}}
+    rest |= {"generator": {"kind": "gaussian" if source == "gaussian" else "denoiser"}, "practice": {"initial": 3}}
+    return parse_config(rest | {"data": {"source": source} | values}).data
+
+
+@pytest.mark.parametrize(
+    ("source", "number"), [(source, number) for source in SOURCES for number in range(len(SOURCES[source]))]
+)
+def test_the_task_is_that_of_the_examples(
+    source: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: None
+):
+    monkeypatch.setattr(dp_real.data.fashion, "VALIDATION", 100)
+    config = section(source, SOURCES[source][number](tmp_path))
+    task = config.task
+    data = config.load()
+    assert data.task == task
+    assert task.n_classes == len(set(task.classes)) > 1
+    assert config.trains == (data.generator is not None)
+    for part in filter(None, (data.generator, data.validation, data.test)):
+        assert tuple(part.x.shape) == (len(part.y), *task.sample_shape)
+        assert part.x[0:2].shape == (2, *task.sample_shape)
+        assert part.y.dtype == torch.int64
+        assert part.y.unique().tolist() == list(range(task.n_classes))
+    for part in data.sets.values():
+        assert tuple(part.x.shape) == (len(part.y), *task.sample_shape)
+        assert part.x[0:1].shape == (1, *task.sample_shape)
+        assert set(part.y.tolist()) <= set(range(task.n_classes))

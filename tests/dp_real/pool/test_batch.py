@@ -1,0 +1,211 @@
+"""Rows on their way to the pool: written and read back, put together, chosen from, and drawn again if need be."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from dp_real.config import Config
+from dp_real.pool import Batch, Pool
+from dp_real.protocols import Generator
+from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.policies import Request
+from dp_real.rounds.source import GeneratedRounds
+from dp_real.runs.run import run
+from tests.dp_real.runs.test_run import same_learner, traces
+
+KINDS = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
+KINDS |= {"hardness": "f4", "missed": "?", "draws": "i8"}
+
+
+def batch(rows: range, images: bool = False) -> Batch:
+    """Every column tells its rows apart."""
+    n = np.array(rows, np.int64)
+    numbers = pa.FixedSizeListArray.from_arrays(pa.array(np.repeat(n, 3).astype(np.float32)), 3)
+    return Batch(
+        row=n,
+        label=n % 3,
+        seed=n.astype(np.uint64) + np.uint64(2**63),
+        omega=(n / 100).astype(np.float32),
+        entropy=(n / 10).astype(np.float32),
+        correct=n % 2 == 0,
+        example=pa.array([bytes([row]) * row for row in rows], pa.large_binary()) if images else numbers,
+        hardness=(n / 7).astype(np.float32),
+        missed=n % 5 == 0,
+        draws=n + 1,
+    )
+
+
+def assert_same(one: Batch, other: Batch) -> None:
+    """Column by column, kinds of numbers too."""
+    assert len(one) == len(other)
+    for name, kind in KINDS.items():
+        mine, its = getattr(one, name), getattr(other, name)
+        assert mine.dtype == its.dtype == np.dtype(kind), name
+        np.testing.assert_array_equal(mine, its, err_msg=name)
+    assert one.example.type == other.example.type
+    assert one.example.to_pylist() == other.example.to_pylist()
+
+
+def test_all_columns_are_compared_here():
+    assert {field.name for field in fields(Batch)} == {*KINDS, "example"}
+
+
+@pytest.mark.parametrize("images", [False, True])
+@pytest.mark.parametrize("rows", [range(4, 9), range(0)])
+def test_what_is_written_is_read(tmp_path: Path, images: bool, rows: range):
+    whole = batch(rows, images)
+    assert len(whole) == len(rows)
+    whole.write(tmp_path / "block.arrow")
+    assert_same(Batch.read(tmp_path / "block.arrow"), whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["block.arrow"]
+    assert_same(Batch.of(whole.table()), whole)
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_parts_are_put_together_in_their_order(images: bool):
+    parts = [batch(range(3), images), batch(range(7, 9), images), batch(range(3, 4), images)]
+    together = Batch.concatenate(parts)
+    assert together.row.tolist() == [0, 1, 2, 7, 8, 3]
+    assert together.example.to_pylist() == [one for part in parts for one in part.example.to_pylist()]
+    assert_same(Batch.concatenate([together]), together)
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_rows_are_chosen_by_a_mask(images: bool):
+    whole = batch(range(6), images)
+    assert_same(whole.select(np.ones(6, bool)), whole)
+    chosen = whole.select(np.array([True, False, False, True, True, False]))
+    assert_same(chosen, Batch.concatenate([batch(range(1), images), batch(range(3, 5), images)]))
+    assert_same(whole.select(np.zeros(6, bool)), batch(range(0), images))
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_no_rows_change_nothing(images: bool):
+    whole = batch(range(6), images)
+    nothing = Batch.empty(whole.example.type)
+    assert len(nothing) == 0
+    assert_same(Batch.concatenate([nothing, whole, nothing]), whole)
+    assert_same(nothing.select(np.zeros(0, bool)), nothing)
+
+
+def test_a_pool_takes_what_was_read(tmp_path: Path):
+    """And no rows at all, as a process has that was left none."""
+    pool = Pool(tmp_path / "pool", (3,))
+    batch(range(4)).write(tmp_path / "block.arrow")
+    pool.append(0, Batch.concatenate([Batch.empty(pool.storage.type), Batch.read(tmp_path / "block.arrow")]))
+    table = pool.table()
+    assert table["row"].to_pylist() == [0, 1, 2, 3]
+    assert table["seed"].to_pylist() == [2**63 + row for row in range(4)]
+    assert torch.equal(pool.x[:], torch.arange(4.0).view(4, 1).expand(4, 3))
+
+
+# blocks that a stopped run left
+
+
+def without_draws(whole: Path) -> bytes:
+    """As the version before wrote it: no `draws`, `missed` in numbers, and the costs of the block in its metadata."""
+    table = Batch.read(whole).table().drop_columns("draws")
+    missed = pa.array(table["missed"].to_numpy(zero_copy_only=False).astype(np.int32))
+    table = table.set_column(table.column_names.index("missed"), "missed", missed)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.replace_schema_metadata({"costs": '{"generated": 32}'}).schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+DAMAGE = {
+    "cut short": lambda whole: whole.read_bytes()[: len(whole.read_bytes()) // 2],
+    "cut at its end": lambda whole: whole.read_bytes()[:-1],
+    "empty": lambda whole: b"",
+    "something else": lambda whole: b"a block of stone" * 100,
+    "of the version before": without_draws,
+}
+
+
+def drawing(blocks: Blocks) -> tuple[Batch, list[slice]]:
+    """Rows 2 to 9 of round 3, and which blocks were drawn for that."""
+    drawn: list[slice] = []
+
+    def draw(rows: slice) -> Batch:
+        drawn.append(rows)
+        return batch(range(rows.start, rows.stop))
+
+    return Batch.concatenate(blocks.draw(3, slice(2, 10), draw)), drawn
+
+
+def test_a_whole_block_is_read_and_not_drawn_again(tmp_path: Path):
+    blocks = Blocks(4, tmp_path / "drawing")
+    assert drawing(blocks)[1] == [slice(2, 6), slice(6, 10)]
+    found, drawn = drawing(blocks)
+    assert drawn == []
+    assert_same(found, batch(range(2, 10)))
+    blocks.forget()
+    assert not (tmp_path / "drawing").exists()
+    assert drawing(blocks)[1] == [slice(2, 6), slice(6, 10)]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_block_that_cannot_be_read_is_drawn_again(tmp_path: Path, damage: str):
+    blocks = Blocks(4, tmp_path / "drawing")
+    drawing(blocks)
+    file = tmp_path / "drawing" / "round-3-row-6.arrow"
+    file.write_bytes(DAMAGE[damage](file))
+    found, drawn = drawing(blocks)
+    assert drawn == [slice(6, 10)]
+    assert_same(found, batch(range(2, 10)))
+    assert drawing(blocks)[1] == []  # it is whole now
+
+
+def test_wherever_it_was_cut(tmp_path: Path):
+    blocks = Blocks(4, tmp_path / "drawing")
+    drawing(blocks)
+    file = tmp_path / "drawing" / "round-3-row-2.arrow"
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 41):
+        file.write_bytes(whole[:length])
+        found, drawn = drawing(blocks)
+        assert drawn == [slice(2, 6)], length
+        assert_same(found, batch(range(2, 10)))
+
+
+@pytest.fixture(scope="module")
+def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    run(config, folder)
+    return folder
+
+
+@pytest.mark.parametrize("damage", [None, *DAMAGE])
+def test_the_run_ends_as_if_nothing_had_happened(
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str | None
+):
+    """It died at the second block of its first addition, and left the first."""
+    block, sizes = GeneratedRounds.block, []
+
+    def dies(self: GeneratedRounds, request: Request, *rest: Any) -> Batch:
+        if request.index == 1 and rest[-1].start == 32:
+            raise ZeroDivisionError
+        return block(self, request, *rest)
+
+    def counted(self: GeneratedRounds, request: Request, *rest: Any) -> Batch:
+        sizes.append(rest[-1].stop - rest[-1].start)
+        return block(self, request, *rest)
+
+    folder = tmp_path / "broken"
+    monkeypatch.setattr(GeneratedRounds, "block", dies)
+    with pytest.raises(ZeroDivisionError):
+        run(config, folder)
+    (left,) = (folder / "drawing").iterdir()
+    assert left.name == "round-1-row-0.arrow"
+    if damage:
+        left.write_bytes(DAMAGE[damage](left))
+    monkeypatch.setattr(GeneratedRounds, "block", counted)
+    run(config, folder, resume=True)
+    assert sizes == [*([32] if damage else []), 8, 32, 8]
+    assert traces(folder) == traces(unbroken)
+    assert same_learner(folder, unbroken)

@@ -1,0 +1,101 @@
+"""The cache: what is asked for twice is made once, whole, by whoever comes first."""
+
+import multiprocessing
+import time
+from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from dp_real.runtime.cache import cache_folder, cached, clear, entries
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Spawned processes inherit it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def ask(number: int, together: Barrier, made: Path, seconds: float) -> None:
+    """Ask for the same thing at the same time; whoever makes it says so, and takes its time."""
+
+    def make(staged: Path) -> None:
+        (made / f"{number}").touch()
+        (staged / "half").write_text("half")
+        time.sleep(seconds)
+        (staged / "whole").write_text(str(number))
+
+    together.wait(60)
+    folder = cached("generators/mine", {"steps": 3}, make)
+    assert (folder / "whole").exists()
+    assert (folder / "whole").read_text() in {path.name for path in made.iterdir()}
+
+
+def start(together: Barrier, made: Path, seconds: float) -> list[SpawnProcess]:
+    made.mkdir()
+    processes = [SPAWN.Process(target=ask, args=(number, together, made, seconds)) for number in range(2)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def test_two_processes_that_want_the_same_make_it_once(tmp_path: Path):
+    together, made = SPAWN.Barrier(2), tmp_path / "made"
+    processes = start(together, made, 1.0)
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(list(made.iterdir())) == 1
+    assert [entry.name.rpartition("-")[0] for entry in entries()] == ["generators/mine"]
+
+
+def test_when_the_first_is_killed_the_other_makes_it(tmp_path: Path):
+    together, made = SPAWN.Barrier(2), tmp_path / "made"
+    processes = start(together, made, 2.0)
+    deadline = time.monotonic() + 60
+    while not list(made.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (first,) = made.iterdir()
+    processes[int(first.name)].kill()
+    for process in processes:
+        process.join(60)
+    assert processes[1 - int(first.name)].exitcode == 0
+    assert {path.name for path in made.iterdir()} == {"0", "1"}
+    assert len(entries()) == 1  # what the first left half-made is none
+
+
+def test_what_fails_leaves_nothing_and_is_tried_again():
+    def fails(staged: Path) -> None:
+        (staged / "half").write_text("half")
+        raise ZeroDivisionError
+
+    def works(staged: Path) -> None:
+        (staged / "whole").write_text("whole")
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            cached("mine", {}, fails)
+    assert entries() == []
+    folder = cached("mine", {}, works)
+    assert (folder / "whole").read_text() == "whole"
+    assert cached("mine", {}, fails) == folder
+
+
+def test_what_was_killed_at_the_very_end_is_no_entry():
+    half = cache_folder() / "generators" / ".part-1" / "whole"
+    half.mkdir(parents=True)
+    (half / "depends.json").write_text("{}")
+    assert entries() == []
+
+
+def test_what_depends_on_other_things_is_another():
+    folders = {cached("mine", {"seed": seed}, lambda staged: None) for seed in (0, 1, 0)}
+    assert len(folders) == 2
+    assert sorted(entry.depends["seed"] for entry in entries()) == [0, 1]
+    clear()
+    assert entries() == []
+    assert not cache_folder().exists()

@@ -1,0 +1,81 @@
+"""`import dp_real`: quick, whole, and quiet."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import dp_real
+import dp_real.runs.run
+from dp_base.errors import InputError
+from dp_real.config import Config
+from dp_real.protocols import Generator
+
+
+def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """In an interpreter of its own, in which warnings are errors."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        env=os.environ | environment, text=True, capture_output=True, timeout=240,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("module", ["dp_real", "dp_real.config", "dp_real.config.arms", "dp_real.runs.files"])
+def test_what_only_reads_configurations_imports_no_torch(module: str):
+    answer = python(f"import sys, {module}; print(*sorted({{'torch', 'diffusers', 'lance'}} & set(sys.modules)))")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == "\n"
+
+
+def test_nor_does_reading_one(config: Config, tmp_path: Path):
+    (tmp_path / "mine.toml").write_text(config.to_toml())
+    code = "import sys; from dp_real import load_config; load_config(sys.argv[1]); print('torch' in sys.modules)"
+    assert python(code, str(tmp_path / "mine.toml")).stdout == "False\n"
+
+
+def test_every_name_is_there():
+    assert sorted(dp_real.__all__) == dp_real.__all__
+    for name in dp_real.__all__:
+        assert getattr(dp_real, name) is not None
+    assert dp_real.run is dp_real.runs.run.run
+    with pytest.raises(AttributeError, match="module 'dp_real' has no attribute 'walk'"):
+        dp_real.walk  # noqa: B018 (it raises)
+    everything = {}
+    exec("from dp_real import *", everything)
+    assert set(dp_real.__all__) - {"__version__"} <= set(everything)
+
+
+def test_a_run_says_nothing(config: Config, tmp_path: Path):
+    """Its generator is trained meanwhile, for nobody has one yet."""
+    (tmp_path / "mine.toml").write_text(config.to_toml())
+    code = "import sys; from dp_real import load_config, run; run(load_config(sys.argv[1]), sys.argv[2])"
+    answer = python(code, str(tmp_path / "mine.toml"), str(tmp_path / "run"), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+    assert (tmp_path / "run" / "result.json").exists()
+    assert list((tmp_path / "cache").rglob("model.safetensors"))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_leaves_torchs_threads_as_they_were(
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+):
+    load_data, within = dp_real.runs.run.load_data, []
+
+    def noted(config: Config):
+        within.append(torch.get_num_threads())
+        if fails:
+            raise InputError("broken")
+        return load_data(config)
+
+    monkeypatch.setattr(dp_real.runs.run, "load_data", noted)
+    before = torch.get_num_threads()
+    threads = before + 1
+    try:
+        dp_real.run(config.model_copy(update={"threads": threads}), tmp_path / "run")
+    except InputError:
+        assert fails
+    assert within == [threads]
+    assert torch.get_num_threads() == before
