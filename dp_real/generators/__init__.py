@@ -6,8 +6,10 @@ by `load`; `models` has the small generators that are trained here, `pipelines` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -17,7 +19,7 @@ from dp_real.data import DataConfig
 from dp_real.sections import GuidanceConfig, SamplingConfig, Section
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData
+    from dp_real.examples import Examples, RealData
     from dp_real.protocols import Generator
 
 
@@ -67,6 +69,28 @@ class GeneratorConfig(Section):
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """Of one image; None where it is not known."""
         return None
+
+
+class TrainedHere(GeneratorConfig):
+    """Base of kinds that are trained on real examples on first use, and kept in the user's cache from then on."""
+
+    recipe: ClassVar[int]  # raised when what training does changes: what an older recipe made is then left alone
+
+    def trained(self, source: DataConfig, examples: Examples, classes: object, train: Callable[[Path], None]) -> Path:
+        """The folder that `train` filled, now or earlier: it depends on the examples, wherever they were read.
+
+        classes: what else it depends on of these.
+        """
+        from dp_real.runtime.cache import cached, fingerprints
+
+        depends = {
+            "recipe": self.recipe,
+            "generator": self.model_dump(mode="json"),
+            "classes": classes,
+            "images": fingerprints(examples.x, examples.y),
+            "seed": source.split,
+        }
+        return cached(f"generators/{source.source}", depends, train)
 
 
 def _names_the_class(template: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.generators import GENERATORS, TrainedHere
 from dp_real.sections import SamplingConfig
 
 if TYPE_CHECKING:
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
 
 @GENERATORS.named("denoiser", place=1)
-class DenoiserConfig(GeneratorConfig):
+class DenoiserConfig(TrainedHere):
     """A small class-conditional diffusion model of vectors or tiny images, trained here on first use."""
+
+    recipe: ClassVar[int] = 1
 
     kind: Literal["denoiser"]
     width: PositiveInt = 256
@@ -32,6 +36,22 @@ class DenoiserConfig(GeneratorConfig):
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
         """From the cache, else trained now."""
-        from dp_real.generators.models.denoiser import load_denoiser
+        from safetensors.torch import load_file, save_file
 
-        return load_denoiser(self, sampling, source, data or source.load(), progress)
+        from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
+
+        examples, task = (data or source.load()).generator, source.task
+        if examples is None:
+            raise InputError(
+                f"generator.kind = 'denoiser' is trained on real images; data.source = '{source.source}' has none"
+            )
+
+        def train(folder: Path) -> None:
+            with progress("training the generator", self.train_steps) as advance:
+                trained = train_denoiser(self, examples, task.n_classes, source.split, advance)
+            save_file(trained.state_dict(), folder / "model.safetensors")
+
+        folder = self.trained(source, examples, task.n_classes, train)
+        denoiser = Denoiser(task.sample_shape, task.n_classes, self.width, self.blocks)
+        denoiser.load_state_dict(load_file(folder / "model.safetensors"))
+        return DenoiserGenerator(denoiser, task.sample_shape, task.n_classes, sampling.steps, sampling.guidance_scale)

@@ -62,10 +62,34 @@ class DiffusersConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """On the GPU if there is one. No real examples are needed."""
-        from dp_real.generators.pipelines.generator import load_diffusers
+        """On the GPU if there is one. No real examples are needed.
 
-        return load_diffusers(self, sampling, source.task)
+        Raises MissingError if weights are missing, InputError for a pipeline or classes that it cannot use.
+        """
+        from dp_real.generators.pipelines.adapters import ADAPTERS
+        from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, class_prompts
+        from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+        from dp_real.generators.pipelines.load import load_index, load_pipeline, load_tiny_decoder
+
+        index, classes = load_index(self.model), source.task.classes
+        if ADAPTERS[index["_class_name"]].asked_for == "class number":
+            asked = class_numbers(index.get("id2label", {}), classes)
+        else:
+            asked = class_prompts(self.prompts, classes)
+        pipe = load_pipeline(self.model, self.dtype)
+        tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
+        options = {"batch_size": self.batch_size, "offload": self.offload}
+        model = LatentDiffusion(pipe, sampling.steps, sampling.guidance_scale, tiny, **options)
+        for part in (model.network, pipe.vae, tiny):
+            if part is not None and self.checkpointing:
+                part.enable_gradient_checkpointing()
+        for part in (pipe.vae, tiny):
+            if part is not None and self.slicing:
+                part.enable_slicing()
+        if self.compile:
+            model.network.compile()
+        model.rest()
+        return PipelineGenerator(model, asked, source.task.sample_shape)
 
     def weights(self) -> dict[str, str]:
         """The pipeline, and the tiny decoder if it is used."""

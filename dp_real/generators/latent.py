@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, Templates
+from dp_real.generators import GENERATORS, Templates, TrainedHere
 from dp_real.sections import SamplingConfig
 
 if TYPE_CHECKING:
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
 
 @GENERATORS.named("latent", place=2)
-class LatentConfig(GeneratorConfig):
+class LatentConfig(TrainedHere):
     """A small Stable Diffusion for images of a few dozen pixels, trained here on first use."""
+
+    recipe: ClassVar[int] = 1
 
     kind: Literal["latent"]
     prompts: Templates = Field(
@@ -34,6 +38,23 @@ class LatentConfig(GeneratorConfig):
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
         """From the cache, else trained now."""
-        from dp_real.generators.models.stable_diffusion import load_latent
+        from dp_real.generators.models.stable_diffusion import train_pipeline
+        from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
+        from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+        from dp_real.generators.pipelines.load import load_pipeline
 
-        return load_latent(self, sampling, source, data or source.load(), progress)
+        examples, task = (data or source.load()).generator, source.task
+        *_, height, width = (0, 1, *task.sample_shape)
+        if examples is None or len(task.sample_shape) != 3 or height != width or width % 8:
+            raise InputError(
+                f"generator.kind = 'latent' is trained on square real images whose side is a multiple of 8; "
+                f"data.source = '{source.source}' has none"
+            )
+        prompts = class_prompts(self.prompts, task.classes)
+
+        def train(folder: Path) -> None:
+            train_pipeline(self, examples, prompts, source.split, progress, folder)
+
+        folder = self.trained(source, examples, task.classes, train)
+        model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
+        return PipelineGenerator(model, prompts, task.sample_shape)

@@ -31,7 +31,7 @@ class LinearConfig(LearnerConfig):
         """At w = 0, where every sample is as hard as can be. Raises InputError unless there are two classes."""
         from dp_real.learners.models.linear import LinearLearner
 
-        return LinearLearner(self, task.sample_shape, task.n_classes)
+        return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss, kappa=self.kappa)
 
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
         """Raise ValueError for training in batches."""

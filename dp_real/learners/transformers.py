@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from dp_base.errors import InputError
 from dp_real.learners import LEARNERS, LearnerConfig
 from dp_real.sections import TrainingConfig
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from dp_real.examples import Task
+    from dp_real.learners.models.classifier import Classifier
     from dp_real.protocols import Learner
 
 
@@ -39,17 +39,37 @@ class TransformersConfig(LearnerConfig):
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
         """The classifier that is named, or a fresh one; a last layer for other classes is fresh, too."""
-        from dp_real.learners.models.classifier import ClassifierLearner, load_classifier
+        from dp_real.learners.models.classifier import ClassifierLearner
 
-        return ClassifierLearner(load_classifier(self, task, seed), task.n_classes, training, seed)
+        return ClassifierLearner(self.classifier(task, seed), task.n_classes, training, seed)
 
-    def network(self, task: Task) -> nn.Module | None:
+    def classifier(self, task: Task, seed: int) -> Classifier:
+        """What is trained. What is fresh in it is a function of the seed.
+
+        Raises MissingError if weights are missing, InputError if they are no image classifier's, or the sizes are none.
+        """
+        from dp_real.learners.models.classifier import class_names, freeze_unused, known_classifier
+        from dp_real.runtime.seeds import Stream, seeded, torch_rng
+
+        shape = task.sample_shape
+        if len(shape) != 3:
+            raise InputError(
+                f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {list(shape)}"
+            )
+        with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
+            fresh = self.network(task)
+            if fresh is not None:
+                return fresh
+            assert self.model is not None, "there is a network unless a model is named"
+            return freeze_unused(known_classifier(self.model, shape, class_names(task)), shape)
+
+    def network(self, task: Task) -> Classifier | None:
         """A fresh classifier; the sizes of an existing one are elsewhere."""
         if self.model:
             return None
         from dp_real.learners.models.classifier import fresh_classifier
 
-        return fresh_classifier(self, task)
+        return fresh_classifier(task, self.architecture, self.config)
 
     def weights(self) -> dict[str, str]:
         """The existing classifier."""

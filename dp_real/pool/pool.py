@@ -36,7 +36,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     """Examples x [n, *sample_shape] with labels y, int64 [n]. `version` 0 is empty; each append makes the next one.
 
     An ExampleSet, and a map-style data set of torch: pool[i] is an example, float32, and its label. Workers of a
-    DataLoader open the pool anew, so that they may be spawned or forked.
+    DataLoader open the pool anew; they must be spawned: Lance does not survive a fork.
     """
 
     def __init__(

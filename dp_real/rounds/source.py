@@ -63,6 +63,37 @@ class Sampled(NamedTuple):
     draws: np.ndarray
 
 
+def as_batch(
+    rows: slice,
+    labels: Tensor,
+    omega: np.ndarray,
+    sampled: Sampled,
+    storage: Storage,
+    learner: Learner,
+    selector: Learner,
+) -> Batch:
+    """Samples as the pool will have them, and what learner and selector make of them.
+
+    They look at what the pool will keep, which may be bytes or a JPEG.
+    """
+    example = storage.encode(sampled.x)
+    x = storage.decode(example)
+    entropy, correct = assess(learner, x, labels)
+    hardness, right = (entropy, correct) if selector is learner else assess(selector, x, labels)
+    return Batch(
+        row=np.arange(rows.start, rows.stop),
+        label=labels.numpy(),
+        seed=sampled.seeds,
+        omega=omega,
+        entropy=entropy.numpy(),
+        correct=correct.numpy(),
+        example=example,
+        hardness=hardness.numpy(),
+        missed=~right.numpy(),
+        draws=sampled.draws,
+    )
+
+
 @dataclass
 class GeneratedRounds:
     """A Source of a generator's samples, drawn as a configuration asks for them.
@@ -116,33 +147,15 @@ class GeneratedRounds:
         return steering._replace(temperature=temperature), Costs(forwards=calls)
 
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
-        """These rows of a request, and what learner and selector make of them.
-
-        They look at what the pool will keep, which may be bytes or a JPEG.
-        """
+        """These rows of a request, and what learner and selector make of them."""
         labels, seeds = request.labels[rows], request.seeds(self.config.seed, rows)
         if request.omega is None:
-            omega, count = np.zeros(len(labels), np.float32), np.ones(len(labels), np.int64)
-            sampled = Sampled(self.generator.sample(labels, seeds[0], None), seeds[0], count)
+            omega, once = np.zeros(len(labels), np.float32), np.ones(len(labels), np.int64)
+            sampled = Sampled(self.generator.sample(labels, seeds[0], None), seeds[0], once)
         else:
             omega = request.omega[rows]
             sampled = self.guided(selector, labels, seeds, omega, temperature)
-        example = self.storage.encode(sampled.x)
-        x = self.storage.decode(example)
-        entropy, correct = assess(learner, x, labels)
-        hardness, right = (entropy, correct) if selector is learner else assess(selector, x, labels)
-        return Batch(
-            row=np.arange(rows.start, rows.stop),
-            label=labels.numpy(),
-            seed=sampled.seeds,
-            omega=omega,
-            entropy=entropy.numpy(),
-            correct=correct.numpy(),
-            example=example,
-            hardness=hardness.numpy(),
-            missed=~right.numpy(),
-            draws=sampled.draws,
-        )
+        return as_batch(rows, labels, omega, sampled, self.storage, learner, selector)
 
     def guided(
         self, selector: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: np.ndarray, temperature: float
@@ -198,21 +211,10 @@ class RealRounds:
             )
         chosen = torch.from_numpy(rng(self.config.seed, Stream.SPLIT).permutation(available)[:count])
         here = slice(0, count if processes.this_process().is_main_process else 0)
-        x, y = self.examples.x[chosen][here], self.examples.y[chosen][here].numpy()
-        nothing, no = np.zeros(len(y), np.float32), np.zeros(len(y), bool)
-        batch = Batch(
-            row=np.arange(len(y)),
-            label=y,
-            seed=np.zeros(len(y), np.uint64),
-            omega=nothing,
-            entropy=nothing,
-            correct=no,
-            example=self.storage.encode(x),
-            hardness=nothing,
-            missed=~no,
-            draws=np.zeros(len(y), np.int64),
-        )
-        return Drawn(batch, Costs(), steering)
+        nothing = np.zeros(len(chosen[here]), np.int64)
+        sampled = Sampled(self.examples.x[chosen][here], seeds=nothing.astype(np.uint64), draws=nothing)
+        rows, y, omega = slice(0, len(nothing)), self.examples.y[chosen][here], nothing.astype(np.float32)
+        return Drawn(as_batch(rows, y, omega, sampled, self.storage, learner, learner), Costs(), steering)
 
     def forget(self) -> None:
         """Nothing is kept."""

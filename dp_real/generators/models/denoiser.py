@@ -1,32 +1,22 @@
 """A small class-conditional diffusion model of vectors or tiny images, trained here from real ones."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dp_base.errors import InputError
-from dp_base.progress import Progress
-from dp_real.data import DataConfig
-from dp_real.examples import Examples, RealData
-from dp_real.generators.denoiser import DenoiserConfig
+from dp_real.examples import Examples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import denoising_error, sample
 from dp_real.guidance.solvers import DDIM
 from dp_real.runtime import processes
-from dp_real.runtime.cache import cached, fingerprints
 from dp_real.runtime.seeds import Stream, row_noise, seeded, torch_rng
-from dp_real.sections import SamplingConfig
-
-RECIPE = 1  # raise it when what training does changes: cached generators of the old recipe are then left alone
 
 
 class Denoiser(nn.Module):
@@ -111,11 +101,25 @@ class DenoiserGenerator:
         """See Generator; it is small and stays."""
 
 
+class Recipe(Protocol):
+    """Sizes of a denoiser, and how it is trained."""
+
+    width: int
+    blocks: int
+    train_steps: int
+    train_batch: int
+    train_learning_rate: float
+    label_dropout: float
+
+
 def train_denoiser(
-    config: DenoiserConfig, images: Examples, n_classes: int, split: int, advance: Callable[[int], None]
+    config: Recipe, images: Examples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
-    """v-prediction under the cosine schedule, AdamW with the rate going to 0, weights averaged; seeded by the split."""
-    draw, device = torch_rng(split, Stream.GENERATOR), processes.device()  # drawn on the CPU, the same on any device
+    """v-prediction under the cosine schedule, AdamW with the rate going to 0, weights averaged; a function of the seed.
+
+    advance is called with 1 after each step.
+    """
+    draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()  # drawn on the CPU, the same on any device
     with seeded(draw):
         model = Denoiser(tuple(images.x.shape[1:]), n_classes, config.width, config.blocks).to(device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
@@ -139,32 +143,3 @@ def train_denoiser(
         advance(1)
     model.load_state_dict(ema.module.state_dict())
     return model
-
-
-def load_denoiser(
-    config: DenoiserConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
-) -> DenoiserGenerator:
-    """The generator of this configuration: from the cache, else trained now."""
-    images, n_classes = data.generator, data.task.n_classes
-    if images is None:
-        raise InputError(
-            f"generator.kind = 'denoiser' is trained on real images; data.source = '{source.source}' has none"
-        )
-    shape = tuple(images.x.shape[1:])
-
-    def train(folder: Path) -> None:
-        with progress("training the generator", config.train_steps) as advance:
-            trained = train_denoiser(config, images, n_classes, source.split, advance)
-        save_file(trained.state_dict(), folder / "model.safetensors")
-
-    depends = {
-        "recipe": RECIPE,
-        "generator": config.model_dump(mode="json"),
-        "classes": n_classes,
-        "images": fingerprints(images.x, images.y),
-        "seed": source.split,
-    }
-    folder = cached(f"generators/{source.source}", depends, train)
-    denoiser = Denoiser(shape, n_classes, config.width, config.blocks)
-    denoiser.load_state_dict(load_file(folder / "model.safetensors"))
-    return DenoiserGenerator(denoiser, shape, n_classes, sampling.steps, sampling.guidance_scale)

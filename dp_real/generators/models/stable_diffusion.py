@@ -7,7 +7,7 @@ StableDiffusionPipeline.from_pretrained reads. Images are [n, C, H, W] in [-1, 1
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -23,54 +23,28 @@ from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-from dp_base.errors import InputError
 from dp_base.progress import Progress
-from dp_real.data import DataConfig
-from dp_real.examples import Examples, RealData
-from dp_real.generators.latent import LatentConfig
-from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
-from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, encode
-from dp_real.generators.pipelines.load import load_pipeline
+from dp_real.examples import Examples
+from dp_real.generators.pipelines.latent_diffusion import encode
 from dp_real.runtime import processes
-from dp_real.runtime.cache import cached, fingerprints
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
-from dp_real.sections import SamplingConfig
 
-RECIPE = 1  # raise it when what training does changes: cached pipelines of the old recipe are then left alone
 TEXT_WIDTH = 64
 
 
-def load_latent(
-    config: LatentConfig, sampling: SamplingConfig, source: DataConfig, data: RealData, progress: Progress
-) -> PipelineGenerator:
-    """The generator of this configuration: from the cache, else trained now.
+class Recipe(Protocol):
+    """How a pipeline is trained."""
 
-    It depends on the images, wherever they were read. Raises InputError where there are none to train on.
-    """
-    images, prompts = data.generator, class_prompts(config.prompts, data.task.classes)
-    if images is None or images.x.dim() != 4 or images.x.shape[2] != images.x.shape[3] or images.x.shape[3] % 8:
-        raise InputError(
-            f"generator.kind = 'latent' is trained on square real images whose side is a multiple of 8; "
-            f"data.source = '{source.source}' has none"
-        )
-    depends = {
-        "recipe": RECIPE,
-        "generator": config.model_dump(mode="json"),
-        "classes": data.task.classes,
-        "images": fingerprints(images.x, images.y),
-        "seed": source.split,
-    }
-    folder = cached(
-        f"generators/{source.source}",
-        depends,
-        lambda staged: train_pipeline(config, images, prompts, source.split, progress, staged),
-    )
-    model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
-    return PipelineGenerator(model, prompts, data.task.sample_shape)
+    prompts: tuple[str, ...]
+    vae_steps: int
+    vae_batch: int
+    unet_steps: int
+    unet_batch: int
+    caption_dropout: float
 
 
 def train_pipeline(
-    config: LatentConfig,
+    config: Recipe,
     images: Examples,
     prompts: Sequence[Sequence[str]],
     seed: int,
@@ -174,7 +148,7 @@ def make_scheduler() -> DDIMScheduler:
 
 
 def train_vae(
-    vae: AutoencoderKL, images: Tensor, config: LatentConfig, draw: torch.Generator, advance: Callable[[int], None]
+    vae: AutoencoderKL, images: Tensor, config: Recipe, draw: torch.Generator, advance: Callable[[int], None]
 ) -> None:
     """Squared error, a tenth of the absolute error, and a little KL to keep the latents near a unit Gaussian."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
@@ -201,7 +175,7 @@ def train_unet(
     latents: Tensor,
     labels: Tensor,
     captions: Sequence[str],
-    config: LatentConfig,
+    config: Recipe,
     draw: torch.Generator,
     advance: Callable[[int], None],
 ) -> None:

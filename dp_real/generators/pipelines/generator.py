@@ -8,16 +8,11 @@ import numpy as np
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.examples import Task
-from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.generators.pipelines.adapters import ADAPTERS
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
-from dp_real.generators.pipelines.load import load_index, load_pipeline, load_tiny_decoder
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise
-from dp_real.sections import SamplingConfig
 
 
 class PipelineGenerator:
@@ -73,29 +68,3 @@ def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[l
             found = " and ".join(map(str, sorted(numbers.get(name, ())))) or "none"
             raise InputError(f"class {name!r}: {found} of the pipeline's classes (id2label in its model_index.json)")
     return [list(numbers[name]) for name in classes]
-
-
-def load_diffusers(config: DiffusersConfig, sampling: SamplingConfig, task: Task) -> PipelineGenerator:
-    """The generator of this configuration, on the GPU if there is one.
-
-    Raises MissingError if weights are missing, InputError for a pipeline or classes that it cannot use.
-    """
-    index = load_index(config.model)
-    if ADAPTERS[index["_class_name"]].asked_for == "class number":
-        asked = class_numbers(index.get("id2label", {}), task.classes)
-    else:
-        asked = class_prompts(config.prompts, task.classes)
-    pipe = load_pipeline(config.model, config.dtype)
-    tiny = load_tiny_decoder(config.guidance_decoder, config.dtype) if config.guidance_decoder else None
-    options = {"batch_size": config.batch_size, "offload": config.offload}
-    model = LatentDiffusion(pipe, sampling.steps, sampling.guidance_scale, tiny, **options)
-    for part in (model.network, pipe.vae, tiny):
-        if part is not None and config.checkpointing:
-            part.enable_gradient_checkpointing()
-    for part in (pipe.vae, tiny):
-        if part is not None and config.slicing:
-            part.enable_slicing()
-    if config.compile:
-        model.network.compile()
-    model.rest()
-    return PipelineGenerator(model, asked, task.sample_shape)

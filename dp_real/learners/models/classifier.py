@@ -1,6 +1,6 @@
 """Image classifiers of transformers as learners: any that is there, by id or folder, or a fresh one from its sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.learners.transformers import TransformersConfig
 from dp_real.runtime.hub import load
 from dp_real.runtime.pixels import fit
-from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
 
 class Classifier(nn.Module):
@@ -65,22 +63,6 @@ class ClassifierLearner(NetworkLearner):
         classifier.model.load_state_dict(load(AutoModelForImageClassification, str(folder)).state_dict())
 
 
-def load_classifier(config: TransformersConfig, task: Task, seed: int) -> Classifier:
-    """The classifier that a configuration names. What is fresh in it is a function of the seed.
-
-    Raises MissingError if weights are missing, InputError if they are no image classifier's or the sizes do not fit.
-    """
-    if len(task.sample_shape) != 3:
-        raise InputError(
-            f"learner.kind = 'transformers' takes images [C, H, W]; these samples have shape {list(task.sample_shape)}"
-        )
-    with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
-        if config.model is None:
-            return fresh_classifier(config, task)
-        labels = class_names(task)
-        return freeze_unused(known_classifier(config.model, task.sample_shape, labels), task.sample_shape)
-
-
 def class_names(task: Task) -> dict[str, Any]:
     """The options by which a model of transformers is told its classes."""
     return {
@@ -89,31 +71,37 @@ def class_names(task: Task) -> dict[str, Any]:
     }
 
 
-def fresh_classifier(config: TransformersConfig, task: Task) -> Classifier:
-    """A classifier of the configuration's sizes, for images as they come; its weights are drawn from torch's state."""
-    if config.architecture not in ARCHITECTURES:
-        near = get_close_matches(config.architecture, ARCHITECTURES, n=1, cutoff=0)[0]
+def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
+    """A classifier for images as they come; its weights are drawn from torch's state.
+
+    architecture and sizes are as transformers names them. Raises InputError for those that it does not know, or of
+    which it makes no classifier.
+    """
+    if architecture not in ARCHITECTURES:
+        near = get_close_matches(architecture, ARCHITECTURES, n=1, cutoff=0)[0]
         raise InputError(
-            f"learner.architecture = {config.architecture!r}: no image classifier of transformers; did you mean {near}?"
+            f"learner.architecture = {architecture!r}: no image classifier of transformers; did you mean {near}?"
         )
-    known = AutoConfig.for_model(config.architecture).to_dict()
-    for key in config.config:
+    known = AutoConfig.for_model(architecture).to_dict()
+    for key in sizes:
         if key not in known:
             near = get_close_matches(key, known, n=1, cutoff=0)[0]
-            raise InputError(f"unknown key learner.config.{key} of {config.architecture}; did you mean {near}?")
-    sample_shape = task.sample_shape
-    channels, size = sample_shape[0], config.config.get("image_size", sample_shape[-1])
+            raise InputError(f"unknown key learner.config.{key} of {architecture}; did you mean {near}?")
+    channels, size = task.sample_shape[0], sizes.get("image_size", task.sample_shape[-1])
     shape = {"image_size": size, "num_channels": channels}
-    settings = {key: value for key, value in shape.items() if key in known} | config.config | class_names(task)
+    settings = {key: value for key, value in shape.items() if key in known} | dict(sizes) | class_names(task)
     try:
-        model = AutoModelForImageClassification.from_config(AutoConfig.for_model(config.architecture, **settings))
-        return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), sample_shape)
+        model = AutoModelForImageClassification.from_config(AutoConfig.for_model(architecture, **settings))
+        return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), task.sample_shape)
     except Exception as error:  # each architecture has its own way to refuse
-        raise InputError(f"learner.config: {config.architecture} cannot be made of these sizes: {error}") from error
+        raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {error}") from error
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
-    """A folder's or the hub's classifier. Unless it has as many classes as the task, its last layer is a fresh one."""
+    """A folder's or the hub's classifier. Unless it has as many classes as the task, its last layer is a fresh one.
+
+    Raises MissingError if weights are missing, InputError if they are no image classifier's.
+    """
     try:
         loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
     except ValueError as error:

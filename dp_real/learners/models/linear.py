@@ -7,6 +7,7 @@ with loss = (y - w·x)²/2 (paper section 4, every row kept) or log(1 + exp(-y w
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.learners.linear import LinearConfig
 
 
 class LinearLearner:
@@ -23,18 +23,26 @@ class LinearLearner:
 
     learning_rate = 1.0  # there is none: a step goes all the way
 
-    def __init__(self, config: LinearConfig, sample_shape: tuple[int, ...], n_classes: int) -> None:
+    def __init__(
+        self,
+        sample_shape: tuple[int, ...],
+        n_classes: int,
+        *,
+        lam: float,
+        loss: Literal["ridge", "logistic"] = "ridge",
+        kappa: float = 1.0,
+    ) -> None:
         """At w = 0, where every sample is as hard as can be. Raises InputError unless there are two classes."""
         if n_classes != 2:
             raise InputError(f"learner.kind = 'linear' tells two classes apart; this generator has {n_classes}")
-        self.config = config
+        self.lam, self.loss_name, self.kappa = lam, loss, kappa
         self.weight = torch.zeros(torch.Size(sample_shape).numel(), dtype=torch.float64)
         self.loss = torch.zeros((), dtype=torch.float64)
         self.rows = torch.zeros((), dtype=torch.int64)  # that the weight is the optimum of
 
     def logits(self, x: Tensor) -> Tensor:
         """[B, 2], differentiable in x."""
-        half = self.config.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
+        half = self.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
@@ -43,15 +51,13 @@ class LinearLearner:
         if n == self.rows:
             return
         rows, signs = x.flatten(1).double().cpu().numpy(), 2.0 * y.cpu().numpy() - 1
-        if self.config.loss == "ridge":
-            model = Ridge(alpha=n * self.config.lam, fit_intercept=False)
+        if self.loss_name == "ridge":
+            model = Ridge(alpha=n * self.lam, fit_intercept=False)
         else:
-            model = LogisticRegression(
-                C=1 / (n * self.config.lam), fit_intercept=False, solver="newton-cholesky", tol=1e-9
-            )
+            model = LogisticRegression(C=1 / (n * self.lam), fit_intercept=False, solver="newton-cholesky", tol=1e-9)
         weight = model.fit(rows, signs).coef_.ravel()
         margins = signs * (rows @ weight)
-        losses = (1 - margins) ** 2 / 2 if self.config.loss == "ridge" else np.logaddexp(0, -margins)
+        losses = (1 - margins) ** 2 / 2 if self.loss_name == "ridge" else np.logaddexp(0, -margins)
         self.load_tensors(
             {"weight": torch.tensor(weight), "loss": torch.tensor(losses.mean()), "rows": torch.tensor(n)}
         )

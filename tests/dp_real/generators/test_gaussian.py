@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from dp_base.progress import silent
 from dp_real.config import Config, parse_config
 from dp_real.generators.models.gaussian import GaussianGenerator, posterior_mean
 from dp_real.guidance.entropy import EntropyGuidance, entropy
-from dp_real.learners.linear import LinearConfig
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_noise, row_seeds
@@ -36,10 +36,8 @@ def small() -> Config:
     return parse_config(SMALL)
 
 
-def linear(loss: str = "ridge", lam: float = 0.01, kappa: float = 1.0, d: int = 20) -> LinearLearner:
-    return LinearLearner(
-        LinearConfig.model_validate({"kind": "linear", "loss": loss, "lam": lam, "kappa": kappa}), (d,), 2
-    )
+def linear(loss: Any = "ridge", lam: float = 0.01, kappa: float = 1.0, d: int = 20) -> LinearLearner:
+    return LinearLearner((d,), 2, lam=lam, loss=loss, kappa=kappa)
 
 
 def plain_pool(n: int, d: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,7 +184,7 @@ def test_a_pool_is_solved_once_and_a_restored_learner_knows_it():
 
 def test_a_linear_learner_takes_two_classes():
     with pytest.raises(InputError, match="two classes"):
-        LinearLearner(LinearConfig(kind="linear", lam=1), (64,), 10)
+        LinearLearner((64,), 10, lam=1)
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------

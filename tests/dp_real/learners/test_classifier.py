@@ -16,7 +16,7 @@ from dp_real.config import parse_config
 from dp_real.data.sets.images import read_image
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.learners.models.classifier import Classifier, ClassifierLearner, load_classifier
+from dp_real.learners.models.classifier import Classifier, ClassifierLearner
 from dp_real.learners.transformers import TransformersConfig
 from dp_real.sections import TrainingConfig
 
@@ -33,7 +33,7 @@ def section(**values) -> TransformersConfig:
 
 
 def learner(config: TransformersConfig, shape: tuple[int, ...] = (3, 16, 16), classes=CLASSES) -> ClassifierLearner:
-    return ClassifierLearner(load_classifier(config, Task(shape, classes), seed=0), len(classes), TRAINING, seed=0)
+    return ClassifierLearner(config.classifier(Task(shape, classes), seed=0), len(classes), TRAINING, seed=0)
 
 
 def pictures(*shape: int) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_a_fresh_one_is_a_function_of_its_seed():
     weights = []
     for seed in (0, 0, 1):
         torch.manual_seed(len(weights))  # what was drawn before does not matter
-        weights.append(load_classifier(section(config=TINY), TASK, seed).state_dict())
+        weights.append(section(config=TINY).classifier(TASK, seed).state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 
@@ -146,14 +146,14 @@ def test_images_are_normalised_as_the_model_expects(trained: tuple[ClassifierLea
     processor = json.loads((folder / "preprocessor_config.json").read_text())
     mean, std = [0.1, 0.2, 0.3], [0.5, 0.4, 0.25]
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor | {"image_mean": mean, "image_std": std}))
-    module = load_classifier(section(model=str(tmp_path)), TASK, 0)
+    module = section(model=str(tmp_path)).classifier(TASK, 0)
     x = pictures(2, 3, 16, 16)
     pixels = torch.stack([((x[:, i] + 1) / 2 - mean[i]) / std[i] for i in range(3)], 1)
     torch.testing.assert_close(module(x), module.model(pixel_values=pixels).logits)
 
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(MissingError, match="no preprocessor_config"):
-        load_classifier(section(model=str(tmp_path)), TASK, 0)
+        section(model=str(tmp_path)).classifier(TASK, 0)
 
 
 def test_larger_images_are_resized_to_the_models_size():

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from dp_real.config import Config, parse_config
 from dp_real.estimate.flops import MeasuredFlops
-from dp_real.learners.linear import LinearConfig
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool.storage import Storage
@@ -59,7 +58,7 @@ def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_f
 
 
 def test_a_learner_that_is_no_network_counts_none():
-    learner = LinearLearner(LinearConfig(kind="linear", lam=0.01), (6,), 2)
+    learner = LinearLearner((6,), 2, lam=0.01)
     assert learner.row_flops((6,)) == 0
 
 
