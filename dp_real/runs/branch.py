@@ -18,6 +18,7 @@ from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import BranchFolder
 from dp_real.runs.prepare import fresh_learner, load_data, torch_threads, validator
 from dp_real.runtime import processes
+from dp_real.runtime.hub import quietly
 
 
 @processes.together()
@@ -29,7 +30,7 @@ def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
     """
     files = RunFiles(run)
     config = load_config(files.config)
-    with torch_threads(config.threads):
+    with torch_threads(config.threads), quietly():
         data = load_data(config)
         results = {}
         for checkpoint in processes.from_main(kept_checkpoints(files.checkpoints)):

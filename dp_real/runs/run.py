@@ -24,6 +24,7 @@ from dp_real.runs.folder import RunFolder, claim, disclaim
 from dp_real.runs.prepare import check_plan, fresh_learner, load_data, load_generator, torch_threads, validator
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
+from dp_real.runtime.hub import quietly
 
 
 @processes.together()
@@ -39,7 +40,7 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, progress: P
         finished = claim(config, files, resume) if main else None
     result = processes.from_main(finished)
     if not result:
-        with torch_threads(config.threads):
+        with torch_threads(config.threads), quietly():
             result = _train(config, files, progress)
     if config.practice.branch:
         branch(files.path, progress)

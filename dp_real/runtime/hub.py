@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import MissingError
 from dp_real.runtime import processes
 
+LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
+
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
     """`kind.from_pretrained`, safetensors only; a folder is only read, an id may be fetched, as the user named it."""
-    with reading(model, kind.__name__) as local:
+    with reading(model, kind.__name__) as local, quietly():
         loaded = kind.from_pretrained(
             model, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=local, **options
         )
@@ -35,3 +39,22 @@ def reading(model: str, what: str) -> Iterator[bool]:
             else f"fetch it where there is a network (hf download {model}), or name a folder that holds it"
         )
         raise MissingError(f"{model}: no {what.removeprefix('a ')} could be read: {remedy}") from error
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Within the block diffusers and transformers keep their remarks and bars to themselves.
+
+    They report each part that they read from disk or write there; bars of downloads are the hub's own, and stay.
+    """
+    before = [(library, library.get_verbosity(), library.is_progress_bar_enabled()) for library in LIBRARIES]
+    try:
+        for library in LIBRARIES:
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        yield
+    finally:
+        for library, verbosity, bars in before:
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()

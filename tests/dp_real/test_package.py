@@ -11,7 +11,7 @@ import torch
 import dp_real
 import dp_real.runs.run
 from dp_base.errors import InputError
-from dp_real.config import Config
+from dp_real.config import Config, parse_config
 from dp_real.protocols import Generator
 
 
@@ -48,9 +48,23 @@ def test_every_name_is_there():
     assert set(dp_real.__all__) - {"__version__"} <= set(everything)
 
 
-def test_a_run_says_nothing(config: Config, tmp_path: Path):
+LIBRARIES = {
+    "generator": {"kind": "latent", "vae_steps": 1, "unet_steps": 1, "vae_batch": 2, "unet_batch": 2},
+    "learner": {
+        "kind": "transformers",
+        "config": {"patch_size": 4, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+                   "intermediate_size": 8},
+    },
+    "sampling": {"steps": 3},
+    "training": {"steps": 4},
+    "practice": {"initial": 10, "evaluate_every": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, LIBRARIES], ids=["own", "diffusers and transformers"])
+def test_a_run_says_nothing(config: Config, tmp_path: Path, changes: dict):
     """Its generator is trained meanwhile, for nobody has one yet."""
-    (tmp_path / "mine.toml").write_text(config.to_toml())
+    (tmp_path / "mine.toml").write_text(parse_config(config.model_dump() | changes).to_toml())
     code = "import sys; from dp_real import load_config, run; run(load_config(sys.argv[1]), sys.argv[2])"
     answer = python(code, str(tmp_path / "mine.toml"), str(tmp_path / "run"), XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
