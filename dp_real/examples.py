@@ -57,9 +57,14 @@ class ExampleSet(Protocol):
     """Examples x with labels y, int64 [n], for looking at rather than for training on."""
 
     @property
-    def x(self) -> ExampleArray: ...
+    def x(self) -> ExampleArray:
+        """The examples."""
+        ...
+
     @property
-    def y(self) -> Tensor: ...
+    def y(self) -> Tensor:
+        """Their labels, int64 [n]."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class DDIM:
 
     @property
     def timesteps(self) -> Tensor:
+        """See Solver."""
         return self.scheduler.timesteps
 
     @property
@@ -46,9 +47,11 @@ class DDIM:
         return self.scheduler.config["prediction_type"]
 
     def step(self, output: Tensor, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See Solver."""
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
     def raise_score(self, output: Tensor, by: Tensor, index: int) -> Tensor:
+        """See Solver."""
         alpha_bar = self.scheduler.alphas_cumprod[self.timesteps[index]].item()
         a, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
         if a == 0:
@@ -56,6 +59,7 @@ class DDIM:
         return output + {"epsilon": -sigma, "v_prediction": -sigma / a, "sample": sigma**2 / a}[self._kind] * by
 
     def noised(self, x0: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
+        """See Solver."""
         t = torch.tensor(round(level * (self.scheduler.config["num_train_timesteps"] - 1)), device=x0.device)
         answers = {"epsilon": noise, "v_prediction": self.scheduler.get_velocity(x0, noise, t), "sample": x0}
         return self.scheduler.add_noise(x0, noise, t), t, answers[self._kind]
@@ -69,16 +73,20 @@ class FlowEuler:
 
     @property
     def timesteps(self) -> Tensor:
+        """See Solver."""
         return self.scheduler.timesteps
 
     def step(self, output: Tensor, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See Solver."""
         sigma, after = self.scheduler.sigmas[index : index + 2].tolist()
         return x + (after - sigma) * output, x - sigma * output
 
     def raise_score(self, output: Tensor, by: Tensor, index: int) -> Tensor:
+        """See Solver."""
         sigma = self.scheduler.sigmas[index].item()
         return output if sigma == 1 else output - sigma / (1 - sigma) * by
 
     def noised(self, x0: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
+        """See Solver."""
         t = torch.tensor(level * self.scheduler.config["num_train_timesteps"], device=x0.device)
         return (1 - level) * x0 + level * noise, t, noise - x0

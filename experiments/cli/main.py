@@ -13,16 +13,19 @@ from experiments.cli import figures, real, theory
 from experiments.cli.terminal import say
 
 
-class Interrupted(Exception):
+class Stopped(Exception):
     """Ctrl-C, as an exception that typer lets through: a KeyboardInterrupt it turns into a silent exit."""
 
 
 class Commands(TyperGroup):
+    """Sub-commands whose interrupts come through."""
+
     def invoke(self, ctx):  # pyright: ignore[reportMissingParameterType]  # typer hides its Context type
+        """As of TyperGroup. Raises Stopped on Ctrl-C."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            raise Interrupted(str(stop) or "interrupted") from None
+            raise Stopped(str(stop) or "interrupted") from None
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -61,7 +64,7 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     try:
         status = app(args=arguments, prog_name="dp", standalone_mode=False)
-    except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
+    except (Stopped, KeyboardInterrupt, typer.Abort) as stop:
         say(str(stop) or "interrupted")
         status = 130
     except BrokenPipeError:

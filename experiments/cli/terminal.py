@@ -64,6 +64,7 @@ class Rate(ProgressColumn):
     """Steps a second."""
 
     def render(self, task: Task) -> Text:
+        """Nothing before the first step."""
         return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
 

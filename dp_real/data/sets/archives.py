@@ -51,6 +51,7 @@ class Member:
     size: int
 
     def read_bytes(self) -> bytes:
+        """The file."""
         with open(self.shard, "rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -128,6 +129,7 @@ class Cell:
     row: int
 
     def read_bytes(self) -> bytes:
+        """The image as it is encoded. Raises ValueError where the row has none."""
         cell = self.data[self.row][self.column]
         if not cell or not (cell["bytes"] or cell["path"]):
             raise ValueError("the row has no image")

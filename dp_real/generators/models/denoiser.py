@@ -36,6 +36,7 @@ class Denoiser(nn.Module):
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
+        """v like x [B, *sample_shape], for timesteps t [] or [B] and labels int64 [B]."""
         condition = self.time(get_timestep_embedding(t.expand(len(x)), self.width)) + self.label(label)
         h = self.enter(x.flatten(1))
         for block in self.blocks:

@@ -62,9 +62,11 @@ class StableDiffusion:
         self.network = pipe.unet
 
     def embed(self, what: str | None) -> Condition:
+        """The encoding of a prompt; of no text for None."""
         return {"encoder_hidden_states": self.pipe.encode_prompt(what or "", self.network.device, 1, False)[0]}
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """See Adapter."""
         return self.network(x, t, **condition, return_dict=False)[0]
 
 
@@ -79,6 +81,7 @@ class StableDiffusionXL:
         self.network = pipe.unet
 
     def embed(self, what: str | None) -> Condition:
+        """Both encodings of a prompt, the pooled one, and the size of the image."""
         texts = self.pipe.encode_prompt(
             what or "", device=self.network.device, do_classifier_free_guidance=what is None
         )
@@ -92,6 +95,7 @@ class StableDiffusionXL:
         }
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """See Adapter."""
         added = {name: condition[name] for name in ("text_embeds", "time_ids")}
         return self.network(x, t, condition["encoder_hidden_states"], added_cond_kwargs=added, return_dict=False)[0]
 
@@ -107,12 +111,14 @@ class StableDiffusion3:
         self.network = pipe.transformer
 
     def embed(self, what: str | None) -> Condition:
+        """The joint encoding of a prompt, and the pooled one."""
         text, _, pooled, _ = self.pipe.encode_prompt(
             what or "", None, None, device=self.network.device, do_classifier_free_guidance=False
         )
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """See Adapter."""
         return self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
 
 
@@ -126,12 +132,14 @@ class DiT:
         self.network = pipe.transformer
 
     def embed(self, what: int | None) -> Condition:
+        """A class by its number. Raises InputError for a number that the model does not have."""
         classes = self.network.config.num_embeds_ada_norm
         if what is not None and what >= classes:
             raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
         return {"class_labels": torch.tensor([classes if what is None else what])}
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """See Adapter."""
         answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
         return answer[:, : x.shape[1]]  # what follows is a learned variance, which DDIM has no use for
 

@@ -37,6 +37,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, K] of images [B, C, h, w] of any size, grey or colour."""
         pixels = fit(x.expand(-1, max(x.shape[1], len(self.mean)), -1, -1), (len(self.mean), self.size, self.size))
         return self.model(pixel_values=((pixels + 1) / 2 - self.mean) / self.std).logits
 

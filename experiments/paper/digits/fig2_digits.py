@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 from joblib import cpu_count
+from matplotlib.figure import Figure
 
 from dp_real import Run
 from experiments.cli.terminal import progress
@@ -47,12 +48,13 @@ def compute(quick: bool) -> pd.DataFrame:
     return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """Without the first steps, beside which nothing else would be seen (see figures.traces)."""
     return draw_traces(table.query("x >= @SHOWN_FROM"), logy=[QUANTITIES["train_loss"]])
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     return (
         f"Training loss and validation accuracy over training (Fig. 2), from step {SHOWN_FROM}, with {SIZE} generated "
         f"digits to begin with and up to two additions of {SIZE} hard ones, mean and one standard error over "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 from joblib import cpu_count
+from matplotlib.figure import Figure
 
 from experiments.cli.terminal import progress
 from experiments.compare import run_arms, summarize
@@ -33,12 +34,13 @@ def compute(quick: bool) -> pd.DataFrame:
     return table.assign(series=table["series"].map(arms).map(NAMES))
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """See figures.curves."""
     return draw_curves(table, xlabel="samples generated", ylabel="test accuracy (%)", logx=True)
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     practice = table.query("series == 'practice'").nlargest(1, "x").iloc[0]
     static = table.query("series == 'static'").nlargest(1, "y").iloc[0]
     seeds, gain, se = practice["n_seeds"], practice["minus_static-1000"], practice["difference_se"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 from joblib import cpu_count
+from matplotlib.figure import Figure
 
 from dp_real.axes import AXES
 from experiments.cli.terminal import progress
@@ -36,12 +37,13 @@ def compute(quick: bool) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """See figures.curves."""
     return draw_curves(table, xlabel=AXES["compute"], ylabel="test accuracy (%)", logx=True)
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     pruned, guided = (table[table["series"] == name].nlargest(1, "y").iloc[0] for name in (PRUNED, GUIDED))
     return (
         f"200 plain digits and 200 hard ones (Fig. 5 a, b, d), mean over {pruned['n_seeds']} runs with one standard "

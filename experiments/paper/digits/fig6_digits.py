@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from dp_real import Run, run
 from dp_real.runs.afterwards import hindsight
@@ -32,12 +33,13 @@ def compute(quick: bool) -> pd.DataFrame:
     return table.assign(series="added at " + (100 * table["round"]).astype(str))
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """See figures.curves."""
     return draw_curves(table, xlabel="pool size of the learner", ylabel="error (%)", ordered=True)
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     return (
         "Error on the samples of a round that were misclassified when they were added (Fig. 6), over the learners "
         f"before and after, mean and one standard error over {table['n_seeds'].iloc[0]} runs on digits: 100 % by "

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from dp_real.generators.models.denoiser import DenoiserGenerator
 from dp_real.guidance.entropy import EntropyGuidance
@@ -42,12 +43,13 @@ def compute(quick: bool) -> pd.DataFrame:
     return pd.concat(parts).sort_values(["row", "column"], ascending=[True, True], ignore_index=True)
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """See figures.grids."""
     return draw_image_table(table, rows="class and guidance", columns="step")
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     return (
         "The denoised estimate x0_hat along 20 DDIM steps (Fig. 8), without guidance and with it, from the same noise. "
         "The entropy is read off these estimates; already the first ones are close enough to a digit to be classified."

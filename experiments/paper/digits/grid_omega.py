@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from experiments.paper.digits_runs import digits, image_rows, learners_along_a_run
 from figures.grids import draw_image_table
@@ -20,12 +21,13 @@ def compute(quick: bool) -> pd.DataFrame:
     return image_rows(generator, [(f"ω = {omega:g}", learner, omega) for omega in OMEGAS], config.guidance)
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """See figures.grids."""
     return draw_image_table(table, rows="guidance strength", columns="requested class")
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     return (
         "Generated digits at the same noise under entropy guidance of increasing strength (Figs. 12, 13), relative "
         "scale, every step but the last; in brackets the mean entropy that the learner which guides assigns to the "

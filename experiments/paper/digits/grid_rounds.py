@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from experiments.paper.digits_runs import digits, image_rows, learners_along_a_run
 from figures.grids import draw_image_table
@@ -21,12 +22,13 @@ def compute(quick: bool) -> pd.DataFrame:
     return image_rows(generator, rows, config.guidance)
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """See figures.grids."""
     return draw_image_table(table, rows="learner trained on", columns="requested class")
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     return (
         f"Generated digits at the same noise over a run (Figs. 10, 11): each row is guided (ω = {OMEGA:g}) by the "
         "learner as it was when it had seen that many samples, the first row by none; in brackets that learner's mean "

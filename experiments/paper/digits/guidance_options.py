@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from sklearn.svm import SVC
 from torch import Tensor
 
@@ -128,7 +129,7 @@ class Bench:
         return accuracy(student, self.data.test)
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """Entropy and labels over time, a column for each number of steps; a line joins what differs in `every` only."""
     rows = table.loc[(table["window"] == WHOLE) & table["measure"].isin([HARDER, CONFIRMED])]
     rows = rows.sort_values(["measure", "steps", "through", "total"], kind="stable")
@@ -143,6 +144,7 @@ def draw(table: pd.DataFrame):
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     shown = table.query("measure == @HARDER and steps == 20 and window == @WHOLE and total == 0.4")
     (full,) = shown.query("through == 'unet' and every == 1").itertuples()
     (cheap,) = shown.query("through == 'x0' and every == 5").itertuples()

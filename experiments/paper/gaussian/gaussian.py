@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from experiments.paper.gaussian_loop import gaussian, plain_rows, predict_loop, predictions, traces
 from figures.curves import draw_curves
@@ -62,7 +63,7 @@ def _predicted(series: str, x: np.ndarray, error: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"series": series, "kind": "predicted", "x": x, "y": y, "y_low": y, "y_high": y, "n_seeds": 0})
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """See figures.curves."""
     figure = draw_curves(
         table, xlabel="samples generated", ylabel="", logx=True, logy=True, panel="panel", sharey=False
@@ -72,6 +73,7 @@ def draw(table: pd.DataFrame):
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     table = table.loc[table["panel"] == ERROR]
     plain = np.concatenate([_deviations(table, STATIC), _deviations(table, PLAIN)])
     guided = _deviations(table, GUIDED)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.special import ndtr
 
 from experiments.paper.gaussian.gaussian import OMEGA
@@ -36,7 +37,7 @@ def compute(quick: bool) -> pd.DataFrame:
     return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
 
 
-def draw(table: pd.DataFrame):
+def draw(table: pd.DataFrame) -> Figure:
     """See figures.curves."""
     return draw_curves(
         table, xlabel="margin |t| of the learner that guides", ylabel="density over that of plain rows",
@@ -45,6 +46,7 @@ def draw(table: pd.DataFrame):
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     alphas = table.groupby("series", sort=False)["alpha"].first()
     return (
         f"What entropy guidance (ω = {OMEGA}) selects on the gaussian preset: the density of the new rows' margins, in "

@@ -17,6 +17,7 @@ draw = draw_data_equivalence
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     beyond = {name: rows["ratio"].max() for name, rows in table.query("bound == '>'").groupby("dataset")}
     return (
         "Scaling on ImageNet-100 and ImageNet-1k, static against Deliberate Practice: Fig. 4 drawn from the "

@@ -30,10 +30,12 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
+    """The picture of the table."""
     return draw_curves(table, xlabel="samples", ylabel="test accuracy (%)", logx=True, panel="axis", ordered=True)
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     return (
         "Accuracy against data size when only the hardest share of a pool is kept (Fig. 3; "
         f"d = {D}, ridge {LAM:g} per training row, a selector at cosine {RHO} to the truth). Per sample "

@@ -28,10 +28,12 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
+    """The picture of the table."""
     return draw_curves(table, xlabel="over-sampling ratio N/m", ylabel="test accuracy (%)", logx=True, ordered=True)
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     return (
         f"Accuracy when m = {KEPT} rows are kept, the hardest of a pool of N (Fig. 5c; d = {D}, ridge "
         f"{LAM:g} per training row), for selectors at several cosines to the truth. Selection helps until it "

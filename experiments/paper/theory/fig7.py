@@ -42,10 +42,12 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
+    """The picture of the table."""
     return draw_against_keep_fraction(table)
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     return (
         f"The theory checked (Fig. 7; d = {D}, a selector at cosine {RHO} to the truth, a panel per pool "
         "size n). Almost without ridge, the error peaks where as many rows are kept as there are "

@@ -62,6 +62,7 @@ def _cells(panel: str, psis: np.ndarray, rho: float) -> list[tuple[dict[str, Any
 
 
 def draw(table: pd.DataFrame) -> Figure:
+    """The picture of the table."""
     return draw_phases(
         table,
         xlabel="ψ = d / training rows",
@@ -75,6 +76,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with the numbers of this table."""
     checked = table[table["kind"] == "simulated"]
     return (
         "The best selection of training rows against as many plain rows, each at its best kept fraction, in dimension "
