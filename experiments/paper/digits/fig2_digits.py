@@ -11,6 +11,7 @@ from dp_real import Run
 from experiments.cli.terminal import progress
 from experiments.compare import Comparison, run_arms
 from experiments.paper.digits_runs import digits
+from figures.tables import measured
 from figures.traces import draw_traces
 
 ADDITIONS = (0, 1, 2)
@@ -36,16 +37,11 @@ def compute(quick: bool) -> pd.DataFrame:
             added = (rounds.groupby("round")["step"].mean() / every).round() * every
             for quantity, name in QUANTITIES.items():
                 values = metrics[quantity].groupby("step")
-                part = pd.DataFrame({"y": values.mean(), "se": values.sem()}).reset_index(names="x")
-                parts.append(
-                    part.assign(
-                        series=f"{additions} addition{'s' if additions != 1 else ''}",
-                        quantity=name,
-                        added=part["x"].isin(added),
-                    )
-                )
-    table = pd.concat(parts, ignore_index=True).assign(kind="measured", n_seeds=seeds)
-    return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
+                series = f"{additions} addition{'s' if additions != 1 else ''}"
+                mean = values.mean()
+                marked = mean.index.isin(added)
+                parts.append(measured(series, mean.index, mean, values.sem(), seeds, quantity=name, added=marked))
+    return pd.concat(parts, ignore_index=True)
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -11,6 +11,7 @@ from dp_real.runs.afterwards import hindsight
 from experiments.cli.terminal import progress
 from experiments.paper.digits_runs import digits
 from figures.curves import draw_curves
+from figures.tables import measured
 
 SHOWN = (1, 3, 5, 7)
 
@@ -26,11 +27,9 @@ def compute(quick: bool) -> pd.DataFrame:
     table = pd.DataFrame(rows).query("round in @SHOWN")
     table["wrong_again"] = 100 * table["wrong_again"].astype(float)
     of_round = table.groupby(["round", "pool_size"])["wrong_again"]
-    table = pd.DataFrame({"y": of_round.mean(), "se": of_round.sem()}).reset_index(names=["round", "x"])
-    table = table.assign(
-        y_low=table["y"] - table["se"], y_high=table["y"] + table["se"], kind="measured", n_seeds=seeds
-    )
-    return table.assign(series="added at " + (100 * table["round"]).astype(str))
+    found = pd.DataFrame({"y": of_round.mean(), "se": of_round.sem()}).reset_index(names=["round", "size"])
+    series = "added at " + (100 * found["round"]).astype(str)
+    return measured(series, found["size"], found["y"], found["se"], seeds, round=found["round"])
 
 
 def draw(table: pd.DataFrame) -> Figure:

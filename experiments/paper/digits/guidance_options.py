@@ -25,6 +25,7 @@ from dp_real.runtime.seeds import Stream, row_seeds, torch_rng
 from experiments.cli.terminal import progress
 from experiments.paper.digits_runs import digits, learners_along_a_run
 from figures.curves import draw_curves
+from figures.tables import measured
 
 TOTALS = (0.2, 0.4, 0.8)  # omega times the guided steps
 THROUGH, EVERY, STEPS = ("unet", "x0"), (1, 2, 5), (10, 20, 50)
@@ -57,9 +58,10 @@ def compute(quick: bool) -> pd.DataFrame:
             for total, found in zip(TOTALS, drawn, strict=True):
                 option = schedule | {"steps": steps, "total": total, "x": ratio}
                 rows += [option | row for row in found.beside(plain)]
-    table = pd.DataFrame(rows).assign(kind="measured", n_seeds=1, rows=len(bench.labels))
-    table["series"] = table["through"] + ", push " + table["total"].astype(str)
-    return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
+    found = pd.DataFrame(rows).assign(rows=len(bench.labels))
+    series = found["through"] + ", push " + found["total"].astype(str)
+    points = measured(series, found["x"], found["y"], found["se"])
+    return pd.concat([points, found.drop(columns=["x", "y"])], axis=1)
 
 
 def schedules(steps: int) -> Iterator[dict]:

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import sem
 
 from experiments.paper.gaussian_loop import gaussian, plain_rows, predict_loop, predictions, traces
 from figures.curves import draw_curves
+from figures.tables import measured, predicted
 
 OMEGA = 0.01
 STATIC, PLAIN, GUIDED = "static", "practice without guidance (ω = 0)", f"practice, guided (ω = {OMEGA})"
@@ -32,13 +34,13 @@ def compute(quick: bool) -> pd.DataFrame:
     plain = predict_loop(config, [plain_rows(config)] * config.practice.additions)
     of_guided = predictions(config, guided)
     parts = [
-        *(_measured(STATIC, np.array([size]), found[arm].test_error) for arm, size in static.items()),
-        _measured(PLAIN, sizes, found["practice-unguided"].test_error),
-        _measured(GUIDED, sizes, guided.test_error),
-        _predicted(STATIC, sizes, plain),
-        _predicted(PLAIN, sizes, plain),
-        _predicted(GUIDED, sizes, of_guided["rows"]),
-        *(_predicted(name, sizes, of_guided[key]) for key, name in APPROXIMATE.items()),
+        *(_runs(STATIC, np.array([size]), found[arm].test_error) for arm, size in static.items()),
+        _runs(PLAIN, sizes, found["practice-unguided"].test_error),
+        _runs(GUIDED, sizes, guided.test_error),
+        predicted(STATIC, sizes, 100 * plain),
+        predicted(PLAIN, sizes, 100 * plain),
+        predicted(GUIDED, sizes, 100 * of_guided["rows"]),
+        *(predicted(name, sizes, 100 * of_guided[key]) for key, name in APPROXIMATE.items()),
     ]
     table = pd.concat(parts, ignore_index=True)
     return pd.concat([table.assign(panel=ERROR), _over_exact(table).assign(panel=RATIO)], ignore_index=True)
@@ -52,15 +54,9 @@ def _over_exact(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{column: table[column] / unit for column in ("y", "y_low", "y_high")})
 
 
-def _measured(series: str, x: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
-    mean, se = 100 * errors.mean(axis=0), 100 * errors.std(axis=0, ddof=1) / np.sqrt(len(errors))
-    table = pd.DataFrame({"series": series, "kind": "measured", "x": x, "y": mean})
-    return table.assign(y_low=mean - se, y_high=mean + se, n_seeds=len(errors))
-
-
-def _predicted(series: str, x: np.ndarray, error: np.ndarray) -> pd.DataFrame:
-    y = 100 * error
-    return pd.DataFrame({"series": series, "kind": "predicted", "x": x, "y": y, "y_low": y, "y_high": y, "n_seeds": 0})
+def _runs(series: str, x: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
+    """Test errors (runs, sizes) of one arm, in percent."""
+    return measured(series, x, 100 * errors.mean(axis=0), 100 * sem(errors, axis=0), len(errors))
 
 
 def draw(table: pd.DataFrame) -> Figure:

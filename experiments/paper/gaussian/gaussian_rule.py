@@ -11,6 +11,7 @@ from scipy.special import ndtr
 from experiments.paper.gaussian.gaussian import OMEGA
 from experiments.paper.gaussian_loop import gaussian, keep_hard_threshold, traces
 from figures.curves import draw_curves
+from figures.tables import measured, predicted
 
 ROUNDS = (1, 4, 9)
 BINS = np.geomspace(1e-3, 3, 21)
@@ -27,14 +28,12 @@ def compute(quick: bool) -> pd.DataFrame:
         t, _, _ = guided.of_round(k - 1)
         count = np.histogram(np.abs(t), BINS)[0]
         unit = len(t) * np.diff(2 * ndtr(BINS))
-        measured = pd.DataFrame({"x": np.sqrt(BINS[1:] * BINS[:-1]), "y": count / unit, "se": np.sqrt(count) / unit})
-        alpha = keep_hard_threshold(t)
+        series, alpha, middle = f"round {k}", keep_hard_threshold(t), np.sqrt(BINS[1:] * BINS[:-1])
         height = 1 / (2 * ndtr(alpha) - 1)
-        step = pd.DataFrame({"x": [BINS[0], alpha, alpha], "y": [height, height, 0.1], "se": 0.0})
-        parts.append(measured.loc[count > 1].assign(kind="measured", series=f"round {k}", alpha=alpha))
-        parts.append(step.assign(kind="predicted", series=f"round {k}", alpha=alpha))
-    table = pd.concat(parts, ignore_index=True).assign(n_seeds=seeds)
-    return table.assign(y_low=table["y"] - table["se"], y_high=table["y"] + table["se"])
+        seen = measured(series, middle, count / unit, np.sqrt(count) / unit, seeds, alpha=alpha)
+        parts.append(seen.loc[count > 1])
+        parts.append(predicted(series, [BINS[0], alpha, alpha], [height, height, 0.1], alpha=alpha))
+    return pd.concat(parts, ignore_index=True)
 
 
 def draw(table: pd.DataFrame) -> Figure:
