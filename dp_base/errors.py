@@ -1,23 +1,23 @@
-"""What is raised for the person at the keyboard. The command line turns `exit_status` into the process's status."""
+"""Errors meant for the user. The `dp` command exits with the `exit_status` of the error."""
 
 
 class InputError(ValueError):
-    """Wrong input: the message says what, where, and what would be right."""
+    """Wrong input. The message says what is wrong, where, and what would be right."""
 
     exit_status = 2
 
 
 class MissingError(RuntimeError):
-    """Something needed is not there (weights, data, a device, a package); the message says which and how to get it."""
+    """Something needed is missing (weights, data, a device, a package). The message says what, and how to get it."""
 
     exit_status = 3
 
 
 class ConvergenceError(ArithmeticError):
-    """A solver missed its tolerance; the message names the parameters and the residual."""
+    """A solver missed its tolerance. The message names the parameters and the residual."""
 
     exit_status = 1
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stopped on request, after a checkpoint."""
+    """Stopped on request. What was finished is on disk, and the work can be resumed."""

@@ -1,7 +1,7 @@
-"""Files and folders that are written whole or not at all, and folders that are claimed before work begins.
+"""Writes files and folders whole or not at all, and claims output folders before work begins.
 
-What is being written has a hidden name, which begins with PART, beside the place it is for. A killed process may leave
-such a name behind; nobody reads it.
+While something is written, it has a hidden name that begins with PART, in the same folder. A killed process may leave
+such a file behind; readers ignore it.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ PART = ".part-"
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; the file there becomes `path` if the block ends without error, and is gone otherwise.
+    """Yield a temporary path to write to. It replaces `path` if the block ends without error, else it is deleted.
 
-    Raises OSError where the folder of `path` cannot be written to.
+    Raises OSError if the folder of `path` cannot be written to.
     """
-    partial = path.with_name(f"{PART}{os.getpid()}-{path.name}")  # the ending stays last: writers choose a format by it
+    partial = path.with_name(f"{PART}{os.getpid()}-{path.name}")  # keeps the ending, by which writers choose a format
     try:
         yield partial
         os.replace(partial, path)
@@ -44,10 +44,10 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield an empty folder to fill; it becomes `path` if the block ends without error, and is gone otherwise.
+    """Yield an empty folder to fill. It becomes `path` if the block ends without error, else it is deleted.
 
-    Its parents are made. An empty folder at `path` is taken over; what else is there is kept, and OSError raised,
-    unless it is to be replaced.
+    Creates the parents of `path`. Replaces an empty folder at `path`. Raises OSError if anything else is there, unless
+    `replace` is set.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=PART) as temporary:
@@ -60,7 +60,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, there or not; a folder vanishes in one step, however long its files take."""
+    """Remove a file or folder, if it exists. A folder disappears in one step, before its files are deleted."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
@@ -69,17 +69,17 @@ def remove(path: Path) -> None:
 
 
 def unused(folder: Path) -> bool:
-    """Whether a folder is not there, or holds nothing but what a killed process left half-written."""
+    """Whether a folder is missing, or holds only what a killed process left half-written."""
     return not folder.exists() or (folder.is_dir() and all(path.name.startswith(PART) for path in folder.iterdir()))
 
 
 @contextlib.contextmanager
 def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
-    """Make the folder of --out, and remove it if the block leaves it empty; None claims nothing.
+    """Make the folder of --out, and remove it if the block leaves it empty. None: do nothing.
 
-    journal: the file in which the command keeps finished work; with `resume`, a folder that has it is welcome.
-    Raises InputError, before the block, where the folder is not empty or cannot be written to. An interrupt that leaves
-    a journal says how to go on.
+    journal: the file in which the command keeps finished work. With `resume`, a folder that holds it is accepted.
+    Raises InputError, before the block, if the folder is not empty or cannot be written to. If a journal is there, an
+    interrupt is raised again as a KeyboardInterrupt that says how to resume.
     """
     if out is None:
         yield
@@ -101,5 +101,5 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
             raise KeyboardInterrupt(f"interrupted: what is finished is in {out}; --resume goes on from there") from None
         raise
     finally:
-        with contextlib.suppress(OSError):  # not empty
+        with contextlib.suppress(OSError):  # it is not empty
             out.rmdir()

@@ -1,13 +1,13 @@
-"""How long work says how far it is, without knowing who watches."""
+"""The interface through which long work reports progress. The caller chooses the display."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""progress(description, total) gives a context in which advance(steps) is called as steps are done."""
+"""progress(description, total) is a context manager that yields advance(steps), to be called as steps are done."""
 
 
 @contextmanager
 def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A Progress that nobody sees."""
+    """A Progress that shows nothing."""
     yield lambda steps: None

@@ -1,8 +1,8 @@
-"""Registries: the kinds of one thing that people add, by name.
+"""Registries: named kinds of one thing, such as generators, that other packages can add to.
 
-A kind is a file. It registers what it defines, and everything that lists the kinds asks the registry: the schema of
-configurations, the choices and help of commands, plans, documentation. A file of this project lies in the room of its
-registry; a package of somebody else names its module as an entry point:
+Each kind is a file, which registers what it defines. The configuration schema, the choices and help of commands, plans
+and documentation take their lists from the registry. Kinds of this project are modules of the registry's package;
+another package names its module as an entry point:
 
     [project.entry-points."deliberate_practice.generators"]
     mine = "my_package.my_generator"
@@ -21,14 +21,14 @@ from dp_base.errors import InputError, MissingError
 Kind = TypeVar("Kind")
 Decorated = TypeVar("Decorated")
 GROUP = "deliberate_practice"
-LAST = 100  # the place of a kind that does not say its own
+LAST = 100  # the place of a kind that states none
 
 
 class Registry(Generic[Kind]):
-    """The kinds of one thing. Nothing is imported before it is asked for.
+    """The kinds of one thing. Their modules are imported on first use.
 
-    what: the plural of the thing, which is also the entry point group deliberate_practice.WHAT. room: the package whose
-    modules register kinds when they are imported; its sub-packages are machinery, and not searched.
+    what: the plural name of the thing; its entry points are in the group deliberate_practice.WHAT. room: the package
+    whose modules register kinds when they are imported. Its sub-packages are not searched.
     """
 
     def __init__(self, what: str, room: str) -> None:
@@ -39,7 +39,7 @@ class Registry(Generic[Kind]):
         self._searched = False
 
     def register(self, name: str, kind: Kind, *, place: int = LAST) -> Kind:
-        """Add a kind; lists have it at its place, kinds of one place by name. Raises ValueError for a name in use."""
+        """Add a kind and return it. Lists are sorted by `place`, then by name. Raises ValueError for a name in use."""
         if name in self._kinds and self._kinds[name][1] is not kind:
             raise ValueError(f"two of the {self.what} are called {name!r}")
         self._kinds[name] = (place, kind)
@@ -55,7 +55,7 @@ class Registry(Generic[Kind]):
         return decorate
 
     def __getitem__(self, name: str) -> Kind:
-        """The kind of that name. Raises InputError if there is none, MissingError if its package cannot be loaded."""
+        """Return the kind of that name. Raises InputError if there is none, MissingError if it cannot be loaded."""
         self._search()
         if name in self._kinds:
             return self._kinds[name][1]
@@ -66,16 +66,16 @@ class Registry(Generic[Kind]):
         raise InputError(f"{self.what}: there is no {name!r}; {hint}there are {', '.join(self.names())}")
 
     def names(self) -> list[str]:
-        """All names, in the order of their places."""
+        """All names, sorted by place, then by name."""
         self._search()
         return sorted(self._kinds, key=lambda name: (self._kinds[name][0], name))
 
     def items(self) -> list[tuple[str, Kind]]:
-        """Names and kinds, in that order."""
+        """Pairs of name and kind, in the order of `names`."""
         return [(name, self._kinds[name][1]) for name in self.names()]
 
     def summaries(self) -> dict[str, str]:
-        """A line about each kind: its `help`, or the first line of its docstring."""
+        """One line about each kind: its `help`, or the first line of its docstring."""
         return {
             name: getattr(kind, "help", None) or (inspect.getdoc(kind) or "").partition("\n")[0]
             for name, kind in self.items()
@@ -91,7 +91,7 @@ class Registry(Generic[Kind]):
     def _search(self) -> None:
         if self._searched:
             return
-        self._searched = True  # first: a kind's file may ask while it is imported
+        self._searched = True  # set first: a kind's module may ask the registry while it is imported
         room = importlib.import_module(self.room)
         for module in pkgutil.iter_modules(room.__path__):
             if not module.ispkg:
@@ -100,8 +100,8 @@ class Registry(Generic[Kind]):
             self._load(entry)
 
     def _load(self, entry: EntryPoint) -> None:
-        """Somebody else's kind; one that fails is remembered, and stops nobody who does not ask for it."""
+        """Load a kind of another package. An error is kept, and raised only when this kind is asked for."""
         try:
             entry.load()
-        except Exception as error:  # whatever another package raises while it is imported
+        except Exception as error:  # another package may raise anything on import
             self._broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"

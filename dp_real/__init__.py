@@ -1,5 +1,4 @@
-"""The pipeline of the paper: a generator, a learner that sees generated samples only, and a loop that asks for harder
-ones.
+"""The paper's pipeline: a generator, a learner that sees generated samples only, and a loop that adds harder ones.
 
     from dp_real import load_config, run, Run
 
@@ -7,7 +6,7 @@ ones.
     run(config, "runs/mine")
     Run("runs/mine").metrics
 
-What is named here is imported when it is asked for, since it takes seconds.
+The names below are imported on first use, because that takes seconds.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What a budget of samples may be counted in; every scaling plot can put each of them on its x axis."""
+"""The quantities that measure a budget of samples. A scaling plot can put any of them on its x axis."""
 
 AXES = {
     "generated": "samples generated",

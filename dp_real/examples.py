@@ -1,4 +1,4 @@
-"""Labelled examples: those in memory, those that are read when asked for, and the sets of them that a task has."""
+"""Labelled examples, in memory or read on demand, and the sets of them that a task has."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class Space(Protocol):
-    """Where examples live: that of a generator's samples is that of the real data."""
+    """The space of examples. A generator's samples and the real data share it."""
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, in the learner's space."""
+        """Shape of one sample, as the learner sees it."""
         ...
 
     @property
@@ -26,7 +26,7 @@ class Space(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: examples of sample_shape, and the names of their classes in the order of the labels."""
+    """What is learned: the shape of one example, and the class names in the order of the labels."""
 
     sample_shape: tuple[int, ...]
     classes: tuple[str, ...]
@@ -38,9 +38,9 @@ class Task:
 
 
 class ExampleArray(Protocol):
-    """[n, *sample_shape] that need not be in memory at once: a tensor, or image files, or a pool's examples.
+    """An array [n, *sample_shape] that need not be in memory: a tensor, image files, or a pool's examples.
 
-    float32, or uint8 as dp_real.runtime.pixels has images.
+    Values are float32, or uint8 as in dp_real.runtime.pixels.
     """
 
     @property
@@ -49,12 +49,12 @@ class ExampleArray(Protocol):
         ...
 
     def __getitem__(self, rows: slice, /) -> Tensor:
-        """Consecutive rows."""
+        """The rows of a slice, as a tensor."""
         ...
 
 
 class ExampleSet(Protocol):
-    """Examples x with labels y, int64 [n], for looking at rather than for training on."""
+    """Examples x with labels y, to evaluate on rather than to train on."""
 
     @property
     def x(self) -> ExampleArray:
@@ -77,20 +77,21 @@ class Examples:
 
 @dataclass(frozen=True)
 class RealData:
-    """Disjoint sets of real examples of one task; no learner trains on them (paper section 1)."""
+    """Sets of real examples of one task. No learner trains on them (paper section 1), except in the arm `real`."""
 
     task: Task
-    generator: Examples | None  # what a small generator is trained on, where one is trained here
+    generator: Examples | None  # trains a generator, or the learner of the arm `real`; None: there are none
     validation: ExampleSet
     test: ExampleSet
-    sets: Mapping[str, ExampleSet] = field(default_factory=dict)  # for the end; some lack classes
+    sets: Mapping[str, ExampleSet] = field(default_factory=dict)  # evaluated when a run ends; may lack classes
 
 
 @dataclass(frozen=True)
 class SetStatus:
-    """A set of real examples: what it is to a run, where it is, how many images it has (None: not known cheaply).
+    """The status of a set of real examples, found without reading it.
 
-    `problem` says what is wrong or missing and the command or the folder that would provide it; None: it is there.
+    name: its role in a run. images: how many there are; None: not known. problem: what is wrong or missing, and the
+    command or folder that would provide it; None: the set is there.
     """
 
     name: str

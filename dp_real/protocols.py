@@ -1,4 +1,4 @@
-"""What the practice loop asks of its parts: a new domain is a file that answers one of these."""
+"""The protocols of the practice loop's parts. A new domain implements them; the loop stays as it is."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,43 +15,44 @@ class Generator(Space, Protocol):
     """Draws samples of given classes, guided or not."""
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """[B, *sample_shape] float32 for labels int64 [B], seeds uint64 [B] (dp_real.runtime.seeds.row_noise).
+        """Draw samples float32 [B, *sample_shape], on the CPU, for labels int64 [B] and seeds uint64 [B].
 
-        Row i is a function of labels[i], seeds[i] and the guidance; the other rows change it by rounding only.
+        Row i is a function of labels[i], seeds[i] and the guidance; other rows change it by rounding only.
+        dp_real.runtime.seeds.row_noise turns seeds into noise.
         """
         ...
 
     def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """How badly samples x fit classes int64 [B]: [B], the mean squared error of the denoiser told the class.
+        """The denoiser's mean squared error [B] on samples x, given the classes int64 [B]. A bad fit has a large error.
 
-        x is noised up to a level, 0 no noise, 1 noise only. The noise is a function of the row's seed, and not the
-        noise that `sample` starts from; there is no classifier-free guidance.
+        x is noised to a level between 0 (no noise) and 1 (noise only). The noise is a function of the row's seed, but
+        differs from the noise that `sample` starts from. There is no classifier-free guidance.
         """
         ...
 
     def rest(self) -> None:
-        """Free the device for the learner, if the configuration asks for it: no samples are wanted for a while."""
+        """Free the device for the learner, if the configuration asks for it. Called after each round."""
         ...
 
 
 class Learner(Protocol):
-    """Trains on batches and answers logits."""
+    """Trains on batches and computes logits."""
 
     @property
     def learning_rate(self) -> float:
-        """The rate that the next step takes."""
+        """Learning rate of the next step."""
         ...
 
     def logits(self, x: Tensor) -> Tensor:
-        """[B, K] in evaluation mode, differentiable in x [B, *sample_shape]; rows do not influence each other."""
+        """Logits [B, K] in evaluation mode, differentiable in x [B, *sample_shape]. Rows are independent."""
         ...
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
-        """One optimizer step on a batch; x float32, or uint8 as dp_real.runtime.pixels has images."""
+        """One optimizer step on a batch. x: float32, or uint8 as in dp_real.runtime.pixels. y: int64 [B]."""
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of one row of a training step, forward and backward, by dp_real.runtime.flops; 0: none are counted."""
+        """FLOPs of one row of a training step, forward and backward (dp_real.runtime.flops). 0: not counted."""
         ...
 
     def drain_loss(self) -> float:
@@ -59,15 +60,15 @@ class Learner(Protocol):
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes, flat."""
+        """Everything that training changes, as tensors by name."""
         ...
 
     def load_tensors(self, state: dict[str, Tensor], step: int) -> None:
-        """Continue from `tensors()` as they were after `step` training steps."""
+        """Restore what `tensors()` returned after `step` training steps."""
         ...
 
     def finish_at(self, last_step: int) -> None:
-        """Let the schedule end there; its cool-down keeps its length."""
+        """End the learning-rate schedule at `last_step`. The cool-down keeps its length."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -75,5 +76,5 @@ class Learner(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Answer as the learner that was saved there."""
+        """Restore the learner that `save` wrote there, to compute logits with it."""
         ...

@@ -1,6 +1,6 @@
-"""Sections of a configuration: their base, and those that every run has.
+"""The base of all configuration sections, and the sections that every run has.
 
-The sections [data], [generator] and [learner] come in kinds; each kind is in its own file of the room of that name.
+[data], [generator] and [learner] come in kinds, a file each: see dp_real.data, dp_real.generators and dp_real.learners.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dp_real.guidance.steps import is_guided
 
 
 class Section(BaseModel):
-    """Frozen, and strict about its keys."""
+    """A frozen section that refuses unknown keys, inf and nan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SamplingConfig(Section):
-    """DDIM, or Euler for a pipeline that was trained by flow matching."""
+    """How samples are drawn: DDIM, or Euler for a pipeline that was trained by flow matching."""
 
     steps: int = Field(default=20, ge=1, le=1000)
     guidance_scale: float = Field(
@@ -31,12 +31,12 @@ class SamplingConfig(Section):
 
     @property
     def branches(self) -> int:
-        """Evaluations of the denoiser a step: two with classifier-free guidance."""
+        """Evaluations of the denoiser per step: two with classifier-free guidance, else one."""
         return 1 if self.guidance_scale == 1 else 2
 
     @property
     def forwards(self) -> int:
-        """Evaluations of the denoiser for one sample."""
+        """Evaluations of the denoiser per sample."""
         return self.steps * self.branches
 
 
@@ -84,7 +84,7 @@ class GuidanceConfig(Section):
         return self
 
     def guided_steps(self, steps: int) -> list[int]:
-        """Which of the sampler's steps are guided."""
+        """Indices of the sampler's steps that are guided."""
         return [index for index in range(steps) if is_guided(index, steps, self.window, self.every)]
 
 
@@ -99,7 +99,7 @@ class PoolConfig(Section):
 
 
 class TrainingConfig(Section):
-    """AdamW under a warm-up, constant, cool-down schedule (WSD; paper App. D), counted in optimizer steps."""
+    """AdamW with a warm-up, constant, cool-down schedule (WSD; paper App. D). Lengths are in optimizer steps."""
 
     steps: PositiveInt
     batch_size: NonNegativeInt = Field(default=64, description="0: the whole pool")
@@ -134,7 +134,7 @@ class TrainingConfig(Section):
 
 
 class PracticeConfig(Section):
-    """Algorithm 1: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
+    """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
 
     initial: PositiveInt
     increment: PositiveInt = 1
@@ -156,5 +156,5 @@ class PracticeConfig(Section):
     )
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations; `incremental` keeps the passes over the pool between additions the same."""
+        """T_max in evaluations. `incremental` makes it proportional to the pool, so passes over the pool stay equal."""
         return self.patience if self.patience_policy == "fixed" else round(self.patience * pool_size / self.initial)

@@ -1,5 +1,5 @@
-"""The shared plotting package: lays predicted curves and empirical ones on each other. It computes nothing.
+"""The shared plotting package: draws predicted and empirical curves over each other. It computes no results.
 
-Figures take tidy pandas tables (figures.tables). No function here touches matplotlib's global state: figures are
-objects, and style is a context.
+Figures take tidy pandas tables (figures.tables). No function here changes matplotlib's global state: figures are
+objects, and the style is a context.
 """

@@ -1,4 +1,4 @@
-"""The one way to lay predicted on empirical, and to write a figure to disk."""
+"""Curves: predicted lines, empirical points, rankings; and writing a figure to disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,15 +30,15 @@ def draw_curves(
     sharey: bool = True,
     axes: Sequence[Axes] | None = None,
 ) -> Figure:
-    """Predicted rows as lines; simulated and measured ones as points with error bars; reported ones open.
+    """Draw predicted rows as lines, simulated and measured rows as points with error bars, reported rows as open ones.
 
-    Series keep the order of their first row; a series without a predicted line has its points joined by a
-    thin one. The legend stands outside the panels and names the series and the kinds.
-    panel: a column whose values, in order of their first row, get a panel each, titled by the value.
+    Series keep the order of their first row. The points of a series without a predicted line are joined by a thin
+    line. The legend stands outside the panels and names the series and the kinds.
+    panel: a column; each of its values gets a panel, titled by the value, in the order of their first row.
     ordered: the series are steps of one quantity (see style.series_styles).
-    sharey: panels have one y axis.
+    sharey: panels share the y axis.
     axes: draw into these, one per panel, instead of a new figure.
-    Returns the figure. Raises ValueError for a table that check_table refuses.
+    Returns the figure. Raises ValueError for a table that check_table refuses, and for a wrong number of axes.
     """
     check_table(table, *([panel] if panel else []))
     panels = list(dict.fromkeys(table[panel])) if panel else [None]
@@ -73,7 +73,7 @@ def draw_curves(
 def _new_axes(count: int, sharey: bool) -> list[Axes]:
     columns = min(count, PANELS_PER_ROW)
     rows = -(-count // columns)
-    height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT + 0.3  # the legend
+    height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT + 0.3  # inches for the legend
     figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
     grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
     for unused in grid[count:]:
@@ -101,7 +101,7 @@ def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
 
 
 def log_axis(ax: Axes, which: str) -> None:
-    """A logarithmic axis that says 200, 5k, 1M rather than powers of ten, unless its numbers are tiny."""
+    """Make an axis ("x" or "y") logarithmic, labelled 200, 5k, 1M instead of powers of ten, unless its values are tiny."""
     ax.set_xscale("log") if which == "x" else ax.set_yscale("log")
     axis = ax.xaxis if which == "x" else ax.yaxis
     low, high = axis.get_view_interval()
@@ -126,7 +126,7 @@ def _point_look(kind: str, colour: object) -> dict:
 
 
 def _legend(figure: Figure, styles: dict[str, dict], kinds: list[str], columns: int) -> None:
-    """Series by colour and dash, kinds in grey: beside one or two panels, below more."""
+    """Add a legend of series, by colour and dash, and of kinds, in grey: beside up to two columns, below more."""
     handles = [Line2D([], [], label=str(name), **look) for name, look in styles.items()] if len(styles) > 1 else []
     for kind in kinds:
         look = {} if style.KINDS[kind] is None else {"linestyle": "none", **_point_look(kind, style.GREY)}
@@ -140,7 +140,10 @@ def _legend(figure: Figure, styles: dict[str, dict], kinds: list[str], columns: 
 
 
 def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
-    """A line a row, the highest y on top: the series, and y with its interval along the horizontal axis."""
+    """Draw a line per row, the highest y on top: the series' name, and y with its interval on the horizontal axis.
+
+    Raises ValueError for a table that check_table refuses.
+    """
     check_table(table)
     rows = table.sort_values("y", ignore_index=True)
     with matplotlib.rc_context(style.paper()):
@@ -156,9 +159,9 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
 
 
 def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
-    """Write `stem`.png and `stem`.pdf, or one of them, each whole or not at all, and return their paths.
+    """Write `stem`.png and `stem`.pdf, or one of them, each whole or not at all. Returns their paths.
 
-    The same figure gives the same bytes: no date is written.
+    The same figure gives the same bytes, since no date is written.
     """
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from figures import style
 
 GAP = 0.12  # between images, as a share of an image's side
 NOTE_GAP = 0.26  # the same where a note stands below each image
-NAME_WIDTH = 10  # characters of a column's label on one line
-LINE = 10  # of the line above, for each inch of the figure
+NAME_WIDTH = 10  # characters on one line of a column's label
+LINE = 10  # characters per inch of the figure, on one line above the columns
 _NOTE = {"textcoords": "offset points", "fontsize": 5.5, "ha": "center", "va": "top"}
 _MARK = {"edgecolor": style.series_styles(2)[1]["color"], "linewidth": 1.3, "fill": False, "clip_on": False}
 
@@ -30,11 +30,12 @@ def draw_images(
     marked: np.ndarray | None = None,
     width: float = style.WIDTH,
 ) -> Figure:
-    """A labelled grid of images (rows, columns, H, W[, 3]), grey or colour, with values in [0, 1].
+    """Draw a labelled grid of images (rows, columns, H, W[, 3]), grey or colour, with values in [0, 1].
 
-    rows, columns: what the labels of the rows and of the columns are. nan (no image) stays white in grey.
-    notes: (rows, columns), a few characters below each image. marked: bool, likewise, which images get a frame.
-    Raises ValueError where the labels do not match the images, or a value lies outside [0, 1].
+    rows, columns: titles of the row and column labels. In grey images nan, for no image, stays white.
+    notes: (rows, columns), a few characters below each image. marked: bool (rows, columns), which images get a frame.
+    width: of the figure, in inches.
+    Raises ValueError if the labels do not match the images, or a value lies outside [0, 1].
     """
     if images.shape[:2] != (len(row_labels), len(column_labels)):
         raise ValueError(
@@ -47,7 +48,7 @@ def draw_images(
     down = high + max(1, round((GAP if notes is None else NOTE_GAP) * high))
     right = wide + max(1, round(GAP * wide))
     with matplotlib.rc_context(style.paper()):
-        tall = width * n_rows * down / (n_columns * right) + 0.5  # enough whatever the labels' width
+        tall = width * n_rows * down / (n_columns * right) + 0.5  # enough for labels of any width
         figure = Figure(figsize=(width, tall), layout="constrained")
         ax = figure.subplots()
         # "auto" keeps enlarged pixels sharp and smooths reduced ones.
@@ -69,7 +70,7 @@ def draw_images(
                 ax.annotate(str(notes[i, j]), (left + wide / 2, top + high), (0, -1.5), **_NOTE)
             if marked is not None and marked[i, j]:
                 ax.add_patch(Rectangle((left, top), wide, high, **_MARK))
-        figure.draw_without_rendering()  # the layout now knows the labels, and the width that they leave
+        figure.draw_without_rendering()  # computes the layout, and so the width that the labels leave
         used = ax.get_tightbbox()
         assert used is not None, "the axes are visible"
         figure.set_figheight(used.height / figure.dpi + 0.1)
@@ -77,7 +78,7 @@ def draw_images(
 
 
 def _sheet(images: np.ndarray, down: int, right: int) -> np.ndarray:
-    """One picture of all images, one every `down` pixels and one every `right` pixels."""
+    """All images in one picture, with a row every `down` pixels and a column every `right` pixels."""
     n_rows, n_columns, high, wide = images.shape[:4]
     shape = ((n_rows - 1) * down + high, (n_columns - 1) * right + wide, *images.shape[4:])
     sheet = np.full(shape, np.nan if images.ndim == 4 else 1.0, np.float32)
@@ -87,10 +88,10 @@ def _sheet(images: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:
-    """The same from a table with a row per image: row, column, and pixel_0, … of a square grey image.
+    """Draw a grid from a table with a row per image: row, column, and pixel_0, … of a square grey image.
 
-    Rows and columns keep the order of their first appearance; a place without a row stays white.
-    Raises ValueError where a place is taken twice or the pixels do not make a square.
+    Rows and columns keep the order of their first appearance. A place without an image stays white.
+    Raises ValueError if a place is taken twice, if the pixels do not make a square, or if a value lies outside [0, 1].
     """
     if table.duplicated(["row", "column"]).any():
         raise ValueError("two images have the same row and column")

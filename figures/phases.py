@@ -1,4 +1,4 @@
-"""Which of two opposites wins where: a map of a signed gain."""
+"""Phase diagrams: maps of a signed gain, which show where each of two choices wins."""
 
 import matplotlib
 import numpy as np
@@ -16,10 +16,11 @@ SIMULATED = {"marker": "o", "s": 26, "edgecolors": "black", "linewidths": 0.7, "
 def draw_phases(
     table: pd.DataFrame, *, xlabel: str, ylabel: str, value: str, low: str, high: str, none: str, level: float
 ) -> Figure:
-    """A map per panel of the gain over (x, y), x logarithmic: its sign says which of two choices wins, `low` (negative)
-    or `high`; where it is smaller than `level`, between the lines, `none` is as good as either.
+    """Draw a map per panel of the gain over (x, y), with x logarithmic.
 
-    table: columns panel, kind, x, y, gain; the predicted rows of a panel form a grid, the simulated ones are dots in
+    The sign of the gain says which of two choices wins: `low` if it is negative, else `high`. Where its size is below
+    `level`, between the lines, `none` is as good as either.
+    table: columns panel, kind, x, y, gain. The predicted rows of a panel form a grid. The simulated rows are dots in
     the colour of their own gain. value: what the gain is, for the colour bar.
     """
     limit = max(np.nanquantile(table["gain"].abs(), 0.99), 2 * level)

@@ -9,10 +9,11 @@ from figures.curves import draw_curves
 
 
 def draw_data_equivalence(table: pd.DataFrame) -> Figure:
-    """The paper's Fig. 4, with the saving that its tables show marked by an arrow in each panel.
+    """Draw the paper's Fig. 4, with an arrow in each panel for the saving of data.
 
-    table: tidy, with the columns dataset (a panel each), bound and ratio: the smallest practice run whose
-    static equivalent is only bounded (">") is held against the largest static size, and the ratio is written.
+    The arrow leads from the largest static size to the smallest practice run that beats all static ones (bound ">"),
+    and bears its ratio. table: tidy, with the columns dataset (a panel each), bound and ratio.
+    Raises ValueError for a table that check_table refuses.
     """
     figure = draw_curves(
         table,

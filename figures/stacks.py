@@ -1,4 +1,4 @@
-"""What a whole is made of, bar by bar."""
+"""Stacked bars: the parts of a whole."""
 
 import textwrap
 
@@ -10,13 +10,13 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
-NAMED = 30  # so many bars can bear a name each
+NAMED = 30  # the most bars that get names
 
 
 def draw_stacks(table: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
-    """A bar for each x, in the order of the first rows, of the parts `series`, stacked in theirs.
+    """Draw a bar for each x, with the parts `series` stacked; both in the order of their first rows.
 
-    table: columns series, x (a name), y (of at least 0). More than 30 bars bear no names.
+    table: columns series, x (a name), y (at least 0). More than NAMED bars get no names.
     """
     heights = table.pivot_table(index="x", columns="series", values="y", aggfunc="sum", sort=False).fillna(0)
     place, bottom = np.arange(len(heights)), np.zeros(len(heights))

@@ -1,11 +1,11 @@
-"""How every figure looks: functions that return rcParams dictionaries, and the encoding of kinds and series.
+"""The look of all figures: rcParams, and the encoding of kinds and series.
 
-Colour and dash tell series apart; line, marker and fill tell where a number comes from. Sizes are in inches.
+Colour and dash tell series apart. Line, marker and fill tell the kind of a number. Sizes are in inches.
 """
 
 from typing import Any
 
-WIDTH = 6.5  # a full text width; every figure has it, so that fonts look the same size side by side
+WIDTH = 6.5  # a full text width; figures share it, so that their fonts look equally large side by side
 PANEL_HEIGHT = 2.1  # of one row of panels
 SINGLE_HEIGHT = 3.1  # of a figure with one panel
 GREY = "0.35"
@@ -14,7 +14,7 @@ GREY = "0.35"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
-# Keyword arguments of Line2D for the points of a kind; None where the kind is a line and not points.
+# Keyword arguments of Line2D for the points of a kind. None: the kind is a line without points.
 KINDS: dict[str, dict[str, Any] | None] = {
     "predicted": None,
     "simulated": {"marker": "o", "markersize": 4.0, "markeredgecolor": "white", "markeredgewidth": 0.5},
@@ -24,7 +24,7 @@ KINDS: dict[str, dict[str, Any] | None] = {
 
 
 def paper() -> dict[Any, Any]:
-    """rcParams of every figure here, for `matplotlib.rc_context`; building and saving both need them."""
+    """The rcParams of all figures, for `matplotlib.rc_context`. Both building and saving a figure need them."""
     return {
         "font.family": "DejaVu Sans",
         "font.size": 8,
@@ -61,8 +61,8 @@ def paper() -> dict[Any, Any]:
 def series_styles(count: int, *, ordered: bool = False) -> list[dict[str, Any]]:
     """Colour and line style of each of `count` series.
 
-    ordered: the series are steps of one quantity, so they run through a sequential map (viridis, which is
-    uniform in lightness too); otherwise unrelated colours, each with another dash than its neighbours.
+    ordered: series are steps of one quantity, and run through a sequential map (viridis, whose lightness is uniform,
+    too). Otherwise colours are unrelated, and neighbours differ in their dash.
     """
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""Pictures of the theory that need more than curves."""
+"""Figures of the theory that need more than curves."""
 
 import matplotlib
 import pandas as pd
@@ -9,9 +9,10 @@ from figures.curves import draw_curves
 
 
 def draw_against_keep_fraction(table: pd.DataFrame) -> Figure:
-    """Error against the kept fraction, with the interpolation threshold p = φ marked (the paper's Fig. 7).
+    """Draw error against the kept fraction, with the interpolation threshold p = φ marked (the paper's Fig. 7).
 
     table: tidy, with the columns panel and threshold, which is constant in each panel.
+    Raises ValueError for a table that check_table refuses.
     """
     figure = draw_curves(table, xlabel="kept fraction p", ylabel="test error", panel="panel")
     with matplotlib.rc_context(style.paper()):

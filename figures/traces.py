@@ -1,4 +1,4 @@
-"""What a run does over its steps (the paper's Fig. 2)."""
+"""Traces of a run over its steps (the paper's Fig. 2)."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,11 @@ _ADDED = {
 
 
 def draw_traces(table: pd.DataFrame, *, xlabel: str = "optimizer step", logy: Sequence[str] = ()) -> Figure:
-    """Lines over the steps with a band from y_low to y_high, and a marker where data were added.
+    """Draw lines over the steps with a band from y_low to y_high, and a marker where data were added.
 
-    table: tidy, kind measured, with the columns quantity (a panel each, which is also its y label) and added
-    (true in the rows at which data were added). logy: the quantities that get a logarithmic axis.
-    The legend says only what there is to tell apart.
+    table: tidy, kind measured, with the columns quantity (a panel each, and its y label) and added (true in the rows at
+    which data were added). logy: the quantities that get a logarithmic axis.
+    The legend leaves out what needs no telling apart.
     Raises ValueError for a table that check_table refuses.
     """
     check_table(table, "quantity", "added")

@@ -1,7 +1,7 @@
-"""Arms: the ways to spend a budget of samples, as settings of the one loop (paper sections 3 and 5).
+"""Arms: ways to spend a budget of samples, as settings of the same loop (paper sections 3 and 5).
 
-An arm is a function here, or in another package, that is registered in ARMS: it gives the sections of a configuration
-whose values it changes. Every arm trains for the same number of steps.
+An arm is a function that is registered in ARMS, here or by another package. It returns the configuration values that
+it changes. All arms train for the same number of steps.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Settings = Callable[[Config, int], Changes]
 
 @dataclass(frozen=True)
 class Arm:
-    """help: a line about it. settings: what it changes of a configuration, for a number of samples.
+    """help: one line about the arm. settings: the changes to a configuration, for a number of samples.
 
-    Where the settings leave practice.additions open, there are as many as make up the samples.
+    If the settings leave practice.additions out, it is set so that the pool ends with that number of samples.
     """
 
     help: str
@@ -32,18 +32,18 @@ class Arm:
 
 
 ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
-OVERSAMPLE = 5  # of the pruning arms, unless the configuration says otherwise
+OVERSAMPLE = 5  # practice.oversample of the pruning arms, unless the configuration sets it
 
 
 class ArmName(NamedTuple):
-    """NAME or NAME-SAMPLES, as in static-5000. samples: None for those of the configuration."""
+    """The parts of NAME or NAME-SAMPLES, such as static-5000. samples: None: those of the configuration."""
 
     arm: str
     samples: int | None
 
     @classmethod
     def parse(cls, text: str) -> ArmName:
-        """Raises InputError for an unknown arm."""
+        """Split a name into its parts. Raises InputError for an unknown arm."""
         match = re.fullmatch(r"(.+?)(?:-(\d+))?", text)
         name, samples = (match[1], match[2]) if match else (text, None)
         if name not in ARMS:
@@ -52,7 +52,10 @@ class ArmName(NamedTuple):
 
 
 def arm_config(config: Config, text: str) -> Config:
-    """The configuration of an arm of `config`. Raises InputError for an unknown arm, or samples out of its reach."""
+    """Return `config` changed to the arm `text`.
+
+    Raises InputError for an unknown arm, a number of samples that it cannot have, or settings that are not valid.
+    """
     name, asked = ArmName.parse(text)
     samples = config.samples if asked is None else asked
     changes = {section: dict(values) for section, values in ARMS[name].settings(config, samples).items()}
@@ -67,7 +70,7 @@ def arm_config(config: Config, text: str) -> Config:
 
 
 def arm(name: str, help: str, *, place: int = LAST) -> Callable[[Settings], Settings]:
-    """A decorator that registers the settings of an arm; lists have it at its place."""
+    """Return a decorator that registers an arm's settings. `place` is its position in lists."""
 
     def register(settings: Settings) -> Settings:
         ARMS.register(name, Arm(help, settings), place=place)

@@ -1,4 +1,4 @@
-"""A run's configuration, whole: a validated frozen object. Its kinds of sections are those that are registered."""
+"""A run's whole configuration: a validated, frozen object. [data], [generator] and [learner] are registered kinds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, Samplin
 
 
 def one_of(registry: Registry[Any], tag: str) -> Any:
-    """The type of a section that is one of the registered kinds, told apart by the key `tag`."""
+    """The type of a section that may be any registered kind. The key `tag` says which."""
     kinds = tuple(kind for _, kind in registry.items())
-    return Annotated[Union[kinds], Field(discriminator=tag)]  # noqa: UP007 (the kinds are known when it runs)
+    return Annotated[Union[kinds], Field(discriminator=tag)]  # noqa: UP007 (the kinds are known at run time only)
 
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ else:
 
 
 class Config(Section):
-    """One run, complete."""
+    """The complete configuration of one run."""
 
     name: str = Field(pattern=r"^[^/\\]+$", description="of the run and its folder")
     seed: NonNegativeInt = 0
@@ -65,14 +65,14 @@ class Config(Section):
 
     @property
     def task(self) -> Task:
-        """What is learned; the data need not be loaded for it."""
+        """The task, without loading the data. Raises MissingError if only a missing folder tells its classes."""
         return self.data.task
 
     @property
     def samples(self) -> int:
-        """Pool size when every addition has been made, N + kP."""
+        """Size of the pool after all additions, N + kP."""
         return self.practice.initial + self.practice.additions * self.practice.increment
 
     def to_toml(self) -> str:
-        """Resolved and complete: reading it back gives an equal Config."""
+        """All keys and values as TOML, without those that are None. Reading it back gives an equal Config."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a configuration, in the words of the file that is wrong."""
+"""Turns pydantic's validation errors into messages in terms of the configuration file."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from dp_real.sections import Section
 
 
 def explain(problem: Any) -> str:
-    """One of ValidationError.errors() in a few words: the key, its value, what would be right, and the nearest key."""
+    """A short message for one entry of ValidationError.errors(): the key, its value, and what would be right."""
     keys, section = _locate(problem["loc"])
     key = ".".join(keys)
     match problem["type"]:
@@ -33,9 +33,9 @@ def explain(problem: Any) -> str:
 
 
 def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
-    """A problem's key as the file spells it, and the section that it is in.
+    """The key of a problem as the file spells it, and its section.
 
-    Where a section is one of several kinds, pydantic puts the kind's name into the location; no file has it there.
+    For a section with several kinds, pydantic's location includes the kind's name, which is left out here.
     """
     keys: list[str] = []
     section, kinds = Config, ()
@@ -56,6 +56,6 @@ def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
 
 
 def _tags(section: type[Section]) -> tuple[Any, ...]:
-    """What a kind of section is called, under `kind` or `source`."""
+    """The names of a kind: the values that its key `kind` or `source` may have."""
     fields = section.model_fields
     return tuple(tag for name in ("kind", "source") if name in fields for tag in get_args(fields[name].annotation))

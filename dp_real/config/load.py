@@ -1,4 +1,4 @@
-"""TOML in, a Config out. Unknown keys and impossible values are InputErrors of one line."""
+"""Reads a Config from TOML. Unknown keys and impossible values raise an InputError of one line."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,8 +15,8 @@ from dp_real.config.explain import explain
 def load_config(path: str | Path, overrides: Iterable[str] = (), changes: Iterable[str] = (), **values: Any) -> Config:
     """Read a TOML file, then apply `key=value` overrides (dotted keys, TOML values) and top-level values.
 
-    `changes` are overrides too, made first, and not by the user: complaints do not name them. Raises InputError for a
-    file that cannot be read, unknown keys and impossible values, naming each.
+    `changes` are overrides that come first. The program makes them, not the user, so error messages leave them out.
+    Raises InputError, which names each problem, for an unreadable file, unknown keys and impossible values.
     """
     path = Path(path)
     try:
@@ -35,7 +35,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), changes: Iterab
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> Config:
-    """Validate; every problem becomes part of one InputError that names its key and what would be right."""
+    """Validate `raw`. Raises one InputError that lists every problem: its key, and what would be right."""
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
@@ -43,9 +43,9 @@ def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> Config
 
 
 def override_key(raw: dict[str, Any], override: str) -> None:
-    """Set the key of `key=value` in nested sections; the value is TOML, or a string if it is none.
+    """Set the key of `key=value` in nested sections. A value that is not TOML is taken as a string.
 
-    Raises InputError for what does not read so, or leads through a value.
+    Raises InputError if `override` does not read key=value, or if part of the key is a value and not a section.
     """
     key, equals, text = override.partition("=")
     key = key.strip()

@@ -1,5 +1,6 @@
-"""Real data. A file of this room is a source: its section of the configuration, what is known of it without loading
-it, and its loader. What several sources share is in `sets`.
+"""Sources of real data, a file each: its configuration section, what is known without loading it, and its loader.
+
+Code that several sources share is in `sets`.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class DataConfig(Section):
-    """Base of the sections [data], told apart by `source`.
+    """Base of the [data] sections. The key `source` says which.
 
-    A source also has `split`, the seed of whatever is random about it: which images go where, and the generator that
-    is trained on them.
+    Every source also has `split`, the seed of all that is random about it: which set an image goes to, and the training
+    of a generator on it.
     """
 
     if TYPE_CHECKING:
         source: Any  # str, a literal in each kind
         split: int
 
-    note: ClassVar[str] = ""  # what a person should know before a run
+    note: ClassVar[str] = ""  # a warning that is printed before a run
 
     @property
     def task(self) -> Task:
-        """Shape and classes, without loading the examples. Raises MissingError where only a missing folder knows."""
+        """Shape and classes, without loading the examples. Raises MissingError if only a missing folder tells them."""
         raise NotImplementedError
 
     @property
@@ -37,19 +38,20 @@ class DataConfig(Section):
         return True
 
     def load(self) -> RealData:
-        """The real examples. Raises MissingError where they are not there, InputError where they are not as they should
-        be; both say what to do.
+        """Load the real examples.
+
+        Raises MissingError if they are not there, InputError if they are broken or do not fit. Both say what to do.
         """
         raise NotImplementedError
 
     def describe(self) -> list[SetStatus]:
-        """The sets that the section names, in its order; no image is decoded, and nothing is fetched."""
+        """The status of each set that the section names, in order. Decodes no image and fetches nothing."""
         return []
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """A further set of images for the task, named as dp_real.data.sets.places says.
+        """Read a further set of images for the task. `where` is written as dp_real.data.sets.places explains.
 
-        Raises MissingError if it is not there, InputError for what is no set of this task's classes.
+        Raises MissingError if it is not there, InputError if it is broken or not a set of this task's classes.
         """
         from dp_real.data.sets.classes import own_classes
         from dp_real.data.sets.places import locate, read_set

@@ -25,7 +25,7 @@ class DigitsConfig(DataConfig):
         return Task((1, 8, 8), tuple("0123456789"))
 
     def load(self) -> RealData:
-        """The images, shuffled by `split`: 900 for the generator, 250 to validate, 647 to test."""
+        """Load the images, shuffled by `split`: 900 for the generator, 250 to validate, 647 to test."""
         import numpy as np
         import torch
         from sklearn import datasets

@@ -37,8 +37,10 @@ class FashionConfig(DataConfig):
         return Task((1, 32, 32), CLASSES)
 
     def load(self) -> RealData:
-        """70,000 images. Of the 60,000 training images, shuffled by `split`, 2,000 validate and the rest is the
-        generator's; the 10,000 test images are as published. Raises MissingError where a file is not there.
+        """Load the images, shuffled by `split`: of the published 60,000 for training, 2,000 validate and the rest are
+        for the generator. The 10,000 test images are the published ones.
+
+        Raises MissingError if a file is missing, InputError if one is broken.
         """
         import torch
 
@@ -55,7 +57,7 @@ class FashionConfig(DataConfig):
         )
 
     def describe(self) -> list[SetStatus]:
-        """The files count as one set."""
+        """One set: the four files together."""
         paths = [path for part in ("train", "t10k") for path in self._paths(part)]
         absent = [path for path in paths if not (path.exists() or _zipped(path).exists())]
         return [SetStatus("fashion", self.folder, 70_000, None if not absent else _remedy(absent[0]))]
@@ -89,7 +91,10 @@ def _remedy(path: Path) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """A file of unsigned bytes in the IDX format: 0, 0, 8, the number of axes; big-endian sizes; the bytes."""
+    """Read an IDX file of unsigned bytes: 0, 0, 8, the number of axes; big-endian sizes; the bytes.
+
+    If `path` does not exist, `path`.gz is read. Raises MissingError if neither exists, InputError for a broken file.
+    """
     zipped = _zipped(path)
     try:
         raw = path.read_bytes() if path.exists() else gzip.decompress(zipped.read_bytes())

@@ -1,4 +1,4 @@
-"""A user's own images, and ImageNet's: in folders, shards or data sets."""
+"""A user's own images, or ImageNet's, in folders, shards or data sets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FolderConfig(DataConfig):
 
     @property
     def task(self) -> Task:
-        """The classes that are named, or those that validation has folders of; colour images of `size`."""
+        """Colour images of `size`, and the classes: those of the key, else the folders of `validation`."""
         return Task((3, self.size, self.size), self.labels.names)
 
     @property
@@ -69,7 +69,7 @@ class FolderConfig(DataConfig):
 
     @property
     def labels(self) -> Classes:
-        """The classes, and what the folders of each are called. Raises MissingError where a folder should tell."""
+        """The classes and the folder names of each. Raises MissingError if only a missing folder tells them."""
         match self.classes:
             case None:
                 return own_classes([path.name for path in class_folders(Path(self.validation))])
@@ -80,12 +80,14 @@ class FolderConfig(DataConfig):
 
     @property
     def places(self) -> dict[str, str]:
-        """Where each set is, by its name."""
+        """The name of each set, and where it is."""
         own = {"validation": self.validation, "test": self.test, "train": self.train}
         return {name: where for name, where in own.items() if where} | self.sets
 
     def needed(self, name: str) -> Collection[int]:
-        """The labels that a set of that name must have: all, but for a further set only what a published one has."""
+        """The labels that a set must have: all for validation, test and train. A further set may lack classes, but
+        an ImageNet task's imagenet-NAME must have those of the published set.
+        """
         if name in ("validation", "test", "train"):
             return range(len(self.labels.names))
         if self.classes in TASKS and name.startswith("imagenet-"):
@@ -93,9 +95,9 @@ class FolderConfig(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """The sets; a train set is kept in memory, as float32. Further sets may lack classes.
+        """Load the sets. A train set is held in memory as float32.
 
-        Raises MissingError for all that is not there, InputError for what does not hold what it should.
+        Raises one MissingError for all sets that are not there, InputError for one that is broken or lacks a class.
         """
         from dp_real.runtime.pixels import to_float
 
@@ -111,11 +113,11 @@ class FolderConfig(DataConfig):
         )
 
     def describe(self) -> list[SetStatus]:
-        """Every set that is named; images are counted that the task uses."""
+        """The status of each named set. Only the images that the task uses are counted."""
         return [self._describe(name, where) for name, where in self.places.items()]
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """As of DataConfig. A set called imagenet-a or imagenet-r must have all that the published one shares."""
+        """See DataConfig. An ImageNet task's imagenet-NAME must have the classes of the published set."""
         from dp_real.data.sets.places import locate
 
         return self._read(locate(where), name)
@@ -139,7 +141,7 @@ class FolderConfig(DataConfig):
 
         found, missing = {}, []
         by_cost = sorted(self.places.items(), key=lambda item: item[1].startswith("hub:"))
-        for name, where in by_cost:  # nothing is fetched for a run that cannot be
+        for name, where in by_cost:  # local sets first: if one is missing, nothing is fetched
             try:
                 found[name] = locate(where, fetch=not missing)
             except MissingError as error:

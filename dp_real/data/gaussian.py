@@ -27,11 +27,11 @@ class GaussianDataConfig(DataConfig):
 
     @property
     def trains(self) -> bool:
-        """No generator: the score of this data is known."""
+        """False: the score of this data is known, so no generator is trained."""
         return False
 
     def load(self) -> RealData:
-        """Validation and test rows, drawn by `split`."""
+        """Draw the validation and test rows; `split` is the seed."""
         import numpy as np
         import torch
 

@@ -1,6 +1,6 @@
-"""Stand-ins for ImageNet and the five sets that go with it: noise in the folders of the real ones, made on the spot.
+"""Stand-ins for ImageNet and four related sets: noise images in the same folders, made on first use.
 
-With them the whole path can be tried where the data are not. An accuracy on noise means nothing.
+They let the whole path run without the data. Accuracies on noise mean nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dp_real.data.folder import FolderConfig
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
 
-RECIPE = 1  # raise it when what is written changes
+RECIPE = 1  # raise it when the written files change
 
 
 @DATA.named("stand-in", place=5)
@@ -38,9 +38,9 @@ class StandInConfig(DataConfig):
 
     @property
     def folders(self) -> FolderConfig:
-        """As a user with ImageNet on disk would configure it; the folders are in the cache, filled now if need be.
+        """The section of a user with ImageNet on disk. Its folders are in the cache, and are filled on first use.
 
-        Each set has the classes that the published one has, whatever the task: the others are left out when it is read.
+        Each set has all classes of the published one. Reading leaves out those that the task does not use.
         """
         from dp_real.runtime.cache import cached
 
@@ -59,20 +59,20 @@ class StandInConfig(DataConfig):
         )
 
     def load(self) -> RealData:
-        """The noise, read as ImageNet would be."""
+        """Load the noise, as ImageNet would be loaded."""
         return self.folders.load()
 
     def describe(self) -> list[SetStatus]:
-        """As of the real sets."""
+        """See FolderConfig."""
         return self.folders.describe()
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """As of the real sets."""
+        """See FolderConfig."""
         return self.folders.read_set(name, where)
 
 
 def write_sets(config: StandInConfig, root: Path) -> None:
-    """All six sets below `root`. Folders are WordNet ids, but for ImageNet-V2, whose are numbers without zeros."""
+    """Write all six sets below `root`. Folders are WordNet ids; in ImageNet-V2, numbers without leading zeros."""
     import numpy as np
     from PIL import Image
 
@@ -92,7 +92,7 @@ def write_sets(config: StandInConfig, root: Path) -> None:
         draw = rng(config.split, Stream.SPLIT, position)
         for folder in classes:
             (root / name / folder).mkdir(parents=True)
-            # Not square, so that reading has something to crop.
+            # Not square, so that reading must crop.
             pixels = draw.integers(256, size=(config.images, config.size, config.size + 4, 3), dtype=np.uint8)
             for number, image in enumerate(pixels):
                 Image.fromarray(image).save(root / name / folder / f"{number}.JPEG")

@@ -1,6 +1,6 @@
-"""What a whole run will make, and what it will cost: arithmetic on its configuration, before anything is there.
+"""What a whole run will generate and cost, computed from its configuration alone.
 
-Sizes are bytes. Hours are of all devices together unless they are by the clock.
+Sizes are in bytes. Hours are device-hours, of all devices together, unless they are by the clock.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dp_real.config import Config
 from dp_real.estimate.speed import Seconds
 from dp_real.estimate.work import Network, memory
 
-JPEG = 1 / 3  # bytes a pixel and channel at quality 95; photographs take .2 to .4
+JPEG = 1 / 3  # bytes per pixel and channel at quality 95; photographs take .2 to .4
 
 
 def images(config: Config) -> tuple[int, int]:
-    """Images that will be drawn if every addition is made: unguided, guided."""
+    """The numbers of unguided and of guided images to draw, if every addition is made."""
     options = config.practice
     if options.examples == "real":
         return 0, 0
@@ -27,9 +27,9 @@ def images(config: Config) -> tuple[int, int]:
 
 
 def waiting_steps(config: Config) -> int:
-    """Optimizer steps that patience takes before every addition is made, if accuracy never rises meanwhile.
+    """Optimizer steps that patience takes until every addition is made, if the accuracy never rises meanwhile.
 
-    They must fit between warm-up and cool-down; else the run ends with fewer additions.
+    If they do not fit between warm-up and cool-down, the run ends with fewer additions.
     """
     options = config.practice
     sizes = (options.initial + done * options.increment for done in range(options.additions))
@@ -37,13 +37,13 @@ def waiting_steps(config: Config) -> int:
 
 
 def pool_bytes(config: Config) -> float:
-    """The pool's examples on disk when every addition has been made."""
+    """Bytes of the pool's examples on disk after all additions."""
     bytes_a_value = {"float32": 4, "uint8": 1, "jpeg": JPEG}[config.pool.storage]
     return config.samples * prod(config.task.sample_shape) * bytes_a_value
 
 
 def checkpoint_bytes(config: Config, network: Network | None) -> float:
-    """The checkpoints: one before each addition, and the latest. Weights, AdamW's two moments, and the average."""
+    """Bytes of the checkpoints before each addition and of the latest: weights, AdamW's two moments, and the EMA."""
     copies = 3 + bool(config.training.ema_decay)
     return (config.practice.additions + 1) * 4 * copies * (network.parameters if network else 0)
 
@@ -51,7 +51,7 @@ def checkpoint_bytes(config: Config, network: Network | None) -> float:
 def costs(
     config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int], validation: int | None = None
 ) -> dict[str, Any]:
-    """All of it in one record; `hours` has a row for each number of devices."""
+    """All costs in one record. `hours` has a row for each number of `devices`; `validation`: see there."""
     plain, guided = images(config)
     options = config.training
     return {
@@ -67,10 +67,10 @@ def costs(
 
 
 def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
-    """Device-hours of drawing, training and validating, and hours by the clock, on so many devices.
+    """Device-hours of drawing, training and validating, and hours by the clock, on `devices` devices.
 
-    Each takes training.batch_size rows a step, so that more devices train on more rows. None where it is not known, by
-    the clock where drawing or training is not. validation: its images.
+    Each device takes training.batch_size rows per step, so more devices train on more rows. A part is None if it is not
+    known; the clock is None if drawing or training is. validation: the number of validation images, if known.
     """
     plain, guided = images(config)
     steps, rows = config.training.steps, config.training.batch_size
@@ -85,7 +85,7 @@ def hours(config: Config, seconds: Seconds, devices: int, validation: int | None
 
 
 def _hours(*parts: tuple[int, float | None]) -> float | None:
-    """Of so many things, each with the seconds that one takes."""
+    """Hours of all parts, each a number of things and the seconds of one. None if a needed one is not known."""
     needed = [(number, seconds) for number, seconds in parts if number]
     known = [number * seconds for number, seconds in needed if seconds is not None]
     return sum(known) / 3600 if len(known) == len(needed) else None

@@ -1,4 +1,4 @@
-"""FLOPs of drawing one sample, counted on one that is drawn for that and thrown away."""
+"""FLOPs of drawing one sample, counted on a sample that is drawn for this and thrown away."""
 
 import contextlib
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from dp_real.runtime.seeds import row_seeds
 
 
 class MeasuredFlops:
-    """SampleFlops of a generator, each measured once, when it is first asked for.
+    """SampleFlops of a generator. Each count is made once, on first use.
 
-    0 where a sample does not fit into the device's memory: attention is counted as the matrix products that it is made
-    of, and these take more of it than the fused kernel.
+    It is 0 if the sample does not fit into the device's memory: counting needs attention as separate matrix products,
+    which take more memory than the fused kernel.
     """
 
     def __init__(self, config: Config, generator: Generator, learner: Learner) -> None:
@@ -45,8 +45,11 @@ class MeasuredFlops:
 
 
 def _counted(work: Callable[[], object]) -> int:
-    """FLOPs of doing it a second time: what a generator keeps of the first, such as encoded prompts, is not counted,
-    and is not computed by the attention that counting needs, which rounds otherwise."""
+    """FLOPs of doing `work` a second time.
+
+    The first time is not counted. It fills the generator's caches, such as encoded prompts, by its usual attention: the
+    attention that is used for counting rounds differently.
+    """
     with contextlib.suppress(MissingError):
         work()
         return count(work)

@@ -1,4 +1,4 @@
-"""What a run needs and whether it is there: device, memory, disk, weights, packages, data. Nothing is fetched."""
+"""What a run needs, and whether it is there: device, memory, disk, weights, packages, data. Fetches nothing."""
 
 import importlib.util
 import shutil
@@ -20,7 +20,7 @@ CPU_DAYS = 30
 
 @dataclass(frozen=True)
 class Need:
-    """`found` says what there is; `problem`, one phrase, what is missing and how to get it (None: nothing)."""
+    """Something that a run needs. found: what there is. problem: what is missing and how to get it; None: nothing."""
 
     what: str
     found: str
@@ -29,7 +29,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Device:
-    """The GPUs of this machine, memory in bytes being that of one, or its CPU: then `cores` is not 0."""
+    """The GPUs of a machine, or its CPU. memory: bytes of one device. cores: of the CPU; 0 for GPUs."""
 
     name: str
     count: int
@@ -38,7 +38,7 @@ class Device:
 
 
 def this_device() -> Device:
-    """What a run here would compute on."""
+    """The device that a run would use on this machine."""
     if torch.cuda.is_available():
         first = torch.cuda.get_device_properties(0)
         return Device(first.name, torch.cuda.device_count(), first.total_memory)
@@ -47,19 +47,19 @@ def this_device() -> Device:
 
 
 def too_long(hours: float | None) -> bool:
-    """Whether a run needs a GPU: it would take more than CPU_DAYS without one. False where its length is not known."""
+    """Whether `hours` on the CPU are more than CPU_DAYS, so that a run needs a GPU. False if they are not known."""
     return hours is not None and hours > 24 * CPU_DAYS
 
 
 def needs(config: Config, out: Path) -> list[Need]:
-    """All that a run of this configuration into folder `out` needs."""
+    """All that a run of this configuration into the folder `out` needs."""
     return [*_but_data(config, out), *_data(config)]
 
 
 def require(config: Config, out: Path) -> None:
-    """Raise one MissingError that says all that is missing.
+    """Raise one MissingError that lists all that is missing, unless only data are.
 
-    Where only data are, reading them says so itself, and may fetch them first.
+    Missing data are reported when they are read, which may fetch them first.
     """
     missing = [need.problem for need in _but_data(config, out) if need.problem]
     if missing:
@@ -75,7 +75,7 @@ def _but_data(config: Config, out: Path) -> Iterator[Need]:
         yield from _memory(config, network, device)
         yield _disk(config, network, out)
     except MissingError:
-        pass  # data whose shape is not known; they say so themselves
+        pass  # the data, which tell the shape, are missing; `_data` reports that
     yield from _weights(config)
     if config.tracker != "none":
         there = importlib.util.find_spec(config.tracker)
@@ -125,11 +125,11 @@ def _weights_of(key: str, model: str) -> Need:
         if parts and all(any(part.glob("*.safetensors")) for part in parts):
             return Need(key, str(folder))
         fault = f"{folder} lacks safetensors or a config.json"
-    except (OSError, ValueError):  # not in the hub's cache; no name for a hub id
+    except (OSError, ValueError):  # not in the hub's cache; not a hub id
         fault = f"{model} is neither a folder nor in the hub's cache"
     try:
         huggingface_hub.auth_check(model)
-    except Exception:  # no network, no such model, or one whose terms are to be accepted
+    except Exception:  # no network, no such model, or one whose terms must be accepted first
         return Need(key, model, f"{fault}: hf download {model} where there is a network, or --set {key}=FOLDER")
     return Need(key, f"{model}, which a run will fetch")
 

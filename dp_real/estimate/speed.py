@@ -1,4 +1,4 @@
-"""How long an image and a row of a training step take: assumed of a device, or measured on this one."""
+"""How long an image and a row of a training step take: assumed for a device, or measured on this one."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime.seeds import row_seeds
 
-# TFLOP a second in bfloat16 that PyTorch is assumed to reach on a GPU, by a part of its name: a quarter of the A100's
-# data sheet (published: Stable Diffusion 1.5 at batch 1 takes 1.6 s for 50 steps, which is 52; XL, 116), and 15 % of
-# the newer ones', which wait for memory more. Measuring is better: `measure`, `dp real plan --measure`.
+# TFLOP/s in bfloat16 that PyTorch is assumed to reach on a GPU, by a part of its name. For the A100 it is a quarter of
+# the data sheet (published: Stable Diffusion 1.5 at batch 1 takes 1.6 s for 50 steps, which is 52 TFLOP/s; XL reaches
+# 116). For newer GPUs, which wait more for memory, it is 15 %. Better measure: `measure`, `dp real plan --measure`.
 GPUS = {"H200": 150.0, "H100": 150.0, "A100": 80.0, "L40S": 55.0}
-FLOAT32 = 1 / 5  # of that, in float32, for which those GPUs have few units
-CPU_CORE = 0.05  # TFLOP a second in float32, of a recent core
-MEASURED = 16  # images a measurement draws, or a block if that is smaller
+FLOAT32 = 1 / 5  # share of that rate in float32, for which those GPUs have few units
+CPU_CORE = 0.05  # TFLOP/s in float32 of a recent core
+MEASURED = 16  # images that a measurement draws, or a block if that is smaller
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one device: an unguided image, a guided one, a row of a training step; None: not known."""
+    """Seconds of one device for an unguided image, a guided one, and a row of a training step. None: not known."""
 
     plain: float | None
     guided: float | None
     row: float | None
-    source: str  # measured or assumed
+    source: str  # how they are known, in words
 
 
 def throughput(device: str, dtype: str) -> float | None:
-    """TFLOP a second that a GPU of that name is assumed to reach; None for one that is not in the table."""
+    """TFLOP/s that a GPU of that name is assumed to reach; None if it is not in the table."""
     known = next((rate for name, rate in GPUS.items() if name in device), None)
     return known and known * (FLOAT32 if dtype == "float32" else 1)
 
 
 def assumed(config: Config, network: Network | None, device: str, cores: int = 0) -> Seconds:
-    """Seconds on a GPU of that name, or on so many cores of a CPU, by the table above."""
+    """Seconds on a GPU of that name, or on `cores` cores of a CPU, by the table above."""
     operations = image_operations(config, network)
     drawing, training = (throughput(device, each) for each in (config.generator.precision, config.training.precision))
     if cores:
@@ -54,7 +54,7 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
 
 
 def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
-    """Seconds as they are here, of a few images and training steps; the second try counts. Changes the learner."""
+    """Seconds measured here on a few images and training steps. The second try counts. This trains the learner."""
     rows = min(config.sampling.block_size, MEASURED)
     labels = torch.arange(rows) % generator.n_classes
     seeds = row_seeds(config.seed, 0, range(rows))

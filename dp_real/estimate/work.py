@@ -1,7 +1,7 @@
-"""What an image and a training step take: operations and memory, counted without weights or data.
+"""Operations and memory that an image and a training step take, counted without weights or data.
 
-Operations are torch's own count (dp_real.runtime.flops) for the architectures at hand: TFLOP, 1e12 multiplications and
-additions. Sizes are bytes, for one device.
+Operations are counted by torch's formulas (dp_real.runtime.flops), in TFLOP: 1e12 multiplications and additions. Sizes
+are bytes, for one device.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dp_real.runtime.flops import count
 
 @dataclass(frozen=True)
 class Network:
-    """The learner: its parameters, and of a row of a training step TFLOP and bytes kept for the way back in float32."""
+    """The size of a learner that is a network."""
 
     parameters: int
-    training: float
-    kept: int
+    training: float  # TFLOP of a row of a training step
+    kept: int  # bytes that a row keeps for the backward pass, in float32
 
 
 def learner_network(config: Config) -> Network | None:
-    """The learner, built without memory for its weights; None if it is no network, or its sizes are elsewhere."""
+    """The learner's size, from a module without memory for its weights. None if LearnerConfig.network gives none."""
     shape = config.task.sample_shape
     with torch.device("meta"):
         module = config.learner.network(config.task)
@@ -35,18 +35,18 @@ def learner_network(config: Config) -> Network | None:
         return None
     row = torch.empty(1, *shape, device="meta")
     training = count(lambda: module(row).sum().backward()) / 1e12
-    # What two rows keep more than one: the weights, too, are kept for the way back, but once.
+    # The difference between two rows and one: the weights are kept for the backward pass, too, but only once.
     kept = kept_bytes(module, row.repeat(2, *[1] * len(shape))) - kept_bytes(module, row)
     return Network(sum(weight.numel() for weight in module.parameters()), training, kept)
 
 
 def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """What autograd keeps of module(x) for the way back; what several operations share counts once."""
+    """Bytes that autograd keeps of module(x) for the backward pass. Memory that operations share counts once."""
     kept = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # held on to, so that no other takes its number
+        kept[storage._cdata] = storage  # held, so that no other storage gets its address
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -55,20 +55,22 @@ def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
 
 
 def image_operations(config: Config, network: Network | None) -> tuple[float, float] | None:
-    """TFLOP of an unguided image and of a guided one: the way back from the entropy, at the steps that are guided."""
+    """TFLOP of an unguided and of a guided image, with the learner's part of the guidance. None if not known."""
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None or network is None:
         return None
-    # Through the learner and back to the image, but not to its weights: two thirds of a training step.
+    # A push goes through the learner and back to the image, but not to the weights: two thirds of a training step.
     pushes = len(config.guidance.guided_steps(config.sampling.steps))
     return image.plain, image.guided + pushes * 2 / 3 * network.training
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:
-    """Peak bytes on the device: in training, in drawing one image at a time, and for each image more at a time.
+    """Peak bytes on the device in `training`, in `drawing` one image at a time, and for each further `image` at a time.
 
-    Training: 16 bytes a parameter (weights, gradients, AdamW's moments), 4 for the average, and what autograd keeps of
-    the rows of a step, half of it in bfloat16. Drawing: the same state, the pipeline's weights, and what it keeps.
+    Training takes 16 bytes per parameter (weights, gradients, AdamW's moments), 4 for an EMA, what autograd keeps of a
+    step's rows (half in bfloat16), and the generator's weights that stay on the device. Drawing takes the same bytes
+    per parameter, the generator's weights, and what autograd keeps of a guided image. None if the learner's size is not
+    known; without a known generator only `training` is there.
     """
     if network is None:
         return None

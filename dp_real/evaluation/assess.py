@@ -1,4 +1,4 @@
-"""What a learner makes of examples."""
+"""Measures a learner on examples: entropy, correctness and accuracy."""
 
 import torch
 from torch import Tensor
@@ -12,19 +12,19 @@ from dp_real.runtime.processes import device, distribute, read_slices, slices
 
 @torch.no_grad()
 def assess(learner: Learner, x: ExampleArray, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
-    """Entropy in nats [n] and whether the prediction is y, bool [n]; both on the CPU. Done by this process alone."""
+    """Entropy in nats [n], and whether the prediction is y, bool [n]; both on the CPU. This process does all work."""
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), batch_size)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
     return entropy(answers), answers.argmax(-1) == y
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:
-    """[B, K] on the CPU, of floats or bytes, which travel as such."""
+    """Logits [B, K], on the CPU, of examples in float32 or uint8. uint8 is converted on the device."""
     return learner.logits(to_float(x.to(device()))).cpu()
 
 
 def accuracy(learner: Learner, images: ExampleSet) -> float:
-    """Share of rows whose prediction is the label; the processes share the work."""
+    """Share of rows whose prediction is the label. The processes share the work."""
     parts = distribute(lambda rows: assess(learner, images.x[rows], images.y[rows])[1], read_slices(len(images.y)))
     correct = torch.cat(parts)
     return correct.double().mean().item()

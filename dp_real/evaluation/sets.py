@@ -1,4 +1,4 @@
-"""A learner on sets of real images, some of which have a part of its classes only."""
+"""Accuracy of a learner on sets of real images, which may lack some of its classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,16 @@ from dp_real.runtime.processes import distribute, read_slices
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
-    """One row a set: its name, images, classes, accuracy and its standard error.
+    """One row per set: set (its name), images, classes, accuracy and se, the accuracy's standard error.
 
-    A set may have some of the classes only: the learner then chooses among these, and `classes` says how many they are.
+    The learner chooses among the classes that the set has; `classes` is their number.
     """
     return [{"set": name} | masked_accuracy(learner, images) for name, images in sets.items()]
 
 
 @torch.no_grad()
 def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
-    """Accuracy where the learner may answer only with the classes that the images have, and its standard error."""
+    """images, classes, accuracy and se of a learner that chooses only among the classes that the images have."""
     present = images.y.unique()
     parts = read_slices(len(images.y))
     answers = distribute(lambda rows: present[logits(learner, images.x[rows])[:, present].argmax(1)], parts)

@@ -1,7 +1,7 @@
-"""Generators. A file of this room is a kind: its section of the configuration, what it needs and costs, and its loader.
+"""Kinds of generators, a file each: its configuration section, what it needs and costs, and its loader.
 
-Such a file is quick to import: commands that only read configurations need no torch. What draws the samples is imported
-by `load`; `models` has the small generators that are trained here, `pipelines` those of diffusers.
+These files import no torch, so that commands which only read configurations start quickly. `load` imports what draws
+the samples: `models` has the small generators that are trained here, `pipelines` those of diffusers.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageCost:
-    """What an image costs before anything is measured.
+    """The cost of one image, known before anything is measured.
 
-    plain, guided: TFLOP of an image; the learner's part of guidance is not in it. Bytes: weights, of the whole
-    generator; resting, of it, on the device while the learner trains; kept, of a guided image, for the way back.
+    plain, guided: TFLOP of an unguided and a guided image, without the learner's part of the guidance. The rest are
+    bytes. weights: of the whole generator. resting: of it, on the device while the learner trains. kept: for the
+    backward pass of a guided image.
     """
 
     plain: float
@@ -39,7 +40,7 @@ class ImageCost:
 
 
 class GeneratorConfig(Section):
-    """Base of the sections [generator], told apart by `kind`."""
+    """Base of the [generator] sections. The key `kind` says which."""
 
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
@@ -47,39 +48,39 @@ class GeneratorConfig(Section):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """The generator, trained now if it is one that is trained here and not in the cache.
+        """Load the generator. A kind that is trained here is trained now if it is not in the cache.
 
-        source: what it draws samples like; data: its examples, if they are loaded already. Raises MissingError where
-        weights or data are not there, InputError where they do not fit; both say what to do.
+        source: the data that its samples imitate. data: the examples of `source`, if they are loaded already. Raises
+        MissingError if weights or data are not there, InputError if they do not fit. Both say what to do.
         """
         raise NotImplementedError
 
     def check(self, source: DataConfig) -> None:
-        """Raise ValueError for data that this kind cannot draw samples like."""
+        """Raise ValueError for data that this kind cannot imitate."""
 
     @property
     def precision(self) -> str:
-        """The torch dtype that samples are computed in."""
+        """Name of the torch dtype that samples are computed in."""
         return "float32"
 
     def weights(self) -> dict[str, str]:
-        """Folders or hub ids that it reads, by the key that names each."""
+        """The folders or hub ids that it reads, each under the configuration key that names it."""
         return {}
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """Of one image; None where it is not known."""
+        """The cost of one image; None if it is not known."""
         return None
 
 
 class TrainedHere(GeneratorConfig):
-    """Base of kinds that are trained on real examples on first use, and kept in the user's cache from then on."""
+    """Base of kinds that are trained on real examples on first use, and then kept in the user's cache."""
 
-    recipe: ClassVar[int]  # raised when what training does changes: what an older recipe made is then left alone
+    recipe: ClassVar[int]  # raise it when training changes, so that results of the older recipe are not used
 
     def trained(self, source: DataConfig, examples: Examples, classes: object, train: Callable[[Path], None]) -> Path:
-        """The folder that `train` filled, now or earlier: it depends on the examples, wherever they were read.
+        """The folder that `train` filled, now or earlier. It is cached by the examples' values, not by their place.
 
-        classes: what else it depends on of these.
+        classes: what the training uses of the classes, their number or their names; it is part of the key, too.
         """
         from dp_real.runtime.cache import cached, fingerprints
 
@@ -100,6 +101,6 @@ def _names_the_class(template: str) -> str:
 
 
 Templates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], Field(min_length=1)]
-"""Prompts with {} in the place of the class's name."""
+"""Prompts with {} in place of the class's name."""
 
 GENERATORS: Registry[type[GeneratorConfig]] = Registry("generators", "dp_real.generators")

@@ -51,20 +51,20 @@ class DiffusersConfig(GeneratorConfig):
 
     @property
     def guidance_decoder(self) -> str | None:
-        """What decodes x0_hat for the guidance in place of the pipeline's own VAE."""
+        """The decoder of x0_hat for the guidance; None: the pipeline's own VAE."""
         return self.tiny_decoder if self.decoder == "tiny" else None
 
     @property
     def precision(self) -> str:
-        """The pipeline's own dtype."""
+        """The dtype that the pipeline is loaded in."""
         return self.dtype
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """On the GPU if there is one. No real examples are needed.
+        """Load the pipeline, on the GPU if there is one. Needs no real examples.
 
-        Raises MissingError if weights are missing, InputError for a pipeline or classes that it cannot use.
+        Raises MissingError if weights are missing, InputError for a pipeline or classes that cannot be used.
         """
         from dp_real.generators.pipelines.adapters import ADAPTERS
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, class_prompts
@@ -97,7 +97,7 @@ class DiffusersConfig(GeneratorConfig):
         return {"generator.model": self.model} | ({"generator.tiny_decoder": tiny} if tiny else {})
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """By the pipeline's published sizes; None for one that was not counted."""
+        """The cost by the counts for published pipelines; None for one that was not counted."""
         size = self.published_size()
         if size is None:
             return None
@@ -114,7 +114,7 @@ class DiffusersConfig(GeneratorConfig):
         return ImageCost(plain, guided, weights, resting=0 if self.offload else weights, kept=kept)
 
     def published_size(self) -> PipelineSize | None:
-        """The pipeline's size, if it was counted: by its id, or by its UNet's configuration in a folder."""
+        """The pipeline's size, found by its hub id, or by the UNet's configuration in its folder. None: not counted."""
         unet = Path(self.model, "unet", "config.json")
         if not unet.is_file():
             return SIZES.get(self.model)
@@ -125,16 +125,16 @@ class DiffusersConfig(GeneratorConfig):
 
 @dataclass(frozen=True)
 class PipelineSize:
-    """A text-to-image pipeline at its own size. Pairs: TFLOP forward, and back to the input."""
+    """What a text-to-image pipeline costs at its native image size. Pairs: TFLOP forward, and backward to the input."""
 
     parameters: float  # of all its parts
-    denoise: tuple[float, float]  # an image and evaluation
-    decode: tuple[float, float]  # an image
-    decode_tiny: tuple[float, float]  # likewise, by an AutoencoderTiny
-    kept: tuple[float, float, float]  # bytes an image kept for the way back in float32: of these three
+    denoise: tuple[float, float]  # per image and evaluation of the denoiser
+    decode: tuple[float, float]  # per image
+    decode_tiny: tuple[float, float]  # per image, by an AutoencoderTiny
+    kept: tuple[float, float, float]  # float32 bytes per image for the backward pass of these three
 
 
-# Counted on the architectures as published (a test repeats it for the first).
+# Counted on the published architectures. A test repeats the count for the first.
 SD1 = PipelineSize(1.066e9, (0.803, 0.923), (2.515, 2.549), (0.141, 0.141), (4.34e9, 6.02e9, 0.58e9))
 SD2 = PipelineSize(1.290e9, (2.149, 2.765), (5.754, 5.928), (0.318, 0.318), (12.76e9, 13.74e9, 1.30e9))
 XL = PipelineSize(3.469e9, (6.761, 7.460), (10.470, 11.020), (0.565, 0.565), (21.64e9, 24.90e9, 2.31e9))

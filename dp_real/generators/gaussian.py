@@ -23,13 +23,13 @@ class GaussianConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """There is nothing to train or to fetch."""
+        """Build the generator. Nothing is trained or fetched."""
         from dp_real.generators.models.gaussian import GaussianGenerator
 
         (dimension,) = source.task.sample_shape
         return GaussianGenerator(dimension, sampling.steps, sampling.guidance_scale)
 
     def check(self, source: DataConfig) -> None:
-        """Raise ValueError for any other data."""
+        """Raise ValueError for any data but the gaussian."""
         if source.source != "gaussian":
             raise ValueError("generator.kind = 'gaussian' knows the score of data.source = 'gaussian' only")

@@ -37,7 +37,10 @@ class LatentConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """From the cache, else trained now."""
+        """Load it from the cache, or train it.
+
+        Raises InputError if the data have no square images whose side is a multiple of 8 to train on.
+        """
         from dp_real.generators.models.stable_diffusion import train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion

@@ -1,4 +1,4 @@
-"""Controls of entropy guidance: what a push does that is as long, but goes elsewhere or comes too late."""
+"""Controls for entropy guidance: pushes of the same length, in random directions or on finished samples."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -13,7 +13,7 @@ from dp_real.runtime.seeds import Stream, rng
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGuidance(EntropyGuidance):
-    """A control: pushes of the same length in random directions. seeds: uint64 [B], what a row's directions hang on."""
+    """A control: pushes of the same length in random directions. seeds: uint64 [B], one for each row's directions."""
 
     looks: ClassVar[bool] = False
 
@@ -24,16 +24,16 @@ class RandomGuidance(EntropyGuidance):
         object.__setattr__(self, "_draws", [rng(int(seed), Stream.OMEGA) for seed in self.seeds])
 
     def gradient(self, x0_hat: Tensor, x: Tensor) -> Tensor:
-        """Standard normal, shaped like x; new at each call."""
+        """Standard normal noise, shaped like x and new at each call."""
         return torch.from_numpy(np.stack([draw.standard_normal(x.shape[1:], np.float32) for draw in self._draws])).to(x)
 
     def rows(self, rows: slice) -> Self:
-        """As of EntropyGuidance, from the first call on."""
+        """See EntropyGuidance. The directions of these rows start from the first again."""
         return replace(super().rows(rows), seeds=self.seeds[rows])
 
 
 def ascend(guidance: EntropyGuidance, x: Tensor, pushes: int) -> Tensor:
-    """A control: the pushes of a whole trajectory, all made on finished samples; images stay within [-1, 1]."""
+    """A control: all pushes of a trajectory, made on finished samples x. Images [B, C, H, W] stay in [-1, 1]."""
     for _ in range(pushes):
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()

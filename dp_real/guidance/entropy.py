@@ -1,7 +1,7 @@
 """Entropy guidance (paper section 2): push a diffusion sampler towards samples that the current learner finds hard.
 
-Hard means high predictive entropy H, in nats, of the learner on the denoised estimate x0_hat. The strength omega is
-per guided step; `relative` measures it in units of the sample's own norm, `raw` is the coefficient of the score.
+A sample is hard if the learner's predictive entropy H, in nats, is high on the denoised estimate x0_hat. The strength
+omega is per guided step: in units of the sample's own norm (`relative`), or the coefficient of ∇H in the score (`raw`).
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class EntropyGuidance:
     """What to push with, how hard, and at which steps of the sampler.
 
     logits: differentiable, [B, ...] -> [B, K]; one row must not influence another (eval mode).
-    omega: strength, a float or one value a row [B]; positive raises the entropy.
+    omega: strength, a float or one value per row [B]; positive raises the entropy.
     scale: `relative` adds omega * |x| * g / |g| to the sample, g the gradient of its entropy;
         `raw` adds omega * g to the score (eq. 7 with its sign mended).
     apply: for `relative`, push `after` the scheduler's step or x_t `before` it.
@@ -34,7 +34,7 @@ class EntropyGuidance:
     window, every: guide the steps in this fraction of the trajectory (0 noise, 1 image), each `every`-th of them.
     """
 
-    looks: ClassVar[bool] = True  # at x0_hat; else nobody need decode it
+    looks: ClassVar[bool] = True  # whether it looks at x0_hat; if not, x0_hat need not be decoded
 
     logits: Callable[[Tensor], Tensor]
     omega: float | Tensor
@@ -46,7 +46,7 @@ class EntropyGuidance:
 
     @classmethod
     def of(cls, options: GuidanceConfig, logits: Callable[[Tensor], Tensor], omega: float | Tensor) -> Self:
-        """As configured, at a strength."""
+        """The guidance that a configuration describes, at strength omega."""
         return cls(logits, omega, options.scale, options.apply, options.through, options.window, options.every)
 
     def guides(self, index: int, steps: int) -> bool:
@@ -59,15 +59,15 @@ class EntropyGuidance:
         (at_x0_hat,) = torch.autograd.grad(entropy(self.logits(x0_hat)).sum(), x0_hat)
         if x is x0_hat:
             return at_x0_hat
-        # From here on the chain may lead through half precision: each row goes at a length of 0.5 to 1 (divided by a
-        # power of two, which rounds nothing) and gets its own back after: a confident learner's must not underflow.
+        # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow.
+        # So each row is scaled to a length of 0.5 to 1, by a power of two, which is exact, and scaled back afterwards.
         size = _power_of_two(at_x0_hat)
         (scaled,) = torch.autograd.grad(x0_hat, x, at_x0_hat / _like(size, at_x0_hat))
         return scaled * _like(size, scaled)
 
     def push(self, x: Tensor, gradient: Tensor) -> Tensor:
         """`relative`: x moved by omega times its own norm along its gradient, row by row."""
-        # Dividing by the largest entry first keeps the square of a confident learner's tiny gradient from underflow.
+        # Dividing by the largest entry first keeps the squares of a confident learner's tiny gradient from underflow.
         rows = gradient.flatten(1)
         rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
         unit = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
@@ -75,11 +75,11 @@ class EntropyGuidance:
         return x + (length * unit).view_as(x)
 
     def weigh(self, gradient: Tensor) -> Tensor:
-        """`raw`: what is added to the score, omega times the gradient, row by row."""
+        """`raw`: omega times the gradient, row by row. It is added to the score."""
         return _like(self._omega(gradient), gradient) * gradient
 
     def rows(self, rows: slice) -> Self:
-        """The guidance of these rows of the batch that this one is for."""
+        """The guidance for a slice of the batch's rows."""
         return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
     def _omega(self, x: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class EntropyGuidance:
 
 
 def _power_of_two(x: Tensor) -> Tensor:
-    """[B, 1], next above the length of each row of x [B, ...]; no square of a small entry is taken."""
+    """[B, 1]: the power of two above the length of each row of x [B, ...]. No small entry is squared."""
     rows, tiny = x.flatten(1), torch.finfo(x.dtype).tiny
     largest = rows.abs().amax(1, keepdim=True).clamp_min(tiny)
     length = (largest * (rows / largest).norm(dim=1, keepdim=True)).clamp_min(tiny)
@@ -95,5 +95,5 @@ def _power_of_two(x: Tensor) -> Tensor:
 
 
 def _like(rows: Tensor, x: Tensor) -> Tensor:
-    """[B, 1] with as many dimensions as x."""
+    """rows [B, 1] with as many dimensions as x, for broadcasting."""
     return rows.view(-1, *[1] * (x.dim() - 1))

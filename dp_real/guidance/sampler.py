@@ -9,11 +9,11 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.solvers import Solver
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""denoiser(x_t, t) answers in its solver's terms (noise, velocity, …), classifier-free guidance included."""
+"""denoiser(x_t, t) returns what its solver expects (noise, velocity, …), classifier-free guidance included."""
 
 
 def identity(x: Tensor) -> Tensor:
-    """For models that denoise in the learner's own space."""
+    """Return x: the decoder of models that denoise in the learner's own space."""
     return x
 
 
@@ -27,7 +27,7 @@ def sample(
     decode: Callable[[Tensor], Tensor] = identity,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Go the solver's steps from standard normal noise x [B, ...] to a sample of the same shape.
+    """Turn standard normal noise x [B, ...] into samples of the same shape, by the solver's steps.
 
     decode maps x0_hat to the space that guidance.logits reads (the VAE's decoder for a latent model).
     callback(index, x0_hat) sees the estimate of each step (paper Fig. 8).
@@ -52,7 +52,7 @@ def _guided_step(
     guidance: EntropyGuidance,
     decode: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """The next x and the estimate x0_hat of one step that raises the entropy of x0_hat."""
+    """One guided step: returns the next x and the estimate x0_hat."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_(guidance.through == "unet")
         with torch.set_grad_enabled(guidance.through == "unet"):
@@ -73,6 +73,6 @@ def _guided_step(
 
 @torch.no_grad()
 def denoising_error(denoiser: Denoiser, solver: Solver, x0: Tensor, noise: Tensor, level: float) -> Tensor:
-    """Mean squared error [B] of what the denoiser answers on x0 with this noise at a level in (0, 1)."""
+    """Mean squared error [B] of the denoiser on x0, noised with `noise` to a level in (0, 1)."""
     x, t, answer = solver.noised(x0, noise, level)
     return (denoiser(x, t) - answer).square().flatten(1).mean(1)

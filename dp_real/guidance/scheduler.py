@@ -1,11 +1,11 @@
-"""Entropy guidance as a scheduler, for diffusers pipelines that run their own loop, modular ones among them:
+"""Entropy guidance as a scheduler, for diffusers pipelines that run their own loop, including modular ones:
 
     scheduler = GuidedDDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
     pipe.scheduler = scheduler.guide(EntropyGuidance(logits, omega=0.05, through="x0"), partial(decode, pipe.vae))
     images = pipe("a photo of a crane").images
 
-with `decode` of generators.pipelines.latent_diffusion. A guider of diffusers sees predictions of noise, a step callback
-sees x_t, neither sees x0_hat; the scheduler's step does, and needs no gradient through the denoiser.
+with `decode` of generators.pipelines.latent_diffusion. In diffusers a guider sees noise predictions and a step callback
+sees x_t, but neither sees x0_hat. The scheduler's step does, and it needs no gradient through the denoiser.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,15 @@ from dp_real.guidance.sampler import identity
 
 
 class GuidedDDIMScheduler(DDIMScheduler):
-    """DDIM that raises the entropy of x0_hat at its steps, as the sampler does; plain until told to `guide`."""
+    """DDIM with entropy guidance at its steps, as in dp_real.guidance.sampler. Plain DDIM until `guide` is called."""
 
     guidance: EntropyGuidance | None = None
     decode: Callable[[Tensor], Tensor] = staticmethod(identity)
 
     def guide(self, guidance: EntropyGuidance | None, decode: Callable[[Tensor], Tensor] = identity) -> Self:
-        """Under this guidance from now on; decode maps x0_hat to the space that guidance.logits reads.
+        """Use this guidance from the next step on, None for plain DDIM; returns self.
 
+        decode maps x0_hat to the space that guidance.logits reads.
         Raises ValueError unless guidance has through = "x0", scale = "relative" and apply = "after".
         """
         if guidance and (guidance.through, guidance.scale, guidance.apply) != ("x0", "relative", "after"):

@@ -1,4 +1,4 @@
-"""Noise schedules and the steps that lead down them: DDIM (paper eq. 4), and Euler's for a flow."""
+"""Solvers, each a noise schedule and its sampling steps: DDIM (paper eq. 4), and Euler for flow matching."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,34 +8,34 @@ from torch import Tensor
 
 
 class Solver(Protocol):
-    """A noise schedule, x_t = a x0 + sigma noise, and the steps that lead down it."""
+    """A noise schedule, x_t = a x0 + sigma noise, and the sampling steps from noise to x0."""
 
     @property
     def timesteps(self) -> Tensor:
-        """What the denoiser is told at each step, [steps]."""
+        """The timestep [steps] that the denoiser is given at each step."""
         ...
 
     def step(self, output: Tensor, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The next x and the estimate x0_hat, from what the denoiser answered at step `index`."""
+        """Return the next x and the estimate x0_hat, given the denoiser's output at step `index`."""
         ...
 
     def raise_score(self, output: Tensor, by: Tensor, index: int) -> Tensor:
-        """What the denoiser would answer if its score, -noise/sigma, were higher: paper eq. 7 with its sign mended.
+        """The denoiser's output if its score, -noise/sigma, had `by` added to it (paper eq. 7 with its sign mended).
 
-        Unchanged where nothing of the sample is left in x_t (a = 0).
+        Unchanged if x_t is noise only (a = 0).
         """
         ...
 
     def noised(self, x0: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
-        """x_t and t at a level in (0, 1), and the answer that would undo that noise."""
+        """x0 noised to a level in (0, 1): returns x_t, t, and the output of a perfect denoiser."""
         ...
 
 
 @dataclass(frozen=True)
 class DDIM:
-    """Diffusion: the denoiser answers what scheduler.config.prediction_type names."""
+    """DDIM for diffusion. The denoiser predicts what scheduler.config.prediction_type names."""
 
-    scheduler: Any  # a DDIMScheduler that knows its timesteps
+    scheduler: Any  # a DDIMScheduler whose timesteps are set
 
     @property
     def timesteps(self) -> Tensor:
@@ -67,9 +67,9 @@ class DDIM:
 
 @dataclass(frozen=True)
 class FlowEuler:
-    """Flow matching (a = 1 - sigma): the denoiser answers noise - x0, and x0_hat = x_t - sigma times that."""
+    """Euler for flow matching, a = 1 - sigma. The denoiser predicts v = noise - x0, and x0_hat = x_t - sigma v."""
 
-    scheduler: Any  # a FlowMatchEulerDiscreteScheduler that knows its timesteps
+    scheduler: Any  # a FlowMatchEulerDiscreteScheduler whose timesteps are set
 
     @property
     def timesteps(self) -> Tensor:

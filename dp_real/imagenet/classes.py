@@ -10,7 +10,7 @@ from typing import Literal
 ImageNetTask = Literal["imagenet1k", "imagenet100"]
 TASKS: tuple[ImageNetTask, ...] = ("imagenet1k", "imagenet100")
 
-# What the list calls by one name, up to capitals, in words that keep the two apart.
+# Names for pairs of classes that the list calls by the same name, up to capitals.
 PROMPT_NAMES = {
     "n02012849": "crane bird",
     "n03126707": "construction crane",
@@ -23,19 +23,19 @@ PROMPT_NAMES = {
 
 @dataclass(frozen=True)
 class ImageNetClass:
-    """One class. `index` counts all 1,000 in the order of their folders; it names the folders of ImageNet-V2."""
+    """One class. index: among all 1,000, in the order of their folders; ImageNet-V2 names its folders by it."""
 
     wnid: str
     index: int
-    name: str  # unique; what prompts say
-    lemmas: tuple[str, ...]  # WordNet's words for it in one string, as hub sets call it; none if another class has them
+    name: str  # unique; used in prompts
+    lemmas: tuple[str, ...]  # WordNet's words for it in one string, as hub sets name it; none if another class has them
     in_imagenet_a: bool
     in_imagenet_r: bool
 
 
 @cache
 def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
-    """The classes of a task; label i is the i-th. ImageNet-100 is that of CMC (Tian et al. 2020), in its own order."""
+    """The classes of a task; label i is the i-th. ImageNet-100 is that of CMC (Tian et al. 2020), in CMC's order."""
     text = (resources.files("dp_real.imagenet") / "classes.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row[f"{task}_index"]]
     rows.sort(key=lambda row: int(row[f"{task}_index"]))
@@ -44,7 +44,7 @@ def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
             row["wnid"],
             int(row["imagenet1k_index"]),
             PROMPT_NAMES.get(row["wnid"], row["name"]),
-            () if row["lemmas"] == "crane" else (row["lemmas"],),  # the one string that two classes have
+            () if row["lemmas"] == "crane" else (row["lemmas"],),  # the only string that two classes share
             row["in_imagenet_a"] == "1",
             row["in_imagenet_r"] == "1",
         )
@@ -53,7 +53,7 @@ def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
 
 
 def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
-    """The task whose classes these are, in its order; None if they are no ImageNet's."""
+    """The ImageNet task that has these class names in this order; None if there is none."""
     for task in TASKS:
         if tuple(names) == tuple(entry.name for entry in imagenet_classes(task)):
             return task
@@ -61,7 +61,7 @@ def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
 
 
 def shared_labels(task: ImageNetTask, dataset: str) -> list[int]:
-    """Labels of a task's classes that a data set has: imagenet-a and imagenet-r have 200 of the 1,000, others all."""
+    """The labels of a task that a data set has. imagenet-a and imagenet-r have 200 of the 1,000 classes, others all."""
     classes = imagenet_classes(task)
     match dataset:
         case "imagenet-a":

@@ -1,6 +1,7 @@
-"""Learners. A file of this room is a kind: its section of the configuration, what it needs, and what is built of it.
+"""Kinds of learners, a file each: its configuration section, what it needs, and how it is built.
 
-Such a file is quick to import: commands that only read configurations need no torch. `models` has what trains.
+These files import no torch, so that commands which only read configurations start quickly. `models` has the learners
+themselves.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ if TYPE_CHECKING:
 
 
 class LearnerConfig(Section):
-    """Base of the sections [learner], told apart by `kind`."""
+    """Base of the [learner] sections. The key `kind` says which."""
 
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
-    library: ClassVar[str | None] = None  # whose `from_pretrained` reads what a learner saves
+    library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what a learner saves
 
     def network(self, task: Task) -> nn.Module | None:
-        """[B, *sample_shape] -> logits [B, n_classes], its weights drawn from torch's random state.
+        """Build the module, [B, *sample_shape] -> logits [B, n_classes]. Draws weights from torch's random state.
 
-        None where it is no network, or one whose sizes only its weights tell. Raises InputError for a task that it is
-        not made for.
+        None if the learner is not a network, or if only its weights tell its sizes. Raises InputError for a task that
+        it is not made for.
         """
         raise NotImplementedError
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """The learner that a run starts from, a function of the seed; as it stands here, one that trains `network`.
+        """The learner that a run starts from, a function of the seed. By default it trains `network`.
 
-        Raises MissingError where weights are not there, InputError for a task that it is not made for.
+        Raises MissingError if weights are not there, InputError for a task that it is not made for.
         """
         from dp_real.learners.models.network import NetworkLearner
 
@@ -47,7 +48,7 @@ class LearnerConfig(Section):
         """Raise ValueError for settings that this kind cannot be trained with."""
 
     def weights(self) -> dict[str, str]:
-        """Folders or hub ids that it reads, by the key that names each."""
+        """The folders or hub ids that it reads, each under the configuration key that names it."""
         return {}
 
 

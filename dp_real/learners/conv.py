@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @LEARNERS.named("conv", place=2)
 class ConvConfig(LearnerConfig):
-    """A small convolutional classifier: per width 3 x 3 convolution, ReLU, halving; then a hidden layer."""
+    """A small convolutional classifier: a 3 x 3 convolution, ReLU and 2 x 2 pooling per width, then a hidden layer."""
 
     kind: Literal["conv"]
     widths: tuple[PositiveInt, ...] = (32, 64)
     hidden: PositiveInt = 128
 
     def network(self, task: Task) -> nn.Module:
-        """Images [B, C, H, W] -> logits [B, n_classes]; its weights are drawn from torch's state."""
+        """See LearnerConfig. Raises InputError for samples that are not images [C, H, W]."""
         from torch import nn
 
         shape = task.sample_shape

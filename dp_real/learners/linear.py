@@ -1,4 +1,4 @@
-"""The learner of the theory."""
+"""Linear classifiers, the learners of the theory."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class LinearConfig(LearnerConfig):
     kappa: float = Field(default=1.0, gt=0, description="the entropy is that of sigmoid(kappa w·x)")
 
     def network(self, task: Task) -> None:
-        """It is no network."""
+        """None: it is not a network."""
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """At w = 0, where every sample is as hard as can be. Raises InputError unless there are two classes."""
+        """A learner at w = 0, where every entropy is ln 2. Raises InputError unless there are two classes."""
         from dp_real.learners.models.linear import LinearLearner
 
         return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss, kappa=self.kappa)

@@ -1,4 +1,4 @@
-"""A perceptron."""
+"""A multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @LEARNERS.named("mlp", place=1)
 class MLPConfig(LearnerConfig):
-    """A perceptron on the flattened sample."""
+    """A multilayer perceptron on the flattened sample."""
 
     kind: Literal["mlp"]
     hidden: tuple[PositiveInt, ...] = (64,)
 
     def network(self, task: Task) -> nn.Module:
-        """[B, *sample_shape] -> logits [B, n_classes]; its weights are drawn from torch's state."""
+        """See LearnerConfig. It takes samples of any shape."""
         import torch
         from torch import nn
 

@@ -38,15 +38,16 @@ class TransformersConfig(LearnerConfig):
         return self
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """The classifier that is named, or a fresh one; a last layer for other classes is fresh, too."""
+        """A learner with the classifier that is named, or a fresh one. See `classifier`."""
         from dp_real.learners.models.classifier import ClassifierLearner
 
         return ClassifierLearner(self.classifier(task, seed), task.n_classes, training, seed)
 
     def classifier(self, task: Task, seed: int) -> Classifier:
-        """What is trained. What is fresh in it is a function of the seed.
+        """The classifier to train. Fresh weights, such as a last layer for other classes, are a function of the seed.
 
-        Raises MissingError if weights are missing, InputError if they are no image classifier's, or the sizes are none.
+        Raises MissingError if weights are missing, InputError if they are no image classifier's, if no classifier can
+        have these sizes, or if the samples are not images [C, H, W].
         """
         from dp_real.learners.models.classifier import class_names, freeze_unused, known_classifier
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
@@ -64,7 +65,7 @@ class TransformersConfig(LearnerConfig):
             return freeze_unused(known_classifier(self.model, shape, class_names(task)), shape)
 
     def network(self, task: Task) -> Classifier | None:
-        """A fresh classifier; the sizes of an existing one are elsewhere."""
+        """A fresh classifier; None for an existing one, whose sizes are with its weights."""
         if self.model:
             return None
         from dp_real.learners.models.classifier import fresh_classifier
@@ -72,5 +73,5 @@ class TransformersConfig(LearnerConfig):
         return fresh_classifier(task, self.architecture, self.config)
 
     def weights(self) -> dict[str, str]:
-        """The existing classifier."""
+        """The existing classifier, if one is named."""
         return {"learner.model": self.model} if self.model else {}

@@ -1,1 +1,1 @@
-"""Algorithm 1: the loop, its state, and what it reports."""
+"""Algorithm 1 of the paper: the loop, its state, and what it reports."""

@@ -1,4 +1,4 @@
-"""What a run reports of a round and of an evaluation, and what both have cost."""
+"""The rows that a run logs for a round and an evaluation, with their costs."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from dp_real.runtime.processes import from_main
 
 
 class Clock:
-    """Seconds of a run, which may have run before."""
+    """The seconds that a run has taken, over all its sessions."""
 
     def __init__(self, seconds: float) -> None:
-        """seconds: those that the run has taken already."""
+        """seconds: those of earlier sessions."""
         self._begin = time.monotonic() - seconds
 
     def now(self) -> float:
-        """Seconds since the run began, by this process."""
+        """The run's seconds, by this process's clock."""
         return time.monotonic() - self._begin
 
     def agreed(self) -> float:
-        """The same by the main process, for all."""
+        """The run's seconds by the main process's clock, in all processes."""
         return from_main(self.now())
 
 
 @dataclass(frozen=True)
 class RoundAccount:
-    """What a round brought and cost, over all processes."""
+    """What a round added and cost, over all processes."""
 
-    pool: Pool  # with the round in it
+    pool: Pool  # after the round
     costs: Costs
     begin: float  # by the run's clock
     seconds: float  # that drawing took
     row_flops: int  # of training on one row
 
     def training(self, state: State) -> tuple[float, int]:
-        """Seconds and FLOPs of training until the round began. Validation and checkpoints count as time of training."""
+        """Seconds and FLOPs of training until the round began. The seconds include validation and checkpoints."""
         return self.begin - state.generation_seconds, self.row_flops * state.seen
 
     def row(self, state: State, n_classes: int) -> dict[str, Any]:
-        """A row of rounds.jsonl; `state` as it was before the round."""
+        """A row of rounds.jsonl. state: as it was before the round."""
         facts = self.pool.table(newest=True)
         column = {name: facts[name].to_numpy(zero_copy_only=False) for name in ("label", "omega", "entropy", "correct")}
         training_seconds, training_flops = self.training(state)

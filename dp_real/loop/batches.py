@@ -1,4 +1,4 @@
-"""Which rows of the pool a training step sees."""
+"""Which rows of the pool a training step uses."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ BLOCK_STEPS = 256  # steps whose batches are drawn at once
 
 
 class MiniBatches:
-    """Positions in the pool as it is now, a function of the seed, the step, this process and the size of the pool.
+    """Positions in the pool, a function of the seed, the step, this process and the pool's size.
 
-    Uniform, or the latest round's rows `new_sample_weight` times as likely. They are drawn for many steps at once, to
-    save time.
+    They are uniform, or the latest round's rows are `new_sample_weight` times as likely. They are drawn for many steps
+    at once, to save time.
     """
 
     def __init__(self, pool: Pool, size: int, new_sample_weight: float, seed: int) -> None:
@@ -23,7 +23,7 @@ class MiniBatches:
         self._drawn: tuple[tuple[int, int], Tensor] | None = None  # for a block of steps and a size of the pool
 
     def at(self, step: int) -> Tensor:
-        """int64 [size]."""
+        """The positions of a step's batch, int64 [size]; all of them if size is 0."""
         n = len(self.pool)
         if self.size == 0:
             return torch.arange(n)
@@ -33,7 +33,7 @@ class MiniBatches:
         return self._drawn[1][row]
 
     def _draw(self, block: int) -> Tensor:
-        """int64 [BLOCK_STEPS, size]: old rows have a unit of the line each, new ones `weight` units."""
+        """int64 [BLOCK_STEPS, size]: points on a line on which an old row has length 1, a new one length `weight`."""
         n, old = len(self.pool), len(self.pool) - self.pool.newest
         draw = torch_rng(self.seed, Stream.BATCH, block, this_process().process_index)
         position = torch.rand(BLOCK_STEPS, self.size, generator=draw, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Deliberate Practice (paper Algorithm 1). It knows a learner, a pool and a source of examples, but no images."""
+"""Deliberate Practice (paper Algorithm 1), in terms of a learner, a pool and a source of examples of any form."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from dp_real.runtime import processes
 
 @dataclass
 class Practice:
-    """One run. It begins, or goes on, where `state`, `learner` and `pool` stand together.
+    """One run. It starts or resumes at `state`; `learner` and `pool` must be as they were then.
 
-    source: None where nothing is ever added. validate: the accuracy that patience watches.
+    source: None if nothing is added. validate: the accuracy that patience watches.
     """
 
     config: Config
@@ -41,19 +41,19 @@ class Practice:
         self.batches = MiniBatches(self.pool, size, self.config.practice.new_sample_weight, self.config.seed)
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
-        self._shards = processes.this_process().num_processes if size else 1  # of a batch
+        self._shards = processes.this_process().num_processes if size else 1  # of the batch in a step
 
     def run(self) -> None:
-        """Train; whenever the validation accuracy stops rising, add examples that the current learner finds hard.
+        """Train. Whenever the validation accuracy stops rising, add examples that the current learner finds hard.
 
-        Raises Interrupted, after a checkpoint, if the recorder asks to stop.
+        Raises Interrupted, after a checkpoint, if the recorder asks to stop; within a round, if the source raises it.
         """
         options, state = self.config.practice, self.state
         if state.rounds == 0:
             self.add_examples(options.initial)  # D_0: N plain samples
         while state.step < state.last_step:
             if self.wants_examples():  # T ≥ T_max
-                self.checkpoint(keep=True)  # a branch begins here
+                self.checkpoint(keep=True)  # branches start here
                 self.add_examples(options.increment)  # P samples that are hard for f; T = 0
             elif self.wants_cooldown():
                 self.begin_cooldown()
@@ -68,11 +68,11 @@ class Practice:
                 self.checkpoint(keep=False)
 
     def wants_examples(self) -> bool:
-        """Out of patience, with additions left, at the constant rate."""
+        """Whether patience has run out, with additions left, at the constant rate."""
         return self.out_of_patience and self.may_add and self.constant
 
     def wants_cooldown(self) -> bool:
-        """Nothing more to gain by the plan (`early_stop`), or its time is over (`seconds`)."""
+        """Whether to cool down early: out of patience with no addition left (`early_stop`), or of time (`seconds`)."""
         options = self.config.practice
         done = options.early_stop and self.out_of_patience and not self.may_add
         late = 0 < options.seconds < self.state.seconds
@@ -80,29 +80,29 @@ class Practice:
 
     @property
     def out_of_patience(self) -> bool:
-        """T ≥ T_max."""
+        """Whether T ≥ T_max."""
         return self.state.stale >= self.config.practice.t_max(len(self.pool))
 
     @property
     def may_add(self) -> bool:
-        """Whether the plan, and its budget of samples, have room for another addition."""
+        """Whether `additions` and the budget of `samples` allow another addition."""
         options, state = self.config.practice, self.state
         generated = state.costs.generated + options.oversample * options.increment
         return state.rounds <= options.additions and (not options.samples or generated <= options.samples)
 
     @property
     def constant(self) -> bool:
-        """Neither warming up nor cooling down: when data may be added."""
+        """Whether the rate is constant, neither warming up nor cooling down. Data are added then only."""
         training, state = self.config.training, self.state
         return training.warmup_steps <= state.step < state.last_step - training.cooldown_steps
 
     def begin_cooldown(self) -> None:
-        """Cool down from here, rather than where the plan would have."""
+        """Start the cool-down at this step."""
         self.state.last_step = self.state.step + self.config.training.cooldown_steps
         self.learner.finish_at(self.state.last_step)
 
     def add_examples(self, count: int) -> None:
-        """Draw one round of `count` class-balanced examples and commit them to the pool."""
+        """Draw a round of `count` class-balanced examples, commit it to the pool, and write a checkpoint."""
         assert self.source is not None, "the plan adds nothing where there is no source"
         state, begin, n_classes = self.state, self.clock.now(), self.config.task.n_classes
         labels = (len(self.pool) + torch.arange(count)) % n_classes
@@ -126,7 +126,7 @@ class Practice:
         return self.learner.row_flops(self.pool.sample_shape)
 
     def train_step(self) -> None:
-        """One optimizer step on a mini-batch of the pool as it is now; batch size 0: on all of it."""
+        """One optimizer step on a mini-batch of the pool. Batch size 0: on the whole pool."""
         state = self.state
         x, y = self.loader.batch(state.step)
         self.learner.train_step(x, y)
@@ -136,7 +136,7 @@ class Practice:
         state.epoch += seen / len(self.pool)
 
     def evaluate(self) -> None:
-        """Validation accuracy on real examples, and the patience that it renews or uses up."""
+        """Measure the validation accuracy on real examples. A new best resets T to 0; else T rises by 1."""
         state = self.state
         accuracy = self.validate(self.learner)
         improved = accuracy > state.best
@@ -149,6 +149,6 @@ class Practice:
         self.recorder.evaluation(evaluation_row(state, self.pool, self.learner.learning_rate, loss, accuracy))
 
     def checkpoint(self, keep: bool) -> None:
-        """Where resuming starts from; one to keep is where branching out does, too."""
+        """Write a checkpoint to resume from. keep: branches start from it, too."""
         self.state.seconds = self.clock.agreed()
         self.recorder.checkpoint(self.state, self.learner, self.pool, keep)

@@ -1,4 +1,4 @@
-"""Where a run leaves its traces, and where it hears that it should stop."""
+"""The protocol by which the loop writes its results and learns that it should stop."""
 
 from typing import Any, Protocol
 
@@ -8,24 +8,24 @@ from dp_real.protocols import Learner
 
 
 class Recorder(Protocol):
-    """A folder, as a rule (dp_real.runs.folder)."""
+    """Receives what a run writes; usually a folder (dp_real.runs.folder)."""
 
     def evaluation(self, row: dict[str, Any]) -> None:
-        """A row of metrics.jsonl."""
+        """Write a row of metrics.jsonl."""
         ...
 
     def addition(self, row: dict[str, Any]) -> None:
-        """A row of rounds.jsonl."""
+        """Write a row of rounds.jsonl."""
         ...
 
     def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
-        """Where a run goes on from; one that is kept is where a branch begins, too."""
+        """Write a checkpoint, from which a run resumes. keep: it stays, and a branch can start from it."""
         ...
 
     def best(self, learner: Learner) -> None:
-        """The learner whose validation accuracy is the highest so far."""
+        """Write the learner, whose validation accuracy is the highest so far."""
         ...
 
     def stop_requested(self) -> bool:
-        """Asked before each step, by all processes."""
+        """Whether the run should stop. All processes call it before each step."""
         ...

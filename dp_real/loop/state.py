@@ -1,4 +1,4 @@
-"""All that changes in a run, beside the learner's tensors and the pool's rows. The practice loop alone writes it."""
+"""All that changes in a run, apart from the learner's tensors and the pool's rows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dp_real.rounds.steering import PUSH_START, Steering
 
 @dataclass
 class State:
-    """Where a run stands. Seconds are of the clock, without the time in which an interrupted run did not run."""
+    """The progress of a run. Seconds are wall time, without the time between an interruption and resuming."""
 
-    last_step: int  # where training ends; the cool-down ends with it
+    last_step: int  # where training and the cool-down end
     step: int = 0
     rounds: int = 0  # in the pool, the initial one included
     stale: int = 0  # T: evaluations since the validation accuracy last rose or data was last added
@@ -24,13 +24,13 @@ class State:
     epoch: float = 0.0  # passes over the pool as it was at each step
     seconds: float = 0.0
     generation_seconds: float = 0.0
-    training_seconds: float = 0.0  # all but generation, until data was last added
-    training_flops: int = 0  # likewise
+    training_seconds: float = 0.0  # until data was last added; all but generation
+    training_flops: int = 0  # until data was last added
     temperature: float = 0.0  # steering of the next round
 
     @property
     def steering(self) -> Steering:
-        """Of the next round."""
+        """The steering of the next round."""
         return Steering(self.push, self.temperature)
 
     @steering.setter
@@ -38,11 +38,11 @@ class State:
         self.push, self.temperature = steering
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it; `restored` takes it back."""
+        """The state as values for JSON; `restored` reads them."""
         return asdict(self)
 
     @classmethod
     def restored(cls, record: dict[str, Any]) -> State:
-        """The state of a checkpoint."""
+        """The state from such a record."""
         fields: dict[str, Any] = record | {"costs": Costs(**record["costs"])}
         return cls(**fields)

@@ -1,4 +1,4 @@
-"""Generated examples on disk: what a round brings, how it is stored, how training reads it, and how others do."""
+"""The pool of generated examples: the rows of a round, their storage on disk, reading for training, and export."""
 
 from dp_real.pool.batch import Batch
 from dp_real.pool.loader import Loader

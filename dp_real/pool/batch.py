@@ -1,4 +1,4 @@
-"""Rows of one round, on their way from whoever drew them to the pool."""
+"""Rows of one round, between drawing and the pool."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dp_base.files import whole_file
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns [n]. The pool keeps the first seven; the last three are what a round's policy looks at."""
+    """Columns [n]. The pool keeps the first seven; a round's policy and costs use the last three."""
 
-    row: np.ndarray  # int64, the place within the round
+    row: np.ndarray  # int64, position in the round
     label: np.ndarray  # int64
     seed: np.ndarray  # uint64, draws the row's noise again (dp_real.runtime.seeds.row_noise)
     omega: np.ndarray  # float32, strength of the guidance
     entropy: np.ndarray  # float32, nats, of the learner at the time
     correct: np.ndarray  # bool, whether that learner predicted the label
     example: pa.Array | pa.ChunkedArray  # as the pool stores it
-    hardness: np.ndarray  # float32, nats, the entropy of the learner that selects
-    missed: np.ndarray  # bool, whether that one did not predict the label
+    hardness: np.ndarray  # float32, nats, entropy of the selector
+    missed: np.ndarray  # bool, whether the selector did not predict the label
     draws: np.ndarray  # int64, how many samples were generated for this row
 
     def __len__(self) -> int:
@@ -32,38 +32,41 @@ class Batch:
 
     @classmethod
     def empty(cls, example: pa.DataType) -> Batch:
-        """No rows."""
+        """A batch without rows. example: the pool's type of that column."""
         kinds = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
         kinds |= {"hardness": "f4", "missed": "?", "draws": "i8"}
         return cls(**{name: np.empty(0, kind) for name, kind in kinds.items()}, example=pa.array([], example))
 
     @classmethod
     def concatenate(cls, batches: Sequence[Batch]) -> Batch:
-        """All rows, in order."""
+        """The rows of all batches, in order."""
         return cls.of(pa.concat_tables([batch.table() for batch in batches]))
 
     def select(self, mask: np.ndarray) -> Batch:
-        """The rows where the mask, bool [n], is set."""
+        """The rows where `mask`, bool [n], is set."""
         return self.of(self.table().filter(pa.array(mask)))
 
     def table(self) -> pa.Table:
-        """The columns by name."""
+        """The columns as a table."""
         return pa.table({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def of(cls, table: pa.Table) -> Batch:
-        """From `table`; the examples stay where they are, which may be a file that is mapped into memory."""
+        """A batch from such a table. The examples are not copied, and may lie in a memory-mapped file."""
         names = [field.name for field in fields(cls) if field.name != "example"]
         columns = {name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in names}
         return cls(**columns, example=table["example"])
 
     def write(self, path: Path) -> None:
-        """An Arrow file, whole or not at all."""
+        """Write an Arrow file, whole or not at all."""
         table = self.table()
         with whole_file(path) as partial, pa.ipc.new_file(str(partial), table.schema) as writer:
             writer.write_table(table)
 
     @classmethod
     def read(cls, path: Path) -> Batch:
-        """What `write` left, mapped into memory. Raises KeyError for a file of another version, without all columns."""
+        """Memory-map what `write` left.
+
+        Raises KeyError for a file of another version, which lacks columns, and pyarrow.ArrowInvalid for one cut short.
+        """
         return cls.of(pa.ipc.open_file(pa.memory_map(str(path))).read_all())

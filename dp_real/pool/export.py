@@ -1,7 +1,6 @@
-"""A run's pool for other programs: an image folder or a Parquet file, either of which `datasets` loads as it is.
+"""Exports a run's pool for other programs, as an image folder or a Parquet file. `datasets` loads both as they are.
 
-Pixels become bytes (dp_real.runtime.pixels); of a pool that holds no images only Parquet is written,
-with the numbers as they are.
+Images are written as bytes (dp_real.runtime.pixels). Other examples can be written as Parquet only, as numbers.
 """
 
 import io
@@ -19,11 +18,11 @@ from dp_real.data.sets.classes import folder_name
 from dp_real.pool.pool import Pool
 from dp_real.runtime.pixels import to_bytes, to_image
 
-FACTS = ("row", "round", "seed", "omega", "entropy", "correct")  # of each example, as the pool has them
+FACTS = ("row", "round", "seed", "omega", "entropy", "correct")  # columns of the pool, written for each example
 
 
 def pool_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """The rows of a pool in their order: its facts and `example`, float32 [*sample_shape]."""
+    """The rows of a pool in order: dp_real.pool.FACTS, and `example`, float32 [*sample_shape]."""
     for batch in pool.table().to_batches(max_chunksize=batch_size):
         rows = batch.to_pylist()
         for row, example in zip(rows, pool.x[rows[0]["row"] : rows[-1]["row"] + 1], strict=True):
@@ -31,9 +30,9 @@ def pool_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
 
 
 def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """out/CLASS/ROW.png and out/metadata.jsonl, a line an image: file_name, label (the class's name), and FACTS.
+    """Write out/CLASS/ROW.png, and out/metadata.jsonl with a line per image: file_name, label (a name), and FACTS.
 
-    Raises InputError for a pool of anything but images.
+    Raises InputError if the examples are not images.
     """
     if len(pool.sample_shape) != 3:
         shape = list(pool.sample_shape)
@@ -49,7 +48,7 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
 
 
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """out/train.parquet: image (a PNG) or example (a list of numbers), label with its classes' names, and FACTS."""
+    """Write out/train.parquet: image (a PNG) or example (a list of numbers), label with the class names, and FACTS."""
     images = len(pool.sample_shape) == 3
     kinds = dict(zip(FACTS, ("int64", "int32", "uint64", "float32", "float32", "bool"), strict=True))
     content = pa.struct({"bytes": pa.binary(), "path": pa.string()}) if images else pa.list_(pa.float32())
@@ -72,7 +71,7 @@ def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
 
 
 def png(example: Tensor) -> dict[str, Any]:
-    """An example as `datasets` stores an image."""
+    """An image as `datasets` stores it in Parquet."""
     buffer = io.BytesIO()
     to_image(to_bytes(example)).save(buffer, "PNG")
     return {"bytes": buffer.getvalue(), "path": None}

@@ -1,4 +1,4 @@
-"""A pool's mini-batches, step by step."""
+"""Loads a pool's mini-batches for training."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,16 +11,16 @@ READERS = 8  # threads that fetch and decode the next batches of a pool that is 
 
 
 class Loader:
-    """A pool's mini-batches; those that must be read from disk are read ahead in threads."""
+    """A pool's mini-batches. If the pool is on disk, threads read the next ones ahead."""
 
     def __init__(self, pool: Pool, rows_at: Callable[[int], Tensor]) -> None:
-        """rows_at: the positions int64 [B] that a step trains on, as long as the pool does not grow."""
+        """rows_at: step -> the positions int64 [B] that it trains on, in the pool as it is when called."""
         self.pool, self.rows_at = pool, rows_at
         self._ahead: dict[tuple[int, int], Future[tuple[Tensor, Tensor]]] = {}  # by step and size of the pool
         self._threads = ThreadPoolExecutor(READERS)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """As Pool.minibatch."""
+        """The mini-batch of a step; see Pool.minibatch."""
         if self.pool.in_memory:
             return self.pool.minibatch(self.rows_at(step))
         size = len(self.pool)

@@ -1,4 +1,4 @@
-"""The pool of generated examples: append-only, one Lance version a round, in memory for training while it fits."""
+"""The pool of generated examples: append-only, one Lance version per round, in memory for training while it fits."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ FACTS = {
 class Pool(Dataset[tuple[Tensor, int]]):
     """Examples x [n, *sample_shape] with labels y, int64 [n]. `version` 0 is empty; each append makes the next one.
 
-    An ExampleSet, and a map-style data set of torch: pool[i] is an example, float32, and its label. Workers of a
-    DataLoader open the pool anew; they must be spawned: Lance does not survive a fork.
+    It is an ExampleSet, and a map-style data set of torch: pool[i] is an example, float32, and its label. Workers of a
+    DataLoader open the pool anew. They must be spawned, because Lance does not survive a fork.
     """
 
     def __init__(
         self, path: Path, sample_shape: tuple[int, ...], version: int = 0, config: PoolConfig | None = None
     ) -> None:
-        """Open at a version. Raises InputError if a new pool is to keep what are no images as such."""
+        """Open a pool at a version. Raises InputError if `config` asks for JPEG files of what are not images."""
         self.path = path
         self.sample_shape = sample_shape
         self.config = config or PoolConfig()
@@ -56,7 +56,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     @classmethod
     def latest(cls, path: Path, sample_shape: tuple[int, ...], config: PoolConfig | None = None) -> Pool:
-        """The pool of a run as it is by now."""
+        """Open a pool at its latest version."""
         return cls(path, sample_shape, lance.dataset(str(path)).latest_version, config)
 
     def __len__(self) -> int:
@@ -67,8 +67,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
-        """Several at once, as torch's DataLoader asks for a batch; much faster than one by one from disk."""
-        rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and counts negative ones back
+        """Several at once, as torch's DataLoader asks for a batch. From disk, this is much faster than one by one."""
+        rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
         x, y = self.minibatch(rows)
         return list(zip(pixels.to_float(x), y.tolist(), strict=True))
 
@@ -77,23 +77,22 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     @property
     def x(self) -> PoolExamples:
-        """The examples, read when asked for."""
+        """The examples, read on demand."""
         return PoolExamples(self)
 
     def minibatch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Examples as they are stored, float32 or uint8 (see dp_real.runtime.pixels), and labels, at rows int64 [B]."""
+        """Examples at rows int64 [B], float32 or uint8 as they are stored (dp_real.runtime.pixels), and labels."""
         return self._read(rows), self.y.index_select(0, rows)
 
     @property
     def in_memory(self) -> bool:
-        """Whether the examples are; else they are read from disk each time."""
+        """Whether the examples are in memory. If not, they are read from disk each time."""
         return self._kept is not None
 
     def append(self, round_index: int, batch: Batch) -> None:
-        """Commit one round, whole or not at all.
+        """Commit one round, whole or not at all. All processes call it.
 
-        Each process passes the rows that it has, in ascending order; `row` counts within the round, which all of them
-        together make up.
+        Each process passes its own rows, in ascending order. `row` counts within the round, over all processes.
         """
         columns = {name: getattr(batch, name) for name in FACTS if name != "round"}
         columns |= {"row": batch.row + len(self), "round": np.full(len(batch), round_index), "example": batch.example}
@@ -109,7 +108,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._open(from_main(version))
 
     def drop_later(self) -> None:
-        """Forget what was appended after this version: a killed run's unfinished round."""
+        """Drop what was appended after this version, by a run that was killed before its checkpoint."""
         with main_first() as main:
             version = self.version
             dataset = lance.dataset(str(self.path), version=version)
@@ -119,7 +118,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._open(from_main(version))
 
     def table(self, newest: bool = False) -> pa.Table:
-        """The FACTS of this version's rows, or of its latest round's."""
+        """The FACTS of all rows, or with `newest` of the latest round's."""
         start = len(self) - self.newest if newest else 0
         return self._data.scanner(columns=list(FACTS), offset=start).to_table()
 
@@ -132,7 +131,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return lance.LanceDataset.commit(str(self.path), operation, read_version=self.version or None).version
 
     def _open(self, version: int) -> None:
-        """Be the pool at this version, which has the rows of the present one and perhaps more."""
+        """Move to a version that has the present rows and perhaps more."""
         known, self.version = len(self), version
         self._data = lance.dataset(str(self.path), version=version)
         if self._data.count_rows() == known:
@@ -158,7 +157,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
 
 class PoolExamples:
-    """The examples of a pool as an ExampleArray, float32."""
+    """A pool's examples as an ExampleArray, float32."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

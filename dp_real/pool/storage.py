@@ -1,4 +1,4 @@
-"""How a pool stores examples: as they were computed, images as bytes, or images as JPEG files."""
+"""How a pool stores examples: as float32, or images as bytes or JPEG files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from dp_real.sections import PoolConfig
 
 @dataclass(frozen=True)
 class Storage:
-    """Between tensors [n, *sample_shape] and columns of a pool. Raises InputError for a shape that is none of images
-    where images are asked for."""
+    """Converts between tensors [n, *sample_shape] and a column of the pool.
+
+    Raises InputError for JPEG storage of anything but images [1 or 3, H, W].
+    """
 
     config: PoolConfig
     sample_shape: tuple[int, ...]
@@ -29,30 +31,30 @@ class Storage:
 
     @property
     def size(self) -> int:
-        """Numbers in an example."""
+        """How many numbers an example has."""
         return int(np.prod(self.sample_shape))
 
     @property
     def type(self) -> pa.DataType:
-        """Of the column."""
+        """The type of the column."""
         numbers = {"float32": pa.float32(), "uint8": pa.uint8()}.get(self.config.storage)
         return pa.list_(numbers, self.size) if numbers else pa.large_binary()
 
     def encode(self, x: Tensor) -> pa.Array:
-        """A column of examples, float32 or already bytes."""
+        """The column for examples x, which are float32, or uint8 already."""
         stored = x if self.config.storage == "float32" or x.dtype == torch.uint8 else pixels.to_bytes(x)
         if self.config.storage == "jpeg":
             return pa.array(pixels.encode(stored, self.config.quality), pa.large_binary())
         return pa.FixedSizeListArray.from_arrays(pa.array(stored.flatten().numpy()), self.size)
 
     def decode(self, column: pa.Array) -> Tensor:
-        """What `encode` made of examples, whatever the configuration says by now: float32, or uint8 for images."""
+        """The examples of a column, float32 or uint8. The column's type tells how they are stored, not `config`."""
         if pa.types.is_large_binary(column.type):
             return pixels.decode(column.to_pylist(), self.sample_shape)
         return torch.from_numpy(column.flatten().to_numpy().copy()).view(-1, *self.sample_shape)
 
     def fits(self, stored: pa.DataType, rows: int) -> bool:
-        """Whether so many rows of a column of that type may be in memory: JPEG files never are."""
+        """Whether that many rows of a column of type `stored` may be in memory. JPEG files never are."""
         if pa.types.is_large_binary(stored):
             return False
         return stored.value_type.bit_width // 8 * rows * self.size <= self.config.memory * 2**30

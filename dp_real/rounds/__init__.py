@@ -1,1 +1,1 @@
-"""How the examples of one round come about: plain, guided by a learner, or over-generated and pruned by one."""
+"""Draws the examples of one round: plain, guided by a learner, or over-generated and pruned by a learner."""

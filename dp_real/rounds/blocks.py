@@ -1,7 +1,7 @@
-"""A round in blocks of rows, each drawn whole and by one process, so that it is the same whoever draws it.
+"""Draws a round in blocks of rows. One process draws a whole block, so the rows do not depend on which process it is.
 
-A process keeps what it drew, as the pool is to have it: nobody needs the pixels of a whole round at once. Blocks that a
-stopped run drew are read, not drawn again.
+Each process keeps the blocks that it drew, in the form of the pool, so none needs the whole round in memory. Blocks
+that a stopped run left on disk are read, not drawn again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from dp_real.runtime import processes
 
 @dataclass(frozen=True)
 class Blocks:
-    """size: rows of a block. folder: where blocks are kept until their round is safe; None: nowhere.
+    """size: rows of a block. folder: where blocks are kept until their round is in the pool; None: nowhere.
 
-    stop: whether to give up, asked of all processes before each block.
+    stop: whether to stop drawing. All processes call it before each block.
     """
 
     size: int
@@ -35,7 +35,7 @@ class Blocks:
     def draw(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> list[Batch]:
         """This process's blocks of these rows of round `index`, each made by draw(block).
 
-        Raises Interrupted if it was told to stop.
+        Raises Interrupted if `stop` says so.
         """
         blocks = list(processes.slices(rows, self.size))
         mine, turns = processes.own_share(blocks), -(-len(blocks) // processes.this_process().num_processes)
@@ -50,17 +50,17 @@ class Blocks:
         return drawn
 
     def _kept(self, index: int, block: slice, draw: Callable[[slice], Batch]) -> Batch:
-        """One block, from its file if a stopped run has left it whole; on disk, as far as memory goes."""
+        """One block, read from its file if a stopped run left it. With a folder it is memory-mapped from disk."""
         if self.folder is None:
             return draw(block)
         file = self.folder / f"round-{index}-row-{block.start}.arrow"
-        with contextlib.suppress(FileNotFoundError, KeyError, pa.ArrowInvalid):  # of another version, or cut short
+        with contextlib.suppress(FileNotFoundError, KeyError, pa.ArrowInvalid):  # missing, another version, cut short
             return Batch.read(file)
         self.folder.mkdir(exist_ok=True)
         draw(block).write(file)
         return Batch.read(file)
 
     def forget(self) -> None:
-        """A round is safe: its blocks may go."""
+        """Delete the blocks on disk, once their round is in the pool."""
         if self.folder is not None and processes.this_process().is_main_process:
             remove(self.folder)

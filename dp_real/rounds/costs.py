@@ -1,4 +1,4 @@
-"""What drawing costs, counted and not measured in time."""
+"""The costs of drawing, as counts rather than times."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class Costs:
         return Costs(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
     def __mul__(self, count: int) -> Costs:
-        """The costs of so many."""
+        """The costs of `count` such samples."""
         return Costs(*(count * cost for cost in astuple(self)))
 
 
 SampleFlops = Callable[[bool], int]
-"""flops(guided): FLOPs of a plain sample, or of a guided one with its label check; 0: not counted."""
+"""flops(guided): FLOPs of a plain sample, or of a guided one with its label check. 0: not counted."""
 
 
 def uncounted(guided: bool) -> int:
-    """SampleFlops that nobody asks for."""
+    """SampleFlops that are not counted."""
     return 0
 
 
 def plain_sample(sampling: SamplingConfig, flops: SampleFlops) -> Costs:
-    """Of one sample."""
+    """The costs of one plain sample."""
     return Costs(1, sampling.forwards, 0, flops(False))
 
 
 def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: SampleFlops) -> Costs:
-    """Of one sample. Gradients go back through the denoiser only if the guidance, and no control, asks for it."""
+    """The costs of one guided sample. Only guidance through "unet", not a control, goes back through the denoiser."""
     checks = CALLS if guidance.check != "none" else 0
     through_denoiser = guidance.through == "unet" and guidance.control == "none"
     backwards = len(guidance.guided_steps(sampling.steps)) if through_denoiser else 0

@@ -1,11 +1,11 @@
-"""Does a sample show its class? The generator itself is asked, as a diffusion classifier.
+"""The label check: does a sample show its class? The generator itself answers, as a diffusion classifier.
 
-A sample x is noised, and denoised once under each of a few classes c. The squared error of that, e_c, is a bound on
--log p(x | c) but for factors that the classes share; with these in a temperature T,
+A sample x is noised, and denoised once for each of a few classes c. The squared error e_c, averaged over LEVELS of
+noise, is a bound on -log p(x | c), up to factors that the classes share. A temperature T stands for these factors:
 
-    P(c | x) ∝ exp(-e_c / T)    over the sample's own label and the RIVALS that the learner ranks highest beside it,
+    P(c | x) ∝ exp(-e_c / T)    over the sample's own label and the RIVALS that the learner ranks highest beside it.
 
-e_c being the mean over LEVELS of noise. T is fitted on real images. All classes meet the same noise.
+T is fitted on real images. All classes get the same noise.
 """
 
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ from dp_real.runtime.seeds import row_seeds
 
 LEVELS = tuple((index + 0.5) / 8 for index in range(8))  # 0: no noise, 1: noise only
 RIVALS = 2
-CALLS = len(LEVELS) * (1 + RIVALS)  # of the denoiser, a sample
+CALLS = len(LEVELS) * (1 + RIVALS)  # of the denoiser, per sample
 FIT_IMAGES = 256
 TEMPERATURES = (1e-6, 1e3)  # the range that is searched
 
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """What a generator thinks of labels, at a temperature (see `fit_temperature`)."""
+    """Checks labels by a generator, at a temperature (see `fit_temperature`)."""
 
     generator: Generator
     temperature: float
 
     def __call__(self, learner: Learner, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
-        """P(label | x), float64 [B]; row i is a function of x[i], labels[i], seeds[i] and the learner."""
+        """P(label | x), float64 [B]. Row i is a function of x[i], labels[i], seeds[i] and the learner."""
         return (-errors(self.generator, learner, x, labels, seeds) / self.temperature).softmax(1)[:, 0]
 
 
 @torch.no_grad()
 def errors(generator: Generator, learner: Learner, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
-    """e_c, float64 [B, 1 + RIVALS], or fewer where there are fewer classes: the own label's first."""
+    """e_c, float64 [B, 1 + RIVALS], fewer columns if there are fewer classes. The own label's is first."""
     others = learner.logits(x).cpu().scatter(1, labels.unsqueeze(1), -torch.inf)
     rivals = others.topk(min(RIVALS, generator.n_classes - 1)).indices
     found = [
@@ -55,9 +55,9 @@ def errors(generator: Generator, learner: Learner, x: Tensor, labels: Tensor, se
 def fit_temperature(
     generator: Generator, images: ExampleSet, learner: Learner, *, seed: int, block_size: int
 ) -> tuple[float, int]:
-    """The temperature at which the true labels of real images are likeliest, and how many images that was seen on.
+    """The temperature at which the true labels of real images are likeliest, and the number of images used.
 
-    These are at most FIT_IMAGES, evenly spaced, looked at in blocks by all processes; their noise is a function of the
+    At most FIT_IMAGES are used, evenly spaced; the processes share them in blocks. Their noise is a function of the
     seed.
     """
     n = len(images.y)

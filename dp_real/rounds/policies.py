@@ -1,6 +1,6 @@
-"""What a round draws and keeps: plain rows, plain rows of which the hardest are kept, or guided ones.
+"""Policies: whether a round is plain, pruned (the hardest of more plain rows are kept), or guided.
 
-A policy says who is drawn, and how hard they are pushed; it draws nothing itself.
+A policy decides which labels are drawn, at what strength, and which rows are kept. It draws nothing itself.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ REFILLS = 3  # how often a sample that fails the label check is drawn again
 
 @dataclass(frozen=True)
 class Request:
-    """The n rows of a round that are to be drawn.
+    """The n rows to draw for a round.
 
-    labels: int64 [n]. omega: float32 [n], how hard each is pushed; None: they are plain. tries: how often a row may be
-    drawn until its label is credible.
+    labels: int64 [n]. omega: float32 [n], the strength for each row; None: plain. tries: how often a row may be drawn
+    until it passes the label check.
     """
 
     index: int  # of the round
@@ -37,74 +37,74 @@ class Request:
     tries: int = 1
 
     def seeds(self, seed: int, rows: slice) -> list[np.ndarray]:
-        """uint64 [B] of these rows for each try: row i is drawn again as rows i + n, i + 2n, … of the round."""
+        """Seeds uint64 [B] of these rows for each try. Row i is drawn again as rows i + n, i + 2n, … of the round."""
         n = len(self.labels)
         firsts = range(0, n * self.tries, n)
         return [row_seeds(seed, self.index, range(first + rows.start, first + rows.stop)) for first in firsts]
 
 
 class Policy(Protocol):
-    """How one round comes about."""
+    """Decides what one round draws and keeps."""
 
     def request(self, labels: Tensor, steering: Steering) -> Request:
-        """Who is drawn for a round that wants the classes int64 `labels`, and how hard they are pushed by now."""
+        """The rows to draw for a round of classes `labels`, int64 [n], and their strength under this steering."""
         ...
 
     def portions(self, n: int) -> Iterator[slice]:
-        """The n rows of the request in consecutive parts; the steering may move between them."""
+        """The n rows of the request in consecutive parts. The steering may change between them."""
         ...
 
     def steer(self, steering: Steering, drawn: Batch, size: int) -> Steering:
-        """The steering after a portion of that size, of which this process drew `drawn`; all processes call it."""
+        """The steering after a portion of `size` rows, of which this process drew `drawn`. All processes call it."""
         ...
 
     def keep(self, drawn: Batch, labels: Tensor) -> Batch:
-        """This process's rows of the round, numbered within it; all processes call it."""
+        """This process's rows of the round, with `row` counting within the round. All processes call it."""
         ...
 
     def price(self, flops: SampleFlops) -> Costs:
-        """Of drawing one sample."""
+        """The costs of drawing one sample."""
         ...
 
 
 @dataclass(frozen=True)
 class Plain:
-    """As many plain samples as are wanted."""
+    """Draws the plain samples that are asked for, and keeps all."""
 
     config: Config
     index: int  # of the round
 
     def request(self, labels: Tensor, steering: Steering) -> Request:
-        """These."""
+        """One plain row for each label."""
         return Request(self.index, labels)
 
     def portions(self, n: int) -> Iterator[slice]:
-        """All at once."""
+        """All rows at once."""
         yield slice(0, n)
 
     def steer(self, steering: Steering, drawn: Batch, size: int) -> Steering:
-        """As it was."""
+        """The steering, unchanged."""
         return steering
 
     def keep(self, drawn: Batch, labels: Tensor) -> Batch:
-        """All."""
+        """All rows."""
         return drawn
 
     def price(self, flops: SampleFlops) -> Costs:
-        """Of a plain sample."""
+        """The costs of a plain sample."""
         return plain_sample(self.config.sampling, flops)
 
 
 @dataclass(frozen=True)
 class Pruned(Plain):
-    """`practice.oversample` times as many plain samples; of each class those that the selector finds hardest stay."""
+    """Draws `practice.oversample` times as many plain samples, and keeps those of each class that are hardest."""
 
     def request(self, labels: Tensor, steering: Steering) -> Request:
-        """Each class so many times."""
+        """`practice.oversample` plain rows for each label."""
         return Request(self.index, labels.repeat(self.config.practice.oversample))
 
     def keep(self, drawn: Batch, labels: Tensor) -> Batch:
-        """Of each class as many as `labels` wants; of equally hard rows the first."""
+        """The hardest rows for the selector, as many of each class as in `labels`; of equally hard rows the first."""
         mine = zip(drawn.hardness.tolist(), drawn.label.tolist(), drawn.row.tolist(), strict=True)
         everybodys = torch.tensor(processes.gather(list(mine)), dtype=torch.float64)
         hardest = everybodys[everybodys[:, 0].argsort(descending=True, stable=True)]
@@ -117,15 +117,15 @@ class Pruned(Plain):
 
 @dataclass(frozen=True)
 class Guided(Plain):
-    """Samples that the selector finds hard.
+    """Draws samples that the selector finds hard.
 
-    Under omega = "auto" the strength is steering.push over the number of guided steps, and moves after every
-    `guidance.steer_every` rows, a number that belongs to the configuration: the rows do not depend on how they were
-    spread over batches or processes. Nor do they with a label check, where a sample that fails is drawn again.
+    With omega = "auto" the strength is steering.push over the number of guided steps. It changes after every
+    `guidance.steer_every` rows, so that the rows do not depend on how batches or processes share them. With a label
+    check, samples that fail are drawn again; the rows do not depend on the sharing then, either.
     """
 
     def request(self, labels: Tensor, steering: Steering) -> Request:
-        """The strength is the same for all rows, or uniform below that."""
+        """All rows have the same strength; with `guidance.spread` it is uniform between 0 and that."""
         options, config, n = self.config.guidance, self.config, len(labels)
         shares = rng(config.seed, Stream.OMEGA, self.index).random(n, np.float32) if options.spread else np.float32(1)
         guided_steps = len(options.guided_steps(config.sampling.steps))
@@ -134,23 +134,23 @@ class Guided(Plain):
         return Request(self.index, labels, np.broadcast_to(shares, n) * omega, tries)
 
     def portions(self, n: int) -> Iterator[slice]:
-        """What is drawn between two moves of the strength."""
+        """The rows between two changes of the strength."""
         return processes.slices(slice(0, n), self.config.guidance.steer_every or n)
 
     def steer(self, steering: Steering, drawn: Batch, size: int) -> Steering:
-        """Harder if the selector gets less than `guidance.wrong_share` of the portion wrong."""
+        """A stronger push if the selector gets less than `guidance.wrong_share` of the portion wrong, else a weaker."""
         if self.config.guidance.omega != "auto":
             return steering
         missed = sum(processes.gather([int(drawn.missed.sum())]))
         return steering._replace(push=steer(steering.push, missed / size, self.config.guidance.wrong_share))
 
     def price(self, flops: SampleFlops) -> Costs:
-        """Of a guided sample."""
+        """The costs of a guided sample."""
         return guided_sample(self.config.sampling, self.config.guidance, flops)
 
 
 def policy_of(config: Config, index: int) -> Policy:
-    """How round `index` comes about; the initial one, 0, is plain."""
+    """The policy of round `index`. The initial round, 0, is plain."""
     if index and config.practice.oversample > 1:
         return Pruned(config, index)
     if index and config.guidance.omega:

@@ -1,8 +1,8 @@
-"""Where the rounds of a run come from.
+"""Sources: they draw the rounds of a run.
 
-A round flows one way: a policy says who is drawn → a generator draws them in blocks → the learner looks at them → a
-batch of columns goes into the pool. What is learned on the way (the strength that steers itself, the temperature of the
-label check) and what it costs come back as values.
+A round flows one way: a policy says which rows to draw → a generator draws them in blocks → the learner assesses them →
+a batch of columns goes into the pool. The steering (the automatic strength, the temperature of the label check) and
+the costs are returned.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dp_real.runtime.seeds import Stream, rng
 
 
 class Drawn(NamedTuple):
-    """A round: this process's rows and what they cost it, and the steering of the next round."""
+    """A round: this process's rows, what they cost this process, and the steering of the next round."""
 
     batch: Batch
     costs: Costs
@@ -47,16 +47,16 @@ class Source(Protocol):
     """Draws the rounds of a run."""
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
-        """Round `index`, of the classes int64 [n]. Raises Interrupted if it was told to stop."""
+        """Draw round `index`, of classes `labels`, int64 [n]. Raises Interrupted if it is told to stop."""
         ...
 
     def forget(self) -> None:
-        """The round is in the pool: what was kept for a second try may go."""
+        """Delete what was kept for resuming the round, which is now in the pool."""
         ...
 
 
 class Sampled(NamedTuple):
-    """Samples x [B, *sample_shape], the seeds uint64 [B] that gave them, and the tries that each took, int64 [B]."""
+    """Samples x [B, *sample_shape], their seeds uint64 [B], and how often each was drawn, int64 [B]."""
 
     x: Tensor
     seeds: np.ndarray
@@ -72,9 +72,9 @@ def as_batch(
     learner: Learner,
     selector: Learner,
 ) -> Batch:
-    """Samples as the pool will have them, and what learner and selector make of them.
+    """Encode samples for the pool, and assess them by the learner and the selector.
 
-    They look at what the pool will keep, which may be bytes or a JPEG.
+    Both see what the pool keeps, which may be bytes or a JPEG.
     """
     example = storage.encode(sampled.x)
     x = storage.decode(example)
@@ -96,10 +96,10 @@ def as_batch(
 
 @dataclass
 class GeneratedRounds:
-    """A Source of a generator's samples, drawn as a configuration asks for them.
+    """A Source that draws a generator's samples as a configuration asks.
 
-    storage: of the pool that they are for. images: real ones, where a label check needs them. first: the learner at the
-    first addition, where guidance.selector asks for it, remembered from there on. flops: of a sample.
+    storage: that of the pool. images: real ones, to fit a label check. first: the learner at the first addition, if
+    guidance.selector asks for it; `draw` sets it then. flops: of a sample.
     """
 
     config: Config
@@ -111,7 +111,7 @@ class GeneratedRounds:
     flops: SampleFlops = uncounted
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
-        """As of Source. The initial round, 0, is plain."""
+        """See Source. The initial round, 0, is plain."""
         if index == 1 and self.config.guidance.selector == "first":
             self.first = copy.deepcopy(learner)
         selector, costs, policy = self.first or learner, Costs(), policy_of(self.config, index)
@@ -130,11 +130,11 @@ class GeneratedRounds:
         return Drawn(policy.keep(drawn, labels), costs, steering)
 
     def forget(self) -> None:
-        """The drawn blocks."""
+        """Delete the blocks on disk."""
         self.blocks.forget()
 
     def fit_check(self, steering: Steering, selector: Learner) -> tuple[Steering, Costs]:
-        """With the temperature of the label check; and what that costs this process: the main one counts for all."""
+        """Fit the label check's temperature: returns the steering with it, and the costs (all in the main process)."""
         assert self.images is not None, "the configuration asks for a check"
         temperature, n = fit_temperature(
             self.generator,
@@ -147,7 +147,7 @@ class GeneratedRounds:
         return steering._replace(temperature=temperature), Costs(forwards=calls)
 
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
-        """These rows of a request, and what learner and selector make of them."""
+        """Draw and assess these rows of a request."""
         labels, seeds = request.labels[rows], request.seeds(self.config.seed, rows)
         if request.omega is None:
             omega, once = np.zeros(len(labels), np.float32), np.ones(len(labels), np.int64)
@@ -160,9 +160,9 @@ class GeneratedRounds:
     def guided(
         self, selector: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: np.ndarray, temperature: float
     ) -> Sampled:
-        """Samples from the first of `seeds`, uint64 [B] each; those whose label is not credible, again from the next.
+        """Draw guided samples from the first of `seeds`, uint64 [B] each. Those that fail the check use the next.
 
-        A sample that never passes is the most credible one of its tries.
+        A row that never passes keeps the most credible of its tries.
         """
         x, kept, draws = self.pushed(selector, labels, seeds[0], omega), seeds[0].copy(), np.ones(len(labels), np.int64)
         if self.config.guidance.check == "none":
@@ -183,7 +183,7 @@ class GeneratedRounds:
         return Sampled(x, kept, draws)
 
     def pushed(self, selector: Learner, labels: Tensor, seeds: np.ndarray, omega: np.ndarray) -> Tensor:
-        """Guided samples, or those of a control."""
+        """Draw guided samples, or those of a control."""
         options = self.config.guidance
         guidance = EntropyGuidance.of(options, selector.logits, torch.from_numpy(omega))
         if options.control == "random-direction":
@@ -196,14 +196,14 @@ class GeneratedRounds:
 
 @dataclass(frozen=True)
 class RealRounds:
-    """A Source of the images that trained the generator: what generated ones are measured against. One round only."""
+    """A Source of the real examples that trained the generator, to compare generated ones with. One round only."""
 
     config: Config
     examples: Examples | None
     storage: Storage
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
-        """As many of them as there are labels, whatever these are. Raises InputError if there are fewer."""
+        """As many random examples as there are labels, whose values do not matter. Raises InputError if too few."""
         count, available = len(labels), 0 if self.examples is None else len(self.examples.y)
         if self.examples is None or available < count:
             raise InputError(
@@ -217,4 +217,4 @@ class RealRounds:
         return Drawn(as_batch(rows, y, omega, sampled, self.storage, learner, learner), Costs(), steering)
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: nothing was kept."""

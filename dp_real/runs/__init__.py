@@ -1,1 +1,1 @@
-"""A run in a folder: how it is made, how it goes on, and how it is read."""
+"""A run in a folder: how it is made, resumed, branched and read."""

@@ -1,4 +1,4 @@
-"""A run looked back on: its learner on further images, and what each learner along it makes of each round."""
+"""Analyses after a run: its learner on further images, and each checkpoint's learner on each round."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from dp_real.runs.reader import Run
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
-    """One row a set, see evaluate_sets: the run's validation and test, its further sets, and these (name: where).
+    """One row per set, see evaluate_sets: the run's validation, test and further sets, and `sets` (name -> where).
 
-    Raises InputError for a run that is not finished or not of images, and what DataConfig.read_set does.
+    Raises InputError if the run is not finished, is not of square images, or has a set of such a name. Raises as
+    DataConfig.load and DataConfig.read_set do.
     """
     if not run.complete:
         raise InputError(
@@ -27,7 +28,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     source, shape = run.config.data, run.config.task.sample_shape
     if len(shape) != 3 or shape[1] != shape[2]:
         raise InputError(f"{run.path}: its examples are no square images but have shape {list(shape)}")
-    further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: it is soon done
+    further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
     data = source.load()
     own: dict[str, ExampleSet] = {"validation": data.validation, "test": data.test, **data.sets}
     for name in own.keys() & further.keys():
@@ -36,11 +37,11 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
 
 
 def hindsight(run: Run) -> list[dict[str, Any]]:
-    """A row for each checkpoint and each round, whether its examples were in the pool by then or not (paper Fig. 6).
+    """A row for each checkpoint and each round, also for rounds that were added later (paper Fig. 6).
 
-    Keys: step and pool_size of the checkpoint; round; added, the step at which the round was; entropy (nats) and wrong,
-    the share that the learner gets wrong, over the round; wrong_again, that share among the examples which were wrong
-    when added (None if there was none).
+    Keys: step and pool_size of the checkpoint; round; added, the step at which the round was added; entropy, the mean
+    over the round in nats; wrong, the share of it that the learner gets wrong; wrong_again, that share among the
+    examples that were wrong when added (None: there were none). Raises MissingError if there is no pool yet.
     """
     pool, checkpoints = run.pool, run.checkpoints
     columns = pool.table()

@@ -1,4 +1,4 @@
-"""Branching out: from one run, the accuracy that each pool size would have reached."""
+"""Branches of a run: the accuracy that each of its pool sizes would have reached."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from dp_real.runtime.hub import quietly
 
 @processes.together()
 def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
-    """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5): the scaling curve.
+    """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5).
 
-    One run, the whole curve: a result for each pool size, by size, the run's own last if it is complete. A branch
-    leaves its files in branches/SIZE; finished ones are not repeated. Raises InputError where there is no run.
+    One run gives the whole scaling curve. Returns the result of each pool size, by size, including the run's own if it
+    is complete. Each branch leaves its files in branches/SIZE; finished ones are not repeated. Raises InputError if
+    `run` is not the folder of a run.
     """
     files = RunFiles(run)
     config = load_config(files.config)
@@ -43,7 +44,7 @@ def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
 
 
 def _branch_at(checkpoint: Path, config: Config, data: RealData, files: RunFiles, progress: Progress) -> dict[str, Any]:
-    """The result of the branch that begins at a checkpoint."""
+    """The result of the branch that starts at a checkpoint."""
     learner = fresh_learner(config)
     state, pool_version = restore_learner(learner, checkpoint)
     pool = Pool(files.pool, config.task.sample_shape, pool_version, config.pool)
@@ -55,7 +56,7 @@ def _branch_at(checkpoint: Path, config: Config, data: RealData, files: RunFiles
         if main:
             remove(out.path)
             out.path.mkdir(parents=True)
-    # Nothing is added in a cool-down, so that the loop of the run ends it too.
+    # The run's own loop does the cool-down, since it adds nothing in one.
     state.last_step, state.best = state.step + cooldown, State.best
     learner.finish_at(state.last_step)
     with progress(f"branch at {len(pool)}", cooldown) as advance:

@@ -1,4 +1,4 @@
-"""The model card of a trained learner: the facts of its run, in the form that model hubs show."""
+"""The model card of a trained learner, with the facts of its run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ CITATION = """\
 
 
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
-    """Markdown. result: what result.json says of the run."""
+    """The card in Markdown. result: the content of result.json."""
     known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
     start = f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
     examples = {"generated": "generated examples only", "real": "the real examples that its generator was trained on"}
@@ -66,7 +66,7 @@ The accuracies are for one seed and one set of real examples. The validation one
 
 
 def _header(config: Config) -> str:
-    """The metadata that the hub reads, for a learner that one of its libraries reads."""
+    """The hub's metadata block; empty unless a library can read the learner."""
     if config.learner.library is None:
         return ""
     data = ModelCardData(

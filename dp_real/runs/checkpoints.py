@@ -1,7 +1,7 @@
-"""Checkpoints: a folder each, with learner.safetensors and state.json, written whole.
+"""Checkpoints: folders with learner.safetensors and state.json, each written whole.
 
-step-N-rounds-K stands before an addition of data and stays; latest-step-N-rounds-K is where a run goes on from, and
-replaces the latest before it.
+step-N-rounds-K is written before an addition of data, and kept. latest-step-N-rounds-K is for resuming, and replaces
+the latest before it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dp_real.protocols import Learner
 
 
 def write_checkpoint(folder: Path, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
-    """Add a checkpoint to a folder of them. One of that name stays as it is: what it holds is a function of the run."""
+    """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content."""
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
     if checkpoint.exists():
@@ -33,12 +33,12 @@ def write_checkpoint(folder: Path, state: State, learner: Learner, pool: Pool, k
 
 
 def kept_checkpoints(folder: Path) -> list[Path]:
-    """Those before each addition of data, by step."""
+    """The checkpoints before each addition of data, by step."""
     return sorted(folder.glob("step-*"))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Where an interrupted run goes on from; None if there is none."""
+    """The checkpoint from which a run resumes; None if there is none."""
 
     def position(checkpoint: Path) -> tuple[int, int]:
         record = read_record(checkpoint)
@@ -48,12 +48,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
-    """state.json: the State, and pool_version."""
+    """Read state.json: the fields of State, and pool_version."""
     return json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
 
 
 def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
-    """Set a learner back to a checkpoint; returns the run's state there and the version of its pool."""
+    """Restore a learner from a checkpoint; returns the run's state there and the version of its pool."""
     record = read_record(checkpoint)
     pool_version = record.pop("pool_version")
     state = State.restored(record)

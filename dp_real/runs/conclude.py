@@ -1,4 +1,4 @@
-"""The end of a run: what its learner reached, what it cost, and the learner for others to use."""
+"""The end of a run: its accuracies and costs, and the trained learner for others to use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
 
 def conclude(practice: Practice, data: RealData, files: RunFiles) -> dict[str, Any]:
-    """Write the trained learner, its card, and result.json, which says that the run is complete."""
+    """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result."""
     config, learner = practice.config, practice.learner
     if config.training.keep_best:
         with processes.main_first():
@@ -35,7 +35,7 @@ def conclude(practice: Practice, data: RealData, files: RunFiles) -> dict[str, A
 
 
 def _reached(practice: Practice, data: RealData) -> dict[str, Any]:
-    """Accuracies as shares, over how many real examples each; the processes share the work."""
+    """Accuracies as shares, with the number of real examples of each. The processes share the work."""
     learner = practice.learner
     return {
         "test_accuracy": accuracy(learner, data.test),
@@ -47,7 +47,7 @@ def _reached(practice: Practice, data: RealData) -> dict[str, Any]:
 
 
 def _spent(practice: Practice) -> dict[str, Any]:
-    """Sizes and costs of the whole run, and what it was made with."""
+    """Sizes and costs of the whole run, and the versions of the packages."""
     state = practice.state
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
     return {

@@ -1,4 +1,4 @@
-"""The files of a run: the one place that knows their names, and how its logs are read."""
+"""The names of a run's files, and how its logs are read and written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dp_base.files import write_text
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run leaves in its folder `path`. Whatever stands there is whole."""
+    """The files that a run leaves in its folder `path`."""
 
     path: Path
 
@@ -24,12 +24,12 @@ class RunFiles:
 
     @property
     def metrics(self) -> Path:
-        """metrics.jsonl, a row an evaluation."""
+        """metrics.jsonl, a row per evaluation."""
         return self.path / "metrics.jsonl"
 
     @property
     def rounds(self) -> Path:
-        """rounds.jsonl, a row an addition."""
+        """rounds.jsonl, a row per round."""
         return self.path / "rounds.jsonl"
 
     @property
@@ -39,22 +39,22 @@ class RunFiles:
 
     @property
     def drawing(self) -> Path:
-        """drawing, blocks of the round that is being drawn."""
+        """drawing, the blocks of the round that is being drawn."""
         return self.path / "drawing"
 
     @property
     def checkpoints(self) -> Path:
-        """checkpoints, a folder each."""
+        """checkpoints, a folder with one folder each."""
         return self.path / "checkpoints"
 
     @property
     def best(self) -> Path:
-        """best, the learner of the best validation accuracy, with training.keep_best."""
+        """best, the learner of the best validation accuracy, if training.keep_best is set."""
         return self.path / "best"
 
     @property
     def learner(self) -> Path:
-        """learner, the trained one."""
+        """learner, the trained learner."""
         return self.path / "learner"
 
     @property
@@ -64,20 +64,20 @@ class RunFiles:
 
     @property
     def figures(self) -> Path:
-        """figures, pictures of the run."""
+        """figures, the pictures of the run."""
         return self.path / "figures"
 
     @property
     def branches(self) -> list[RunFiles]:
-        """branches/SIZE, cool-downs from each pool size, by size."""
+        """branches/SIZE, the cool-downs from each pool size, by size."""
         return [RunFiles(path) for path in sorted(self.path.glob("branches/*"))]
 
     def branch(self, pool_size: int) -> RunFiles:
-        """The branch of a pool size, there or not."""
+        """The branch of a pool size, whether or not it exists."""
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
 
     def read_result(self) -> dict[str, Any] | None:
-        """What result.json says; None while the run is not complete."""
+        """The content of result.json; None while the run is not complete."""
         return json.loads(self.result.read_text(encoding="utf-8")) if self.result.exists() else None
 
 
@@ -88,11 +88,11 @@ def append_row(log: Path, row: dict[str, Any]) -> None:
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:
-    """The rows of a log, there or not; a last line that is being written, or was torn by a kill, is left out."""
+    """The rows of a log; none if it does not exist. A last line that is incomplete is left out."""
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def cut_rows(log: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Leave only those rows in a log."""
+    """Remove the other rows from a log."""
     write_text(log, "".join(json.dumps(row) + "\n" for row in read_rows(log) if keep(row)))

@@ -1,4 +1,4 @@
-"""The folder that a run writes: claimed before it begins, filled as it goes, set back when it goes on."""
+"""The folder that a run writes: claimed before it starts, filled as it runs, set back to a checkpoint on resuming."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from dp_real.runs.files import RunFiles, append_row, cut_rows
 from dp_real.runtime import processes
 
 Tracker = Callable[[dict[str, Any], int], None]
-"""tracker(row, step) is told each evaluation and addition."""
+"""tracker(row, step) is called with each evaluation and addition."""
 
-AGREE_EVERY = 20  # steps between the questions whether any process was told to stop
+AGREE_EVERY = 20  # steps between asking all processes whether one was told to stop
 
 
 class RunFolder:
-    """A Recorder that writes to disk; of several processes the main one writes."""
+    """A Recorder that writes to disk. Of several processes, the main one writes."""
 
     def __init__(
         self, files: RunFiles, advance: Callable[[int], None], step: int = 0, tracker: Tracker | None = None
     ) -> None:
-        """advance: told how many steps were made, from `step` on."""
+        """advance: called with the number of steps made since the last call, counted from `step`."""
         self.files = files
         self._track = tracker or (lambda row, step: None)
         self._advance = advance
@@ -58,13 +58,13 @@ class RunFolder:
             write_checkpoint(self.files.checkpoints, state, learner, pool, keep)
 
     def best(self, learner: Learner) -> None:
-        """See Recorder; the one before is replaced."""
+        """See Recorder. The best learner so far is replaced."""
         if self._main:
             with whole_folder(self.files.best, replace=True) as staged:
                 learner.save(staged)
 
     def restore(self, config: Config, learner: Learner) -> tuple[State, Pool]:
-        """State and pool of the newest checkpoint, learner and logs set back to it; a fresh start if there is none."""
+        """Return state and pool of the newest checkpoint, and set learner and logs back to it. None: start afresh."""
         files, shape = self.files, config.task.sample_shape
         newest = processes.from_main(newest_checkpoint(files.checkpoints) if self._main else None)
         if newest is None:
@@ -81,19 +81,19 @@ class RunFolder:
         return state, pool
 
     def stop_requested(self) -> bool:
-        """See Recorder. Several processes must agree, and do so now and then."""
+        """See Recorder. Several processes must agree, which they do every AGREE_EVERY steps."""
         self._since_agreed = (self._since_agreed + 1) % AGREE_EVERY
         return self._asked if self._alone else self._since_agreed == 0 and self.told_to_stop()
 
     def told_to_stop(self) -> bool:
-        """Whether any process was; all of them ask at the same time."""
+        """Whether any process was told to stop. All processes call it together."""
         return processes.any_process(self._asked)
 
     @contextmanager
     def stops_on_signal(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM ask for a stop at the next step; a second Ctrl-C stops at once.
+        """Within the block, Ctrl-C and SIGTERM ask for a stop at the next step. A second Ctrl-C stops at once.
 
-        A second SIGTERM does not: cluster managers and launchers send several.
+        A second SIGTERM does not, because cluster managers and launchers send several.
         """
 
         def ask(number: int, frame: Any) -> None:
@@ -103,7 +103,7 @@ class RunFolder:
 
         try:
             before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: whoever runs us handles signals
+        except ValueError:  # not the main thread: the caller handles signals
             yield
             return
         try:
@@ -114,16 +114,17 @@ class RunFolder:
 
 
 class BranchFolder(RunFolder):
-    """A run's folder without checkpoints: a branch that is stopped starts over."""
+    """A run's folder without checkpoints. A branch that is stopped starts over."""
 
     def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
-        """None."""
+        """Write none."""
 
 
 def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:
-    """Make the folder this run's. Returns the result if the run is complete already and `resume` is set.
+    """Claim the folder for this run. With `resume`, returns the result if the run is complete already, else None.
 
-    Raises InputError if the folder holds something else, or this run and `resume` is not set, or cannot be written to.
+    Raises InputError if the folder holds something else, if it holds this run and `resume` is not set, if there is no
+    folder to resume, or if it cannot be written to.
     """
     out = files.path
     if out.exists() and not out.is_dir():
@@ -151,6 +152,6 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
 
 
 def disclaim(files: RunFiles) -> None:
-    """Give a folder back in which nothing but the configuration stands: the run could not begin."""
+    """Remove a folder that holds only the configuration, because the run could not start."""
     if [path.name for path in files.path.iterdir()] == [files.config.name]:
         remove(files.path)

@@ -1,4 +1,4 @@
-"""What a configuration names, made ready: data, generator, and whether the plan can be carried out with them."""
+"""Prepares what a configuration names: data, generator and learner. Checks that its plan can be carried out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from dp_real.runtime import processes
 
 
 def load_data(config: Config) -> RealData:
-    """The real data, by the main process first; images that are kept in memory are decoded now."""
+    """Load the real data, in the main process first. Images that are kept in memory are decoded now.
+
+    Raises as DataConfig.load does, and InputError for a broken image.
+    """
     with processes.main_first():
         data = config.data.load()
     decode_ahead(data.validation, data.test)
@@ -26,18 +29,21 @@ def load_data(config: Config) -> RealData:
 
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
-    """The generator, trained now if need be, by the main process first. data: as loaded already, if it is."""
+    """Load the generator, or train it, in the main process first. data: the data, if they are loaded already.
+
+    Raises as GeneratorConfig.load does.
+    """
     with processes.main_first():
         return config.generator.load(config.sampling, config.data, data, progress)
 
 
 def fresh_learner(config: Config) -> Learner:
-    """The learner that a run of this configuration starts from."""
+    """The learner that a run of this configuration starts from. Raises as LearnerConfig.fresh does."""
     return config.learner.fresh(config.task, config.training, config.seed)
 
 
 def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that would miss its aim without a word."""
+    """Raise InputError for a plan that would fail silently: no guided step, or fewer initial examples than classes."""
     steps, classes = config.sampling.steps, config.task.n_classes
     if config.guidance.omega and not config.guidance.guided_steps(steps):
         raise InputError(
@@ -49,13 +55,13 @@ def check_plan(config: Config) -> None:
 
 
 def validator(data: RealData) -> Callable[[Learner], float]:
-    """The validation accuracy that patience watches."""
+    """The function that measures the validation accuracy, which patience watches."""
     return lambda learner: accuracy(learner, data.validation)
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Within the block torch computes with so many threads; 0 leaves it its own choice."""
+    """Within the block, torch uses `count` threads; 0: its own choice."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -1,4 +1,4 @@
-"""A run as its folder tells it, complete or not: the one reader of what a run leaves."""
+"""The reader of a run's folder, complete or not."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from dp_real.sections import PoolConfig
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run stood before an addition of data."""
+    """A run's checkpoint before an addition of data."""
 
     path: Path
     state: State
 
 
 class Run:
-    """What a run left so far. Everything but the configuration is read anew each time: the run may go on meanwhile."""
+    """What a run has left so far. All but the configuration is read anew each time, since the run may be going on."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Raises InputError if the folder is not a run's."""
+        """Open a run's folder. Raises InputError if it is not one."""
         self.files = RunFiles(Path(folder))
         if not self.files.config.is_file():
             raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
 
     @property
     def path(self) -> Path:
-        """Its folder."""
+        """The run's folder."""
         return self.files.path
 
     @cached_property
     def config(self) -> Config:
-        """Resolved and complete. Raises InputError for one that is not valid any more."""
+        """The resolved, complete configuration. Raises InputError if this version does not accept it."""
         return load_config(self.files.config)
 
     @property
@@ -54,27 +54,27 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What result.json says; empty while the run is not complete."""
+        """The content of result.json; empty while the run is not complete."""
         return self.files.read_result() or {}
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row an evaluation: step, pool_size, epoch, lr, train_loss, val_accuracy, images_generated, seconds."""
+        """A row per evaluation: step, pool_size, epoch, lr, train_loss, val_accuracy, images_generated, seconds."""
         return pd.DataFrame(read_rows(self.files.metrics))
 
     @property
     def rounds(self) -> pd.DataFrame:
-        """A row an addition: round, step, count, omega, entropy, fraction_wrong, and what it cost."""
+        """A row per round, also the initial one: round, step, count, omega, entropy (nats), fraction_wrong, costs."""
         return pd.DataFrame(read_rows(self.files.rounds))
 
     @property
     def has_pool(self) -> bool:
-        """Whether the first round is in it."""
+        """Whether the pool exists, which the first round creates."""
         return self.files.pool.exists()
 
     @property
     def pool(self) -> Pool:
-        """The generated examples, also a map-style data set of torch; left on disk, and read when asked for.
+        """The generated examples, also a map-style data set of torch. They stay on disk, and are read on demand.
 
         Raises MissingError while there is none.
         """
@@ -84,16 +84,16 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
-        """Those before each addition of data, by step."""
+        """The checkpoints before each addition of data, by step."""
         return [Checkpoint(path, _state(path)) for path in kept_checkpoints(self.files.checkpoints)]
 
     @property
     def branches(self) -> list[dict[str, Any]]:
-        """Results of the finished branches, by pool size."""
+        """The results of finished branches, by pool size."""
         return [result for files in self.files.branches if (result := files.read_result())]
 
     def learner(self, at: Checkpoint | None = None) -> Learner:
-        """The trained learner; of an unfinished run as it was last, or as it was at a checkpoint.
+        """The trained learner, or the latest of an unfinished run. at: the learner at that checkpoint instead.
 
         Raises InputError for a run that has learned nothing yet.
         """

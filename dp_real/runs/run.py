@@ -1,4 +1,4 @@
-"""One run in one folder, from its configuration to its result."""
+"""Runs one configuration in one folder, from start to result."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from dp_real.runtime.hub import quietly
 
 @processes.together()
 def run(config: Config, folder: str | Path, *, resume: bool = False, progress: Progress = silent) -> dict[str, Any]:
-    """Train by deliberate practice in a folder; returns what result.json says. A finished run is not repeated.
+    """Train by deliberate practice in a folder; returns the content of result.json.
 
-    resume: go on with the unfinished run of this configuration that is there. Raises InputError if the folder is in use
-    or the configuration does not fit its data, MissingError where something needed is not there, and Interrupted, after
-    a checkpoint, on Ctrl-C or SIGTERM.
+    resume: go on with this configuration's run in the folder; a finished one is not repeated. Raises InputError if the
+    folder is in use or the configuration does not fit its data, MissingError if something needed is not there, and
+    Interrupted on Ctrl-C or SIGTERM, after which the run can be resumed.
     """
     files = RunFiles(Path(folder))
     with processes.main_first() as main:
@@ -48,7 +48,7 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, progress: P
 
 
 def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any]:
-    """A new run, or the rest of one, in a folder that is claimed."""
+    """Train a new run, or the rest of one, in a folder that is claimed."""
     try:
         check_tracker(config)
         data = load_data(config)
@@ -83,7 +83,7 @@ def _source(
     folder: RunFolder,
     progress: Progress,
 ) -> Source:
-    """Where the examples of this run come from."""
+    """The source of this run's examples."""
     if config.practice.examples == "real":
         return RealRounds(config, data.generator, pool.storage)
     blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
@@ -93,7 +93,7 @@ def _source(
 
 
 def _first_learner(config: Config, files: RunFiles) -> Learner | None:
-    """For guidance.selector = 'first', the learner as it was just before the first addition."""
+    """The learner just before the first addition, if guidance.selector = 'first'."""
     if config.guidance.selector != "first":
         return None
     learner = fresh_learner(config)

@@ -1,4 +1,4 @@
-"""Dashboards: evaluations and additions of a run in TensorBoard or Weights & Biases, through accelerate."""
+"""Dashboards: sends a run's evaluations and additions to TensorBoard or Weights & Biases, by accelerate."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from dp_real.runs.folder import Tracker
 
 
 def check_tracker(config: Config) -> None:
-    """Raise MissingError if the dashboard that is asked for is not installed."""
+    """Raise MissingError if the dashboard's package is not installed."""
     if config.tracker != "none" and importlib.util.find_spec(config.tracker) is None:
         raise MissingError(f"tracker = '{config.tracker}' needs that package: pip install {config.tracker}")
 
 
 @contextmanager
 def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
-    """Within the block, what tells the dashboard of the run in folder `out`; None if none is asked for."""
+    """Yield a Tracker that reports the run in folder `out`; None if no dashboard is asked for."""
     if config.tracker == "none":
         yield None
         return

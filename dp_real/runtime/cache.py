@@ -1,4 +1,4 @@
-"""The user's cache: what was trained once is kept under a hash of all that it depends on."""
+"""The user's cache: what was made once is kept under a hash of all that it depends on."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ from dp_base.files import PART, remove, whole_folder
 
 
 def cache_folder() -> Path:
-    """Where cached things live."""
+    """The folder of the cache."""
     return Path(platformdirs.user_cache_dir("deliberate-practice"))
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-    """The folder that `make` filled, now or in an earlier run with the same `depends`; whole or not there at all.
+    """Return the folder that `make` filled, now or earlier with the same `depends`. It is never left half-made.
 
-    One process makes it while others that want the same wait: a generator is not trained twice. The lock is that of an
-    open file, so that it ends with its process, however that ends.
+    While one process makes it, others that want the same wait, so that a generator is not trained twice. The lock is on
+    an open file, so it ends with its process in any case.
     """
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{name}-{digest}"
@@ -39,13 +39,13 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
 
 
 def fingerprints(*arrays: Any) -> list[str]:
-    """A hash of each array's values, for what is made from them (torch tensors on the CPU, or numpy arrays)."""
+    """A hash of the values of each array (torch tensors on the CPU, or numpy arrays)."""
     return [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A cached folder: its name below the cache, what it was made from, its bytes, and when (seconds since 1970)."""
+    """A cached folder: its name below the cache, what it was made from, size in bytes, time in seconds since 1970."""
 
     name: str
     depends: dict[str, Any]
@@ -54,7 +54,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """What is in the cache, by name."""
+    """The entries of the cache, by name."""
     root = cache_folder()
     return [
         Entry(
@@ -69,5 +69,5 @@ def entries() -> list[Entry]:
 
 
 def clear() -> None:
-    """Remove all that is cached, what killed runs left half-made included."""
+    """Remove the whole cache, including what killed runs left half-made."""
     remove(cache_folder())

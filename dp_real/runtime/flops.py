@@ -9,7 +9,7 @@ from torch.utils.flop_counter import flop_registry
 
 
 class FlopCounter(TorchDispatchMode):
-    """Adds up what runs within. torch's FlopCounterMode hooks into modules, and then refuses torch.autograd.grad."""
+    """Adds up the FLOPs of the block. Not torch's FlopCounterMode: its hooks on modules break torch.autograd.grad."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,8 +23,8 @@ class FlopCounter(TorchDispatchMode):
 
 
 def count(work: Callable[[], object]) -> int:
-    """FLOPs of doing it once; a multiplication and an addition are two."""
-    # There are formulas for the matrix products of attention, but not for the fused kernel of every device.
+    """FLOPs of doing `work` once. A multiplication and an addition are two."""
+    # There are formulas for the matrix products of attention, but not for the fused kernels of all devices.
     with sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
         work()
     return counter.total

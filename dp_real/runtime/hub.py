@@ -1,4 +1,4 @@
-"""Weights in a folder or on the hub: safetensors only, and nothing is fetched that was not named."""
+"""Reads weights from a folder or the hub: safetensors only, and only what the user named is fetched."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,10 @@ LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 
 
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
-    """`kind.from_pretrained`, safetensors only; a folder is only read, an id may be fetched, as the user named it."""
+    """Load a model by `kind.from_pretrained`, safetensors only. model: a folder, or a hub id, which may be fetched.
+
+    Raises MissingError if it is neither, or cannot be read.
+    """
     with reading(model, kind.__name__) as local, quietly():
         loaded = kind.from_pretrained(
             model, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=local, **options
@@ -26,7 +29,10 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
 
 @contextmanager
 def reading(model: str, what: str) -> Iterator[bool]:
-    """Whether model is a folder, else a hub id. Raises MissingError if it is neither, or if reading it fails."""
+    """Yield whether `model` is a folder, else a hub id. what: names the model in messages.
+
+    Raises MissingError if `model` is neither, or in place of an OSError in the block.
+    """
     local = Path(model).is_dir()
     if not local and (Path(model).is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") != 1):
         raise MissingError(f"{model}: no such folder; put {what} there, or name a hub id")
@@ -43,9 +49,9 @@ def reading(model: str, what: str) -> Iterator[bool]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Within the block diffusers and transformers keep their remarks and bars to themselves.
+    """Within the block, diffusers and transformers print no remarks and no progress bars of reading and writing.
 
-    They report each part that they read from disk or write there; bars of downloads are the hub's own, and stay.
+    The progress bars of downloads, which are the hub's own, stay.
     """
     before = [(library, library.get_verbosity(), library.is_progress_bar_enabled()) for library in LIBRARIES]
     try:

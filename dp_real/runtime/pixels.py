@@ -1,4 +1,4 @@
-"""Images as numbers: float32 in [-1, 1] to compute with, bytes 0 .. 255 to keep, JPEG to keep many."""
+"""Images as numbers: float32 in [-1, 1] to compute with, uint8 in 0 .. 255 to store, JPEG to store many."""
 
 import io
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from dp_real.runtime.processes import own_cores
 
 
 def to_bytes(x: Tensor) -> Tensor:
-    """uint8, round(127.5 (x + 1)); what lies outside [-1, 1] is clipped."""
+    """Convert float32 in [-1, 1] to uint8: round(127.5 (x + 1)), clipped."""
     return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """float32 in [-1, 1] of bytes; floats stay as they are."""
+    """Convert uint8 to float32 in [-1, 1]. Floats are returned as they are."""
     return pixels if pixels.is_floating_point() else pixels / 127.5 - 1
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """A picture of uint8 [C, H, W], C = 1 or 3."""
+    """Convert uint8 [C, H, W], C = 1 or 3, to a Pillow image."""
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
-    """Images as a learner takes them, [B, *shape]: grey if it takes one channel, resized to its height and width."""
+    """Convert images [B, C, h, w] to [B, *shape], shape = [C, H, W]: grey if C is 1, resized to H x W."""
     channels, *size = shape
     if channels == 1:
         images = images.mean(1, keepdim=True)
@@ -39,7 +39,7 @@ def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def encode(pixels: Tensor, quality: int) -> list[bytes]:
-    """A JPEG, colours at full resolution, of each image of uint8 [B, C, H, W], C = 1 or 3."""
+    """Encode each image of uint8 [B, C, H, W], C = 1 or 3, as JPEG, with colours at full resolution."""
 
     def encoded(image: Tensor) -> bytes:
         with io.BytesIO() as buffer:
@@ -51,7 +51,7 @@ def encode(pixels: Tensor, quality: int) -> list[bytes]:
 
 
 def decode(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
-    """uint8 [B, *shape] of encoded images [C, H, W]."""
+    """Decode images to uint8 [B, *shape], shape = [C, H, W]."""
     pixels = torch.empty(len(files), shape[1], shape[2], shape[0], dtype=torch.uint8)
     for row, file in zip(pixels, files, strict=True):
         row.copy_(torch.from_numpy(np.array(Image.open(io.BytesIO(file)))).view(row.shape))

@@ -1,7 +1,6 @@
-"""Work spread over the processes of a torchrun or `accelerate launch`; alone, all of it is done here.
+"""Shares work among the processes of torchrun or `accelerate launch`. A single process does all of it.
 
-What is spread are whole items (a block of rows, a batch to assess), so that their results do not depend on how many
-processes there are.
+Whole items are shared (a block of rows, a batch to assess), so that results do not depend on the number of processes.
 """
 
 import atexit
@@ -19,7 +18,7 @@ from torch import distributed
 
 from dp_base.errors import Interrupted
 
-TIMEOUT = timedelta(days=1)  # a process may wait long for the first to train a generator, or for the last block
+TIMEOUT = timedelta(days=1)  # processes may wait long for the main one to train a generator, or for the last block
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,7 +26,7 @@ Result = TypeVar("Result")
 
 @cache
 def this_process() -> PartialState:
-    """This process among its peers; starts the process group (gloo on CPU, nccl on GPU) if there are any."""
+    """This process and its rank. With others, the first call starts the process group (gloo on CPUs, nccl on GPUs)."""
     here = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     if here.num_processes > 1:
         atexit.register(_leave, here)
@@ -35,33 +34,34 @@ def this_process() -> PartialState:
 
 
 def _leave(here: PartialState) -> None:
-    """End the process group in order. Threads of a data-parallel wrapper that is still around abort the process."""
+    """End the process group in order. First, free any data-parallel wrapper: its threads would abort the process."""
     gc.collect()
     here.destroy_process_group()
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """What all processes do; if it fails, which may be only here, this one is to end without its peers.
+    """For a block that all processes run: if it fails here, let this process end without waiting for the others.
 
-    To leave the group in order is to wait for them, who wait for this one. The launcher sees it end, and ends them.
+    Ending the process group in order would wait for the others, while they wait for this process. The launcher sees it
+    end, and ends the others.
     """
     try:
         yield
     except Interrupted:
-        raise  # by agreement
+        raise  # all processes raise it, by agreement
     except BaseException:
         atexit.unregister(_leave)
         raise
 
 
 def device() -> torch.device:
-    """Where this process computes: its GPU, or the CPU."""
+    """The device of this process: its GPU, or the CPU."""
     return this_process().device or torch.device("cpu")
 
 
 def gather(items: list[Result]) -> list[Result]:
-    """The items of all processes, in the order of their ranks; everywhere. They travel as they are, past any GPU."""
+    """The items of all processes, ordered by rank, in every process. They are sent between CPUs."""
     here = this_process()
     if here.num_processes == 1:
         return items
@@ -72,12 +72,12 @@ def gather(items: list[Result]) -> list[Result]:
 
 @cache
 def _group() -> Any:
-    """For objects: under nccl they would be copied to the GPUs and back."""
+    """The group that sends objects. nccl would copy them to the GPUs and back."""
     return distributed.new_group(backend="gloo", timeout=TIMEOUT)
 
 
 def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """[function(item) for item in items], each done by one process; all processes get all results, on the CPU."""
+    """[function(item) for item in items], in every process. One process computes each; results must be on the CPU."""
     here = this_process()
     share = [
         (index, function(item)) for index, item in enumerate(items) if index % here.num_processes == here.process_index
@@ -86,29 +86,29 @@ def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:
-    """This process's items: consecutive ones, so that what they make is in order by rank."""
+    """This process's items. They are consecutive, so that results are in order by rank."""
     here, n = this_process(), len(items)
     return items[here.process_index * n // here.num_processes : (here.process_index + 1) * n // here.num_processes]
 
 
 def own_cores() -> int:
-    """The cores of this process: its share, where a launcher has put several on a machine."""
+    """The number of cores for this process: its share, if a launcher started several on the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def slices(rows: slice, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most `size` rows."""
+    """Split `rows` into consecutive slices of at most `size` rows."""
     return (slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size))
 
 
 def read_slices(n: int) -> Iterator[slice]:
-    """The rows of a set of n, for `distribute` to read a slice at a time: at most 256, and some for each process."""
+    """Slices of n rows for `distribute`: of at most 256 rows, and small enough that each process gets some."""
     return slices(slice(0, n), max(1, min(256, -(-n // this_process().num_processes))))
 
 
 def from_main(value: Result) -> Result:
-    """What the main process passes; the others' arguments are ignored."""
+    """Return the main process's `value` in all processes."""
     if this_process().num_processes == 1:
         return value
     values = [value]
@@ -117,22 +117,22 @@ def from_main(value: Result) -> Result:
 
 
 def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
-    """Make the tensors in place what they are in the main process."""
+    """Overwrite the tensors in place by those of the main process."""
     if this_process().num_processes > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process."""
+    """Whether `flag` is set in any process. All processes call it."""
     return any(gather([flag]))
 
 
 @contextmanager
 def main_first() -> Iterator[bool]:
-    """The main process goes through the block before the others; yields whether this is it.
+    """The main process runs the block before the others. Yields whether this is the main process.
 
-    An exception of the main process is raised in all of them, so that none waits for ever.
+    An exception in the main process is raised in all of them, so that none waits for ever.
     """
     here, failure = this_process(), None
     if here.is_main_process:

@@ -1,6 +1,6 @@
-"""Randomness by counter: every draw is a pure function of (run seed, stream, position), never of what came before.
+"""Counter-based randomness: every draw is a pure function of (seed, stream, position), never of earlier draws.
 
-That makes a resumed run repeat an unbroken one, and a row of the pool the same on any rank, in any batch.
+So a resumed run repeats an unbroken one, and a row of the pool is the same on any rank and in any batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Stream(IntEnum):
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:
-    """The seed sequence at a position of a stream. `spawn_key` keeps (7, 1) and (7, 1, 0) apart."""
+    """The seed sequence at a position of a stream. With `spawn_key`, positions (7, 1) and (7, 1, 0) differ."""
     return np.random.SeedSequence(seed, spawn_key=(int(stream), *position))
 
 
@@ -44,19 +44,19 @@ def torch_rng(seed: int, stream: Stream, *position: int) -> torch.Generator:
 
 @contextmanager
 def seeded(draw: torch.Generator) -> Iterator[None]:
-    """Within the block torch's global generator starts from the seed of `draw`: for layers, which take no generator."""
+    """Within the block, torch's global generator starts from the seed of `draw`. Layers take no other generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.initial_seed())
         yield
 
 
 def row_seeds(seed: int, round_index: int, rows: Sequence[int]) -> np.ndarray:
-    """uint64 [B], one a row: all that is needed to draw that row's noise again."""
+    """Seeds uint64 [B], one per row of a round. A row's seed is all that is needed to draw its noise again."""
     states = [sequence(seed, Stream.NOISE, round_index, row).generate_state(1, np.uint64) for row in rows]
     return np.concatenate(states) if states else np.zeros(0, np.uint64)
 
 
 def row_noise(seeds: np.ndarray, shape: Sequence[int]) -> Tensor:
-    """Standard normal float32 [B, *shape]; row i depends on seeds[i] alone."""
+    """Standard normal noise float32 [B, *shape]. Row i depends on seeds[i] alone."""
     rows = [np.random.Generator(np.random.PCG64(int(seed))).standard_normal(shape, np.float32) for seed in seeds]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)

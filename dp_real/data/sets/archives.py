@@ -1,6 +1,6 @@
-"""Real images in WebDataset shards and in data sets of the library `datasets`, from disk or from its hub.
+"""Real images in WebDataset shards, and in data sets of the library `datasets`, on disk or on the hub.
 
-Both give the encoded images, read when they are asked for, and what each is called: a class's name or number.
+Both readers return encoded images, which are read on demand, and a class name or number for each.
 """
 
 import json
@@ -21,18 +21,18 @@ from dp_real.imagenet.classes import imagenet_classes
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-LABELS = ("label", "cls", "wnid", "class", "class_name")  # columns, in this order, where none is a ClassLabel
+LABELS = ("label", "cls", "wnid", "class", "class_name")  # columns to try, in this order, if none is a ClassLabel
 
 
 class Columns(NamedTuple):
-    """Which column is the image and which the label, as #IMAGE,LABEL or #LABEL names them; None: the obvious one."""
+    """The columns of images and labels, as #IMAGE,LABEL or #LABEL names them. None: found by type or usual name."""
 
     image: str | None = None
     label: str | None = None
 
 
 class Named(NamedTuple):
-    """Encoded images and what each is called."""
+    """Encoded images, and the class name or number of each."""
 
     sources: Sequence[EncodedImage]
     names: list[str]
@@ -43,7 +43,7 @@ class Named(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file within a tar file that is not compressed, read in place."""
+    """A file inside an uncompressed tar file, read in place."""
 
     shard: Path
     name: str
@@ -51,7 +51,7 @@ class Member:
     size: int
 
     def read_bytes(self) -> bytes:
-        """The file."""
+        """The bytes of the file."""
         with open(self.shard, "rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -61,11 +61,11 @@ class Member:
 
 
 def read_shards(shards: Sequence[Path], label: str | None = None) -> Named:
-    """The images of WebDataset shards, in their order; only their tables of contents and labels are read.
+    """The images of WebDataset shards, in order. Reads only the tables of contents and the labels.
 
-    What an image KEY.jpg is called is in KEY.cls, else under "label" in KEY.json; `label` names another ending, or
-    another key. Where there is neither, it is the folder within the tar file: archives of class folders are shards too.
-    Raises InputError for what is no whole tar file, and for a sample without a label.
+    The class of KEY.jpg is the text of KEY.cls, else "label" in KEY.json; `label` names another ending or key. Without
+    these files it is the image's folder inside the tar file, so an archive of class folders works too.
+    Raises InputError for a broken or compressed tar file, and for an image without a label.
     """
     sources, names = [], []
     for shard in shards:
@@ -82,7 +82,7 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> Named:
 
 
 def _samples(shard: Path) -> Iterator[dict[str, Member]]:
-    """The files of each sample by ending: consecutive ones whose names are the same up to the first dot."""
+    """The files of each sample, by ending. A sample is consecutive files with equal names up to the first dot."""
     with tarfile.open(shard, "r:") as tar:
         files = (Member(shard, entry.name, entry.offset_data, entry.size) for entry in tar if entry.isfile())
         for key, sample in groupby(files, key=lambda file: _split(file.name)[0]):
@@ -91,7 +91,7 @@ def _samples(shard: Path) -> Iterator[dict[str, Member]]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """The key of a sample and the ending of a file: 'a/01' and 'cls' of a/01.cls."""
+    """The sample's key and the file's ending: 'a/01' and 'cls' for a/01.cls."""
     folder, _, file = name.rpartition("/")
     stem, _, ending = file.partition(".")
     return f"{folder}/{stem}", ending
@@ -129,7 +129,7 @@ class Cell:
     row: int
 
     def read_bytes(self) -> bytes:
-        """The image as it is encoded. Raises ValueError where the row has none."""
+        """The encoded image. Raises ValueError if the row has none."""
         cell = self.data[self.row][self.column]
         if not cell or not (cell["bytes"] or cell["path"]):
             raise ValueError("the row has no image")
@@ -140,7 +140,7 @@ class Cell:
 
 
 def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -> Named:
-    """The images of a data set, in its order. Raises InputError if it is not clear which its columns are."""
+    """The images of a data set, in order. Raises InputError if its image or label column cannot be told."""
     from datasets import Image
 
     image, label = pick_columns(place, data.features, columns)
@@ -150,7 +150,7 @@ def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -
 
 
 def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[str, str]:
-    """The column of the images and that of their labels."""
+    """The names of the image column and the label column. Raises InputError if one cannot be told."""
     from datasets import ClassLabel, Image
 
     def pick(asked: str | None, kind: type, usual: Sequence[str]) -> str:
@@ -170,10 +170,10 @@ def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[st
 
 
 def call(values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
-    """What the rows of a label column are called: by the names of its feature if it has some, else as it says.
+    """The class of each row of a label column: the name that its feature gives, else the value itself.
 
-    The hub's copies of ImageNet tell its two cranes apart in ways of their own: among 1,000 names whose order is
-    ImageNet's wherever they are known, the position counts.
+    The hub's copies of ImageNet disagree on the names of its two cranes. So if there are 1,000 names, and those that
+    are known are in ImageNet's order, the position tells the class.
     """
     names = getattr(feature, "names", None)
     if names is None:
@@ -188,7 +188,10 @@ def call(values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
 
 
 def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
-    """What Dataset.save_to_disk or DatasetDict.save_to_disk wrote, mapped into memory."""
+    """Open what Dataset.save_to_disk or DatasetDict.save_to_disk wrote, memory-mapped.
+
+    Raises InputError for anything else, and if `split` does not pick one of its splits.
+    """
     from datasets import DatasetDict, load_from_disk
 
     try:
@@ -199,7 +202,10 @@ def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
 
 
 def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
-    """Parquet files, which `datasets` copies once to its cache, from where they are mapped into memory."""
+    """Open Parquet files. `datasets` copies them to its cache once, and memory-maps the copy.
+
+    Raises InputError if it cannot read them.
+    """
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
@@ -210,7 +216,10 @@ def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
 
 
 def parquet_names(place: str, files: Sequence[Path], columns: Columns, classes: Classes) -> list[str]:
-    """What the rows of Parquet files are called, without a copy in the cache; reads the labels only."""
+    """The class of each row of Parquet files. Reads the labels only, without a copy in the cache.
+
+    Raises InputError if the files cannot be read, or if the label column cannot be told.
+    """
     from datasets import Features
 
     try:
@@ -223,7 +232,7 @@ def parquet_names(place: str, files: Sequence[Path], columns: Columns, classes: 
 
 
 def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
-    """The value of a split; which need not be named if there is one only."""
+    """The value of a split. None picks the only one. Raises InputError if there is no such split, or several."""
     if split is None and len(splits) == 1:
         (only,) = splits.values()
         return only
@@ -234,7 +243,7 @@ def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
 
 
 def split_files(place: str, folder: Path, split: str | None) -> list[Path]:
-    """The data files in a folder that belong to a split, by their names, as `datasets` understands them."""
+    """The data files of a split in a folder. `datasets` tells the split by their names."""
     from datasets import load_dataset_builder
 
     files = load_dataset_builder("parquet", data_dir=str(folder)).config.data_files
@@ -246,16 +255,17 @@ def split_files(place: str, folder: Path, split: str | None) -> list[Path]:
 
 @dataclass(frozen=True)
 class HubSet:
-    """A data set of the hub, or a folder of it, at a revision."""
+    """A data set of the hub, or a folder in it, at a revision."""
 
     id: str
     folder: str | None = None
     revision: str | None = None
 
     def snapshot(self, split: str | None, fetch: bool) -> Path:
-        """Where its Parquet or tar files are, fetched if they are not in the hub's cache and `fetch` is set.
+        """The local folder of its Parquet or tar files. With `fetch`, those not in the hub's cache are fetched.
 
-        Of the files, only those with the split's name in their paths. Raises MissingError with what to do.
+        With a split, only files with its name in their paths are fetched. Raises MissingError, which says what to do,
+        if they cannot be had, InputError if there are no such files.
         """
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
@@ -288,10 +298,10 @@ class HubSet:
 
 
 def to_labels(named: Named, classes: Classes) -> list[int | None]:
-    """The label of each image; None where the task leaves its class out. Raises InputError for what is no class.
+    """The label of each image; None if the task leaves its class out. Raises InputError for an unknown class.
 
-    Numbers are those of class folders; only for a part of ImageNet they may count its own classes instead, and do so
-    if none of them is too large for that.
+    A number means what it means as the name of a class folder. For a part of ImageNet, numbers that are all smaller
+    than its number of classes are taken as its own labels instead.
     """
     called = dict(zip(reversed(named.names), reversed(named.sources), strict=True))  # the first image of each name
     part = None in classes.folders.values()

@@ -1,4 +1,4 @@
-"""Which label a folder, a file or a row belongs to, by what it is called."""
+"""Finds the label of a folder, a file or a row by its name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
 
 @dataclass(frozen=True)
 class Classes:
-    """Label i is names[i]. `folders`: the label of each folder; None where this task leaves a known class out."""
+    """A task's classes: label i is names[i]. folders: the label of each folder name; None: the class is left out."""
 
     names: tuple[str, ...]
     folders: Mapping[str, int | None]
 
     def label(self, name: str, place: object) -> int | None:
-        """The label of what is called so; None if it is left out. Raises InputError, naming the place, for no class."""
+        """The label of a name; None if its class is left out. Raises InputError, naming `place`, for an unknown one."""
         if name not in self.folders:
             near = get_close_matches(name, self.folders, n=1)
             hint = f"did you mean {near[0]}?" if near else "leave it out, or name its class in data.classes"
@@ -28,7 +28,7 @@ class Classes:
         return self.folders[name]
 
     def check(self, place: object, labels: Collection[int], needed: Collection[int]) -> None:
-        """Raise InputError if the set at `place` has no image at all, or none of a label of `needed`."""
+        """Raise InputError if the set at `place`, which has `labels`, has no image, or none of a label in `needed`."""
         missing = [self.names[label] for label in sorted(set(needed) - set(labels))]
         if missing:
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -38,7 +38,7 @@ class Classes:
 
 
 def own_classes(names: Sequence[str]) -> Classes:
-    """A user's classes. Their folders bear their names, or, unless a name is a number itself, their numbers from 0."""
+    """A user's classes. A folder has the name of its class, or its number from 0 unless some name is a number."""
     folders: dict[str, int | None] = {folder_name(name): label for label, name in enumerate(names)}
     if not any(name.isdecimal() for name in folders):
         folders |= {str(label): label for label in range(len(names))}
@@ -46,7 +46,7 @@ def own_classes(names: Sequence[str]) -> Classes:
 
 
 def task_classes(task: ImageNetTask) -> Classes:
-    """The classes of an ImageNet. A folder bears a WordNet id, ImageNet's number of the class, or a name of it."""
+    """The classes of an ImageNet task. A folder has the WordNet id, the number in ImageNet, or a name of its class."""
     chosen = imagenet_classes(task)
     labels = {entry.wnid: label for label, entry in enumerate(chosen)}
     folders = {
@@ -58,14 +58,14 @@ def task_classes(task: ImageNetTask) -> Classes:
 
 
 def folder_name(name: str) -> str:
-    """A class's name as that of a folder: what file systems forbid becomes an underscore."""
+    """A class's name as a folder name: characters that file systems forbid become underscores."""
     return re.sub(r'[\\/:*?"<>|]', "_", name)
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders within, hidden ones apart: as numbers if they all are numbers, else by name.
+    """The folders in `folder` that are not hidden, sorted as numbers if all are numbers, else by name.
 
-    Raises MissingError if there is no such folder, InputError if there are none within it.
+    Raises MissingError if `folder` does not exist, InputError if it holds no folders.
     """
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")

@@ -1,8 +1,8 @@
-"""Real images in folders: DIR/CLASS/image.jpg, read as RGB, resized and cropped to a square.
+"""Real images in folders, DIR/CLASS/IMAGE.jpg, read as colour or grey, resized and cropped to a square.
 
-CLASS is the class's name, its number, or for ImageNet its WordNet id. A file that cannot be read is an InputError that
-names it: a set that silently lost images would have accuracies of its own. Files beside the class folders are no
-concern of ours (archives come with a README), nor are those within that are no images by their ending.
+CLASS is the class's name, its number, or for ImageNet its WordNet id. A file that cannot be read raises an InputError
+that names it, because accuracies on a set that silently lost images could not be compared. Files beside the class
+folders, such as a README, and files without the ending of an image are ignored.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from dp_real.examples import ExampleSet
 from dp_real.runtime import processes
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-IN_MEMORY = 8 * 2**30  # bytes, at one a pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
+IN_MEMORY = 8 * 2**30  # bytes, at one per pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
 
 
 class EncodedImage(Protocol):
-    """Where the bytes of an image file are; str() says it. A Path is one."""
+    """A place of an image file's bytes, such as a Path. str() names it."""
 
     def read_bytes(self) -> bytes:
-        """The file."""
+        """The bytes of the file."""
         ...
 
 
 class ImageFiles:
-    """Rows uint8 [n, *sample_shape] of encoded images, each decoded when it is first asked for.
+    """Encoded images as rows uint8 [n, *sample_shape], decoded on first use.
 
-    It is kept then if there is room for all. Raises InputError when it reads what is no whole image.
+    Decoded rows are kept if all rows fit into IN_MEMORY. Reading a broken image raises InputError.
     """
 
     def __init__(self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True) -> None:
-        """sample_shape: [C, S, S], C = 1 (grey) or 3. keep: whether to keep them at all."""
+        """sample_shape: [C, S, S] with C = 1 (grey) or 3. keep: whether decoded rows may be kept."""
         self.sources = sources
         self.shape = (len(sources), *sample_shape)
         self.kept = keep and math.prod(self.shape) <= IN_MEMORY
-        self._pixels = torch.empty(self.shape if self.kept else 0, dtype=torch.uint8)  # takes memory as it is written
+        self._pixels = torch.empty(self.shape if self.kept else 0, dtype=torch.uint8)  # takes memory only when written
         self._known = torch.zeros(len(sources), dtype=torch.bool)
 
     def __len__(self) -> int:
@@ -83,9 +83,10 @@ class ImageSet:
 def read_folder(
     folder: Path, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int], keep: bool = True
 ) -> ImageSet:
-    """The images of a folder, ordered by label, then by path, as rows of sample_shape [C, S, S].
+    """The images of class folders as rows of sample_shape [C, S, S], ordered by label, then by path.
 
-    Raises InputError for a folder that is no class's, one without images, and if a label of `needed` has none.
+    keep: see ImageFiles. Raises InputError for a folder of an unknown class or without images, and if a label in
+    `needed` has no images.
     """
     files: dict[int, list[Path]] = {}
     for path in class_folders(folder):
@@ -103,9 +104,9 @@ def read_folder(
 
 
 def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
-    """uint8 [C, S, S]: upright, alpha over white, the shorter side resized to `size` and the longer one cropped to it.
+    """Read an image as uint8 [C, size, size]: the shorter side is resized to `size`, the longer cropped to it.
 
-    Raises InputError for a file that is no whole image.
+    EXIF rotation is applied, and transparency is laid over white. Raises InputError for a broken image.
     """
     try:
         with Image.open(BytesIO(source.read_bytes())) as file:
@@ -123,9 +124,9 @@ def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
 
 
 def decode_ahead(*sets: ExampleSet) -> None:
-    """Decode the image files among these that are kept, each process its share.
+    """Decode the image files that are kept in memory, each process its share, so that a broken one stops a run early.
 
-    A broken one stops a run before it begins: all processes raise the InputError of the first.
+    Raises the InputError of the first broken image, in all processes.
     """
 
     def complaint(images: ImageFiles, rows: slice) -> InputError | None:

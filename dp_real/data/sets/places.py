@@ -1,10 +1,10 @@
-"""Sets of real images: how a configuration names them, whether they are there, and what they become.
+"""Sets of real images: how a configuration names them, how they are found, and how they are read.
 
     DIR                       class folders, DIR/CLASS/IMAGE.jpg; or what `datasets` saved; or Parquet or tar files
     shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet
     hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
-@SPLIT behind it says which split, where there are several, and #LABEL or #IMAGE,LABEL which columns:
+@SPLIT after it picks one of several splits, and #LABEL or #IMAGE,LABEL names the columns, as in
 hub:axiong/imagenet-r@test#wnid.
 """
 
@@ -33,7 +33,7 @@ BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 @dataclass(frozen=True)
 class Located:
-    """A set that is there: class folders or what save_to_disk wrote (one folder), or files of one kind."""
+    """A set that was found. paths: one folder (of class folders, or what save_to_disk wrote), or files of one kind."""
 
     where: str
     kind: Literal["folders", "saved", "parquet", "tar"]
@@ -43,9 +43,9 @@ class Located:
 
 
 def locate(where: str, fetch: bool = True) -> Located:
-    """Find a set, without reading it; one of the hub is fetched if it must be and `fetch` is set.
+    """Find a set without reading it. With `fetch`, a hub set that is not in the hub's cache is fetched.
 
-    Raises MissingError, which says how to get it, if it is not there; InputError if it is not named as above.
+    Raises MissingError, which says how to get it, if it is not there; InputError if `where` is not written as above.
     """
     if where.startswith("hub:"):
         match = HUB.fullmatch(where)
@@ -63,7 +63,7 @@ def locate(where: str, fetch: bool = True) -> Located:
 def _layout(
     where: str, path: Path, split: str | None
 ) -> tuple[Literal["folders", "saved", "parquet", "tar"], list[Path]]:
-    """Which of the layouts `path` is, and its files; where there are images, they are in class folders."""
+    """The layout of `path`, and its folder or files. A folder with image files in it is taken as class folders."""
     for kind in ("parquet", "tar"):
         if path.suffix == f".{kind}":
             return kind, [path] if path.exists() else _matching(where, str(path))
@@ -80,7 +80,7 @@ def _layout(
 
 
 def _matching(where: str, pattern: str) -> list[Path]:
-    """The files of a pattern, in its order, each part of which must have some."""
+    """The files of a pattern, in order. Raises MissingError if an expanded part of it matches none."""
     files = {part: sorted(glob(part)) for part in expand(pattern)}
     absent = [part for part, found in files.items() if not found]
     if absent:
@@ -89,7 +89,7 @@ def _matching(where: str, pattern: str) -> list[Path]:
 
 
 def expand(pattern: str) -> list[str]:
-    """'a-{08..10}' is a-08, a-09 and a-10."""
+    """Expand ranges of numbers: 'a-{08..10}' gives a-08, a-09 and a-10."""
     match = BRACES.search(pattern)
     if not match:
         return [pattern]
@@ -101,9 +101,9 @@ def expand(pattern: str) -> list[str]:
 def read_set(
     found: Located, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int], keep: bool
 ) -> ImageSet:
-    """A set as rows of sample_shape [C, S, S]; folders by label and path, others in their own order.
+    """Read a set as rows of sample_shape [C, S, S]: class folders by label and path, others in their own order.
 
-    keep: as in ImageFiles. Raises InputError for what is no class, and if a label of `needed` has no image.
+    keep: see ImageFiles. Raises InputError for an unknown class, and if a label in `needed` has no image.
     """
     if found.kind == "folders":
         return read_folder(found.paths[0], classes, sample_shape, needed, keep)
@@ -127,7 +127,7 @@ def _named(found: Located, classes: Classes) -> Named:
 
 
 def count(found: Located, classes: Classes, needed: Collection[int]) -> int:
-    """How many images of a task's classes a set has, checked as read_set does."""
+    """The number of a set's images that are of the task's classes. Raises InputError as `read_set` does."""
     if found.kind != "parquet":
         return len(read_set(found, classes, (3, 1, 1), needed, keep=False).y)
     names = archives.parquet_names(found.where, found.paths, found.columns, classes)

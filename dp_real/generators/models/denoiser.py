@@ -1,4 +1,4 @@
-"""A small class-conditional diffusion model of vectors or tiny images, trained here from real ones."""
+"""A small class-conditional diffusion model of vectors or tiny images: network, sampler and training."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from dp_real.runtime.seeds import Stream, row_noise, seeded, torch_rng
 
 
 class Denoiser(nn.Module):
-    """A residual MLP that predicts v from x_t, t and the class; class index `n_classes` means no class."""
+    """A residual MLP that predicts v from x_t, t and the class. Class index `n_classes` means no class."""
 
     def __init__(self, sample_shape: tuple[int, ...], n_classes: int, width: int, blocks: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Denoiser(nn.Module):
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
-        """v like x [B, *sample_shape], for timesteps t [] or [B] and labels int64 [B]."""
+        """Predict v, shaped like x [B, *sample_shape], for timesteps t [] or [B] and labels int64 [B]."""
         condition = self.time(get_timestep_embedding(t.expand(len(x)), self.width)) + self.label(label)
         h = self.enter(x.flatten(1))
         for block in self.blocks:
@@ -45,7 +45,7 @@ class Denoiser(nn.Module):
 
 
 def make_scheduler() -> DDIMScheduler:
-    """The cosine schedule that the small denoiser is trained under; x0_hat is clipped to the image range."""
+    """The denoiser's cosine noise schedule. Sampling clips x0_hat to [-1, 1]."""
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
@@ -80,7 +80,7 @@ class DenoiserGenerator:
         guidance: EntropyGuidance | None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
-        """See Generator; callback(index, x0_hat) sees the estimate of each step."""
+        """See Generator. callback(index, x0_hat) sees the estimate of each step."""
         labels = labels.to(processes.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -99,11 +99,11 @@ class DenoiserGenerator:
         return denoising_error(lambda x, t: self.denoiser(x, t, labels), self.solver, x, noise, level).cpu()
 
     def rest(self) -> None:
-        """See Generator; it is small and stays."""
+        """See Generator. It is small and stays on the device."""
 
 
 class Recipe(Protocol):
-    """Sizes of a denoiser, and how it is trained."""
+    """The sizes of a denoiser and the settings of its training."""
 
     width: int
     blocks: int
@@ -116,11 +116,11 @@ class Recipe(Protocol):
 def train_denoiser(
     config: Recipe, images: Examples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
-    """v-prediction under the cosine schedule, AdamW with the rate going to 0, weights averaged; a function of the seed.
+    """Train a denoiser: v-prediction, AdamW with a cosine decay of the rate to 0, and averaged weights.
 
-    advance is called with 1 after each step.
+    All draws are a function of the seed. advance(1) is called after each step.
     """
-    draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()  # drawn on the CPU, the same on any device
+    draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()  # draws on the CPU, the same for any device
     with seeded(draw):
         model = Denoiser(tuple(images.x.shape[1:]), n_classes, config.width, config.blocks).to(device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))

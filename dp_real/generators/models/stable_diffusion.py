@@ -1,8 +1,8 @@
-"""A small Stable Diffusion trained here: diffusers' own pipeline classes, sized for images of 32 x 32.
+"""A small Stable Diffusion that is trained here, made of diffusers' own classes, for images of a few dozen pixels.
 
-Everything that Stable Diffusion has is there (prompts, text encoder, VAE, latents, cross-attention, classifier-free
-guidance), with weights that learned something; training takes minutes on a CPU and ends in a folder that
-StableDiffusionPipeline.from_pretrained reads. Images are [n, C, H, W] in [-1, 1], C being 1 or 3.
+It has all parts of Stable Diffusion: prompts, text encoder, VAE, latents, cross-attention, classifier-free guidance.
+Training takes minutes on a CPU and writes a folder that StableDiffusionPipeline.from_pretrained reads. Images are
+[n, C, H, W] in [-1, 1], with C = 1 or 3.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ TEXT_WIDTH = 64
 
 
 class Recipe(Protocol):
-    """How a pipeline is trained."""
+    """The settings of a pipeline's training."""
 
     prompts: tuple[str, ...]
     vae_steps: int
@@ -51,9 +51,10 @@ def train_pipeline(
     progress: Progress,
     folder: Path,
 ) -> None:
-    """Train a pipeline on images captioned by `prompts` (several a class), and save it as diffusers does.
+    """Train a pipeline on images with captions from `prompts` (a list per class), and save it as diffusers does.
 
-    A VAE first, then the text encoder and the UNet together on its latents. Counted in steps and drawn from `seed`.
+    The VAE is trained first, then the text encoder and the UNet together, on its latents. All draws are a function of
+    `seed`.
     """
     draw = torch_rng(seed, Stream.GENERATOR)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
@@ -71,7 +72,7 @@ def train_pipeline(
 
 
 def make_pipeline(size: int, captions: Sequence[str]) -> Any:
-    """A whole StableDiffusionPipeline for images of size x size, with fresh weights and room for these captions."""
+    """A StableDiffusionPipeline for images of size x size, with fresh weights and a tokenizer for these captions."""
     vae, unet, tokenizer = make_vae(size), make_unet(size // 4), make_tokenizer(captions)
     parts: dict[str, Any] = {"vae": vae, "unet": unet, "tokenizer": tokenizer, "scheduler": make_scheduler()}
     parts |= {"text_encoder": make_text_encoder(tokenizer), "safety_checker": None, "feature_extractor": None}
@@ -79,7 +80,7 @@ def make_pipeline(size: int, captions: Sequence[str]) -> Any:
 
 
 def make_vae(size: int) -> AutoencoderKL:
-    """0.17 M parameters; an image of 3 x H x W becomes a latent of 4 x H/4 x W/4."""
+    """A VAE of 0.17 M parameters. An image [3, H, W] becomes a latent [4, H/4, W/4]."""
     settings: dict[str, Any] = {
         "sample_size": size,
         "down_block_types": ("DownEncoderBlock2D",) * 3,
@@ -87,13 +88,13 @@ def make_vae(size: int) -> AutoencoderKL:
         "block_out_channels": (8, 16, 32),
         "norm_num_groups": 8,
         "latent_channels": 4,
-        "scaling_factor": 1.0,  # until the deviation of its latents is known
+        "scaling_factor": 1.0,  # replaced once the standard deviation of its latents is known
     }
     return AutoencoderKL(**settings)
 
 
 def make_unet(size: int) -> UNet2DConditionModel:
-    """1.0 M parameters, cross-attention at half of the latent's resolution."""
+    """A UNet of 1.0 M parameters, with cross-attention at half of the latent's resolution."""
     return UNet2DConditionModel(
         sample_size=size,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -107,7 +108,7 @@ def make_unet(size: int) -> UNet2DConditionModel:
 
 
 def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
-    """CLIP's tokenizer without merges, a token a byte; as long as the longest caption."""
+    """CLIP's tokenizer without merges, so one token per byte. Its length is that of the longest caption."""
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(tokens)}
@@ -117,7 +118,7 @@ def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Two layers."""
+    """A text encoder of two layers."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -134,7 +135,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def make_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's betas; v-prediction, and a first step that starts from pure noise."""
+    """Stable Diffusion's betas with v-prediction. By trailing spacing, sampling starts at the noisiest timestep."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -142,7 +143,7 @@ def make_scheduler() -> DDIMScheduler:
         prediction_type="v_prediction",
         timestep_spacing="trailing",
         clip_sample=False,
-        steps_offset=1,  # what Stable Diffusion has, and diffusers asks for; trailing spacing does not read it
+        steps_offset=1,  # Stable Diffusion's value, which diffusers expects; trailing spacing does not use it
         set_alpha_to_one=False,
     )
 
@@ -150,7 +151,7 @@ def make_scheduler() -> DDIMScheduler:
 def train_vae(
     vae: AutoencoderKL, images: Tensor, config: Recipe, draw: torch.Generator, advance: Callable[[int], None]
 ) -> None:
-    """Squared error, a tenth of the absolute error, and a little KL to keep the latents near a unit Gaussian."""
+    """Train the VAE. The loss is squared error, 0.1 of the absolute error, and 0.001 of the KL to a unit Gaussian."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
     for _ in range(config.vae_steps):
@@ -179,9 +180,10 @@ def train_unet(
     draw: torch.Generator,
     advance: Callable[[int], None],
 ) -> None:
-    """v-prediction with captions dropped now and then; the rate warms up, then goes to 0; weights are averaged.
+    """Train the UNet and the text encoder: v-prediction, captions dropped at random, averaged weights.
 
-    The captions, few, are all encoded once a step: caption templates * label + i is the i-th of a class.
+    The rate warms up, then decays linearly to 0. The captions are few, so each step encodes all of them: caption
+    templates * label + i is the i-th of a class.
     """
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
     steps = config.unet_steps

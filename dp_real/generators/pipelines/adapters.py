@@ -1,6 +1,6 @@
-"""What diffusers' pipelines differ in: how a row is conditioned, how the denoiser is asked, which steps it is made for.
+"""Adapters: how diffusers' pipelines differ in conditioning a row, calling the denoiser, and the solver they need.
 
-Another pipeline is a class here that answers `Adapter`, under the name of the pipeline's class.
+To support another pipeline, add a class here that implements `Adapter`, registered under the pipeline's class name.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Condition = dict[str, Tensor]
 
 
 class Adapter(Protocol):
-    """One kind of pipeline."""
+    """The interface to one class of pipelines."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]]
 
@@ -26,15 +26,15 @@ class Adapter(Protocol):
 
     @property
     def network(self) -> Any:
-        """The denoiser: a module whose config says what its latents are like."""
+        """The denoiser, a module whose config gives the shape of its latents."""
         ...
 
     def embed(self, what: Any) -> Condition:
-        """What the denoiser is told about one row, each [1, ...]; None: nothing, for classifier-free guidance."""
+        """The denoiser's condition for one row, tensors [1, ...]. None: no condition, for classifier-free guidance."""
         ...
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The denoiser's answer, like x [B, ...], at timestep t []."""
+        """The denoiser's output, shaped like x [B, ...], at timestep t []."""
         ...
 
 
@@ -42,7 +42,7 @@ ADAPTERS: dict[str, type[Adapter]] = {}
 
 
 def adapts(pipeline: str) -> Callable[[type[Adapter]], type[Adapter]]:
-    """A decorator that registers the adapter of a class of pipelines."""
+    """Return a decorator that registers the adapter of a class of pipelines."""
 
     def register(adapter: type[Adapter]) -> type[Adapter]:
         ADAPTERS[pipeline] = adapter
@@ -62,7 +62,7 @@ class StableDiffusion:
         self.network = pipe.unet
 
     def embed(self, what: str | None) -> Condition:
-        """The encoding of a prompt; of no text for None."""
+        """The encoding of a prompt; of "" for None."""
         return {"encoder_hidden_states": self.pipe.encode_prompt(what or "", self.network.device, 1, False)[0]}
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -72,7 +72,7 @@ class StableDiffusion:
 
 @adapts("StableDiffusionXLPipeline")
 class StableDiffusionXL:
-    """A UNet that attends to two encodings of a prompt and is told a pooled one, and the size of the image."""
+    """Stable Diffusion XL: a UNet that attends to two encodings of a prompt. It also gets a pooled one and the size."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
 
@@ -85,9 +85,9 @@ class StableDiffusionXL:
         texts = self.pipe.encode_prompt(
             what or "", device=self.network.device, do_classifier_free_guidance=what is None
         )
-        text, no_text, pooled, no_pooled = texts  # no text may be zeros instead of "", as the pipeline's config says
+        text, no_text, pooled, no_pooled = texts  # no_text is zeros or the encoding of "": the pipeline's config says
         side = image_side(self.pipe.vae, self.network)
-        sizes = torch.tensor([[side, side, 0, 0, side, side]]).to(text)  # original, crop's corner, target
+        sizes = torch.tensor([[side, side, 0, 0, side, side]]).to(text)  # original size, crop corner, target size
         return {
             "encoder_hidden_states": no_text if what is None else text,
             "text_embeds": no_pooled if what is None else pooled,
@@ -102,7 +102,7 @@ class StableDiffusionXL:
 
 @adapts("StableDiffusion3Pipeline")
 class StableDiffusion3:
-    """A transformer over latents and the encodings of a prompt together, trained by flow matching."""
+    """Stable Diffusion 3: a transformer over latents and prompt encodings together, trained by flow matching."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
 
@@ -124,7 +124,7 @@ class StableDiffusion3:
 
 @adapts("DiTPipeline")
 class DiT:
-    """A transformer that is told a class by its number; the number after the last means no class."""
+    """DiT: a transformer conditioned on a class number. The number after the last class means no class."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "class number"
 
@@ -132,7 +132,7 @@ class DiT:
         self.network = pipe.transformer
 
     def embed(self, what: int | None) -> Condition:
-        """A class by its number. Raises InputError for a number that the model does not have."""
+        """The class number. Raises InputError for a number that the model does not have."""
         classes = self.network.config.num_embeds_ada_norm
         if what is not None and what >= classes:
             raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
@@ -141,28 +141,28 @@ class DiT:
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """See Adapter."""
         answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
-        return answer[:, : x.shape[1]]  # what follows is a learned variance, which DDIM has no use for
+        return answer[:, : x.shape[1]]  # the other channels are a learned variance, which DDIM does not use
 
 
 def adapt(pipe: Any) -> Adapter:
-    """The adapter of a pipeline. Raises InputError for one that has none."""
+    """The adapter of a pipeline. Raises InputError if its class has none."""
     check_supported(type(pipe).__name__)
     return ADAPTERS[type(pipe).__name__](pipe)
 
 
 def check_supported(kind: str, where: str = "") -> None:
-    """Raise InputError unless pipelines of this class can be used."""
+    """Raise InputError unless pipelines of class `kind` have an adapter. where: begins the message."""
     if kind not in ADAPTERS:
         raise InputError(f"{where}{kind} is no pipeline that can be used here; these can: {', '.join(ADAPTERS)}")
 
 
 def image_side(vae: Any, network: Any) -> int:
-    """Pixels a side of the images that the denoiser was trained on."""
+    """Side, in pixels, of the images that the denoiser was trained on."""
     return network.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def make_solver(pipe: Any, network: Any, steps: int) -> Solver:
-    """The pipeline's own noise schedule, under DDIM or, for a flow, Euler. Raises InputError for another kind."""
+    """A solver with the pipeline's own noise schedule: DDIM, or Euler for flow matching. Else raises InputError."""
     config = pipe.scheduler.config
     if isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):
         flow: Any = FlowMatchEulerDiscreteScheduler.from_config(config)
@@ -173,14 +173,14 @@ def make_solver(pipe: Any, network: Any, steps: int) -> Solver:
             f"scheduler {type(pipe.scheduler).__name__}, prediction_type {config.get('prediction_type')!r}: neither a "
             "diffusion with betas that predicts epsilon, v_prediction or sample, nor FlowMatchEulerDiscreteScheduler"
         )
-    # Unless told otherwise DDIM clips x0_hat to [-1, 1]; latents are wider, and a config need not say so.
+    # By default DDIM clips x0_hat to [-1, 1]. Latents are wider, but a pipeline's config need not say so.
     ddim: Any = DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
     ddim.set_timesteps(steps)
     return DDIM(ddim)
 
 
 def dynamic_shift(config: Any, network: Any) -> float:
-    """How far the noise levels are shifted for images of this size, where the scheduler leaves that open."""
+    """The shift mu of the noise levels, for schedulers in which it depends on the image size."""
     from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
     patches = (network.config.sample_size // network.config.patch_size) ** 2

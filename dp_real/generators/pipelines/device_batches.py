@@ -1,4 +1,4 @@
-"""How many rows go through the device together: as many as fit."""
+"""Device batches: how many rows go through the device together."""
 
 import sys
 from collections.abc import Callable, Hashable
@@ -9,23 +9,27 @@ from torch import Tensor
 
 from dp_base.errors import MissingError
 
-FIRST = 8  # rows tried at first on a GPU
+FIRST = 8  # rows in the first attempt on a GPU
 
 
 class DeviceBatches:
-    """Draws rows a device batch at a time. The rows are the same whatever its size, to rounding.
+    """Draws rows in device batches. The size of a batch changes the rows by rounding only.
 
-    size 0: as many as fit, found once for each kind of work by doubling; without a GPU all of them, since there
-    running out of memory ends the process. A batch that is too large for the GPU is halved, and drawn again.
+    size: rows in a batch; 0: as many as fit, found once for each kind of work by doubling. Without a GPU, 0 means all
+    rows: the size cannot be found there, as running out of memory ends the process. A batch that is too large for the
+    GPU is halved and drawn again.
     """
 
     def __init__(self, size: int, gpu: bool) -> None:
         self._grows = size == 0 and gpu
         self._first = size or (FIRST if gpu else sys.maxsize)
-        self._found: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more may
+        self._found: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
 
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
-        """work(slice(0, rows)), in parts. Raises MissingError where not even one row fits."""
+        """The result of work(slice(0, rows)), computed in parts. Raises MissingError if not even one row fits.
+
+        kind: tells apart work that needs different amounts of memory.
+        """
         size, grows = self._found.get(kind, (self._first, self._grows))
         parts, start = [], 0
         while start < rows:
@@ -47,12 +51,12 @@ class DeviceBatches:
 
 
 def _attempt(work: Callable[[slice], Tensor], rows: slice) -> Tensor | None:
-    """work(rows), or None if it ran out of the device's memory, of which it then holds nothing."""
+    """work(rows), or None if the device ran out of memory. Then that memory is free again."""
     try:
         return work(rows)
-    except RuntimeError as error:  # torch's own, or of cuBLAS and cuDNN, who have memory beside it
+    except RuntimeError as error:  # by torch, or by cuBLAS and cuDNN, which allocate beside it
         if not should_reduce_batch_size(error) and "STATUS_ALLOC_FAILED" not in str(error):
             raise
-        # What the failed work holds is let go with the exception, so only after this block:
+        # The exception holds the failed work's memory until this block ends, so the cache is emptied after it.
     torch.cuda.empty_cache()
     return None

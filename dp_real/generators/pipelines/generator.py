@@ -1,4 +1,4 @@
-"""A pipeline of diffusers as a Generator: what it is asked for, class by class."""
+"""A pipeline of diffusers as a Generator, and the prompts or numbers that it is asked for each class."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,10 +16,10 @@ from dp_real.runtime.seeds import row_noise
 
 
 class PipelineGenerator:
-    """A Generator whose classes are prompts, or a DiT's; where a class has several, a row's seed picks one."""
+    """A Generator whose classes are prompts, or class numbers of a DiT. A row's seed picks one of a class's several."""
 
     def __init__(self, model: LatentDiffusion, asked: Sequence[Sequence[Any]], sample_shape: tuple[int, ...]) -> None:
-        """asked: for each class what to ask the pipeline for. sample_shape: [C, h, w] of what the learner sees."""
+        """asked: for each class, its prompts or class numbers. sample_shape: [C, h, w] of what the learner sees."""
         self.model = model
         self.asked = asked
         self.sample_shape = sample_shape
@@ -32,7 +32,7 @@ class PipelineGenerator:
         return self.model.sample(self._pick(labels, seeds), noise, guidance, view).cpu()
 
     def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """See Generator; x is encoded by the VAE first, at the pipeline's own size."""
+        """See Generator. The VAE first encodes x, resized to the pipeline's own size."""
         noise = row_noise(~seeds, self.model.latent_shape)
         return self.model.denoising_error(x, self._pick(labels, seeds), noise, level).cpu()
 
@@ -46,15 +46,16 @@ class PipelineGenerator:
 
 
 def class_prompts(templates: Sequence[str], classes: Sequence[str]) -> list[list[str]]:
-    """One list a class: its name in each template's place for it, {}."""
+    """A list per class: each template with the class's name in place of {}."""
     return [[template.replace("{}", name) for template in templates] for name in classes]
 
 
 def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:
-    """One list a class: its number in a class-conditional pipeline.
+    """A list per class: its one number in a class-conditional pipeline.
 
     An ImageNet task's classes have ImageNet's numbers (folders sorted). Others are looked up in the pipeline's own
-    id2label, whose values are names with commas between: by one name, all of them, or the number. Raises InputError.
+    id2label, whose values are names with commas between: by one name, by all of them, or by the number. Raises
+    InputError for a class with no number or several.
     """
     task = imagenet_of(classes)
     if task:

@@ -1,6 +1,6 @@
 """Latent diffusion with entropy guidance, for any pipeline of diffusers that has an adapter.
 
-Images are [B, 3, H, W] in [-1, 1]. x_t and the guidance are float32 whatever the pipeline's own precision is.
+Images are [B, 3, H, W] in [-1, 1]. x_t and the guidance are float32, also for a pipeline of lower precision.
 
 As a library, with any of these pipelines and any image classifier of transformers:
 
@@ -23,17 +23,17 @@ from dp_real.guidance.sampler import Denoiser, denoising_error, identity, sample
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
 
-CONDITIONS = 1024  # embedded prompts that are kept: those of ImageNet's classes take 0.2 GB, 2.8 GB for SD 3
+CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB, for SD 3 2.8 GB
 
 View = Callable[[Tensor], Tensor]
-"""Images as the learner looks at them."""
+"""view(images) returns images as the learner sees them."""
 
 
 class LatentDiffusion:
-    """A pipeline's parts, frozen, as a sampler of what it is asked for: prompts, or for a DiT numbers of classes.
+    """A sampler made of a pipeline's parts, which are frozen. It is asked for prompts, or class numbers of a DiT.
 
     tiny_decoder: decodes x0_hat for the guidance; the images themselves always come from the pipeline's own VAE.
-    batch_size: see DeviceBatches. offload: keep the weights off the device except while it samples.
+    batch_size: see DeviceBatches. offload: whether `rest` moves the weights off the device until they are needed.
     """
 
     def __init__(
@@ -64,14 +64,17 @@ class LatentDiffusion:
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """Shape of the noise that one image starts from."""
+        """Shape of the noise from which one image starts."""
         config = self.network.config
         return (config.in_channels, config.sample_size, config.sample_size)
 
     def sample(
         self, asked: Sequence[Any], noise: Tensor, guidance: EntropyGuidance | None = None, view: View = identity
     ) -> Tensor:
-        """Images of B prompts (or classes) from standard normal noise [B, *latent_shape], as `view` shows them."""
+        """Images for B prompts or class numbers, from standard normal noise [B, *latent_shape], passed through `view`.
+
+        Raises MissingError if not even one row fits into the GPU.
+        """
 
         def draw(rows: slice) -> Tensor:
             x = sample(
@@ -88,7 +91,10 @@ class LatentDiffusion:
         return self.batches.draw(len(asked), draw, kind=guidance and guidance.through)
 
     def denoising_error(self, images: Tensor, asked: Sequence[Any], noise: Tensor, level: float) -> Tensor:
-        """[B], see dp_real.guidance.sampler, of images [B, C, h, w] of any size; without classifier-free guidance."""
+        """Errors [B], as in dp_real.guidance.sampler, of images [B, C, h, w] of any size. No classifier-free guidance.
+
+        Raises MissingError if not even one row fits into the GPU.
+        """
         side = image_side(self.pipe.vae, self.network)
 
         def measure(rows: slice) -> Tensor:
@@ -101,7 +107,7 @@ class LatentDiffusion:
         return self.batches.draw(len(asked), measure, kind="error")
 
     def rest(self) -> None:
-        """Leave the device, if it is to be left."""
+        """Move the weights off the device, if `offload` is set."""
         if self.offload:
             self._move(torch.device("cpu"))
             torch.cuda.empty_cache()
@@ -111,7 +117,7 @@ class LatentDiffusion:
             part.to(device)
 
     def denoiser(self, asked: Sequence[Any], guidance_scale: float) -> Denoiser:
-        """What a solver steps with: the network, told what each row is asked for."""
+        """The denoiser for a solver: the network with the condition of each row, and classifier-free guidance."""
         rows = [self._embed(what) for what in asked]
         if guidance_scale != 1:
             rows = [self._embed(None)] * len(rows) + rows
@@ -130,19 +136,19 @@ class LatentDiffusion:
 
 @torch.no_grad()
 def embed(adapter: Adapter, what: Any) -> Condition:
-    """A row's condition, on the CPU; made alone, so that no neighbour rounds it."""
+    """A row's condition, on the CPU. It is computed alone, so that other rows do not change its rounding."""
     return {name: value.cpu() for name, value in adapter.embed(what).items()}
 
 
 def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Images of latents, for an AutoencoderKL as for an AutoencoderTiny, which says that it needs no scaling."""
+    """Decode latents to images, by an AutoencoderKL or an AutoencoderTiny, whose config has a scaling factor of 1."""
     latents = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
     return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
 
 
 @torch.no_grad()
 def encode(vae: Any, images: Tensor) -> Tensor:
-    """Latents whose decoding is nearest to the images: the mode of what the VAE answers."""
+    """Encode images to scaled latents: the mode of the VAE's posterior."""
     latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
     return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
 
@@ -156,9 +162,10 @@ def sample_images(
     guidance_scale: float = 7.5,
     seed: int = 0,
 ) -> Tensor:
-    """An image a prompt from a pipeline, which is frozen; guidance.logits reads such images. For a DiT, class numbers.
+    """Draw an image for each prompt (class number of a DiT); returns [B, 3, H, W] in [-1, 1]. Freezes the pipeline.
 
-    The i-th image's noise is a function of `seed` and i alone.
+    guidance.logits reads images of that form. The noise of image i is a function of `seed` and i alone. Raises
+    InputError for a pipeline without an adapter or a solver, MissingError if not even one image fits into the GPU.
     """
     model = LatentDiffusion(pipe, steps, guidance_scale)
     return model.sample(prompts, row_noise(row_seeds(seed, 0, range(len(prompts))), model.latent_shape), guidance)

@@ -1,6 +1,6 @@
-"""Pipelines of diffusers read from a folder or the hub: safetensors only, and without a safety checker.
+"""Loads pipelines of diffusers from a folder or the hub: safetensors only, and without a safety checker.
 
-A safety checker would blacken images without a word.
+A safety checker would blacken images silently.
 """
 
 import json
@@ -17,7 +17,7 @@ from dp_real.runtime.hub import load, reading
 
 
 def load_index(model: str) -> dict[str, Any]:
-    """A pipeline's model_index.json. Raises InputError unless it is of a kind that can be used."""
+    """Read a pipeline's model_index.json. Raises MissingError if there is none, InputError if it has no adapter."""
     with reading(model, "a diffusers pipeline") as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -26,9 +26,9 @@ def load_index(model: str) -> dict[str, Any]:
 
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
-    """A pipeline of one of ADAPTERS' kinds, without its safety checker; see `load`."""
+    """Load a pipeline without its safety checker. Raises as `load_index` and dp_real.runtime.hub.load do."""
     index = load_index(model)
-    options: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}  # saved without it
+    options: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}  # saved as absent
     if index["_class_name"] == "StableDiffusionPipeline":
         options |= {"safety_checker": None, "requires_safety_checker": False}
         if any(index.get("safety_checker") or ()) and processes.this_process().is_main_process:
@@ -37,7 +37,7 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
 
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
-    """An AutoencoderTiny; see `load`."""
-    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported when used: it takes a second
+    """Load an AutoencoderTiny. Raises as dp_real.runtime.hub.load does."""
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
 
     return load(AutoencoderTiny, model, dtype)

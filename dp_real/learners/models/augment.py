@@ -1,4 +1,4 @@
-"""Batches made harder to memorise, row by row: crops and flips, Mixup and CutMix (paper App. D)."""
+"""Augmentation of batches, row by row: crops and flips, Mixup and CutMix (paper App. D)."""
 
 import numpy as np
 import torch
@@ -9,10 +9,11 @@ from dp_base.errors import InputError
 
 
 def crop_and_flip(x: Tensor, rng: np.random.Generator, *, least_area: float, flip: bool) -> Tensor:
-    """A window of each image of [B, C, H, W], resized to H x W (Szegedy et al. 2015), every second one mirrored.
+    """Resize a random window of each image [B, C, H, W] to H x W (Szegedy et al. 2015), mirrored with probability 1/2.
 
-    The window's share of the area is uniform on [least_area, 1], its aspect ratio log-uniform on [3/4, 4/3] and cut off
-    where it would leave the image; least_area 0 takes whole images. Bilinear: a window is only ever enlarged.
+    The window's share of the area is uniform on [least_area, 1]. Its aspect ratio is log-uniform on [3/4, 4/3]; a side
+    that would leave the image is cut off. least_area 0 takes whole images. Interpolation is bilinear, as windows are
+    only enlarged. Raises InputError for x of another shape.
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
@@ -32,8 +33,9 @@ def mix(x: Tensor, y: Tensor, rng: np.random.Generator, *, mixup: float, cutmix:
     """Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): blend each row of a batch with another.
 
     x: [B, C, H, W], any [B, ...] for Mixup; y: class probabilities [B, K].
-    mixup, cutmix: parameters a of the weight's Beta(a, a), 0 for none; with both, each row is dealt one of them.
-    The label's weight under CutMix is the area that was really kept, which the border may enlarge.
+    mixup, cutmix: the parameter a of the weight's Beta(a, a), 0 for none; with both, each row gets one at random.
+    Under CutMix the label's weight is the area that is really kept: more than drawn if the window crosses the border.
+    Raises InputError for CutMix of what are not images.
     """
     if cutmix and x.dim() != 4:
         raise InputError(
@@ -53,11 +55,11 @@ def mix(x: Tensor, y: Tensor, rng: np.random.Generator, *, mixup: float, cutmix:
 
 
 def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Bool [B, size]: what is not within the window of relative length around the centre."""
+    """Bool [B, size]: which positions lie outside the window of relative `length` around `centre`."""
     position = (np.arange(size) + 0.5) / size
     return np.abs(position - centre[:, None]) > length[:, None] / 2
 
 
 def _on(device: torch.device, values: np.ndarray) -> Tensor:
-    """Without waiting for what the device still does."""
+    """Copy to a device without waiting for its pending work."""
     return torch.from_numpy(values).to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Image classifiers of transformers as learners: any that is there, by id or folder, or a fresh one from its sizes."""
+"""Image classifiers of transformers as learners: an existing one by hub id or folder, or a fresh one by its sizes."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -23,13 +23,13 @@ from dp_real.runtime.pixels import fit
 
 
 class Classifier(nn.Module):
-    """[B, C, H, W] in [-1, 1] -> logits [B, K]: images are fitted to the model's size and normalised as it expects."""
+    """[B, C, H, W] in [-1, 1] -> logits [B, K]. Images are resized and normalised as the model expects."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, model: Any, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        """size: the model's height and width; mean, std: a value a channel, for pixels in [0, 1]."""
+        """size: the model's height and width. mean, std: one value per channel, for pixels in [0, 1]."""
         super().__init__()
         self.model = model
         self.size = size
@@ -43,13 +43,13 @@ class Classifier(nn.Module):
 
 
 class ClassifierLearner(NetworkLearner):
-    """Leaves a folder that AutoModelForImageClassification and AutoImageProcessor read."""
+    """A learner that saves what AutoModelForImageClassification and AutoImageProcessor read."""
 
     def save(self, folder: Path) -> None:
-        """The model with its classes' names, and the processor that shows it pictures as training did."""
+        """Write the model with its class names, and a processor that prepares images as training did."""
         classifier: Any = self.in_use
         classifier.model.save_pretrained(folder)
-        processor = CLIPImageProcessorPil(  # the one that resizes the shorter side and crops the longer
+        processor = CLIPImageProcessorPil(  # this one resizes the shorter side and crops the longer
             do_convert_rgb=len(classifier.mean) == 3,
             size={"shortest_edge": classifier.size},
             crop_size={"height": classifier.size, "width": classifier.size},
@@ -59,13 +59,13 @@ class ClassifierLearner(NetworkLearner):
         processor.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
-        """Answer as the learner that was saved there."""
+        """See Learner."""
         classifier: Any = self.in_use
         classifier.model.load_state_dict(load(AutoModelForImageClassification, str(folder)).state_dict())
 
 
 def class_names(task: Task) -> dict[str, Any]:
-    """The options by which a model of transformers is told its classes."""
+    """The options that give a model of transformers the names of its classes."""
     return {
         "id2label": dict(enumerate(task.classes)),
         "label2id": {name: label for label, name in enumerate(task.classes)},
@@ -73,10 +73,10 @@ def class_names(task: Task) -> dict[str, Any]:
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
-    """A classifier for images as they come; its weights are drawn from torch's state.
+    """A fresh classifier for images of the task's shape. Draws weights from torch's random state.
 
-    architecture and sizes are as transformers names them. Raises InputError for those that it does not know, or of
-    which it makes no classifier.
+    architecture, sizes: as transformers names them. Raises InputError if it does not know them, or cannot build a
+    classifier of these sizes.
     """
     if architecture not in ARCHITECTURES:
         near = get_close_matches(architecture, ARCHITECTURES, n=1, cutoff=0)[0]
@@ -94,14 +94,15 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
     try:
         model = AutoModelForImageClassification.from_config(AutoConfig.for_model(architecture, **settings))
         return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), task.sample_shape)
-    except Exception as error:  # each architecture has its own way to refuse
+    except Exception as error:  # architectures raise errors of many types
         raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {error}") from error
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
-    """A folder's or the hub's classifier. Unless it has as many classes as the task, its last layer is a fresh one.
+    """Load a classifier from a folder or the hub. labels: the options of `class_names`, or none to keep its classes.
 
-    Raises MissingError if weights are missing, InputError if they are no image classifier's.
+    If it has another number of classes, its last layer is fresh. Raises MissingError if weights are missing, InputError
+    if they are no image classifier's.
     """
     try:
         loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
@@ -119,7 +120,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
 
 
 def freeze_unused(classifier: Classifier, sample_shape: tuple[int, ...]) -> Classifier:
-    """Trained but for weights that no logit hangs on, like a mask token: processes wait for gradients of all."""
+    """Freeze weights that no logit depends on, such as a mask token: processes wait for the gradients of the others."""
     with torch.enable_grad():
         logits = classifier.eval()(torch.zeros(1, *sample_shape))
     weights = [weight for weight in classifier.parameters() if weight.requires_grad]

@@ -1,6 +1,6 @@
-"""The learner of the theory: ridge or logistic regression without intercept, at the optimum after every training step.
+"""The learner of the theory: ridge or logistic regression without intercept, solved in every training step.
 
-    w = argmin (1/n) Σ_i loss(y_i, w·x_i) + (lam/2) |w|²,   y = ±1, n the rows of the pool as it is
+    w = argmin (1/n) Σ_i loss(y_i, w·x_i) + (lam/2) |w|²,   y = ±1, n the number of rows in the pool
 
 with loss = (y - w·x)²/2 (paper section 4, every row kept) or log(1 + exp(-y w·x)).
 """
@@ -19,9 +19,9 @@ from dp_base.errors import InputError
 
 
 class LinearLearner:
-    """Answers logits ±kappa w·x / 2, whose entropy is that of sigmoid(kappa w·x)."""
+    """A linear classifier with logits ±kappa w·x / 2, whose entropy is that of sigmoid(kappa w·x)."""
 
-    learning_rate = 1.0  # there is none: a step goes all the way
+    learning_rate = 1.0  # for the logs only: a step goes all the way to the optimum
 
     def __init__(
         self,
@@ -32,21 +32,21 @@ class LinearLearner:
         loss: Literal["ridge", "logistic"] = "ridge",
         kappa: float = 1.0,
     ) -> None:
-        """At w = 0, where every sample is as hard as can be. Raises InputError unless there are two classes."""
+        """Start at w = 0, where every entropy is ln 2. Raises InputError unless there are two classes."""
         if n_classes != 2:
             raise InputError(f"learner.kind = 'linear' tells two classes apart; this generator has {n_classes}")
         self.lam, self.loss_name, self.kappa = lam, loss, kappa
         self.weight = torch.zeros(torch.Size(sample_shape).numel(), dtype=torch.float64)
         self.loss = torch.zeros((), dtype=torch.float64)
-        self.rows = torch.zeros((), dtype=torch.int64)  # that the weight is the optimum of
+        self.rows = torch.zeros((), dtype=torch.int64)  # size of the pool that the weight is the optimum for
 
     def logits(self, x: Tensor) -> Tensor:
-        """[B, 2], differentiable in x."""
+        """See Learner."""
         half = self.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
         return torch.stack([-half, half], dim=1)
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
-        """Solve on the whole pool (training.batch_size = 0). It only grows, so that its size tells whether it has."""
+        """Solve on the whole pool (training.batch_size = 0), unless its size is unchanged: a pool only grows."""
         n = len(y)
         if n == self.rows:
             return
@@ -63,7 +63,7 @@ class LinearLearner:
         )
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """None are counted: it is no network."""
+        """0: the solver's FLOPs are not counted."""
         return 0
 
     def drain_loss(self) -> float:
@@ -71,20 +71,20 @@ class LinearLearner:
         return self.loss.item()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The solution, its loss, and the number of rows it is for."""
+        """The solution, its loss, and the number of rows that it is for."""
         return {"weight": self.weight, "loss": self.loss, "rows": self.rows}
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int = 0) -> None:
-        """Be the learner whose `tensors()` these were."""
+        """See Learner."""
         self.weight, self.loss, self.rows = state["weight"], state["loss"], state["rows"]
 
     def finish_at(self, last_step: int) -> None:
         """There is no schedule."""
 
     def save(self, folder: Path) -> None:
-        """model.safetensors: weight [d]."""
+        """Write model.safetensors, with weight [d]."""
         save_file({"weight": self.weight}, folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
-        """Answer as the learner that was saved there."""
+        """See Learner."""
         self.weight = load_file(folder / "model.safetensors")["weight"]

@@ -1,4 +1,4 @@
-"""The learner: a thin wrapper over a torch module that trains it, averages it, and asks it what it finds hard."""
+"""The learner of all kinds that are networks: it trains a torch module, averages its weights and computes logits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -23,20 +23,20 @@ from dp_real.sections import TrainingConfig
 
 
 class NetworkLearner:
-    """Trains on batches and answers `logits`. With an EMA (paper App. D), the averaged weights are what answers."""
+    """Trains a module on batches. With an EMA (paper App. D), the averaged weights compute `logits`."""
 
     def __init__(
         self, module: nn.Module, n_classes: int, config: TrainingConfig, seed: int, device: torch.device | None = None
     ) -> None:
-        """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of what training draws beside the batches."""
+        """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of all that training draws, except the batches."""
         self.device: torch.device = device or processes.device()
         self.module = module.to(self.device)
-        # The wrapper that averages gradients over processes; alone, the module itself.
-        accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")  # not what a launcher asks for
+        # The wrapper that averages gradients over processes; with one process, the module itself.
+        accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")  # not a launcher's setting
         self.trained: Any = accelerator.prepare_model(self.module)
-        self.trained.broadcast_buffers = False  # train_step does it, after the step
+        self.trained.broadcast_buffers = False  # train_step copies them, after the step
         saved = self.module.state_dict()
-        # What layers like BatchNorm gather in training: every process must answer with the same.
+        # What layers such as BatchNorm gather in training. It must be the same in every process.
         self.statistics = [buffer for name, buffer in self.module.named_buffers() if name in saved]
         self.config = config
         self.n_classes = n_classes
@@ -54,25 +54,25 @@ class NetworkLearner:
 
     @classmethod
     def fresh(cls, build: Callable[[Task], nn.Module | None], task: Task, training: TrainingConfig, seed: int) -> Self:
-        """A learner of the module that `build` makes of a task; its weights are a function of the seed alone."""
+        """A learner with the module that `build` makes for a task. Its weights are a function of the seed alone."""
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
             module = build(task)
         assert module is not None, "a kind of learner without a network has a `fresh` of its own"
         return cls(module, task.n_classes, training, seed)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits [B, K] of the weights in use, in eval mode, differentiable in x."""
+        """See Learner. The weights are those in use."""
         return self.in_use.eval()(x.to(self.device))
 
     def train_step(self, x: Tensor, y: Tensor) -> None:
-        """One AdamW step on the mean cross-entropy of a batch."""
-        if not self.module.training:  # it walks all layers
+        """One AdamW step on the mean cross-entropy of a batch. See Learner."""
+        if not self.module.training:  # train() walks all layers
             self.module.train()
         x, y = self._augmented(to_float(x.to(self.device, non_blocking=True)), y.to(self.device, non_blocking=True))
-        if self.has_dropout:  # its draws, too, are a function of the position
+        if self.has_dropout:  # its draws must be a function of the position, too
             torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, self.step, self.rank).initial_seed())
         loss = F.cross_entropy(self._forward(x), y, label_smoothing=self.config.label_smoothing)
-        for parameter in self.parameters:  # what zero_grad does, without its bookkeeping
+        for parameter in self.parameters:  # like zero_grad, without its bookkeeping
             parameter.grad = None
         loss.backward()
         self.optimizer.step()
@@ -85,14 +85,14 @@ class NetworkLearner:
         self.losses.append(loss.detach())
 
     def _average(self, ema: nn.Module) -> None:
-        """As AveragedModel does, from the weights after the first step on; that one waits for the device each time."""
+        """Average like AveragedModel, from the weights after the first step on, but without waiting for the device."""
         decay = self.config.ema_decay if self.step > 1 else 0.0
         get_ema_multi_avg_fn(decay)([*ema.parameters()], [*self.parameters], 0)
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
     def _augmented(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch as configured; y becomes [B, K] where examples are mixed."""
+        """The batch, augmented as configured. y becomes [B, K] if examples are mixed."""
         options, position = self.config, (self.step, self.rank)
         if options.crop or options.flip:
             x = crop_and_flip(x, rng(self.seed, Stream.CROP, *position), least_area=options.crop, flip=options.flip)
@@ -108,7 +108,7 @@ class NetworkLearner:
             return self.trained(x).float()
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """Counted in eval mode, which leaves everything as it was."""
+        """See Learner. Counted in eval mode, so that nothing changes."""
         weights = [weight for weight in self.parameters if weight.requires_grad]
 
         def step() -> tuple[Tensor | None, ...]:
@@ -119,18 +119,18 @@ class NetworkLearner:
         return count(step)
 
     def drain_loss(self) -> float:
-        """Mean training loss since the last call; the only place that waits for the device for it."""
+        """Mean training loss since the last call. This waits for the device; train_step does not."""
         mean = torch.stack(self.losses).mean().item()
         self.losses.clear()
         return mean
 
     @property
     def learning_rate(self) -> float:
-        """The rate that the next step takes."""
+        """Learning rate of the next step."""
         return self.optimizer.param_groups[0]["lr"]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes, as flat tensors; `load_tensors` takes it back."""
+        """Everything that training changes, as tensors by name; `load_tensors` restores it."""
         state = {"losses": torch.stack(self.losses) if self.losses else torch.empty(0)}
         state |= {f"module.{name}": value for name, value in self.module.state_dict().items()}
         if self.ema is not None:
@@ -141,19 +141,19 @@ class NetworkLearner:
 
     @property
     def in_use(self) -> nn.Module:
-        """The module whose weights are in use."""
+        """The module whose weights are in use: the average, if there is one."""
         return self.module if self.ema is None else self.ema
 
     def save(self, folder: Path) -> None:
-        """model.safetensors, the weights in use."""
+        """Write model.safetensors, the weights in use."""
         save_file(dict(self.in_use.state_dict()), folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
-        """Answer as the learner that was saved there."""
+        """See Learner."""
         self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
-        """Continue from `tensors()` as they were after `step` training steps."""
+        """See Learner."""
         self.losses = list(state["losses"].to(self.device))
         self.module.load_state_dict(_below("module.", state))
         if self.ema is not None:
@@ -167,7 +167,7 @@ class NetworkLearner:
         self.finish_at(self.config.steps)
 
     def finish_at(self, last_step: int) -> None:
-        """WSD schedule (paper App. D): linear warm-up, constant, cosine cool-down that ends at last_step."""
+        """Set the WSD schedule (paper App. D): linear warm-up, constant, cosine cool-down that ends at last_step."""
         self.schedule = get_wsd_schedule(
             self.optimizer,
             num_warmup_steps=self.config.warmup_steps,
