@@ -10,9 +10,10 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import convex, span
+from dp_theory.checks import require
 from dp_theory.convex import LOGISTIC, SQUARE, Loss, Square
 from dp_theory.parallel import spread
-from dp_theory.problem import Simulation, require
+from dp_theory.problem import Simulation
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.simulate import DENSE, check_size, generator, mean_and_se, measure, ridge
 from dp_theory.span import Agree, Array, Group, Interpolating, SpanProblem, Verifier, Weight

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from dp_base.errors import InputError
-from dp_theory.problem import require
+from dp_theory.checks import require
 from dp_theory.rules import KeepAll, Random, Rule
 
 TOLERANCE = 1e-12  # of the truncation, relative to |w_hat|

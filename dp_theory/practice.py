@@ -31,8 +31,8 @@ from scipy.optimize import root_scalar
 from scipy.special import ndtr, owens_t
 
 from dp_base.errors import ConvergenceError, InputError
+from dp_theory.checks import require
 from dp_theory.parallel import spread
-from dp_theory.problem import require
 from dp_theory.rules import KeepAll, KeepHard, Rule
 
 TOLERANCE = 1e-9  # of the fixed point, relative

@@ -12,29 +12,14 @@ Conventions, everywhere in the package (paper, section 4)
 Every parameter may be an array; they broadcast.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dp_base.errors import InputError
-
-if TYPE_CHECKING:
-    from dp_theory.rules import Rule
-
-Real = Any  # a float or an array of float64; as a union it would defeat type checkers at every operator
-
-
-def require(name: str, value: Any, holds: Any, must: str) -> None:
-    """Raise InputError "name = value must …" at the first element of `value` where `holds` is false."""
-    holds = np.asarray(holds)
-    if not holds.all():
-        value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))
-        first = np.broadcast_to(holds, value.shape).ravel().argmin()
-        raise InputError(f"{name} = {value.ravel()[first]:g} must {must}")
+from dp_theory.checks import Real, require
+from dp_theory.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,7 @@ class Problem:
     lam: Real
 
     def __post_init__(self) -> None:
-        if not hasattr(self.rule, "moments"):
+        if not isinstance(self.rule, Rule):
             raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
         require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
         require("phi", self.phi, (np.asarray(self.phi) > 0) & np.isfinite(self.phi),
@@ -62,7 +47,7 @@ class Problem:
     def shape(self) -> tuple[int, ...]:
         return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
 
-    def cells(self) -> Iterator[Problem]:
+    def cells(self) -> Iterator["Problem"]:
         """The scalar problems that this one broadcasts to, in C order."""
         rho, phi, lam = (np.broadcast_to(x, self.shape) for x in (self.rho, self.phi, self.lam))
         for index in np.ndindex(self.shape):

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from dp_theory.problem import Prediction, Problem, Real
+from dp_theory.checks import Real
+from dp_theory.problem import Prediction, Problem
 from dp_theory.rules import Rule
 
 _BLOCK = 8192  # cells evaluated at a time: their intermediate arrays stay in the processor's cache

@@ -9,8 +9,9 @@ from scipy.linalg import get_lapack_funcs, solve
 
 from dp_base.errors import InputError
 from dp_theory import law
+from dp_theory.checks import require
 from dp_theory.parallel import spread
-from dp_theory.problem import Problem, Simulation, require
+from dp_theory.problem import Problem, Simulation
 from dp_theory.rules import Direct, Rule
 
 ENGINES = ("dense", "law")

@@ -27,7 +27,8 @@ from scipy.linalg import orth
 from scipy.special import expit, ndtr
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.problem import Prediction, Problem, Real, require
+from dp_theory.checks import Real, require
+from dp_theory.problem import Prediction, Problem
 from dp_theory.rules import Rule
 
 Array = NDArray[np.floating]

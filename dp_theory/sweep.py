@@ -22,8 +22,9 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory import law
+from dp_theory.checks import require
 from dp_theory.parallel import spread
-from dp_theory.problem import Problem, require
+from dp_theory.problem import Problem
 from dp_theory.ridge import predict
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule
 from dp_theory.simulate import (

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_theory.problem import Problem, require
+from dp_theory.checks import require
+from dp_theory.problem import Problem
 from dp_theory.ridge import predict
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 from dp_theory.simulate import simulate

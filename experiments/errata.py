@@ -8,7 +8,7 @@ from scipy.optimize import root_scalar
 from scipy.special import expit
 
 from dp_theory import KeepAll, KeepHard, Problem, dense, predict, simulate, span
-from dp_theory.rules import entropy_deficit
+from dp_theory.rules.entropy import entropy_deficit
 from experiments.audit import data_equivalence, misprinted_totals, reported
 
 

@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 
 from dp_theory import RULES, InputError, make_rule
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, entropy_deficit
+from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule
+from dp_theory.rules.entropy import entropy_deficit
 
 INTERVALS = [0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1, 2, 4, 8, 16, 30]
 
