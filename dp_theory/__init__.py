@@ -28,21 +28,21 @@ from dp_theory.rules import (
     SymmetricRule,
     make_rule,
 )
-from dp_theory.simulate import simulate
-from dp_theory.sweep import sweep
-from dp_theory.verify import verify
+from dp_theory.simulators.dense import simulate
+from dp_theory.sweeps import sweep
+from dp_theory.verification.theorem1 import verify
 
 if TYPE_CHECKING:
-    from dp_theory import convex, dense, derive, exponents, law, optimum, parallel, practice, span
-    from dp_theory.exponents import scaling
+    from dp_theory import derive, optimum, parallel, practice, span
     from dp_theory.practice import Addition, Practice, Window
+    from dp_theory.practice.exponents import scaling
     from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 
-_MODULES = ("convex", "dense", "derive", "exponents", "law", "optimum", "parallel", "practice", "span")
+_MODULES = ("derive", "optimum", "parallel", "practice", "span")
 _NAMES = {
     **dict.fromkeys(("Agree", "Group", "Interpolating", "SpanProblem", "Verifier"), "span"),
     **dict.fromkeys(("Addition", "Practice", "Window"), "practice"),
-    "scaling": "exponents",
+    "scaling": "practice.exponents",
 }
 
 __all__ = [
@@ -69,12 +69,8 @@ __all__ = [
     "SymmetricRule",
     "Verifier",
     "Window",
-    "convex",
     "corollary1",
-    "dense",
     "derive",
-    "exponents",
-    "law",
     "make_rule",
     "optimum",
     "parallel",

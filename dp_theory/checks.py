@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dp_base.errors import InputError
 
+Array = NDArray[np.floating]
 Real = Any  # a float or an array of float64; as a union it would defeat type checkers at every operator
 
 

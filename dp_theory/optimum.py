@@ -24,11 +24,11 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Real, require
-from dp_theory.practice import Addition, Practice
-from dp_theory.practice import predict as predict_practice
+from dp_theory.practice.prediction import predict as predict_practice
+from dp_theory.practice.problem import Addition, Practice
 from dp_theory.ridge import corollary1, fixed_point, theorem1
 from dp_theory.rules import Direct, KeepAll, KeepEasy, KeepHard, Moments, Rule
-from dp_theory.sweep import DIRECT_COST, TRAINING_COST
+from dp_theory.sweeps import DIRECT_COST, TRAINING_COST
 
 if TYPE_CHECKING:
     import pandas as pd

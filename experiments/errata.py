@@ -7,8 +7,9 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import expit
 
-from dp_theory import KeepAll, KeepHard, Problem, dense, predict, simulate, span
+from dp_theory import KeepAll, KeepHard, Problem, predict, simulate, span
 from dp_theory.rules.entropy import entropy_deficit
+from dp_theory.span import experiment
 from experiments.audit import data_equivalence, misprinted_totals, reported
 
 
@@ -63,7 +64,7 @@ def _proposition1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
     delta = root_scalar(excess, bracket=(0.0, phi * spectrum.max() / lam)).root
     m_bar, m_tilde = 1 / (p / (1 + delta) + lam), 1 / (gamma / (1 + delta) + lam)
     printed = (np.sqrt(1 - rho**2) * beta * m_bar + rho * beta_tilde * m_tilde) / (1 + delta)
-    right, seen = span.predict(problem), dense.simulate(problem, trials, seed=seed)
+    right, seen = span.predict(problem), experiment.simulate(problem, trials, seed=seed)
     return [
         _row("Proposition 1, resolvent", "overlap", printed, right.overlap, seen.overlap, seen.overlap_se),
         _row("Proposition 1, Σ' left open", "squared norm", None, right.squared_norm,

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dp_theory import Direct, KeepAll, KeepEasy, KeepHard, Problem
+from dp_theory import Direct, KeepAll, KeepEasy, KeepHard, Problem, simulate
 from dp_theory.optimum import RULE_NAMES, Least, least_error
-from dp_theory.simulate import simulate
 from figures.phases import draw_phases
 
 TUNED, RIDGELESS, PAID = "best ridge", "no ridge (λ → 0+)", "best ridge, candidates paid"

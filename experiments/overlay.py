@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dp_theory import Problem, predict
-from dp_theory.simulate import simulate
+from dp_theory import Problem, predict, simulate
 
 
 def overlay(line: Problem, points: Problem, x_line, x_points, *, d: int, trials: int, **groups) -> pd.DataFrame:

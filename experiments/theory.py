@@ -87,7 +87,7 @@ def sweep(
 ) -> None:  # fmt: skip
     """Static, pruned and directly drawn data at the same kept fraction: predicted lines, simulated points."""
     from dp_theory.parallel import on_cluster
-    from dp_theory.sweep import agreement, steps, winners
+    from dp_theory.sweeps import agreement, steps, winners
 
     alphas, rhos = values("alpha", alpha), values("rho", rho)
     rules = [name.strip() for name in rule.split(",")]
@@ -132,7 +132,7 @@ def verify(
     seed: Seed = 0, workers: Workers = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Hold theory against simulation over a set of cells; exit 1 where they disagree."""
-    from dp_theory.verify import CELLS
+    from dp_theory.verification.theorem1 import CELLS
 
     workers = workers or _cores()
     with progress("verify", len(CELLS)) as advance:
@@ -167,8 +167,8 @@ def _beyond(result: "DataFrame", seed: int, workers: int) -> dict[str, Any]:
     """What goes beyond Theorem 1, and the distribution of the z of its cells and those of `result`."""
     import pandas as pd
 
-    from dp_theory.dense import feature_cells
-    from dp_theory.verify import distribution, features, loops
+    from dp_theory.verification.beyond import feature_cells, features, loops
+    from dp_theory.verification.noise import distribution
 
     with progress("beyond Theorem 1", len(feature_cells()) + len(loops())) as advance:
         found = features(seed=seed, workers=workers, advance=advance)

@@ -43,8 +43,8 @@ def practice(
     """Exact error of a learner that chooses its own rows, round by round; scaling exponents; the paper's Fig. 6."""
     from dataclasses import replace
 
-    from dp_theory.exponents import STEPS, scaling
     from dp_theory.practice import Practice, predict, simulate
+    from dp_theory.practice.exponents import STEPS, scaling
 
     plan = _plan(rule, alpha, window, weight_power, increment, candidates)
     loop = Practice(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip)

@@ -8,11 +8,12 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from dp_base.errors import ConvergenceError
-from dp_theory import convex, span
-from dp_theory.convex import LOGISTIC, SQUARE
-from dp_theory.dense import feature_cells, simulate
+from dp_theory import span
 from dp_theory.rules import KeepEasy, KeepHard
-from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
+from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier, convex
+from dp_theory.span.experiment import simulate
+from dp_theory.span.losses import LOGISTIC, SQUARE
+from dp_theory.verification.beyond import feature_cells
 
 PLANE = (1.0, 0.0)
 PRUNER = (0.8, 0.6)
@@ -112,11 +113,11 @@ def test_batch_is_loop():
 def test_experiment_fits_like_scikit_learn(monkeypatch):
     """The experiment's minimiser against an independent solver, on the experiment's own rows."""
     linear_model = pytest.importorskip("sklearn.linear_model")
-    from dp_theory import dense
+    from dp_theory.span import experiment
 
     fits = []
-    fit = dense._fit
-    monkeypatch.setattr(dense, "_fit", lambda *arguments: fits.append((arguments, fit(*arguments))) or fits[-1][1])
+    fit = experiment._fit
+    monkeypatch.setattr(experiment, "_fit", lambda *arguments: fits.append((arguments, fit(*arguments))) or fits[-1][1])
     problem = SpanProblem(PLANE, [Group(along=PRUNER, weight=Verifier(2), flip=0.1)], 0.5, 0.02)
     simulate(problem, 2, d=60, loss=LOGISTIC)
     for (x, y, q, lam, _), ours in fits:

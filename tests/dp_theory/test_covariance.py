@@ -8,9 +8,9 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from dp_theory.dense import simulate
 from dp_theory.rules import KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, SpanProblem, Verifier, predict
+from dp_theory.span.experiment import simulate
 
 
 def power_law(exponent, d=400, phi=0.5, lam=0.01, keep=None):

@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import norm
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory import practice as module
 from dp_theory import span
-from dp_theory.exponents import scaling
-from dp_theory.practice import Addition, MeasuredRows, Practice, Window, predict, row_errors, simulate
+from dp_theory.practice import Addition, MeasuredRows, Practice, Window, cohorts, predict, row_errors, simulate
+from dp_theory.practice import prediction as prediction_module
+from dp_theory.practice.exponents import scaling
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict as theorem_1
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard
@@ -118,7 +118,7 @@ def test_quadrature_meets_the_lemmas(rule, flip):
 
 def test_more_nodes_change_nothing(monkeypatch):
     coarse, rows = predict(R15).test_error, row_errors(predict(R15), 0)
-    monkeypatch.setattr(module, "_ORDER", 40)
+    monkeypatch.setattr(cohorts, "ORDER", 40)
     np.testing.assert_allclose(predict(R15).test_error, coarse, rtol=1e-12)
     np.testing.assert_allclose(row_errors(predict(R15), 0), rows, rtol=1e-10)
 
@@ -252,7 +252,7 @@ def test_what_double_precision_cannot_resolve_is_refused():
 
 
 def test_a_missed_equation_is_reported(monkeypatch):
-    monkeypatch.setattr(module, "TOLERANCE", 0.0)
+    monkeypatch.setattr(prediction_module, "TOLERANCE", 0.0)
     with pytest.raises(ConvergenceError, match=r"phi = 0\.5, lam = 0\.02, stage 0: relative residual"):
         predict(L1)
 

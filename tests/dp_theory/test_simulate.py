@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict, simulate
-from dp_theory.simulate import dense_trial, error_curves, measure, ridge, selected_rows, truth
+from dp_theory.simulators.curves import error_curves, selected_rows
+from dp_theory.simulators.dense import dense_trial, measure, ridge, truth
 
 QUANTITIES = ("test_error", "overlap", "squared_norm")
 

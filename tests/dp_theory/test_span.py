@@ -8,10 +8,11 @@ from scipy.stats import chi2, norm, t
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import ridge, span
-from dp_theory.dense import agreement, feature_cells, simulate
 from dp_theory.problem import Problem
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier, predict
+from dp_theory.span.experiment import simulate
+from dp_theory.verification.beyond import agreement, feature_cells
 
 TRUTH = np.eye(4)[0]
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])

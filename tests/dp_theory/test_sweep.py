@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import InputError, KeepEasy, KeepHard, Problem, predict, sweep
-from dp_theory.sweep import agreement, steps, winners
+from dp_theory.sweeps import agreement, steps, winners
 
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
 

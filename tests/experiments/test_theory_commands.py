@@ -88,7 +88,7 @@ def test_sweep_json_is_one_object_with_winners(dp):
 
 
 def test_verify_exits_1_where_theory_is_wrong(dp, monkeypatch):
-    module = sys.modules["dp_theory.verify"]
+    module = sys.modules["dp_theory.verification.theorem1"]
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
     monkeypatch.setattr(module.verify, "__defaults__", (cells,))
     options = ("verify", "--d", 5000, "--dense-d", 50, "--trials", 100, "--workers", 1)
@@ -103,13 +103,14 @@ def test_verify_exits_1_where_theory_is_wrong(dp, monkeypatch):
 
 
 def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
-    module = sys.modules["dp_theory.verify"]
+    from dp_theory.verification import beyond
+
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
-    monkeypatch.setattr(module.verify, "__defaults__", (cells,))
-    few = {name: loop for name, loop in list(module.loops().items())[:2]}
-    monkeypatch.setattr(module, "loops", lambda: few)
-    monkeypatch.setattr("dp_theory.dense.feature_cells", lambda d=0: {})
-    monkeypatch.setattr(module.features, "__defaults__", (6,))
+    monkeypatch.setattr(sys.modules["dp_theory.verification.theorem1"].verify, "__defaults__", (cells,))
+    few = {name: loop for name, loop in list(beyond.loops().items())[:2]}
+    monkeypatch.setattr(beyond, "loops", lambda: few)
+    monkeypatch.setattr(beyond, "feature_cells", lambda d=0: {})
+    monkeypatch.setattr(beyond.features, "__defaults__", (6,))
     status, out, err = dp("verify", "--all", "--d", 5000, "--dense-d", 50, "--trials", 20, "--workers", 1, "--json")
     assert status == 0, err
     answer = json.loads(out)

@@ -21,23 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory import law
 from dp_theory.checks import require
 from dp_theory.parallel import spread
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule
-from dp_theory.simulate import (
-    CURVES,
-    LAW,
-    check_engine,
-    check_size,
-    error_curves,
-    generator,
-    mean_and_se,
-    selected_rows,
-    truth,
-)
+from dp_theory.simulators import law
+from dp_theory.simulators.curves import error_curves, selected_rows
+from dp_theory.simulators.dense import truth
+from dp_theory.simulators.trials import CURVES, LAW, check_engine, check_size, generator, mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,12 +22,10 @@ from dp_theory.checks import require
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
-from dp_theory.simulate import simulate
+from dp_theory.simulators.dense import simulate
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from dp_theory.practice import Practice
 
 QUANTITIES = ("test_error", "overlap", "squared_norm")
 CELLS = tuple(
@@ -101,78 +99,6 @@ def verify(
             )  # fmt: skip
         advance(1)
     return pd.DataFrame(rows)
-
-
-def loops() -> dict[str, Practice]:
-    """Named practice loops that between them use every feature of dp_theory.practice."""
-    from dp_theory.practice import Addition, Practice, Window
-    from dp_theory.span import Agree, Interpolating, Verifier
-
-    hard, easy = Addition(2, keep=KeepHard(0.3)), Addition(1, keep=KeepEasy(0.5))
-    spectrum = np.arange(1, 201) ** -0.7
-    return {
-        "practice, keep-hard": Practice(0.5, 0.01, [hard] * 3),
-        "practice, keep-easy": Practice(0.5, 0.02, [easy] * 2),
-        "practice, plain": Practice(0.5, 0.02, [Addition(1)] * 3),
-        "practice, entropy, few rows": Practice(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
-        "practice, self-verification, flips": Practice(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
-        "practice, soft weights": Practice(0.5, 0.02, [Addition(1, weight=lambda t, y: Interpolating(1, 3)(t, y))] * 2),
-        "practice, verifier, labeller, flips": Practice(
-            0.5, 0.02, [Addition(1, weight=lambda t, y: Verifier(2)(t, y))] * 2, labeller=0.9, flip=0.05
-        ),
-        "practice, window": Practice(0.25, 1e-3, [Window(1)] * 3),
-        "practice, weighted window": Practice(0.25, 1e-6, [Window(1, power=2)] * 3),
-        "practice, ridgeless": Practice(0.3, 0.0, [Window(2)] * 2),
-        "practice, small first pool": Practice(0.5, 0.05, [easy, hard], initial=0.5),
-        "practice, newest rows": Practice(0.25, 1e-3, [Addition(kept=1, keep=KeepHard(0.5))] * 3, accumulate=False),
-        "practice, newest rows, flips": Practice(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
-        "practice, power law": Practice(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
-    }
-
-
-def features(
-    trials: int = 12,
-    *,
-    d: int = 500,
-    seed: int = 0,
-    workers: int | None = 1,
-    advance: Callable[[int], None] = lambda done: None,
-) -> pd.DataFrame:
-    """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
-
-    Problems of the span recipe with square and logistic loss (dp_theory.dense), and the last learner of practice
-    loops. Every cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is
-    then well below the noise. advance(1) is called after each cell. Raises InputError where trials < 4.
-    """
-    import pandas as pd
-
-    from dp_theory import dense, practice
-
-    require("trials", trials, trials >= 4, "be at least 4: a standard error is needed")
-    problems, practices = dense.feature_cells(d), loops()
-    seeds = iter(np.random.SeedSequence(seed).generate_state(len(problems) + len(practices)).tolist())
-    rows = []
-    for name, problem in problems.items():
-        rows += dense.agreement({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
-        advance(1)
-    for name, loop in practices.items():
-        size = d if loop.spectrum is None else len(loop.modes[0])
-        runs, theory = practice.simulate(loop, size, trials, seed=next(seeds), workers=workers), practice.predict(loop)
-        mean, se, limit = (float(y[-1]) for y in (runs.test_error, runs.test_error_se, theory.test_error))
-        rows.append({"cell": name, "quantity": "test_error", "theory": limit, "simulated": mean, "se": se,
-                     "z": (mean - limit) / se})  # fmt: skip
-        advance(1)
-    return pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)
-
-
-def distribution(z: np.ndarray, trials: np.ndarray | int) -> dict[str, float]:
-    """Independent z of means over `trials` runs: count, mean, sd, largest |z|, and the p-value of Kolmogorov and
-    Smirnov's test that they are noise: standard normal, once Student's t is transformed to it."""
-    from scipy.stats import kstest, norm, t
-
-    normal = norm.ppf(t.cdf(z, np.asarray(trials) - 1))
-    return {"cells": len(normal), "mean": float(normal.mean()), "sd": float(normal.std(ddof=1)),
-            "largest": float(np.abs(normal).max()), "p_value": float(kstest(normal, "norm").pvalue)}  # fmt: skip
 
 
 def _label(rule: Rule) -> str:

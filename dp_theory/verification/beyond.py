@@ -1,107 +1,21 @@
-"""The experiment of a `SpanProblem` itself at finite d: rows, labels, rules, weights, and a fit by a standard solver.
+"""What goes beyond Theorem 1 against the experiment."""
 
-The reference that dp_theory.span and dp_theory.convex are held to. Conventions as in dp_theory.span; trial k draws from
-SeedSequence(seed, (stream, k)) as in dp_theory.simulate.
-"""
+from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_base.errors import ConvergenceError, InputError
-from dp_theory import convex, span
+from dp_theory import practice, span
 from dp_theory.checks import require
-from dp_theory.convex import LOGISTIC, SQUARE, Loss, Square
-from dp_theory.parallel import spread
-from dp_theory.problem import Simulation
+from dp_theory.practice import Addition, Practice, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
-from dp_theory.simulate import DENSE, check_size, generator, mean_and_se, measure, ridge
-from dp_theory.span import Agree, Array, Group, Interpolating, SpanProblem, Verifier, Weight
+from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier, Weight, convex, experiment
+from dp_theory.span.losses import LOGISTIC, SQUARE, Loss, Square
 
-
-def simulate(
-    problem: SpanProblem,
-    trials: int,
-    *,
-    d: int | None = None,
-    loss: Loss = SQUARE,
-    seed: int = 0,
-    workers: int | None = 1,
-) -> Simulation:
-    """Means and standard errors over `trials` experiments with d columns and round(ratio · d/phi) rows per group.
-
-    d: for Σ = I any dimension with room for the directions; with a spectrum it is the number of eigenvalues. The
-    quantities are those of `dp_theory.span.predict`; phi and lam must be scalars. workers: processes over trials.
-    """
-    size = problem.eigenvalues.size
-    if problem.spectrum is not None and d not in (None, size):
-        raise InputError(f"d = {d} must be the number of eigenvalues, {size}")
-    d = d or size
-    check_size(d, trials)
-    require("d", d, d >= size, f"be at least {size}: the directions have so many entries")
-    draws = np.array(spread(trial, [(problem, d, loss, seed, k) for k in range(trials)], workers))
-    mean, se = mean_and_se(draws, axis=0)
-    columns = [float(x[i]) for i in range(3) for x in (mean, se)]
-    return Simulation(*columns, d=d, trials=trials, seed=seed)
-
-
-def trial(problem: SpanProblem, d: int, loss: Loss, seed: int, k: int) -> tuple[float, float, float]:
-    """(test_error, overlap, squared_norm) of one experiment."""
-    rng = generator(seed, DENSE, k)
-    n = d / float(problem.phi)
-    groups = [_draw(problem, group, d, n, rng) for group in problem.groups]
-    x, y, q = (np.concatenate(parts) for parts in zip(*groups, strict=True))
-    if isinstance(loss, Square):
-        root = np.sqrt(q)
-        w = ridge(root[:, None] * x, root * y, n * float(problem.lam))
-    else:
-        w = _fit(x, y, q / n, float(problem.lam), loss)
-    scale = np.ones(d)
-    scale[: problem.eigenvalues.size] = np.sqrt(problem.eigenvalues)
-    return measure(scale * w, np.pad(problem.whitened(problem.truth)[0], (0, d - problem.eigenvalues.size)))
-
-
-def _draw(problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Kept rows (kept, d), observed labels and weights of a group."""
-    labeller, along = problem.directions(group)
-    size = labeller.size
-    z = rng.standard_normal((round(group.ratio * n), d))
-    y = np.where(z[:, :size] @ labeller >= 0, 1.0, -1.0) * np.where(rng.random(len(z)) < group.flip, -1.0, 1.0)
-    keep, q = group.select(along @ z[:, :size].T, y)
-    kept = (rng.random(len(z)) < keep) & (q > 0)
-    x = z[kept]
-    x[:, :size] *= np.sqrt(problem.eigenvalues)
-    return x, y[kept], q[kept]
-
-
-def _fit(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: float = 1e-6) -> Array:
-    """argmin Σ q ℓ(w·x; y) + (lam/2)|w|² by scipy's trust-region Newton method with the exact Hessian.
-
-    Judged by the norm of the gradient, relative to that at w = 0: scipy's own status depends on differences of the
-    objective, which drown in rounding first.
-    """
-    from scipy.optimize import minimize
-
-    def slope(w: Array) -> Array:
-        return x.T @ (q * loss.slope(x @ w, y)) + lam * w
-
-    start = np.zeros(x.shape[1])
-    allowed = gradient * np.linalg.norm(slope(start))
-    result = minimize(
-        lambda w: q @ loss.value(x @ w, y) + lam / 2 * w @ w,
-        start,
-        jac=slope,
-        hess=lambda w: (x.T * (q * loss.curvature(x @ w, y))) @ x + lam * np.eye(x.shape[1]),
-        method="trust-exact",
-        options={"gtol": allowed / 10},
-    )
-    missed = np.linalg.norm(result.jac)
-    if not missed <= allowed:
-        raise ConvergenceError(f"{loss} fit, (kept, d) = {x.shape}, lam = {lam:g}: gradient {missed:.1e} is left")
-    return result.x
-
-
-# -- theory against experiment ---------------------------------------------------------------------------------------
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def feature_cells(d: int = 200) -> dict[str, tuple[SpanProblem, Loss]]:
@@ -194,7 +108,7 @@ def agreement(
     for cell_seed, (name, (problem, loss)) in zip(seeds, cells.items(), strict=True):
         theory = span.predict(problem) if isinstance(loss, Square) else convex.predict(problem, loss)
         size = d if problem.spectrum is None else None
-        simulated = simulate(problem, trials, d=size, loss=loss, seed=int(cell_seed), workers=workers)
+        simulated = experiment.simulate(problem, trials, d=size, loss=loss, seed=int(cell_seed), workers=workers)
         for quantity in ("test_error", "overlap", "squared_norm"):
             predicted, mean, se = (
                 float(getattr(record, field))
@@ -203,3 +117,60 @@ def agreement(
             row = {"cell": name, "quantity": quantity, "theory": predicted, "simulated": mean, "se": se}
             table.append(row | {"z": (mean - predicted) / se})
     return table
+
+
+def loops() -> dict[str, Practice]:
+    """Named practice loops that between them use every feature of dp_theory.practice."""
+    hard, easy = Addition(2, keep=KeepHard(0.3)), Addition(1, keep=KeepEasy(0.5))
+    spectrum = np.arange(1, 201) ** -0.7
+    return {
+        "practice, keep-hard": Practice(0.5, 0.01, [hard] * 3),
+        "practice, keep-easy": Practice(0.5, 0.02, [easy] * 2),
+        "practice, plain": Practice(0.5, 0.02, [Addition(1)] * 3),
+        "practice, entropy, few rows": Practice(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
+        "practice, self-verification, flips": Practice(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
+        "practice, soft weights": Practice(0.5, 0.02, [Addition(1, weight=lambda t, y: Interpolating(1, 3)(t, y))] * 2),
+        "practice, verifier, labeller, flips": Practice(
+            0.5, 0.02, [Addition(1, weight=lambda t, y: Verifier(2)(t, y))] * 2, labeller=0.9, flip=0.05
+        ),
+        "practice, window": Practice(0.25, 1e-3, [Window(1)] * 3),
+        "practice, weighted window": Practice(0.25, 1e-6, [Window(1, power=2)] * 3),
+        "practice, ridgeless": Practice(0.3, 0.0, [Window(2)] * 2),
+        "practice, small first pool": Practice(0.5, 0.05, [easy, hard], initial=0.5),
+        "practice, newest rows": Practice(0.25, 1e-3, [Addition(kept=1, keep=KeepHard(0.5))] * 3, accumulate=False),
+        "practice, newest rows, flips": Practice(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
+        "practice, power law": Practice(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
+    }
+
+
+def features(
+    trials: int = 12,
+    *,
+    d: int = 500,
+    seed: int = 0,
+    workers: int | None = 1,
+    advance: Callable[[int], None] = lambda done: None,
+) -> pd.DataFrame:
+    """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
+
+    Problems of the span recipe with square and logistic loss (dp_theory.dense), and the last learner of practice
+    loops. Every cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is
+    then well below the noise. advance(1) is called after each cell. Raises InputError where trials < 4.
+    """
+    import pandas as pd
+
+    require("trials", trials, trials >= 4, "be at least 4: a standard error is needed")
+    problems, practices = feature_cells(d), loops()
+    seeds = iter(np.random.SeedSequence(seed).generate_state(len(problems) + len(practices)).tolist())
+    rows = []
+    for name, problem in problems.items():
+        rows += agreement({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
+        advance(1)
+    for name, loop in practices.items():
+        size = d if loop.spectrum is None else len(loop.modes[0])
+        runs, theory = practice.simulate(loop, size, trials, seed=next(seeds), workers=workers), practice.predict(loop)
+        mean, se, limit = (float(y[-1]) for y in (runs.test_error, runs.test_error_se, theory.test_error))
+        rows.append({"cell": name, "quantity": "test_error", "theory": limit, "simulated": mean, "se": se,
+                     "z": (mean - limit) / se})  # fmt: skip
+        advance(1)
+    return pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)

@@ -38,8 +38,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.practice import Addition, Practice, PracticePrediction, predict, simulate
-from dp_theory.sweep import DIRECT_COST, TRAINING_COST
+from dp_theory.practice.experiment import simulate
+from dp_theory.practice.prediction import predict
+from dp_theory.practice.problem import Addition, Practice, PracticePrediction
+from dp_theory.sweeps import DIRECT_COST, TRAINING_COST
 
 if TYPE_CHECKING:
     import pandas as pd

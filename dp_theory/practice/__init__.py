@@ -1,0 +1,9 @@
+"""The practice loop."""
+
+from dp_theory.practice.experiment import PracticeSimulation, simulate
+from dp_theory.practice.hindsight import row_errors
+from dp_theory.practice.prediction import predict
+from dp_theory.practice.problem import Addition, MeasuredRows, Plan, Practice, PracticePrediction, Rows, Window
+
+__all__ = ["Addition", "MeasuredRows", "Plan", "Practice", "PracticePrediction", "PracticeSimulation", "Rows", "Window",
+           "predict", "row_errors", "simulate"]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Experiments at finite d."""

@@ -1,0 +1,73 @@
+"""Convex losses."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.special import expit
+
+from dp_base.errors import ConvergenceError
+from dp_theory.checks import Array
+
+
+class Loss(Protocol):
+    """A convex loss ℓ(h; y) of the score h, y = ±1; elementwise.
+
+    slope = ℓ', curvature = ℓ'' ; prox is the root h of h + strength · ℓ'(h; y) = score, strength ≥ 0.
+    """
+
+    def value(self, h: Array, y: Array) -> Array: ...
+    def slope(self, h: Array, y: Array) -> Array: ...
+    def curvature(self, h: Array, y: Array) -> Array: ...
+    def prox(self, score: Array, y: Array, strength: Array) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Square:
+    """(y − h)²/2."""
+
+    def value(self, h: Array, y: Array) -> Array:
+        return (y - h) ** 2 / 2
+
+    def slope(self, h: Array, y: Array) -> Array:
+        return h - y
+
+    def curvature(self, h: Array, y: Array) -> Array:
+        return np.ones_like(h)
+
+    def prox(self, score: Array, y: Array, strength: Array) -> Array:
+        return (score + strength * y) / (1 + strength)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """ln(1 + exp(−yh))."""
+
+    def value(self, h: Array, y: Array) -> Array:
+        return np.logaddexp(0, -y * h)
+
+    def slope(self, h: Array, y: Array) -> Array:
+        return -y * expit(-y * h)
+
+    def curvature(self, h: Array, y: Array) -> Array:
+        return expit(h) * expit(-h)
+
+    def prox(self, score: Array, y: Array, strength: Array) -> Array:
+        """y times the root u of u − strength·σ(−u) = w, with u = yh and w = y·score.
+
+        The root lies in [w, w + strength]. The left side rises, and bends up below u = 0 and down above, so that
+        Newton's method from the bracket's point nearest to 0 moves one way only: it cannot overshoot or cycle.
+        """
+        w = y * score
+        u = np.clip(0.0, w, w + strength)
+        for _ in range(100):
+            tail = expit(-u)
+            step = (u - strength * tail - w) / (1 + strength * tail * (1 - tail))
+            u = u - step
+            if np.all(np.abs(step) <= 1e-14 * (1 + np.abs(w) + strength)):
+                return y * u
+        missed = np.abs(u - strength * expit(-u) - w).max()
+        raise ConvergenceError(f"logistic prox at strength up to {np.max(strength):g} is missed by {missed:.1e}")
+
+
+SQUARE, LOGISTIC = Square(), Logistic()

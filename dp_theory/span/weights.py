@@ -1,0 +1,38 @@
+"""Weights that the paper's symmetric rules (dp_theory.rules) leave out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit
+
+from dp_theory.checks import Array
+
+
+@dataclass(frozen=True)
+class Agree:
+    """1[y t > 0]: the label-aware rule, which keeps a row if the direction's own label is the observed one."""
+
+    def __call__(self, t: ArrayLike, y: ArrayLike) -> Array:
+        return np.asarray(np.multiply(y, t) > 0, dtype=float)
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """σ(slope · y t), σ the logistic function: a verifier's probability that the observed label is right."""
+
+    slope: float
+
+    def __call__(self, t: ArrayLike, y: ArrayLike) -> Array:
+        return expit(self.slope * np.multiply(y, t))
+
+
+@dataclass(frozen=True)
+class Interpolating:
+    """[4 σ(κt) (1 − σ(κt))]^ω: 1 at t = 0; ω > 0 favours hard rows, ω < 0 easy ones (Kolossov et al. 2024)."""
+
+    omega: float
+    slope: float = 1.0
+
+    def __call__(self, t: ArrayLike, y: ArrayLike) -> Array:
+        return np.cosh(self.slope * np.asarray(t) / 2) ** (-2 * self.omega)
