@@ -34,14 +34,14 @@ from dp_theory.verification.theorem1 import verify
 
 if TYPE_CHECKING:
     from dp_theory import derive, optimum, parallel, practice, span
-    from dp_theory.practice import Addition, Practice, Window
+    from dp_theory.practice import Addition, PracticeProblem, Window
     from dp_theory.practice.exponents import scaling
     from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 
 _MODULES = ("derive", "optimum", "parallel", "practice", "span")
 _NAMES = {
     **dict.fromkeys(("Agree", "Group", "Interpolating", "SpanProblem", "Verifier"), "span"),
-    **dict.fromkeys(("Addition", "Practice", "Window"), "practice"),
+    **dict.fromkeys(("Addition", "PracticeProblem", "Window"), "practice"),
     "scaling": "practice.exponents",
 }
 
@@ -59,7 +59,7 @@ __all__ = [
     "KeepEasy",
     "KeepHard",
     "Moments",
-    "Practice",
+    "PracticeProblem",
     "Prediction",
     "Problem",
     "Random",

@@ -21,7 +21,7 @@ import numpy as np
 from dp_base.errors import InputError, MissingError
 
 
-def spread(
+def run_jobs(
     function: Callable,
     jobs: Sequence[tuple],
     workers: int | None = 1,

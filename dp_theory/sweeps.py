@@ -22,7 +22,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.checks import require
-from dp_theory.parallel import spread
+from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule
@@ -115,7 +115,7 @@ def sweep(
 
     groups = list(_groups(lines))
     jobs = [(group, sizes, lams, d, engine, seed, trial) for group in groups for trial in range(trials)]
-    results = iter(spread(_trial, jobs, workers, advance, journal))
+    results = iter(run_jobs(_trial, jobs, workers, advance, journal))
     samples = {}
     for group in groups:
         trialwise = np.array([next(results) for _ in range(trials)])
@@ -168,7 +168,7 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def agreement(table: pd.DataFrame) -> dict[str, float]:
+def noise_check(table: pd.DataFrame) -> dict[str, float]:
     """Largest |z| between theory and simulation, the level that noise alone stays below in 95 % of sweeps (Student t,
     Bonferroni), and the largest standard error."""
     from scipy.stats import t

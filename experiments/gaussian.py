@@ -23,7 +23,7 @@ from dp_real.config import Config, GaussianDataConfig, LinearConfig, PracticeCon
 from dp_real.generators.gaussian import GaussianGenerator
 from dp_real.pool import Pool
 from dp_real.run import checkpoints
-from dp_theory.practice import Addition, MeasuredRows, Plan, Practice, predict
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, RoundPlan, predict
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
 from experiments.compare import run_arms
 from experiments.preset_files import load_preset
@@ -95,7 +95,7 @@ def sampler_law(config: Config, grid: int = 20_000) -> tuple[float, MeasuredRows
 # -- what the theory says of it ---------------------------------------------------------------------------------------
 
 
-def predict_loop(config: Config, plans: Sequence[Plan]) -> np.ndarray:
+def predict_loop(config: Config, plans: Sequence[RoundPlan]) -> np.ndarray:
     """Test error of each stage, for ridge regression, when the rounds add what `plans` say.
 
     Raises InputError for other data or another learner.
@@ -106,10 +106,10 @@ def predict_loop(config: Config, plans: Sequence[Plan]) -> np.ndarray:
     scale, initial = sampler_law(config)
     sizes = 1 + plan.increment / plan.initial * np.arange(len(plans) + 1)
     phi = data.dimension / plan.initial
-    return predict(Practice(phi, (learner.lam / scale**2 * sizes).tolist(), plans, initial)).test_error
+    return predict(PracticeProblem(phi, (learner.lam / scale**2 * sizes).tolist(), plans, initial)).test_error
 
 
-def plain_rows(config: Config) -> Plan:
+def plain_rows(config: Config) -> RoundPlan:
     """The plan of an unguided round: the sampler's own law, seen by a learner of a given test error."""
     _, law = sampler_law(config)
     kept = config.practice.increment / config.practice.initial
@@ -150,7 +150,7 @@ def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
     kept = config.practice.increment / config.practice.initial
     views = [trace.of_round(k) for k in range(trace.rows.shape[1])]
     hard = [KeepHard(keep_hard_threshold(t)) for t, *_ in views]
-    plans: dict[str, list[Plan]] = {
+    plans: dict[str, list[RoundPlan]] = {
         "keep-hard": [Addition(kept=kept, keep=rule) for rule in hard],
         "rule": [Addition(kept=kept, keep=realised_rule(t)) for t, *_ in views],
         "labels": [_relabelled(kept, rule, float(np.mean(y * t))) for rule, (t, _, y) in zip(hard, views, strict=True)],
@@ -159,7 +159,7 @@ def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
     return {name: predict_loop(config, plan) for name, plan in plans.items()}
 
 
-def _relabelled(kept: float, rule: Rule, agreement: float) -> Plan:
+def _relabelled(kept: float, rule: Rule, agreement: float) -> RoundPlan:
     """The rows that a rule keeps, but with this mean of y t."""
 
     def plan(test_error: float) -> MeasuredRows:

@@ -36,7 +36,7 @@ def as_accuracy(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(y=y, y_low=high, y_high=low)
 
 
-def agreement(table: pd.DataFrame) -> str:
+def agreement_in_words(table: pd.DataFrame) -> str:
     """What a caption says of theory against simulation. Cells share random numbers, so that their z are correlated."""
     simulated = table.query("kind == 'simulated'")
     size = simulated["z"].abs()

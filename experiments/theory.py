@@ -87,7 +87,7 @@ def sweep(
 ) -> None:  # fmt: skip
     """Static, pruned and directly drawn data at the same kept fraction: predicted lines, simulated points."""
     from dp_theory.parallel import on_cluster
-    from dp_theory.sweeps import agreement, steps, winners
+    from dp_theory.sweeps import noise_check, steps, winners
 
     alphas, rhos = values("alpha", alpha), values("rho", rho)
     rules = [name.strip() for name in rule.split(",")]
@@ -104,7 +104,7 @@ def sweep(
             )  # fmt: skip
         if out is not None:
             _write(result, x, out)
-    best, check = winners(result), agreement(result)
+    best, check = winners(result), noise_check(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     varying = [name for name in ("alpha", "rho", "lam") if points[name].nunique() > 1]
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]

@@ -12,7 +12,7 @@ from experiments.terminal import emit_json, progress, say, table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dp_theory.practice import Plan, PracticePrediction, PracticeSimulation
+    from dp_theory.practice import PracticePrediction, PracticeSimulation, RoundPlan
 
 RULES = ("keep-hard", "keep-easy", "keep-all", "self-verify")
 SCALING_ROUNDS = 4  # fewer fix no exponent
@@ -43,11 +43,11 @@ def practice(
     """Exact error of a learner that chooses its own rows, round by round; scaling exponents; the paper's Fig. 6."""
     from dataclasses import replace
 
-    from dp_theory.practice import Practice, predict, simulate
+    from dp_theory.practice import PracticeProblem, predict, simulate
     from dp_theory.practice.exponents import STEPS, scaling
 
     plan = _plan(rule, alpha, window, weight_power, increment, candidates)
-    loop = Practice(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip)
+    loop = PracticeProblem(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip)
     with claimed(out):
         prediction = predict(loop)
         simulation = simulate(loop, d, trials, seed=seed, workers=workers) if trials else None
@@ -83,7 +83,7 @@ def practice(
 
 def _plan(
     rule: str, alpha: float | None, window: float | None, power: float, increment: float, candidates: bool
-) -> "Plan":
+) -> "RoundPlan":
     from dp_theory.practice import Addition, Window
     from dp_theory.rules import KeepAll, KeepEasy, KeepHard
     from dp_theory.span import Agree

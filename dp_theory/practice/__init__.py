@@ -3,7 +3,26 @@
 from dp_theory.practice.experiment import PracticeSimulation, simulate
 from dp_theory.practice.hindsight import row_errors
 from dp_theory.practice.prediction import predict
-from dp_theory.practice.problem import Addition, MeasuredRows, Plan, Practice, PracticePrediction, Rows, Window
+from dp_theory.practice.problem import (
+    Addition,
+    MeasuredRows,
+    PracticePrediction,
+    PracticeProblem,
+    RoundPlan,
+    RoundRows,
+    Window,
+)
 
-__all__ = ["Addition", "MeasuredRows", "Plan", "Practice", "PracticePrediction", "PracticeSimulation", "Rows", "Window",
-           "predict", "row_errors", "simulate"]  # fmt: skip
+__all__ = [
+           "Addition",
+           "MeasuredRows",
+           "PracticePrediction",
+           "PracticeProblem",
+           "PracticeSimulation",
+           "RoundPlan",
+           "RoundRows",
+           "Window",
+           "predict",
+           "row_errors",
+           "simulate",
+]  # fmt: skip

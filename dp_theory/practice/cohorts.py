@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from dp_theory.checks import require
-from dp_theory.practice.problem import Addition, MeasuredRows, Rows
+from dp_theory.practice.problem import Addition, MeasuredRows, RoundRows
 from dp_theory.rules import Rule
 
 ORDER = 16  # of the Gauss-Legendre panels
@@ -31,7 +31,7 @@ class Cohort:
     last: int
 
 
-def cohort(addition: Rows, flip: float, cosine: float, selector: int | None, first: int, last: int) -> Cohort:
+def cohort(addition: RoundRows, flip: float, cosine: float, selector: int | None, first: int, last: int) -> Cohort:
     """The rows of an addition, chosen by a learner with cos(θ_k, Σ^½w_g) = cosine."""
     if isinstance(addition, MeasuredRows):
         size, one = addition.kept, np.ones(1)

@@ -7,7 +7,7 @@ from scipy.optimize import root_scalar
 
 from dp_base.errors import InputError
 from dp_theory.practice.cohorts import Cohort
-from dp_theory.practice.problem import Practice
+from dp_theory.practice.problem import PracticeProblem
 
 
 def geometry(
@@ -28,7 +28,7 @@ def geometry(
 
 
 def update(
-    practice: Practice, cohorts: Sequence[Cohort], a: np.ndarray, c: np.ndarray, x: np.ndarray
+    practice: PracticeProblem, cohorts: Sequence[Cohort], a: np.ndarray, c: np.ndarray, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Residuals of the order parameters' equations, right-hand sides minus (a, C, X), of the stages so far.
 
@@ -68,7 +68,7 @@ def update(
     return step, deviation.T @ deviation + fluctuation - c, practice.phi * m.mean(axis=0) - x
 
 
-def own_response(practice: Practice, cohorts: Sequence[Cohort], lam: float) -> float:
+def own_response(practice: PracticeProblem, cohorts: Sequence[Cohort], lam: float) -> float:
     """X_ss: the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[c/(1 + cX)] over the rows of stage s; lam is that stage's."""
 
     def image(response: float) -> float:
@@ -87,7 +87,7 @@ def own_response(practice: Practice, cohorts: Sequence[Cohort], lam: float) -> f
 
 
 def next_stage(
-    practice: Practice, cohorts: Sequence[Cohort], a: np.ndarray, c: np.ndarray, x: np.ndarray
+    practice: PracticeProblem, cohorts: Sequence[Cohort], a: np.ndarray, c: np.ndarray, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Order parameters with one more stage, and the relative residual.
 

@@ -8,10 +8,10 @@ from scipy.linalg import solve
 
 from dp_base.errors import InputError
 from dp_theory.checks import require
-from dp_theory.parallel import spread
+from dp_theory.parallel import run_jobs
 from dp_theory.practice.cohorts import atoms
 from dp_theory.practice.prediction import predict
-from dp_theory.practice.problem import Addition, Practice
+from dp_theory.practice.problem import Addition, PracticeProblem
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class PracticeSimulation:
         return self.test_errors.std(axis=0, ddof=1) / np.sqrt(len(self.test_errors))
 
 
-def simulate(practice: Practice, d: int, trials: int, *, seed: int = 0, workers: int | None = 1) -> PracticeSimulation:
+def simulate(
+    practice: PracticeProblem, d: int, trials: int, *, seed: int = 0, workers: int | None = 1
+) -> PracticeSimulation:
     """Run the loop `trials` times with every row drawn; with a spectrum d must be its length.
 
     Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes.
@@ -52,12 +54,12 @@ def simulate(practice: Practice, d: int, trials: int, *, seed: int = 0, workers:
     drawn = [rows for rows in rounds if isinstance(rows, Addition)]
     if len(drawn) < len(rounds):
         raise InputError("rows that are known by their moments alone cannot be drawn: simulate takes rules")
-    runs = spread(_run, [(practice, drawn, d, seed, trial) for trial in range(trials)], workers)
+    runs = run_jobs(_run, [(practice, drawn, d, seed, trial) for trial in range(trials)], workers)
     return PracticeSimulation(*(np.array(part) for part in zip(*runs, strict=True)), d=d, seed=seed)  # pyright: ignore
 
 
 def _run(
-    practice: Practice, rounds: Sequence[Addition], d: int, seed: int, trial: int
+    practice: PracticeProblem, rounds: Sequence[Addition], d: int, seed: int, trial: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One run. Everything is written in the whitened eigenbasis, where rows are z ~ N(0, I) and learners θ."""
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(trial,))))

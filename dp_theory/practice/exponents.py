@@ -40,7 +40,7 @@ import numpy as np
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.practice.experiment import simulate
 from dp_theory.practice.prediction import predict
-from dp_theory.practice.problem import Addition, Practice, PracticePrediction
+from dp_theory.practice.problem import Addition, PracticePrediction, PracticeProblem
 from dp_theory.sweeps import DIRECT_COST, TRAINING_COST
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Scaling:
 
 
 def scaling(
-    practice: Practice,
+    practice: PracticeProblem,
     *,
     d: int = 0,
     trials: int = 0,
@@ -113,7 +113,7 @@ def scaling(
 STEPS = 6  # strategies
 
 
-def _strategies(practice: Practice, whole: PracticePrediction) -> dict[str, tuple[list[Practice], bool]]:
+def _strategies(practice: PracticeProblem, whole: PracticePrediction) -> dict[str, tuple[list[PracticeProblem], bool]]:
     """Per series the practices whose last stages make up the curve (one practice: all its stages), and whether its
     rows are generated directly."""
     plain = replace(practice, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
@@ -134,7 +134,7 @@ def _strategies(practice: Practice, whole: PracticePrediction) -> dict[str, tupl
     }
 
 
-def _resolved(practice: Practice) -> Practice:
+def _resolved(practice: PracticeProblem) -> PracticeProblem:
     """With as many rounds as double precision resolves: the error of newest rows falls geometrically."""
     try:
         predict(practice)

@@ -5,13 +5,13 @@ import numpy as np
 from dp_base.errors import ConvergenceError
 from dp_theory.practice.cohorts import cohort
 from dp_theory.practice.dmft import next_stage
-from dp_theory.practice.problem import Practice, PracticePrediction
+from dp_theory.practice.problem import PracticePrediction, PracticeProblem
 
 TOLERANCE = 1e-9  # of the fixed point, relative
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
 
 
-def predict(practice: Practice) -> PracticePrediction:
+def predict(practice: PracticeProblem) -> PracticePrediction:
     """Exact limits of every stage, for fresh or accumulated pools, stage by stage; see the module's head.
 
     Raises ConvergenceError where the order parameters miss their equations by more than TOLERANCE, or where the

@@ -122,12 +122,12 @@ class MeasuredRows:
         return cls(kept, view @ y / len(y), view @ view.T / len(y))
 
 
-Rows = Addition | MeasuredRows
-Plan = Rows | Callable[[float], Rows]  # rows to add, or how to choose them from the test error so far
+RoundRows = Addition | MeasuredRows
+RoundPlan = RoundRows | Callable[[float], RoundRows]  # rows to add, or how to choose them from the test error so far
 
 
 @dataclass(frozen=True, eq=False)
-class Practice:
+class PracticeProblem:
     """What is practised; `predict` and `simulate` read the same object. Fields as in the module's head.
 
     additions: one per round, so that there are len(additions) + 1 learners. spectrum: eigenvalues of Σ, with
@@ -137,7 +137,7 @@ class Practice:
 
     phi: float
     lam: float | Sequence[float]
-    additions: Sequence[Plan] = ()
+    additions: Sequence[RoundPlan] = ()
     initial: float | MeasuredRows = 1.0
     accumulate: bool = True
     flip: float = 0.0
@@ -173,7 +173,7 @@ class Practice:
         return np.broadcast_to(np.asarray(self.lam, dtype=float), len(self.additions) + 1)
 
     @cached_property
-    def initial_rows(self) -> Rows:
+    def initial_rows(self) -> RoundRows:
         return self.initial if isinstance(self.initial, MeasuredRows) else Addition(candidates=self.initial)
 
     @cached_property
@@ -193,8 +193,8 @@ class PracticePrediction:
     certificate: relative residual of the fixed point at the solution.
     """
 
-    practice: Practice
-    additions: tuple[Rows, ...]
+    practice: PracticeProblem
+    additions: tuple[RoundRows, ...]
     test_error: np.ndarray
     kept: np.ndarray
     candidates: np.ndarray

@@ -19,7 +19,7 @@ def selected_rows(
 
 
 def error_curves(x: np.ndarray, y: np.ndarray, w0: np.ndarray, sizes: np.ndarray, penalties: np.ndarray) -> np.ndarray:
-    """`measure(ridge(x[:m], y[:m], penalty), w0)` for every m in `sizes` and each of its penalties.
+    """`measure(fit_ridge(x[:m], y[:m], penalty), w0)` for every m in `sizes` and each of its penalties.
 
     sizes: (sizes,), penalties: (sizes, ridges), result: (sizes, ridges, 3). The Gram matrices are nested, and each is
     reduced to tridiagonal form once, after which a ridge costs O(d). Points of one call share rows, so they are

@@ -7,7 +7,7 @@ so a trial depends neither on how many others run nor on which process runs it.
 import numpy as np
 from scipy.linalg import solve
 
-from dp_theory.parallel import spread
+from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem, Simulation
 from dp_theory.rules import Direct
 from dp_theory.simulators import law
@@ -29,7 +29,7 @@ def simulate(
     for cell in cells:
         pool_size(cell, d)
     draw = dense_trial if engine == "dense" else law_trial
-    results = spread(draw, [(cell, d, seed, trial) for cell in cells for trial in range(trials)], workers)
+    results = run_jobs(draw, [(cell, d, seed, trial) for cell in cells for trial in range(trials)], workers)
     mean, se = mean_and_se(np.reshape(results, (*problem.shape, trials, 3)), axis=-2)
     columns = [x[..., i][()] for i in range(3) for x in (mean, se)]
     return Simulation(*columns, d=d, trials=trials, seed=seed)
@@ -45,7 +45,7 @@ def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float,
     else:
         x = x[rng.random(n) < problem.rule.keep_probability(x[:, 0])]
     w0 = truth(problem.rho, d)
-    return measure(ridge(x, labels(x, w0), n * problem.lam), w0)
+    return measure(fit_ridge(x, labels(x, w0), n * problem.lam), w0)
 
 
 def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
@@ -65,7 +65,7 @@ def labels(x: np.ndarray, w0: np.ndarray) -> np.ndarray:
     return np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
 
 
-def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
+def fit_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
     """argmin Σ (w·x_i - y_i)² + penalty·|w|², x of shape (kept, d); penalty 0 gives the solution of least norm."""
     kept, d = x.shape
     if kept == 0:

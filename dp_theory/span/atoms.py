@@ -11,7 +11,7 @@ from dp_theory.span.problem import Group, SpanProblem
 
 
 @dataclass(frozen=True)
-class Rows:
+class Atoms:
     """The kept rows of one group as weighted atoms: E[F; kept] = Σ_atoms mass · F.
 
     Given an atom the direction vector g of the row is Q t + ζ e + (noise orthogonal to both): t are the coordinates
@@ -42,7 +42,7 @@ class Rows:
         return total * np.eye(len(self.frame)) + self.frame @ (inner - total * np.eye(len(inner))) @ self.frame.T
 
 
-def kept_rows(problem: SpanProblem, group: Group, order: int, score: Array | None = None) -> Rows:
+def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | None = None) -> Atoms:
     """Atoms of a group: nodes of the given order for what its rule sees, the labeller's remainder ζ in closed form.
 
     y0 = sign(c·t + κζ) given t, hence E[1, ζ, ζ²; y0 = s | t] = Φ(sb), s φ(b), Φ(sb) − sb φ(b) with b = c·t/κ.
@@ -79,4 +79,4 @@ def kept_rows(problem: SpanProblem, group: Group, order: int, score: Array | Non
     used = (share * mass > 0) & (q > 0)
     e = rest / kappa if kappa > 1e-14 else 0 * rest
     mass, zeta, zeta2 = ((share * moment)[used] for moment in (mass, zeta, zeta2))
-    return Rows(y[used], q[used], t[:, used], mass, zeta, zeta2, np.column_stack([frame, e]))
+    return Atoms(y[used], q[used], t[:, used], mass, zeta, zeta2, np.column_stack([frame, e]))

@@ -8,7 +8,7 @@ import numpy as np
 from dp_base.errors import ConvergenceError
 from dp_theory.checks import Array, require
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import kept_rows
+from dp_theory.span.atoms import kept_atoms
 from dp_theory.span.bulk import Solution
 from dp_theory.span.problem import SpanProblem
 
@@ -27,7 +27,7 @@ def certified(
 
     @cache
     def keep_fraction(order: int) -> float:
-        return sum(float(kept_rows(problem, group, order).mass.sum()) for group in problem.groups)
+        return sum(float(kept_atoms(problem, group, order).mass.sum()) for group in problem.groups)
 
     kept = keep_fraction(orders[0])
     require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")

@@ -14,7 +14,7 @@ import numpy as np
 from dp_base.errors import ConvergenceError
 from dp_theory.checks import Array
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import kept_rows
+from dp_theory.span.atoms import kept_atoms
 from dp_theory.span.bulk import Bulk, Solution
 from dp_theory.span.certificate import certified
 from dp_theory.span.losses import LOGISTIC, Loss
@@ -53,7 +53,7 @@ def _fixed_point(
         length = np.linalg.norm(score)
         t, pull, force = 0.0, np.zeros(k), 0.0
         for group in problem.groups:
-            rows = kept_rows(problem, group, order, score / length)
+            rows = kept_atoms(problem, group, order, score / length)
             h = loss.prox(score @ rows.frame[:, :-1] @ rows.t, rows.y, delta * rows.q)
             f = -rows.q * loss.slope(h, rows.y)
             bend = rows.q * loss.curvature(h, rows.y)

@@ -8,9 +8,9 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Array, require
-from dp_theory.parallel import spread
+from dp_theory.parallel import run_jobs
 from dp_theory.problem import Simulation
-from dp_theory.simulators.dense import measure, ridge
+from dp_theory.simulators.dense import fit_ridge, measure
 from dp_theory.simulators.trials import DENSE, check_size, generator, mean_and_se
 from dp_theory.span.losses import SQUARE, Loss, Square
 from dp_theory.span.problem import Group, SpanProblem
@@ -36,7 +36,7 @@ def simulate(
     d = d or size
     check_size(d, trials)
     require("d", d, d >= size, f"be at least {size}: the directions have so many entries")
-    draws = np.array(spread(trial, [(problem, d, loss, seed, k) for k in range(trials)], workers))
+    draws = np.array(run_jobs(trial, [(problem, d, loss, seed, k) for k in range(trials)], workers))
     mean, se = mean_and_se(draws, axis=0)
     columns = [float(x[i]) for i in range(3) for x in (mean, se)]
     return Simulation(*columns, d=d, trials=trials, seed=seed)
@@ -50,7 +50,7 @@ def trial(problem: SpanProblem, d: int, loss: Loss, seed: int, k: int) -> tuple[
     x, y, q = (np.concatenate(parts) for parts in zip(*groups, strict=True))
     if isinstance(loss, Square):
         root = np.sqrt(q)
-        w = ridge(root[:, None] * x, root * y, n * float(problem.lam))
+        w = fit_ridge(root[:, None] * x, root * y, n * float(problem.lam))
     else:
         w = _fit(x, y, q / n, float(problem.lam), loss)
     scale = np.ones(d)

@@ -7,20 +7,20 @@ import numpy as np
 
 from dp_theory.checks import Array
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import Rows, kept_rows
+from dp_theory.span.atoms import Atoms, kept_atoms
 from dp_theory.span.bulk import Bulk, Solution, solve_delta
 from dp_theory.span.certificate import certified
 from dp_theory.span.problem import SpanProblem
 
 
-def _moments(rows: Sequence[Rows], values: Sequence[Array]) -> tuple[float, Array, Array]:
+def _moments(rows: Sequence[Atoms], values: Sequence[Array]) -> tuple[float, Array, Array]:
     """E[f], E[f y g] (k,), E[f g gᵀ] (k, k) over all groups, one f per atom."""
     parts = [(r.mean(f), r.linear(f * r.y), r.quadratic(f)) for r, f in zip(rows, values, strict=True)]
     mean, linear, quadratic = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
     return mean, linear, quadratic
 
 
-def _square_loss(problem: SpanProblem, rows: Sequence[Rows], phi: float, lam: float) -> Solution:
+def _square_loss(problem: SpanProblem, rows: Sequence[Atoms], phi: float, lam: float) -> Solution:
     """The fixed point of the square loss: with q̃ = q/(1 + qδ), A = E[q̃ g gᵀ], c = E[q̃ y g], and Σ = I for clarity,
     a = (λI + A)^-1 c and σ² = φm² E[q̃² (y − g·a)²] / (1 − φm² E[q̃²]), m = 1/(λ + E[q̃]).
 
@@ -60,7 +60,7 @@ def predict(problem: SpanProblem, *, tolerance: float = 1e-9) -> Prediction:
 
     Raises InputError if no row is kept, ConvergenceError if the quadrature misses `tolerance`.
     """
-    rows = cache(lambda order: [kept_rows(problem, group, order) for group in problem.groups])
+    rows = cache(lambda order: [kept_atoms(problem, group, order) for group in problem.groups])
 
     def solve(order: int, phi: float, lam: float) -> Solution:
         return _square_loss(problem, rows(order), phi, lam)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dp_theory import practice, span
 from dp_theory.checks import require
-from dp_theory.practice import Addition, Practice, Window
+from dp_theory.practice import Addition, PracticeProblem, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier, Weight, convex, experiment
 from dp_theory.span.losses import LOGISTIC, SQUARE, Loss, Square
@@ -96,7 +96,7 @@ def feature_cells(d: int = 200) -> dict[str, tuple[SpanProblem, Loss]]:
     return {name: (problem, loss) for loss, problems in losses for name, problem in problems.items()}
 
 
-def agreement(
+def compare_with_experiment(
     cells: dict[str, tuple[SpanProblem, Loss]], trials: int, *, d: int = 200, seed: int = 0, workers: int | None = 1
 ) -> list[dict[str, Any]]:
     """Theory against experiment: a row for each cell and quantity with `theory`, `simulated`, `se` and z.
@@ -119,27 +119,31 @@ def agreement(
     return table
 
 
-def loops() -> dict[str, Practice]:
+def loops() -> dict[str, PracticeProblem]:
     """Named practice loops that between them use every feature of dp_theory.practice."""
     hard, easy = Addition(2, keep=KeepHard(0.3)), Addition(1, keep=KeepEasy(0.5))
     spectrum = np.arange(1, 201) ** -0.7
     return {
-        "practice, keep-hard": Practice(0.5, 0.01, [hard] * 3),
-        "practice, keep-easy": Practice(0.5, 0.02, [easy] * 2),
-        "practice, plain": Practice(0.5, 0.02, [Addition(1)] * 3),
-        "practice, entropy, few rows": Practice(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
-        "practice, self-verification, flips": Practice(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
-        "practice, soft weights": Practice(0.5, 0.02, [Addition(1, weight=lambda t, y: Interpolating(1, 3)(t, y))] * 2),
-        "practice, verifier, labeller, flips": Practice(
+        "practice, keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3),
+        "practice, keep-easy": PracticeProblem(0.5, 0.02, [easy] * 2),
+        "practice, plain": PracticeProblem(0.5, 0.02, [Addition(1)] * 3),
+        "practice, entropy, few rows": PracticeProblem(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
+        "practice, self-verification, flips": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
+        "practice, soft weights": PracticeProblem(
+            0.5, 0.02, [Addition(1, weight=lambda t, y: Interpolating(1, 3)(t, y))] * 2
+        ),
+        "practice, verifier, labeller, flips": PracticeProblem(
             0.5, 0.02, [Addition(1, weight=lambda t, y: Verifier(2)(t, y))] * 2, labeller=0.9, flip=0.05
         ),
-        "practice, window": Practice(0.25, 1e-3, [Window(1)] * 3),
-        "practice, weighted window": Practice(0.25, 1e-6, [Window(1, power=2)] * 3),
-        "practice, ridgeless": Practice(0.3, 0.0, [Window(2)] * 2),
-        "practice, small first pool": Practice(0.5, 0.05, [easy, hard], initial=0.5),
-        "practice, newest rows": Practice(0.25, 1e-3, [Addition(kept=1, keep=KeepHard(0.5))] * 3, accumulate=False),
-        "practice, newest rows, flips": Practice(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
-        "practice, power law": Practice(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
+        "practice, window": PracticeProblem(0.25, 1e-3, [Window(1)] * 3),
+        "practice, weighted window": PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 3),
+        "practice, ridgeless": PracticeProblem(0.3, 0.0, [Window(2)] * 2),
+        "practice, small first pool": PracticeProblem(0.5, 0.05, [easy, hard], initial=0.5),
+        "practice, newest rows": PracticeProblem(
+            0.25, 1e-3, [Addition(kept=1, keep=KeepHard(0.5))] * 3, accumulate=False
+        ),
+        "practice, newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
+        "practice, power law": PracticeProblem(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
     }
 
 
@@ -164,7 +168,7 @@ def features(
     seeds = iter(np.random.SeedSequence(seed).generate_state(len(problems) + len(practices)).tolist())
     rows = []
     for name, problem in problems.items():
-        rows += agreement({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
+        rows += compare_with_experiment({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
         advance(1)
     for name, loop in practices.items():
         size = d if loop.spectrum is None else len(loop.modes[0])

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dp_theory import InputError, Practice, parallel, practice, sweep
-from dp_theory.parallel import on_cluster, spread
+from dp_theory import InputError, PracticeProblem, parallel, practice, sweep
+from dp_theory.parallel import on_cluster, run_jobs
 
 SWEEP = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
 
@@ -24,30 +24,30 @@ JOBS = [(x, 2) for x in range(5)]
 
 
 @pytest.mark.parametrize("workers", [1, 2, None])
-def test_spread_is_a_loop_in_order(workers):
+def test_run_jobs_is_a_loop_in_order(workers):
     done = []
-    results = spread(square, JOBS, workers, done.append)
+    results = run_jobs(square, JOBS, workers, done.append)
     np.testing.assert_array_equal(results, [square(*job) for job in JOBS])
     assert sum(done) == len(JOBS)
 
 
 def test_finished_jobs_are_read_back_exactly_and_not_computed_again(tmp_path):
     journal, done = tmp_path / "journal", []
-    first = spread(square, JOBS[:3], journal=journal)
-    np.testing.assert_array_equal(spread(never, JOBS[2::-1], journal=journal), first[::-1])
+    first = run_jobs(square, JOBS[:3], journal=journal)
+    np.testing.assert_array_equal(run_jobs(never, JOBS[2::-1], journal=journal), first[::-1])
     with pytest.raises(AssertionError, match="again"):
-        spread(never, [(0, 1)], journal=journal)
-    spread(square, JOBS, 1, done.append, journal)
+        run_jobs(never, [(0, 1)], journal=journal)
+    run_jobs(square, JOBS, 1, done.append, journal)
     assert done == [3, 1, 1]
     assert len(journal.read_text().splitlines()) == len(JOBS)
 
 
 def test_a_line_that_a_kill_cut_short_is_computed_again(tmp_path):
     journal = tmp_path / "journal"
-    spread(square, JOBS, journal=journal)
+    run_jobs(square, JOBS, journal=journal)
     whole = journal.read_text()
     journal.write_text(whole[:-20])
-    np.testing.assert_array_equal(spread(square, JOBS, journal=journal), [square(*job) for job in JOBS])
+    np.testing.assert_array_equal(run_jobs(square, JOBS, journal=journal), [square(*job) for job in JOBS])
     assert journal.read_text() == whole
 
 
@@ -55,7 +55,7 @@ def test_a_line_that_a_kill_cut_short_is_computed_again(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "journal").write_text(content)
     with pytest.raises(InputError, match="is not a journal"):
-        spread(square, JOBS, journal=tmp_path / "journal")
+        run_jobs(square, JOBS, journal=tmp_path / "journal")
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
@@ -78,7 +78,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
 
 def test_on_a_dask_cluster(tmp_path):
     distributed = pytest.importorskip("distributed")
-    computing = Practice(0.5, 0.1, [practice.Addition(kept=1)])
+    computing = PracticeProblem(0.5, 0.1, [practice.Addition(kept=1)])
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
     with distributed.LocalCluster(**options) as local, on_cluster(local.scheduler_address):
         table = sweep(0.5, workers=None, journal=tmp_path / "journal", **SWEEP)

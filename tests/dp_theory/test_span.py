@@ -12,7 +12,7 @@ from dp_theory.problem import Problem
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier, predict
 from dp_theory.span.experiment import simulate
-from dp_theory.verification.beyond import agreement, feature_cells
+from dp_theory.verification.beyond import compare_with_experiment, feature_cells
 
 TRUTH = np.eye(4)[0]
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
@@ -274,7 +274,7 @@ def test_against_scipy_quadrature():
 
     group = pruned_and_verified(PRUNER, OTHER, labeller=LABELLER)
     problem = SpanProblem(TRUTH, [group], 0.4)
-    rows = span.kept_rows(problem, group, 16)
+    rows = span.kept_atoms(problem, group, 16)
     c = PRUNER @ OTHER
     s, b_s, b_v = np.sqrt(1 - c**2), LABELLER @ PRUNER, 0.0
     b_v = (LABELLER @ OTHER - c * b_s) / s
@@ -367,7 +367,7 @@ def test_simulation():
     """29 cells across all features."""
     cells = feature_cells(d=160)
     assert len(cells) >= 20
-    assert_agrees(agreement(cells, trials=24, d=160), 24)
+    assert_agrees(compare_with_experiment(cells, trials=24, d=160), 24)
 
 
 def test_simulation_notices_a_wrong_description():
@@ -381,4 +381,4 @@ def test_simulation_notices_a_wrong_description():
 
 @pytest.mark.slow
 def test_simulation_in_higher_dimension():
-    assert_agrees(agreement(feature_cells(d=400), trials=150, d=400, seed=1), 150)
+    assert_agrees(compare_with_experiment(feature_cells(d=400), trials=150, d=400, seed=1), 150)
