@@ -18,23 +18,23 @@ p/gamma. With a finite `d`, `least_error` and `optimum` add this uncertainty, to
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Real, require
+from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs
 from dp_theory.practice.prediction import predict as predict_practice
 from dp_theory.practice.problem import Addition, PracticeProblem
 from dp_theory.ridge import corollary1, fixed_point, theorem1
 from dp_theory.rules import Direct, KeepAll, KeepEasy, KeepHard, Moments, Rule
-from dp_theory.sweeps import DIRECT_COST, TRAINING_COST
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RULE_NAMES = ("keep-hard", "keep-easy")
-SMALLEST_KEEP = 0.002  # hardest selection considered: for a fixed number of kept rows candidates are free
 LAMS = (1e-9, 1e4)  # where the best ridge is sought
 PER_DECADE = 5  # points of the first, logarithmic, grid of a search
 
@@ -151,21 +151,17 @@ def optimum(
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
-    guided_cost = DIRECT_COST * candidate_cost if guided_cost is None else guided_cost
-    costs = {"candidate cost": candidate_cost, "guided cost": guided_cost, "training cost": training_cost}
-    for name, cost in costs.items():
+    costs = Costs(candidate_cost, guided_cost, training_cost)
+    given = {"candidate cost": costs.plain, "guided cost": costs.sample("direct"), "training cost": costs.training}
+    for name, cost in given.items():
         require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
     if budget is not None:
         require("budget", budget, 0 < budget < np.inf, "be positive: it is the cost per dimension")
-        if training_cost + min(candidate_cost, guided_cost) == 0:
+        if min(costs.row("static"), costs.row("direct")) == 0:
             raise InputError("a training row costs nothing: no budget limits their number")
-    prices: dict[str, Callable[[Any], Any]] = {
-        "static": lambda p: training_cost + candidate_cost,
-        "prune": lambda p: training_cost + candidate_cost / p,
-        "direct": lambda p: training_cost + guided_cost,
-    }
     rows = []
-    for strategy, price in prices.items():
+    for strategy in STRATEGIES:
+        price = partial(costs.row, strategy)
         for name in ("keep-hard",) if strategy == "static" else RULE_NAMES:
             least = least_error(
                 name,

@@ -22,6 +22,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.checks import require
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
 from dp_theory.ridge import predict
@@ -34,10 +35,7 @@ from dp_theory.simulators.trials import CURVES, LAW, check_engine, check_size, g
 if TYPE_CHECKING:
     import pandas as pd
 
-AXES = ("generated", "kept", "compute")
 RULE_NAMES = ("keep-hard", "keep-easy", "random", "entropy")
-DIRECT_COST = 1.82  # an entropy-guided sample in units of a plain one (paper, section 2)
-TRAINING_COST = 0.1  # of a training row in the same unit; the paper gives none, this is our order of magnitude
 LINE_POINTS = 121
 
 
@@ -62,10 +60,10 @@ class Line:
             return Problem(self.rule, self.rho, d / n, self.p * lam)
         return Problem(KeepAll() if self.strategy == "static" else Direct(self.rule), self.rho, d / n, lam)
 
-    def cost(self, n: Any, direct_cost: float, training_cost: float) -> dict[str, Any]:
-        kept = self.p * n if self.strategy == "prune" else n
-        guided = self.strategy == "direct" and not isinstance(self.rule, Random)
-        return {"generated": n, "kept": kept, "compute": n * (direct_cost if guided else 1.0) + kept * training_cost}
+    def axes(self, n: Any, costs: Costs) -> dict[str, Any]:
+        """What each axis counts when n samples are generated; random direct draws are plain samples."""
+        strategy = "static" if isinstance(self.rule, Random) and self.strategy == "direct" else self.strategy
+        return costs.axes(strategy, n, self.p * n if strategy == "prune" else n)
 
 
 def sweep(
@@ -106,6 +104,7 @@ def sweep(
         raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
     for name, value in (("direct cost", direct_cost), ("training cost", training_cost)):
         require(name, value, np.isfinite(value) and value >= 0, "be at least 0, in units of one plain sample")
+    costs = Costs(direct=direct_cost, training=training_cost)
     sizes = np.unique(np.round(np.geomspace(d / 4, 16 * d, 12) if n is None else n))
     require("n", sizes, (sizes >= 1) & np.isfinite(sizes), "be at least 1: it is the number of samples generated")
     sizes = sizes.astype(int)
@@ -132,11 +131,11 @@ def sweep(
             ("simulated", sizes, mean, se, trials, points),
         ):
             bar = np.where(np.isfinite(error), error, np.nan)
-            cost = line.cost(at, direct_cost, training_cost)
+            counted = line.axes(at, costs)
             frames.append(
                 pd.DataFrame(
-                    {"series": line.series, "kind": kind, "x": cost[x], "y": y, "y_low": y - bar, "y_high": y + bar,
-                     "n_seeds": count, **common, **cost, "predicted": theory, "se": error,
+                    {"series": line.series, "kind": kind, "x": counted[x], "y": y, "y_low": y - bar, "y_high": y + bar,
+                     "n_seeds": count, **common, **counted, "predicted": theory, "se": error,
                      "z": (y - theory) / error}
                 )
             )  # fmt: skip

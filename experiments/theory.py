@@ -10,11 +10,12 @@ import typer
 import dp_theory
 from dp_base.errors import InputError
 from dp_base.files import claimed
+from dp_theory.costs import DIRECT_COST, TRAINING_COST
 from dp_theory.problem import Problem
 from dp_theory.rules import RULES
 from experiments.terminal import emit_json, progress, table
 from experiments.theory_optimum import derive, errata, optimum
-from experiments.theory_practice import practice
+from experiments.theory_practice import DirectCost, TrainingCost, practice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,8 +78,8 @@ def sweep(
     trials: Annotated[int, typer.Option(help="Independent experiments per point.")] = 64,
     engine: Engine = "law",
     x: Annotated[str, typer.Option(help="Axis: generated, kept or compute.")] = "generated",
-    direct_cost: Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")] = 1.82,
-    training_cost: Annotated[float, typer.Option(help="Cost of a training row in the same unit.")] = 0.1,
+    direct_cost: DirectCost = DIRECT_COST,
+    training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for sweep.csv, .png and .pdf.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Do not repeat the cells that --out has.")] = False,
     seed: Seed = 0, workers: Workers = None,

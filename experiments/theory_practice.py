@@ -7,6 +7,7 @@ import typer
 
 from dp_base.errors import InputError
 from dp_base.files import claimed
+from dp_theory.costs import DIRECT_COST, TRAINING_COST
 from experiments.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from dp_theory.practice import PracticePrediction, PracticeSimulation, RoundPlan
 
 RULES = ("keep-hard", "keep-easy", "keep-all", "self-verify")
+DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
+TrainingCost = Annotated[float, typer.Option(help="Cost of a training row in the same unit.")]
 SCALING_ROUNDS = 4  # fewer fix no exponent
 
 
@@ -33,8 +36,8 @@ def practice(
     flip: Annotated[float, typer.Option(help="Probability that a label is flipped.")] = 0.0,
     d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 300,
     trials: Annotated[int, typer.Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
-    direct_cost: Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")] = 1.82,
-    training_cost: Annotated[float, typer.Option(help="Cost of a training row in the same unit.")] = 0.1,
+    direct_cost: DirectCost = DIRECT_COST,
+    training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for tables and pictures.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,

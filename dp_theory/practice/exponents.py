@@ -38,15 +38,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
 from dp_theory.practice.experiment import simulate
 from dp_theory.practice.prediction import predict
 from dp_theory.practice.problem import Addition, PracticePrediction, PracticeProblem
-from dp_theory.sweeps import DIRECT_COST, TRAINING_COST
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AXES = ("kept", "generated", "compute")
+KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")  # the axis that is fitted first
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def scaling(
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
         )
-    whole = predict(practice)
+    whole, costs = predict(practice), Costs(direct=direct_cost, training=training_cost)
     curves, exponents, simulated = [], [], {}
     for series, (runs, direct) in _strategies(practice, whole).items():
         predictions = [predict(run) for run in runs]
@@ -94,8 +94,7 @@ def scaling(
             _join([getattr(p, name) for p in predictions]) / practice.phi for name in ("kept", "candidates")
         )
         generated = kept if direct else candidates
-        price = np.where(np.arange(len(kept)) > 0, direct_cost if direct else 1.0, 1.0)
-        compute = np.cumsum(price * np.diff(generated, prepend=0.0)) + training_cost * kept
+        counted = costs.axes("direct" if direct else "prune", generated, kept, first=generated[0])
         samples = None
         if trials:
             key = id(runs)
@@ -103,9 +102,9 @@ def scaling(
                 parts = [simulate(run, d, trials, seed=seed, workers=workers).test_errors for run in runs]
                 simulated[key] = np.array([_join(list(trial)) for trial in zip(*parts, strict=True)])
             samples = simulated[key]
-        for axis, x in zip(AXES, (kept, generated, compute), strict=True):
-            curves += _points(series, axis, x, errors, samples)
-            exponents.append(_exponent(series, axis, x, errors, samples))
+        for axis in KEPT_FIRST:
+            curves += _points(series, axis, counted[axis], errors, samples)
+            exponents.append(_exponent(series, axis, counted[axis], errors, samples))
         advance(1)
     return Scaling(pd.DataFrame(curves), pd.DataFrame(exponents))
 
