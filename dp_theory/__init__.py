@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.problem import Prediction, Problem, Simulation
-from dp_theory.ridge import corollary1, predict, theorem1
+from dp_theory.ridge import corollary1, theorem1
+from dp_theory.ridge import predict_theorem1 as predict
 from dp_theory.rules import (
     RULES,
     Direct,

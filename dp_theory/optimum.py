@@ -29,12 +29,12 @@ from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs
 from dp_theory.practice.prediction import predict as predict_practice
 from dp_theory.practice.problem import Addition, PracticeProblem
 from dp_theory.ridge import corollary1, fixed_point, theorem1
-from dp_theory.rules import Direct, KeepAll, KeepEasy, KeepHard, Moments, Rule
+from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RULE_NAMES = ("keep-hard", "keep-easy")
+RULE_NAMES = rule_names("optimised")
 LAMS = (1e-9, 1e4)  # where the best ridge is sought
 PER_DECADE = 5  # points of the first, logarithmic, grid of a search
 
@@ -113,7 +113,8 @@ def boundary(rho: float, *, lam: float | None = None, flip: float = 0.0) -> floa
     from scipy.optimize import root_scalar
 
     def lead(log_psi: Any) -> Any:
-        hard, easy = (least_error(name, rho, np.exp(log_psi), lam=lam, flip=flip).test_error for name in RULE_NAMES)
+        psi = np.exp(log_psi)
+        hard, easy = (least_error(name, rho, psi, lam=lam, flip=flip).test_error for name in ("keep-hard", "keep-easy"))
         return easy / hard - 1
 
     grid = np.linspace(np.log(0.05), np.log(5.0), 48)
@@ -196,7 +197,7 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
     _check(0.0, flip, lam)
     require("keep", keep, 0 < keep < 1, "lie in (0, 1): it is a kept fraction")
     rules: dict[str, Rule] = {"keep-all": KeepAll()}
-    rules |= {"keep-hard": KeepHard.with_keep_fraction(keep), "keep-easy": KeepEasy.with_keep_fraction(keep)}
+    rules |= {name: RULES[name].with_keep_fraction(keep) for name in RULE_NAMES}
     rows = []
     for name, rule in rules.items():
 
@@ -214,12 +215,9 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
 
 def _moments(name: str, p: Any, rho: Real, flip: Real) -> Moments:
     """Moments per kept row, labels flipped."""
-    if name == "keep-hard":
-        rule = KeepHard.with_keep_fraction(p)
-    elif name == "keep-easy":
-        rule = KeepEasy.with_keep_fraction(np.minimum(p, 1 - 1e-12))
-    else:
+    if name not in RULE_NAMES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
+    rule = RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep))
     kept, gamma, beta, beta_tilde = Direct(rule).moments(rho)
     clean = 1 - 2 * np.asarray(flip)
     return Moments(kept, gamma, clean * beta, clean * beta_tilde)

@@ -1,4 +1,4 @@
-"""Gauss-Legendre rules for expectations over standard normals."""
+"""Expectations over standard normals by Gauss-Legendre panels: on the line, on the half-line, and nested."""
 
 from functools import lru_cache
 from itertools import combinations
@@ -6,30 +6,82 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dp_theory.checks import Array
+from dp_theory.checks import Array, Real
 
 PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0
-_SPLITS = np.array([-8.0, -2.0, 0.0, 2.0, 8.0])  # panel edges around a smooth step, in units of its width
+_END = 39.0  # the density underflows beyond
+_HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]  # dyadic near 0: any scale is resolved
+_STEP = np.array([-8.0, -2.0, 0.0, 2.0, 8.0])  # panel edges around a smooth step, in units of its width
+
+
+def pdf(t: ArrayLike) -> Array:
+    """The density of N(0, 1)."""
+    return PDF0 * np.exp(-np.square(t) / 2)
 
 
 @lru_cache
-def half_line(breakpoints: tuple[float, ...] = (), order: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes t > 0 and weights with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), up to t = 39 where the density underflows.
-
-    Gauss-Legendre on unit panels, dyadic ones from 1 down to 2^-45 (so any scale around 0 is resolved), cut at
-    `breakpoints`.
-    """
-    edges = np.unique(np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, 40), [b for b in breakpoints if b < 39]])
-    x, weights = gauss(order)
-    t = edges[:-1, None] + np.diff(edges)[:, None] * x
-    return t.ravel(), (np.diff(edges)[:, None] * weights * 2 * PDF0 * np.exp(-(t**2) / 2)).ravel()
-
-
-@lru_cache
-def gauss(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre nodes and weights on [0, 1]."""
+def gauss(order: int) -> tuple[Array, Array]:
+    """Gauss-Legendre nodes and weights (order,) on [0, 1]."""
     x, weights = np.polynomial.legendre.leggauss(order)
     return (x + 1) / 2, weights / 2
+
+
+def panels(edges: Array, order: int) -> tuple[Array, Array]:
+    """Gauss-Legendre nodes and weights of the integral from the first edge to the last, `order` nodes in each panel.
+
+    edges: (..., panels + 1), rising; a panel of width 0 has weight 0. Returns two arrays (..., panels·order).
+    """
+    x, weights = gauss(order)
+    width = np.diff(edges)[..., None]
+    shape = (*edges.shape[:-1], -1)
+    return (edges[..., :-1, None] + width * x).reshape(shape), (width * weights).reshape(shape)
+
+
+def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Array, Array]:
+    """Nodes t > 0 and weights with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), for f of any scale.
+
+    f may be unsmooth at `breakpoints`: numbers, or arrays that broadcast to a shape S; the result is (*S, nodes).
+    """
+    if all(np.ndim(b) == 0 for b in breakpoints):
+        return _fixed_half_line(tuple(map(float, breakpoints)), order)
+    return _half_line(breakpoints, order)
+
+
+def _half_line(breakpoints: tuple[Real, ...], order: int) -> tuple[Array, Array]:
+    cuts = np.broadcast_arrays(*(np.minimum(b, _END) for b in breakpoints))
+    shape = cuts[0].shape if cuts else ()
+    edges = np.concatenate([np.broadcast_to(_HALF_LINE, (*shape, _HALF_LINE.size)), *(c[..., None] for c in cuts)], -1)
+    t, weights = panels(np.sort(edges), order)
+    return t, weights * 2 * pdf(t)
+
+
+_fixed_half_line = lru_cache(_half_line)  # the same few rules are asked for over and over
+
+
+def nested(planes: Array, level: Array, width: Array, order: int, reach: float) -> tuple[Array, Array]:
+    """Nested Gauss-Legendre nodes and weights for r independent standard normals.
+
+    The integrand is smooth but for steps of thickness `width` (F,) across the F planes {t : planes[f]·t = level[f]},
+    planes (F, r). Coordinate by coordinate, the line from -reach to reach is cut where a plane meets it, and around it
+    on the scale on which the step is blurred by its own width and by the coordinates still to come. Returns the nodes
+    (r, N) and weights (N,) that sum to 1.
+    """
+    planes, level, width = _with_crossings(planes, level, width)
+    t, mass = np.empty((0, 1)), np.ones(1)
+    for i in range(planes.shape[1]):
+        crossing = np.flatnonzero(np.abs(planes[:, i]) > 1e-14)
+        slope = planes[crossing, i]
+        centre = ((level[crossing, None] - planes[crossing, :i] @ t) / slope[:, None]).T  # (N, crossing)
+        scale = np.hypot(width[crossing], np.linalg.norm(planes[crossing, i + 1 :], axis=1)) / np.abs(slope)
+        cuts = centre[..., None] + scale[:, None] * np.unique(_STEP * np.any(scale > 0))
+        fixed = np.broadcast_to([-reach, -3.0, 3.0, reach], (t.shape[1], 4))
+        edges = np.concatenate([fixed, cuts.reshape(t.shape[1], -1)], axis=1)
+        s, weight = panels(np.sort(np.clip(edges, -reach, reach)), order)  # (N, nodes)
+        weight = mass[:, None] * weight * pdf(s)
+        used = weight > 0
+        parent = np.broadcast_to(np.arange(t.shape[1])[:, None], s.shape)[used]
+        t, mass = np.concatenate([t[:, parent], s[used][None]]), weight[used]
+    return t, mass
 
 
 def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:
@@ -46,34 +98,3 @@ def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, A
         level = np.concatenate([level, (level[f] / slope[f] - level[g] / slope[g])[sharp]])
         width = np.concatenate([width, thickness[sharp]])
     return planes, level, width
-
-
-def nested_nodes(planes: Array, level: Array, width: Array, order: int, reach: float) -> tuple[Array, Array]:
-    """Nested Gauss-Legendre nodes and weights for r independent standard normals.
-
-    The integrand is smooth but for steps of thickness `width` (F,) across the F planes {t : planes[f]·t = level[f]}.
-    Coordinate by coordinate, the line is cut where a plane meets it, at a distance on the scale on which the step is
-    blurred by its own width and by the coordinates still to come. Returns t (r, N) and weights (N,) that sum to 1.
-    """
-    planes, level, width = _with_crossings(planes, level, width)
-    x, v = np.polynomial.legendre.leggauss(order)
-    t, mass = np.empty((0, 1)), np.ones(1)
-    for i in range(planes.shape[1]):
-        crossing = np.flatnonzero(np.abs(planes[:, i]) > 1e-14)
-        slope = planes[crossing, i, None]
-        centre = (level[crossing, None] - planes[crossing, :i] @ t) / slope  # (crossing, N)
-        scale = np.hypot(width[crossing], np.linalg.norm(planes[crossing, i + 1 :], axis=1))[:, None] / np.abs(slope)
-        edges = (centre + scale * np.unique(_SPLITS * np.any(scale > 0))[:, None, None]).reshape(-1, t.shape[1])
-        fixed = np.repeat([[-reach], [-3.0], [3.0], [reach]], t.shape[1], axis=1)
-        edges = np.sort(np.clip(np.concatenate([fixed, edges]), -reach, reach), axis=0)
-        middle, half = (edges[1:] + edges[:-1]) / 2, np.diff(edges, axis=0) / 2
-        s = middle[..., None] + half[..., None] * x  # (panels, N, order)
-        weight = mass[:, None] * half[..., None] * v * pdf(s)
-        used = weight > 0
-        parent = np.broadcast_to(np.arange(t.shape[1])[:, None], s.shape)[used]
-        t, mass = np.concatenate([t[:, parent], s[used][None]]), weight[used]
-    return t, mass
-
-
-def pdf(t: ArrayLike) -> Array:
-    return np.exp(-np.square(t) / 2) / np.sqrt(2 * np.pi)

@@ -25,8 +25,8 @@ from dp_theory.checks import require
 from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
-from dp_theory.ridge import predict
-from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule
+from dp_theory.ridge import predict_theorem1 as predict
+from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
 from dp_theory.simulators import law
 from dp_theory.simulators.curves import error_curves, selected_rows
 from dp_theory.simulators.dense import truth
@@ -35,7 +35,7 @@ from dp_theory.simulators.trials import CURVES, LAW, check_engine, check_size, g
 if TYPE_CHECKING:
     import pandas as pd
 
-RULE_NAMES = ("keep-hard", "keep-easy", "random", "entropy")
+RULE_NAMES = rule_names("swept")
 LINE_POINTS = 121
 
 

@@ -12,7 +12,7 @@ from dp_base.errors import InputError
 from dp_base.files import claimed
 from dp_theory.costs import DIRECT_COST, TRAINING_COST
 from dp_theory.problem import Problem
-from dp_theory.rules import RULES
+from dp_theory.rules import RULES, rule_names
 from experiments.terminal import emit_json, progress, table
 from experiments.theory_optimum import derive, errata, optimum
 from experiments.theory_practice import DirectCost, TrainingCost, practice
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Exact asymptotics of learning from selected data, and their simulation.")
 
+THRESHOLD_RULES = ", ".join(name for name, kind in RULES.items() if kind.parameter == "alpha")
 Rule = Annotated[str, typer.Option(help=f"Selection rule: {', '.join(RULES)}.")]
-Alpha = Annotated[float | None, typer.Option(help="Threshold of keep-hard, keep-easy, in units of std(x·w_s).")]
+Alpha = Annotated[float | None, typer.Option(help=f"Threshold of {THRESHOLD_RULES}, in units of std(x·w_s).")]
 Keep = Annotated[float | None, typer.Option(help="Kept fraction p, instead of alpha or omega.")]
 Omega = Annotated[float | None, typer.Option(help="Strength of the entropy rule; positive: hard rows.")]
 Kappa = Annotated[float, typer.Option(help="Slope of the entropy rule's logit.")]
@@ -73,7 +74,7 @@ def sweep(
     rho: Annotated[str, typer.Option(help=f"cos(w_s, w0): {Values}.")] = "0.9",
     n: Annotated[str | None, typer.Option(help=f"Samples generated: {Values} (geometric); default d/4 to 16d.")] = None,
     lam: Annotated[str, typer.Option(help=f"Ridge per training row: {Values} (geometric).")] = "0.01",
-    rule: Annotated[str, typer.Option(help="Rules, a comma list.")] = "keep-hard,keep-easy,random,entropy",
+    rule: Annotated[str, typer.Option(help="Rules, a comma list.")] = ",".join(rule_names("swept")),
     d: Annotated[int, typer.Option(help="Dimension.")] = 512,
     trials: Annotated[int, typer.Option(help="Independent experiments per point.")] = 64,
     engine: Engine = "law",

@@ -7,6 +7,7 @@ import typer
 
 from dp_base.errors import InputError
 from dp_base.files import claimed
+from dp_theory import rules
 from dp_theory.costs import DIRECT_COST, TRAINING_COST
 from experiments.terminal import emit_json, progress, say, table
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from dp_theory.practice import PracticePrediction, PracticeSimulation, RoundPlan
 
-RULES = ("keep-hard", "keep-easy", "keep-all", "self-verify")
+RULES = (*(name for name, kind in rules.RULES.items() if kind.parameter in ("alpha", None)), "self-verify")
 DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
 TrainingCost = Annotated[float, typer.Option(help="Cost of a training row in the same unit.")]
 SCALING_ROUNDS = 4  # fewer fix no exponent
@@ -88,22 +89,21 @@ def _plan(
     rule: str, alpha: float | None, window: float | None, power: float, increment: float, candidates: bool
 ) -> "RoundPlan":
     from dp_theory.practice import Addition, Window
-    from dp_theory.rules import KeepAll, KeepEasy, KeepHard
     from dp_theory.span import Agree
 
-    size: dict[str, Any] = {"candidates" if candidates else "kept": increment}
-    if rule in ("keep-all", "self-verify"):
-        if alpha is not None or window is not None:
-            raise InputError(f"--rule {rule} takes neither --alpha nor --window: it has no threshold")
-        return Addition(**size, keep=KeepAll() if rule == "keep-all" else Agree())
     if rule not in RULES:
         raise InputError(f"unknown --rule '{rule}': one of {', '.join(RULES)}")
+    size: dict[str, Any] = {"candidates" if candidates else "kept": increment}
+    if rule == "self-verify" or rules.RULES[rule].parameter is None:
+        if alpha is not None or window is not None:
+            raise InputError(f"--rule {rule} takes neither --alpha nor --window: it has no threshold")
+        return Addition(**size, keep=Agree() if rule == "self-verify" else rules.make_rule(rule))
     if alpha is not None and window is not None:
         raise InputError("--alpha and --window are two ways to set the threshold: give one")
     if alpha is not None:
-        return Addition(**size, keep=KeepHard(alpha) if rule == "keep-hard" else KeepEasy(alpha))
-    if rule == "keep-easy":
-        raise InputError("--rule keep-easy needs --alpha: --window is the margin that keep-hard keeps")
+        return Addition(**size, keep=rules.make_rule(rule, alpha=alpha))
+    if rule != "keep-hard":
+        raise InputError(f"--rule {rule} needs --alpha: --window is the margin that keep-hard keeps")
     if candidates:
         raise InputError("--window needs --increment in kept rows: leave out --candidates")
     return Window(1.0 if window is None else window, increment, power)

@@ -61,7 +61,7 @@ class Addition:
 
     @property
     def jumps(self) -> tuple[float, ...]:
-        return (*self.breaks, *(self.keep.breakpoints if isinstance(self.keep, Rule) else ()))
+        return (*self.breaks, *(self.keep.breakpoints() if isinstance(self.keep, Rule) else ()))
 
     def size(self, keep_fraction: float) -> float:
         """Candidates in units of n, when a fraction of them is kept."""

@@ -13,18 +13,19 @@ from dp_theory.rules.base import Moments, Rule
 
 @dataclass(frozen=True)
 class SymmetricRule(Rule):
-    """Any symmetric q with values in [0, 1], called on positive t. Name in `breakpoints` the t > 0 where it jumps."""
+    """Any symmetric q with values in [0, 1], called on arrays t ≥ 0; `breaks` are the t > 0 where it is not smooth."""
 
     q: Callable[[np.ndarray], Any]
-    breakpoints: tuple[float, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]  # a field here
+    breaks: tuple[float, ...] = ()
 
-    def _parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Real]:
         return {}
 
-    def _map(self, function: Callable[[Any], Any]) -> Self:
-        return self
+    def breakpoints(self) -> tuple[Real, ...]:
+        return self.breaks
 
     def keep_probability(self, t: Any) -> Any:
+        """q(|t|). Raises InputError where that is no probability."""
         q = np.asarray(self.q(np.abs(t)), float)
         require("q(t)", q, (q >= 0) & (q <= 1), "lie in [0, 1]: it is a probability")
         return q
@@ -39,18 +40,24 @@ class Direct(Rule):
 
     rule: Rule
 
-    def _parameters(self) -> dict[str, Any]:
-        return self.rule._parameters()
+    def parameters(self) -> dict[str, Real]:
+        return self.rule.parameters()
 
-    def _map(self, function: Callable[[Any], Any]) -> Self:
-        return type(self)(self.rule._map(function))
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        return type(self)(self.rule.map(function))
+
+    def breakpoints(self) -> tuple[Real, ...]:
+        return self.rule.breakpoints()
 
     def keep_probability(self, t: Any) -> Any:
+        """Raises InputError: all draws are kept, but they are no N(0, 1)."""
         raise InputError(f"direct draws from {self.rule} have no keep probability: they are not N(0, 1) to begin with")
 
-    def moments(self, rho: Real) -> Moments:
-        p, gamma, beta, beta_tilde = self.rule.moments(rho)
-        return Moments(np.ones_like(p), gamma / p, beta / p, beta_tilde / p)
+    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
+        """The moments of `rule` per kept row; p = 1 exactly."""
+        (p, *others), (p_error, *errors) = self.rule.moments_with_errors(rho)
+        divided = Moments(np.ones_like(p), *(moment / p for moment in others))
+        return divided, Moments(np.zeros_like(p_error), *(error + p_error for error in errors))
 
     def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
         return self.rule.draw(rng, size)

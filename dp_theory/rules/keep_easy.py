@@ -4,16 +4,21 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import erf, erfc, erfcinv, gammaincc
+from scipy.special import erf, erfc, erfcinv
 
 from dp_theory.checks import Real, require
 from dp_theory.quadrature import PDF0
-from dp_theory.rules.base import SQRT2, THRESHOLD, Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import ROUNDING, RULES, SQRT2, THRESHOLD, Moments, Rule, kept_fraction, sin_tan
 
 
 @dataclass(frozen=True)
 class KeepEasy(Rule):
-    """q = 1[|t| > alpha] (Lemma 2), the complement of keep-hard."""
+    """q = 1[|t| > alpha] (Lemma 2), the complement of keep-hard; 0 < alpha < 37."""
+
+    help = "rows far from the selector's boundary, |t| > alpha"
+    parameter = "alpha"
+    swept = optimised = True
+    largest_keep = 1 - 1e-12  # at 1 the threshold is 0
 
     alpha: Real
 
@@ -22,21 +27,23 @@ class KeepEasy(Rule):
         require("alpha", self.alpha, erfc(self.alpha / SQRT2) > np.finfo(float).tiny,
                 "be below 37 for keep-easy: the kept fraction underflows")  # fmt: skip
 
-    @property
-    def breakpoints(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]  # read-only in both
-        return (float(self.alpha),)
+    def breakpoints(self) -> tuple[Real, ...]:
+        return (self.alpha,)
 
     def keep_probability(self, t: Any) -> Any:
         return (np.abs(t) > self.alpha).astype(float)
 
-    def moments(self, rho: Real) -> Moments:
+    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         """Lemma 2 as sums of positive tails rather than as all-kept minus keep-hard."""
         alpha = np.asarray(self.alpha, float)
         sine, tau = sin_tan(rho)
         with np.errstate(divide="ignore"):
-            tail = erfc(alpha / sine / SQRT2)
-        beta_tilde = 2 * PDF0 * (rho * tail + np.exp(-(alpha**2) / 2) * erf(tau * alpha / SQRT2))
-        return Moments(erfc(alpha / SQRT2), gammaincc(1.5, alpha**2 / 2), 2 * PDF0 * sine * tail, beta_tilde)
+            steep = alpha / sine
+        p, tail = erfc(alpha / SQRT2), 2 * PDF0 * erfc(steep / SQRT2)
+        density = 2 * PDF0 * np.exp(-(alpha**2) / 2)
+        moments = Moments(p, p + alpha * density, sine * tail, rho * tail + density * erf(tau * alpha / SQRT2))
+        error, steep_error = (_tail_error(x) for x in (alpha, steep))
+        return moments, Moments(error, error, steep_error, error)
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -46,3 +53,11 @@ class KeepEasy(Rule):
     def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
         magnitude = SQRT2 * erfcinv((1 - rng.random(size)) * erfc(self.alpha / SQRT2))
         return np.where(rng.random(size) < 0.5, -magnitude, magnitude)
+
+
+def _tail_error(x: Any) -> Any:
+    """Relative error of the mass beyond x: rounding of x is magnified by x². Beyond 38 the mass underflows to 0."""
+    return ROUNDING * (12 + 4 * np.square(np.minimum(x, 38.0)))
+
+
+RULES.register("keep-easy", KeepEasy, place=2)

@@ -7,12 +7,39 @@ import numpy as np
 
 from dp_theory.checks import Real, require
 from dp_theory.quadrature import PDF0
-from dp_theory.rules.base import Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import ROUNDING, RULES, Moments, Rule, kept_fraction, sin_tan
+
+_ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as given
+
+
+@dataclass(frozen=True)
+class KeepAll(Rule):
+    """q = 1: no selection."""
+
+    help = "all rows"
+
+    def keep_probability(self, t: Any) -> Any:
+        return np.ones(np.shape(t))
+
+    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
+        return Random(1.0).moments_with_errors(rho)
+
+    @classmethod
+    def with_keep_fraction(cls, p: Real) -> Self:
+        require("keep", p, np.asarray(p) == 1, "be 1 for keep-all")
+        return cls()
+
+    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        return rng.standard_normal(size)
 
 
 @dataclass(frozen=True)
 class Random(Rule):
-    """q = p, whatever t."""
+    """q = p, whatever t; 0 < p ≤ 1."""
+
+    help = "a random fraction p of the rows"
+    parameter = "keep"
+    swept = True
 
     p: Real
 
@@ -20,12 +47,12 @@ class Random(Rule):
         kept_fraction(self.p)
 
     def keep_probability(self, t: Any) -> Any:
-        return np.full(np.shape(t), self.p)
+        return self.p + np.zeros(np.shape(t))
 
-    def moments(self, rho: Real) -> Moments:
+    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         sine, _ = sin_tan(rho)
         p = np.asarray(self.p, float)
-        return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho)
+        return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho), _ERRORS
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -35,20 +62,5 @@ class Random(Rule):
         return rng.standard_normal(size)
 
 
-@dataclass(frozen=True)
-class KeepAll(Rule):
-    """q = 1: no selection."""
-
-    def keep_probability(self, t: Any) -> Any:
-        return np.ones(np.shape(t))
-
-    def moments(self, rho: Real) -> Moments:
-        return Random(1.0).moments(rho)
-
-    @classmethod
-    def with_keep_fraction(cls, p: Real) -> Self:
-        require("keep", p, np.asarray(p) == 1, "be 1 for keep-all")
-        return cls()
-
-    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        return rng.standard_normal(size)
+RULES.register("keep-all", KeepAll, place=3)
+RULES.register("random", Random, place=4)

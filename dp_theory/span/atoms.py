@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from dp_theory.checks import Array
-from dp_theory.quadrature import nested_nodes, pdf
+from dp_theory.quadrature import nested, pdf
 from dp_theory.span.problem import Group, SpanProblem
 
 
@@ -59,7 +59,7 @@ def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | No
     kappa = float(np.linalg.norm(rest))
     jumps = group.jumps(len(along))
     coordinates = triangle.T  # of the seen directions in the frame; lower triangular
-    t, weight = nested_nodes(
+    t, weight = nested(
         np.vstack([coordinates[[i for i, _ in jumps]], c]),
         np.array([b for _, b in jumps] + [0.0]),
         np.array([0.0] * len(jumps) + [kappa]),

@@ -78,7 +78,7 @@ class Group:
         breaks = [self.breaks] if directions == 1 else self.breaks
         named = {(i, float(b)) for i, thresholds in enumerate(breaks) for b in thresholds}
         if isinstance(self.keep, Rule):
-            named |= {(0, s * float(b)) for b in self.keep.breakpoints if np.isfinite(b) for s in (-1, 1)}
+            named |= {(0, s * float(b)) for b in self.keep.breakpoints() if np.isfinite(b) for s in (-1, 1)}
         return sorted(named | {(i, 0.0) for i in range(directions)})
 
 

@@ -10,7 +10,7 @@ from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, 
 from dp_theory.practice import prediction as prediction_module
 from dp_theory.practice.exponents import scaling
 from dp_theory.problem import Problem
-from dp_theory.ridge import predict as theorem_1
+from dp_theory.ridge import predict_theorem1 as theorem_1
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 

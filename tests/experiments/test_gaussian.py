@@ -10,7 +10,7 @@ from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_theory.practice import MeasuredRows
 from dp_theory.problem import Problem
-from dp_theory.ridge import predict as theorem_1
+from dp_theory.ridge import predict_theorem1 as theorem_1
 from dp_theory.rules import KeepAll, KeepHard
 from experiments import figure_gaussian, figure_gaussian_rule
 from experiments.gaussian import (
