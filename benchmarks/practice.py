@@ -6,7 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from _timing import seconds
 
-from dp_theory.practice import PracticeProblem, Window, predict, simulate
+from dp_theory import PracticeProblem, Window, predict, simulate
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Real, require
 from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs
-from dp_theory.practice.prediction import predict as predict_practice
+from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem
 from dp_theory.ridge import corollary1, fixed_point, theorem1
 from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
@@ -203,9 +203,7 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
 
         @np.vectorize
         def error(ridge: float, rule: Rule = rule) -> float:
-            return predict_practice(PracticeProblem(psi, ridge, [Addition(kept=1.0, keep=rule)], flip=flip)).test_error[
-                -1
-            ]
+            return solve_stages(PracticeProblem(psi, ridge, [Addition(kept=1.0, keep=rule)], flip=flip)).test_error[-1]
 
         least, ridge = (error(lam), lam) if lam is not None else _minimum(error, 1e-3, 1e2, ())
         kept = 1.0 if name == "keep-all" else keep

@@ -45,6 +45,7 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape that all parameters broadcast to."""
         return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
 
     def cells(self) -> Iterator["Problem"]:
@@ -56,9 +57,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The limit n, d → ∞ at d/n = phi; every field has the problem's shape.
+    """The limit n, d → ∞ at d/n = phi of every kind of problem. Fields have the problem's shape; a scalar problem's
+    are floats. A practice loop has one more axis, the last, with an entry per stage.
 
-    certificate: relative residual of the fixed-point equation 1/m = lam + p/(1 + phi·m) at the m that was used.
+    test_error, overlap, squared_norm: as in the module's head; with a covariance Σ, of θ = Σ^½ w_hat and Σ^½ w0.
+    keep_fraction: kept rows over the pool (over n where a problem has several groups of rows).
+    certificate: to first order a bound of the relative error of test_error, overlap (relative to √squared_norm) and
+        squared_norm, whatever they suffer from: quadrature, the fixed point's residual, rounding, and the conditioning
+        that magnifies them, which is infinite at the peak of the ridgeless limit.
     """
 
     test_error: Real
@@ -70,7 +76,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Simulation:
-    """Means over independent trials at finite d, each with its standard error (inf for a single trial)."""
+    """Means over `trials` independent experiments in dimension d, each with its standard error, shaped as Prediction.
+
+    The standard error of a single trial is inf.
+    """
 
     test_error: Real
     test_error_se: Real

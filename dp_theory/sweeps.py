@@ -1,13 +1,7 @@
 """Ways to spend a budget of generated samples, against each other: predicted curves with simulated points on them.
 
-Three strategies, at the same kept fraction p and the same ridge lam per *training* row
-    static  generate n, train on n
-    prune   generate n, keep the p·n that a rule selects; pays for all n
-    direct  draw n from the distribution that the rule selects, train on n; each costs `direct_cost` plain samples
-            (prune and direct are given w_s; with the rule `random`, direct is static by another name, a control)
-
-A budget can be counted as samples `generated`, samples `kept`, or `compute` = generation + training, in units of one
-plain sample: n·(1, or direct_cost) + kept·training_cost.
+The strategies and axes are those of dp_theory.costs, at the same kept fraction p and the same ridge lam per *training*
+row. Prune and direct are given w_s. With the rule `random`, direct is static by another name, a control.
 """
 
 from __future__ import annotations
@@ -21,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp_base.errors import InputError
+from dp_theory.api import predict
 from dp_theory.checks import require
 from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
-from dp_theory.ridge import predict_theorem1 as predict
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
 from dp_theory.simulators import law
 from dp_theory.simulators.curves import error_curves, selected_rows
 from dp_theory.simulators.dense import truth
-from dp_theory.simulators.trials import CURVES, LAW, check_engine, check_size, generator, mean_and_se
+from dp_theory.simulators.engines import check_engine
+from dp_theory.simulators.trials import CURVES, LAW, check_size, generator, mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,8 @@ from dp_real.config import Config, GaussianDataConfig, LinearConfig, PracticeCon
 from dp_real.generators.gaussian import GaussianGenerator
 from dp_real.pool import Pool
 from dp_real.run import checkpoints
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, RoundPlan, predict
+from dp_theory import predict
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, RoundPlan
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
 from experiments.compare import run_arms
 from experiments.preset_files import load_preset

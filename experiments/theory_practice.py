@@ -47,7 +47,8 @@ def practice(
     """Exact error of a learner that chooses its own rows, round by round; scaling exponents; the paper's Fig. 6."""
     from dataclasses import replace
 
-    from dp_theory.practice import PracticeProblem, predict, simulate
+    from dp_theory import predict, simulate
+    from dp_theory.practice import PracticeProblem
     from dp_theory.practice.exponents import STEPS, scaling
 
     plan = _plan(rule, alpha, window, weight_power, increment, candidates)
@@ -111,7 +112,7 @@ def _plan(
 
 def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> list[dict[str, Any]]:
     """A record per stage: what was added, and the error predicted and simulated."""
-    phi = prediction.practice.phi
+    phi = prediction.problem.phi
     records = []
     for stage, error in enumerate(prediction.test_error):
         keep = getattr(prediction.additions[stage - 1], "keep", None) if stage else None

@@ -33,15 +33,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
+from dp_theory.checks import Array
 from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
-from dp_theory.practice.experiment import simulate
-from dp_theory.practice.prediction import predict
-from dp_theory.practice.problem import Addition, PracticePrediction, PracticeProblem
+from dp_theory.practice.experiment import simulate_practice
+from dp_theory.practice.prediction import Stages, solve_stages
+from dp_theory.practice.problem import Addition, MeasuredRows, PracticeProblem, RoundRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ class Scaling:
 
 
 def scaling(
-    practice: PracticeProblem,
+    problem: PracticeProblem,
     *,
     d: int = 0,
     trials: int = 0,
@@ -76,22 +77,22 @@ def scaling(
 ) -> Scaling:
     """The strategies for this practice, predicted, and simulated in dimension d where trials > 0.
 
-    `practice` must accumulate. advance is called with 1 after each of the STEPS. Raises InputError for fewer than
-    four rounds, from which no exponent can be fitted.
+    The problem must accumulate, and its rules be scalar. advance is called with 1 after each of the STEPS. Raises
+    InputError for fewer than four rounds, from which no exponent can be fitted.
     """
     import pandas as pd
 
-    if not practice.accumulate or len(practice.additions) < 4:
+    if not problem.accumulate or len(problem.additions) < 4:
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
         )
-    whole, costs = predict(practice), Costs(direct=direct_cost, training=training_cost)
+    whole, costs = solve_stages(problem), Costs(direct=direct_cost, training=training_cost)
     curves, exponents, simulated = [], [], {}
-    for series, (runs, direct) in _strategies(practice, whole).items():
-        predictions = [predict(run) for run in runs]
-        errors = _join([p.test_error for p in predictions])
+    for series, (runs, direct) in _strategies(problem, whole).items():
+        solved = [solve_stages(run) for run in runs]
+        errors = _join([stages.test_error for stages in solved])
         kept, candidates = (
-            _join([getattr(p, name) for p in predictions]) / practice.phi for name in ("kept", "candidates")
+            _join([getattr(stages, name) for stages in solved]) / problem.phi for name in ("kept", "candidates")
         )
         generated = kept if direct else candidates
         counted = costs.axes("direct" if direct else "prune", generated, kept, first=generated[0])
@@ -99,7 +100,7 @@ def scaling(
         if trials:
             key = id(runs)
             if key not in simulated:
-                parts = [simulate(run, d, trials, seed=seed, workers=workers).test_errors for run in runs]
+                parts = [simulate_practice(run, d, trials, seed=seed, workers=workers).test_errors for run in runs]
                 simulated[key] = np.array([_join(list(trial)) for trial in zip(*parts, strict=True)])
             samples = simulated[key]
         for axis in KEPT_FIRST:
@@ -112,17 +113,15 @@ def scaling(
 STEPS = 6  # strategies
 
 
-def _strategies(practice: PracticeProblem, whole: PracticePrediction) -> dict[str, tuple[list[PracticeProblem], bool]]:
-    """Per series the practices whose last stages make up the curve (one practice: all its stages), and whether its
-    rows are generated directly."""
-    plain = replace(practice, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
-    added = np.diff(whole.kept)
-    once = [
-        replace(practice, additions=[replace(whole.additions[0], candidates=None, kept=size)])
-        for size in np.cumsum(added)
-    ]
-    newest = [_resolved(replace(practice, accumulate=False))]
-    each = [practice]
+def _strategies(problem: PracticeProblem, whole: Stages) -> dict[str, tuple[list[PracticeProblem], bool]]:
+    """Per series the problems whose last stages make up the curve (one problem: all its stages), and whether its rows
+    are generated directly."""
+    plain = replace(problem, additions=[Addition(candidates=size) for size in np.diff(whole.candidates)])
+    first = whole.additions[0]
+    sizes = np.cumsum(np.diff(whole.kept))
+    once = [replace(problem, additions=[_resized(first, size)]) for size in sizes]
+    newest = [_resolved(replace(problem, accumulate=False))]
+    each = [problem]
     return {
         "static": ([plain], False),
         "prune once": (once, False),
@@ -133,24 +132,31 @@ def _strategies(practice: PracticeProblem, whole: PracticePrediction) -> dict[st
     }
 
 
-def _resolved(practice: PracticeProblem) -> PracticeProblem:
+def _resized(rows: RoundRows, kept: float) -> RoundRows:
+    """The same rows, `kept` of them."""
+    return replace(rows, kept=kept) if isinstance(rows, MeasuredRows) else replace(rows, candidates=None, kept=kept)
+
+
+def _resolved(problem: PracticeProblem) -> PracticeProblem:
     """With as many rounds as double precision resolves: the error of newest rows falls geometrically."""
     try:
-        predict(practice)
-        return practice
+        solve_stages(problem)
+        return problem
     except ConvergenceError:
-        return _resolved(replace(practice, additions=practice.additions[: len(practice.additions) * 3 // 4]))
+        return _resolved(replace(problem, additions=problem.additions[: len(problem.additions) * 3 // 4]))
 
 
-def _join(stages: list[np.ndarray]) -> np.ndarray:
+def _join(stages: list[Array]) -> Array:
     """The first run whole, then the last stage of each other run."""
     return np.concatenate([stages[0], [run[-1] for run in stages[1:]]])
 
 
-def _points(series: str, axis: str, x: np.ndarray, errors: np.ndarray, samples: np.ndarray | None) -> list[dict]:
+def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> list[dict]:
+    from scipy.stats import sem
+
     kinds = [("predicted", errors, 0 * errors, 0)]
     if samples is not None:
-        kinds.append(("simulated", samples.mean(0), samples.std(0, ddof=1) / np.sqrt(len(samples)), len(samples)))
+        kinds.append(("simulated", samples.mean(0), sem(samples), len(samples)))
     return [
         {"series": series, "kind": kind, "axis": axis, "stage": stage, "x": x[stage], "y": y[stage],
          "y_low": y[stage] - se[stage], "y_high": y[stage] + se[stage], "n_seeds": count}
@@ -158,19 +164,23 @@ def _points(series: str, axis: str, x: np.ndarray, errors: np.ndarray, samples: 
     ]  # fmt: skip
 
 
-def _exponent(series: str, axis: str, x: np.ndarray, errors: np.ndarray, samples: np.ndarray | None) -> dict:
+def _exponent(series: str, axis: str, x: Array, errors: Array, samples: Array | None) -> dict:
+    from scipy.stats import sem
+
     tail = slice(len(x) // 2, None)
     x, y = np.log(x[tail]), np.log(errors[tail])
     slope, se = _slope(x, y)
     curvature = np.polynomial.Polynomial.fit(x, y, 2).deriv(2)(x[0])
     record = {"series": series, "axis": axis, "exponent": slope, "fit_se": se, "steepening": curvature / slope}
     if samples is not None:
-        slopes = np.array([_slope(x, np.log(trial[tail]))[0] for trial in samples])
-        record |= {"simulated": slopes.mean(), "simulated_se": slopes.std(ddof=1) / np.sqrt(len(slopes))}
+        slopes = [_slope(x, np.log(trial[tail]))[0] for trial in samples]
+        record |= {"simulated": np.mean(slopes), "simulated_se": sem(slopes)}
     return record
 
 
-def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def _slope(x: Array, y: Array) -> tuple[float, float]:
     """Least-squares slope and its standard error."""
-    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
-    return float(slope), float(np.sqrt(covariance[0, 0]))
+    from scipy.stats import linregress
+
+    fit: Any = linregress(x, y)  # its class is made at run time
+    return fit.slope, fit.stderr

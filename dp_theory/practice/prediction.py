@@ -1,62 +1,152 @@
-"""The loop's limits, stage by stage."""
+"""The loop's limits, stage by stage, with their certificate."""
+
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.practice.cohorts import cohort
+from dp_theory.checks import Array
+from dp_theory.practice.cohorts import Cohort, make_cohort
 from dp_theory.practice.dmft import next_stage
-from dp_theory.practice.problem import PracticePrediction, PracticeProblem
+from dp_theory.practice.problem import PracticePrediction, PracticeProblem, RoundRows
 
 TOLERANCE = 1e-9  # of the fixed point, relative
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
+ORDERS = (16, 24)  # of the Gauss-Legendre panels: to compare with, and of the result
+_ROUNDING = 8 * np.finfo(float).eps  # relative, of a moment and of an order parameter
+_CAUTION = 4  # times what one perturbed solution shows
 
 
-def predict(practice: PracticeProblem) -> PracticePrediction:
-    """Exact limits of every stage, for fresh or accumulated pools, stage by stage; see the module's head.
+@dataclass(frozen=True)
+class Stages:
+    """A solved loop with scalar rules: order parameters as in `PracticePrediction`, and each stage's residual."""
 
-    Raises ConvergenceError where the order parameters miss their equations by more than TOLERANCE, or where the
-    test error falls below RESOLUTION.
+    additions: list[RoundRows]
+    test_error: Array  # (stages,)
+    kept: Array  # (stages,)
+    candidates: Array  # (stages,)
+    alignment: Array  # (stages,)
+    covariance: Array  # (stages, stages)
+    response: Array  # (stages, stages)
+    residual: Array  # (stages,)
+
+
+def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
+    """Exact limits of every stage, for fresh or accumulated pools; everything else as in `dp_theory.predict`.
+
+    The certificate compares two solutions, the second with fewer nodes and with moments and order parameters off by
+    as much as rounding may leave them: to first order four times what that changes, up to each stage, bounds the error.
+    Raises ConvergenceError where the order parameters miss their equations by more than 1e-9, where the nodes or the
+    equations miss `tolerance`, or where the test error falls below RESOLUTION; InputError where a round keeps nothing.
     """
-    cohorts, additions, certificate = [], [], 0.0
+    solved = [_certified(cell, tolerance) for cell in problem.cells()]
+    if not problem.shape:
+        return solved[0]
+    stacked = {
+        field.name: np.reshape(
+            [getattr(cell, field.name) for cell in solved], (*problem.shape, *np.shape(getattr(solved[0], field.name)))
+        )
+        for field in fields(PracticePrediction)
+        if field.name != "problem"
+    }
+    return PracticePrediction(problem=problem, **stacked)
+
+
+def solve_stages(
+    problem: PracticeProblem, order: int = ORDERS[-1], perturb: np.random.Generator | None = None
+) -> Stages:
+    """Solve a loop with scalar rules, by panels of this order; perturb: multiply by 1 ± rounding as it goes.
+
+    Raises as `predict_practice` does.
+    """
+    cohorts: list[Cohort] = []
+    additions: list[RoundRows] = []
     a, c, x = np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))
-    stages = len(practice.additions) + 1
-    errors = np.zeros(stages)
-    for s in range(stages):
+    errors, residuals = np.zeros(problem.stages), np.zeros(problem.stages)
+    for s in range(problem.stages):
         if s == 0:
-            addition, cosine = practice.initial_rows, 1.0
+            rows, cosine = problem.initial_rows, 1.0
         else:
-            plan = practice.additions[s - 1]
-            addition = plan(errors[s - 1]) if callable(plan) else plan
-            additions.append(addition)
+            plan = problem.additions[s - 1]
+            rows = plan(errors[s - 1]) if callable(plan) else plan
+            additions.append(rows)
             cosine = a[s - 1] / np.hypot(a[s - 1], np.sqrt(c[s - 1, s - 1]))
-        last = stages if practice.accumulate else s + 1
-        cohorts.append(cohort(addition, practice.flip, cosine, s - 1 if s else None, s, last))
-        a, c, x, residual = next_stage(practice, cohorts, a, c, x)
-        where = f"practice at phi = {practice.phi:g}, lam = {practice.ridges[s]:g}, stage {s}"
-        if not (residual < TOLERANCE and c[s, s] > 0):
-            raise ConvergenceError(f"{where}: relative residual {residual:.1e}, C = {c[s, s]:.3g}")
-        certificate = max(certificate, residual)
-        errors[s] = _test_error(a[s], c[s, s], practice.labeller)
+        last = problem.stages if problem.accumulate else s + 1
+        cohort = make_cohort(rows, problem.flip, cosine, s - 1 if s else None, s, last, order)
+        cohorts.append(cohort if perturb is None else _perturbed(cohort, perturb))
+        a, c, x, residuals[s] = next_stage(problem, cohorts, a, c, x)
+        where = f"practice at phi = {problem.phi:g}, lam = {problem.ridges[s]:g}, stage {s}"
+        if not (residuals[s] < TOLERANCE and c[s, s] > 0):
+            raise ConvergenceError(f"{where}: relative residual {residuals[s]:.1e}, C = {c[s, s]:.3g}")
+        if perturb is not None:
+            _perturb_stage(a, c, x, perturb)
+        errors[s] = _test_error(a[s], c[s, s], problem.labeller)
         if errors[s] < RESOLUTION:
             raise ConvergenceError(
                 f"{where}: test error {errors[s]:.1e}; below {RESOLUTION:.0e} double precision does not resolve the"
                 " loop: ask for fewer rounds"
             )
+    kept, candidates = np.cumsum([(k.mass.sum(), k.candidates) for k in cohorts], axis=0).T
+    return Stages(additions, errors, kept, candidates, a, c, x, residuals)
+
+
+def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePrediction:
+    """The prediction of a loop with scalar rules."""
+    solved = solve_stages(problem)
+    other = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
+    outputs = _outputs(problem, solved)
+    error, overlap, squared_norm = outputs
+    scale = np.stack([error, np.sqrt(squared_norm), squared_norm])
+    change = np.maximum((np.abs(_outputs(problem, other) - outputs) / scale).max(axis=0), solved.residual)
+    certificate = _CAUTION * np.maximum.accumulate(change) + _ROUNDING
+    if tolerance is not None and not np.all(certificate <= tolerance):
+        raise ConvergenceError(
+            f"practice at phi = {problem.phi:g}: the result is certain to {certificate.max():.1e} only, tolerance = "
+            f"{tolerance:.1e}; are all jumps of functions named in breaks?"
+        )
+    additions = np.empty(len(solved.additions), object)
+    additions[:] = solved.additions
     return PracticePrediction(
-        practice,
-        tuple(additions),
-        errors,
-        np.cumsum([cohort.mass.sum() for cohort in cohorts]),
-        np.cumsum([cohort.candidates for cohort in cohorts]),
-        a,
-        c,
-        x,
-        certificate,
+        test_error=error,
+        overlap=overlap,
+        squared_norm=squared_norm,
+        keep_fraction=solved.kept / solved.candidates,
+        certificate=certificate,
+        problem=problem,
+        additions=additions,
+        kept=solved.kept,
+        candidates=solved.candidates,
+        alignment=solved.alignment,
+        covariance=solved.covariance,
+        response=solved.response,
     )
 
 
-def _test_error(overlap: float, variance: float, labeller: float) -> float:
+def _outputs(problem: PracticeProblem, solved: Stages) -> Array:
+    """Test error, overlap with the truth and squared norm (3, stages)."""
+    own = np.diag(solved.covariance)
+    return np.stack([solved.test_error, problem.labeller * solved.alignment, solved.alignment**2 + own])
+
+
+def _test_error(alignment: float, variance: float, labeller: float) -> float:
     """angle(θ, Σ^½w0)/π from the overlap with the labeller; off it θ is isotropic, so cosines multiply."""
     if labeller == 1:
-        return float(np.arctan2(np.sqrt(variance), overlap) / np.pi)
-    return float(np.arccos(labeller * overlap / np.hypot(overlap, np.sqrt(variance))) / np.pi)
+        return float(np.arctan2(np.sqrt(variance), alignment) / np.pi)
+    return float(np.arccos(labeller * alignment / np.hypot(alignment, np.sqrt(variance))) / np.pi)
+
+
+def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
+    """The cohort with every moment off by up to _ROUNDING of itself."""
+    mass, linear, second = (_off(moment, rng) for moment in (cohort.mass, cohort.linear, cohort.second))
+    return replace(cohort, mass=mass, linear=linear, second=(second + second.transpose(0, 2, 1)) / 2)
+
+
+def _perturb_stage(a: Array, c: Array, x: Array, rng: np.random.Generator) -> None:
+    """The newest stage's order parameters off by up to _ROUNDING of themselves, in place."""
+    s = len(a) - 1
+    a[s], x[s], c[s] = _off(a[s], rng), _off(x[s], rng), _off(c[s], rng)
+    c[:, s] = c[s]
+
+
+def _off(value: Array, rng: np.random.Generator) -> Array:
+    return value * (1 + _ROUNDING * rng.uniform(-1, 1, np.shape(value)))

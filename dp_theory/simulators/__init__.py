@@ -1,1 +1,1 @@
-"""Experiments at finite d."""
+"""Experiments of a `Problem` at finite d: dense and naive, exact in law and fast, and whole error curves."""

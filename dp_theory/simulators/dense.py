@@ -7,36 +7,17 @@ so a trial depends neither on how many others run nor on which process runs it.
 import numpy as np
 from scipy.linalg import solve
 
-from dp_theory.parallel import run_jobs
-from dp_theory.problem import Problem, Simulation
+from dp_theory.checks import require
+from dp_theory.problem import Problem
 from dp_theory.rules import Direct
-from dp_theory.simulators import law
-from dp_theory.simulators.trials import DENSE, LAW, check_engine, check_size, generator, mean_and_se, pool_size
-
-
-def simulate(
-    problem: Problem, d: int, trials: int, *, engine: str = "dense", seed: int = 0, workers: int | None = 1
-) -> Simulation:
-    """Mean and standard error over `trials` independent experiments in dimension d, n = round(d/phi) pool rows.
-
-    engine: 'dense' is the naive transcription, O(n·d·min(n, d)); 'law' draws from exactly the same law in O(kept).
-    A problem over arrays is simulated cell by cell with common random numbers. workers: processes
-    over trials (see dp_theory.parallel). Raises InputError where d or trials < 1, or where the pool would be empty.
-    """
-    check_size(d, trials)
-    check_engine(engine)
-    cells = list(problem.cells())
-    for cell in cells:
-        pool_size(cell, d)
-    draw = dense_trial if engine == "dense" else law_trial
-    results = run_jobs(draw, [(cell, d, seed, trial) for cell in cells for trial in range(trials)], workers)
-    mean, se = mean_and_se(np.reshape(results, (*problem.shape, trials, 3)), axis=-2)
-    columns = [x[..., i][()] for i in range(3) for x in (mean, se)]
-    return Simulation(*columns, d=d, trials=trials, seed=seed)
+from dp_theory.simulators.trials import DENSE, generator
 
 
 def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """One experiment, naively: draw the pool, select, fit, measure (test_error, overlap, squared_norm)."""
+    """One experiment with a scalar problem, naively: draw the pool, select, fit, measure; O(n·d·min(n, d)).
+
+    Returns (test_error, overlap, squared_norm).
+    """
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
     x = rng.standard_normal((n, d))
@@ -48,25 +29,28 @@ def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float,
     return measure(fit_ridge(x, labels(x, w0), n * problem.lam), w0)
 
 
-def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """One experiment with exactly the law of `dense_trial`, in O(kept) (see dp_theory.law)."""
-    rng = generator(seed, LAW, trial)
-    return tuple(law.trial(problem.rule, problem.rho, pool_size(problem, d), d, [problem.lam], rng)[0])
+def pool_size(problem: Problem, d: int) -> int:
+    """n = round(d/phi). Raises InputError where the pool is empty or d has no room for w0."""
+    n = round(d / problem.phi)
+    require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
+    require("d", d, d > 1 or abs(problem.rho) == 1, f"be at least 2 at rho = {problem.rho:g}: w0 lies off w_s")
+    return n
 
 
 def truth(rho: float, d: int) -> np.ndarray:
-    """w0, of unit length, in coordinates where w_s = e_1."""
+    """w0 (d,), of unit length, in coordinates where w_s = e_1."""
     w0 = np.zeros(d)
     w0[:2] = (rho, np.sqrt((1 - rho) * (1 + rho)))[:d]
     return w0
 
 
 def labels(x: np.ndarray, w0: np.ndarray) -> np.ndarray:
+    """sign(w0·x) of rows (n, d), for a w0 as `truth` makes them."""
     return np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
 
 
 def fit_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
-    """argmin Σ (w·x_i - y_i)² + penalty·|w|², x of shape (kept, d); penalty 0 gives the solution of least norm."""
+    """argmin Σ (w·x_i - y_i)² + penalty·|w|² (d,), x of shape (kept, d); penalty 0 gives the solution of least norm."""
     kept, d = x.shape
     if kept == 0:
         return np.zeros(d)

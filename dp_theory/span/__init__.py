@@ -1,8 +1,11 @@
-"""The span recipe."""
+"""The span recipe: mixtures of groups of rows with rules, soft weights, labellers and flips, any covariance and loss.
 
-from dp_theory.span.atoms import Atoms, kept_atoms
-from dp_theory.span.problem import Group, SpanProblem, Weight
-from dp_theory.span.square import predict
+problem says what may be asked, weights and losses name the usual ones; square and convex predict, experiment simulates.
+"""
+
+from dp_theory.span.losses import LOGISTIC, SQUARE, Logistic, Loss, Square
+from dp_theory.span.problem import Group, SpanProblem
 from dp_theory.span.weights import Agree, Interpolating, Verifier
 
-__all__ = ["Agree", "Atoms", "Group", "Interpolating", "SpanProblem", "Verifier", "Weight", "kept_atoms", "predict"]
+__all__ = ["LOGISTIC", "SQUARE", "Agree", "Group", "Interpolating", "Logistic", "Loss", "SpanProblem", "Square",
+           "Verifier"]  # fmt: skip

@@ -1,5 +1,6 @@
-"""The kept rows of a group as weighted atoms."""
+"""Kept rows as weighted atoms, over which every expectation of the span recipe and of the practice loop is a sum."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,22 +13,22 @@ from dp_theory.span.problem import Group, SpanProblem
 
 @dataclass(frozen=True)
 class Atoms:
-    """The kept rows of one group as weighted atoms: E[F; kept] = Σ_atoms mass · F.
+    """The kept rows of one group as N weighted atoms: E[F; kept] = Σ_atoms mass · F.
 
-    Given an atom the direction vector g of the row is Q t + ζ e + (noise orthogonal to both): t are the coordinates
-    that the rule sees and ζ is the labeller's own. `mass`, `zeta`, `zeta2` are E[1, ζ, ζ²; the atom].
+    Given an atom the direction vector g (k,) of the row is Q t + ζ e + (noise orthogonal to both): t are the r
+    coordinates that the rule sees and ζ is the labeller's own. mass, zeta, zeta2 are E[1, ζ, ζ²; the atom].
     """
 
     y: Array  # (N,) observed label
     q: Array  # (N,) weight, positive
     t: Array  # (r, N)
-    mass: Array
-    zeta: Array
-    zeta2: Array
+    mass: Array  # (N,)
+    zeta: Array  # (N,)
+    zeta2: Array  # (N,)
     frame: Array  # (k, r + 1): [Q, e]; e = 0 where the labeller lies in the span of Q
 
     def mean(self, f: Array) -> float:
-        """E[f] for one value of f per atom."""
+        """E[f] for one value of f per atom (N,)."""
         return float(f @ self.mass)
 
     def linear(self, f: Array) -> Array:
@@ -43,9 +44,8 @@ class Atoms:
 
 
 def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | None = None) -> Atoms:
-    """Atoms of a group: nodes of the given order for what its rule sees, the labeller's remainder ζ in closed form.
+    """Atoms of a group with a scalar rule: nodes of the given order for what its rule sees, ζ in closed form.
 
-    y0 = sign(c·t + κζ) given t, hence E[1, ζ, ζ²; y0 = s | t] = Φ(sb), s φ(b), Φ(sb) − sb φ(b) with b = c·t/κ.
     `score` (k + 1,): one more unit vector to integrate over, with a coordinate off the span (for a convex loss).
     """
     labeller, along = (vectors @ problem.basis for vectors in problem.directions(group))
@@ -59,7 +59,7 @@ def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | No
     kappa = float(np.linalg.norm(rest))
     jumps = group.jumps(len(along))
     coordinates = triangle.T  # of the seen directions in the frame; lower triangular
-    t, weight = nested(
+    t, measure = nested(
         np.vstack([coordinates[[i for i, _ in jumps]], c]),
         np.array([b for _, b in jumps] + [0.0]),
         np.array([0.0] * len(jumps) + [kappa]),
@@ -67,16 +67,33 @@ def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | No
         # at the order's own distance, so that refining the order refines the cut of the tails too
         reach=np.hypot(8 + order / 16, max((abs(b) for _, b in jumps), default=0.0)),
     )
-    b = np.clip(c @ t / max(kappa, 1e-200), -40, 40)  # Φ(−40) = 0 in double precision
-    agree, differ = ((ndtr(s * b), s * pdf(b), ndtr(s * b) - s * b * pdf(b)) for s in (1, -1))  # y0 = 1, −1
-    mass, zeta, zeta2 = (
-        np.concatenate([weight * (p + group.flip * (m - p)), weight * (m + group.flip * (p - m))])  # y = 1, −1
-        for p, m in zip(agree, differ, strict=True)
-    )
-    y, t = np.repeat([1.0, -1.0], t.shape[1]), np.tile(t, 2)
-    keep, q = group.select((coordinates @ t)[: len(along)], y)
-    share = group.ratio * keep
-    used = (share * mass > 0) & (q > 0)
     e = rest / kappa if kappa > 1e-14 else 0 * rest
-    mass, zeta, zeta2 = ((share * moment)[used] for moment in (mass, zeta, zeta2))
-    return Atoms(y[used], q[used], t[:, used], mass, zeta, zeta2, np.column_stack([frame, e]))
+
+    def select(t: Array, y: Array) -> tuple[Array, Array]:
+        keep, weight = group.select((coordinates @ t)[: len(along)], y)
+        return group.ratio * keep, weight
+
+    return labelled(t, measure, c @ t / max(kappa, 1e-200), group.flip, select, np.column_stack([frame, e]))
+
+
+def labelled(
+    t: Array,
+    measure: Array,
+    margin: Array,
+    flip: float,
+    select: Callable[[Array, Array], tuple[Array, Array]],
+    frame: Array,
+) -> Atoms:
+    """The atoms with y = 1, then those with y = -1, of nodes t (r, N) of the given measure (N,); used ones only.
+
+    The true label is sign(b + ζ) with b = margin (N,) and ζ ~ N(0, 1) independent of t, flipped with probability
+    `flip`: E[1, ζ, ζ²; true label s | t] = Φ(sb), sφ(b), Φ(sb) - sbφ(b). select(t, y) -> (share kept, weight).
+    """
+    b = np.clip(margin, -40, 40)  # Φ(-40) = 0 in double precision
+    true = np.array([[ndtr(s * b), s * pdf(b), ndtr(s * b) - s * b * pdf(b)] for s in (1, -1)])  # (label, 3, N)
+    given = measure * (true + flip * (true[::-1] - true))
+    y, t = np.repeat([1.0, -1.0], t.shape[1]), np.tile(t, 2)
+    share, q = select(t, y)
+    mass, zeta, zeta2 = share * np.concatenate(list(given), axis=1)
+    used = (mass > 0) & (q > 0)
+    return Atoms(y[used], q[used], t[:, used], mass[used], zeta[used], zeta2[used], frame)

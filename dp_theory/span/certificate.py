@@ -1,4 +1,4 @@
-"""Predictions with a certificate."""
+"""From a solver of the span recipe to predictions that know their error."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -10,48 +10,68 @@ from dp_theory.checks import Array, require
 from dp_theory.problem import Prediction
 from dp_theory.span.atoms import kept_atoms
 from dp_theory.span.bulk import Solution
-from dp_theory.span.problem import SpanProblem
+from dp_theory.span.problem import Group, SpanProblem
+
+ROUNDING = 32 * np.finfo(float).eps  # relative, of an expectation: its nodes and weights, its atoms and their sum
 
 
 def certified(
-    problem: SpanProblem, solve: Callable[[int, float, float], Solution], orders: Sequence[int], tolerance: float
+    problem: SpanProblem, solve: Callable[[SpanProblem, int], Solution], orders: Sequence[int], tolerance: float
 ) -> Prediction:
-    """Prediction from solve(order, phi, lam), the quadrature's order raised until it changes nothing any more.
+    """The prediction from solve(scalar problem, order), the quadrature's order raised until it changes nothing more.
 
-    The certificate is the larger of the fixed point's residual and the last relative change of test error, overlap
-    (over the norm), squared norm and kept fraction. The quadrature converges geometrically, so that this change, which
-    is the error of the order before, bounds that of the result. Raises ConvergenceError if no order brings it below
-    `tolerance`.
+    The certificate is the sum of two relative errors. One is the last change of test error, overlap (over the norm),
+    squared norm and kept fraction, or the fixed point's residual if larger: quadrature converges geometrically, so that
+    the error of the order before bounds that of the result. The other is what the solver's own errors make of the
+    outputs; it grows without limit towards the peak of the ridgeless limit. Raises ConvergenceError if no order brings
+    the first below `tolerance`, InputError if no row is kept.
     """
-    truth = problem.whitened(problem.truth)[0] @ problem.basis
 
     @cache
-    def keep_fraction(order: int) -> float:
-        return sum(float(kept_atoms(problem, group, order).mass.sum()) for group in problem.groups)
+    def keep_fraction(groups: Sequence[Group], order: int) -> float:
+        kept = sum(float(kept_atoms(problem, group, order).mass.sum()) for group in groups)
+        require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")
+        return kept
 
-    kept = keep_fraction(orders[0])
-    require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")
+    def outputs(cell: SpanProblem, order: int) -> tuple[Array, Solution]:
+        kept = keep_fraction(cell.groups, order)
+        solution = solve(cell, order)
+        overlap = truth @ solution.a
+        off = np.square(solution.a - overlap * truth).sum() + solution.variance
+        return np.array([np.arctan2(np.sqrt(off), overlap) / np.pi, overlap, overlap**2 + off, kept]), solution
 
-    def outputs(order: int, phi: float, lam: float) -> tuple[Array, float]:
-        a, variance, residual = solve(order, phi, lam)
-        overlap = truth @ a
-        off = np.square(a - overlap * truth).sum() + variance
-        angle = np.arctan2(np.sqrt(off), overlap)
-        return np.array([angle / np.pi, overlap, overlap**2 + off, keep_fraction(order)]), residual
-
-    def cell(phi: float, lam: float) -> tuple[float, ...]:
-        change, (previous, _) = np.inf, outputs(orders[0], phi, lam)
+    def certify(cell: SpanProblem) -> tuple[float, ...]:
+        change, (previous, _) = np.inf, outputs(cell, orders[0])
         for order in orders[1:]:
-            current, residual = outputs(order, phi, lam)
+            current, solution = outputs(cell, order)
             scale = np.array([current[0], np.sqrt(current[2]), *current[2:]])
             moved = current != previous  # at the peak both norms are inf
-            change = np.max(np.abs(current[moved] - previous[moved]) / scale[moved], initial=residual)
+            change = np.max(np.abs(current[moved] - previous[moved]) / scale[moved], initial=solution.residual)
             if change <= tolerance:
-                return *current, change
+                return *current, change + _propagated(current, truth, solution)
             previous = current
         raise ConvergenceError(
-            f"phi = {phi:g}, lam = {lam:g}: quadrature of order {orders[-1]} still changes the result by {change:.1e}, "
-            f"more than tolerance = {tolerance:.1e}; are all jumps of the rules named in breaks?"
+            f"phi = {cell.phi:g}, lam = {cell.lam:g}: quadrature of order {orders[-1]} still changes the result by "
+            f"{change:.1e}, more than tolerance = {tolerance:.1e}; are all jumps of the rules named in breaks?"
         )
 
-    return Prediction(*(field[()] for field in np.vectorize(cell, otypes=[float] * 5)(problem.phi, problem.lam)))
+    truth = problem.whitened(problem.truth)[0] @ problem.basis
+    cells = [certify(cell) for cell in problem.cells()]
+    return Prediction(*(np.reshape(field, problem.shape)[()] for field in zip(*cells, strict=True)))
+
+
+def _propagated(outputs: Array, truth: Array, solution: Solution) -> float:
+    """Relative error of test error, overlap (over the norm) and squared norm by the solver's own errors.
+
+    If a is off by e and σ² by v, then the squared part off the truth is off by 2e|a off the truth| + v. The angle is
+    off by no more, relatively, than its tangent.
+    """
+    _, overlap, squared_norm, _ = outputs
+    of_a, of_variance = solution.errors()
+    if np.isinf(of_variance):
+        return np.inf
+    across = float(np.linalg.norm(solution.a - overlap * truth))
+    off = across**2 + solution.variance
+    of_off = 2 * across * of_a + of_variance
+    along = of_a / np.sqrt(squared_norm)
+    return max(of_off / off / 2 + along, (2 * abs(overlap) * of_a + of_off) / squared_norm)

@@ -1,58 +1,50 @@
-"""The experiment of a `SpanProblem` itself at finite d: rows, labels, rules, weights, and a fit by a standard solver.
+"""The experiment of a `SpanProblem` at finite d: rows, labels, rules, weights, and a fit by a standard solver.
 
-The reference that dp_theory.span and dp_theory.convex are held to. Conventions as in dp_theory.span; trial k draws from
-SeedSequence(seed, (stream, k)) as in dp_theory.simulate.
+The reference that dp_theory.span.square and dp_theory.span.convex are held to. Trial k draws from
+SeedSequence(seed, (stream, k)) as in dp_theory.simulators.dense.
 """
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Array, require
-from dp_theory.parallel import run_jobs
 from dp_theory.problem import Simulation
 from dp_theory.simulators.dense import fit_ridge, measure
-from dp_theory.simulators.trials import DENSE, check_size, generator, mean_and_se
-from dp_theory.span.losses import SQUARE, Loss, Square
+from dp_theory.simulators.trials import DENSE, check_size, generator, run_trials
+from dp_theory.span.losses import Loss, Square
 from dp_theory.span.problem import Group, SpanProblem
 
 
-def simulate(
-    problem: SpanProblem,
-    trials: int,
-    *,
-    d: int | None = None,
-    loss: Loss = SQUARE,
-    seed: int = 0,
-    workers: int | None = 1,
+def simulate_span(
+    problem: SpanProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> Simulation:
     """Means and standard errors over `trials` experiments with d columns and round(ratio · d/phi) rows per group.
 
-    d: for Σ = I any dimension with room for the directions; with a spectrum it is the number of eigenvalues. The
-    quantities are those of `dp_theory.span.predict`; phi and lam must be scalars. workers: processes over trials.
+    d: for Σ = I any dimension with room for the directions; with a spectrum the number of eigenvalues, which is then
+    the default. Arrays are simulated cell by cell with common random numbers. Raises InputError for another d, and
+    ConvergenceError where the fit fails.
     """
     size = problem.eigenvalues.size
-    if problem.spectrum is not None and d not in (None, size):
-        raise InputError(f"d = {d} must be the number of eigenvalues, {size}")
-    d = d or size
-    check_size(d, trials)
+    if problem.spectrum is not None:
+        if d not in (None, size):
+            raise InputError(f"d = {d} must be the number of eigenvalues, {size}")
+        d = size
+    d = check_size(d, trials)
     require("d", d, d >= size, f"be at least {size}: the directions have so many entries")
-    draws = np.array(run_jobs(trial, [(problem, d, loss, seed, k) for k in range(trials)], workers))
-    mean, se = mean_and_se(draws, axis=0)
-    columns = [float(x[i]) for i in range(3) for x in (mean, se)]
-    return Simulation(*columns, d=d, trials=trials, seed=seed)
+    return run_trials(span_trial, list(problem.cells()), problem.shape, d, trials, seed, workers)
 
 
-def trial(problem: SpanProblem, d: int, loss: Loss, seed: int, k: int) -> tuple[float, float, float]:
-    """(test_error, overlap, squared_norm) of one experiment."""
-    rng = generator(seed, DENSE, k)
-    n = d / float(problem.phi)
+def span_trial(problem: SpanProblem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
+    """(test_error, overlap, squared_norm) of one experiment with a scalar problem."""
+    rng = generator(seed, DENSE, trial)
+    n = d / problem.phi
     groups = [_draw(problem, group, d, n, rng) for group in problem.groups]
     x, y, q = (np.concatenate(parts) for parts in zip(*groups, strict=True))
-    if isinstance(loss, Square):
+    if isinstance(problem.loss, Square):
         root = np.sqrt(q)
-        w = fit_ridge(root[:, None] * x, root * y, n * float(problem.lam))
+        w = fit_ridge(root[:, None] * x, root * y, n * problem.lam)
     else:
-        w = _fit(x, y, q / n, float(problem.lam), loss)
+        w = _fit(x, y, q / n, problem.lam, problem.loss)
     scale = np.ones(d)
     scale[: problem.eigenvalues.size] = np.sqrt(problem.eigenvalues)
     return measure(scale * w, np.pad(problem.whitened(problem.truth)[0], (0, d - problem.eigenvalues.size)))

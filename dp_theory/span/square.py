@@ -1,7 +1,16 @@
-"""The square loss."""
+"""The span recipe for the square loss: one monotone scalar root, then linear algebra in the span (ours).
+
+With q̃ = q/(1 + qδ), A = E[q̃ g gᵀ], c = E[q̃ y g], and Σ = I for clarity,
+
+    a = (λI + A)^-1 c        σ² = φm² E[q̃² (y − g·a)²] / (1 − φm² E[q̃²])        m = 1/(λ + E[q̃]),  δ = φm
+
+which is Theorem 1 for one group and a rule of 0 and 1. As λ → 0 with fewer kept rows than columns, δ → ∞ like 1/λ and
+q̃ → 1[q > 0]/δ: the weights drop out. In units of λ this is the same recipe at λ = 1.
+"""
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,60 +18,94 @@ from dp_theory.checks import Array
 from dp_theory.problem import Prediction
 from dp_theory.span.atoms import Atoms, kept_atoms
 from dp_theory.span.bulk import Bulk, Solution, solve_delta
-from dp_theory.span.certificate import certified
-from dp_theory.span.problem import SpanProblem
+from dp_theory.span.certificate import ROUNDING, certified
+from dp_theory.span.problem import Group, SpanProblem
+
+_NUDGE = 1e-6  # of ln δ, for a derivative
 
 
-def _moments(rows: Sequence[Atoms], values: Sequence[Array]) -> tuple[float, Array, Array]:
-    """E[f], E[f y g] (k,), E[f g gᵀ] (k, k) over all groups, one f per atom."""
-    parts = [(r.mean(f), r.linear(f * r.y), r.quadratic(f)) for r, f in zip(rows, values, strict=True)]
-    mean, linear, quadratic = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
-    return mean, linear, quadratic
+def predict_square(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
+    """Limits of a problem under the square loss, whatever its `loss` says; everything else as in `dp_theory.predict`.
 
-
-def _square_loss(problem: SpanProblem, rows: Sequence[Atoms], phi: float, lam: float) -> Solution:
-    """The fixed point of the square loss: with q̃ = q/(1 + qδ), A = E[q̃ g gᵀ], c = E[q̃ y g], and Σ = I for clarity,
-    a = (λI + A)^-1 c and σ² = φm² E[q̃² (y − g·a)²] / (1 − φm² E[q̃²]), m = 1/(λ + E[q̃]).
-
-    As λ → 0 with fewer kept rows than columns, δ → ∞ like 1/λ and q̃ → 1[q > 0]/δ: the weights drop out. In units of λ
-    this is the same recipe at λ = 1.
+    Raises InputError if no row is kept, ConvergenceError if the quadrature misses `tolerance`, by default 1e-9.
     """
-    kept, c, second = _moments(rows, [np.ones_like(r.q) for r in rows])
+
+    @cache
+    def atoms(groups: Sequence[Group], order: int) -> list[Atoms]:
+        return [kept_atoms(problem, group, order) for group in groups]
+
+    def solve(cell: SpanProblem, order: int) -> Solution:
+        return _solve(cell, atoms(cell.groups, order))
+
+    return certified(problem, solve, orders=(16, 32, 64, 128, 256), tolerance=1e-9 if tolerance is None else tolerance)
+
+
+def _solve(problem: SpanProblem, atoms: Sequence[Atoms]) -> Solution:
+    """The fixed point of a scalar problem."""
+    phi, lam = problem.phi, problem.lam
+    kept, c, second = _moments(atoms, [np.ones_like(r.q) for r in atoms])
     if lam == 0 and abs(kept / phi - 1) < 1e-12:  # the peak, where the norm diverges
-        return Solution(np.linalg.solve(second, c), np.inf, 0.0)
+        return Solution(np.linalg.solve(second, c), np.inf, 0.0, lambda: (np.inf, np.inf))
     ridgeless = lam == 0 and kept < phi
     lam = 1.0 if ridgeless else lam
 
     def softened(delta: float) -> list[Array]:
-        return [np.full_like(r.q, 1 / delta) if ridgeless else r.q / (1 + r.q * delta) for r in rows]
+        return [np.full_like(r.q, 1 / delta) if ridgeless else r.q / (1 + r.q * delta) for r in atoms]
 
-    delta, residual = solve_delta(
-        problem.eigenvalues,
-        phi,
-        lam,
-        lambda delta: sum(r.mean(f) for r, f in zip(rows, softened(delta), strict=True)),
-    )
-    weights = softened(delta)
-    t, c, second = _moments(rows, weights)
+    def mean_weight(delta: float) -> float:
+        return sum(r.mean(f) for r, f in zip(atoms, softened(delta), strict=True))
+
+    def at(delta: float) -> _At:
+        return _at(problem, atoms, softened(delta), phi, lam)
+
+    delta, residual = solve_delta(problem.eigenvalues, phi, lam, mean_weight)
+    here = at(delta)
+
+    def errors() -> tuple[float, float]:
+        nudged = at(delta * np.exp(_NUDGE))
+        steps = (residual + ROUNDING) / here.gap / _NUDGE  # of ln δ: the gap is the derivative of its equation
+        of_a = float(np.linalg.norm(nudged.a - here.a)) * steps + here.error
+        of_misfit = here.slope * here.error + ROUNDING * here.scale
+        of_variance = (here.factor * of_misfit + ROUNDING * here.variance) / here.gap
+        return of_a, abs(nudged.variance - here.variance) * steps + of_variance
+
+    return Solution(here.a, here.variance, residual, errors)
+
+
+class _At(NamedTuple):
+    """a and σ² = (leak + factor·misfit)/gap at some δ, with misfit = E[q̃² (y − g·a)²], and how they take rounding."""
+
+    a: Array
+    variance: float
+    gap: float
+    factor: float
+    error: float  # of a, by rounding of its linear equations
+    slope: float  # of the misfit in a
+    scale: float  # of the terms of the misfit
+
+
+def _at(problem: SpanProblem, atoms: Sequence[Atoms], weights: Sequence[Array], phi: float, lam: float) -> _At:
+    t, c, second = _moments(atoms, weights)
     bulk = Bulk.of(problem, t, phi, lam)
-    a = np.linalg.solve(bulk.shrink + bulk.inside @ second, bulk.inside @ c)
-    t2, c2, second2 = _moments(rows, [f * f for f in weights])
-    misfit = t2 - 2 * a @ c2 + a @ second2 @ a  # E[q̃² (y − g·a)²]
-    return Solution(a, float((bulk.leak(a) + bulk.spread * misfit) / (1 - bulk.spread * t2)), residual)
+    matrix = bulk.shrink + bulk.inside @ second
+    a = np.linalg.solve(matrix, bulk.inside @ c)
+    t2, c2, second2 = _moments(atoms, [f * f for f in weights])
+    gap = 1 - bulk.spread * t2
+    terms = t2, float(-2 * a @ c2), float(a @ second2 @ a)
+    size = float(np.linalg.norm(a))
+    return _At(
+        a=a,
+        variance=float(bulk.leak(a) + bulk.spread * sum(terms)) / gap,
+        gap=gap,
+        factor=bulk.spread,
+        error=ROUNDING * float(np.linalg.cond(matrix)) * size,
+        slope=2 * float(np.linalg.norm(second2 @ a - c2)),
+        scale=sum(map(abs, terms)),
+    )
 
 
-def predict(problem: SpanProblem, *, tolerance: float = 1e-9) -> Prediction:
-    """Limits of test error, overlap and squared norm under the square loss, with a certificate.
-
-    `overlap` is θ·Σ^½w0/‖Σ^½w0‖ and `squared_norm` is ‖θ‖² with θ = Σ^½ŵ (for Σ = I: of ŵ itself); `keep_fraction` is
-    kept rows over n; `certificate` is that of `certified`. All have the broadcast shape of phi and lam. At lam = 0 and
-    phi = keep_fraction the norm is inf and the test error 1/2.
-
-    Raises InputError if no row is kept, ConvergenceError if the quadrature misses `tolerance`.
-    """
-    rows = cache(lambda order: [kept_atoms(problem, group, order) for group in problem.groups])
-
-    def solve(order: int, phi: float, lam: float) -> Solution:
-        return _square_loss(problem, rows(order), phi, lam)
-
-    return certified(problem, solve, orders=(16, 32, 64, 128, 256), tolerance=tolerance)
+def _moments(atoms: Sequence[Atoms], values: Sequence[Array]) -> tuple[float, Array, Array]:
+    """E[f], E[f y g] (k,), E[f g gᵀ] (k, k) over all groups, one f per atom."""
+    parts = [(r.mean(f), r.linear(f * r.y), r.quadratic(f)) for r, f in zip(atoms, values, strict=True)]
+    mean, linear, quadratic = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+    return mean, linear, quadratic

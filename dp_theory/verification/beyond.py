@@ -1,24 +1,27 @@
-"""What goes beyond Theorem 1 against the experiment."""
+"""What goes beyond Theorem 1 held against the experiment: every feature of the span recipe and of the practice loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_theory import practice, span
+from dp_theory.api import predict, simulate
 from dp_theory.checks import require
 from dp_theory.practice import Addition, PracticeProblem, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
-from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier, Weight, convex, experiment
-from dp_theory.span.losses import LOGISTIC, SQUARE, Loss, Square
+from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
+from dp_theory.span.problem import Weight
 
 if TYPE_CHECKING:
     import pandas as pd
 
+QUANTITIES = ("test_error", "overlap", "squared_norm")
 
-def feature_cells(d: int = 200) -> dict[str, tuple[SpanProblem, Loss]]:
+
+def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
     """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
     truth, labeller = np.eye(4)[0], np.array([0.8, 0.6, 0.0, 0.0])
     pruner, other = np.array([0.9, 0.0, np.sqrt(0.19), 0.0]), np.array([0.5, 0.5, -0.3, np.sqrt(0.41)])
@@ -92,31 +95,34 @@ def feature_cells(d: int = 200) -> dict[str, tuple[SpanProblem, Loss]]:
         "logistic, mixture": SpanProblem(truth, mixture, 0.3, 0.02),
         "logistic, power law 1/2": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
     }
-    losses: tuple[tuple[Loss, dict[str, SpanProblem]], ...] = ((SQUARE, square), (LOGISTIC, logistic))
-    return {name: (problem, loss) for loss, problems in losses for name, problem in problems.items()}
+    return square | {name: replace(problem, loss=LOGISTIC) for name, problem in logistic.items()}
 
 
 def compare_with_experiment(
-    cells: dict[str, tuple[SpanProblem, Loss]], trials: int, *, d: int = 200, seed: int = 0, workers: int | None = 1
+    cells: Mapping[str, SpanProblem], trials: int, *, d: int = 200, seed: int = 0, workers: int | None = 1
 ) -> list[dict[str, Any]]:
     """Theory against experiment: a row for each cell and quantity with `theory`, `simulated`, `se` and z.
 
     Isotropic problems are simulated at dimension d, others at the size of their spectrum; each from a seed of its own.
     """
-    table = []
-    seeds = np.random.SeedSequence(seed).generate_state(len(cells))
-    for cell_seed, (name, (problem, loss)) in zip(seeds, cells.items(), strict=True):
-        theory = span.predict(problem) if isinstance(loss, Square) else convex.predict(problem, loss)
-        size = d if problem.spectrum is None else None
-        simulated = experiment.simulate(problem, trials, d=size, loss=loss, seed=int(cell_seed), workers=workers)
-        for quantity in ("test_error", "overlap", "squared_norm"):
-            predicted, mean, se = (
-                float(getattr(record, field))
-                for record, field in ((theory, quantity), (simulated, quantity), (simulated, f"{quantity}_se"))
+    rows = []
+    seeds = np.random.SeedSequence(seed).generate_state(len(cells)).tolist()
+    for cell_seed, (name, problem) in zip(seeds, cells.items(), strict=True):
+        theory = predict(problem)
+        simulated = simulate(problem, d if problem.spectrum is None else None, trials, seed=cell_seed, workers=workers)
+        for quantity in QUANTITIES:
+            limit, mean, se = (
+                getattr(theory, quantity),
+                getattr(simulated, quantity),
+                getattr(simulated, f"{quantity}_se"),
             )
-            row = {"cell": name, "quantity": quantity, "theory": predicted, "simulated": mean, "se": se}
-            table.append(row | {"z": (mean - predicted) / se})
-    return table
+            rows.append(_row(name, quantity, limit, mean, se))
+    return rows
+
+
+def _row(cell: str, quantity: str, limit: Any, mean: Any, se: Any) -> dict[str, Any]:
+    numbers = {"theory": float(limit), "simulated": float(mean), "se": float(se), "z": float((mean - limit) / se)}
+    return {"cell": cell, "quantity": quantity, **numbers}
 
 
 def loops() -> dict[str, PracticeProblem]:
@@ -157,9 +163,9 @@ def features(
 ) -> pd.DataFrame:
     """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
 
-    Problems of the span recipe with square and logistic loss (dp_theory.dense), and the last learner of practice
-    loops. Every cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is
-    then well below the noise. advance(1) is called after each cell. Raises InputError where trials < 4.
+    The problems of `feature_cells`, and the last learner of those of `loops`. Every cell has a seed of its own. Few
+    trials at a large d rather than many at a small one: the bias c/d is then well below the noise. advance(1) is called
+    after each cell. Raises InputError where trials < 4.
     """
     import pandas as pd
 
@@ -171,10 +177,8 @@ def features(
         rows += compare_with_experiment({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
         advance(1)
     for name, loop in practices.items():
-        size = d if loop.spectrum is None else len(loop.modes[0])
-        runs, theory = practice.simulate(loop, size, trials, seed=next(seeds), workers=workers), practice.predict(loop)
-        mean, se, limit = (float(y[-1]) for y in (runs.test_error, runs.test_error_se, theory.test_error))
-        rows.append({"cell": name, "quantity": "test_error", "theory": limit, "simulated": mean, "se": se,
-                     "z": (mean - limit) / se})  # fmt: skip
+        runs = simulate(loop, d if loop.spectrum is None else None, trials, seed=next(seeds), workers=workers)
+        limit, mean, se = predict(loop).test_error[-1], runs.test_error[-1], runs.test_error_se[-1]
+        rows.append(_row(name, "test_error", limit, mean, se))
         advance(1)
     return pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dp_theory.api import predict, simulate
 from dp_theory.checks import require
 from dp_theory.problem import Problem
-from dp_theory.ridge import predict_theorem1 as predict
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
-from dp_theory.simulators.dense import simulate
 
 if TYPE_CHECKING:
     import pandas as pd

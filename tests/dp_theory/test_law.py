@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from dp_base.errors import InputError
-from dp_theory.problem import Problem
-from dp_theory.ridge import predict_theorem1 as predict
+from dp_theory import Problem, predict
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
 from dp_theory.simulators import law
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dp_theory import InputError, PracticeProblem, parallel, practice, sweep
+from dp_theory import Addition, InputError, PracticeProblem, parallel, simulate, sweep
 from dp_theory.parallel import on_cluster, run_jobs
 
 SWEEP = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
@@ -78,14 +78,14 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
 
 def test_on_a_dask_cluster(tmp_path):
     distributed = pytest.importorskip("distributed")
-    computing = PracticeProblem(0.5, 0.1, [practice.Addition(kept=1)])
+    computing = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
     with distributed.LocalCluster(**options) as local, on_cluster(local.scheduler_address):
         table = sweep(0.5, workers=None, journal=tmp_path / "journal", **SWEEP)
-        runs = practice.simulate(computing, 20, 4, workers=None)
+        runs = simulate(computing, 20, 4, workers=None)
     pd.testing.assert_frame_equal(table, sweep(0.5, **SWEEP))
     assert len((tmp_path / "journal").read_text().splitlines()) == 12
-    np.testing.assert_array_equal(runs.test_errors, practice.simulate(computing, 20, 4).test_errors)
+    np.testing.assert_array_equal(runs.test_errors, simulate(computing, 20, 4).test_errors)
 
 
 def test_an_address_without_a_scheduler_is_named():
