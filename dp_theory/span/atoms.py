@@ -56,6 +56,7 @@ def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | No
     frame, triangle = np.linalg.qr(seen.T)
     c = labeller @ frame
     rest = labeller - frame @ c
+    rest = rest - frame @ (rest @ frame)  # again: where the labeller nearly lies in the span, the first left eps/kappa
     kappa = float(np.linalg.norm(rest))
     jumps = group.jumps(len(along))
     coordinates = triangle.T  # of the seen directions in the frame; lower triangular

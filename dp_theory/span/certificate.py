@@ -22,9 +22,9 @@ def certified(
 
     The certificate is the sum of two relative errors. One is the last change of test error, overlap (over the norm),
     squared norm and kept fraction, or the fixed point's residual if larger: quadrature converges geometrically, so that
-    the error of the order before bounds that of the result. The other is what the solver's own errors make of the
-    outputs; it grows without limit towards the peak of the ridgeless limit. Raises ConvergenceError if no order brings
-    the first below `tolerance`, InputError if no row is kept.
+    the error of the order before bounds that of the result. The other is what rounding and the solver's own errors make
+    of the outputs; it grows without limit towards the peak of the ridgeless limit. Raises ConvergenceError if no order
+    brings the first below `tolerance`, or below the second, InputError if no row is kept.
     """
 
     @cache
@@ -41,15 +41,18 @@ def certified(
         return np.array([np.arctan2(np.sqrt(off), overlap) / np.pi, overlap, overlap**2 + off, kept]), solution
 
     def certify(cell: SpanProblem) -> tuple[float, ...]:
-        change, (previous, _) = np.inf, outputs(cell, orders[0])
+        previous, _ = outputs(cell, orders[0])
         for order in orders[1:]:
             current, solution = outputs(cell, order)
             scale = np.array([current[0], np.sqrt(current[2]), *current[2:]])
             moved = current != previous  # at the peak both norms are inf
             change = np.max(np.abs(current[moved] - previous[moved]) / scale[moved], initial=solution.residual)
-            if change <= tolerance:
-                return *current, change + _propagated(current, truth, solution)
+            if change <= tolerance or order == orders[-1]:
+                break
             previous = current
+        propagated = _propagated(current, truth, solution)
+        if change <= max(tolerance, propagated):  # of what conditioning makes of rounding no order can get rid
+            return *current, change + propagated
         raise ConvergenceError(
             f"phi = {cell.phi:g}, lam = {cell.lam:g}: quadrature of order {orders[-1]} still changes the result by "
             f"{change:.1e}, more than tolerance = {tolerance:.1e}; are all jumps of the rules named in breaks?"
@@ -64,9 +67,9 @@ def _propagated(outputs: Array, truth: Array, solution: Solution) -> float:
     """Relative error of test error, overlap (over the norm) and squared norm by the solver's own errors.
 
     If a is off by e and σ² by v, then the squared part off the truth is off by 2e|a off the truth| + v. The angle is
-    off by no more, relatively, than its tangent.
+    off by no more, relatively, than its tangent; besides, directions are rounded, and angles between them with them.
     """
-    _, overlap, squared_norm, _ = outputs
+    error, overlap, squared_norm, _ = outputs
     of_a, of_variance = solution.errors()
     if np.isinf(of_variance):
         return np.inf
@@ -74,4 +77,5 @@ def _propagated(outputs: Array, truth: Array, solution: Solution) -> float:
     off = across**2 + solution.variance
     of_off = 2 * across * of_a + of_variance
     along = of_a / np.sqrt(squared_norm)
-    return max(of_off / off / 2 + along, (2 * abs(overlap) * of_a + of_off) / squared_norm)
+    of_angle = of_off / off / 2 + along + 4 * np.finfo(float).eps / error
+    return max(of_angle, (2 * abs(overlap) * of_a + of_off) / squared_norm)
