@@ -41,7 +41,7 @@ def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None
     """
     solved = [_certified(cell, tolerance) for cell in problem.cells()]
     if not problem.shape:
-        return solved[0]
+        return replace(solved[0], problem=problem)
     stacked = {
         field.name: np.reshape(
             [getattr(cell, field.name) for cell in solved], (*problem.shape, *np.shape(getattr(solved[0], field.name)))

@@ -41,15 +41,15 @@ def certified(
         return np.array([np.arctan2(np.sqrt(off), overlap) / np.pi, overlap, overlap**2 + off, kept]), solution
 
     def certify(cell: SpanProblem) -> tuple[float, ...]:
-        previous, _ = outputs(cell, orders[0])
+        (current, solution), change = outputs(cell, orders[0]), np.inf
         for order in orders[1:]:
+            if change <= tolerance:
+                break
+            previous = current
             current, solution = outputs(cell, order)
             scale = np.array([current[0], np.sqrt(current[2]), *current[2:]])
             moved = current != previous  # at the peak both norms are inf
             change = np.max(np.abs(current[moved] - previous[moved]) / scale[moved], initial=solution.residual)
-            if change <= tolerance or order == orders[-1]:
-                break
-            previous = current
         propagated = _propagated(current, truth, solution)
         if change <= max(tolerance, propagated):  # of what conditioning makes of rounding no order can get rid
             return *current, change + propagated

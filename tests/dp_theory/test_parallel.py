@@ -1,13 +1,15 @@
 """Work in this process, over processes and on a cluster is one work; what is finished is not done again."""
 
 import json
+from dataclasses import make_dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dp_theory import Addition, InputError, PracticeProblem, parallel, simulate, sweep
-from dp_theory.parallel import on_cluster, run_jobs
+from dp_theory import Addition, InputError, KeepEasy, KeepHard, PracticeProblem, parallel, simulate, sweep
+from dp_theory.parallel import job_key, on_cluster, run_jobs
+from dp_theory.sweeps import Line
 
 SWEEP = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
 
@@ -74,6 +76,22 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
     more = SWEEP | {"trials": 8}  # what two sweeps share is computed once
     assert sweep(0.5, journal=journal, **more).equals(sweep(0.5, **more))
     assert len(journal.read_text().splitlines()) == 16
+
+
+def test_keys_outlive_moves_and_tell_jobs_apart():
+    """A key is made of class names and values: it may not change when a module moves, or journals would be lost."""
+    line = Line("prune", "keep-hard", KeepHard(0.5), 0.5, 0.25, 0.9)
+    job = ((line,), np.array([8, 40]), np.array([0.0, 0.1]), 16, "law", 0, 3)
+    assert job_key(job) == "1b8aeb6333a3eef8cfc9eaa753e52bfa"
+    moved = make_dataclass("KeepHard", ["alpha"], namespace={"__module__": "elsewhere"})(0.5)
+    assert job_key(((replace(line, rule=moved),), *job[1:])) == job_key(job)
+    others = [(*job[:-1], 4), ((replace(line, rho=0.8),), *job[1:]), ((replace(line, rule=KeepEasy(0.5)),), *job[1:])]
+    assert len({job_key(other) for other in [job, *others]}) == 4
+
+
+def test_what_has_no_lasting_description_is_refused():
+    with pytest.raises(TypeError, match="cannot be kept in a journal"):
+        job_key((lambda: None,))
 
 
 def test_on_a_dask_cluster(tmp_path):
