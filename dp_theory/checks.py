@@ -1,4 +1,4 @@
-"""What input must hold, said in one line where it does not."""
+"""Types that every room uses, and the check that says in one line what input must hold."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ Real = Any  # a float or an array of float64; as a union it would defeat type ch
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:
-    """Raise InputError "name = value must …" at the first element of `value` where `holds` is false."""
+    """Raises InputError "name = value must …" with the first element of `value` where `holds` is false.
+
+    value and holds broadcast.
+    """
     holds = np.asarray(holds)
     if not holds.all():
         value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))

@@ -1,18 +1,14 @@
-"""How much to generate, how hard, and how to spend it: the least test error for given rows, or for a given budget.
+"""How much to generate, how hard to select, and how to spend a budget: the least test error, and where it is (ours).
 
 The learner is Theorem 1's, trained on m kept rows. psi = d/m, and the ridge lam is per *training* row, so that pruning
 a pool and drawing directly (`dp_theory.Direct`) give the same learner at different cost. The selector is fixed, at
 cosine rho to the truth, and independent of the rows; in `loop` the learner selects for itself. Labels are flipped
-with probability `flip`, whatever x: then a moment that is linear in y shrinks by 1 - 2 flip.
+with probability `flip`, whatever x: a moment that is linear in y shrinks by 1 - 2 flip. docs/theory.md says what
+comes out.
 
-What comes out. With many rows keep-hard is best, with few of them keep-easy, and they change places (`boundary`) at
-psi = 0.64 to 0.85 nearly whatever rho, which sets the size of the gain. As lam → 0+, and then p → 0, a hard selector
-shrinks the tangent of the error's angle by the sine of its own (`keep_hard_law`). A learner that selects its own rows
-gains by keep-hard, and loses by keep-easy, on either side (`loop`).
-
-The limit d → ∞ comes before all others, and hard selection feels it: kept rows are short along w_s, of variance
-gamma/p (alpha²/3 for small p), and what is learned along it is uncertain accordingly. The limit needs d well above
-p/gamma. With a finite `d`, `least_error` and `optimum` add this uncertainty, to first order in 1/d.
+All of this is the limit d → ∞. Hard selection reaches it late: kept rows are short along w_s, of variance gamma/p
+(alpha²/3 for small p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite
+`d`, `least_error` and `optimum` add this uncertainty, to first order in 1/d.
 """
 
 from __future__ import annotations
@@ -60,8 +56,9 @@ def least_error(
 ) -> Least:
     """Least test error over p in [smallest_keep, 1] and over lam, 0 or in LAMS, each unless given; 1e-8 accurate.
 
-    name: keep-hard or keep-easy; p = 1 is plain data for both. psi: d/m, or a function of p, where a budget pays for
-    fewer rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension. Arrays broadcast.
+    name: one of RULE_NAMES; p = 1 is plain data for all. psi: d/m, or a function of p, where a budget pays for fewer
+    rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension. Arrays broadcast. Raises InputError for an
+    unknown rule and for parameters outside their domain.
     """
     _check(rho, flip, lam)
     require("d", d, d >= 2, "be at least 2: it is the dimension")
@@ -96,8 +93,8 @@ def keep_hard_law(rho: Real, psi: Real, flip: Real = 0.0) -> Any:
 
         tan(πE) = √(1 - rho²)·tan(πE_plain),    tan(πE_plain) = √(psi/(1 - psi))·√((π/2)/(1 - 2 flip)² - 1)
 
-    The limits do not commute: at any lam > 0 the component along w_s, whose rows are all small, is lost as p → 0.
-    Derived by `dp theory derive keep-hard`.
+    The limits do not commute: at any lam > 0 the component along w_s, in which all rows are small, is lost as p → 0.
+    Everything broadcasts. Derived by `dp theory derive keep-hard`. Raises InputError outside this domain.
     """
     _check(rho, flip, None)
     require("psi", psi, (np.asarray(psi) > 0) & (np.asarray(psi) < 1), "lie in (0, 1): the law needs m > d")
@@ -142,11 +139,11 @@ def optimum(
 ) -> pd.DataFrame:
     """Every strategy with every rule at its best, a row each, the best first.
 
-    Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. A training
-    row costs training_cost, and to come by it candidate_cost (static), candidate_cost/p (prune) or guided_cost (direct;
-    by default 1.82 candidates, as the paper measures). keep, lam: fixed p and ridge, otherwise the best.
-    Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost; needs_d: p/gamma, which d
-    must exceed by far for the limit d → ∞ to hold.
+    Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. Costs are
+    those of dp_theory.costs: candidate_cost of a plain sample, guided_cost of a directly drawn one (by default 1.82
+    plain ones, as the paper measures), training_cost of training on a row. keep, lam: fixed p and ridge, otherwise the
+    best. Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost; needs_d: p/gamma,
+    which d must exceed by far for the limit d → ∞ to hold. Raises InputError for parameters outside their domain.
     """
     import pandas as pd
 
@@ -189,8 +186,8 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
     """N plain rows, then N more that the learner trained on these selects at kept fraction `keep`; psi = d/N.
 
     Exact (dp_theory.practice): the final learner trains on all 2N rows, both learners with the penalty lam·N, which is
-    the best one in [1e-3, 1e2] for the rule unless given. A row per rule, the best first.
-    Columns rule, keep, lam, test_error.
+    the best one in [1e-3, 1e2] for the rule unless given. A row per rule, the best first. Columns rule, keep, lam,
+    test_error. Raises InputError for parameters outside their domain.
     """
     import pandas as pd
 
@@ -224,8 +221,8 @@ def _moments(name: str, p: Any, rho: Real, flip: Real) -> Moments:
 def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real, d: float) -> Any:
     """Theorem 1, Corollary 1 where lam = 0; at finite d with the variance of w_hat along w_s.
 
-    Off the plane w_hat has variance sigma²/d per direction. Along w_s its noise is gamma/p times as large, its response
-    (L + p)/(L + gamma) times (dp_theory.ridge), here p = 1; of that the part sin² turns w_hat away from w0.
+    Off the plane w_hat has variance sigma²/d in every direction. Along w_s its noise is gamma/p times as large, and its
+    response (L + p)/(L + gamma) times (dp_theory.ridge; here p = 1). The share sin² of this turns w_hat away from w0.
     """
     kept, gamma, beta, beta_tilde = moments
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
@@ -250,6 +247,7 @@ def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tup
     function takes x of shape (points, *shape). A logarithmic grid, then finer ones between the neighbours of its best
     point: such errors are smooth, but not known to be unimodal, and their minimum may lie at an end.
     """
+    # scipy.optimize.elementwise.find_minimum from the same grid takes twice as long, and brackets no minimum at an end
     count = 2 + round(PER_DECADE * np.log10(high / low))
     log_x = np.linspace(np.log(low), np.log(high), count).reshape(-1, *(1 for _ in shape)) + np.zeros(shape)
     spacing = np.log(high / low) / (count - 1)

@@ -36,7 +36,7 @@ LINE_POINTS = 121
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of the sweep: a strategy with its rule at one alignment."""
+    """One curve of the sweep: a strategy with its rule, which keeps p as keep-hard at alpha does, at one alignment."""
 
     strategy: str
     name: str  # of the rule
@@ -47,6 +47,7 @@ class Line:
 
     @property
     def series(self) -> str:
+        """The curve's name in tables and legends."""
         return self.strategy if self.strategy == "static" else f"{self.strategy} {self.name}"
 
     def problem(self, n: Any, lam: Any, d: int) -> Problem:
@@ -82,12 +83,15 @@ def sweep(
     """The tidy table of test errors: a predicted line and simulated points per series, for every alpha, rho, lam.
 
     alpha: keep-hard's threshold; the other rules are matched at its kept fraction p. n: numbers of samples generated
-    (by default twelve from d/4 to 16 d). engine: with 'law' the points of a series are independent; 'dense' shares rows
-    between the sizes of one trial, so that they are correlated. Trial k of all series draws from the same stream.
+    (by default twelve from d/4 to 16 d). rules: names of RULES. engine: with 'law' the points of a series are
+    independent; 'dense' shares rows between the sizes of one trial, so that they are correlated. Trial k of all series
+    draws from the same stream. x: the axis that column x counts; costs as in dp_theory.costs, in plain samples.
     workers, journal: as in dp_theory.parallel; a cell of the sweep is one trial of one rule at all sizes and ridges.
     advance is called with the number of cells done, of `steps(...)` in all, as the simulation goes.
+
     Columns: series, kind, x, y (test error), y_low, y_high (± one standard error), n_seeds; strategy, rule, alpha, p,
     rho, lam, d, generated, kept, compute, predicted (theory at the same point), se, z = (y - predicted)/se.
+
     Raises InputError for parameters outside their domain.
     """
     import pandas as pd
@@ -138,14 +142,15 @@ def sweep(
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
-    """How often `sweep` reports progress."""
+    """How many cells `sweep` computes, and reports as progress, for these parameters."""
     return sum(1 for _ in _groups(_lines(np.unique(alpha), np.unique(rho), rules))) * trials
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """Where on the x axis which series has the least predicted error: a row per interval, for every alpha, rho, lam.
+    """Which series has the least predicted error where on the x axis: a row per interval, for every alpha, rho, lam.
 
-    Between the grid's points the curves are interpolated; of series that agree to 1e-6 the first is named.
+    Between the grid's points the curves are interpolated; of series that agree to 1e-6 the first is named. Columns
+    alpha, rho, lam, from, to, series.
     """
     import pandas as pd
 
@@ -163,8 +168,11 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
-    """Largest |z| between theory and simulation, the level that noise alone stays below in 95 % of sweeps (Student t,
-    Bonferroni), and the largest standard error."""
+    """Whether noise explains the distance of a sweep's points from its lines.
+
+    largest_z: the largest |z|; noise_level: what it stays below in 95 % of sweeps by noise alone (Student t,
+    Bonferroni); points: how many there are; largest_se: the largest standard error.
+    """
     from scipy.stats import t
 
     points = table.query("kind == 'simulated'")

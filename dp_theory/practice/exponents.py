@@ -1,32 +1,14 @@
-"""Does practice change the exponent of the scaling law? Error against rows for every way to choose them.
+"""Does practice change the exponent of the scaling law? Error against rows for every way to choose them (ours).
 
 Six strategies with the same first pool and, but for static, the same number of kept rows in every round
+
     static              trains on everything that `prune each round` looks at
     prune once          the first learner selects everything that is added
     prune each round    the newest learner selects, from candidates that are generated and paid for
-    practice            the same rows, generated directly where the learner wants them (guidance), at `direct_cost`
+    practice            the same rows, generated directly where the learner wants them (guidance)
     prune, practice: newest rows    the last two, trained on the newest rows only, not on the accumulated pool
 
-Axes, per dimension: rows `kept`, samples `generated` (prune pays for its candidates), and `compute` = generation +
-training_cost per kept row, in units of one plain sample.
-
-The answer: yes, but what it buys depends on the axis and on what becomes of old rows. Slopes over rounds 10 to 20
-(lam = 0, phi = 1/4, as many kept rows in each round as in the first pool, windows |t| ≤ tan(πE)), predicted; the
-fits' standard errors are ≤ .001 but for prune once (.011):
-
-                            per kept row        per sample generated
-    static                  -.505               -.505
-    prune once              -.69                -.66
-    prune each round        -1.133              -.515
-    practice                -1.133              -1.133 (-1.10 in compute)
-    prune, newest rows      geometric           -1.000
-    practice, newest rows   geometric           geometric
-
-Pooled, unweighted: twice the exponent per kept row (after 60 rounds -1.107, still drifting towards -1), which the
-candidates take back: pruning keeps the static exponent of -1/2, and only generating where the learner wants rows
-turns the gain into fewer samples. Newest rows only: each round multiplies the error by .48. What holds the pool back
-are its old, wide windows: weighted by alpha^-2, Window(3, power=2), the pool's slopes steepen with every round
-(-2.4 per kept row, -.80 per candidate after 20).
+on the axes of dp_theory.costs, per dimension. docs/theory.md has the exponents and what follows from them.
 """
 
 from __future__ import annotations
@@ -47,17 +29,19 @@ from dp_theory.practice.problem import Addition, MeasuredRows, PracticeProblem, 
 if TYPE_CHECKING:
     import pandas as pd
 
-KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")  # the axis that is fitted first
+KEPT_FIRST = sorted(AXES, key=lambda axis: axis != "kept")  # the order of the tables: the exponent is about kept rows
+STEPS = 6  # strategies
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """curves: tidy (series, kind, axis, stage, x, y, y_low, y_high, n_seeds), x in samples per dimension, y the test
-    error ± one standard error.
+    """Two tidy tables.
 
-    exponents: per series and axis the predicted slope of ln y on ln x over the second half of the stages, `fit_se`
-    its standard error as a fit (that is, its curvature), `steepening` = d ln|exponent| / d ln x, 0 for a power law
-    and 1 for a geometric decay; with trials, the mean over them of the `simulated` slope and its standard error.
+    curves: series, kind, axis, stage, x, y, y_low, y_high, n_seeds; x in samples per dimension, y the test error, low
+    and high one standard error away.
+    exponents, per series and axis: `exponent`, the predicted slope of ln y on ln x over the second half of the stages;
+    `fit_se`, its standard error as a fit (that is, its curvature); `steepening` = d ln|exponent| / d ln x, 0 for a
+    power law and 1 for a geometric decay; with trials `simulated`, the mean slope over them, and `simulated_se`.
     """
 
     curves: pd.DataFrame
@@ -77,8 +61,8 @@ def scaling(
 ) -> Scaling:
     """The strategies for this practice, predicted, and simulated in dimension d where trials > 0.
 
-    The problem must accumulate, and its rules be scalar. advance is called with 1 after each of the STEPS. Raises
-    InputError for fewer than four rounds, from which no exponent can be fitted.
+    The problem must accumulate, and its rules be scalar. Costs are in plain samples. advance is called with 1 after
+    each of the STEPS. Raises InputError for fewer than four rounds, from which no exponent can be fitted.
     """
     import pandas as pd
 
@@ -108,9 +92,6 @@ def scaling(
             exponents.append(_exponent(series, axis, counted[axis], errors, samples))
         advance(1)
     return Scaling(pd.DataFrame(curves), pd.DataFrame(exponents))
-
-
-STEPS = 6  # strategies
 
 
 def _strategies(problem: PracticeProblem, whole: Stages) -> dict[str, tuple[list[PracticeProblem], bool]]:

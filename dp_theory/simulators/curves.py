@@ -1,4 +1,4 @@
-"""Error curves over sample sizes and ridges from shared factorizations."""
+"""Error curves over sample sizes and ridges: the fits of one experiment share their factorizations."""
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
@@ -12,7 +12,10 @@ _sytrd, _ormqr, _ptsv = get_lapack_funcs(("sytrd", "ormqr", "ptsv"), dtype=np.fl
 def selected_rows(
     rule: Rule, rho: float, count: int, d: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`count` kept rows and their labels, drawn directly from the selected distribution."""
+    """`count` kept rows (count, d) and their labels (count,), drawn directly from the selected distribution.
+
+    rule and rho are scalar.
+    """
     x = rng.standard_normal((count, d))
     x[:, 0] = rule.draw(rng, count)
     return x, labels(x, truth(rho, d))
@@ -60,6 +63,7 @@ class _Tridiagonal:
         self.b, self.w0 = vectors.T
 
     def solve(self, penalty: float) -> np.ndarray:
+        """z (size,). Raises LinAlgError where T + penalty is singular."""
         if len(self.b) == 1:
             return self.b / (self.diagonal + penalty)
         *_, z, info = _ptsv(self.diagonal + penalty, self.off, self.b)
@@ -68,6 +72,7 @@ class _Tridiagonal:
         return z
 
     def apply(self, z: np.ndarray) -> np.ndarray:
+        """T z."""
         product = self.diagonal * z
         product[:-1] += self.off * z[1:]
         product[1:] += self.off * z[:-1]

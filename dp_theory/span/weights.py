@@ -1,4 +1,8 @@
-"""Weights that the paper's symmetric rules (dp_theory.rules) leave out."""
+"""Keep probabilities and weights that symmetric rules (dp_theory.rules) cannot say: of the label, or above 1.
+
+Each is a function of a projection t and an observed label y = ±1, elementwise, for `keep` or `weight` of a `Group` or
+an `Addition`.
+"""
 
 from dataclasses import dataclass
 
@@ -29,7 +33,10 @@ class Verifier:
 
 @dataclass(frozen=True)
 class Interpolating:
-    """[4 σ(κt) (1 − σ(κt))]^ω: 1 at t = 0; ω > 0 favours hard rows, ω < 0 easy ones (Kolossov et al. 2024)."""
+    """[4 σ(κt) (1 − σ(κt))]^ω, κ the slope: 1 at t = 0 (paper, section 4, after Kolossov et al. 2024).
+
+    ω > 0 favours hard rows; ω < 0 favours easy ones and exceeds 1, so that it can be a weight only.
+    """
 
     omega: float
     slope: float = 1.0

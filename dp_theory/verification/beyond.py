@@ -14,11 +14,10 @@ from dp_theory.practice import Addition, PracticeProblem, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.problem import Weight
+from dp_theory.verification.theorem1 import QUANTITIES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-QUANTITIES = ("test_error", "overlap", "squared_norm")
 
 
 def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
@@ -101,9 +100,10 @@ def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
 def compare_with_experiment(
     cells: Mapping[str, SpanProblem], trials: int, *, d: int = 200, seed: int = 0, workers: int | None = 1
 ) -> list[dict[str, Any]]:
-    """Theory against experiment: a row for each cell and quantity with `theory`, `simulated`, `se` and z.
+    """Theory against experiment: a row for each cell and quantity, with keys cell, quantity, theory, simulated, se, z.
 
     Isotropic problems are simulated at dimension d, others at the size of their spectrum; each from a seed of its own.
+    workers as in dp_theory.parallel.
     """
     rows = []
     seeds = np.random.SeedSequence(seed).generate_state(len(cells)).tolist()
@@ -111,12 +111,8 @@ def compare_with_experiment(
         theory = predict(problem)
         simulated = simulate(problem, d if problem.spectrum is None else None, trials, seed=cell_seed, workers=workers)
         for quantity in QUANTITIES:
-            limit, mean, se = (
-                getattr(theory, quantity),
-                getattr(simulated, quantity),
-                getattr(simulated, f"{quantity}_se"),
-            )
-            rows.append(_row(name, quantity, limit, mean, se))
+            mean, se = getattr(simulated, quantity), getattr(simulated, f"{quantity}_se")
+            rows.append(_row(name, quantity, getattr(theory, quantity), mean, se))
     return rows
 
 
@@ -135,11 +131,9 @@ def loops() -> dict[str, PracticeProblem]:
         "practice, plain": PracticeProblem(0.5, 0.02, [Addition(1)] * 3),
         "practice, entropy, few rows": PracticeProblem(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
         "practice, self-verification, flips": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
-        "practice, soft weights": PracticeProblem(
-            0.5, 0.02, [Addition(1, weight=lambda t, y: Interpolating(1, 3)(t, y))] * 2
-        ),
+        "practice, soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2),
         "practice, verifier, labeller, flips": PracticeProblem(
-            0.5, 0.02, [Addition(1, weight=lambda t, y: Verifier(2)(t, y))] * 2, labeller=0.9, flip=0.05
+            0.5, 0.02, [Addition(1, weight=Verifier(2))] * 2, labeller=0.9, flip=0.05
         ),
         "practice, window": PracticeProblem(0.25, 1e-3, [Window(1)] * 3),
         "practice, weighted window": PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 3),

@@ -1,11 +1,14 @@
-"""Whether a set of z looks like noise."""
+"""Whether many z together look like noise."""
 
 import numpy as np
 
 
 def distribution(z: np.ndarray, trials: np.ndarray | int) -> dict[str, float]:
-    """Independent z of means over `trials` runs: count, mean, sd, largest |z|, and the p-value of Kolmogorov and
-    Smirnov's test that they are noise: standard normal, once Student's t is transformed to it."""
+    """How independent z (cells,) of means over `trials` runs, one number or (cells,), are distributed.
+
+    Student's t is transformed to a normal first. Keys: cells, mean, sd, largest |z|, and p_value, that of Kolmogorov
+    and Smirnov's test that they are standard normal.
+    """
     from scipy.stats import kstest, norm, t
 
     normal = norm.ppf(t.cdf(z, np.asarray(trials) - 1))

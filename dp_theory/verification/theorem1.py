@@ -1,14 +1,11 @@
-"""Theory held against simulation over cells of parameters, as a test with a stated level.
+"""Theorem 1 held against simulation over cells of parameters, as a test with a stated level.
 
-Theory is the limit d → ∞, the experiment has a finite d. Two steps bridge them, and neither leaves a bias to excuse:
-the law simulator at d = 20,000, where the bias c/d is far below the noise, is held against theory; and the experiment
-itself, every number drawn, is held against the law simulator at one small d, at which both have the same distribution.
-Every cell gives three quantities. The overlap and the squared norm are sharper than the error, which an equal stretch
-of both leaves unchanged. A difference is noise if |z| stays below the Student t quantile of a two-sided 1 % test,
-Bonferroni over cells, quantities and the two steps.
-
-`features` holds what goes beyond Theorem 1 against the experiment, and `distribution` asks of all z together whether
-they look like noise.
+Theory is the limit d → ∞, the experiment has a finite d. Two steps bridge them, and neither is biased: theory is held
+against the law simulator at d = 20,000, where the bias c/d is far below the noise; and the law simulator against the
+experiment itself, every number drawn, at one small d, at which both have the same distribution. Every cell gives three
+quantities. The overlap and the squared norm are sharper tests than the error, which stays the same if w_hat is
+stretched. A difference is noise if |z| stays below the Student t quantile of a two-sided 1 % test, Bonferroni over
+cells, quantities and the two steps.
 """
 
 from __future__ import annotations
@@ -64,11 +61,12 @@ def verify(
     workers: int | None = 1,
     advance: Callable[[int], None] = lambda done: None,
 ) -> pd.DataFrame:
-    """A row per cell and quantity: theory; simulation (the law at d), se, z; dense (at dense_d), dense_se, dense_z.
+    """Hold theory against simulation: a row per cell and quantity.
 
-    dense_z is the experiment against the law at the same dense_d. verdict: 'agrees', 'DISAGREES' where |z| or
-    |dense_z| exceeds `level`, else 'imprecise' where se exceeds 1 % of the value. advance(1) is called after each cell.
-    Raises InputError where d, dense_d or trials < 4.
+    cells: scalar problems. Columns: rule, rho, phi, lam, quantity; theory; simulation (the law at d), se, z; dense (at
+    dense_d), dense_se, and dense_z against the law at the same dense_d; level, trials, d, dense_d; verdict: 'agrees',
+    'DISAGREES' where |z| or |dense_z| exceeds the level, else 'imprecise' where se exceeds 1 % of the value. workers as
+    in dp_theory.parallel; advance(1) is called after each cell. Raises InputError where d, dense_d or trials < 4.
     """
     import pandas as pd
     from scipy.stats import t
@@ -101,7 +99,7 @@ def verify(
 
 
 def _label(rule: Rule) -> str:
-    """keep-hard 0.5: the rule with its parameter."""
+    """The rule with its parameter, such as keep-hard 0.5."""
     if isinstance(rule, Direct):
         return f"direct {_label(rule.rule)}"
     name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(rule).__name__).lstrip("-")

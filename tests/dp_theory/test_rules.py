@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dp_theory.checks import Real
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, rule_names
 from dp_theory.rules.entropy import entropy_deficit
 
+GUIDE = (Path(dp_theory.__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
 INTERVALS = [0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1, 2, 4, 8, 16, 30]
 
 
@@ -225,6 +227,19 @@ def test_every_rule_says_what_it_keeps():
     assert all(kind.help for _, kind in RULES.items())
     assert rule_names("swept") == ("keep-hard", "keep-easy", "random", "entropy")
     assert rule_names("optimised") == ("keep-hard", "keep-easy")
+
+
+def test_the_documentation_lists_every_rule():
+    listed = re.findall(r"^- `([\w-]+)`: (.+)$", GUIDE, re.M)
+    assert listed == [(name, kind.help) for name, kind in RULES.items()]
+
+
+def test_the_rule_that_the_documentation_writes_works():
+    (written,) = re.findall(r"```python\n(from dataclasses import dataclass\n.*?RULES\.register.*?)```", GUIDE, re.S)
+    asked = "from dp_theory import make_rule, Problem, predict\nrule = make_rule('bell', keep=0.5)\n"
+    shown = "print(rule.alpha, predict(Problem(rule, 0.8, 0.5, 0.01)).keep_fraction)"
+    done = subprocess.run([sys.executable, "-c", written + asked + shown], capture_output=True, text=True, check=True)
+    assert [float(number) for number in done.stdout.split()] == pytest.approx([3.0, 0.5])
 
 
 def test_a_rule_that_no_kept_fraction_fixes_says_so():
