@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from dp_base.errors import InputError
 
 Array = NDArray[np.floating]
+ROUNDING = np.finfo(float).eps / 2  # largest relative error of one rounded operation
 Real = Any  # a float or an array of float64; as a union it would defeat type checkers at every operator
 
 

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Real
+from dp_theory.checks import ROUNDING, Real
 from dp_theory.problem import Prediction, Problem
 from dp_theory.rules import Moments, Rule
-from dp_theory.rules.base import ROUNDING
 
 _BLOCK = 32768  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 
@@ -97,8 +96,8 @@ def _evaluate(
             ell = np.where(lam > 0, ell, np.maximum(phi - p, 0.0))
             fitted = np.where(lam > 0, fitted, np.minimum(1.0, phi / p))
             condition = np.where(np.multiply(errors.p, p) > 0, errors.p * p / slope, 0.0)
-        plane = _plane(ell, fitted / slope, moments, rho)
-        certificate = _certificate(plane, moments, error + 4 * ROUNDING, condition, fitted)
+        plane = _plane(ell, variance := fitted / slope, moments, rho)
+        certificate = _certificate(plane, variance, p, error + 4 * ROUNDING, condition, fitted)
         if not slope.all():  # at the peak the norm is inf if p is known exactly, and anything if not
             certificate = np.where(slope > 0, certificate, np.where(condition > 0, np.inf, error))
     return *_outputs(plane), p, certificate
@@ -108,12 +107,11 @@ class _Plane(NamedTuple):
     """w_hat in the plane of w_s and w0, and outside: what the outputs and their certificate are made of."""
 
     along: Any  # component along w0
-    across: Any  # component in the plane, across w0
-    terms: Any  # |summands| of `across`, which may cancel
-    shift: Any  # how far a relative change of L moves a, relative to a
-    variance: Any  # sigma²/Q
+    from_s: Any  # component in the plane across w0, what a_s adds to it
+    from_v: Any  # what a_v takes from it
     outside: Any  # sigma²
     off: Any  # |w_hat|² off w0, in the plane and outside
+    sizes: tuple[Any, Any, Any]  # L, L + gamma, L + p
 
 
 def _plane(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Plane:
@@ -125,15 +123,7 @@ def _plane(ell: Any, variance: Any, moments: Moments, rho: Any) -> _Plane:
     sine = np.sqrt((1 - rho) * (1 + rho))
     from_s, from_v = sine * a_s, rho * a_v
     across, outside = from_s - from_v, variance * residual
-    return _Plane(
-        along=rho * a_s + sine * a_v,
-        across=across,
-        terms=np.abs(from_s) + np.abs(from_v),
-        shift=ell / np.minimum(ell_s, ell_v),
-        variance=variance,
-        outside=outside,
-        off=across * across + outside,
-    )
+    return _Plane(rho * a_s + sine * a_v, from_s, from_v, outside, across * across + outside, (ell, ell_s, ell_v))
 
 
 def _outputs(plane: _Plane) -> tuple[Any, Any, Any]:
@@ -142,13 +132,16 @@ def _outputs(plane: _Plane) -> tuple[Any, Any, Any]:
     return angle / np.pi, plane.along, plane.along * plane.along + plane.off
 
 
-def _certificate(plane: _Plane, moments: Moments, error: Any, condition: Any, fitted: Any) -> Any:
+def _certificate(plane: _Plane, variance: Any, p: Any, error: Any, condition: Any, fitted: Any) -> Any:
     """To first order, a bound of the relative error of every output (of the overlap: relative to |w_hat|).
 
-    error: relative, of the moments; condition: relative, of L. Then 2·error + shift·condition bounds that of a (both of
-    its numerators and denominators are off), and with it that of the overlap. Of |w_hat|² off w0 there are three: the
-    cancellation in `across`, sigma²/Q, and Q, whose terms are at most p each.
+    error: relative, of the moments; condition: relative, of L. Numerators and denominators of a are off by `error`, and
+    its denominators by `condition` of L besides: `twice` is twice the relative error of a, and bounds that of the
+    overlap and of its square. Of |w_hat|² off w0 three parts move: what cancels in the plane across w0; sigma²/Q, with
+    u/L and slope; and Q, whose terms are at most p.
     """
-    twice = 2 * (2 * error + plane.shift * condition)
-    moved = twice * (np.abs(plane.across) * plane.terms + plane.variance * moments.p)
-    return twice + (moved + plane.outside * condition * (2 - fitted)) / plane.off
+    ell, ell_s, ell_v = plane.sizes
+    twice = 2 * (2 * error + condition * ell / np.minimum(ell_s, ell_v))
+    across = np.abs(plane.from_s - plane.from_v) * (np.abs(plane.from_s) + np.abs(plane.from_v))
+    moved = twice * (across + variance * p) + plane.outside * condition * (2 - fitted)
+    return twice + moved / plane.off

@@ -49,8 +49,7 @@ def weighted_moments(addition: Addition, flip: float, cosine: float, order: int)
 
     One atom, from the rule's own moments, where it keeps rows of one weight; else one for each weight at the nodes.
     """
-    if is_closed(addition):
-        assert isinstance(addition.keep, Rule)
+    if isinstance(addition.keep, Rule) and not callable(addition.weight):
         p, gamma, beta, beta_tilde = (float(moment) for moment in addition.keep.moments(cosine))
         linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
         return np.array([addition.weight]), np.array([p]), linear, np.array([[[gamma, 0.0], [0.0, p]]])
@@ -67,11 +66,6 @@ def weighted_moments(addition: Addition, flip: float, cosine: float, order: int)
     linear = np.column_stack([total(atoms.y * t * atoms.mass), total(atoms.y * zeta)])
     second = np.array([[total(t * t * atoms.mass), cross], [cross, total(atoms.zeta2)]]).transpose(2, 0, 1)
     return weight, total(atoms.mass), linear, second
-
-
-def is_closed(rows: RoundRows) -> bool:
-    """Whether the moments of these rows come without the nodes of this module."""
-    return isinstance(rows, MeasuredRows) or (isinstance(rows.keep, Rule) and not callable(rows.weight))
 
 
 def positive_nodes(tau: float, addition: Addition, order: int) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array
+from dp_theory.checks import ROUNDING, Array
 from dp_theory.practice.cohorts import Cohort, make_cohort
 from dp_theory.practice.dmft import next_stage
 from dp_theory.practice.problem import PracticePrediction, PracticeProblem, RoundRows
@@ -13,7 +13,7 @@ from dp_theory.practice.problem import PracticePrediction, PracticeProblem, Roun
 TOLERANCE = 1e-9  # of the fixed point, relative
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
 ORDERS = (16, 24)  # of the Gauss-Legendre panels: to compare with, and of the result
-_ROUNDING = 8 * np.finfo(float).eps  # relative, of a moment and of an order parameter
+_MOMENT = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
 _CAUTION = 4  # times what one perturbed solution shows
 
 
@@ -98,7 +98,7 @@ def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePre
     error, overlap, squared_norm = outputs
     scale = np.stack([error, np.sqrt(squared_norm), squared_norm])
     change = np.maximum((np.abs(_outputs(problem, other) - outputs) / scale).max(axis=0), solved.residual)
-    certificate = _CAUTION * np.maximum.accumulate(change) + _ROUNDING
+    certificate = _CAUTION * np.maximum.accumulate(change) + _MOMENT
     if tolerance is not None and not np.all(certificate <= tolerance):
         raise ConvergenceError(
             f"practice at phi = {problem.phi:g}: the result is certain to {certificate.max():.1e} only, tolerance = "
@@ -136,17 +136,18 @@ def _test_error(alignment: float, variance: float, labeller: float) -> float:
 
 
 def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
-    """The cohort with every moment off by up to _ROUNDING of itself."""
+    """The cohort with every moment off by rounding."""
     mass, linear, second = (_off(moment, rng) for moment in (cohort.mass, cohort.linear, cohort.second))
     return replace(cohort, mass=mass, linear=linear, second=(second + second.transpose(0, 2, 1)) / 2)
 
 
 def _perturb_stage(a: Array, c: Array, x: Array, rng: np.random.Generator) -> None:
-    """The newest stage's order parameters off by up to _ROUNDING of themselves, in place."""
+    """The newest stage's order parameters off by rounding, in place."""
     s = len(a) - 1
     a[s], x[s], c[s] = _off(a[s], rng), _off(x[s], rng), _off(c[s], rng)
     c[:, s] = c[s]
 
 
 def _off(value: Array, rng: np.random.Generator) -> Array:
-    return value * (1 + _ROUNDING * rng.uniform(-1, 1, np.shape(value)))
+    """The array, every element off by up to _MOMENT of itself."""
+    return value * (1 + _MOMENT * rng.uniform(-1, 1, np.shape(value)))

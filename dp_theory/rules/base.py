@@ -29,13 +29,12 @@ from scipy.special import erf
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_base.registry import Registry
-from dp_theory.checks import Real, require
+from dp_theory.checks import ROUNDING, Real, require
 from dp_theory.quadrature import PDF0, half_line
 
 RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
 
 SQRT2 = np.sqrt(2)
-ROUNDING = np.finfo(float).eps / 2  # largest relative error of one rounded operation
 THRESHOLD = "be positive: it is the threshold on |x·w_s| in units of its standard deviation"
 _ORDERS = (12, 20, 32, 48, 80, 128)  # of the quadrature of moments; taken in turn until two agree
 _AGREED, _TOLERATED = 1e-13, 1e-9  # relative difference of two orders: good enough to stop at, and to accept in the end
@@ -61,8 +60,8 @@ class Rule:
     quadrature, draws by rejection. Class variables say how the rule is made from options, and who compares it.
 
     help: what it keeps, in a line.
-    parameter: the argument of `make_rule` that fixes it, "alpha", "omega" or "keep"; None: nothing need fix it. Where
-        `with_keep_fraction` is defined, `keep` fixes it too.
+    parameter: the field that fixes it, if that is an argument of `make_rule`: "alpha" or "omega"; "keep" where nothing
+        but the kept fraction does; None where nothing need. `keep` also fixes kinds that define `with_keep_fraction`.
     options: further arguments of `make_rule` that it takes.
     swept: whether `dp_theory.sweep` compares it by default. optimised: whether `dp_theory.optimum` seeks its best kept
         fraction, for which `with_keep_fraction` and the moments must be quick over arrays.
@@ -110,24 +109,24 @@ class Rule:
         return self.moments_with_errors(rho)[0]
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """The moments at rho, and a bound of the relative error of each. A rule that has closed forms overrides this.
+        """The moments at rho, and a bound of the relative error of each. Raises as `moments` does.
 
-        Here by quadrature.
+        The base integrates. A rule that has closed forms overrides this.
         """
         return moments_by_quadrature(self, rho)
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        """The rule of this kind that keeps a fraction p of the pool, 0 < p ≤ 1. Raises InputError for another p.
+        """The rule of this kind that keeps a fraction p of the pool, 0 < p ≤ 1; p may be an array.
 
-        Here for every p: a kind need not know how.
+        Raises InputError for another p. The base does so for every p: a kind need not define this.
         """
         raise InputError(f"{cls.__name__} cannot be made from the fraction that it keeps")
 
     def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """`size` values of t from the selected distribution, density ∝ q(t)·pdf(t). Scalar parameters only.
 
-        Here by rejection: costs size/p normals.
+        The base rejects, and draws size/p normals to do so.
         """
         p = float(self.moments(0.0).p)
         kept, missing = [], size
@@ -174,10 +173,11 @@ def moments_by_quadrature(rule: Rule, rho: Real) -> tuple[Moments, Moments]:
         raise ConvergenceError(
             f"moments of {rule} are certain to {residual:.1e} only: does q jump off its breakpoints?"
         )
-    return coarse, Moments(*(error + 16 * ROUNDING for error in errors))  # what sums of a thousand terms may add
+    return coarse, Moments(*(error + 16 * ROUNDING for error in errors))  # a sum of a thousand terms may add as much
 
 
 def _with_order(rule: Rule, rho: Real, order: int) -> Moments:
+    """The moments by panels of one order."""
     tau = sin_tan(rho)[1][..., None]
     t, weights = half_line(rule.breakpoints(), order)
     mass = weights * rule.map(lambda value: np.asarray(value, float)[..., None]).keep_probability(t)

@@ -6,9 +6,9 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import erf, erfc, erfcinv
 
-from dp_theory.checks import Real, require
+from dp_theory.checks import ROUNDING, Real, require
 from dp_theory.quadrature import PDF0
-from dp_theory.rules.base import ROUNDING, RULES, SQRT2, THRESHOLD, Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Moments, Rule, kept_fraction, sin_tan
 
 
 @dataclass(frozen=True)

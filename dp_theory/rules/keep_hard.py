@@ -6,9 +6,9 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import erf, erfinv, factorial
 
-from dp_theory.checks import Real, require
+from dp_theory.checks import ROUNDING, Real, require
 from dp_theory.quadrature import PDF0, gauss
-from dp_theory.rules.base import ROUNDING, RULES, SQRT2, THRESHOLD, Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Moments, Rule, kept_fraction, sin_tan
 
 _SMALL = 0.5  # the threshold below which the differences of Lemma 1 lose more than a digit
 _LOG_DENSITY0 = np.log(2 * PDF0)

@@ -6,19 +6,22 @@ from functools import cache
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array, require
+from dp_theory.checks import ROUNDING, Array, require
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import kept_atoms
+from dp_theory.span.atoms import Atoms, kept_atoms
 from dp_theory.span.bulk import Solution
 from dp_theory.span.problem import Group, SpanProblem
 
-ROUNDING = 32 * np.finfo(float).eps  # relative, of an expectation: its nodes and weights, its atoms and their sum
+EXPECTATION = 64 * ROUNDING  # relative error of an expectation by rounding of nodes, weights, atoms and their sum
 
 
 def certified(
-    problem: SpanProblem, solve: Callable[[SpanProblem, int], Solution], orders: Sequence[int], tolerance: float
+    problem: SpanProblem,
+    solve: Callable[[SpanProblem, int, Sequence[Atoms]], Solution],
+    orders: Sequence[int],
+    tolerance: float,
 ) -> Prediction:
-    """The prediction from solve(scalar problem, order), the quadrature's order raised until it changes nothing more.
+    """The prediction from solve(scalar problem, order, its atoms), the order raised until it changes nothing more.
 
     The certificate is the sum of two relative errors. One is the last change of test error, overlap (over the norm),
     squared norm and kept fraction, or the fixed point's residual if larger: quadrature converges geometrically, so that
@@ -28,14 +31,14 @@ def certified(
     """
 
     @cache
-    def keep_fraction(groups: Sequence[Group], order: int) -> float:
-        kept = sum(float(kept_atoms(problem, group, order).mass.sum()) for group in groups)
-        require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")
-        return kept
+    def atoms_of(groups: Sequence[Group], order: int) -> list[Atoms]:
+        return [kept_atoms(problem, group, order) for group in groups]
 
     def outputs(cell: SpanProblem, order: int) -> tuple[Array, Solution]:
-        kept = keep_fraction(cell.groups, order)
-        solution = solve(cell, order)
+        atoms = atoms_of(cell.groups, order)
+        kept = sum(float(of_group.mass.sum()) for of_group in atoms)
+        require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")
+        solution = solve(cell, order, atoms)
         overlap = truth @ solution.a
         off = np.square(solution.a - overlap * truth).sum() + solution.variance
         return np.array([np.arctan2(np.sqrt(off), overlap) / np.pi, overlap, overlap**2 + off, kept]), solution
@@ -77,5 +80,5 @@ def _propagated(outputs: Array, truth: Array, solution: Solution) -> float:
     off = across**2 + solution.variance
     of_off = 2 * across * of_a + of_variance
     along = of_a / np.sqrt(squared_norm)
-    of_angle = of_off / off / 2 + along + 4 * np.finfo(float).eps / error
+    of_angle = of_off / off / 2 + along + 8 * ROUNDING / error
     return max(of_angle, (2 * abs(overlap) * of_a + of_off) / squared_norm)

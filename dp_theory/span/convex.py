@@ -10,14 +10,16 @@ leak = 0). The square loss gives back dp_theory.span.square. References: Salehi,
 Couillet 2019.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dp_base.errors import ConvergenceError
 from dp_theory.checks import Array
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import kept_atoms
+from dp_theory.span.atoms import Atoms, kept_atoms
 from dp_theory.span.bulk import Bulk, Solution
-from dp_theory.span.certificate import ROUNDING, certified
+from dp_theory.span.certificate import EXPECTATION, certified
 from dp_theory.span.problem import SpanProblem
 
 _NUDGE = 1e-6  # of the unknowns, for derivatives
@@ -32,7 +34,7 @@ def predict_convex(problem: SpanProblem, *, tolerance: float | None = None) -> P
     """
     starts: dict[SpanProblem, Array] = {}  # from the order before
 
-    def solve(cell: SpanProblem, order: int) -> Solution:
+    def solve(cell: SpanProblem, order: int, atoms: Sequence[Atoms]) -> Solution:
         solution, starts[cell] = _fixed_point(cell, order, starts.get(cell))
         return solution
 
@@ -78,7 +80,7 @@ def _fixed_point(problem: SpanProblem, order: int, start: Array | None) -> tuple
     variance = float(np.exp(2 * found.x[-2]))
 
     def errors() -> tuple[float, float]:
-        missed = np.abs(found.fun) + ROUNDING * (1 + np.abs(found.x))
+        missed = np.abs(found.fun) + EXPECTATION * (1 + np.abs(found.x))
         steps = _NUDGE * np.eye(len(found.x))
         jacobian = np.column_stack([(excess(found.x + step) - found.fun) / _NUDGE for step in steps])
         off = np.abs(np.linalg.inv(jacobian)) @ missed

@@ -9,17 +9,16 @@ q̃ → 1[q > 0]/δ: the weights drop out. In units of λ this is the same recip
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from dp_theory.checks import Array
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import Atoms, kept_atoms
+from dp_theory.span.atoms import Atoms
 from dp_theory.span.bulk import Bulk, Solution, solve_delta
-from dp_theory.span.certificate import ROUNDING, certified
-from dp_theory.span.problem import Group, SpanProblem
+from dp_theory.span.certificate import EXPECTATION, certified
+from dp_theory.span.problem import SpanProblem
 
 _NUDGE = 1e-6  # of ln δ, for a derivative
 
@@ -29,18 +28,11 @@ def predict_square(problem: SpanProblem, *, tolerance: float | None = None) -> P
 
     Raises InputError if no row is kept, ConvergenceError if the quadrature misses `tolerance`, by default 1e-9.
     """
-
-    @cache
-    def atoms(groups: Sequence[Group], order: int) -> list[Atoms]:
-        return [kept_atoms(problem, group, order) for group in groups]
-
-    def solve(cell: SpanProblem, order: int) -> Solution:
-        return _solve(cell, atoms(cell.groups, order))
-
-    return certified(problem, solve, orders=(16, 32, 64, 128, 256), tolerance=1e-9 if tolerance is None else tolerance)
+    orders = (16, 32, 64, 128, 256)
+    return certified(problem, _solve, orders, tolerance=1e-9 if tolerance is None else tolerance)
 
 
-def _solve(problem: SpanProblem, atoms: Sequence[Atoms]) -> Solution:
+def _solve(problem: SpanProblem, order: int, atoms: Sequence[Atoms]) -> Solution:
     """The fixed point of a scalar problem."""
     phi, lam = problem.phi, problem.lam
     kept, c, second = _moments(atoms, [np.ones_like(r.q) for r in atoms])
@@ -63,10 +55,10 @@ def _solve(problem: SpanProblem, atoms: Sequence[Atoms]) -> Solution:
 
     def errors() -> tuple[float, float]:
         nudged = at(delta * np.exp(_NUDGE))
-        steps = (residual + ROUNDING) / here.gap / _NUDGE  # of ln δ: the gap is the derivative of its equation
+        steps = (residual + EXPECTATION) / here.gap / _NUDGE  # of ln δ: the gap is the derivative of its equation
         of_a = float(np.linalg.norm(nudged.a - here.a)) * steps + here.error
-        of_misfit = here.slope * here.error + ROUNDING * here.scale
-        of_variance = (here.factor * of_misfit + ROUNDING * here.variance) / here.gap
+        of_misfit = here.slope * here.error + EXPECTATION * here.scale
+        of_variance = (here.factor * of_misfit + EXPECTATION * here.variance) / here.gap
         return of_a, abs(nudged.variance - here.variance) * steps + of_variance
 
     return Solution(here.a, here.variance, residual, errors)
@@ -85,6 +77,7 @@ class _At(NamedTuple):
 
 
 def _at(problem: SpanProblem, atoms: Sequence[Atoms], weights: Sequence[Array], phi: float, lam: float) -> _At:
+    """At the δ that makes these weights q̃, one per atom."""
     t, c, second = _moments(atoms, weights)
     bulk = Bulk.of(problem, t, phi, lam)
     matrix = bulk.shrink + bulk.inside @ second
@@ -98,7 +91,7 @@ def _at(problem: SpanProblem, atoms: Sequence[Atoms], weights: Sequence[Array], 
         variance=float(bulk.leak(a) + bulk.spread * sum(terms)) / gap,
         gap=gap,
         factor=bulk.spread,
-        error=ROUNDING * float(np.linalg.cond(matrix)) * size,
+        error=EXPECTATION * float(np.linalg.cond(matrix)) * size,
         slope=2 * float(np.linalg.norm(second2 @ a - c2)),
         scale=sum(map(abs, terms)),
     )
