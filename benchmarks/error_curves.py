@@ -12,7 +12,8 @@ from _timing import seconds
 from sklearn.linear_model import Ridge
 
 from dp_theory.rules import KeepHard
-from dp_theory.simulate import error_curves, measure, selected_rows, truth
+from dp_theory.simulators.curves import error_curves, selected_rows
+from dp_theory.simulators.dense import measure, truth
 
 D, RHO = 512, 0.9
 

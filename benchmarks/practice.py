@@ -6,11 +6,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from _timing import seconds
 
-from dp_theory.practice import Practice, Window, predict, simulate
+from dp_theory import PracticeProblem, Window, predict, simulate
 
 
 def main() -> None:
-    loop = Practice(0.25, 1e-6, [Window(1, power=2)] * 8)
+    loop = PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 8)
     prediction, runs = predict(loop), []
     (theory,) = seconds(lambda: predict(loop))
     (both,) = seconds(lambda: runs.append(simulate(loop, 1000, 2)), repeats=1)

@@ -1,52 +1,57 @@
 """What the paper proves, and the theory beyond it: selection rules, asymptotics, simulators and sweeps.
 
-Theorem 1 is here (`predict`); what goes further is a module each, imported on first use so that `import dp_theory`
-stays quick and never needs torch
-    span      mixtures of groups with rules, soft weights, labellers, flips, any covariance; `convex` for other losses
-    practice  the practice loop, round by round; `exponents` of its scaling against the other strategies
-    law       one draw in law of an experiment in millions of dimensions; `dense` the experiment itself
-    optimum   the best rule and keep fraction; `derive` the formulas in symbols
-    parallel  how simulations are spread over processes or a cluster
+`predict` and `simulate` answer for every kind of problem
+    Problem          ridge regression on selected rows: Theorem 1 and Corollary 1
+    SpanProblem      mixtures of groups with rules, soft weights, labellers and flips; any covariance, any convex loss
+    PracticeProblem  the practice loop, round by round
+`sweep`, `optimum` and `scaling` compare ways to spend a budget, `verify` holds theory against simulation, `derive` has
+the formulas in symbols, and `RULES` the selection rules by name.
+
+Everything here is imported on first use, so that `import dp_theory` stays quick; nothing needs torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dp_base.errors import ConvergenceError, InputError
-from dp_theory.problem import Prediction, Problem, Simulation
-from dp_theory.ridge import corollary1, predict, theorem1
-from dp_theory.rules import (
-    RULES,
-    Direct,
-    Entropy,
-    KeepAll,
-    KeepEasy,
-    KeepHard,
-    Moments,
-    Random,
-    Rule,
-    SymmetricRule,
-    make_rule,
-)
-from dp_theory.simulate import simulate
-from dp_theory.sweep import sweep
-from dp_theory.verify import verify
+from dp_base import __version__
 
 if TYPE_CHECKING:
-    from dp_theory import convex, dense, derive, exponents, law, optimum, parallel, practice, span
-    from dp_theory.exponents import scaling
-    from dp_theory.practice import Addition, Practice, Window
-    from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
-
-_MODULES = ("convex", "dense", "derive", "exponents", "law", "optimum", "parallel", "practice", "span")
-_NAMES = {
-    **dict.fromkeys(("Agree", "Group", "Interpolating", "SpanProblem", "Verifier"), "span"),
-    **dict.fromkeys(("Addition", "Practice", "Window"), "practice"),
-    "scaling": "exponents",
-}
+    from dp_base.errors import ConvergenceError, InputError
+    from dp_theory import derive, optimum, parallel, practice, rules, span
+    from dp_theory.api import predict, simulate
+    from dp_theory.practice import (
+        Addition,
+        MeasuredRows,
+        PracticePrediction,
+        PracticeProblem,
+        PracticeSimulation,
+        Window,
+        row_errors,
+    )
+    from dp_theory.practice.exponents import scaling
+    from dp_theory.problem import Prediction, Problem, Simulation
+    from dp_theory.ridge import corollary1, theorem1
+    from dp_theory.rules import (
+        RULES,
+        Direct,
+        Entropy,
+        KeepAll,
+        KeepEasy,
+        KeepHard,
+        Moments,
+        Random,
+        Rule,
+        SymmetricRule,
+        make_rule,
+    )
+    from dp_theory.span import LOGISTIC, SQUARE, Agree, Group, Interpolating, SpanProblem, Verifier
+    from dp_theory.sweeps import sweep
+    from dp_theory.verification.theorem1 import verify
 
 __all__ = [
+    "LOGISTIC",
     "RULES",
+    "SQUARE",
     "Addition",
     "Agree",
     "ConvergenceError",
@@ -58,8 +63,11 @@ __all__ = [
     "KeepAll",
     "KeepEasy",
     "KeepHard",
+    "MeasuredRows",
     "Moments",
-    "Practice",
+    "PracticePrediction",
+    "PracticeProblem",
+    "PracticeSimulation",
     "Prediction",
     "Problem",
     "Random",
@@ -69,17 +77,16 @@ __all__ = [
     "SymmetricRule",
     "Verifier",
     "Window",
-    "convex",
+    "__version__",
     "corollary1",
-    "dense",
     "derive",
-    "exponents",
-    "law",
     "make_rule",
     "optimum",
     "parallel",
     "practice",
     "predict",
+    "row_errors",
+    "rules",
     "scaling",
     "simulate",
     "span",
@@ -88,10 +95,31 @@ __all__ = [
     "verify",
 ]
 
+_ROOMS = ("derive", "optimum", "parallel", "practice", "rules", "span")
+_HOMES = {  # of the names that are no room: the module, and the names that it has
+    "dp_base.errors": ("ConvergenceError", "InputError"),
+    "dp_theory.api": ("predict", "simulate"),
+    "dp_theory.practice.exponents": ("scaling",),
+    "dp_theory.practice": (
+        "Addition", "MeasuredRows", "PracticePrediction", "PracticeProblem", "PracticeSimulation", "Window",
+        "row_errors",
+    ),
+    "dp_theory.problem": ("Prediction", "Problem", "Simulation"),
+    "dp_theory.ridge": ("corollary1", "theorem1"),
+    "dp_theory.rules": (
+        "RULES", "Direct", "Entropy", "KeepAll", "KeepEasy", "KeepHard", "Moments", "Random", "Rule", "SymmetricRule",
+        "make_rule",
+    ),
+    "dp_theory.span": ("LOGISTIC", "SQUARE", "Agree", "Group", "Interpolating", "SpanProblem", "Verifier"),
+    "dp_theory.sweeps": ("sweep",),
+    "dp_theory.verification.theorem1": ("verify",),
+}  # fmt: skip
+
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _ROOMS:
         return import_module(f"dp_theory.{name}")
-    if name in _NAMES:
-        return getattr(import_module(f"dp_theory.{_NAMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
     raise AttributeError(f"module 'dp_theory' has no attribute '{name}'")

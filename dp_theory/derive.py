@@ -5,8 +5,8 @@
     scaling         small phi: the constant of plain data's law E ∝ √phi, and the best pool selection at rho = 1
     keep-hard       the law of the hardest selection, and what it makes of a loop on fresh data
 
-Symbols as in dp_theory.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows. The tests lambdify
-these expressions and hold the numeric code to them. Not part of `import dp_theory`: sympy takes its time to start.
+Symbols as in dp_theory.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows. The tests turn these
+expressions into functions and hold the numeric code to them.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ PLAIN = {  # moments of plain data with flipped labels: E[y x] = c·√(2/π)·w
 class Derivation:
     """results: what is derived, by name. identities: differences to what it must agree with; each is 0.
 
-    Names are ASCII, for LaTeX's sake; tan2 is tan²(πE).
+    Names are ASCII, so that LaTeX prints them; tan2 is tan²(πE).
     """
 
     title: str
@@ -71,7 +71,7 @@ def lemma1() -> Derivation:
 
 
 def lemma2() -> Derivation:
-    """Keep-easy: all that is kept less what keep-hard keeps."""
+    """Keep-easy: the moments of all rows less those of keep-hard."""
     hard = lemma1().results
     everything = {str(symbol): value.subs(clean, 1) for symbol, value in PLAIN.items()}
     sine = sp.Symbol("s", positive=True)
@@ -102,7 +102,7 @@ def theorem1(factors: tuple[sp.Expr, sp.Expr] = (beta, beta_tilde)) -> dict[str,
 
 @cache
 def corollary1() -> Derivation:
-    """lam → 0+: m is finite where phi < p, and c/lam where phi > p."""
+    """The limit lam → 0+ of Theorem 1: m is finite where phi < p, and c/lam where phi > p."""
     fixed_point = lam + p / (1 + phi * m) - 1 / m
     (below,) = sp.solve(fixed_point.subs(lam, 0), m)
     c = sp.Symbol("c", positive=True)
@@ -120,7 +120,7 @@ def corollary1() -> Derivation:
     return Derivation("Corollary 1: Theorem 1 as λ → 0+", results, identities)
 
 
-def scaling() -> Derivation:
+def scaling_law() -> Derivation:
     """Plain data at small phi = d/n, lam → 0+; and the best p when the truth itself selects hard rows from a pool."""
     tangent2 = sp.factor(_tangent2("phi < p").subs(PLAIN))
     root = sp.Symbol("x", positive=True)  # √phi
@@ -174,7 +174,7 @@ DERIVATIONS: dict[str, Callable[[], Derivation]] = {
     "lemma1": lemma1,
     "lemma2": lemma2,
     "corollary1": corollary1,
-    "scaling": scaling,
+    "scaling": scaling_law,
     "keep-hard": keep_hard,
 }
 

@@ -1,40 +1,36 @@
-"""How much to generate, how hard, and how to spend it: the least test error for given rows, or for a given budget.
+"""How much to generate, how hard to select, and how to spend a budget: the least test error, and where it is (ours).
 
 The learner is Theorem 1's, trained on m kept rows. psi = d/m, and the ridge lam is per *training* row, so that pruning
 a pool and drawing directly (`dp_theory.Direct`) give the same learner at different cost. The selector is fixed, at
 cosine rho to the truth, and independent of the rows; in `loop` the learner selects for itself. Labels are flipped
-with probability `flip`, whatever x: then a moment that is linear in y shrinks by 1 - 2 flip.
+with probability `flip`, whatever x: a moment that is linear in y shrinks by 1 - 2 flip. docs/theory.md says what
+comes out.
 
-What comes out. With many rows keep-hard is best, with few of them keep-easy, and they change places (`boundary`) at
-psi = 0.64 to 0.85 nearly whatever rho, which sets the size of the gain. As lam → 0+, and then p → 0, a hard selector
-shrinks the tangent of the error's angle by the sine of its own (`keep_hard_law`). A learner that selects its own rows
-gains by keep-hard, and loses by keep-easy, on either side (`loop`).
-
-The limit d → ∞ comes before all others, and hard selection feels it: kept rows are short along w_s, of variance
-gamma/p (alpha²/3 for small p), and what is learned along it is uncertain accordingly. The limit needs d well above
-p/gamma. With a finite `d`, `least_error` and `optimum` add this uncertainty, to first order in 1/d.
+All of this is the limit d → ∞. Hard selection reaches it late: kept rows are short along w_s, of variance gamma/p
+(alpha²/3 for small p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite
+`d`, `least_error` and `optimum` add this uncertainty, to first order in 1/d.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.practice import Addition, Practice
-from dp_theory.practice import predict as predict_practice
-from dp_theory.problem import Real, require
+from dp_theory.checks import Real, require
+from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs
+from dp_theory.practice.prediction import solve_stages
+from dp_theory.practice.problem import Addition, PracticeProblem
 from dp_theory.ridge import corollary1, fixed_point, theorem1
-from dp_theory.rules import Direct, KeepAll, KeepEasy, KeepHard, Moments, Rule
-from dp_theory.sweep import DIRECT_COST, TRAINING_COST
+from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RULE_NAMES = ("keep-hard", "keep-easy")
-SMALLEST_KEEP = 0.002  # hardest selection considered: for a fixed number of kept rows candidates are free
+RULE_NAMES = rule_names("optimised")
 LAMS = (1e-9, 1e4)  # where the best ridge is sought
 PER_DECADE = 5  # points of the first, logarithmic, grid of a search
 
@@ -60,8 +56,9 @@ def least_error(
 ) -> Least:
     """Least test error over p in [smallest_keep, 1] and over lam, 0 or in LAMS, each unless given; 1e-8 accurate.
 
-    name: keep-hard or keep-easy; p = 1 is plain data for both. psi: d/m, or a function of p, where a budget pays for
-    fewer rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension. Arrays broadcast.
+    name: one of RULE_NAMES; p = 1 is plain data for all. psi: d/m, or a function of p, where a budget pays for fewer
+    rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension. Arrays broadcast. Raises InputError for an
+    unknown rule and for parameters outside their domain.
     """
     _check(rho, flip, lam)
     require("d", d, d >= 2, "be at least 2: it is the dimension")
@@ -96,8 +93,8 @@ def keep_hard_law(rho: Real, psi: Real, flip: Real = 0.0) -> Any:
 
         tan(πE) = √(1 - rho²)·tan(πE_plain),    tan(πE_plain) = √(psi/(1 - psi))·√((π/2)/(1 - 2 flip)² - 1)
 
-    The limits do not commute: at any lam > 0 the component along w_s, whose rows are all small, is lost as p → 0.
-    Derived by `dp theory derive keep-hard`.
+    The limits do not commute: at any lam > 0 the component along w_s, in which all rows are small, is lost as p → 0.
+    Everything broadcasts. Derived by `dp theory derive keep-hard`. Raises InputError outside this domain.
     """
     _check(rho, flip, None)
     require("psi", psi, (np.asarray(psi) > 0) & (np.asarray(psi) < 1), "lie in (0, 1): the law needs m > d")
@@ -113,7 +110,8 @@ def boundary(rho: float, *, lam: float | None = None, flip: float = 0.0) -> floa
     from scipy.optimize import root_scalar
 
     def lead(log_psi: Any) -> Any:
-        hard, easy = (least_error(name, rho, np.exp(log_psi), lam=lam, flip=flip).test_error for name in RULE_NAMES)
+        psi = np.exp(log_psi)
+        hard, easy = (least_error(name, rho, psi, lam=lam, flip=flip).test_error for name in ("keep-hard", "keep-easy"))
         return easy / hard - 1
 
     grid = np.linspace(np.log(0.05), np.log(5.0), 48)
@@ -141,31 +139,27 @@ def optimum(
 ) -> pd.DataFrame:
     """Every strategy with every rule at its best, a row each, the best first.
 
-    Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. A training
-    row costs training_cost, and to come by it candidate_cost (static), candidate_cost/p (prune) or guided_cost (direct;
-    by default 1.82 candidates, as the paper measures). keep, lam: fixed p and ridge, otherwise the best.
-    Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost; needs_d: p/gamma, which d
-    must exceed by far for the limit d → ∞ to hold.
+    Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. Costs are
+    those of dp_theory.costs: candidate_cost of a plain sample, guided_cost of a directly drawn one (by default 1.82
+    plain ones, as the paper measures), training_cost of training on a row. keep, lam: fixed p and ridge, otherwise the
+    best. Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost; needs_d: p/gamma,
+    which d must exceed by far for the limit d → ∞ to hold. Raises InputError for parameters outside their domain.
     """
     import pandas as pd
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
-    guided_cost = DIRECT_COST * candidate_cost if guided_cost is None else guided_cost
-    costs = {"candidate cost": candidate_cost, "guided cost": guided_cost, "training cost": training_cost}
-    for name, cost in costs.items():
+    costs = Costs(candidate_cost, guided_cost, training_cost)
+    given = {"candidate cost": costs.plain, "guided cost": costs.sample("direct"), "training cost": costs.training}
+    for name, cost in given.items():
         require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
     if budget is not None:
         require("budget", budget, 0 < budget < np.inf, "be positive: it is the cost per dimension")
-        if training_cost + min(candidate_cost, guided_cost) == 0:
+        if min(costs.row("static"), costs.row("direct")) == 0:
             raise InputError("a training row costs nothing: no budget limits their number")
-    prices: dict[str, Callable[[Any], Any]] = {
-        "static": lambda p: training_cost + candidate_cost,
-        "prune": lambda p: training_cost + candidate_cost / p,
-        "direct": lambda p: training_cost + guided_cost,
-    }
     rows = []
-    for strategy, price in prices.items():
+    for strategy in STRATEGIES:
+        price = partial(costs.row, strategy)
         for name in ("keep-hard",) if strategy == "static" else RULE_NAMES:
             least = least_error(
                 name,
@@ -192,21 +186,21 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
     """N plain rows, then N more that the learner trained on these selects at kept fraction `keep`; psi = d/N.
 
     Exact (dp_theory.practice): the final learner trains on all 2N rows, both learners with the penalty lam·N, which is
-    the best one in [1e-3, 1e2] for the rule unless given. A row per rule, the best first.
-    Columns rule, keep, lam, test_error.
+    the best one in [1e-3, 1e2] for the rule unless given. A row per rule, the best first. Columns rule, keep, lam,
+    test_error. Raises InputError for parameters outside their domain.
     """
     import pandas as pd
 
     _check(0.0, flip, lam)
     require("keep", keep, 0 < keep < 1, "lie in (0, 1): it is a kept fraction")
     rules: dict[str, Rule] = {"keep-all": KeepAll()}
-    rules |= {"keep-hard": KeepHard.with_keep_fraction(keep), "keep-easy": KeepEasy.with_keep_fraction(keep)}
+    rules |= {name: RULES[name].with_keep_fraction(keep) for name in RULE_NAMES}
     rows = []
     for name, rule in rules.items():
 
         @np.vectorize
         def error(ridge: float, rule: Rule = rule) -> float:
-            return predict_practice(Practice(psi, ridge, [Addition(kept=1.0, keep=rule)], flip=flip)).test_error[-1]
+            return solve_stages(PracticeProblem(psi, ridge, [Addition(kept=1.0, keep=rule)], flip=flip)).test_error[-1]
 
         least, ridge = (error(lam), lam) if lam is not None else _minimum(error, 1e-3, 1e2, ())
         kept = 1.0 if name == "keep-all" else keep
@@ -216,12 +210,9 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
 
 def _moments(name: str, p: Any, rho: Real, flip: Real) -> Moments:
     """Moments per kept row, labels flipped."""
-    if name == "keep-hard":
-        rule = KeepHard.with_keep_fraction(p)
-    elif name == "keep-easy":
-        rule = KeepEasy.with_keep_fraction(np.minimum(p, 1 - 1e-12))
-    else:
+    if name not in RULE_NAMES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
+    rule = RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep))
     kept, gamma, beta, beta_tilde = Direct(rule).moments(rho)
     clean = 1 - 2 * np.asarray(flip)
     return Moments(kept, gamma, clean * beta, clean * beta_tilde)
@@ -230,8 +221,8 @@ def _moments(name: str, p: Any, rho: Real, flip: Real) -> Moments:
 def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real, d: float) -> Any:
     """Theorem 1, Corollary 1 where lam = 0; at finite d with the variance of w_hat along w_s.
 
-    Off the plane w_hat has variance sigma²/d per direction. Along w_s its noise is gamma/p times as large, its response
-    (L + p)/(L + gamma) times (dp_theory.ridge), here p = 1; of that the part sin² turns w_hat away from w0.
+    Off the plane w_hat has variance sigma²/d in every direction. Along w_s its noise is gamma/p times as large, and its
+    response (L + p)/(L + gamma) times (dp_theory.ridge; here p = 1). The share sin² of this turns w_hat away from w0.
     """
     kept, gamma, beta, beta_tilde = moments
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
@@ -256,6 +247,7 @@ def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tup
     function takes x of shape (points, *shape). A logarithmic grid, then finer ones between the neighbours of its best
     point: such errors are smooth, but not known to be unimodal, and their minimum may lie at an end.
     """
+    # scipy.optimize.elementwise.find_minimum from the same grid takes twice as long, and brackets no minimum at an end
     count = 2 + round(PER_DECADE * np.log10(high / low))
     log_x = np.linspace(np.log(low), np.log(high), count).reshape(-1, *(1 for _ in shape)) + np.zeros(shape)
     spacing = np.log(high / low) / (count - 1)

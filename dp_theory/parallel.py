@@ -1,18 +1,20 @@
 """Independent jobs: in this process, over processes, or on a cluster, with a journal of those that are done.
 
-joblib spreads the work, so that any of its backends will do. With `workers=None`, functions of this package go where
-the caller says: `with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What is drawn for a job
-depends on the job alone, never on where it runs, or when.
+joblib runs them, so that any of its backends will do. With `workers=None`, functions of this package go where the
+caller says: `with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What is drawn for a job depends
+on the job alone, never on where it runs, or when.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import numpy as np
 from dp_base.errors import InputError, MissingError
 
 
-def spread(
+def run_jobs(
     function: Callable,
     jobs: Sequence[tuple],
     workers: int | None = 1,
@@ -31,7 +33,7 @@ def spread(
     """[function(*job) for job in jobs]; calls advance(1) as each of them ends.
 
     workers: processes; 1 is this one, None what joblib is configured to. journal: a file that remembers results,
-    which must be arrays then; jobs that it has are not computed again.
+    which must be arrays then; jobs that it has are not computed again. Raises as the jobs and `Journal` do.
     """
     memory = None if journal is None else Journal(journal, jobs)
     results = {} if memory is None else memory.finished
@@ -59,17 +61,16 @@ def _numbered(index: int, function: Callable, job: tuple) -> tuple[int, Any]:
 
 
 class Journal:
-    """Results by job in a file of JSON lines {"job": hash of its arguments, "result": array as nested lists}.
+    """Results by job in a file of JSON lines {"job": key of its arguments, "result": array as nested lists}.
 
     finished: the results that the file has for `jobs`, by index. Python writes floats so that they are read back
-    exactly. A last line that a kill cut short is dropped. Raises InputError for a file of another kind.
+    exactly. A last line that a kill cut short is dropped. Raises InputError for a file of another kind, and TypeError
+    for an argument that `described` refuses.
     """
 
     def __init__(self, path: Path, jobs: Sequence[tuple]) -> None:
-        import joblib
-
         self.path = path
-        self.keys = [joblib.hash(job) for job in jobs]
+        self.keys = [job_key(job) for job in jobs]
         whole = ""
         if path.exists():
             text = path.read_text()
@@ -83,8 +84,31 @@ class Journal:
         self.finished: dict[int, Any] = {i: np.array(known[key]) for i, key in enumerate(self.keys) if key in known}
 
     def write(self, index: int, result: np.ndarray) -> None:
+        """Append the result of jobs[index]."""
         with self.path.open("a") as file:
             file.write(json.dumps({"job": self.keys[index], "result": result.tolist()}) + "\n")
+
+
+def job_key(job: tuple) -> str:
+    """A key that tells jobs apart by what their arguments say, wherever the classes of these are defined."""
+    return hashlib.sha256(json.dumps(described(job)).encode()).hexdigest()[:32]
+
+
+def described(value: Any) -> Any:
+    """A job's argument in values that JSON has: numbers, strings, lists, and dataclasses by class name and fields.
+
+    Raises TypeError for anything else, which has no description that lasts.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return [described(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        said = {field.name: described(getattr(value, field.name)) for field in fields(value)}
+        return {type(value).__name__: said}
+    raise TypeError(f"a job with the argument {value!r} cannot be kept in a journal")
 
 
 @contextlib.contextmanager

@@ -12,29 +12,14 @@ Conventions, everywhere in the package (paper, section 4)
 Every parameter may be an array; they broadcast.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dp_base.errors import InputError
-
-if TYPE_CHECKING:
-    from dp_theory.rules import Rule
-
-Real = Any  # a float or an array of float64; as a union it would defeat type checkers at every operator
-
-
-def require(name: str, value: Any, holds: Any, must: str) -> None:
-    """Raise InputError "name = value must …" at the first element of `value` where `holds` is false."""
-    holds = np.asarray(holds)
-    if not holds.all():
-        value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))
-        first = np.broadcast_to(holds, value.shape).ravel().argmin()
-        raise InputError(f"{name} = {value.ravel()[first]:g} must {must}")
+from dp_theory.checks import Real, require
+from dp_theory.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,7 @@ class Problem:
     lam: Real
 
     def __post_init__(self) -> None:
-        if not hasattr(self.rule, "moments"):
+        if not isinstance(self.rule, Rule):
             raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
         require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
         require("phi", self.phi, (np.asarray(self.phi) > 0) & np.isfinite(self.phi),
@@ -60,9 +45,10 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape that all parameters broadcast to."""
         return np.broadcast_shapes(self.rule.shape, *map(np.shape, (self.rho, self.phi, self.lam)))
 
-    def cells(self) -> Iterator[Problem]:
+    def cells(self) -> Iterator["Problem"]:
         """The scalar problems that this one broadcasts to, in C order."""
         rho, phi, lam = (np.broadcast_to(x, self.shape) for x in (self.rho, self.phi, self.lam))
         for index in np.ndindex(self.shape):
@@ -71,9 +57,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The limit n, d → ∞ at d/n = phi; every field has the problem's shape.
+    """The limit n, d → ∞ at d/n = phi of every kind of problem. Fields have the problem's shape; a scalar problem's
+    are floats. A practice loop has one more axis, the last, with an entry per stage.
 
-    certificate: relative residual of the fixed-point equation 1/m = lam + p/(1 + phi·m) at the m that was used.
+    test_error, overlap, squared_norm: as in the module's head; with a covariance Σ, of θ = Σ^½ w_hat and Σ^½ w0.
+    keep_fraction: kept rows over the pool (over n where a problem has several groups of rows).
+    certificate: to first order a bound of the relative error of test_error, overlap (relative to √squared_norm) and
+        squared_norm, whatever they suffer from: quadrature, the fixed point's residual, rounding, and the conditioning
+        that magnifies them, which is infinite at the peak of the ridgeless limit.
     """
 
     test_error: Real
@@ -85,7 +76,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Simulation:
-    """Means over independent trials at finite d, each with its standard error (inf for a single trial)."""
+    """Means over `trials` independent experiments in dimension d, each with its standard error, shaped as Prediction.
+
+    The standard error of a single trial is inf.
+    """
 
     test_error: Real
     test_error_se: Real

@@ -101,7 +101,7 @@ def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
 
 
 def log_axis(ax: Axes, which: str) -> None:
-    """Make an axis ("x" or "y") logarithmic, labelled 200, 5k, 1M instead of powers of ten, unless its values are tiny."""
+    """Make an axis ("x" or "y") logarithmic, with labels 200, 5k, 1M unless its values are tiny."""
     ax.set_xscale("log") if which == "x" else ax.set_yscale("log")
     axis = ax.xaxis if which == "x" else ax.yaxis
     low, high = axis.get_view_interval()

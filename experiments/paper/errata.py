@@ -7,8 +7,8 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import expit
 
-from dp_theory import KeepAll, KeepHard, Problem, dense, predict, simulate, span
-from dp_theory.rules import entropy_deficit
+from dp_theory import Group, KeepAll, KeepHard, Problem, SpanProblem, predict, simulate
+from dp_theory.rules.entropy import entropy_deficit
 from experiments.reported.audit import data_equivalence, misprinted_totals, reported
 
 
@@ -53,7 +53,7 @@ def _proposition1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
     spectrum = 1 / np.arange(1.0, d + 1)
     spectrum /= spectrum.mean()
     along, phi, lam, rule = 1 + 0.7 * (-1.0) ** np.arange(d), 0.5, 0.3, KeepHard(0.8)
-    problem = span.SpanProblem(np.ones(d), [span.Group(along=along, keep=rule)], phi, lam, spectrum)
+    problem = SpanProblem(np.ones(d), [Group(along=along, keep=rule)], phi, lam, spectrum)
     rho = float(problem.whitened(problem.truth)[0] @ problem.whitened(along)[0])
     p, gamma, beta, beta_tilde = rule.moments(rho)
 
@@ -63,7 +63,7 @@ def _proposition1(d: int, trials: int, seed: int) -> list[dict[str, Any]]:
     delta = root_scalar(excess, bracket=(0.0, phi * spectrum.max() / lam)).root
     m_bar, m_tilde = 1 / (p / (1 + delta) + lam), 1 / (gamma / (1 + delta) + lam)
     printed = (np.sqrt(1 - rho**2) * beta * m_bar + rho * beta_tilde * m_tilde) / (1 + delta)
-    right, seen = span.predict(problem), dense.simulate(problem, trials, seed=seed)
+    right, seen = predict(problem), simulate(problem, trials=trials, seed=seed)
     return [
         _row("Proposition 1, resolvent", "overlap", printed, right.overlap, seen.overlap, seen.overlap_se),
         _row("Proposition 1, Σ' left open", "squared norm", None, right.squared_norm,

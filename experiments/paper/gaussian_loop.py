@@ -24,7 +24,8 @@ from dp_real.generators.models.gaussian import GaussianGenerator
 from dp_real.learners.linear import LinearConfig
 from dp_real.runs.reader import Run
 from dp_real.sections import PracticeConfig
-from dp_theory.practice import Addition, MeasuredRows, Plan, Practice, predict
+from dp_theory import predict
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, RoundPlan
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
 from experiments.cli.terminal import progress
 from experiments.compare import Comparison, run_arms
@@ -97,7 +98,7 @@ def sampler_law(config: Config, grid: int = 20_000) -> tuple[float, MeasuredRows
 # -- what the theory says of it ---------------------------------------------------------------------------------------
 
 
-def predict_loop(config: Config, plans: Sequence[Plan]) -> np.ndarray:
+def predict_loop(config: Config, plans: Sequence[RoundPlan]) -> np.ndarray:
     """Test error of each stage, for ridge regression, when the rounds add what `plans` say.
 
     Raises InputError for other data or another learner.
@@ -108,10 +109,10 @@ def predict_loop(config: Config, plans: Sequence[Plan]) -> np.ndarray:
     scale, initial = sampler_law(config)
     sizes = 1 + plan.increment / plan.initial * np.arange(len(plans) + 1)
     phi = data.dimension / plan.initial
-    return predict(Practice(phi, (learner.lam / scale**2 * sizes).tolist(), plans, initial)).test_error
+    return predict(PracticeProblem(phi, (learner.lam / scale**2 * sizes).tolist(), plans, initial)).test_error
 
 
-def plain_rows(config: Config) -> Plan:
+def plain_rows(config: Config) -> RoundPlan:
     """The plan of an unguided round: the sampler's own law, seen by a learner of a given test error."""
     _, law = sampler_law(config)
     kept = config.practice.increment / config.practice.initial
@@ -152,7 +153,7 @@ def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
     kept = config.practice.increment / config.practice.initial
     views = [trace.of_round(k) for k in range(trace.rows.shape[1])]
     hard = [KeepHard(keep_hard_threshold(t)) for t, *_ in views]
-    plans: dict[str, list[Plan]] = {
+    plans: dict[str, list[RoundPlan]] = {
         "keep-hard": [Addition(kept=kept, keep=rule) for rule in hard],
         "rule": [Addition(kept=kept, keep=realised_rule(t)) for t, *_ in views],
         "labels": [_relabelled(kept, rule, float(np.mean(y * t))) for rule, (t, _, y) in zip(hard, views, strict=True)],
@@ -161,7 +162,7 @@ def predictions(config: Config, trace: Trace) -> dict[str, np.ndarray]:
     return {name: predict_loop(config, plan) for name, plan in plans.items()}
 
 
-def _relabelled(kept: float, rule: Rule, agreement: float) -> Plan:
+def _relabelled(kept: float, rule: Rule, agreement: float) -> RoundPlan:
     """The rows that a rule keeps, but with this mean of y t."""
 
     def plan(test_error: float) -> MeasuredRows:

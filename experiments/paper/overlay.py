@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dp_theory import Problem, predict
-from dp_theory.simulate import simulate
+from dp_theory import Problem, predict, simulate
 
 
 def overlay(line: Problem, points: Problem, x_line, x_points, *, d: int, trials: int, **groups) -> pd.DataFrame:
@@ -37,7 +36,7 @@ def as_accuracy(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(y=y, y_low=high, y_high=low)
 
 
-def agreement(table: pd.DataFrame) -> str:
+def agreement_in_words(table: pd.DataFrame) -> str:
     """What a caption says of theory against simulation. Cells share random numbers, so that their z are correlated."""
     simulated = table.query("kind == 'simulated'")
     size = simulated["z"].abs()

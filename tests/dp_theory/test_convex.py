@@ -8,11 +8,11 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from dp_base.errors import ConvergenceError
-from dp_theory import convex, span
-from dp_theory.convex import LOGISTIC, SQUARE
-from dp_theory.dense import feature_cells, simulate
+from dp_theory import predict, simulate
 from dp_theory.rules import KeepEasy, KeepHard
-from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
+from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
+from dp_theory.span.convex import predict_convex
+from dp_theory.verification.beyond import feature_cells
 
 PLANE = (1.0, 0.0)
 PRUNER = (0.8, 0.6)
@@ -23,7 +23,8 @@ def outputs(record):
 
 
 def test_reference_value():
-    assert convex.predict(SpanProblem(PLANE, [Group()], 0.5, 0.05)).test_error == pytest.approx(0.179662, abs=5e-7)
+    logistic = SpanProblem(PLANE, [Group()], 0.5, 0.05, loss=LOGISTIC)
+    assert predict(logistic).test_error == pytest.approx(0.179662, abs=5e-7)
 
 
 # -- the square loss by the prox recipe -------------------------------------------------------------------------------
@@ -41,13 +42,13 @@ SQUARE_CELLS = {
 @pytest.mark.parametrize("group", SQUARE_CELLS.values(), ids=SQUARE_CELLS)
 def test_square_loss_is_the_span_recipe(group, phi):
     problem = SpanProblem(PLANE, [group], phi, 0.02)
-    ours, recipe = convex.predict(problem, SQUARE, tolerance=1e-11), span.predict(problem)
+    ours, recipe = predict_convex(problem, tolerance=1e-11), predict(problem)
     np.testing.assert_allclose(outputs(ours), outputs(recipe), rtol=1e-10)
 
 
 def test_square_loss_with_a_general_covariance():
-    problem, _ = feature_cells(50)["power law 1, keep-easy"]
-    np.testing.assert_allclose(outputs(convex.predict(problem, SQUARE)), outputs(span.predict(problem)), rtol=1e-10)
+    problem = feature_cells(50)["power law 1, keep-easy"]
+    np.testing.assert_allclose(outputs(predict_convex(problem)), outputs(predict(problem)), rtol=1e-10)
 
 
 # -- the prox ---------------------------------------------------------------------------------------------------------
@@ -83,42 +84,42 @@ def test_newton_from_the_score_itself_would_cycle():
 def test_strong_ridge_makes_all_losses_one():
     """λ → ∞: ŵ → −ℓ'(0) E[q y x]/λ, half the square loss's with the same direction."""
     problem = SpanProblem(PLANE, [Group(along=PRUNER, keep=KeepHard(0.7), flip=0.1)], 0.5, 1e5)
-    logistic, square = outputs(convex.predict(problem)), outputs(span.predict(problem))
+    logistic, square = outputs(predict(replace(problem, loss=LOGISTIC))), outputs(predict(problem))
     np.testing.assert_allclose(logistic * [1, 2, 4], square, rtol=1e-4)
 
 
 def test_weights_and_ridge_scale_together():
     group = Group(along=PRUNER, weight=Verifier(2), flip=0.1)
-    problem = SpanProblem(PLANE, [group], 0.5, 0.02)
+    problem = SpanProblem(PLANE, [group], 0.5, 0.02, loss=LOGISTIC)
     scaled = replace(problem, groups=[replace(group, weight=lambda t, y: 5 * Verifier(2)(t, y))], lam=0.1)
-    np.testing.assert_allclose(outputs(convex.predict(scaled)), outputs(convex.predict(problem)), rtol=1e-8)
+    np.testing.assert_allclose(outputs(predict(scaled)), outputs(predict(problem)), rtol=1e-8)
 
 
 def test_ridgeless_needs_data_that_are_not_separable():
-    noisy = SpanProblem(PLANE, [Group(flip=0.2)], 0.1)
-    limit, near = (outputs(convex.predict(replace(noisy, lam=lam))) for lam in (0.0, 1e-7))
+    noisy = SpanProblem(PLANE, [Group(flip=0.2)], 0.1, loss=LOGISTIC)
+    limit, near = (outputs(predict(replace(noisy, lam=lam))) for lam in (0.0, 1e-7))
     np.testing.assert_allclose(limit, near, rtol=1e-4)
     with pytest.raises(ConvergenceError, match=r"phi = 0\.8, lam = 0, Logistic"):
-        convex.predict(replace(noisy, phi=0.8))
+        predict(replace(noisy, phi=0.8))
 
 
 def test_batch_is_loop():
-    problem = SpanProblem(PLANE, [Group()], np.array([0.3, 0.9]), 0.05)
-    batch = convex.predict(problem)
+    problem = SpanProblem(PLANE, [Group()], np.array([0.3, 0.9]), 0.05, loss=LOGISTIC)
+    batch = predict(problem)
     for i, phi in enumerate(problem.phi):
-        np.testing.assert_array_equal(outputs(batch)[:, i], outputs(convex.predict(replace(problem, phi=float(phi)))))
+        np.testing.assert_array_equal(outputs(batch)[:, i], outputs(predict(replace(problem, phi=float(phi)))))
 
 
 def test_experiment_fits_like_scikit_learn(monkeypatch):
     """The experiment's minimiser against an independent solver, on the experiment's own rows."""
     linear_model = pytest.importorskip("sklearn.linear_model")
-    from dp_theory import dense
+    from dp_theory.span import experiment
 
     fits = []
-    fit = dense._fit
-    monkeypatch.setattr(dense, "_fit", lambda *arguments: fits.append((arguments, fit(*arguments))) or fits[-1][1])
-    problem = SpanProblem(PLANE, [Group(along=PRUNER, weight=Verifier(2), flip=0.1)], 0.5, 0.02)
-    simulate(problem, 2, d=60, loss=LOGISTIC)
+    fit = experiment._fit
+    monkeypatch.setattr(experiment, "_fit", lambda *arguments: fits.append((arguments, fit(*arguments))) or fits[-1][1])
+    group = Group(along=PRUNER, weight=Verifier(2), flip=0.1)
+    simulate(SpanProblem(PLANE, [group], 0.5, 0.02, loss=LOGISTIC), 60, 2)
     for (x, y, q, lam, _), ours in fits:
         solver = linear_model.LogisticRegression(C=1 / lam, fit_intercept=False, solver="newton-cholesky", tol=1e-10)
         np.testing.assert_allclose(ours, solver.fit(x, y, sample_weight=q).coef_[0], rtol=1e-4, atol=1e-5)
@@ -127,7 +128,7 @@ def test_experiment_fits_like_scikit_learn(monkeypatch):
 @pytest.mark.slow
 def test_pruner_and_verifier():
     """Three nested integrals."""
-    problem, _ = feature_cells()["pruner, verifier, labeller"]
-    theory, simulated = convex.predict(problem, tolerance=1e-6), simulate(problem, 100, d=200, loss=LOGISTIC)
+    problem = replace(feature_cells()["pruner, verifier, labeller"], loss=LOGISTIC)
+    theory, simulated = predict(problem, tolerance=1e-6), simulate(problem, 200, 100)
     se = np.array([simulated.test_error_se, simulated.overlap_se, simulated.squared_norm_se])
     assert np.max(abs(outputs(simulated) - outputs(theory)) / se) < 4

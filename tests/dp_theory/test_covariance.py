@@ -8,9 +8,9 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from dp_theory.dense import simulate
+from dp_theory import predict, simulate
 from dp_theory.rules import KeepEasy, KeepHard
-from dp_theory.span import Agree, Group, SpanProblem, Verifier, predict
+from dp_theory.span import Agree, Group, SpanProblem, Verifier
 
 
 def power_law(exponent, d=400, phi=0.5, lam=0.01, keep=None):
@@ -80,7 +80,7 @@ def test_the_updated_resolvent_in_the_trace_is_far_off_at_finite_d():
     arguments = (problem.eigenvalues, problem.truth, problem.groups[0].along, 0.8, 0.5, 1e-3)
     ours, printed = outputs(predict(problem)), proposition(*arguments, printed_trace=True)
     np.testing.assert_allclose(proposition(*arguments), ours, rtol=1e-8)
-    simulated = simulate(problem, 60)
+    simulated = simulate(problem, trials=60)
     se = np.array([simulated.test_error_se, simulated.overlap_se, simulated.squared_norm_se])
     assert np.max(abs(outputs(simulated) - ours) / se) < 4
     assert (printed - outputs(simulated))[0] > 8 * se[0]

@@ -5,10 +5,9 @@ import pytest
 from scipy.stats import ks_2samp
 
 from dp_base.errors import InputError
-from dp_theory import law
-from dp_theory.problem import Problem
-from dp_theory.ridge import predict
+from dp_theory import Problem, predict
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
+from dp_theory.simulators import law
 
 LAMS = np.array([0.0, 0.01, 1.0])
 TRIALS = 2000

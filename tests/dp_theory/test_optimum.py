@@ -6,7 +6,6 @@ import pytest
 from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, corollary1, predict, simulate
 from dp_theory.optimum import RULE_NAMES, boundary, keep_hard_law, least_error, loop, optimum
 from dp_theory.span import Group, SpanProblem
-from dp_theory.span import predict as span_predict
 
 RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
 PSI = (4, 2, 1, 0.8, 0.5, 0.25, 0.1)
@@ -66,7 +65,7 @@ def test_flipped_labels_are_the_span_recipe():
     rho, psi, lam, flip = 0.7, 0.6, 0.05, 0.15
     rule = KeepHard.with_keep_fraction(0.4)
     group = Group(along=(rho, np.sqrt(1 - rho**2)), keep=rule, flip=flip)
-    want = span_predict(SpanProblem((1.0, 0.0), [group], 0.4 * psi, 0.4 * lam)).test_error  # per pool row
+    want = predict(SpanProblem((1.0, 0.0), [group], 0.4 * psi, 0.4 * lam)).test_error  # per pool row
     assert least_error("keep-hard", rho, psi, keep=0.4, lam=lam, flip=flip).test_error == pytest.approx(want, rel=1e-8)
 
 

@@ -1,11 +1,30 @@
-"""What `import dp_theory` offers, and how little it takes."""
+"""What `import dp_theory` offers, how little it takes, and how the house is built."""
 
+import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType
 
 import pytest
 
+import dp_base
 import dp_theory
+
+ROOT = Path(dp_theory.__file__).parent
+FLOORS = (  # a module imports from its own floor and from those before
+    ("checks", "costs"),
+    ("quadrature",),
+    ("rules",),
+    ("parallel", "problem"),
+    ("simulators",),
+    ("span",),
+    ("practice", "ridge"),
+    ("api", "derive", "optimum"),
+    ("sweeps", "verification"),
+)
 
 
 def test_every_public_name_is_there():
@@ -14,7 +33,97 @@ def test_every_public_name_is_there():
         _ = dp_theory.theorem2
 
 
+def test_type_checkers_and_users_see_the_same_names():
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    checked = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert checked | {"__version__"} == set(dp_theory.__all__)
+    assert sorted(dp_theory.__all__) == sorted(set(dp_theory.__all__))
+
+
+def test_version_and_types():
+    assert dp_theory.__version__ == dp_base.__version__
+    assert (ROOT / "py.typed").exists()
+
+
 def test_import_is_light():
     heavy = "{'torch', 'pandas', 'matplotlib', 'sympy', 'joblib', 'distributed', 'scipy.optimize', 'scipy.stats'}"
     code = f"import sys, dp_theory; loaded = {heavy} & set(sys.modules); assert not loaded, loaded; dp_theory.span"
     subprocess.run([sys.executable, "-c", code], check=True)
+    nothing = "import sys, dp_theory; loaded = {'numpy', 'scipy'} & set(sys.modules); assert not loaded, loaded"
+    subprocess.run([sys.executable, "-c", nothing], check=True)
+
+
+def test_theorem_1_needs_no_more_than_special_functions():
+    code = (
+        "import sys\nfrom dp_theory import KeepHard, Problem, predict\npredict(Problem(KeepHard(1.0), 0.5, 1.0, 0.1))\n"
+        "heavy = {'scipy.linalg', 'scipy.optimize', 'joblib', 'dp_theory.span', 'dp_theory.simulators'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- rooms ------------------------------------------------------------------------------------------------------------
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name, packages by their __init__."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(name: str, path: Path, known: set[str]) -> set[str]:
+    """The modules of the package that a module imports, at its head or inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {target for target in found if target in known} - {name}
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    known = modules()
+    return {name: imports(name, path, set(known)) - {"dp_theory"} for name, path in known.items()}
+
+
+def test_no_import_circles(graph):
+    """Neither at the head of modules nor inside their functions."""
+    assert len(list(TopologicalSorter(graph).static_order())) == len(graph) > 40
+
+
+def test_arrows_point_down(graph):
+    floor = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+    for name, targets in graph.items():
+        if name != "dp_theory":
+            room = name.split(".")[1]
+            above = {target for target in targets if floor[target.split(".")[1]] > floor[room]}
+            assert not above, f"{name} imports from above: {above}"
+
+
+def test_rooms_hold_about_ten_modules_and_modules_one_thought():
+    sizes: dict[Path, int] = {}
+    for path in modules().values():
+        sizes[path.parent] = sizes.get(path.parent, 0) + 1
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
+    assert max(sizes.values()) <= 12, sizes
+
+
+def test_every_public_thing_says_what_it_is():
+    """Modules, and their public functions, classes and methods, have a docstring or override what has one."""
+    for name in modules():
+        module = import_module(name)
+        assert module.__doc__, name
+        for thing in vars(module).values():
+            if not isinstance(thing, type | FunctionType) or thing.__module__ != name or thing.__name__.startswith("_"):
+                continue
+            assert thing.__doc__, f"{name}.{thing.__name__}"
+            for key, method in vars(thing).items() if isinstance(thing, type) else ():
+                documented = [vars(base).get(key) for base in thing.__mro__]
+                if callable(method) and not key.startswith("_"):
+                    assert any(getattr(one, "__doc__", None) for one in documented), f"{name}.{thing.__name__}.{key}"

@@ -1,13 +1,15 @@
 """Work in this process, over processes and on a cluster is one work; what is finished is not done again."""
 
 import json
+from dataclasses import make_dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dp_theory import InputError, Practice, parallel, practice, sweep
-from dp_theory.parallel import on_cluster, spread
+from dp_theory import Addition, InputError, KeepEasy, KeepHard, PracticeProblem, parallel, simulate, sweep
+from dp_theory.parallel import job_key, on_cluster, run_jobs
+from dp_theory.sweeps import Line
 
 SWEEP = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
 
@@ -24,30 +26,30 @@ JOBS = [(x, 2) for x in range(5)]
 
 
 @pytest.mark.parametrize("workers", [1, 2, None])
-def test_spread_is_a_loop_in_order(workers):
+def test_run_jobs_is_a_loop_in_order(workers):
     done = []
-    results = spread(square, JOBS, workers, done.append)
+    results = run_jobs(square, JOBS, workers, done.append)
     np.testing.assert_array_equal(results, [square(*job) for job in JOBS])
     assert sum(done) == len(JOBS)
 
 
 def test_finished_jobs_are_read_back_exactly_and_not_computed_again(tmp_path):
     journal, done = tmp_path / "journal", []
-    first = spread(square, JOBS[:3], journal=journal)
-    np.testing.assert_array_equal(spread(never, JOBS[2::-1], journal=journal), first[::-1])
+    first = run_jobs(square, JOBS[:3], journal=journal)
+    np.testing.assert_array_equal(run_jobs(never, JOBS[2::-1], journal=journal), first[::-1])
     with pytest.raises(AssertionError, match="again"):
-        spread(never, [(0, 1)], journal=journal)
-    spread(square, JOBS, 1, done.append, journal)
+        run_jobs(never, [(0, 1)], journal=journal)
+    run_jobs(square, JOBS, 1, done.append, journal)
     assert done == [3, 1, 1]
     assert len(journal.read_text().splitlines()) == len(JOBS)
 
 
 def test_a_line_that_a_kill_cut_short_is_computed_again(tmp_path):
     journal = tmp_path / "journal"
-    spread(square, JOBS, journal=journal)
+    run_jobs(square, JOBS, journal=journal)
     whole = journal.read_text()
     journal.write_text(whole[:-20])
-    np.testing.assert_array_equal(spread(square, JOBS, journal=journal), [square(*job) for job in JOBS])
+    np.testing.assert_array_equal(run_jobs(square, JOBS, journal=journal), [square(*job) for job in JOBS])
     assert journal.read_text() == whole
 
 
@@ -55,7 +57,7 @@ def test_a_line_that_a_kill_cut_short_is_computed_again(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "journal").write_text(content)
     with pytest.raises(InputError, match="is not a journal"):
-        spread(square, JOBS, journal=tmp_path / "journal")
+        run_jobs(square, JOBS, journal=tmp_path / "journal")
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
@@ -76,16 +78,32 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
     assert len(journal.read_text().splitlines()) == 16
 
 
+def test_keys_outlive_moves_and_tell_jobs_apart():
+    """A key is made of class names and values: it may not change when a module moves, or journals would be lost."""
+    line = Line("prune", "keep-hard", KeepHard(0.5), 0.5, 0.25, 0.9)
+    job = ((line,), np.array([8, 40]), np.array([0.0, 0.1]), 16, "law", 0, 3)
+    assert job_key(job) == "1b8aeb6333a3eef8cfc9eaa753e52bfa"
+    moved = make_dataclass("KeepHard", ["alpha"], namespace={"__module__": "elsewhere"})(0.5)
+    assert job_key(((replace(line, rule=moved),), *job[1:])) == job_key(job)
+    others = [(*job[:-1], 4), ((replace(line, rho=0.8),), *job[1:]), ((replace(line, rule=KeepEasy(0.5)),), *job[1:])]
+    assert len({job_key(other) for other in [job, *others]}) == 4
+
+
+def test_what_has_no_lasting_description_is_refused():
+    with pytest.raises(TypeError, match="cannot be kept in a journal"):
+        job_key((lambda: None,))
+
+
 def test_on_a_dask_cluster(tmp_path):
     distributed = pytest.importorskip("distributed")
-    computing = Practice(0.5, 0.1, [practice.Addition(kept=1)])
+    computing = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
     with distributed.LocalCluster(**options) as local, on_cluster(local.scheduler_address):
         table = sweep(0.5, workers=None, journal=tmp_path / "journal", **SWEEP)
-        runs = practice.simulate(computing, 20, 4, workers=None)
+        runs = simulate(computing, 20, 4, workers=None)
     pd.testing.assert_frame_equal(table, sweep(0.5, **SWEEP))
     assert len((tmp_path / "journal").read_text().splitlines()) == 12
-    np.testing.assert_array_equal(runs.test_errors, practice.simulate(computing, 20, 4).test_errors)
+    np.testing.assert_array_equal(runs.test_errors, simulate(computing, 20, 4).test_errors)
 
 
 def test_an_address_without_a_scheduler_is_named():

@@ -167,7 +167,7 @@ def test_batch_equals_loop_on_every_field():
 
 def test_no_quadrature_rule_differs_from_its_closed_form():
     rho, phi, lam = 0.7, 0.6, 0.01
-    by_quadrature = SymmetricRule(lambda t: t <= 0.5, breakpoints=(0.5,))
+    by_quadrature = SymmetricRule(lambda t: t <= 0.5, breaks=(0.5,))
     one, other = (predict(Problem(rule, rho, phi, lam)) for rule in (by_quadrature, KeepHard(0.5)))
     assert one.test_error == pytest.approx(other.test_error, rel=1e-12)
 

@@ -1,13 +1,25 @@
 """Moments against direct high-precision integrals, inverses of the kept fraction, and draws against densities."""
 
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
 import mpmath as mp
 import numpy as np
 import pytest
 from scipy import stats
 
-from dp_theory import RULES, InputError, make_rule
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, entropy_deficit
+import dp_theory
+from dp_theory import RULES, Direct, InputError, Problem, Rule, make_rule, predict
+from dp_theory.checks import Real
+from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, rule_names
+from dp_theory.rules.entropy import entropy_deficit
 
+GUIDE = (Path(dp_theory.__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
 INTERVALS = [0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1, 2, 4, 8, 16, 30]
 
 
@@ -144,3 +156,134 @@ def test_a_probability_outside_0_1_is_named():
 
 def test_registry_covers_the_named_rules():
     assert list(RULES) == ["keep-hard", "keep-easy", "keep-all", "random", "entropy"]
+
+
+# -- rules of other people --------------------------------------------------------------------------------------------
+
+MINE = """\
+from dataclasses import dataclass
+import numpy as np
+from dp_theory.rules import RULES, Rule
+
+@dataclass(frozen=True)
+class Bell(Rule):
+    help, parameter, swept = "rows in proportion to exp(-width·t²/2)", "alpha", True
+    alpha: float
+
+    def keep_probability(self, t):
+        return np.exp(-np.asarray(self.alpha) * t**2 / 2)
+
+    @classmethod
+    def with_keep_fraction(cls, p):
+        return cls(np.asarray(p) ** -2.0 - 1)  # p = (1 + width)^-1/2
+
+RULES.register("mine", Bell)
+"""
+
+
+@pytest.fixture
+def dp_with_mine(tmp_path):
+    """Runs `dp theory ARGUMENTS` where a package is installed that brings the rule `mine`: its standard output."""
+    (tmp_path / "bells.py").write_text(MINE)
+    info = tmp_path / "bells-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bells\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[deliberate_practice.rules]\nmine = bells\n")
+    paths = [str(tmp_path), str(Path(dp_theory.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+
+    def run(*arguments):
+        command = [sys.executable, "-c", "from experiments.cli.main import main; main()", "theory", *map(str, arguments)]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"},
+                              capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_rule_of_another_package_is_predicted_simulated_and_swept(dp_with_mine):
+    where = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01, "--rule", "mine")
+    by_keep, by_alpha = (json.loads(dp_with_mine("predict", *where, *given, "--json"))
+                         for given in (("--keep", 0.5), ("--alpha", 3.0)))  # fmt: skip
+    same = predict(Problem(SymmetricRule(lambda t: np.exp(-1.5 * t**2)), 0.8, 0.5, 0.01))
+    assert by_keep["keep_fraction"] == pytest.approx(0.5, rel=1e-14)
+    assert by_keep == pytest.approx(by_alpha, rel=1e-12)
+    assert by_keep["test_error"] == pytest.approx(same.test_error, rel=1e-12)
+    simulated = json.loads(dp_with_mine("simulate", *where, "--keep", 0.5, "--engine", "law", "--d", 2000, "--json"))
+    assert abs(simulated["test_error"] - same.test_error) < 5 * simulated["test_error_se"] < 0.02
+    table = dp_with_mine("sweep", "--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)
+    assert "direct\tmine" in table
+
+
+def test_a_rule_of_another_package_is_in_the_help_of_commands(dp_with_mine):
+    said = " ".join(dp_with_mine("predict", "--help").split())
+    assert "keep-hard, keep-easy, keep-all, random, entropy, mine." in said
+    assert "Threshold of keep-hard, keep-easy, mine," in said
+    assert "keep-hard,keep-easy,random,entropy,mine" in dp_with_mine("sweep", "--help")
+    assert "keep-hard, keep-easy, keep-all, mine, self-verify" in " ".join(dp_with_mine("practice", "--help").split())
+
+
+def test_every_rule_says_what_it_keeps():
+    assert all(kind.help for _, kind in RULES.items())
+    assert rule_names("swept") == ("keep-hard", "keep-easy", "random", "entropy")
+    assert rule_names("optimised") == ("keep-hard", "keep-easy")
+
+
+def test_the_documentation_lists_every_rule():
+    listed = re.findall(r"^- `([\w-]+)`: (.+)$", GUIDE, re.M)
+    assert listed == [(name, kind.help) for name, kind in RULES.items()]
+
+
+def test_the_rule_that_the_documentation_writes_works():
+    (written,) = re.findall(r"```python\n(from dataclasses import dataclass\n.*?RULES\.register.*?)```", GUIDE, re.S)
+    asked = "from dp_theory import make_rule, Problem, predict\nrule = make_rule('bell', keep=0.5)\n"
+    shown = "print(rule.alpha, predict(Problem(rule, 0.8, 0.5, 0.01)).keep_fraction)"
+    done = subprocess.run([sys.executable, "-c", written + asked + shown], capture_output=True, text=True, check=True)
+    assert [float(number) for number in done.stdout.split()] == pytest.approx([3.0, 0.5])
+
+
+def test_a_rule_that_no_kept_fraction_fixes_says_so():
+    with pytest.raises(InputError, match="SymmetricRule cannot be made from the fraction"):
+        SymmetricRule.with_keep_fraction(0.5)
+
+
+# -- parameters that are arrays ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WindowByQuadrature(Rule):
+    """Keep-hard without its closed forms, so that its moments are integrated up to a threshold that may be an array."""
+
+    alpha: Real
+
+    def breakpoints(self):
+        return (self.alpha,)
+
+    def keep_probability(self, t):
+        return KeepHard(self.alpha).keep_probability(t)
+
+
+def test_quadrature_cuts_at_breakpoints_that_are_arrays():
+    alpha, rho = np.array([[0.1], [0.7], [1.0], [50.0]]), np.array([-0.3, 0.9])
+    moments = WindowByQuadrature(alpha).moments(rho)
+    for got, want in zip(moments, KeepHard(alpha).moments(rho), strict=True):
+        np.testing.assert_allclose(*np.broadcast_arrays(got, want), rtol=1e-13)
+    for i, j in np.ndindex(4, 2):
+        alone = WindowByQuadrature(float(alpha[i, 0])).moments(float(rho[j]))
+        assert [np.broadcast_to(m, (4, 2))[i, j] for m in moments] == [float(m) for m in alone]
+
+
+@pytest.mark.parametrize(
+    "rule", [KeepHard(0.3), KeepEasy(0.3), Random(0.3), Entropy(2.0, 3.0), Direct(KeepEasy(0.3))], ids=str
+)
+def test_map_reaches_every_parameter(rule):
+    doubled = rule.map(lambda value: np.full((2, 1), 2.0 * value))
+    assert doubled.shape == (2, 1)
+    assert doubled.at((1, 2), (2, 3)) == rule.map(lambda value: 2.0 * value)
+    assert [np.shape(b) for b in doubled.breakpoints()] == [(2, 1)] * len(rule.breakpoints())
+
+
+def test_a_symmetric_rule_has_no_parameters():
+    rule = SymmetricRule(np.cos, breaks=(1.0,))
+    assert rule.map(lambda value: 2 * value) is not None
+    assert (rule.shape, rule.parameters(), rule.breakpoints()) == ((), {}, (1.0,))

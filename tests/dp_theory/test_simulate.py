@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict, simulate
-from dp_theory.simulate import dense_trial, error_curves, measure, ridge, selected_rows, truth
+from dp_theory.simulators.curves import error_curves, selected_rows
+from dp_theory.simulators.dense import dense_trial, fit_ridge, measure, truth
 
 QUANTITIES = ("test_error", "overlap", "squared_norm")
 
@@ -17,7 +18,7 @@ def test_ridge_solves_the_regularised_least_squares_problem(rows, penalty):
     x, y = rng.standard_normal((rows, 30)), rng.choice([-1.0, 1.0], rows)
     stacked = np.vstack([x, np.sqrt(penalty) * np.eye(30)])
     want = np.linalg.lstsq(stacked, np.r_[y, np.zeros(30)], rcond=None)[0]
-    np.testing.assert_allclose(ridge(x, y, penalty), want, atol=1e-8)
+    np.testing.assert_allclose(fit_ridge(x, y, penalty), want, atol=1e-8)
 
 
 def test_measure_is_the_angle_the_overlap_and_the_squared_norm():
@@ -33,7 +34,7 @@ def test_error_curves_equal_the_naive_fits():
     x, y = selected_rows(KeepHard(0.5), 0.7, 300, 60, rng)
     w0, sizes = truth(0.7, 60), np.array([200, 0, 1, 2, 59, 60, 61, 300, 200])
     penalties = np.outer(np.arange(1, 10), [1e-3, 1.0, 1e4])
-    want = [[measure(ridge(x[:m], y[:m], q), w0) for q in row] for m, row in zip(sizes, penalties, strict=True)]
+    want = [[measure(fit_ridge(x[:m], y[:m], q), w0) for q in row] for m, row in zip(sizes, penalties, strict=True)]
     np.testing.assert_allclose(error_curves(x, y, w0, sizes, penalties), want, rtol=1e-8)
 
 

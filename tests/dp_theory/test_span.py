@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import chi2, norm, t
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory import ridge, span
-from dp_theory.dense import agreement, feature_cells, simulate
-from dp_theory.problem import Problem
+from dp_theory import Problem, predict, simulate
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
-from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier, predict
+from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
+from dp_theory.span.atoms import kept_atoms
+from dp_theory.verification.beyond import compare_with_experiment, feature_cells
 
 TRUTH = np.eye(4)[0]
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
@@ -139,7 +139,7 @@ def test_equals_the_closed_forms_over_their_whole_range():
         lam = 10 ** rng.uniform(-8, 3) if i % 4 else 0.0
         rules = (KeepHard(alpha), KeepEasy(alpha), KeepAll(), Random(0.3), Entropy(3 * alpha, 2.0))
         problem = Problem(rules[i % 5], rho, phi, lam)
-        ours, closed = predict(SpanProblem.of(problem)), ridge.predict(problem)
+        ours, closed = predict(SpanProblem.of(problem)), predict(problem)
         scale = np.array([closed.test_error, np.sqrt(closed.squared_norm), closed.squared_norm])
         np.testing.assert_array_less(abs(outputs(ours) - outputs(closed)) / scale, 2e-11, str(problem))
 
@@ -273,7 +273,7 @@ def test_against_scipy_quadrature():
 
     group = pruned_and_verified(PRUNER, OTHER, labeller=LABELLER)
     problem = SpanProblem(TRUTH, [group], 0.4)
-    rows = span.kept_rows(problem, group, 16)
+    rows = kept_atoms(problem, group, 16)
     c = PRUNER @ OTHER
     s, b_s, b_v = np.sqrt(1 - c**2), LABELLER @ PRUNER, 0.0
     b_v = (LABELLER @ OTHER - c * b_s) / s
@@ -339,8 +339,8 @@ def test_batch_is_loop():
         (lambda: predict(SpanProblem(TRUTH, [Group(keep=2.0)], 0.5)), "keep = 2 must lie in"),
         (lambda: predict(SpanProblem(TRUTH, [Group(weight=-1.0)], 0.5)), "weight = -1 must be at least 0"),
         (lambda: predict(SpanProblem(TRUTH, [Group(weight=0.0)], 0.5)), "no row is kept"),
-        (lambda: simulate(MIXTURE, 1, d=3), "d = 3 must be at least 4"),
-        (lambda: simulate(MIXTURE, 0, d=9), "trials = 0 must"),
+        (lambda: simulate(MIXTURE, 3, 1), "d = 3 must be at least 4"),
+        (lambda: simulate(MIXTURE, 9, 0), "trials = 0 must"),
     ],
 )
 def test_input_errors(make, message):
@@ -366,7 +366,7 @@ def test_simulation():
     """29 cells across all features."""
     cells = feature_cells(d=160)
     assert len(cells) >= 20
-    assert_agrees(agreement(cells, trials=24, d=160), 24)
+    assert_agrees(compare_with_experiment(cells, trials=24, d=160), 24)
 
 
 def test_simulation_notices_a_wrong_description():
@@ -374,10 +374,10 @@ def test_simulation_notices_a_wrong_description():
     group = Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=KeepEasy(0.5))
     problem = SpanProblem(TRUTH, [group], 0.4, 0.5)
     theory = predict(replace(problem, groups=[replace(group, flip=0.05)]))
-    simulated = simulate(problem, 40, d=160)
+    simulated = simulate(problem, 160, 40)
     assert abs(simulated.squared_norm - theory.squared_norm) > 6 * simulated.squared_norm_se
 
 
 @pytest.mark.slow
 def test_simulation_in_higher_dimension():
-    assert_agrees(agreement(feature_cells(d=400), trials=150, d=400, seed=1), 150)
+    assert_agrees(compare_with_experiment(feature_cells(d=400), trials=150, d=400, seed=1), 150)

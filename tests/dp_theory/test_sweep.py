@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import InputError, KeepEasy, KeepHard, Problem, predict, sweep
-from dp_theory.sweep import agreement, steps, winners
+from dp_theory.sweeps import noise_check, steps, winners
 
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
 
@@ -26,7 +26,7 @@ def test_every_strategy_and_rule_has_a_line_and_points(table):
 
 
 def test_simulated_points_lie_on_the_predicted_lines(table):
-    check = agreement(table)
+    check = noise_check(table)
     assert check["points"] == 27
     assert check["largest_z"] < check["noise_level"]
     assert check["largest_se"] < 0.02
@@ -38,7 +38,7 @@ def test_simulated_points_lie_on_the_predicted_lines(table):
 
 def test_points_off_the_line_are_noticed(table):
     wrong = table.assign(z=table["z"] + np.where(table["series"] == "static", 8, 0))
-    assert agreement(wrong)["largest_z"] > agreement(wrong)["noise_level"]
+    assert noise_check(wrong)["largest_z"] > noise_check(wrong)["noise_level"]
 
 
 def test_costs(table):

@@ -10,11 +10,12 @@ import typer
 import dp_theory
 from dp_base.errors import InputError
 from dp_base.files import claimed
+from dp_theory.costs import DIRECT_COST, TRAINING_COST
 from dp_theory.problem import Problem
-from dp_theory.rules import RULES
+from dp_theory.rules import RULES, rule_names
 from experiments.cli.terminal import emit_json, progress, table
 from experiments.cli.theory.optimum import derive, errata, optimum
-from experiments.cli.theory.practice import practice
+from experiments.cli.theory.practice import DirectCost, TrainingCost, practice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Exact asymptotics of learning from selected data, and their simulation.")
 
+THRESHOLD_RULES = ", ".join(name for name, kind in RULES.items() if kind.parameter == "alpha")
 Rule = Annotated[str, typer.Option(help=f"Selection rule: {', '.join(RULES)}.")]
-Alpha = Annotated[float | None, typer.Option(help="Threshold of keep-hard, keep-easy, in units of std(x·w_s).")]
+Alpha = Annotated[float | None, typer.Option(help=f"Threshold of {THRESHOLD_RULES}, in units of std(x·w_s).")]
 Keep = Annotated[float | None, typer.Option(help="Kept fraction p, instead of alpha or omega.")]
 Omega = Annotated[float | None, typer.Option(help="Strength of the entropy rule; positive: hard rows.")]
 Kappa = Annotated[float, typer.Option(help="Slope of the entropy rule's logit.")]
@@ -72,13 +74,13 @@ def sweep(
     rho: Annotated[str, typer.Option(help=f"cos(w_s, w0): {Values}.")] = "0.9",
     n: Annotated[str | None, typer.Option(help=f"Samples generated: {Values} (geometric); default d/4 to 16d.")] = None,
     lam: Annotated[str, typer.Option(help=f"Ridge per training row: {Values} (geometric).")] = "0.01",
-    rule: Annotated[str, typer.Option(help="Rules, a comma list.")] = "keep-hard,keep-easy,random,entropy",
+    rule: Annotated[str, typer.Option(help="Rules, a comma list.")] = ",".join(rule_names("swept")),
     d: Annotated[int, typer.Option(help="Dimension.")] = 512,
     trials: Annotated[int, typer.Option(help="Independent experiments per point.")] = 64,
     engine: Engine = "law",
     x: Annotated[str, typer.Option(help="Axis: generated, kept or compute.")] = "generated",
-    direct_cost: Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")] = 1.82,
-    training_cost: Annotated[float, typer.Option(help="Cost of a training row in the same unit.")] = 0.1,
+    direct_cost: DirectCost = DIRECT_COST,
+    training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for sweep.csv, .png and .pdf.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Do not repeat the cells that --out has.")] = False,
     seed: Seed = 0, workers: Workers = None,
@@ -87,7 +89,7 @@ def sweep(
 ) -> None:  # fmt: skip
     """Static, pruned and directly drawn data at the same kept fraction: predicted lines, simulated points."""
     from dp_theory.parallel import on_cluster
-    from dp_theory.sweep import agreement, steps, winners
+    from dp_theory.sweeps import noise_check, steps, winners
 
     alphas, rhos = values("alpha", alpha), values("rho", rho)
     rules = [name.strip() for name in rule.split(",")]
@@ -104,7 +106,7 @@ def sweep(
             )  # fmt: skip
         if out is not None:
             _write(result, x, out)
-    best, check = winners(result), agreement(result)
+    best, check = winners(result), noise_check(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
     varying = [name for name in ("alpha", "rho", "lam") if points[name].nunique() > 1]
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
@@ -132,7 +134,7 @@ def verify(
     seed: Seed = 0, workers: Workers = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Hold theory against simulation over a set of cells; exit 1 where they disagree."""
-    from dp_theory.verify import CELLS
+    from dp_theory.verification.theorem1 import CELLS
 
     workers = workers or _cores()
     with progress("verify", len(CELLS)) as advance:
@@ -167,8 +169,8 @@ def _beyond(result: "DataFrame", seed: int, workers: int) -> dict[str, Any]:
     """What goes beyond Theorem 1, and the distribution of the z of its cells and those of `result`."""
     import pandas as pd
 
-    from dp_theory.dense import feature_cells
-    from dp_theory.verify import distribution, features, loops
+    from dp_theory.verification.beyond import feature_cells, features, loops
+    from dp_theory.verification.noise import distribution
 
     with progress("beyond Theorem 1", len(feature_cells()) + len(loops())) as advance:
         found = features(seed=seed, workers=workers, advance=advance)

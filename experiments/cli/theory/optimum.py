@@ -7,6 +7,7 @@ import typer
 
 from dp_base.errors import InputError
 from dp_base.files import claimed
+from dp_theory.costs import DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 from experiments.cli.terminal import emit_json, say, table
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
@@ -18,14 +19,14 @@ def optimum(
     budget: Annotated[float | None, typer.Option(help="Instead of --psi: what may be spent per dimension.")] = None,
     candidate_cost: Annotated[float, typer.Option(help="Cost of a plain sample.")] = 1.0,
     guided_cost: Annotated[
-        float | None, typer.Option(help="Cost of a directly drawn sample; 1.82 plain ones by default.")
+        float | None, typer.Option(help=f"Cost of a directly drawn sample; {DIRECT_COST:g} plain ones by default.")
     ] = None,
-    training_cost: Annotated[float, typer.Option(help="Cost of training on a row.")] = 0.1,
+    training_cost: Annotated[float, typer.Option(help="Cost of training on a row.")] = TRAINING_COST,
     keep: Annotated[float | None, typer.Option(help="Kept fraction p; the best by default (--loop: 0.2).")] = None,
     lam: Annotated[float | None, typer.Option(help="Ridge per training row; the best by default, 0: none.")] = None,
     flip: Annotated[float, typer.Option(help="Probability that a label is flipped.")] = 0.0,
     d: Annotated[float, typer.Option(help="Dimension; infinite by default.")] = float("inf"),
-    smallest_keep: Annotated[float, typer.Option(help="Least kept fraction to consider.")] = 0.002,
+    smallest_keep: Annotated[float, typer.Option(help="Least kept fraction to consider.")] = SMALLEST_KEEP,
     loop: Annotated[bool, typer.Option("--loop", help="The learner selects the second half of its rows.")] = False,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for optimum.csv.")] = None,
     as_json: Json = False,

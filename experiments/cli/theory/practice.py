@@ -7,14 +7,18 @@ import typer
 
 from dp_base.errors import InputError
 from dp_base.files import claimed
+from dp_theory import rules
+from dp_theory.costs import DIRECT_COST, TRAINING_COST
 from experiments.cli.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dp_theory.practice import Plan, PracticePrediction, PracticeSimulation
+    from dp_theory.practice import PracticePrediction, PracticeSimulation, RoundPlan
 
-RULES = ("keep-hard", "keep-easy", "keep-all", "self-verify")
+RULES = (*(name for name, kind in rules.RULES.items() if kind.parameter in ("alpha", None)), "self-verify")
+DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
+TrainingCost = Annotated[float, typer.Option(help="Cost of a training row in the same unit.")]
 SCALING_ROUNDS = 4  # fewer fix no exponent
 
 
@@ -33,8 +37,8 @@ def practice(
     flip: Annotated[float, typer.Option(help="Probability that a label is flipped.")] = 0.0,
     d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 300,
     trials: Annotated[int, typer.Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
-    direct_cost: Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")] = 1.82,
-    training_cost: Annotated[float, typer.Option(help="Cost of a training row in the same unit.")] = 0.1,
+    direct_cost: DirectCost = DIRECT_COST,
+    training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for tables and pictures.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
@@ -43,11 +47,12 @@ def practice(
     """Exact error of a learner that chooses its own rows, round by round; scaling exponents; the paper's Fig. 6."""
     from dataclasses import replace
 
-    from dp_theory.exponents import STEPS, scaling
-    from dp_theory.practice import Practice, predict, simulate
+    from dp_theory import predict, simulate
+    from dp_theory.practice import PracticeProblem
+    from dp_theory.practice.exponents import STEPS, scaling
 
     plan = _plan(rule, alpha, window, weight_power, increment, candidates)
-    loop = Practice(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip)
+    loop = PracticeProblem(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip)
     with claimed(out):
         prediction = predict(loop)
         simulation = simulate(loop, d, trials, seed=seed, workers=workers) if trials else None
@@ -83,24 +88,23 @@ def practice(
 
 def _plan(
     rule: str, alpha: float | None, window: float | None, power: float, increment: float, candidates: bool
-) -> "Plan":
+) -> "RoundPlan":
     from dp_theory.practice import Addition, Window
-    from dp_theory.rules import KeepAll, KeepEasy, KeepHard
     from dp_theory.span import Agree
 
-    size: dict[str, Any] = {"candidates" if candidates else "kept": increment}
-    if rule in ("keep-all", "self-verify"):
-        if alpha is not None or window is not None:
-            raise InputError(f"--rule {rule} takes neither --alpha nor --window: it has no threshold")
-        return Addition(**size, keep=KeepAll() if rule == "keep-all" else Agree())
     if rule not in RULES:
         raise InputError(f"unknown --rule '{rule}': one of {', '.join(RULES)}")
+    size: dict[str, Any] = {"candidates" if candidates else "kept": increment}
+    if rule == "self-verify" or rules.RULES[rule].parameter is None:
+        if alpha is not None or window is not None:
+            raise InputError(f"--rule {rule} takes neither --alpha nor --window: it has no threshold")
+        return Addition(**size, keep=Agree() if rule == "self-verify" else rules.make_rule(rule))
     if alpha is not None and window is not None:
         raise InputError("--alpha and --window are two ways to set the threshold: give one")
     if alpha is not None:
-        return Addition(**size, keep=KeepHard(alpha) if rule == "keep-hard" else KeepEasy(alpha))
-    if rule == "keep-easy":
-        raise InputError("--rule keep-easy needs --alpha: --window is the margin that keep-hard keeps")
+        return Addition(**size, keep=rules.make_rule(rule, alpha=alpha))
+    if rule != "keep-hard":
+        raise InputError(f"--rule {rule} needs --alpha: --window is the margin that keep-hard keeps")
     if candidates:
         raise InputError("--window needs --increment in kept rows: leave out --candidates")
     return Window(1.0 if window is None else window, increment, power)
@@ -108,7 +112,7 @@ def _plan(
 
 def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> list[dict[str, Any]]:
     """A record per stage: what was added, and the error predicted and simulated."""
-    phi = prediction.practice.phi
+    phi = prediction.problem.phi
     records = []
     for stage, error in enumerate(prediction.test_error):
         keep = getattr(prediction.additions[stage - 1], "keep", None) if stage else None

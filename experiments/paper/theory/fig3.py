@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dp_theory import KeepAll, KeepHard, Problem
-from experiments.paper.overlay import agreement, as_accuracy, overlay
+from experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
 from figures.curves import draw_curves
 
 D = 512
@@ -41,5 +41,5 @@ def caption(table: pd.DataFrame) -> str:
         f"d = {D}, ridge {LAM:g} per training row, a selector at cosine {RHO} to the truth). Per sample "
         "generated, harder selection pays later; per sample trained on, as when the selected distribution is "
         f"sampled directly, it pays from n ≈ d on. At the hardest selection a gap of order 1/d to the theory is "
-        f"left. {agreement(table.query('axis == @GENERATED'))}"
+        f"left. {agreement_in_words(table.query('axis == @GENERATED'))}"
     )

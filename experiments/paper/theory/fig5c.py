@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dp_theory import KeepHard, Problem
-from experiments.paper.overlay import agreement, as_accuracy, overlay
+from experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
 from figures.curves import draw_curves
 
 D = 512
@@ -37,5 +37,5 @@ def caption(table: pd.DataFrame) -> str:
     return (
         f"Accuracy when m = {KEPT} rows are kept, the hardest of a pool of N (Fig. 5c; d = {D}, ridge "
         f"{LAM:g} per training row), for selectors at several cosines to the truth. Selection helps until it "
-        f"is too hard. {agreement(table)}"
+        f"is too hard. {agreement_in_words(table)}"
     )

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dp_theory import KeepEasy, KeepHard, Problem
-from experiments.paper.overlay import agreement, overlay
+from experiments.paper.overlay import agreement_in_words, overlay
 from figures.theory import draw_against_keep_fraction
 
 D = 350
@@ -53,5 +53,5 @@ def caption(table: pd.DataFrame) -> str:
         "size n). Almost without ridge, the error peaks where as many rows are kept as there are "
         "dimensions, p = φ = d/n (a peak that finite d rounds off), and keep-hard beats keep-easy above it; a larger "
         "ridge removes the peak. "
-        f"{agreement(table)}"
+        f"{agreement_in_words(table)}"
     )

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dp_theory import Direct, KeepAll, KeepEasy, KeepHard, Problem
-from dp_theory.optimum import RULE_NAMES, Least, least_error
-from dp_theory.simulate import simulate
+from dp_theory import Direct, KeepAll, KeepEasy, KeepHard, Problem, simulate
+from dp_theory.optimum import Least, least_error
 from figures.phases import draw_phases
 
 TUNED, RIDGELESS, PAID = "best ridge", "no ridge (λ → 0+)", "best ridge, candidates paid"
@@ -45,7 +44,7 @@ def _cells(panel: str, psis: np.ndarray, rho: float) -> list[tuple[dict[str, Any
         return psis * (1 + 1 / p) / 2 if panel == PAID else psis
 
     plain = least_error("keep-hard", rho, psis, keep=1.0, lam=lam, d=D)
-    hard, easy = (least_error(name, rho, rows, lam=lam, d=D) for name in RULE_NAMES)
+    hard, easy = (least_error(name, rho, rows, lam=lam, d=D) for name in RULES)
     cells = []
     for i, psi in enumerate(psis):
         name, best = min((("keep-hard", hard), ("keep-easy", easy)), key=lambda choice: choice[1].test_error[i])

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, predict, simulate
+from dp_theory.verification import beyond, theorem1
 from experiments.cli.theory.core import values
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
@@ -88,28 +89,26 @@ def test_sweep_json_is_one_object_with_winners(dp):
 
 
 def test_verify_exits_1_where_theory_is_wrong(dp, monkeypatch):
-    module = sys.modules["dp_theory.verify"]
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
-    monkeypatch.setattr(module.verify, "__defaults__", (cells,))
+    monkeypatch.setattr(theorem1.verify, "__defaults__", (cells,))
     options = ("verify", "--d", 5000, "--dense-d", 50, "--trials", 100, "--workers", 1)
     status, out, _ = dp(*options)
     assert status == 0
     assert "0 disagree" in out
     wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
-    monkeypatch.setattr(module, "predict", lambda problem: predict(wrong))
+    monkeypatch.setattr(theorem1, "predict", lambda problem: predict(wrong))
     status, out, _ = dp(*options)
     assert status == 1
     assert "DISAGREES" in out
 
 
 def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
-    module = sys.modules["dp_theory.verify"]
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
-    monkeypatch.setattr(module.verify, "__defaults__", (cells,))
-    few = {name: loop for name, loop in list(module.loops().items())[:2]}
-    monkeypatch.setattr(module, "loops", lambda: few)
-    monkeypatch.setattr("dp_theory.dense.feature_cells", lambda d=0: {})
-    monkeypatch.setattr(module.features, "__defaults__", (6,))
+    monkeypatch.setattr(theorem1.verify, "__defaults__", (cells,))
+    few = {name: loop for name, loop in list(beyond.loops().items())[:2]}
+    monkeypatch.setattr(beyond, "loops", lambda: few)
+    monkeypatch.setattr(beyond, "feature_cells", lambda d=0: {})
+    monkeypatch.setattr(beyond.features, "__defaults__", (6,))
     status, out, err = dp("verify", "--all", "--d", 5000, "--dense-d", 50, "--trials", 20, "--workers", 1, "--json")
     assert status == 0, err
     answer = json.loads(out)

@@ -1,13 +1,7 @@
 """Ways to spend a budget of generated samples, against each other: predicted curves with simulated points on them.
 
-Three strategies, at the same kept fraction p and the same ridge lam per *training* row
-    static  generate n, train on n
-    prune   generate n, keep the p·n that a rule selects; pays for all n
-    direct  draw n from the distribution that the rule selects, train on n; each costs `direct_cost` plain samples
-            (prune and direct are given w_s; with the rule `random`, direct is static by another name, a control)
-
-A budget can be counted as samples `generated`, samples `kept`, or `compute` = generation + training, in units of one
-plain sample: n·(1, or direct_cost) + kept·training_cost.
+The strategies and axes are those of dp_theory.costs, at the same kept fraction p and the same ridge lam per *training*
+row. Prune and direct are given w_s. With the rule `random`, direct is static by another name, a control.
 """
 
 from __future__ import annotations
@@ -21,36 +15,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory import law
-from dp_theory.parallel import spread
-from dp_theory.problem import Problem, require
-from dp_theory.ridge import predict
-from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule
-from dp_theory.simulate import (
-    CURVES,
-    LAW,
-    check_engine,
-    check_size,
-    error_curves,
-    generator,
-    mean_and_se,
-    selected_rows,
-    truth,
-)
+from dp_theory.api import predict
+from dp_theory.checks import require
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
+from dp_theory.parallel import run_jobs
+from dp_theory.problem import Problem
+from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
+from dp_theory.simulators import law
+from dp_theory.simulators.curves import error_curves, selected_rows
+from dp_theory.simulators.dense import truth
+from dp_theory.simulators.engines import check_engine
+from dp_theory.simulators.trials import CURVES, LAW, check_size, generator, mean_and_se
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AXES = ("generated", "kept", "compute")
-RULE_NAMES = ("keep-hard", "keep-easy", "random", "entropy")
-DIRECT_COST = 1.82  # an entropy-guided sample in units of a plain one (paper, section 2)
-TRAINING_COST = 0.1  # of a training row in the same unit; the paper gives none, this is our order of magnitude
+RULE_NAMES = rule_names("swept")
 LINE_POINTS = 121
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of the sweep: a strategy with its rule at one alignment."""
+    """One curve of the sweep: a strategy with its rule, which keeps p as keep-hard at alpha does, at one alignment."""
 
     strategy: str
     name: str  # of the rule
@@ -61,6 +47,7 @@ class Line:
 
     @property
     def series(self) -> str:
+        """The curve's name in tables and legends."""
         return self.strategy if self.strategy == "static" else f"{self.strategy} {self.name}"
 
     def problem(self, n: Any, lam: Any, d: int) -> Problem:
@@ -69,10 +56,10 @@ class Line:
             return Problem(self.rule, self.rho, d / n, self.p * lam)
         return Problem(KeepAll() if self.strategy == "static" else Direct(self.rule), self.rho, d / n, lam)
 
-    def cost(self, n: Any, direct_cost: float, training_cost: float) -> dict[str, Any]:
-        kept = self.p * n if self.strategy == "prune" else n
-        guided = self.strategy == "direct" and not isinstance(self.rule, Random)
-        return {"generated": n, "kept": kept, "compute": n * (direct_cost if guided else 1.0) + kept * training_cost}
+    def axes(self, n: Any, costs: Costs) -> dict[str, Any]:
+        """What each axis counts when n samples are generated; random direct draws are plain samples."""
+        strategy = "static" if isinstance(self.rule, Random) and self.strategy == "direct" else self.strategy
+        return costs.axes(strategy, n, self.p * n if strategy == "prune" else n)
 
 
 def sweep(
@@ -96,12 +83,15 @@ def sweep(
     """The tidy table of test errors: a predicted line and simulated points per series, for every alpha, rho, lam.
 
     alpha: keep-hard's threshold; the other rules are matched at its kept fraction p. n: numbers of samples generated
-    (by default twelve from d/4 to 16 d). engine: with 'law' the points of a series are independent; 'dense' shares rows
-    between the sizes of one trial, so that they are correlated. Trial k of all series draws from the same stream.
+    (by default twelve from d/4 to 16 d). rules: names of RULES. engine: with 'law' the points of a series are
+    independent; 'dense' shares rows between the sizes of one trial, so that they are correlated. Trial k of all series
+    draws from the same stream. x: the axis that column x counts; costs as in dp_theory.costs, in plain samples.
     workers, journal: as in dp_theory.parallel; a cell of the sweep is one trial of one rule at all sizes and ridges.
     advance is called with the number of cells done, of `steps(...)` in all, as the simulation goes.
+
     Columns: series, kind, x, y (test error), y_low, y_high (± one standard error), n_seeds; strategy, rule, alpha, p,
     rho, lam, d, generated, kept, compute, predicted (theory at the same point), se, z = (y - predicted)/se.
+
     Raises InputError for parameters outside their domain.
     """
     import pandas as pd
@@ -113,6 +103,7 @@ def sweep(
         raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
     for name, value in (("direct cost", direct_cost), ("training cost", training_cost)):
         require(name, value, np.isfinite(value) and value >= 0, "be at least 0, in units of one plain sample")
+    costs = Costs(direct=direct_cost, training=training_cost)
     sizes = np.unique(np.round(np.geomspace(d / 4, 16 * d, 12) if n is None else n))
     require("n", sizes, (sizes >= 1) & np.isfinite(sizes), "be at least 1: it is the number of samples generated")
     sizes = sizes.astype(int)
@@ -122,7 +113,7 @@ def sweep(
 
     groups = list(_groups(lines))
     jobs = [(group, sizes, lams, d, engine, seed, trial) for group in groups for trial in range(trials)]
-    results = iter(spread(_trial, jobs, workers, advance, journal))
+    results = iter(run_jobs(_trial, jobs, workers, advance, journal))
     samples = {}
     for group in groups:
         trialwise = np.array([next(results) for _ in range(trials)])
@@ -139,11 +130,11 @@ def sweep(
             ("simulated", sizes, mean, se, trials, points),
         ):
             bar = np.where(np.isfinite(error), error, np.nan)
-            cost = line.cost(at, direct_cost, training_cost)
+            counted = line.axes(at, costs)
             frames.append(
                 pd.DataFrame(
-                    {"series": line.series, "kind": kind, "x": cost[x], "y": y, "y_low": y - bar, "y_high": y + bar,
-                     "n_seeds": count, **common, **cost, "predicted": theory, "se": error,
+                    {"series": line.series, "kind": kind, "x": counted[x], "y": y, "y_low": y - bar, "y_high": y + bar,
+                     "n_seeds": count, **common, **counted, "predicted": theory, "se": error,
                      "z": (y - theory) / error}
                 )
             )  # fmt: skip
@@ -151,14 +142,15 @@ def sweep(
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
-    """How often `sweep` reports progress."""
+    """How many cells `sweep` computes, and reports as progress, for these parameters."""
     return sum(1 for _ in _groups(_lines(np.unique(alpha), np.unique(rho), rules))) * trials
 
 
 def winners(table: pd.DataFrame) -> pd.DataFrame:
-    """Where on the x axis which series has the least predicted error: a row per interval, for every alpha, rho, lam.
+    """Which series has the least predicted error where on the x axis: a row per interval, for every alpha, rho, lam.
 
-    Between the grid's points the curves are interpolated; of series that agree to 1e-6 the first is named.
+    Between the grid's points the curves are interpolated; of series that agree to 1e-6 the first is named. Columns
+    alpha, rho, lam, from, to, series.
     """
     import pandas as pd
 
@@ -175,9 +167,12 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def agreement(table: pd.DataFrame) -> dict[str, float]:
-    """Largest |z| between theory and simulation, the level that noise alone stays below in 95 % of sweeps (Student t,
-    Bonferroni), and the largest standard error."""
+def noise_check(table: pd.DataFrame) -> dict[str, float]:
+    """Whether noise explains the distance of a sweep's points from its lines.
+
+    largest_z: the largest |z|; noise_level: what it stays below in 95 % of sweeps by noise alone (Student t,
+    Bonferroni); points: how many there are; largest_se: the largest standard error.
+    """
     from scipy.stats import t
 
     points = table.query("kind == 'simulated'")

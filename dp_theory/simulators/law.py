@@ -1,19 +1,19 @@
-"""Ridge on selected Gaussian rows, drawn exactly in law without ever making a row of length d.
+"""Ridge on selected Gaussian rows, drawn exactly in law without ever making a row of length d (ours).
 
-Conventions. Sigma = I. k orthonormal special directions (pruner, truth, ...) carry all that labels and
-selection look at; the other D = d - k coordinates of the m kept rows are i.i.d. N(0, 1) and independent of
-both. lam multiplies the normaliser n (the pool), not m. Exact for rows kept or dropped; row weights would
-destroy the rotation invariance, so soft weights need the dense simulator.
+Conventions. Sigma = I. k orthonormal special directions (pruner, truth, ...) carry all that labels and selection look
+at; the other D = d - k coordinates of the m kept rows are i.i.d. N(0, 1) and independent of both. lam multiplies the
+normaliser n (the pool), not m. Exact for rows kept or dropped; row weights would destroy the rotation invariance, so
+soft weights need the dense simulator.
 
 The method. Rotations of rows, and of the D anonymous columns, leave ridge regression as it was. They bring
-[y | special | rest] to an upper *banded* matrix Z with k + 2 diagonals: its first k + 1 columns are the
-triangular factor of [y | special], and with b = k + 1 and everything independent
+[y | special | rest] to an upper *banded* matrix Z with k + 2 diagonals: its first k + 1 columns are the triangular
+factor of [y | special], and with b = k + 1 and everything independent
 
     Z[r, r] ~ chi(m - r) (r >= b),     Z[r, r + b] ~ chi(D - r),     Z[r, c] ~ N(0, 1) between them.
 
-Rows end at m, columns at d. This is Golub-Kahan bidiagonalisation, in blocks, of a Gaussian matrix (Dumitriu
-and Edelman 2002 for b = 1), so the normal equations are banded, and a leading part of them is a Krylov space:
-it gives w_hat to rounding after a few hundred equations whatever d is, unless the problem is ill-conditioned.
+Rows end at m, columns at d. This is Golub-Kahan bidiagonalisation, in blocks, of a Gaussian matrix (Dumitriu and
+Edelman 2002 for b = 1), so the normal equations are banded, and a leading part of them is a Krylov space: it gives
+w_hat to rounding after a few hundred equations whatever d is, unless the problem is ill-conditioned.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.linalg import cho_solve_banded, cholesky_banded, solveh_banded
 
 from dp_base.errors import InputError
-from dp_theory.problem import require
+from dp_theory.checks import require
 from dp_theory.rules import KeepAll, Random, Rule
 
 TOLERANCE = 1e-12  # of the truncation, relative to |w_hat|
@@ -37,8 +37,8 @@ _DEVIATIONS = 9.0  # the certificate assumes no singular value this many deviati
 class Draw(NamedTuple):
     """One draw of w_hat for each lam.
 
-    special: (lams, k), its coordinates along the special directions; rest: (lams,), the norm of the others.
-    unknowns: how many equations were needed; bound: the truncation's certified error of w_hat, over |w_hat|.
+    special (lams, k): its coordinates along the special directions; rest (lams,): the norm of the others.
+    unknowns: how many equations were needed; bound: of the error of w_hat by leaving out the others, over |w_hat|.
     """
 
     special: np.ndarray
@@ -50,8 +50,8 @@ class Draw(NamedTuple):
 def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False) -> np.ndarray:
     """Test error, overlap and squared norm, (lams, 3), of one data set of n rows of which `rule` keeps some.
 
-    Scalar problem, in the conventions of `problem.Problem`. Costs O(kept), and the time to draw its normals.
-    A data set of which no row was kept gives w_hat = 0, whose test error is 1/2.
+    rule and rho are scalar, in the conventions of dp_theory.problem; lams (lams,) are ridges per pool row; full: as in
+    `draw`. Costs O(kept + d) at most. If no row is kept, w_hat = 0 and the test error is 1/2. Raises as `draw` does.
     """
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
@@ -91,9 +91,9 @@ def triangle(chunks: Iterable[np.ndarray], k: int) -> np.ndarray:
 def draw(factor: np.ndarray, m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False) -> Draw:
     """w_hat = argmin (1/2n) sum (w.x_i - y_i)^2 + (lam/2)|w|^2 over m kept rows, for each lam >= 0.
 
-    factor: from `triangle`. lam = 0 is the limit lam -> 0, the least-norm solution where d > m. By default Z
-    is grown until the solution is certified to TOLERANCE; `full` solves the whole system (the reference).
-    Raises InputError where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
+    factor: from `triangle`. lam = 0 is the limit lam -> 0, the least-norm solution where d > m. By default Z is grown
+    until the solution is certified to TOLERANCE; `full` solves the whole system (the reference). Raises InputError
+    where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
     """
     b = len(factor)
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
@@ -133,6 +133,7 @@ def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Gener
 
 
 def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
+    """Chi-distributed numbers; 0 degrees of freedom give 0."""
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
@@ -140,8 +141,8 @@ def _solve(bands: np.ndarray, size: int, m: int, d: int, shift: float, dual: boo
     """w_hat from the first `size` of the regularised normal equations N; a bound of its relative error.
 
     Primal: (X^T X + shift) u = X^T y, w = u. Dual: (X X^T + shift) u = y, w = X^T u. Both are banded, b wide.
-    Block elimination: the neglected unknowns solve S e2 = r2, r2 the residual, S the Schur complement that is
-    at least shift + (smallest singular value of a Gaussian matrix)^2; the others are off by N11^-1 N12 e2.
+    Block elimination: the neglected unknowns solve S e2 = r2, r2 the residual, S the Schur complement, which is at
+    least shift + (smallest singular value of a Gaussian matrix)^2; the others are off by N11^-1 N12 e2.
     """
     b = len(bands) - 1
     y = bands[0, 0]
@@ -158,13 +159,14 @@ def _solve(bands: np.ndarray, size: int, m: int, d: int, shift: float, dual: boo
             right[range(size - j, size), range(1, 1 + j)] = normal[j, size - j :]
     normal[0] += shift
     try:
+        if whole:
+            u = solveh_banded(normal, right[:, 0], lower=True)
+            return (_transpose_product(bands, u) if dual else u), 0.0
         solved = cho_solve_banded((cholesky_banded(normal, lower=True, check_finite=False), True), right)
     except np.linalg.LinAlgError:
         raise InputError(f"lam * n = {shift:g} leaves the normal equations singular: increase lam") from None
     u, response = solved[:, 0], solved[:, 1:]
     w = _transpose_product(bands, u) if dual else u
-    if whole:
-        return w, 0.0
     rows, columns = (m - size, d + 1 - size - b) if dual else (m - size - 1, d - size)
     narrow, wide = sorted((np.sqrt(max(rows, 0)), np.sqrt(max(columns, 0))))
     smallest = shift + max(wide - narrow - _DEVIATIONS, 0.0) ** 2

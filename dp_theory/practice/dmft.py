@@ -1,0 +1,133 @@
+"""Dynamical mean-field theory of the practice loop with ridge regression: exact as n, d → ∞ (ours).
+
+With fresh data the rows of a stage are independent of their selector, and Theorem 1 applies with rho = cos(π E_k). An
+accumulated pool is another matter: ŵ_s has been fitted to the rows that trained ŵ_k, which chose more of them, and to
+treat them as an independent mixture is wrong at leading order. Dynamical mean-field theory keeps track. θ_s·(x of a row
+not yet seen) is jointly Gaussian over stages, z = (θ_s off Σ^½w_g)·x ~ N(0, C), a_s = θ_s·Σ^½w_g normalised; a row of
+weight c answers with f = c(I + cX)^-1 (y1 − θ), X the response of later stages to it, and (Γ, C, X, a) close as written
+in `residuals`. X is lower triangular: the future does not act on the past. The method is that of Celentano, Cheng and
+Montanari 2021.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import root_scalar
+
+from dp_base.errors import InputError
+from dp_theory.checks import Array
+from dp_theory.practice.cohorts import Cohort
+from dp_theory.practice.problem import PracticeProblem
+
+
+def geometry(k: int | None, a: Array, c: Array, stages: slice) -> tuple[Array, Array, Array, Array]:
+    """How θ_s·x of b stages depends on the selector k's view (t, ζ) of a row: θ·x = L(t, ζ) + noise.
+
+    Returns L (b, 2), the noise covariance (b, b), and the two vectors (2,) that give g = x·Σ^½w_g (normalised) and z_k
+    from (t, ζ): g = ρt + rζ, z_k = s(r²t − ρrζ) with s = |θ_k|, ρ = a_k/s, r = √(1 − ρ²).
+    """
+    if k is None:  # the view is g itself
+        return np.column_stack([a[stages], 0 * a[stages]]), c[stages, stages], np.array([1.0, 0.0]), np.zeros(2)
+    norm = np.hypot(a[k], np.sqrt(c[k, k]))
+    rho, r = a[k] / norm, np.sqrt(c[k, k]) / norm
+    g, z_k = np.array([rho, r]), norm * r * np.array([r, -rho])
+    shared = c[stages, k] / c[k, k]
+    return np.outer(a[stages], g) + np.outer(shared, z_k), c[stages, stages] - np.outer(shared, c[k, stages]), g, z_k
+
+
+def residuals(
+    problem: PracticeProblem, cohorts: Sequence[Cohort], a: Array, c: Array, x: Array
+) -> tuple[Array, Array, Array]:
+    """Right-hand sides minus (a, C, X) of the order parameters' equations, for the stages that a, C and X have.
+
+    With f = c(I + cX)^-1(y1 − θ) of a kept row, expectations summed over cohorts in units of n, and e, v over modes:
+        Γ = −E[∂f/∂θ]; within a cohort's stages E[c(I + cX)^-1], and by Stein's lemma, without boundary terms,
+        Γ_·k = −(E[f z_k] + E[B]C_·k)/C_kk from the selection by stage k
+        M_e = e(lam·I + eΓ)^-1,  b = E[f g] + Γa
+        X = (1/n)Σ M_e,  a = Σ v²M_e b,  C = Σ v²(M_e b)(M_e b)ᵀ − aaᵀ + (1/n)Σ M_e E[f fᵀ] M_eᵀ
+    """
+    stages = len(a)
+    gamma, ff, fg = np.zeros((stages, stages)), np.zeros((stages, stages)), np.zeros(stages)
+    for cohort in cohorts:
+        if cohort.first >= stages:
+            continue
+        i = slice(cohort.first, min(cohort.last, stages))
+        view, noise, g, z_k = geometry(cohort.selector, a, c, i)
+        b = np.linalg.inv(np.eye(len(view)) / cohort.weight[:, None, None] + x[i, i])  # (J, b, b)
+        ones, slopes = b.sum(axis=2), b @ view  # f = ones·y − slopes(t, ζ) − b·noise
+        seen = (ones[:, :, None] * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=0)  # E[f (t, ζ)ᵀ]
+        cross = ones[:, :, None] * (slopes @ cohort.linear[:, :, None])[:, None, :, 0]
+        square = ones[:, :, None] * ones[:, None] + b @ noise @ b.transpose(0, 2, 1)
+        square = cohort.mass[:, None, None] * square - cross - cross.transpose(0, 2, 1)
+        ff[i, i] += (square + slopes @ cohort.second @ slopes.transpose(0, 2, 1)).sum(axis=0)
+        fg[i] += seen @ g
+        curvature = np.tensordot(cohort.mass, b, axes=1)
+        gamma[i, i] += curvature
+        if (k := cohort.selector) is not None:
+            gamma[i, k] -= (seen @ z_k + curvature @ c[i, k]) / c[k, k]
+    e, v = problem.modes
+    m = e[:, None, None] * np.linalg.inv(np.diag(problem.ridges[:stages]) + e[:, None, None] * gamma)
+    drift = m @ (fg + gamma @ a)  # M_e b, (modes, stages)
+    deviation = v[:, None] * (drift - v**2 @ drift)
+    fluctuation = problem.phi * (m @ ff @ m.transpose(0, 2, 1)).mean(axis=0)
+    pull = fg - problem.ridges[:stages] / e[:, None] * a
+    step = np.einsum("e,eij,ej->i", v**2, m, pull)  # Σ v²M_e b − a without cancellation
+    return step, deviation.T @ deviation + fluctuation - c, problem.phi * m.mean(axis=0) - x
+
+
+def own_response(problem: PracticeProblem, cohorts: Sequence[Cohort], lam: float) -> float:
+    """X_ss: the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[c/(1 + cX)] over the rows of stage s; lam is that stage's."""
+
+    def image(response: float) -> float:
+        gamma = sum(float(k.mass @ (k.weight / (1 + k.weight * response))) for k in cohorts)
+        return problem.phi * float(np.mean(e / (lam + e * gamma)))
+
+    e = problem.modes[0]
+    low = high = image(0.0)
+    while image(high) > high:
+        low, high = high, 4 * high
+
+    def excess(log: float) -> float:
+        return float(np.log(image(np.exp(log))) - log)
+
+    return float(np.exp(root_scalar(excess, bracket=(np.log(low), np.log(high)), xtol=1e-15).root))
+
+
+def next_stage(
+    problem: PracticeProblem, cohorts: Sequence[Cohort], a: Array, c: Array, x: Array
+) -> tuple[Array, Array, Array, float]:
+    """Order parameters with one more stage, and the relative residual.
+
+    X_ss solves a scalar equation of its own. Given it, f_s is affine in everything else that is new (a_s, C_s·, X_s·),
+    and so are the equations: probing them along each unknown and one linear solve is exact. C_ss comes last. Raises
+    InputError where lam = 0 and the stage has no more rows than dimensions.
+    """
+    s = len(a)
+    here = [cohort for cohort in cohorts if cohort.first <= s < cohort.last]
+    rows = sum(cohort.mass.sum() for cohort in here)
+    if problem.ridges[s] == 0 and rows <= problem.phi:
+        raise InputError(f"lam = 0 needs more rows than dimensions: stage {s} has {rows:.3g}·n, not above d = phi·n ="
+                         f" {problem.phi:g}·n. Give lam > 0")  # fmt: skip
+    delta = own_response(problem, here, problem.ridges[s])
+    a, c, x = np.append(a, 0.0), np.pad(c, (0, 1)), np.pad(x, (0, 1))
+    x[s, s] = delta
+    scale = np.concatenate([[1.0], np.sqrt(np.diag(c)[:s]) * np.sqrt(c[s - 1, s - 1] if s else 1.0), np.full(s, delta)])
+
+    def insert(unknown: Array, own: float) -> None:
+        a[s], c[s, :s], x[s, :s] = (values := unknown * scale)[0], values[1 : s + 1], values[s + 1 :]
+        c[:s, s], c[s, s] = c[s, :s], own
+
+    def residual(unknown: Array, own: float = 0.0) -> tuple[Array, float]:
+        insert(unknown, own)
+        a_off, c_off, x_off = residuals(problem, cohorts, a, c, x)
+        return np.concatenate([[a_off[s]], c_off[s, :s], x_off[s, :s]]) / scale, c_off[s, s]
+
+    unknown = np.zeros(2 * s + 1)
+    base = residual(unknown)[0]
+    jacobian = np.column_stack([residual(unit)[0] - base for unit in np.eye(2 * s + 1)])
+    for _ in range(2):  # the second step removes the first one's rounding
+        unknown -= np.linalg.solve(jacobian, residual(unknown)[0])
+    at_zero, at_one = residual(unknown, 0.0)[1], residual(unknown, 1.0)[1]
+    own = at_zero / (at_zero - at_one)
+    off, own_off = residual(unknown, own)
+    return a, c, x, float(max(np.abs(off).max() / max(np.abs(unknown).max(), 1.0), abs(own_off / own)))

@@ -1,0 +1,114 @@
+"""The practice loop itself at finite d, every row drawn: the reference that its theory is held to."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.linalg import solve
+
+from dp_base.errors import InputError
+from dp_theory.checks import Array, require
+from dp_theory.parallel import run_jobs
+from dp_theory.practice.cohorts import weighted_moments
+from dp_theory.practice.prediction import ORDERS, solve_stages
+from dp_theory.practice.problem import Addition, PracticeProblem, PracticeSimulation
+from dp_theory.simulators.trials import check_size, mean_and_se
+
+
+def simulate_practice(
+    problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
+) -> PracticeSimulation:
+    """Run the loop `trials` times in dimension d; with a spectrum d is its length, which is then the default.
+
+    Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes. Arrays are
+    simulated cell by cell with common random numbers: trial k draws from SeedSequence(seed, spawn_key=(k,)). Raises
+    InputError where d or trials is too small, and for rows that are known by their moments alone.
+    """
+    size = None if problem.spectrum is None else len(problem.modes[0])
+    d = check_size(size if d is None else d, trials)
+    require("trials", trials, trials >= 2, "be at least 2: one run has no standard error")
+    require("d", d, d >= 3, "be at least 3")
+    if size is not None and d != size:
+        raise InputError(f"d = {d} must be the length of the spectrum, {size}")
+    cells = [(cell, _drawn_rows(cell)) for cell in problem.cells()]
+    jobs = [(cell, rounds, d, seed, trial) for cell, rounds in cells for trial in range(trials)]
+    outputs, row_errors, kept = (
+        np.reshape(part, (*problem.shape, trials, *np.shape(part)[1:]))
+        for part in zip(*run_jobs(practice_trial, jobs, workers), strict=True)
+    )
+    mean, se = mean_and_se(outputs, axis=-3)
+    columns = [x[..., i, :] for i in range(3) for x in (mean, se)]
+    return PracticeSimulation(
+        *columns, d=d, trials=trials, seed=seed, test_errors=outputs[..., 0, :], row_errors=row_errors, kept=kept
+    )
+
+
+def _drawn_rows(cell: PracticeProblem) -> list[Addition]:
+    """The rows of every stage of a loop with scalar rules, its plans resolved."""
+    rounds = (cell.initial_rows, *solve_stages(cell).additions)
+    drawn = [rows for rows in rounds if isinstance(rows, Addition)]
+    if len(drawn) < len(rounds):
+        raise InputError("rows that are known by their moments alone cannot be drawn: simulate takes rules")
+    return drawn
+
+
+def practice_trial(
+    problem: PracticeProblem, rounds: Sequence[Addition], d: int, seed: int, trial: int
+) -> tuple[Array, Array, Array]:
+    """One run: (test_error, overlap, squared_norm) (3, stages), row errors (rounds, stages) and kept rows (stages,).
+
+    Everything is written in the whitened eigenbasis, where rows are z ~ N(0, I) and learners θ.
+    """
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(trial,))))
+    n = d / problem.phi
+    e, v = problem.modes
+    e, v = (e, v) if problem.spectrum is not None else (np.ones(d), np.eye(d)[0])
+    truth = problem.labeller * v + np.sqrt(1 - problem.labeller**2) * np.eye(d)[1] if problem.labeller < 1 else v
+    stages = len(rounds)
+    gram, moment = np.zeros((d, d)), np.zeros(d)
+    thetas, wrong_rows = np.zeros((0, d)), []
+    kept = np.zeros(stages)
+    for s, addition in enumerate(rounds):
+        z, y, t, weight = _rows(addition, problem.flip, n, v, thetas[-1] if s else None, rng)
+        kept[s] = len(y) / n
+        wrong_rows.append((z[y * t < 0], y[y * t < 0]))
+        if not problem.accumulate:
+            gram[:], moment[:] = 0.0, 0.0
+        x = z * np.sqrt(e)
+        gram += (x * weight[:, None]).T @ x
+        moment += x.T @ (weight * y)
+        w = solve(gram + n * problem.ridges[s] * np.eye(d), moment, assume_a="pos")
+        thetas = np.vstack([thetas, np.sqrt(e) * w])
+    outputs = np.array([_measure(theta, truth) for theta in thetas]).T
+    errors = [np.sum(y[:, None] * (z @ thetas.T) < 0, axis=0) / max(len(y), 1) for z, y in wrong_rows[1:]]
+    return outputs, np.reshape(errors, (-1, stages)), np.cumsum(kept)
+
+
+def _measure(theta: Array, unit: Array) -> Array:
+    """Angle over π, accurate when small; component along the unit vector; squared length (3,)."""
+    along = theta @ unit
+    return np.array([np.arctan2(np.linalg.norm(theta - along * unit), along) / np.pi, along, theta @ theta])
+
+
+def _rows(
+    addition: Addition, flip: float, n: float, v: Array, theta: Array | None, rng: np.random.Generator
+) -> tuple[Array, Array, Array, Array]:
+    """Rows z, labels, projections t and weights of those that the learner theta keeps; v is the labeller.
+
+    Only (t, ζ), in the plane of learner and labeller, decides what is kept; the rest is drawn for kept rows alone.
+    """
+    view = v if theta is None else theta / np.linalg.norm(theta)
+    cosine = float(np.clip(view @ v, -1, 1))
+    off = v - cosine * view
+    sine = np.linalg.norm(off) if theta is not None else 0.0
+    off = off / sine if sine > 0 else off
+    size = addition.size(weighted_moments(addition, flip, cosine, ORDERS[-1])[1].sum())
+    t, zeta = rng.standard_normal((2, round(size * n)))
+    y = np.where(cosine * t + sine * zeta > 0, 1.0, -1.0) * np.where(rng.random(len(t)) < flip, -1.0, 1.0)
+    keep, weight = addition.select(t, y)
+    chosen = rng.random(len(t)) < keep
+    t, zeta, y, weight = t[chosen], zeta[chosen], y[chosen], weight[chosen]
+    z = rng.standard_normal((len(t), len(v)))
+    z += np.outer(t - z @ view, view)
+    if sine > 0:
+        z += np.outer(zeta - z @ off, off)
+    return z, y, t, weight

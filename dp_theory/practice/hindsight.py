@@ -1,0 +1,66 @@
+"""Hindsight: the errors of every stage on the rows that one round added, before and after (the paper's Fig. 6)."""
+
+import numpy as np
+from scipy.special import ndtr, owens_t
+
+from dp_base.errors import InputError
+from dp_theory.checks import Array
+from dp_theory.practice.cohorts import positive_nodes
+from dp_theory.practice.dmft import geometry
+from dp_theory.practice.prediction import ORDERS
+from dp_theory.practice.problem import MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
+
+
+def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Array:
+    """Each stage's error on the rows that additions[addition] brought, (*S, stages), S the problem's shape.
+
+    P(y·score < 0), against the labels as observed; `wrong`: only over the rows that were misclassified when they were
+    added (1 at that stage). The score of a row is θ + Xf (dp_theory.practice.dmft): θ·x while unseen, and the fit to it
+    once the stage trains on it. Raises InputError if the addition brings no such row, or if only its moments are known.
+    """
+    errors = np.empty(prediction.test_error.shape)
+    for index in np.ndindex(prediction.problem.shape):
+        added = prediction.additions[(*index, addition)]
+        a, c, x = (field[index] for field in (prediction.alignment, prediction.covariance, prediction.response))
+        errors[index] = _row_errors(prediction.problem, added, addition, wrong, a, c, x)
+    return errors
+
+
+def _row_errors(
+    problem: PracticeProblem, added: RoundRows, addition: int, wrong: bool, a: Array, c: Array, x: Array
+) -> Array:
+    """Of a loop with scalar rules and order parameters a, C, X."""
+    chosen = addition + 1
+    if isinstance(added, MeasuredRows):
+        raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
+    stages = slice(chosen, len(a) if problem.accumulate else chosen + 1)
+    view, noise, (rho, r), _ = geometry(addition, a, c, slice(None))
+    t, measure = positive_nodes(rho / r, added, ORDERS[-1])
+    t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
+    keep, weight = added.select(t, y)
+    keep = np.tile(measure, 2) * keep * (weight > 0) * (y < 0 if wrong else 1.0)
+    if not np.any(keep > 0):
+        raise InputError(f"addition {addition} brings no row that is wrong when added: {added}")
+    t, y, keep, weight = (array[keep > 0] for array in (t, y, keep, weight))
+    fit = x[:, stages] @ np.linalg.inv(np.eye(stages.stop - chosen) / weight[:, None, None] + x[stages, stages])
+    unfitted = np.tile(np.eye(len(a)), (len(t), 1, 1))
+    unfitted[:, :, stages] -= fit  # score = fit·y1 + unfitted·θ, (nodes, stages)
+    slope = unfitted @ view
+    margin = fit.sum(axis=2) + (y * t)[:, None] * slope[..., 0]  # mean of y·score at ζ = 0
+    variance = np.einsum("jsi,ik,jsk->js", unfitted, noise, unfitted)
+    width = np.maximum(np.sqrt(slope[..., 1] ** 2 + np.maximum(variance, 0.0)), 1e-100)
+    errors, mass = np.zeros(len(a)), 0.0
+    for true, chance in ((y, 1 - problem.flip), (-y, problem.flip)):
+        label = true * rho / r * t  # the row's true label is `true` where true·ζ > −label
+        joint = _bivariate_cdf(label[:, None], -margin / width, -true[:, None] * y[:, None] * slope[..., 1] / width)
+        errors += chance * keep @ joint
+        mass += chance * keep @ ndtr(label)
+    return errors / mass
+
+
+def _bivariate_cdf(h: Array, k: Array, correlation: Array) -> Array:
+    """P(Z1 < h, Z2 < k) of standard normals by Owen's T function (Owen 1956)."""
+    h, k = (np.where(v == 0, 1e-100, np.clip(v, -40, 40)) for v in np.broadcast_arrays(h, k))
+    root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
+    tails = owens_t(h, (k / h - correlation) / root) + owens_t(k, (h / k - correlation) / root)
+    return np.maximum((ndtr(h) + ndtr(k)) / 2 - tails - (h * k < 0) / 2, 0.0)  # up to rounding

@@ -1,0 +1,153 @@
+"""The loop's limits, stage by stage, with their certificate."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from dp_base.errors import ConvergenceError
+from dp_theory.checks import ROUNDING, Array
+from dp_theory.practice.cohorts import Cohort, make_cohort
+from dp_theory.practice.dmft import next_stage
+from dp_theory.practice.problem import PracticePrediction, PracticeProblem, RoundRows
+
+TOLERANCE = 1e-9  # of the fixed point, relative
+RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
+ORDERS = (16, 24)  # of the Gauss-Legendre panels: to compare with, and of the result
+_MOMENT = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
+_CAUTION = 4  # times what one perturbed solution shows
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A solved loop with scalar rules: order parameters as in `PracticePrediction`, and each stage's residual."""
+
+    additions: list[RoundRows]
+    test_error: Array  # (stages,)
+    kept: Array  # (stages,)
+    candidates: Array  # (stages,)
+    alignment: Array  # (stages,)
+    covariance: Array  # (stages, stages)
+    response: Array  # (stages, stages)
+    residual: Array  # (stages,)
+
+
+def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
+    """Exact limits of every stage, for fresh or accumulated pools; everything else as in `dp_theory.predict`.
+
+    The certificate compares two solutions, the second with fewer nodes and with moments and order parameters off by
+    as much as rounding may leave them: to first order four times what that changes, up to each stage, bounds the error.
+    Raises ConvergenceError where the order parameters miss their equations by more than 1e-9, where the nodes or the
+    equations miss `tolerance`, or where the test error falls below RESOLUTION; InputError where a round keeps nothing.
+    """
+    solved = [_certified(cell, tolerance) for cell in problem.cells()]
+    if not problem.shape:
+        return replace(solved[0], problem=problem)
+    stacked = {
+        field.name: np.reshape(
+            [getattr(cell, field.name) for cell in solved], (*problem.shape, *np.shape(getattr(solved[0], field.name)))
+        )
+        for field in fields(PracticePrediction)
+        if field.name != "problem"
+    }
+    return PracticePrediction(problem=problem, **stacked)
+
+
+def solve_stages(
+    problem: PracticeProblem, order: int = ORDERS[-1], perturb: np.random.Generator | None = None
+) -> Stages:
+    """Solve a loop with scalar rules, by panels of this order; perturb: multiply by 1 ± rounding as it goes.
+
+    Raises as `predict_practice` does.
+    """
+    cohorts: list[Cohort] = []
+    additions: list[RoundRows] = []
+    a, c, x = np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))
+    errors, residuals = np.zeros(problem.stages), np.zeros(problem.stages)
+    for s in range(problem.stages):
+        if s == 0:
+            rows, cosine = problem.initial_rows, 1.0
+        else:
+            plan = problem.additions[s - 1]
+            rows = plan(errors[s - 1]) if callable(plan) else plan
+            additions.append(rows)
+            cosine = a[s - 1] / np.hypot(a[s - 1], np.sqrt(c[s - 1, s - 1]))
+        last = problem.stages if problem.accumulate else s + 1
+        cohort = make_cohort(rows, problem.flip, cosine, s - 1 if s else None, s, last, order)
+        cohorts.append(cohort if perturb is None else _perturbed(cohort, perturb))
+        a, c, x, residuals[s] = next_stage(problem, cohorts, a, c, x)
+        where = f"practice at phi = {problem.phi:g}, lam = {problem.ridges[s]:g}, stage {s}"
+        if not (residuals[s] < TOLERANCE and c[s, s] > 0):
+            raise ConvergenceError(f"{where}: relative residual {residuals[s]:.1e}, C = {c[s, s]:.3g}")
+        if perturb is not None:
+            _perturb_stage(a, c, x, perturb)
+        errors[s] = _test_error(a[s], c[s, s], problem.labeller)
+        if errors[s] < RESOLUTION:
+            raise ConvergenceError(
+                f"{where}: test error {errors[s]:.1e}; below {RESOLUTION:.0e} double precision does not resolve the"
+                " loop: ask for fewer rounds"
+            )
+    kept, candidates = np.cumsum([(k.mass.sum(), k.candidates) for k in cohorts], axis=0).T
+    return Stages(additions, errors, kept, candidates, a, c, x, residuals)
+
+
+def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePrediction:
+    """The prediction of a loop with scalar rules."""
+    solved = solve_stages(problem)
+    other = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
+    outputs = _outputs(problem, solved)
+    error, overlap, squared_norm = outputs
+    scale = np.stack([error, np.sqrt(squared_norm), squared_norm])
+    change = np.maximum((np.abs(_outputs(problem, other) - outputs) / scale).max(axis=0), solved.residual)
+    certificate = _CAUTION * np.maximum.accumulate(change) + _MOMENT
+    if tolerance is not None and not np.all(certificate <= tolerance):
+        raise ConvergenceError(
+            f"practice at phi = {problem.phi:g}: the result is certain to {certificate.max():.1e} only, tolerance = "
+            f"{tolerance:.1e}; are all jumps of functions named in breaks?"
+        )
+    additions = np.empty(len(solved.additions), object)
+    additions[:] = solved.additions
+    return PracticePrediction(
+        test_error=error,
+        overlap=overlap,
+        squared_norm=squared_norm,
+        keep_fraction=solved.kept / solved.candidates,
+        certificate=certificate,
+        problem=problem,
+        additions=additions,
+        kept=solved.kept,
+        candidates=solved.candidates,
+        alignment=solved.alignment,
+        covariance=solved.covariance,
+        response=solved.response,
+    )
+
+
+def _outputs(problem: PracticeProblem, solved: Stages) -> Array:
+    """Test error, overlap with the truth and squared norm (3, stages)."""
+    own = np.diag(solved.covariance)
+    return np.stack([solved.test_error, problem.labeller * solved.alignment, solved.alignment**2 + own])
+
+
+def _test_error(alignment: float, variance: float, labeller: float) -> float:
+    """angle(θ, Σ^½w0)/π from the overlap with the labeller; off it θ is isotropic, so cosines multiply."""
+    if labeller == 1:
+        return float(np.arctan2(np.sqrt(variance), alignment) / np.pi)
+    return float(np.arccos(labeller * alignment / np.hypot(alignment, np.sqrt(variance))) / np.pi)
+
+
+def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
+    """The cohort with every moment off by rounding."""
+    mass, linear, second = (_off(moment, rng) for moment in (cohort.mass, cohort.linear, cohort.second))
+    return replace(cohort, mass=mass, linear=linear, second=(second + second.transpose(0, 2, 1)) / 2)
+
+
+def _perturb_stage(a: Array, c: Array, x: Array, rng: np.random.Generator) -> None:
+    """The newest stage's order parameters off by rounding, in place."""
+    s = len(a) - 1
+    a[s], x[s], c[s] = _off(a[s], rng), _off(x[s], rng), _off(c[s], rng)
+    c[:, s] = c[s]
+
+
+def _off(value: Array, rng: np.random.Generator) -> Array:
+    """The array, every element off by up to _MOMENT of itself."""
+    return value * (1 + _MOMENT * rng.uniform(-1, 1, np.shape(value)))

@@ -1,0 +1,243 @@
+"""What the practice loop is asked and what it answers: a learner that selects its own training rows, round by round.
+
+Stage 0 trains on `initial`·n plain rows. After stage k the learner ŵ_k looks at fresh candidate rows, keeps some (or
+weights them) by its own projections, and the next stage trains on everything kept so far (`accumulate`), or on the
+newest rows alone. The paper argues for such a selector in section 4.2.2 and gives no theory; this one is ours. Ridge
+regression throughout:
+
+    ŵ_s = argmin (1/2n) Σ_i c_i (w·x_i − y_i)² + (lam/2)|w|²,   over the rows that stage s has
+
+Conventions. n is one normaliser for all stages, phi = d/n; sizes are given in units of n. x = Σ^½z, θ_s = Σ^½ŵ_s,
+t = x·ŵ_k/|θ_k| ~ N(0, 1), so that thresholds are the paper's alpha. y = sign(x·w_g), flipped with probability
+`flip`; `labeller` = cos(w_g, w0), w0 the truth. Test error = angle(θ_s, Σ^½w0)/π.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dp_base.errors import InputError
+from dp_theory.checks import Array, Real, require
+from dp_theory.problem import Prediction, Simulation
+from dp_theory.rules import KeepAll, KeepHard, Rule
+from dp_theory.span.problem import select
+
+PLAIN = KeepAll()
+Function = Callable[[Array, Array], ArrayLike]  # of (t, y)
+
+
+@dataclass(frozen=True)
+class Addition:
+    """The rows that one round adds. Exactly one of `candidates` (rows looked at) and `kept` is given, in units of n.
+
+    keep: which rows are kept: a rule, whose parameters may be arrays, or a function (t, y) -> probability that depends
+        on the observed label too.
+    weight: the weight c of a kept row, a number or a function (t, y). Both with q(-t, -y) = q(t, y).
+    breaks: the t > 0 where such functions jump; a rule knows its own.
+
+    Raises InputError for sizes and weights that are not positive.
+    """
+
+    candidates: float | None = None
+    kept: float | None = None
+    keep: Rule | Function = PLAIN
+    weight: float | Function = 1.0
+    breaks: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.candidates is None) == (self.kept is None):
+            raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
+        for name, size in (("candidates", self.candidates), ("kept", self.kept)):
+            if size is not None:
+                require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
+        if not callable(self.weight):
+            require("weight", self.weight, 0 < self.weight < np.inf, "be positive")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the rule's parameters."""
+        return self.keep.shape if isinstance(self.keep, Rule) else ()
+
+    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> "Addition":
+        """The addition with a scalar rule at `index` of this one broadcast to `shape`."""
+        return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self
+
+    def jumps(self) -> tuple[Real, ...]:
+        """The t > 0 where keep or weight are not smooth."""
+        return (*self.breaks, *(self.keep.breakpoints() if isinstance(self.keep, Rule) else ()))
+
+    def size(self, keep_fraction: float) -> float:
+        """Candidates in units of n, when a fraction of them is kept."""
+        if self.candidates is not None:
+            return self.candidates
+        assert self.kept is not None, "checked when made"
+        return self.kept / keep_fraction
+
+    def select(self, t: Array, y: Array) -> tuple[Array, Array]:
+        """Keep probability and weight of rows with projections t (rows,) and observed labels y (rows,)."""
+        return select(self.keep, self.weight, t[None], y)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A plan: `kept` rows within |t| ≤ alpha = kappa·tan(πE), the margin on which a learner of test error E errs.
+
+    Their weight is alpha^-power; power = 2 gives every round's rows the same say along its learner. Raises InputError
+    unless kappa is positive.
+    """
+
+    kappa: float = 1.0
+    kept: float = 1.0
+    power: float = 0.0
+
+    def __post_init__(self) -> None:
+        require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: the threshold is kappa·tan(πE)")
+
+    def __call__(self, test_error: float) -> Addition:
+        """The rows to add after a stage of this test error."""
+        alpha = self.kappa * np.tan(np.pi * min(test_error, 0.499))
+        return Addition(kept=self.kept, keep=KeepHard(alpha), weight=alpha**-self.power)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredRows:
+    """Rows that a round adds, known by a sample of them rather than by a rule; `kept` of them, in units of n.
+
+    For rows that a pipeline made or chose with its learner in whatever way, provided that they are N(0, I) off the
+    plane of learner and labeller. Then a learner of weight-1 rows depends on the means of y(t, ζ) and (t, ζ)(t, ζ)ᵀ
+    alone, ζ the coordinate in the labeller's direction off the selector; for the initial rows t is the labeller's.
+    """
+
+    kept: float
+    linear: Array  # (2,)
+    second: Array  # (2, 2)
+
+    def __post_init__(self) -> None:
+        require("kept", self.kept, 0 < self.kept < np.inf, "be positive: the rows of a round, in units of n")
+
+    @classmethod
+    def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> "MeasuredRows":
+        """From a sample, (rows,) each: coordinates in units of the standard deviation off the plane, labels ±1."""
+        view = np.stack([t, zeta])
+        return cls(kept, view @ y / len(y), view @ view.T / len(y))
+
+
+RoundRows = Addition | MeasuredRows
+RoundPlan = RoundRows | Callable[[float], RoundRows]  # rows to add, or how to choose them from the test error so far
+
+
+@dataclass(frozen=True, eq=False)
+class PracticeProblem:
+    """What is practised; theory and simulator read the same object. Fields as in the module's head.
+
+    additions: one per round, so that there are len(additions) + 1 learners; the parameters of their rules broadcast.
+    spectrum: eigenvalues of Σ (d,), with truth: w0 in its eigenbasis (constant if not given); None is Σ = I. lam: one
+    ridge, or one for each stage; 0 needs more kept rows than dimensions. initial: size of the first pool of plain
+    rows, or the rows themselves.
+
+    Raises InputError for parameters outside their domain and for a labeller other than the truth with a spectrum.
+    """
+
+    phi: float
+    lam: float | Sequence[float]
+    additions: Sequence[RoundPlan] = ()
+    initial: float | MeasuredRows = 1.0
+    accumulate: bool = True
+    flip: float = 0.0
+    labeller: float = 1.0
+    spectrum: ArrayLike | None = None
+    truth: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
+        lam = np.asarray(self.lam, dtype=float)
+        require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: it is the ridge")
+        if lam.shape not in ((), (self.stages,)):
+            raise InputError(f"lam has {lam.size} values; it must have one, or one for each of {self.stages} stages")
+        if not isinstance(self.initial, MeasuredRows):
+            require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
+        require("flip", self.flip, 0 <= self.flip <= 1, "be a probability")
+        require("labeller", self.labeller, 0 < self.labeller <= 1, "lie in (0, 1]: it is cos(w_g, w0)")
+        if self.spectrum is None and self.truth is not None:
+            raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
+        if self.spectrum is not None and self.labeller != 1:
+            raise InputError("labeller must be 1 with a spectrum: one cosine does not place w_g in its eigenbasis")
+        if self.spectrum is not None:
+            e = np.asarray(self.spectrum, dtype=float)
+            require("spectrum", e, (e > 0) & np.isfinite(e), "be positive and finite: eigenvalues of Σ")
+            truth = np.ones(len(e)) if self.truth is None else np.asarray(self.truth, dtype=float)
+            if truth.shape != e.shape or not np.all(np.isfinite(truth)) or not np.any(truth):
+                raise InputError(f"truth must be {len(e)} finite numbers, not all 0: an entry for each eigenvalue")
+
+    @property
+    def stages(self) -> int:
+        """The number of learners."""
+        return len(self.additions) + 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that the parameters of all rules broadcast to."""
+        return np.broadcast_shapes(*(plan.shape for plan in self.additions if isinstance(plan, Addition)))
+
+    def cells(self) -> Iterator["PracticeProblem"]:
+        """The problems with scalar rules that this one broadcasts to, in C order."""
+        for index in np.ndindex(self.shape):
+            yield replace(
+                self,
+                additions=[
+                    plan.at(index, self.shape) if isinstance(plan, Addition) else plan for plan in self.additions
+                ],
+            )
+
+    @cached_property
+    def ridges(self) -> Array:
+        """lam of each stage (stages,)."""
+        return np.broadcast_to(np.asarray(self.lam, dtype=float), self.stages)
+
+    @cached_property
+    def initial_rows(self) -> RoundRows:
+        """The rows of stage 0."""
+        return self.initial if isinstance(self.initial, MeasuredRows) else Addition(candidates=self.initial)
+
+    @cached_property
+    def modes(self) -> tuple[Array, Array]:
+        """Eigenvalues of Σ (d,) and the entries (d,) of the unit vector along Σ^½w0 in its eigenbasis; d = 1 for I."""
+        e = np.ones(1) if self.spectrum is None else np.asarray(self.spectrum, dtype=float)
+        v = np.sqrt(e) * (np.ones(len(e)) if self.truth is None else np.asarray(self.truth, dtype=float))
+        return e, v / np.linalg.norm(v)
+
+
+@dataclass(frozen=True)
+class PracticePrediction(Prediction):
+    """The loop's limit; fields of shape (*S, stages), S the problem's own shape, unless another is given.
+
+    keep_fraction: rows kept over rows looked at, all rounds so far.
+    problem: what was asked. additions (*S, rounds): its plans, resolved. kept and candidates: rows so far, in units of
+    n. alignment a_s = θ_s·Σ^½w_g (normalised), covariance C and response X (*S, stages, stages): the order parameters
+    of dp_theory.practice.dmft.
+    """
+
+    problem: PracticeProblem
+    additions: np.ndarray
+    kept: Array
+    candidates: Array
+    alignment: Array
+    covariance: Array
+    response: Array
+
+
+@dataclass(frozen=True)
+class PracticeSimulation(Simulation):
+    """Independent runs of the loop in dimension d; means and standard errors of shape (*S, stages), and by trial:
+
+    test_errors and kept (rows so far in units of n): (*S, trials, stages). row_errors: (*S, trials, rounds, stages),
+    the share of the misclassified rows of a round that each stage gets wrong (see dp_theory.practice.hindsight), 0 if
+    the round brought none.
+    """
+
+    test_errors: Array
+    row_errors: Array
+    kept: Array

@@ -1,0 +1,112 @@
+"""Expectations over standard normals by Gauss-Legendre panels: on the line, on the half-line, and nested."""
+
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dp_theory.checks import Array, Real
+
+PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0
+_END = 39.0  # the density underflows beyond
+_HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]  # dyadic near 0: any scale is resolved
+_STEP = np.array([-8.0, -2.0, 0.0, 2.0, 8.0])  # panel edges around a smooth step, in units of its width
+
+
+def pdf(t: ArrayLike) -> Array:
+    """The density of N(0, 1)."""
+    return PDF0 * np.exp(-np.square(t) / 2)
+
+
+@lru_cache
+def gauss(order: int) -> tuple[Array, Array]:
+    """Gauss-Legendre nodes and weights (order,) on [0, 1].
+
+    numpy's and scipy's outermost weights are off by 1e-13 (order 20) to 1e-10 (order 256) of themselves, which tails
+    would notice: Newton's method in extended precision, where the machine has it, makes all of them exact to rounding.
+    """
+    x = np.polynomial.legendre.leggauss(order)[0].astype(np.longdouble)
+    slope = x
+    for _ in range(2):
+        before, value = np.ones_like(x), x  # Legendre polynomials of degree k - 1 and k
+        for k in range(1, order):
+            before, value = value, ((2 * k + 1) * x * value - k * before) / (k + 1)
+        slope = order * (before - x * value) / ((1 - x) * (1 + x))
+        x = x - value / slope
+    weights = 1 / ((1 - x) * (1 + x) * slope**2)
+    return ((x + 1) / 2).astype(float), weights.astype(float)
+
+
+def panels(edges: Array, order: int) -> tuple[Array, Array]:
+    """Gauss-Legendre nodes and weights of the integral from the first edge to the last, `order` nodes in each panel.
+
+    edges: (..., panels + 1), rising; a panel of width 0 has weight 0. Returns two arrays (..., panels·order).
+    """
+    x, weights = gauss(order)
+    width = np.diff(edges)[..., None]
+    shape = (*edges.shape[:-1], -1)
+    return (edges[..., :-1, None] + width * x).reshape(shape), (width * weights).reshape(shape)
+
+
+def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Array, Array]:
+    """Nodes t > 0 and weights with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), for f of any scale.
+
+    f may be unsmooth at `breakpoints`: numbers, or arrays that broadcast to a shape S; the result is (*S, nodes).
+    """
+    if all(np.ndim(b) == 0 for b in breakpoints):
+        return _fixed_half_line(tuple(map(float, breakpoints)), order)
+    return _half_line(breakpoints, order)
+
+
+def _half_line(breakpoints: tuple[Real, ...], order: int) -> tuple[Array, Array]:
+    cuts = np.broadcast_arrays(*(np.minimum(b, _END) for b in breakpoints))
+    shape = cuts[0].shape if cuts else ()
+    edges = np.concatenate([np.broadcast_to(_HALF_LINE, (*shape, _HALF_LINE.size)), *(c[..., None] for c in cuts)], -1)
+    t, weights = panels(np.sort(edges), order)
+    return t, weights * 2 * pdf(t)
+
+
+_fixed_half_line = lru_cache(_half_line)  # the same few rules are asked for over and over
+
+
+def nested(planes: Array, level: Array, width: Array, order: int, reach: float) -> tuple[Array, Array]:
+    """Nested Gauss-Legendre nodes and weights for r independent standard normals.
+
+    The integrand is smooth but for steps of thickness `width` (F,) across the F planes {t : planes[f]·t = level[f]},
+    planes (F, r). Coordinate by coordinate, the line from -reach to reach is cut where a plane meets it, and around it
+    on the scale on which the step is blurred by its own width and by the coordinates still to come. Returns the nodes
+    (r, N) and weights (N,) that sum to 1.
+    """
+    planes, level, width = _with_crossings(planes, level, width)
+    t, mass = np.empty((0, 1)), np.ones(1)
+    for i in range(planes.shape[1]):
+        crossing = np.flatnonzero(np.abs(planes[:, i]) > 1e-14)
+        slope = planes[crossing, i]
+        centre = ((level[crossing, None] - planes[crossing, :i] @ t) / slope[:, None]).T  # (N, crossing)
+        scale = np.hypot(width[crossing], np.linalg.norm(planes[crossing, i + 1 :], axis=1)) / np.abs(slope)
+        cuts = centre[..., None] + scale[:, None] * np.unique(_STEP * np.any(scale > 0))
+        fixed = np.broadcast_to([-reach, -3.0, 3.0, reach], (t.shape[1], 4))
+        edges = np.concatenate([fixed, cuts.reshape(t.shape[1], -1)], axis=1)
+        s, weight = panels(np.sort(np.clip(edges, -reach, reach)), order)  # (N, nodes)
+        weight = mass[:, None] * weight * pdf(s)
+        used = weight > 0
+        parent = np.broadcast_to(np.arange(t.shape[1])[:, None], s.shape)[used]
+        t, mass = np.concatenate([t[:, parent], s[used][None]]), weight[used]
+    return t, mass
+
+
+def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:
+    """The planes, and where two of them cross along the coordinate that is integrated first: a kink for the others."""
+    for i in range(planes.shape[1] - 1, 0, -1):
+        f, g = np.array(list(combinations(np.flatnonzero(np.abs(planes[:, i]) > 1e-14), 2)), int).reshape(-1, 2).T
+        slope = planes[:, i]
+        blurred = np.hypot(width, np.linalg.norm(planes[:, i + 1 :], axis=1))
+        crossing = planes[f] / slope[f, None] - planes[g] / slope[g, None]
+        crossing[:, i:] = 0.0
+        thickness = np.hypot(blurred[f] / slope[f], blurred[g] / slope[g])
+        sharp = thickness < 0.5 * np.linalg.norm(crossing, axis=1)  # a thicker one is no kink
+        planes = np.concatenate([planes, crossing[sharp]])
+        level = np.concatenate([level, (level[f] / slope[f] - level[g] / slope[g])[sharp]])
+        width = np.concatenate([width, thickness[sharp]])
+    return planes, level, width

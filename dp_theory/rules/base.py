@@ -1,0 +1,195 @@
+"""What a selection rule is: which rows of the pool are kept, as a function q(t) of t = x·w_s/|w_s| ~ N(0, 1).
+
+A rule keeps a row with probability q(t) in [0, 1], q(-t) = q(t). The asymptotics need four moments of it (`Moments`),
+which are linear in q, so that 0 < q < 1 needs nothing new.
+
+A rule is a file of this room, or a module of another package (entry point group deliberate_practice.rules), that
+registers its class:
+
+    @dataclass(frozen=True)
+    class Mine(Rule):
+        help, parameter = "rows that …", "alpha"
+        alpha: Real
+
+        def keep_probability(self, t): ...
+
+    RULES.register("mine", Mine)
+
+Everything that lists rules then lists it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from scipy.special import erf
+
+from dp_base.errors import ConvergenceError, InputError
+from dp_base.registry import Registry
+from dp_theory.checks import ROUNDING, Real, require
+from dp_theory.quadrature import PDF0, half_line
+
+RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
+
+SQRT2 = np.sqrt(2)
+THRESHOLD = "be positive: it is the threshold on |x·w_s| in units of its standard deviation"
+_ORDERS = (12, 20, 32, 48, 80, 128)  # of the quadrature of moments; taken in turn until two agree
+_AGREED, _TOLERATED = 1e-13, 1e-9  # relative difference of two orders: good enough to stop at, and to accept in the end
+
+
+class Moments(NamedTuple):
+    """The constants of Theorem 1 (paper, section 4): arrays that broadcast.
+
+    For G ~ N(0, 1), tau = rho/√(1 - rho²), y = sign(w0·x), and v ⟂ w_s the unit vector in the plane of w_s and w0.
+    """
+
+    p: Any  # E[q(G)], the kept fraction
+    gamma: Any  # E[q(G) G²]
+    beta: Any  # 2 E[q(G) pdf(tau G)] = E[q y (x·v)]
+    beta_tilde: Any  # 2 E[q(G) cdf(tau G) G] = E[q y (x·w_s)]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of all rules: a frozen dataclass. Its parameters are numbers, or arrays that broadcast.
+
+    A subclass defines `keep_probability` and, where q is not smooth, `breakpoints`. The rest has defaults: moments by
+    quadrature, draws by rejection. Class variables say how the rule is made from options, and who compares it.
+
+    help: what it keeps, in a line.
+    parameter: the field that fixes it, if that is an argument of `make_rule`: "alpha" or "omega"; "keep" where nothing
+        but the kept fraction does; None where nothing need. `keep` also fixes kinds that define `with_keep_fraction`.
+    options: further arguments of `make_rule` that it takes.
+    swept: whether `dp_theory.sweep` compares it by default. optimised: whether `dp_theory.optimum` seeks its best kept
+        fraction, for which `with_keep_fraction` and the moments must be quick over arrays.
+    largest_keep: the largest kept fraction that `with_keep_fraction` takes.
+    """
+
+    help: ClassVar[str] = ""
+    parameter: ClassVar[str | None] = None
+    options: ClassVar[tuple[str, ...]] = ()
+    swept: ClassVar[bool] = False
+    optimised: ClassVar[bool] = False
+    largest_keep: ClassVar[float] = 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that the parameters broadcast to."""
+        return np.broadcast_shapes(*(np.shape(value) for value in self.parameters().values()))
+
+    def parameters(self) -> dict[str, Real]:
+        """The numbers that fix q, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """The rule whose parameters are function(parameter): this one reshaped, indexed or expanded."""
+        changed = {name: function(value) for name, value in self.parameters().items()}
+        return replace(self, **changed)
+
+    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Self:
+        """The scalar rule at `index` of this one broadcast to `shape`."""
+        return self.map(lambda value: float(np.broadcast_to(value, shape)[index]))
+
+    def keep_probability(self, t: Any) -> Any:
+        """q(t), in [0, 1]; t and the parameters broadcast."""
+        raise NotImplementedError
+
+    def breakpoints(self) -> tuple[Real, ...]:
+        """The t > 0 at which q is not smooth, for whoever integrates it: numbers, or arrays like the parameters."""
+        return ()
+
+    def moments(self, rho: Real) -> Moments:
+        """The constants of Theorem 1 at rho; rho and the parameters broadcast.
+
+        Raises ConvergenceError where quadrature fails, InputError where nothing is kept.
+        """
+        return self.moments_with_errors(rho)[0]
+
+    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
+        """The moments at rho, and a bound of the relative error of each. Raises as `moments` does.
+
+        The base integrates. A rule that has closed forms overrides this.
+        """
+        return moments_by_quadrature(self, rho)
+
+    @classmethod
+    def with_keep_fraction(cls, p: Real) -> Self:
+        """The rule of this kind that keeps a fraction p of the pool, 0 < p ≤ 1; p may be an array.
+
+        Raises InputError for another p. The base does so for every p: a kind need not define this.
+        """
+        raise InputError(f"{cls.__name__} cannot be made from the fraction that it keeps")
+
+    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """`size` values of t from the selected distribution, density ∝ q(t)·pdf(t). Scalar parameters only.
+
+        The base rejects, and draws size/p normals to do so.
+        """
+        p = float(self.moments(0.0).p)
+        kept, missing = [], size
+        while missing > 0:
+            t = rng.standard_normal(int(1.1 * missing / p) + 16)
+            t = t[rng.random(t.size) < self.keep_probability(t)][:missing]
+            kept.append(t)
+            missing -= t.size
+        return np.concatenate(kept) if kept else np.empty(0)
+
+
+def sin_tan(rho: Real) -> tuple[Any, Any]:
+    """√(1 - rho²) and tau = rho/√(1 - rho²), which is ±inf at rho = ±1."""
+    rho = np.asarray(rho, float)
+    sine = np.sqrt((1 - rho) * (1 + rho))
+    with np.errstate(divide="ignore"):
+        return sine, rho / sine
+
+
+def kept_fraction(p: Real) -> Real:
+    """p, if it is a kept fraction. Raises InputError unless 0 < p ≤ 1."""
+    require("keep", p, (np.asarray(p) > 0) & (np.asarray(p) <= 1), "lie in (0, 1]: it is the kept fraction of the pool")
+    return p
+
+
+def moments_by_quadrature(rule: Rule, rho: Real) -> tuple[Moments, Moments]:
+    """Moments of any q by composite Gauss-Legendre rules of rising order, and bounds of their relative errors.
+
+    The integrands are positive, so that the relative difference of two orders bounds the error of the lower one, and
+    with it that of the higher. Raises ConvergenceError where the highest orders differ by more than 1e-9, InputError
+    where nothing is kept.
+    """
+    coarse, residual = _with_order(rule, rho, _ORDERS[0]), np.inf
+    errors = coarse
+    for order in _ORDERS[1:]:
+        fine = _with_order(rule, rho, order)
+        require("keep_fraction", fine.p, fine.p > 0, f"be positive: {rule} keeps nothing")
+        errors = Moments(*(_relative_difference(c, f) for c, f in zip(coarse, fine, strict=True)))
+        residual = max(float(np.max(error, initial=0.0)) for error in errors)
+        coarse = fine
+        if residual < _AGREED:
+            break
+    if not residual < _TOLERATED:
+        raise ConvergenceError(
+            f"moments of {rule} are certain to {residual:.1e} only: does q jump off its breakpoints?"
+        )
+    return coarse, Moments(*(error + 16 * ROUNDING for error in errors))  # a sum of a thousand terms may add as much
+
+
+def _with_order(rule: Rule, rho: Real, order: int) -> Moments:
+    """The moments by panels of one order."""
+    tau = sin_tan(rho)[1][..., None]
+    t, weights = half_line(rule.breakpoints(), order)
+    mass = weights * rule.map(lambda value: np.asarray(value, float)[..., None]).keep_probability(t)
+    return Moments(
+        mass.sum(-1),
+        (mass * t**2).sum(-1),
+        2 * PDF0 * (mass * np.exp(-((tau * t) ** 2) / 2)).sum(-1),
+        (mass * t * erf(tau * t / SQRT2)).sum(-1),
+    )
+
+
+def _relative_difference(coarse: Real, fine: Real) -> Any:
+    """|coarse - fine|/|fine|, 0 where they are equal."""
+    difference = np.abs(coarse - fine)
+    return np.divide(difference, np.abs(fine), out=np.zeros(np.shape(difference)), where=difference > 0)

@@ -1,0 +1,69 @@
+"""Rules made of something else: any symmetric function, and direct draws of what a rule selects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from dp_base.errors import InputError
+from dp_theory.checks import Real, require
+from dp_theory.rules.base import Moments, Rule
+
+
+@dataclass(frozen=True)
+class SymmetricRule(Rule):
+    """Any symmetric q with values in [0, 1], called on arrays t ≥ 0; `breaks` are the t > 0 where it is not smooth."""
+
+    q: Callable[[np.ndarray], Any]
+    breaks: tuple[float, ...] = ()
+
+    def parameters(self) -> dict[str, Real]:
+        """None: a function has no numbers to vary."""
+        return {}
+
+    def breakpoints(self) -> tuple[Real, ...]:
+        """`breaks`."""
+        return self.breaks
+
+    def keep_probability(self, t: Any) -> Any:
+        """q(|t|). Raises InputError where that is no probability."""
+        q = np.asarray(self.q(np.abs(t)), float)
+        require("q(t)", q, (q >= 0) & (q <= 1), "lie in [0, 1]: it is a probability")
+        return q
+
+
+@dataclass(frozen=True)
+class Direct(Rule):
+    """Rows drawn from the distribution that `rule` selects, all kept: the direct strategy. n counts these rows.
+
+    The same learner as pruning a pool of n/p rows with `rule`, lam being p times as large there.
+    """
+
+    rule: Rule
+
+    def parameters(self) -> dict[str, Real]:
+        """Those of `rule`."""
+        return self.rule.parameters()
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """Direct draws of the mapped `rule`."""
+        return type(self)(self.rule.map(function))
+
+    def breakpoints(self) -> tuple[Real, ...]:
+        """Those of `rule`."""
+        return self.rule.breakpoints()
+
+    def keep_probability(self, t: Any) -> Any:
+        """Raises InputError: all draws are kept, but they are no N(0, 1)."""
+        raise InputError(f"direct draws from {self.rule} have no keep probability: they are not N(0, 1) to begin with")
+
+    def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
+        """The moments of `rule` per kept row; p = 1 exactly."""
+        (p, *others), (p_error, *errors) = self.rule.moments_with_errors(rho)
+        divided = Moments(np.ones_like(p), *(moment / p for moment in others))
+        return divided, Moments(np.zeros_like(p_error), *(error + p_error for error in errors))
+
+    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """`size` values from the distribution that `rule` selects; all are kept."""
+        return self.rule.draw(rng, size)

@@ -1,0 +1,11 @@
+"""The span recipe: mixtures of groups of rows with rules, soft weights, labellers and flips, any covariance and loss.
+
+problem says what may be asked, weights and losses name the usual ones; square and convex predict, experiment simulates.
+"""
+
+from dp_theory.span.losses import LOGISTIC, SQUARE, Logistic, Loss, Square
+from dp_theory.span.problem import Group, SpanProblem
+from dp_theory.span.weights import Agree, Interpolating, Verifier
+
+__all__ = ["LOGISTIC", "SQUARE", "Agree", "Group", "Interpolating", "Logistic", "Loss", "SpanProblem", "Square",
+           "Verifier"]  # fmt: skip

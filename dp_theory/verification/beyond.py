@@ -1,0 +1,178 @@
+"""What goes beyond Theorem 1 held against the experiment: every feature of the span recipe and of the practice loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dp_theory.api import predict, simulate
+from dp_theory.checks import require
+from dp_theory.practice import Addition, PracticeProblem, Window
+from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
+from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
+from dp_theory.span.problem import Weight
+from dp_theory.verification.theorem1 import QUANTITIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
+    """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
+    truth, labeller = np.eye(4)[0], np.array([0.8, 0.6, 0.0, 0.0])
+    pruner, other = np.array([0.9, 0.0, np.sqrt(0.19), 0.0]), np.array([0.5, 0.5, -0.3, np.sqrt(0.41)])
+    hard, easy = Group(along=pruner, keep=KeepHard(0.8)), Group(along=pruner, keep=KeepEasy(0.8))
+    agree = Group(labeller=labeller, flip=0.1, along=pruner, keep=Agree())
+    both = Group(
+        labeller=labeller, flip=0.1, along=pruner, keep=lambda t, y: (y * t > 0) & (abs(t) < 1), breaks=(-1, 1)
+    )
+    mixture = (
+        Group(0.3),
+        Group(1.0, along=pruner, keep=KeepHard(0.5)),
+        Group(0.6, labeller=labeller, flip=0.1, along=other, keep=KeepEasy(1.0), weight=2.0),
+    )
+    pruned_and_verified = Group(
+        labeller=labeller,
+        flip=0.1,
+        along=(pruner, other),
+        keep=lambda pruned, verified, y: abs(pruned) < 1,
+        weight=lambda pruned, verified, y: Verifier(2)(verified, y),
+        breaks=((-1, 1), ()),
+    )
+    consensus = Group(labeller=labeller, along=(pruner, other), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
+
+    def soft(weight: Weight, flip: float = 0.0) -> Group:
+        return Group(along=pruner, flip=flip, weight=weight)
+
+    square = {
+        "plain": SpanProblem(truth, [Group()], 0.5, 0.01),
+        "keep-hard": SpanProblem(truth, [hard], 0.3, 0.01),
+        "keep-easy, more columns than rows": SpanProblem(truth, [easy], 1.0, 0.02),
+        "entropy": SpanProblem(truth, [Group(along=pruner, keep=Entropy(4.0, 3.0))], 0.3, 0.05),
+        "negative rho": SpanProblem(truth, [Group(along=-pruner, keep=KeepHard(1.0))], 0.5, 0.1),
+        "interpolating, hard": SpanProblem(truth, [soft(Interpolating(1, 2))], 0.5, 0.01),
+        "interpolating, easy": SpanProblem(truth, [soft(Interpolating(-0.5, 2))], 0.5, 0.01),
+        "soft verifier": SpanProblem(truth, [soft(Verifier(2), 0.2)], 0.4, 0.01),
+        "labeller, flips, label-aware": SpanProblem(truth, [agree], 0.5, 0.01),
+        "label-aware band": SpanProblem(truth, [both], 0.2, 0.01),
+        "labeller, flips, keep-easy": SpanProblem(
+            truth, [Group(labeller=labeller, flip=0.05, along=pruner, keep=KeepEasy(0.5))], 0.4, 0.01
+        ),
+        "mixture": SpanProblem(truth, mixture, 0.3, 0.02),
+        "pruner, verifier, labeller": SpanProblem(truth, [pruned_and_verified], 0.5, 0.01),
+        "pruner and verifier agree with the label": SpanProblem(truth, [consensus], 0.3, 0.01),
+        "weights without a direction": SpanProblem(
+            truth, [Group(labeller=labeller, flip=0.1, weight=lambda y: np.where(y > 0, 2.0, 0.5))], 0.5, 0.05
+        ),
+        "ridgeless, fewer columns than rows": SpanProblem(truth, [hard], 0.2, 0.0),
+        "ridgeless, more columns than rows": SpanProblem(truth, [hard], 1.2, 0.0),
+        "ridgeless, soft, fewer columns": SpanProblem(truth, [soft(Verifier(2), 0.1)], 0.4, 0.0),
+        "ridgeless, soft, more columns": SpanProblem(truth, [soft(Verifier(2), 0.1)], 2.0, 0.0),
+    }
+
+    def power_law(exponent: float, keep: Rule, phi: float, lam: float) -> SpanProblem:
+        spectrum = np.arange(1, d + 1.0) ** -exponent
+        along = 1 + 0.7 * (-1.0) ** np.arange(d)
+        return SpanProblem(np.ones(d), [Group(along=along, keep=keep)], phi, lam, spectrum / spectrum.mean())
+
+    square |= {
+        "power law 1/2, keep-hard": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
+        "power law 1, keep-easy": power_law(1.0, KeepEasy(0.8), 0.3, 0.05),
+        "power law 1/2, ridgeless, fewer columns": power_law(0.5, KeepHard(0.8), 0.3, 0.0),
+        "power law 1/2, ridgeless, more columns": power_law(0.5, KeepHard(0.8), 1.5, 0.0),
+    }
+    logistic = {
+        "logistic": SpanProblem(truth, [Group()], 0.5, 0.05),
+        "logistic, keep-hard": SpanProblem(truth, [hard], 0.4, 0.02),
+        "logistic, keep-easy, labeller": SpanProblem(
+            truth, [Group(labeller=labeller, flip=0.05, along=pruner, keep=KeepEasy(0.5))], 0.4, 0.05
+        ),
+        "logistic, soft verifier": SpanProblem(truth, [soft(Verifier(2), 0.2)], 0.4, 0.02),
+        "logistic, mixture": SpanProblem(truth, mixture, 0.3, 0.02),
+        "logistic, power law 1/2": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
+    }
+    return square | {name: replace(problem, loss=LOGISTIC) for name, problem in logistic.items()}
+
+
+def compare_with_experiment(
+    cells: Mapping[str, SpanProblem], trials: int, *, d: int = 200, seed: int = 0, workers: int | None = 1
+) -> list[dict[str, Any]]:
+    """Theory against experiment: a row for each cell and quantity, with keys cell, quantity, theory, simulated, se, z.
+
+    Isotropic problems are simulated at dimension d, others at the size of their spectrum; each from a seed of its own.
+    workers as in dp_theory.parallel.
+    """
+    rows = []
+    seeds = np.random.SeedSequence(seed).generate_state(len(cells)).tolist()
+    for cell_seed, (name, problem) in zip(seeds, cells.items(), strict=True):
+        theory = predict(problem)
+        simulated = simulate(problem, d if problem.spectrum is None else None, trials, seed=cell_seed, workers=workers)
+        for quantity in QUANTITIES:
+            mean, se = getattr(simulated, quantity), getattr(simulated, f"{quantity}_se")
+            rows.append(_row(name, quantity, getattr(theory, quantity), mean, se))
+    return rows
+
+
+def _row(cell: str, quantity: str, limit: Any, mean: Any, se: Any) -> dict[str, Any]:
+    numbers = {"theory": float(limit), "simulated": float(mean), "se": float(se), "z": float((mean - limit) / se)}
+    return {"cell": cell, "quantity": quantity, **numbers}
+
+
+def loops() -> dict[str, PracticeProblem]:
+    """Named practice loops that between them use every feature of dp_theory.practice."""
+    hard, easy = Addition(2, keep=KeepHard(0.3)), Addition(1, keep=KeepEasy(0.5))
+    spectrum = np.arange(1, 201) ** -0.7
+    return {
+        "practice, keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3),
+        "practice, keep-easy": PracticeProblem(0.5, 0.02, [easy] * 2),
+        "practice, plain": PracticeProblem(0.5, 0.02, [Addition(1)] * 3),
+        "practice, entropy, few rows": PracticeProblem(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
+        "practice, self-verification, flips": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
+        "practice, soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2),
+        "practice, verifier, labeller, flips": PracticeProblem(
+            0.5, 0.02, [Addition(1, weight=Verifier(2))] * 2, labeller=0.9, flip=0.05
+        ),
+        "practice, window": PracticeProblem(0.25, 1e-3, [Window(1)] * 3),
+        "practice, weighted window": PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 3),
+        "practice, ridgeless": PracticeProblem(0.3, 0.0, [Window(2)] * 2),
+        "practice, small first pool": PracticeProblem(0.5, 0.05, [easy, hard], initial=0.5),
+        "practice, newest rows": PracticeProblem(
+            0.25, 1e-3, [Addition(kept=1, keep=KeepHard(0.5))] * 3, accumulate=False
+        ),
+        "practice, newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
+        "practice, power law": PracticeProblem(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
+    }
+
+
+def features(
+    trials: int = 12,
+    *,
+    d: int = 500,
+    seed: int = 0,
+    workers: int | None = 1,
+    advance: Callable[[int], None] = lambda done: None,
+) -> pd.DataFrame:
+    """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
+
+    The problems of `feature_cells`, and the last learner of those of `loops`. Every cell has a seed of its own. Few
+    trials at a large d rather than many at a small one: the bias c/d is then well below the noise. advance(1) is called
+    after each cell. Raises InputError where trials < 4.
+    """
+    import pandas as pd
+
+    require("trials", trials, trials >= 4, "be at least 4: a standard error is needed")
+    problems, practices = feature_cells(d), loops()
+    seeds = iter(np.random.SeedSequence(seed).generate_state(len(problems) + len(practices)).tolist())
+    rows = []
+    for name, problem in problems.items():
+        rows += compare_with_experiment({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
+        advance(1)
+    for name, loop in practices.items():
+        runs = simulate(loop, d if loop.spectrum is None else None, trials, seed=next(seeds), workers=workers)
+        limit, mean, se = predict(loop).test_error[-1], runs.test_error[-1], runs.test_error_se[-1]
+        rows.append(_row(name, "test_error", limit, mean, se))
+        advance(1)
+    return pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)

@@ -1,0 +1,145 @@
+"""One face for every kind of problem: who answers, in what protocol, and how it refuses."""
+
+import inspect
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from dp_theory import (
+    LOGISTIC,
+    SQUARE,
+    Addition,
+    Group,
+    InputError,
+    KeepHard,
+    MeasuredRows,
+    PracticePrediction,
+    PracticeProblem,
+    PracticeSimulation,
+    Prediction,
+    Problem,
+    Simulation,
+    SpanProblem,
+    Window,
+    predict,
+    simulate,
+)
+
+THEOREM = Problem(KeepHard(0.5), 0.8, 0.5, 0.02)
+SPAN = SpanProblem.of(THEOREM)
+MEASURED = MeasuredRows(1.0, np.array([0.0, 0.8]), np.eye(2))
+LOOP = PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepHard(0.5))] * 2)
+KINDS = {"Theorem 1": THEOREM, "span": SPAN, "logistic": replace(SPAN, loss=LOGISTIC), "loop": LOOP}
+PROTOCOL = ["test_error", "overlap", "squared_norm", "keep_fraction", "certificate"]
+SIMULATED = [name for quantity in PROTOCOL[:3] for name in (quantity, f"{quantity}_se")] + ["d", "trials", "seed"]
+
+
+@pytest.mark.parametrize("problem", KINDS.values(), ids=KINDS)
+def test_every_kind_answers_the_same_protocol(problem):
+    prediction, simulation = predict(problem), simulate(problem, 20, 4, seed=3)
+    assert isinstance(prediction, Prediction)
+    assert isinstance(simulation, Simulation)
+    assert [field.name for field in fields(prediction)][:5] == PROTOCOL
+    assert [field.name for field in fields(simulation)][:9] == SIMULATED
+    assert (simulation.d, simulation.trials, simulation.seed) == (20, 4, 3)
+    shape = (3,) if problem is LOOP else ()
+    for record, names in ((prediction, PROTOCOL), (simulation, SIMULATED[:6])):
+        assert {np.shape(getattr(record, name)) for name in names} == {shape}
+    assert 0 < np.max(prediction.certificate) < 1e-7
+
+
+def test_one_signature():
+    assert list(inspect.signature(predict).parameters) == ["problem", "tolerance"]
+    assert list(inspect.signature(simulate).parameters) == ["problem", "d", "trials", "engine", "seed", "workers"]
+
+
+def test_the_kinds_agree_where_they_meet():
+    """Theorem 1 by the span recipe; plain rows by the loop; and the loop's norm and overlap by the span recipe."""
+    for name in PROTOCOL[:4]:
+        assert getattr(predict(SPAN), name) == pytest.approx(getattr(predict(THEOREM), name), rel=1e-12)
+    plain = Problem(KeepHard(np.inf), 0.0, 0.5, 0.02)
+    for name in PROTOCOL[:4]:
+        assert getattr(predict(LOOP), name)[0] == pytest.approx(getattr(predict(plain), name), rel=1e-11)
+    newest = predict(replace(LOOP, accumulate=False))
+    angle = np.pi * newest.test_error[0]
+    span = predict(SpanProblem((1, 0), [Group(along=(np.cos(angle), np.sin(angle)), keep=KeepHard(0.5))], 0.5, 0.02))
+    for name in PROTOCOL[:3]:
+        assert getattr(newest, name)[1] == pytest.approx(getattr(span, name), rel=1e-11)
+    p = float(KeepHard(0.5).moments(0.0).p)
+    np.testing.assert_allclose(newest.keep_fraction, [1, (1 + p) / 2, (1 + 2 * p) / 3])
+
+
+def test_a_labeller_turns_the_overlap():
+    """Off the labeller the learner is isotropic: its overlap with the truth is cos times that with the labeller."""
+    turned, straight = predict(replace(LOOP, labeller=0.6)), predict(LOOP)
+    np.testing.assert_allclose(turned.overlap, 0.6 * straight.overlap, rtol=1e-12)
+    np.testing.assert_allclose(turned.squared_norm, straight.squared_norm, rtol=1e-12)
+    np.testing.assert_allclose(np.cos(np.pi * turned.test_error), turned.overlap / np.sqrt(turned.squared_norm))
+
+
+@pytest.mark.parametrize("labeller", [1.0, 0.8])
+def test_a_loops_overlap_and_norm_are_simulated(labeller):
+    problem = replace(LOOP, labeller=labeller)
+    theory, runs = predict(problem), simulate(problem, 300, 40, seed=5)
+    for name in PROTOCOL[:3]:
+        z = (getattr(runs, name) - getattr(theory, name)) / getattr(runs, f"{name}_se")
+        assert np.abs(z).max() < 4, name
+
+
+def test_a_loop_answers_more():
+    prediction, simulation = predict(LOOP), simulate(LOOP, 20, 4)
+    assert isinstance(prediction, PracticePrediction)
+    assert isinstance(simulation, PracticeSimulation)
+    np.testing.assert_array_equal(simulation.test_errors.mean(axis=0), simulation.test_error)
+    assert simulation.row_errors.shape == (4, 2, 3)
+    assert prediction.problem is LOOP
+
+
+def test_the_loss_is_the_problems():
+    noisy = replace(SPAN, groups=[Group(flip=0.1)])
+    assert noisy.loss is SQUARE
+    assert predict(replace(noisy, loss=LOGISTIC)).squared_norm != pytest.approx(predict(noisy).squared_norm, rel=0.1)
+    square, logistic = (simulate(replace(noisy, loss=loss), 60, 6) for loss in (SQUARE, LOGISTIC))
+    assert logistic.squared_norm != pytest.approx(square.squared_norm, rel=0.1)
+
+
+def test_a_spectrum_fixes_the_dimension():
+    flat = SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.arange(1.0, 8))
+    assert simulate(flat, trials=2).d == 7
+    assert simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), trials=2).d == 9
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: simulate(SPAN, 20, engine="law"),
+            "engine = 'law' draws a Problem only: take 'dense' for a SpanProblem",
+        ),
+        (lambda: simulate(LOOP, 20, engine="law"), "take 'dense' for a PracticeProblem"),
+        (lambda: simulate(LOOP, 20, engine="sparse"), "unknown engine 'sparse': one of dense, law"),
+        (lambda: simulate(THEOREM), "d is missing"),
+        (lambda: simulate(SPAN), "d is missing"),
+        (lambda: simulate(LOOP), "d is missing"),
+        (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
+        (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the number"),
+        (lambda: predict("KeepHard"), "must be a Problem, a SpanProblem or a PracticeProblem"),
+        (lambda: simulate(KeepHard(1.0), 20), "must be a Problem, a SpanProblem or a PracticeProblem"),
+        (
+            lambda: simulate(PracticeProblem(0.5, 0.1, [MEASURED]), 20),
+            "cannot be drawn",
+        ),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_in_one_line(call, message):
+    with pytest.raises(InputError, match=message) as refused:
+        call()
+    assert "\n" not in str(refused.value)
+
+
+def test_windows_need_no_arrays():
+    """A plan is resolved by the loop itself: the additions that it answers are what a simulation draws."""
+    prediction = predict(PracticeProblem(0.25, 1e-3, [Window(1), Window(2)]))
+    alphas = [rows.keep.alpha for rows in prediction.additions]
+    np.testing.assert_allclose(alphas, np.tan(np.pi * prediction.test_error[:-1]) * [1, 2])
