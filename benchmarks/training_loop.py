@@ -25,8 +25,8 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.practice import Practice
 from dp_real.loop.state import State
 from dp_real.runs.prepare import fresh_learner, load_generator
-from experiments.cli.terminal import progress
 from experiments.paper.digits_runs import digits
+from experiments.terminal import progress
 
 STEPS, REPEATS = 2000, 5
 

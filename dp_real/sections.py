@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PlainValidator, PositiveInt, model_validator
 
-from dp_real.guidance.steps import is_guided
-
 
 class Section(BaseModel):
     """A frozen section that refuses unknown keys, inf and nan."""
@@ -86,6 +84,15 @@ class GuidanceConfig(Section):
     def guided_steps(self, steps: int) -> list[int]:
         """Indices of the sampler's steps that are guided."""
         return [index for index in range(steps) if is_guided(index, steps, self.window, self.every)]
+
+
+def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -> bool:
+    """Whether step `index` of `steps` is guided: each `every`-th within a window of the trajectory (0 noise, 1 image).
+
+    The last step is never guided: no later step could repair the sample.
+    """
+    begin, end = (round(edge * steps) for edge in window)
+    return begin <= index < min(end, steps - 1) and (index - begin) % every == 0
 
 
 class PoolConfig(Section):

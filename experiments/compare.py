@@ -1,4 +1,4 @@
-"""Arms against each other, paired over seeds: the runs, their statistics, and the folder that holds both."""
+"""Compares arms in pairs over seeds: the runs, their statistics, and the folder that holds both."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def run_arms(
     progress: Progress,
     first: int = 0,
 ) -> pd.DataFrame:
-    """Every arm with seeds first + i, i < seeds, on data split first + i mod splits, which has a generator of its own.
+    """Run every arm with the seeds first + i, i < seeds, each on the data split first + (i mod splits).
 
-    Arms of one seed share split, initial weights and the noise of each row: compare them in pairs. Finished runs in
-    `out` are not repeated. One row a run: arm, seed, split, and what result.json says.
+    Each split has its own generator. Arms with the same seed share the split, the initial weights and the noise of each
+    row, so they can be compared in pairs. A finished run in `out` is not repeated, an unfinished one is resumed.
+    Returns one row per run: arm, split, and the content of result.json. Raises as dp_real.run does.
     """
     pairs = [(first + index, first + index % splits) for index in range(seeds)]
     cells = [(arm, arm_config(_reseeded(config, seed, split), arm)) for arm in arms for seed, split in pairs]
@@ -67,12 +68,12 @@ def _run(arm: str, config: Config, out: Path) -> dict[str, Any]:
 
 
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
-    """One row an arm: accuracies in percent, mean and standard error, and its paired difference to the baseline.
+    """One row per arm: mean accuracies in percent, standard errors, and the paired difference to the baseline.
 
-    Tidy: x is the mean over runs of what dp_real.axes names (of real examples in the arm `real`, which generates none),
-    y the mean test accuracy, y_low and y_high one standard error away; the other axes have columns of their names.
-    `static_to_match`, `bound`: the number of static samples with the same mean accuracy, from the static arms there
-    are (experiments.reported.audit.static_equivalent); bound ">" means that the largest static arm does not get there.
+    Tidy (figures.tables). x is the mean over runs of an axis of dp_real.axes; all axes also have columns of their own.
+    For the arm `real`, which generates nothing, "generated" counts the real examples. y is the mean test accuracy;
+    y_low and y_high are one standard error away. If there are static arms, `static_to_match` is the number of static
+    samples with the same mean accuracy, and `bound` is its bound (experiments.reported.audit.static_equivalent).
     """
     by_arm = runs.groupby("arm", sort=False)
     test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
@@ -96,25 +97,25 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
 
 
 class Comparison:
-    """What `dp real compare` leaves in a folder: runs/ARM-seedS, runs.csv, comparison.csv and a figure of it."""
+    """The folder of `dp real compare`: runs/ARM-seedS, runs.csv, comparison.csv and a figure of the arms."""
 
-    MINUS = "minus_"  # begins the name of the column of differences; the baseline's name ends it
+    MINUS = "minus_"  # the column of differences is called MINUS + the baseline's name
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def run_folder(self, arm: str, seed: int) -> Path:
-        """Where a run is, there or not."""
+        """The folder of a run, whether it exists or not."""
         return self.path / "runs" / f"{arm}-seed{seed}"
 
     @property
     def figure(self) -> Path:
-        """Of the arms, without its ending."""
+        """The path of the figure of the arms, without its ending."""
         return self.path / "comparison"
 
     @property
     def exists(self) -> bool:
-        """Whether it is complete."""
+        """Whether the comparison is complete."""
         return (self.path / "comparison.csv").is_file()
 
     @property
@@ -124,16 +125,16 @@ class Comparison:
 
     @property
     def baseline(self) -> str:
-        """The arm that differences are taken to."""
+        """The arm from which differences are taken."""
         return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
-        """The arm of each run, and the run, by the names of their folders."""
+        """Pairs of arm and run, sorted by the names of their folders."""
         for folder in sorted((self.path / "runs").iterdir()):
             yield folder.name.rpartition("-seed")[0], Run(folder)
 
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame) -> None:
-        """Both tables, each whole or not at all."""
+        """Write both tables, each whole or not at all."""
         for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", arms)):
             with whole_file(self.path / name) as partial:
                 frame.to_csv(partial, index=False)

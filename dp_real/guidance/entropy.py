@@ -11,8 +11,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from dp_real.guidance.steps import is_guided
-from dp_real.sections import GuidanceConfig
+from dp_real.sections import GuidanceConfig, is_guided
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli.terminal import say
+from experiments.terminal import say
 
 
 def command(

@@ -1,4 +1,4 @@
-"""The `dp` command: joins the sub-commands and turns errors into one line and an exit status (design: section 5)."""
+"""The `dp` command: joins the sub-commands, and turns errors into one line and an exit status."""
 
 import os
 import sys
@@ -10,18 +10,18 @@ import typer
 from typer.core import TyperGroup
 
 from experiments.cli import figures, real, theory
-from experiments.cli.terminal import say
+from experiments.terminal import say
 
 
 class Stopped(Exception):
-    """Ctrl-C, as an exception that typer lets through: a KeyboardInterrupt it turns into a silent exit."""
+    """Ctrl-C. typer passes this exception on, while it turns a KeyboardInterrupt into a silent exit."""
 
 
 class Commands(TyperGroup):
-    """Sub-commands whose interrupts come through."""
+    """A group of sub-commands that raises Stopped on Ctrl-C."""
 
     def invoke(self, ctx):  # pyright: ignore[reportMissingParameterType]  # typer hides its Context type
-        """As of TyperGroup. Raises Stopped on Ctrl-C."""
+        """See TyperGroup. Raises Stopped on Ctrl-C."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
@@ -50,16 +50,17 @@ def version(
 def main() -> None:
     """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else.
 
-    Of several processes rank 0 speaks for all, but for errors that it may not have had: all except wrong input.
+    If there are several processes, only rank 0 prints. The others print only errors that rank 0 may not have: all
+    except wrong input.
     """
-    # What transformers and diffusers remark while they load is not for the reader of a run.
+    # transformers and diffusers print remarks while they load, which do not concern the user of a run.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
     rank, stderr = os.environ.get("RANK", "0"), sys.stderr
     if rank != "0":
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as we run)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
@@ -68,10 +69,10 @@ def main() -> None:
         say(str(stop) or "interrupted")
         status = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: say nothing more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads stdout any more
         status = 0
     except Exception as error:
-        # Ours have `exit_status`; those of typer's parser, whatever version of click is inside, the other two.
+        # Our errors have `exit_status`. Those of typer's parser have `exit_code`, whichever click it contains.
         status = getattr(error, "exit_status", getattr(error, "exit_code", 1))
         if status != 2:
             sys.stderr = stderr
@@ -80,6 +81,6 @@ def main() -> None:
         message = getattr(error, "format_message", error.__str__)()
         if not hasattr(error, "exit_status") and not hasattr(error, "exit_code"):
             message = f"{type(error).__name__}: {message} (--debug shows where)"
-        if message:  # typer has none for the help that it shows instead
+        if message:  # it is empty if typer printed the help instead
             say(" ".join(["dp:" if rank == "0" else f"dp: rank {rank}:", *message.split()]))
     sys.exit(status if isinstance(status, int) else 0)

@@ -14,8 +14,8 @@ from dp_real.protocols import Generator, Learner
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import GuidanceConfig
-from experiments.cli.terminal import progress
 from experiments.presets.presets import load_preset
+from experiments.terminal import progress
 
 
 def digits(*overrides: str) -> Config:

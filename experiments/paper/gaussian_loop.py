@@ -27,9 +27,9 @@ from dp_real.sections import PracticeConfig
 from dp_theory import predict
 from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, RoundPlan
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
-from experiments.cli.terminal import progress
 from experiments.compare import Comparison, run_arms
 from experiments.presets.presets import load_preset
+from experiments.terminal import progress
 
 BINS = 30  # of a realised rule, of equal counts
 

@@ -1,4 +1,4 @@
-"""The presets that the package ships, and their variants."""
+"""The presets that come with the package, and their variants."""
 
 import re
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def preset_names() -> list[str]:
-    """The presets with a file of their own."""
+    """The names of the presets that have a file."""
     names = (file.name for file in resources.files("experiments.presets").iterdir())
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def families() -> list[str]:
-    """All names, a table's rows in one: imagenet100-table4-1…18."""
+    """All names. The rows of a table are one entry, such as imagenet100-table4-1…18."""
     last: dict[str, str] = {}
     for name in variants():
         stem, _, number = re.fullmatch(r"(.+?)(-(\d+))?", name).groups()  # pyright: ignore[reportOptionalMemberAccess]
@@ -28,9 +28,9 @@ def families() -> list[str]:
 
 
 def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Config":
-    """The configuration of a preset, of a variant or of a FILE.toml, with key=value overrides and top-level values.
+    """The configuration of a preset, a variant or a FILE.toml, with key=value overrides and top-level values.
 
-    Raises InputError for a name that there is not, and for what load_config complains of.
+    Raises InputError for an unknown name, and as load_config does.
     """
     from dp_base.errors import InputError
     from dp_real.config import load_config

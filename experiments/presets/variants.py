@@ -1,6 +1,6 @@
-"""Variants of the presets: rows of the paper's tables.
+"""Variants of the presets: one for each row of the paper's tables.
 
-`imagenet100-table4-3` is `imagenet100` with what the third row of Table 4 says, static rows counted along.
+`imagenet100-table4-3` is `imagenet100` with the values of the third row of Table 4. Static rows count, too.
 """
 
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ from functools import cache
 
 from experiments.reported.tables import TableRow, table_rows
 
-LEAST_TAU = 25  # more frequent validations would take more of the time than they tell
+LEAST_TAU = 25  # steps between validations; more frequent ones would take too much of the time
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A preset with keys set to a row's values; `settings` are key=value, as --set takes them."""
+    """A preset with the values of a row. `settings` are key=value, as --set takes them."""
 
     base: str
     settings: tuple[str, ...]
     reported: float  # validation accuracy in percent
-    note: str  # where the table is silent or contradicts itself; may be empty
+    note: str  # what the table leaves open or misprints, and where the preset departs from it; may be empty
 
 
 @cache
 def variants() -> dict[str, Variant]:
-    """Each row of Tables 3, 4 and 5, and the practice rows of Table 1, by the name of its preset.
+    """The variants by name: each row of Tables 3, 4 and 5, and the practice rows of Table 1.
 
-    Tables 1 and 3 do not say N, P and T_max: those of rows of Tables 4 and 5 that fit are taken, and noted. Table 1
-    was made with lambda = 2; its other rows are real data and other people's work.
+    Tables 1 and 3 do not state N, P and T_max. They are taken from rows of Tables 4 and 5 that fit, and the note says
+    which. Table 1 was made with lambda = 2; its other rows are real data and other authors' methods.
     """
     table3, table4, table5 = (table_rows(number) for number in (3, 4, 5))
     found: dict[str, Variant] = {}
@@ -73,16 +73,16 @@ def variants() -> dict[str, Variant]:
 
 
 def schedule(row: TableRow, additions: int, longest: int, steps: int) -> list[str]:
-    """N, P, k, T_max and omega of a row of Tables 4 and 5, and tau; a static row has N only.
+    """Settings for N, P, k, T_max, omega and tau of a row of Tables 4 and 5. A static row sets N only, and k = 0.
 
-    tau is our choice: patience, incremental, takes half of the constant phase of a run with `longest`
-    additions, or tau is 100: rows of equal N and P share it, so that the shorter are branches of the longest. Where
-    tau would be below LEAST_TAU, T_max is lowered too. Checkpoints are about 2,000 steps apart.
+    tau is our choice. It is 100, or less if incremental patience would else take more than half of the constant phase
+    of a run with `longest` additions. Rows with the same N and P share tau, so that the shorter runs are branches of
+    the longest. T_max is lowered if tau would fall below LEAST_TAU. Checkpoints are about 2,000 steps apart.
     """
     if row["method"] == "static":
         return [f"practice.initial={row['initial']}", "practice.additions=0"]
     initial, increment, patience = (int(row[name]) for name in ("initial", "increment", "patience"))
-    rounds = longest + increment / initial * longest * (longest - 1) / 2  # each as long as its pool is large
+    rounds = longest + increment / initial * longest * (longest - 1) / 2  # incremental patience: a round lasts in proportion to its pool
     steps_a_round = min(100 * patience, 0.35 * steps / rounds)
     patience = min(patience, max(1, int(steps_a_round / LEAST_TAU)))
     every = int(steps_a_round / patience)

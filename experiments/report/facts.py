@@ -1,4 +1,4 @@
-"""What runs were, what they cost and what they reached, from what they left in their folders."""
+"""The facts of a report: settings, costs and results of runs and comparisons, read from their folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Facts = dict[str, Any]
 
 
 def outcome(run: Run) -> Facts:
-    """What came of a run so far: complete, step of steps, pool_size, accuracies (a row a set, with its se)."""
+    """A run so far: name, seed, complete, step of steps, pool_size, accuracies (a row per set, with its `se`)."""
     config, result, metrics = run.config, run.result, run.metrics
     last = result or (metrics.iloc[-1].to_dict() if len(metrics) else {})
     own = [
@@ -55,7 +55,7 @@ def outcome(run: Run) -> Facts:
 
 
 def run_facts(run: Run) -> Facts:
-    """All that a run's files tell. Its figures are drawn if they are not there, or are of a run that goes on."""
+    """All facts of a run. Draws its figures if they are missing, or if the run is not complete."""
     config, result, rounds = run.config, run.result, run.rounds
     if not result or not run.files.figures.exists():
         leave_figures(run.path)
@@ -79,7 +79,7 @@ def run_facts(run: Run) -> Facts:
 
 
 def comparison_facts(comparison: Comparison) -> Facts:
-    """What `dp real compare` left: the arms, and what came of each of their runs."""
+    """The facts of a folder of `dp real compare`: the arms, and the outcome of each run."""
     arms, figure = comparison.arms, comparison.figure.with_suffix(".png")
     return {
         "comparison": str(comparison.path),
@@ -91,12 +91,12 @@ def comparison_facts(comparison: Comparison) -> Facts:
 
 
 def with_error(accuracy: float, n: int | None) -> Facts:
-    """An accuracy over n independent examples and its binomial standard error; n is not known before a run's end."""
+    """An accuracy over n independent examples and its binomial standard error, None while n is not known."""
     return {"accuracy": accuracy, "se": (accuracy * (1 - accuracy) / n) ** 0.5 if n else None}
 
 
 def costs_so_far(run: Run) -> Facts:
-    """Of an unfinished run, as far as its logs tell."""
+    """The costs of an unfinished run, as far as its logs tell."""
     metrics, rounds = run.metrics, run.rounds
     last = metrics.iloc[-1] if len(metrics) else {}
     known = {"steps": "step", "samples_generated": "images_generated", "seconds": "seconds"}
@@ -107,7 +107,7 @@ def costs_so_far(run: Run) -> Facts:
 
 
 def preset_of(config: Config) -> Config | None:
-    """The preset that a configuration is called after, if there is one."""
+    """The preset with the name of this configuration, if there is one."""
     try:
         return load_preset(config.name)
     except InputError:
@@ -115,7 +115,10 @@ def preset_of(config: Config) -> Config | None:
 
 
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
-    """key: [value in the preset, value in the run], or [None, value] for what is not a default."""
+    """The settings that differ, as key: [value in `base`, value in `config`].
+
+    Without a base: those that differ from the defaults, as [None, value].
+    """
     own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
     keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
@@ -123,7 +126,7 @@ def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
 
 
 def flat(sections: Mapping[str, Any], prefix: str = "") -> Facts:
-    """Dotted keys."""
+    """Nested sections as one dictionary with dotted keys."""
     found: Facts = {}
     for key, value in sections.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -131,12 +134,12 @@ def flat(sections: Mapping[str, Any], prefix: str = "") -> Facts:
 
 
 def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
-    """key=value, as --set takes them."""
+    """The settings as key=value, for --set."""
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
 
 
 def run_command(config: Config, base: Config | None) -> str | None:
-    """The command that repeats a run of a preset; None if it takes more than settings."""
+    """The command that repeats a run of a preset. None if there is no preset, or settings alone cannot repeat it."""
     if base is None:
         return None
     settings = as_options({k: v for k, v in differences(config, base).items() if k != "seed"})
@@ -150,9 +153,9 @@ def run_command(config: Config, base: Config | None) -> str | None:
 
 
 def compare_command(comparison: Comparison) -> str | None:
-    """The command that repeats a comparison of a preset's arms; None if none is found.
+    """The command that repeats a comparison of a preset's arms. None if none is found.
 
-    The settings of all arms are those of one of them, if all arms follow from them.
+    Tries the settings of each run in turn: they are right if the configurations of all runs follow from them.
     """
     arms, configs = comparison.arms, [(arm, run.config) for arm, run in comparison.runs()]
     name, base = configs[0][1].name, preset_of(configs[0][1])
@@ -171,7 +174,7 @@ def compare_command(comparison: Comparison) -> str | None:
 
 
 def follows(config: Config, arm: str, settings: list[str]) -> bool:
-    """Whether a run of an arm is what the preset with these settings makes of it."""
+    """Whether the preset with these settings gives this configuration for the arm."""
     try:
         whole = load_preset(config.name, [*settings, f"data.split={config.data.split}"], seed=config.seed)
         return arm_config(whole, arm) == config

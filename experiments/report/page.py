@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that needs no other."""
+"""Renders a report as one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import jinja2
 from experiments.report.facts import COSTS, Facts
 from experiments.report.pictures import CAPTIONS
 
-MANY = 30  # classes: of more, the ten hardest are listed
+MANY = 30  # if a run has more classes, only the ten hardest are listed
 
 
 def page(facts: Sequence[Facts]) -> str:
-    """HTML of facts of runs and of comparisons; whatever they say is escaped."""
+    """The HTML for the facts of runs and comparisons. All values are escaped."""
     loader = jinja2.PackageLoader("experiments.report", "")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     own = (columns, words, readable, embedded, overview, with_errors)
@@ -31,7 +31,7 @@ def page(facts: Sequence[Facts]) -> str:
 
 
 def shown_run(run: Facts) -> Facts:
-    """A run's facts, and rows of what is shown otherwise than it is known."""
+    """A run's facts, with settings, costs and classes added in the form that the page shows."""
     origin = f"preset {run['preset']}" if run["preset"] else "default"
     many = len(run["classes"]) > MANY
     hardest = sorted(run["classes"], key=lambda row: -row["wrong"])[:10]
@@ -48,7 +48,7 @@ def shown_run(run: Facts) -> Facts:
 
 
 def shown_comparison(comparison: Facts) -> Facts:
-    """A comparison's facts, and its arms as a person reads them."""
+    """A comparison's facts, with its arms added under readable column names."""
     names = {"series": "arm", "generated": "samples generated", "y": "test accuracy (%)"}
     left_out = ("kind", "y_low", "y_high")
     arms = [
@@ -58,7 +58,7 @@ def shown_comparison(comparison: Facts) -> Facts:
 
 
 def overview(runs: Sequence[Facts]) -> list[Facts]:
-    """A row a run."""
+    """One row per run."""
     return [
         {
             "run": run["run"],
@@ -72,28 +72,28 @@ def overview(runs: Sequence[Facts]) -> list[Facts]:
 
 
 def with_errors(rows: Sequence[Facts]) -> list[Facts]:
-    """Rows whose accuracy bears its standard error."""
+    """The rows with accuracy and standard error in one column, in percent."""
     rest = [{key: value for key, value in row.items() if key not in ("accuracy", "se")} for row in rows]
     return [kept | {"accuracy (%)": percent(row)} for kept, row in zip(rest, rows, strict=True)]
 
 
 def percent(row: Facts) -> str:
-    """The accuracy of a row of facts, with its standard error where that is known."""
+    """The accuracy of a row in percent, with its standard error if known."""
     return f"{100 * row['accuracy']:.2f}" + ("" if row["se"] is None else f" ± {100 * row['se']:.2f}")
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys of rows, in the order in which they first occur."""
+    """The keys of all rows, in the order in which they first occur."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def words(key: str) -> str:
-    """A column's name for a person."""
+    """A column's name with spaces for underscores."""
     return str(key).replace("_", " ")
 
 
 def readable(value: Any) -> str:
-    """Four digits of what was measured, all of what was counted unless it is huge; nothing for what is not known."""
+    """A value as text: whole numbers below 1e9 in full, other numbers with four digits, nothing for None and nan."""
     if value is None or value != value:
         return ""
     if isinstance(value, str):
@@ -102,5 +102,5 @@ def readable(value: Any) -> str:
 
 
 def embedded(file: str) -> str:
-    """A file as a data URL has it."""
+    """The content of a file in base64, for a data URL."""
     return base64.b64encode(Path(file).read_bytes()).decode()

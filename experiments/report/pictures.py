@@ -16,7 +16,7 @@ from dp_real.pool import Pool
 from dp_real.runs.reader import Run
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import this_process
-from experiments.cli.terminal import say
+from experiments.terminal import say
 from figures.curves import draw_curves, save
 from figures.grids import draw_images
 from figures.stacks import NAMED, draw_stacks

@@ -1,7 +1,7 @@
-"""The paper's own numbers (`reported/table*.csv`) and what follows from them.
+"""Checks of the paper's reported tables, and the data equivalence that follows from Tables 4 and 5.
 
-A data-equivalence ratio says how many static samples do what one deliberate-practice sample does:
-ratio = n_static(accuracy) / n_practice, with n_static read off the static curve.
+The data equivalence of a practice run is n_static / n_practice. n_static is the number of static samples that reach the
+accuracy of that run, read off the static curve.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ SCALING = {"ImageNet-100": 4, "ImageNet-1k": 5}  # data set -> the table that ho
 
 
 def reported(number: int) -> pd.DataFrame:
-    """The paper's Table `number` (1 to 5); the file's head comments state its columns."""
+    """The paper's Table `number` (1 to 5). The head comments of its file describe the columns."""
     return pd.read_csv(table_path(number), comment="#")
 
 
@@ -25,10 +25,11 @@ def misprinted_totals(table: pd.DataFrame) -> pd.DataFrame:
 def static_equivalent(
     accuracy: np.ndarray, n_static: np.ndarray, static_accuracy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Number of static samples that first reach `accuracy`, interpolated linearly in log n, and its bound.
+    """Number of static samples that first reach each `accuracy` [A], interpolated linearly in log n, and its bound.
 
-    A static size that is no better than a smaller one is passed over. The bound is "=" within the static curve, ">"
-    above its best and "<" below its worst, where the number is the largest or the smallest static n tried.
+    n_static and static_accuracy, both [S], are the static curve. A size that is no better than a smaller one is left
+    out. The bound is "=" within the curve. Above its best accuracy it is ">", and the number is the largest n. Below
+    the accuracy of the smallest n it is "<", and the number is that n.
     """
     order = np.argsort(n_static)
     n, reached = n_static[order], static_accuracy[order]
@@ -39,7 +40,7 @@ def static_equivalent(
 
 
 def data_equivalence() -> pd.DataFrame:
-    """Tables 4 and 5, a row per run, the practice rows with their static equivalent.
+    """Tables 4 and 5, one row per run. The practice rows have their static equivalent.
 
     Columns: dataset, method, total, val (%), static_equivalent (samples), bound (of static_equivalent and
     ratio), ratio = static_equivalent / total, note.

@@ -1,4 +1,4 @@
-"""The tables that the paper reports, as files; the head comments of each state its columns."""
+"""The paper's tables as CSV files. The head comments of each describe its columns."""
 
 import csv
 from importlib import resources
@@ -8,11 +8,11 @@ TableRow = dict[str, str]
 
 
 def table_path(number: int) -> Path:
-    """The file of Table `number`, 1 to 5."""
+    """The path of Table `number`, 1 to 5."""
     return Path(str(resources.files("experiments.reported") / f"table{number}.csv"))
 
 
 def table_rows(number: int) -> list[TableRow]:
-    """Its rows, as they are written."""
+    """The rows of Table `number`. All values are strings, as in the file."""
     lines = table_path(number).read_text(encoding="utf-8").splitlines()
     return list(csv.DictReader(line for line in lines if not line.startswith("#")))

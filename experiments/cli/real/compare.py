@@ -8,8 +8,8 @@ import typer
 
 from dp_real.axes import AXES
 from experiments.cli.options import Json, Preset, Set
-from experiments.cli.terminal import emit_json, progress, say, table
 from experiments.presets.presets import load_preset
+from experiments.terminal import emit_json, progress, say, table
 
 Axis = StrEnum("Axis", list(AXES))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from experiments.cli.options import Json, RunFolder
-from experiments.cli.terminal import emit_json, say, table
+from experiments.terminal import emit_json, say, table
 
 cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")
 

@@ -9,8 +9,8 @@ import typer
 
 from dp_base.files import claimed
 from experiments.cli.options import Json, RunFolder, Set
-from experiments.cli.terminal import emit_json, progress, say, table
 from experiments.presets.presets import load_preset
+from experiments.terminal import emit_json, progress, say, table
 
 CLASSES = 10  # shown unless told otherwise
 

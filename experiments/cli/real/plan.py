@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.cli.options import Json, Preset, Set
-from experiments.cli.terminal import emit_json, progress, say, table
 from experiments.presets.presets import load_preset, preset_names
 from experiments.presets.variants import variants
+from experiments.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
     from dp_real.config import Config

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from experiments.cli.options import Json, Preset, Set
-from experiments.cli.terminal import emit_json, progress, say, table
 from experiments.presets.presets import load_preset
+from experiments.terminal import emit_json, progress, say, table
 
 Out = Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")]
 

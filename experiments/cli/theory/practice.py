@@ -9,7 +9,8 @@ from dp_base.errors import InputError
 from dp_base.files import claimed
 from dp_theory import rules
 from dp_theory.costs import DIRECT_COST, TRAINING_COST
-from experiments.cli.terminal import emit_json, progress, say, table
+from experiments.cli.theory.options import DirectCost, Json, Seed, TrainingCost, Workers
+from experiments.terminal import emit_json, progress, records, say, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,12 +18,10 @@ if TYPE_CHECKING:
     from dp_theory.practice import PracticePrediction, PracticeSimulation, RoundPlan
 
 RULES = (*(name for name, kind in rules.RULES.items() if kind.parameter in ("alpha", None)), "self-verify")
-DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
-TrainingCost = Annotated[float, typer.Option(help="Cost of a training row in the same unit.")]
 SCALING_ROUNDS = 4  # fewer fix no exponent
 
 
-def practice(
+def practice_command(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of additions.")] = 8,
     rule: Annotated[str, typer.Option(help=f"How the learner chooses rows: {', '.join(RULES)}.")] = "keep-hard",
     alpha: Annotated[float | None, typer.Option(help="Constant threshold, in units of std(x·w_hat).")] = None,
@@ -40,9 +39,9 @@ def practice(
     direct_cost: DirectCost = DIRECT_COST,
     training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for tables and pictures.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+    seed: Seed = 0,
+    workers: Workers = 1,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Exact error of a learner that chooses its own rows, round by round; scaling exponents; the paper's Fig. 6."""
     from dataclasses import replace
@@ -67,11 +66,9 @@ def practice(
                 )  # fmt: skip
         if out is not None:
             _write(out, rows, compared.curves if compared else None)
-    exponents = compared.exponents.to_dict("records") if compared else []
+    exponents = records(compared.exponents) if compared else []
     if as_json:
-        emit_json(
-            {"stages": stages, "exponents": exponents, "row_errors": [] if rows is None else rows.to_dict("records")}
-        )
+        emit_json({"stages": stages, "exponents": exponents, "row_errors": [] if rows is None else records(rows)})
         return
     table(stages, title="rounds of practice")
     if rows is not None:
@@ -113,7 +110,7 @@ def _plan(
 def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> list[dict[str, Any]]:
     """A record per stage: what was added, and the error predicted and simulated."""
     phi = prediction.problem.phi
-    records = []
+    stages = []
     for stage, error in enumerate(prediction.test_error):
         keep = getattr(prediction.additions[stage - 1], "keep", None) if stage else None
         record = {
@@ -126,8 +123,8 @@ def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | 
         if simulation is not None:
             mean, se = simulation.test_error[stage], simulation.test_error_se[stage]
             record |= {"simulated": mean, "se": se, "z": (mean - error) / se}
-        records.append(record)
-    return [{key: value.item() if hasattr(value, "item") else value for key, value in r.items()} for r in records]
+        stages.append(record)
+    return [{key: value.item() if hasattr(value, "item") else value for key, value in r.items()} for r in stages]
 
 
 def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> "pd.DataFrame":
@@ -153,7 +150,7 @@ def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulatio
 
 def _by_round(rows: "pd.DataFrame") -> list[dict[str, Any]]:
     wide = rows.pivot(index=["series", "kind"], columns="x", values="y").sort_index(level=0, sort_remaining=False)
-    return [{str(key): value for key, value in row.items()} for row in wide.reset_index().to_dict("records")]
+    return records(wide.reset_index())
 
 
 def _write(out: Path, rows: "pd.DataFrame | None", curves: "pd.DataFrame | None") -> None:

@@ -8,9 +8,9 @@ from joblib import cpu_count
 from matplotlib.figure import Figure
 
 from dp_real import Run
-from experiments.cli.terminal import progress
 from experiments.compare import Comparison, run_arms
 from experiments.paper.digits_runs import digits
+from experiments.terminal import progress
 from figures.tables import measured
 from figures.traces import draw_traces
 

@@ -7,9 +7,9 @@ import pandas as pd
 from joblib import cpu_count
 from matplotlib.figure import Figure
 
-from experiments.cli.terminal import progress
 from experiments.compare import run_arms, summarize
 from experiments.paper.digits_runs import digits
+from experiments.terminal import progress
 from figures.curves import draw_curves
 
 NAMES = {

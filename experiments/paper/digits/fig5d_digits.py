@@ -8,9 +8,9 @@ from joblib import cpu_count
 from matplotlib.figure import Figure
 
 from dp_real.axes import AXES
-from experiments.cli.terminal import progress
 from experiments.compare import run_arms, summarize
 from experiments.paper.digits_runs import digits
+from experiments.terminal import progress
 from figures.curves import draw_curves
 
 RATIOS = (1, 2, 5, 10, 20)  # samples drawn for one that is kept

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from dp_real import Run, run
 from dp_real.runs.afterwards import hindsight
-from experiments.cli.terminal import progress
 from experiments.paper.digits_runs import digits
+from experiments.terminal import progress
 from figures.curves import draw_curves
 from figures.tables import measured
 

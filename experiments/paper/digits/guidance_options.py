@@ -22,8 +22,8 @@ from dp_real.pool import Pool
 from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runtime.processes import slices
 from dp_real.runtime.seeds import Stream, row_seeds, torch_rng
-from experiments.cli.terminal import progress
 from experiments.paper.digits_runs import digits, learners_along_a_run
+from experiments.terminal import progress
 from figures.curves import draw_curves
 from figures.tables import measured
 

@@ -13,7 +13,7 @@ import pytest
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, predict, simulate
 from dp_theory.verification import beyond, theorem1
-from experiments.cli.theory.core import values
+from experiments.cli.theory.options import values
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
 SMALL = ("--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)

@@ -8,13 +8,13 @@ import typer
 from typer.testing import CliRunner
 
 from dp_base.errors import InputError
-from experiments.cli.theory.practice import practice
+from experiments.cli.theory.practice import practice_command
 
 
 @pytest.fixture
 def run():
     app = typer.Typer()
-    app.command()(practice)
+    app.command()(practice_command)
 
     def invoke(*arguments):
         result = CliRunner().invoke(app, arguments, catch_exceptions=False)

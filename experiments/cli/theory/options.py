@@ -1,0 +1,43 @@
+"""Options that several theory commands share, and what their text means."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from dp_base.errors import InputError
+
+Engine = Annotated[str, typer.Option(help="dense (the naive experiment) or law (its exact law, fast).")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+WorkersOrAll = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
+DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
+TrainingCost = Annotated[float, typer.Option(help="Cost of a training row in the same unit.")]
+VALUES = "value, comma list or start:stop:count"
+
+
+def values(name: str, text: str, geometric: bool = False) -> list[float]:
+    """Numbers of '0.5', '0.1,0.5' or 'start:stop:count' (both ends included; even steps, or even ratios)."""
+    import numpy as np
+
+    parts = re.split("[:,]", text)
+    try:
+        numbers = [float(part) for part in parts]
+        if ":" not in text:
+            return numbers
+        start, stop, count = numbers
+        if "," in text or count != int(count) or count < 1:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise InputError(f"--{name} '{text}' is malformed: a value, a comma list or start:stop:count") from None
+    if geometric and not (start > 0 and stop > 0):
+        raise InputError(f"--{name} '{text}' must start and stop above 0: its steps are equal ratios")
+    return (np.geomspace if geometric else np.linspace)(start, stop, int(count)).tolist()
+
+
+def cores() -> int:
+    """How many processes --workers is by default."""
+    import joblib
+
+    return joblib.cpu_count()

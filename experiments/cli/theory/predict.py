@@ -1,0 +1,49 @@
+"""`dp theory predict | simulate`: one problem of Theorem 1, in the limit and at finite dimension."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+import dp_theory
+from dp_theory.problem import Problem
+from dp_theory.rules import RULES
+from experiments.cli.theory.options import Engine, Json, Seed, Workers
+from experiments.terminal import emit_json, table
+
+THRESHOLD_RULES = ", ".join(name for name, kind in RULES.items() if kind.parameter == "alpha")
+Rule = Annotated[str, typer.Option(help=f"Selection rule: {', '.join(RULES)}.")]
+Alpha = Annotated[float | None, typer.Option(help=f"Threshold of {THRESHOLD_RULES}, in units of std(x·w_s).")]
+Keep = Annotated[float | None, typer.Option(help="Kept fraction p, instead of alpha or omega.")]
+Omega = Annotated[float | None, typer.Option(help="Strength of the entropy rule; positive: hard rows.")]
+Kappa = Annotated[float, typer.Option(help="Slope of the entropy rule's logit.")]
+Rho = Annotated[float, typer.Option(help="cos(w_s, w0), in [-1, 1].")]
+Phi = Annotated[float, typer.Option(help="Aspect ratio d/n, n the size of the pool.")]
+Lam = Annotated[float, typer.Option(help="Ridge per pool row; 0: the ridgeless limit.")]
+
+
+def predict_command(
+    rho: Rho, phi: Phi, lam: Lam = 0.0, rule: Rule = "keep-hard", alpha: Alpha = None, keep: Keep = None,
+    omega: Omega = None, kappa: Kappa = 1.0, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Theorem 1 (Corollary 1 at --lam 0): test error, overlap and squared norm in the limit of large d."""
+    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa)
+    _show(asdict(dp_theory.predict(Problem(chosen, rho, phi, lam))), as_json)
+
+
+def simulate_command(
+    rho: Rho, phi: Phi, lam: Lam = 0.0, rule: Rule = "keep-hard", alpha: Alpha = None, keep: Keep = None,
+    omega: Omega = None, kappa: Kappa = 1.0,
+    d: Annotated[int, typer.Option(help="Dimension.")] = 350,
+    trials: Annotated[int, typer.Option(help="Independent experiments.")] = 20,
+    engine: Engine = "dense", seed: Seed = 0, workers: Workers = 1,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """The same experiment at finite d: means over trials with their standard errors."""
+    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa)
+    problem = Problem(chosen, rho, phi, lam)
+    _show(asdict(dp_theory.simulate(problem, d, trials, engine=engine, seed=seed, workers=workers)), as_json)
+
+
+def _show(record: dict, as_json: bool) -> None:
+    emit_json(record) if as_json else table([record])

@@ -1,0 +1,84 @@
+"""The house: rooms that one can name, arrows that point down, files that hold one thought."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import dp_base
+
+ROOT = Path(dp_base.__file__).parents[1]
+FLOORS = (("dp_base",), ("dp_theory", "dp_real", "figures"), ("experiments",))  # a package imports from lower ones only
+LARGEST_MODULE, LARGEST_ROOM = 400, 12
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the project by its dotted name; a package is its __init__."""
+    found = {}
+    for package in (name for floor in FLOORS for name in floor):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(name: str, path: Path, known: set[str]) -> set[str]:
+    """The project's modules that a module imports when it is loaded or when its functions run."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return {target for target in found if target in known} - {name}
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    known = modules()
+    return {name: imports(name, path, set(known)) for name, path in known.items()}
+
+
+def acyclic(arrows: dict[str, set[str]]) -> bool:
+    """Raises CycleError, which names the circle, if there is one."""
+    return bool(list(TopologicalSorter(arrows).static_order()))
+
+
+def within(room: str, graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Arrows between the files and rooms that lie in `room`, whole rooms taken together; its __init__ is left out."""
+    arrows: dict[str, set[str]] = {}
+    place = room.count(".") + 1
+    for name, targets in graph.items():
+        if name.startswith(f"{room}."):
+            part = name.split(".")[place]
+            inner = {target.split(".")[place] for target in targets if target.startswith(f"{room}.")}
+            arrows.setdefault(part, set()).update(inner - {part})
+    return arrows
+
+
+def test_modules_have_no_import_circles(graph: dict[str, set[str]]):
+    """Neither at their heads nor inside their functions; a package's face imports its rooms on demand."""
+    assert acyclic({name: {target for target in targets if "." in target} for name, targets in graph.items()})
+
+
+@pytest.mark.parametrize("package", [name for floor in FLOORS for name in floor])
+def test_rooms_have_no_import_circles(graph: dict[str, set[str]], package: str):
+    rooms = [name for name, path in modules().items() if path.name == "__init__.py" and name.split(".")[0] == package]
+    assert all(acyclic(arrows) for arrows in (within(room, graph) for room in rooms) if arrows)
+
+
+def test_packages_import_from_lower_ones_only(graph: dict[str, set[str]]):
+    height = {package: place for place, packages in enumerate(FLOORS) for package in packages}
+    for name, targets in graph.items():
+        own = name.split(".")[0]
+        others = {target for target in targets if target.split(".")[0] != own}
+        assert not {target for target in others if height[target.split(".")[0]] >= height[own]}, name
+
+
+def test_rooms_hold_about_ten_modules_and_modules_one_thought():
+    sizes: dict[Path, int] = {}
+    for path in modules().values():
+        sizes[path.parent] = sizes.get(path.parent, 0) + 1
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= LARGEST_MODULE, path
+    assert max(sizes.values()) <= LARGEST_ROOM, sizes
