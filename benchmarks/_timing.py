@@ -1,11 +1,11 @@
-"""Processor seconds: what a benchmark prints must not depend on what else the machine is doing."""
+"""Timing in processor seconds, which other work on the machine hardly affects."""
 
 import time
 from collections.abc import Callable
 
 
 def seconds(*works: Callable[[], object], repeats: int = 5) -> list[float]:
-    """Least processor time of each of the works, taken in turns, so that all meet the same machine."""
+    """Least processor time of each of the works, in seconds. They run in turn, so that all meet the same conditions."""
     best = [float("inf")] * len(works)
     for _ in range(repeats):
         for i, work in enumerate(works):

@@ -1,6 +1,6 @@
-"""Error curves over 50 ridges and 20 sample sizes at d = 512 against a plain loop over scikit-learn's Ridge.
+"""Error curves over 50 ridges and 20 sample sizes at d = 512, against a plain loop over scikit-learn's Ridge.
 
-The loop is timed on 100 of its 1000 fits, five ridges at every size, and its results are compared with ours.
+Only 100 of the loop's 1000 fits are made: five ridges at every size. Their results are compared with ours.
 """
 
 import os

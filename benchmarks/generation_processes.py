@@ -9,7 +9,7 @@ ROWS, REPEATS = 6000, 3
 
 
 def work() -> None:
-    """In each process: draw a round guided by an untrained learner; the main process prints the best wall time."""
+    """Draw a round guided by an untrained learner, in each process. The main process prints the least wall time."""
     import torch
 
     from dp_real.pool.storage import Storage

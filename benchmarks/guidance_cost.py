@@ -8,7 +8,7 @@ measured, and added up for STEPS steps. On a GPU over batch sizes; on a CPU, for
 import argparse
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a waiting thread is to use no processor time
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads must not use processor time
 
 import time
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ PROMPT = "a photo of a crane"
 
 
 def real_size() -> tuple[Any, Any]:
-    """Stable Diffusion 1.5, but for its text encoder, and the architecture of taesd."""
+    """A pipeline of Stable Diffusion 1.5's size, except for its small text encoder, and a decoder of taesd's."""
     tokenizer = make_tokenizer([PROMPT])
     tokenizer.model_max_length = 77
     last = len(tokenizer) - 1
@@ -61,7 +61,7 @@ def real_size() -> tuple[Any, Any]:
 
 
 def tiny_size() -> tuple[Any, Any]:
-    """The pipeline that `fashion` trains, and a decoder of its shape."""
+    """A pipeline of the size that `fashion` trains, and a tiny decoder that fits it."""
     widths: dict[str, Any] = {"encoder_block_out_channels": (8,) * 3, "decoder_block_out_channels": (8,) * 3}
     blocks: dict[str, Any] = {"num_encoder_blocks": (1, 1, 1), "num_decoder_blocks": (1, 1, 1)}
     return make_pipeline(32, [PROMPT]), AutoencoderTiny(**widths, **blocks, upsampling_scaling_factor=2)
@@ -70,7 +70,7 @@ def tiny_size() -> tuple[Any, Any]:
 def step_times(
     model: LatentDiffusion, decoder: Any, batch: int, guidance: EntropyGuidance | None
 ) -> tuple[list[float], float]:
-    """Seconds of each step, and peak memory in GiB: of the GPU, else of the process."""
+    """Seconds of each step, and peak memory in GiB of the GPU, or without one of the process."""
     noise = torch.randn(batch, *model.latent_shape, device=DEVICE)
     denoiser = model.denoiser([PROMPT] * batch, GUIDANCE_SCALE)
     reset_peak()
@@ -87,7 +87,7 @@ def step_times(
 
 
 def now() -> float:
-    """Wall time once the GPU is done; without one processor time, whatever else the machine is doing."""
+    """Wall time in seconds once the GPU is done. Without a GPU: processor time, which other work hardly affects."""
     if not GPU:
         return time.process_time()
     torch.cuda.synchronize()
@@ -122,14 +122,14 @@ def main(tiny: bool, batches: Sequence[int]) -> None:
     vit: Any = ViTForImageClassification(ViTConfig(**sizes))  # the learner: ViT-B/16
     logits = Classifier(vit, vit.config.image_size, [0.5] * 3, [0.5] * 3).eval().requires_grad_(False).to(DEVICE)
     decoders = {"full": pipe.to(DEVICE).vae, "tiny": tiny_decoder.to(DEVICE).requires_grad_(False)}
-    model = LatentDiffusion(pipe, 2, GUIDANCE_SCALE)  # of two steps the first is guided
+    model = LatentDiffusion(pipe, 2, GUIDANCE_SCALE)  # two steps, of which the first is guided
     repeats = 5 if GPU or tiny else 1
     millions = sum(weight.numel() for weight in model.network.parameters()) / 1e6
     print(f"UNet of {millions:.0f} M parameters, bfloat16, {torch.cuda.get_device_name() if GPU else 'CPU'}")
-    rates: dict[tuple[str, str], list[float]] = {}  # of a batch of one
+    rates: dict[tuple[str, str], list[float]] = {}  # images per second of the first batch size
     for batch in batches:
         runs = [step_times(model, None, batch, None) for _ in range(repeats)]
-        plain, memory = min(times[1] for times, _ in runs), runs[0][1]  # of a second step: a first call does more
+        plain, memory = min(times[1] for times, _ in runs), runs[0][1]  # the second: a first call does more
         latents = torch.randn(batch, *model.latent_shape, device=DEVICE)
         decoding = min(decoding_time(pipe.vae, latents) for _ in range(repeats))
         total = STEPS * plain + decoding
@@ -158,7 +158,7 @@ def guided_steps(every: int) -> int:
 
 
 def cells(batch: int, tiny: bool) -> list[tuple[Any, str]]:
-    """What is guided how; of the real size a CPU does not see all, to end within minutes."""
+    """Pairs (through, decoder) to measure. At the real size a CPU leaves some out, to end within minutes."""
     every = [("x0", "tiny"), ("x0", "full"), ("unet", "tiny"), ("unet", "full")]
     if GPU or tiny:
         return every

@@ -1,4 +1,4 @@
-"""The law simulator against three rivals: the normals that a row-by-row method cannot avoid drawing, the whole
+"""The law simulator against three rivals: drawing the normals that every row-by-row method needs, solving the whole
 banded system, and the dense experiment.
 """
 
@@ -17,7 +17,7 @@ RULE, RHO, LAM = KeepHard(0.5), 0.7, 0.01
 
 
 def dense(n: int, d: int, rng: np.random.Generator) -> np.ndarray:
-    """The experiment with every number drawn; the pool comes in slices, so that memory does not bound d."""
+    """The experiment with every number drawn. The pool of n rows is drawn in slices of d rows, to save memory."""
     w0 = np.zeros(d)
     w0[:2] = RHO, np.sqrt(1 - RHO**2)
     gram, moment = np.zeros((d, d)), np.zeros(d)

@@ -1,7 +1,7 @@
-"""Images a second and core out of a pool of JPEGs on disk, against bare Pillow decoding, and what a GPU needs of them.
+"""Images per second and core from a pool of JPEGs on disk, against bare Pillow decoding and against a GPU's demand.
 
-The pool has images of 224 x 224 with the detail of photographs (about 1/f); batches of 64 at random positions, as in
-training. Crops, flips and mixing happen on the GPU in training; here, on the CPU, they are timed apart.
+The images are 224 x 224, with a spectrum like that of photographs (about 1/f). Batches of 64 are read at random
+positions, as in training. In training, crops, flips and mixing run on the GPU; here they are timed apart, on the CPU.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""`dp theory predict`, the whole process, against importing numpy and scipy.special, without which it cannot start."""
+"""The whole process of `dp theory predict`, against importing numpy and scipy.special, which it needs."""
 
 import os
 import subprocess

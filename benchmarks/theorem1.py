@@ -1,8 +1,8 @@
-"""Theorem 1 over arrays of its four parameters, against the special functions that it cannot do without.
+"""Theorem 1 over arrays of its four parameters, against the special functions that it needs.
 
 Keep-hard needs, per prediction: ndtr at alpha, alpha/√(1 - rho²) and rho·alpha/√(1 - rho²) (Lemma 1), exp at
 -alpha²/2, sqrt of 1 - rho², of the fixed point's discriminant and of the squared norm off w0, and one arctan2.
-The rival calls just these, on arguments that it is given, into memory that it reuses.
+The rival calls only these, on given arguments, and writes into memory that it reuses.
 """
 
 import numpy as np

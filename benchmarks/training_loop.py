@@ -1,8 +1,9 @@
 """The practice loop's training against a bare torch loop and transformers' Trainer, and the loop's own overhead.
 
-All three train the digits learner, AdamW under the same schedule, batches of 64 from the same 1,000 rows in memory;
-CPU time of this process, one thread, in turn, medians. The overhead is what a run of the digits preset spends outside
-generation (the commit of a round included), forward, backward and optimizer, validation and checkpoints.
+All three train the digits learner by AdamW on batches of 64 from the same 1,000 rows in memory. Trainer keeps its own
+schedule, the other two share one. They run in turn, in one thread; medians of the process's CPU time are printed. The
+overhead is the share of a digits run outside generation (with the commit of a round), training steps, validation and
+checkpoints.
 """
 
 import statistics
@@ -32,7 +33,7 @@ STEPS, REPEATS = 2000, 5
 
 
 class Memory:
-    """A pool of rows in memory: what the three loops draw from."""
+    """A pool of rows in memory, from which the three loops draw."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y, self.newest, self.in_memory = x, y, len(y), True
@@ -72,7 +73,7 @@ def bare_loop(config: Config, rows: Memory) -> None:
 
 
 class WithLoss(torch.nn.Module):
-    """What Trainer wants: a module that returns its loss."""
+    """A module that returns its loss, as Trainer requires."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ def compare_loops(config: Config) -> None:
 
 
 def overhead(config: Config) -> None:
-    """Shares of one run's CPU time; the timers of the named parts are themselves part of the rest."""
+    """Print the shares of one run's CPU time. The timers themselves count as part of the rest."""
     parts: list[tuple[Any, str]] = [
         (Practice, "run"),
         (Practice, "add_examples"),
@@ -130,7 +131,7 @@ def overhead(config: Config) -> None:
 
 
 def timed(owner: Any, name: str) -> list[float]:
-    """From now on each call of a method adds its CPU seconds to the list."""
+    """Time a method from here on. Each call appends its CPU seconds to the returned list."""
     method, seconds = getattr(owner, name), []
 
     def call(*arguments: Any, **options: Any) -> Any:

@@ -27,6 +27,7 @@ from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.protocols import Generator, Learner
+from dp_real.runs.files import RunFiles
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Checkpoint, Run
 from dp_real.runtime.pixels import fit, to_bytes, to_image
@@ -42,10 +43,10 @@ MIN_WIDTH, CELL, BESIDE = 2.4, 0.53, 1.2  # inches: of the grid, of an image in 
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier that guides, and that says what it makes of the images.
+    """A classifier that guides, and that classifies the images.
 
     logits: differentiable, [B, C, H, W] in [-1, 1] -> [B, K]. names: of the K classes. accepted: for each class of the
-    task, which of the K mean it. pool_size: how many examples it had learned from, if that tells the rows apart.
+    task, which of the K mean it. pool_size: how many examples it had learned from, where rows differ by that.
     """
 
     logits: Callable[[Tensor], Tensor]
@@ -63,7 +64,7 @@ class GridRow:
 
     @property
     def facts(self) -> dict[str, float]:
-        """What tells it from the other rows."""
+        """What the other rows have otherwise."""
         learned = {"pool_size": self.judge.pool_size} if self.judge and self.judge.pool_size else {}
         return learned | {"omega": self.omega}
 
@@ -75,11 +76,11 @@ class GridRow:
 
 
 def load_judge(given: str, task: Task) -> Judge:
-    """The learner of a run as it is by now, or an image classifier of transformers, asked about the task's classes.
+    """The latest learner of a run, or an image classifier of transformers, as a judge of the task's classes.
 
     Raises InputError for a run that has learned nothing yet or no images, MissingError if weights are missing.
     """
-    if not (Path(given) / "config.toml").is_file():
+    if not RunFiles(Path(given)).is_run:
         model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
         labels = model.model.config.id2label
         names = [labels[label] for label in range(len(labels))]
@@ -100,8 +101,8 @@ def asked(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
 def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[int]]:
     """For each of the task's classes, which of a classifier's names mean it; none if it knows no such class.
 
-    By name, where a classifier may give several between commas; an ImageNet task under all 1,000 by their order; by
-    position if no name is known and there are as many.
+    A class is found by its name; a classifier may give several names between commas. An ImageNet task is found among
+    all 1,000 classes by their order. If no name is known and the numbers of classes agree, position decides.
     """
     task = imagenet_of(classes)
     if task and len(names) == 1000:
@@ -112,12 +113,12 @@ def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[i
 
 
 def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[GridRow]:
-    """A row a strength; without a classifier, one plain row."""
+    """A row for each strength; without a classifier, one plain row."""
     return [GridRow(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
 
 
 class Replay:
-    """A run's learners along its checkpoints, one of them at a time: all of them may be too large to keep."""
+    """A run's learners at its checkpoints. One is in memory at a time: all together may be too large."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -125,14 +126,14 @@ class Replay:
         self._ask: Callable[[Tensor], Tensor] = torch.empty_like  # replaced when asked
 
     def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        """As of Judge."""
+        """See Judge."""
         if self._at != checkpoint.path:
             self._ask, self._at = asked(self.run.learner(checkpoint), self.run.config.task), checkpoint.path
         return self._ask(x)
 
 
 def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
-    """The learner before each addition of a run: plain once, then as strong as that addition was, or as is asked."""
+    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`."""
     task, rounds, replay = run.config.task, run.rounds, Replay(run)
     accepted = [{label} for label in range(task.n_classes)]
     rows = []
@@ -151,7 +152,7 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
 def draw(
     config: Config, rows: list[GridRow], labels: list[int], seed: int, out: Path, progress: Progress
 ) -> pd.DataFrame:
-    """Write each image, their grid, and last samples.csv, a row an image; returns that table.
+    """Write each image, their grid and, last, samples.csv, a row per image; returns that table.
 
     The i-th image of a class starts from the noise of the i-th one in the initial round of a run with this seed.
     """
@@ -191,7 +192,7 @@ def sample_row(
 
 @torch.no_grad()
 def verdicts(judge: Judge | None, x: Tensor, labels: list[int], batch_size: int = 64) -> dict[str, Any]:
-    """Columns: an image's entropy in nats, the answer to it, and whether that is the class asked for, where known."""
+    """Columns: an image's entropy in nats, its predicted class, and whether that is as asked, where known."""
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
     logits = torch.cat([judge.logits(part).float().cpu() for part in x.split(batch_size)])
@@ -205,7 +206,7 @@ def verdicts(judge: Judge | None, x: Tensor, labels: list[int], batch_size: int 
 
 
 def summarize(samples: pd.DataFrame) -> pd.DataFrame:
-    """Of each row of images: its mean entropy, and the share that is classified as asked; None where nobody knows."""
+    """For each row of images: its mean entropy, and the share that is classified as asked; None where unknown."""
     keys = samples.columns.intersection(["pool_size", "omega"], sort=False).tolist()
     values = samples.astype({"entropy": float, "as_asked": float})
     means = values.groupby(keys, sort=False)[["entropy", "as_asked"]].mean().reset_index().astype(object)

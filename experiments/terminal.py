@@ -1,4 +1,4 @@
-"""How commands speak: rich tables and bars on a terminal, plain lines when piped, one object with --json."""
+"""Output of commands: rich tables and bars on a terminal, plain lines if piped, one JSON object with --json."""
 
 import contextlib
 import json
@@ -15,16 +15,16 @@ from rich.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
-EVERY_SECONDS = 2.0  # between two lines of progress, which come no more often than a tenth of the work is done
+EVERY_SECONDS = 2.0  # least time between two lines of progress; there is at most one per tenth of the work
 
 
 def say(message: str) -> None:
-    """A remark for the person, on stderr, so that stdout stays data."""
+    """Print a remark on stderr, since stdout is for data."""
     print(message, file=sys.stderr, flush=True)
 
 
 def emit_json(record: Mapping[str, Any]) -> None:
-    """The whole answer of a --json command: one object, strict JSON (nan and inf become null)."""
+    """Print the answer of a --json command: one object of strict JSON. nan and inf become null."""
     print(json.dumps(_strict(record), indent=2))
 
 
@@ -46,7 +46,7 @@ def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
-    """Rows of equal keys. Floats are shown with four significant digits; piped, the columns are tab-separated."""
+    """Print rows of equal keys. Floats have four significant digits. If piped, columns are tab-separated."""
     columns = list(columns or (rows[0] if rows else []))
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     if not sys.stdout.isatty():
@@ -69,16 +69,16 @@ def _cell(value: Any) -> str:
 
 
 class Rate(ProgressColumn):
-    """Steps a second."""
+    """The column with the steps per second."""
 
     def render(self, task: Task) -> Text:
-        """Nothing before the first step."""
+        """The rate as text, empty before the first step."""
         return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
 
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr with rate and time left; yields `advance(steps)`. Piped: now and then a line."""
+    """A progress bar on stderr with rate and time left. Yields `advance(steps)`. If piped: a line now and then."""
     if not sys.stderr.isatty():
         done, told, said = 0, 0, time.monotonic()
 
@@ -90,7 +90,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
                 say(f"{description}: {done}/{total}")
 
         yield advance_plainly
-        if 0 < told < done:  # who heard of it hears of its end
+        if 0 < told < done:  # if a line was printed, the last one is printed too
             say(f"{description}: {done}/{total}")
         return
     bar = Progress(

@@ -4,15 +4,25 @@
 smaller (a later option overrides an earlier one). Of the others the sub-command and its options are checked.
 """
 
+import json
+import os
 import re
 import shlex
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+from dp_base.registry import Registry
+from dp_real.config.arms import ARMS
+from dp_real.data import DATA
+from dp_real.generators import GENERATORS
+from dp_real.learners import LEARNERS
 from experiments.cli import main
+from tests.installed import install
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,3 +69,52 @@ def test_runs(words, monkeypatch, tmp_path, capsys):
 def test_marks_are_read():
     page = "<!-- run: --d 3 -->\n```sh\ndp a \\\n  --b # why\nls\n```\n```\ndp c\n```\n<!-- run -->\n```sh\ndp e\n```"
     assert commands(page) == [(["dp", "a", "--b", "--d", "3"], True), (["dp", "c"], False), (["dp", "e"], True)]
+
+
+# -- tables that are derived ------------------------------------------------------------------------------------------
+
+GUIDE = ROOT / "docs" / "real.md"
+TABLE = re.compile(r"(?<=<!-- kinds: )(?P<what>\S+) -->\n(?P<rows>.*?)(?=<!-- end -->)", re.S)
+KINDS: dict[str, Registry] = {
+    "data.source": DATA, "generator.kind": GENERATORS, "learner.kind": LEARNERS, "arm": ARMS,
+}  # fmt: skip
+
+
+def of_this_project(kind: object) -> bool:
+    """Whether it is none of another package's; arms are functions."""
+    return getattr(kind, "settings", kind).__module__.startswith("dp_real.")
+
+
+def derived(what: str) -> str:
+    """The table of a registry's kinds, as the guide shows it."""
+    registry = KINDS[what]
+    rows = [f"| `{name}` | {line.rstrip('.')} |" for name, line in registry.summaries().items()
+            if of_this_project(registry[name])]  # fmt: skip
+    return "\n".join([f"| `{what}` | |", "|---|---|", *rows, ""])
+
+
+def test_the_guide_lists_the_kinds_that_there_are():
+    written = {found["what"]: found["rows"] for found in TABLE.finditer(GUIDE.read_text(encoding="utf-8"))}
+    assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these tables"
+
+
+def test_the_generator_of_the_guide_works(tmp_path):
+    """The one file that the guide writes, in a package that is installed, trains a learner."""
+    guide = GUIDE.read_text(encoding="utf-8")
+    (group,) = re.findall(r"```toml\n(\[project.entry-points.*?)```", guide, re.S)
+    (blots,) = re.findall(r"```python\n# my_package/blots.py\n(.*?)```", guide, re.S)
+    ((kinds, entries),) = tomllib.loads(group)["project"]["entry-points"].items()
+    lines = [f"[{kinds}]", *(f"{name} = {module}" for name, module in entries.items())]
+    install(tmp_path, "my_package", {"my_package/blots.py": blots}, "\n".join(lines))
+    options = "generator.kind=blots", "training.steps=20", "practice.initial=20", "practice.additions=0"
+    dp = [sys.executable, "-c", "from experiments.cli.main import main; main()", "real", "run", "digits", "--json"]
+    dp += [word for option in options for word in ("--set", option)] + ["--out", str(tmp_path / "run")]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(dp, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pool_size"] == 20
+
+
+if __name__ == "__main__":
+    text = GUIDE.read_text(encoding="utf-8")
+    GUIDE.write_text(TABLE.sub(lambda found: f"{found['what']} -->\n{derived(found['what'])}", text), encoding="utf-8")

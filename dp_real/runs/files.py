@@ -18,6 +18,11 @@ class RunFiles:
     path: Path
 
     @property
+    def is_run(self) -> bool:
+        """Whether the folder is a run's, which has its configuration before all else."""
+        return self.config.is_file()
+
+    @property
     def config(self) -> Path:
         """config.toml, resolved and complete."""
         return self.path / "config.toml"

@@ -34,7 +34,7 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         """Open a run's folder. Raises InputError if it is not one."""
         self.files = RunFiles(Path(folder))
-        if not self.files.config.is_file():
+        if not self.files.is_run:
             raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
 
     @property

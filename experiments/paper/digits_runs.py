@@ -1,4 +1,4 @@
-"""What the digits figures share: runs of the preset, and images at the same noise from learners along a run."""
+"""Shared by the digits figures: runs of the preset, and images from the same noise for learners along a run."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,12 +19,12 @@ from experiments.terminal import progress
 
 
 def digits(*overrides: str) -> Config:
-    """The preset with overrides."""
+    """The preset `digits` with key=value overrides."""
     return load_preset("digits", overrides)
 
 
 def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[tuple[int, Learner]]]:
-    """Run it, and return the generator and (pool size, learner) just before each addition of data."""
+    """Run `config` in `folder`. Returns the generator, and (pool size, learner) just before each addition of data."""
     run(config, folder, progress=progress)
     done, options = Run(folder), config.practice
     sizes = [options.initial + (at.state.rounds - 1) * options.increment for at in done.checkpoints]
@@ -35,9 +35,10 @@ def learners_along_a_run(config: Config, folder: Path) -> tuple[Generator, list[
 def image_rows(
     generator: Generator, rows: Iterable[tuple[str, Learner, float]], options: GuidanceConfig
 ) -> pd.DataFrame:
-    """One image a class for each (label, learner, omega), all rows from the same noise.
+    """One image per class for each (label, learner, omega), all from the same noise. omega 0: plain images.
 
-    Columns row (its label and the mean entropy of its images in nats), column (the class), pixel_0, ….
+    Columns: row (the label, and the learner's mean entropy on the row in nats), column (the class), pixel_0, … in
+    [0, 1].
     """
     labels = torch.arange(generator.n_classes)
     seeds = row_seeds(0, 0, range(len(labels)))

@@ -1,13 +1,13 @@
-"""The figures, each beside the table that it is drawn from, and a page that shows them.
+"""Draws figures into a folder, each with its table, and a page that shows them all.
 
-The figure NAME is the module NAME (with _ for -) of a room of this package, or one that another package names as an
-entry point:
+The figure NAME is the module NAME (with _ for -) in a sub-package of this package. Another package names its module as
+an entry point:
 
     [project.entry-points."deliberate_practice.figures"]
     mine = "my_package.my_figure"
 
-Such a module says in its docstring what the figure shows, and has three functions: compute(quick) returns a tidy table
-(figures.tables), draw(table) a matplotlib figure, and caption(table) what is to be read from it.
+The module's docstring says what the figure shows. It has three functions: compute(quick) returns a tidy table
+(figures.tables), draw(table) a matplotlib figure, and caption(table) the text below it.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ from dp_base.files import whole_file, write_text
 from dp_base.registry import GROUP
 from figures.curves import save
 
-RECORD = "figures.json"  # what is in a folder of figures: name -> caption, command, quick, seconds, source
+RECORD = "figures.json"  # the record of a folder of figures: name -> caption, command, quick, seconds, source
 PACKAGES = ("dp_base", "dp_theory", "dp_real", "figures", "experiments")
 
 
 class FigureModule(Protocol):
-    """What a figure's module has."""
+    """The functions of a figure's module."""
 
     def compute(self, quick: bool) -> pd.DataFrame:
-        """The table; `quick`: with fewer trials and seeds."""
+        """Compute the table. `quick`: with fewer trials and seeds."""
         ...
 
     def draw(self, table: pd.DataFrame) -> Figure:
-        """The picture of the table."""
+        """Draw the table."""
         ...
 
     def caption(self, table: pd.DataFrame) -> str:
-        """What it shows, with the numbers of this table."""
+        """What the figure shows, with the numbers of this table."""
         ...
 
 
 def modules() -> dict[str, str]:
-    """The module of each figure, by the figure's name; nothing is imported."""
+    """The module name of each figure, by the figure's name. Imports no figure."""
     rooms = pkgutil.walk_packages(experiments.paper.__path__, "experiments.paper.")
-    own = [module.name for module in rooms if module.name.count(".") == 3]  # in a room of the package
+    own = [module.name for module in rooms if module.name.count(".") == 3]  # in a sub-package
     found = {name.rpartition(".")[2].replace("_", "-"): name for name in own}
     return dict(sorted((found | {entry.name: entry.value for entry in entry_points(group=f"{GROUP}.figures")}).items()))
 
 
 def check_names(wanted: list[str]) -> list[str]:
-    """These, each once. Raises InputError for a figure that there is not."""
+    """The names, each once, in their order. Raises InputError for an unknown figure."""
     known = list(modules())
     for name in wanted:
         if name not in known:
@@ -73,7 +73,7 @@ def check_names(wanted: list[str]) -> list[str]:
 
 
 def draw_figure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
-    """Write the table and the pictures of one figure; returns what the page says of it."""
+    """Write the table and the pictures of one figure. Returns its record: caption, command, quick and seconds."""
     module = cast(FigureModule, importlib.import_module(modules()[name]))
     start = time.perf_counter()
     table = module.compute(quick)
@@ -92,7 +92,7 @@ class Gallery:
     """A folder of figures: NAME.csv, .png and .pdf of each, and index.html."""
 
     def __init__(self, folder: Path) -> None:
-        """Made if need be. Raises InputError unless it is empty or ours, and can be written to."""
+        """Open or make the folder. Raises InputError if it holds anything but figures, or cannot be written to."""
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,18 +112,18 @@ class Gallery:
 
     @property
     def page(self) -> Path:
-        """The page that shows them."""
+        """The path of the page that shows the figures."""
         return self.folder / "index.html"
 
     def up_to_date(self, name: str, quick: bool) -> bool:
-        """Whether a figure is there, as the code of today draws it."""
+        """Whether the files of a figure exist, drawn by this version of the code with the same `quick`."""
         done = self.record.get(name, {})
         files = (self.folder / f"{name}.{extension}" for extension in ("csv", "png", "pdf"))
         same = (done.get("source"), done.get("quick")) == (source(name), quick)
         return same and all(file.exists() for file in files)
 
     def make(self, name: str, quick: bool) -> float:
-        """Draw one figure, and the page anew; returns the seconds that it took."""
+        """Draw one figure and rewrite the page. Returns the seconds that the figure took."""
         self.record[name] = draw_figure(name, self.folder, quick) | {"source": source(name)}
         self._write()
         return self.record[name]["seconds"]
@@ -138,7 +138,7 @@ class Gallery:
 
 
 def source(name: str) -> str:
-    """A hash of all that a figure depends on: the code, the presets and the reported tables, and its own module."""
+    """A hash of what a figure depends on: this project's code, presets and reported tables, and its own module."""
     root = Path(experiments.paper.__file__).parents[2]
     kinds = (".py", ".toml", ".csv")
     files = {path for package in PACKAGES for path in (root / package).rglob("*") if path.suffix in kinds}

@@ -82,7 +82,7 @@ def schedule(row: TableRow, additions: int, longest: int, steps: int) -> list[st
     if row["method"] == "static":
         return [f"practice.initial={row['initial']}", "practice.additions=0"]
     initial, increment, patience = (int(row[name]) for name in ("initial", "increment", "patience"))
-    rounds = longest + increment / initial * longest * (longest - 1) / 2  # incremental patience: a round lasts in proportion to its pool
+    rounds = longest + increment / initial * longest * (longest - 1) / 2  # a round lasts in proportion to its pool
     steps_a_round = min(100 * patience, 0.35 * steps / rounds)
     patience = min(patience, max(1, int(steps_a_round / LEAST_TAU)))
     every = int(steps_a_round / patience)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch.nn import functional
 
 from dp_real.pool import Pool
+from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import this_process
@@ -57,7 +58,7 @@ def leave_figures(run: Path) -> None:
 
 def leave_figures_of(runs: Iterable[Path], workers: int) -> None:
     """The same for runs that have none yet, `workers` at a time."""
-    joblib.Parallel(workers)(joblib.delayed(leave_figures)(run) for run in runs if not (run / "figures").exists())
+    joblib.Parallel(workers)(joblib.delayed(leave_figures)(run) for run in runs if not RunFiles(run).figures.exists())
 
 
 def draw_run(run: Run) -> list[Path]:

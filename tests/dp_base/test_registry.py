@@ -7,11 +7,9 @@ import pytest
 
 from dp_base.errors import InputError, MissingError
 from dp_base.registry import Registry
+from tests.installed import install
 
-DISTRIBUTION = """\
-[deliberate_practice.animals]
-{name} = {module}
-"""
+ENTRY_POINTS = "[deliberate_practice.animals]\ncow = farm\n"
 
 
 @pytest.fixture
@@ -35,14 +33,6 @@ def registry() -> Registry[str]:
     return zoo.ANIMALS
 
 
-def install(folder: Path, name: str, module: str, text: str) -> None:
-    (folder / f"{module}.py").write_text(text)
-    info = folder / f"{module}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(DISTRIBUTION.format(name=name, module=module))
-
-
 def test_files_of_the_room_register_in_their_places(animals: Path):
     assert registry().items() == [("cat", "meow"), ("ant", "")]
     assert "cat" in registry()
@@ -50,13 +40,13 @@ def test_files_of_the_room_register_in_their_places(animals: Path):
 
 
 def test_another_package_adds_a_kind(animals: Path):
-    install(animals, "cow", "farm", "from zoo import ANIMALS\nANIMALS.register('cow', 'moo')\n")
+    install(animals, "farm", {"farm.py": "from zoo import ANIMALS\nANIMALS.register('cow', 'moo')\n"}, ENTRY_POINTS)
     assert registry().names() == ["cat", "ant", "cow"]
     assert registry()["cow"] == "moo"
 
 
 def test_a_broken_package_stops_only_who_asks_for_it(animals: Path):
-    install(animals, "cow", "farm", "raise RuntimeError('no grass')\n")
+    install(animals, "farm", {"farm.py": "raise RuntimeError('no grass')\n"}, ENTRY_POINTS)
     assert registry().names() == ["cat", "ant"]
     with pytest.raises(MissingError, match=r"'cow' cannot be loaded: farm: RuntimeError: no grass"):
         registry()["cow"]

@@ -18,6 +18,7 @@ from dp_theory import RULES, Direct, InputError, Problem, Rule, make_rule, predi
 from dp_theory.checks import Real
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, rule_names
 from dp_theory.rules.entropy import entropy_deficit
+from tests.installed import install
 
 GUIDE = (Path(dp_theory.__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
 INTERVALS = [0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1, 2, 4, 8, 16, 30]
@@ -184,11 +185,7 @@ RULES.register("mine", Bell)
 @pytest.fixture
 def dp_with_mine(tmp_path):
     """Runs `dp theory ARGUMENTS` where a package is installed that brings the rule `mine`: its standard output."""
-    (tmp_path / "bells.py").write_text(MINE)
-    info = tmp_path / "bells-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bells\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[deliberate_practice.rules]\nmine = bells\n")
+    install(tmp_path, "bells", {"bells.py": MINE}, "[deliberate_practice.rules]\nmine = bells\n")
     paths = [str(tmp_path), str(Path(dp_theory.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
 
     def run(*arguments):

@@ -1,4 +1,4 @@
-"""`dp real …`: the full pipeline. torch is imported when a command runs, so that `dp --help` stays quick."""
+"""`dp real …`: the full pipeline. torch is imported only when a command runs, so that `dp --help` is quick."""
 
 import typer
 

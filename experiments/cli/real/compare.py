@@ -1,4 +1,4 @@
-"""`dp real compare`: arms against each other."""
+"""`dp real compare`: runs arms and compares them."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +16,7 @@ Axis = StrEnum("Axis", list(AXES))
 
 def compare_command(
     preset: Preset,
-    settings: Set = [],  # noqa: B006 (as above)
+    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
     seeds: Annotated[int, typer.Option(min=1, help="Runs an arm; arms are paired over them.")] = 4,
     splits: Annotated[
@@ -58,7 +58,7 @@ def compare_command(
     comparison.write(runs, summary)
     if summary["x"].nunique() == len(summary):
         figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
-    else:  # arms of equal size would hide each other
+    else:  # on an axis, arms of equal size would hide each other
         figure = draw_ranking(summary, xlabel="test accuracy (%)")
     save(figure, comparison.figure)
     leave_figures_of((run.path for _, run in comparison.runs()), workers)

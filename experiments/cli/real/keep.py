@@ -1,4 +1,4 @@
-"""`dp real init | export | cache`: what comes before a run, what is kept of it, and what is kept for the next."""
+"""`dp real init | export | cache`: a configuration for a new task, a run's examples as files, and the cache."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ def init_command(
 
 
 def fill(template: str, name: str) -> str:
-    """The template of a configuration with a task's name, and a line about each kind of a section, in their places."""
+    """The template of a configuration, filled in with the task's name and a line about each kind of its sections."""
     from dp_real.data import DATA
     from dp_real.generators import GENERATORS
     from dp_real.learners import LEARNERS
@@ -111,6 +111,6 @@ def cache_clear_command(
 
 
 def describe(depends: dict) -> str:
-    """What an entry was made from, in a few words."""
+    """What a cache entry is, in a few words."""
     generator = depends.get("generator")
     return f"{generator['kind']} generator" if generator else "stand-ins for real images"

@@ -39,9 +39,11 @@ def sample_command(
     """Draw images of some classes at the same noise, plain and guided: PNG files, a grid and samples.csv in --out."""
     from dp_base.errors import InputError
     from dp_real.config import load_config
+    from dp_real.runs.files import RunFiles
 
-    run = Path(source) if (Path(source) / "config.toml").is_file() else None
-    config = load_config(run / "config.toml", settings) if run else load_preset(source, settings)
+    files = RunFiles(Path(source))
+    run = files.path if files.is_run else None
+    config = load_config(files.config, settings) if run else load_preset(source, settings)
     omegas = read_strengths(omega)
     if len(config.task.sample_shape) != 3:
         raise InputError(f"{source}: data.source = '{config.data.source}' has no images to show")
@@ -84,18 +86,19 @@ def report_command(
     out = out or folders[0] / "report.html"
     if out.suffix != ".html":
         raise InputError(f"--out {out}: the report is a page; name it FILE.html")
-    for folder in folders:
-        if not any((folder / name).is_file() for name in ("config.toml", "comparison.csv")):
-            raise InputError(
-                f"{folder}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv"
-            )
     from dp_base.files import write_text
     from dp_real import Run
+    from dp_real.runs.files import RunFiles
     from experiments.compare import Comparison
     from experiments.report.facts import comparison_facts, run_facts
     from experiments.report.page import overview, page
 
     compared = [Comparison(folder) for folder in folders]
+    for each in compared:
+        if not (each.exists or RunFiles(each.path).is_run):
+            raise InputError(
+                f"{each.path}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv"
+            )
     facts = [comparison_facts(each) if each.exists else run_facts(Run(each.path)) for each in compared]
     text = page(facts)
     try:

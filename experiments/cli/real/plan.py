@@ -1,4 +1,4 @@
-"""`dp real presets | plan`: what there is to run, and what a run needs, takes and lacks."""
+"""`dp real presets | plan`: the presets, and what a run needs, costs and lacks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dp_real.config import Config
 
 MEMORY = {"training": "training", "drawing": "drawing an image at a time", "image": "each more at a time"}
-ELSEWHERE = "H100"  # what is planned for where there is no GPU and the CPU will not do
+ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
 
 
 def presets_command(as_json: Json = False) -> None:
@@ -63,7 +63,7 @@ def plan_command(
     ready = not any(need.problem for need in needed)
     try:
         costs = _costs(config, counts, measure)
-    except MissingError:  # data without which the task is not known, or weights to measure with
+    except MissingError:  # the data that tell the task, or the weights to measure with
         if ready:
             raise
         costs = {}
@@ -88,7 +88,7 @@ def _counts(gpus: str) -> list[int]:
 
 
 def _costs(config: "Config", gpus: list[int], measured: bool) -> dict[str, Any]:
-    """For this machine by measurement or by the table, for its CPU if that will do, else for GPUs elsewhere."""
+    """Costs on this machine, measured or from the table. If only its CPU is there and too slow: on ELSEWHERE."""
     from dp_real.estimate import cost, speed, work
     from dp_real.estimate.needs import this_device, too_long
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator

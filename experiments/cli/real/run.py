@@ -1,4 +1,4 @@
-"""`dp real run | resume | branch | pretrain`: making runs, and making them go on."""
+"""`dp real run | resume | branch | pretrain`: starts runs, continues them and prepares them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ def run_command(
 ) -> None:
     """Train one learner; leaves the run's files in --out."""
     config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
-    from dp_real import run  # after the configuration is known to be right: it takes seconds
+    from dp_real import run  # takes seconds, so the configuration is checked first
     from dp_real.estimate.needs import require
 
     out = out or Path("runs") / f"{config.name}-{config.seed}"

@@ -21,7 +21,7 @@ QUANTITIES = {"train_loss": "training loss", "val_accuracy": "validation accurac
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; quantity is the panel, added marks the mean step of an addition; means over seeds at each evaluation."""
+    """Tidy: means over seeds at each evaluation. quantity is the panel; added marks the mean step of an addition."""
     seeds, splits = (2, 1) if quick else (8, 8)
     config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
     arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
@@ -45,7 +45,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Without the first steps, beside which nothing else would be seen (see figures.traces)."""
+    """See figures.traces. The first steps are left out, since their range would hide the rest."""
     return draw_traces(table.query("x >= @SHOWN_FROM"), logy=[QUANTITIES["train_loss"]])
 
 

@@ -25,7 +25,7 @@ SIZES = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; a row per arm and size, with the columns of experiments.compare.summarize."""
+    """Tidy: one row per arm and size, with the columns of experiments.compare.summarize."""
     seeds, splits = (2, 1) if quick else (8, 8)
     arms = {f"{name}-{size}": name for name, sizes in SIZES.items() for size in sizes}
     with tempfile.TemporaryDirectory() as folder:

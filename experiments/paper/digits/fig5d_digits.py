@@ -1,4 +1,4 @@
-"""Fig. 5 (a), (b), (d) on digits: hard examples by over-generating and pruning, or by guidance, at what they cost."""
+"""Fig. 5 (a), (b), (d) on digits: hard examples by over-generation and pruning or by guidance, against compute."""
 
 import tempfile
 from pathlib import Path
@@ -13,16 +13,16 @@ from experiments.paper.digits_runs import digits
 from experiments.terminal import progress
 from figures.curves import draw_curves
 
-RATIOS = (1, 2, 5, 10, 20)  # samples drawn for one that is kept
+RATIOS = (1, 2, 5, 10, 20)  # samples drawn per sample kept
 OMEGAS = (0.005, 0.01, 0.02, 0.04, 0.08)
 PLAN = ("practice.initial=200", "practice.increment=200", "practice.additions=1")
 PRUNED, GUIDED = "over-generated and pruned", "guided"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; a row for each over-sampling ratio or strength (column `setting`), as experiments.compare.summarize has it.
+    """Tidy: one row per over-sampling ratio or strength (column `setting`), see experiments.compare.summarize.
 
-    x is the compute of the whole run in FLOPs. Every run ends with the same number of examples and steps.
+    x is the compute of the whole run in FLOPs. All runs end with the same numbers of examples and steps.
     """
     seeds, splits = (2, 1) if quick else (4, 4)
     settings = [(PRUNED, ratio, f"practice.oversample={ratio}", "prune-in-loop") for ratio in RATIOS[1:]]

@@ -1,4 +1,4 @@
-"""Fig. 6 on digits: errors on the samples that were misclassified when added, before and after they were."""
+"""Fig. 6 on digits: errors on samples that were misclassified when added, by the learners before and after."""
 
 import tempfile
 from pathlib import Path
@@ -17,7 +17,7 @@ SHOWN = (1, 3, 5, 7)
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; a series a round, x the pool size at a checkpoint, y the error then, in percent, mean over seeds."""
+    """Tidy: one series per round. x is the pool size at a checkpoint, y the error there in percent, mean over seeds."""
     seeds = 2 if quick else 8
     rows = []
     for seed in range(seeds):

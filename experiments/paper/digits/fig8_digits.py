@@ -20,7 +20,7 @@ OMEGA = 0.03
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """One row of images a class, plain and guided by the learner before the last addition; a column a step shown."""
+    """A row of images per class and guidance: plain, or by the learner before the last addition. A column per step."""
     config = digits()
     with tempfile.TemporaryDirectory() as folder:
         generator, learners = learners_along_a_run(config, Path(folder) / "run")
@@ -34,7 +34,7 @@ def compute(quick: bool) -> pd.DataFrame:
             labels,
             row_seeds(0, 0, LABELS),
             guidance,
-            callback=lambda index, x0_hat: estimates.append(x0_hat.cpu()),  # noqa: B023 (called within this turn)
+            callback=lambda index, x0_hat: estimates.append(x0_hat.cpu()),  # noqa: B023 (called within this iteration)
         )
         for step in STEPS:
             pixels = np.clip((estimates[step].flatten(1).numpy() + 1) / 2, 0, 1)

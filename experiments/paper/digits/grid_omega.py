@@ -1,4 +1,4 @@
-"""Figs. 12 and 13 on digits: the same noise under guidance of increasing strength."""
+"""Figs. 12 and 13 on digits: images from the same noise under guidance of increasing strength."""
 
 import tempfile
 from pathlib import Path
@@ -13,7 +13,7 @@ OMEGAS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3)
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """One row of images a strength, guided by the learner before the last addition of a run of the preset."""
+    """One row of images per strength, guided by the learner before the last addition of a run of the preset."""
     config = digits()
     with tempfile.TemporaryDirectory() as folder:
         generator, learners = learners_along_a_run(config, Path(folder) / "run")

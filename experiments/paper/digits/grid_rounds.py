@@ -1,4 +1,4 @@
-"""Figs. 10 and 11 on digits: the same noise, guided by the learner as it stands at each addition of data."""
+"""Figs. 10 and 11 on digits: images from the same noise, guided by the learner at each addition of data."""
 
 import tempfile
 from pathlib import Path
@@ -13,7 +13,7 @@ OMEGA = 0.02
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """One row of images a round, guided by the learner before it; the first row is not guided."""
+    """One row of images per round, guided by the learner before its addition. The first row is not guided."""
     config = digits()
     with tempfile.TemporaryDirectory() as folder:
         generator, learners = learners_along_a_run(config, Path(folder) / "run")

@@ -1,4 +1,4 @@
-"""What the options of guidance buy on digits, and what they cost: one learner, the same noise, equal total push."""
+"""The effects and costs of the options of guidance on digits: one learner, the same noise, equal total push."""
 
 import copy
 import tempfile
@@ -18,8 +18,8 @@ from torch import Tensor
 from dp_real.config import Config
 from dp_real.evaluation.assess import accuracy
 from dp_real.guidance.entropy import EntropyGuidance, entropy
-from dp_real.pool import Pool
 from dp_real.runs.prepare import load_data, load_generator
+from dp_real.runs.reader import Run
 from dp_real.runtime.processes import slices
 from dp_real.runtime.seeds import Stream, row_seeds, torch_rng
 from experiments.paper.digits_runs import digits, learners_along_a_run
@@ -27,9 +27,9 @@ from experiments.terminal import progress
 from figures.curves import draw_curves
 from figures.tables import measured
 
-TOTALS = (0.2, 0.4, 0.8)  # omega times the guided steps
+TOTALS = (0.2, 0.4, 0.8)  # total push: omega times the number of guided steps
 THROUGH, EVERY, STEPS = ("unet", "x0"), (1, 2, 5), (10, 20, 50)
-WHOLE, PARTS = "0-1", ("0-0.5", "0.25-0.75", "0.5-1")  # of the trajectory
+WHOLE, PARTS = "0-1", ("0-0.5", "0.25-0.75", "0.5-1")  # windows: parts of the trajectory
 SELECTOR = 1  # the learner that guides: the one before the second addition of a run
 BLOCK = 100  # rows drawn, and timed, together
 STUDENT_STEPS = 400
@@ -37,10 +37,11 @@ HARDER, CONFIRMED, BETTER = "entropy gained (nats)", "labels confirmed (%)", "ac
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; an option (steps, through, every, window, total) has a row for each `measure`.
+    """Tidy: one row per option (steps, through, every, window, total) and `measure`.
 
-    x is the option's processor time over that of plain sampling. Accuracy is that on real digits after some steps on
-    the learner's pool with the new rows, less the same with plain rows from the same noise; it has no standard error.
+    x is the option's processor time over that of plain sampling. The accuracy is measured on real digits, after some
+    steps on the learner's pool and the new rows; y is its difference to the same with plain rows from the same noise.
+    Its standard error is not known and set to 0.
     """
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder) / "run", rows=BLOCK if quick else 3 * BLOCK)
@@ -65,7 +66,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def schedules(steps: int) -> Iterator[dict]:
-    """When to guide, and through what; parts of the trajectory are tried at 20 steps."""
+    """The values of through, every and window to try. Parts of the trajectory are tried at 20 steps only."""
     for through in THROUGH:
         yield from ({"through": through, "every": every, "window": WHOLE} for every in EVERY)
         yield from ({"through": through, "every": 1, "window": part} for part in PARTS if steps == 20)
@@ -73,7 +74,11 @@ def schedules(steps: int) -> Iterator[dict]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples as the learner (entropy, nats) and the judge see them, what they teach, and time over plain ones."""
+    """Samples of one option.
+
+    entropy: of the learner on each sample, in nats. confirmed: whether the judge agrees with each label. accuracy: of
+    the learner that was trained with them. time_ratio: time over that of plain samples.
+    """
 
     entropy: np.ndarray
     confirmed: np.ndarray
@@ -81,7 +86,7 @@ class Drawn:
     time_ratio: float
 
     def beside(self, plain: "Drawn") -> Iterator[dict]:
-        """Measure, y and its standard error."""
+        """A row per measure: y, beside plain samples where it is a gain, and its standard error."""
         harder, confirmed = self.entropy - plain.entropy, 100 * self.confirmed
         for measure, values in ((HARDER, harder), (CONFIRMED, confirmed)):
             yield {"measure": measure, "y": values.mean(), "se": values.std() / len(values) ** 0.5}
@@ -89,19 +94,19 @@ class Drawn:
 
 
 class Bench:
-    """A learner along a run of the preset, noise to start from, and a judge who has learned from real digits."""
+    """A learner along a run of the preset, noise to start from, and a judge that was trained on real digits."""
 
     def __init__(self, folder: Path, rows: int) -> None:
         generator, learners = learners_along_a_run(digits(), folder)
         size, self.learner = learners[SELECTOR]
-        self.pool = Pool.latest(folder / "pool", generator.sample_shape).minibatch(torch.arange(size))
+        self.pool = Run(folder).pool.minibatch(torch.arange(size))
         self.labels, self.seeds = torch.arange(rows) % generator.n_classes, row_seeds(0, 0, range(rows))
         self.data = load_data(digits())
         assert self.data.generator is not None, "digits have them"
         self.judge = SVC().fit(self.data.generator.x.flatten(1), self.data.generator.y)
 
     def draw(self, config: Config, omega: float) -> Drawn:
-        """At a strength; 0: plain."""
+        """Draw samples at strength omega; 0: plain."""
         generator = load_generator(config, self.data, progress)
         guidance = EntropyGuidance.of(config.guidance, self.learner.logits, omega) if omega else None
 
@@ -120,7 +125,7 @@ class Bench:
         return Drawn(hardness, self.judge.predict(x.flatten(1)) == self.labels.numpy(), self.taught(x), ratio)
 
     def taught(self, x: Tensor) -> float:
-        """Accuracy on real digits of the learner after some steps on its pool and these rows."""
+        """Accuracy on real test digits of a copy of the learner, after some steps on its pool and these rows."""
         student: Any = copy.deepcopy(self.learner)
         student.finish_at(student.step + STUDENT_STEPS)
         pool_x, pool_y = torch.cat([self.pool[0], x]), torch.cat([self.pool[1], self.labels])
@@ -132,7 +137,7 @@ class Bench:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Entropy and labels over time, a column for each number of steps; a line joins what differs in `every` only."""
+    """Entropy and confirmed labels over time, a panel per number of steps. A line joins values of `every`."""
     rows = table.loc[(table["window"] == WHOLE) & table["measure"].isin([HARDER, CONFIRMED])]
     rows = rows.sort_values(["measure", "steps", "through", "total"], kind="stable")
     rows = rows.assign(panel=rows["measure"] + ", " + rows["steps"].astype(str) + " steps")

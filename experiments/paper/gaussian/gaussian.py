@@ -1,4 +1,4 @@
-"""The pipeline on the theory's own data: measured errors of static and practice on predicted ones."""
+"""The pipeline on the theory's own data: measured errors of static data and practice beside predicted ones."""
 
 import tempfile
 from pathlib import Path
@@ -23,9 +23,9 @@ ERROR, RATIO = "test error (%)", "over the exact prediction"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; errors in percent and, in the second panel, over the exact prediction for the arm."""
+    """Tidy. Errors are in percent; in the second panel, relative to the exact prediction for the arm."""
     seeds = 4 if quick else 16
-    config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")  # errors are exact here
+    config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")  # few rows: errors are computed exactly
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)
     static = {f"static-{size}": size for size in sizes[1::2]}
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +90,7 @@ def caption(table: pd.DataFrame) -> str:
 
 
 def _deviations(table: pd.DataFrame, series: str) -> np.ndarray:
-    """Measured less predicted in standard errors, point by point."""
+    """Measured minus predicted at each point, in standard errors."""
     rows = table.loc[table["series"] == series].set_index("x")
     measured = rows.loc[rows["kind"] == "measured"]
     predicted = rows.loc[rows["kind"] == "predicted", "y"].reindex(measured.index)

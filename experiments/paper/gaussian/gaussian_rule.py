@@ -1,4 +1,4 @@
-"""The selection rule that guidance realises on the theory's own data, beside the keep-hard rule of the same margin."""
+"""The selection rule that guidance realises on the theory's own data, beside keep-hard of the same mean margin."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ BINS = np.geomspace(1e-3, 3, 21)
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; x is |t|, y how many times more often guided rows lie there than plain ones, N(0, 1)."""
+    """Tidy. x is |t|, y the density of guided rows there over that of plain rows, whose t is N(0, 1)."""
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from figures.tables import reported
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tables 4 and 5, tidy, with static_equivalent, bound and ratio (see experiments.reported.audit)."""
+    """Tidy: Tables 4 and 5, with static_equivalent, bound and ratio (see experiments.reported.audit)."""
     found = data_equivalence()
     rest = found.drop(columns=["method", "total", "val"])
     return pd.concat([reported(found["method"], found["total"], found["val"]), rest], axis=1)

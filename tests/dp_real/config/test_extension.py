@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.installed import install
+
 FILES = {
     "cloud_data.py": '''\
 """Three clouds in the plane."""
@@ -145,12 +147,7 @@ evaluate_every = 2
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where mine.toml is; the package lies in `site` beside it, as pip would leave it."""
-    info = tmp_path / "site" / "clouds-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: clouds\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    for name, text in FILES.items():
-        (tmp_path / "site" / name).write_text(text)
+    install(tmp_path / "site", "clouds", FILES, ENTRY_POINTS)
     (tmp_path / "mine.toml").write_text(MINE)
     return tmp_path
 

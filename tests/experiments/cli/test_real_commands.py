@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dp_real.data.digits import DigitsConfig
+from dp_real.examples import RealData
 from experiments.compare import summarize
 from tests.experiments.conftest import run_dp as dp
 
@@ -55,6 +57,24 @@ def test_a_run_is_repeated_from_its_own_file(tmp_path: Path, capsys: pytest.Capt
         assert answer["seed"] == 5
         assert dp("real", "run", str(first / "config.toml"), "--out", str(again), "--json") == 0
         assert json.loads(capsys.readouterr().out)["test_accuracy"] == answer["test_accuracy"]
+
+
+def test_a_run_reads_its_data_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whether or not its generator is trained on them; shape and classes are known without."""
+    loaded, load = [], DigitsConfig.load
+
+    def counted(self: DigitsConfig) -> RealData:
+        loaded.append(self)
+        return load(self)
+
+    monkeypatch.setattr(DigitsConfig, "load", counted)
+    settings = [*SET, "--set", "generator.train_steps=101"]  # not in the cache yet: the first run trains one
+    for seed in ("0", "1"):
+        assert dp("real", "run", "digits", *settings, "--out", str(tmp_path / seed), "--seed", seed) == 0
+        assert len(loaded) == 1
+        loaded.clear()
+    assert dp("real", "plan", "digits", *settings) == 0
+    assert not loaded
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]):

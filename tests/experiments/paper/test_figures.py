@@ -14,6 +14,7 @@ from experiments.paper.reported import fig4_reported
 from experiments.paper.theory import fig3, fig5c, fig7
 from experiments.reported import audit, tables
 from tests.experiments.conftest import run_dp
+from tests.installed import install
 
 # ---- the reported tables
 
@@ -149,6 +150,30 @@ def test_draws_a_figure_with_its_table_and_page(tmp_path, capsys):
     assert 'src="fig4-reported.png"' in page
     assert "<code>dp figures fig4-reported</code>" in page
     assert "31× less data" in page
+
+
+MINE = """\
+import numpy as np
+from figures.curves import draw_curves
+from figures.tables import measured
+
+def compute(quick):
+    return measured("mine", np.arange(1.0, 4), np.arange(1.0, 4))
+
+def draw(table):
+    return draw_curves(table, xlabel="x", ylabel="y")
+
+def caption(table):
+    return f"{len(table)} points of mine."
+"""
+
+
+def test_a_figure_of_another_package_is_drawn(tmp_path, monkeypatch):
+    install(tmp_path / "site", "drawn", {"drawn.py": MINE}, "[deliberate_practice.figures]\nmy-figure = drawn\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert run_dp("figures", "my-figure", "--out", tmp_path / "out") == 0
+    assert len(pd.read_csv(tmp_path / "out" / "my-figure.csv")) == 3
+    assert "3 points of mine." in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
 def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
