@@ -1,4 +1,4 @@
-"""What is written is whole or not there, and what is claimed is given back."""
+"""Files are written whole or not at all, and claimed folders are released."""
 
 import json
 import os

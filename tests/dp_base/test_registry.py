@@ -1,4 +1,4 @@
-"""Kinds are found in their room and in other packages, in order, and named when they are not."""
+"""Kinds are found in their room and in other packages, in order. Errors name unknown and broken kinds."""
 
 import sys
 from pathlib import Path

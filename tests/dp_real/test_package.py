@@ -63,7 +63,7 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("changes", [{}, LIBRARIES], ids=["own", "diffusers and transformers"])
 def test_a_run_says_nothing(config: Config, tmp_path: Path, changes: dict):
-    """Its generator is trained meanwhile, for nobody has one yet."""
+    """Not even while it trains its generator: the cache is empty."""
     (tmp_path / "mine.toml").write_text(parse_config(config.model_dump() | changes).to_toml())
     code = "import sys; from dp_real import load_config, run; run(load_config(sys.argv[1]), sys.argv[2])"
     answer = python(code, str(tmp_path / "mine.toml"), str(tmp_path / "run"), XDG_CACHE_HOME=str(tmp_path / "cache"))

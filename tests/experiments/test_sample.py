@@ -67,7 +67,7 @@ def pixels(file: Path) -> np.ndarray:
 
 
 def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
-    """Of the digits' perceptron on an image, written out."""
+    """The class probabilities of the digits perceptron for an image, written out."""
     hidden = np.maximum(weights["1.weight"] @ (pixels(file).ravel() / 127.5 - 1) + weights["1.bias"], 0)
     logits = weights["3.weight"] @ hidden + weights["3.bias"]
     return np.exp(logits) / np.exp(logits).sum()
@@ -107,7 +107,7 @@ def test_entropies_and_answers_are_those_of_the_runs_learner(run: Path, tmp_path
 
 
 def test_guidance_starts_from_the_same_noise(run: Path, tmp_path: Path):
-    """Hardly guided is hardly changed."""
+    """A tiny strength hardly changes the images."""
     assert dp("real", "sample", run, "--omega", "0,0.001,0.08", "--out", tmp_path / "out") == 0
     for name in ("0-0.png", "4-0.png"):
         plain, weak, strong = (pixels(tmp_path / "out" / f"omega-{w}" / name) for w in ("0", "0.001", "0.08"))

@@ -1,4 +1,4 @@
-"""A package of somebody else adds a source of data, a generator, a learner and an arm: a file each."""
+"""Another package adds a source of data, a generator, a learner and an arm, a file each."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Fashion-MNIST's files: read as they are published, and refused in words where they are not there or not whole."""
+"""Fashion-MNIST's files: read as they are published, and refused with a message if missing or broken."""
 
 import gzip
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a source says of its task before anything is loaded is what its loaded examples have."""
+"""The task that a source states before loading is that of its loaded examples."""
 
 import gzip
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from dp_real.data import DATA, DataConfig
 
 
 def pictures(root: Path, names: tuple[str, ...]) -> str:
-    """Two pictures a class, of which no side is the asked-for one."""
+    """Two pictures per class. No side has the size of the task."""
     for name, row in product(names, range(2)):
         (root / name).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (14, 11), (10 * row, 0, 0)).save(root / name / f"{row}.png")

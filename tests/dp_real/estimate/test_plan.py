@@ -274,7 +274,7 @@ def test_a_cpu_does_for_small_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def test_data_alone_are_left_to_whoever_reads_them(complete: list[str], monkeypatch: pytest.MonkeyPatch):
-    """They may have to be fetched, and a mistake in them is another matter than their absence."""
+    """If only data are missing, a run is not refused here: they may be fetched, and their reader says what is wrong."""
     mine = load_preset("imagenet100", ["generator.model=sd", "data.validation=data/none"])
     needs.require(mine, Path("run"))
     monkeypatch.setattr(needs, "this_device", lambda: SimpleNamespace(name="CPU", cores=1, count=1, memory=10**12))

@@ -275,7 +275,7 @@ def test_denoising_error_is_that_of_the_class_told(pipe: Any, monkeypatch: pytes
     )
     generator.denoising_error(images, labels, seeds, 0.3)
     ((x_t, output),) = told
-    assert len(x_t) == 3  # nobody asks for the unconditional
+    assert len(x_t) == 3  # no unconditional rows: nothing needs them
     latents = (pipe.vae.encode(images)[0].mode() - (pipe.vae.config.shift_factor or 0)) * 0.5
     if isinstance(generator.model.solver, FlowEuler):
         x0 = x_t - 0.3 * output
@@ -342,7 +342,7 @@ def test_a_saved_pipeline_is_a_generator_by_its_own_index(pipe: Any, classifier:
 def test_in_half_precision_the_gradient_is_float32_and_does_not_vanish(
     pipe: Any, classifier: nn.Module, tmp_path: Path, dtype: str
 ):
-    """Even that of a learner which is so sure that its entropy's gradient is too small for the pipeline's numbers."""
+    """Even if the learner is so sure that the gradient of its entropy is too small for the pipeline's dtype."""
 
     def sure(x: Tensor) -> Tensor:
         return classifier(x) + torch.tensor([30.0, 0, 0])
@@ -443,7 +443,7 @@ def test_saving_memory_changes_no_sample(pipe: Any, classifier: nn.Module, tmp_p
 
 
 def activations(generator: Any, guidance: EntropyGuidance) -> int:
-    """Bytes that one step keeps for its way back."""
+    """Bytes that one step keeps for its backward pass."""
     kept: dict[int, int] = {}
 
     def pack(x: Tensor) -> Tensor:
@@ -459,7 +459,7 @@ def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.Monk
     went: list[str] = []
     monkeypatch.setattr(type(pipe.vae), "to", lambda self, device: went.append(str(device)))
     generator = make_generator(pipe)
-    generator.model.device = torch.device("cpu", 0)  # the device, told from the memory it waits in
+    generator.model.device = torch.device("cpu", 0)  # a name for the device that differs from the memory's
     generator.rest()
     draw(generator, None, 3)
     assert not went

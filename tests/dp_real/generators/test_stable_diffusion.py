@@ -204,7 +204,7 @@ def config_of(generator: dict[str, Any]) -> Config:
 
 
 def load_generator(config: Config, real: RealData) -> Generator:
-    """As of a source whose task is TASK, in place of the ten classes of `fashion`."""
+    """Load for a source whose task is TASK, in place of the ten classes of `fashion`."""
     source: Any = SimpleNamespace(source="fashion", split=0, task=TASK)
     return config.generator.load(config.sampling, source, real)
 

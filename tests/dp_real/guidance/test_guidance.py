@@ -230,7 +230,7 @@ def test_the_sampler_needs_only_a_denoiser_and_a_solver():
 
 
 def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifier: nn.Module):
-    """The gradient through a denoiser in half precision; each row is scaled on its way, and no other changes it."""
+    """Through a denoiser in half precision, each row of the gradient is scaled on its own, whatever the others are."""
     x = torch.randn(3, 1, 8, 8)
     offset = torch.tensor([[0.0], [15.0], [30.0]]) * torch.eye(10)[0]
     through = {}
@@ -250,7 +250,7 @@ def test_guidance_of_some_rows(classifier: nn.Module):
 
 
 def test_random_directions_belong_to_the_row(classifier: nn.Module):
-    """Two steps' directions: others at each step and row, the same whichever rows are drawn with them, or again."""
+    """Directions differ between steps and rows. They can be repeated, whichever rows are drawn together."""
     guidance = RandomGuidance(classifier, 0.1, seeds=row_seeds(0, 0, range(5)))
     x = torch.zeros(5, 2, 3)
     first, second = (guidance.gradient(x, x) for _ in range(2))
@@ -261,7 +261,7 @@ def test_random_directions_belong_to_the_row(classifier: nn.Module):
 
 
 def test_for_random_directions_nothing_is_decoded(classifier: nn.Module):
-    """Which for images of a latent model costs about a step."""
+    """For a latent model, decoding costs about as much as a step."""
     decoded: list[Tensor] = []
 
     def decode(x0_hat: Tensor) -> Tensor:

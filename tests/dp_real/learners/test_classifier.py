@@ -74,7 +74,7 @@ def test_another_architecture_that_takes_any_size():
 
 
 def test_weights_that_no_logit_hangs_on_are_left_alone():
-    """Data-parallel training would stop at them; so would an optimizer's decay wear them down."""
+    """Data-parallel training would fail at them, and weight decay would shrink them."""
     drawn = torch.get_rng_state()
     sizes = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     student = learner(section(architecture="dinov2", config=sizes))

@@ -1,4 +1,4 @@
-"""Rows on their way to the pool: written and read back, put together, chosen from, and drawn again if need be."""
+"""Batches of rows for the pool: written, read back, joined, selected, and drawn again if needed."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_no_rows_change_nothing(images: bool):
 
 
 def test_a_pool_takes_what_was_read(tmp_path: Path):
-    """And no rows at all, as a process has that was left none."""
+    """Also a batch without rows, as of a process that got none."""
     pool = Pool(tmp_path / "pool", (3,))
     batch(range(4)).write(tmp_path / "block.arrow")
     pool.append(0, Batch.concatenate([Batch.empty(pool.storage.type), Batch.read(tmp_path / "block.arrow")]))

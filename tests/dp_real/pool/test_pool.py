@@ -14,7 +14,7 @@ SHAPE = (1, 2, 2)
 
 
 def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> Batch:
-    """A round of these examples; what is not said of them is nothing."""
+    """A round of these examples. Columns that are not given have default values."""
     n = len(x)
     nothing = {"label": np.zeros(n, int), "seed": np.zeros(n, np.uint64), "correct": np.ones(n, bool)}
     nothing |= {name: np.zeros(n, np.float32) for name in ("omega", "entropy", "hardness")}
@@ -92,7 +92,7 @@ def test_every_storage_gives_the_examples_back(tmp_path: Path, storage: str, off
 
 
 def test_a_pool_travels_as_its_address(tmp_path: Path):
-    """To workers, who read the rows themselves; at its version, though it may have grown meanwhile."""
+    """Workers get the address and read the rows themselves, at the same version even if the pool has grown."""
     x = smooth(40)
     pool = stored(tmp_path, x[:30], storage="uint8")
     packed = pickle.dumps(pool)

@@ -25,7 +25,7 @@ from tests.dp_real.conftest import SMALL
 
 @dataclass
 class Table:
-    """A generator whose sample is its own errors under each of five classes, and a learner that ranks by them."""
+    """A generator whose samples are their own errors under each of five classes. A learner that ranks by them."""
 
     n_classes: int = 5
     calls: list[tuple[Tensor, np.ndarray, float]] = field(default_factory=list)
@@ -98,7 +98,7 @@ def test_the_generator_tells_real_digits_apart(config: Config, generator: Genera
 
 @dataclass
 class Numbered:
-    """A sample is its seed's share of the range of seeds, and just that credible."""
+    """A sample is its seed over 2^64, and this number is also how credible it is."""
 
     sample_shape: tuple[int, ...] = (1,)
     n_classes: int = 2

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, again and again: the run that survives is the run that was never touched."""
+"""SIGKILL at random moments, again and again: the run ends as one that was never killed."""
 
 import multiprocessing
 import random
@@ -17,7 +17,7 @@ KILLS = 50
 
 @pytest.mark.slow
 def test_fifty_kills_lose_nothing_double_nothing_change_nothing(config: Config, generator: Generator, tmp_path: Path):
-    """From a server that has imported everything, so that the moments fall on the run and not on its imports."""
+    """A fork server imports everything first, so that the kills hit the run and not its imports."""
     training = config.training.model_copy(update={"steps": 1500})
     plan = config.practice.model_copy(update={"additions": 8})
     config = config.model_copy(update={"training": training, "practice": plan})

@@ -47,7 +47,7 @@ def lines(log: Path) -> list[dict]:
 
 
 def network(config: Config, weights: dict[str, torch.Tensor]) -> nn.Module:
-    """The learner's own network with these weights, past everything that is tested here."""
+    """The learner's network with these weights, made without the code that is tested here."""
     module = config.learner.network(config.task)
     assert module is not None
     module.load_state_dict(weights)
@@ -90,7 +90,7 @@ def test_its_pool_is_a_data_set_of_torch(folder: Path, config: Config, workers: 
     """Read by this process, or by workers that are spawned and open the pool themselves."""
     pool = Run(folder).pool
     assert len(pool) == 140
-    assert not pool.in_memory  # nobody asked for all of it yet
+    assert not pool.in_memory  # it has not been read as a whole yet
     context = "spawn" if workers else None
     loader = DataLoader(pool, batch_size=32, num_workers=workers, multiprocessing_context=context)
     batches = list(loader)

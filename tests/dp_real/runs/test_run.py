@@ -147,7 +147,7 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
 def test_a_run_killed_between_two_checkpoints_has_one(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Wherever in the replacement of the latest checkpoint: before it stands, or before its forerunner is gone."""
+    """At each step of replacing it: before the new one is in place, or before the old one is removed."""
     often = config.model_copy(update={"practice": config.practice.model_copy(update={"checkpoint_every": 1})})
     for survived in range(4):  # moves of checkpoint folders: the first, its successor, the first away, the next
         folder, rename, left = tmp_path / f"broken-{survived}", os.rename, survived
@@ -173,7 +173,7 @@ def test_a_run_killed_between_two_checkpoints_has_one(
 def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The round is committed, but nothing else knows of it; and the log's last line is torn."""
+    """The round is committed to the pool, but not logged, and the log's last line is torn."""
     append = Pool.append
 
     def dies_after(self: Pool, *rest: Any, **facts: Any) -> None:
@@ -195,7 +195,7 @@ def test_a_run_dead_between_its_pool_and_its_log_repeats_the_unbroken_one(
 def test_a_stop_is_heeded_while_a_round_is_drawn(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Between its blocks, and those that there are need not be drawn again: rounds of real images take hours."""
+    """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
     block, rounds, blocks = GeneratedRounds.block, [], []
 
     def noted(self: GeneratedRounds, request: Request, *rest: Any) -> Any:
@@ -219,7 +219,7 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
 
 
 def test_learner_state_is_complete(config: Config, tmp_path: Path):
-    """With averaged weights and the rate on its way down: what is restored goes on as what was saved."""
+    """With averaged weights and a falling learning rate, a restored learner goes on as the saved one."""
     training = config.training.model_copy(update={"ema_decay": 0.9, "steps": 10, "cooldown": 0.5})
     assert isinstance(config.learner, MLPConfig)
 

@@ -1,4 +1,4 @@
-"""The cache: what is asked for twice is made once, whole, by whoever comes first."""
+"""The cache makes an entry once and whole, however many processes ask for it."""
 
 import multiprocessing
 import time
@@ -21,7 +21,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ask(number: int, together: Barrier, made: Path, seconds: float) -> None:
-    """Ask for the same thing at the same time; whoever makes it says so, and takes its time."""
+    """Ask for the same thing at the same time. The process that makes it says so, and is slow."""
 
     def make(staged: Path) -> None:
         (made / f"{number}").touch()
@@ -65,7 +65,7 @@ def test_when_the_first_is_killed_the_other_makes_it(tmp_path: Path):
         process.join(60)
     assert processes[1 - int(first.name)].exitcode == 0
     assert {path.name for path in made.iterdir()} == {"0", "1"}
-    assert len(entries()) == 1  # what the first left half-made is none
+    assert len(entries()) == 1  # the half-made one of the first does not count
 
 
 def test_what_fails_leaves_nothing_and_is_tried_again():

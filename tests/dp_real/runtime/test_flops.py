@@ -37,7 +37,7 @@ def test_known_operations(work, flops: int):
 
 
 def test_a_gradient_taken_inside_counts():
-    """Which torch's own FlopCounterMode does not allow for modules."""
+    """torch's own FlopCounterMode does not allow that for modules."""
     layer, x = nn.Linear(6, 4), torch.ones(1, 6, requires_grad=True)
     assert count(lambda: torch.autograd.grad(layer(x).sum(), x)) == 2 * 2 * 6 * 4
 
@@ -89,7 +89,7 @@ def test_counting_changes_no_sample(config: Config, generator: Generator):
 
 
 def test_what_a_generator_keeps_of_its_first_sample_is_not_counted(config: Config):
-    """Such as encoded prompts; and a sample is counted once, however often its price is asked."""
+    """Encoded prompts, for example. A sample is counted once, however often its cost is asked for."""
     calls: list[bool] = []
 
     class Keeps:

@@ -146,7 +146,7 @@ def test_evaluate(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     ],
 )
 def test_sets_that_cannot_be_evaluated(run: str, on: list[str], status: int, message: str, capsys):
-    capsys.readouterr()  # of the run, if this is the first to need it
+    capsys.readouterr()  # what the fixture printed, if this is the first test that needs it
     options = [part for name in on for part in ("--on", name)]
     assert dp("real", "evaluate", run, *options) == status
     assert message in complaint(capsys)
@@ -167,7 +167,7 @@ def test_cache(run: str, cache: Path, capsys: pytest.CaptureFixture[str], monkey
     assert dp("real", "cache", "list") == 0
     assert capsys.readouterr().out.splitlines()[0].split("\t") == ["name", "what", "megabytes", "age"]
 
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # nobody sits there
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # it is not a terminal
     assert dp("real", "cache", "clear") == 2
     assert "removing 1 entries" in (line := complaint(capsys))
     assert "add --yes" in line

@@ -1,4 +1,4 @@
-"""Theory and pipeline on the same data: the instruments, then the two laid on each other, in standard errors."""
+"""Theory and pipeline on the same data: first the tools, then the differences in standard errors."""
 
 import tempfile
 from pathlib import Path
@@ -107,7 +107,7 @@ def test_without_guidance_the_pipeline_is_as_predicted(small: Config, measured: 
 
 
 def test_with_guidance_the_pipeline_is_as_its_rows_predict(small: Config, measured: dict[str, Trace]):
-    """And far from what the same number of plain rows would give, which is what the test can see."""
+    """The same number of plain rows would give errors that are far off, so that the test can tell."""
     guided = measured["practice"]
     predicted = predictions(small, guided)
     assert np.abs(standard_errors(guided, predicted["rows"])).max() < 4

@@ -120,7 +120,7 @@ def test_patience_leaves_room_for_all_additions():
         if "table4" in name and plan.additions:
             often.setdefault((plan.initial, plan.increment), set()).add(plan.evaluate_every)
         if plan.additions:
-            assert plan.evaluate_every >= 25, name  # a validation is as dear as a few steps
+            assert plan.evaluate_every >= 25, name  # a validation costs as much as a few steps
             assert plan.checkpoint_every * plan.evaluate_every == pytest.approx(2000, rel=0.05), name
     lower = {name for name, variant in variants().items() if "T_max is lower than printed" in variant.note}
     assert lower == {"imagenet100-table4-11", "imagenet100-table4-12"}
@@ -133,7 +133,7 @@ def test_settings_come_after_the_rows_and_names_are_checked():
     assert (config.practice.patience, config.practice.additions, config.name, config.seed) == (9, 5, "mine", 3)
     with pytest.raises(InputError, match=r"unknown key practice\.patiense") as caught:
         load_preset("imagenet100-table4-3", ["practice.patiense=9"])
-    assert "initial" not in str(caught.value)  # what the row set is not the user's doing
+    assert "initial" not in str(caught.value)  # the row set that value, not the user
     for wrong in (
         "imagenet100-table4-19",
         "imagenet100-table4-0",
@@ -167,7 +167,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]):
 
 
 def smoke(name: str, out: Path, capsys: pytest.CaptureFixture[str]) -> Config:
-    """Run it; returns the configuration that it left."""
+    """Run the preset. Returns the configuration in its folder."""
     assert dp("real", "run", name, "--out", str(out), "--json") == 0
     answer, said = capsys.readouterr()
     result = json.loads(answer)
@@ -181,7 +181,7 @@ def smoke(name: str, out: Path, capsys: pytest.CaptureFixture[str]) -> Config:
     assert rounds[2]["denoiser_backwards"] > 0
     config = load_preset(str(out / "config.toml"))
     assert result["pool_size"] == config.samples
-    assert max(result["test_accuracy"], result["val_accuracy"]) <= 0.05  # of noise nothing can be learned
+    assert max(result["test_accuracy"], result["val_accuracy"]) <= 0.05  # nothing can be learned from noise
     return config
 
 

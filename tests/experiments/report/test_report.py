@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
-    """A finished run whose folder HTML and the shell would misread."""
+    """A finished run in a folder whose name must be escaped in HTML and in the shell."""
     folder = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
     assert dp("real", "run", "digits", *SET, "--seed", 3, "--out", folder) == 0
     return folder
@@ -42,12 +42,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
 
 @pytest.fixture
 def copied(run: Path, tmp_path: Path) -> Path:
-    """One that a test may change."""
+    """A copy of the run that a test may change."""
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
 def markers(figure, panel: int) -> list[float]:
-    """Where a panel says that data were added."""
+    """The steps at which a panel marks additions of data."""
     (line,) = [line for line in figure.axes[panel].get_lines() if line.get_marker() == "v"]
     return list(line.get_xdata())
 
@@ -201,7 +201,7 @@ def test_report_of_a_run(run: Path, capsys):
 
 
 def test_the_command_repeats_the_run(run: Path, capsys):
-    """Of a preset: the settings that differ, and no others. Of a file of one's own: the run's config.toml."""
+    """For a preset, with just the settings that differ. For a file of the user, with the run's config.toml."""
     capsys.readouterr()
     assert dp("real", "report", run, "--json") == 0
     words = shlex.split(json.loads(capsys.readouterr().out)["reports"][0]["command"])
@@ -248,7 +248,7 @@ def test_report_of_a_run_that_has_only_begun(copied: Path):
 
 
 def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys):
-    """With a run beside it. The command repeats it: settings of the arms are not taken for settings of all."""
+    """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
     out = tmp_path / "compare"
     options = ["--arms", "practice,static-60,static", "--seeds", "2", "--splits", "1", "--first", "1"]
     options += ["--baseline", "static-60"]

@@ -87,7 +87,10 @@ def write_tar(path: Path, files: dict[str, bytes]) -> None:
 
 
 def shards(label: Callable[[int], dict[str, bytes]], stem: Callable[[int, int], str]) -> Write:
-    """Two shards, at the third image; label: the files that say it, by ending; stem: of a row with a label."""
+    """Two shards, cut after the third image.
+
+    label: the files that state a label, by ending. stem: the name of a sample, from its row and label.
+    """
 
     def write(root: Path, images: list[bytes], labels: list[int]) -> str:
         root.mkdir(exist_ok=True)
@@ -104,7 +107,7 @@ def shards(label: Callable[[int], dict[str, bytes]], stem: Callable[[int, int], 
 
 
 def table(images: list[bytes], labels: list[Any], kind: Any = None) -> Dataset:
-    """Labels are of CLASSES, under a ClassLabel with an order of its own, unless their kind is given."""
+    """Labels are indices of CLASSES, stored as a ClassLabel in another order, or as given if `kind` is set."""
     if kind is None:
         kind = ClassLabel(names=["cat", "dog/wolf", "emu"])
         labels = [kind.str2int(CLASSES.names[label]) for label in labels]
