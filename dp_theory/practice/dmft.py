@@ -19,20 +19,24 @@ from dp_theory.checks import Array
 from dp_theory.practice.cohorts import Cohort
 from dp_theory.practice.problem import PracticeProblem
 
+TOGETHER = 24  # trials at once: more save little time and take memory
+
 
 def geometry(k: int | None, a: Array, c: Array, stages: slice) -> tuple[Array, Array, Array, Array]:
     """How θ_s·x of b stages depends on the selector k's view (t, ζ) of a row: θ·x = L(t, ζ) + noise.
 
-    Returns L (b, 2), the noise covariance (b, b), and the two vectors (2,) that give g = x·Σ^½w_g (normalised) and z_k
-    from (t, ζ): g = ρt + rζ, z_k = s(r²t − ρrζ) with s = |θ_k|, ρ = a_k/s, r = √(1 − ρ²).
+    Returns L (..., b, 2), the noise covariance (..., b, b), and the two vectors (2,) that give g = x·Σ^½w_g
+    (normalised) and z_k from (t, ζ): g = ρt + rζ, z_k = s(r²t − ρrζ) with s = |θ_k|, ρ = a_k/s, r = √(1 − ρ²).
     """
+    own, noise = a[..., stages, None], c[..., stages, stages]
     if k is None:  # the view is g itself
-        return np.column_stack([a[stages], 0 * a[stages]]), c[stages, stages], np.array([1.0, 0.0]), np.zeros(2)
-    norm = np.hypot(a[k], np.sqrt(c[k, k]))
-    rho, r = a[k] / norm, np.sqrt(c[k, k]) / norm
+        return own * np.array([1.0, 0.0]), noise, np.array([1.0, 0.0]), np.zeros(2)
+    alignment, variance = a[..., k].flat[0], c[..., k, k].flat[0]  # of an earlier stage: one in all trials
+    norm = np.hypot(alignment, np.sqrt(variance))
+    rho, r = alignment / norm, np.sqrt(variance) / norm
     g, z_k = np.array([rho, r]), norm * r * np.array([r, -rho])
-    shared = c[stages, k] / c[k, k]
-    return np.outer(a[stages], g) + np.outer(shared, z_k), c[stages, stages] - np.outer(shared, c[k, stages]), g, z_k
+    shared = c[..., stages, k, None] / variance
+    return own * g + shared * z_k, noise - shared * c[..., k, None, stages], g, z_k
 
 
 def residuals(
@@ -40,39 +44,41 @@ def residuals(
 ) -> tuple[Array, Array, Array]:
     """Right-hand sides minus (a, C, X) of the order parameters' equations, for the stages that a, C and X have.
 
+    a: (..., stages). c, x: (..., stages, stages). Leading axes are trials that differ in the last stage only.
     With f = c(I + cX)^-1(y1 − θ) of a kept row, expectations summed over cohorts in units of n, and e, v over modes:
         Γ = −E[∂f/∂θ]; within a cohort's stages E[c(I + cX)^-1], and by Stein's lemma, without boundary terms,
         Γ_·k = −(E[f z_k] + E[B]C_·k)/C_kk from the selection by stage k
         M_e = e(lam·I + eΓ)^-1,  b = E[f g] + Γa
         X = (1/n)Σ M_e,  a = Σ v²M_e b,  C = Σ v²(M_e b)(M_e b)ᵀ − aaᵀ + (1/n)Σ M_e E[f fᵀ] M_eᵀ
     """
-    stages = len(a)
-    gamma, ff, fg = np.zeros((stages, stages)), np.zeros((stages, stages)), np.zeros(stages)
+    stages = a.shape[-1]
+    gamma, ff, fg = np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape)
     for cohort in cohorts:
         if cohort.first >= stages:
             continue
         i = slice(cohort.first, min(cohort.last, stages))
         view, noise, g, z_k = geometry(cohort.selector, a, c, i)
-        b = np.linalg.inv(np.eye(len(view)) / cohort.weight[:, None, None] + x[i, i])  # (J, b, b)
-        ones, slopes = b.sum(axis=2), b @ view  # f = ones·y − slopes(t, ζ) − b·noise
-        seen = (ones[:, :, None] * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=0)  # E[f (t, ζ)ᵀ]
-        cross = ones[:, :, None] * (slopes @ cohort.linear[:, :, None])[:, None, :, 0]
-        square = ones[:, :, None] * ones[:, None] + b @ noise @ b.transpose(0, 2, 1)
-        square = cohort.mass[:, None, None] * square - cross - cross.transpose(0, 2, 1)
-        ff[i, i] += (square + slopes @ cohort.second @ slopes.transpose(0, 2, 1)).sum(axis=0)
-        fg[i] += seen @ g
-        curvature = np.tensordot(cohort.mass, b, axes=1)
-        gamma[i, i] += curvature
+        weight, mass = cohort.weight[:, None, None], cohort.mass[:, None, None]
+        b = np.linalg.inv(np.eye(view.shape[-2]) / weight + x[..., None, i, i])  # (..., J, b, b)
+        ones, slopes = b.sum(axis=-1)[..., None], b @ view[..., None, :, :]  # f = ones·y − slopes(t, ζ) − b·noise
+        seen = (ones * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=-3)  # E[f (t, ζ)ᵀ]
+        cross = ones * (slopes @ cohort.linear[:, :, None]).mT
+        square = mass * (ones * ones.mT + b @ noise[..., None, :, :] @ b.mT) - cross - cross.mT
+        ff[..., i, i] += (square + slopes @ cohort.second @ slopes.mT).sum(axis=-3)
+        fg[..., i] += seen @ g
+        curvature = (mass * b).sum(axis=-3)
+        gamma[..., i, i] += curvature
         if (k := cohort.selector) is not None:
-            gamma[i, k] -= (seen @ z_k + curvature @ c[i, k]) / c[k, k]
+            gamma[..., i, k] -= (seen @ z_k + (curvature @ c[..., i, k, None])[..., 0]) / c[..., k, k, None]
     e, v = problem.modes
-    m = e[:, None, None] * np.linalg.inv(np.diag(problem.ridges[:stages]) + e[:, None, None] * gamma)
-    drift = m @ (fg + gamma @ a)  # M_e b, (modes, stages)
-    deviation = v[:, None] * (drift - v**2 @ drift)
-    fluctuation = problem.phi * (m @ ff @ m.transpose(0, 2, 1)).mean(axis=0)
-    pull = fg - problem.ridges[:stages] / e[:, None] * a
-    step = np.einsum("e,eij,ej->i", v**2, m, pull)  # Σ v²M_e b − a without cancellation
-    return step, deviation.T @ deviation + fluctuation - c, problem.phi * m.mean(axis=0) - x
+    m = e[:, None, None] * np.linalg.inv(np.diag(problem.ridges[:stages]) + e[:, None, None] * gamma[..., None, :, :])
+    bias = fg[..., None] + gamma @ a[..., None]  # b, (..., stages, 1)
+    drift = (m @ bias[..., None, :, :])[..., 0]  # M_e b, (..., modes, stages)
+    deviation = v[:, None] * (drift - (v**2 @ drift)[..., None, :])
+    fluctuation = problem.phi * (m @ ff[..., None, :, :] @ m.mT).mean(axis=-3)
+    pull = fg[..., None, :] - problem.ridges[:stages] / e[:, None] * a[..., None, :]
+    step = (v[:, None] ** 2 * (m @ pull[..., None])[..., 0]).sum(axis=-2)  # Σ v²M_e b − a without cancellation
+    return step, deviation.mT @ deviation + fluctuation - c, problem.phi * m.mean(axis=-3) - x
 
 
 def own_response(problem: PracticeProblem, cohorts: Sequence[Cohort], lam: float) -> float:
@@ -113,21 +119,29 @@ def next_stage(
     x[s, s] = delta
     scale = np.concatenate([[1.0], np.sqrt(np.diag(c)[:s]) * np.sqrt(c[s - 1, s - 1] if s else 1.0), np.full(s, delta)])
 
-    def insert(unknown: Array, own: float) -> None:
-        a[s], c[s, :s], x[s, :s] = (values := unknown * scale)[0], values[1 : s + 1], values[s + 1 :]
-        c[:s, s], c[s, s] = c[s, :s], own
+    def insert(unknown: Array, own: Array | float) -> tuple[Array, Array, Array]:
+        """Order parameters with these values (..., 2s + 1) of what is new."""
+        values = unknown * scale
+        trial = [np.array(np.broadcast_to(old, (*values.shape[:-1], *old.shape))) for old in (a, c, x)]
+        trial[0][..., s], trial[2][..., s, :s] = values[..., 0], values[..., s + 1 :]
+        trial[1][..., s, :s] = trial[1][..., :s, s] = values[..., 1 : s + 1]
+        trial[1][..., s, s] = own
+        return trial[0], trial[1], trial[2]
 
-    def residual(unknown: Array, own: float = 0.0) -> tuple[Array, float]:
-        insert(unknown, own)
-        a_off, c_off, x_off = residuals(problem, cohorts, a, c, x)
-        return np.concatenate([[a_off[s]], c_off[s, :s], x_off[s, :s]]) / scale, c_off[s, s]
+    def residual(unknown: Array, own: Array | float = 0.0) -> tuple[Array, Array]:
+        a_off, c_off, x_off = residuals(problem, cohorts, *insert(unknown, own))
+        off = np.concatenate([a_off[..., s, None], c_off[..., s, :s], x_off[..., s, :s]], axis=-1)
+        return off / scale, c_off[..., s, s]
 
     unknown = np.zeros(2 * s + 1)
-    base = residual(unknown)[0]
-    jacobian = np.column_stack([residual(unit)[0] - base for unit in np.eye(2 * s + 1)])
+    probes = np.vstack([unknown, np.eye(2 * s + 1)])
+    parts = np.array_split(probes, -(-len(probes) // TOGETHER))
+    base, *columns = np.concatenate([residual(part)[0] for part in parts])
+    jacobian = np.column_stack(columns) - base[:, None]
     for _ in range(2):  # the second step removes the first one's rounding
-        unknown -= np.linalg.solve(jacobian, residual(unknown)[0])
-    at_zero, at_one = residual(unknown, 0.0)[1], residual(unknown, 1.0)[1]
+        unknown = unknown - np.linalg.solve(jacobian, residual(unknown)[0])
+    at_zero, at_one = residual(np.stack([unknown, unknown]), np.array([0.0, 1.0]))[1]
     own = at_zero / (at_zero - at_one)
     off, own_off = residual(unknown, own)
+    a, c, x = insert(unknown, own)
     return a, c, x, float(max(np.abs(off).max() / max(np.abs(unknown).max(), 1.0), abs(own_off / own)))
