@@ -26,8 +26,8 @@ def predict(problem: Problem | SpanProblem | PracticeProblem, *, tolerance: floa
     fields, see `PracticePrediction`). Arrays of parameters broadcast.
 
     tolerance: the largest relative error that quadrature and iteration may leave; by default 1e-9, and 1e-8 for losses
-    other than the square. The nodes of a loop are judged only if a tolerance is given. Conditioning, which no work
-    mends, is in the certificate and never refused: at the ridgeless peak the squared norm is inf, the test error 1/2.
+    other than the square. Conditioning, which no work mends, is in the certificate and never refused: at the ridgeless
+    peak the squared norm is inf, the test error 1/2.
 
     Raises InputError where no row is kept, ConvergenceError where the tolerance is missed.
     """

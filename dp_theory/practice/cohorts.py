@@ -27,6 +27,7 @@ class Cohort:
     selector: int | None
     first: int
     last: int
+    error: float  # relative, of the moments, apart from that of nodes
 
 
 def make_cohort(
@@ -36,12 +37,16 @@ def make_cohort(
     if isinstance(rows, MeasuredRows):
         size, one = rows.kept, np.ones(1)
         linear, second = size * rows.linear[None], size * rows.second[None]
-        return Cohort(one, size * one, linear, second, size, selector, first, last)
+        return Cohort(one, size * one, linear, second, size, selector, first, last, 0.0)
     weight, mass, linear, second = weighted_moments(rows, flip, cosine, order)
+    known = isinstance(rows.keep, Rule) and not rows.by_nodes
+    errors = rows.keep.moments_with_errors(cosine)[1] if known and isinstance(rows.keep, Rule) else ()
     total = mass.sum()
     require("kept fraction", total, total > 0, f"be positive: {rows} keeps no row")
     size = rows.size(total)
-    return Cohort(weight, size * mass, size * linear, size * second, size, selector, first, last)
+    return Cohort(
+        weight, size * mass, size * linear, size * second, size, selector, first, last, float(max(errors, default=0.0))
+    )
 
 
 def weighted_moments(addition: Addition, flip: float, cosine: float, order: int) -> tuple[Array, Array, Array, Array]:
@@ -49,7 +54,7 @@ def weighted_moments(addition: Addition, flip: float, cosine: float, order: int)
 
     One atom, from the rule's own moments, where it keeps rows of one weight; else one for each weight at the nodes.
     """
-    if isinstance(addition.keep, Rule) and not callable(addition.weight):
+    if not addition.by_nodes and isinstance(addition.keep, Rule):
         p, gamma, beta, beta_tilde = (float(moment) for moment in addition.keep.moments(cosine))
         linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
         return np.array([addition.weight]), np.array([p]), linear, np.array([[[gamma, 0.0], [0.0, p]]])

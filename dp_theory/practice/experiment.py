@@ -9,7 +9,7 @@ from dp_base.errors import InputError
 from dp_theory.checks import Array, require
 from dp_theory.parallel import run_jobs
 from dp_theory.practice.cohorts import weighted_moments
-from dp_theory.practice.prediction import ORDERS, solve_stages
+from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem, PracticeSimulation
 from dp_theory.simulators.trials import check_size, mean_and_se
 
@@ -101,7 +101,7 @@ def _rows(
     off = v - cosine * view
     sine = np.linalg.norm(off) if theta is not None else 0.0
     off = off / sine if sine > 0 else off
-    size = addition.size(weighted_moments(addition, flip, cosine, ORDERS[-1])[1].sum())
+    size = addition.size(weighted_moments(addition, flip, cosine, ORDER)[1].sum())
     t, zeta = rng.standard_normal((2, round(size * n)))
     y = np.where(cosine * t + sine * zeta > 0, 1.0, -1.0) * np.where(rng.random(len(t)) < flip, -1.0, 1.0)
     keep, weight = addition.select(t, y)

@@ -7,7 +7,7 @@ from dp_base.errors import InputError
 from dp_theory.checks import Array
 from dp_theory.practice.cohorts import positive_nodes
 from dp_theory.practice.dmft import geometry
-from dp_theory.practice.prediction import ORDERS
+from dp_theory.practice.prediction import ORDER
 from dp_theory.practice.problem import MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
 
 
@@ -35,7 +35,7 @@ def _row_errors(
         raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
     stages = slice(chosen, len(a) if problem.accumulate else chosen + 1)
     view, noise, (rho, r), _ = geometry(addition, a, c, slice(None))
-    t, measure = positive_nodes(rho / r, added, ORDERS[-1])
+    t, measure = positive_nodes(rho / r, added, ORDER)
     t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
     keep, weight = added.select(t, y)
     keep = np.tile(measure, 2) * keep * (weight > 0) * (y < 0 if wrong else 1.0)

@@ -8,11 +8,20 @@ from dp_base.errors import ConvergenceError
 from dp_theory.checks import ROUNDING, Array
 from dp_theory.practice.cohorts import Cohort, make_cohort
 from dp_theory.practice.dmft import next_stage
-from dp_theory.practice.problem import PracticePrediction, PracticeProblem, RoundRows
+from dp_theory.practice.problem import Addition, PracticePrediction, PracticeProblem, RoundRows
 
 TOLERANCE = 1e-9  # of the fixed point, relative
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
-ORDERS = (16, 24)  # of the Gauss-Legendre panels: to compare with, and of the result
+ORDERS = (
+    16,
+    24,
+    36,
+    54,
+    80,
+    120,
+    180,
+)  # of the Gauss-Legendre panels; taken in turn until three agree: two may miss the same
+ORDER = 24  # where nothing is compared
 _MOMENT = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
 _CAUTION = 4  # times what one perturbed solution shows
 
@@ -34,10 +43,12 @@ class Stages:
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
     """Exact limits of every stage, for fresh or accumulated pools; everything else as in `dp_theory.predict`.
 
-    The certificate compares two solutions, the second with fewer nodes and with moments and order parameters off by
-    as much as rounding may leave them: to first order four times what that changes, up to each stage, bounds the error.
-    Raises ConvergenceError where the order parameters miss their equations by more than 1e-9, where the nodes or the
-    equations miss `tolerance`, or where the test error falls below RESOLUTION; InputError where a round keeps nothing.
+    The certificate of a stage is four times the largest change, up to that stage, that either of two things makes. One
+    is more nodes for functions that are integrated: their number rises until it twice changes less than `tolerance`,
+    1e-9 by default. The other is an error of moments and order parameters of the size of their rounding. Raises
+    ConvergenceError where the order parameters miss their equations by more than 1e-9, where no number of nodes meets
+    `tolerance` or what rounding changes, or where the test error falls below RESOLUTION; InputError where a round keeps
+    nothing.
     """
     solved = [_certified(cell, tolerance) for cell in problem.cells()]
     if not problem.shape:
@@ -52,9 +63,7 @@ def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None
     return PracticePrediction(problem=problem, **stacked)
 
 
-def solve_stages(
-    problem: PracticeProblem, order: int = ORDERS[-1], perturb: np.random.Generator | None = None
-) -> Stages:
+def solve_stages(problem: PracticeProblem, order: int = ORDER, perturb: np.random.Generator | None = None) -> Stages:
     """Solve a loop with scalar rules, by panels of this order; perturb: multiply by 1 ± rounding as it goes.
 
     Raises as `predict_practice` does.
@@ -92,18 +101,15 @@ def solve_stages(
 
 def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePrediction:
     """The prediction of a loop with scalar rules."""
-    solved = solve_stages(problem)
-    other = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
-    outputs = _outputs(problem, solved)
-    error, overlap, squared_norm = outputs
-    scale = np.stack([error, np.sqrt(squared_norm), squared_norm])
-    change = np.maximum((np.abs(_outputs(problem, other) - outputs) / scale).max(axis=0), solved.residual)
-    certificate = _CAUTION * np.maximum.accumulate(change) + _MOMENT
-    if tolerance is not None and not np.all(certificate <= tolerance):
-        raise ConvergenceError(
-            f"practice at phi = {problem.phi:g}: the result is certain to {certificate.max():.1e} only, tolerance = "
-            f"{tolerance:.1e}; are all jumps of functions named in breaks?"
-        )
+    tolerance = TOLERANCE if tolerance is None else tolerance
+    solved = solve_stages(problem, ORDERS[0])
+    perturbed = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
+    off = np.maximum(_change(problem, solved, perturbed), solved.residual)
+    if any(isinstance(rows, Addition) and rows.by_nodes for rows in (problem.initial_rows, *solved.additions)):
+        solved, change = _settled(problem, solved, max(tolerance, off.max()))  # more nodes do not mend rounding
+        off = np.maximum(off, change)
+    certificate = _CAUTION * np.maximum.accumulate(off) + _MOMENT
+    error, overlap, squared_norm = _outputs(problem, solved)
     additions = np.empty(len(solved.additions), object)
     additions[:] = solved.additions
     return PracticePrediction(
@@ -122,6 +128,30 @@ def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePre
     )
 
 
+def _settled(problem: PracticeProblem, solved: Stages, tolerance: float) -> tuple[Stages, Array]:
+    """The loop with so many nodes that the last two steps of their number change less than `tolerance`, and what they
+    change, (stages,). solved: with the least number. Raises ConvergenceError if no number of nodes does."""
+    change = last = np.full(problem.stages, np.inf)
+    for order in ORDERS[1:]:
+        before, solved = solved, solve_stages(problem, order)
+        latest = _change(problem, solved, before)
+        change, last = np.maximum(last, latest), latest
+        if change.max() <= tolerance:
+            return solved, change
+    raise ConvergenceError(
+        f"practice at phi = {problem.phi:g}: {ORDERS[-1]} nodes a panel still change the result by {change.max():.1e}, "
+        f"tolerance = {tolerance:.1e}; are all jumps of functions named in breaks?"
+    )
+
+
+def _change(problem: PracticeProblem, one: Stages, other: Stages) -> Array:
+    """Largest relative difference of the outputs, the overlap's relative to the norm, at each stage (stages,)."""
+    outputs = _outputs(problem, one)
+    error, _, squared_norm = outputs
+    scale = np.stack([error, np.sqrt(squared_norm), squared_norm])
+    return (np.abs(_outputs(problem, other) - outputs) / scale).max(axis=0)
+
+
 def _outputs(problem: PracticeProblem, solved: Stages) -> Array:
     """Test error, overlap with the truth and squared norm (3, stages)."""
     own = np.diag(solved.covariance)
@@ -136,8 +166,9 @@ def _test_error(alignment: float, variance: float, labeller: float) -> float:
 
 
 def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
-    """The cohort with every moment off by rounding."""
-    mass, linear, second = (_off(moment, rng) for moment in (cohort.mass, cohort.linear, cohort.second))
+    """The cohort with every moment off by its error."""
+    moments = (cohort.mass, cohort.linear, cohort.second)
+    mass, linear, second = (_off(moment, rng, max(_MOMENT, cohort.error)) for moment in moments)
     return replace(cohort, mass=mass, linear=linear, second=(second + second.transpose(0, 2, 1)) / 2)
 
 
@@ -148,6 +179,6 @@ def _perturb_stage(a: Array, c: Array, x: Array, rng: np.random.Generator) -> No
     c[:, s] = c[s]
 
 
-def _off(value: Array, rng: np.random.Generator) -> Array:
-    """The array, every element off by up to _MOMENT of itself."""
-    return value * (1 + _MOMENT * rng.uniform(-1, 1, np.shape(value)))
+def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT) -> Array:
+    """The array, every element off by up to `error` of itself."""
+    return value * (1 + error * rng.uniform(-1, 1, np.shape(value)))

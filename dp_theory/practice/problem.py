@@ -65,6 +65,11 @@ class Addition:
         """The addition with a scalar rule at `index` of this one broadcast to `shape`."""
         return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self
 
+    @property
+    def by_nodes(self) -> bool:
+        """Whether its moments are integrated over nodes here, rather than known from its rule."""
+        return callable(self.weight) or not isinstance(self.keep, Rule)
+
     def jumps(self) -> tuple[Real, ...]:
         """The t > 0 where keep or weight are not smooth."""
         return (*self.breaks, *(self.keep.breakpoints() if isinstance(self.keep, Rule) else ()))
