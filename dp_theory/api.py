@@ -1,4 +1,4 @@
-"""`predict` and `simulate`: one face for every kind of problem, each answered by the room that knows it."""
+"""`predict` and `simulate` for every kind of problem. They pass each problem to its own package."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What samples cost: the one model by which strategies are compared, in `sweep`, `optimum` and `scaling`.
 
-A strategy says how training rows come about, an axis what of it is counted (ours, after the paper's sections 2 and 5).
+A strategy says how training rows are made, an axis what is counted (ours, after the paper's sections 2 and 5).
 
     strategies  static   generates plain samples and trains on all of them
                 prune    generates plain samples and trains on the share p that a rule keeps; it pays for all
@@ -19,6 +19,11 @@ STRATEGIES = ("static", "prune", "direct")
 DIRECT_COST = 1.82  # of an entropy-guided sample, in plain samples (paper, section 2)
 TRAINING_COST = 0.1  # of training on a row, in plain samples; the paper gives none, this is our order of magnitude
 SMALLEST_KEEP = 0.002  # the hardest selection considered: where candidates are free, nothing else bounds it
+
+
+def generated(strategy: str, kept: Any, p: Any) -> Any:
+    """Samples generated for `kept` training rows, if a rule keeps the share p. Broadcasts."""
+    return kept / p if strategy == "prune" else kept
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Costs:
 
     def row(self, strategy: str, p: Any = 1.0) -> Any:
         """Cost of one training row, generated and trained on; prune generates 1/p samples for it. Broadcasts in p."""
-        return self.training + self.sample(strategy) / (p if strategy == "prune" else 1.0)
+        return self.training + generated(strategy, self.sample(strategy), p)
 
     def axes(self, strategy: str, generated: Any, kept: Any, first: Any = 0.0) -> dict[str, Any]:
         """What each axis counts when `generated` samples are generated and `kept` of them trained on; broadcasts.

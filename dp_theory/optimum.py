@@ -1,4 +1,4 @@
-"""How much to generate, how hard to select, and how to spend a budget: the least test error, and where it is (ours).
+"""How much to generate, how hard to select, how to spend a budget: the parameters of the least test error (ours).
 
 The learner is Theorem 1's, trained on m kept rows. psi = d/m, and the ridge lam is per *training* row, so that pruning
 a pool and drawing directly (`dp_theory.Direct`) give the same learner at different cost. The selector is fixed, at
@@ -21,7 +21,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Real, require
-from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs
+from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem
 from dp_theory.ridge import corollary1, fixed_point, theorem1
@@ -140,10 +140,11 @@ def optimum(
     """Every strategy with every rule at its best, a row each, the best first.
 
     Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. Costs are
-    those of dp_theory.costs: candidate_cost of a plain sample, guided_cost of a directly drawn one (by default 1.82
-    plain ones, as the paper measures), training_cost of training on a row. keep, lam: fixed p and ridge, otherwise the
-    best. Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost; needs_d: p/gamma,
-    which d must exceed by far for the limit d → ∞ to hold. Raises InputError for parameters outside their domain.
+    those of dp_theory.costs: candidate_cost of a plain sample, guided_cost of a directly drawn one (by default
+    DIRECT_COST plain ones, as the paper measures), training_cost of training on a row. keep, lam: fixed p and ridge,
+    otherwise the best. Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost;
+    needs_d: p/gamma, which d must exceed by far for the limit d → ∞ to hold. Raises InputError for parameters outside
+    their domain.
     """
     import pandas as pd
 
@@ -176,14 +177,14 @@ def optimum(
             rows.append(
                 {"strategy": strategy, "rule": "keep-all" if strategy == "static" else name, "keep": p,
                  "lam": float(least.lam), "psi": 1 / kept, "test_error": float(least.test_error), "kept": kept,
-                 "generated": kept / p if strategy == "prune" else kept, "cost": kept * price(p),
+                 "generated": generated(strategy, kept, p), "cost": kept * price(p),
                  "needs_d": float(1 / _moments(name, p, rho, flip).gamma)}
             )  # fmt: skip
     return pd.DataFrame(rows).sort_values(["test_error", "cost"], kind="stable", ignore_index=True)
 
 
 def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float = 0.0) -> pd.DataFrame:
-    """N plain rows, then N more that the learner trained on these selects at kept fraction `keep`; psi = d/N.
+    """A loop of one round. A learner trains on N plain rows and selects N more at kept fraction `keep`; psi = d/N.
 
     Exact (dp_theory.practice): the final learner trains on all 2N rows, both learners with the penalty lam·N, which is
     the best one in [1e-3, 1e2] for the rule unless given. A row per rule, the best first. Columns rule, keep, lam,

@@ -1,4 +1,4 @@
-"""What is asked and what is answered: the records that theory and simulators share.
+"""Problems, predictions and simulations: the records that theory and simulators share.
 
 Conventions, everywhere in the package (paper, section 4)
     data        x ~ N(0, I_d), y = sign(w0·x) in {-1, +1}
@@ -64,7 +64,8 @@ class Prediction:
     keep_fraction: kept rows over the pool (over n where a problem has several groups of rows).
     certificate: to first order a bound of the relative error of test_error, overlap (relative to √squared_norm) and
         squared_norm, whatever they suffer from: quadrature, the fixed point's residual, rounding, and the conditioning
-        that magnifies them, which is infinite at the peak of the ridgeless limit.
+        that magnifies them, which is infinite at the peak of the ridgeless limit. Quadrature cannot see a feature of a
+        user's function that lies between its nodes: `breaks` beside it show it.
     """
 
     test_error: Real

@@ -43,11 +43,13 @@ class ArmName(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ArmName:
-        """Split a name into its parts. Raises InputError for an unknown arm."""
+        """Split a name into its parts. Raises InputError for an unknown arm, MissingError if it cannot be loaded."""
         match = re.fullmatch(r"(.+?)(?:-(\d+))?", text)
         name, samples = (match[1], match[2]) if match else (text, None)
-        if name not in ARMS:
-            raise InputError(f"unknown arm {text!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES")
+        try:
+            ARMS[name]
+        except InputError:
+            raise InputError(f"unknown arm {text!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES") from None
         return cls(name, int(samples) if samples else None)
 
 

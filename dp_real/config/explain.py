@@ -1,15 +1,26 @@
 """Turns pydantic's validation errors into messages in terms of the configuration file."""
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
+from dp_base.errors import InputError
+from dp_base.registry import Registry
 from dp_real.config.config import Config
+from dp_real.data import DATA
+from dp_real.generators import GENERATORS
+from dp_real.learners import LEARNERS
 from dp_real.sections import Section
+
+KINDS: dict[str, Registry[Any]] = {"data": DATA, "generator": GENERATORS, "learner": LEARNERS}
 
 
 def explain(problem: Any) -> str:
-    """A short message for one entry of ValidationError.errors(): the key, its value, and what would be right."""
+    """A short message for one entry of ValidationError.errors(): the key, its value, and what would be right.
+
+    Raises MissingError for a kind whose package cannot be loaded.
+    """
     keys, section = _locate(problem["loc"])
     key = ".".join(keys)
     match problem["type"]:
@@ -24,6 +35,8 @@ def explain(problem: Any) -> str:
             return f"key {key}.{problem['ctx']['discriminator'].strip(chr(39))} is missing"
         case "union_tag_invalid":
             context = problem["ctx"]
+            with contextlib.suppress(InputError):
+                KINDS[key][context["tag"]]  # raises for a kind of another package that cannot be loaded
             name = context["discriminator"].strip("'")
             return f"{key}.{name} = {context['tag']!r}: should be one of {context['expected_tags']}"
     message = problem["msg"].removeprefix("Value error, ")

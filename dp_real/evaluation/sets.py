@@ -27,4 +27,9 @@ def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
     answers = distribute(lambda rows: present[logits(learner, images.x[rows])[:, present].argmax(1)], parts)
     correct = torch.cat(answers) == images.y
     accuracy, n = correct.double().mean().item(), len(correct)
-    return {"images": n, "classes": len(present), "accuracy": accuracy, "se": (accuracy * (1 - accuracy) / n) ** 0.5}
+    return {"images": n, "classes": len(present), "accuracy": accuracy, "se": standard_error(accuracy, n)}
+
+
+def standard_error(accuracy: float, n: int) -> float:
+    """The binomial standard error of an accuracy over n independent examples."""
+    return (accuracy * (1 - accuracy) / n) ** 0.5

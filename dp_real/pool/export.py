@@ -18,7 +18,7 @@ from dp_real.data.sets.classes import folder_name
 from dp_real.pool.pool import Pool
 from dp_real.runtime.pixels import to_bytes, to_image
 
-FACTS = ("row", "round", "seed", "omega", "entropy", "correct")  # columns of the pool, written for each example
+WRITTEN = ("row", "round", "seed", "omega", "entropy", "correct")  # columns of the pool, written for each example
 
 
 def pool_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
@@ -30,7 +30,7 @@ def pool_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
 
 
 def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/CLASS/ROW.png, and out/metadata.jsonl with a line per image: file_name, label (a name), and FACTS.
+    """Write out/CLASS/ROW.png, and out/metadata.jsonl with a line per image: file_name, label (a name), and WRITTEN.
 
     Raises InputError if the examples are not images.
     """
@@ -43,14 +43,14 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
             file = Path(folder_name(name)) / f"{row['row']:09d}.png"
             (out / file).parent.mkdir(exist_ok=True)
             to_image(to_bytes(row["example"])).save(out / file)
-            facts = {"file_name": file.as_posix(), "label": name} | {key: row[key] for key in FACTS}
+            facts = {"file_name": file.as_posix(), "label": name} | {key: row[key] for key in WRITTEN}
             metadata.write(json.dumps(facts) + "\n")
 
 
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/train.parquet: image (a PNG) or example (a list of numbers), label with the class names, and FACTS."""
+    """Write out/train.parquet: image (a PNG) or example (a list of numbers), label with class names, and WRITTEN."""
     images = len(pool.sample_shape) == 3
-    kinds = dict(zip(FACTS, ("int64", "int32", "uint64", "float32", "float32", "bool"), strict=True))
+    kinds = dict(zip(WRITTEN, ("int64", "int32", "uint64", "float32", "float32", "bool"), strict=True))
     content = pa.struct({"bytes": pa.binary(), "path": pa.string()}) if images else pa.list_(pa.float32())
     fields = {"image" if images else "example": content, "label": pa.int64()}
     schema = pa.schema(fields | {key: pa.type_for_alias(kind) for key, kind in kinds.items()})

@@ -15,6 +15,7 @@ from lance.fragment import write_fragments
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dp_base.errors import MissingError
 from dp_real.pool.batch import Batch
 from dp_real.pool.storage import Storage
 from dp_real.runtime import pixels
@@ -56,7 +57,9 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     @classmethod
     def latest(cls, path: Path, sample_shape: tuple[int, ...], config: PoolConfig | None = None) -> Pool:
-        """Open a pool at its latest version."""
+        """Open a pool at its latest version. Raises MissingError if there is none."""
+        if not path.is_dir():
+            raise MissingError(f"{path}: there is no pool")
         return cls(path, sample_shape, lance.dataset(str(path)).latest_version, config)
 
     def __len__(self) -> int:

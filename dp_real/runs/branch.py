@@ -16,7 +16,7 @@ from dp_real.runs.checkpoints import kept_checkpoints, restore_learner
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import BranchFolder
-from dp_real.runs.prepare import fresh_learner, load_data, torch_threads, validator
+from dp_real.runs.prepare import fresh_learner, load_data, own_torch, validator
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 
@@ -31,7 +31,7 @@ def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
     """
     files = RunFiles(run)
     config = load_config(files.config)
-    with torch_threads(config.threads), quietly():
+    with own_torch(config.threads), quietly():
         data = load_data(config)
         results = {}
         for checkpoint in processes.from_main(kept_checkpoints(files.checkpoints)):

@@ -60,11 +60,13 @@ def validator(data: RealData) -> Callable[[Learner], float]:
 
 
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Within the block, torch uses `count` threads; 0: its own choice."""
+def own_torch(threads: int) -> Iterator[None]:
+    """Within the block, torch uses so many threads (0: its own choice), and its random state may change."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(threads or before)
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        yield
+        with torch.random.fork_rng(devices):
+            yield
     finally:
         torch.set_num_threads(before)

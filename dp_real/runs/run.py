@@ -17,11 +17,11 @@ from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.source import GeneratedRounds, RealRounds, Source
 from dp_real.runs.branch import branch
-from dp_real.runs.checkpoints import kept_checkpoints, restore_learner
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder, claim, disclaim
-from dp_real.runs.prepare import check_plan, fresh_learner, load_data, load_generator, torch_threads, validator
+from dp_real.runs.prepare import check_plan, fresh_learner, load_data, load_generator, own_torch, validator
+from dp_real.runs.reader import Run
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
@@ -40,7 +40,7 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, progress: P
         finished = claim(config, files, resume) if main else None
     result = processes.from_main(finished)
     if not result:
-        with torch_threads(config.threads), quietly():
+        with own_torch(config.threads), quietly():
             result = _train(config, files, progress)
     if config.practice.branch:
         branch(files.path, progress)
@@ -96,7 +96,5 @@ def _first_learner(config: Config, files: RunFiles) -> Learner | None:
     """The learner just before the first addition, if guidance.selector = 'first'."""
     if config.guidance.selector != "first":
         return None
-    learner = fresh_learner(config)
-    before = [path for path in kept_checkpoints(files.checkpoints) if path.name.endswith("-rounds-0001")]
-    restore_learner(learner, before[-1])
-    return learner
+    run = Run(files.path)
+    return run.learner([checkpoint for checkpoint in run.checkpoints if checkpoint.state.rounds == 1][-1])

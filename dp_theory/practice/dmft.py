@@ -19,7 +19,8 @@ from dp_theory.checks import Array
 from dp_theory.practice.cohorts import Cohort
 from dp_theory.practice.problem import PracticeProblem
 
-TOGETHER = 24  # trials at once: more save little time and take memory
+TOGETHER = 24  # trials at once, if they fit into MEMORY
+MEMORY = 2**22  # elements of the largest array: (trials, modes or atoms, stages, stages)
 
 
 def geometry(k: int | None, a: Array, c: Array, stages: slice) -> tuple[Array, Array, Array, Array]:
@@ -135,7 +136,8 @@ def next_stage(
 
     unknown = np.zeros(2 * s + 1)
     probes = np.vstack([unknown, np.eye(2 * s + 1)])
-    parts = np.array_split(probes, -(-len(probes) // TOGETHER))
+    largest = (s + 1) ** 2 * max(len(problem.modes[0]), *(len(cohort.mass) for cohort in cohorts))
+    parts = np.array_split(probes, -(-len(probes) // max(1, min(TOGETHER, MEMORY // largest))))
     base, *columns = np.concatenate([residual(part)[0] for part in parts])
     jacobian = np.column_stack(columns) - base[:, None]
     for _ in range(2):  # the second step removes the first one's rounding

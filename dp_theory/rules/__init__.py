@@ -18,14 +18,18 @@ def rule_names(holds: str) -> tuple[str, ...]:
     return tuple(name for name, kind in RULES.items() if getattr(kind, holds))
 
 
-def make_rule(name: str, *, alpha: Real = None, keep: Real = None, omega: Real = None, kappa: Real = 1.0) -> Rule:
+def make_rule(name: str, *, keep: Real = None, **arguments: Real) -> Rule:
     """The rule called `name` from the one argument that fixes it: its own parameter, or the fraction that it keeps.
 
-    kappa is for the rules that take it. Raises InputError for an unknown name, for another argument and for values
-    that the rule refuses; MissingError where the package of the rule cannot be loaded.
+    arguments: alpha, omega or what else a rule has as its parameter, and options such as kappa, which rules without
+    them ignore. None: not given. Raises InputError for an unknown name, for another argument and for values that the
+    rule refuses; MissingError where the package of the rule cannot be loaded.
     """
     kind = _kind(name)
-    given = {key: value for key, value in {"alpha": alpha, "keep": keep, "omega": omega}.items() if value is not None}
+    given = {key: value for key, value in {**arguments, "keep": keep}.items() if value is not None}
+    of_some = {option for _, other in RULES.items() for option in other.options}
+    options = {key: given.pop(key) for key in of_some & given.keys()}
+    options = {key: value for key, value in options.items() if key in kind.options}
     if kind.parameter is None and not given:
         return kind()
     if list(given) not in ([kind.parameter], ["keep"]):
@@ -33,7 +37,6 @@ def make_rule(name: str, *, alpha: Real = None, keep: Real = None, omega: Real =
         wanted = f"exactly one of {own} and keep" if own else "keep and nothing else"
         raise InputError(f"rule {name} takes {wanted}; given: {', '.join(given) or 'nothing'}")
     ((key, value),) = given.items()
-    options = {"kappa": kappa} if "kappa" in kind.options else {}
     return kind.with_keep_fraction(value, **options) if key == "keep" else kind(**{key: value}, **options)
 
 

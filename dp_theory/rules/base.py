@@ -60,11 +60,11 @@ class Rule:
     quadrature, draws by rejection. Class variables say how the rule is made from options, and who compares it.
 
     help: what it keeps, in a line.
-    parameter: the field that fixes it, if that is an argument of `make_rule`: "alpha" or "omega"; "keep" where nothing
-        but the kept fraction does; None where nothing need. `keep` also fixes kinds that define `with_keep_fraction`.
+    parameter: the field that fixes it, an argument of `make_rule`, such as "alpha"; "keep" where nothing but the kept
+        fraction does; None where nothing need. `keep` also fixes kinds that define `with_keep_fraction`.
     options: further arguments of `make_rule` that it takes.
-    swept: whether `dp_theory.sweep` compares it by default. optimised: whether `dp_theory.optimum` seeks its best kept
-        fraction, for which `with_keep_fraction` and the moments must be quick over arrays.
+    swept: whether `dp_theory.sweep` compares it by default, which takes `with_keep_fraction`. optimised: whether
+        `dp_theory.optimum` seeks its best kept fraction, for which that and the moments must be quick over arrays.
     largest_keep: the largest kept fraction that `with_keep_fraction` takes.
     """
 

@@ -13,7 +13,10 @@ from dp_theory.rules.base import Moments, Rule
 
 @dataclass(frozen=True)
 class SymmetricRule(Rule):
-    """Any symmetric q with values in [0, 1], called on arrays t ≥ 0; `breaks` are the t > 0 where it is not smooth."""
+    """Any symmetric q with values in [0, 1], called on arrays t ≥ 0; `breaks` are the t > 0 where it is not smooth.
+
+    Nodes are 1/20 apart on average: name breaks beside a feature of q that is narrower, lest it falls between them.
+    """
 
     q: Callable[[np.ndarray], Any]
     breaks: tuple[float, ...] = ()

@@ -15,8 +15,8 @@ from dp_theory.span.problem import Group, SpanProblem
 class Atoms:
     """The kept rows of one group as N weighted atoms: E[F; kept] = Σ_atoms mass · F.
 
-    Given an atom the direction vector g (k,) of the row is Q t + ζ e + (noise orthogonal to both): t are the r
-    coordinates that the rule sees and ζ is the labeller's own. mass, zeta, zeta2 are E[1, ζ, ζ²; the atom].
+    A row's projections on the k directions are g = Q t + ζ e + noise orthogonal to both. t holds the r coordinates that
+    the rule sees, ζ is the labeller's own coordinate. mass, zeta, zeta2 are E[1, ζ, ζ²; the atom].
     """
 
     y: Array  # (N,) observed label

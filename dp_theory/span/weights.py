@@ -1,4 +1,4 @@
-"""Keep probabilities and weights that symmetric rules (dp_theory.rules) cannot say: of the label, or above 1.
+"""Keep probabilities and weights that depend on the label or exceed 1, which rules (dp_theory.rules) cannot.
 
 Each is a function of a projection t and an observed label y = ±1, elementwise, for `keep` or `weight` of a `Group` or
 an `Addition`.

@@ -1,11 +1,14 @@
 """Options and arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.presets.presets import preset_names
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Preset = Annotated[
@@ -16,4 +19,9 @@ Preset = Annotated[
     ),
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. guidance.omega=0.03.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+
+
+def default_folder(config: "Config") -> Path:
+    """Where a run goes without --out: runs/NAME-SEED."""
+    return Path("runs") / f"{config.name}-{config.seed}"

@@ -28,7 +28,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import experiments.paper
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_base.files import whole_file, write_text
 from dp_base.registry import GROUP
 from figures.curves import save
@@ -54,11 +54,14 @@ class FigureModule(Protocol):
 
 
 def modules() -> dict[str, str]:
-    """The module name of each figure, by the figure's name. Imports no figure."""
+    """The module name of each figure, by the figure's name. Imports no figure. Raises InputError for a name in use."""
     rooms = pkgutil.walk_packages(experiments.paper.__path__, "experiments.paper.")
     own = [module.name for module in rooms if module.name.count(".") == 3]  # in a sub-package
     found = {name.rpartition(".")[2].replace("_", "-"): name for name in own}
-    return dict(sorted((found | {entry.name: entry.value for entry in entry_points(group=f"{GROUP}.figures")}).items()))
+    for entry in entry_points(group=f"{GROUP}.figures"):
+        if found.setdefault(entry.name, entry.value) != entry.value:
+            raise InputError(f"two of the figures are called {entry.name!r}: {found[entry.name]} and {entry.value}")
+    return dict(sorted(found.items()))
 
 
 def check_names(wanted: list[str]) -> list[str]:
@@ -73,8 +76,14 @@ def check_names(wanted: list[str]) -> list[str]:
 
 
 def draw_figure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
-    """Write the table and the pictures of one figure. Returns its record: caption, command, quick and seconds."""
-    module = cast(FigureModule, importlib.import_module(modules()[name]))
+    """Write the table and the pictures of one figure. Returns its record: caption, command, quick and seconds.
+
+    Raises MissingError if its module cannot be loaded.
+    """
+    try:
+        module = cast(FigureModule, importlib.import_module(modules()[name]))
+    except ImportError as error:
+        raise MissingError(f"figure {name!r} cannot be loaded: {modules()[name]}: {error}") from None
     start = time.perf_counter()
     table = module.compute(quick)
     with whole_file(folder / f"{name}.csv") as partial:

@@ -10,6 +10,7 @@ from typing import Any
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
+from dp_real.evaluation.sets import standard_error
 from dp_real.runs.reader import Run
 from experiments.compare import Comparison
 from experiments.presets.presets import load_preset
@@ -92,7 +93,7 @@ def comparison_facts(comparison: Comparison) -> Facts:
 
 def with_error(accuracy: float, n: int | None) -> Facts:
     """An accuracy over n independent examples and its binomial standard error, None while n is not known."""
-    return {"accuracy": accuracy, "se": (accuracy * (1 - accuracy) / n) ** 0.5 if n else None}
+    return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
 
 
 def costs_so_far(run: Run) -> Facts:

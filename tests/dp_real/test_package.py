@@ -73,19 +73,20 @@ def test_a_run_says_nothing(config: Config, tmp_path: Path, changes: dict):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_run_leaves_torchs_threads_as_they_were(
+def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
     config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ):
     load_data, within = dp_real.runs.run.load_data, []
 
     def noted(config: Config):
         within.append(torch.get_num_threads())
+        torch.manual_seed(7)  # as a learner with dropout does
         if fails:
             raise InputError("broken")
         return load_data(config)
 
     monkeypatch.setattr(dp_real.runs.run, "load_data", noted)
-    before = torch.get_num_threads()
+    before, state = torch.get_num_threads(), torch.random.get_rng_state()
     threads = before + 1
     try:
         dp_real.run(config.model_copy(update={"threads": threads}), tmp_path / "run")
@@ -93,3 +94,4 @@ def test_a_run_leaves_torchs_threads_as_they_were(
         assert fails
     assert within == [threads]
     assert torch.get_num_threads() == before
+    assert torch.equal(torch.random.get_rng_state(), state)

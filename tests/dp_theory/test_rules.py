@@ -179,6 +179,17 @@ class Bell(Rule):
         return cls(np.asarray(p) ** -2.0 - 1)  # p = (1 + width)^-1/2
 
 RULES.register("mine", Bell)
+
+@dataclass(frozen=True)
+class Wide(Bell):
+    help, parameter, swept = "the same by its width", "width", False
+    alpha: float = 0.0
+    width: float = 0.0
+
+    def keep_probability(self, t):
+        return np.exp(-np.asarray(self.width) * t**2 / 2)
+
+RULES.register("wide", Wide)
 """
 
 
@@ -212,9 +223,17 @@ def test_a_rule_of_another_package_is_predicted_simulated_and_swept(dp_with_mine
     assert "direct\tmine" in table
 
 
+def test_a_rule_of_another_package_has_a_parameter_of_its_own(dp_with_mine):
+    where = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01, "--json")
+    by_alpha = dp_with_mine("predict", *where, "--rule", "mine", "--alpha", 3.0)
+    by_width = dp_with_mine("predict", *where, "--rule", "wide", "--parameter", "width=3")
+    assert json.loads(by_width) == pytest.approx(json.loads(by_alpha), rel=1e-12)
+    assert "What fixes wide." in dp_with_mine("predict", "--help")
+
+
 def test_a_rule_of_another_package_is_in_the_help_of_commands(dp_with_mine):
     said = " ".join(dp_with_mine("predict", "--help").split())
-    assert "keep-hard, keep-easy, keep-all, random, entropy, mine." in said
+    assert "keep-hard, keep-easy, keep-all, random, entropy, mine, wide." in said
     assert "Threshold of keep-hard, keep-easy, mine," in said
     assert "keep-hard,keep-easy,random,entropy,mine" in dp_with_mine("sweep", "--help")
     assert "keep-hard, keep-easy, keep-all, mine, self-verify" in " ".join(dp_with_mine("practice", "--help").split())

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from experiments.cli.options import Json, RunFolder
+from experiments.cli.options import FinishedRun, Json
 from experiments.terminal import emit_json, say, table
 
 cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")
@@ -46,7 +46,7 @@ def fill(template: str, name: str) -> str:
 
 
 def export_command(
-    run: RunFolder,
+    run: FinishedRun,
     out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
     form: Annotated[
         Literal["folder", "parquet"], typer.Option("--format", help="Class folders of PNGs, or one Parquet file.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dp_base.files import claimed
-from experiments.cli.options import Json, RunFolder, Set
+from experiments.cli.options import FinishedRun, Json, Set
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -114,7 +114,7 @@ def report_command(
 
 
 def evaluate_command(
-    run: RunFolder,
+    run: FinishedRun,
     on: Annotated[
         list[str],
         typer.Option(

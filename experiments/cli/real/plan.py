@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import Json, Preset, Set
+from experiments.cli.options import Json, Preset, Set, default_folder
 from experiments.presets.presets import load_preset, preset_names
 from experiments.presets.variants import variants
 from experiments.terminal import emit_json, progress, say, table
@@ -59,7 +59,7 @@ def plan_command(
     from dp_base.errors import MissingError
     from dp_real.estimate.needs import needs
 
-    needed = needs(config, out or Path("runs") / f"{config.name}-{config.seed}")
+    needed = needs(config, out or default_folder(config))
     ready = not any(need.problem for need in needed)
     try:
         costs = _costs(config, counts, measure)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli.options import Json, Preset, Set
+from experiments.cli.options import Json, Preset, Set, default_folder
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -25,7 +25,7 @@ def run_command(
     from dp_real import run  # takes seconds, so the configuration is checked first
     from dp_real.estimate.needs import require
 
-    out = out or Path("runs") / f"{config.name}-{config.seed}"
+    out = out or default_folder(config)
     if not resume:
         require(config, out)
     if config.data.note:

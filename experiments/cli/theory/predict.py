@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import dp_theory
+from dp_base.errors import InputError
 from dp_theory.problem import Problem
 from dp_theory.rules import RULES
 from experiments.cli.theory.options import Engine, Json, Seed, Workers
@@ -17,6 +18,11 @@ Alpha = Annotated[float | None, typer.Option(help=f"Threshold of {THRESHOLD_RULE
 Keep = Annotated[float | None, typer.Option(help="Kept fraction p, instead of alpha or omega.")]
 Omega = Annotated[float | None, typer.Option(help="Strength of the entropy rule; positive: hard rows.")]
 Kappa = Annotated[float, typer.Option(help="Slope of the entropy rule's logit.")]
+OTHERS = [name for name, kind in RULES.items() if kind.parameter not in ("alpha", "omega", "keep", None)]
+Parameters = Annotated[
+    list[str],
+    typer.Option("--parameter", metavar="NAME=VALUE", hidden=not OTHERS, help=f"What fixes {', '.join(OTHERS)}."),
+]
 Rho = Annotated[float, typer.Option(help="cos(w_s, w0), in [-1, 1].")]
 Phi = Annotated[float, typer.Option(help="Aspect ratio d/n, n the size of the pool.")]
 Lam = Annotated[float, typer.Option(help="Ridge per pool row; 0: the ridgeless limit.")]
@@ -24,25 +30,34 @@ Lam = Annotated[float, typer.Option(help="Ridge per pool row; 0: the ridgeless l
 
 def predict_command(
     rho: Rho, phi: Phi, lam: Lam = 0.0, rule: Rule = "keep-hard", alpha: Alpha = None, keep: Keep = None,
-    omega: Omega = None, kappa: Kappa = 1.0, as_json: Json = False,
+    omega: Omega = None, kappa: Kappa = 1.0, parameter: Parameters = [], as_json: Json = False,  # noqa: B006
 ) -> None:  # fmt: skip
     """Theorem 1 (Corollary 1 at --lam 0): test error, overlap and squared norm in the limit of large d."""
-    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa)
+    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa, **named(parameter))
     _show(asdict(dp_theory.predict(Problem(chosen, rho, phi, lam))), as_json)
 
 
 def simulate_command(
     rho: Rho, phi: Phi, lam: Lam = 0.0, rule: Rule = "keep-hard", alpha: Alpha = None, keep: Keep = None,
-    omega: Omega = None, kappa: Kappa = 1.0,
+    omega: Omega = None, kappa: Kappa = 1.0, parameter: Parameters = [],  # noqa: B006 (typer reads the default)
     d: Annotated[int, typer.Option(help="Dimension.")] = 350,
     trials: Annotated[int, typer.Option(help="Independent experiments.")] = 20,
     engine: Engine = "dense", seed: Seed = 0, workers: Workers = 1,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """The same experiment at finite d: means over trials with their standard errors."""
-    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa)
+    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa, **named(parameter))
     problem = Problem(chosen, rho, phi, lam)
     _show(asdict(dp_theory.simulate(problem, d, trials, engine=engine, seed=seed, workers=workers)), as_json)
+
+
+def named(parameters: list[str]) -> dict[str, float]:
+    """Numbers by name, from NAME=VALUE. Raises InputError for another form."""
+    pairs = [entry.partition("=") for entry in parameters]
+    try:
+        return {name: float(value) for name, _, value in pairs}
+    except ValueError:
+        raise InputError(f"--parameter {' '.join(parameters)} must read NAME=VALUE, VALUE a number") from None
 
 
 def _show(record: dict, as_json: bool) -> None:

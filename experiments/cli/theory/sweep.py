@@ -8,7 +8,7 @@ import typer
 import dp_theory
 from dp_base.errors import InputError
 from dp_base.files import claimed
-from dp_theory.costs import DIRECT_COST, TRAINING_COST
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST
 from dp_theory.rules import rule_names
 from experiments.cli.theory.options import (
     VALUES,
@@ -42,7 +42,7 @@ def sweep_command(
     d: Annotated[int, typer.Option(help="Dimension.")] = 512,
     trials: Annotated[int, typer.Option(help="Independent experiments per point.")] = 64,
     engine: Engine = "law",
-    x: Annotated[str, typer.Option(help="Axis: generated, kept or compute.")] = "generated",
+    x: Annotated[str, typer.Option(help="Axis: {}, {} or {}.".format(*AXES))] = AXES[0],
     direct_cost: DirectCost = DIRECT_COST,
     training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for sweep.csv, .png and .pdf.")] = None,

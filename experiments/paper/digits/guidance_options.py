@@ -29,7 +29,7 @@ from figures.tables import measured
 
 TOTALS = (0.2, 0.4, 0.8)  # total push: omega times the number of guided steps
 THROUGH, EVERY, STEPS = ("unet", "x0"), (1, 2, 5), (10, 20, 50)
-WHOLE, PARTS = "0-1", ("0-0.5", "0.25-0.75", "0.5-1")  # windows: parts of the trajectory
+WHOLE, PARTS = (0, 1), ((0, 0.5), (0.25, 0.75), (0.5, 1))  # windows: parts of the trajectory
 SELECTOR = 1  # the learner that guides: the one before the second addition of a run
 BLOCK = 100  # rows drawn, and timed, together
 STUDENT_STEPS = 400
@@ -49,20 +49,24 @@ def compute(quick: bool) -> pd.DataFrame:
     for steps in (20,) if quick else STEPS:
         plain = bench.draw(digits(f"sampling.steps={steps}"), 0.0)
         for schedule in schedules(steps):
-            window = "[{}, {}]".format(*schedule["window"].split("-"))
             config = digits(
-                f"sampling.steps={steps}", f"guidance.window={window}",
+                f"sampling.steps={steps}", f"guidance.window={list(schedule['window'])}",
                 *(f"guidance.{key}={schedule[key]}" for key in ("every", "through")),
             )  # fmt: skip
             drawn = [bench.draw(config, total / len(config.guidance.guided_steps(steps))) for total in TOTALS]
             ratio = np.median([found.time_ratio for found in drawn])
             for total, found in zip(TOTALS, drawn, strict=True):
-                option = schedule | {"steps": steps, "total": total, "x": ratio}
+                option = schedule | {"window": named(schedule["window"]), "steps": steps, "total": total, "x": ratio}
                 rows += [option | row for row in found.beside(plain)]
     found = pd.DataFrame(rows).assign(rows=len(bench.labels))
     series = found["through"] + ", push " + found["total"].astype(str)
     points = measured(series, found["x"], found["y"], found["se"])
     return pd.concat([points, found.drop(columns=["x", "y"])], axis=1)
+
+
+def named(window: tuple[float, float]) -> str:
+    """A window as the table shows it, such as 0-0.5."""
+    return "{:g}-{:g}".format(*window)
 
 
 def schedules(steps: int) -> Iterator[dict]:
@@ -138,7 +142,7 @@ class Bench:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Entropy and confirmed labels over time, a panel per number of steps. A line joins values of `every`."""
-    rows = table.loc[(table["window"] == WHOLE) & table["measure"].isin([HARDER, CONFIRMED])]
+    rows = table.loc[(table["window"] == named(WHOLE)) & table["measure"].isin([HARDER, CONFIRMED])]
     rows = rows.sort_values(["measure", "steps", "through", "total"], kind="stable")
     rows = rows.assign(panel=rows["measure"] + ", " + rows["steps"].astype(str) + " steps")
     figure = draw_curves(rows, xlabel="time over plain sampling", ylabel="", panel="panel", sharey=False)
@@ -152,7 +156,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def caption(table: pd.DataFrame) -> str:
     """What the figure shows, with the numbers of this table."""
-    shown = table.query("measure == @HARDER and steps == 20 and window == @WHOLE and total == 0.4")
+    shown = table.query("measure == @HARDER and steps == 20 and window == @named(@WHOLE) and total == 0.4")
     (full,) = shown.query("through == 'unet' and every == 1").itertuples()
     (cheap,) = shown.query("through == 'x0' and every == 5").itertuples()
     better = table.loc[table["measure"] == BETTER].groupby(["through", "total"])["y"].agg(["mean", "sem"])

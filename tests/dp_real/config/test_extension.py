@@ -209,6 +209,22 @@ def test_a_kind_that_there_is_not_is_told_the_new_ones(folder: Path, section: st
     ]
 
 
+BROKEN = """\
+[deliberate_practice.data]
+clouds = no_such_module
+[deliberate_practice.arms]
+my-arm = no_such_module
+"""
+
+
+def test_a_kind_that_cannot_be_loaded_says_why(folder: Path):
+    install(folder / "site", "clouds", FILES, BROKEN)
+    _, err = finish(start(folder, "real", "run", "mine.toml"), status=3)
+    assert "data: 'clouds' cannot be loaded: no_such_module: ModuleNotFoundError" in err
+    _, err = finish(start(folder, "real", "compare", "digits", "--arms", "my-arm,static"), status=3)
+    assert "arms: 'my-arm' cannot be loaded" in err
+
+
 def test_without_the_package_they_are_not_known(folder: Path):
     _, err = finish(start(folder, "real", "run", "mine.toml", installed=False), status=2)
     assert "data.source = 'clouds': should be one of 'digits'" in err

@@ -176,6 +176,20 @@ def test_a_figure_of_another_package_is_drawn(tmp_path, monkeypatch):
     assert "3 points of mine." in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "module", "status", "message"),
+    [
+        ("fig3", "drawn", 2, "two of the figures are called 'fig3'"),
+        ("mine", "none", 3, "'mine' cannot be loaded: none"),
+    ],
+)
+def test_what_keeps_a_figure_from_loading_is_said(tmp_path, monkeypatch, capsys, name, module, status, message):
+    install(tmp_path / "site", "drawn", {"drawn.py": MINE}, f"[deliberate_practice.figures]\n{name} = {module}\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert run_dp("figures", name, "--out", tmp_path / "out") == status
+    assert message in capsys.readouterr().err
+
+
 def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
     """Ctrl-C in the second figure: status 130, the first is kept and not computed again."""
     computed = []
