@@ -112,6 +112,7 @@ class TrainingConfig(Section):
     batch_size: NonNegativeInt = Field(default=64, description="0: the whole pool")
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=0.0, ge=0, description="longer gradients are shortened to it; 0: none are")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     cooldown: float = Field(default=0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")

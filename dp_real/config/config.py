@@ -73,6 +73,15 @@ class Config(Section):
         """Size of the pool after all additions, N + kP."""
         return self.practice.initial + self.practice.additions * self.practice.increment
 
+    def tamer(self, guided: bool) -> str:
+        """What to change if samples, guided or plain ones, are not finite: the keys that apply, with their values."""
+        keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
+        if self.sampling.guidance_scale != 1:
+            keys.append(f"lower sampling.guidance_scale = {self.sampling.guidance_scale:g}")
+        if self.generator.precision == "float16":
+            keys.append("set generator.dtype = 'bfloat16' or 'float32'")
+        return ", or ".join(keys) or f"the weights of generator.kind = '{self.generator.kind}' are of no use"
+
     def to_toml(self) -> str:
         """All keys and values as TOML, without those that are None. Reading it back gives an equal Config."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

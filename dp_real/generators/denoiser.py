@@ -35,7 +35,11 @@ class DenoiserConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load it from the cache, or train it. Raises InputError if the data have no images to train on."""
+        """Load it from the cache, or train it.
+
+        Raises InputError if the data have no images to train on, DivergedError if what was trained is of no use: it is
+        not cached then.
+        """
         from safetensors.torch import load_file, save_file
 
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_base.files import strict_json
 from dp_real.data.sets.classes import folder_name
 from dp_real.pool.pool import Pool
 from dp_real.runtime.pixels import to_bytes, to_image
@@ -44,7 +45,7 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
             (out / file).parent.mkdir(exist_ok=True)
             to_image(to_bytes(row["example"])).save(out / file)
             facts = {"file_name": file.as_posix(), "label": name} | {key: row[key] for key in FACTS}
-            metadata.write(json.dumps(facts) + "\n")
+            metadata.write(strict_json(facts) + "\n")
 
 
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
