@@ -30,6 +30,7 @@ from dp_real.protocols import Generator, Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Checkpoint, Run
+from dp_real.runtime.finite import require_samples
 from dp_real.runtime.pixels import fit, to_bytes, to_image
 from dp_real.runtime.processes import device, slices
 from dp_real.runtime.seeds import row_seeds
@@ -181,11 +182,15 @@ def draw(
 def sample_row(
     config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
-    """The images [n, C, H, W] of a row, drawn in blocks as a run draws them."""
+    """The images [n, C, H, W] of a row, drawn in blocks as a run draws them.
+
+    Raises DivergedError if one is not finite, or has one value throughout.
+    """
     guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
     parts = []
     for block in slices(slice(0, len(y)), config.sampling.block_size):
         parts.append(generator.sample(y[block], seeds[block], guidance))
+        require_samples(parts[-1], row.folder, "lower --omega" if guidance else config.tamer(guided=False))
         advance(len(parts[-1]))
     return torch.cat(parts)
 

@@ -36,13 +36,13 @@ class LossWatch:
 
 
 def require_samples(samples: Tensor, what: str, remedy: str) -> None:
-    """Raise DivergedError if one of the samples [B, ...] is not finite, or has one value throughout.
+    """Raise DivergedError if one of the samples [B, ...] is not finite, or an image [C, H, W] of one value throughout.
 
-    what: names the samples in the message. A sample of a single number is not called constant.
+    what: names the samples in the message.
     """
     rows = samples.flatten(1)
     finite = rows.isfinite().all(1)
-    constant = (rows == rows[:, :1]).all(1) & torch.tensor(rows.shape[1] > 1)
+    constant = (rows == rows[:, :1]).all(1) & torch.tensor(samples.dim() == 4 and samples.shape[2:].numel() > 1)
     for bad, fault in ((~finite, "not finite"), (constant, "of one value throughout")):
         if bad.any():
             raise DivergedError(f"{what}: {int(bad.sum())} of {len(rows)} samples are {fault}: {remedy}")

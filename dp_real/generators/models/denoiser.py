@@ -122,8 +122,8 @@ def train_denoiser(
 ) -> Denoiser:
     """Train a denoiser: v-prediction, AdamW with a cosine decay of the rate to 0, and averaged weights.
 
-    All draws are a function of the seed. advance(1) is called after each step. Raises DivergedError if the loss, a weight
-    or a sample of what was trained is not finite, or a sample has one value throughout.
+    All draws are a function of the seed. advance(1) is called after each step. Raises DivergedError if the loss, a
+    weight or a sample of what was trained is not finite, or an image has one value throughout.
     """
     draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()  # draws on the CPU, the same for any device
     with seeded(draw):
