@@ -76,6 +76,18 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         os.rename(staged, path)
 
 
+@contextlib.contextmanager
+def filled(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill. What it holds moves to `folder`, which exists, if the block ends without error.
+
+    Else it is deleted. Raises OSError if `folder` has an entry of that name already, or cannot be written to.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as temporary:
+        yield Path(temporary)
+        for path in sorted(Path(temporary).iterdir()):
+            os.rename(path, folder / path.name)
+
+
 def remove(path: Path) -> None:
     """Remove a file or folder, if it exists. A folder disappears in one step, before its files are deleted."""
     if not path.is_dir() or path.is_symlink():

@@ -69,10 +69,18 @@ class FolderConfig(DataConfig):
 
     @property
     def labels(self) -> Classes:
-        """The classes and the folder names of each. Raises MissingError if only a missing folder tells them."""
+        """The classes and the folder names of each.
+
+        Raises MissingError if only a missing folder tells them, InputError if there is one class only.
+        """
         match self.classes:
             case None:
-                return own_classes([path.name for path in class_folders(Path(self.validation))])
+                names = [path.name for path in class_folders(Path(self.validation))]
+                if len(names) < 2:
+                    raise InputError(
+                        f"{self.validation}: one class only, {names[0]}; there must be at least two folders"
+                    )
+                return own_classes(names)
             case "imagenet1k" | "imagenet100" as task:
                 return task_classes(task)
             case names:

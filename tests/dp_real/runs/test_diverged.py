@@ -127,7 +127,7 @@ def test_a_vae_that_cannot_reconstruct_is_refused():
     stable_diffusion.check_vae(vae, images, before)  # a fresh one is as good as it was
     with torch.no_grad():
         vae.decoder.conv_out.bias += 100  # pyright: ignore[reportOperatorIssue]
-    with pytest.raises(DivergedError, match="reconstructs its images with a squared error of 1"):
+    with pytest.raises(DivergedError, match="reconstructs its images with a squared error"):
         stable_diffusion.check_vae(vae, images, before)
 
 
