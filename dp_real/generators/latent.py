@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, Templates, TrainedHere
-from dp_real.sections import SamplingConfig
+from dp_real.sections import CountOrNone, Rows, SamplingConfig
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
@@ -31,10 +31,10 @@ class LatentConfig(TrainedHere):
     prompts: Templates = Field(
         default=("a photo of a {}", "a picture of a {}", "{}"), description="a row's seed picks one; {}: the class"
     )
-    vae_steps: NonNegativeInt = Field(default=1500, description="0: random weights, to try out what surrounds them")
-    vae_batch: PositiveInt = 64
-    unet_steps: NonNegativeInt = Field(default=3600, description="likewise")
-    unet_batch: PositiveInt = 96
+    vae_steps: CountOrNone = Field(default=1500, description="0: random weights, to try out what surrounds them")
+    vae_batch: Rows = 64
+    unet_steps: CountOrNone = Field(default=3600, description="likewise")
+    unet_batch: Rows = 96
     caption_dropout: float = Field(default=0.12, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
     def load(

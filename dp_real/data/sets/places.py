@@ -55,7 +55,8 @@ def locate(where: str, fetch: bool = True) -> Located:
             raise InputError(f"{where}: should read hub:ORG/NAME, hub:ORG/NAME@SPLIT or hub:ORG/NAME@SPLIT#LABEL")
         path = HubSet(match["id"], match["folder"], match["revision"]).snapshot(match["split"], fetch)
     else:
-        match = None if Path(where).exists() else LOCAL.fullmatch(where)
+        check_ranges(where)
+        match = None if _exists(where) else LOCAL.fullmatch(where)
         path = Path(match["path"] if match else where)
     split, columns = (match["split"], Columns(match["image"], match["label"])) if match else (None, Columns())
     kind, paths = _layout(where, path, split)
@@ -84,9 +85,15 @@ def _layout(
     return "folders", [path]
 
 
+def _exists(where: str) -> bool:
+    try:
+        return Path(where).exists()
+    except (OSError, ValueError) as error:  # too long, or with a null byte
+        raise InputError(f"{where[:100]!r} is no path: {error.args[-1]}") from None
+
+
 def _matching(where: str, pattern: str) -> list[Path]:
     """The files of a pattern, in order. Raises MissingError if an expanded part of it matches none."""
-    check_ranges(pattern)
     files = {part: sorted(glob(part)) for part in expand(pattern)}
     absent = [part for part, found in files.items() if not found]
     if absent:
