@@ -19,5 +19,11 @@ class ConvergenceError(ArithmeticError):
     exit_status = 1
 
 
+class DivergedError(ArithmeticError):
+    """Numbers stopped being finite, or of any use, under the user's settings. The message names what, and the keys."""
+
+    exit_status = 2
+
+
 class Interrupted(KeyboardInterrupt):
     """Stopped on request. What was finished is on disk, and the work can be resumed."""

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,25 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write a file of strict JSON, whole or not at all; see `strict_json`."""
+    write_text(path, strict_json(value, indent=2) + "\n")
+
+
+def strict_json(value: Any, indent: int | None = None) -> str:
+    """JSON that every parser reads: nan and inf become null, arrays become lists, keys become text."""
+    return json.dumps(_strict(value), indent=indent, allow_nan=False)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _strict(value.tolist())
+    if isinstance(value, float) and not (abs(value) < float("inf")):
+        return None
+    return value
 
 
 @contextlib.contextmanager
@@ -57,6 +74,18 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         if replace and path.exists():
             os.rename(path, Path(temporary) / "former")
         os.rename(staged, path)
+
+
+@contextlib.contextmanager
+def filled(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill. What it holds moves to `folder`, which exists, if the block ends without error.
+
+    Else it is deleted. Raises OSError if `folder` has an entry of that name already, or cannot be written to.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as temporary:
+        yield Path(temporary)
+        for path in sorted(Path(temporary).iterdir()):
+            os.rename(path, folder / path.name)
 
 
 def remove(path: Path) -> None:

@@ -7,13 +7,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PlainValidator, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 
 class Section(BaseModel):
     """A frozen section that refuses unknown keys, inf and nan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Count = Annotated[int, Field(gt=0, le=10**9)]
+"""A number of steps or examples."""
+CountOrNone = Annotated[int, Field(ge=0, le=10**9)]
+"""The same, or 0."""
+Rows = Annotated[int, Field(gt=0, le=10**6)]
+"""Rows that are held in memory together."""
+Width = Annotated[int, Field(gt=0, le=2**14)]
+"""A width of a network, or pixels a side."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A seed; TOML's integers end there."""
 
 
 class SamplingConfig(Section):
@@ -23,9 +35,7 @@ class SamplingConfig(Section):
     guidance_scale: float = Field(
         default=1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1: no CFG"
     )
-    block_size: PositiveInt = Field(
-        default=100, description="rows drawn together; part of the result, unlike a device batch"
-    )
+    block_size: Rows = Field(default=100, description="rows drawn together; part of the result, unlike a device batch")
 
     @property
     def branches(self) -> int:
@@ -53,7 +63,7 @@ class GuidanceConfig(Section):
         default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
     )
     wrong_share: float = Field(default=0.4, gt=0, lt=1, description="of the rows, for the learner that guides them")
-    steer_every: NonNegativeInt = Field(default=0, description="rows between moves of an automatic omega; 0: a round")
+    steer_every: CountOrNone = Field(default=0, description="rows between moves of an automatic omega; 0: a round")
     spread: bool = Field(default=False, description="a row's strength is uniform on [0, omega]")
     selector: Literal["current", "first"] = Field(
         default="current", description="guided by the learner as it is, or as it was at the first addition"
@@ -65,7 +75,7 @@ class GuidanceConfig(Section):
     apply: Literal["after", "before"] = "after"
     through: Literal["unet", "x0"] = "unet"
     window: tuple[float, float] = (0.0, 1.0)
-    every: PositiveInt = 1
+    every: Count = 1
     check: Literal["none", "diffusion-classifier"] = Field(
         default="none", description="of labels: draw again what the generator takes for another class (label_check)"
     )
@@ -102,24 +112,29 @@ class PoolConfig(Section):
         default="float32", description="as computed; images in bytes; images as JPEG files, always read from disk"
     )
     quality: int = Field(default=95, ge=1, le=100, description="of JPEG files")
-    memory: float = Field(default=8.0, ge=0, description="GiB; a larger pool is read from disk as training goes on")
+    memory: float = Field(
+        default=8.0, ge=0, le=1e6, description="GiB; a larger pool is read from disk as training goes on"
+    )
 
 
 class TrainingConfig(Section):
     """AdamW with a warm-up, constant, cool-down schedule (WSD; paper App. D). Lengths are in optimizer steps."""
 
-    steps: PositiveInt
-    batch_size: NonNegativeInt = Field(default=64, description="0: the whole pool")
+    steps: Count
+    batch_size: int = Field(default=64, ge=0, le=10**6, description="0: the whole pool")
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=0.0, ge=0, description="longer gradients are shortened to it; 0: none are")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     cooldown: float = Field(default=0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     crop: float = Field(default=0.0, ge=0, le=1, description="least area of a random resized crop; 0: whole images")
     flip: bool = Field(default=False, description="mirror half of the images")
-    mixup: float = Field(default=0.0, ge=0, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5")
-    cutmix: float = Field(default=0.0, ge=0, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
+    mixup: float = Field(
+        default=0.0, ge=0, le=1e6, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5"
+    )
+    cutmix: float = Field(default=0.0, ge=0, le=1e6, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the forward pass in training")
     keep_best: bool = Field(default=False, description="end with the weights of the best validation accuracy")
 
@@ -143,22 +158,26 @@ class TrainingConfig(Section):
 class PracticeConfig(Section):
     """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
 
-    initial: PositiveInt
-    increment: PositiveInt = 1
-    additions: NonNegativeInt = 0
-    patience: PositiveInt = 3
+    initial: Count
+    increment: Count = 1
+    additions: CountOrNone = 0
+    patience: Count = 3
     patience_policy: Literal["fixed", "incremental"] = Field(
         default="fixed", description="incremental: T_max grows in proportion to the pool, from `patience` at N"
     )
-    evaluate_every: PositiveInt = 50
-    checkpoint_every: NonNegativeInt = Field(default=20, description="evaluations; 0: before additions only")
-    oversample: PositiveInt = Field(default=1, description="draw this many times the rows, unguided; keep the hardest")
+    evaluate_every: Count = 50
+    checkpoint_every: CountOrNone = Field(default=20, description="evaluations; 0: before additions only")
+    oversample: int = Field(
+        default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"
+    )
     examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
-    new_sample_weight: float = Field(default=1.0, gt=0, description="how often the latest round's rows are drawn")
+    new_sample_weight: float = Field(
+        default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
+    )
     branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
     early_stop: bool = Field(default=False, description="cool down once patience runs out with no addition left")
     seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
-    samples: NonNegativeInt = Field(
+    samples: CountOrNone = Field(
         default=0, description="budget: no addition that would take the samples generated beyond it; 0: none"
     )
 

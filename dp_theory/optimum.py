@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.checks import Real, require
+from dp_theory.checks import Real, require, require_magnitude
 from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem
@@ -66,6 +66,7 @@ def least_error(
     rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: psi
     plain = np.asarray(rows(1.0), float)
     require("psi", plain, (plain > 0) & np.isfinite(plain), "be positive and finite: it is d/m")
+    require_magnitude(psi=plain)
     shape = np.broadcast_shapes(plain.shape, *(np.shape(x) for x in (rho, flip, keep, lam) if x is not None))
 
     def over_lam(p: Any) -> tuple[Any, Any]:
@@ -269,3 +270,4 @@ def _check(rho: Real, flip: Real, lam: Real | None) -> None:
     if lam is not None:
         require("lam", lam, (np.asarray(lam) >= 0) & np.isfinite(lam),
                 "be at least 0 and finite: 0 is the ridgeless limit")  # fmt: skip
+        require_magnitude(lam=lam)

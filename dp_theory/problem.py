@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import Real, require
+from dp_theory.checks import Real, require, require_magnitude
 from dp_theory.rules import Rule
 
 
@@ -42,6 +42,7 @@ class Problem:
                 "be positive and finite: it is d/n, n the size of the pool")  # fmt: skip
         require("lam", self.lam, (np.asarray(self.lam) >= 0) & np.isfinite(self.lam),
                 "be at least 0 and finite: it is the ridge; 0 is the ridgeless limit")  # fmt: skip
+        require_magnitude(phi=self.phi, lam=self.lam)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
-from dp_theory.checks import require
+from dp_theory.checks import LARGEST_D, MOST_ROWS, require, require_magnitude, require_size
 from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
@@ -97,7 +97,7 @@ def sweep(
     import pandas as pd
 
     check_size(d, trials)
-    require("d", d, d >= 2, "be at least 2: w0 lies off w_s")
+    require_size("d", d, 2, LARGEST_D, "w0 lies off w_s")
     check_engine(engine)
     if x not in AXES:
         raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
@@ -105,7 +105,8 @@ def sweep(
         require(name, value, np.isfinite(value) and value >= 0, "be at least 0, in units of one plain sample")
     costs = Costs(direct=direct_cost, training=training_cost)
     sizes = np.unique(np.round(np.geomspace(d / 4, 16 * d, 12) if n is None else n))
-    require("n", sizes, (sizes >= 1) & np.isfinite(sizes), "be at least 1: it is the number of samples generated")
+    require_size("n", sizes, 1, MOST_ROWS, "it is the number of samples generated")
+    require_magnitude(lam=lam)
     sizes = sizes.astype(int)
     lams = np.unique(lam).astype(float)
     lines = list(_lines(np.unique(alpha), np.unique(rho), rules))

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_base.files import whole_file
+from dp_base.files import filled
 from dp_base.progress import Progress
 from dp_real.config import Config
-from dp_real.data.sets.classes import folder_name
+from dp_real.data.sets.classes import folder_names
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.imagenet.classes import imagenet_classes, imagenet_of
@@ -30,6 +30,7 @@ from dp_real.protocols import Generator, Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Checkpoint, Run
+from dp_real.runtime.finite import require_samples
 from dp_real.runtime.pixels import fit, to_bytes, to_image
 from dp_real.runtime.processes import device, slices
 from dp_real.runtime.seeds import row_seeds
@@ -152,7 +153,7 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
 def draw(
     config: Config, rows: list[GridRow], labels: list[int], seed: int, out: Path, progress: Progress
 ) -> pd.DataFrame:
-    """Write each image, their grid and, last, samples.csv, a row per image; returns that table.
+    """Write each image, their grid and samples.csv, a row per image, all or none; returns that table.
 
     The i-th image of a class starts from the noise of the i-th one in the initial round of a run with this seed.
     """
@@ -161,31 +162,35 @@ def draw(
     seeds = row_seeds(seed, 0, [i * task.n_classes + label for i, label in zip(numbers, labels, strict=True)])
     names = [task.classes[label] for label in labels]
     what = {"class": names, "label": labels, "number": numbers, "seed": seeds}
-    grid, parts = [], []
-    with progress("images", len(rows) * len(labels)) as advance:
-        for row in rows:
-            x = sample_row(config, generator, row, torch.tensor(labels), seeds, advance)
-            files = [f"{row.folder}/{folder_name(name)}-{i}.png" for name, i in zip(names, numbers, strict=True)]
-            (out / row.folder).mkdir(exist_ok=True)
-            for file, image in zip(files, x, strict=True):
-                to_image(to_bytes(image)).save(out / file)
-            grid.append(pictures(x))
-            parts.append(pd.DataFrame(row.facts | what | verdicts(row.judge, x, labels) | {"file": files}))
-    samples = pd.concat(parts, ignore_index=True)
-    save(draw_grid(np.stack(grid), samples), out / "samples")
-    with whole_file(out / "samples.csv") as partial:
-        samples.to_csv(partial, index=False)
+    grid, parts, safe = [], [], folder_names(task.classes)
+    with filled(out) as staged:
+        with progress("images", len(rows) * len(labels)) as advance:
+            for row in rows:
+                x = sample_row(config, generator, row, torch.tensor(labels), seeds, advance)
+                files = [f"{row.folder}/{safe[label]}-{i}.png" for label, i in zip(labels, numbers, strict=True)]
+                (staged / row.folder).mkdir(exist_ok=True)
+                for file, image in zip(files, x, strict=True):
+                    to_image(to_bytes(image)).save(staged / file)
+                grid.append(pictures(x))
+                parts.append(pd.DataFrame(row.facts | what | verdicts(row.judge, x, labels) | {"file": files}))
+        samples = pd.concat(parts, ignore_index=True)
+        save(draw_grid(np.stack(grid), samples), staged / "samples")
+        samples.to_csv(staged / "samples.csv", index=False)
     return samples
 
 
 def sample_row(
     config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
-    """The images [n, C, H, W] of a row, drawn in blocks as a run draws them."""
+    """The images [n, C, H, W] of a row, drawn in blocks as a run draws them.
+
+    Raises DivergedError if one is not finite, or has one value throughout.
+    """
     guidance = EntropyGuidance.of(config.guidance, row.judge.logits, row.omega) if row.judge and row.omega else None
     parts = []
     for block in slices(slice(0, len(y)), config.sampling.block_size):
         parts.append(generator.sample(y[block], seeds[block], guidance))
+        require_samples(parts[-1], row.folder, "lower --omega" if guidance else config.tamer(guided=False))
         advance(len(parts[-1]))
     return torch.cat(parts)
 

@@ -1,7 +1,6 @@
 """Output of commands: rich tables and bars on a terminal, plain lines if piped, one JSON object with --json."""
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from dp_base.files import strict_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,19 +26,7 @@ def say(message: str) -> None:
 
 def emit_json(record: Mapping[str, Any]) -> None:
     """Print the answer of a --json command: one object of strict JSON. nan and inf become null."""
-    print(json.dumps(_strict(record), indent=2))
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _strict(value.tolist())
-    if isinstance(value, float) and not (abs(value) < float("inf")):
-        return None
-    return value
+    print(strict_json(record, indent=2))
 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:

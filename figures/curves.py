@@ -58,7 +58,7 @@ def draw_curves(
             if logy:
                 log_axis(ax, "y")
             if value is not None:
-                ax.set_title(str(value))
+                ax.set_title(style.plain(value))
             ax.set_xlabel(xlabel)
             if index % PANELS_PER_ROW == 0:
                 ax.set_ylabel(ylabel)
@@ -127,7 +127,9 @@ def _point_look(kind: str, colour: object) -> dict:
 
 def _legend(figure: Figure, styles: dict[str, dict], kinds: list[str], columns: int) -> None:
     """Add a legend of series, by colour and dash, and of kinds, in grey: beside up to two columns, below more."""
-    handles = [Line2D([], [], label=str(name), **look) for name, look in styles.items()] if len(styles) > 1 else []
+    handles = (
+        [Line2D([], [], label=style.plain(name), **look) for name, look in styles.items()] if len(styles) > 1 else []
+    )
     for kind in kinds:
         look = {} if style.KINDS[kind] is None else {"linestyle": "none", **_point_look(kind, style.GREY)}
         handles.append(Line2D([], [], label=kind, **{"color": style.GREY, **look}))
@@ -153,7 +155,7 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
         ax.errorbar(
             rows["y"], rows.index, xerr=reach, linestyle="none", marker="s", color=style.series_styles(1)[0]["color"]
         )
-        ax.set_yticks(rows.index, rows["series"])
+        ax.set_yticks(rows.index, [style.plain(name) for name in rows["series"]])
         ax.set_xlabel(xlabel)
     return figure
 

@@ -59,9 +59,9 @@ def draw_images(
         ax.set_anchor("S")  # the labels are above
         ax.xaxis.tick_top()
         ax.xaxis.set_label_position("top")
-        names = [textwrap.fill(str(label), NAME_WIDTH, break_long_words=False) for label in column_labels]
+        names = [textwrap.fill(style.plain(label), NAME_WIDTH, break_long_words=False) for label in column_labels]
         ax.set_xticks(np.arange(n_columns) * right + (wide - 1) / 2, names)
-        ax.set_yticks(np.arange(n_rows) * down + (high - 1) / 2, [str(label) for label in row_labels])
+        ax.set_yticks(np.arange(n_rows) * down + (high - 1) / 2, [style.plain(label) for label in row_labels])
         ax.set_xlabel(textwrap.fill(columns, round(LINE * width)))
         ax.set_ylabel(rows)
         for i, j in np.ndindex(n_rows, n_columns):

@@ -25,9 +25,9 @@ def draw_stacks(table: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
         figure = Figure(figsize=(style.WIDTH, style.SINGLE_HEIGHT), layout="constrained")
         ax = figure.subplots()
         for look, (name, part) in zip(style.series_styles(heights.shape[1]), heights.items(), strict=True):
-            ax.bar(place, part, 0.8 if few else 1.0, bottom, color=look["color"], label=str(name))
+            ax.bar(place, part, 0.8 if few else 1.0, bottom, color=look["color"], label=style.plain(name))
             bottom += part.to_numpy(float)
-        names = [textwrap.fill(str(name), 10, break_long_words=False) for name in heights.index]
+        names = [textwrap.fill(style.plain(name), 10, break_long_words=False) for name in heights.index]
         ax.set_xticks(place if few else [], names if few else [], rotation=0 if len(names) <= 12 else 90)
         ax.grid(False, axis="x")
         ax.yaxis.set_major_locator(MaxNLocator(integer=bool((heights % 1 == 0).all(axis=None))))

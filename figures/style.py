@@ -58,6 +58,11 @@ def paper() -> dict[Any, Any]:
     }
 
 
+def plain(text: object) -> str:
+    """Text that stands as it is: matplotlib takes what is between two dollar signs for a formula."""
+    return str(text).replace("$", r"\$")
+
+
 def series_styles(count: int, *, ordered: bool = False) -> list[dict[str, Any]]:
     """Colour and line style of each of `count` series.
 

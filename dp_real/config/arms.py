@@ -44,7 +44,7 @@ class ArmName(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> ArmName:
         """Split a name into its parts. Raises InputError for an unknown arm, MissingError if it cannot be loaded."""
-        match = re.fullmatch(r"(.+?)(?:-(\d+))?", text)
+        match = re.fullmatch(r"(.+?)(?:-(\d{1,18}))?", text)
         name, samples = (match[1], match[2]) if match else (text, None)
         try:
             ARMS[name]

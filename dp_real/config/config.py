@@ -5,14 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import tomli_w
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dp_base.registry import Registry
 from dp_real.data import DATA
 from dp_real.examples import Task
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig, Section, TrainingConfig
+from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig, Section, Seed, TrainingConfig
+
+LONGEST_NAME = 150  # bytes: a folder's name may have 255, and some are longer than the run's
+MOST_SAMPLES = 10**9
+
+
+def check_name(name: str) -> str:
+    """The name, if it can be that of a folder. Raises ValueError otherwise."""
+    if not name.strip() or "/" in name or "\\" in name or not name.isprintable():
+        raise ValueError("should be a name for a folder: printable characters on one line, without / and \\")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"should have at most {LONGEST_NAME} bytes; it names a folder")
+    return name
 
 
 def one_of(registry: Registry[Any], tag: str) -> Any:
@@ -32,9 +44,9 @@ else:
 class Config(Section):
     """The complete configuration of one run."""
 
-    name: str = Field(pattern=r"^[^/\\]+$", description="of the run and its folder")
-    seed: NonNegativeInt = 0
-    threads: NonNegativeInt = Field(default=0, description="torch threads; 0: torch's own choice")
+    name: Annotated[str, AfterValidator(check_name)] = Field(description="of the run and its folder")
+    seed: Seed = 0
+    threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
     tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
     data: AnyData
     generator: AnyGenerator
@@ -53,6 +65,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_practice(self) -> Config:
+        if self.samples > MOST_SAMPLES:
+            raise ValueError(f"practice: initial + additions * increment = {self.samples:,}: at most {MOST_SAMPLES:,}")
         if self.practice.oversample > 1 and self.guidance.omega:
             raise ValueError("practice.oversample > 1 prunes plain samples: guidance.omega must be 0")
         if self.practice.examples == "real" and self.practice.additions:
@@ -72,6 +86,15 @@ class Config(Section):
     def samples(self) -> int:
         """Size of the pool after all additions, N + kP."""
         return self.practice.initial + self.practice.additions * self.practice.increment
+
+    def tamer(self, guided: bool) -> str:
+        """What to change if samples, guided or plain ones, are not finite: the keys that apply, with their values."""
+        keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
+        if self.sampling.guidance_scale != 1:
+            keys.append(f"lower sampling.guidance_scale = {self.sampling.guidance_scale:g}")
+        if self.generator.precision == "float16":
+            keys.append("set generator.dtype = 'bfloat16' or 'float32'")
+        return ", or ".join(keys) or f"the weights of generator.kind = '{self.generator.kind}' are of no use"
 
     def to_toml(self) -> str:
         """All keys and values as TOML, without those that are None. Reading it back gives an equal Config."""

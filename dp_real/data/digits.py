@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Examples, RealData, Task
+from dp_real.sections import Seed
 
 
 @DATA.named("digits", place=1)
@@ -15,9 +16,7 @@ class DigitsConfig(DataConfig):
     """Real digits of 8 x 8 pixels, which come with scikit-learn."""
 
     source: Literal["digits"]
-    split: NonNegativeInt = Field(
-        default=0, description="which random split into generator, validation and test images"
-    )
+    split: Seed = Field(default=0, description="which random split into generator, validation and test images")
 
     @property
     def task(self) -> Task:

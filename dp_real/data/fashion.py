@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Examples, RealData, SetStatus, Task
+from dp_real.sections import Seed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,7 @@ class FashionConfig(DataConfig):
         default="/usr/share/datasets/fashion-mnist",
         description="holds train-images-idx3-ubyte and the other three, .gz or not; the default is Debian's",
     )
-    split: NonNegativeInt = Field(default=0, description="which random split into generator and validation images")
+    split: Seed = Field(default=0, description="which random split into generator and validation images")
 
     @property
     def task(self) -> Task:

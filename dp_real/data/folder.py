@@ -7,13 +7,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DATA, DataConfig
 from dp_real.data.sets.classes import Classes, class_folders, own_classes, task_classes
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.imagenet.classes import TASKS, ImageNetTask, shared_labels
+from dp_real.sections import Seed, Width
 
 if TYPE_CHECKING:
     from dp_real.data.sets.places import Located
@@ -45,8 +46,8 @@ class FolderConfig(DataConfig):
     classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_classes)] = Field(
         default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
     )
-    size: PositiveInt = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
-    split: NonNegativeInt = Field(default=0, description="seed of a generator that is trained here")
+    size: Width = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
+    split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
     @model_validator(mode="after")
     def _check(self) -> FolderConfig:
@@ -69,10 +70,18 @@ class FolderConfig(DataConfig):
 
     @property
     def labels(self) -> Classes:
-        """The classes and the folder names of each. Raises MissingError if only a missing folder tells them."""
+        """The classes and the folder names of each.
+
+        Raises MissingError if only a missing folder tells them, InputError if there is one class only.
+        """
         match self.classes:
             case None:
-                return own_classes([path.name for path in class_folders(Path(self.validation))])
+                names = [path.name for path in class_folders(Path(self.validation))]
+                if len(names) < 2:
+                    raise InputError(
+                        f"{self.validation}: one class only, {names[0]}; there must be at least two folders"
+                    )
+                return own_classes(names)
             case "imagenet1k" | "imagenet100" as task:
                 return task_classes(task)
             case names:

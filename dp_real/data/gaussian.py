@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Examples, RealData, Task
+from dp_real.sections import Rows, Seed
 
 
 @DATA.named("gaussian", place=3)
@@ -15,10 +16,10 @@ class GaussianDataConfig(DataConfig):
     """The theory's own data: vectors x ~ N(0, I), y = 1[x_0 > 0]."""
 
     source: Literal["gaussian"]
-    split: NonNegativeInt = Field(default=0, description="seed of the validation and test rows")
-    dimension: PositiveInt = 200
-    validation: PositiveInt = 1000
-    test: PositiveInt = 50_000
+    split: Seed = Field(default=0, description="seed of the validation and test rows")
+    dimension: Rows = 200
+    validation: Rows = 1000
+    test: Rows = 50_000
 
     @property
     def task(self) -> Task:

@@ -9,12 +9,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
 from dp_real.data.folder import FolderConfig
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
+from dp_real.sections import Seed, Width
 
 RECIPE = 1  # raise it when the written files change
 
@@ -27,9 +28,9 @@ class StandInConfig(DataConfig):
 
     source: Literal["stand-in"]
     classes: ImageNetTask = "imagenet100"
-    size: PositiveInt = Field(default=32, description="pixels a side")
-    images: PositiveInt = Field(default=1, description="of each class, in each set")
-    split: NonNegativeInt = Field(default=0, description="seed of the noise")
+    size: Width = Field(default=32, description="pixels a side")
+    images: int = Field(default=1, ge=1, le=10_000, description="of each class, in each set")
+    split: Seed = Field(default=0, description="seed of the noise")
 
     @property
     def task(self) -> Task:

@@ -6,6 +6,7 @@ from torch import Tensor
 from dp_real.examples import ExampleArray, ExampleSet
 from dp_real.guidance.entropy import entropy
 from dp_real.protocols import Learner
+from dp_real.runtime.finite import LEARNER, require_finite
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import device, distribute, read_slices, slices
 
@@ -19,8 +20,13 @@ def assess(learner: Learner, x: ExampleArray, y: Tensor, batch_size: int = 1024)
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:
-    """Logits [B, K], on the CPU, of examples in float32 or uint8. uint8 is converted on the device."""
-    return learner.logits(to_float(x.to(device()))).cpu()
+    """Logits [B, K], on the CPU, of examples in float32 or uint8. uint8 is converted on the device.
+
+    Raises DivergedError if they are not finite.
+    """
+    answers = learner.logits(to_float(x.to(device()))).cpu()
+    require_finite("the learner's logits", LEARNER, [answers])
+    return answers
 
 
 def accuracy(learner: Learner, images: ExampleSet) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere
-from dp_real.sections import SamplingConfig
+from dp_real.sections import Count, Rows, SamplingConfig, Width
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
@@ -25,17 +25,21 @@ class DenoiserConfig(TrainedHere):
     recipe: ClassVar[int] = 1
 
     kind: Literal["denoiser"]
-    width: PositiveInt = 256
-    blocks: PositiveInt = 3
-    train_steps: PositiveInt = 3000
-    train_batch: PositiveInt = 128
+    width: Width = 256
+    blocks: int = Field(default=3, ge=1, le=1000)
+    train_steps: Count = 3000
+    train_batch: Rows = 128
     train_learning_rate: float = Field(default=2e-3, gt=0)
     label_dropout: float = Field(default=0.1, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load it from the cache, or train it. Raises InputError if the data have no images to train on."""
+        """Load it from the cache, or train it.
+
+        Raises InputError if the data have no images to train on, DivergedError if what was trained is of no use: it is
+        not cached then.
+        """
         from safetensors.torch import load_file, save_file
 
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, model_validator
 
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
@@ -35,8 +35,11 @@ class DiffusersConfig(GeneratorConfig):
     tiny_decoder: str | None = Field(
         default=None, description="the AutoencoderTiny: madebyollin/taesd for 1 and 2 and DiT, taesdxl for XL, taesd3"
     )
-    batch_size: NonNegativeInt = Field(
-        default=0, description="rows on the GPU at a time, halved when memory runs out; 0: as many as fit"
+    batch_size: int = Field(
+        default=0,
+        ge=0,
+        le=10**6,
+        description="rows on the GPU at a time, halved when memory runs out; 0: as many as fit",
     )
     checkpointing: bool = Field(default=False, description="compute activations twice instead of keeping them")
     slicing: bool = Field(default=False, description="decode row by row")

@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, Templates, TrainedHere
-from dp_real.sections import SamplingConfig
+from dp_real.sections import CountOrNone, Rows, SamplingConfig
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
     from dp_real.protocols import Generator
+
+
+TRIED, TRIED_STEPS = 8, 4  # samples that are drawn once it is trained, and the sampler's steps
 
 
 @GENERATORS.named("latent", place=2)
@@ -28,10 +31,10 @@ class LatentConfig(TrainedHere):
     prompts: Templates = Field(
         default=("a photo of a {}", "a picture of a {}", "{}"), description="a row's seed picks one; {}: the class"
     )
-    vae_steps: NonNegativeInt = Field(default=1500, description="0: random weights, to try out what surrounds them")
-    vae_batch: PositiveInt = 64
-    unet_steps: NonNegativeInt = Field(default=3600, description="likewise")
-    unet_batch: PositiveInt = 96
+    vae_steps: CountOrNone = Field(default=1500, description="0: random weights, to try out what surrounds them")
+    vae_batch: Rows = 64
+    unet_steps: CountOrNone = Field(default=3600, description="likewise")
+    unet_batch: Rows = 96
     caption_dropout: float = Field(default=0.12, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
     def load(
@@ -39,16 +42,22 @@ class LatentConfig(TrainedHere):
     ) -> Generator:
         """Load it from the cache, or train it.
 
-        Raises InputError if the data have no square images whose side is a multiple of 8 to train on.
+        Raises InputError if the data have no square images whose side is a multiple of 8 to train on, DivergedError if
+        what was trained is of no use: it is not cached then.
         """
-        from dp_real.generators.models.stable_diffusion import train_pipeline
+        import torch
+
+        from dp_real.generators.models.stable_diffusion import REMEDY, train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
         from dp_real.generators.pipelines.load import load_pipeline
+        from dp_real.runtime.finite import require_samples
+        from dp_real.runtime.seeds import row_seeds
 
         examples, task = (data or source.load()).generator, source.task
-        *_, height, width = (0, 1, *task.sample_shape)
-        if examples is None or len(task.sample_shape) != 3 or height != width or width % 8:
+        shape = task.sample_shape
+        *_, height, width = (0, 1, *shape)
+        if examples is None or len(shape) != 3 or height != width or width % 8:
             raise InputError(
                 f"generator.kind = 'latent' is trained on square real images whose side is a multiple of 8; "
                 f"data.source = '{source.source}' has none"
@@ -57,7 +66,11 @@ class LatentConfig(TrainedHere):
 
         def train(folder: Path) -> None:
             train_pipeline(self, examples, prompts, source.split, progress, folder)
+            tried = torch.arange(min(task.n_classes, TRIED))
+            trained = PipelineGenerator(LatentDiffusion(load_pipeline(str(folder)), TRIED_STEPS, 1.0), prompts, shape)
+            samples = trained.sample(tried, row_seeds(source.split, 0, range(len(tried))), None)
+            require_samples(samples, "the trained generator", REMEDY)
 
         folder = self.trained(source, examples, task.classes, train)
         model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
-        return PipelineGenerator(model, prompts, task.sample_shape)
+        return PipelineGenerator(model, prompts, shape)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from dp_base.errors import InputError
 from dp_real.learners import LEARNERS, LearnerConfig
+from dp_real.sections import Width
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,8 +22,8 @@ class ConvConfig(LearnerConfig):
     """A small convolutional classifier: a 3 x 3 convolution, ReLU and 2 x 2 pooling per width, then a hidden layer."""
 
     kind: Literal["conv"]
-    widths: tuple[PositiveInt, ...] = (32, 64)
-    hidden: PositiveInt = 128
+    widths: tuple[Width, ...] = Field(default=(32, 64), max_length=100)
+    hidden: Width = 128
 
     def network(self, task: Task) -> nn.Module:
         """See LearnerConfig. Raises InputError for samples that are not images [C, H, W]."""

@@ -21,8 +21,8 @@ class LinearConfig(LearnerConfig):
 
     kind: Literal["linear"]
     loss: Literal["ridge", "logistic"] = "ridge"
-    lam: float = Field(gt=0, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
-    kappa: float = Field(default=1.0, gt=0, description="the entropy is that of sigmoid(kappa w·x)")
+    lam: float = Field(ge=1e-15, le=1e15, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
+    kappa: float = Field(default=1.0, gt=0, le=1e15, description="the entropy is that of sigmoid(kappa w·x)")
 
     def network(self, task: Task) -> None:
         """None: it is not a network."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from dp_real.learners import LEARNERS, LearnerConfig
+from dp_real.sections import Width
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +21,7 @@ class MLPConfig(LearnerConfig):
     """A multilayer perceptron on the flattened sample."""
 
     kind: Literal["mlp"]
-    hidden: tuple[PositiveInt, ...] = (64,)
+    hidden: tuple[Width, ...] = Field(default=(64,), max_length=100)
 
     def network(self, task: Task) -> nn.Module:
         """See LearnerConfig. It takes samples of any shape."""

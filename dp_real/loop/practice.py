@@ -8,7 +8,7 @@ from functools import cached_property
 
 import torch
 
-from dp_base.errors import Interrupted
+from dp_base.errors import DivergedError, Interrupted
 from dp_real.config import Config
 from dp_real.loop.accounts import Clock, RoundAccount, evaluation_row
 from dp_real.loop.batches import MiniBatches
@@ -19,6 +19,7 @@ from dp_real.protocols import Learner
 from dp_real.rounds.costs import Costs
 from dp_real.rounds.source import Source
 from dp_real.runtime import processes
+from dp_real.runtime.finite import LEARNER, require_finite
 
 
 @dataclass
@@ -47,7 +48,14 @@ class Practice:
         """Train. Whenever the validation accuracy stops rising, add examples that the current learner finds hard.
 
         Raises Interrupted, after a checkpoint, if the recorder asks to stop; within a round, if the source raises it.
+        Raises DivergedError, with the step, once numbers are not finite. No checkpoint has such numbers.
         """
+        try:
+            self._run()
+        except DivergedError as error:
+            raise DivergedError(f"step {self.state.step}: {error}") from error
+
+    def _run(self) -> None:
         options, state = self.config.practice, self.state
         if state.rounds == 0:
             self.add_examples(options.initial)  # D_0: N plain samples
@@ -137,7 +145,8 @@ class Practice:
 
     def evaluate(self) -> None:
         """Measure the validation accuracy on real examples. A new best resets T to 0; else T rises by 1."""
-        state = self.state
+        state, loss = self.state, self.learner.drain_loss()
+        require_finite("training losses", LEARNER, [torch.tensor(loss)])
         accuracy = self.validate(self.learner)
         improved = accuracy > state.best
         if improved and self.config.training.keep_best:
@@ -145,7 +154,6 @@ class Practice:
         state.stale = 0 if improved else state.stale + 1
         state.best = max(state.best, accuracy)
         state.seconds = self.clock.agreed()
-        loss = self.learner.drain_loss()
         self.recorder.evaluation(evaluation_row(state, self.pool, self.learner.learning_rate, loss, accuracy))
 
     def checkpoint(self, keep: bool) -> None:

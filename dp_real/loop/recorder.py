@@ -19,7 +19,10 @@ class Recorder(Protocol):
         ...
 
     def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
-        """Write a checkpoint, from which a run resumes. keep: it stays, and a branch can start from it."""
+        """Write a checkpoint, from which a run resumes. keep: it stays, and a branch can start from it.
+
+        Raises DivergedError if the learner's tensors are not finite.
+        """
         ...
 
     def best(self, learner: Learner) -> None:

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.data.sets.classes import folder_name
+from dp_base.files import strict_json
+from dp_real.data.sets.classes import folder_names
 from dp_real.pool.pool import Pool
 from dp_real.runtime.pixels import to_bytes, to_image
 
@@ -37,14 +38,15 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
     if len(pool.sample_shape) != 3:
         shape = list(pool.sample_shape)
         raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet")
+    folders = folder_names(classes)
     with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
         for row in pool_rows(pool):
             name = classes[int(row["label"])]
-            file = Path(folder_name(name)) / f"{row['row']:09d}.png"
+            file = Path(folders[int(row["label"])]) / f"{row['row']:09d}.png"
             (out / file).parent.mkdir(exist_ok=True)
             to_image(to_bytes(row["example"])).save(out / file)
             facts = {"file_name": file.as_posix(), "label": name} | {key: row[key] for key in WRITTEN}
-            metadata.write(json.dumps(facts) + "\n")
+            metadata.write(strict_json(facts) + "\n")
 
 
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:

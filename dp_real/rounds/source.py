@@ -32,6 +32,7 @@ from dp_real.rounds.label_check import CALLS, LabelCheck, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.steering import Steering
 from dp_real.runtime import processes
+from dp_real.runtime.finite import require_samples
 from dp_real.runtime.seeds import Stream, rng
 
 
@@ -147,7 +148,10 @@ class GeneratedRounds:
         return steering._replace(temperature=temperature), Costs(forwards=calls)
 
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
-        """Draw and assess these rows of a request."""
+        """Draw and assess these rows of a request.
+
+        Raises DivergedError, and keeps none of them, if one is not finite or has one value throughout.
+        """
         labels, seeds = request.labels[rows], request.seeds(self.config.seed, rows)
         if request.omega is None:
             omega, once = np.zeros(len(labels), np.float32), np.ones(len(labels), np.int64)
@@ -155,6 +159,7 @@ class GeneratedRounds:
         else:
             omega = request.omega[rows]
             sampled = self.guided(selector, labels, seeds, omega, temperature)
+        require_samples(sampled.x, f"round {request.index}", self.config.tamer(guided=request.omega is not None))
         return as_batch(rows, labels, omega, sampled, self.storage, learner, selector)
 
     def guided(

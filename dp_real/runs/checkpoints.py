@@ -16,17 +16,23 @@ from dp_base.files import remove, whole_folder, write_json
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
+from dp_real.runtime.finite import LEARNER, require_finite
 
 
 def write_checkpoint(folder: Path, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
-    """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content."""
+    """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content.
+
+    Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
+    """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
     if checkpoint.exists():
         return
     older = [] if keep else list(folder.glob("latest-*"))
+    tensors = learner.tensors()
+    require_finite("the learner's weights", LEARNER, tensors.values())
     with whole_folder(checkpoint) as staged:
-        save_file(learner.tensors(), staged / "learner.safetensors")
+        save_file(tensors, staged / "learner.safetensors")
         write_json(staged / "state.json", state.record() | {"pool_version": pool.version})
     for path in older:
         remove(path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_base.files import write_text
+from dp_base.files import strict_json, write_text
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class RunFiles:
 
 
 def append_row(log: Path, row: dict[str, Any]) -> None:
-    """Add a line to a log."""
+    """Add a line of strict JSON to a log: a number that is not finite becomes null."""
     with open(log, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(strict_json(row) + "\n")
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:
@@ -100,4 +100,4 @@ def read_rows(log: Path) -> list[dict[str, Any]]:
 
 def cut_rows(log: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Remove the other rows from a log."""
-    write_text(log, "".join(json.dumps(row) + "\n" for row in read_rows(log) if keep(row)))
+    write_text(log, "".join(strict_json(row) + "\n" for row in read_rows(log) if keep(row)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dp_base.errors import InputError, Interrupted, MissingError
+from dp_base.errors import DivergedError, InputError, Interrupted, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.estimate.flops import MeasuredFlops
@@ -17,6 +17,7 @@ from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.source import GeneratedRounds, RealRounds, Source
 from dp_real.runs.branch import branch
+from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder, claim, disclaim
@@ -33,7 +34,8 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, progress: P
 
     resume: go on with this configuration's run in the folder; a finished one is not repeated. Raises InputError if the
     folder is in use or the configuration does not fit its data, MissingError if something needed is not there, and
-    Interrupted on Ctrl-C or SIGTERM, after which the run can be resumed.
+    Interrupted on Ctrl-C or SIGTERM, after which the run can be resumed. Raises DivergedError, which names the step and
+    the keys, once numbers are not finite; the last checkpoint before that stays.
     """
     files = RunFiles(Path(folder))
     with processes.main_first() as main:
@@ -55,7 +57,7 @@ def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any
         check_plan(config)
         generator = load_generator(config, data, progress)
         learner = fresh_learner(config)
-    except (InputError, MissingError):
+    except (InputError, MissingError, DivergedError):
         if processes.this_process().is_main_process:
             disclaim(files)
         raise
@@ -70,6 +72,10 @@ def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any
         except Interrupted:
             message = f"interrupted at step {state.step}: dp real resume {files.path} goes on"
             raise Interrupted(message) from None
+        except DivergedError as error:
+            last = newest_checkpoint(files.checkpoints)
+            kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
+            raise DivergedError(f"{error}; {kept}") from error
     return conclude(practice, data, files)
 
 

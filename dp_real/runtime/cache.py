@@ -11,7 +11,7 @@ import numpy as np
 import platformdirs
 from filelock import FileLock
 
-from dp_base.files import PART, remove, whole_folder
+from dp_base.files import PART, remove, whole_folder, write_json
 
 
 def cache_folder() -> Path:
@@ -34,7 +34,7 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
         if not folder.exists():
             with whole_folder(folder) as staged:
                 make(staged)
-                (staged / "depends.json").write_text(json.dumps(depends, indent=2))
+                write_json(staged / "depends.json", depends)
     return folder
 
 

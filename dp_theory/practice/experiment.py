@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import solve
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, require
+from dp_theory.checks import LARGEST_D, MOST_TRIALS, Array, require_size
 from dp_theory.parallel import run_jobs
 from dp_theory.practice.cohorts import weighted_moments
 from dp_theory.practice.prediction import ORDER, solve_stages
@@ -25,8 +25,8 @@ def simulate_practice(
     """
     size = None if problem.spectrum is None else len(problem.modes[0])
     d = check_size(size if d is None else d, trials)
-    require("trials", trials, trials >= 2, "be at least 2: one run has no standard error")
-    require("d", d, d >= 3, "be at least 3")
+    require_size("trials", trials, 2, MOST_TRIALS, "one run has no standard error")
+    require_size("d", d, 3, LARGEST_D, "it is the dimension")
     if size is not None and d != size:
         raise InputError(f"d = {d} must be the length of the spectrum, {size}")
     cells = [(cell, _drawn_rows(cell)) for cell in problem.cells()]

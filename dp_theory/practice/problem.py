@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, Real, require
+from dp_theory.checks import Array, Real, require, require_magnitude
 from dp_theory.problem import Prediction, Simulation
 from dp_theory.rules import KeepAll, KeepHard, Rule
 from dp_theory.span.problem import select
@@ -53,6 +53,7 @@ class Addition:
         for name, size in (("candidates", self.candidates), ("kept", self.kept)):
             if size is not None:
                 require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
+                require_magnitude(**{name: size})
         if not callable(self.weight):
             require("weight", self.weight, 0 < self.weight < np.inf, "be positive")
 
@@ -100,6 +101,7 @@ class Window:
 
     def __post_init__(self) -> None:
         require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: the threshold is kappa·tan(πE)")
+        require_magnitude(kappa=self.kappa, kept=self.kept)
 
     def __call__(self, test_error: float) -> Addition:
         """The rows to add after a stage of this test error."""
@@ -122,6 +124,7 @@ class MeasuredRows:
 
     def __post_init__(self) -> None:
         require("kept", self.kept, 0 < self.kept < np.inf, "be positive: the rows of a round, in units of n")
+        require_magnitude(kept=self.kept)
 
     @classmethod
     def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> "MeasuredRows":
@@ -160,10 +163,12 @@ class PracticeProblem:
         require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
         lam = np.asarray(self.lam, dtype=float)
         require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: it is the ridge")
+        require_magnitude(phi=self.phi, lam=lam)
         if lam.shape not in ((), (self.stages,)):
             raise InputError(f"lam has {lam.size} values; it must have one, or one for each of {self.stages} stages")
         if not isinstance(self.initial, MeasuredRows):
             require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
+            require_magnitude(initial=self.initial)
         require("flip", self.flip, 0 <= self.flip <= 1, "be a probability")
         require("labeller", self.labeller, 0 < self.labeller <= 1, "lie in (0, 1]: it is cos(w_g, w0)")
         if self.spectrum is None and self.truth is not None:

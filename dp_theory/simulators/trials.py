@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import require
+from dp_theory.checks import LARGEST_D, MOST_TRIALS, require_size
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Simulation
 
@@ -47,9 +47,9 @@ def mean_and_se(samples: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def check_size(d: int | None, trials: int) -> int:
-    """d, if it is there and both numbers are at least 1. Raises InputError otherwise."""
+    """d, if it is there and both numbers are at least 1 and possible. Raises InputError otherwise."""
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")
-    require("d", d, d >= 1, "be at least 1: it is the dimension")
-    require("trials", trials, trials >= 1, "be at least 1")
+    require_size("d", d, 1, LARGEST_D, "it is the dimension")
+    require_size("trials", trials, 1, MOST_TRIALS, "it is the number of experiments")
     return d

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import orth
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, Real, require
+from dp_theory.checks import Array, Real, require, require_magnitude
 from dp_theory.problem import Problem
 from dp_theory.rules import Rule
 from dp_theory.span.losses import SQUARE, Loss
@@ -129,6 +129,7 @@ class SpanProblem:
         phi, lam, spectrum = np.asarray(self.phi, float), np.asarray(self.lam, float), self.eigenvalues
         require("phi", phi, (phi > 0) & np.isfinite(phi), "be positive and finite: it is d/n")
         require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: 0 is the ridgeless limit")
+        require_magnitude(phi=phi, lam=lam)
         require("spectrum", spectrum, (spectrum > 0) & np.isfinite(spectrum), "be positive and finite: Σ's eigenvalues")
         if not self.groups:
             raise InputError("groups is empty: give at least one group of rows")

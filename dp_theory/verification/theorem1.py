@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_theory.api import predict, simulate
-from dp_theory.checks import require
+from dp_theory.checks import LARGEST_D, MOST_TRIALS, require_size
 from dp_theory.problem import Problem
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 
@@ -72,7 +72,8 @@ def verify(
     from scipy.stats import t
 
     for name, value in (("d", d), ("dense_d", dense_d), ("trials", trials)):
-        require(name, value, value >= 4, "be at least 4: a standard error is needed, at a size that has one")
+        most = MOST_TRIALS if name == "trials" else LARGEST_D
+        require_size(name, value, 4, most, "a standard error is needed, at a size that has one")
     level = float(t.isf(LEVEL / (2 * 2 * len(cells) * len(QUANTITIES)), trials - 1))
     rows = []
     for cell in cells:

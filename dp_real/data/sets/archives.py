@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.classes import Classes, folder_name
-from dp_real.data.sets.images import ENDINGS, EncodedImage
+from dp_real.data.sets.images import ENDINGS, EncodedImage, read_regular
 from dp_real.imagenet.classes import imagenet_classes
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Cell:
         cell = self.data[self.row][self.column]
         if not cell or not (cell["bytes"] or cell["path"]):
             raise ValueError("the row has no image")
-        return cell["bytes"] or Path(cell["path"]).read_bytes()
+        return cell["bytes"] or read_regular(Path(cell["path"]))
 
     def __str__(self) -> str:
         return f"{self.place}: row {self.row}"
@@ -307,5 +307,5 @@ def to_labels(named: Named, classes: Classes) -> list[int | None]:
     part = None in classes.folders.values()
     if part and all(name.isdecimal() and int(name) < len(classes.names) for name in called):
         return [int(name) for name in named.names]
-    labels = {name: classes.label(folder_name(name), source) for name, source in called.items()}
+    labels = {name: classes.label(name, source) for name, source in called.items()}
     return [labels[name] for name in named.names]

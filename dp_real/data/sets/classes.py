@@ -11,6 +11,8 @@ from pathlib import Path
 from dp_base.errors import InputError, MissingError
 from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
 
+LONGEST = 200  # bytes of a folder's name; file systems take 255, of which a file's number and ending need some
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -21,11 +23,12 @@ class Classes:
 
     def label(self, name: str, place: object) -> int | None:
         """The label of a name; None if its class is left out. Raises InputError, naming `place`, for an unknown one."""
-        if name not in self.folders:
+        key = name if name in self.folders else folder_name(name)
+        if key not in self.folders:
             near = get_close_matches(name, self.folders, n=1)
             hint = f"did you mean {near[0]}?" if near else "leave it out, or name its class in data.classes"
             raise InputError(f"{place}: {name} is none of the {len(self.names)} classes; {hint}")
-        return self.folders[name]
+        return self.folders[key]
 
     def check(self, place: object, labels: Collection[int], needed: Collection[int]) -> None:
         """Raise InputError if the set at `place`, which has `labels`, has no image, or none of a label in `needed`."""
@@ -38,8 +41,12 @@ class Classes:
 
 
 def own_classes(names: Sequence[str]) -> Classes:
-    """A user's classes. A folder has the name of its class, or its number from 0 unless some name is a number."""
-    folders: dict[str, int | None] = {folder_name(name): label for label, name in enumerate(names)}
+    """A user's classes. A folder has the name of its class, or its number from 0 unless some name is a number.
+
+    A name that makes a bad folder's name is also found by that of `folder_names`.
+    """
+    folders: dict[str, int | None] = {name: label for label, name in enumerate(folder_names(names))}
+    folders |= {name: label for label, name in enumerate(names)}
     if not any(name.isdecimal() for name in folders):
         folders |= {str(label): label for label in range(len(names))}
     return Classes(tuple(names), folders)
@@ -58,8 +65,18 @@ def task_classes(task: ImageNetTask) -> Classes:
 
 
 def folder_name(name: str) -> str:
-    """A class's name as a folder name: characters that file systems forbid become underscores."""
-    return re.sub(r'[\\/:*?"<>|]', "_", name)
+    """A class's name as a folder name: characters that file systems forbid, and a first dot, become underscores.
+
+    A name that is too long for them is cut.
+    """
+    safe = re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]', "_", name)
+    return safe.encode()[:LONGEST].decode(errors="ignore")
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """A `folder_name` for each class, all different: where two would be alike, the class's number follows."""
+    safe = [folder_name(name) for name in names]
+    return [f"{name}-{label}" if safe.count(name) > 1 else name for label, name in enumerate(safe)]
 
 
 def class_folders(folder: Path) -> list[Path]:

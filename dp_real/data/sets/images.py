@@ -8,6 +8,7 @@ folders, such as a README, and files without the ending of an image are ignored.
 from __future__ import annotations
 
 import math
+import stat
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
     EXIF rotation is applied, and transparency is laid over white. Raises InputError for a broken image.
     """
     try:
-        with Image.open(BytesIO(source.read_bytes())) as file:
+        content = read_regular(source) if isinstance(source, Path) else source.read_bytes()
+        with Image.open(BytesIO(content)) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I;16"):  # convert() would clip 16 bits instead of scaling them
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -121,6 +123,16 @@ def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"{source}: not a whole image: {reason}; repair or remove it") from error
     return torch.from_numpy(np.array(image).reshape(size, size, channels)).permute(2, 0, 1)
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file. Raises ValueError, without opening it, for a pipe, a socket or a device: it may never end.
+
+    Raises OSError for a file that is not there, or cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    return path.read_bytes()
 
 
 def decode_ahead(*sets: ExampleSet) -> None:

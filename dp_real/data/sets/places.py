@@ -28,6 +28,7 @@ from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, read_folder
 SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SUFFIX)
 LOCAL = re.compile(r"(?P<path>.+?)" + SUFFIX)
+MOST_FILES = 100_000  # that ranges may mean
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -45,7 +46,8 @@ class Located:
 def locate(where: str, fetch: bool = True) -> Located:
     """Find a set without reading it. With `fetch`, a hub set that is not in the hub's cache is fetched.
 
-    Raises MissingError, which says how to get it, if it is not there; InputError if `where` is not written as above.
+    Raises MissingError, which says how to get it, if it is not there; InputError if `where` is not written as above, or
+    is no regular file.
     """
     if where.startswith("hub:"):
         match = HUB.fullmatch(where)
@@ -53,10 +55,14 @@ def locate(where: str, fetch: bool = True) -> Located:
             raise InputError(f"{where}: should read hub:ORG/NAME, hub:ORG/NAME@SPLIT or hub:ORG/NAME@SPLIT#LABEL")
         path = HubSet(match["id"], match["folder"], match["revision"]).snapshot(match["split"], fetch)
     else:
-        match = None if Path(where).exists() else LOCAL.fullmatch(where)
+        check_ranges(where)
+        match = None if _exists(where) else LOCAL.fullmatch(where)
         path = Path(match["path"] if match else where)
     split, columns = (match["split"], Columns(match["image"], match["label"])) if match else (None, Columns())
     kind, paths = _layout(where, path, split)
+    for each in paths:
+        if not (each.is_file() or each.is_dir()):
+            raise InputError(f"{each}: no regular file, but a pipe, a socket or a device; name a file or a folder")
     return Located(where, kind, paths, split, columns)
 
 
@@ -79,6 +85,13 @@ def _layout(
     return "folders", [path]
 
 
+def _exists(where: str) -> bool:
+    try:
+        return Path(where).exists()
+    except (OSError, ValueError) as error:  # too long, or with a null byte
+        raise InputError(f"{where[:100]!r} is no path: {error.args[-1]}") from None
+
+
 def _matching(where: str, pattern: str) -> list[Path]:
     """The files of a pattern, in order. Raises MissingError if an expanded part of it matches none."""
     files = {part: sorted(glob(part)) for part in expand(pattern)}
@@ -86,6 +99,20 @@ def _matching(where: str, pattern: str) -> list[Path]:
     if absent:
         raise MissingError(f"{where}: no such file as {absent[0]}; put {len(absent)} of {len(files)} there")
     return [Path(file) for found in files.values() for file in found]
+
+
+def check_ranges(pattern: str) -> None:
+    """Raise InputError for a range that runs backwards, and for ranges of more than MOST_FILES files together."""
+    count = 1
+    for match in BRACES.finditer(pattern):
+        if max(map(len, match.groups())) > 18:
+            raise InputError(f"{pattern[:100]}: {match[0][:50]} has too many digits")
+        first, last = map(int, match.groups())
+        if first > last:
+            raise InputError(f"{pattern}: {match[0]} runs backwards; write {{{match[2]}..{match[1]}}}")
+        count *= last - first + 1
+    if count > MOST_FILES:
+        raise InputError(f"{pattern}: its ranges mean {count:,} files; at most {MOST_FILES:,} can be named like this")
 
 
 def expand(pattern: str) -> list[str]:

@@ -16,7 +16,11 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import denoising_error, sample
 from dp_real.guidance.solvers import DDIM
 from dp_real.runtime import processes
-from dp_real.runtime.seeds import Stream, row_noise, seeded, torch_rng
+from dp_real.runtime.finite import LossWatch, require_finite, require_samples
+from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
+
+REMEDY = "lower generator.train_learning_rate"
+TRIED, TRIED_STEPS = 16, 8  # samples that are tried once it is trained, and the sampler's steps
 
 
 class Denoiser(nn.Module):
@@ -118,7 +122,8 @@ def train_denoiser(
 ) -> Denoiser:
     """Train a denoiser: v-prediction, AdamW with a cosine decay of the rate to 0, and averaged weights.
 
-    All draws are a function of the seed. advance(1) is called after each step.
+    All draws are a function of the seed. advance(1) is called after each step. Raises DivergedError if the loss, a
+    weight or a sample of what was trained is not finite, or an image has one value throughout.
     """
     draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()  # draws on the CPU, the same for any device
     with seeded(draw):
@@ -126,7 +131,7 @@ def train_denoiser(
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.train_learning_rate, fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.train_steps)
-    scheduler = make_scheduler()
+    scheduler, watch = make_scheduler(), LossWatch("the generator", REMEDY, config.train_steps)
     for _ in range(config.train_steps):
         rows = torch.randint(len(images.x), (config.train_batch,), generator=draw)
         x0, label = images.x[rows], images.y[rows]
@@ -141,6 +146,11 @@ def train_denoiser(
         optimizer.step()
         anneal.step()
         ema.update_parameters(model)
+        watch.see(loss.detach())
         advance(1)
     model.load_state_dict(ema.module.state_dict())
+    require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
+    trained = DenoiserGenerator(model, tuple(images.x.shape[1:]), n_classes, TRIED_STEPS, 1.0)
+    tried = torch.arange(min(n_classes, TRIED))
+    require_samples(trained.sample(tried, row_seeds(seed, 0, range(len(tried))), None), "the trained generator", REMEDY)
     return model

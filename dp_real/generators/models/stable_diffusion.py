@@ -23,13 +23,17 @@ from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
+from dp_base.errors import DivergedError
 from dp_base.progress import Progress
 from dp_real.examples import Examples
-from dp_real.generators.pipelines.latent_diffusion import encode
+from dp_real.generators.pipelines.latent_diffusion import decode, encode
 from dp_real.runtime import processes
+from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
 TEXT_WIDTH = 64
+REMEDY = "its images, generator.vae_steps, vae_batch, unet_steps or unet_batch are at fault"
+TRIED = 64  # images that the trained VAE must reconstruct
 
 
 class Recipe(Protocol):
@@ -54,21 +58,47 @@ def train_pipeline(
     """Train a pipeline on images with captions from `prompts` (a list per class), and save it as diffusers does.
 
     The VAE is trained first, then the text encoder and the UNet together, on its latents. All draws are a function of
-    `seed`.
+    `seed`. Raises DivergedError if a loss or a weight is not finite, or if the VAE reconstructs the images worse than
+    their mean does and worse than before it was trained.
     """
     draw = torch_rng(seed, Stream.GENERATOR)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
         pipe = make_pipeline(images.x.shape[-1], captions).to(processes.device())
+        before = reconstruction_error(pipe.vae, images.x)
         with progress("training the VAE", config.vae_steps) as advance:
             train_vae(pipe.vae, images.x, config, draw, advance)
+        check_vae(pipe.vae, images.x, before)
         parts = (x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(500))
         latents = torch.cat([encode(pipe.vae, x) for x in parts])
         pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
         latents *= pipe.vae.config.scaling_factor
         with progress("training the UNet", config.unet_steps) as advance:
             train_unet(pipe, latents, images.y, captions, config, draw, advance)
+    for part in (pipe.unet, pipe.text_encoder):
+        require_finite("weights of the trained generator", REMEDY, part.state_dict().values())
     pipe.save_pretrained(folder)
+
+
+@torch.no_grad()
+def reconstruction_error(vae: AutoencoderKL, images: Tensor) -> float:
+    """Mean squared error of the first TRIED images [n, C, H, W], encoded and decoded."""
+    x = images[:TRIED].to(vae.device).expand(-1, 3, -1, -1)
+    return F.mse_loss(decode(vae, encode(vae, x)), x).item()
+
+
+def check_vae(vae: AutoencoderKL, images: Tensor, before: float) -> None:
+    """Raise DivergedError if its weights are not finite, or if it reconstructs worse than the mean image and `before`.
+
+    before: its reconstruction_error with fresh weights, which a training of a few steps need not leave far behind.
+    """
+    require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
+    error, spread = reconstruction_error(vae, images), images[:TRIED].var().item()
+    if not error <= max(before, spread):
+        raise DivergedError(
+            f"the trained VAE reconstructs its images with a squared error of {error:.3g}; their variance is "
+            f"{spread:.3g}: {REMEDY}"
+        )
 
 
 def make_pipeline(size: int, captions: Sequence[str]) -> Any:
@@ -154,6 +184,7 @@ def train_vae(
     """Train the VAE. The loss is squared error, 0.1 of the absolute error, and 0.001 of the KL to a unit Gaussian."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
+    watch = LossWatch("the VAE", REMEDY, config.vae_steps)
     for _ in range(config.vae_steps):
         x = images[torch.randint(len(images), (config.vae_batch,), generator=draw)]
         x = x.to(vae.device).expand(-1, 3, -1, -1)
@@ -167,6 +198,7 @@ def train_vae(
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         anneal.step()
+        watch.see(loss.detach())
         advance(1)
     vae.eval().requires_grad_(False)
 
@@ -195,6 +227,7 @@ def train_unet(
     device = latents.device
     tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"].to(device)
     templates = len(config.prompts)
+    watch = LossWatch("the UNet", REMEDY, steps)
     for _ in range(steps):
         rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
         x0 = latents[rows.to(device)]
@@ -212,6 +245,7 @@ def train_unet(
         optimizer.step()
         anneal.step()
         ema.update_parameters(both)
+        watch.see(loss.detach())
         advance(1)
     both.load_state_dict(ema.module.state_dict())
     both.eval().requires_grad_(False)

@@ -75,6 +75,8 @@ class NetworkLearner:
         for parameter in self.parameters:  # like zero_grad, without its bookkeeping
             parameter.grad = None
         loss.backward()
+        if self.config.max_grad_norm:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1

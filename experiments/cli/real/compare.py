@@ -18,7 +18,7 @@ def compare_command(
     preset: Preset,
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs an arm; arms are paired over them.")] = 4,
+    seeds: Annotated[int, typer.Option(min=1, max=100_000, help="Runs an arm; arms are paired over them.")] = 4,
     splits: Annotated[
         int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: one a seed.")
     ] = None,
@@ -28,7 +28,7 @@ def compare_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-compare.")] = None,
     resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time.")] = 2,
     x: Annotated[Axis, typer.Option(help="What the figure counts.")] = Axis("generated"),  # noqa: B008 (a constant)
     as_json: Json = False,
 ) -> None:  # fmt: skip

@@ -20,8 +20,13 @@ def init_command(
 ) -> None:
     """Write a commented configuration for a task of your own."""
     from dp_base.errors import InputError
+    from dp_real.config.config import check_name
 
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
+    try:
+        check_name(path.stem)
+    except ValueError as error:
+        raise InputError(f"NAME {path.stem[:100]!r}: {error}") from None
     text = (resources.files("experiments.cli.real") / "task.toml").read_text(encoding="utf-8")
     try:
         with open(path, "x", encoding="utf-8") as file:

@@ -31,7 +31,7 @@ def sample_command(
     ] = False,
     classes: Annotated[str | None, typer.Option(help="Comma-separated names. Default: the first ten.")] = None,
     labels: Annotated[str | None, typer.Option(help="The same by number, from 0.")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Images of a class in a row.")] = 1,
+    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Images of a class in a row.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     as_json: Json = False,

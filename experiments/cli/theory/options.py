@@ -7,11 +7,13 @@ import typer
 
 from dp_base.errors import InputError
 
+MOST_WORKERS = 1024
+MOST_VALUES = 100_000  # of start:stop:count
 Engine = Annotated[str, typer.Option(help="dense (the naive experiment) or law (its exact law, fast).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
-WorkersOrAll = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
+Workers = Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes.")]
+WorkersOrAll = Annotated[int | None, typer.Option(min=1, max=MOST_WORKERS, help="Processes; by default one per core.")]
 DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
 TrainingCost = Annotated[float, typer.Option(help="Cost of a training row in the same unit.")]
 VALUES = "value, comma list or start:stop:count"
@@ -27,7 +29,7 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
         if ":" not in text:
             return numbers
         start, stop, count = numbers
-        if "," in text or count != int(count) or count < 1:
+        if "," in text or count != int(count) or not 1 <= count <= MOST_VALUES:
             raise ValueError
     except (ValueError, OverflowError):
         raise InputError(f"--{name} '{text}' is malformed: a value, a comma list or start:stop:count") from None

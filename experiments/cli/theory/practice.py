@@ -22,7 +22,7 @@ SCALING_ROUNDS = 4  # fewer fix no exponent
 
 
 def practice_command(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of additions.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds of additions.")] = 8,
     rule: Annotated[str, typer.Option(help=f"How the learner chooses rows: {', '.join(RULES)}.")] = "keep-hard",
     alpha: Annotated[float | None, typer.Option(help="Constant threshold, in units of std(x·w_hat).")] = None,
     window: Annotated[float | None, typer.Option(help="Threshold window·tan(pi E), E the test error.")] = None,

@@ -206,7 +206,7 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
             "data.test=data/none": ("data: test", "data/none: no such folder"),
             "training.batch_size=2048": ("memory: training", "lower training.batch_size"),
             "pool.storage=float32": None,
-            "practice.initial=9000000000": ("disk", "name another --out"),
+            "practice.initial=900000000": ("disk", "name another --out"),
             "tracker=wandb": ("package", "pip install wandb"),
         },
         {

@@ -224,7 +224,7 @@ def test_missing_and_unknown_classes(layout: str, tmp_path: Path):
             read(where, own_classes(["ca/t", "emu"]))
     if layout != "folders":  # whose numbers are names already
         where = LAYOUTS[layout](tmp_path / "b", [plain(0)], [2])
-        with pytest.raises(InputError, match=r"(row 0|png): \w+ is none of the 2 classes"):
+        with pytest.raises(InputError, match=r"(row 0|png): \S+ is none of the 2 classes"):
             read(where, own_classes(["one", "two"]))
 
 

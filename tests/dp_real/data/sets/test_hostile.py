@@ -1,0 +1,117 @@
+"""Folders that try the readers: odd names, pipes, ranges of a milliard files, and sets of one class."""
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dp_base.errors import InputError, MissingError
+from dp_real.data.folder import FolderConfig
+from dp_real.data.sets.classes import folder_name, folder_names, own_classes
+from dp_real.data.sets.images import read_image, read_regular
+from dp_real.data.sets.places import MOST_FILES, locate
+from dp_real.pool import Batch, Pool
+from dp_real.pool.export import write_folder
+from figures.grids import draw_images
+from figures.stacks import draw_stacks
+from figures.tables import measured
+
+ODD = ("<script>", "a:b", "cash $x_1$ and $^$", "who?")
+
+
+def write_images(folder: Path, classes: tuple[str, ...], count: int = 2) -> Path:
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.full((8, 8, 3), 20 * label + number, np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def folder_config(validation: Path, **options: object) -> FolderConfig:
+    return FolderConfig.model_validate({"source": "folder", "validation": str(validation), "size": 8, **options})
+
+
+def test_a_class_may_have_any_name_that_the_file_system_takes(tmp_path: Path):
+    data = folder_config(write_images(tmp_path / "val", ODD), sets={"s:e?t": str(tmp_path / "val")}).load()
+    assert data.task.classes == ODD
+    assert data.validation.y.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert len(data.sets["s:e?t"].y) == 8
+
+
+def test_what_is_written_has_safe_names_that_are_all_different_and_found_again():
+    names = ("a:b", "a?b", "..", "../up", "plain", "x\ny", "long" * 100, "ä" * 300)
+    folders = folder_names(names)
+    assert len(set(folders)) == len(names)
+    assert all("/" not in name and not name.startswith(".") and len(name.encode()) <= 203 for name in folders)
+    assert folders[4] == "plain"
+    classes = own_classes(names)
+    assert [classes.label(name, "here") for name in folders] == [classes.label(name, "here") for name in names]
+    assert folder_name("a/b") == "a_b"
+
+
+def test_an_export_keeps_classes_apart_whose_safe_names_are_alike(tmp_path: Path):
+    pool = Pool(tmp_path / "pool", (1, 2, 2))
+    zero, n = np.zeros(2), np.arange(2)
+    example = pool.storage.encode(torch.rand(2, 1, 2, 2))
+    columns = {"row": n, "label": n, "seed": n.astype("u8"), "omega": zero.astype("f4"), "entropy": zero.astype("f4")}
+    columns |= {"correct": zero == 0, "hardness": zero.astype("f4"), "missed": zero == 0, "draws": n}
+    pool.append(0, Batch(**columns, example=example))
+    (tmp_path / "out").mkdir()
+    write_folder(pool, ("a:b", "a?b"), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_b-0", "a_b-1", "metadata.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["cash $x_1$ and $^$", "$", "$\\frac{$", "a $ b"])
+def test_dollars_in_names_are_no_formulas(name: str):
+    images = draw_images(np.zeros((1, 1, 2, 2)), [name], [name])
+    assert [label.get_text() for label in images.axes[0].get_yticklabels()] == [name.replace("$", r"\$")]
+    draw_stacks(measured(name, [1.0], [2.0]).assign(x=name), xlabel="", ylabel="").draw_without_rendering()
+
+
+def test_pipes_and_sockets_are_refused_without_being_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = folder_config(write_images(tmp_path / "val", ("a", "b")))
+    os.mkfifo(tmp_path / "val" / "a" / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe.png: not a whole image: it is no regular file; repair or remove it"):
+        data.load().validation.x[:]
+    os.mkfifo(tmp_path / "shard.tar")
+    with pytest.raises(InputError, match=r"shard.tar: no regular file"):
+        locate(str(tmp_path / "shard.tar"))
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+        listening.bind("socket.jpg")
+        with pytest.raises(InputError, match="no regular file"):
+            read_image(Path("socket.jpg"), 8, 3)
+    with pytest.raises(ValueError, match="no regular file"):
+        read_regular(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("v-{0..999999999}.tar", "1,000,000,000 files"),
+        ("v-{0..9999}-{0..9999}.tar", "100,000,000 files"),
+        (f"v-{{0..{'9' * 5000}}}.tar", "too many digits"),
+        ("v-{3..1}.tar", "runs backwards; write {1..3}"),
+    ],
+)
+def test_ranges_that_mean_too_much_are_refused_before_they_are_expanded(tmp_path: Path, pattern: str, said: str):
+    with pytest.raises(InputError, match=said):
+        locate(str(tmp_path / pattern))
+    with pytest.raises(MissingError):
+        locate(str(tmp_path / f"v-{{1..{min(MOST_FILES, 999)}}}.tar"))
+
+
+def test_a_set_of_one_class_is_refused(tmp_path: Path):
+    write_images(tmp_path / "one", ("a",))
+    with pytest.raises(InputError, match="one class only, a"):
+        _ = folder_config(tmp_path / "one").task
+    write_images(tmp_path / "two", ("a", "b"))
+    config = folder_config(tmp_path / "two")
+    with pytest.raises(InputError, match="no images of b"):
+        config.model_copy(update={"test": str(tmp_path / "one")}).load()
+    assert len(config.read_set("further", str(tmp_path / "one")).y) == 2  # it may lack classes, and its row says so

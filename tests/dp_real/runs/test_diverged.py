@@ -1,0 +1,154 @@
+"""Numbers that stop being finite end a run in one line that names step and key; nothing of them is kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dp_base.errors import DivergedError
+from dp_real import run
+from dp_real.config import Config, parse_config
+from dp_real.examples import Examples, RealData
+from dp_real.generators.models import denoiser, stable_diffusion
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.loop.state import State
+from dp_real.pool import Pool
+from dp_real.protocols import Generator
+from dp_real.runs.checkpoints import write_checkpoint
+from dp_real.runs.files import append_row, read_rows
+from dp_real.runs.prepare import fresh_learner
+from dp_real.runtime import cache, finite
+
+
+def changed(config: Config, **sections: dict[str, Any]) -> Config:
+    raw = config.model_dump(mode="json", exclude_none=True)
+    return parse_config(raw | {name: raw[name] | values for name, values in sections.items()})
+
+
+RAW = {"scale": "raw", "omega": 1e30}
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"training": {"learning_rate": 1e30}}, r"step 10: training losses .* training.learning_rate .*rounds-0001"),
+        ({"training": {"weight_decay": 1e30}}, r"step 10: training losses .* training.weight_decay, .*rounds-0001"),
+        ({"guidance": RAW}, r"round 1: 32 of 32 samples are not finite: lower guidance.omega = 1e\+30; .*rounds-0001"),
+        ({"sampling": {"guidance_scale": 1e38}}, r"step 0: round 0: .* sampling.guidance_scale = 1e\+38; there is no"),
+    ],
+)
+def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(
+    config: Config, generator: Generator, tmp_path: Path, sections: dict[str, Any], said: str
+):
+    out = tmp_path / "run"
+    with pytest.raises(DivergedError, match=said):
+        run(changed(config, **sections), out)
+    assert not (out / "result.json").exists()
+    for weights in out.glob("checkpoints/*/learner.safetensors"):
+        assert all(value.isfinite().all() for value in load_file(weights).values())
+    for version in [1] if (out / "pool").exists() else []:
+        assert Pool(out / "pool", config.task.sample_shape, version).x[:].isfinite().all()
+    rows = [*read_rows(out / "metrics.jsonl"), *read_rows(out / "rounds.jsonl")]
+    assert "NaN" not in json.dumps(rows)
+
+
+def test_a_checkpoint_never_has_weights_that_are_not_finite(config: Config, tmp_path: Path):
+    learner = fresh_learner(config)
+    assert isinstance(learner, NetworkLearner)
+    with torch.no_grad():
+        learner.parameters[0][0] = torch.inf
+    with pytest.raises(DivergedError, match="weights are not finite"):
+        write_checkpoint(tmp_path, State(10), learner, Pool(tmp_path / "pool", (1, 8, 8)), keep=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_gradients_are_shortened_on_request_only(config: Config):
+    def moved(**training: float) -> float:
+        learner = fresh_learner(changed(config, training=training))
+        assert isinstance(learner, NetworkLearner)
+        before = [weight.clone() for weight in learner.parameters]
+        learner.train_step(torch.ones(4, 1, 8, 8), torch.arange(4))
+        learner.train_step(torch.ones(4, 1, 8, 8), torch.arange(4))
+        return sum((weight - old).norm().item() for weight, old in zip(learner.parameters, before, strict=True))
+
+    assert moved() == moved(max_grad_norm=0.0) > 0.01
+    assert 0 < moved(max_grad_norm=1e-14) < 1e-6  # far below Adam's epsilon
+
+
+def test_a_log_is_strict_json(tmp_path: Path):
+    append_row(tmp_path / "log.jsonl", {"step": 1, "loss": float("nan"), "deep": [{"x": float("inf")}]})
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 1, "loss": null, "deep": [{"x": null}]}\n'
+
+
+# generators
+
+
+def small(config: Config, **generator: Any) -> Config:
+    return changed(config, generator={"width": 8, "train_steps": 3, **generator})
+
+
+def entries() -> set[str]:
+    return {entry.name for entry in cache.entries()}
+
+
+def test_a_generator_whose_training_diverges_is_not_cached(config: Config, data: RealData):
+    before = entries()
+    diverging = small(config, train_learning_rate=1e30)
+    with pytest.raises(DivergedError, match=r"step 3: losses are not finite: lower generator.train_learning_rate"):
+        diverging.generator.load(diverging.sampling, diverging.data, data)
+    assert entries() == before
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"), [("leave.1.weight", "weights of the trained generator"), (None, "of one value throughout")]
+)
+def test_a_generator_of_no_use_is_not_cached(
+    config: Config, data: RealData, monkeypatch: pytest.MonkeyPatch, weight: str | None, said: str
+):
+    """Broken weights, or samples that are all alike, though the losses were finite."""
+    if weight is None:
+        monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", lambda self, y, *_: torch.zeros(len(y), 1, 8, 8))
+    else:
+        monkeypatch.setattr(finite.LossWatch, "see", lambda self, loss: None)
+    before, rate = entries(), 1e30 if weight else 2e-3
+    broken = small(config, train_learning_rate=rate, label_dropout=0.2)
+    with pytest.raises(DivergedError, match=said):
+        broken.generator.load(broken.sampling, broken.data, data)
+    assert entries() == before
+
+
+def test_a_vae_that_cannot_reconstruct_is_refused():
+    vae, images = stable_diffusion.make_vae(16), torch.rand(8, 3, 16, 16) * 2 - 1
+    before = stable_diffusion.reconstruction_error(vae, images)
+    stable_diffusion.check_vae(vae, images, before)  # a fresh one is as good as it was
+    with torch.no_grad():
+        vae.decoder.conv_out.bias += 100  # pyright: ignore[reportOperatorIssue]
+    with pytest.raises(DivergedError, match="reconstructs its images with a squared error"):
+        stable_diffusion.check_vae(vae, images, before)
+
+
+def test_samples_are_looked_at_row_by_row():
+    x: Tensor = torch.rand(4, 1, 2, 2)
+    finite.require_samples(x, "round 1", "lower it")
+    finite.require_samples(torch.zeros(4, 5), "round 1", "lower it")  # vectors may be of one value
+    x[2] = 0.5
+    with pytest.raises(DivergedError, match="round 1: 1 of 4 samples are of one value throughout: lower it"):
+        finite.require_samples(x, "round 1", "lower it")
+    x[1, 0, 0, 0] = torch.nan
+    with pytest.raises(DivergedError, match="round 1: 1 of 4 samples are not finite: lower it"):
+        finite.require_samples(x, "round 1", "lower it")
+
+
+def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run(config: Config):
+    from dp_real.evaluation.assess import accuracy
+
+    class Broken:
+        def logits(self, x: Tensor) -> Tensor:
+            return torch.full((len(x), 10), torch.nan)
+
+    with pytest.raises(DivergedError, match="logits are not finite"):
+        accuracy(Broken(), Examples(torch.zeros(3, 1, 8, 8), torch.arange(3)))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,112 @@
+"""Values that no machine can hold, and names that no folder can have, are refused in one line with exit status 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dp_base.errors import InputError
+from dp_real.config.arms import ArmName
+from experiments.cli.real.keep import init_command
+from experiments.cli.theory.options import values
+from experiments.presets.presets import load_preset
+
+HUGE = 10**18
+SIZES = (
+    "threads", "training.steps", "training.batch_size", "practice.initial", "practice.increment", "practice.additions",
+    "practice.patience", "practice.evaluate_every", "practice.oversample", "sampling.block_size", "sampling.steps",
+    "generator.width", "generator.blocks", "generator.train_steps", "generator.train_batch", "guidance.every",
+    "pool.memory", "training.mixup",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", SIZES)
+@pytest.mark.parametrize("value", [HUGE, 2**63, -(2**63)])
+def test_huge_sizes_are_refused_with_their_key(key: str, value: int):
+    with pytest.raises(InputError, match=f"{key} = .*(less|greater) than"):
+        load_preset("digits", [f"{key}={value}"])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        f"learner.hidden=[{HUGE}]",
+        f"learner.hidden={[8] * 101}",
+        f"seed={2**63}",
+        f"data.split={2**63}",
+        "practice.additions=100000000",
+        'name="two\\nlines"',
+        f'name="{"n" * 300}"',
+        f'name="{"ä" * 100}"',
+        'name="bell\\u0007"',
+        'name=" "',
+    ],
+)
+def test_what_cannot_be_is_refused(setting: str):
+    with pytest.raises(InputError, match=setting.partition("=")[0].rpartition(".")[2]):
+        load_preset("digits", [setting])
+
+
+def test_other_kinds_have_bounds_too():
+    for setting in (f"data.dimension={HUGE}", f"data.test={HUGE}", "learner.lam=1e308", "learner.kappa=1e308"):
+        with pytest.raises(InputError, match=setting.partition("=")[0]):
+            load_preset("gaussian", [setting])
+    with pytest.raises(InputError, match="unknown arm"):
+        ArmName.parse("static-" + "9" * 5000)
+
+
+def test_a_file_is_not_begun_under_a_name_that_no_run_can_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="should be a name for a folder"):
+        init_command("two\nlines")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_list_of_a_milliard_values_is_not_made():
+    with pytest.raises(InputError, match="malformed"):
+        values("rho", "0:1:1000000000")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "predict --rho 0.5 --phi 0.5 --lam 1e308",
+        "predict --rho 0.5 --phi 1e308",
+        "predict --rho 0.5 --phi 1e-308",
+        "simulate --rho 0.5 --phi 0.5 --d 1000000000000000000",
+        "simulate --rho 0.5 --phi 0.5 --trials 9223372036854775808",
+        "simulate --rho 0.5 --phi 0.5 --d 20 --workers 1000000000",
+        "sweep --d 1000000000000000000",
+        "sweep --n 1e18",
+        "sweep --lam 1e308",
+        "practice --rounds 1000000000",
+        "practice --lam 1e308",
+        "practice --initial 1e308",
+        "practice --increment 1e308",
+        "optimum --rho 0.5 --psi 0.5 --lam 1e308",
+        "optimum --rho 0.5 --psi 1e-308",
+        "verify --trials 1000000000000000000",
+        "verify --d 1000000000000000000",
+    ],
+)
+def test_theory_refuses_what_no_experiment_can_have(line: str, monkeypatch: pytest.MonkeyPatch, capfd):
+    from experiments.cli.main import main
+
+    monkeypatch.setattr(sys, "argv", ["dp", "theory", *line.split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capfd.readouterr()
+    assert left.value.code == 2
+    assert not said.out
+    assert len(said.err.strip().splitlines()) == 1
+
+
+def test_the_one_line_comes_from_the_command_itself():
+    done = subprocess.run(
+        [sys.executable, "-c", "from experiments.cli.main import main; main()", "real", "run", "digits", "--set",
+         f"threads={HUGE}"], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "threads" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
