@@ -106,7 +106,7 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
-        """The checkpoints before each addition of data, by step. One with a damaged state is left out, with a remark."""
+        """The checkpoints before each addition of data, by step. A damaged one is left out, with a remark."""
         return [Checkpoint(path, read_state(path)[0]) for path in kept_checkpoints(self.files.checkpoints)]
 
     @property

@@ -102,8 +102,8 @@ def _first_learner(config: Config, files: RunFiles) -> Learner | None:
     before = [path for path in kept_checkpoints(files.checkpoints) if path.name.endswith("-rounds-0001")]
     if not before:
         raise DamagedError(
-            f"{files.checkpoints}: the checkpoint before the first addition is missing or damaged, and guidance.selector "
-            f"= 'first' needs it; repeat the run: dp real run {files.config} --out NEW"
+            f"{files.checkpoints}: the checkpoint before the first addition is missing or damaged, and "
+            f"guidance.selector = 'first' needs it; repeat the run: dp real run {files.config} --out NEW"
         )
     restore_learner(learner, before[-1])
     return learner
