@@ -33,8 +33,9 @@ def run_jobs(
 ) -> list:
     """[function(*job) for job in jobs]; calls advance(1) as each of them ends.
 
-    workers: processes, which end with this one; 1: here; None: what joblib is configured to. journal: a file that remembers results,
-    which must be arrays then; jobs that it has are not computed again. Raises as the jobs and `Journal` do.
+    workers: processes, which end with this one; 1: here; None: what joblib is configured to. journal: a file that
+    remembers results, which must be arrays then; jobs that it has are not computed again. Raises as the jobs and
+    `Journal` do.
     """
     memory = None if journal is None else Journal(journal, jobs)
     results = {} if memory is None else memory.finished

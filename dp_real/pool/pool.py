@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dp_real.pool.batch import Batch
-from dp_real.pool.record import PoolRecord, opening, verify_pool
+from dp_real.pool.record import PoolRecord, drop_unreadable, opening, verify_pool
 from dp_real.pool.storage import Storage
 from dp_real.runtime import pixels
 from dp_real.runtime.processes import from_main, gather, main_first
@@ -120,6 +120,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """Drop what was appended after this version, by a run that was killed before its checkpoint."""
         with main_first() as main:
             version = self.version
+            if main:
+                drop_unreadable(self.path, version)
             dataset = lance.dataset(str(self.path), version=version)
             if main and dataset.latest_version > version:
                 dataset.restore()
