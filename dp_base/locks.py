@@ -32,15 +32,14 @@ def locked(folder: Path) -> Iterator[None]:
     What killed writers left half-written directly in it is deleted first. Raises InputError, which names the writer, if
     there is one already, and if the folder cannot be written to.
     """
-    try:
+    with _refusing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(unwritable(folder, error)) from None
+        lock = _acquire(folder / LOCK, folder)
     try:
-        with _held(folder / LOCK, folder):
-            discard_parts(folder)
-            yield
+        discard_parts(folder)
+        yield
     finally:
+        _release(lock)
         with contextlib.suppress(OSError):  # it is not empty
             folder.rmdir()
 
@@ -48,13 +47,28 @@ def locked(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def locked_beside(path: Path) -> Iterator[None]:
     """The same for what appears as a whole, and not before the block ends. The lock lies beside it."""
-    try:
+    with _refusing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(unwritable(path, error)) from None
-    with _held(path.with_name(f".{path.name}{LOCK}"), path):
+        lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path)
+    try:
         discard_parts(path.parent, path.name)
         yield
+    finally:
+        _release(lock)
+
+
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Wait for other writers of `path`, then be the only one within the block. The lock lies beside it.
+
+    Raises OSError if it cannot be made.
+    """
+    lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path, wait=True)
+    try:
+        discard_parts(path.parent, path.name)
+        yield
+    finally:
+        _release(lock)
 
 
 @contextlib.contextmanager
@@ -83,32 +97,38 @@ def claimed(out: Path | None, journal: str | None = None, resume: bool = False) 
             raise
 
 
-def unwritable(folder: Path, error: OSError) -> str:
-    """The message for a folder of --out in which nothing can be written."""
-    return f"--out {folder} is not a folder that can be written to: {error.strerror}"
-
-
 @contextlib.contextmanager
-def _held(file: Path, what: Path) -> Iterator[None]:
-    """Hold a lock file while in the block, and delete it then. It says who holds it."""
-    lock = FileLock(file, timeout=0, fallback_to_soft=False)
+def _refusing(out: Path) -> Iterator[None]:
+    """Raise InputError in place of an OSError in the block, which makes the folder of --out."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"--out {out} is not a folder that can be written to: {error.strerror}") from None
+
+
+def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
+    """Hold a lock file, and write into it who does; None where there are no locks.
+
+    Raises InputError if somebody else holds it, unless `wait` is set, and OSError if it cannot be made.
+    """
+    lock = FileLock(file, timeout=-1 if wait else 0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
         raise InputError(f"{what} is being written by {_owner(file)}: wait for it, or stop it") from None
     except NotImplementedError:
         log.warning("%s: this file system has no locks; write there from one process only", what)
-        yield
-        return
-    except OSError as error:
-        raise InputError(unwritable(what, error)) from None
-    try:
-        with contextlib.suppress(OSError):  # a full disk: the lock holds, and only its message is poorer
-            file.write_text(json.dumps(_self()), encoding="utf-8")
-        yield
-    finally:
+        return None
+    with contextlib.suppress(OSError):  # a full disk: the lock holds, and only its message is poorer
+        file.write_text(json.dumps(_self()), encoding="utf-8")
+    return lock
+
+
+def _release(lock: FileLock | None) -> None:
+    """Delete the lock file while it is held (one that waited for it looks whether it is still there), and let go."""
+    if lock is not None:
         with contextlib.suppress(OSError):
-            file.unlink()  # while it is held: who waits for the former file, waits for nothing
+            os.unlink(lock.lock_file)
         lock.release()
 
 

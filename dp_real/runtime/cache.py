@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import platformdirs
-from filelock import FileLock
 
 from dp_base.checksums import RECORD, damage, read_json, seal
 from dp_base.errors import DamagedError, MissingError
-from dp_base.files import PART, discard_parts, remove, whole_folder, write_json
+from dp_base.files import PART, remove, whole_folder, write_json
+from dp_base.locks import in_turn
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
@@ -40,8 +40,7 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
     folder = cache_folder() / f"{name}-{digest}"
     if _usable(folder):
         return folder
-    with _writable(folder.parent), FileLock(folder.with_name(f".{folder.name}.lock"), fallback_to_soft=False):
-        discard_parts(folder.parent, folder.name)
+    with _writable(folder.parent), in_turn(folder):
         if not _usable(folder):
             problem = damage(folder)
             if problem:
