@@ -8,6 +8,7 @@ machines. Where a file system has no locks at all, a remark says so, and work go
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from dp_base.errors import InputError
 from dp_base.files import LOCK, discard_parts, unused
 
 log = logging.getLogger(__name__)
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without flock, NFS 3 without lockd
 
 
 @contextlib.contextmanager
@@ -116,7 +118,9 @@ def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
         lock.acquire()
     except Timeout:
         raise InputError(f"{what} is being written by {_owner(file)}: wait for it, or stop it") from None
-    except NotImplementedError:
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
         log.warning("%s: this file system has no locks; write there from one process only", what)
         return None
     with contextlib.suppress(OSError):  # a full disk: the lock holds, and only its message is poorer

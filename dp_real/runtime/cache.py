@@ -20,7 +20,7 @@ from dp_base.locks import in_turn
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _intact: set[Path] = set()  # entries that this process has made or looked through
 
 
@@ -69,16 +69,18 @@ def _writable(folder: Path) -> Iterator[None]:
 
     The tensors' library reports that in words only.
     """
+    began = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        began = True
         yield
     except Exception as error:
-        number = getattr(error, "errno", None)
-        if number in NO_ROOM or any(f"os error {each})" in str(error) for each in NO_ROOM):
-            what = getattr(error, "strerror", None) or str(error)
-            remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
-            raise MissingError(f"the cache {cache_folder()} cannot be written to: {what}; {remedy}") from error
-        raise
+        number, said = getattr(error, "errno", None), str(error)
+        if began and number not in NO_ROOM and not any(f"os error {each})" in said for each in NO_ROOM):
+            raise
+        what = getattr(error, "strerror", None) or said
+        remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
+        raise MissingError(f"the cache {cache_folder()} cannot be written to: {what}; {remedy}") from error
 
 
 def fingerprints(*arrays: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """A folder has one writer; its lock ends with its process, and so do the workers of a process."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -73,6 +74,20 @@ def test_a_place_where_nothing_can_be_made_is_refused(tmp_path: Path):
         pass
     with pytest.raises(InputError, match="can be written to"), locked_beside(tmp_path / "file" / "out" / "x"):
         pass
+
+
+def test_a_place_without_locks_is_written_with_a_remark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def none(file: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with locked(tmp_path / "out"):
+        (tmp_path / "out" / "file").touch()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'out'}: this file system has no locks; write there from one process only"
+    ]
 
 
 WORKERS = """
