@@ -83,7 +83,7 @@ class Run:
         if self.complete:
             verify(self.path, remedy, [log.name])
         elif newest and state_problem(newest) is None and (problem := log_problem(self.files, newest)):
-            raise DamagedError(f"{problem}; {remedy}")
+            raise DamagedError(f"{problem}; dp real resume {self.path} goes back to before that; or {remedy}")
         return read_rows(log)
 
     @property
