@@ -4,6 +4,7 @@ No code that comes with a model is run, and nobody is asked whether to run it. d
 to the parts of a pipeline, but takes none of the Auto classes of transformers, which alone would ask.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import InputError, MissingError
@@ -54,14 +56,14 @@ def no_code_of(model: str) -> Iterator[None]:
 def reading(model: str, what: str) -> Iterator[bool]:
     """Yield whether `model` is a folder, else a hub id. what: names the model in messages.
 
-    Raises MissingError if `model` is neither, or in place of an OSError in the block.
+    Raises MissingError if `model` is neither, or in place of what the block raises for files that it cannot read.
     """
     local = Path(model).is_dir()
     if not local and (Path(model).is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") != 1):
         raise MissingError(f"{model}: no such folder; put {what} there, or name a hub id")
     try:
         yield local
-    except OSError as error:
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
         remedy = (
             "the folder must hold what save_pretrained writes, with safetensors"
             if local

@@ -1,5 +1,6 @@
 """The cache makes an entry once and whole, however many processes ask for it."""
 
+import errno
 import multiprocessing
 import time
 from multiprocessing.context import SpawnProcess
@@ -7,8 +8,11 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from dp_real.runtime.cache import cache_folder, cached, clear, entries
+from dp_base.errors import MissingError
+from dp_real.runtime import cache
+from dp_real.runtime.cache import broken_entries, cache_folder, cached, clear, entries
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -99,3 +103,70 @@ def test_what_depends_on_other_things_is_another():
     clear()
     assert entries() == []
     assert not cache_folder().exists()
+
+
+def fill(staged: Path) -> None:
+    (staged / "weights").write_text("weights")
+
+
+HARM = {
+    "flipped": lambda folder: (folder / "weights").write_text("weighty"),
+    "emptied": lambda folder: (folder / "weights").write_text(""),
+    "deleted": lambda folder: (folder / "weights").unlink(),
+    "its origin": lambda folder: (folder / "depends.json").write_text("{"),
+    "its checksums": lambda folder: (folder / "checksums.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_broken_entry_is_listed_made_again_and_cleared(harm: str, caplog: pytest.LogCaptureFixture):
+    folder = cached("mine", {"seed": 0}, fill)
+    other = cached("mine", {"seed": 1}, fill)
+    assert broken_entries() == {}
+    HARM[harm](folder)
+    assert list(broken_entries()) == [folder]
+    assert sorted(entry.name for entry in entries()) == sorted([folder.name, other.name])
+    cache._intact.clear()  # as in another process
+    assert cached("mine", {"seed": 0}, fill) == folder
+    (remark,) = (record.getMessage() for record in caplog.records)
+    assert remark.startswith(str(folder))
+    assert remark.endswith("it is made again")
+    assert broken_entries() == {}
+    HARM[harm](folder)
+    clear()
+    assert entries() == []
+
+
+def test_an_entry_of_before_has_no_checksums_and_is_used():
+    folder = cached("mine", {}, fill)
+    (folder / "checksums.json").unlink()
+    cache._intact.clear()
+    assert cached("mine", {}, lambda staged: pytest.fail("it is there")) == folder
+    assert broken_entries() == {}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("no room (os error 28)")])
+def test_a_full_cache_is_a_line_that_says_where_to_make_room(error: Exception):
+    def full(staged: Path) -> None:
+        raise error
+
+    with pytest.raises(MissingError, match=r"the cache .* cannot be written to: .*make room there, or let XDG_CACHE_"):
+        cached("mine", {}, full)
+    assert entries() == []
+
+
+def test_so_is_a_place_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(MissingError, match="cannot be written to: Not a directory"):
+        cached("mine", {}, fill)
+
+
+def test_what_a_killed_process_left_is_deleted_when_the_entry_is_made():
+    cached("mine", {}, fill)
+    half = cache_folder() / f".part-999999999-{cached('mine', {}, fill).name}-x"
+    half.mkdir()
+    (cached("mine", {}, fill) / "weights").unlink()
+    cache._intact.clear()
+    cached("mine", {}, fill)
+    assert not half.exists()

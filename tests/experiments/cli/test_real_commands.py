@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dp_base.locks import locked
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from experiments.compare import summarize
@@ -140,6 +141,29 @@ def test_compare_is_paired_resumable_and_drawn(tmp_path: Path, capsys: pytest.Ca
     assert dp(*arguments, "--resume") == 0
     assert json.loads(capsys.readouterr().out) == answer
     assert finished.stat().st_mtime_ns == before  # not run again
+
+
+def test_compare_is_refused_before_generators_are_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Where nothing can be written, where another process is at work, and where the table cannot be read."""
+    monkeypatch.setattr("experiments.compare.run_arms", None)
+    (tmp_path / "file").touch()
+    arguments = ["real", "compare", "digits", *SET, "--out"]
+    assert dp(*arguments, str(tmp_path / "file" / "out")) == 2
+    assert "is not a folder that can be written to" in capsys.readouterr().err
+    with locked(tmp_path / "out"):
+        assert dp(*arguments, str(tmp_path / "out"), "--resume") == 2
+        assert "is being written by process" in capsys.readouterr().err
+        assert dp("figures", "fig3", "--quick", "--out", str(tmp_path / "out")) == 2
+        assert "is being written by process" in capsys.readouterr().err
+        assert dp("theory", "sweep", "--out", str(tmp_path / "out")) == 2
+        assert "is being written by process" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "comparison.csv").touch()
+    assert dp("real", "report", str(tmp_path / "out")) == 3
+    assert "comparison.csv cannot be read" in capsys.readouterr().err
 
 
 def test_paired_differences_and_the_data_equivalence():

@@ -3,12 +3,14 @@
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from dp_base.locks import locked_beside
 from dp_real.config import load_config
 from tests.experiments.conftest import run_dp as dp
 
@@ -107,6 +109,15 @@ def test_export(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert [path.name for path in (tmp_path / "empty").iterdir()] == ["train.parquet"]
     capsys.readouterr()
 
+    (half := tmp_path / ".part-999999999-other-x").mkdir()  # a killed export
+    with locked_beside(tmp_path / "other"):
+        assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "parquet") == 2
+        assert "is being written by process" in complaint(capsys)
+    assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "parquet") == 0
+    assert not half.exists()
+    shutil.rmtree(tmp_path / "other")
+    capsys.readouterr()
+
     (tmp_path / "file").write_text("mine")
     assert dp("real", "export", run, "--out", str(tmp_path / "file")) == 2
     assert dp("real", "export", str(tmp_path), "--out", str(tmp_path / "other")) == 2
@@ -153,6 +164,17 @@ def test_sets_that_cannot_be_evaluated(run: str, on: list[str], status: int, mes
 
 
 # cache
+
+
+def test_a_broken_entry_is_listed(cache: Path, run: str, capsys: pytest.CaptureFixture[str]):
+    (weights,) = cache.rglob("model.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    capsys.readouterr()
+    assert dp("real", "cache", "list") == 0
+    assert "broken: " in (said := capsys.readouterr().err)
+    assert f"{weights} is damaged" in said
+    weights.write_bytes(whole)
 
 
 def test_cache(run: str, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -225,6 +225,9 @@ def test_an_unfinished_run(copied: Path, capsys):
     for name in ("result.json", "learner", "figures", "branches"):
         path = copied / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for checkpoint in (copied / "checkpoints").iterdir():
+        if int(checkpoint.name.partition("step-")[2].partition("-")[0]) > 32:
+            shutil.rmtree(checkpoint)  # it would have come later
     lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
     (copied / "metrics.jsonl").write_text("".join(lines[:8]) + lines[8][:20])
     assert dp("real", "report", copied) == 0

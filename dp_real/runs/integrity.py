@@ -1,0 +1,113 @@
+"""Whether a run's files are as they were written, and which checkpoint is the newest that a run can go on from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dp_base.checksums import damage
+from dp_base.errors import DamagedError, InputError
+from dp_real.config import load_config
+from dp_real.loop.state import State
+from dp_real.pool.record import PoolRecord, pool_problem
+from dp_real.runs.checkpoints import checkpoint_problem, checkpoints, newest_intact, read_record, read_state
+from dp_real.runs.files import RunFiles, read_rows
+
+
+def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
+    """How far the logs are written, for a checkpoint: name -> bytes, sha256 of these bytes."""
+    marks = {}
+    for log in (files.metrics, files.rounds):
+        written = log.read_bytes() if log.exists() else b""
+        marks[log.name] = {"bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
+    return marks
+
+
+def log_problem(files: RunFiles, checkpoint: Path) -> str | None:
+    """The first log that does not begin with what it had at a checkpoint; None if both do."""
+    for name, mark in read_record(checkpoint).get("logs", {}).items():
+        log = files.path / name
+        begin = log.read_bytes()[: mark["bytes"]] if log.exists() else b""
+        if len(begin) < mark["bytes"]:
+            return f"{log} lacks rows that were written" if begin else f"{log} is missing or empty"
+        if hashlib.sha256(begin).hexdigest() != mark["sha256"]:
+            return f"{log} is damaged: its checksum is not that of what was written"
+    return None
+
+
+def resumable(files: RunFiles, keep_best: bool) -> Path | None:
+    """The newest checkpoint that is intact with its pool, the logs up to it and, if it is kept, the best learner.
+
+    None if there is no checkpoint. A remark says what was passed over. Raises DamagedError if none is intact.
+    """
+
+    def problem(checkpoint: Path) -> str | None:
+        found = checkpoint_problem(checkpoint)
+        if found:
+            return found
+        state, pool_version = read_state(checkpoint)
+        found = pool_problem(files.pool, pool_version) or log_problem(files, checkpoint)
+        return found or (_best_problem(files, state) if keep_best else None)
+
+    return newest_intact(files.checkpoints, problem)
+
+
+def _best_problem(files: RunFiles, state: State) -> str | None:
+    """What is wrong with the best learner, unless a better one came after this state and will come again."""
+    problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
+    if problem is None or state.best < 0:
+        return None
+    later = (row["val_accuracy"] for row in read_rows(files.metrics) if row["step"] > state.step)
+    return None if any(accuracy > state.best for accuracy in later) else problem
+
+
+def problems(folder: Path) -> list[str]:
+    """What is damaged in a run's folder, and the way on: a line each; none if all is as it was written.
+
+    Raises InputError if the folder is not a run's.
+    """
+    files = RunFiles(folder)
+    if not files.is_run:
+        raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
+    return list(dict.fromkeys(f"{what}; {remedy}" for what, remedy in _problems(files)))
+
+
+def _problems(files: RunFiles) -> Iterator[tuple[str, str]]:
+    """Pairs of what is damaged and the way on."""
+    run = files.path
+    again = f"restore it, or repeat the run: dp real run {files.config} --out NEW"
+    back = f"dp real resume {run} goes back to the newest intact checkpoint"
+    if files.result.exists():
+        back = f"remove {files.result}, and {back}"
+    try:
+        load_config(files.config)
+    except InputError as error:
+        yield str(error), "restore it"
+    for checkpoint in checkpoints(files.checkpoints):
+        if problem := checkpoint_problem(checkpoint):
+            yield problem, f"remove {checkpoint} to do without that checkpoint"
+        elif problem := log_problem(files, checkpoint):
+            yield problem, again
+    if files.pool.exists() and (problem := _newest_pool_problem(files.pool)):
+        yield problem, again if files.result.exists() else back
+    for part in (files.path, files.learner, files.best):
+        if problem := damage(part):
+            yield problem, back
+    for log in (files.metrics, files.rounds):
+        try:
+            read_rows(log)
+        except DamagedError as error:
+            yield str(error).partition(";")[0], again
+    for branch in files.branches:
+        if problem := damage(branch.path) or damage(branch.learner):
+            yield problem, f"remove {branch.path}; dp real branch {run} makes it again"
+
+
+def _newest_pool_problem(pool: Path) -> str | None:
+    try:
+        latest = PoolRecord.read(pool).latest
+    except DamagedError as error:
+        return str(error).partition(";")[0]
+    return None if latest is None else pool_problem(pool, latest)
