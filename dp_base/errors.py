@@ -13,6 +13,10 @@ class MissingError(RuntimeError):
     exit_status = 3
 
 
+class DamagedError(MissingError):
+    """A file that was written is missing, cut short or changed. The message names it, and says the way on."""
+
+
 class ConvergenceError(ArithmeticError):
     """A solver missed its tolerance. The message names the parameters and the residual."""
 

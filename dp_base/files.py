@@ -1,20 +1,49 @@
-"""Writes files and folders whole or not at all, and claims output folders before work begins.
+"""Writes files and folders whole or not at all.
 
-While something is written, it has a hidden name that begins with PART, in the same folder. A killed process may leave
-such a file behind; readers ignore it.
+While something is written, it has a hidden name in the same folder: PART, the process, and the name that it will have.
+A killed process may leave such a file behind; readers ignore it, and the next writer of the folder deletes it.
 """
 
 import contextlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dp_base.errors import InputError
-
 PART = ".part-"
+LOCK = ".lock"  # the file by which a folder is locked, see dp_base.locks
+
+
+def part_of(name: str) -> str:
+    """The hidden name of what this process writes, until it becomes `name`."""
+    return f"{PART}{os.getpid()}-{name}"
+
+
+def discard_parts(folder: Path, name: str = "") -> None:
+    """Delete from a folder what dead processes left half-written, of `name` if it is given.
+
+    For the holder of the folder's lock: nobody on another machine is writing there, and here a process is dead if no
+    process has its number.
+    """
+    for path in folder.glob(f"{PART}*") if folder.is_dir() else ():
+        part = re.fullmatch(rf"{re.escape(PART)}(\d+)-(.*)", path.name)
+        if part and part[2].startswith(name) and not _alive(int(part[1])):
+            with contextlib.suppress(OSError):  # it stays for the next one
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no number of a process
+        pass
+    return True
 
 
 @contextlib.contextmanager
@@ -23,7 +52,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises OSError if the folder of `path` cannot be written to.
     """
-    partial = path.with_name(f"{PART}{os.getpid()}-{path.name}")  # keeps the ending, by which writers choose a format
+    partial = path.with_name(part_of(path.name))  # keeps the ending, by which writers choose a format
     try:
         yield partial
         os.replace(partial, path)
@@ -50,7 +79,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     `replace` is set.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PART) as temporary:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
         yield staged
@@ -64,42 +93,12 @@ def remove(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=PART) as temporary:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
         os.rename(path, Path(temporary) / path.name)
 
 
 def unused(folder: Path) -> bool:
-    """Whether a folder is missing, or holds only what a killed process left half-written."""
-    return not folder.exists() or (folder.is_dir() and all(path.name.startswith(PART) for path in folder.iterdir()))
-
-
-@contextlib.contextmanager
-def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
-    """Make the folder of --out, and remove it if the block leaves it empty. None: do nothing.
-
-    journal: the file in which the command keeps finished work. With `resume`, a folder that holds it is accepted.
-    Raises InputError, before the block, if the folder is not empty or cannot be written to. If a journal is there, an
-    interrupt is raised again as a KeyboardInterrupt that says how to resume.
-    """
-    if out is None:
-        yield
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        begun = journal is not None and (out / journal).exists()
-        if any(out.iterdir()) and not (resume and begun):
-            hint = "--resume goes on with what is finished there" if begun else "give a new or an empty folder"
-            raise InputError(f"--out {out} is not empty: {hint}")
-        (probe := out / ".probe").touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"--out {out} is not a folder that can be written to: {error.strerror}") from None
-    try:
-        yield
-    except KeyboardInterrupt:
-        if journal is not None and (out / journal).exists():
-            raise KeyboardInterrupt(f"interrupted: what is finished is in {out}; --resume goes on from there") from None
-        raise
-    finally:
-        with contextlib.suppress(OSError):  # it is not empty
-            out.rmdir()
+    """Whether a folder is missing, or holds only its lock and what a killed process left half-written."""
+    return not folder.exists() or (
+        folder.is_dir() and all(path.name.startswith(PART) or path.name == LOCK for path in folder.iterdir())
+    )

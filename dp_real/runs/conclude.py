@@ -11,7 +11,7 @@ from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.sets import evaluate_sets
 from dp_real.examples import RealData
 from dp_real.loop.practice import Practice
-from dp_real.runs.card import model_card
+from dp_real.evaluation.card import model_card
 from dp_real.runs.files import RunFiles
 from dp_real.runtime import processes
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dp_base.checksums import read_json, reading, verify
 from dp_base.files import write_text
 
 
@@ -82,8 +83,12 @@ class RunFiles:
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
 
     def read_result(self) -> dict[str, Any] | None:
-        """The content of result.json; None while the run is not complete."""
-        return json.loads(self.result.read_text(encoding="utf-8")) if self.result.exists() else None
+        """The content of result.json; None while the run is not complete. Raises DamagedError if it is not intact."""
+        if not self.result.exists():
+            return None
+        remedy = f"remove it, and dp real resume {self.path} writes it again"
+        verify(self.path, remedy, [self.result.name])
+        return read_json(self.result, remedy)
 
 
 def append_row(log: Path, row: dict[str, Any]) -> None:
@@ -93,9 +98,13 @@ def append_row(log: Path, row: dict[str, Any]) -> None:
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:
-    """The rows of a log; none if it does not exist. A last line that is incomplete is left out."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """The rows of a log; none if it does not exist. A last line that is incomplete is left out.
+
+    Raises DamagedError if another line is no row.
+    """
+    with reading(log, f"restore it; or repeat the run: dp real run {log.with_name('config.toml')} --out NEW"):
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]
 
 
 def cut_rows(log: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

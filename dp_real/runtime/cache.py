@@ -1,8 +1,11 @@
 """The user's cache: what was made once is kept under a hash of all that it depends on."""
 
+import errno
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,14 @@ import numpy as np
 import platformdirs
 from filelock import FileLock
 
-from dp_base.files import PART, remove, whole_folder
+from dp_base.checksums import RECORD, damage, read_json, seal
+from dp_base.errors import DamagedError, MissingError
+from dp_base.files import PART, discard_parts, remove, whole_folder, write_json
+
+log = logging.getLogger(__name__)
+DEPENDS = "depends.json"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+_intact: set[Path] = set()  # entries that this process has made or looked through
 
 
 def cache_folder() -> Path:
@@ -23,19 +33,53 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
     """Return the folder that `make` filled, now or earlier with the same `depends`. It is never left half-made.
 
     While one process makes it, others that want the same wait, so that a generator is not trained twice. The lock is on
-    an open file, so it ends with its process in any case.
+    an open file, so it ends with its process in any case. A damaged folder is made again, which a remark says. Raises
+    MissingError if the cache cannot be written to.
     """
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{name}-{digest}"
-    if folder.exists():
+    if _usable(folder):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.exists():
-            with whole_folder(folder) as staged:
+    with _writable(folder.parent), FileLock(folder.with_name(f".{folder.name}.lock"), fallback_to_soft=False):
+        discard_parts(folder.parent, folder.name)
+        if not _usable(folder):
+            problem = damage(folder)
+            if problem:
+                log.warning("%s; it is made again", problem)
+            with whole_folder(folder, replace=True) as staged:
                 make(staged)
-                (staged / "depends.json").write_text(json.dumps(depends, indent=2))
+                write_json(staged / DEPENDS, depends)
+                seal(staged)
+    _intact.add(folder)
     return folder
+
+
+def _usable(folder: Path) -> bool:
+    """Whether an entry is there, and is as it was made."""
+    if folder not in _intact or not folder.exists():
+        _intact.discard(folder)
+        if not folder.exists() or damage(folder):
+            return False
+        _intact.add(folder)
+    return True
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Make a folder of the cache. Raises MissingError if it, or what the block writes, finds no room or no permission.
+
+    The tensors' library reports that in words only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number in NO_ROOM or any(f"os error {each})" in str(error) for each in NO_ROOM):
+            what = getattr(error, "strerror", None) or str(error)
+            remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
+            raise MissingError(f"the cache {cache_folder()} cannot be written to: {what}; {remedy}") from error
+        raise
 
 
 def fingerprints(*arrays: Any) -> list[str]:
@@ -45,29 +89,41 @@ def fingerprints(*arrays: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A cached folder: its name below the cache, what it was made from, size in bytes, time in seconds since 1970."""
+    """A cached folder: its name below the cache, what it was made from, size in bytes, time in seconds since 1970.
+
+    problem: what is damaged in it, if anything is.
+    """
 
     name: str
     depends: dict[str, Any]
     size: int
     made: float
+    problem: str = ""
 
 
 def entries() -> list[Entry]:
-    """The entries of the cache, by name."""
+    """The entries of the cache, by name, broken ones included."""
     root = cache_folder()
-    return [
-        Entry(
-            str(file.parent.relative_to(root)),
-            json.loads(file.read_text()),
-            sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file()),
-            file.stat().st_mtime,
-        )
-        for file in sorted(root.rglob("depends.json"))
-        if not any(part.startswith(PART) for part in file.parts)  # half-made
-    ]
+    marks = sorted({file.parent for mark in (DEPENDS, RECORD) for file in root.rglob(mark)})
+    return [_entry(folder, root) for folder in marks if PART not in str(folder.relative_to(root))]
+
+
+def _entry(folder: Path, root: Path) -> Entry:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    problem, depends = damage(folder), {}
+    try:
+        depends = read_json(folder / DEPENDS)
+    except DamagedError as error:
+        problem = problem or str(error).partition(";")[0]
+    return Entry(folder.relative_to(root).as_posix(), depends, size, folder.stat().st_mtime, problem or "")
+
+
+def broken_entries() -> dict[Path, str]:
+    """The entries that are damaged: folder -> what is wrong. `cached` makes them again when they are needed."""
+    return {cache_folder() / entry.name: entry.problem for entry in entries() if entry.problem}
 
 
 def clear() -> None:
     """Remove the whole cache, including what killed runs left half-made."""
     remove(cache_folder())
+    _intact.clear()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import InputError
-from dp_base.files import PART, claimed, remove, unused, whole_file, whole_folder, write_json
+from dp_base.files import PART, remove, unused, whole_file, whole_folder, write_json
+from dp_base.locks import claimed
 
 
 def names(folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dp_base.files import claimed
+from dp_base.locks import claimed
 from experiments.cli.options import Json, RunFolder, Set
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dp_base.errors import InputError
-from dp_base.files import claimed
+from dp_base.locks import claimed
 from dp_theory.costs import DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 from experiments.cli.theory.options import Json
 from experiments.terminal import emit_json, records, say, table

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dp_base.errors import InputError
-from dp_base.files import claimed
+from dp_base.locks import claimed
 from dp_theory import rules
 from dp_theory.costs import DIRECT_COST, TRAINING_COST
 from experiments.cli.theory.options import DirectCost, Json, Seed, TrainingCost, Workers

@@ -7,7 +7,7 @@ import typer
 
 import dp_theory
 from dp_base.errors import InputError
-from dp_base.files import claimed
+from dp_base.locks import claimed
 from dp_theory.costs import DIRECT_COST, TRAINING_COST
 from dp_theory.rules import rule_names
 from experiments.cli.theory.options import (

@@ -23,7 +23,7 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.pool.export import write_folder, write_parquet
 from dp_real.runs.afterwards import evaluate
-from dp_real.runs.card import model_card
+from dp_real.evaluation.card import model_card
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run

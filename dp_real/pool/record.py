@@ -1,0 +1,105 @@
+"""What a pool's folder must hold: its versions, with the checksums of the files that each is made of.
+
+POOL/checksums.json is written after each round. Lance only ever adds files, so a version's data files are the first so
+many of those that the record has. A pool without it was written by an earlier version of this project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lance
+
+from dp_base.checksums import RECORD, changed, digests, read_json
+from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.files import write_json
+
+LARGEST = 2**64 - 1  # Lance counts the names of its manifests down from here
+REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
+
+
+@dataclass
+class PoolRecord:
+    """files: checksum by name, in the order of the rows. versions: number -> rows, files (how many), manifest."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, pool: Path) -> PoolRecord:
+        """The record of a pool; empty if there is none. Raises DamagedError if it cannot be read."""
+        if not (pool / RECORD).exists():
+            return cls()
+        record = read_json(pool / RECORD)
+        try:
+            known = cls(dict(record["files"]), {str(int(number)): dict(v) for number, v in record["versions"].items()})
+            assert all({"rows", "files", "manifest"} <= version.keys() for version in known.versions.values())
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError):
+            raise DamagedError(f"{pool / RECORD} is changed: it is no record of a pool; restore it") from None
+        return known
+
+    @property
+    def latest(self) -> int | None:
+        """The newest recorded version; None if there is no record."""
+        return max(map(int, self.versions), default=None)
+
+    def add(self, pool: Path, version: int) -> None:
+        """Record a version that was just committed on top of the newest one recorded, and write the record."""
+        data = lance.dataset(str(pool), version=version)
+        names = [f"data/{file.path}" for part in data.get_fragments() for file in part.data_files()]
+        self.files = {name: self.files[name] for name in names if name in self.files}
+        self.files |= digests(pool, [name for name in names if name not in self.files])
+        manifest = digests(pool, [_manifest(pool, version)])
+        self.versions = {number: each for number, each in self.versions.items() if each["files"] <= len(names)}
+        self.versions[str(version)] = {"rows": data.count_rows(), "files": len(names), "manifest": manifest}
+        write_json(pool / RECORD, {"files": self.files, "versions": self.versions})
+
+    def problem(self, pool: Path, version: int) -> str | None:
+        """The first file of a version that is missing or changed, and what is wrong; None if all are as written."""
+        known = self.versions.get(str(version))
+        if known is None:
+            return None
+        names = list(self.files)[: known["files"]]
+        return changed(pool, known["manifest"] | {name: self.files[name] for name in names})
+
+
+def verify_pool(pool: Path, version: int) -> None:
+    """Raise DamagedError if a file of a version of a pool is missing or changed."""
+    problem = PoolRecord.read(pool).problem(pool, version)
+    if problem:
+        raise DamagedError(f"{problem}; {REMEDY}")
+
+
+def pool_problem(pool: Path, version: int) -> str | None:
+    """What is wrong with a version of a pool, or None. A pool without checksums must at least open."""
+    try:
+        with opening(pool):
+            record = PoolRecord.read(pool)
+            problem = record.problem(pool, version)
+            if problem is None:
+                lance.dataset(str(pool), version=version).count_rows()
+    except DamagedError as error:
+        return str(error).partition(";")[0]
+    return problem
+
+
+@contextmanager
+def opening(pool: Path) -> Iterator[None]:
+    """Raise DamagedError, which names the pool, for what Lance raises within the block."""
+    try:
+        yield
+    except (InputError, MissingError):
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split()).partition(", /")[0][:200]
+        raise DamagedError(f"{pool} cannot be read: {what}; {REMEDY}") from error
+
+
+def _manifest(pool: Path, version: int) -> str:
+    """The name of a version's manifest, in either of Lance's two ways to number them."""
+    name = f"_versions/{LARGEST - version:020d}.manifest"
+    return name if (pool / name).exists() else f"_versions/{version}.manifest"
