@@ -1,4 +1,4 @@
-"""Timing in processor seconds, which other work on the machine hardly affects, and rows of the table of `make bench`."""
+"""Timing in processor seconds, which other work hardly affects, and rows of the table of `make bench`."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""The release: wheel and sdist hold the same, and work in a clean environment far from the checkout. `make release-check`.
+"""The release: wheel and sdist hold the same, and work in a clean environment far from the checkout.
 
-It installs torch and the rest anew, from the package index that pip is set to; hence slow.
+`make release-check`. It installs torch and the rest anew, from the package index that pip is set to; hence slow.
 """
 
 import os
@@ -46,6 +46,7 @@ def call(*words: object, folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run([*map(str, words)], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{words}: {done.stdout[-500:]} {done.stderr[-1500:]}"
+    assert "not drawn" not in done.stderr, done.stderr
     return done.stdout
 
 

@@ -200,10 +200,13 @@ def run_fault(place: Place, run: Path) -> str:
 
 
 def here(place: Place, *words: object) -> Answer:
-    """Run `dp WORDS` in this process, which is much faster; for commands that neither hang nor end by a signal."""
+    """Run `dp WORDS` in this process, which is much faster; for commands that do not end by a signal.
+
+    Its seconds are those of the processor, so that other work on the machine does not count.
+    """
     from experiments.cli import main
 
-    out, err, begin = io.StringIO(), io.StringIO(), time.monotonic()
+    out, err, begin = io.StringIO(), io.StringIO(), time.process_time()
     argv, before, folder = sys.argv, signal.getsignal(signal.SIGINT), Path.cwd()
     kept = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HF_HUB_OFFLINE")}
     os.environ |= {name: place.environment[name] for name in kept}
@@ -225,7 +228,7 @@ def here(place: Place, *words: object) -> Answer:
         signal.signal(signal.SIGINT, before)
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
-    return Answer(status, out.getvalue(), err.getvalue(), time.monotonic() - begin)
+    return Answer(status, out.getvalue(), err.getvalue(), time.process_time() - begin)
 
 
 def _too_long(number: int, frame: object) -> None:

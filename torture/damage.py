@@ -1,6 +1,6 @@
 """Every kind of file × {deleted, halved, byte flipped, emptied} × every command that reads it.
 
-Survived: the command says in one line which file is wrong, or gives the very answer that it gives from the whole folder.
+Survived: the command says in one line which file is wrong, or answers as it does from the whole folder.
 """
 
 import json
@@ -16,20 +16,24 @@ Words = tuple[object, ...]
 
 
 def deleted(path: Path, draw: random.Random) -> None:
+    """The file is gone."""
     path.unlink()
 
 
 def halved(path: Path, draw: random.Random) -> None:
+    """Its second half is missing."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def flipped(path: Path, draw: random.Random) -> None:
+    """One bit of it is another."""
     content = bytearray(path.read_bytes())
     content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
     path.write_bytes(content)
 
 
 def emptied(path: Path, draw: random.Random) -> None:
+    """It has no bytes."""
     path.write_bytes(b"")
 
 
@@ -56,12 +60,14 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
     }
 
 
-def attack(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
-    """`tries` of all combinations, drawn at random; 0: all."""
-    cases = [(whole, pattern, damage, command) for whole in (True, False) for pattern in RUN_FILES
-             for damage in DAMAGES for command in readers(Path()) if whole or command in ("resume", "branch", "export")]  # fmt: skip
+def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
+    """`tries` of all combinations, drawn at random; 0: all. only: the commands that read runs, by default all."""
+    commands = [(True, name) for name in readers(Path())] + [(False, name) for name in ("resume", "branch", "export")]
+    cases = [(whole, pattern, damage, command) for whole, command in commands for pattern in RUN_FILES
+             for damage in DAMAGES]  # fmt: skip
     cache = [(pattern, damage, command) for pattern in CACHE_FILES for damage in DAMAGES
              for command in (("real", "cache", "list"), ("doctor", "cache"), ("real", "run"))]  # fmt: skip
+    cases = [case for case in cases if not only or case[-1] in only]
     if tries:
         cases, cache = draw.sample(cases, max(1, tries - tries // 5)), draw.sample(cache, tries // 5)
     healthy: dict[tuple[bool, str], Any] = {}
@@ -118,7 +124,7 @@ def _attack_cache(place: Place, pattern: str, damage: Callable, words: Words, dr
             fault = run_fault(place, out) if answer.status == 0 else ""
         else:
             answer, fault = here(place, *words), ""
-        if not answer.tidy or answer.status not in (0, 2, 3):
+        if "Traceback" in answer.err or answer.status not in (0, 2, 3):
             fault = f"status {answer.status}: {answer.last}"
         case = f"{file.relative_to(cache)} {damage.__name__}"
         return Attempt(f"damage, {' '.join(map(str, words))}", case, f"{answer.status} {answer.last}", fault)

@@ -1,7 +1,7 @@
 """Disks that are full at some write, or read-only. Once there is room again, the work goes on to the usual result.
 
-The disks are file systems in memory, in a name space of the process's own (unshare), so nobody else sees them. Where the
-system allows none, nothing is tried.
+The disks are file systems in memory, in a name space of the process's own (unshare), so nobody else sees them. Where
+the system allows none, nothing is tried.
 """
 
 import random
@@ -26,7 +26,7 @@ def possible() -> bool:
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """`tries` disks, in turn for each command: full after some kB (every fourth: read-only). only: names of commands."""
+    """`tries` disks, in turn for each command: full after some kB, every fourth read-only. only: these commands."""
     if not possible():
         return
     chosen = [work for work in works(place) if not only or work.name in only]

@@ -44,10 +44,13 @@ FAULTS = {
 ON_DISK = ("--set", "pool.memory=0")  # batches are read by threads
 
 
-def attack(place: Place, tries: int, draw: random.Random, ranks: bool = True) -> Iterator[Attempt]:
-    """`tries` faults in turn, at random calls; with `ranks` also ranks that die or are slow."""
+def attack(
+    place: Place, tries: int, draw: random.Random, ranks: bool = True, only: tuple[str, ...] = ()
+) -> Iterator[Attempt]:
+    """`tries` faults in turn, at random calls; with `ranks` also ranks that die or are slow. only: of these names."""
+    names = only or tuple(FAULTS)
     for index in range(tries):
-        name = list(FAULTS)[index % len(FAULTS)]
+        name = names[index % len(names)]
         yield _fault(place, name, draw.randrange(2, 25))
     if ranks:
         yield from _ranks(place)

@@ -25,8 +25,9 @@ CHEAP = ("theory predict", "theory simulate", "theory practice", "theory optimum
          "real init", "real plan", "real presets", "real cache", "real report", "real export", "real resume",
          "real evaluate", "real sample", "doctor", "")  # fmt: skip
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
-ODD = st.sampled_from(["", " ", "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e-300", "x", "1:2:3", "0.1,0.2", "a=b",
-                       "practice.additions=-1", "training.steps=nan", "guidance.omega=inf", "--", "../..", "digits"])  # fmt: skip
+ODD = st.sampled_from(["", " ", "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e-300", "x", "1:2:3", "0.1,0.2",
+                       "a=b", "practice.additions=-1", "training.steps=nan", "guidance.omega=inf", "--", "../..",
+                       "digits"])  # fmt: skip
 HUGE = st.sampled_from(["1e308", "1e18", str(2**63), str(-(2**63)), "9" * 300, "n" * 300, "a\nb"])
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 5), st.floats(), TEXT, st.lists(st.integers(-1, 3), max_size=3)
@@ -153,7 +154,7 @@ TARGETS: dict[str, tuple[Callable[[bool], st.SearchStrategy[Any]], Execute, int]
 def attack(
     place: Place, tries: int, draw: random.Random, huge: bool = True, only: tuple[str, ...] = ()
 ) -> Iterator[Attempt]:
-    """`tries` cases, spread over the targets. huge: also sizes that no machine has. only: the targets, by default all."""
+    """`tries` cases, spread over the targets. huge: also sizes that no machine has. only: these targets."""
     chosen = {name: target for name, target in TARGETS.items() if not only or name in only}
     parts = sum(share for _, _, share in chosen.values())
     for name, (strategy, execute, share) in chosen.items():

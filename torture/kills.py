@@ -19,7 +19,7 @@ COMPARE = ("real", "compare", *SMALL, "--arms", "practice,static", "--seeds", 2,
 
 @dataclass(frozen=True)
 class Work:
-    """A command that writes into `out`. again: how it goes on. fault: in what its outcome is wrong; empty: in nothing."""
+    """A command that writes into `out`. again: how it goes on. fault: what is wrong with its outcome, or empty."""
 
     name: str
     words: tuple[object, ...]
@@ -53,7 +53,8 @@ def works(place: Place) -> list[Work]:
     resume = lambda out: ("real", "resume", out)  # noqa: E731
     return [
         Work("run", ("real", "run", *SMALL), resume, run_fault),
-        Work("compare", COMPARE, lambda out: (*COMPARE, "--resume", "--out", out), _same_table(COMPARE, "comparison.csv")),
+        Work("compare", COMPARE, lambda out: (*COMPARE, "--resume", "--out", out),
+             _same_table(COMPARE, "comparison.csv")),
         Work("sweep", SWEEP, lambda out: (*SWEEP, "--resume", "--out", out), _same_table(SWEEP, "sweep.csv")),
         Work("export", export, lambda out: (*export, "--out", out), _exported),
         Work("figures", figures, lambda out: (*figures, "--out", out), lambda place, out: ""),
@@ -90,9 +91,8 @@ def _kill(place: Place, work: Work, number: signal.Signals, after: float) -> Att
         faults.append(f"does not go on ({again.status}): {again.last}")
     else:
         faults.append(work.fault(place, out))
-    return Attempt(
-        f"{number.name} to {work.name}", f"after {after:.2f} s", f"{first.status} {first.last}", "; ".join(filter(None, faults))
-    )  # fmt: skip
+    fault, saw = "; ".join(filter(None, faults)), f"{first.status} {first.last}"
+    return Attempt(f"{number.name} to {work.name}", f"after {after:.2f} s", saw, fault)
 
 
 def _go_on(place: Place, work: Work, out: Path, first: Answer) -> Answer:

@@ -1,4 +1,4 @@
-"""Two processes on one folder: one of them writes it, the other says so or finds it done, and the result is the usual."""
+"""Two processes on one folder: one writes it, the other says so or finds it done, and the result is the usual."""
 
 import random
 import shutil
@@ -13,8 +13,11 @@ Words = tuple[object, ...]
 Fault = Callable[[Place, Path], str]
 
 
-def attack(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
-    """`tries` pairs of processes, in turn on each kind of folder; the second starts within a second of the first."""
+def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
+    """`tries` pairs of processes, in turn on each kind of folder; the second starts within a second of the first.
+
+    only: these kinds of folder, by default all.
+    """
     by_name = {work.name: work for work in works(place)}
     fresh: tuple[tuple[str, Words, Words, Fault], ...] = (
         ("run + resume", ("real", "run", *SMALL), ("real", "run", *SMALL, "--resume"), run_fault),
@@ -23,14 +26,15 @@ def attack(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
         ("compare + compare", COMPARE, (*COMPARE, "--resume"), by_name["compare"].fault),
         ("figures + figures", by_name["figures"].words, by_name["figures"].words, by_name["figures"].fault),
     )
+    names = only or (*(name for name, *_ in fresh), "resume + resume", "cache")
     for index in range(tries):
-        turn = index % (len(fresh) + 2)
-        if turn == 1:
-            yield _pair(place, "resume + resume", *_resumes(place), draw.uniform(0, 1))
-        elif turn == 2:
+        name = names[index % len(names)]
+        if name == "resume + resume":
+            yield _pair(place, name, *_resumes(place), draw.uniform(0, 1))
+        elif name == "cache":
             yield _one_cache(place, draw.uniform(0, 1))
         else:
-            name, first, second, fault = fresh[max(0, turn - 2)]
+            first, second, fault = next(rest for known, *rest in fresh if known == name)
             out = place.new("both")
             both = (*first, "--out", out), (*second, "--out", out)
             yield _pair(place, name, *both, out, fault, draw.uniform(0, 1))

@@ -72,5 +72,5 @@ def test_the_cache_intact_and_damaged(
     assert dp("doctor", "cache") == 2
     out, err = capsys.readouterr()
     assert "damaged" in out
-    assert f"depends.json is damaged" in err
+    assert "depends.json is damaged" in err
     assert f"remove {entry}, it is made again" in err
