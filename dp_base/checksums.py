@@ -1,6 +1,6 @@
 """Checksums of the files in a folder, written when the folder is finished and compared when it is read.
 
-The file RECORD in the folder has the SHA-256 of each file. A folder without it was written by an earlier version, and is
+The file RECORD in the folder has the SHA-256 of each file. A folder without it, which an earlier version wrote, is
 taken as it is.
 """
 
@@ -53,7 +53,7 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
         wanted = record if names is None else {name: record[name] for name in names if name in record}
         return changed(folder, dict(wanted))
     except (DamagedError, TypeError, ValueError):
-        return f"{folder / RECORD} is cut short or changed"
+        return f"{folder / RECORD} is cut short or changed (without it, the files are taken as they are)"
 
 
 def changed(folder: Path, wanted: dict[str, str]) -> str | None:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from dp_base.errors import InputError, MissingError
+from dp_base.workers import in_worker
 
 
 def run_jobs(
@@ -32,8 +33,9 @@ def run_jobs(
 ) -> list:
     """[function(*job) for job in jobs]; calls advance(1) as each of them ends.
 
-    workers: processes; 1 is this one, None what joblib is configured to. journal: a file that remembers results,
-    which must be arrays then; jobs that it has are not computed again. Raises as the jobs and `Journal` do.
+    workers: processes, which end with this one; 1: here; None: what joblib is configured to. journal: a file that
+    remembers results, which must be arrays then; jobs that it has are not computed again. Raises as the jobs and
+    `Journal` do.
     """
     memory = None if journal is None else Journal(journal, jobs)
     results = {} if memory is None else memory.finished
@@ -47,7 +49,8 @@ def run_jobs(
 
         with _deaf_to_interrupts():
             parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
-            arriving = parallel(delayed(_numbered)(i, function, jobs[i]) for i in missing)
+            here = os.getpid()
+            arriving = parallel(delayed(in_worker)(here, _numbered, i, function, jobs[i]) for i in missing)
     for i, result in arriving:
         results[i] = result
         if memory is not None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import joblib
 import pandas as pd
 
+from dp_base.checksums import reading
+from dp_base.errors import DamagedError
 from dp_base.files import whole_file
 from dp_base.progress import Progress, silent
+from dp_base.workers import in_worker
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from experiments.reported.audit import static_equivalent
+
+REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
 
 
 def run_arms(
@@ -39,12 +45,12 @@ def run_arms(
     cells = [(arm, arm_config(_reseeded(config, seed, split), arm)) for arm in arms for seed, split in pairs]
     one_a_split = list({cell.data.split: cell for _, cell in cells}.values())
     with progress("generators", len(one_a_split)) as advance:
-        for _ in _parallel(workers, [joblib.delayed(_prepare)(cell) for cell in one_a_split]):
+        for _ in _parallel(workers, _prepare, [(cell,) for cell in one_a_split]):
             advance(1)
-    jobs = [joblib.delayed(_run)(arm, cell, Comparison(out).run_folder(arm, cell.seed)) for arm, cell in cells]
+    jobs = [(arm, cell, Comparison(out).run_folder(arm, cell.seed)) for arm, cell in cells]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
-        for row in _parallel(workers, jobs):
+        for row in _parallel(workers, _run, jobs):
             rows.append(row)
             advance(1)
     return pd.DataFrame(rows)
@@ -54,8 +60,9 @@ def _reseeded(config: Config, seed: int, split: int) -> Config:
     return config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": split})})
 
 
-def _parallel(workers: int, jobs: list) -> Any:
-    return joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
+def _parallel(workers: int, function: Callable[..., Any], jobs: Sequence[tuple]) -> Any:
+    tasks = [joblib.delayed(in_worker)(os.getpid(), function, *job) for job in jobs]
+    return joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
 
 
 def _prepare(config: Config) -> None:
@@ -120,8 +127,13 @@ class Comparison:
 
     @property
     def arms(self) -> pd.DataFrame:
-        """The table that `summarize` made."""
-        return pd.read_csv(self.path / "comparison.csv")
+        """The table that `summarize` made. Raises DamagedError if it cannot be read."""
+        file = self.path / "comparison.csv"
+        with reading(file, REMEDY):
+            arms = pd.read_csv(file)
+            if not {"series", "x", "y"} <= set(arms) or not any(str(name).startswith(self.MINUS) for name in arms):
+                raise ValueError("columns are missing")
+        return arms
 
     @property
     def baseline(self) -> str:
@@ -129,7 +141,9 @@ class Comparison:
         return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
-        """Pairs of arm and run, sorted by the names of their folders."""
+        """Pairs of arm and run, sorted by the names of their folders. Raises DamagedError if there are none."""
+        if not (self.path / "runs").is_dir():
+            raise DamagedError(f"{self.path / 'runs'} is missing; {REMEDY}")
         for folder in sorted((self.path / "runs").iterdir()):
             yield folder.name.rpartition("-seed")[0], Run(folder)
 

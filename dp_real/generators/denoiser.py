@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from dp_base.checksums import reading
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
@@ -53,5 +54,6 @@ class DenoiserConfig(TrainedHere):
 
         folder = self.trained(source, examples, task.n_classes, train)
         denoiser = Denoiser(task.sample_shape, task.n_classes, self.width, self.blocks)
-        denoiser.load_state_dict(load_file(folder / "model.safetensors"))
+        with reading(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
+            denoiser.load_state_dict(load_file(folder / "model.safetensors"))
         return DenoiserGenerator(denoiser, task.sample_shape, task.n_classes, sampling.steps, sampling.guidance_scale)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dp_base.files import whole_file
+from dp_base.checksums import digest
+from dp_base.files import whole_file, write_text
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,25 @@ class Batch:
         return cls(**columns, example=table["example"])
 
     def write(self, path: Path) -> None:
-        """Write an Arrow file, whole or not at all."""
+        """Write an Arrow file, whole or not at all, and then its checksum beside it."""
         table = self.table()
         with whole_file(path) as partial, pa.ipc.new_file(str(partial), table.schema) as writer:
             writer.write_table(table)
+        write_text(_checksum(path), digest(path))
 
     @classmethod
     def read(cls, path: Path) -> Batch:
-        """Memory-map what `write` left.
-
-        Raises KeyError for a file of another version, which lacks columns, and pyarrow.ArrowInvalid for one cut short.
-        """
+        """Memory-map what `write` left. Raises KeyError for a file of another version, which lacks columns."""
         return cls.of(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+
+
+def intact(path: Path) -> bool:
+    """Whether a file is there as `Batch.write` left it. One without its checksum may be anything."""
+    try:
+        return _checksum(path).read_text(encoding="utf-8") == digest(path)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _checksum(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

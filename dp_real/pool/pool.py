@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dp_real.pool.batch import Batch
+from dp_real.pool.record import PoolRecord, drop_unreadable, opening, verify_pool
 from dp_real.pool.storage import Storage
 from dp_real.runtime import pixels
 from dp_real.runtime.processes import from_main, gather, main_first
@@ -42,7 +43,10 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def __init__(
         self, path: Path, sample_shape: tuple[int, ...], version: int = 0, config: PoolConfig | None = None
     ) -> None:
-        """Open a pool at a version. Raises InputError if `config` asks for JPEG files of what are not images."""
+        """Open a pool at a version.
+
+        Raises InputError if `config` asks for JPEG files of what are not images, DamagedError for what cannot be read.
+        """
         self.path = path
         self.sample_shape = sample_shape
         self.config = config or PoolConfig()
@@ -56,8 +60,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     @classmethod
     def latest(cls, path: Path, sample_shape: tuple[int, ...], config: PoolConfig | None = None) -> Pool:
-        """Open a pool at its latest version."""
-        return cls(path, sample_shape, lance.dataset(str(path)).latest_version, config)
+        """Open a pool at its latest version. Raises DamagedError if a file of it is missing or changed."""
+        with opening(path):
+            version = PoolRecord.read(path).latest or lance.dataset(str(path)).latest_version
+        verify_pool(path, version)
+        return cls(path, sample_shape, version, config)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -105,16 +112,21 @@ class Pool(Dataset[tuple[Tensor, int]]):
         fragments = [file for _, files in sorted(gather(written), key=lambda pair: pair[0]) for file in files]
         with main_first() as main:  # one commits for all
             version = self._commit(fragments) if main else 0
+            if main:
+                PoolRecord.read(self.path).add(self.path, version)
         self._open(from_main(version))
 
     def drop_later(self) -> None:
         """Drop what was appended after this version, by a run that was killed before its checkpoint."""
         with main_first() as main:
             version = self.version
+            if main:
+                drop_unreadable(self.path, version)
             dataset = lance.dataset(str(self.path), version=version)
             if main and dataset.latest_version > version:
                 dataset.restore()
                 version = dataset.latest_version
+                PoolRecord.read(self.path).add(self.path, version)
         self._open(from_main(version))
 
     def table(self, newest: bool = False) -> pa.Table:
@@ -132,8 +144,13 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     def _open(self, version: int) -> None:
         """Move to a version that has the present rows and perhaps more."""
-        known, self.version = len(self), version
-        self._data = lance.dataset(str(self.path), version=version)
+        self.version = version
+        with opening(self.path):
+            self._data = lance.dataset(str(self.path), version=version)
+            self._read_new(len(self))
+
+    def _read_new(self, known: int) -> None:
+        """Read the rows after the first `known` ones."""
         if self._data.count_rows() == known:
             return
         new = self._data.scanner(columns=["round", "label"], offset=known).to_table()
@@ -150,7 +167,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def _read(self, rows: Tensor) -> Tensor:
         if self._kept is not None:
             return self._kept.index_select(0, rows)  # faster than [rows]
-        return self.storage.decode(self._data.take(rows.tolist(), columns=["example"])["example"].combine_chunks())
+        with opening(self.path):
+            return self.storage.decode(self._data.take(rows.tolist(), columns=["example"])["example"].combine_chunks())
 
     def _schema(self) -> pa.Schema:
         return pa.schema(FACTS | {"example": self.storage.type})

@@ -87,6 +87,17 @@ def pool_problem(pool: Path, version: int) -> str | None:
     return problem
 
 
+def drop_unreadable(pool: Path, version: int) -> None:
+    """Delete the manifests after a version that Lance cannot read, since it could not commit another one then."""
+    for manifest in (pool / "_versions").glob("*.manifest"):
+        number = int(manifest.stem)
+        number = LARGEST - number if len(manifest.stem) == 20 else number
+        try:
+            _ = number > version and lance.dataset(str(pool), version=number).count_rows()
+        except (ValueError, OSError):
+            manifest.unlink()
+
+
 @contextmanager
 def opening(pool: Path) -> Iterator[None]:
     """Raise DamagedError, which names the pool, for what Lance raises within the block."""

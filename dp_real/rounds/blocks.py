@@ -1,7 +1,7 @@
 """Draws a round in blocks of rows. One process draws a whole block, so the rows do not depend on which process it is.
 
 Each process keeps the blocks that it drew, in the form of the pool, so none needs the whole round in memory. Blocks
-that a stopped run left on disk are read, not drawn again.
+that a stopped run left on disk are read, not drawn again, unless they are damaged.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from dp_base.errors import Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
-from dp_real.pool import Batch
+from dp_real.pool.batch import Batch, intact
 from dp_real.runtime import processes
 
 
@@ -54,8 +52,9 @@ class Blocks:
         if self.folder is None:
             return draw(block)
         file = self.folder / f"round-{index}-row-{block.start}.arrow"
-        with contextlib.suppress(FileNotFoundError, KeyError, pa.ArrowInvalid):  # missing, another version, cut short
-            return Batch.read(file)
+        if intact(file):
+            with contextlib.suppress(KeyError):  # another version's
+                return Batch.read(file)
         self.folder.mkdir(exist_ok=True)
         draw(block).write(file)
         return Batch.read(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dp_base.errors import InputError
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_real.config import Config, load_config
@@ -12,10 +13,11 @@ from dp_real.examples import RealData
 from dp_real.loop.practice import Practice
 from dp_real.loop.state import State
 from dp_real.pool import Pool
+from dp_real.pool.record import verify_pool
 from dp_real.runs.checkpoints import kept_checkpoints, restore_learner
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
-from dp_real.runs.folder import BranchFolder
+from dp_real.runs.folder import BranchFolder, sole_writer
 from dp_real.runs.prepare import fresh_learner, load_data, torch_threads, validator
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
@@ -27,9 +29,20 @@ def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
 
     One run gives the whole scaling curve. Returns the result of each pool size, by size, including the run's own if it
     is complete. Each branch leaves its files in branches/SIZE; finished ones are not repeated. Raises InputError if
-    `run` is not the folder of a run.
+    `run` is not the folder of a run, or another process is writing there, and DamagedError as `cool_down` does.
     """
     files = RunFiles(run)
+    if not files.is_run:
+        raise InputError(f"{run} is not the folder of a run: it has no config.toml")
+    with sole_writer(files):
+        return cool_down(files, progress)
+
+
+def cool_down(files: RunFiles, progress: Progress) -> list[dict[str, Any]]:
+    """The same, for the writer of the folder. Raises DamagedError for a checkpoint or a pool that is not intact.
+
+    A checkpoint whose state cannot be read is left out, with a remark.
+    """
     config = load_config(files.config)
     with torch_threads(config.threads), quietly():
         data = load_data(config)
@@ -47,6 +60,9 @@ def _branch_at(checkpoint: Path, config: Config, data: RealData, files: RunFiles
     """The result of the branch that starts at a checkpoint."""
     learner = fresh_learner(config)
     state, pool_version = restore_learner(learner, checkpoint)
+    with processes.main_first() as main:
+        if main:
+            verify_pool(files.pool, pool_version)
     pool = Pool(files.pool, config.task.sample_shape, pool_version, config.pool)
     out, cooldown = files.branch(len(pool)), config.training.cooldown_steps
     finished = processes.from_main(out.read_result())

@@ -1,4 +1,4 @@
-"""Checkpoints: folders with learner.safetensors and state.json, each written whole.
+"""Checkpoints: folders with learner.safetensors, state.json and their checksums, each written whole.
 
 step-N-rounds-K is written before an addition of data, and kept. latest-step-N-rounds-K is for resuming, and replaces
 the latest before it.
@@ -6,20 +6,32 @@ the latest before it.
 
 from __future__ import annotations
 
-import json
+import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from dp_base.checksums import damage, read_json, reading, seal, verify
+from dp_base.errors import DamagedError
 from dp_base.files import remove, whole_folder, write_json
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
 
+log = logging.getLogger(__name__)
 
-def write_checkpoint(folder: Path, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
-    """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content."""
+
+def write_checkpoint(
+    folder: Path, state: State, learner: Learner, pool: Pool, keep: bool, logs: dict[str, Any] | None = None
+) -> None:
+    """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content.
+
+    logs: how far the run's logs are written (dp_real.runs.integrity.log_marks).
+    """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
     if checkpoint.exists():
@@ -27,36 +39,113 @@ def write_checkpoint(folder: Path, state: State, learner: Learner, pool: Pool, k
     older = [] if keep else list(folder.glob("latest-*"))
     with whole_folder(checkpoint) as staged:
         save_file(learner.tensors(), staged / "learner.safetensors")
-        write_json(staged / "state.json", state.record() | {"pool_version": pool.version})
+        write_json(staged / "state.json", state.record() | {"pool_version": pool.version, "logs": logs or {}})
+        seal(staged)
     for path in older:
         remove(path)
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints, the newest first."""
+    return sorted((path for path in folder.glob("[sl]*") if _position(path)), key=_position, reverse=True)
+
+
+def _position(checkpoint: Path) -> tuple[int, ...]:
+    """The step and the rounds in a checkpoint's name; empty for anything else."""
+    found = re.fullmatch(r"(?:latest-)?step-(\d+)-rounds-(\d+)", checkpoint.name)
+    return tuple(map(int, found.groups())) if found else ()
+
+
 def kept_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints before each addition of data, by step."""
-    return sorted(folder.glob("step-*"))
+    """The checkpoints before each addition of data, by step. One whose state is damaged is left out, with a remark."""
+    kept = []
+    for checkpoint in sorted(folder.glob("step-*")):
+        problem = state_problem(checkpoint)
+        if problem:
+            log.warning("%s; this checkpoint is left out", problem)
+        else:
+            kept.append(checkpoint)
+    return kept
+
+
+def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path | None:
+    """The newest checkpoint without a problem; None if there is no checkpoint. A remark says what was passed over.
+
+    Raises DamagedError if all have one.
+    """
+    found, problems = checkpoints(folder), []
+    for checkpoint in found:
+        what = problem(checkpoint)
+        if what is None:
+            for each in problems:
+                log.warning("%s; %s is used instead", each, checkpoint.name)
+            return checkpoint
+        if not checkpoint.exists():  # the run goes on, and has written another one meanwhile
+            return newest_intact(folder, problem)
+        problems.append(what)
+    if found:
+        run = folder.parent
+        remedy = f"restore it, or repeat the run: dp real run {run / 'config.toml'} --out NEW"
+        raise DamagedError(f"{problems[0]}, and no checkpoint of {run} is intact without it; {remedy}")
+    return None
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint from which a run resumes; None if there is none."""
+    """The newest checkpoint whose own files are intact. Otherwise as newest_intact."""
+    return newest_intact(folder, checkpoint_problem)
 
-    def position(checkpoint: Path) -> tuple[int, int]:
-        record = read_record(checkpoint)
-        return record["step"], record["rounds"]
 
-    return max(folder.glob("[sl]*"), key=position, default=None)
+def checkpoint_problem(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files; None if nothing is. Without checksums, they must at least open."""
+    problem = damage(checkpoint) or state_problem(checkpoint)
+    if problem:
+        return problem
+    try:
+        with reading(checkpoint / "learner.safetensors", ""):
+            safe_open(checkpoint / "learner.safetensors", "pt")
+    except DamagedError as error:
+        return str(error).rpartition("; ")[0]
+    return None
+
+
+def state_problem(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's state.json; None if nothing is."""
+    problem = damage(checkpoint, ["state.json"])
+    if problem:
+        return problem
+    try:
+        read_state(checkpoint)
+    except DamagedError as error:
+        return str(error).rpartition("; ")[0]
+    return None
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
-    """Read state.json: the fields of State, and pool_version."""
-    return json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    """Read state.json: the fields of State, pool_version, and logs. Raises DamagedError if it cannot be read."""
+    return read_json(checkpoint / "state.json", _remedy(checkpoint))
+
+
+def read_state(checkpoint: Path) -> tuple[State, int]:
+    """The run's state at a checkpoint, and the version of its pool. Raises DamagedError if it cannot be read."""
+    record = read_record(checkpoint)
+    with reading(checkpoint / "state.json", _remedy(checkpoint)):
+        pool_version = int(record.pop("pool_version"))
+        record.pop("logs", None)
+        return State.restored(record), pool_version
 
 
 def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
-    """Restore a learner from a checkpoint; returns the run's state there and the version of its pool."""
-    record = read_record(checkpoint)
-    pool_version = record.pop("pool_version")
-    state = State.restored(record)
-    learner.load_tensors(load_file(checkpoint / "learner.safetensors"), state.step)
+    """Restore a learner from a checkpoint; returns the run's state there and the version of its pool.
+
+    Raises DamagedError if its files are not as they were written.
+    """
+    verify(checkpoint, _remedy(checkpoint))
+    state, pool_version = read_state(checkpoint)
+    with reading(checkpoint / "learner.safetensors", _remedy(checkpoint)):
+        learner.load_tensors(load_file(checkpoint / "learner.safetensors"), state.step)
     learner.finish_at(state.last_step)
     return state, pool_version
+
+
+def _remedy(checkpoint: Path) -> str:
+    return f"restore it, or remove {checkpoint} to do without that checkpoint"

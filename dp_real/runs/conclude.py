@@ -6,12 +6,13 @@ import platform
 from importlib import metadata
 from typing import Any
 
+from dp_base.checksums import reading, seal, verify
 from dp_base.files import write_json, write_text
 from dp_real.evaluation.assess import accuracy
+from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import evaluate_sets
 from dp_real.examples import RealData
 from dp_real.loop.practice import Practice
-from dp_real.evaluation.card import model_card
 from dp_real.runs.files import RunFiles
 from dp_real.runtime import processes
 
@@ -22,15 +23,19 @@ def conclude(practice: Practice, data: RealData, files: RunFiles) -> dict[str, A
     """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result."""
     config, learner = practice.config, practice.learner
     if config.training.keep_best:
-        with processes.main_first():
+        remedy = f"dp real resume {files.path} trains again from a checkpoint before it"
+        with processes.main_first(), reading(files.best, remedy):
+            verify(files.best, remedy)
             learner.load(files.best)
     result = {"name": config.name, "seed": config.seed} | _reached(practice, data) | _spent(practice)
     with processes.main_first() as main:
         if main:
             files.learner.mkdir(exist_ok=True)
             learner.save(files.learner)
+            seal(files.learner)  # before the card, which people edit
             write_text(files.learner / "README.md", model_card(config, result))
             write_json(files.result, result)
+            seal(files.path, [log.name for log in (files.metrics, files.rounds, files.result) if log.exists()])
     return result
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from dp_base.checksums import RECORD, seal
 from dp_base.errors import InputError
-from dp_base.files import remove, unused, whole_folder, write_text
+from dp_base.files import LOCK, discard_parts, remove, unused, whole_folder, write_text
+from dp_base.locks import locked
 from dp_real.config import Config, load_config
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
-from dp_real.runs.checkpoints import newest_checkpoint, restore_learner, write_checkpoint
+from dp_real.runs.checkpoints import checkpoints, restore_learner, write_checkpoint
 from dp_real.runs.files import RunFiles, append_row, cut_rows
+from dp_real.runs.integrity import log_marks, resumable
 from dp_real.runtime import processes
 
 Tracker = Callable[[dict[str, Any], int], None]
@@ -55,18 +58,30 @@ class RunFolder:
     def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
         """See Recorder."""
         if self._main:
-            write_checkpoint(self.files.checkpoints, state, learner, pool, keep)
+            write_checkpoint(self.files.checkpoints, state, learner, pool, keep, log_marks(self.files))
 
     def best(self, learner: Learner) -> None:
         """See Recorder. The best learner so far is replaced."""
         if self._main:
             with whole_folder(self.files.best, replace=True) as staged:
                 learner.save(staged)
+                seal(staged)
 
     def restore(self, config: Config, learner: Learner) -> tuple[State, Pool]:
-        """Return state and pool of the newest checkpoint, and set learner and logs back to it. None: start afresh."""
-        files, shape = self.files, config.task.sample_shape
-        newest = processes.from_main(newest_checkpoint(files.checkpoints) if self._main else None)
+        """Return state and pool of the newest intact checkpoint, and set all else back to it. None: start afresh.
+
+        Raises DamagedError if there are checkpoints, and none is intact.
+        """
+        files, shape, newest = self.files, config.task.sample_shape, None
+        with processes.main_first() as main:
+            if main:
+                newest = resumable(files, config.training.keep_best)
+                remove(files.path / RECORD)  # of a complete run
+                for path in checkpoints(files.checkpoints):  # those that were passed over will be written again
+                    if path == newest:
+                        break
+                    remove(path)
+        newest = processes.from_main(newest)
         if newest is None:
             with processes.main_first() as main:
                 for path in (files.pool, files.metrics, files.rounds) if main else ():
@@ -120,15 +135,33 @@ class BranchFolder(RunFolder):
         """Write none."""
 
 
+@contextmanager
+def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
+    """Hold the lock of a run's folder, which is made, within the block. Of several processes, the main one holds it.
+
+    Raises InputError if the folder is no folder, if there is none to resume, or as dp_base.locks.locked does.
+    """
+    out = files.path
+    with ExitStack() as held:
+        with processes.main_first() as main:
+            if main:
+                if out.exists() and not out.is_dir():
+                    raise InputError(f"--out {out} is a file; name a folder")
+                if resume and not out.is_dir():
+                    raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
+                held.enter_context(locked(out))
+                for part in (files.checkpoints, files.figures, *(branch.path for branch in files.branches)):
+                    discard_parts(part)
+        yield
+
+
 def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:
     """Claim the folder for this run. With `resume`, returns the result if the run is complete already, else None.
 
-    Raises InputError if the folder holds something else, if it holds this run and `resume` is not set, if there is no
-    folder to resume, or if it cannot be written to.
+    Raises InputError if the folder holds something else, if it holds this run and `resume` is not set, or if it cannot
+    be written to.
     """
     out = files.path
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
     if not unused(out):
         same = files.config.exists() and load_config(files.config) == config
         result = files.read_result()
@@ -141,10 +174,7 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
                 else f"--out {out} holds this very run, unfinished; add --resume to go on with it"
             )
         return result
-    if resume and not out.is_dir():
-        raise InputError(f"--resume: there is no run in {out}; leave --resume out to begin one")
     try:
-        out.mkdir(parents=True, exist_ok=True)
         write_text(files.config, config.to_toml())
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
@@ -152,6 +182,6 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
 
 
 def disclaim(files: RunFiles) -> None:
-    """Remove a folder that holds only the configuration, because the run could not start."""
-    if [path.name for path in files.path.iterdir()] == [files.config.name]:
-        remove(files.path)
+    """Remove the configuration if the folder holds nothing else, because the run could not start."""
+    if {path.name for path in files.path.iterdir()} <= {files.config.name, LOCK}:
+        remove(files.config)

@@ -1,4 +1,4 @@
-"""Whether a run's files are as they were written, and which checkpoint is the newest that is."""
+"""Whether a run's files are as they were written, and which checkpoint is the newest that a run can go on from."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
-from dp_base.checksums import damage, read_json
+from dp_base.checksums import damage
 from dp_base.errors import DamagedError, InputError
 from dp_real.config import load_config
 from dp_real.loop.state import State
 from dp_real.pool.record import PoolRecord, pool_problem
+from dp_real.runs.checkpoints import checkpoint_problem, checkpoints, newest_intact, read_record, read_state
 from dp_real.runs.files import RunFiles, read_rows
 
 
@@ -26,9 +25,9 @@ def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
     return marks
 
 
-def log_problem(files: RunFiles, marks: dict[str, dict[str, Any]]) -> str | None:
-    """The first log that does not begin with what it had when the marks were made; None if both do."""
-    for name, mark in marks.items():
+def log_problem(files: RunFiles, checkpoint: Path) -> str | None:
+    """The first log that does not begin with what it had at a checkpoint; None if both do."""
+    for name, mark in read_record(checkpoint).get("logs", {}).items():
         log = files.path / name
         begin = log.read_bytes()[: mark["bytes"]] if log.exists() else b""
         if len(begin) < mark["bytes"]:
@@ -38,33 +37,30 @@ def log_problem(files: RunFiles, marks: dict[str, dict[str, Any]]) -> str | None
     return None
 
 
-def checkpoint_problem(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's own files; None if nothing is. Without checksums, they must at least open."""
-    problem = damage(checkpoint)
-    if problem:
-        return problem
-    try:
-        record = read_json(checkpoint / "state.json")
-        State.restored({key: value for key, value in record.items() if key in State.__dataclass_fields__})
-        int(record["pool_version"])
-    except DamagedError as error:
-        return str(error).partition(";")[0]
-    except (KeyError, TypeError, ValueError):
-        return f"{checkpoint / 'state.json'} is not the state of a run"
-    try:
-        with safe_open(checkpoint / "learner.safetensors", "pt"):
-            return None
-    except Exception as error:
-        return f"{checkpoint / 'learner.safetensors'} cannot be read: {error}"
+def resumable(files: RunFiles, keep_best: bool) -> Path | None:
+    """The newest checkpoint that is intact with its pool, the logs up to it and, if it is kept, the best learner.
+
+    None if there is no checkpoint. A remark says what was passed over. Raises DamagedError if none is intact.
+    """
+
+    def problem(checkpoint: Path) -> str | None:
+        found = checkpoint_problem(checkpoint)
+        if found:
+            return found
+        state, pool_version = read_state(checkpoint)
+        found = pool_problem(files.pool, pool_version) or log_problem(files, checkpoint)
+        return found or (_best_problem(files, state) if keep_best else None)
+
+    return newest_intact(files.checkpoints, problem)
 
 
-def resume_problem(files: RunFiles, checkpoint: Path) -> str | None:
-    """Why a run cannot go on from a checkpoint: the first damage in it, in its pool or in the logs up to it."""
-    problem = checkpoint_problem(checkpoint)
-    if problem:
-        return problem
-    record = read_json(checkpoint / "state.json")
-    return pool_problem(files.pool, record["pool_version"]) or log_problem(files, record.get("logs", {}))
+def _best_problem(files: RunFiles, state: State) -> str | None:
+    """What is wrong with the best learner, unless a better one came after this state and will come again."""
+    problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
+    if problem is None or state.best < 0:
+        return None
+    later = (row["val_accuracy"] for row in read_rows(files.metrics) if row["step"] > state.step)
+    return None if any(accuracy > state.best for accuracy in later) else problem
 
 
 def problems(folder: Path) -> list[str]:
@@ -75,28 +71,30 @@ def problems(folder: Path) -> list[str]:
     files = RunFiles(folder)
     if not files.is_run:
         raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
-    return [f"{what}; {remedy}" for what, remedy in _problems(files)]
+    return list(dict.fromkeys(f"{what}; {remedy}" for what, remedy in _problems(files)))
 
 
 def _problems(files: RunFiles) -> Iterator[tuple[str, str]]:
     """Pairs of what is damaged and the way on."""
     run = files.path
-    again = f"dp real run {files.config} --out NEW repeats the run"
-    retrain = f"remove {files.result}, and dp real resume {run} trains again from the newest intact checkpoint"
+    again = f"restore it, or repeat the run: dp real run {files.config} --out NEW"
+    back = f"dp real resume {run} goes back to the newest intact checkpoint"
+    if files.result.exists():
+        back = f"remove {files.result}, and {back}"
     try:
         load_config(files.config)
     except InputError as error:
         yield str(error), "restore it"
-    for checkpoint in sorted(path for path in files.checkpoints.glob("[sl]*")):
+    for checkpoint in checkpoints(files.checkpoints):
         if problem := checkpoint_problem(checkpoint):
-            yield problem, f"dp real resume {run} goes back to the newest intact checkpoint"
-        elif problem := log_problem(files, read_json(checkpoint / "state.json").get("logs", {})):
+            yield problem, f"remove {checkpoint} to do without that checkpoint"
+        elif problem := log_problem(files, checkpoint):
             yield problem, again
     if files.pool.exists() and (problem := _newest_pool_problem(files.pool)):
-        yield problem, again if files.result.exists() else f"dp real resume {run} goes back to an intact checkpoint"
-    for folder in (files.path, files.learner, files.best):
-        if problem := damage(folder):
-            yield problem, retrain
+        yield problem, again if files.result.exists() else back
+    for part in (files.path, files.learner, files.best):
+        if problem := damage(part):
+            yield problem, back
     for log in (files.metrics, files.rounds):
         try:
             read_rows(log)

@@ -9,13 +9,22 @@ from typing import Any
 
 import pandas as pd
 
-from dp_base.errors import InputError, MissingError
+from dp_base.checksums import reading, verify
+from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real.config import Config, load_config
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
-from dp_real.runs.checkpoints import kept_checkpoints, newest_checkpoint, read_record, restore_learner
+from dp_real.runs.checkpoints import (
+    checkpoints,
+    kept_checkpoints,
+    newest_checkpoint,
+    read_state,
+    restore_learner,
+    state_problem,
+)
 from dp_real.runs.files import RunFiles, read_rows
+from dp_real.runs.integrity import log_problem
 from dp_real.runs.prepare import fresh_learner
 from dp_real.sections import PoolConfig
 
@@ -60,12 +69,22 @@ class Run:
     @property
     def metrics(self) -> pd.DataFrame:
         """A row per evaluation: step, pool_size, epoch, lr, train_loss, val_accuracy, images_generated, seconds."""
-        return pd.DataFrame(read_rows(self.files.metrics))
+        return pd.DataFrame(self._rows(self.files.metrics))
 
     @property
     def rounds(self) -> pd.DataFrame:
         """A row per round, also the initial one: round, step, count, omega, entropy (nats), fraction_wrong, costs."""
-        return pd.DataFrame(read_rows(self.files.rounds))
+        return pd.DataFrame(self._rows(self.files.rounds))
+
+    def _rows(self, log: Path) -> list[dict[str, Any]]:
+        """The rows of a log. Raises DamagedError if some are missing or changed."""
+        remedy = f"restore it, or repeat the run: dp real run {self.files.config} --out NEW"
+        newest = None if self.complete else next(iter(checkpoints(self.files.checkpoints)), None)
+        if self.complete:
+            verify(self.path, remedy, [log.name])
+        elif newest and state_problem(newest) is None and (problem := log_problem(self.files, newest)):
+            raise DamagedError(f"{problem}; {remedy}")
+        return read_rows(log)
 
     @property
     def has_pool(self) -> bool:
@@ -76,16 +95,19 @@ class Run:
     def pool(self) -> Pool:
         """The generated examples, also a map-style data set of torch. They stay on disk, and are read on demand.
 
-        Raises MissingError while there is none.
+        Raises MissingError while there is none, DamagedError if a file of it is missing or changed.
         """
+        if not self.has_pool and self.complete:
+            remedy = f"restore it, or repeat the run: dp real run {self.files.config} --out NEW"
+            raise DamagedError(f"{self.files.pool} is missing; {remedy}")
         if not self.has_pool:
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
         return Pool.latest(self.files.pool, self.config.task.sample_shape, PoolConfig(memory=0))
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
-        """The checkpoints before each addition of data, by step."""
-        return [Checkpoint(path, _state(path)) for path in kept_checkpoints(self.files.checkpoints)]
+        """The checkpoints before each addition of data, by step. A damaged one is left out, with a remark."""
+        return [Checkpoint(path, read_state(path)[0]) for path in kept_checkpoints(self.files.checkpoints)]
 
     @property
     def branches(self) -> list[dict[str, Any]]:
@@ -95,19 +117,18 @@ class Run:
     def learner(self, at: Checkpoint | None = None) -> Learner:
         """The trained learner, or the latest of an unfinished run. at: the learner at that checkpoint instead.
 
-        Raises InputError for a run that has learned nothing yet.
+        Raises InputError for a run that has learned nothing yet, DamagedError if its files are missing or changed.
         """
-        learner, newest = fresh_learner(self.config), newest_checkpoint(self.files.checkpoints)
+        learner, weights = fresh_learner(self.config), self.files.learner
         if at is not None:
             restore_learner(learner, at.path)
         elif self.complete:
-            learner.load(self.files.learner)
-        elif newest is not None:
+            remedy = f"remove {self.files.result}, and dp real resume {self.path} trains the last part again"
+            verify(weights, remedy)
+            with reading(weights, remedy):
+                learner.load(weights)
+        elif newest := newest_checkpoint(self.files.checkpoints):
             restore_learner(learner, newest)
         else:
             raise InputError(f"{self.path}: nothing has been learned yet; go on with it by dp real resume {self.path}")
         return learner
-
-
-def _state(checkpoint: Path) -> State:
-    return State.restored({key: value for key, value in read_record(checkpoint).items() if key != "pool_version"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dp_base.errors import InputError, Interrupted, MissingError
+from dp_base.errors import DamagedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.estimate.flops import MeasuredFlops
@@ -16,11 +16,11 @@ from dp_real.pool import Pool
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.source import GeneratedRounds, RealRounds, Source
-from dp_real.runs.branch import branch
+from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import kept_checkpoints, restore_learner
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
-from dp_real.runs.folder import RunFolder, claim, disclaim
+from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
 from dp_real.runs.prepare import check_plan, fresh_learner, load_data, load_generator, torch_threads, validator
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
@@ -32,18 +32,20 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, progress: P
     """Train by deliberate practice in a folder; returns the content of result.json.
 
     resume: go on with this configuration's run in the folder; a finished one is not repeated. Raises InputError if the
-    folder is in use or the configuration does not fit its data, MissingError if something needed is not there, and
+    folder is in use, also by another process, or the configuration does not fit its data; MissingError if something
+    needed is not there; DamagedError if files of the run are damaged and no checkpoint goes without them; and
     Interrupted on Ctrl-C or SIGTERM, after which the run can be resumed.
     """
     files = RunFiles(Path(folder))
-    with processes.main_first() as main:
-        finished = claim(config, files, resume) if main else None
-    result = processes.from_main(finished)
-    if not result:
-        with torch_threads(config.threads), quietly():
-            result = _train(config, files, progress)
-    if config.practice.branch:
-        branch(files.path, progress)
+    with sole_writer(files, resume):
+        with processes.main_first() as main:
+            finished = claim(config, files, resume) if main else None
+        result = processes.from_main(finished)
+        if not result:
+            with torch_threads(config.threads), quietly():
+                result = _train(config, files, progress)
+        if config.practice.branch:
+            cool_down(files, progress)
     return result
 
 
@@ -55,7 +57,7 @@ def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any
         check_plan(config)
         generator = load_generator(config, data, progress)
         learner = fresh_learner(config)
-    except (InputError, MissingError):
+    except Exception:
         if processes.this_process().is_main_process:
             disclaim(files)
         raise
@@ -98,5 +100,10 @@ def _first_learner(config: Config, files: RunFiles) -> Learner | None:
         return None
     learner = fresh_learner(config)
     before = [path for path in kept_checkpoints(files.checkpoints) if path.name.endswith("-rounds-0001")]
+    if not before:
+        raise DamagedError(
+            f"{files.checkpoints}: the checkpoint before the first addition is missing or damaged, and "
+            f"guidance.selector = 'first' needs it; repeat the run: dp real run {files.config} --out NEW"
+        )
     restore_learner(learner, before[-1])
     return learner

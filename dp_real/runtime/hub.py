@@ -1,5 +1,6 @@
 """Reads weights from a folder or the hub: safetensors only, and only what the user named is fetched."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import MissingError
@@ -31,14 +33,14 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
 def reading(model: str, what: str) -> Iterator[bool]:
     """Yield whether `model` is a folder, else a hub id. what: names the model in messages.
 
-    Raises MissingError if `model` is neither, or in place of an OSError in the block.
+    Raises MissingError if `model` is neither, or in place of what the block raises for files that it cannot read.
     """
     local = Path(model).is_dir()
     if not local and (Path(model).is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") != 1):
         raise MissingError(f"{model}: no such folder; put {what} there, or name a hub id")
     try:
         yield local
-    except OSError as error:
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
         remedy = (
             "the folder must hold what save_pretrained writes, with safetensors"
             if local

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dp_base.locks import locked
 from experiments.terminal import say
 
 
@@ -17,12 +18,13 @@ def command(
     from experiments.paper.gallery import Gallery, check_names, modules
 
     chosen = check_names(wanted or list(modules()))
-    gallery = Gallery(out)
-    for index, name in enumerate(chosen, start=1):
-        place = f"[{index}/{len(chosen)}] {name}"
-        if gallery.up_to_date(name, quick):
-            say(f"{place}: up to date")
-            continue
-        say(f"{place} ...")
-        say(f"{place}: {gallery.make(name, quick):.1f} s")
-    print(gallery.page)
+    with locked(out):
+        gallery = Gallery(out)
+        for index, name in enumerate(chosen, start=1):
+            place = f"[{index}/{len(chosen)}] {name}"
+            if gallery.up_to_date(name, quick):
+                say(f"{place}: up to date")
+                continue
+            say(f"{place} ...")
+            say(f"{place}: {gallery.make(name, quick):.1f} s")
+        print(gallery.page)

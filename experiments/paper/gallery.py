@@ -28,8 +28,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import experiments.paper
+from dp_base.checksums import read_json
 from dp_base.errors import InputError
-from dp_base.files import whole_file, write_text
+from dp_base.files import unused, whole_file, write_text
 from dp_base.registry import GROUP
 from figures.curves import save
 
@@ -97,18 +98,18 @@ class Gallery:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / RECORD).exists():
-                self.record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+                self.record = read_json(folder / RECORD, "give --out another folder, or remove that file")
+                if not all(isinstance(figure, dict) for figure in self.record.values()):
+                    raise InputError(f"{folder / RECORD} is not a record of figures; give --out another folder")
                 return
-            if any(folder.iterdir()):
+            if not unused(folder):
                 raise InputError(
                     f"--out {folder} holds something else; give a new or empty folder, or one with figures"
                 )
-            self.record = {}
+            self.record: dict[str, Any] = {}
             self._write()
         except OSError as error:
             raise InputError(f"--out {folder} is not a folder that can be written to: {error.strerror}") from None
-        except json.JSONDecodeError:
-            raise InputError(f"{folder / RECORD} is not a record of figures; give --out another folder") from None
 
     @property
     def page(self) -> Path:

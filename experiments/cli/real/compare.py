@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dp_base.locks import locked
 from dp_real.axes import AXES
 from experiments.cli.options import Json, Preset, Set
 from experiments.presets.presets import load_preset
@@ -34,6 +35,7 @@ def compare_command(
 ) -> None:  # fmt: skip
     """Run arms on the same seeds and compare their test accuracies in pairs."""
     from dp_base.errors import InputError
+    from dp_base.files import unused
     from dp_real.config.arms import arm_config
 
     config = load_preset(preset, settings)
@@ -50,18 +52,19 @@ def compare_command(
     from figures.curves import draw_curves, draw_ranking, save
 
     out = out or Path("runs") / f"{config.name}-compare"
-    if out.exists() and not resume:
+    if not unused(out) and not resume:
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
-    runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
-    summary = summarize(runs, baseline, x)
-    comparison = Comparison(out)
-    comparison.write(runs, summary)
-    if summary["x"].nunique() == len(summary):
-        figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
-    else:  # on an axis, arms of equal size would hide each other
-        figure = draw_ranking(summary, xlabel="test accuracy (%)")
-    save(figure, comparison.figure)
-    leave_figures_of((run.path for _, run in comparison.runs()), workers)
+    with locked(out):
+        runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
+        summary = summarize(runs, baseline, x)
+        comparison = Comparison(out)
+        comparison.write(runs, summary)
+        if summary["x"].nunique() == len(summary):
+            figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
+        else:  # on an axis, arms of equal size would hide each other
+            figure = draw_ranking(summary, xlabel="test accuracy (%)")
+        save(figure, comparison.figure)
+        leave_figures_of((run.path for _, run in comparison.runs()), workers)
     shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]
     rows = summary.to_dict("records")
     if as_json:

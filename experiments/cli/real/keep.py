@@ -56,6 +56,7 @@ def export_command(
     """Write a run's generated examples for other programs; `datasets` loads both formats as they are."""
     from dp_base.errors import InputError
     from dp_base.files import unused, whole_folder
+    from dp_base.locks import locked_beside
     from dp_real import Run
     from dp_real.pool.export import write_folder, write_parquet
 
@@ -65,7 +66,7 @@ def export_command(
         raise InputError(f"--out {out} is not empty; name a new folder")
     write = {"folder": write_folder, "parquet": write_parquet}[form]
     try:
-        with whole_folder(out) as staged:
+        with locked_beside(out), whole_folder(out) as staged:
             write(pool, classes, staged)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
@@ -80,13 +81,15 @@ def cache_list_command(as_json: Json = False) -> None:
 
     rows = [
         {"name": entry.name, "what": describe(entry.depends), "megabytes": entry.size / 1e6,
-         "age": str(timedelta(seconds=int(time.time() - entry.made)))}
+         "age": str(timedelta(seconds=int(time.time() - entry.made))), "problem": entry.problem or None}
         for entry in entries()
     ]  # fmt: skip
     if as_json:
         emit_json({"folder": str(cache_folder()), "entries": rows})
     elif rows:
-        table(rows)
+        table(rows, columns=[key for key in rows[0] if key != "problem"])
+        for problem in (row["problem"] for row in rows if row["problem"]):
+            say(f"broken: {problem}; it is made again when it is needed, or removed by dp real cache clear")
         say(f"in {cache_folder()}")
     else:
         say(f"nothing in {cache_folder()}")
@@ -113,4 +116,6 @@ def cache_clear_command(
 def describe(depends: dict) -> str:
     """What a cache entry is, in a few words."""
     generator = depends.get("generator")
+    if not depends:
+        return "broken"
     return f"{generator['kind']} generator" if generator else "stand-ins for real images"

@@ -62,7 +62,7 @@ def test_what_is_written_is_read(tmp_path: Path, images: bool, rows: range):
     assert len(whole) == len(rows)
     whole.write(tmp_path / "block.arrow")
     assert_same(Batch.read(tmp_path / "block.arrow"), whole)
-    assert [path.name for path in tmp_path.iterdir()] == ["block.arrow"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["block.arrow", "block.arrow.sha256"]
     assert_same(Batch.of(whole.table()), whole)
 
 
@@ -118,10 +118,17 @@ def without_draws(whole: Path) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def flipped(content: bytes) -> bytes:
+    """In the middle, where the examples are."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
 DAMAGE = {
     "cut short": lambda whole: whole.read_bytes()[: len(whole.read_bytes()) // 2],
     "cut at its end": lambda whole: whole.read_bytes()[:-1],
     "empty": lambda whole: b"",
+    "a byte flipped": lambda whole: flipped(whole.read_bytes()),
     "something else": lambda whole: b"a block of stone" * 100,
     "of the version before": without_draws,
 }
@@ -200,7 +207,7 @@ def test_the_run_ends_as_if_nothing_had_happened(
     monkeypatch.setattr(GeneratedRounds, "block", dies)
     with pytest.raises(ZeroDivisionError):
         run(config, folder)
-    (left,) = (folder / "drawing").iterdir()
+    (left,) = (folder / "drawing").glob("*.arrow")
     assert left.name == "round-1-row-0.arrow"
     if damage:
         left.write_bytes(DAMAGE[damage](left))

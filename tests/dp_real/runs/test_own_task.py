@@ -16,6 +16,7 @@ from dp_real.config import Config, load_config, parse_config
 from dp_real.data.folder import FolderConfig
 from dp_real.data.sets.images import read_folder, read_image
 from dp_real.evaluation.assess import accuracy
+from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import masked_accuracy
 from dp_real.examples import Examples
 from dp_real.imagenet.classes import imagenet_classes
@@ -23,7 +24,6 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.pool.export import write_folder, write_parquet
 from dp_real.runs.afterwards import evaluate
-from dp_real.evaluation.card import model_card
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run

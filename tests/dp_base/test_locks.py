@@ -1,0 +1,116 @@
+"""A folder has one writer; its lock ends with its process, and so do the workers of a process."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from dp_base.errors import InputError
+from dp_base.files import LOCK, PART
+from dp_base.locks import claimed, locked, locked_beside
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def hold(folder: Path, held: Event) -> None:
+    with locked(folder):
+        held.set()
+        time.sleep(60)
+
+
+def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_path: Path):
+    held, folder = SPAWN.Event(), tmp_path / "run"
+    writer = SPAWN.Process(target=hold, args=(folder, held))
+    writer.start()
+    assert held.wait(60)
+    said = rf"is being written by process {writer.pid} on {socket.gethostname()} since 20.*: wait for it, or stop it"
+    with pytest.raises(InputError, match=said), locked(folder):
+        pass
+    with pytest.raises(InputError, match=said), claimed(folder):
+        pass
+    writer.kill()
+    writer.join(60)
+    assert (folder / LOCK).exists()  # the file stays, the lock does not
+    with locked(folder):
+        (folder / "file").touch()
+    assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+def test_what_appears_as_a_whole_is_locked_beside(tmp_path: Path):
+    with locked_beside(tmp_path / "out"):
+        with pytest.raises(InputError, match=f"process {os.getpid()} "), locked_beside(tmp_path / "out"):
+            pass
+        with locked_beside(tmp_path / "other"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_dead_processes_left_is_deleted(tmp_path: Path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for process in (dead.pid, os.getpid()):
+        (tmp_path / f"{PART}{process}-out-x").mkdir()
+        (tmp_path / f"{PART}{process}-table.csv").touch()
+    with locked_beside(tmp_path / "out"):
+        left = {path.name for path in tmp_path.glob(f"{PART}*")}
+        assert f"{PART}{dead.pid}-out-x" not in left
+        assert len(left) == 3
+    with locked(tmp_path):
+        left = {path.name for path in tmp_path.glob(f"{PART}*")}
+    assert left == {f"{PART}{os.getpid()}-out-x", f"{PART}{os.getpid()}-table.csv"}
+
+
+def test_a_place_where_nothing_can_be_made_is_refused(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="not a folder that can be written to"), locked(tmp_path / "file" / "out"):
+        pass
+    with pytest.raises(InputError, match="can be written to"), locked_beside(tmp_path / "file" / "out" / "x"):
+        pass
+
+
+WORKERS = """
+import sys, time
+from pathlib import Path
+import os
+from dp_theory.parallel import run_jobs
+sys.path.insert(0, {tests!r})
+from tests.dp_base.test_locks import slowly
+run_jobs(slowly, [({out!r},)] * 4, workers=2)
+"""
+
+
+def slowly(out: str) -> None:
+    (Path(out) / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals):
+    root = str(Path(__file__).parents[2])
+    script = WORKERS.format(tests=root, out=str(tmp_path))
+    parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(workers) == 2
+    parent.send_signal(number)
+    parent.wait(10)
+    deadline = time.monotonic() + 10
+    while any(map(runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(runs, workers))
+
+
+def runs(process: int) -> bool:
+    """Whether it is there, and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,251 @@
+"""Damage is named or mended by going back; it is never used. A run without checksums is read as before."""
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dp_real.loop.practice
+from dp_base.checksums import RECORD
+from dp_base.errors import DamagedError, InputError
+from dp_base.locks import locked
+from dp_real.config import Config
+from dp_real.generators.denoiser import DenoiserConfig
+from dp_real.protocols import Generator
+from dp_real.runs.branch import branch
+from dp_real.runs.integrity import problems
+from dp_real.runs.reader import Run
+from dp_real.runs.run import run
+from tests.dp_real.runs.test_run import same_learner, traces
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def halve(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+HARM: list[Callable[[Path], Any]] = [flip, halve, empty, Path.unlink]
+
+
+def only(folder: Path, pattern: str, place: int = 0) -> Path:
+    return sorted(folder.glob(pattern))[place]
+
+
+def newest_data(folder: Path) -> Path:
+    return folder / "pool" / list(json.loads((folder / "pool" / RECORD).read_text())["files"])[-1]
+
+
+def oldest_data(folder: Path) -> Path:
+    return folder / "pool" / next(iter(json.loads((folder / "pool" / RECORD).read_text())["files"]))
+
+
+@pytest.fixture(scope="module")
+def keeps_best(config: Config) -> Config:
+    return config.model_copy(update={"training": config.training.model_copy(update={"keep_best": True})})
+
+
+@pytest.fixture(scope="module")
+def whole(keeps_best: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run(keeps_best, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def broken_off(keeps_best: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that died at step 95, after both additions."""
+    train_step = dp_real.loop.practice.Practice.train_step
+
+    def dies(self: dp_real.loop.practice.Practice) -> None:
+        if self.state.step == 95:
+            raise ZeroDivisionError
+        train_step(self)
+
+    folder = tmp_path_factory.mktemp("broken") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dp_real.loop.practice.Practice, "train_step", dies)
+        with pytest.raises(ZeroDivisionError):
+            run(keeps_best, folder)
+    return folder
+
+
+@pytest.fixture
+def copied(broken_off: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(broken_off, tmp_path / "run"))
+
+
+NEWER = {  # what the newest checkpoint needs, and older ones do not
+    "learner": lambda folder: only(folder, "checkpoints/latest-*/learner.safetensors"),
+    "state": lambda folder: only(folder, "checkpoints/latest-*/state.json"),
+    "data": newest_data,
+    "manifest": lambda folder: only(folder, "pool/_versions/*.manifest"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("what", NEWER)
+def test_a_run_goes_back_to_what_is_intact_and_ends_the_same(
+    keeps_best: Config,
+    whole: Path,
+    copied: Path,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+    harm: Callable[[Path], Any],
+):
+    file = NEWER[what](copied)
+    harm(file)
+    assert str(file) in "\n".join(problems(copied))
+    with caplog.at_level(logging.WARNING, "dp_real"):
+        run(keeps_best, copied, resume=True)
+    (remark,) = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(rf"{re.escape(str(file))} .*; step-\d+-rounds-0002 is used instead", remark)
+    assert traces(copied) == traces(whole)
+    assert same_learner(copied, whole)
+    assert problems(copied) == []
+
+
+def test_rows_that_the_logs_lack_are_written_again(keeps_best: Config, whole: Path, copied: Path):
+    (copied / "rounds.jsonl").write_text("".join((copied / "rounds.jsonl").read_text().splitlines(True)[:2]))
+    with pytest.raises(DamagedError, match=r"rounds.jsonl lacks rows .* dp real run .*config.toml --out NEW"):
+        _ = Run(copied).rounds
+    run(keeps_best, copied, resume=True)
+    assert traces(copied) == traces(whole)
+
+
+OLDER = {
+    "data": oldest_data,
+    "metrics": lambda folder: folder / "metrics.jsonl",
+    "record": lambda folder: folder / "pool" / RECORD,
+}
+
+
+@pytest.mark.parametrize("what", OLDER)
+def test_damage_that_all_checkpoints_share_is_named_and_nothing_is_lost(keeps_best: Config, copied: Path, what: str):
+    file = OLDER[what](copied)
+    halve(file) if what != "metrics" else file.unlink()
+    before = sorted(path.relative_to(copied) for path in copied.rglob("*"))
+    with pytest.raises(DamagedError, match=rf"{file.name} .*no checkpoint .* is intact .*dp real run .* --out NEW"):
+        run(keeps_best, copied, resume=True)
+    assert sorted(path.relative_to(copied) for path in copied.rglob("*")) == before
+
+
+def test_an_older_checkpoint_is_in_nobodys_way(
+    keeps_best: Config, whole: Path, copied: Path, caplog: pytest.LogCaptureFixture
+):
+    """It is left out where older ones are read, with a remark."""
+    empty(only(copied, "checkpoints/step-*/state.json"))
+    run(keeps_best, copied, resume=True)
+    assert traces(copied) == traces(whole)
+    assert caplog.records == []
+    assert [result["pool_size"] for result in branch(copied)] == [100, 140]
+    (remark,) = (record.getMessage() for record in caplog.records)
+    assert re.search(r"step-.*state.json is damaged.*this checkpoint is left out", remark)
+
+
+def test_the_best_learner_is_made_again(keeps_best: Config, whole: Path, copied: Path, tmp_path: Path):
+    """From a checkpoint before it, or after which a better one came."""
+    halve(copied / "best" / "model.safetensors")
+    run(keeps_best, copied, resume=True)
+    assert traces(copied) == traces(whole)
+    assert same_learner(copied, whole)
+
+
+READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Run], Any]]] = {
+    "result": (lambda folder: folder / "result.json", lambda run: run.result),
+    "metrics": (lambda folder: folder / "metrics.jsonl", lambda run: run.metrics),
+    "rounds": (lambda folder: folder / "rounds.jsonl", lambda run: run.rounds),
+    "learner": (lambda folder: folder / "learner" / "model.safetensors", lambda run: run.learner()),
+    "data": (newest_data, lambda run: run.pool),
+    "manifest": (NEWER["manifest"], lambda run: run.pool),
+    "checkpoint": (
+        lambda folder: only(folder, "checkpoints/step-*/learner.safetensors"),
+        lambda run: run.learner(run.checkpoints[0]),
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("what", READERS)
+def test_readers_of_a_complete_run_name_the_file(whole: Path, tmp_path: Path, what: str, harm: Callable[[Path], Any]):
+    folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    assert problems(folder) == []
+    find, read = READERS[what]
+    file = find(folder)
+    harm(file)
+    if (what, harm) != ("result", Path.unlink):  # then it is a run that is not finished
+        with pytest.raises(DamagedError, match=rf"{file.name} .*; \w+") as error:
+            read(Run(folder))
+        assert error.value.exit_status == 3
+    named = [line for line in problems(folder) if str(file) in line]
+    assert named
+    assert all(re.search(r"dp real|remove", line) for line in named)
+
+
+def test_the_remedies_work(keeps_best: Config, whole: Path, tmp_path: Path):
+    """Of a complete run, one trains the last part again."""
+    folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    flip(folder / "learner" / "model.safetensors")
+    (folder / "result.json").unlink()
+    run(keeps_best, folder, resume=True)
+    assert traces(folder) == traces(whole)
+    assert same_learner(folder, whole)
+    assert problems(folder) == []
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_run_of_before_has_no_checksums_and_is_read(
+    keeps_best: Config, whole: Path, broken_off: Path, tmp_path: Path, complete: bool
+):
+    folder = Path(shutil.copytree(whole if complete else broken_off, tmp_path / "run"))
+    for record in folder.rglob(RECORD):
+        record.unlink()
+    for state in folder.rglob("state.json"):
+        known = json.loads(state.read_text())
+        del known["logs"]
+        state.write_text(json.dumps(known))
+    read = Run(folder)
+    assert problems(folder) == []
+    assert len(read.pool) == 140
+    assert len(read.metrics) >= 9
+    assert read.learner() is not None
+    run(keeps_best, folder, resume=True)
+    assert traces(folder) == traces(whole)
+    if not complete:
+        assert problems(folder) == []
+        halve(only(folder, "checkpoints/step-*/state.json"))
+        assert len(problems(folder)) == 1
+
+
+def test_a_run_has_one_writer(keeps_best: Config, copied: Path, whole: Path):
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
+    with locked(copied):
+        for write in (lambda: run(keeps_best, copied, resume=True), lambda: branch(copied)):
+            with pytest.raises(InputError, match=r"is being written by process \d+"):
+                write()
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()} == before
+    run(keeps_best, copied, resume=True)
+    assert traces(copied) == traces(whole)
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DenoiserConfig, "load", full)
+    with pytest.raises(OSError, match="No space"):
+        run(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
