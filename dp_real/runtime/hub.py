@@ -1,4 +1,8 @@
-"""Reads weights from a folder or the hub: safetensors only, and only what the user named is fetched."""
+"""Reads weights from a folder or the hub: safetensors only, and only what the user named is fetched.
+
+No code that comes with a model is run, and nobody is asked whether to run it. diffusers passes no trust_remote_code on
+to the parts of a pipeline, but takes none of the Auto classes of transformers, which alone would ask.
+"""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +15,7 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from dp_base.errors import MissingError
+from dp_base.errors import InputError, MissingError
 from dp_real.runtime import processes
 
 LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
@@ -20,13 +24,32 @@ LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
     """Load a model by `kind.from_pretrained`, safetensors only. model: a folder, or a hub id, which may be fetched.
 
-    Raises MissingError if it is neither, or cannot be read.
+    Raises MissingError if it is neither, or cannot be read, InputError if it needs code of its own.
     """
-    with reading(model, kind.__name__) as local, quietly():
+    with reading(model, kind.__name__) as local, no_code_of(model), quietly():
         loaded = kind.from_pretrained(
-            model, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=local, **options
+            model,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=local,
+            trust_remote_code=False,
+            **options,
         )
     return loaded.to(processes.device())
+
+
+@contextmanager
+def no_code_of(model: str) -> Iterator[None]:
+    """Within the block, raise InputError in place of a library's advice to run code that comes with a model."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error) and "remote code" not in str(error):
+            raise
+        raise InputError(
+            f"{model}: it needs code that comes with it (auto_map, or a module of its own), and such code is never run "
+            "here; name a model whose classes transformers or diffusers has"
+        ) from error
 
 
 @contextmanager

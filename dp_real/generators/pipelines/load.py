@@ -11,6 +11,7 @@ from typing import Any
 import diffusers
 from huggingface_hub import hf_hub_download
 
+from dp_base.errors import InputError
 from dp_real.generators.pipelines.adapters import check_supported
 from dp_real.runtime import processes
 from dp_real.runtime.hub import load, reading
@@ -26,14 +27,22 @@ def load_index(model: str) -> dict[str, Any]:
 
 
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
-    """Load a pipeline without its safety checker. Raises as `load_index` and dp_real.runtime.hub.load do."""
+    """Load a pipeline without its safety checker.
+
+    Raises as `load_index` and dp_real.runtime.hub.load do, and InputError for parts that diffusers does not accept.
+    """
     index = load_index(model)
     options: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}  # saved as absent
     if index["_class_name"] == "StableDiffusionPipeline":
         options |= {"safety_checker": None, "requires_safety_checker": False}
         if any(index.get("safety_checker") or ()) and processes.this_process().is_main_process:
             logging.getLogger(__name__).warning("%s: its safety checker is off; it would blacken images", model)
-    return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
+    try:
+        return load(getattr(diffusers, index["_class_name"]), model, dtype, **options)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{model}: no pipeline that diffusers can load: {str(error)[:200]}") from error
 
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:

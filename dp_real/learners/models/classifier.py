@@ -18,7 +18,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.hub import load
+from dp_real.runtime.hub import load, no_code_of
 from dp_real.runtime.pixels import fit
 
 
@@ -92,7 +92,8 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
     shape = {"image_size": size, "num_channels": channels}
     settings = {key: value for key, value in shape.items() if key in known} | dict(sizes) | class_names(task)
     try:
-        model = AutoModelForImageClassification.from_config(AutoConfig.for_model(architecture, **settings))
+        sized = AutoConfig.for_model(architecture, **settings)
+        model = AutoModelForImageClassification.from_config(sized, trust_remote_code=False)
         return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), task.sample_shape)
     except Exception as error:  # architectures raise errors of many types
         raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {error}") from error
@@ -106,10 +107,17 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
     """
     try:
         loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{model}: no image classifier of transformers: {error}") from error
     try:
-        processor: Any = AutoImageProcessor.from_pretrained(model, local_files_only=Path(model).is_dir())
+        with no_code_of(model):
+            processor: Any = AutoImageProcessor.from_pretrained(
+                model, local_files_only=Path(model).is_dir(), trust_remote_code=False
+            )
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise MissingError(
             f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put one "
