@@ -80,7 +80,7 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
         if found:
             file = draw.choice(found)
             damage(file, draw)
-            yield _judge(place, run, file, damage.__name__, command, healthy[whole, command])
+            yield _judge(place, run, file, damage.__name__, command, healthy[whole, command], whole)
             shutil.rmtree(run)
     for pattern, damage, words in cache:
         yield _attack_cache(place, pattern, damage, words, draw)
@@ -98,14 +98,14 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
     return answer, (strip(told) if command != "report" else None, [hash(table) for table in tables])
 
 
-def _judge(place: Place, run: Path, file: Path, damage: str, command: str, healthy: Any) -> Attempt:
+def _judge(place: Place, run: Path, file: Path, damage: str, command: str, healthy: Any, whole: bool) -> Attempt:
     answer, told = _read(place, run, command)
     fault = ""
     if not answer.tidy or answer.status not in (0, 2, 3):
         fault = f"status {answer.status}: {answer.last}"
     elif answer.status == 0 and told != healthy:
         fault = "another answer, and status 0"
-    elif answer.status == 0 and command == "resume" and run_fault(place, run) and file.exists():
+    elif answer.status == 0 and command == "resume" and not whole:  # a whole run is left as it is
         fault = run_fault(place, run)
     elif answer.status and not any(name in answer.err for name in (file.name, str(run))):
         fault = f"no file is named: {answer.last}"
