@@ -21,6 +21,7 @@ from typer.main import get_command
 from torture.attempt import SMALL, Answer, Attempt, Place, here
 
 LIMIT = 10.0  # seconds
+QUIET: Any = list(HealthCheck)  # cases may be slow or rare
 CHEAP = ("theory predict", "theory simulate", "theory practice", "theory optimum", "theory sweep", "theory derive",
          "real init", "real plan", "real presets", "real cache", "real report", "real export", "real resume",
          "real evaluate", "real sample", "doctor", "")  # fmt: skip
@@ -167,7 +168,7 @@ def _tried(
     found: list[Attempt] = []
 
     @seed(start)
-    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=QUIET,
               phases=[Phase.generate])  # fmt: skip
     @given(cases)
     def attempt(case: Any) -> None:

@@ -35,7 +35,7 @@ def _same_table(words: tuple[object, ...], name: str) -> Callable[[Place, Path],
         if not unbroken.exists():
             place.dp(*words, "--out", unbroken)
         ours, theirs = (pd.read_csv(folder / name) for folder in (out, unbroken))
-        kept = [column for column in theirs if "seconds" not in column]
+        kept = [column for column in map(str, theirs) if "seconds" not in column]
         return "" if ours[kept].equals(theirs[kept]) else f"another {name}"
 
     return fault

@@ -19,14 +19,14 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
     only: these kinds of folder, by default all.
     """
     by_name = {work.name: work for work in works(place)}
-    fresh: tuple[tuple[str, Words, Words, Fault], ...] = (
-        ("run + resume", ("real", "run", *SMALL), ("real", "run", *SMALL, "--resume"), run_fault),
-        ("sweep + sweep", SWEEP, (*SWEEP, "--resume"), by_name["sweep"].fault),
-        ("export + export", by_name["export"].words, by_name["export"].words, by_name["export"].fault),
-        ("compare + compare", COMPARE, (*COMPARE, "--resume"), by_name["compare"].fault),
-        ("figures + figures", by_name["figures"].words, by_name["figures"].words, by_name["figures"].fault),
-    )
-    names = only or (*(name for name, *_ in fresh), "resume + resume", "cache")
+    fresh: dict[str, tuple[Words, Words, Fault]] = {
+        "run + resume": (("real", "run", *SMALL), ("real", "run", *SMALL, "--resume"), run_fault),
+        "sweep + sweep": (SWEEP, (*SWEEP, "--resume"), by_name["sweep"].fault),
+        "export + export": (by_name["export"].words, by_name["export"].words, by_name["export"].fault),
+        "compare + compare": (COMPARE, (*COMPARE, "--resume"), by_name["compare"].fault),
+        "figures + figures": (by_name["figures"].words, by_name["figures"].words, by_name["figures"].fault),
+    }
+    names = only or (*fresh, "resume + resume", "cache")
     for index in range(tries):
         name = names[index % len(names)]
         if name == "resume + resume":
@@ -34,7 +34,7 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
         elif name == "cache":
             yield _one_cache(place, draw.uniform(0, 1))
         else:
-            first, second, fault = next(rest for known, *rest in fresh if known == name)
+            first, second, fault = fresh[name]
             out = place.new("both")
             both = (*first, "--out", out), (*second, "--out", out)
             yield _pair(place, name, *both, out, fault, draw.uniform(0, 1))
