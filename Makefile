@@ -1,6 +1,10 @@
 # Every target sets itself up: a virtual environment in .venv, a constrained install, nothing global.
 #   make figures              draw every figure into out/figures (QUICK=1: fewer trials and seeds)
 #   make test                 the tests that need neither minutes nor a GPU
+#   make bench                measure, and print one table of targets, rivals and growth
+#   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills fuzz": only these)
+#   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies
+#   make audit                licences, and known holes where pip-audit is installed
 #   PIP_ARGS="--index-url …"  another package index, for example one with a GPU build of torch
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -9,7 +13,7 @@ BIN := .venv/bin
 # The arrays here are small: BLAS threads only get in the way of the processes that share the work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install figures test test-slow test-gpu lint bench clean
+.PHONY: install figures test test-slow test-gpu lint bench torture release-check audit clean
 
 install: .venv/installed
 
@@ -37,7 +41,16 @@ lint: install
 	$(BIN)/basedpyright
 
 bench: install
-	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+	$(BIN)/python benchmarks
+
+torture: install
+	$(BIN)/python -m torture $(KINDS)
+
+release-check: install
+	$(BIN)/pytest -m slow tests/test_release.py
+
+audit: install
+	$(BIN)/python -m tests.audit
 
 clean:
 	rm -rf .venv out build *.egg-info .pytest_cache .ruff_cache .hypothesis

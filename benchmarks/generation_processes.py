@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+from _timing import row
+
 ROWS, REPEATS = 6000, 3
 
 
@@ -42,6 +44,12 @@ def main() -> None:
         walls[processes] = float(answer.stdout.split()[-1])
     for processes, wall in walls.items():
         print(f"{processes} process(es): {ROWS / wall:6.0f} guided digits/s, {walls[1] / wall:.2f}x of one (aim: 1.7x)")
+    row(
+        "generation, 2 processes, 1.7x",
+        f"{ROWS / walls[2]:.0f} digits/s",
+        f"one: {ROWS / walls[1]:.0f}/s",
+        walls[1] / walls[2],
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _timing import row
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -146,6 +147,8 @@ def main(tiny: bool, batches: Sequence[int]) -> None:
             alone = rates.setdefault((through, decoder), [batch / time for time in seconds])
             ratios = " and ".join(f"{time / total:.2f}" for time in seconds)
             gains = " and ".join(f"{batch / time / rate:.1f}" for time, rate in zip(seconds, alone, strict=True))
+            cell = f"guided / plain, batch {batch}, {through}, {decoder} decoder, every 5"
+            row(cell, f"{seconds[1] / total:.2f}", f"aim {AIM}", seconds[1] / total / AIM)
             print(
                 f"  through {through:4} decoder {decoder}: guided / plain every 1 and 5 steps {ratios} (aim: {AIM}); "
                 f"images/s over one at a time {gains}; {memory:.1f} GiB"

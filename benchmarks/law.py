@@ -7,7 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from _timing import seconds
+from _timing import row, seconds
 from scipy.linalg import solve
 
 from dp_theory.rules import KeepHard
@@ -40,12 +40,14 @@ def main() -> None:
     print(f"law draw, d = 1e6, n = 5e6, one core: {drawn:.3f} s")
     print(f"  rival, 1e7 standard normals: {normals:.3f} s; ratio {normals / drawn:.1f}x")
     print(f"  rival, the whole banded system: {whole:.3f} s; ratio {whole / drawn:.1f}x")
+    row("law draw, d = 1e6, n = 5e6", f"{drawn:.3f} s", f"1e7 standard normals {normals:.3f} s", normals / drawn)
     d, n = 8192, 40960
     (drawn,) = seconds(lambda: [law.trial(RULE, RHO, n, d, [LAM], rng) for _ in range(100)])
     drawn /= 100
     (slow,) = seconds(lambda: dense(n, d, rng), repeats=1)
     print(f"law draw, d = {d}, n = {n}: {drawn:.2e} s")
     print(f"  rival, the dense experiment: {slow:.1f} s; ratio {slow / drawn:.1e}x")
+    row(f"law draw, d = {d}", f"{drawn:.2e} s", f"dense experiment {slow:.1f} s", slow / drawn)
 
 
 if __name__ == "__main__":

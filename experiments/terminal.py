@@ -20,8 +20,9 @@ EVERY_SECONDS = 2.0  # least time between two lines of progress; there is at mos
 
 
 def say(message: str) -> None:
-    """Print a remark on stderr, since stdout is for data."""
-    print(message, file=sys.stderr, flush=True)
+    """Print a remark on stderr, since stdout is for data. If stderr cannot be written to, the work goes on without."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def emit_json(record: Mapping[str, Any]) -> None:

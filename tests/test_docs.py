@@ -21,6 +21,7 @@ from dp_real.config.arms import ARMS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
+from experiments.cli import commands as dp_commands
 from experiments.cli import main
 from tests.installed import install
 
@@ -45,7 +46,7 @@ NAMES = [f"{page}: {' '.join(words)}" for page, words, _ in SHOWN]
 
 @pytest.mark.parametrize("words", [words for _, words, _ in SHOWN], ids=NAMES)
 def test_is_understood(words):
-    command, arguments = get_command(main.app), words[1:]
+    command, arguments = get_command(dp_commands.app), words[1:]
     while commands := getattr(command, "commands", None):
         assert arguments[0] in commands, f"{words[: -len(arguments)]} has no sub-command {arguments[0]}"
         command = commands[arguments.pop(0)]

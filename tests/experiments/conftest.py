@@ -1,5 +1,6 @@
 """Running `dp` in this process."""
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -10,10 +11,12 @@ from experiments.cli import main
 
 def run_dp(*arguments: object) -> int:
     """The exit status of `dp ARGUMENTS`; what it says is captured by capsys."""
+    before = signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
         with pytest.raises(SystemExit) as exited:
             main.main()
+    signal.signal(signal.SIGINT, before)
     assert isinstance(exited.value.code, int)
     return exited.value.code
 

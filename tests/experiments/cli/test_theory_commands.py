@@ -233,7 +233,7 @@ def test_a_run_that_fails_leaves_no_folder(dp, tmp_path):
 
 def test_predict_starts_fast_and_without_what_it_does_not_need():
     heavy = "{'torch', 'pandas', 'matplotlib', 'sympy', 'joblib'}"
-    code = f"import sys, experiments.cli.main; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
+    code = f"import sys, experiments.cli.commands; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
     subprocess.run([sys.executable, "-c", code], check=True)
     before = os.times()
     command = [DP, "theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1"]

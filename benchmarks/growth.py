@@ -1,0 +1,176 @@
+"""How time and memory grow: each work at 1, 10 and 100 times its size, each in a process of its own.
+
+`order` is the slope of ln(seconds) on ln(size) over the last factor of ten, without what an empty process takes. Work
+that is linear has order 1; `aim` says what each must not exceed.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from _timing import row
+
+SIZES = (1, 10, 100)
+
+
+def sweep_cells(size: int) -> Callable[[], object]:
+    import dp_theory
+
+    lams = [10 ** (-3 + 3 * i / size) for i in range(size)]
+    return lambda: dp_theory.sweep(
+        [0.5], rho=[0.9], lam=lams, rules=["keep-hard"], d=32, trials=2, n=[32, 64], workers=1
+    )
+
+
+def law_simulator(size: int) -> Callable[[], object]:
+    import numpy as np
+
+    from dp_theory.rules import KeepHard
+    from dp_theory.simulators import law
+
+    d = 10_000 * size
+    return lambda: law.trial(KeepHard(0.5), 0.7, 5 * d, d, [0.01], np.random.Generator(np.random.SFC64(0)))
+
+
+def dmft_rounds(size: int) -> Callable[[], object]:
+    from dp_theory import PracticeProblem, Window, predict
+
+    return lambda: predict(PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * size))
+
+
+def _pool(folder: Path, rounds: int):
+    import numpy as np
+    import torch
+
+    from dp_real.pool import Batch, Pool
+
+    pool = Pool(folder / "pool", (1, 8, 8))
+    count = 100
+    zeros, no = np.zeros(count, np.int64), np.zeros(count, bool)
+    facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "hardness", "draws")}
+    facts |= {"correct": no, "missed": no}
+    example = pool.storage.encode(torch.zeros(count, 1, 8, 8))
+    for index in range(rounds):
+        pool.append(index, Batch(row=np.arange(count), example=example, **facts))
+    return pool
+
+
+def pool_append(size: int) -> Callable[[], object]:
+    folder = Path(tempfile.mkdtemp())
+    _pool(folder, 1)
+    return lambda: _pool(folder / "new", 3 * size)
+
+
+def pool_read(size: int) -> Callable[[], object]:
+    import torch
+
+    from dp_real.sections import PoolConfig
+
+    pool = _pool(Path(tempfile.mkdtemp()), 10)
+    opened = type(pool)(pool.path, (1, 8, 8), pool.version, PoolConfig(memory=0))
+    rows = torch.arange(1000)
+    return lambda: [opened.minibatch(rows[i % 900 : i % 900 + 64]) for i in range(10 * size)]
+
+
+def evaluation(size: int) -> Callable[[], object]:
+    import torch
+
+    from dp_real.evaluation.assess import accuracy
+    from dp_real.examples import Examples
+    from dp_real.runs.prepare import fresh_learner
+    from experiments.paper.digits_runs import digits
+
+    learner = fresh_learner(digits())
+    examples = Examples(torch.zeros(2000 * size, 1, 8, 8), torch.zeros(2000 * size, dtype=torch.int64))
+    return lambda: accuracy(learner, examples)
+
+
+def _run(folder: Path, rows: int) -> Path:
+    """The run of tests/fixtures, with `rows` evaluations."""
+    import shutil
+
+    run = Path(shutil.copytree(Path(__file__).parents[1] / "tests/fixtures/0.1.0/run", folder / "run"))
+    log = run / "metrics.jsonl"
+    first = json.loads(log.read_text().splitlines()[0])
+    log.write_text("".join(json.dumps(first | {"step": step + 1}) + "\n" for step in range(rows)))
+    return run
+
+
+def report(size: int) -> Callable[[], object]:
+    from dp_real import Run
+    from experiments.report.facts import run_facts
+    from experiments.report.page import page
+
+    run = _run(Path(tempfile.mkdtemp()), 20 * size)
+    return lambda: page([run_facts(Run(run))])
+
+
+def compare(size: int) -> Callable[[], object]:
+    import pandas as pd
+
+    from experiments.compare import summarize
+
+    result = json.loads((Path(__file__).parents[1] / "tests/fixtures/0.1.0/run/result.json").read_text())
+    rows = [
+        result | {"arm": arm, "seed": seed, "split": seed}
+        for arm in ("practice", "static")
+        for seed in range(10 * size)
+    ]
+    return lambda: summarize(pd.DataFrame(rows), "static")
+
+
+WORKS: dict[Callable[[int], Callable[[], object]], tuple[str, float]] = {
+    sweep_cells: ("cells", 1.0), law_simulator: ("x 1e4 dimensions", 1.1), dmft_rounds: ("rounds", 3.0),
+    pool_append: ("x 3 rounds", 1.2), pool_read: ("x 10 batches", 1.0), evaluation: ("x 2000 examples", 1.0),
+    compare: ("x 20 runs", 1.0), report: ("x 20 evaluations", 1.0),
+}  # with the unit of the size, and the order that is aimed at  # fmt: skip
+
+
+def measure(name: str, size: int) -> None:
+    """Print processor seconds and the growth of the peak memory in MB of a work, whose preparation is not counted."""
+    work = next(each for each in WORKS if each.__name__ == name)
+    work(1)()  # imports, first calls
+    prepared, before = work(size), peak()
+    start = time.process_time()
+    prepared()
+    print(json.dumps([time.process_time() - start, peak() - before]))
+
+
+def peak() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    chosen = [work for work in WORKS if not sys.argv[1:] or work.__name__ in sys.argv[1:]]
+    print(f"{'work':16s}{'size':>8s}{'seconds':>12s}{'MB more':>10s}")
+    for work in chosen:
+        unit, aim = WORKS[work]
+        spent = []
+        largest = SIZES[:-1] if work is dmft_rounds else SIZES  # 100 rounds are no practice, and take minutes
+        for size in largest:
+            command = [sys.executable, __file__, "--measure", work.__name__, str(size)]
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+            )
+            taken, memory = json.loads(done.stdout.splitlines()[-1])
+            spent.append((taken, memory))
+            print(f"{work.__name__:16s}{size:8d}{taken:12.4f}{memory:10.0f}   {unit}", flush=True)
+        order = math.log10(max(spent[-1][0], 1e-4) / max(spent[-2][0], 1e-4))
+        times, more = (" / ".join(f"{each[part]:.2g}" for each in spent) for part in (0, 1))
+        print(f"  order {order:.2f} (aim: at most {aim:g})")
+        row(f"growth of {work.__name__.replace('_', ' ')}", f"{times} s; {more} MB", f"order {aim:g}", order / aim)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        measure(sys.argv[2], int(sys.argv[3]))
+    else:
+        main()

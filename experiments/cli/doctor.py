@@ -1,0 +1,129 @@
+"""`dp doctor`: is this machine ready, and is a folder intact? Fetches, writes and mends nothing."""
+
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+import typer
+
+from experiments.cli.options import Json
+from experiments.cli.version import DISTRIBUTION, version_line
+from experiments.terminal import emit_json, say, table
+
+LITTLE_DISK = 2e9  # bytes; a small run of images takes less
+
+
+class Finding(TypedDict):
+    """A thing that was looked at: what there is, and what is wrong with it and what to do. None: nothing is wrong."""
+
+    what: str
+    found: str
+    problem: str | None
+
+
+def command(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[RUN|cache]", help="A run's or comparison's folder, or the cache.")
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Check versions, devices, disk and cache, or whether a folder is intact; says what to do about what is wrong.
+
+    Exit status: 0 all is well, 2 a folder is damaged, 3 something is missing.
+    """
+    findings = list(_machine() if target is None else _cache() if target == "cache" else _folder(Path(target)))
+    wrong = [finding for finding in findings if finding["problem"]]
+    if as_json:
+        emit_json({"version": version_line(), "healthy": not wrong, "findings": findings})
+    else:
+        table(findings, columns=["what", "found"])
+        for finding in wrong:
+            say(f"{finding['what']}: {finding['problem']}")
+        say("all is well" if not wrong else f"{len(wrong)} of {len(findings)} need a look")
+    raise typer.Exit(0 if not wrong else 3 if target is None else 2)
+
+
+def _machine() -> Iterator[Finding]:
+    yield _finding("deliberate-practice", version_line())
+    yield _finding("python", f"{platform.python_version()}, {platform.platform(terse=True)}")
+    yield from _packages()
+    yield from _devices()
+    yield _disk("disk: here", Path.cwd())
+    try:
+        from dp_real.runtime.cache import cache_folder
+    except ImportError:
+        return  # its package is among the missing ones
+    yield _disk("disk: cache", cache_folder())
+    yield from _cache()
+
+
+def _packages() -> Iterator[Finding]:
+    """The packages that this one requires, those of the extra `real` included."""
+    from packaging.requirements import Requirement
+
+    for line in metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(line)
+        extras = {"extra": "real"}
+        if requirement.marker and not requirement.marker.evaluate(extras):
+            continue
+        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield _finding(requirement.name, "not installed", remedy)
+            continue
+        fits = requirement.specifier.contains(version, prereleases=True)
+        yield _finding(requirement.name, version, None if fits else f"{version} is too old: {remedy}")
+
+
+def _devices() -> Iterator[Finding]:
+    try:
+        from dp_real.estimate.needs import this_device
+    except ImportError as error:
+        yield _finding("device", "unknown", f"{error}; dp theory works without")
+        return
+    device = this_device()
+    count = "" if device.cores else f"{device.count} × "
+    yield _finding("device", f"{count}{device.name}, {device.memory / 1e9:.0f} GB")
+
+
+def _disk(what: str, folder: Path) -> Finding:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    problem = f"{there} is nearly full: make room, or name another folder" if free < LITTLE_DISK else None
+    return _finding(what, f"{free / 1e9:.0f} GB free at {there}", problem)
+
+
+def _cache() -> Iterator[Finding]:
+    from dp_real.runtime.cache import broken_entries, cache_folder, entries
+
+    broken = broken_entries()
+    for path, problem in broken.items():
+        yield _finding(f"cache: {path.name}", "damaged", f"{problem}; remove {path}, it is made again when needed")
+    intact = [entry for entry in entries() if cache_folder() / entry.name not in broken]
+    size = sum(entry.size for entry in intact) / 1e6
+    yield _finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}")
+
+
+def _folder(folder: Path) -> Iterator[Finding]:
+    """A finding for each run in the folder, or for the folder if it is a run. Raises InputError if there is none."""
+    from dp_base.errors import InputError
+    from dp_real.runs.files import RunFiles
+    from dp_real.runs.integrity import problems
+
+    runs = [folder] if RunFiles(folder).is_run else sorted(path.parent for path in folder.glob("**/config.toml"))
+    if not runs:
+        raise InputError(
+            f"{folder}: no run is in it, which would have a config.toml; name a run, a comparison or cache"
+        )
+    for run in runs:
+        complete = "complete" if RunFiles(run).result.exists() else f"not complete: dp real resume {run} goes on"
+        found = problems(run)
+        yield _finding(str(run), complete, "; ".join(found) or None)
+
+
+def _finding(what: str, found: str, problem: str | None = None) -> Finding:
+    return Finding(what=what, found=found, problem=problem)

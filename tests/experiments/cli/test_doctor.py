@@ -1,0 +1,76 @@
+"""`dp doctor`: what it says of a machine, of folders and of the cache, intact and damaged."""
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from dp_base.checksums import seal
+from experiments.cli import doctor
+from tests.experiments.conftest import run_dp as dp
+
+RUN = Path(__file__).parents[2] / "fixtures" / "0.1.0" / "run"
+
+
+def test_a_machine_that_has_everything(cache: None, capsys: pytest.CaptureFixture[str]):
+    assert dp("doctor", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    found = {finding["what"]: finding["found"] for finding in answer["findings"]}
+    assert answer["healthy"]
+    assert {"python", "torch", "device", "disk: here", "disk: cache", "cache"} <= set(found)
+    assert "GB free" in found["disk: here"]
+    assert found["cache"].startswith("0 intact entries")
+
+
+def test_what_is_missing_is_named_with_the_way_to_get_it(
+    cache: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    true, usage = doctor.metadata.version, namedtuple("usage", "total used free")
+
+    def version(name: str) -> str:
+        if name == "diffusers":
+            raise doctor.metadata.PackageNotFoundError(name)
+        return "0.1" if name == "scipy" else true(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
+    assert dp("doctor") == 3
+    err = capsys.readouterr().err
+    assert "diffusers: pip install 'diffusers>=" in err
+    assert "scipy: 0.1 is too old: pip install 'scipy>=" in err
+    assert "is nearly full" in err
+
+
+def test_a_folder_intact_and_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = shutil.copytree(RUN, tmp_path / "all" / "run")
+    shutil.copytree(RUN, tmp_path / "all" / "other")
+    assert dp("doctor", tmp_path / "all") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    weights = next((run / "checkpoints").glob("latest-*")) / "learner.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert dp("doctor", run, "--json") == 2
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert f"{weights} cannot be read" in finding["problem"]
+    assert str(run) in finding["problem"].partition("; ")[2]  # the way on
+    assert dp("doctor", tmp_path / "nothing") == 2
+    assert "no run is in it" in capsys.readouterr().err
+
+
+def test_the_cache_intact_and_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    entry = tmp_path / "deliberate-practice" / "generators" / "digits-0"
+    entry.mkdir(parents=True)
+    (entry / "depends.json").write_text("{}")
+    seal(entry)
+    assert dp("doctor", "cache") == 0
+    capsys.readouterr()
+    (entry / "depends.json").write_text("[]")
+    assert dp("doctor", "cache") == 2
+    out, err = capsys.readouterr()
+    assert "damaged" in out
+    assert "depends.json is damaged" in err
+    assert f"remove {entry}, it is made again" in err

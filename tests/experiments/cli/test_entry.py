@@ -1,0 +1,94 @@
+"""The process of `dp`: Ctrl-C at any moment, readers that leave, streams that are closed or full."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import version
+from tests.experiments.conftest import run_dp
+
+DP = f'"{sys.executable}" -c "from experiments.cli.main import main; main()"'
+BEGUN = "import sys; print(flush=True); from experiments.cli.main import main; main()"
+PREDICT = "theory predict --alpha 1 --rho 0.5 --phi 1"
+
+
+def shell(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash; its status is that of `dp`, in whatever pipe it stands."""
+    return subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.2, 0.4, 0.8, 1.6, 3])
+def test_ctrl_c_from_the_first_instruction_on(seconds: float, tmp_path: Path):
+    """Whether modules are being loaded, torch among them, or the generator is trained: 130, and one line."""
+    command = [sys.executable, "-c", BEGUN, "real", "run", "digits", "--set", "training.steps=10000000"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [line for line in err.splitlines() if "interrupted" in line] == err.splitlines()[-1:]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["real presets --json", "--help", PREDICT], ids=lambda words: words.split()[0])
+def test_a_reader_may_leave(command: str):
+    done = shell(f"{DP} {command} | head -c 1 >/dev/null")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("streams", "status", "err"),
+    [
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (">/dev/full", 1, "No space left on device"),
+        ("2>/dev/full", 0, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(streams: str, status: int, err: str):
+    done = shell(f"{DP} {PREDICT} {streams}")
+    assert done.returncode == status
+    assert err in done.stderr
+    assert len(done.stderr.splitlines()) == bool(err)
+
+
+def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path: Path):
+    """A file that is opened must not get the number of a closed stderr, on which remarks are printed."""
+    done = shell(f"cd {tmp_path}; PYTHONPATH={os.pathsep.join(sys.path)} {DP} real init pets 2>&-")
+    assert done.returncode == 0
+    assert "dp real run pets.toml" not in (tmp_path / "pets.toml").read_text().splitlines()[-1]
+
+
+def test_the_version_names_the_commit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    assert run_dp("--version") == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+( \([\w.-]+\))?\n", capsys.readouterr().out)
+
+    class Installed:
+        origin = json.dumps(
+            {"url": "https://example.org/dp", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}
+        )
+
+        def read_text(self, name: str) -> str | None:
+            return self.origin if name == "direct_url.json" else None
+
+    monkeypatch.setattr(version.dp_base, "__file__", "/nowhere/dp_base/__init__.py")
+    monkeypatch.setattr(version.metadata, "distribution", lambda name: Installed())
+    assert version.commit() == "0123456789ab"
+    monkeypatch.setattr(Installed, "origin", None)
+    assert version.commit() is None
+    monkeypatch.setattr(version.subprocess, "run", lambda *arguments, **options: 1 / 0)  # it must not be asked
+    assert run_dp("--version") == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", capsys.readouterr().out)

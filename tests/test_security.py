@@ -1,0 +1,90 @@
+"""SECURITY.md: its lines name tests that exist, and those of its claims that are tested nowhere else."""
+
+import ast
+import io
+import json
+import re
+import shutil
+import socket
+import struct
+import tarfile
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.experiments.conftest import run_dp
+from tests.test_house import modules
+from torture.attempt import SMALL
+
+ROOT = Path(__file__).parents[1]
+RUN = ROOT / "tests" / "fixtures" / "0.1.0" / "run"
+NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_the_tests_that_security_names_exist(file: str, name: str):
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_line_of_the_tables_names_a_test():
+    lines = (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| what")]
+    assert len(rows) == len(NAMED) >= 12
+
+
+def test_no_module_reads_pickles():
+    """Nor does any call what reads them unless it is told not to."""
+    forbidden = re.compile(
+        r"\b(pickle|dill|cloudpickle|shelve|marshal)\b|torch\.load\(|joblib\.load\(|allow_pickle|yaml\.load"
+    )
+    found = [path for path in modules().values() if forbidden.search(path.read_text(encoding="utf-8"))]
+    assert not found
+
+
+def test_a_run_opens_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    asked: list[object] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **options: asked.append(address))
+    assert run_dp("real", "run", *SMALL, "--out", tmp_path / "run") == 0
+    assert run_dp("real", "report", tmp_path / "run") == 0
+    assert not asked
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Path(shutil.copytree(RUN, tmp_path / "inner" / "run"))
+
+
+def test_members_of_archives_are_not_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    image = io.BytesIO()
+    Image.new("L", (8, 8)).save(image, "PNG")
+    with tarfile.open(shard := run.parent / "set.tar", "w") as archive:
+        for stem in ("../../evil", "/tmp/evil"):
+            for ending, content in ((".png", image.getvalue()), (".cls", b"3")):
+                member = tarfile.TarInfo(stem + ending)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    assert run_dp("real", "evaluate", run, "--on", f"mine={shard}", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["sets"][2]["images"] == 2
+    assert not list(tmp_path.rglob("evil*"))
+    assert not list(Path("/tmp").glob("evil*"))
+
+
+def test_an_image_that_unpacks_to_gigabytes_is_refused(run: Path, capsys: pytest.CaptureFixture[str]):
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    (folder := run.parent / "set" / "3").mkdir(parents=True)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+    (folder / "0.png").write_bytes(bomb)
+    assert run_dp("real", "evaluate", run, "--on", f"mine={folder.parent}") == 2
+    err = capsys.readouterr().err
+    assert (len(err.splitlines()), "0.png" in err) == (1, True)

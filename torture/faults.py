@@ -1,0 +1,99 @@
+"""Faults inside: nan where numbers are born, no memory, a thread or a rank that dies or is slow.
+
+Survived: one line that says what happened; nothing hangs; and without the fault the run goes on to its usual result.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+
+from torture.attempt import MAIN, SMALL, Attempt, Place, end_group, finish, orphans, run_fault
+
+FAIL_AT = """
+import functools
+def fail_at(owner, name, call, effect):
+    true, calls = getattr(owner, name), []
+    @functools.wraps(true)
+    def replaced(*arguments, **options):
+        calls.append(1)
+        return effect(true, *arguments, **options) if len(calls) == call else true(*arguments, **options)
+    setattr(owner, name, replaced)
+def no_memory(*arguments, **options):
+    raise MemoryError("injected")
+def broken(*arguments, **options):
+    raise OSError(5, "Input/output error")
+def times_nan(true, *arguments, **options):
+    return true(*arguments, **options) * float("nan")
+"""
+FAULTS = {
+    "nan loss": "import torch.nn.functional as F\nfail_at(F, 'cross_entropy', {call}, times_nan)",
+    "nan samples": "from dp_real.generators.models import denoiser\nimport torch\n"
+    "fail_at(torch.nn.Module, '__call__', 40 * {call}, times_nan)",
+    "no memory in training": "from dp_real.learners.models.network import NetworkLearner\n"
+    "fail_at(NetworkLearner, 'train_step', {call}, no_memory)",
+    "no memory in a round": "from dp_real.pool import Pool\nfail_at(Pool, 'append', {call} % 3 + 1, no_memory)",
+    "a disk error at a checkpoint": "from dp_real.runs.folder import RunFolder\n"
+    "fail_at(RunFolder, 'checkpoint', {call} % 5 + 1, broken)",
+    "a loader thread that dies": "from dp_real.pool import Pool\nfail_at(Pool, '_read', {call}, broken)",
+}
+ON_DISK = ("--set", "pool.memory=0")  # batches are read by threads
+
+
+def attack(
+    place: Place, tries: int, draw: random.Random, ranks: bool = True, only: tuple[str, ...] = ()
+) -> Iterator[Attempt]:
+    """`tries` faults in turn, at random calls; with `ranks` also ranks that die or are slow. only: of these names."""
+    names = only or tuple(FAULTS)
+    for index in range(tries):
+        name = names[index % len(names)]
+        yield _fault(place, name, draw.randrange(2, 25))
+    if ranks:
+        yield from _ranks(place)
+
+
+def _fault(place: Place, name: str, call: int) -> Attempt:
+    out, more = place.new("run"), ON_DISK if "thread" in name else ()
+    words = ("real", "run", *SMALL, *more, "--out", out)
+    answer = place.dp(*words, code=f"{FAIL_AT}\n{FAULTS[name].format(call=call)}\n{MAIN}")
+    faults = []
+    if not answer.tidy or answer.status not in (0, 1, 2, 3):
+        faults.append(f"status {answer.status}: {answer.last}")
+    if answer.status == 0 and "nan" in name:
+        faults.append("nan passed in silence")
+    if answer.status:
+        began = out.exists() and (out / "config.toml").exists()
+        again = place.dp("real", "resume", out) if began else place.dp(*words)
+        faults.append(f"does not go on: {again.last}" if again.status else run_fault(place, out))
+    return Attempt(f"fault, {name}", f"call {call}", f"{answer.status} {answer.last}", "; ".join(filter(None, faults)))
+
+
+def _ranks(place: Place) -> Iterator[Attempt]:
+    """One of two ranks is killed; one of two ranks is slow."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for name in ("a rank that dies", "a rank that is slow"):
+        out, script = place.new("run"), place.new("script").with_suffix(".py")
+        slow = "import os, time\nos.environ['RANK'] == '1' and time.sleep(5)\n" if "slow" in name else ""
+        script.write_text(slow + MAIN)
+        words = (*SMALL, "--set", f"training.steps={40 if slow else 4000}")
+        process = place.process(*launch, script, "real", "run", *words, "--out", out)
+        begin, faults = time.monotonic(), []
+        if not slow:
+            while not (out / "metrics.jsonl").exists() and time.monotonic() < begin + 60:
+                time.sleep(0.1)
+            children = psutil.Process(process.pid).children(recursive=True)
+            ranks = [child for child in children if child.environ().get("RANK") == "1"]
+            os.kill(ranks[0].pid, signal.SIGKILL)
+            begin = time.monotonic()
+        answer = finish(process)
+        ended = time.monotonic() - begin
+        if left := orphans(process.pid):
+            faults.append(f"{len(left)} processes live on")
+            end_group(process.pid)
+        if (answer.status == 0) != bool(slow):
+            faults.append(f"status {answer.status}: {answer.last}")
+        yield Attempt(f"fault, {name}", "2 ranks", f"{answer.status} after {ended:.1f} s", "; ".join(faults))
