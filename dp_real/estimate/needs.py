@@ -78,9 +78,15 @@ def _but_data(config: Config, out: Path) -> Iterator[Need]:
         pass  # the data, which tell the shape, are missing; `_data` reports that
     yield from _weights(config)
     if config.tracker != "none":
-        there = importlib.util.find_spec(config.tracker)
-        remedy = None if there else f"tracker = '{config.tracker}' needs that package: pip install {config.tracker}"
-        yield Need("package", config.tracker, remedy)
+        yield tracker(config.tracker)
+
+
+def tracker(package: str) -> Need:
+    """The package of a dashboard."""
+    there = importlib.util.find_spec(package)
+    return Need(
+        "package", package, None if there else f"tracker = '{package}' needs that package: pip install {package}"
+    )
 
 
 def _device(config: Config, network: work.Network | None, device: Device) -> Need:

@@ -75,6 +75,12 @@ class Practice:
             if options.checkpoint_every and state.step % (options.checkpoint_every * options.evaluate_every) == 0:
                 self.checkpoint(keep=False)
 
+    def cool_down(self) -> None:
+        """End the run from this step on: a branch, in which nothing is added and the best accuracy is its own."""
+        self.state.best = State.best
+        self.begin_cooldown()
+        self.run()
+
     def wants_examples(self) -> bool:
         """Whether patience has run out, with additions left, at the constant rate."""
         return self.out_of_patience and self.may_add and self.constant

@@ -11,7 +11,6 @@ from dp_base.progress import Progress, silent
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
 from dp_real.loop.practice import Practice
-from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.pool.record import verify_pool
 from dp_real.runs.checkpoints import kept_checkpoints, restore_learner
@@ -72,11 +71,8 @@ def _branch_at(checkpoint: Path, config: Config, data: RealData, files: RunFiles
         if main:
             remove(out.path)
             out.path.mkdir(parents=True)
-    # The run's own loop does the cool-down, since it adds nothing in one.
-    state.last_step, state.best = state.step + cooldown, State.best
-    learner.finish_at(state.last_step)
     with progress(f"branch at {len(pool)}", cooldown) as advance:
         folder = BranchFolder(out, advance, state.step)
         practice = Practice(config, learner, None, pool, validator(data), folder, state)
-        practice.run()
+        practice.cool_down()
     return conclude(practice, data, out)

@@ -1,6 +1,5 @@
 """Dashboards: sends a run's evaluations and additions to TensorBoard or Weights & Biases, by accelerate."""
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +9,14 @@ from accelerate import Accelerator
 
 from dp_base.errors import MissingError
 from dp_real.config import Config
+from dp_real.estimate.needs import tracker
 from dp_real.runs.folder import Tracker
 
 
 def check_tracker(config: Config) -> None:
     """Raise MissingError if the dashboard's package is not installed."""
-    if config.tracker != "none" and importlib.util.find_spec(config.tracker) is None:
-        raise MissingError(f"tracker = '{config.tracker}' needs that package: pip install {config.tracker}")
+    if config.tracker != "none" and (problem := tracker(config.tracker).problem):
+        raise MissingError(problem)
 
 
 @contextmanager
