@@ -6,29 +6,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 PATIENCE = 0.5  # seconds between looks at the parent
 
 
-def in_worker(parent: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """function(*arguments). If this is a child of the process `parent`, it ends when `parent` does.
-
-    A worker of another kind (a thread, a worker of a cluster) goes on.
-    """
-    if os.getppid() == parent:
-        _watch(parent)
-    return function(*arguments)
+def ending_with_this_process() -> dict[str, Any]:
+    """Arguments for joblib.Parallel: its processes, also those that have no work yet, end when this one does."""
+    return {"initializer": end_with, "initargs": (os.getpid(),)}
 
 
-@cache
-def _watch(parent: int) -> None:
-    """Watch for the parent's end: its children are then given to another process."""
+def end_with(parent: int) -> None:
+    """Kill this process, a child of `parent`, soon after `parent` has ended."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent:  # children of a dead process are given to another one
             time.sleep(PATIENCE)
         os.kill(os.getpid(), signal.SIGKILL)  # what it writes is whole or not there
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dp_base.errors import InputError, MissingError
-from dp_base.workers import in_worker
+from dp_base.workers import ending_with_this_process
 
 
 def run_jobs(
@@ -48,9 +48,9 @@ def run_jobs(
         from joblib import Parallel, delayed
 
         with _deaf_to_interrupts():
-            parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
-            here = os.getpid()
-            arriving = parallel(delayed(in_worker)(here, _numbered, i, function, jobs[i]) for i in missing)
+            own = {} if workers is None else ending_with_this_process()  # None: perhaps a cluster's
+            parallel = Parallel(n_jobs=workers, return_as="generator_unordered", **own)
+            arriving = parallel(delayed(_numbered)(i, function, jobs[i]) for i in missing)
     for i, result in arriving:
         results[i] = result
         if memory is not None:

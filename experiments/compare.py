@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from dp_base.checksums import reading
 from dp_base.errors import DamagedError
 from dp_base.files import whole_file
 from dp_base.progress import Progress, silent
-from dp_base.workers import in_worker
+from dp_base.workers import ending_with_this_process
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
 from dp_real.runs.prepare import load_generator
@@ -61,8 +60,8 @@ def _reseeded(config: Config, seed: int, split: int) -> Config:
 
 
 def _parallel(workers: int, function: Callable[..., Any], jobs: Sequence[tuple]) -> Any:
-    tasks = [joblib.delayed(in_worker)(os.getpid(), function, *job) for job in jobs]
-    return joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
+    tasks = [joblib.delayed(function)(*job) for job in jobs]
+    return joblib.Parallel(n_jobs=workers, return_as="generator", **ending_with_this_process())(tasks)
 
 
 def _prepare(config: Config) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch.nn import functional
 
-from dp_base.workers import in_worker
+from dp_base.workers import ending_with_this_process
 from dp_real.pool import Pool
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
@@ -60,8 +59,8 @@ def leave_figures(run: Path) -> None:
 
 def leave_figures_of(runs: Iterable[Path], workers: int) -> None:
     """The same for runs that have none yet, `workers` at a time."""
-    bare, here = [run for run in runs if not RunFiles(run).figures.exists()], os.getpid()
-    joblib.Parallel(workers)(joblib.delayed(in_worker)(here, leave_figures, run) for run in bare)
+    bare = [run for run in runs if not RunFiles(run).figures.exists()]
+    joblib.Parallel(workers, **ending_with_this_process())(joblib.delayed(leave_figures)(run) for run in bare)
 
 
 def draw_run(run: Run) -> list[Path]:
