@@ -33,7 +33,7 @@ def times_nan(true, *arguments, **options):
 FAULTS = {
     "nan loss": "import torch.nn.functional as F\nfail_at(F, 'cross_entropy', {call}, times_nan)",
     "nan samples": "from dp_real.generators.models import denoiser\nimport torch\n"
-    "fail_at(torch.nn.Module, '__call__', 40 * {call}, times_nan)",
+    "fail_at(torch.nn.Module, '__call__', 20 * {call}, times_nan)",
     "no memory in training": "from dp_real.learners.models.network import NetworkLearner\n"
     "fail_at(NetworkLearner, 'train_step', {call}, no_memory)",
     "no memory in a round": "from dp_real.pool import Pool\nfail_at(Pool, 'append', {call} % 3 + 1, no_memory)",
