@@ -1,6 +1,7 @@
 """The sub-commands of `dp`, joined, and how an error becomes one line and an exit status."""
 
 import contextlib
+import errno
 import os
 import select
 import sys
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from dp_base.errors import InputError
 from experiments.cli import doctor, figures, real, theory
 from experiments.cli.version import version_line
 from experiments.terminal import say
@@ -40,13 +42,17 @@ class Commands(TyperGroup):
 
 @contextlib.contextmanager
 def passed_on() -> Iterator[None]:
-    """Raise Stopped or Unread in place of what typer would not pass on."""
+    """Raise Stopped or Unread in place of what typer would not pass on, InputError for a path that cannot be."""
     try:
         yield
     except KeyboardInterrupt as stop:
         raise Stopped(str(stop) or "interrupted") from None
     except BrokenPipeError as error:
         raise (Unread() if unread() else RuntimeError(f"a process has ended: {error}")) from error
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        raise InputError(f"{str(error.filename)[:60]}…: {error.strerror}; give a path that can be") from None
     except SystemExit as end:  # this is how rich answers a broken pipe
         raise (Unread() if isinstance(end.__context__, BrokenPipeError) else end) from None
 

@@ -11,6 +11,7 @@ from dp_real.config.arms import ArmName
 from experiments.cli.real.keep import init_command
 from experiments.cli.theory.options import values
 from experiments.presets.presets import load_preset
+from tests.experiments.conftest import run_dp
 
 HUGE = 10**18
 SIZES = (
@@ -110,3 +111,9 @@ def test_the_one_line_comes_from_the_command_itself():
     assert done.returncode == 2
     assert "threads" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["doctor", "real report", "real resume", "real evaluate"])
+def test_a_path_that_cannot_be_is_refused(command: str, capsys: pytest.CaptureFixture[str]):
+    assert run_dp(*command.split(), "n" * 300) == 2
+    assert capsys.readouterr().err == f"dp: {'n' * 60}…: File name too long; give a path that can be\n"
