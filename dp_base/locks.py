@@ -17,11 +17,13 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from dp_base.errors import InputError
 from dp_base.files import LOCK, discard_parts, unused
+
+if TYPE_CHECKING:
+    from filelock import FileLock  # imported on first use, since all commands start with this module
 
 log = logging.getLogger(__name__)
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without flock, NFS 3 without lockd
@@ -38,10 +40,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _acquire(folder / LOCK, folder)
     try:
-        discard_parts(folder)
-        yield
+        with _holding(lock, folder):
+            yield
     finally:
-        _release(lock)
         with contextlib.suppress(OSError):  # it is not empty
             folder.rmdir()
 
@@ -51,12 +52,9 @@ def locked_beside(path: Path) -> Iterator[None]:
     """The same for what appears as a whole, and not before the block ends. The lock lies beside it."""
     with _refusing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path)
-    try:
-        discard_parts(path.parent, path.name)
+        lock = _acquire(_beside(path), path)
+    with _holding(lock, path.parent, path.name):
         yield
-    finally:
-        _release(lock)
 
 
 @contextlib.contextmanager
@@ -65,12 +63,8 @@ def in_turn(path: Path) -> Iterator[None]:
 
     Raises OSError if it cannot be made.
     """
-    lock = _acquire(path.with_name(f".{path.name}{LOCK}"), path, wait=True)
-    try:
-        discard_parts(path.parent, path.name)
+    with _holding(_acquire(_beside(path), path, wait=True), path.parent, path.name):
         yield
-    finally:
-        _release(lock)
 
 
 @contextlib.contextmanager
@@ -113,6 +107,8 @@ def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
 
     Raises InputError if somebody else holds it, unless `wait` is set, and OSError if it cannot be made.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(file, timeout=-1 if wait else 0, fallback_to_soft=False)
     try:
         lock.acquire()
@@ -128,12 +124,25 @@ def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
     return lock
 
 
-def _release(lock: FileLock | None) -> None:
-    """Delete the lock file while it is held (one that waited for it looks whether it is still there), and let go."""
-    if lock is not None:
-        with contextlib.suppress(OSError):
-            os.unlink(lock.lock_file)
-        lock.release()
+@contextlib.contextmanager
+def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[None]:
+    """A block under a lock that is held. First deletes what dead writers left in a folder, of `name` if it is given.
+
+    At its end the lock file is deleted while it is held (one that waited for it looks whether it is still there).
+    """
+    try:
+        discard_parts(folder, name)
+        yield
+    finally:
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)
+            lock.release()
+
+
+def _beside(path: Path) -> Path:
+    """The lock file beside a path."""
+    return path.with_name(f".{path.name}{LOCK}")
 
 
 def _self() -> dict[str, str | int]:

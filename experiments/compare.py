@@ -11,7 +11,7 @@ import pandas as pd
 
 from dp_base.checksums import reading
 from dp_base.errors import DamagedError
-from dp_base.files import whole_file
+from dp_base.files import write_text
 from dp_base.progress import Progress, silent
 from dp_base.workers import ending_with_this_process
 from dp_real.config import Config
@@ -149,5 +149,4 @@ class Comparison:
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame) -> None:
         """Write both tables, each whole or not at all."""
         for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", arms)):
-            with whole_file(self.path / name) as partial:
-                frame.to_csv(partial, index=False)
+            write_text(self.path / name, frame.to_csv(index=False))

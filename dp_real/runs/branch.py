@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dp_base.errors import InputError
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_real.config import Config, load_config
@@ -30,9 +29,7 @@ def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
     is complete. Each branch leaves its files in branches/SIZE; finished ones are not repeated. Raises InputError if
     `run` is not the folder of a run, or another process is writing there, and DamagedError as `cool_down` does.
     """
-    files = RunFiles(run)
-    if not files.is_run:
-        raise InputError(f"{run} is not the folder of a run: it has no config.toml")
+    files = RunFiles.of(run)
     with sole_writer(files):
         return cool_down(files, progress)
 

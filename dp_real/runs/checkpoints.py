@@ -21,6 +21,7 @@ from dp_base.files import remove, whole_folder, write_json
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
+from dp_real.runs.files import RunFiles
 from dp_real.runtime.finite import LEARNER, require_finite
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path |
         problems.append(what)
     if found:
         run = folder.parent
-        remedy = f"restore it, or repeat the run: dp real run {run / 'config.toml'} --out NEW"
+        remedy = f"restore it, or {RunFiles(run).repeat}"
         raise DamagedError(f"{problems[0]}, and no checkpoint of {run} is intact without it; {remedy}")
     return None
 

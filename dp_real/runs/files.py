@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_base.checksums import read_json, reading, verify
+from dp_base.errors import InputError
 from dp_base.files import strict_json, write_text
 
 
@@ -17,6 +18,19 @@ class RunFiles:
     """The files that a run leaves in its folder `path`."""
 
     path: Path
+
+    @classmethod
+    def of(cls, folder: str | Path) -> RunFiles:
+        """The files of a folder that is a run's. Raises InputError if it is not one."""
+        files = cls(Path(folder))
+        if not files.is_run:
+            raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
+        return files
+
+    @property
+    def repeat(self) -> str:
+        """What else to do if a file is lost: the end of a message."""
+        return f"repeat the run: dp real run {self.config} --out NEW"
 
     @property
     def is_run(self) -> bool:
@@ -102,7 +116,7 @@ def read_rows(log: Path) -> list[dict[str, Any]]:
 
     Raises DamagedError if another line is no row.
     """
-    with reading(log, f"restore it; or repeat the run: dp real run {log.with_name('config.toml')} --out NEW"):
+    with reading(log, f"restore it; or {RunFiles(log.parent).repeat}"):
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]
 

@@ -68,16 +68,14 @@ def problems(folder: Path) -> list[str]:
 
     Raises InputError if the folder is not a run's.
     """
-    files = RunFiles(folder)
-    if not files.is_run:
-        raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
-    return list(dict.fromkeys(f"{what}; {remedy}" for what, remedy in _problems(files)))
+    found = _problems(RunFiles.of(folder))
+    return list(dict.fromkeys(f"{what}; {remedy}" for what, remedy in found))
 
 
 def _problems(files: RunFiles) -> Iterator[tuple[str, str]]:
     """Pairs of what is damaged and the way on."""
     run = files.path
-    again = f"restore it, or repeat the run: dp real run {files.config} --out NEW"
+    again = f"restore it, or {files.repeat}"
     back = f"dp real resume {run} goes back to the newest intact checkpoint"
     if files.result.exists():
         back = f"remove {files.result}, and {back}"

@@ -42,9 +42,7 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         """Open a run's folder. Raises InputError if it is not one."""
-        self.files = RunFiles(Path(folder))
-        if not self.files.is_run:
-            raise InputError(f"{folder} is not the folder of a run: it has no config.toml")
+        self.files = RunFiles.of(folder)
 
     @property
     def path(self) -> Path:
@@ -78,7 +76,7 @@ class Run:
 
     def _rows(self, log: Path) -> list[dict[str, Any]]:
         """The rows of a log. Raises DamagedError if some are missing or changed."""
-        remedy = f"restore it, or repeat the run: dp real run {self.files.config} --out NEW"
+        remedy = f"restore it, or {self.files.repeat}"
         newest = None if self.complete else next(iter(checkpoints(self.files.checkpoints)), None)
         if self.complete:
             verify(self.path, remedy, [log.name])
@@ -98,8 +96,7 @@ class Run:
         Raises MissingError while there is none, DamagedError if a file of it is missing or changed.
         """
         if not self.has_pool and self.complete:
-            remedy = f"restore it, or repeat the run: dp real run {self.files.config} --out NEW"
-            raise DamagedError(f"{self.files.pool} is missing; {remedy}")
+            raise DamagedError(f"{self.files.pool} is missing; restore it, or {self.files.repeat}")
         if not self.has_pool:
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
         return Pool.latest(self.files.pool, self.config.task.sample_shape, PoolConfig(memory=0))

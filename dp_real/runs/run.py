@@ -109,6 +109,6 @@ def _first_learner(config: Config, files: RunFiles) -> Learner | None:
     if not before:
         raise DamagedError(
             f"{files.checkpoints}: the checkpoint before the first addition is missing or damaged, and "
-            f"guidance.selector = 'first' needs it; repeat the run: dp real run {files.config} --out NEW"
+            f"guidance.selector = 'first' needs it; {files.repeat}"
         )
     return run.learner(before[-1])

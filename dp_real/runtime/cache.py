@@ -4,7 +4,7 @@ import errno
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +119,13 @@ def _entry(folder: Path, root: Path) -> Entry:
     return Entry(folder.relative_to(root).as_posix(), depends, size, folder.stat().st_mtime, problem or "")
 
 
-def broken_entries() -> dict[Path, str]:
-    """The entries that are damaged: folder -> what is wrong. `cached` makes them again when they are needed."""
-    return {cache_folder() / entry.name: entry.problem for entry in entries() if entry.problem}
+def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
+    """The entries that are damaged: folder -> what is wrong. `cached` makes them again when they are needed.
+
+    among: the entries, if they are known; to list them is to read them all.
+    """
+    found = entries() if among is None else among
+    return {cache_folder() / entry.name: entry.problem for entry in found if entry.problem}
 
 
 def clear() -> None:

@@ -100,10 +100,10 @@ def _disk(what: str, folder: Path) -> Finding:
 def _cache() -> Iterator[Finding]:
     from dp_real.runtime.cache import broken_entries, cache_folder, entries
 
-    broken = broken_entries()
-    for path, problem in broken.items():
+    found = entries()
+    for path, problem in broken_entries(found).items():
         yield _finding(f"cache: {path.name}", "damaged", f"{problem}; remove {path}, it is made again when needed")
-    intact = [entry for entry in entries() if cache_folder() / entry.name not in broken]
+    intact = [entry for entry in found if not entry.problem]
     size = sum(entry.size for entry in intact) / 1e6
     yield _finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}")
 

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 import experiments.paper
 from dp_base.checksums import read_json
 from dp_base.errors import InputError, MissingError
-from dp_base.files import unused, whole_file, write_text
+from dp_base.files import unused, write_text
 from dp_base.registry import GROUP
 from figures.curves import save
 
@@ -87,8 +87,7 @@ def draw_figure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
         raise MissingError(f"figure {name!r} cannot be loaded: {modules()[name]}: {error}") from None
     start = time.perf_counter()
     table = module.compute(quick)
-    with whole_file(folder / f"{name}.csv") as partial:
-        table.to_csv(partial, index=False)
+    write_text(folder / f"{name}.csv", table.to_csv(index=False))
     save(module.draw(table), folder / name)
     return {
         "caption": module.caption(table),

@@ -31,7 +31,7 @@ def optimum_command(
     as_json: Json = False,
 ) -> None:
     """The best rule, kept fraction, ridge and strategy for a number of training rows or for a budget."""
-    from dp_base.files import whole_file
+    from dp_base.files import write_text
     from dp_theory import optimum as search
 
     if loop:
@@ -46,8 +46,8 @@ def optimum_command(
             training_cost=training_cost, keep=keep, lam=lam, flip=flip, smallest_keep=smallest_keep, d=d,
         )  # fmt: skip
     if out is not None:
-        with claimed(out), whole_file(out / "optimum.csv") as partial:
-            result.to_csv(partial, index=False)
+        with claimed(out):
+            write_text(out / "optimum.csv", result.to_csv(index=False))
     rows = records(result)
     if as_json:
         emit_json({"best": rows[0], "table": rows})

@@ -154,13 +154,12 @@ def _by_round(rows: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def _write(out: Path, rows: "pd.DataFrame | None", curves: "pd.DataFrame | None") -> None:
-    from dp_base.files import whole_file
+    from dp_base.files import write_text
     from figures.curves import draw_curves, save
 
     for name, content in (("rows", rows), ("practice", curves)):
         if content is not None:
-            with whole_file(out / f"{name}.csv") as partial:
-                content.to_csv(partial, index=False)
+            write_text(out / f"{name}.csv", content.to_csv(index=False))
     if rows is not None:
         save(draw_curves(rows, xlabel="stage", ylabel="error on rows wrong when added", ordered=True), out / "rows")
     if curves is not None:

@@ -90,11 +90,10 @@ def sweep_command(
 
 
 def _write(result: "DataFrame", x: str, out: Path) -> None:
-    from dp_base.files import whole_file
+    from dp_base.files import write_text
     from figures.curves import save
 
-    with whole_file(out / "sweep.csv") as partial:
-        result.to_csv(partial, index=False)
+    write_text(out / "sweep.csv", result.to_csv(index=False))
     save(picture(result, x), out / "sweep")
 
 
