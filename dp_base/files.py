@@ -5,17 +5,19 @@ A killed process may leave such a file behind; readers ignore it, and the next w
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 PART = ".part-"
 LOCK = ".lock"  # the file by which a folder is locked, see dp_base.locks
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def part_of(name: str) -> str:
@@ -69,6 +71,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a file of strict JSON, whole or not at all; see `strict_json`."""
     write_text(path, strict_json(value, indent=2) + "\n")
+
+
+def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | None:
+    """What a disk that is full or read-only said, with the file if it is known; None for any other error.
+
+    codes: errors of the system that count. Libraries that are not written in Python tell them in words only.
+    """
+    if isinstance(error, OSError) and error.errno in codes:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    words = " ".join(str(error).split())
+    told = any(f"os error {code})" in words or os.strerror(code) in words for code in codes)
+    return words[:200] if told else None
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:

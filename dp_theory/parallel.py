@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import signal
 import threading
@@ -22,6 +23,8 @@ import numpy as np
 
 from dp_base.errors import InputError, MissingError
 from dp_base.workers import ending_with_this_process
+
+log = logging.getLogger(__name__)
 
 
 def run_jobs(
@@ -64,32 +67,50 @@ def _numbered(index: int, function: Callable, job: tuple) -> tuple[int, Any]:
 
 
 class Journal:
-    """Results by job in a file of JSON lines {"job": key of its arguments, "result": array as nested lists}.
+    """Results by job in a file of JSON lines {"job": key of its arguments, "result": array as nested lists, "sum"}.
 
     finished: the results that the file has for `jobs`, by index. Python writes floats so that they are read back
-    exactly. A last line that a kill cut short is dropped. Raises InputError for a file of another kind, and TypeError
-    for an argument that `described` refuses.
+    exactly. A line whose checksum is not `sum` is damaged: its job is computed again, which a remark says. A last line
+    that a kill cut short is dropped. Raises InputError for a file of another kind, and TypeError for an argument that
+    `described` refuses.
     """
 
     def __init__(self, path: Path, jobs: Sequence[tuple]) -> None:
         self.path = path
         self.keys = [job_key(job) for job in jobs]
-        whole = ""
-        if path.exists():
-            text = path.read_text()
-            whole = text[: text.rfind("\n") + 1]
-            os.truncate(path, len(whole.encode()))
-        try:
-            records = [json.loads(line) for line in whole.splitlines()]
-            known = {record["job"]: record["result"] for record in records}
-        except (ValueError, TypeError, KeyError):
-            raise InputError(f"{path} is not a journal of finished jobs: delete it, or choose another folder") from None
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            os.truncate(path, len(whole))
+        lines = whole.decode(errors="replace").split("\n")[:-1]
+        records = [record for line in lines if (record := _intact(line))]
+        if lines and not records:
+            raise InputError(f"{path} is not a journal of finished jobs: delete it, or choose another folder")
+        if len(records) < len(lines):
+            log.warning("%s: damaged lines, %d; their jobs are computed again", path, len(lines) - len(records))
+        known = {record["job"]: record["result"] for record in records}
         self.finished: dict[int, Any] = {i: np.array(known[key]) for i, key in enumerate(self.keys) if key in known}
 
     def write(self, index: int, result: np.ndarray) -> None:
         """Append the result of jobs[index]."""
+        record = {"job": self.keys[index], "result": result.tolist()}
         with self.path.open("a") as file:
-            file.write(json.dumps({"job": self.keys[index], "result": result.tolist()}) + "\n")
+            file.write(json.dumps(record | {"sum": _checksum(record)}) + "\n")
+
+
+def _intact(line: str) -> dict[str, Any] | None:
+    """The record in a line of a journal, None if it is damaged. Earlier versions wrote no checksum."""
+    try:
+        record = json.loads(line)
+        stated = record.pop("sum", None)
+        right = stated in (None, _checksum(record)) and isinstance(record["job"], str) and "result" in record
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return record if right else None
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
 
 def job_key(job: tuple) -> str:

@@ -1,6 +1,7 @@
 """Every kind of file × {deleted, halved, byte flipped, emptied} × every command that reads it.
 
-Survived: the command says in one line which file is wrong, or answers as it does from the whole folder.
+Survived: the command answers as it does from the whole folder, or says which file is wrong: in one line, or in a remark
+if it can do without that file.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torture.attempt import Answer, Attempt, Place, here, run_fault, strip
+from torture.kills import works
 
 Words = tuple[object, ...]
 
@@ -45,6 +47,8 @@ RUN_FILES = (
     "checkpoints/step-*/learner.safetensors", "checkpoints/latest-*/state.json",
     "checkpoints/latest-*/learner.safetensors",
 )  # fmt: skip
+PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
+RESUMED = {"sweep": ("cells.jsonl", "*.csv"), "compare": ("*.*", "*/*/result.json", "*/*/config.toml")}
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")
 
 
@@ -84,6 +88,8 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
             shutil.rmtree(run)
     for pattern, damage, words in cache:
         yield _attack_cache(place, pattern, damage, words, draw)
+    if not only:
+        yield from _attack_resumed(place, tries, draw)
 
 
 def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
@@ -100,16 +106,39 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
 
 def _judge(place: Place, run: Path, file: Path, damage: str, command: str, healthy: Any, whole: bool) -> Attempt:
     answer, told = _read(place, run, command)
-    fault = ""
+    fault, named = "", str(file.parent) in answer.err or str(run / "pool") in answer.err
     if not answer.tidy or answer.status not in (0, 2, 3):
         fault = f"status {answer.status}: {answer.last}"
-    elif answer.status == 0 and told != healthy:
+    elif answer.status == 0 and told != healthy and not (named and command in PARTIAL):
         fault = "another answer, and status 0"
     elif answer.status == 0 and command == "resume" and not whole:  # a whole run is left as it is
         fault = run_fault(place, run)
-    elif answer.status and not any(name in answer.err for name in (file.name, str(run))):
+    elif answer.status and not named:
         fault = f"no file is named: {answer.last}"
     return Attempt(f"damage, {command}", f"{file.relative_to(run)} {damage}", f"{answer.status} {answer.last}", fault)
+
+
+def _attack_resumed(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
+    """The files that `--resume` of a sweep and a comparison read; as many as `tries`, or all for 0."""
+    for work in works(place):
+        if work.name not in RESUMED:
+            continue
+        whole = place.new(work.name)
+        place.dp(*work.words, "--out", whole)
+        cases = [(pattern, damage) for pattern in RESUMED[work.name] for damage in DAMAGES]
+        for pattern, damage in draw.sample(cases, min(tries or len(cases), len(cases))):
+            out = place.copy(whole)
+            file = draw.choice(sorted(out.glob(pattern)))
+            damage(file, draw)
+            answer = here(place, *work.again(out))
+            fault = work.fault(place, out) if answer.status == 0 else ""
+            if not answer.tidy or answer.status not in (0, 2, 3):
+                fault = f"status {answer.status}: {answer.last}"
+            elif answer.status and str(out) not in answer.err:
+                fault = f"no file is named: {answer.last}"
+            case = f"{file.relative_to(out)} {damage.__name__}"
+            yield Attempt(f"damage, {work.name} --resume", case, f"{answer.status} {answer.last}", fault)
+            shutil.rmtree(out)
 
 
 def _attack_cache(place: Place, pattern: str, damage: Callable, words: Words, draw: random.Random) -> Attempt:

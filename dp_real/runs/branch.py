@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from dp_real.runs.folder import BranchFolder, sole_writer
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch, validator
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
+
+log = logging.getLogger(__name__)
 
 
 @processes.together()
@@ -49,6 +52,8 @@ def cool_down(files: RunFiles, progress: Progress) -> list[dict[str, Any]]:
     own = files.read_result()
     if own:
         results[own["pool_size"]] = own
+    elif processes.this_process().is_main_process:
+        log.warning("%s is not there: the run's own pool size is left out until dp real resume ends it", files.result)
     return [results[size] for size in sorted(results)]
 
 

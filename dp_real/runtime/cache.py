@@ -15,12 +15,12 @@ import platformdirs
 
 from dp_base.checksums import RECORD, damage, read_json, seal
 from dp_base.errors import DamagedError, MissingError
-from dp_base.files import PART, remove, whole_folder, write_json
+from dp_base.files import FULL, PART, disk_problem, remove, whole_folder, write_json
 from dp_base.locks import in_turn
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 _intact: set[Path] = set()  # entries that this process has made or looked through
 
 
@@ -65,22 +65,18 @@ def _usable(folder: Path) -> bool:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Make a folder of the cache. Raises MissingError if it, or what the block writes, finds no room or no permission.
-
-    The tensors' library reports that in words only.
-    """
+    """Make a folder of the cache. Raises MissingError if it, or what the block writes, lacks room or permission."""
     began = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
         began = True
         yield
     except Exception as error:
-        number, said = getattr(error, "errno", None), str(error)
-        if began and number not in NO_ROOM and not any(f"os error {each})" in said for each in NO_ROOM):
+        what = disk_problem(error, UNWRITABLE)
+        if began and not what:
             raise
-        what = getattr(error, "strerror", None) or said
         remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
-        raise MissingError(f"the cache {cache_folder()} cannot be written to: {what}; {remedy}") from error
+        raise MissingError(f"the cache {cache_folder()} cannot be written to: {what or error}; {remedy}") from error
 
 
 def fingerprints(*arrays: Any) -> list[str]:

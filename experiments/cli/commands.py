@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
+from dp_base.files import disk_problem
 from experiments.cli import doctor, figures, real, theory
 from experiments.cli.version import version_line
 from experiments.terminal import say
@@ -42,19 +43,26 @@ class Commands(TyperGroup):
 
 @contextlib.contextmanager
 def passed_on() -> Iterator[None]:
-    """Raise Stopped or Unread in place of what typer would not pass on, InputError for a path that cannot be."""
+    """Raise Stopped or Unread in place of what typer would not pass on.
+
+    Raises InputError for a path that cannot be, MissingError for a disk that is full or read-only.
+    """
     try:
         yield
     except KeyboardInterrupt as stop:
         raise Stopped(str(stop) or "interrupted") from None
     except BrokenPipeError as error:
         raise (Unread() if unread() else RuntimeError(f"a process has ended: {error}")) from error
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise
-        raise InputError(f"{str(error.filename)[:60]}…: {error.strerror}; give a path that can be") from None
     except SystemExit as end:  # this is how rich answers a broken pipe
         raise (Unread() if isinstance(end.__context__, BrokenPipeError) else end) from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(f"{str(error.filename)[:60]}…: {error.strerror}; give a path that can be") from None
+        problem = disk_problem(error)
+        if hasattr(error, "exit_status") or not problem:
+            raise
+        remedy = "make room there, and give the command again (dp real resume, or --resume, where it had begun)"
+        raise MissingError(f"{problem}; {remedy}") from error
 
 
 def unread() -> bool:
@@ -129,7 +137,7 @@ def run() -> int:
 
 
 def finish_streams() -> int:
-    """Write out what stdout and stderr still hold. Returns 1, after a line, if stdout's device is full, else 0.
+    """Write out what stdout and stderr still hold. Returns 3, after a line, if stdout's device is full, else 0.
 
     A stream that cannot be written to is pointed at nothing, so that Python does not complain of it when it ends.
     """
@@ -140,7 +148,7 @@ def finish_streams() -> int:
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
                 say(f"dp: the output cannot be written: {error.strerror}")
-                status = 1
+                status = MissingError.exit_status
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return status

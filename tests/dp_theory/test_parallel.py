@@ -53,6 +53,26 @@ def test_a_line_that_a_kill_cut_short_is_computed_again(tmp_path):
     assert journal.read_text() == whole
 
 
+@pytest.mark.parametrize("byte", [b"7", b"\xff", b'"'])
+def test_a_damaged_line_is_computed_again(byte, tmp_path, caplog):
+    journal, done = tmp_path / "journal", []
+    run_jobs(square, JOBS, journal=journal)
+    first, *others = journal.read_bytes().splitlines(keepends=True)
+    at = first.index(b"result") + len(b'result": ')
+    journal.write_bytes(first[:at] + byte + first[at + 1 :] + b"".join(others))
+    np.testing.assert_array_equal(run_jobs(square, JOBS, 1, done.append, journal), [square(*job) for job in JOBS])
+    assert done == [len(JOBS) - 1, 1]
+    assert "damaged lines, 1" in caplog.text
+
+
+def test_a_journal_of_before_has_no_checksums(tmp_path):
+    journal = tmp_path / "journal"
+    run_jobs(square, JOBS, journal=journal)
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    journal.write_text("".join(json.dumps({key: r[key] for key in ("job", "result")}) + "\n" for r in records))
+    np.testing.assert_array_equal(run_jobs(never, JOBS, journal=journal), [square(*job) for job in JOBS])
+
+
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", '{"job": 1}\n', "[1]\n"])
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "journal").write_text(content)

@@ -1,5 +1,6 @@
 """The process of `dp`: Ctrl-C at any moment, readers that leave, streams that are closed or full."""
 
+import errno
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import version
+from experiments.cli import commands, version
 from tests.experiments.conftest import run_dp
 
 DP = f'"{sys.executable}" -c "from experiments.cli.main import main; main()"'
@@ -54,7 +55,7 @@ def test_a_reader_may_leave(command: str):
         (">&-", 0, ""),
         ("2>&-", 0, ""),
         ("<&- >&- 2>&-", 0, ""),
-        (">/dev/full", 1, "No space left on device"),
+        (">/dev/full", 3, "No space left on device"),
         ("2>/dev/full", 0, ""),
     ],
 )
@@ -63,6 +64,18 @@ def test_streams_that_are_closed_or_full(streams: str, status: int, err: str):
     assert done.returncode == status
     assert err in done.stderr
     assert len(done.stderr.splitlines()) == bool(err)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("LanceError(IO): … (os error 28), src")]
+)
+def test_a_full_disk_is_a_line_that_says_to_make_room(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(commands, "version_line", lambda: (_ for _ in ()).throw(error))
+    assert run_dp("--version") == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "make room there, and give the command again" in line
 
 
 def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path: Path):
