@@ -85,19 +85,15 @@ class Run:
         return read_rows(log)
 
     @property
-    def has_pool(self) -> bool:
-        """Whether the pool exists, which the first round creates."""
-        return self.files.pool.exists()
-
-    @property
     def pool(self) -> Pool:
         """The generated examples, also a map-style data set of torch. They stay on disk, and are read on demand.
 
         Raises MissingError while there is none, DamagedError if a file of it is missing or changed.
         """
-        if not self.has_pool and self.complete:
+        there = self.files.pool.exists()
+        if not there and self.complete:
             raise DamagedError(f"{self.files.pool} is missing; restore it, or {self.files.repeat}")
-        if not self.has_pool:
+        if not there:
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
         return Pool.latest(self.files.pool, self.config.task.sample_shape, PoolConfig(memory=0))
 

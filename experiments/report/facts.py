@@ -14,7 +14,7 @@ from dp_real.evaluation.sets import standard_error
 from dp_real.runs.reader import Run
 from experiments.compare import Comparison
 from experiments.presets.presets import load_preset
-from experiments.report.pictures import CAPTIONS, class_counts, leave_figures
+from experiments.report.pictures import CAPTIONS, class_counts, leave_figures, readable_pool
 
 COSTS = {
     "steps": "optimizer steps",
@@ -61,7 +61,8 @@ def run_facts(run: Run) -> Facts:
     if not result or not run.files.figures.exists():
         leave_figures(run.path)
     base, sizes = preset_of(config), rounds["count"].cumsum().tolist() if len(rounds) else []
-    classes = class_counts(run.pool, config.task.classes).reset_index() if run.has_pool else None
+    pool = readable_pool(run)
+    classes = class_counts(pool, config.task.classes).reset_index() if pool else None
     figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
     return outcome(run) | {
         "command": run_command(config, base) or f"dp real run {shlex.quote(str(run.files.config))}",

@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch.nn import functional
 
+from dp_base.errors import DamagedError, MissingError
 from dp_base.workers import ending_with_this_process
 from dp_real.pool import Pool
 from dp_real.runs.files import RunFiles
@@ -71,12 +72,23 @@ def draw_run(run: Run) -> list[Path]:
         "rounds": draw_rounds(metrics, rounds) if len(rounds) > 1 and len(metrics) else None,
         "scaling": draw_scaling(run),
     }
-    if run.has_pool:
-        pool, task = run.pool, run.config.task
+    pool, task = readable_pool(run), run.config.task
+    if pool:
         figures["classes"] = draw_classes(pool, task.classes)
         figures["samples"] = draw_samples(pool, task.classes) if len(task.sample_shape) == 3 else None
     written = [save(figure, run.files.figures / name, ["png"]) for name, figure in figures.items() if figure]
     return [path for paths in written for path in paths]
+
+
+def readable_pool(run: Run) -> Pool | None:
+    """The run's pool; None if there is none yet, and after a remark if it is damaged, since all else can be shown."""
+    try:
+        return run.pool
+    except DamagedError as error:
+        say(str(error))
+    except MissingError:
+        pass
+    return None
 
 
 def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int) -> Figure:

@@ -69,7 +69,6 @@ def test_what_it_was_and_what_came_of_it(folder: Path, config: Config, kind: typ
     assert done.complete
     assert done.result == json.loads((folder / "result.json").read_text())
     assert done.result["pool_size"] == 140
-    assert done.has_pool
     assert done.branches == []
 
 
@@ -187,7 +186,6 @@ def test_a_run_that_has_hardly_begun(tmp_path: Path, config: Config):
     (tmp_path / "config.toml").write_text(config.to_toml())
     begun = Run(tmp_path)
     assert not begun.complete
-    assert not begun.has_pool
     assert begun.metrics.empty
     assert begun.rounds.empty
     assert begun.checkpoints == begun.branches == []

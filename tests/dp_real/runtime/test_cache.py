@@ -158,7 +158,7 @@ def test_a_full_cache_is_a_line_that_says_where_to_make_room(error: Exception):
 def test_so_is_a_place_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(MissingError, match="cannot be written to: .*: Not a directory"):
+    with pytest.raises(MissingError, match=r"cannot be written to: .*: Not a directory"):
         cached("mine", {}, fill)
 
 

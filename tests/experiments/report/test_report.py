@@ -136,6 +136,18 @@ def test_a_figure_that_fails_loses_no_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert "figures: not drawn: OSError: no room" in err
 
 
+def test_a_damaged_pool_leaves_the_rest_of_the_report(run: Path, copied: Path, capsys):
+    (file, *_) = sorted((copied / "pool" / "data").iterdir())
+    file.write_bytes(file.read_bytes()[:-9])
+    shutil.rmtree(copied / "figures", ignore_errors=True)
+    assert dp("real", "report", copied, "--json") == 0
+    out, err = capsys.readouterr()
+    (report,) = json.loads(out)["reports"]
+    assert (report["classes"], set(report["figures"])) == ([], {"training", "rounds"})
+    assert report["rounds"]
+    assert f"{file} is damaged" in err
+
+
 def test_branches_are_drawn_and_reported(copied: Path, capsys):
     assert dp("real", "branch", copied) == 0
     assert (copied / "figures" / "scaling.png").exists()
