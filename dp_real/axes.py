@@ -4,4 +4,5 @@ AXES = {
     "generated": "samples generated",
     "kept": "samples in the pool",
     "compute": "FLOPs of generation and training",
+    "seconds": "seconds of generation and training",
 }

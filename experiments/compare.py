@@ -14,12 +14,13 @@ from dp_base.errors import DamagedError
 from dp_base.files import write_text
 from dp_base.progress import Progress, silent
 from dp_base.workers import ending_with_this_process
+from dp_real.axes import AXES
 from dp_real.config import Config
-from dp_real.config.arms import ArmName, arm_config
+from dp_real.config.arms import arm_config
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-from experiments.reported.audit import static_equivalent
+from experiments.ratios import costs, worth
 
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
 
@@ -77,33 +78,27 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     """One row per arm: mean accuracies in percent, standard errors, and the paired difference to the baseline.
 
     Tidy (figures.tables). x is the mean over runs of an axis of dp_real.axes; all axes also have columns of their own.
-    For the arm `real`, which generates nothing, "generated" counts the real examples. y is the mean test accuracy;
-    y_low and y_high are one standard error away. If there are static arms, `static_to_match` is the number of static
-    samples with the same mean accuracy, and `bound` is its bound (experiments.reported.audit.static_equivalent).
+    y is the mean test accuracy; y_low and y_high are one standard error away. If there are static arms, the columns of
+    experiments.ratios.worth follow.
     """
     by_arm = runs.groupby("arm", sort=False)
     test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
     difference = test.sub(test[baseline], axis=0)
     table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured"})
-    table["kept"] = by_arm["pool_size"].mean()
-    table["generated"] = by_arm["samples_generated"].mean().where(lambda n: n > 0, table["kept"])
-    table["compute"] = by_arm["generation_flops"].mean() + by_arm["training_flops"].mean()
+    spent = costs(runs).groupby(runs["arm"]).mean()
+    for axis in AXES:
+        table[axis] = spent[axis]
     table.insert(2, "x", table[x])
     table["y"], table["se"] = test.mean(), test.sem()
     table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
     table["n_seeds"] = len(test)
     table["validation"] = 100 * by_arm["val_accuracy"].mean()
     table[f"{Comparison.MINUS}{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
-    static = table[[ArmName.parse(name).arm == "static" for name in table["series"]]]
-    if len(static):
-        table["static_to_match"], table["bound"] = static_equivalent(
-            table["y"].to_numpy(), static["generated"].to_numpy(), static["y"].to_numpy()
-        )
-    return table.reset_index(drop=True)
+    return table.join(worth(runs, x)).reset_index(drop=True)
 
 
 class Comparison:
-    """The folder of `dp real compare`: runs/ARM-seedS, runs.csv, comparison.csv and a figure of the arms."""
+    """The folder of `dp real compare`: runs/ARM-seedS, a figure of the arms, runs.csv, comparison.csv, exponents.csv"""
 
     MINUS = "minus_"  # the column of differences is called MINUS + the baseline's name
 
@@ -146,7 +141,9 @@ class Comparison:
         for folder in sorted((self.path / "runs").iterdir()):
             yield folder.name.rpartition("-seed")[0], Run(folder)
 
-    def write(self, runs: pd.DataFrame, arms: pd.DataFrame) -> None:
-        """Write both tables, each whole or not at all."""
-        for name, frame in (("runs.csv", runs.drop(columns="versions")), ("comparison.csv", arms)):
-            write_text(self.path / name, frame.to_csv(index=False))
+    def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
+        """Write the tables, each whole or not at all; that of exponents if it has rows."""
+        tables = {"runs": runs.drop(columns="versions"), "exponents": exponents, "comparison": arms}
+        for name, frame in tables.items():
+            if len(frame):
+                write_text(self.path / f"{name}.csv", frame.to_csv(index=False))

@@ -16,8 +16,8 @@ from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
 from dp_real.runs.checkpoints import checkpoints, restore_learner, write_checkpoint
-from dp_real.runs.files import RunFiles, append_row, cut_rows
-from dp_real.runs.integrity import log_marks, resumable
+from dp_real.runs.files import RunFiles, append_row
+from dp_real.runs.integrity import cut_logs, log_marks, resumable
 from dp_real.runtime import processes
 
 Tracker = Callable[[dict[str, Any], int], None]
@@ -91,8 +91,7 @@ class RunFolder:
         pool = Pool(files.pool, shape, pool_version, config.pool)
         pool.drop_later()
         if self._main:
-            cut_rows(files.metrics, lambda row: row["step"] <= state.step)
-            cut_rows(files.rounds, lambda row: row["round"] < state.rounds)
+            cut_logs(files, newest, state)
         return state, pool
 
     def stop_requested(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from dp_real.config import load_config
 from dp_real.loop.state import State
 from dp_real.pool.record import PoolRecord, pool_problem
 from dp_real.runs.checkpoints import checkpoint_problem, checkpoints, newest_intact, read_record, read_state
-from dp_real.runs.files import RunFiles, read_rows
+from dp_real.runs.files import RunFiles, cut_rows, read_rows
 
 
 def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
@@ -59,8 +60,23 @@ def _best_problem(files: RunFiles, state: State) -> str | None:
     problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
     if problem is None or state.best < 0:
         return None
-    later = (row["val_accuracy"] for row in read_rows(files.metrics) if row["step"] > state.step)
+    try:
+        later = [row["val_accuracy"] for row in read_rows(files.metrics) if row["step"] > state.step]
+    except (DamagedError, KeyError):
+        return problem
     return None if any(accuracy > state.best for accuracy in later) else problem
+
+
+def cut_logs(files: RunFiles, checkpoint: Path, state: State) -> None:
+    """Cut the logs back to what they had at a checkpoint, whatever follows. An earlier version noted no bytes."""
+    marks = read_record(checkpoint).get("logs")
+    if marks:
+        for name, mark in marks.items():
+            if (files.path / name).exists():
+                os.truncate(files.path / name, mark["bytes"])
+        return
+    cut_rows(files.metrics, lambda row: row["step"] <= state.step)
+    cut_rows(files.rounds, lambda row: row["round"] < state.rounds)
 
 
 def problems(folder: Path) -> list[str]:

@@ -48,6 +48,7 @@ def compare_command(
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {arms}")
     from experiments.compare import Comparison, run_arms, summarize
+    from experiments.ratios import exponents
     from experiments.report.pictures import leave_figures_of
     from figures.curves import draw_curves, draw_ranking, save
 
@@ -58,7 +59,8 @@ def compare_command(
         runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
         summary = summarize(runs, baseline, x)
         comparison = Comparison(out)
-        comparison.write(runs, summary)
+        slopes = exponents(runs)
+        comparison.write(runs, summary, slopes)
         if summary["x"].nunique() == len(summary):
             figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
         else:  # on an axis, arms of equal size would hide each other
@@ -68,7 +70,10 @@ def compare_command(
     shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]
     rows = summary.to_dict("records")
     if as_json:
-        emit_json({"preset": config.name, "seeds": seeds, "splits": splits or seeds, "arms": rows})
+        emit_json({"preset": config.name, "seeds": seeds, "splits": splits or seeds, "arms": rows,
+                   "exponents": slopes.to_dict("records")})  # fmt: skip
     else:
         table(rows, columns=shown)
+        if len(slopes):
+            table(slopes.to_dict("records"), title="test error ~ n^-exponent, n the samples in the pool")
         say(f"{out}/comparison.csv, .png, .pdf")

@@ -230,6 +230,15 @@ def test_a_run_of_before_has_no_checksums_and_is_read(
         assert len(problems(folder)) == 1
 
 
+def test_what_a_log_has_after_the_checkpoint_is_written_again_however_damaged(
+    keeps_best: Config, copied: Path, whole: Path
+):
+    with open(copied / "metrics.jsonl", "a") as log:
+        log.write('{"stdp": 99}\n{"step":')
+    run(keeps_best, copied, resume=True)
+    assert traces(copied) == traces(whole)
+
+
 def test_a_run_has_one_writer(keeps_best: Config, copied: Path, whole: Path):
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
     with locked(copied):

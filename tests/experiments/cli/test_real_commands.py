@@ -175,6 +175,7 @@ def test_paired_differences_and_the_data_equivalence():
     runs = pd.DataFrame(
         {"arm": arm, "seed": seed, "samples_generated": samples[arm], "pool_size": samples[arm], "val_accuracy": 0.5,
          "generation_flops": 1000 * samples[arm], "training_flops": 7,
+         "generation_seconds": 2, "training_seconds": 3,
          "test_accuracy": accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)}
         for arm, accuracy in accuracies.items()
         for seed in range(4)
