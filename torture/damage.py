@@ -130,7 +130,7 @@ def _attack_resumed(place: Place, tries: int, draw: random.Random) -> Iterator[A
             out = place.copy(whole)
             file = draw.choice(sorted(out.glob(pattern)))
             damage(file, draw)
-            answer = here(place, *work.again(out))
+            answer = here(place, *work.again(out), "--workers", 1)  # here: workers take seconds to start
             fault = work.fault(place, out) if answer.status == 0 else ""
             if not answer.tidy or answer.status not in (0, 2, 3):
                 fault = f"status {answer.status}: {answer.last}"
