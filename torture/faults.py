@@ -63,8 +63,8 @@ def _fault(place: Place, name: str, call: int) -> Attempt:
     faults = []
     if not answer.tidy or answer.status not in (0, 1, 2, 3):
         faults.append(f"status {answer.status}: {answer.last}")
-    if answer.status == 0 and "nan" in name:
-        faults.append("nan passed in silence")
+    if answer.status == 0 and run_fault(place, out):  # none if what failed was only the counting of FLOPs
+        faults.append(f"passed in silence: {run_fault(place, out)}")
     if answer.status:
         began = out.exists() and (out / "config.toml").exists()
         again = place.dp("real", "resume", out) if began else place.dp(*words)
