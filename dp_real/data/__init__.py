@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
 from dp_real.sections import Section
 
@@ -36,6 +37,9 @@ class DataConfig(Section):
     def trains(self) -> bool:
         """Whether there are real examples to train a generator on."""
         return True
+
+    def prepare(self, progress: Progress = silent) -> None:
+        """Make what `load` reads, if it is made here on first use, and show the progress. Raises as `load` does."""
 
     def load(self) -> RealData:
         """Load the real examples.

@@ -32,7 +32,7 @@ def _classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
     return names
 
 
-@DATA.named("folder", place=4)
+@DATA.named("folder", place=5)
 class FolderConfig(DataConfig):
     """Your own images: class folders, WebDataset shards, Parquet files or a data set of the hub."""
 

@@ -11,7 +11,7 @@ from dp_real.examples import Examples, RealData, Task
 from dp_real.sections import Rows, Seed
 
 
-@DATA.named("gaussian", place=3)
+@DATA.named("gaussian", place=4)
 class GaussianDataConfig(DataConfig):
     """The theory's own data: vectors x ~ N(0, I), y = 1[x_0 > 0]."""
 

@@ -20,7 +20,7 @@ from dp_real.sections import Seed, Width
 RECIPE = 1  # raise it when the written files change
 
 
-@DATA.named("stand-in", place=5)
+@DATA.named("stand-in", place=6)
 class StandInConfig(DataConfig):
     """Noise in the folders of ImageNet and its relatives, to try the whole path without the data."""
 

@@ -44,7 +44,7 @@ def cool_down(files: RunFiles, progress: Progress) -> list[dict[str, Any]]:
     """
     config = load_config(files.config)
     with own_torch(config.threads), quietly():
-        data = load_data(config)
+        data = load_data(config, progress)
         results = {}
         for checkpoint in processes.from_main(kept_checkpoints(files.checkpoints)):
             result = _branch_at(checkpoint, config, data, files, progress)

@@ -17,12 +17,15 @@ from dp_real.protocols import Generator, Learner
 from dp_real.runtime import processes
 
 
-def load_data(config: Config) -> RealData:
+def load_data(config: Config, progress: Progress = silent) -> RealData:
     """Load the real data, in the main process first. Images that are kept in memory are decoded now.
+
+    progress: shows what is made on first use.
 
     Raises as DataConfig.load does, and InputError for a broken image.
     """
     with processes.main_first():
+        config.data.prepare(progress)
         data = config.data.load()
     decode_ahead(data.validation, data.test)
     return data
@@ -34,6 +37,8 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
     Raises as GeneratorConfig.load does.
     """
     with processes.main_first():
+        if data is None:
+            config.data.prepare(progress)
         return config.generator.load(config.sampling, config.data, data, progress)
 
 

@@ -11,6 +11,7 @@ import torch
 import dp_real
 import dp_real.runs.run
 from dp_base.errors import InputError
+from dp_base.progress import Progress
 from dp_real.config import Config, parse_config
 from dp_real.protocols import Generator
 
@@ -78,12 +79,12 @@ def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
 ):
     load_data, within = dp_real.runs.run.load_data, []
 
-    def noted(config: Config):
+    def noted(config: Config, progress: Progress):
         within.append(torch.get_num_threads())
         torch.manual_seed(7)  # as a learner with dropout does
         if fails:
             raise InputError("broken")
-        return load_data(config)
+        return load_data(config, progress)
 
     monkeypatch.setattr(dp_real.runs.run, "load_data", noted)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()

@@ -14,6 +14,7 @@ from PIL import Image
 import dp_real.data.fashion
 from dp_real.config import parse_config
 from dp_real.data import DATA, DataConfig
+from tests.dp_real.data.typefaces.made import make_font
 
 
 def pictures(root: Path, names: tuple[str, ...]) -> str:
@@ -48,9 +49,18 @@ def named(root: Path) -> dict[str, Any]:
     return {"size": 9, "classes": ["emu", "cat"], "validation": pictures(root / "validation", ("cat", "emu"))}
 
 
+def glyphs(root: Path) -> dict[str, Any]:
+    """Ten families of slanted letters, and one of handwriting."""
+    for place, name in enumerate("ABCDEFGHIJ"):
+        make_font(root / f"{name}.ttf", name, 0.08 * (place - 4.5))
+    make_font(root / "script.ttf", "K Script")
+    return {"fonts": str(root), "size": 8, "sets": {"handwriting": "handwriting"}}
+
+
 SOURCES: dict[str, list[Callable[[Path], dict[str, Any]]]] = {
     "digits": [lambda root: {}],
     "fashion": [fashion],
+    "glyphs": [glyphs],
     "gaussian": [lambda root: {"dimension": 7, "validation": 30, "test": 50}],
     "folder": [own, named],
     "stand-in": [lambda root: {"size": 8}, lambda root: {"size": 8, "classes": "imagenet1k"}],
