@@ -16,6 +16,7 @@ from dp_base import __version__
 
 if TYPE_CHECKING:
     from dp_real.config import Config, load_config
+    from dp_real.generators.pipelines.guide import guide, unguide
     from dp_real.generators.pipelines.latent_diffusion import sample_images
     from dp_real.guidance.entropy import EntropyGuidance
     from dp_real.pool import Pool
@@ -27,12 +28,25 @@ _HOMES = {
     "EntropyGuidance": "dp_real.guidance.entropy",
     "Pool": "dp_real.pool",
     "Run": "dp_real.runs.reader",
+    "guide": "dp_real.generators.pipelines.guide",
     "load_config": "dp_real.config",
     "run": "dp_real.runs.run",
     "sample_images": "dp_real.generators.pipelines.latent_diffusion",
+    "unguide": "dp_real.generators.pipelines.guide",
 }
 
-__all__ = ["Config", "EntropyGuidance", "Pool", "Run", "__version__", "load_config", "run", "sample_images"]
+__all__ = [
+    "Config",
+    "EntropyGuidance",
+    "Pool",
+    "Run",
+    "__version__",
+    "guide",
+    "load_config",
+    "run",
+    "sample_images",
+    "unguide",
+]
 
 
 def __getattr__(name: str) -> Any:

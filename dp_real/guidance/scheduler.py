@@ -1,60 +1,143 @@
-"""Entropy guidance as a scheduler, for diffusers pipelines that run their own loop, including modular ones:
+"""Entropy guidance in the steps of a scheduler of diffusers, for pipelines that run their own loop.
 
-    scheduler = GuidedDDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
-    pipe.scheduler = scheduler.guide(EntropyGuidance(logits, omega=0.05, through="x0"), partial(decode, pipe.vae))
-    images = pipe("a photo of a crane").images
+In diffusers a guider sees noise predictions and a step callback sees x_t, but neither sees x0_hat. The scheduler's step
+knows it, and needs no gradient through the denoiser (`through = "x0"`).
 
-with `decode` of generators.pipelines.latent_diffusion. In diffusers a guider sees noise predictions and a step callback
-sees x_t, but neither sees x0_hat. The scheduler's step does, and it needs no gradient through the denoiser.
+A push is a jump of the trajectory, so what a multistep solver remembers of the steps before is of another trajectory.
+It starts again at its lowest order, as solvers of differential equations do at a discontinuity. UniPC's corrector would
+even undo the push, as it computes x_t anew from before the push.
 """
 
 from collections.abc import Callable
-from typing import Self
+from functools import wraps
+from types import MethodType
+from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler, DDIMSchedulerOutput
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
+from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from diffusers.schedulers.scheduling_scm import SCMScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
+from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import identity
+
+TELL: tuple[Any, ...] = (  # return x0_hat beside the next sample
+    DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler,
+    LCMScheduler, SCMScheduler,
+)  # fmt: skip
+REMEMBER: tuple[Any, ...] = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)  # keep the x0_hat of the last steps
+FLOW: tuple[Any, ...] = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)  # x0_hat = x_t - sigma v
+KNOWN: tuple[Any, ...] = (*TELL, *REMEMBER, *FLOW, PNDMScheduler)
 
 
-class GuidedDDIMScheduler(DDIMScheduler):
-    """DDIM with entropy guidance at its steps, as in dp_real.guidance.sampler. Plain DDIM until `guide` is called."""
+def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Tensor], Tensor]) -> None:
+    """Guide the scheduler's steps from now on, as dp_real.guidance.sampler does; `release` ends it.
 
-    guidance: EntropyGuidance | None = None
-    decode: Callable[[Tensor], Tensor] = staticmethod(identity)
+    decode maps x0_hat to the space that guidance.logits reads. The last step is not guided, but a schedule of a single
+    step is, though no later step can repair that sample. Raises InputError for a scheduler that cannot be guided,
+    ValueError unless guidance has through = "x0", scale = "relative" and apply = "after".
+    """
+    if (guidance.through, guidance.scale, guidance.apply) != ("x0", "relative", "after"):
+        raise ValueError("a scheduler can guide through = 'x0', scale = 'relative', apply = 'after' only")
+    _check(scheduler)
+    own = type(scheduler).step
 
-    def guide(self, guidance: EntropyGuidance | None, decode: Callable[[Tensor], Tensor] = identity) -> Self:
-        """Use this guidance from the next step on, None for plain DDIM; returns self.
+    @wraps(own)  # pipelines ask which parameters it takes
+    def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
+        result = own(self, model_output, timestep, sample, *args, **options)
+        index, steps = _done(self, timestep), self.num_inference_steps
+        if not (steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))):
+            return result
+        x0_hat = _estimate(self, model_output, timestep, sample, result)
+        with torch.inference_mode(False), torch.enable_grad():  # pipelines run without gradients
+            leaf = x0_hat.float().clone().requires_grad_()
+            gradient = guidance.gradient(decode(leaf), leaf)
+        _restart(self)
 
-        decode maps x0_hat to the space that guidance.logits reads.
-        Raises ValueError unless guidance has through = "x0", scale = "relative" and apply = "after".
-        """
-        if guidance and (guidance.through, guidance.scale, guidance.apply) != ("x0", "relative", "after"):
-            raise ValueError("a scheduler can guide through = 'x0', scale = 'relative', apply = 'after' only")
-        self.guidance, self.decode = guidance, decode
-        return self
+        def push(x: Tensor) -> Tensor:
+            return guidance.push(x.float(), gradient).to(x)
 
-    def step(
-        self,
-        model_output: Tensor,
-        timestep: int,
-        sample: Tensor,
-        eta: float = 0.0,
-        use_clipped_model_output: bool = False,
-        generator: torch.Generator | None = None,
-        variance_noise: Tensor | None = None,
-        return_dict: bool = True,
-    ) -> DDIMSchedulerOutput | tuple[Tensor, Tensor]:
-        """See DDIMScheduler."""
-        previous, x0_hat = super().step(
-            model_output, timestep, sample, eta, use_clipped_model_output, generator, variance_noise, return_dict=False
+        if isinstance(result, tuple):  # some pipelines decode the last x0_hat instead of the last sample
+            return (push(result[0]), *(push(other) if steps == 1 else other for other in result[1:]))
+        result.prev_sample = push(result.prev_sample)
+        return result
+
+    scheduler.step = MethodType(step, scheduler)  # in a copy of the scheduler, it is the copy's
+
+
+def release(scheduler: Any) -> None:
+    """The scheduler's own steps again, if they were guided."""
+    vars(scheduler).pop("step", None)
+
+
+def is_guided_scheduler(scheduler: Any) -> bool:
+    """Whether `guide_steps` was called for it, and `release` was not."""
+    return "step" in vars(scheduler)
+
+
+def _check(scheduler: Any) -> None:
+    name = type(scheduler).__name__
+    if not isinstance(scheduler, KNOWN):
+        usual = "EulerDiscreteScheduler or DPMSolverMultistepScheduler"
+        raise InputError(
+            f"{name} cannot be guided; these can: {', '.join(kind.__name__ for kind in KNOWN)}. Most pipelines also "
+            f"run with pipe.scheduler = X.from_config(pipe.scheduler.config), X = {usual}"
         )
-        index, guidance = int((self.timesteps == timestep).nonzero()[0]), self.guidance
-        if guidance and guidance.guides(index, len(self.timesteps)):
-            with torch.enable_grad():
-                leaf = x0_hat.detach().float().requires_grad_()
-                gradient = guidance.gradient(self.decode(leaf), leaf)
-            previous = guidance.push(previous.float(), gradient).to(previous)
-        return DDIMSchedulerOutput(previous, x0_hat) if return_dict else (previous, x0_hat)
+    if isinstance(scheduler, REMEMBER) and not _predicts_x0(scheduler):
+        raise InputError(f"{name} is set to predict noise; use its algorithm_type 'dpmsolver++', or predict_x0 = true")
+    if isinstance(scheduler, PNDMScheduler) and not scheduler.config["skip_prk_steps"]:
+        raise InputError(f"{name} can be guided with skip_prk_steps = true only")
+
+
+def _predicts_x0(scheduler: Any) -> bool:
+    return getattr(scheduler, "predict_x0", scheduler.config.get("algorithm_type", "").endswith("++"))
+
+
+def _done(scheduler: Any, timestep: Any) -> int:
+    """The index, among the steps asked for, of the one that was just taken, or that Heun's method is amid."""
+    if isinstance(scheduler, PNDMScheduler):  # it takes its first step twice
+        return max(0, scheduler.counter - 2)
+    if not hasattr(scheduler, "step_index"):
+        return int((scheduler.timesteps == timestep).nonzero()[0])
+    return (scheduler.step_index - 1) // scheduler.order
+
+
+def _at_end_of_step(scheduler: Any) -> bool:
+    """Whether the next call begins a step, instead of repairing the one that was just taken."""
+    if isinstance(scheduler, PNDMScheduler):
+        return scheduler.counter != 1
+    return getattr(scheduler, "state_in_first_order", True)
+
+
+def _estimate(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, result: Any) -> Tensor:
+    """x0_hat, from what the scheduler converted, in the latents' own scale."""
+    if isinstance(scheduler, TELL):
+        return result[1] / (scheduler.config["sigma_data"] if isinstance(scheduler, SCMScheduler) else 1)
+    if isinstance(scheduler, REMEMBER):
+        return scheduler.model_outputs[-1]
+    if isinstance(scheduler, FLOW):
+        return sample.float() - scheduler.sigmas[scheduler.step_index - 1] * output.float()
+    alpha_bar, sample, output = scheduler.alphas_cumprod[timestep], sample.float(), output.float()
+    if scheduler.config["prediction_type"] == "v_prediction":
+        return alpha_bar.sqrt() * sample - (1 - alpha_bar).sqrt() * output
+    return (sample - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()
+
+
+def _restart(scheduler: Any) -> None:
+    """Forget the trajectory before a push. PNDM's lowest order but for its first step is the second."""
+    if isinstance(scheduler, REMEMBER):
+        scheduler.lower_order_nums = 0
+    if isinstance(scheduler, UniPCMultistepScheduler):
+        scheduler.last_sample = None
+    if isinstance(scheduler, PNDMScheduler):
+        scheduler.ets = scheduler.ets[-1:]

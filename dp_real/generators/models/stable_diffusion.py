@@ -26,7 +26,7 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 from dp_base.errors import DivergedError
 from dp_base.progress import Progress
 from dp_real.examples import Examples
-from dp_real.generators.pipelines.latent_diffusion import decode, encode
+from dp_real.generators.pipelines.latents import decode, encode
 from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, seeded, torch_rng

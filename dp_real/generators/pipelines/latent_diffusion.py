@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dp_real.generators.pipelines.adapters import Adapter, Condition, adapt, image_side, make_solver
 from dp_real.generators.pipelines.device_batches import DeviceBatches
+from dp_real.generators.pipelines.latents import decode, encode
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import Denoiser, denoising_error, identity, sample
 from dp_real.runtime.pixels import fit
@@ -138,19 +139,6 @@ class LatentDiffusion:
 def embed(adapter: Adapter, what: Any) -> Condition:
     """A row's condition, on the CPU. It is computed alone, so that other rows do not change its rounding."""
     return {name: value.cpu() for name, value in adapter.embed(what).items()}
-
-
-def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Decode latents to images, by an AutoencoderKL or an AutoencoderTiny, whose config has a scaling factor of 1."""
-    latents = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
-    return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
-
-
-@torch.no_grad()
-def encode(vae: Any, images: Tensor) -> Tensor:
-    """Encode images to scaled latents: the mode of the VAE's posterior."""
-    latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
-    return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
 
 
 def sample_images(

@@ -10,23 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
-from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
-from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
-from transformers.models.clip.configuration_clip import CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 
 from dp_base.errors import InputError
 from dp_real.config import Config, parse_config
-from dp_real.generators.models.stable_diffusion import make_pipeline, make_tokenizer, make_vae
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, class_prompts
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
 from dp_real.generators.pipelines.load import load_pipeline
@@ -36,100 +27,18 @@ from dp_real.guidance.solvers import FlowEuler
 from dp_real.imagenet.classes import imagenet_classes
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
+from tests.dp_real.generators.tiny_pipelines import (
+    CLASSES,
+    PROMPTS,
+    dit,
+    random_pipeline,
+    stable_diffusion,
+    stable_diffusion_3,
+    stable_diffusion_xl,
+)
 
 STEPS = 6
-CLASSES = ("tench", "goldfish", "hen")
-PROMPTS = [f"a photo of a {name}" for name in CLASSES]
-SD1: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-
-
-def text_encoder(tokenizer: Any, width: int) -> CLIPTextModelWithProjection:
-    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
-    sizes |= {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    last = len(tokenizer) - 1
-    ends = {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
-    return CLIPTextModelWithProjection(CLIPTextConfig(**sizes, **ends, projection_dim=12))
-
-
-def texts() -> dict[str, Any]:
-    tokenizer = make_tokenizer(PROMPTS)
-    encoders = {"text_encoder": text_encoder(tokenizer, 16), "text_encoder_2": text_encoder(tokenizer, 24)}
-    return encoders | {"tokenizer": tokenizer, "tokenizer_2": tokenizer}
-
-
-def stable_diffusion() -> Any:
-    return make_pipeline(32, PROMPTS)
-
-
-def stable_diffusion_xl(**options: Any) -> Any:
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        attention_head_dim=4,
-        cross_attention_dim=40,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=4,
-        projection_class_embeddings_input_dim=12 + 6 * 4,
-    )
-    scheduler = EulerDiscreteScheduler(**SD1, timestep_spacing="leading")
-    return StableDiffusionXLPipeline(vae=make_vae(32), unet=unet, scheduler=scheduler, **texts(), **options)
-
-
-def stable_diffusion_3(**scheduler: Any) -> Any:
-    transformer = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        caption_projection_dim=16,
-        joint_attention_dim=40,
-        pooled_projection_dim=24,
-        out_channels=4,
-        pos_embed_max_size=8,
-    )
-    vae = make_vae(32)
-    vae.register_to_config(shift_factor=0.1)
-    flow = FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler})
-    parts: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": flow, **texts()}
-    return StableDiffusion3Pipeline(**parts, text_encoder_3=None, tokenizer_3=None)
-
-
-def dit(**options: Any) -> Any:
-    transformer = DiTTransformer2DModel(
-        sample_size=8,
-        num_layers=2,
-        patch_size=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        in_channels=4,
-        out_channels=8,  # the last four: a learned variance
-        num_embeds_ada_norm=1000,
-        norm_type="ada_norm_zero",
-        norm_elementwise_affine=False,
-    )
-    scheduler: Any = DDIMScheduler(clip_sample=False)
-    return DiTPipeline(transformer=transformer, vae=make_vae(32), scheduler=scheduler, **options)
-
-
 MAKERS: dict[str, Callable[[], Any]] = {"sdxl": stable_diffusion_xl, "sd3": stable_diffusion_3, "dit": dit}
-
-
-def random_pipeline(make: Callable[[], Any]) -> Any:
-    torch.manual_seed(0)
-    pipe = make()
-    pipe.set_progress_bar_config(disable=True)
-    pipe.vae.register_to_config(scaling_factor=0.5)
-    network: Any = LatentDiffusion(pipe, 1, 1.0).network
-    last = next(getattr(network, name) for name in ("conv_out", "proj_out_2", "proj_out") if hasattr(network, name))
-    with torch.no_grad():  # small outputs: a denoiser whose x0_hat, as a trained one's, foretells the end of the path
-        last.weight.mul_(0.2)
-    return pipe
 
 
 @pytest.fixture(scope="module", params=MAKERS)

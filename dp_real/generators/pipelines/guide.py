@@ -1,0 +1,99 @@
+"""Entropy guidance for the pipelines that people have: one call, and pipe(...) draws what a classifier finds hard.
+
+pipe = dp_real.guide(pipe, "google/vit-base-patch16-224", omega=0.05)
+images = pipe("a photo of a crane").images
+dp_real.unguide(pipe)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from types import MethodType
+from typing import Any
+
+from torch import Tensor, nn
+
+from dp_base.errors import InputError
+from dp_real.generators.pipelines.latents import Unpacker, decode, frozen_decoder
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.sampler import identity
+from dp_real.guidance.scheduler import guide_steps, is_guided_scheduler, release
+
+IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
+
+
+def guide(
+    pipe: Any,
+    classifier: str | Callable[[Tensor], Tensor],
+    omega: float = 0.05,
+    *,
+    every: int = 1,
+    window: tuple[float, float] = (0.0, 1.0),
+    decoder: Any = None,
+) -> Any:
+    """Guide a text-to-image or class-conditional pipeline of diffusers; returns it. It is called as before.
+
+    classifier: a folder or hub id of an image classifier of transformers, or a function, differentiable and with
+    independent rows, of images [B, 3, H, W] in [-1, 1] to logits [B, K]. omega, every, window: as in EntropyGuidance;
+    a negative omega makes easy images, 0 leaves the pipeline as it is. decoder: an AutoencoderTiny that decodes x0_hat
+    for the classifier, which takes less time and memory; the images always come from the pipeline's own decoder.
+
+    The pipeline keeps its scheduler, whose steps are guided from now on, and its decoder's weights are frozen. If it is
+    guided already, it is guided anew. Raises InputError for a scheduler, decoder or classifier that cannot be used,
+    MissingError if the classifier's weights are missing.
+    """
+    unguide(pipe)
+    if omega == 0:
+        return pipe
+    guidance = EntropyGuidance(_logits(classifier, pipe), omega, through="x0", every=every, window=window)
+    if not hasattr(pipe, "scheduler") or not (hasattr(pipe, "vae") or _draws_pixels(pipe)):
+        raise InputError(f"{type(pipe).__name__} has no scheduler, or no decoder, that is known here")
+    if _draws_pixels(pipe):
+        guide_steps(pipe.scheduler, guidance, identity)
+        return pipe
+    unpack, vae = Unpacker(pipe), frozen_decoder(decoder or pipe.vae)
+    guide_steps(pipe.scheduler, guidance, lambda x0_hat: decode(vae, unpack(x0_hat)))
+    if hasattr(pipe, "prepare_latents"):
+        pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
+    return pipe
+
+
+def unguide(pipe: Any) -> Any:
+    """End the guidance of a pipeline, if there is any; returns the pipeline, which is as it was."""
+    vars(pipe).pop("prepare_latents", None)
+    if hasattr(pipe, "scheduler"):
+        release(pipe.scheduler)
+    return pipe
+
+
+def _logits(classifier: str | Callable[[Tensor], Tensor], pipe: Any) -> Callable[[Tensor], Tensor]:
+    if isinstance(classifier, str):
+        from dp_real.learners.models.classifier import known_classifier
+
+        device = getattr(pipe, "_execution_device", pipe.device)
+        return known_classifier(classifier, IMAGE, {}).to(device).eval().requires_grad_(False)
+    if isinstance(classifier, nn.Module) and classifier.training:
+        raise InputError("the classifier is in training mode, where rows may depend on each other: call .eval() first")
+    return classifier
+
+
+def _draws_pixels(pipe: Any) -> bool:
+    """Whether it denoises images themselves, without latents."""
+    unet = getattr(pipe, "unet", None)
+    return not hasattr(pipe, "vae") and unet is not None and unet.config.in_channels == IMAGE[0]
+
+
+def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
+    """The pipeline's prepare_latents, which tells the size of the images to come."""
+
+    @wraps(own)
+    def prepare_latents(self: Any, *args: Any, **options: Any) -> Any:
+        if not is_guided_scheduler(self.scheduler):
+            raise InputError("the pipeline got another scheduler after dp_real.guide: call guide or unguide again")
+        given = signature(own).bind(self, *args, **options).arguments
+        unpack.note(given["height"], given["width"])
+        return own(self, *args, **options)
+
+    return prepare_latents
