@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dp_base.errors import ConvergenceError, InputError
     from dp_theory import derive, optimum, parallel, practice, rules, span
     from dp_theory.api import predict, simulate
+    from dp_theory.finite import FinitePrediction
     from dp_theory.practice import (
         Addition,
         MeasuredRows,
@@ -57,6 +58,7 @@ __all__ = [
     "ConvergenceError",
     "Direct",
     "Entropy",
+    "FinitePrediction",
     "Group",
     "InputError",
     "Interpolating",
@@ -99,6 +101,7 @@ _ROOMS = ("derive", "optimum", "parallel", "practice", "rules", "span")
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),
     "dp_theory.api": ("predict", "simulate"),
+    "dp_theory.finite": ("FinitePrediction",),
     "dp_theory.practice.exponents": ("scaling",),
     "dp_theory.practice": (
         "Addition", "MeasuredRows", "PracticePrediction", "PracticeProblem", "PracticeSimulation", "Window",

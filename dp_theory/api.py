@@ -8,6 +8,7 @@ from dp_base.errors import InputError
 from dp_theory.problem import Prediction, Problem, Simulation
 
 if TYPE_CHECKING:
+    from dp_theory.finite import FinitePrediction
     from dp_theory.practice.problem import PracticePrediction, PracticeProblem, PracticeSimulation
     from dp_theory.span.problem import SpanProblem
 
@@ -17,13 +18,20 @@ TRIALS = 20
 @overload
 def predict(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction: ...
 @overload
+def predict(problem: Problem, *, d: int, tolerance: float | None = None) -> FinitePrediction: ...
+@overload
 def predict(problem: Problem | SpanProblem, *, tolerance: float | None = None) -> Prediction: ...
-def predict(problem: Problem | SpanProblem | PracticeProblem, *, tolerance: float | None = None) -> Prediction:
+def predict(
+    problem: Problem | SpanProblem | PracticeProblem, *, d: int | None = None, tolerance: float | None = None
+) -> Prediction:
     """The exact limit n, d → ∞ of a problem, with a certificate of every number (see `Prediction`).
 
     problem: `Problem` (Theorem 1; Corollary 1 where lam = 0), `SpanProblem` (groups of rows, soft weights, labellers,
     any covariance and convex loss) or `PracticeProblem` (the loop: an entry per stage on the last axis, and further
     fields, see `PracticePrediction`). Arrays of parameters broadcast.
+
+    d: for a `Problem`, a finite dimension, with n = round(d/phi): means of first order in 1/d and the scatter of single
+    experiments (see `FinitePrediction`).
 
     tolerance: the largest relative error that quadrature and iteration may leave; by default 1e-9, and 1e-8 for losses
     other than the square. Conditioning, which no work mends, is in the certificate and never refused: at the ridgeless
@@ -33,6 +41,12 @@ def predict(problem: Problem | SpanProblem | PracticeProblem, *, tolerance: floa
     """
     from dp_theory.ridge import predict_theorem1
 
+    if d is not None:
+        from dp_theory.finite import predict_finite
+
+        if not isinstance(problem, Problem):
+            raise InputError(f"d = {d} is for a Problem: a {type(problem).__name__} has no theory at finite dimension")
+        return predict_finite(problem, d, tolerance=tolerance)
     if isinstance(problem, Problem):
         return predict_theorem1(problem, tolerance=tolerance)
     from dp_theory.span.problem import SpanProblem

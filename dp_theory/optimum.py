@@ -8,7 +8,7 @@ comes out.
 
 All of this is the limit d → ∞. Hard selection reaches it late: kept rows are short along w_s, of variance gamma/p
 (alpha²/3 for small p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite
-`d`, `least_error` and `optimum` add this uncertainty, to first order in 1/d.
+`d`, `least_error` and `optimum` take the mean test error in that dimension, by dp_theory.finite.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import numpy as np
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Real, require, require_magnitude
 from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated
+from dp_theory.finite import SPECIAL, mean_error
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem
-from dp_theory.ridge import corollary1, fixed_point, theorem1
-from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
+from dp_theory.ridge import corollary1, theorem1
+from dp_theory.rules import RULES, Direct, Fourth, KeepAll, Moments, Rule, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +62,7 @@ def least_error(
     unknown rule and for parameters outside their domain.
     """
     _check(rho, flip, lam)
-    require("d", d, d >= 2, "be at least 2: it is the dimension")
+    require("d", d, d > SPECIAL, f"be above {SPECIAL}: selector and truth span so many dimensions")
     require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
     rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: psi
     plain = np.asarray(rows(1.0), float)
@@ -70,10 +71,14 @@ def least_error(
     shape = np.broadcast_shapes(plain.shape, *(np.shape(x) for x in (rho, flip, keep, lam) if x is not None))
 
     def over_lam(p: Any) -> tuple[Any, Any]:
-        moments = _moments(name, p, rho, flip)
+        rule, clean = _rule(name, p), 1 - 2 * np.asarray(flip)
+        moments = _flipped(rule.moments(rho), clean)
+        fourth = None if d == np.inf else _flipped_fourth(rule.fourth_moments(rho), clean)
 
         def error(ridge: Any) -> Any:
-            return _test_error(moments, rho, rows(p), ridge, d)
+            if fourth is None:
+                return _test_error(moments, rho, rows(p), ridge)
+            return mean_error(moments, fourth, rho, rows(p), ridge, d / rows(p))
 
         if lam is not None:
             return error(lam), lam
@@ -179,7 +184,7 @@ def optimum(
                 {"strategy": strategy, "rule": "keep-all" if strategy == "static" else name, "keep": p,
                  "lam": float(least.lam), "psi": 1 / kept, "test_error": float(least.test_error), "kept": kept,
                  "generated": generated(strategy, kept, p), "cost": kept * price(p),
-                 "needs_d": float(1 / _moments(name, p, rho, flip).gamma)}
+                 "needs_d": float(1 / _rule(name, p).moments(rho).gamma)}
             )  # fmt: skip
     return pd.DataFrame(rows).sort_values(["test_error", "cost"], kind="stable", ignore_index=True)
 
@@ -210,37 +215,29 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
     return pd.DataFrame(rows).sort_values("test_error", ignore_index=True)
 
 
-def _moments(name: str, p: Any, rho: Real, flip: Real) -> Moments:
-    """Moments per kept row, labels flipped."""
+def _rule(name: str, p: Any) -> Direct:
+    """The rule of that name at kept fraction p, its moments per kept row."""
     if name not in RULE_NAMES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
-    rule = RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep))
-    kept, gamma, beta, beta_tilde = Direct(rule).moments(rho)
-    clean = 1 - 2 * np.asarray(flip)
-    return Moments(kept, gamma, clean * beta, clean * beta_tilde)
+    return Direct(RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep)))
 
 
-def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real, d: float) -> Any:
-    """Theorem 1, Corollary 1 where lam = 0; at finite d with the variance of w_hat along w_s.
+def _flipped(moments: Moments, clean: Any) -> Moments:
+    """Moments where labels are flipped; clean = 1 - 2·flip."""
+    p, gamma, beta, beta_tilde = moments
+    return Moments(p, gamma, clean * beta, clean * beta_tilde)
 
-    Off the plane w_hat has variance sigma²/d in every direction. Along w_s its noise is gamma/p times as large, and its
-    response (L + p)/(L + gamma) times (dp_theory.ridge; here p = 1). The share sin² of this turns w_hat away from w0.
-    """
-    kept, gamma, beta, beta_tilde = moments
+
+def _flipped_fourth(fourth: Fourth, clean: Any) -> Fourth:
+    t4, *odd = fourth
+    return Fourth(t4, *(clean * moment for moment in odd))
+
+
+def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
+    """Theorem 1, Corollary 1 where lam = 0."""
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        ridgeless = corollary1(*moments, rho, psi) if np.any(np.equal(lam, 0)) else (0.0, 0.0, 0.0)
-        ridge = theorem1(*moments, rho, psi, lam)
-        positive = np.greater(lam, 0)
-        error, overlap, squared_norm = (np.where(positive, a, b) for a, b in zip(ridge, ridgeless, strict=True))
-        if d == np.inf:
-            return error
-        ell = lam + fixed_point(kept, psi, lam)[0]
-        sine2 = 1 - np.square(rho)
-        across = np.sqrt(sine2) * beta_tilde / (ell + gamma) - rho * beta / (ell + kept)
-        off = squared_norm - overlap**2
-        excess = gamma * ((ell + kept) / (ell + gamma)) ** 2 - 1
-        off = off + sine2 * (off - across**2) * excess / d
-    return np.arctan2(np.sqrt(off), overlap) / np.pi
+        ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
+        return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
 
 
 def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -30,7 +30,8 @@ def draw_curves(
     sharey: bool = True,
     axes: Sequence[Axes] | None = None,
 ) -> Figure:
-    """Draw predicted rows as lines, simulated and measured rows as points with error bars, reported rows as open ones.
+    """Draw predicted rows as lines, in a shaded band where y_low and y_high are apart, simulated and measured rows
+    as points with error bars, reported rows as open ones.
 
     Series keep the order of their first row. The points of a series without a predicted line are joined by a thin
     line. The legend stands outside the panels and names the series and the kinds.
@@ -85,6 +86,8 @@ def _draw_series(ax: Axes, rows: pd.DataFrame, look: dict) -> None:
     """One series in one panel: its line, then the points of each empirical kind with their error bars."""
     line = rows.query("kind == 'predicted'").sort_values("x")
     ax.plot(line["x"], line["y"], zorder=2, **look)
+    if (line["y_high"] > line["y_low"]).any():
+        ax.fill_between(line["x"], line["y_low"], line["y_high"], color=look["color"], alpha=0.15, linewidth=0)
     for kind, points in rows.query("kind != 'predicted'").groupby("kind", sort=False):
         points = points.sort_values("x")
         if line.empty:

@@ -2,14 +2,14 @@
 
 from dp_base.errors import InputError
 from dp_theory.checks import Real
-from dp_theory.rules.base import RULES, Moments, Rule
+from dp_theory.rules.base import RULES, Fourth, Moments, Rule
 from dp_theory.rules.custom import Direct, SymmetricRule
 from dp_theory.rules.entropy import Entropy
 from dp_theory.rules.keep_easy import KeepEasy
 from dp_theory.rules.keep_hard import KeepHard
 from dp_theory.rules.random import KeepAll, Random
 
-__all__ = ["RULES", "Direct", "Entropy", "KeepAll", "KeepEasy", "KeepHard", "Moments", "Random", "Rule",
+__all__ = ["RULES", "Direct", "Entropy", "Fourth", "KeepAll", "KeepEasy", "KeepHard", "Moments", "Random", "Rule",
            "SymmetricRule", "make_rule", "rule_names"]  # fmt: skip
 
 

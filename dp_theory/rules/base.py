@@ -37,6 +37,7 @@ RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
 SQRT2 = np.sqrt(2)
 THRESHOLD = "be positive: it is the threshold on |x·w_s| in units of its standard deviation"
 _ORDERS = (12, 20, 32, 48, 80, 128)  # of the quadrature of moments; taken in turn until two agree
+_CELLS = 256  # integrated at a time, so that arrays of nodes stay small
 _AGREED, _TOLERATED = 1e-13, 1e-9  # relative difference of two orders: good enough to stop at, and to accept in the end
 
 
@@ -50,6 +51,16 @@ class Moments(NamedTuple):
     gamma: Any  # E[q(G) G²]
     beta: Any  # 2 E[q(G) pdf(tau G)] = E[q y (x·v)]
     beta_tilde: Any  # 2 E[q(G) cdf(tau G) G] = E[q y (x·w_s)]
+
+
+class Fourth(NamedTuple):
+    """What the theorem at finite dimension needs beside `Moments`: E[q · of G = x·w_s, V = x·v and y], arrays."""
+
+    t4: Any  # E[q G⁴]
+    yt3: Any  # E[q y G³]
+    yt2v: Any  # E[q y G² V]
+    ytv2: Any  # E[q y G V²]
+    yv3: Any  # E[q y V³]
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,15 @@ class Rule:
 
         The base integrates. A rule that has closed forms overrides this.
         """
-        return moments_by_quadrature(self, rho)
+        values, errors = by_quadrature(self, rho, _moment_integrands)
+        return Moments(*values), Moments(*errors)
+
+    def fourth_moments(self, rho: Real) -> Fourth:
+        """The moments of `Fourth` at rho, for finite dimensions. Raises as `moments` does.
+
+        The base integrates. A rule that has closed forms overrides this.
+        """
+        return Fourth(*by_quadrature(self, rho, _fourth_integrands)[0][1:])
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -152,41 +171,62 @@ def kept_fraction(p: Real) -> Real:
     return p
 
 
-def moments_by_quadrature(rule: Rule, rho: Real) -> tuple[Moments, Moments]:
-    """Moments of any q by composite Gauss-Legendre rules of rising order, and bounds of their relative errors.
+def by_quadrature(rule: Rule, rho: Real, integrands: Callable[[Any, Any], list[Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """E[q(G) f(|G|)] for several f by composite Gauss-Legendre rules of rising order, and bounds of relative errors.
 
-    The integrands are positive, so that the relative difference of two orders bounds the error of the lower one, and
-    with it that of the higher. Raises ConvergenceError where the highest orders differ by more than 1e-9, InputError
-    where nothing is kept.
+    integrands(t, b): every f at t > 0, where b = tau t; each of one sign. So the relative difference of two orders
+    bounds the error of the lower one, and with it that of the higher. Both results are (integrands, *S), S the shape
+    that rho and the rule's parameters broadcast to. Raises ConvergenceError where the highest orders differ by more
+    than 1e-9, InputError where an integral of f = 1, the first, is 0.
     """
-    coarse, residual = _with_order(rule, rho, _ORDERS[0]), np.inf
-    errors = coarse
+    shape = np.broadcast_shapes(rule.shape, np.shape(rho))
+    rule, rho = rule.map(lambda value: np.broadcast_to(value, shape).ravel()), np.broadcast_to(rho, shape).ravel()
+    parts = []
+    for start in range(0, rho.size, _CELLS):
+        cells = slice(start, start + _CELLS)
+        parts.append(_refined(rule.map(lambda value, cells=cells: value[cells]), rho[cells], integrands))
+    values, errors = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+    return values.reshape(-1, *shape), errors.reshape(-1, *shape)
+
+
+def _refined(rule: Rule, rho: np.ndarray, integrands: Callable[[Any, Any], list[Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Of a block of cells (cells,): (integrands, cells) each. Cells that agree are not computed again."""
+    values = _with_order(rule, rho, _ORDERS[0], integrands)
+    errors = np.full(values.shape, np.inf)
+    left = np.arange(rho.size)
     for order in _ORDERS[1:]:
-        fine = _with_order(rule, rho, order)
-        require("keep_fraction", fine.p, fine.p > 0, f"be positive: {rule} keeps nothing")
-        errors = Moments(*(_relative_difference(c, f) for c, f in zip(coarse, fine, strict=True)))
-        residual = max(float(np.max(error, initial=0.0)) for error in errors)
-        coarse = fine
-        if residual < _AGREED:
+        fine = _with_order(rule.map(lambda value, left=left: value[left]), rho[left], order, integrands)
+        errors[:, left] = _relative_difference(values[:, left], fine)
+        values[:, left] = fine
+        left = left[errors[:, left].max(0) >= _AGREED]
+        if not left.size:
             break
-    if not residual < _TOLERATED:
+    first = rule.map(lambda value: value[errors.max(0).argmax()])
+    require("keep_fraction", values[0], values[0] > 0, f"be positive: {first} keeps nothing")
+    if not errors.max() < _TOLERATED:
         raise ConvergenceError(
-            f"moments of {rule} are certain to {residual:.1e} only: does q jump off its breakpoints?"
+            f"moments of {first} are certain to {errors.max():.1e} only: does q jump off its breakpoints?"
         )
-    return coarse, Moments(*(error + 16 * ROUNDING for error in errors))  # a sum of a thousand terms may add as much
+    return values, errors + 16 * ROUNDING  # a sum of a thousand terms may add as much
 
 
-def _with_order(rule: Rule, rho: Real, order: int) -> Moments:
-    """The moments by panels of one order."""
-    tau = sin_tan(rho)[1][..., None]
+def _with_order(rule: Rule, rho: np.ndarray, order: int, integrands: Callable[[Any, Any], list[Any]]) -> np.ndarray:
+    """The integrals (integrands, cells) by panels of one order."""
+    tau = sin_tan(rho)[1][:, None]
     t, weights = half_line(rule.breakpoints(), order)
     mass = weights * rule.map(lambda value: np.asarray(value, float)[..., None]).keep_probability(t)
-    return Moments(
-        mass.sum(-1),
-        (mass * t**2).sum(-1),
-        2 * PDF0 * (mass * np.exp(-((tau * t) ** 2) / 2)).sum(-1),
-        (mass * t * erf(tau * t / SQRT2)).sum(-1),
-    )
+    return np.array([np.broadcast_to((mass * f).sum(-1), rho.shape) for f in integrands(t, np.clip(tau * t, -40, 40))])
+
+
+def _moment_integrands(t: Any, b: Any) -> list[Any]:
+    """Of `Moments`."""
+    return [1.0, t**2, 2 * PDF0 * np.exp(-(b**2) / 2), t * erf(b / SQRT2)]
+
+
+def _fourth_integrands(t: Any, b: Any) -> list[Any]:
+    """1, and those of `Fourth`."""
+    density, sign = PDF0 * np.exp(-(b**2) / 2), erf(b / SQRT2)  # of V at -b; E[y | t]
+    return [1.0, t**4, t**3 * sign, 2 * t**2 * density, t * (sign - 2 * b * density), 2 * (b**2 + 2) * density]
 
 
 def _relative_difference(coarse: Real, fine: Real) -> Any:

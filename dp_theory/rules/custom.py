@@ -8,7 +8,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.checks import Real, require
-from dp_theory.rules.base import Moments, Rule
+from dp_theory.rules.base import Fourth, Moments, Rule
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Direct(Rule):
         (p, *others), (p_error, *errors) = self.rule.moments_with_errors(rho)
         divided = Moments(np.ones_like(p), *(moment / p for moment in others))
         return divided, Moments(np.zeros_like(p_error), *(error + p_error for error in errors))
+
+    def fourth_moments(self, rho: Real) -> Fourth:
+        """Those of `rule` per kept row."""
+        p = self.rule.moments(rho).p
+        return Fourth(*(moment / p for moment in self.rule.fourth_moments(rho)))
 
     def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """`size` values from the distribution that `rule` selects; all are kept."""

@@ -8,7 +8,7 @@ from scipy.special import erf, erfc, erfcinv
 
 from dp_theory.checks import ROUNDING, Real, require
 from dp_theory.quadrature import PDF0
-from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sin_tan
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,24 @@ class KeepEasy(Rule):
         moments = Moments(p, p + alpha * density, sine * tail, rho * tail + density * erf(tau * alpha / SQRT2))
         error, steep_error = (_tail_error(x) for x in (alpha, steep))
         return moments, Moments(error, error, steep_error, error)
+
+    def fourth_moments(self, rho: Real) -> Fourth:
+        """By parts, as Lemma 2: sums of positive tails."""
+        alpha = np.asarray(self.alpha, float)
+        sine, _ = sin_tan(rho)
+        with np.errstate(divide="ignore"):
+            steep = np.minimum(alpha / sine, 40.0)
+        density = 2 * PDF0 * np.exp(-(alpha**2) / 2)
+        tail = 2 * PDF0 * erfc(steep / SQRT2)
+        bent = tail + 4 * PDF0**2 * steep * np.exp(-(steep**2) / 2)  # yt2v/sine³
+        signed = density * erf(rho * steep / SQRT2)
+        return Fourth(
+            3 * erfc(alpha / SQRT2) + alpha * (alpha**2 + 3) * density,
+            rho * (sine**2 * bent + 2 * tail) + (alpha**2 + 2) * signed,
+            sine**3 * bent,
+            rho * (tail - sine**2 * bent) + signed,
+            sine * (2 * tail + np.square(rho) * bent),
+        )
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:

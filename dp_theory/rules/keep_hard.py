@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import erf, erfinv, factorial
+from scipy.special import erf, erfinv, factorial, gammainc
 
 from dp_theory.checks import ROUNDING, Real, require
 from dp_theory.quadrature import PDF0, gauss
-from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sin_tan
 
 _NODES, _CELLS = 24, 4096  # of the integral there, exact to rounding up to tau t = 9; cells that the cache holds
 _SMALL = 0.5  # the threshold below which the differences of Lemma 1 lose more than a digit
@@ -53,8 +53,29 @@ class KeepHard(Rule):
         beta_tilde = rho * near - density * erf(rho * steep)
         if np.any(small := alpha < _SMALL):
             gamma = np.where(small, 2 * PDF0 * alpha**3 * np.polyval(_SERIES, alpha * alpha), gamma)[()]
-            beta_tilde = _small_window(alpha, rho, np.asarray(beta_tilde))[()]
+            beta_tilde = _small_window(alpha, rho, np.asarray(beta_tilde), 1)[()]
         return Moments(p, gamma, sine * near, beta_tilde), _ERRORS
+
+    def fourth_moments(self, rho: Real) -> Fourth:
+        """By parts, as Lemma 1; its differences cancel at small alpha, where y t³ is integrated."""
+        alpha = np.minimum(self.alpha, 40.0)
+        sine, _ = sin_tan(rho)
+        with np.errstate(divide="ignore"):
+            steep = alpha / sine
+        near = 2 * PDF0 * erf(steep / SQRT2)
+        bent = 2 * PDF0 * gammainc(1.5, np.minimum(steep, 40.0) ** 2 / 2)  # yt2v/sine³
+        beta_tilde = self.moments(rho).beta_tilde
+        edge = 2 * PDF0 * np.exp(-(alpha**2) / 2) * (alpha**2 + 2) * erf(rho * steep / SQRT2)
+        yt3 = rho * (sine**2 * bent + 2 * near) - edge
+        if np.any(alpha < _SMALL):
+            yt3 = _small_window(alpha, np.asarray(rho, float), np.asarray(yt3), 3)[()]
+        return Fourth(
+            3 * gammainc(2.5, alpha**2 / 2),
+            yt3,
+            sine**3 * bent,
+            beta_tilde - rho * sine**2 * bent,
+            sine * (2 * near + np.square(rho) * bent),
+        )
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -66,10 +87,10 @@ class KeepHard(Rule):
         return SQRT2 * erfinv(rng.uniform(-1, 1, size) * erf(self.alpha / SQRT2))
 
 
-def _small_window(alpha: Any, rho: Any, lemma: np.ndarray) -> np.ndarray:
-    """beta_tilde = E[t sign(w0·x); |t| ≤ alpha] where alpha is small, and Lemma 1's difference `lemma` elsewhere.
+def _small_window(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarray:
+    """E[t^power sign(w0·x); |t| ≤ alpha], power odd, where alpha is small; elsewhere Lemma 1's difference `lemma`.
 
-    2 ∫_0^alpha t pdf(t) erf(tau t/√2) dt; past tau t = 9 the erf is 1 and the rest is elementary.
+    2 ∫_0^alpha t^power pdf(t) erf(tau t/√2) dt; past tau t = 9 the erf is 1, and the rest an incomplete gamma function.
     """
     small = np.broadcast_to(alpha < _SMALL, lemma.shape)
     _, tau = sin_tan(rho)
@@ -81,8 +102,12 @@ def _small_window(alpha: Any, rho: Any, lemma: np.ndarray) -> np.ndarray:
     for start in range(0, end.size, _CELLS):
         cells = slice(start, start + _CELLS)
         t = end[cells, None] * x
-        integral[cells] = end[cells] * ((t * np.exp(-(t**2) / 2) * erf(steep[cells, None] * x / SQRT2)) @ weights)
-    rest = -np.exp(-(end**2) / 2) * np.expm1(-(alpha - end) * (alpha + end) / 2)
+        integrand = t**power * np.exp(-(t**2) / 2) * erf(steep[cells, None] * x / SQRT2)
+        integral[cells] = end[cells] * (integrand @ weights)
+    if power == 1:
+        rest = -np.exp(-(end**2) / 2) * np.expm1(-(alpha - end) * (alpha + end) / 2)
+    else:
+        rest = 2 * (gammainc(2, alpha**2 / 2) - gammainc(2, end**2 / 2))
     result = np.array(lemma)
     result[small] = np.sign(tau) * 2 * PDF0 * (integral + rest)
     return result

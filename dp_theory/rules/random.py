@@ -7,7 +7,7 @@ import numpy as np
 
 from dp_theory.checks import ROUNDING, Real, require
 from dp_theory.quadrature import PDF0
-from dp_theory.rules.base import RULES, Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction, sin_tan
 
 _ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as given
 
@@ -25,6 +25,10 @@ class KeepAll(Rule):
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         """Those of `Random(1)`."""
         return Random(1.0).moments_with_errors(rho)
+
+    def fourth_moments(self, rho: Real) -> Fourth:
+        """Those of `Random(1)`."""
+        return Random(1.0).fourth_moments(rho)
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -59,6 +63,13 @@ class Random(Rule):
         sine, _ = sin_tan(rho)
         p = np.asarray(self.p, float)
         return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho), _ERRORS
+
+    def fourth_moments(self, rho: Real) -> Fourth:
+        """Closed forms: p times the moments of all rows."""
+        sine, _ = sin_tan(rho)
+        p, rho = np.asarray(self.p, float), np.asarray(rho, float)
+        scale = 2 * PDF0 * p
+        return Fourth(3 * p, scale * rho * (3 - rho**2), scale * sine**3, scale * rho**3, scale * sine * (3 - sine**2))
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:

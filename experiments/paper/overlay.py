@@ -6,14 +6,23 @@ import pandas as pd
 from dp_theory import Problem, predict, simulate
 
 
-def overlay(line: Problem, points: Problem, x_line, x_points, *, d: int, trials: int, **groups) -> pd.DataFrame:
+def overlay(
+    line: Problem, points: Problem, x_line, x_points, *, d: int, trials: int, band: bool = False, **groups
+) -> pd.DataFrame:
     """Test error, predicted at x_line for the problem `line` and simulated at x_points for `points`.
 
-    line and points: a problem per element of x_line and of x_points. y_low and y_high are one standard error away,
-    z is (simulated - predicted)/standard error. groups: constant columns, such as the series.
+    line and points: a problem per element of x_line and of x_points. Theory is the limit d → ∞, or with `band` the mean
+    in dimension d with the band where 95 % of single experiments lie. y_low and y_high of points are one standard error
+    away, z is (simulated - predicted)/standard error. groups: constant columns, such as the series.
     """
     x_line, x_points = np.asarray(x_line, float), np.asarray(x_points, float)
-    predicted = pd.DataFrame({"kind": "predicted", "x": x_line, "y": predict(line).test_error})
+    predicted = pd.DataFrame({"kind": "predicted", "x": x_line})
+    if band:
+        finite, theory = predict(line, d=d), predict(points, d=d).test_error
+        low, high = finite.band()
+        predicted = predicted.assign(y=finite.test_error, y_low=low, y_high=high)
+    else:
+        predicted, theory = predicted.assign(y=predict(line).test_error), predict(points).test_error
     simulation = simulate(points, d=d, trials=trials, engine="law")
     error, se = simulation.test_error, simulation.test_error_se
     simulated = pd.DataFrame(
@@ -24,7 +33,7 @@ def overlay(line: Problem, points: Problem, x_line, x_points, *, d: int, trials:
             "y_low": error - se,
             "y_high": error + se,
             "n_seeds": trials,
-            "z": (error - predict(points).test_error) / se,
+            "z": (error - theory) / se,
         }
     )
     return pd.concat([predicted, simulated], ignore_index=True).assign(**groups)
@@ -41,8 +50,12 @@ def agreement_in_words(table: pd.DataFrame) -> str:
     simulated = table.query("kind == 'simulated'")
     size = simulated["z"].abs()
     trials = simulated["n_seeds"].iloc[0]
+    banded = "y_low" in table and bool(table.query("kind == 'predicted'")["y_low"].notna().any())
+    lines = "theory, the limit d → ∞"
+    if banded:
+        lines = "theory in this dimension, to first order in 1/d, in the band where 95% of single experiments lie"
     return (
-        f"Lines: theory, the limit d → ∞; points: mean of {trials:.0f} simulated experiments, bars of one standard "
+        f"Lines: {lines}; points: mean of {trials:.0f} simulated experiments, bars of one standard "
         f"error (mostly smaller than the marker). |z| ≤ 2 in {(size <= 2).mean():.0%} of {len(size)} cells, where "
         f"noise alone gives 95%; at most {size.max():.1f}."
     )

@@ -9,7 +9,7 @@ import dp_theory
 from dp_base.errors import InputError
 from dp_theory.problem import Problem
 from dp_theory.rules import RULES
-from experiments.cli.theory.options import Engine, Json, Seed, Workers
+from experiments.cli.theory.options import VALUES, Engine, Json, Seed, Workers, values
 from experiments.terminal import emit_json, table
 
 THRESHOLD_RULES = ", ".join(name for name, kind in RULES.items() if kind.parameter == "alpha")
@@ -29,12 +29,43 @@ Lam = Annotated[float, typer.Option(help="Ridge per pool row; 0: the ridgeless l
 
 
 def predict_command(
-    rho: Rho, phi: Phi, lam: Lam = 0.0, rule: Rule = "keep-hard", alpha: Alpha = None, keep: Keep = None,
-    omega: Omega = None, kappa: Kappa = 1.0, parameter: Parameters = [], as_json: Json = False,  # noqa: B006
-) -> None:  # fmt: skip
-    """Theorem 1 (Corollary 1 at --lam 0): test error, overlap and squared norm in the limit of large d."""
-    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa, **named(parameter))
-    _show(asdict(dp_theory.predict(Problem(chosen, rho, phi, lam))), as_json)
+    rho: Annotated[str, typer.Option(help=f"cos(w_s, w0), in [-1, 1]: {VALUES}.")],
+    phi: Annotated[str, typer.Option(help=f"Aspect ratio d/n, n the size of the pool: {VALUES} (geometric).")],
+    lam: Annotated[str, typer.Option(help=f"Ridge per pool row, 0: the ridgeless limit: {VALUES} (geometric).")] = "0",
+    rule: Rule = "keep-hard",
+    alpha: Annotated[str | None, typer.Option(help=f"Threshold of {THRESHOLD_RULES}, in std(x·w_s): {VALUES}.")] = None,
+    keep: Annotated[str | None, typer.Option(help=f"Kept fraction p, instead of alpha or omega: {VALUES}.")] = None,
+    omega: Annotated[str | None, typer.Option(help=f"Strength of the entropy rule; > 0: hard rows: {VALUES}.")] = None,
+    kappa: Kappa = 1.0,
+    parameter: Parameters = [],  # noqa: B006 (typer reads the default)
+    d: Annotated[int | None, typer.Option(help="Dimension: means of order 1/d and the band of experiments.")] = None,
+    level: Annotated[float, typer.Option(help="With --d: the share of experiments within the band.")] = 0.95,
+    as_json: Json = False,
+) -> None:
+    """Theorem 1 (Corollary 1 at --lam 0): test error, overlap and squared norm, for large d or at a given --d."""
+    import numpy as np
+
+    texts = {"alpha": alpha, "keep": keep, "omega": omega, "rho": rho, "phi": phi, "lam": lam}
+    lists = {
+        name: values(name, text, geometric=name in ("phi", "lam")) for name, text in texts.items() if text is not None
+    }
+    grid = dict(zip(lists, np.meshgrid(*lists.values(), indexing="ij"), strict=True))
+    if single := all(len(numbers) == 1 for numbers in lists.values()):
+        grid = {name: float(value.item()) for name, value in grid.items()}
+    given = {name: grid.pop(name) for name in ("alpha", "keep", "omega") if name in grid}
+    problem = Problem(dp_theory.make_rule(rule, **given, kappa=kappa, **named(parameter)), **grid)
+    prediction = dp_theory.predict(problem) if d is None else dp_theory.predict(problem, d=d)
+    columns = asdict(prediction)
+    if isinstance(prediction, dp_theory.FinitePrediction):
+        low, high = prediction.band(level)
+        columns = {"test_error": columns["test_error"], "low": low, "high": high, **columns}
+    if single:
+        _show(columns, as_json)
+        return
+    varied = {name: value for name, value in {**given, **grid}.items() if len(lists[name]) > 1}
+    arrays = [np.broadcast_to(value, problem.shape).ravel().tolist() for value in {**varied, **columns}.values()]
+    rows = [dict(zip([*varied, *columns], row, strict=True)) for row in zip(*arrays, strict=True)]
+    emit_json({"table": rows}) if as_json else table(rows)
 
 
 def simulate_command(

@@ -23,7 +23,8 @@ def compute(quick: bool) -> pd.DataFrame:
         line, points = (
             Problem(KeepHard.with_keep_fraction(1 / ratio), rho, D / (KEPT * ratio), LAM / ratio) for ratio in ratios
         )
-        parts.append(overlay(line, points, *ratios, d=D, trials=trials, series=f"cosine {rho:g}", rho=rho))
+        name = f"cosine {rho:g}"
+        parts.append(overlay(line, points, *ratios, d=D, trials=trials, band=True, series=name, rho=rho))
     return as_accuracy(pd.concat(parts, ignore_index=True))
 
 

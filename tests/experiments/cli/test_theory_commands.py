@@ -130,7 +130,7 @@ def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
         (("predict", "--alpha", 1, "--rho", 0, "--phi", 0), "phi = 0 must be positive"),
         (("predict", "--alpha", 1, "--rho", 0, "--phi", -2), "phi = -2 must be positive"),
         (("predict", "--alpha", 1, "--rho", 0, "--phi", 1, "--lam", -1), "lam = -1 must be at least 0"),
-        (("predict", "--alpha", "x", "--rho", 0, "--phi", 1), "Invalid value for '--alpha'"),
+        (("predict", "--alpha", "x", "--rho", 0, "--phi", 1), "--alpha 'x' is malformed"),
         (("predict", "--alpha", 1, "--rho", 0), "Missing option '--phi'"),
         (("simulate", *PROBLEM, "--alpha", 1, "--d", 0), "d = 0 must be at least 1"),
         (("simulate", *PROBLEM, "--alpha", 1, "--trials", 0), "trials = 0 must be at least 1"),
@@ -241,3 +241,18 @@ def test_predict_starts_fast_and_without_what_it_does_not_need():
     after = os.times()
     processor_seconds = after.children_user + after.children_system - before.children_user - before.children_system
     assert processor_seconds < 1.5  # about 0.6 on an idle core
+
+
+def test_predict_takes_lists_and_a_dimension(dp):
+    """A row for each combination; with --d the band of single experiments beside the mean."""
+    lists = ("--alpha", "0.5:1:3", "--rho", "0.5,0.9", "--phi", 0.2, "--lam", 0.01)
+    status, out, _ = dp("predict", *lists, "--d", 400, "--level", 0.9, "--json")
+    assert status == 0
+    rows = json.loads(out)["table"]
+    assert [(row["alpha"], row["rho"]) for row in rows] == [(a, r) for a in (0.5, 0.75, 1.0) for r in (0.5, 0.9)]
+    for row in rows:
+        want = predict(Problem(KeepHard(row["alpha"]), row["rho"], 0.2, 0.01), d=400)
+        low, high = want.band(0.9)
+        found = [row[name] for name in ("test_error", "low", "high", "test_error_sd")]
+        assert found == pytest.approx([want.test_error, low, high, want.test_error_sd], rel=1e-10)
+    assert "table" not in json.loads(dp("predict", "--rule", "keep-all", *PROBLEM, "--json")[1])  # one problem, one row

@@ -93,7 +93,7 @@ def test_the_phase_diagram_is_the_optimum(monkeypatch):
     assert len(predicted) == 3 * 16 * 16
     one = predicted[(predicted["panel"] == phase_diagram.TUNED)].sample(random_state=0).iloc[0]
     best = least_error(one["rule"], one["y"], one["x"], d=phase_diagram.D).test_error
-    plain = least_error("keep-hard", one["y"], one["x"], keep=1.0).test_error
+    plain = least_error("keep-hard", one["y"], one["x"], keep=1.0, d=phase_diagram.D).test_error
     assert abs(one["gain"]) == pytest.approx(1 - best / plain, abs=1e-9)
     for panel in (phase_diagram.TUNED, phase_diagram.RIDGELESS):
         few, many = (simulated[(simulated["panel"] == panel) & (simulated["x"] == x)].iloc[0] for x in (2.5, 0.15))

@@ -103,7 +103,21 @@ def test_fig3_counts_samples_and_ridge_as_it_says(cheap):
     ends = rows.groupby("axis")[["x", "y"]].max().loc[[module.GENERATED, module.TRAINED]]
     np.testing.assert_allclose(ends["x"], [64 * d / p, 64 * d])
     problem = Problem(KeepHard.with_keep_fraction(p), module.RHO, phi=p / 64, lam=p * module.LAM)
-    np.testing.assert_allclose(ends["y"], 100 * (1 - predict(problem).test_error))
+    np.testing.assert_allclose(ends["y"], 100 * (1 - predict(problem, d=d).test_error))
+
+
+def test_bands_hold_single_experiments_and_the_caption_says_so(cheap):
+    table = fig5c.compute(quick=True)
+    line = table.query("kind == 'predicted'")
+    assert ((line["y_low"] < line["y"]) & (line["y"] < line["y_high"])).all()
+    problem = Problem(KeepHard.with_keep_fraction(1 / 32), 0.7, fig5c.D / (32 * fig5c.KEPT), fig5c.LAM / 32)
+    last = line.query("rho == 0.7").sort_values("x").iloc[-1]
+    np.testing.assert_allclose(
+        [last["y_high"], last["y_low"]], 100 * (1 - np.array(predict(problem, d=fig5c.D).band()))
+    )
+    assert "in the band where 95% of single experiments lie" in fig5c.caption(table)
+    assert fig5c.draw(table).axes[0].collections  # the shades
+    assert "the limit d → ∞" in fig7.caption(fig7.compute(quick=True))
 
 
 def test_fig7_peaks_at_the_threshold(cheap):
