@@ -1,5 +1,6 @@
 """Expectations over standard normals by Gauss-Legendre panels: on the line, on the half-line, and nested."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations
 
@@ -11,6 +12,7 @@ from dp_theory.checks import Array, Real
 PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0
 _END = 39.0  # the density underflows beyond
 _HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]  # dyadic near 0: any scale is resolved
+MOST_PANELS = 1000  # of a refinement
 _STEP = np.array([-8.0, -2.0, 0.0, 2.0, 8.0])  # panel edges around a smooth step, in units of its width
 
 
@@ -47,6 +49,33 @@ def panels(edges: Array, order: int) -> tuple[Array, Array]:
     width = np.diff(edges)[..., None]
     shape = (*edges.shape[:-1], -1)
     return (edges[..., :-1, None] + width * x).reshape(shape), (width * weights).reshape(shape)
+
+
+def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Array:
+    """Edges of panels on which `functions`, t (N,) -> values (F, N), are resolved by `order` nodes.
+
+    A panel whose integrals change where it is halved, by more than 1e-13 of the whole, is halved, at most 50 times: a
+    jump is closed in on, wherever it is. The work is bounded: what needs more than MOST_PANELS is left as it is.
+    """
+
+    def integrals(left: Array, right: Array) -> Array:
+        t, weights = panels(np.stack([left, right], axis=-1), order)
+        return (weights * functions(t.ravel()).reshape(-1, *t.shape)).sum(-1)
+
+    kept, left, right = [edges[-1:]], edges[:-1], edges[1:]
+    whole = integrals(left, right)
+    size = np.abs(whole).sum(-1, keepdims=True)
+    for _ in range(50):
+        middle = (left + right) / 2
+        halves = integrals(left, middle), integrals(middle, right)
+        rough = (np.abs(whole - halves[0] - halves[1]) > 1e-13 * size).any(0)
+        kept.append(left[~rough])
+        if not rough.any() or sum(map(len, kept)) + rough.sum() > MOST_PANELS:
+            left = left[rough]
+            break
+        left, right = np.append(left[rough], middle[rough]), np.append(middle[rough], right[rough])
+        whole = np.concatenate([half[:, rough] for half in halves], axis=1)
+    return np.unique(np.concatenate([*kept, left]))
 
 
 def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Array, Array]:

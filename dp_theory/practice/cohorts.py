@@ -6,9 +6,11 @@ import numpy as np
 
 from dp_theory.checks import Array, require
 from dp_theory.practice.problem import Addition, MeasuredRows, RoundRows
-from dp_theory.quadrature import panels, pdf
+from dp_theory.quadrature import panels, pdf, refined
 from dp_theory.rules import Rule
 from dp_theory.span.atoms import labelled
+
+_SCALES = [1e-8, 1e-6, 1e-4, 1e-2]  # of features at 0, the selector's boundary, that are looked for
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def weighted_moments(addition: Addition, flip: float, cosine: float, order: int)
         linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
         return np.array([addition.weight]), np.array([p]), linear, np.array([[[gamma, 0.0], [0.0, p]]])
     tau = cosine / max(np.sqrt((1 - cosine) * (1 + cosine)), 1e-300)
-    t, measure = positive_nodes(tau, addition, order)
+    t, measure = nodes(tau, addition, order)
     atoms = labelled(t[None], measure, tau * t, flip, lambda t, y: addition.select(t[0], y), np.eye(2))
     t, zeta = atoms.t[0], atoms.zeta
     weight, at = np.unique(atoms.q, return_inverse=True)
@@ -73,11 +75,24 @@ def weighted_moments(addition: Addition, flip: float, cosine: float, order: int)
     return weight, total(atoms.mass), linear, second
 
 
-def positive_nodes(tau: float, addition: Addition, order: int) -> tuple[Array, Array]:
-    """Nodes t > 0 and weights, (N,) each, of |G|, G ~ N(0, 1), cut at the addition's jumps and on the label's scale.
+def nodes(tau: float, addition: Addition, order: int) -> tuple[Array, Array]:
+    """Nodes t and weights, (N,) each, of G ~ N(0, 1), cut at the addition's jumps and on the label's scale, 1/tau.
 
-    That scale is 1/tau. t < 0 needs no nodes: q(-t, -y) = q(t, y).
+    Functions are refined where panels of this order do not resolve them. From ±10 on the density is below 1e-22.
     """
     label = np.array([1, 3, 9]) / max(abs(tau), 0.1)
-    t, weights = panels(np.unique(np.clip([0, 1, 2, 3, 5, 7, 10, *addition.jumps(), *label], 0, 10)), order)
-    return t, weights * 2 * pdf(t)
+    cuts = [0, 1, 2, 3, 5, 7, 10, *np.abs(addition.jumps()), *label]
+    if addition.by_nodes:
+        cuts += _SCALES
+    half = np.clip(cuts, 0, 10)
+    edges = np.unique(np.append(-half, half))
+    if addition.by_nodes:
+        edges = refined(edges, lambda t: pdf(t) * _seen(addition, t), order)
+    t, weights = panels(edges, order)
+    return t, weights * pdf(t)
+
+
+def _seen(addition: Addition, t: Array) -> Array:
+    """What a learner notices of an addition at t (N,), for either label: (functions, N)."""
+    keep, weight = addition.select(np.tile(t, 2), np.repeat([1.0, -1.0], len(t)))
+    return np.stack([keep, keep * weight, keep * weight / (1 + weight)]).reshape(-1, len(t))

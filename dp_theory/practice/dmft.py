@@ -60,7 +60,7 @@ def residuals(
         i = slice(cohort.first, min(cohort.last, stages))
         view, noise, g, z_k = geometry(cohort.selector, a, c, i)
         weight, mass = cohort.weight[:, None, None], cohort.mass[:, None, None]
-        b = np.linalg.inv(np.eye(view.shape[-2]) / weight + x[..., None, i, i])  # (..., J, b, b)
+        b = weight * np.linalg.inv(np.eye(view.shape[-2]) + weight * x[..., None, i, i])  # (..., J, b, b)
         ones, slopes = b.sum(axis=-1)[..., None], b @ view[..., None, :, :]  # f = ones·y − slopes(t, ζ) − b·noise
         seen = (ones * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=-3)  # E[f (t, ζ)ᵀ]
         cross = ones * (slopes @ cohort.linear[:, :, None]).mT

@@ -5,7 +5,7 @@ from scipy.special import ndtr, owens_t
 
 from dp_base.errors import InputError
 from dp_theory.checks import Array
-from dp_theory.practice.cohorts import positive_nodes
+from dp_theory.practice.cohorts import nodes
 from dp_theory.practice.dmft import geometry
 from dp_theory.practice.prediction import ORDER
 from dp_theory.practice.problem import MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
@@ -35,14 +35,15 @@ def _row_errors(
         raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
     stages = slice(chosen, len(a) if problem.accumulate else chosen + 1)
     view, noise, (rho, r), _ = geometry(addition, a, c, slice(None))
-    t, measure = positive_nodes(rho / r, added, ORDER)
+    t, measure = nodes(rho / r, added, ORDER)
     t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
     keep, weight = added.select(t, y)
-    keep = np.tile(measure, 2) * keep * (weight > 0) * (y < 0 if wrong else 1.0)
+    keep = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0 if wrong else 1.0)
     if not np.any(keep > 0):
         raise InputError(f"addition {addition} brings no row that is wrong when added: {added}")
     t, y, keep, weight = (array[keep > 0] for array in (t, y, keep, weight))
-    fit = x[:, stages] @ np.linalg.inv(np.eye(stages.stop - chosen) / weight[:, None, None] + x[stages, stages])
+    weight = weight[:, None, None]
+    fit = x[:, stages] @ (weight * np.linalg.inv(np.eye(stages.stop - chosen) + weight * x[stages, stages]))
     unfitted = np.tile(np.eye(len(a)), (len(t), 1, 1))
     unfitted[:, :, stages] -= fit  # score = fit·y1 + unfitted·θ, (nodes, stages)
     slope = unfitted @ view

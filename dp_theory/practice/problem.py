@@ -35,8 +35,9 @@ class Addition:
 
     keep: which rows are kept: a rule, whose parameters may be arrays, or a function (t, y) -> probability that depends
         on the observed label too.
-    weight: the weight c of a kept row, a number or a function (t, y). Both with q(-t, -y) = q(t, y).
-    breaks: the t > 0 where such functions jump; a rule knows its own.
+    weight: the weight c of a kept row, a number or a function (t, y).
+    breaks: the |t| where such functions jump; a rule knows its own. A jump that is not named is found, if it lies not
+        in a feature too narrow to be seen, and costs time.
 
     Raises InputError for sizes and weights that are not positive.
     """
@@ -72,7 +73,7 @@ class Addition:
         return callable(self.weight) or not isinstance(self.keep, Rule)
 
     def jumps(self) -> tuple[Real, ...]:
-        """The t > 0 where keep or weight are not smooth."""
+        """The |t| where keep or weight are not smooth."""
         return (*self.breaks, *(self.keep.breakpoints() if isinstance(self.keep, Rule) else ()))
 
     def size(self, keep_fraction: float) -> float:

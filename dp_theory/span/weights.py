@@ -44,5 +44,6 @@ class Interpolating:
     slope: float = 1.0
 
     def __call__(self, t: ArrayLike, y: ArrayLike) -> Array:
-        """cosh(κt/2)^(−2ω), the same function without cancellation."""
-        return np.cosh(self.slope * np.asarray(t) / 2) ** (-2 * self.omega)
+        """cosh(κt/2)^(−2ω), the same function without cancellation or overflow of the cosh."""
+        half = self.slope * np.asarray(t) / 2
+        return np.exp(-2 * self.omega * (np.logaddexp(half, -half) - np.log(2)))

@@ -30,6 +30,7 @@ from dp_theory import (
     Verifier,
     Window,
     predict,
+    quadrature,
 )
 from dp_theory.practice import prediction
 from tests.dp_theory.test_ridge import printed_moments, printed_theorem1
@@ -276,18 +277,39 @@ def test_loops_against_many_nodes(cell, monkeypatch):
         assert_bounded(one_stage(answer, stage), (exact.test_error, exact.overlap, exact.squared_norm))
 
 
-def test_a_loops_certificate_sees_a_forgotten_break():
-    hidden = Addition(1, keep=lambda t, y: abs(t) < 0.777)
-    named = replace(hidden, breaks=(0.777,))
-    best = predict(PracticeProblem(0.5, 0.02, [named]))
+UNNAMED = Addition(1, keep=lambda t, y: abs(t) < 0.777)
+
+
+def test_a_loop_finds_jumps_that_are_not_named():
+    answer, best = (
+        predict(PracticeProblem(0.5, 0.02, [rows] * 2)) for rows in (UNNAMED, Addition(1, keep=KeepHard(0.777)))
+    )
+    assert answer.certificate.max() < 1e-9
+    for stage in range(3):
+        expected = one_stage(best, stage)
+        assert_bounded(one_stage(answer, stage), (expected.test_error, expected.overlap, expected.squared_norm))
+
+
+@pytest.mark.parametrize("slope", [1e3, 1e6])
+def test_a_loop_resolves_steep_weights(slope):
+    """Against the same weights with breaks on their own scale."""
+    steep = Addition(1, weight=Interpolating(1, slope))
+    near = replace(steep, breaks=tuple(np.geomspace(0.05, 50, 40) / slope))
+    answer, best = (predict(PracticeProblem(0.5, 0.02, [rows])) for rows in (steep, near))
+    np.testing.assert_allclose(answer.test_error, best.test_error, rtol=1e-11)
+
+
+def test_a_loops_certificate_sees_what_cannot_be_refined(monkeypatch):
+    monkeypatch.setattr(quadrature, "MOST_PANELS", 20)
+    best = predict(PracticeProblem(0.5, 0.02, [replace(UNNAMED, breaks=(0.777,))]))
     assert best.certificate[1] < 1e-12
-    loose = predict(PracticeProblem(0.5, 0.02, [hidden]), tolerance=1e-2)
+    loose = predict(PracticeProblem(0.5, 0.02, [UNNAMED]), tolerance=1e-2)
     assert loose.certificate[1] > 1e-6
     for stage in range(2):
         expected = one_stage(best, stage)
         assert_bounded(one_stage(loose, stage), (expected.test_error, expected.overlap, expected.squared_norm))
     with pytest.raises(ConvergenceError, match="named in breaks"):
-        predict(PracticeProblem(0.5, 0.02, [hidden]))
+        predict(PracticeProblem(0.5, 0.02, [UNNAMED]))
 
 
 def test_a_loops_nodes_find_a_narrow_rule():

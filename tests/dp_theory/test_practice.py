@@ -310,3 +310,22 @@ def test_moments_do_not_suffice_to_draw_rows_nor_for_a_fit():
         MeasuredRows(0.0, rows.linear, rows.second)
     with pytest.raises(InputError, match="lam has 2 values"):
         PracticeProblem(0.5, [0.1, 0.2])
+
+
+def test_rules_that_prefer_a_side_or_a_label():
+    """q(−t, −y) ≠ q(t, y): against the experiment, errors on the added rows too; and its mirror image."""
+    one_side = Addition(1, keep=lambda t, y: (t > 0.3) * np.where(y > 0, 1.0, 0.4))
+    other = Addition(1, keep=lambda t, y: (t < -0.3) * np.where(y < 0, 1.0, 0.4))
+    problem = PracticeProblem(0.5, 0.02, [one_side] * 2)
+    limit, seen = predict(problem), simulate(problem, 150, 40, seed=4)
+    assert np.all(np.abs(limit.test_error - seen.test_error) < 4 * seen.test_error_se)
+    errors, mean = row_errors(limit, 0), seen.row_errors[:, 0]
+    assert np.all(np.abs(errors - mean.mean(0)) < 4 * mean.std(0, ddof=1) / np.sqrt(40) + 0.01)
+    mirrored = predict(PracticeProblem(0.5, 0.02, [other] * 2))
+    np.testing.assert_allclose(limit.test_error, mirrored.test_error, rtol=1e-9)
+    halves = (lambda t, y: t > 0), (lambda t, y: t < 0)  # of rows as good as any: half of them at random
+    random = predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=lambda t, y: 0.5 + 0 * t)]))
+    for half in halves:
+        np.testing.assert_allclose(
+            predict(PracticeProblem(0.5, 0.02, [Addition(1, keep=half)])).test_error, random.test_error, rtol=1e-9
+        )
