@@ -17,14 +17,14 @@ from dp_real.protocols import Generator, Learner
 from dp_real.runtime import processes
 
 
-def load_data(config: Config) -> RealData:
-    """Load the real data, in the main process first. Images that are kept in memory are decoded now.
+def load_data(config: Config, progress: Progress = silent) -> RealData:
+    """Load the real data, in the main process first. Images that are kept in memory are decoded now, some of others.
 
     Raises as DataConfig.load does, and InputError for a broken image.
     """
     with processes.main_first():
         data = config.data.load()
-    decode_ahead(data.validation, data.test)
+    decode_ahead(data.validation, data.test, *data.sets.values(), progress=progress)
     return data
 
 

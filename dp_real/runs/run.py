@@ -55,7 +55,7 @@ def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any
     """Train a new run, or the rest of one, in a folder that is claimed."""
     try:
         check_tracker(config)
-        data = load_data(config)
+        data = load_data(config, progress)
         check_plan(config)
         generator = load_generator(config, data, progress)
         learner = fresh_learner(config)
