@@ -11,10 +11,9 @@ from math import prod
 from typing import Any
 
 from dp_real.config import Config
+from dp_real.estimate.jpeg import jpeg_bytes
 from dp_real.estimate.speed import Seconds
 from dp_real.estimate.work import Network, memory
-
-JPEG = 1 / 3  # bytes per pixel and channel at quality 95; photographs take .2 to .4
 
 
 def images(config: Config) -> tuple[int, int]:
@@ -36,10 +35,26 @@ def waiting_steps(config: Config) -> int:
     return options.evaluate_every * sum(options.t_max(size) for size in sizes)
 
 
+def example_bytes(config: Config) -> float:
+    """Bytes of an example on disk."""
+    shape, pool = config.task.sample_shape, config.pool
+    if pool.storage == "jpeg" and len(shape) == 3:
+        return jpeg_bytes(shape, pool.quality)
+    return {"float32": 4, "uint8": 1, "jpeg": 1}[pool.storage] * prod(shape)
+
+
 def pool_bytes(config: Config) -> float:
     """Bytes of the pool's examples on disk after all additions."""
-    bytes_a_value = {"float32": 4, "uint8": 1, "jpeg": JPEG}[config.pool.storage]
-    return config.samples * prod(config.task.sample_shape) * bytes_a_value
+    return config.samples * example_bytes(config)
+
+
+def drawing_bytes(config: Config) -> float:
+    """Most bytes of the blocks of a round, which lie beside the pool until the round is in it."""
+    options = config.practice
+    if options.examples == "real":
+        return 0
+    largest = max(options.initial, options.increment * options.oversample if options.additions else 0)
+    return largest * example_bytes(config)
 
 
 def checkpoint_bytes(config: Config, network: Network | None) -> float:
@@ -59,7 +74,11 @@ def costs(
         "steps": options.steps,
         "constant_steps": options.steps - options.warmup_steps - options.cooldown_steps,
         "waiting_steps": waiting_steps(config),
-        "bytes": {"pool": pool_bytes(config), "checkpoints": checkpoint_bytes(config, network)},
+        "bytes": {
+            "pool": pool_bytes(config),
+            "drawing": drawing_bytes(config),
+            "checkpoints": checkpoint_bytes(config, network),
+        },
         "memory": memory(config, network),
         "seconds": asdict(seconds),
         "hours": [hours(config, seconds, number, validation) for number in devices],

@@ -1,6 +1,7 @@
 """What a run needs, and whether it is there: device, memory, disk, weights, packages, data. Fetches nothing."""
 
 import importlib.util
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from dp_base.errors import MissingError
 from dp_real.config import Config
 from dp_real.estimate import cost, speed, work
+from dp_real.runtime.hub import download
 from dp_real.runtime.processes import own_cores
 
 CPU_DAYS = 30
@@ -111,7 +113,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
 
 
 def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
-    taken = cost.pool_bytes(config) + cost.checkpoint_bytes(config, network)
+    taken = cost.pool_bytes(config) + cost.drawing_bytes(config) + cost.checkpoint_bytes(config, network)
     there = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
@@ -127,7 +129,7 @@ def _weights_of(key: str, model: str) -> Need:
     try:
         cached = None if Path(model).is_dir() else huggingface_hub.snapshot_download(model, local_files_only=True)
         folder = Path(cached or model)
-        parts = [file.parent for file in folder.rglob("config.json") if file.parent.name != "safety_checker"]
+        parts = [file.parent for file in folder.rglob("config.json") if _is_used(file.parent.name, folder)]
         if parts and all(any(part.glob("*.safetensors")) for part in parts):
             return Need(key, str(folder))
         fault = f"{folder} lacks safetensors or a config.json"
@@ -136,8 +138,15 @@ def _weights_of(key: str, model: str) -> Need:
     try:
         huggingface_hub.auth_check(model)
     except Exception:  # no network, no such model, or one whose terms must be accepted first
-        return Need(key, model, f"{fault}: hf download {model} where there is a network, or --set {key}=FOLDER")
+        return Need(key, model, f"{fault}: {download(model)} where there is a network, or --set {key}=FOLDER")
     return Need(key, f"{model}, which a run will fetch")
+
+
+def _is_used(part: str, pipeline: Path) -> bool:
+    """Whether a part is one that is loaded: a published folder may also hold the parts for other libraries."""
+    index = pipeline / "model_index.json"
+    parts = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {part: True}
+    return part in parts and part != "safety_checker"
 
 
 def _data(config: Config) -> Iterator[Need]:

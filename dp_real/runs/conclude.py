@@ -20,19 +20,24 @@ VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
 
 def conclude(practice: Practice, data: RealData, files: RunFiles) -> dict[str, Any]:
-    """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result."""
+    """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result.
+
+    The learner is written before it is evaluated: a broken image among the real ones must not cost it.
+    """
     config, learner = practice.config, practice.learner
     if config.training.keep_best:
         remedy = f"dp real resume {files.path} trains again from a checkpoint before it"
         with processes.main_first(), reading(files.best, remedy):
             verify(files.best, remedy)
             learner.load(files.best)
-    result = {"name": config.name, "seed": config.seed} | _reached(practice, data) | _spent(practice)
     with processes.main_first() as main:
         if main:
             files.learner.mkdir(exist_ok=True)
             learner.save(files.learner)
             seal(files.learner)  # before the card, which people edit
+    result = {"name": config.name, "seed": config.seed} | _reached(practice, data) | _spent(practice)
+    with processes.main_first() as main:
+        if main:
             write_text(files.learner / "README.md", model_card(config, result))
             write_json(files.result, result)
             seal(files.path, [log.name for log in (files.metrics, files.rounds, files.result) if log.exists()])

@@ -18,16 +18,16 @@ from dp_real.runtime import processes
 
 
 def load_data(config: Config, progress: Progress = silent) -> RealData:
-    """Load the real data, in the main process first. Images that are kept in memory are decoded now.
+    """Load the real data, in the main process first. Images that are kept in memory are decoded now, some of others.
 
-    progress: shows what is made on first use.
+    progress: shows that, and what is made on first use.
 
     Raises as DataConfig.load does, and InputError for a broken image.
     """
     with processes.main_first():
         config.data.prepare(progress)
         data = config.data.load()
-    decode_ahead(data.validation, data.test)
+    decode_ahead(data.validation, data.test, *data.sets.values(), progress=progress)
     return data
 
 

@@ -38,6 +38,13 @@ def load(kind: Any, model: str, dtype: str = "float32", **options: Any) -> Any:
     return loaded.to(processes.device())
 
 
+def download(model: str) -> str:
+    """The command that fetches what is used of a model or a pipeline, not its copies for other libraries or dtypes."""
+    included = "".join(f" --include '{files}'" for files in ("*.json", "*.txt", "*.model", "*model*.safetensors"))
+    excluded = "".join(f" --exclude '{files}'" for files in ("*fp16*", "*non_ema*", "safety_checker/*"))
+    return f"hf download {model}{included}{excluded}"
+
+
 @contextmanager
 def no_code_of(model: str) -> Iterator[None]:
     """Within the block, raise InputError in place of a library's advice to run code that comes with a model."""
@@ -67,7 +74,7 @@ def reading(model: str, what: str) -> Iterator[bool]:
         remedy = (
             "the folder must hold what save_pretrained writes, with safetensors"
             if local
-            else f"fetch it where there is a network (hf download {model}), or name a folder that holds it"
+            else f"fetch it where there is a network ({download(model)}), or name a folder that holds it"
         )
         raise MissingError(f"{model}: no {what.removeprefix('a ')} could be read: {remedy}") from error
 

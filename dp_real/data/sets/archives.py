@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.classes import Classes, folder_name
+from dp_real.data.sets.ilsvrc import IMAGE, WNID, validation_wnid
 from dp_real.data.sets.images import ENDINGS, EncodedImage, read_regular
 from dp_real.imagenet.classes import imagenet_classes
 
@@ -64,7 +65,8 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> Named:
     """The images of WebDataset shards, in order. Reads only the tables of contents and the labels.
 
     The class of KEY.jpg is the text of KEY.cls, else "label" in KEY.json; `label` names another ending or key. Without
-    these files it is the image's folder inside the tar file, so an archive of class folders works too.
+    these files it is the image's folder inside the tar file, so an archive of class folders works too. For ImageNet's
+    own files it is the WordNet id that a tar file is called by, also one within another; or see ilsvrc.
     Raises InputError for a broken or compressed tar file, and for an image without a label.
     """
     sources, names = [], []
@@ -84,10 +86,21 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> Named:
 def _samples(shard: Path) -> Iterator[dict[str, Member]]:
     """The files of each sample, by ending. A sample is consecutive files with equal names up to the first dot."""
     with tarfile.open(shard, "r:") as tar:
-        files = (Member(shard, entry.name, entry.offset_data, entry.size) for entry in tar if entry.isfile())
+        files = _files(tar, shard, f"{shard.stem}/" if WNID.fullmatch(shard.stem) else "")
         for key, sample in groupby(files, key=lambda file: _split(file.name)[0]):
             if not key.endswith("/"):  # hidden files
                 yield {_split(file.name)[1]: file for file in sample}
+
+
+def _files(tar: tarfile.TarFile, shard: Path, folder: str, offset: int = 0) -> Iterator[Member]:
+    """The files of a tar file that begins at `offset` of `shard`, in `folder`; of a class's tar file, in its own."""
+    for entry in tar:
+        name = PurePosixPath(entry.name)
+        if entry.isfile() and name.suffix == ".tar" and WNID.fullmatch(name.stem):
+            with tarfile.open(fileobj=tar.extractfile(entry), mode="r:") as inner:
+                yield from _files(inner, shard, f"{folder}{name.stem}/", offset + entry.offset_data)
+        elif entry.isfile():
+            yield Member(shard, folder + entry.name, offset + entry.offset_data, entry.size)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -111,6 +124,8 @@ def _name(sample: dict[str, Member], label: str | None) -> str | None:
 
 def _folder(file: Member) -> str:
     folder = PurePosixPath(file.name).parent.name
+    if not folder and IMAGE.match(file.name):
+        return validation_wnid(file.name, file.shard.parent)
     if not folder:
         raise InputError(f"{file}: an image without a label: its class must be in a .cls or .json file, or its folder")
     return folder

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 from dp_base.errors import InputError, MissingError
@@ -91,3 +93,9 @@ def class_folders(folder: Path) -> list[Path]:
         raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
     numbers = all(path.name.isdecimal() for path in found)
     return sorted(found, key=lambda path: (int(path.name) if numbers else 0, path.name))
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning, once in this process: sets are looked at several times before they are read."""
+    logging.getLogger(__name__).warning(message)

@@ -9,26 +9,35 @@ from __future__ import annotations
 
 import math
 import stat
+import warnings
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.data.sets.classes import Classes, class_folders
+from dp_base.progress import Progress, silent
+from dp_real.data.sets.classes import Classes, class_folders, warn_once
 from dp_real.examples import ExampleSet
 from dp_real.runtime import processes
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 IN_MEMORY = 8 * 2**30  # bytes, at one per pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
+
+
+SAMPLED = 1000  # images of a set on disk that are decoded before a run starts
+TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 class EncodedImage(Protocol):
@@ -68,7 +77,8 @@ class ImageFiles:
 
     def _read(self, rows: Sequence[int]) -> Tensor:
         _, channels, size, _ = self.shape
-        with ThreadPoolExecutor(processes.own_cores()) as threads:  # decoding releases the interpreter's lock
+        with warnings.catch_warnings(), ThreadPoolExecutor(processes.own_cores()) as threads:
+            warnings.filterwarnings("ignore", module="PIL")  # of broken metadata, without the name of their file
             images = threads.map(lambda row: read_image(self.sources[row], size, channels), rows)
             return torch.stack(list(images)) if rows else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
 
@@ -86,18 +96,27 @@ def read_folder(
 ) -> ImageSet:
     """The images of class folders as rows of sample_shape [C, S, S], ordered by label, then by path.
 
-    keep: see ImageFiles. Raises InputError for a folder of an unknown class or without images, and if a label in
-    `needed` has no images.
+    A folder that is named like no class is skipped, and named in a warning. keep: see ImageFiles. Raises InputError for
+    such a folder if a label in `needed`, or every one, has no images, and for a folder without images.
     """
     files: dict[int, list[Path]] = {}
+    strays: list[InputError] = []
     for path in class_folders(folder):
-        label = classes.label(path.name, path)
+        try:
+            label = classes.label(path.name, path)
+        except InputError as stray:
+            strays.append(stray)
+            continue
         if label is None:
             continue
         images = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
         if not images:
             raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
         files.setdefault(label, []).extend(images)
+    if strays and (not files or set(needed) - set(files)):
+        raise strays[0]  # perhaps one of the missing ones, misspelled
+    for stray in strays:
+        warn_once(f"{stray}; it is skipped")
     labels = [label for label in sorted(files) for _ in files[label]]
     paths = [path for label in sorted(files) for path in files[label]]
     classes.check(folder, labels, needed)
@@ -107,12 +126,12 @@ def read_folder(
 def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
     """Read an image as uint8 [C, size, size]: the shorter side is resized to `size`, the longer cropped to it.
 
-    EXIF rotation is applied, and transparency is laid over white. Raises InputError for a broken image.
+    EXIF orientation is applied, and transparency is laid over white. Raises InputError for a broken image.
     """
     try:
         content = read_regular(source) if isinstance(source, Path) else source.read_bytes()
         with Image.open(BytesIO(content)) as file:
-            image = ImageOps.exif_transpose(file)
+            image = _upright(file)
             if image.mode.startswith("I;16"):  # convert() would clip 16 bits instead of scaling them
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             if image.has_transparency_data:
@@ -135,20 +154,40 @@ def read_regular(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def decode_ahead(*sets: ExampleSet) -> None:
-    """Decode the image files that are kept in memory, each process its share, so that a broken one stops a run early.
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says, if that can be read. Nothing else of EXIF matters."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # what Pillow raises on a broken block depends on where it is broken
+        orientation = None
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
-    Raises the InputError of the first broken image, in all processes.
+
+def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
+    """Decode image files, each process its share, so that a broken one stops a run early.
+
+    Those that are kept in memory are all decoded; of a larger set, about SAMPLED, evenly spaced. Raises the InputError
+    of the first broken image, in all processes.
     """
+    files = [part.x for part in sets if isinstance(part.x, ImageFiles)]
+    parts = [(images, rows) for images in {id(each): each for each in files}.values() for rows in _checked(images)]
+    with progress("checking images", max(1, len(processes.own_share(parts)))) as advance:
 
-    def complaint(images: ImageFiles, rows: slice) -> InputError | None:
-        try:
-            images[rows]
-        except InputError as error:
-            return error
+        def complaint(part: tuple[ImageFiles, slice]) -> InputError | None:
+            images, rows = part
+            try:
+                images[rows]
+            except InputError as error:
+                return error
+            finally:
+                advance(1)
 
-    for images in {id(part.x): part.x for part in sets}.values():
-        if isinstance(images, ImageFiles) and images.kept:
-            found = processes.distribute(partial(complaint, images), processes.read_slices(len(images)))
-            for error in filter(None, found):
-                raise error
+        for error in filter(None, processes.distribute(complaint, parts)):
+            raise error
+
+
+def _checked(images: ImageFiles) -> list[slice]:
+    """The rows of a set that are decoded ahead."""
+    step = 1 if images.kept else max(1, len(images) // SAMPLED)
+    sampled = processes.read_slices(-(-len(images) // step))
+    return [slice(step * rows.start, step * rows.stop, step) for rows in sampled]

@@ -1,7 +1,9 @@
 """Sets of real images: how a configuration names them, how they are found, and how they are read.
 
     DIR                       class folders, DIR/CLASS/IMAGE.jpg; or what `datasets` saved; or Parquet or tar files
-    shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet
+                              or ImageNet's validation images without folders (dp_real.data.sets.ilsvrc)
+    shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet; or ImageNet's
+                              own tar files, ILSVRC2012_img_val.tar, ILSVRC2012_img_train.tar, n01440764.tar
     hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
 @SPLIT after it picks one of several splits, and #LABEL or #IMAGE,LABEL names the columns, as in
@@ -20,7 +22,7 @@ from typing import Literal
 import torch
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets import archives
+from dp_real.data.sets import archives, ilsvrc
 from dp_real.data.sets.archives import Columns, HubSet, Named
 from dp_real.data.sets.classes import Classes
 from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, read_folder
@@ -29,15 +31,16 @@ SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SUFFIX)
 LOCAL = re.compile(r"(?P<path>.+?)" + SUFFIX)
 MOST_FILES = 100_000  # that ranges may mean
+Layout = Literal["folders", "flat", "saved", "parquet", "tar"]
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 @dataclass(frozen=True)
 class Located:
-    """A set that was found. paths: one folder (of class folders, or what save_to_disk wrote), or files of one kind."""
+    """A set that was found. paths: one folder (of images, or what save_to_disk wrote), or files of one kind."""
 
     where: str
-    kind: Literal["folders", "saved", "parquet", "tar"]
+    kind: Layout
     paths: list[Path]
     split: str | None
     columns: Columns
@@ -66,9 +69,7 @@ def locate(where: str, fetch: bool = True) -> Located:
     return Located(where, kind, paths, split, columns)
 
 
-def _layout(
-    where: str, path: Path, split: str | None
-) -> tuple[Literal["folders", "saved", "parquet", "tar"], list[Path]]:
+def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Path]]:
     """The layout of `path`, and its folder or files. A folder with image files in it is taken as class folders."""
     for kind in ("parquet", "tar"):
         if path.suffix == f".{kind}":
@@ -77,6 +78,8 @@ def _layout(
         raise MissingError(f"{where}: no such folder; put images there, as {path}/CLASS/IMAGE.jpg")
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         return "saved", [path]
+    if ilsvrc.is_flat(path):
+        return "flat", [path]
     if not any(file.suffix.lower() in ENDINGS for file in path.rglob("*")):
         for kind in ("parquet", "tar"):
             if any(path.rglob(f"*.{kind}")):
@@ -144,6 +147,8 @@ def read_set(
 
 def _named(found: Located, classes: Classes) -> Named:
     match found.kind:
+        case "flat":
+            return Named(*ilsvrc.read_flat(found.paths[0]))
         case "tar":
             return archives.read_shards(found.paths, found.columns.label)
         case "parquet":

@@ -112,7 +112,7 @@ def _show(costs: dict[str, Any], note: str) -> None:
     images, sizes, memory = costs["images"], costs["bytes"], costs["memory"]
     waiting, constant = costs["waiting_steps"], costs["constant_steps"]
     say(f"{images['plain']:,} plain and {images['guided']:,} guided images, {costs['steps']:,} steps")
-    say(f"disk: pool {sizes['pool'] / 1e9:.3g} GB, checkpoints {sizes['checkpoints'] / 1e9:.3g} GB")
+    say("disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in sizes.items()))
     if memory:
         say("device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items()))
     say(f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down")

@@ -1,6 +1,8 @@
 """`dp real plan`: estimates against arithmetic by hand, and what is said to be there or missing."""
 
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +13,16 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from huggingface_hub.utils import filter_repo_objects
 
 from dp_base.errors import MissingError
 from dp_real.config import Config, parse_config
 from dp_real.data.stand_in import StandInConfig, write_sets
 from dp_real.estimate import cost, needs, speed, work
+from dp_real.estimate.jpeg import jpeg_bytes
 from dp_real.generators.diffusers import SD1
 from dp_real.runtime.flops import count
+from dp_real.runtime.hub import download
 from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
 
@@ -77,6 +82,10 @@ def test_what_a_run_makes():
     assert cost.waiting_steps(config(practice={"patience_policy": "fixed"})) == 20 * 6
     assert cost.pool_bytes(mine) == 250 * 3 * 8 * 8
     assert cost.pool_bytes(config(pool={"storage": "float32"})) == 4 * 250 * 192
+    assert cost.drawing_bytes(mine) == 100 * 192  # the first round is the largest
+    assert cost.drawing_bytes(config(guidance={"omega": 0.0}, practice={"oversample": 5})) == 5 * 50 * 192
+    static = {"initial": 13_000_000, "additions": 0}
+    assert cost.drawing_bytes(config(practice=static)) == cost.pool_bytes(config(practice=static))
     assert cost.checkpoint_bytes(mine, MLP) == 4 * 4 * 4 * MLP.parameters  # 4 of them, of 4 float32 a parameter
     assert cost.checkpoint_bytes(config(training={"ema_decay": 0.0}), MLP) == 4 * 4 * 3 * MLP.parameters
 
@@ -182,6 +191,39 @@ def complete(disk: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(disk)
     monkeypatch.setattr(needs, "this_device", lambda: GPU)
     return ["--set", "generator.model=sd"]
+
+
+def test_the_size_of_a_jpeg_is_measured():
+    """71 kB was measured on images with the spectrum of photographs."""
+    assert jpeg_bytes((3, 224, 224), 95) == pytest.approx(71_000, rel=0.05)
+    assert jpeg_bytes((3, 224, 224), 80) < 0.6 * jpeg_bytes((3, 224, 224), 95)
+    assert jpeg_bytes((1, 224, 224), 95) < 0.6 * jpeg_bytes((3, 224, 224), 95)
+    assert cost.pool_bytes(load_preset("imagenet100")) == 160_000 * jpeg_bytes((3, 224, 224), 95)
+
+
+def test_the_files_to_fetch_are_those_that_are_used():
+    """Of a listing as published: one file a part, and no copies for other libraries and dtypes."""
+    used = {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt",
+            "text_encoder/model.safetensors", "text_encoder_3/model-00001-of-00002.safetensors"}  # fmt: skip
+    others = {"v1-5-pruned-emaonly.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors", "unet/model.onnx",
+              "unet/diffusion_pytorch_model.non_ema.safetensors", "safety_checker/model.safetensors",
+              "unet/diffusion_pytorch_model.bin", "text_encoder_3/model.fp16-00001-of-00002.safetensors"}  # fmt: skip
+    words = shlex.split(download("an/id"))
+    assert words[:3] == ["hf", "download", "an/id"]
+    chosen = {
+        option: [word for before, word in pairwise(words) if before == f"--{option}"]
+        for option in ("include", "exclude")
+    }
+    kept = filter_repo_objects(used | others, allow_patterns=chosen["include"], ignore_patterns=chosen["exclude"])
+    assert set(kept) == used
+
+
+def test_parts_for_other_libraries_are_not_missing(complete: list[str], capsys: pytest.CaptureFixture[str]):
+    Path("sd/vae_decoder").mkdir()
+    Path("sd/vae_decoder/config.json").write_text("{}")
+    assert dp("real", "plan", "imagenet100", *complete, "--json") == 3  # without an index, each folder is a part
+    Path("sd/model_index.json").write_text(json.dumps({"unet": ["diffusers", "x"], "vae": ["diffusers", "x"]}))
+    assert dp("real", "plan", "imagenet100", *complete, "--json") == 0
 
 
 def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[str]):

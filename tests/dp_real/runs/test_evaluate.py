@@ -94,3 +94,24 @@ def test_one_that_is_missing_or_broken_stops_a_run_before_it_begins(root: Path, 
     with pytest.raises(InputError, match=r"b/0\.png: not a whole image"):
         run(parse_config(config), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    broken = Path(pictures(tmp_path / "broken", ["a"], 2))
+    (broken / "a" / "1.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"a/1\.png: not a whole image"):
+        run(settings(root, broken=str(broken)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(root: Path, tmp_path: Path, monkeypatch):
+    """The learner is saved, and once the image is mended, the run is resumed and ends."""
+    further = Path(pictures(tmp_path / "further", ["a", "b"], 2))
+    whole = (further / "b" / "0.png").read_bytes()
+    config = settings(root, further=str(further))
+    monkeypatch.setattr("dp_real.runs.prepare.decode_ahead", lambda *sets, progress: None)
+    (further / "b" / "0.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"b/0\.png"):
+        run(config, tmp_path / "run")
+    saved = Run(tmp_path / "run").path / "learner"
+    assert any(saved.iterdir())
+    (further / "b" / "0.png").write_bytes(whole)
+    result = run(config, tmp_path / "run", resume=True)
+    assert [each["set"] for each in result["sets"]] == ["further"]

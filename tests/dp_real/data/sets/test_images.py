@@ -1,12 +1,13 @@
 """Real images in folders: which folder is which label, and what a picture becomes, whatever its format."""
 
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import dp_real.data.sets.images
 from dp_base.errors import InputError, MissingError
@@ -116,6 +117,15 @@ def test_imagenet_folders_by_wnid_number_or_name(tmp_path: Path):
         read_folder(tmp_path / "others", classes, (3, 8, 8), [])
 
 
+def test_a_stray_folder_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    pets = fill(tmp_path / "pets", COLORS)
+    (pets / "lost+found").mkdir()
+    for _ in range(2):
+        assert settings(pets, classes=["cat", "dog", "emu"]).load().validation.y.tolist() == [0, 0, 1, 1, 2, 2]
+    told = f"{pets}/lost+found: lost+found is none of the 3 classes; leave it out, or name its class in data.classes"
+    assert caplog.messages == [f"{told}; it is skipped"]
+
+
 def test_what_is_wrong_with_a_folder(tmp_path: Path):
     with pytest.raises(MissingError, match="no such folder; put images there") as caught:
         settings(tmp_path / "absent").load()
@@ -125,8 +135,8 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path):
     with pytest.raises(InputError, match="there are no folders in it"):
         settings(tmp_path / "flat").load()
     pets = fill(tmp_path / "pets", COLORS)
-    with pytest.raises(InputError, match=r"pets/emu: emu is none of the 2 classes; leave it out"):
-        settings(pets, classes=["cat", "dog"]).load()
+    with pytest.raises(InputError, match=r"pets/\w+: \w+ is none of the 2 classes; leave it out"):
+        settings(pets, classes=["ape", "bee"]).load()
     with pytest.raises(InputError, match=r"emu is none of the 3 classes; did you mean emus\?"):
         settings(pets, classes=["cat", "dog", "emus"]).load()
     with pytest.raises(InputError, match="pets: no images of ape, bee, fly and 1 more; each class needs some"):
@@ -190,6 +200,32 @@ def test_it_is_turned_upright(tmp_path: Path):
     assert (x[:, 1:] == 0).all()
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_each_orientation_is_as_pillow_turns_it(tmp_path: Path, orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as file:
+        expected = np.asarray(ImageOps.exif_transpose(file))
+    assert (read_image(tmp_path / "a.png", 8, 3).permute(1, 2, 0).numpy() == expected).all()
+
+
+def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path: Path):
+    """A resolution and a text whose values lie behind the end of the block; a block of no format."""
+    entries = [(0x0112, 3, 1, 6), (0x011A, 5, 1, 9999), (0x8298, 2, 4000, 9999)]
+    block = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    blocks = {"turned": b"Exif\0\0II*\0\x08\0\0\0" + block + bytes(4), "plain": b"Exif\0\0of no format"}
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, :4] = 255
+    for name, exif in blocks.items():
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "a.jpg", exif=exif)
+    x = read_folder(tmp_path, own_classes(["plain", "turned"]), (1, 8, 8), range(2)).x[:]
+    assert min(x[0, 0, :, 0].min(), x[1, 0, 0].min()) > 250
+    assert x[1, 0, -1].max() < 5
+
+
 def test_every_kind_of_picture_becomes_rgb(tmp_path: Path):
     def read(name: str, picture: Image.Image, channels: int = 3, **options) -> list[int]:
         picture.save(tmp_path / name, **options)
@@ -237,6 +273,20 @@ def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match=r"2\.png"):
         read.x[6:]
     assert len(kept.x[6:]) == 3
+
+
+def test_of_a_set_on_disk_some_images_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Evenly spaced over the whole set."""
+    fill(tmp_path, COLORS, count=7)
+    monkeypatch.setattr(dp_real.data.sets.images, "SAMPLED", 5)
+    images = read_folder(tmp_path, own_classes(sorted(COLORS)), (3, 8, 8), range(3), keep=False)
+    read, asked = images.x._read, []
+    monkeypatch.setattr(images.x, "_read", lambda rows: asked.extend(rows) or read(rows))
+    decode_ahead(images)
+    assert asked == [0, 4, 8, 12, 16, 20]
+    (tmp_path / "dog" / "1.png").write_bytes(b"")  # row 8
+    with pytest.raises(InputError, match=r"dog/1\.png"):
+        decode_ahead(images)
 
 
 def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

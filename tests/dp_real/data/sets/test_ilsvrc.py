@@ -1,0 +1,129 @@
+"""ImageNet's own files and Kaggle's, in tiny: the class of each image, wherever it is told."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from dp_base.errors import InputError, MissingError
+from dp_real.data.sets.classes import task_classes
+from dp_real.data.sets.images import ImageSet
+from dp_real.data.sets.places import count, locate, read_set
+from dp_real.imagenet.classes import imagenet_classes
+from tests.dp_real.data.sets.test_places import plain, values, write_tar
+
+WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
+LABELS = [388, 15, 999, 15]  # of the validation images, in order
+FLAT = {f"ILSVRC2012_val_{number:08}.JPEG": plain(number) for number in range(1, 5)}
+
+
+def kaggle(root: Path) -> None:
+    rows = [f"{Path(name).stem},{WNIDS[label]} 1 2 3 4 \n" for name, label in zip(FLAT, LABELS, strict=True)]
+    (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "".join(rows[::-1]))
+
+
+def devkit_files() -> dict[str, bytes]:
+    """Its numbers count the classes in an order of its own: here, backwards."""
+    kind = [("ILSVRC2012_ID", float), ("WNID", object), ("num_children", float)]
+    synsets = np.array([(1000 - place, wnid, 0) for place, wnid in enumerate(WNIDS)], kind)
+    with io.BytesIO() as file:
+        scipy.io.savemat(file, {"synsets": synsets.reshape(-1, 1)})
+        meta = file.getvalue()
+    truth = "".join(f"{1000 - label}\n" for label in LABELS)
+    folder = "ILSVRC2012_devkit_t12/data"
+    return {f"{folder}/meta.mat": meta, f"{folder}/ILSVRC2012_validation_ground_truth.txt": truth.encode()}
+
+
+def devkit(root: Path) -> None:
+    for name, content in devkit_files().items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def packed_devkit(root: Path) -> None:
+    with tarfile.open(root / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
+        for name, content in devkit_files().items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def read(where: Path | str, task="imagenet1k") -> ImageSet:
+    found = locate(str(where))
+    images = read_set(found, task_classes(task), (3, 8, 8), (), keep=False)
+    assert count(found, task_classes(task), ()) == len(images.y)
+    return images
+
+
+@pytest.mark.parametrize("truth", [kaggle, devkit, packed_devkit])
+@pytest.mark.parametrize("folder", ["val", "ILSVRC/Data/CLS-LOC/val"])
+def test_a_folder_of_validation_images(truth: Callable[[Path], None], folder: str, tmp_path: Path):
+    """The second is Kaggle's, whose table lies four folders above."""
+    (tmp_path / folder).mkdir(parents=True)
+    for name, image in FLAT.items():
+        (tmp_path / folder / name).write_bytes(image)
+    with pytest.raises(MissingError, match=r"put ILSVRC2012_devkit_t12.tar.gz .* or Kaggle's LOC_val_solution.csv"):
+        read(tmp_path / folder)
+    truth(tmp_path)
+    images = read(tmp_path / folder)
+    assert images.y.tolist() == LABELS
+    assert values(images) == [1, 2, 3, 4]
+    of_the_hundred = [WNIDS.index(entry.wnid) for entry in imagenet_classes("imagenet100")]
+    kept = [of_the_hundred.index(label) for label in LABELS if label in of_the_hundred]
+    assert kept
+    assert read(tmp_path / folder, "imagenet100").y.tolist() == kept
+
+
+def test_the_validation_tar(tmp_path: Path):
+    write_tar(tmp_path / "ILSVRC2012_img_val.tar", FLAT)
+    with pytest.raises(MissingError, match=r"Kaggle's LOC_val_solution\.csv"):
+        read(tmp_path / "ILSVRC2012_img_val.tar")
+    packed_devkit(tmp_path)
+    images = read(tmp_path / "ILSVRC2012_img_val.tar")
+    assert (images.y.tolist(), values(images)) == (LABELS, [1, 2, 3, 4])
+
+
+def class_tars() -> dict[str, bytes]:
+    tars = {}
+    for label in (999, 5):
+        with io.BytesIO() as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:
+                for row in range(2):
+                    image = plain(label % 100 + row)
+                    entry = tarfile.TarInfo(f"{WNIDS[label]}_{row}.JPEG")
+                    entry.size = len(image)
+                    tar.addfile(entry, io.BytesIO(image))
+            tars[f"{WNIDS[label]}.tar"] = file.getvalue()
+    return tars
+
+
+def test_the_training_tar_and_the_tars_of_classes_in_it(tmp_path: Path):
+    """They are read where they lie: nothing is unpacked."""
+    tars = class_tars()
+    write_tar(tmp_path / "ILSVRC2012_img_train.tar", tars)
+    images = read(tmp_path / "ILSVRC2012_img_train.tar")
+    assert (images.y.tolist(), values(images)) == ([999, 999, 5, 5], [99, 100, 5, 6])
+    (tmp_path / "train").mkdir()
+    for name, content in tars.items():
+        (tmp_path / "train" / name).write_bytes(content)
+    for where in (tmp_path / "train" / "n*.tar", tmp_path / "train"):
+        images = read(where)
+        assert (images.y.tolist(), values(images)) == ([5, 5, 999, 999], [5, 6, 99, 100])
+
+
+@pytest.mark.parametrize("damage", ["no column", "other images", "empty kit"])
+def test_broken_tables_are_named(damage: str, tmp_path: Path):
+    (tmp_path / "val").mkdir()
+    for name, image in FLAT.items():
+        (tmp_path / "val" / name).write_bytes(image)
+    table = tmp_path / "LOC_val_solution.csv"
+    if damage == "empty kit":
+        (tmp_path / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(b"")
+    else:
+        table.write_text({"no column": "a,b\n1,2\n", "other images": "ImageId,PredictionString\n"}[damage])
+    with pytest.raises(InputError, match=r"cannot be read|is none of the 0 validation images"):
+        read(tmp_path / "val")
