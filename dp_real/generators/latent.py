@@ -14,7 +14,7 @@ from dp_real.generators import GENERATORS, Templates, TrainedHere
 from dp_real.sections import CountOrNone, Rows, SamplingConfig
 
 if TYPE_CHECKING:
-    from dp_real.examples import RealData
+    from dp_real.examples import RealData, Task
     from dp_real.protocols import Generator
 
 
@@ -54,13 +54,12 @@ class LatentConfig(TrainedHere):
         from dp_real.runtime.finite import require_samples
         from dp_real.runtime.seeds import row_seeds
 
-        examples, task = (data or source.load()).generator, source.task
-        shape = task.sample_shape
-        *_, height, width = (0, 1, *shape)
-        if examples is None or len(shape) != 3 or height != width or width % 8:
+        task = source.task
+        self.check_task(task)
+        examples, shape = (data or source.load()).generator, task.sample_shape
+        if examples is None:
             raise InputError(
-                f"generator.kind = 'latent' is trained on square real images whose side is a multiple of 8; "
-                f"data.source = '{source.source}' has none"
+                f"generator.kind = 'latent' is trained on real images; data.source = '{source.source}' has none"
             )
         prompts = class_prompts(self.prompts, task.classes)
 
@@ -74,3 +73,17 @@ class LatentConfig(TrainedHere):
         folder = self.trained(source, examples, task.classes, train)
         model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
         return PipelineGenerator(model, prompts, shape)
+
+    def check_task(self, task: Task) -> None:
+        """Raise InputError unless examples are square images whose side is a multiple of 8."""
+        shape = task.sample_shape
+        if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 8:
+            raise InputError(
+                f"generator.kind = 'latent' draws square images whose side is a multiple of 8; these have shape "
+                f"{list(shape)}"
+            )
+
+    def training_seconds(self, task: Task) -> float:
+        """From the pixels that the VAE and the UNet see, and the steps, by times measured on one core."""
+        pixels, steps = task.sample_shape[1] ** 2, self.vae_steps + self.unet_steps
+        return 1.8e-6 * pixels * (self.vae_steps * self.vae_batch + self.unet_steps * self.unet_batch) + 0.03 * steps
