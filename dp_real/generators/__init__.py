@@ -87,21 +87,30 @@ class TrainedHere(GeneratorConfig):
     trained_here: ClassVar[bool] = True
     recipe: ClassVar[int]  # raise it when training changes, so that results of the older recipe are not used
 
-    def trained(self, source: DataConfig, examples: Examples, classes: object, train: Callable[[Path], None]) -> Path:
+    def trained(
+        self,
+        source: DataConfig,
+        examples: Examples,
+        classes: object,
+        train: Callable[[Path, Path], None],
+        keys: tuple[str, ...] = (),
+    ) -> Path:
         """The folder that `train` filled, now or earlier. It is cached by the examples' values, not by their place.
 
-        classes: what the training uses of the classes, their number or their names; it is part of the key, too.
+        classes: what the training uses of the classes, their number or their names; it is part of the key, too. train:
+        takes the folder, and another one for what lets it go on after a kill. keys: of this section, for a part that
+        depends on no others; (): on all.
         """
         from dp_real.runtime.cache import cached, fingerprints
 
         depends = {
             "recipe": self.recipe,
-            "generator": self.model_dump(mode="json"),
+            "generator": self.model_dump(mode="json", include=set(keys) or None),
             "classes": classes,
             "images": fingerprints(examples.x, examples.y),
             "seed": source.split,
         }
-        return cached(f"generators/{source.source}", depends, train)
+        return cached(f"generators/{source.source}", depends, train, resumable=True)
 
 
 def _names_the_class(template: str) -> str:

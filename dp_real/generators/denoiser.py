@@ -51,7 +51,7 @@ class DenoiserConfig(TrainedHere):
                 f"generator.kind = 'denoiser' is trained on real images; data.source = '{source.source}' has none"
             )
 
-        def train(folder: Path) -> None:
+        def train(folder: Path, unfinished: Path) -> None:
             with progress("training the generator", self.train_steps) as advance:
                 trained = train_denoiser(self, examples, task.n_classes, source.split, advance)
             save_file(trained.state_dict(), folder / "model.safetensors")

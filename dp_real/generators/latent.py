@@ -25,7 +25,7 @@ TRIED, TRIED_STEPS = 8, 4  # samples that are drawn once it is trained, and the 
 class LatentConfig(TrainedHere):
     """A small Stable Diffusion for images of a few dozen pixels, trained here on first use."""
 
-    recipe: ClassVar[int] = 1
+    recipe: ClassVar[int] = 2
 
     kind: Literal["latent"]
     prompts: Templates = Field(
@@ -47,10 +47,10 @@ class LatentConfig(TrainedHere):
         """
         import torch
 
-        from dp_real.generators.models.stable_diffusion import REMEDY, train_pipeline
+        from dp_real.generators.models.stable_diffusion import REMEDY, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
-        from dp_real.generators.pipelines.load import load_pipeline
+        from dp_real.generators.pipelines.load import load_autoencoder, load_pipeline
         from dp_real.runtime.finite import require_samples
         from dp_real.runtime.seeds import row_seeds
 
@@ -63,8 +63,12 @@ class LatentConfig(TrainedHere):
             )
         prompts = class_prompts(self.prompts, task.classes)
 
-        def train(folder: Path) -> None:
-            train_pipeline(self, examples, prompts, source.split, progress, folder)
+        def train_vae(folder: Path, unfinished: Path) -> None:
+            train_autoencoder(self, examples.x, source.split, progress, folder, unfinished)
+
+        def train(folder: Path, unfinished: Path) -> None:
+            vae = load_autoencoder(str(self.trained(source, examples, None, train_vae, ("vae_steps", "vae_batch"))))
+            train_pipeline(self, examples, prompts, vae, source.split, progress, folder, unfinished)
             tried = torch.arange(min(task.n_classes, TRIED))
             trained = PipelineGenerator(LatentDiffusion(load_pipeline(str(folder)), TRIED_STEPS, 1.0), prompts, shape)
             samples = trained.sample(tried, row_seeds(source.split, 0, range(len(tried))), None)
