@@ -43,7 +43,8 @@ def run_arms(
     """
     pairs = [(first + index, first + index % splits) for index in range(seeds)]
     cells = [(arm, arm_config(_reseeded(config, seed, split), arm)) for arm in arms for seed, split in pairs]
-    one_a_split = list({cell.data.split: cell for _, cell in cells}.values())
+    one_a_split = list({cell.data.split: cell for _, cell in cells if cell.practice.examples == "generated"}.values())
+    config.data.prepare(progress)
     with progress("generators", len(one_a_split)) as advance:
         for _ in _parallel(workers, _prepare, [(cell,) for cell in one_a_split]):
             advance(1)

@@ -16,7 +16,8 @@ from dp_base.files import strict_json
 if TYPE_CHECKING:
     import pandas as pd
 
-EVERY_SECONDS = 2.0  # least time between two lines of progress; there is at most one per tenth of the work
+EVERY_SECONDS = 2.0  # least time between two lines of progress, which are a tenth of the work apart,
+AT_LEAST_EVERY = 30.0  # or so many seconds
 
 
 def say(message: str) -> None:
@@ -75,7 +76,9 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         def advance_plainly(steps: int) -> None:
             nonlocal done, told, said
             done += steps
-            if 10 * told // total < 10 * done // total and time.monotonic() > said + EVERY_SECONDS:
+            passed = time.monotonic() - said
+            tenth = 10 * told // total < 10 * done // total
+            if (tenth and passed > EVERY_SECONDS) or passed > AT_LEAST_EVERY:
                 told, said = done, time.monotonic()
                 say(f"{description}: {done}/{total}")
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from dp_base.errors import InputError
 from dp_base.registry import LAST, Registry
 from dp_real.config.config import Config
-from dp_real.config.load import parse_config
+from dp_real.config.load import override_key, parse_config
 
 Changes = Mapping[str, Mapping[str, Any]]  # section -> key -> value
 Settings = Callable[[Config, int], Changes]
@@ -36,29 +36,45 @@ OVERSAMPLE = 5  # practice.oversample of the pruning arms, unless the configurat
 
 
 class ArmName(NamedTuple):
-    """The parts of NAME or NAME-SAMPLES, such as static-5000. samples: None: those of the configuration."""
+    """The parts of NAME, NAME-SAMPLES and NAME@KEY=VALUE@KEY=VALUE, such as practice-5000@guidance.omega=0.04.
+
+    samples: None: those of the configuration. settings: of this arm alone, each KEY=VALUE.
+    """
 
     arm: str
     samples: int | None
+    settings: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> ArmName:
         """Split a name into its parts. Raises InputError for an unknown arm, MissingError if it cannot be loaded."""
-        match = re.fullmatch(r"(.+?)(?:-(\d{1,18}))?", text)
-        name, samples = (match[1], match[2]) if match else (text, None)
+        plain, *settings = text.split("@")
+        match = re.fullmatch(r"(.+?)(?:-(\d{1,18}))?", plain)
+        name, samples = (match[1], match[2]) if match else (plain, None)
         try:
             ARMS[name]
         except InputError:
             raise InputError(f"unknown arm {text!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES") from None
-        return cls(name, int(samples) if samples else None)
+        return cls(name, int(samples) if samples else None, tuple(settings))
+
+
+def split_names(text: str) -> list[str]:
+    """The names of arms in a list with commas. A comma within brackets belongs to a value: [0.2,1]."""
+    return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
 def arm_config(config: Config, text: str) -> Config:
     """Return `config` changed to the arm `text`.
 
-    Raises InputError for an unknown arm, a number of samples that it cannot have, or settings that are not valid.
+    The settings in its name come first, then what the arm itself changes. Raises InputError for an unknown arm, a
+    number of samples that it cannot have, or settings that are not valid.
     """
-    name, asked = ArmName.parse(text)
+    name, asked, own = ArmName.parse(text)
+    if own:
+        changed = config.model_dump()
+        for setting in own:
+            override_key(changed, setting)
+        config = parse_config(changed, where=text)
     samples = config.samples if asked is None else asked
     changes = {section: dict(values) for section, values in ARMS[name].settings(config, samples).items()}
     practice = changes.setdefault("practice", {})

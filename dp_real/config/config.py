@@ -12,7 +12,16 @@ from dp_real.data import DATA
 from dp_real.examples import Task
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
-from dp_real.sections import GuidanceConfig, PoolConfig, PracticeConfig, SamplingConfig, Section, Seed, TrainingConfig
+from dp_real.sections import (
+    CompareConfig,
+    GuidanceConfig,
+    PoolConfig,
+    PracticeConfig,
+    SamplingConfig,
+    Section,
+    Seed,
+    TrainingConfig,
+)
 
 LONGEST_NAME = 150  # bytes: a folder's name may have 255, and some are longer than the run's
 MOST_SAMPLES = 10**9
@@ -56,6 +65,7 @@ class Config(Section):
     training: TrainingConfig
     practice: PracticeConfig
     pool: PoolConfig = PoolConfig()
+    compare: CompareConfig = CompareConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Config:

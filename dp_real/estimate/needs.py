@@ -76,6 +76,7 @@ def _but_data(config: Config, out: Path) -> Iterator[Need]:
         yield _device(config, network, device)
         yield from _memory(config, network, device)
         yield _disk(config, network, out)
+        yield from _trained(config)
     except MissingError:
         pass  # the data, which tell the shape, are missing; `_data` reports that
     yield from _weights(config)
@@ -118,6 +119,19 @@ def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
     free = shutil.disk_usage(there).free
     problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
     return Need("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
+
+
+def _trained(config: Config) -> Iterator[Need]:
+    """The generator that is trained here, which is never missing."""
+    seconds = config.generator.training_seconds(config.task) if config.practice.examples == "generated" else 0
+    if seconds:
+        found = f"trained on first use, {duration(seconds)} of one core; then kept in the cache"
+        yield Need("generator", found)
+
+
+def duration(seconds: float) -> str:
+    """About how long, in words."""
+    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
 
 def _weights(config: Config) -> Iterator[Need]:

@@ -19,7 +19,7 @@ from dp_real.data import DataConfig
 from dp_real.sections import GuidanceConfig, SamplingConfig, Section
 
 if TYPE_CHECKING:
-    from dp_real.examples import Examples, RealData
+    from dp_real.examples import Examples, RealData, Task
     from dp_real.protocols import Generator
 
 
@@ -45,6 +45,8 @@ class GeneratorConfig(Section):
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
+    trained_here: ClassVar[bool] = False
+
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
@@ -57,6 +59,13 @@ class GeneratorConfig(Section):
 
     def check(self, source: DataConfig) -> None:
         """Raise ValueError for data that this kind cannot imitate."""
+
+    def check_task(self, task: Task) -> None:
+        """Raise InputError for examples of a form that this kind cannot draw."""
+
+    def training_seconds(self, task: Task) -> float:
+        """Roughly how long one core trains it, before its first use; 0: it is not trained here."""
+        return 0.0
 
     @property
     def precision(self) -> str:
@@ -75,23 +84,33 @@ class GeneratorConfig(Section):
 class TrainedHere(GeneratorConfig):
     """Base of kinds that are trained on real examples on first use, and then kept in the user's cache."""
 
+    trained_here: ClassVar[bool] = True
     recipe: ClassVar[int]  # raise it when training changes, so that results of the older recipe are not used
 
-    def trained(self, source: DataConfig, examples: Examples, classes: object, train: Callable[[Path], None]) -> Path:
+    def trained(
+        self,
+        source: DataConfig,
+        examples: Examples,
+        classes: object,
+        train: Callable[[Path, Path], None],
+        keys: tuple[str, ...] = (),
+    ) -> Path:
         """The folder that `train` filled, now or earlier. It is cached by the examples' values, not by their place.
 
-        classes: what the training uses of the classes, their number or their names; it is part of the key, too.
+        classes: what the training uses of the classes, their number or their names; it is part of the key, too. train:
+        takes the folder, and another one for what lets it go on after a kill. keys: of this section, for a part that
+        depends on no others; (): on all.
         """
         from dp_real.runtime.cache import cached, fingerprints
 
         depends = {
             "recipe": self.recipe,
-            "generator": self.model_dump(mode="json"),
+            "generator": self.model_dump(mode="json", include=set(keys) or None),
             "classes": classes,
             "images": fingerprints(examples.x, examples.y),
             "seed": source.split,
         }
-        return cached(f"generators/{source.source}", depends, train)
+        return cached(f"generators/{source.source}", depends, train, resumable=True)
 
 
 def _names_the_class(template: str) -> str:

@@ -15,6 +15,7 @@ from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime import processes
+from dp_real.runtime.hub import quietly
 
 
 def load_data(config: Config, progress: Progress = silent) -> RealData:
@@ -36,7 +37,7 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
 
     Raises as GeneratorConfig.load does.
     """
-    with processes.main_first():
+    with processes.main_first(), quietly():
         if data is None:
             config.data.prepare(progress)
         return config.generator.load(config.sampling, config.data, data, progress)
@@ -48,8 +49,12 @@ def fresh_learner(config: Config) -> Learner:
 
 
 def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that would fail silently: no guided step, or fewer initial examples than classes."""
+    """Raise InputError for a plan that cannot be carried out: examples of a form that the generator cannot draw, no
+    guided step, or fewer initial examples than classes. Raises MissingError if only missing data tell the task.
+    """
     steps, classes = config.sampling.steps, config.task.n_classes
+    if config.practice.examples == "generated":
+        config.generator.check_task(config.task)
     if config.guidance.omega and not config.guidance.guided_steps(steps):
         raise InputError(
             f"guidance.window = {list(config.guidance.window)} guides none of the {steps} sampling.steps, the last of "

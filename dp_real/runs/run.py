@@ -57,7 +57,8 @@ def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any
         check_tracker(config)
         data = load_data(config, progress)
         check_plan(config)
-        generator = load_generator(config, data, progress)
+        drawn = config.practice.examples == "generated"
+        generator = load_generator(config, data, progress) if drawn else None
         learner = fresh_learner(config)
     except Exception:
         if processes.this_process().is_main_process:
@@ -83,7 +84,7 @@ def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any
 
 def _source(
     config: Config,
-    generator: Generator,
+    generator: Generator | None,
     data: RealData,
     learner: Learner,
     pool: Pool,
@@ -92,7 +93,7 @@ def _source(
     progress: Progress,
 ) -> Source:
     """The source of this run's examples."""
-    if config.practice.examples == "real":
+    if generator is None:
         return RealRounds(config, data.generator, pool.storage)
     blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
     first = _first_learner(config, folder.files) if state.rounds > 1 else None

@@ -20,6 +20,7 @@ from dp_base.locks import in_turn
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
+UNFINISHED = ".unfinished"
 UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 _intact: set[Path] = set()  # entries that this process has made or looked through
 
@@ -29,8 +30,11 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("deliberate-practice"))
 
 
-def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
     """Return the folder that `make` filled, now or earlier with the same `depends`. It is never left half-made.
+
+    make(folder) fills it. If it is `resumable`, it is make(folder, unfinished): the second is the path of a folder in
+    which it may keep what it needs to go on after a kill. That one is deleted once the first is made.
 
     While one process makes it, others that want the same wait, so that a generator is not trained twice. The lock is on
     an open file, so it ends with its process in any case. A damaged folder is made again, which a remark says. Raises
@@ -45,10 +49,12 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[[Path], None]) 
             problem = damage(folder)
             if problem:
                 log.warning("%s; it is made again", problem)
+            unfinished = folder.with_name(folder.name + UNFINISHED)
             with whole_folder(folder, replace=True) as staged:
-                make(staged)
+                make(*(staged, unfinished) if resumable else (staged,))
                 write_json(staged / DEPENDS, depends)
                 seal(staged)
+            remove(unfinished)
     _intact.add(folder)
     return folder
 
@@ -102,7 +108,8 @@ def entries() -> list[Entry]:
     """The entries of the cache, by name, broken ones included."""
     root = cache_folder()
     marks = sorted({file.parent for mark in (DEPENDS, RECORD) for file in root.rglob(mark)})
-    return [_entry(folder, root) for folder in marks if PART not in str(folder.relative_to(root))]
+    made = (folder for folder in marks if not any(part in str(folder.relative_to(root)) for part in (PART, UNFINISHED)))
+    return [_entry(folder, root) for folder in made]
 
 
 def _entry(folder: Path, root: Path) -> Entry:

@@ -26,6 +26,7 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 from dp_base.errors import DivergedError
 from dp_base.progress import Progress
 from dp_real.examples import Examples
+from dp_real.generators.models.resumable import Resumable
 from dp_real.generators.pipelines.latents import decode, encode
 from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
@@ -47,34 +48,52 @@ class Recipe(Protocol):
     caption_dropout: float
 
 
+def train_autoencoder(
+    config: Recipe, images: Tensor, seed: int, progress: Progress, folder: Path, unfinished: Path | None = None
+) -> None:
+    """Train a VAE on images [n, C, H, W], and save it as diffusers does. All draws are a function of `seed`.
+
+    unfinished: a folder that lets a killed training go on. Raises DivergedError if a loss or a weight is not finite, or
+    if the VAE reconstructs the images worse than their mean does and worse than before it was trained.
+    """
+    draw = torch_rng(seed, Stream.GENERATOR, 0)
+    with seeded(draw):
+        vae = make_vae(images.shape[-1]).to(processes.device())
+    before = reconstruction_error(vae, images)
+    with progress("training the VAE", config.vae_steps) as advance:
+        train_vae(vae, images, config, draw, advance, unfinished)
+    check_vae(vae, images, before)
+    vae.save_pretrained(folder)
+
+
 def train_pipeline(
     config: Recipe,
     images: Examples,
     prompts: Sequence[Sequence[str]],
+    vae: AutoencoderKL,
     seed: int,
     progress: Progress,
     folder: Path,
+    unfinished: Path | None = None,
 ) -> None:
     """Train a pipeline on images with captions from `prompts` (a list per class), and save it as diffusers does.
 
-    The VAE is trained first, then the text encoder and the UNet together, on its latents. All draws are a function of
-    `seed`. Raises DivergedError if a loss or a weight is not finite, or if the VAE reconstructs the images worse than
-    their mean does and worse than before it was trained.
+    vae: one that is trained on these images. The text encoder and the UNet are trained together, on its latents. All
+    draws are a function of `seed`. unfinished: a folder that lets a killed training go on. Raises DivergedError if a
+    loss or a weight is not finite.
     """
-    draw = torch_rng(seed, Stream.GENERATOR)
+    draw = torch_rng(seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
     with seeded(draw):
-        pipe = make_pipeline(images.x.shape[-1], captions).to(processes.device())
-        before = reconstruction_error(pipe.vae, images.x)
-        with progress("training the VAE", config.vae_steps) as advance:
-            train_vae(pipe.vae, images.x, config, draw, advance)
-        check_vae(pipe.vae, images.x, before)
-        parts = (x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(500))
-        latents = torch.cat([encode(pipe.vae, x) for x in parts])
-        pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
-        latents *= pipe.vae.config.scaling_factor
-        with progress("training the UNet", config.unet_steps) as advance:
-            train_unet(pipe, latents, images.y, captions, config, draw, advance)
+        pipe = make_pipeline(images.x.shape[-1], captions)
+    pipe.vae = vae.eval().requires_grad_(False)
+    pipe = pipe.to(processes.device())
+    parts = (x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(500))
+    latents = torch.cat([encode(pipe.vae, x) for x in parts])
+    pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
+    latents *= pipe.vae.config.scaling_factor
+    with progress("training the UNet", config.unet_steps) as advance:
+        train_unet(pipe, latents, images.y, captions, config, draw, advance, unfinished)
     for part in (pipe.unet, pipe.text_encoder):
         require_finite("weights of the trained generator", REMEDY, part.state_dict().values())
     pipe.save_pretrained(folder)
@@ -179,13 +198,19 @@ def make_scheduler() -> DDIMScheduler:
 
 
 def train_vae(
-    vae: AutoencoderKL, images: Tensor, config: Recipe, draw: torch.Generator, advance: Callable[[int], None]
+    vae: AutoencoderKL,
+    images: Tensor,
+    config: Recipe,
+    draw: torch.Generator,
+    advance: Callable[[int], None],
+    unfinished: Path | None = None,
 ) -> None:
     """Train the VAE. The loss is squared error, 0.1 of the absolute error, and 0.001 of the KL to a unit Gaussian."""
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
-    watch = LossWatch("the VAE", REMEDY, config.vae_steps)
-    for _ in range(config.vae_steps):
+    kept = Resumable(unfinished, {"vae": vae}, optimizer, anneal, draw)
+    watch = LossWatch("the VAE", REMEDY, config.vae_steps - kept.first)
+    for _ in kept.steps(config.vae_steps, advance):
         x = images[torch.randint(len(images), (config.vae_batch,), generator=draw)]
         x = x.to(vae.device).expand(-1, 3, -1, -1)
         posterior: Any = vae.encode(x, return_dict=False)[0]
@@ -199,7 +224,6 @@ def train_vae(
         optimizer.step()
         anneal.step()
         watch.see(loss.detach())
-        advance(1)
     vae.eval().requires_grad_(False)
 
 
@@ -211,6 +235,7 @@ def train_unet(
     config: Recipe,
     draw: torch.Generator,
     advance: Callable[[int], None],
+    unfinished: Path | None = None,
 ) -> None:
     """Train the UNet and the text encoder: v-prediction, captions dropped at random, averaged weights.
 
@@ -227,8 +252,9 @@ def train_unet(
     device = latents.device
     tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"].to(device)
     templates = len(config.prompts)
-    watch = LossWatch("the UNet", REMEDY, steps)
-    for _ in range(steps):
+    kept = Resumable(unfinished, {"trained": both, "average": ema}, optimizer, anneal, draw)
+    watch = LossWatch("the UNet", REMEDY, steps - kept.first)
+    for _ in kept.steps(steps, advance):
         rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
         x0 = latents[rows.to(device)]
         caption = templates * labels[rows] + torch.randint(templates, (len(rows),), generator=draw)
@@ -246,6 +272,5 @@ def train_unet(
         anneal.step()
         ema.update_parameters(both)
         watch.see(loss.detach())
-        advance(1)
     both.load_state_dict(ema.module.state_dict())
     both.eval().requires_grad_(False)

@@ -45,6 +45,13 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
         raise InputError(f"{model}: no pipeline that diffusers can load: {str(error)[:200]}") from error
 
 
+def load_autoencoder(model: str) -> Any:
+    """Load an AutoencoderKL. Raises as dp_real.runtime.hub.load does."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    return load(AutoencoderKL, model)
+
+
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
     """Load an AutoencoderTiny. Raises as dp_real.runtime.hub.load does."""
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second

@@ -18,10 +18,15 @@ Axis = StrEnum("Axis", list(AXES))
 def compare_command(
     preset: Preset,
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
-    arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
-    seeds: Annotated[int, typer.Option(min=1, max=100_000, help="Runs an arm; arms are paired over them.")] = 4,
+    arms: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated; ARM-N: of N samples; ARM@KEY=VALUE: with that setting.  Default: as set."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Runs an arm; arms are paired over them.  Default: as set.")
+    ] = None,
     splits: Annotated[
-        int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: one a seed.")
+        int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: as set, or one a seed.")
     ] = None,
     first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
     baseline: Annotated[
@@ -33,20 +38,24 @@ def compare_command(
     x: Annotated[Axis, typer.Option(help="What the figure counts.")] = Axis("generated"),  # noqa: B008 (a constant)
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Run arms on the same seeds and compare their test accuracies in pairs."""
+    """Run arms on the same seeds and compare their test accuracies in pairs.
+
+    What the options leave open is set in the preset's section [compare]; if it has none: practice and static, 4 seeds.
+    """
     from dp_base.errors import InputError
     from dp_base.files import unused
-    from dp_real.config.arms import arm_config
+    from dp_real.config.arms import arm_config, split_names
 
     config = load_preset(preset, settings)
-    names = [name.strip() for name in arms.split(",")]
-    for name in names:
-        arm_config(config, name)
+    names = list(config.compare.arms) if arms is None else split_names(arms)
+    seeds = seeds or config.compare.seeds
+    splits = splits or config.compare.splits or seeds
+    configs = [arm_config(config, name) for name in names]
     if len(set(names)) < len(names):
-        raise InputError(f"--arms {arms} names an arm twice")
+        raise InputError(f"--arms {','.join(names)} names an arm twice")
     baseline = baseline or names[-1]
     if baseline not in names:
-        raise InputError(f"--baseline {baseline} is not among --arms {arms}")
+        raise InputError(f"--baseline {baseline} is not among --arms {','.join(names)}")
     from experiments.compare import Comparison, run_arms, summarize
     from experiments.ratios import exponents
     from experiments.report.pictures import leave_figures_of
@@ -55,8 +64,13 @@ def compare_command(
     out = out or Path("runs") / f"{config.name}-compare"
     if not unused(out) and not resume:
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
+    if config.generator.trained_here and any(config_of.practice.examples == "generated" for config_of in configs):
+        each = (
+            "one generator is" if min(splits, seeds) == 1 else f"{min(splits, seeds)} generators, one a data split, are"
+        )
+        say(f"{each} trained here first, unless in the cache")
     with locked(out):
-        runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
+        runs = run_arms(config, names, seeds, splits, out, workers, progress, first)
         summary = summarize(runs, baseline, x)
         comparison = Comparison(out)
         slopes = exponents(runs)
@@ -70,7 +84,7 @@ def compare_command(
     shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]
     rows = summary.to_dict("records")
     if as_json:
-        emit_json({"preset": config.name, "seeds": seeds, "splits": splits or seeds, "arms": rows,
+        emit_json({"preset": config.name, "seeds": seeds, "splits": splits, "arms": rows,
                    "exponents": slopes.to_dict("records")})  # fmt: skip
     else:
         table(rows, columns=shown)

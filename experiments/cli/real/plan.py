@@ -1,5 +1,6 @@
 """`dp real presets | plan`: the presets, and what a run needs, costs and lacks."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +59,10 @@ def plan_command(
     config, counts = load_preset(preset, settings), _counts(gpus)
     from dp_base.errors import MissingError
     from dp_real.estimate.needs import needs
+    from dp_real.runs.prepare import check_plan
 
+    with suppress(MissingError):  # the data that tell the task; the table below names them
+        check_plan(config)
     needed = needs(config, out or default_folder(config))
     ready = not any(need.problem for need in needed)
     try:

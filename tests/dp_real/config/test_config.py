@@ -1,10 +1,11 @@
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from dp_base.errors import InputError
 from dp_real.config import Config, load_config, parse_config
-from dp_real.config.arms import arm_config
+from dp_real.config.arms import arm_config, split_names
 
 PARTS = "[data]\nsource = 'digits'\n[generator]\nkind = 'denoiser'\n[learner]\nkind = 'mlp'\n"
 MINIMAL = PARTS + "[training]\nsteps = 100\n[practice]\ninitial = 10\nincrement = 5\nadditions = 2\n"
@@ -93,3 +94,22 @@ def test_arms(config: Config):
         with pytest.raises(InputError, match=message):
             arm_config(config, wrong)
     assert parse_config(arms["static"].model_dump()) == arms["static"]
+
+
+def test_an_arm_may_have_settings_of_its_own(config: Config):
+    names = split_names("practice-100@guidance.omega=0.04@guidance.window=[0.2,1], static@training.crop=0.5,real")
+    assert names == ["practice-100@guidance.omega=0.04@guidance.window=[0.2,1]", "static@training.crop=0.5", "real"]
+    practice, static = (arm_config(config, name) for name in names[:2])
+    assert (practice.guidance.omega, practice.guidance.window, practice.samples) == (0.04, (0.2, 1.0), 100)
+    assert (static.training.crop, static.guidance) == (0.5, config.guidance)
+    assert arm_config(config, "practice@practice.increment=20@practice.additions=3").samples == 120
+    with pytest.raises(InputError, match=r"practice@guidance\.omga=1: unknown key guidance\.omga"):
+        arm_config(config, "practice@guidance.omga=1")
+
+
+def test_the_arms_of_a_comparison_may_be_set(config: Config):
+    assert config.compare.arms == ("practice", "static")
+    arms = ["practice", "static-500", "static"]
+    chosen = parse_config(config.model_dump() | {"compare": {"arms": arms, "seeds": 2, "splits": 1}})
+    assert (chosen.compare.arms, chosen.compare.seeds, chosen.compare.splits) == (tuple(arms), 2, 1)
+    assert parse_config(tomllib.loads(chosen.to_toml())) == chosen

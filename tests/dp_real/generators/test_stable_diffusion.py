@@ -1,6 +1,8 @@
 """The text-conditioned latent path, on a complete Stable Diffusion with random weights and 8 x 8 latents."""
 
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,16 +18,23 @@ from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 import dp_real.generators.models.stable_diffusion
 from dp_base.errors import InputError, MissingError
-from dp_base.progress import silent
+from dp_base.progress import Progress, silent
 from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData, Task
-from dp_real.generators.models.stable_diffusion import make_pipeline, make_scheduler
+from dp_real.generators.models import resumable
+from dp_real.generators.models.stable_diffusion import (
+    make_pipeline,
+    make_scheduler,
+    train_autoencoder,
+    train_pipeline,
+)
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
-from dp_real.generators.pipelines.load import load_pipeline
+from dp_real.generators.pipelines.load import load_autoencoder, load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.classifier import Classifier
 from dp_real.protocols import Generator, Learner
+from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_noise, row_seeds
 
 TASK = Task((1, 32, 32), ("coat", "dress", "bag"))
@@ -299,12 +308,16 @@ def test_a_pipeline_trained_here_is_kept(real: Any, monkeypatch: pytest.MonkeyPa
         latents = vae.encode(real.validation.x.expand(-1, 3, -1, -1), return_dict=False)[0].mode()
     assert vae.config.scaling_factor == pytest.approx(1 / latents.std().item(), rel=1e-5)
 
-    monkeypatch.setattr(
-        dp_real.generators.models.stable_diffusion, "train_pipeline", None
-    )  # not called again: it is in the cache
+    models = dp_real.generators.models.stable_diffusion
+    monkeypatch.setattr(models, "train_autoencoder", None)  # not called again: the VAE is in the cache
     assert torch.equal(load_generator(config, real).sample(labels, seeds, None), x)
+    other: Any = load_generator(config_of({**SMALL, "unet_steps": 4}), real)
+    assert torch.equal(other.model.pipe.vae.decoder.conv_in.weight, vae.decoder.conv_in.weight)
     with pytest.raises(TypeError):
-        load_generator(config_of({**SMALL, "unet_steps": 4}), real)
+        load_generator(config_of({**SMALL, "vae_steps": 4}), real)
+    monkeypatch.setattr(models, "train_pipeline", None)
+    assert torch.equal(load_generator(config, real).sample(labels, seeds, None), x)
+    assert not list(cache_folder().rglob(f"*{UNFINISHED}*"))
 
 
 @pytest.mark.slow
@@ -317,22 +330,75 @@ def test_it_learns_what_the_prompts_mean(real: Any):
     assert (nearest == torch.arange(30) % 3).double().mean() > 0.9
 
 
+def train(real: Any, folder: Path, seed: int = 0, progress: Progress = silent, keep: bool = False) -> Any:
+    """A pipeline, trained for a few steps. keep: so that it can go on after a kill."""
+    config: Any = config_of({**SMALL, "vae_steps": 6, "unet_steps": 6}).generator
+    unfinished = [folder / name if keep else None for name in ("vae.unfinished", "unet.unfinished")]
+    if not (folder / "vae").exists():
+        train_autoencoder(config, real.validation.x, seed, progress, folder / "vae", unfinished[0])
+    vae = load_autoencoder(str(folder / "vae"))
+    train_pipeline(config, real.validation, PROMPTS, vae, seed, progress, folder / "unet", unfinished[1])
+    return load_pipeline(str(folder / "unet"))
+
+
 def test_training_is_a_function_of_its_seed(real: Any, tmp_path: Path):
-    config: Any = config_of({**SMALL, "vae_steps": 2, "unet_steps": 3}).generator
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(ord(name))  # what was drawn before does not matter
-        dp_real.generators.models.stable_diffusion.train_pipeline(
-            config, real.validation, PROMPTS, seed, silent, tmp_path / name
-        )
-        weights.append(load_pipeline(str(tmp_path / name)).unet.conv_in.weight)
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
+        pipe = train(real, tmp_path / name, seed)
+        weights.append([part.state_dict() for part in (pipe.unet, pipe.vae, pipe.text_encoder)])
+    for first, same, other in zip(*weights, strict=True):
+        assert all(torch.equal(first[name], same[name]) for name in first)
+        assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+@contextmanager
+def kills(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A Progress that ends each training in its fifth step, unless it began later."""
+    done = 0
+
+    def advance(steps: int) -> None:
+        nonlocal done
+        done += steps
+        if steps and done == 5:
+            raise Killed
+
+    yield advance
+
+
+def test_a_killed_training_goes_on_and_ends_as_the_unbroken_one(
+    real: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Killed in the VAE's fifth step, in the UNet's fifth, and not any more; the state is kept every other step."""
+    monkeypatch.setattr(resumable, "EVERY", 2)
+    unbroken = train(real, tmp_path / "unbroken")
+    begins: list[int] = []
+    restore = resumable.Resumable.restore
+    monkeypatch.setattr(resumable.Resumable, "restore", lambda self: begins.append(restore(self)) or begins[-1])
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train(real, tmp_path / "broken", progress=kills if len(begins) < 1 else only_unet, keep=True)
+    pipe = train(real, tmp_path / "broken", keep=True)
+    assert begins == [0, 4, 0, 4]
+    for part in ("unet", "vae", "text_encoder"):
+        whole, resumed = (getattr(each, part).state_dict() for each in (unbroken, pipe))
+        assert all(torch.equal(whole[name], resumed[name]) for name in whole), part
+
+
+@contextmanager
+def only_unet(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """The same, in the UNet's training only."""
+    with (kills if "UNet" in description else silent)(description, total) as advance:
+        yield advance
 
 
 def test_what_it_cannot_be_trained_on(real: Any):
     vectors = RealData(TASK, None, real.validation, real.test)
-    with pytest.raises(InputError, match="square real images"):
+    with pytest.raises(InputError, match="real images"):
         load_generator(config_of(SMALL), vectors)
 
 

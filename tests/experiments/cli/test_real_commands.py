@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from dp_base.locks import locked
 from dp_real.data.digits import DigitsConfig
@@ -141,6 +142,44 @@ def test_compare_is_paired_resumable_and_drawn(tmp_path: Path, capsys: pytest.Ca
     assert dp(*arguments, "--resume") == 0
     assert json.loads(capsys.readouterr().out) == answer
     assert finished.stat().st_mtime_ns == before  # not run again
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_plan_refuses_what_run_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str):
+    odd = ("generator.kind=latent", "data.source=folder", "data.size=20", f"data.validation={tmp_path}/images")
+    for wrong, message in (
+        (["digits", "practice.initial=9"], "practice.initial = 9: fewer examples than the 10 classes"),
+        (["digits", "guidance.window=[0.99,1]", "sampling.steps=4"], "guides none of the 4 sampling.steps"),
+        ([str(tmp_path / "own.toml"), *odd], "side is a multiple of 8; these have shape [3, 20, 20]"),
+    ):
+        preset, *settings = wrong
+        (tmp_path / "own.toml").write_text(
+            'data = {}\ngenerator = {}\nlearner = {kind = "conv"}\ntraining = {steps = 9}\npractice = {initial = 9}'
+        )
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20)).save(tmp_path / "images" / name / "0.png")
+        options = [part for setting in settings for part in ("--set", setting)]
+        assert dp("real", command, preset, *options, "--out", str(tmp_path / "out")) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_plan_says_what_is_trained(capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "plan", "digits", "--json") == 0
+    (need,) = (need for need in json.loads(capsys.readouterr().out)["needs"] if need["what"] == "generator")
+    assert need["found"].startswith("trained on first use, about 27 s of one core")
+    assert dp("real", "plan", "gaussian", "--json") == 0
+    assert "trained on" not in capsys.readouterr().out
+
+
+def test_the_arm_real_trains_no_generator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dp_real.generators.denoiser.DenoiserConfig.load", None)
+    arguments = ["real", "compare", "digits", *SET, "--arms", "real,real-60@training.crop=0.5", "--seeds", "1"]
+    assert dp(*arguments, "--workers", "1", "--out", str(tmp_path / "out"), "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [arm["series"] for arm in answer["arms"]] == ["real", "real-60@training.crop=0.5"]
 
 
 def test_compare_is_refused_before_generators_are_trained(

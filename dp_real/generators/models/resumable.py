@@ -1,0 +1,84 @@
+"""A training loop that goes on after a kill, and ends as the unbroken one would have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dp_base.checksums import damage, read_json, seal
+from dp_base.files import whole_folder, write_json
+
+EVERY = 200  # steps between two times that the state is kept
+
+
+class Resumable:
+    """All that a loop changes: modules, an optimizer with its schedule, and a generator of random numbers.
+
+    folder: where it is kept; None: nowhere. One whose files are damaged is passed over: the loop begins again.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        modules: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        draw: torch.Generator,
+    ) -> None:
+        self.folder = folder
+        self.modules = modules
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.draw = draw
+        self.first = self.restore()  # steps that are done
+
+    def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:
+        """The numbers of the steps that are left of `total`, from 0. advance(n) is called for steps that are done."""
+        advance(self.first)
+        for step in range(self.first, total):
+            yield step
+            advance(1)
+            if self.folder is not None and (step + 1) % EVERY == 0 and step + 1 < total:
+                self.keep(self.folder, step + 1)
+
+    def keep(self, folder: Path, step: int) -> None:
+        """Write the state after `step` steps, whole or not at all."""
+        with whole_folder(folder, replace=True) as staged:
+            save_file(self._tensors(), staged / "state.safetensors")
+            groups = self.optimizer.state_dict()["param_groups"]
+            state = {"step": step, "groups": groups, "schedule": self.schedule.state_dict()}
+            write_json(staged / "state.json", state)
+            seal(staged)
+
+    def restore(self) -> int:
+        """Restore what was kept, if anything was; returns the number of steps that are done."""
+        if self.folder is None or not self.folder.exists() or damage(self.folder):
+            return 0
+        state, tensors = read_json(self.folder / "state.json"), load_file(self.folder / "state.safetensors")
+        for name, module in self.modules.items():
+            module.load_state_dict(_below(f"{name}.", tensors))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below("optimizer.", tensors).items():
+            index, slot = key.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        self.optimizer.load_state_dict({"state": slots, "param_groups": state["groups"]})
+        self.schedule.load_state_dict(state["schedule"])
+        self.draw.set_state(tensors["draw"])
+        return state["step"]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        found: dict[str, Any] = {"draw": self.draw.get_state()}
+        for name, module in self.modules.items():
+            found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        return found
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
