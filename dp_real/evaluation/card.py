@@ -24,8 +24,8 @@ def model_card(config: Config, result: Mapping[str, Any]) -> str:
     known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
     start = f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
     examples = {"generated": "generated examples only", "real": "the real examples that its generator was trained on"}
-    facts = {
-        "accuracy on test examples": f"{result['test_accuracy']:.4f}",
+    tested = {} if result["test_accuracy"] is None else {"accuracy on test examples": f"{result['test_accuracy']:.4f}"}
+    facts = tested | {
         "accuracy on validation examples": f"{result['val_accuracy']:.4f}",
         "training examples": f"{result['pool_size']:,}",
         "examples generated for them": f"{result['samples_generated']:,}",

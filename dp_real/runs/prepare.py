@@ -17,8 +17,8 @@ from dp_real.protocols import Generator, Learner
 from dp_real.runtime import processes
 
 
-def load_data(config: Config, progress: Progress = silent) -> RealData:
-    """Load the real data, in the main process first. Images that are kept in memory are decoded now.
+def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
+    """Load the real data, in the main process first. Images that are kept in memory, `test` ones too, are decoded now.
 
     progress: shows what is made on first use.
 
@@ -27,7 +27,7 @@ def load_data(config: Config, progress: Progress = silent) -> RealData:
     with processes.main_first():
         config.data.prepare(progress)
         data = config.data.load()
-    decode_ahead(data.validation, data.test)
+    decode_ahead(data.validation, *([data.test] if test else []))
     return data
 
 

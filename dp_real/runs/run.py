@@ -29,10 +29,13 @@ from dp_real.runtime.hub import quietly
 
 
 @processes.together()
-def run(config: Config, folder: str | Path, *, resume: bool = False, progress: Progress = silent) -> dict[str, Any]:
+def run(
+    config: Config, folder: str | Path, *, resume: bool = False, progress: Progress = silent, test: bool = True
+) -> dict[str, Any]:
     """Train by deliberate practice in a folder; returns the content of result.json.
 
-    resume: go on with this configuration's run in the folder; a finished one is not repeated. Raises InputError if the
+    resume: go on with this configuration's run in the folder; a finished one is not repeated. test: False: look at no
+    test image and no further set, to choose settings; test_accuracy is None then. Raises InputError if the
     folder is in use, also by another process, or the configuration does not fit its data; MissingError if something
     needed is not there; DamagedError if files of the run are damaged and no checkpoint goes without them; and
     Interrupted on Ctrl-C or SIGTERM, after which the run can be resumed. Raises DivergedError, which names the step and
@@ -45,17 +48,17 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, progress: P
         result = processes.from_main(finished)
         if not result:
             with own_torch(config.threads), quietly():
-                result = _train(config, files, progress)
+                result = _train(config, files, progress, test)
         if config.practice.branch:
             cool_down(files, progress)
     return result
 
 
-def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any]:
+def _train(config: Config, files: RunFiles, progress: Progress, test: bool) -> dict[str, Any]:
     """Train a new run, or the rest of one, in a folder that is claimed."""
     try:
         check_tracker(config)
-        data = load_data(config, progress)
+        data = load_data(config, progress, test=test)
         check_plan(config)
         generator = load_generator(config, data, progress)
         learner = fresh_learner(config)
@@ -78,7 +81,7 @@ def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any
             last = newest_checkpoint(files.checkpoints)
             kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {kept}") from error
-    return conclude(practice, data, files)
+    return conclude(practice, data, files, test)
 
 
 def _source(

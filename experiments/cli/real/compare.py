@@ -8,7 +8,7 @@ import typer
 
 from dp_base.locks import locked
 from dp_real.axes import AXES
-from experiments.cli.options import Json, Preset, Set
+from experiments.cli.options import Json, Preset, Set, arm_names
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -19,11 +19,17 @@ def compare_command(
     preset: Preset,
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
+    tuned: Annotated[
+        Path | None, typer.Option(help="What dp real tune left: each arm gets its own best settings.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100_000, help="Runs an arm; arms are paired over them.")] = 4,
     splits: Annotated[
         int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: one a seed.")
     ] = None,
-    first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
+    first: Annotated[
+        int | None,
+        typer.Option(min=0, help="The first seed, and the first data split.  Default: 0, or the first after --tuned."),
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="The arm that differences are taken to.  Default: the last.")
     ] = None,
@@ -38,12 +44,18 @@ def compare_command(
     from dp_base.files import unused
     from dp_real.config.arms import arm_config
 
-    config = load_preset(preset, settings)
-    names = [name.strip() for name in arms.split(",")]
+    config, names, settle = load_preset(preset, settings), arm_names(arms), arm_config
+    if tuned is not None:
+        from experiments.tuning.tuned import Tuned
+
+        best = Tuned.read(tuned)
+        first = best.fresh if first is None else first
+        best.check(names, first)
+        settle = best.arm_config
+        if differing := best.differing(config):
+            say(f"{tuned} was tuned with another {', '.join(differing)}")
     for name in names:
-        arm_config(config, name)
-    if len(set(names)) < len(names):
-        raise InputError(f"--arms {arms} names an arm twice")
+        settle(config, name)
     baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {arms}")
@@ -56,7 +68,7 @@ def compare_command(
     if not unused(out) and not resume:
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
     with locked(out):
-        runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first)
+        runs = run_arms(config, names, seeds, splits or seeds, out, workers, progress, first or 0, settle)
         summary = summarize(runs, baseline, x)
         comparison = Comparison(out)
         slopes = exponents(runs)
