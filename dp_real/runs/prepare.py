@@ -59,6 +59,15 @@ def check_plan(config: Config) -> None:
         raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {classes} classes")
 
 
+def check_real_examples(config: Config, data: RealData) -> None:
+    """Raise InputError if the pool is to have more real training examples than there are."""
+    options, available = config.practice, 0 if data.generator is None else len(data.generator.y)
+    asked = options.initial if options.examples == "real" else options.real_examples
+    if asked > available:
+        key = "real" if options.real else "initial"
+        raise InputError(f"practice.{key} = {asked}: there are {available} real training examples")
+
+
 def validator(data: RealData) -> Callable[[Learner], float]:
     """The function that measures the validation accuracy, which patience watches."""
     return lambda learner: accuracy(learner, data.validation)

@@ -15,13 +15,22 @@ from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.source import GeneratedRounds, RealRounds, Source
+from dp_real.rounds.real import RealRounds, RealStart
+from dp_real.rounds.source import GeneratedRounds, Source
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
-from dp_real.runs.prepare import check_plan, fresh_learner, load_data, load_generator, own_torch, validator
+from dp_real.runs.prepare import (
+    check_plan,
+    check_real_examples,
+    fresh_learner,
+    load_data,
+    load_generator,
+    own_torch,
+    validator,
+)
 from dp_real.runs.reader import Run
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
@@ -60,6 +69,7 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool) -> d
         check_tracker(config)
         data = load_data(config, progress, test=test)
         check_plan(config)
+        check_real_examples(config, data)
         generator = load_generator(config, data, progress)
         learner = fresh_learner(config)
     except Exception:
@@ -100,7 +110,10 @@ def _source(
     blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
     first = _first_learner(config, folder.files) if state.rounds > 1 else None
     flops = MeasuredFlops(config, generator, learner)
-    return GeneratedRounds(config, generator, pool.storage, blocks, data.validation, first, flops)
+    generated = GeneratedRounds(config, generator, pool.storage, blocks, data.validation, first, flops)
+    if config.practice.start == "real":
+        return RealStart(RealRounds(config, data.generator, pool.storage), generated)
+    return generated
 
 
 def _first_learner(config: Config, files: RunFiles) -> Learner | None:
