@@ -171,6 +171,12 @@ class PracticeConfig(Section):
         default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"
     )
     examples: Literal["generated", "real"] = Field(default="generated", description="real: the generator's own images")
+    start: Literal["generated", "real"] = Field(
+        default="generated", description="real: the initial examples are real training images, the added ones generated"
+    )
+    real: CountOrNone = Field(
+        default=0, description="how many initial examples are real, with start = 'real'; the rest is generated; 0: all"
+    )
     new_sample_weight: float = Field(
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
     )
@@ -180,6 +186,19 @@ class PracticeConfig(Section):
     samples: CountOrNone = Field(
         default=0, description="budget: no addition that would take the samples generated beyond it; 0: none"
     )
+
+    @property
+    def real_examples(self) -> int:
+        """How many of the initial examples are real ones that generated ones are added to."""
+        return 0 if self.start == "generated" else self.real or self.initial
+
+    @model_validator(mode="after")
+    def _check(self) -> PracticeConfig:
+        if self.real and self.start == "generated":
+            raise ValueError(f"real = {self.real} is for start = 'real'")
+        if self.real > self.initial:
+            raise ValueError(f"real = {self.real}: at most all of the initial = {self.initial} examples")
+        return self
 
     def t_max(self, pool_size: int) -> int:
         """T_max in evaluations. `incremental` makes it proportional to the pool, so passes over the pool stay equal."""

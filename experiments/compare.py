@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pandas as pd
 
 from dp_base.checksums import reading
 from dp_base.errors import DamagedError
 from dp_base.files import write_text
 from dp_base.progress import Progress, silent
-from dp_base.workers import ending_with_this_process
+from dp_base.workers import in_parallel
 from dp_real.axes import AXES
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
@@ -34,36 +33,46 @@ def run_arms(
     workers: int,
     progress: Progress,
     first: int = 0,
+    settle: Callable[[Config, str], Config] = arm_config,
 ) -> pd.DataFrame:
     """Run every arm with the seeds first + i, i < seeds, each on the data split first + (i mod splits).
 
     Each split has its own generator. Arms with the same seed share the split, the initial weights and the noise of each
     row, so they can be compared in pairs. A finished run in `out` is not repeated, an unfinished one is resumed.
-    Returns one row per run: arm, split, and the content of result.json. Raises as dp_real.run does.
+    settle: makes a configuration that of an arm. Returns one row per run: arm, split, and the content of result.json.
+    Raises as dp_real.run does.
     """
-    pairs = [(first + index, first + index % splits) for index in range(seeds)]
-    cells = [(arm, arm_config(_reseeded(config, seed, split), arm)) for arm in arms for seed, split in pairs]
-    one_a_split = list({cell.data.split: cell for _, cell in cells if cell.practice.examples == "generated"}.values())
+    cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     config.data.prepare(progress)
-    with progress("generators", len(one_a_split)) as advance:
-        for _ in _parallel(workers, _prepare, [(cell,) for cell in one_a_split]):
-            advance(1)
+    prepare_generators([cell for _, cell in cells], workers, progress)
     jobs = [(arm, cell, Comparison(out).run_folder(arm, cell.seed)) for arm, cell in cells]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
-        for row in _parallel(workers, _run, jobs):
+        for row in in_parallel(workers, _run, jobs):
             rows.append(row)
             advance(1)
     return pd.DataFrame(rows)
 
 
-def _reseeded(config: Config, seed: int, split: int) -> Config:
-    return config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": split})})
+def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Config]:
+    """The configuration with the seeds first + i, i < seeds, each on the data split first + (i mod splits)."""
+    pairs = [(first + index, first + index % splits) for index in range(seeds)]
+    return [
+        config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": split})})
+        for seed, split in pairs
+    ]
 
 
-def _parallel(workers: int, function: Callable[..., Any], jobs: Sequence[tuple]) -> Any:
-    tasks = [joblib.delayed(function)(*job) for job in jobs]
-    return joblib.Parallel(n_jobs=workers, return_as="generator", **ending_with_this_process())(tasks)
+def prepare_generators(configs: Iterable[Config], workers: int, progress: Progress) -> None:
+    """Get the generator of each data split ready, so that the runs find it. Raises as load_generator does.
+
+    Runs on real examples need none.
+    """
+    drawing = (config for config in configs if config.practice.examples == "generated")
+    one_a_split = list({config.data.split: config for config in drawing}.values())
+    with progress("generators", len(one_a_split)) as advance:
+        for _ in in_parallel(workers, _prepare, [(config,) for config in one_a_split]):
+            advance(1)
 
 
 def _prepare(config: Config) -> None:

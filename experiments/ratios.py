@@ -17,7 +17,7 @@ COVERED = (0.025, 0.975)  # the quantiles of an interval
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
     """What each run cost, a column for each axis of dp_real.axes, from the content of its result.json.
 
-    For the arm `real`, which generates nothing, "generated" counts the real examples.
+    For a run that generates nothing, "generated" counts the real examples.
     """
     generated = runs["samples_generated"]
     return pd.DataFrame(

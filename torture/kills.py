@@ -15,6 +15,7 @@ from torture.attempt import SMALL, Answer, Attempt, Place, end_group, finish, or
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SWEEP = ("theory", "sweep", "--d", 64, "--n", "32:256:3", "--trials", 64, "--workers", 2)
 COMPARE = ("real", "compare", *SMALL, "--arms", "practice,static", "--seeds", 2, "--workers", 2)
+TUNE = ("real", "tune", *SMALL, "--trials", 3, "--batch", 2, "--workers", 2)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def works(place: Place) -> list[Work]:
         Work("run", ("real", "run", *SMALL), resume, run_fault),
         Work("compare", COMPARE, lambda out: (*COMPARE, "--resume", "--out", out),
              _same_table(COMPARE, "comparison.csv")),
+        Work("tune", TUNE, lambda out: (*TUNE, "--resume", "--out", out), _same_table(TUNE, "trials.csv")),
         Work("sweep", SWEEP, lambda out: (*SWEEP, "--resume", "--out", out), _same_table(SWEEP, "sweep.csv")),
         Work("export", export, lambda out: (*export, "--out", out), _exported),
         Work("figures", figures, lambda out: (*figures, "--out", out), lambda place, out: ""),

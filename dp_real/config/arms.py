@@ -113,7 +113,7 @@ def _unguided(config: Config, samples: int) -> Changes:
 
 @arm("static", "all samples drawn before training starts", place=3)
 def _static(config: Config, samples: int) -> Changes:
-    return {"practice": {"initial": samples, "additions": 0}}
+    return {"practice": {"initial": samples, "additions": 0, "real": config.practice.real_examples}}
 
 
 @arm("prune-in-loop", "the loop; each round over-generated and the hardest kept", place=4)
@@ -144,4 +144,5 @@ def _finished(config: Config, samples: int) -> Changes:
 
 @arm("real", "the real examples that trained the generator", place=9)
 def _real(config: Config, samples: int) -> Changes:
-    return {"practice": {"examples": "real", "initial": samples, "additions": 0}}
+    real = {"examples": "real", "start": "generated", "real": 0}
+    return {"practice": real | {"initial": samples, "additions": 0}}

@@ -81,10 +81,9 @@ class Config(Section):
             raise ValueError("practice.oversample > 1 prunes plain samples: guidance.omega must be 0")
         if self.practice.examples == "real" and self.practice.additions:
             raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
-        if self.practice.examples == "real" and not self.data.trains:
-            raise ValueError(
-                "practice.examples = 'real' takes the images that train a generator: data.train names them"
-            )
+        real = next((key for key in ("examples", "start") if getattr(self.practice, key) == "real"), None)
+        if real and not self.data.trains:
+            raise ValueError(f"practice.{real} = 'real' takes real training images: data.train names them")
         return self
 
     @property

@@ -23,9 +23,13 @@ def model_card(config: Config, result: Mapping[str, Any]) -> str:
     """The card in Markdown. result: the content of result.json."""
     known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
     start = f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
-    examples = {"generated": "generated examples only", "real": "the real examples that its generator was trained on"}
-    facts = {
-        "accuracy on test examples": f"{result['test_accuracy']:.4f}",
+    examples = "generated examples only"
+    if config.practice.start == "real":
+        examples = f"{config.practice.real_examples:,} real examples, and generated ones"
+    if config.practice.examples == "real":
+        examples = "the real examples that its generator was trained on"
+    tested = {} if result["test_accuracy"] is None else {"accuracy on test examples": f"{result['test_accuracy']:.4f}"}
+    facts = tested | {
         "accuracy on validation examples": f"{result['val_accuracy']:.4f}",
         "training examples": f"{result['pool_size']:,}",
         "examples generated for them": f"{result['samples_generated']:,}",
@@ -40,7 +44,7 @@ def model_card(config: Config, result: Mapping[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return f"""{_header(config)}# {config.name}
 
-A classifier trained on {examples[config.practice.examples]}, by Deliberate Practice (arXiv:2502.15588): while it
+A classifier trained on {examples}, by Deliberate Practice (arXiv:2502.15588): while it
 learns, a generator adds examples that it finds hard. {start}
 
 | | |

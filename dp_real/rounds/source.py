@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.evaluation.assess import assess
-from dp_real.examples import Examples, ExampleSet
+from dp_real.examples import ExampleSet
 from dp_real.guidance.controls import RandomGuidance, ascend
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Batch
@@ -33,7 +32,6 @@ from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.steering import Steering
 from dp_real.runtime import processes
 from dp_real.runtime.finite import require_samples
-from dp_real.runtime.seeds import Stream, rng
 
 
 class Drawn(NamedTuple):
@@ -197,29 +195,3 @@ class GeneratedRounds:
             pushes = len(options.guided_steps(self.config.sampling.steps))
             return ascend(guidance, self.generator.sample(labels, seeds, None), pushes)
         return self.generator.sample(labels, seeds, guidance)
-
-
-@dataclass(frozen=True)
-class RealRounds:
-    """A Source of the real examples that trained the generator, to compare generated ones with. One round only."""
-
-    config: Config
-    examples: Examples | None
-    storage: Storage
-
-    def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
-        """As many random examples as there are labels, whose values do not matter. Raises InputError if too few."""
-        count, available = len(labels), 0 if self.examples is None else len(self.examples.y)
-        if self.examples is None or available < count:
-            raise InputError(
-                f"practice.examples = 'real': {count} examples are asked for, {available} trained the generator"
-            )
-        chosen = torch.from_numpy(rng(self.config.seed, Stream.SPLIT).permutation(available)[:count])
-        here = slice(0, count if processes.this_process().is_main_process else 0)
-        nothing = np.zeros(len(chosen[here]), np.int64)
-        sampled = Sampled(self.examples.x[chosen][here], seeds=nothing.astype(np.uint64), draws=nothing)
-        rows, y, omega = slice(0, len(nothing)), self.examples.y[chosen][here], nothing.astype(np.float32)
-        return Drawn(as_batch(rows, y, omega, sampled, self.storage, learner, learner), Costs(), steering)
-
-    def forget(self) -> None:
-        """Do nothing: nothing was kept."""

@@ -19,10 +19,11 @@ from dp_real.runtime import processes
 VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
 
-def conclude(practice: Practice, data: RealData, files: RunFiles) -> dict[str, Any]:
+def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = True) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result.
 
-    The learner is written before it is evaluated: a broken image among the real ones must not cost it.
+    The learner is written before it is evaluated: a broken image among the real ones must not cost it. test: whether to
+    look at test images and further sets.
     """
     config, learner = practice.config, practice.learner
     if config.training.keep_best:
@@ -35,7 +36,7 @@ def conclude(practice: Practice, data: RealData, files: RunFiles) -> dict[str, A
             files.learner.mkdir(exist_ok=True)
             learner.save(files.learner)
             seal(files.learner)  # before the card, which people edit
-    result = {"name": config.name, "seed": config.seed} | _reached(practice, data) | _spent(practice)
+    result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
     with processes.main_first() as main:
         if main:
             write_text(files.learner / "README.md", model_card(config, result))
@@ -44,15 +45,15 @@ def conclude(practice: Practice, data: RealData, files: RunFiles) -> dict[str, A
     return result
 
 
-def _reached(practice: Practice, data: RealData) -> dict[str, Any]:
+def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
     """Accuracies as shares, with the number of real examples of each. The processes share the work."""
     learner = practice.learner
     return {
-        "test_accuracy": accuracy(learner, data.test),
-        "test_examples": len(data.test.y),
+        "test_accuracy": accuracy(learner, data.test) if test else None,
+        "test_examples": len(data.test.y) if test else 0,
         "val_accuracy": accuracy(learner, data.validation),
         "val_examples": len(data.validation.y),
-        "sets": evaluate_sets(learner, data.sets),
+        "sets": evaluate_sets(learner, data.sets) if test else [],
     }
 
 

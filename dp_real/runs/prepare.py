@@ -18,17 +18,18 @@ from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 
 
-def load_data(config: Config, progress: Progress = silent) -> RealData:
+def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
     """Load the real data, in the main process first. Images that are kept in memory are decoded now, some of others.
 
-    progress: shows that, and what is made on first use.
+    progress: shows that, and what is made on first use. test: whether test images and further sets are decoded.
 
     Raises as DataConfig.load does, and InputError for a broken image.
     """
     with processes.main_first():
         config.data.prepare(progress)
         data = config.data.load()
-    decode_ahead(data.validation, data.test, *data.sets.values(), progress=progress)
+    judged = [data.test, *data.sets.values()] if test else []
+    decode_ahead(data.validation, *judged, progress=progress)
     return data
 
 
@@ -62,6 +63,15 @@ def check_plan(config: Config) -> None:
         )
     if config.practice.initial < classes:
         raise InputError(f"practice.initial = {config.practice.initial}: fewer examples than the {classes} classes")
+
+
+def check_real_examples(config: Config, data: RealData) -> None:
+    """Raise InputError if the pool is to have more real training examples than there are."""
+    options, available = config.practice, 0 if data.generator is None else len(data.generator.y)
+    asked = options.initial if options.examples == "real" else options.real_examples
+    if asked > available:
+        key = "real" if options.real else "initial"
+        raise InputError(f"practice.{key} = {asked}: there are {available} real training examples")
 
 
 def validator(data: RealData) -> Callable[[Learner], float]:

@@ -15,13 +15,22 @@ from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.source import GeneratedRounds, RealRounds, Source
+from dp_real.rounds.real import RealRounds, RealStart
+from dp_real.rounds.source import GeneratedRounds, Source
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
-from dp_real.runs.prepare import check_plan, fresh_learner, load_data, load_generator, own_torch, validator
+from dp_real.runs.prepare import (
+    check_plan,
+    check_real_examples,
+    fresh_learner,
+    load_data,
+    load_generator,
+    own_torch,
+    validator,
+)
 from dp_real.runs.reader import Run
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
@@ -29,10 +38,13 @@ from dp_real.runtime.hub import quietly
 
 
 @processes.together()
-def run(config: Config, folder: str | Path, *, resume: bool = False, progress: Progress = silent) -> dict[str, Any]:
+def run(
+    config: Config, folder: str | Path, *, resume: bool = False, progress: Progress = silent, test: bool = True
+) -> dict[str, Any]:
     """Train by deliberate practice in a folder; returns the content of result.json.
 
-    resume: go on with this configuration's run in the folder; a finished one is not repeated. Raises InputError if the
+    resume: go on with this configuration's run in the folder; a finished one is not repeated. test: False: look at no
+    test image and no further set, to choose settings; test_accuracy is None then. Raises InputError if the
     folder is in use, also by another process, or the configuration does not fit its data; MissingError if something
     needed is not there; DamagedError if files of the run are damaged and no checkpoint goes without them; and
     Interrupted on Ctrl-C or SIGTERM, after which the run can be resumed. Raises DivergedError, which names the step and
@@ -45,18 +57,19 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, progress: P
         result = processes.from_main(finished)
         if not result:
             with own_torch(config.threads), quietly():
-                result = _train(config, files, progress)
+                result = _train(config, files, progress, test)
         if config.practice.branch:
             cool_down(files, progress)
     return result
 
 
-def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any]:
+def _train(config: Config, files: RunFiles, progress: Progress, test: bool) -> dict[str, Any]:
     """Train a new run, or the rest of one, in a folder that is claimed."""
     try:
         check_tracker(config)
-        data = load_data(config, progress)
+        data = load_data(config, progress, test=test)
         check_plan(config)
+        check_real_examples(config, data)
         drawn = config.practice.examples == "generated"
         generator = load_generator(config, data, progress) if drawn else None
         learner = fresh_learner(config)
@@ -79,7 +92,7 @@ def _train(config: Config, files: RunFiles, progress: Progress) -> dict[str, Any
             last = newest_checkpoint(files.checkpoints)
             kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {kept}") from error
-    return conclude(practice, data, files)
+    return conclude(practice, data, files, test)
 
 
 def _source(
@@ -98,7 +111,10 @@ def _source(
     blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
     first = _first_learner(config, folder.files) if state.rounds > 1 else None
     flops = MeasuredFlops(config, generator, learner)
-    return GeneratedRounds(config, generator, pool.storage, blocks, data.validation, first, flops)
+    generated = GeneratedRounds(config, generator, pool.storage, blocks, data.validation, first, flops)
+    if config.practice.start == "real":
+        return RealStart(RealRounds(config, data.generator, pool.storage), generated)
+    return generated
 
 
 def _first_learner(config: Config, files: RunFiles) -> Learner | None:

@@ -22,6 +22,17 @@ Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Over
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 
 
+def arm_names(arms: str) -> list[str]:
+    """The names in a comma-separated list of arms. Raises InputError if one is there twice."""
+    from dp_base.errors import InputError
+    from dp_real.config.arms import split_names
+
+    names = split_names(arms)
+    if len(set(names)) < len(names):
+        raise InputError(f"--arms {arms} names an arm twice")
+    return names
+
+
 def default_folder(config: "Config") -> Path:
     """Where a run goes without --out: runs/NAME-SEED."""
     return Path("runs") / f"{config.name}-{config.seed}"

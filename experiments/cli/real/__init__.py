@@ -7,6 +7,7 @@ from experiments.cli.real.keep import cache_app, export_command, init_command
 from experiments.cli.real.look import evaluate_command, report_command, sample_command
 from experiments.cli.real.plan import plan_command, presets_command
 from experiments.cli.real.run import branch_command, pretrain_command, resume_command, run_command
+from experiments.cli.real.tune import tune_command
 
 app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
 app.command("presets")(presets_command)
@@ -21,4 +22,5 @@ app.command("resume")(resume_command)
 app.command("pretrain")(pretrain_command)
 app.command("branch")(branch_command)
 app.command("compare")(compare_command)
+app.command("tune")(tune_command)
 app.add_typer(cache_app, name="cache")

@@ -8,7 +8,7 @@ import typer
 
 from dp_base.locks import locked
 from dp_real.axes import AXES
-from experiments.cli.options import Json, Preset, Set
+from experiments.cli.options import Json, Preset, Set, arm_names
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -22,13 +22,19 @@ def compare_command(
         str | None,
         typer.Option(help="Comma-separated; ARM-N: of N samples; ARM@KEY=VALUE: with that setting.  Default: as set."),
     ] = None,
+    tuned: Annotated[
+        Path | None, typer.Option(help="What dp real tune left: each arm gets its own best settings.")
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Runs an arm; arms are paired over them.  Default: as set.")
     ] = None,
     splits: Annotated[
         int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: as set, or one a seed.")
     ] = None,
-    first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
+    first: Annotated[
+        int | None,
+        typer.Option(min=0, help="The first seed, and the first data split.  Default: 0, or the first after --tuned."),
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="The arm that differences are taken to.  Default: the last.")
     ] = None,
@@ -44,15 +50,22 @@ def compare_command(
     """
     from dp_base.errors import InputError
     from dp_base.files import unused
-    from dp_real.config.arms import arm_config, split_names
+    from dp_real.config.arms import arm_config
 
-    config = load_preset(preset, settings)
-    names = list(config.compare.arms) if arms is None else split_names(arms)
+    config, settle = load_preset(preset, settings), arm_config
+    names = list(config.compare.arms) if arms is None else arm_names(arms)
     seeds = seeds or config.compare.seeds
     splits = splits or config.compare.splits or seeds
-    configs = [arm_config(config, name) for name in names]
-    if len(set(names)) < len(names):
-        raise InputError(f"--arms {','.join(names)} names an arm twice")
+    if tuned is not None:
+        from experiments.tuning.tuned import Tuned
+
+        best = Tuned.read(tuned)
+        first = best.fresh if first is None else first
+        best.check(names, first)
+        settle = best.arm_config
+        if differing := best.differing(config):
+            say(f"{tuned} was tuned with another {', '.join(differing)}")
+    configs = [settle(config, name) for name in names]
     baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {','.join(names)}")
@@ -70,7 +83,7 @@ def compare_command(
         )
         say(f"{each} trained here first, unless in the cache")
     with locked(out):
-        runs = run_arms(config, names, seeds, splits, out, workers, progress, first)
+        runs = run_arms(config, names, seeds, splits, out, workers, progress, first or 0, settle)
         summary = summarize(runs, baseline, x)
         comparison = Comparison(out)
         slopes = exponents(runs)

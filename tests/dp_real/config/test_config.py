@@ -48,6 +48,12 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
             MINIMAL.replace("'digits'", "'gaussian'").replace("additions = 2", "additions = 0") + "examples = 'real'",
             "data.train names them",
         ),
+        (
+            MINIMAL.replace("'digits'", "'gaussian'") + "start = 'real'",
+            "practice.start = 'real' takes",
+        ),
+        (MINIMAL + "real = 5", "practice: real = 5 is for start = 'real'"),
+        (MINIMAL + "start = 'real'\nreal = 5000", "practice: real = 5000: at most all of the initial"),
     ],
 )
 def test_mistakes_are_named_in_one_line(tmp_path: Path, text: str, message: str):

@@ -112,6 +112,8 @@ def test_its_card_states_the_facts(finished: Path, config: Config):
     assert "started from `a/b`, and knows what that was trained on" in model_card(known, facts)
     real = config.model_copy(update={"practice": config.practice.model_copy(update={"examples": "real"})})
     assert "the real examples that its generator was trained on" in model_card(real, facts)
+    start = config.model_copy(update={"practice": config.practice.model_copy(update={"start": "real", "real": 6})})
+    assert "trained on 6 real examples, and generated ones" in model_card(start, facts)
 
 
 # evaluation

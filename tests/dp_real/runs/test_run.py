@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import dp_real.loop.practice
 from dp_base.errors import InputError, Interrupted
 from dp_real.config import Config, load_config, parse_config
+from dp_real.config.arms import arm_config
 from dp_real.examples import RealData, Task
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.learners.mlp import MLPConfig
@@ -21,6 +23,7 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.rounds.policies import Request
+from dp_real.rounds.real import choose
 from dp_real.rounds.source import GeneratedRounds
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
@@ -266,6 +269,7 @@ def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_
             "pool": {"storage": "jpeg"},
         },
         {"practice": {"examples": "real", "additions": 0, "initial": 100}},
+        {"practice": {"start": "real", "real": 20}},
     ],
     ids=str,
 )
@@ -299,6 +303,50 @@ def test_real_examples_are_a_round_that_nobody_generated(config: Config, data: R
     assert same.any(1).all()
     assert same.any(0).sum() > 95  # none twice, but for digits that are alike
     assert torch.equal(known.y[same.double().argmax(1)], pool.y)
+
+
+def test_real_examples_can_be_the_start(config: Config, data: RealData, tmp_path: Path):
+    """They cost nothing, and are the same in each arm; what is added is generated."""
+    assert data.generator is not None
+    starting = {"start": "real", "initial": 50, "increment": 30}
+    config = config.model_copy(update={"practice": config.practice.model_copy(update=starting)})
+    added, firsts = {"static-50": (), "static": (60,), "practice": (30, 30)}, []
+    results = {}
+    for arm, rounds in added.items():
+        result = results[arm] = run(arm_config(config, arm), tmp_path / arm)
+        assert (result["pool_size"], result["samples_generated"]) == (50 + sum(rounds), sum(rounds))
+        facts = Run(tmp_path / arm).pool.table().to_pandas()
+        assert (facts["row"] == np.arange(50 + sum(rounds))).all()
+        assert (facts["seed"] > 0).tolist() == [False] * 50 + [True] * sum(rounds)
+        assert facts["round"].nunique() == (3 if arm == "practice" else 1)
+        assert facts["label"][:50].value_counts().tolist() == [5] * 10
+        firsts.append(Run(tmp_path / arm).pool.x[:50])
+        rows = traces(tmp_path / arm)["rounds.jsonl"]
+        assert sum(row["generated"] for row in rows) == sum(rounds)
+        assert rows[0]["denoiser_forwards"] == (0 if arm != "static" else 60 * config.sampling.steps)
+    assert all(torch.equal(firsts[0], other) for other in firsts)
+    assert (firsts[0].unsqueeze(1) == data.generator.x).flatten(2).all(2).any(1).all()
+    known = run(arm_config(config, "real-50"), tmp_path / "real")
+    assert known["test_accuracy"] == results["static-50"]["test_accuracy"]
+
+
+def test_more_real_examples_than_there_are(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(DenoiserConfig, "load", None)  # said before a generator is trained
+    for practice in ({"start": "real", "initial": 901}, {"examples": "real", "additions": 0, "initial": 901}):
+        changed = config.model_copy(update={"practice": config.practice.model_copy(update=practice)})
+        with pytest.raises(InputError, match="initial = 901: there are 900 real training examples"):
+            run(changed, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_real_examples_are_chosen_evenly_and_grow():
+    y = np.array([0] * 20 + [1] * 3 + [2] * 10)
+    few, more, everything = (choose(y, count, seed=1) for count in (9, 16, 33))
+    assert np.bincount(y[few]).tolist() == [3, 3, 3]
+    assert np.bincount(y[more]).tolist() in ([7, 3, 6], [6, 3, 7])
+    assert set(few) < set(more) < set(everything)
+    assert sorted(everything) == list(range(33))
+    assert (choose(y, 9, seed=2) != few).any()
 
 
 def test_branches_are_cool_downs_from_each_pool_size(

@@ -1,0 +1,71 @@
+"""`dp real tune`: each arm's own best settings, by validation accuracy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.cli.options import Json, Preset, Set, arm_names
+from experiments.presets.presets import load_preset
+from experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
+
+Search = Annotated[
+    list[str],
+    typer.Option(
+        metavar="KEY=LOW:HIGH[:log]",
+        help="Search this range of a key, or KEY=[VALUE, …] this choice, in place of the default. One value: keep it.",
+    ),
+]
+
+
+def tune_command(
+    preset: Preset,
+    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
+    arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Of each arm.")] = 30,
+    search: Search = [],  # noqa: B006 (as above)
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs a trial.")] = 1,
+    splits: Annotated[
+        int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: one a seed.")
+    ] = None,
+    first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-tune.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the tuning in --out; more --trials add to it.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time.")] = 2,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Find each arm's best settings on validation images, with the same number of trials for each."""
+    from dp_base.locks import claimed
+
+    config, names = load_preset(preset, settings), arm_names(arms)
+    from experiments.tuning.space import read_searches
+    from experiments.tuning.tune import ASKED, Plan, spaces_of, tune
+
+    plan = Plan(names, read_searches(search), seeds, splits or seeds, first, batch)
+    spaces = spaces_of(config, plan)
+    out = out or Path("runs") / f"{config.name}-tune"
+    with claimed(out, ASKED, resume):
+        for arm, space in spaces.items():
+            say(f"{arm}: {', '.join(space)}")
+        say(_cost(config, trials * len(names) * seeds))
+        best = tune(config, plan, trials, out, workers, progress)
+    if as_json:
+        emit_json({"preset": config.name, "arms": best})
+        return
+    keys = list(dict.fromkeys(key for row in best for key in row if key not in ("arm", "problem")))
+    table([{"": key} | {row["arm"]: row.get(key) for row in best} for key in keys])
+    say(f"{out}/best.csv, trials.csv; dp real compare {preset} --tuned {out} compares them on fresh seeds and splits")
+
+
+def _cost(config: "Config", runs: int) -> str:
+    """What so many runs of this configuration take, as `dp real plan` says."""
+    from dp_real.estimate import cost, speed, work
+    from dp_real.estimate.needs import this_device
+
+    network, device = work.learner_network(config), this_device()
+    hours: Any = cost.hours(config, speed.assumed(config, network, device.name, device.cores), 1)["clock"]
+    return f"{runs} runs" if hours is None else f"{runs} runs, about {runs * hours:.2g} hours of {device.name}"

@@ -1,0 +1,154 @@
+"""What is searched: ranges and choices for keys of a configuration, arm by arm. The defaults are in space.toml."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from dp_base.errors import InputError
+from dp_real.config import Config
+from dp_real.config.arms import arm_config
+from dp_real.config.load import override_key, parse_config
+
+Space = dict[str, BaseDistribution]
+"""Key of the configuration -> its range, or a choice among values that are written as JSON."""
+Settings = Mapping[str, Any]
+"""Key of the configuration -> value."""
+
+RANGE = re.compile(r"(x?)([^:x]+):(x?)([^:x]+)(:log)?")
+OF_IMAGES = ("training.crop", "training.cutmix")
+DIGITS = 3  # significant ones of a proposed number
+
+
+def with_settings(config: Config, settings: Settings, where: str = "configuration") -> Config:
+    """The configuration with these values. Raises InputError, which begins with `where`, if it cannot have them."""
+    raw = config.model_dump()
+    for key, value in settings.items():
+        override_key(raw, f"{key}={json.dumps(value)}")
+    return parse_config(raw, where)
+
+
+def read_searches(searches: Iterable[str]) -> dict[str, Any]:
+    """KEY -> what `--search KEY=LOW:HIGH` or `KEY=[VALUE, …]` asks for. Raises InputError for another form of text."""
+    found: dict[str, Any] = {}
+    for search in searches:
+        key, equals, text = (part.strip() for part in search.partition("="))
+        try:
+            found[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key] = text
+        usable = (isinstance(found[key], list) and found[key]) or RANGE.fullmatch(str(found[key]))
+        if not equals or not all(key.split(".")) or not usable:
+            raise InputError(
+                f"--search {search}: must read KEY=LOW:HIGH, KEY=LOW:HIGH:log or KEY=[VALUE, …], for example "
+                "training.learning_rate=1e-4:1e-2:log"
+            )
+    return found
+
+
+def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
+    """What is searched for an arm: the defaults, and the user's `searches` in place of theirs.
+
+    Keys of [guidance] are for arms that are guided, those of [practice] for arms that add to their pool. Crops are for
+    images. Raises InputError, which names the search, for a key or a value that the configuration cannot have.
+    """
+    cell = arm_config(config, arm)
+    adds, is_image = cell.practice.additions > 0, len(config.task.sample_shape) == 3
+    sections = {"guidance": adds and bool(cell.guidance.omega), "practice": adds}
+    defaults = tomllib.loads((resources.files("experiments.tuning") / "space.toml").read_text(encoding="utf-8"))
+    automatic = config.guidance.omega == "auto" and "guidance.omega" not in searches
+    defaults.pop("guidance.omega" if automatic else "guidance.wrong_share")
+    wanted = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES} | dict(searches)
+    return {
+        key: _distribution(config, key, asked)
+        for key, asked in wanted.items()
+        if sections.get(key.partition(".")[0], True)
+    }
+
+
+def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
+    """The range or choice of a key; raises InputError likewise."""
+    where = f"--search {key}={asked if isinstance(asked, str) else json.dumps(asked)}"
+    if isinstance(asked, list):
+        for value in asked:
+            with_settings(config, {key: value}, where)
+        return CategoricalDistribution([json.dumps(value) for value in asked])
+    own, match = flat(config).get(key), RANGE.fullmatch(asked)
+    is_number = isinstance(own, int | float) and not isinstance(own, bool)
+    assert match, "read_searches has checked it"
+    try:
+        low, high = (_bound(match[at], match[at + 1], own if is_number else None) for at in (1, 3))
+        searched = (
+            IntDistribution(round(low), round(high), log=match[5] is not None)
+            if is_number and isinstance(own, int)
+            else FloatDistribution(low, high, log=match[5] is not None)
+        )
+        for value in (searched.low, searched.high):
+            with_settings(config, {key: value}, where)
+        return searched
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _bound(factor: str, text: str, own: float | None) -> float:
+    if factor and own is None:
+        raise ValueError("x is a multiple of the configuration's own value, which is no number")
+    return float(text) * (own if factor and own is not None else 1)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """All values of a configuration by dotted key, as JSON has them."""
+
+    def leaves(value: Any, *path: str) -> Iterator[tuple[str, Any]]:
+        if not isinstance(value, dict):
+            yield ".".join(path), value
+            return
+        for key, inner in value.items():
+            yield from leaves(inner, *path, key)
+
+    return dict(leaves(config.model_dump(mode="json")))
+
+
+def own_parameters(config: Config, space: Space) -> dict[str, Any]:
+    """The configuration's own values as parameters of a trial, or the nearest that the space has, else its first."""
+    own = flat(config)
+    return {key: _nearest(distribution, own.get(key)) for key, distribution in space.items()}
+
+
+def _nearest(distribution: BaseDistribution, own: Any) -> Any:
+    number = float(own) if isinstance(own, int | float) else None
+    if isinstance(distribution, CategoricalDistribution):
+        values = [json.loads(str(choice)) for choice in distribution.choices]
+        if own in values:
+            return distribution.choices[values.index(own)]
+        if number is not None and all(isinstance(value, int | float) for value in values):
+            return distribution.choices[min(range(len(values)), key=lambda place: abs(values[place] - number))]
+        return distribution.choices[0]
+    return _within(distribution, float("-inf") if number is None else own)
+
+
+def proposed(distribution: BaseDistribution, value: Any) -> Any:
+    """A parameter as a sampler proposes it; a number with a few digits only, so that people can write it down."""
+    return _within(distribution, float(f"{value:.{DIGITS}g}")) if isinstance(distribution, FloatDistribution) else value
+
+
+def _within(distribution: BaseDistribution, value: Any) -> Any:
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return min(max(value, distribution.low), distribution.high)
+    return value
+
+
+def settings_of(space: Space, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the configuration's keys that a trial's parameters stand for."""
+    return {
+        key: json.loads(value) if isinstance(space[key], CategoricalDistribution) else value
+        for key, value in parameters.items()
+    }

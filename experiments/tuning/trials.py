@@ -1,0 +1,118 @@
+"""The trials of a tuning: proposed by optuna in batches, kept in its SQLite file, which survives a kill at any moment.
+
+A batch is proposed from the trials of the batches before it. What is proposed is a function of the seed, the trial's
+number and those trials, never of which worker was first. Only trials that are over are kept, so a tuning that was
+killed and resumed has the same trials as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import URL
+
+from dp_base.checksums import reading
+from experiments.tuning.space import Space, proposed
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that is over: its parameters, validation accuracy, the seconds of its runs, and why it failed if it did.
+
+    accuracy: the mean over its runs; None if it failed.
+    """
+
+    number: int
+    parameters: Mapping[str, Any]
+    accuracy: float | None
+    seconds: float
+    problem: str = ""
+
+
+class Trials:
+    """The trials of one arm, one of optuna's studies."""
+
+    def __init__(self, study: optuna.Study, space: Space, seed: int, first: Mapping[str, Any]) -> None:
+        """first: the parameters of the first trial."""
+        self._study, self._space, self._seed, self._first = study, space, seed, first
+
+    def propose(self, numbers: range) -> list[dict[str, Any]]:
+        """The parameters of a batch of trials, by the tree-structured Parzen estimator (Bergstra et al. 2011).
+
+        It sees the trials before the batch, and knows which are proposed together. The first ten are random, after the
+        configuration's own values.
+        """
+        scratch = optuna.create_study(direction="maximize")
+        scratch.add_trials(self._study.get_trials(deepcopy=False)[: numbers.start])
+        found = []
+        for number in numbers:
+            if number == 0:
+                scratch.enqueue_trial(dict(self._first))
+            seed = np.random.SeedSequence(self._seed, spawn_key=(number,)).generate_state(1)[0]
+            scratch.sampler = TPESampler(seed=int(seed))
+            parameters = scratch.ask(self._space).params
+            found.append({key: proposed(self._space[key], value) for key, value in parameters.items()})
+        return found
+
+    def add(self, trial: Trial) -> None:
+        """Keep a trial, in one transaction. They come in the order of their numbers."""
+        kept = create_trial(
+            state=TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE,
+            value=trial.accuracy,
+            params=dict(trial.parameters),
+            distributions=self._space,
+            user_attrs={"seconds": trial.seconds, "problem": trial.problem},
+        )
+        self._study.add_trial(kept)
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Those that are over, in the order of their numbers."""
+        return map(_trial, self._study.get_trials(deepcopy=False))
+
+    def __len__(self) -> int:
+        """How many are over."""
+        return len(self._study.get_trials(deepcopy=False))
+
+
+def _trial(kept: FrozenTrial) -> Trial:
+    facts = kept.user_attrs
+    return Trial(kept.number, kept.params, kept.value, facts["seconds"], facts["problem"])
+
+
+@contextlib.contextmanager
+def kept_trials(
+    file: Path, spaces: Mapping[str, Space], seed: int, firsts: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, Trials]]:
+    """The trials of each arm in an SQLite file, which is made. Raises DamagedError if it cannot be read."""
+    storage = None
+    with reading(file, f"remove {file.parent}, and tune again"):
+        storage = RDBStorage(URL.create("sqlite", database=str(file.absolute())).render_as_string())
+        studies = {
+            arm: optuna.create_study(storage=storage, study_name=arm, direction="maximize", load_if_exists=True)
+            for arm in spaces
+        }
+        found = {arm: Trials(study, spaces[arm], seed, firsts[arm]) for arm, study in studies.items()}
+        for trials in found.values():
+            list(trials)
+    try:
+        yield found
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The trial of the highest accuracy, the first of equals; None if all failed."""
+    ended = [trial for trial in trials if trial.accuracy is not None]
+    return max(ended, key=lambda trial: trial.accuracy or 0, default=None)

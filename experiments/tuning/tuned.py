@@ -1,0 +1,67 @@
+"""What a tuning came to: each arm's best settings, for `dp real compare --tuned`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dp_base.checksums import read_json, reading
+from dp_base.errors import InputError
+from dp_real.config import Config, parse_config
+from dp_real.config.arms import ArmName, arm_config
+from experiments.tuning.space import flat, with_settings
+
+TUNED = "best.json"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Best settings by arm, in a folder that `dp real tune` has filled.
+
+    config: what was tuned. fresh: the first seed, and data split, that no trial has seen.
+    """
+
+    path: Path
+    config: Config
+    fresh: int
+    settings: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Tuned:
+        """Raises InputError if the folder has no tuning that is complete, DamagedError if it cannot be read."""
+        file = folder / TUNED
+        if not file.is_file():
+            raise InputError(f"--tuned {folder} holds no complete tuning: it should be the --out of dp real tune")
+        remedy = "restore it; or dp real tune with the same options and --resume writes it again"
+        record = read_json(file, remedy)
+        with reading(file, remedy):
+            return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])
+
+    def check(self, arms: Iterable[str], first: int) -> None:
+        """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""
+        for arm in arms:
+            self._settings(arm)
+        if first < self.fresh:
+            raise InputError(
+                f"--first {first}: the trials of {self.path} have seen it; take {self.fresh} or a later one"
+            )
+
+    def differing(self, config: Config) -> list[str]:
+        """The keys in which a configuration is not the one that was tuned, but for those of seeds and splits."""
+        ours, tuned = flat(config), flat(self.config)
+        keys = sorted((ours.keys() | tuned.keys()) - {"name", "seed", "data.split"})
+        return [key for key in keys if ours.get(key) != tuned.get(key)]
+
+    def arm_config(self, config: Config, arm: str) -> Config:
+        """The configuration of an arm with the settings that are its best. Raises as arm_config does."""
+        where = f"{self.path}, arm {arm}"
+        return arm_config(with_settings(config, self._settings(arm), where), arm)
+
+    def _settings(self, arm: str) -> Mapping[str, Any]:
+        """An arm's settings; ARM-SAMPLES that was not tuned has those of ARM."""
+        name = arm if arm in self.settings else ArmName.parse(arm).arm
+        if name not in self.settings:
+            raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")
+        return self.settings[name]

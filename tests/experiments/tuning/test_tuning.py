@@ -1,0 +1,270 @@
+"""Equal tuning: what is searched for which arm, how trials are chosen and judged, and `dp real tune` as a whole."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from dp_base.errors import DivergedError, InputError
+from dp_base.progress import silent
+from dp_real.config import Config, load_config
+from dp_real.data.digits import DigitsConfig
+from dp_real.examples import RealData
+from experiments.presets.presets import load_preset
+from experiments.tuning import tune as tuning
+from experiments.tuning.space import own_parameters, read_searches, settings_of, space_of, with_settings
+from experiments.tuning.tune import Plan, tune
+from experiments.tuning.tuned import Tuned
+from tests.experiments.conftest import run_dp as dp
+
+SHORT = (
+    "generator.width=32", "generator.blocks=1", "generator.train_steps=50", "sampling.steps=4", "training.steps=40",
+    "practice.initial=20", "practice.increment=10", "practice.additions=1", "practice.patience=1",
+    "practice.evaluate_every=4",
+)  # fmt: skip
+SET = [part for override in SHORT for part in ("--set", override)]
+
+
+def test_each_arm_searches_what_it_has():
+    digits = load_preset("digits")
+    guided, loop, static = (set(space_of(digits, arm, {})) for arm in ("practice", "practice-unguided", "static"))
+    assert guided - static == {"guidance.wrong_share", "guidance.window", "guidance.every"}
+    assert loop == static
+    assert {"training.crop", "training.steps", "sampling.guidance_scale", "training.mixup"} <= static
+    fixed = load_preset("digits", ["guidance.omega=0.02"])
+    assert "guidance.omega" in space_of(fixed, "practice", {})
+    assert "guidance.wrong_share" not in space_of(fixed, "practice", {})
+    searched = read_searches(["practice.patience=1:4", "guidance.omega=0.01:0.1:log"])
+    assert {"practice.patience", "guidance.omega"} <= set(space_of(digits, "practice", searched))
+    assert "guidance.wrong_share" not in space_of(digits, "practice", searched)
+    assert set(space_of(digits, "practice-unguided", searched)) - loop == {"practice.patience"}
+    assert set(space_of(digits, "static", searched)) == static
+    assert "training.crop" not in space_of(load_preset("gaussian"), "static", {})
+
+
+def test_ranges_are_of_the_keys_own_kind():
+    searches = read_searches(["training.steps=x0.5:x2:log", "training.mixup=0:1", "training.crop=[0, 0.5]"])
+    space = space_of(load_preset("digits"), "static", searches)
+    assert space["training.steps"] == IntDistribution(2000, 8000, log=True)
+    assert space["training.mixup"] == FloatDistribution(0, 1)
+    assert space["training.crop"] == CategoricalDistribution(["0", "0.5"])
+
+
+@pytest.mark.parametrize("preset", ["digits", "gaussian", "fashion", "imagenet100-smoke", "imagenet1k-smoke"])
+def test_the_first_trial_is_the_presets_own(preset: str):
+    config = load_preset(preset)
+    for arm in ("practice", "static"):
+        space = space_of(config, arm, {})
+        settings = settings_of(space, own_parameters(config, space))
+        assert with_settings(config, settings) == config
+
+
+def test_the_first_trial_is_as_near_as_the_space_has():
+    searches = read_searches(["training.learning_rate=0.01:0.1", "guidance.every=[2, 5]", "guidance.omega=0.01:0.1"])
+    space = space_of(load_preset("digits"), "practice", searches)
+    own = settings_of(space, own_parameters(load_preset("digits"), space))
+    assert (own["training.learning_rate"], own["guidance.every"], own["guidance.omega"]) == (0.01, 2, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("search", "complaint"),
+    [
+        ("training.stepps=1:4", "did you mean training.steps?"),
+        ("training.steps=4:1", "low"),
+        ("training.steps=many", "must read KEY=LOW:HIGH"),
+        ("training.steps=[]", "must read KEY=LOW:HIGH"),
+        ("=1:2", "must read KEY=LOW:HIGH"),
+        ("training.learning_rate=0:1:log", "log"),
+        ("training.label_smoothing=0:1", "label_smoothing = 1.0"),
+        ("guidance.omega=x1:x2", "no number"),
+        ("guidance.window=[[0.5, 0.2]]", "begin < end"),
+        ("practice.patience=1:4", "no arm of static has it"),
+    ],
+)
+def test_a_search_that_cannot_be_gets_one_line(search: str, complaint: str, tmp_path: Path, capsys):
+    arms = "static" if "patience" in search else "practice"
+    assert dp("real", "tune", "digits", "--arms", arms, "--search", search, "--out", tmp_path / "out") == 2
+    err = capsys.readouterr().err
+    assert complaint in err
+    assert "--search" in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+# -- the choice of trials, with runs that are only a formula ----------------------------------------------------------
+
+PLAN = Plan(("practice", "static"), {}, seeds=2, splits=1, first=0, batch=3)
+Run = Callable[..., dict[str, Any]]
+
+
+def pretended(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+    """A run whose best settings are known: label smoothing .2, and .1 more for seed 1."""
+    assert options["test"] is False
+    assert config.data.split == 0
+    return {"val_accuracy": 0.5 - abs(config.training.label_smoothing - 0.2) + 0.1 * config.seed, "seconds": 1.0}
+
+
+def search(monkeypatch: pytest.MonkeyPatch, out: Path, run: Run, trials: int = 5) -> list[dict[str, Any]]:
+    monkeypatch.setattr(tuning, "run", run)
+    monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
+    out.mkdir(exist_ok=True)
+    return tune(load_preset("digits"), PLAN, trials, out, 1, silent)
+
+
+def read(out: Path) -> pd.DataFrame:
+    return pd.read_csv(out / "trials.csv")
+
+
+def test_the_best_of_each_arm_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    best = search(monkeypatch, tmp_path / "out", pretended)
+    trials = read(tmp_path / "out")
+    assert list(trials["arm"]) == 5 * ["practice"] + 5 * ["static"]
+    for row in best:
+        own = trials[trials["arm"] == row["arm"]]
+        chosen = own.loc[own["validation"].idxmax()]
+        assert (row["trial"], row["validation"]) == (chosen["trial"], chosen["validation"])
+        smoothing = row["training.label_smoothing"]
+        assert row["validation"] == pytest.approx(100 * (0.55 - abs(smoothing - 0.2)), abs=1e-3)
+        assert row["own_settings"] == pytest.approx(35)  # of the preset, which has none
+    tuned = Tuned.read(tmp_path / "out")
+    settled = tuned.arm_config(tuned.config, "static-2000")
+    assert settled.training.label_smoothing == best[1]["training.label_smoothing"]
+    assert (settled.practice.initial, settled.practice.additions) == (2000, 0)
+
+
+def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Also if it was begun with fewer trials. The last trials are no longer random: they depend on those before."""
+    monkeypatch.setattr("tests.experiments.tuning.test_tuning.PLAN", Plan(("static",), {}, 1, 1, 0, 3))
+    calls: list[Config] = []
+
+    def counted(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+        calls.append(config)
+        return pretended(config, out, **options)
+
+    def broken(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+        if len(calls) == 13:  # in the middle of a batch, after one of the best trials so far
+            raise KeyboardInterrupt
+        return counted(config, out, **options)
+
+    search(monkeypatch, tmp_path / "whole", pretended, trials=16)
+    search(monkeypatch, tmp_path / "broken", broken, trials=4)
+    with pytest.raises(KeyboardInterrupt):
+        search(monkeypatch, tmp_path / "broken", broken, trials=16)
+    search(monkeypatch, tmp_path / "broken", counted, trials=16)
+    pd.testing.assert_frame_equal(read(tmp_path / "broken"), read(tmp_path / "whole"))
+    assert len(calls) == 16  # trials that were over were not run again
+
+
+def test_what_fails_counts_and_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fragile(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+        if config.training.label_smoothing > 0.1:
+            raise DivergedError("step 3: the training losses are not finite")
+        return pretended(config, out, **options)
+
+    best = search(monkeypatch, tmp_path / "out", fragile)
+    trials = read(tmp_path / "out")
+    failed = trials[trials["training.label_smoothing"] > 0.1]
+    assert failed["validation"].isna().all()
+    assert set(failed["problem"]) == {"step 3: the training losses are not finite"}
+    assert sum(row["failed"] for row in best) == len(failed) > 0
+
+    def hopeless(config: Config, out: Path, **options: Any) -> NoReturn:
+        raise DivergedError("nan")
+
+    with pytest.raises(DivergedError, match="all 5 trials of arm practice failed; the last: nan"):
+        search(monkeypatch, tmp_path / "none", hopeless)
+    assert len(read(tmp_path / "none")) == 10
+
+
+def test_settings_that_cannot_be_together_count_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each value is possible, but some windows have no step to guide."""
+    windows: Mapping[str, Any] = {"guidance.window": [[0.0, 1.0], [0.96, 0.97]]}
+    monkeypatch.setattr("tests.experiments.tuning.test_tuning.PLAN", Plan(("practice",), windows, 2, 1, 0, 3))
+    search(monkeypatch, tmp_path / "out", pretended)
+    trials = read(tmp_path / "out")
+    narrow = trials["guidance.window"] == "[0.96, 0.97]"
+    assert 0 < narrow.sum() < len(trials)
+    assert trials[narrow]["problem"].str.contains("guides none of the 20 sampling.steps").all()
+    assert trials[~narrow]["problem"].isna().all()
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def untested(config: DigitsConfig) -> RealData:
+    """The data without their test images."""
+    data = LOAD(config)
+    object.__setattr__(data, "test", None)
+    return data
+
+
+LOAD = DigitsConfig.load
+
+
+@pytest.mark.usefixtures("cache")
+def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    out, search = tmp_path / "tune", ["--search", "training.steps=20:40", "--search", "guidance.every=[2]"]
+    words = ["real", "tune", "digits", *SET, *search, "--trials", "2", "--workers", "1", "--out", out]
+    with monkeypatch.context() as patch:
+        patch.setattr(DigitsConfig, "load", untested)
+        assert dp(*words, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [row["arm"] for row in answer["arms"]] == ["practice", "static"]
+    assert {path.name for path in out.iterdir()} == {
+        "tuning.json", "study.db", "trials.csv", "best.csv", "best.json"
+    }  # fmt: skip
+
+    assert dp(*words) == 2
+    assert "--resume goes on" in capsys.readouterr().err
+    assert dp(*words, "--resume", "--seeds", "2") == 2
+    assert "begun with another seeds" in capsys.readouterr().err
+    table = (out / "best.csv").read_text()
+    assert dp(*words, "--resume") == 0
+    assert (out / "best.csv").read_text() == table
+
+    compare = ["real", "compare", "digits", *SET, "--tuned", out, "--seeds", "1", "--workers", "1"]
+    compare += ["--out", tmp_path / "compare"]
+    assert dp(*compare, "--first", "0") == 2
+    assert "take 1 or a later one" in capsys.readouterr().err
+    assert dp(*compare, "--arms", "practice,frozen") == 2
+    assert "arm frozen was not tuned" in capsys.readouterr().err
+    assert dp(*compare) == 0
+    for row in answer["arms"]:
+        config = load_config(tmp_path / "compare" / "runs" / f"{row['arm']}-seed1" / "config.toml")
+        assert (config.seed, config.data.split) == (1, 1)
+        assert config.training.steps == row["training.steps"]
+        assert config.sampling.guidance_scale == row["sampling.guidance_scale"]
+    assert "tuned with another" not in capsys.readouterr().err
+
+    (out / "study.db").write_bytes(b"no data base")
+    assert dp(*words, "--resume") == 3
+    assert "study.db cannot be read" in capsys.readouterr().err
+
+
+def test_what_is_no_tuning_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "compare", "digits", "--tuned", tmp_path) == 2
+    assert "holds no complete tuning" in capsys.readouterr().err
+    (tmp_path / "best.json").write_text("{}")
+    assert dp("real", "compare", "digits", "--tuned", tmp_path) == 3
+    assert "best.json cannot be read" in capsys.readouterr().err
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    def stop(*arguments: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "prepare_generators", stop)
+    assert dp("real", "tune", "digits", "--out", tmp_path / "out") == 130
+    assert "--resume goes on from there" in capsys.readouterr().err
+    assert (tmp_path / "out" / "tuning.json").exists()
+
+
+def test_a_plan_for_no_arm_is_refused():
+    with pytest.raises(InputError, match="must read"):
+        read_searches(["training.steps"])
