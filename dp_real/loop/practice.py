@@ -42,7 +42,8 @@ class Practice:
         self.batches = MiniBatches(self.pool, size, self.config.practice.new_sample_weight, self.config.seed)
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
-        self._shards = processes.this_process().num_processes if size else 1  # of the batch in a step
+        shared = size and processes.this_process().num_processes > 1
+        self._share = {"share": self.batches.share} if shared else {}
 
     def run(self) -> None:
         """Train. Whenever the validation accuracy stops rising, add examples that the current learner finds hard.
@@ -140,12 +141,12 @@ class Practice:
         return self.learner.row_flops(self.pool.sample_shape)
 
     def train_step(self) -> None:
-        """One optimizer step on a mini-batch of the pool. Batch size 0: on the whole pool."""
+        """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""
         state = self.state
         x, y = self.loader.batch(state.step)
-        self.learner.train_step(x, y)
+        self.learner.train_step(x, y, **self._share)
         state.step += 1
-        seen = len(y) * self._shards
+        seen = self.batches.size or len(self.pool)
         state.seen += seen
         state.epoch += seen / len(self.pool)
 

@@ -13,7 +13,12 @@ from experiments.terminal import emit_json, progress, say, table
 if TYPE_CHECKING:
     from dp_real.config import Config
 
-MEMORY = {"training": "training", "drawing": "drawing an image at a time", "image": "each more at a time"}
+MEMORY = {
+    "training": "training on a row at a time",
+    "row": "each more at a time",
+    "drawing": "drawing an image at a time",
+    "image": "each more at a time",
+}
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
 
 
@@ -111,7 +116,10 @@ def _show(costs: dict[str, Any], note: str) -> None:
         return
     images, sizes, memory = costs["images"], costs["bytes"], costs["memory"]
     waiting, constant = costs["waiting_steps"], costs["constant_steps"]
-    say(f"{images['plain']:,} plain and {images['guided']:,} guided images, {costs['steps']:,} steps")
+    say(
+        f"{images['plain']:,} plain and {images['guided']:,} guided images, {costs['steps']:,} steps "
+        f"of {costs['rows_per_step']:,} rows"
+    )
     say(f"disk: pool {sizes['pool'] / 1e9:.3g} GB, checkpoints {sizes['checkpoints'] / 1e9:.3g} GB")
     if memory:
         say("device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items()))
