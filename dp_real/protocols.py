@@ -44,6 +44,11 @@ class Learner(Protocol):
         """Learning rate of the next step."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """The dtype of the forward pass in training, which is good enough for evaluation, too."""
+        ...
+
     def logits(self, x: Tensor) -> Tensor:
         """Logits [B, K] in evaluation mode, differentiable in x [B, *sample_shape]. Rows are independent."""
         ...

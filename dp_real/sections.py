@@ -143,7 +143,12 @@ class TrainingConfig(Section):
         default=0.0, ge=0, le=1e6, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5"
     )
     cutmix: float = Field(default=0.0, ge=0, le=1e6, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the forward pass in training")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the forward pass in training and evaluation; guidance is float32"
+    )
+    compile: bool = Field(
+        default=False, description="torch.compile the learner's training: minutes at first, then faster"
+    )
     keep_best: bool = Field(default=False, description="end with the weights of the best validation accuracy")
 
     @property

@@ -25,7 +25,7 @@ class MiniBatches:
         self.pool, self.size, self.weight, self.seed = pool, size, new_sample_weight, seed
         here = this_process()
         self.share = Share.of(size, here.process_index, here.num_processes)
-        self._drawn: tuple[tuple[int, int], Tensor] | None = None  # for a block of steps and a size of the pool
+        self._drawn: dict[tuple[int, int], Tensor] = {}  # by block of steps and size of the pool; the latest two
 
     def at(self, step: int) -> Tensor:
         """The positions of a step's rows, int64 [B], parcel after parcel; all of them if size is 0."""
@@ -33,9 +33,9 @@ class MiniBatches:
         if self.size == 0:
             return torch.arange(n)
         block, row = divmod(step, BLOCK_STEPS)
-        if self._drawn is None or self._drawn[0] != (block, n):
-            self._drawn = (block, n), self._draw(block)
-        return self._drawn[1][row]
+        if (block, n) not in self._drawn:
+            self._drawn = dict([*self._drawn.items()][-1:]) | {(block, n): self._draw(block)}
+        return self._drawn[block, n][row]
 
     def _draw(self, block: int) -> Tensor:
         """int64 [BLOCK_STEPS, B]: points on a line on which an old row has length 1, a new one length `weight`."""

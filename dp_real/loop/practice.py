@@ -18,7 +18,7 @@ from dp_real.pool import Loader, Pool
 from dp_real.protocols import Learner
 from dp_real.rounds.costs import Costs
 from dp_real.rounds.source import Source
-from dp_real.runtime import processes
+from dp_real.runtime import memory, processes
 from dp_real.runtime.finite import LEARNER, require_finite
 
 
@@ -121,7 +121,9 @@ class Practice:
         assert self.source is not None, "the plan adds nothing where there is no source"
         state, begin, n_classes = self.state, self.clock.now(), self.config.task.n_classes
         labels = (len(self.pool) + torch.arange(count)) % n_classes
+        memory.release()  # what training kept, for libraries that drawing calls, and the other way round
         batch, costs, steering = self.source.draw(state.rounds, labels, self.learner, state.steering)
+        memory.release()
         self.pool.append(state.rounds, batch)
         costs = sum(processes.gather([costs]), Costs())
         account = RoundAccount(self.pool, costs, begin, self.clock.now() - begin, self.row_flops)

@@ -44,7 +44,7 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, progress: P
             finished = claim(config, files, resume) if main else None
         result = processes.from_main(finished)
         if not result:
-            with own_torch(config.threads), quietly():
+            with own_torch(config), quietly():
                 result = _train(config, files, progress)
         if config.practice.branch:
             cool_down(files, progress)

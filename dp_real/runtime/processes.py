@@ -17,6 +17,7 @@ from accelerate import PartialState
 from torch import distributed
 
 from dp_base.errors import Interrupted
+from dp_real.runtime.memory import leave_reserve
 from dp_real.runtime.slurm import adopt_tasks
 
 TIMEOUT = timedelta(days=1)  # processes may wait long for the main one to train a generator, or for the last block
@@ -32,6 +33,7 @@ def this_process() -> PartialState:
     here = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     if here.num_processes > 1:
         atexit.register(_leave, here)
+    leave_reserve(here.device or torch.device("cpu"))
     return here
 
 

@@ -22,6 +22,7 @@ from dp_real.runtime.shares import Share
 class LinearLearner:
     """A linear classifier with logits ±kappa w·x / 2, whose entropy is that of sigmoid(kappa w·x)."""
 
+    precision = "float32"
     learning_rate = 1.0  # for the logs only: a step goes all the way to the optimum
 
     def __init__(

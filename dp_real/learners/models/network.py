@@ -40,6 +40,7 @@ class NetworkLearner:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
+        self.forward = torch.compile(self.module) if config.compile else self.module
         self.gradient = StepGradient(self.module, self._loss, config.rows_per_device, seed)
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.step = 0
@@ -108,9 +109,14 @@ class NetworkLearner:
 
     def _forward(self, x: Tensor) -> Tensor:
         if self.config.precision == "float32":
-            return self.module(x)
+            return self.forward(x)
         with torch.autocast(self.device.type, getattr(torch, self.config.precision)):
-            return self.module(x).float()
+            return self.forward(x).float()
+
+    @property
+    def precision(self) -> str:
+        """See Learner."""
+        return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
         """See Learner. Counted in eval mode, so that nothing changes."""
