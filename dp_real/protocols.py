@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dp_real.examples import Space
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.runtime.shares import Share
 
 
 class Generator(Space, Protocol):
@@ -43,12 +44,20 @@ class Learner(Protocol):
         """Learning rate of the next step."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """The dtype of the forward pass in training, which is good enough for evaluation, too."""
+        ...
+
     def logits(self, x: Tensor) -> Tensor:
         """Logits [B, K] in evaluation mode, differentiable in x [B, *sample_shape]. Rows are independent."""
         ...
 
-    def train_step(self, x: Tensor, y: Tensor) -> None:
-        """One optimizer step on a batch. x: float32, or uint8 as in dp_real.runtime.pixels. y: int64 [B]."""
+    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
+        """One optimizer step on a batch. x: float32, or uint8 as in dp_real.runtime.pixels. y: int64 [B].
+
+        share: which rows of the step these are; it is given if several processes share them. None: all, in each.
+        """
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:

@@ -121,7 +121,15 @@ class TrainingConfig(Section):
     """AdamW with a warm-up, constant, cool-down schedule (WSD; paper App. D). Lengths are in optimizer steps."""
 
     steps: Count
-    batch_size: int = Field(default=64, ge=0, le=10**6, description="0: the whole pool")
+    batch_size: int = Field(
+        default=64, ge=0, le=10**6, description="rows of a step, over all processes; 0: the whole pool, in each"
+    )
+    rows_per_device: int = Field(
+        default=0,
+        ge=0,
+        le=10**6,
+        description="of a step's rows, how many are computed together; 0: all that fit. Gradients are added up",
+    )
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=0.0, ge=0, description="longer gradients are shortened to it; 0: none are")
@@ -135,7 +143,12 @@ class TrainingConfig(Section):
         default=0.0, ge=0, le=1e6, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5"
     )
     cutmix: float = Field(default=0.0, ge=0, le=1e6, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the forward pass in training")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the forward pass in training and evaluation; guidance is float32"
+    )
+    compile: bool = Field(
+        default=False, description="torch.compile the learner's training: minutes at first, then faster"
+    )
     keep_best: bool = Field(default=False, description="end with the weights of the best validation accuracy")
 
     @property

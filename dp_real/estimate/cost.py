@@ -57,6 +57,11 @@ def drawing_bytes(config: Config) -> float:
     return largest * example_bytes(config)
 
 
+def rows_per_step(config: Config) -> int:
+    """Rows of a training step, over all devices; of the whole pool, at its largest, if it is solved at once."""
+    return config.training.batch_size or config.samples
+
+
 def checkpoint_bytes(config: Config, network: Network | None) -> float:
     """Bytes of the checkpoints before each addition and of the latest: weights, AdamW's two moments, and the EMA."""
     copies = 3 + bool(config.training.ema_decay)
@@ -72,6 +77,7 @@ def costs(
     return {
         "images": {"plain": plain, "guided": guided},
         "steps": options.steps,
+        "rows_per_step": rows_per_step(config),
         "constant_steps": options.steps - options.warmup_steps - options.cooldown_steps,
         "waiting_steps": waiting_steps(config),
         "bytes": {
@@ -88,19 +94,21 @@ def costs(
 def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
     """Device-hours of drawing, training and validating, and hours by the clock, on `devices` devices.
 
-    Each device takes training.batch_size rows per step, so more devices train on more rows. A part is None if it is not
-    known; the clock is None if drawing or training is. validation: the number of validation images, if known.
+    The devices share the rows of a step. A part is None if it is not known; the clock is None if drawing or training
+    is. validation: the number of validation images, if known.
     """
     plain, guided = images(config)
-    steps, rows = config.training.steps, config.training.batch_size
+    steps, rows = config.training.steps, rows_per_step(config)
     evaluations = steps // config.practice.evaluate_every
     drawing = _hours((plain, seconds.plain), (guided, seconds.guided))
-    training = _hours((steps * rows * devices, seconds.row))
+    training = _hours((steps * rows, seconds.row))
     forward = seconds.row and seconds.row / 3
     validating = None if validation is None else _hours((evaluations * validation, forward))
     parts = {"drawing": drawing, "training": training, "validating": validating}
     clock = None if drawing is None or training is None else (drawing + training + (validating or 0)) / devices
-    return {"devices": devices, "rows_a_step": rows * devices} | parts | {"clock": clock}
+    return (
+        {"devices": devices, "rows_per_step": rows, "rows_per_device": -(-rows // devices)} | parts | {"clock": clock}
+    )
 
 
 def _hours(*parts: tuple[int, float | None]) -> float | None:

@@ -102,10 +102,13 @@ def _device(config: Config, network: work.Network | None, device: Device) -> Nee
 
 def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
     remedies = {
-        "training": "lower training.batch_size, or set training.precision = 'bfloat16' or generator.offload = true",
+        "training": "lower training.rows_per_device, set training.precision = 'bfloat16' or generator.offload = true",
         "drawing": "set guidance.through = 'x0', generator.decoder = 'tiny' or dtype = 'bfloat16'",
     }
     peaks = work.memory(config, network) or {}
+    if peaks and device.cores:  # a GPU takes as many rows as fit; a CPU must have memory for what it is given
+        rows = config.training.rows_per_device or cost.rows_per_step(config)
+        peaks["training"] += (min(rows, cost.rows_per_step(config)) - 1) * peaks["row"]
     for phase, remedy in remedies.items():
         if phase in peaks:
             found = f"{_size(peaks[phase])} of {_size(device.memory)}"

@@ -13,7 +13,9 @@ from dp_real.config import Config
 from dp_real.estimate.work import Network, image_operations
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.protocols import Generator, Learner
+from dp_real.runtime import memory
 from dp_real.runtime.seeds import row_seeds
+from dp_real.runtime.shares import PARCEL
 
 # TFLOP/s in bfloat16 that PyTorch is assumed to reach on a GPU, by a part of its name. For the A100 it is a quarter of
 # the data sheet (published: Stable Diffusion 1.5 at batch 1 takes 1.6 s for 50 steps, which is 52 TFLOP/s; XL reaches
@@ -54,7 +56,10 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
 
 
 def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
-    """Seconds measured here on a few images and training steps. The second try counts. This trains the learner."""
+    """Seconds measured here on a few images and training steps. This trains the learner.
+
+    The first try does not count, nor one in which memory ran out and fewer rows were taken.
+    """
     rows = min(config.sampling.block_size, MEASURED)
     labels = torch.arange(rows) % generator.n_classes
     seeds = row_seeds(config.seed, 0, range(rows))
@@ -62,7 +67,8 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
     guidance = EntropyGuidance.of(config.guidance, learner.logits, omega)
     plain, x = _timed(lambda: generator.sample(labels, seeds, None))
     guided = _timed(lambda: generator.sample(labels, seeds, guidance))[0] if omega else plain
-    batch = torch.arange(config.training.batch_size or rows) % rows
+    most = 4 * PARCEL if torch.cuda.is_available() else PARCEL
+    batch = torch.arange(min(config.training.batch_size or rows, most)) % rows
 
     def step() -> float:
         learner.train_step(x[batch], labels[batch])
@@ -73,6 +79,8 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     work()
-    begin = time.perf_counter()
-    result = work()
-    return time.perf_counter() - begin, result
+    while True:
+        failed, begin = memory.failures(), time.perf_counter()
+        result = work()
+        if memory.failures() == failed:
+            return time.perf_counter() - begin, result

@@ -65,20 +65,21 @@ def image_operations(config: Config, network: Network | None) -> tuple[float, fl
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:
-    """Peak bytes on the device in `training`, in `drawing` one image at a time, and for each further `image` at a time.
+    """Peak bytes on the device in `training` one row at a time, and in `drawing` one image at a time.
 
-    Training takes 16 bytes per parameter (weights, gradients, AdamW's moments), 4 for an EMA, what autograd keeps of a
-    step's rows (half in bfloat16), and the generator's weights that stay on the device. Drawing takes the same bytes
-    per parameter, the generator's weights, and what autograd keeps of a guided image. None if the learner's size is not
-    known; without a known generator only `training` is there.
+    `row` and `image` are the bytes for each more at a time. Training takes 16 bytes per parameter (weights, gradients,
+    AdamW's moments), 4 for an EMA, what autograd keeps of a row (half in bfloat16), and the generator's weights that
+    stay on the device. Drawing takes the same bytes per parameter, the generator's weights, and what autograd keeps of
+    a guided image. None if the learner's size is not known; without a known generator only training is there.
     """
     if network is None:
         return None
     options = config.training
     state = network.parameters * (20 if options.ema_decay else 16)
-    rows = options.batch_size * network.kept / (2 if options.precision == "bfloat16" else 1)
+    row = network.kept / (2 if options.precision == "bfloat16" else 1)
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None:
-        return {"training": state + rows}
+        return {"training": state + row, "row": row}
     kept = image.kept + network.kept
-    return {"training": state + rows + image.resting, "drawing": state + image.weights + kept, "image": kept}
+    training = {"training": state + row + image.resting, "row": row}
+    return training | {"drawing": state + image.weights + kept, "image": kept}

@@ -29,8 +29,22 @@ def logits(learner: Learner, x: Tensor) -> Tensor:
     return answers
 
 
+@torch.no_grad()
+def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = None) -> Tensor:
+    """The predicted class of each row, int64 [n], in training's precision. The processes share the work.
+
+    among: the classes to choose from; None: all. Raises DivergedError if a logit is not finite.
+    """
+    precision = getattr(torch, learner.precision)
+
+    def of(rows: slice) -> Tensor:
+        with torch.autocast(device().type, precision, enabled=precision != torch.float32):
+            answers = logits(learner, images.x[rows])
+        return answers.argmax(1) if among is None else among[answers[:, among].argmax(1)]
+
+    return torch.cat(distribute(of, read_slices(len(images.y))))
+
+
 def accuracy(learner: Learner, images: ExampleSet) -> float:
-    """Share of rows whose prediction is the label. The processes share the work."""
-    parts = distribute(lambda rows: assess(learner, images.x[rows], images.y[rows])[1], read_slices(len(images.y)))
-    correct = torch.cat(parts)
-    return correct.double().mean().item()
+    """Share of rows whose prediction is the label. See `predictions`."""
+    return (predictions(learner, images) == images.y).double().mean().item()

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from dp_real.evaluation.assess import logits
+from dp_real.evaluation.assess import predictions
 from dp_real.examples import ExampleSet
 from dp_real.protocols import Learner
-from dp_real.runtime.processes import distribute, read_slices
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:
@@ -19,13 +16,10 @@ def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict
     return [{"set": name} | masked_accuracy(learner, images) for name, images in sets.items()]
 
 
-@torch.no_grad()
 def masked_accuracy(learner: Learner, images: ExampleSet) -> dict[str, Any]:
     """images, classes, accuracy and se of a learner that chooses only among the classes that the images have."""
     present = images.y.unique()
-    parts = read_slices(len(images.y))
-    answers = distribute(lambda rows: present[logits(learner, images.x[rows])[:, present].argmax(1)], parts)
-    correct = torch.cat(answers) == images.y
+    correct = predictions(learner, images, among=present) == images.y
     accuracy, n = correct.double().mean().item(), len(correct)
     return {"images": n, "classes": len(present), "accuracy": accuracy, "se": standard_error(accuracy, n)}
 

@@ -54,6 +54,7 @@ class RoundAccount:
             "step": state.step,
             "count": len(facts),
             "generated": self.costs.generated,
+            "redrawn": self.costs.redrawn,
             "omega": column["omega"].mean(dtype=float),
             "entropy": column["entropy"].mean(dtype=float),
             "fraction_wrong": 1 - column["correct"].mean(),

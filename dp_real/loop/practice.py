@@ -18,7 +18,7 @@ from dp_real.pool import Loader, Pool
 from dp_real.protocols import Learner
 from dp_real.rounds.costs import Costs
 from dp_real.rounds.source import Source
-from dp_real.runtime import processes
+from dp_real.runtime import memory, processes
 from dp_real.runtime.finite import LEARNER, require_finite
 
 
@@ -42,7 +42,8 @@ class Practice:
         self.batches = MiniBatches(self.pool, size, self.config.practice.new_sample_weight, self.config.seed)
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
-        self._shards = processes.this_process().num_processes if size else 1  # of the batch in a step
+        shared = size and processes.this_process().num_processes > 1
+        self._share = {"share": self.batches.share} if shared else {}
 
     def run(self) -> None:
         """Train. Whenever the validation accuracy stops rising, add examples that the current learner finds hard.
@@ -120,7 +121,9 @@ class Practice:
         assert self.source is not None, "the plan adds nothing where there is no source"
         state, begin, n_classes = self.state, self.clock.now(), self.config.task.n_classes
         labels = (len(self.pool) + torch.arange(count)) % n_classes
+        memory.release()  # what training kept, for libraries that drawing calls, and the other way round
         batch, costs, steering = self.source.draw(state.rounds, labels, self.learner, state.steering)
+        memory.release()
         self.pool.append(state.rounds, batch)
         costs = sum(processes.gather([costs]), Costs())
         account = RoundAccount(self.pool, costs, begin, self.clock.now() - begin, self.row_flops)
@@ -140,12 +143,12 @@ class Practice:
         return self.learner.row_flops(self.pool.sample_shape)
 
     def train_step(self) -> None:
-        """One optimizer step on a mini-batch of the pool. Batch size 0: on the whole pool."""
+        """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""
         state = self.state
         x, y = self.loader.batch(state.step)
-        self.learner.train_step(x, y)
+        self.learner.train_step(x, y, **self._share)
         state.step += 1
-        seen = len(y) * self._shards
+        seen = self.batches.size or len(self.pool)
         state.seen += seen
         state.epoch += seen / len(self.pool)
 

@@ -15,7 +15,7 @@ from dp_base.files import whole_file, write_text
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns [n]. The pool keeps the first seven; a round's policy and costs use the last three."""
+    """Columns [n]. The pool keeps the first seven; a round's policy and costs use the last four."""
 
     row: np.ndarray  # int64, position in the round
     label: np.ndarray  # int64
@@ -27,6 +27,7 @@ class Batch:
     hardness: np.ndarray  # float32, nats, entropy of the selector
     missed: np.ndarray  # bool, whether the selector did not predict the label
     draws: np.ndarray  # int64, how many samples were generated for this row
+    redrawn: np.ndarray  # int64, how many of them were of no use: not finite, or of one value
 
     def __len__(self) -> int:
         return len(self.row)
@@ -35,7 +36,7 @@ class Batch:
     def empty(cls, example: pa.DataType) -> Batch:
         """A batch without rows. example: the pool's type of that column."""
         kinds = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
-        kinds |= {"hardness": "f4", "missed": "?", "draws": "i8"}
+        kinds |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8"}
         return cls(**{name: np.empty(0, kind) for name, kind in kinds.items()}, example=pa.array([], example))
 
     @classmethod

@@ -11,12 +11,13 @@ from dp_real.sections import GuidanceConfig, SamplingConfig
 
 @dataclass(frozen=True)
 class Costs:
-    """Samples drawn, kept or not; passes through the denoiser; FLOPs."""
+    """Samples drawn, kept or not; passes through the denoiser; FLOPs; samples drawn again for being of no use."""
 
     generated: int = 0
     forwards: int = 0
     backwards: int = 0
     flops: int = 0
+    redrawn: int = 0
 
     def __add__(self, other: Costs) -> Costs:
         return Costs(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))

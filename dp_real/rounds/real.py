@@ -48,7 +48,7 @@ class RealRounds:
         chosen = torch.from_numpy(choose(self.examples.y.numpy(), len(labels), self.config.seed))
         here = slice(0, len(chosen) if processes.this_process().is_main_process else 0)
         nothing = np.zeros(len(chosen[here]), np.int64)
-        sampled = Sampled(self.examples.x[chosen][here], seeds=nothing.astype(np.uint64), draws=nothing)
+        sampled = Sampled(self.examples.x[chosen][here], nothing.astype(np.uint64), draws=nothing, redrawn=nothing)
         rows, y, omega = slice(0, len(nothing)), self.examples.y[chosen][here], nothing.astype(np.float32)
         return Drawn(as_batch(rows, y, omega, sampled, self.storage, learner, learner), Costs(), steering)
 

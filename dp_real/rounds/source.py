@@ -29,9 +29,9 @@ from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.costs import Costs, SampleFlops, uncounted
 from dp_real.rounds.label_check import CALLS, LabelCheck, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
+from dp_real.rounds.redraw import Sound, draw_sound
 from dp_real.rounds.steering import Steering
 from dp_real.runtime import processes
-from dp_real.runtime.finite import require_samples
 
 
 class Drawn(NamedTuple):
@@ -55,11 +55,12 @@ class Source(Protocol):
 
 
 class Sampled(NamedTuple):
-    """Samples x [B, *sample_shape], their seeds uint64 [B], and how often each was drawn, int64 [B]."""
+    """Samples x [B, *sample_shape], and of each its seed, uint64, how often it was drawn, and how often for no use."""
 
     x: Tensor
     seeds: np.ndarray
     draws: np.ndarray
+    redrawn: np.ndarray
 
 
 def as_batch(
@@ -90,6 +91,7 @@ def as_batch(
         hardness=hardness.numpy(),
         missed=~right.numpy(),
         draws=sampled.draws,
+        redrawn=sampled.redrawn,
     )
 
 
@@ -124,7 +126,7 @@ class GeneratedRounds:
             steering = policy.steer(steering, portion, rows.stop - rows.start)
             parts.append(portion)
         drawn = Batch.concatenate(parts)
-        costs += policy.price(self.flops) * int(drawn.draws.sum())
+        costs += policy.price(self.flops) * int(drawn.draws.sum()) + Costs(redrawn=int(drawn.redrawn.sum()))
         self.generator.rest()
         return Drawn(policy.keep(drawn, labels), costs, steering)
 
@@ -146,44 +148,64 @@ class GeneratedRounds:
         return steering._replace(temperature=temperature), Costs(forwards=calls)
 
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
-        """Draw and assess these rows of a request.
-
-        Raises DivergedError, and keeps none of them, if one is not finite or has one value throughout.
-        """
+        """Draw and assess these rows of a request. Raises DivergedError as draw_sound does, and keeps none of them."""
         labels, seeds = request.labels[rows], request.seeds(self.config.seed, rows)
         if request.omega is None:
-            omega, once = np.zeros(len(labels), np.float32), np.ones(len(labels), np.int64)
-            sampled = Sampled(self.generator.sample(labels, seeds[0], None), seeds[0], once)
+            omega = np.zeros(len(labels), np.float32)
+            sound = draw_sound(
+                lambda row, seeds: self.generator.sample(labels[row], seeds, None),
+                seeds[0],
+                f"round {request.index}",
+                self.config.tamer(guided=False),
+            )
+            sampled = Sampled(sound.x, sound.seeds, 1 + sound.redrawn, sound.redrawn)
         else:
             omega = request.omega[rows]
-            sampled = self.guided(selector, labels, seeds, omega, temperature)
-        require_samples(sampled.x, f"round {request.index}", self.config.tamer(guided=request.omega is not None))
+            sampled = self.guided(selector, labels, seeds, omega, temperature, f"round {request.index}")
         return as_batch(rows, labels, omega, sampled, self.storage, learner, selector)
 
     def guided(
-        self, selector: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: np.ndarray, temperature: float
+        self,
+        selector: Learner,
+        labels: Tensor,
+        seeds: Sequence[np.ndarray],
+        omega: np.ndarray,
+        temperature: float,
+        what: str = "samples",
     ) -> Sampled:
         """Draw guided samples from the first of `seeds`, uint64 [B] each. Those that fail the check use the next.
 
-        A row that never passes keeps the most credible of its tries.
+        A row that never passes keeps the most credible of its tries. what: begins an error, see draw_sound.
         """
-        x, kept, draws = self.pushed(selector, labels, seeds[0], omega), seeds[0].copy(), np.ones(len(labels), np.int64)
+
+        def draw(rows: Tensor, seeds: np.ndarray) -> Sound:
+            y, strength = labels[rows], omega[rows.numpy()]
+            return draw_sound(
+                lambda row, again: self.pushed(selector, y[row], again, strength[row]),
+                seeds,
+                what,
+                self.config.tamer(guided=True),
+            )
+
+        x, kept, redrawn = draw(torch.arange(len(labels)), seeds[0])
+        draws = 1 + redrawn
         if self.config.guidance.check == "none":
-            return Sampled(x, kept, draws)
+            return Sampled(x, kept, draws, redrawn)
         check = LabelCheck(self.generator, temperature)
         credible = check(selector, x, labels, kept)
         for again in seeds[1:]:
             failed = (credible < self.config.guidance.check_threshold).nonzero().squeeze(1)
             if not len(failed):
                 break
-            y, row = labels[failed], failed.numpy()
-            fresh = self.pushed(selector, y, again[row], omega[row])
-            found = check(selector, fresh, y, again[row])
+            row = failed.numpy()
+            fresh = draw(failed, again[row])
+            found = check(selector, fresh.x, labels[failed], fresh.seeds)
             better = found > credible[failed]
             place = failed[better]
-            x[place], credible[place], kept[place.numpy()] = fresh[better], found[better], again[row][better.numpy()]
-            draws[row] += 1
-        return Sampled(x, kept, draws)
+            x[place], credible[place], kept[place.numpy()] = fresh.x[better], found[better], fresh.seeds[better.numpy()]
+            draws[row] += 1 + fresh.redrawn
+            redrawn[row] += fresh.redrawn
+        return Sampled(x, kept, draws, redrawn)
 
     def pushed(self, selector: Learner, labels: Tensor, seeds: np.ndarray, omega: np.ndarray) -> Tensor:
         """Draw guided samples, or those of a control."""

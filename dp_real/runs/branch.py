@@ -43,7 +43,7 @@ def cool_down(files: RunFiles, progress: Progress) -> list[dict[str, Any]]:
     A checkpoint whose state cannot be read is left out, with a remark.
     """
     config = load_config(files.config)
-    with own_torch(config.threads), quietly():
+    with own_torch(config), quietly():
         data = load_data(config, progress)
         results = {}
         for checkpoint in processes.from_main(kept_checkpoints(files.checkpoints)):

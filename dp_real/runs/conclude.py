@@ -64,6 +64,7 @@ def _spent(practice: Practice) -> dict[str, Any]:
     return {
         "pool_size": len(practice.pool),
         "samples_generated": state.costs.generated,
+        "samples_redrawn": state.costs.redrawn,
         "samples_seen": state.seen,
         "additions": state.rounds - 1,
         "steps": state.step,

@@ -56,7 +56,7 @@ def run(
             finished = claim(config, files, resume) if main else None
         result = processes.from_main(finished)
         if not result:
-            with own_torch(config.threads), quietly():
+            with own_torch(config), quietly():
                 result = _train(config, files, progress, test)
         if config.practice.branch:
             cool_down(files, progress)

@@ -40,9 +40,19 @@ def require_samples(samples: Tensor, what: str, remedy: str) -> None:
 
     what: names the samples in the message.
     """
-    rows = samples.flatten(1)
-    finite = rows.isfinite().all(1)
-    constant = (rows == rows[:, :1]).all(1) & torch.tensor(samples.dim() == 4 and samples.shape[2:].numel() > 1)
-    for bad, fault in ((~finite, "not finite"), (constant, "of one value throughout")):
+    for fault, bad in faults(samples).items():
         if bad.any():
-            raise DivergedError(f"{what}: {int(bad.sum())} of {len(rows)} samples are {fault}: {remedy}")
+            raise DivergedError(f"{what}: {int(bad.sum())} of {len(samples)} samples are {fault}: {remedy}")
+
+
+def faults(samples: Tensor) -> dict[str, Tensor]:
+    """Which of the samples [B, ...] have a fault, bool [B], by the fault's name."""
+    rows = samples.flatten(1)
+    image = samples.dim() == 4 and samples.shape[2:].numel() > 1
+    constant = (rows == rows[:, :1]).all(1) if image else torch.zeros(len(rows), dtype=torch.bool)
+    return {"not finite": ~rows.isfinite().all(1), "of one value throughout": constant}
+
+
+def unusable(samples: Tensor) -> Tensor:
+    """Which of the samples [B, ...] have any fault, bool [B]."""
+    return torch.stack([*faults(samples).values()]).any(0)

@@ -1,4 +1,4 @@
-"""Shares work among the processes of torchrun or `accelerate launch`. A single process does all of it.
+"""Shares work among processes: of `dp real run`, torchrun, srun, `accelerate launch`. A single one does all of it.
 
 Whole items are shared (a block of rows, a batch to assess), so that results do not depend on the number of processes.
 """
@@ -17,6 +17,8 @@ from accelerate import PartialState
 from torch import distributed
 
 from dp_base.errors import Interrupted
+from dp_real.runtime.memory import leave_reserve
+from dp_real.runtime.slurm import adopt_tasks
 
 TIMEOUT = timedelta(days=1)  # processes may wait long for the main one to train a generator, or for the last block
 
@@ -27,9 +29,11 @@ Result = TypeVar("Result")
 @cache
 def this_process() -> PartialState:
     """This process and its rank. With others, the first call starts the process group (gloo on CPUs, nccl on GPUs)."""
+    adopt_tasks()
     here = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     if here.num_processes > 1:
         atexit.register(_leave, here)
+    leave_reserve(here.device or torch.device("cpu"))
     return here
 
 
@@ -121,6 +125,14 @@ def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
     if this_process().num_processes > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
+
+
+def add_up(tensors: Sequence[torch.Tensor]) -> None:
+    """Overwrite the tensors in place by their sums over the processes. They travel together."""
+    together = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(together)
+    for tensor, part in zip(tensors, together.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
 
 
 def any_process(flag: bool) -> bool:

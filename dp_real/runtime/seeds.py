@@ -24,6 +24,7 @@ class Stream(IntEnum):
     MIX = 6
     DROPOUT = 7
     CROP = 8
+    REDRAW = 9
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:
@@ -53,6 +54,12 @@ def seeded(draw: torch.Generator) -> Iterator[None]:
 def row_seeds(seed: int, round_index: int, rows: Sequence[int]) -> np.ndarray:
     """Seeds uint64 [B], one per row of a round. A row's seed is all that is needed to draw its noise again."""
     states = [sequence(seed, Stream.NOISE, round_index, row).generate_state(1, np.uint64) for row in rows]
+    return np.concatenate(states) if states else np.zeros(0, np.uint64)
+
+
+def next_seeds(seeds: np.ndarray) -> np.ndarray:
+    """Seeds uint64 [B] to draw rows with in place of those of `seeds`, uint64 [B], whose samples are of no use."""
+    states = [sequence(int(seed), Stream.REDRAW).generate_state(1, np.uint64) for seed in seeds]
     return np.concatenate(states) if states else np.zeros(0, np.uint64)
 
 

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from dp_base.errors import InputError, MissingError
 from dp_base.files import disk_problem
+from dp_real.runtime.slurm import adopt_tasks
 from experiments.cli import doctor, figures, real, theory
 from experiments.cli.version import version_line
 from experiments.terminal import say
@@ -109,6 +110,7 @@ def run() -> int:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+    adopt_tasks()
     rank, stderr = os.environ.get("RANK", "0"), sys.stderr
     if rank != "0":
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)

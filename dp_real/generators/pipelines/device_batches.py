@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Callable, Hashable
+from functools import partial
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 
 from dp_base.errors import MissingError
+from dp_real.runtime.memory import attempt
 
 FIRST = 8  # rows in the first attempt on a GPU
 
@@ -34,7 +35,7 @@ class DeviceBatches:
         parts, start = [], 0
         while start < rows:
             stop = min(start + size, rows)
-            part = _attempt(work, slice(start, stop))
+            part = attempt(partial(work, slice(start, stop)))
             if part is None:
                 size, grows = (stop - start) // 2, False
                 if size == 0:
@@ -48,15 +49,3 @@ class DeviceBatches:
                 start = stop
             self._found[kind] = size, grows
         return torch.cat(parts)
-
-
-def _attempt(work: Callable[[slice], Tensor], rows: slice) -> Tensor | None:
-    """work(rows), or None if the device ran out of memory. Then that memory is free again."""
-    try:
-        return work(rows)
-    except RuntimeError as error:  # by torch, or by cuBLAS and cuDNN, which allocate beside it
-        if not should_reduce_batch_size(error) and "STATUS_ALLOC_FAILED" not in str(error):
-            raise
-        # The exception holds the failed work's memory until this block ends, so the cache is emptied after it.
-    torch.cuda.empty_cache()
-    return None

@@ -16,11 +16,13 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.runtime.shares import Share
 
 
 class LinearLearner:
     """A linear classifier with logits ±kappa w·x / 2, whose entropy is that of sigmoid(kappa w·x)."""
 
+    precision = "float32"
     learning_rate = 1.0  # for the logs only: a step goes all the way to the optimum
 
     def __init__(
@@ -45,7 +47,7 @@ class LinearLearner:
         half = self.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
         return torch.stack([-half, half], dim=1)
 
-    def train_step(self, x: Tensor, y: Tensor) -> None:
+    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
         """Solve on the whole pool (training.batch_size = 0), unless its size is unchanged: a pool only grows."""
         n = len(y)
         if n == self.rows:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,10 +14,12 @@ from transformers.optimization import get_wsd_schedule
 
 from dp_real.examples import Task
 from dp_real.learners.models.augment import crop_and_flip, mix
+from dp_real.learners.models.gradient import Prepared, StepGradient
 from dp_real.runtime import processes
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
+from dp_real.runtime.shares import Share
 from dp_real.sections import TrainingConfig
 
 
@@ -31,22 +32,16 @@ class NetworkLearner:
         """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of all that training draws, except the batches."""
         self.device: torch.device = device or processes.device()
         self.module = module.to(self.device)
-        # The wrapper that averages gradients over processes; with one process, the module itself.
-        accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")  # not a launcher's setting
-        self.trained: Any = accelerator.prepare_model(self.module)
-        self.trained.broadcast_buffers = False  # train_step copies them, after the step
-        saved = self.module.state_dict()
-        # What layers such as BatchNorm gather in training. It must be the same in every process.
-        self.statistics = [buffer for name, buffer in self.module.named_buffers() if name in saved]
+        processes.copy_from_main(self.module.state_dict().values())  # they are alike already, unless a file is not
         self.config = config
         self.n_classes = n_classes
-        self.rank = processes.this_process().process_index
-        self.has_dropout = any("drop" in type(part).__name__.lower() for part in module.modules())
         self.seed = seed
         self.parameters = list(self.module.parameters())
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
+        self.forward = torch.compile(self.module) if config.compile else self.module
+        self.gradient = StepGradient(self.module, self._loss, config.rows_per_device, seed)
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.step = 0
         self.finish_at(config.steps)
@@ -64,27 +59,23 @@ class NetworkLearner:
         """See Learner. The weights are those in use."""
         return self.in_use.eval()(x.to(self.device))
 
-    def train_step(self, x: Tensor, y: Tensor) -> None:
-        """One AdamW step on the mean cross-entropy of a batch. See Learner."""
+    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
+        """One AdamW step on the mean cross-entropy over the step's rows. See Learner.
+
+        Raises MissingError if not even one row fits into the GPU's memory.
+        """
+        share = share or Share.whole(len(y), processes.this_process().num_processes)
         if not self.module.training:  # train() walks all layers
             self.module.train()
-        x, y = self._augmented(to_float(x.to(self.device, non_blocking=True)), y.to(self.device, non_blocking=True))
-        if self.has_dropout:  # its draws must be a function of the position, too
-            torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, self.step, self.rank).initial_seed())
-        loss = F.cross_entropy(self._forward(x), y, label_smoothing=self.config.label_smoothing)
-        for parameter in self.parameters:  # like zero_grad, without its bookkeeping
-            parameter.grad = None
-        loss.backward()
+        loss = self.gradient.fill(lambda: self._prepared(x, y, share), share, self.step)
         if self.config.max_grad_norm:
             nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
-        if self.statistics:
-            processes.copy_from_main(self.statistics)
         if self.ema is not None:
             self._average(self.ema)
-        self.losses.append(loss.detach())
+        self.losses.append(loss)
 
     def _average(self, ema: nn.Module) -> None:
         """Average like AveragedModel, from the weights after the first step on, but without waiting for the device."""
@@ -93,9 +84,18 @@ class NetworkLearner:
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
-    def _augmented(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch, augmented as configured. y becomes [B, K] if examples are mixed."""
-        options, position = self.config, (self.step, self.rank)
+    def _prepared(self, x: Tensor, y: Tensor, share: Share) -> list[Prepared]:
+        """This process's parts of the step. Each parcel is augmented whole; then the rows of others are dropped."""
+        x, y = to_float(x.to(self.device, non_blocking=True)), y.to(self.device, non_blocking=True)
+        prepared = []
+        for part in share.parts:
+            rows, targets = self._augmented(x[part.rows], y[part.rows], part.parcel)
+            prepared.append((part, rows[part.own], targets[part.own]))
+        return prepared
+
+    def _augmented(self, x: Tensor, y: Tensor, parcel: int) -> tuple[Tensor, Tensor]:
+        """A parcel, augmented as configured. y becomes [B, K] if examples are mixed."""
+        options, position = self.config, (self.step, parcel)
         if options.crop or options.flip:
             x = crop_and_flip(x, rng(self.seed, Stream.CROP, *position), least_area=options.crop, flip=options.flip)
         if options.mixup or options.cutmix:
@@ -103,11 +103,20 @@ class NetworkLearner:
             x, y = mix(x, y, rng(self.seed, Stream.MIX, *position), mixup=options.mixup, cutmix=options.cutmix)
         return x, y
 
+    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """The mean cross-entropy of rows that are computed together."""
+        return F.cross_entropy(self._forward(x), y, label_smoothing=self.config.label_smoothing)
+
     def _forward(self, x: Tensor) -> Tensor:
         if self.config.precision == "float32":
-            return self.trained(x)
+            return self.forward(x)
         with torch.autocast(self.device.type, getattr(torch, self.config.precision)):
-            return self.trained(x).float()
+            return self.forward(x).float()
+
+    @property
+    def precision(self) -> str:
+        """See Learner."""
+        return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
         """See Learner. Counted in eval mode, so that nothing changes."""

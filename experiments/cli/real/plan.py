@@ -14,7 +14,12 @@ from experiments.terminal import emit_json, progress, say, table
 if TYPE_CHECKING:
     from dp_real.config import Config
 
-MEMORY = {"training": "training", "drawing": "drawing an image at a time", "image": "each more at a time"}
+MEMORY = {
+    "training": "training on a row at a time",
+    "row": "each more at a time",
+    "drawing": "drawing an image at a time",
+    "image": "each more at a time",
+}
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
 
 
@@ -115,7 +120,10 @@ def _show(costs: dict[str, Any], note: str) -> None:
         return
     images, sizes, memory = costs["images"], costs["bytes"], costs["memory"]
     waiting, constant = costs["waiting_steps"], costs["constant_steps"]
-    say(f"{images['plain']:,} plain and {images['guided']:,} guided images, {costs['steps']:,} steps")
+    say(
+        f"{images['plain']:,} plain and {images['guided']:,} guided images, {costs['steps']:,} steps "
+        f"of {costs['rows_per_step']:,} rows"
+    )
     say("disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in sizes.items()))
     if memory:
         say("device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items()))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from experiments.cli.launch import Gpus, Processes, process_count, run_together
 from experiments.cli.options import Json, Preset, Set, default_folder
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
@@ -18,6 +19,8 @@ def run_command(
     out: Out = None,
     resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --out.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Of all random numbers.  Default: the file's, 0.")] = None,
+    gpus: Gpus = "all",
+    processes: Processes = 1,
     as_json: Json = False,
 ) -> None:
     """Train one learner; leaves the run's files in --out."""
@@ -28,6 +31,11 @@ def run_command(
     out = out or default_folder(config)
     if not resume:
         require(config, out)
+    count = process_count(gpus, processes)
+    if count > 1:
+        changes = [part for setting in settings for part in ("--set", setting)]
+        given = ["--out", str(out), "--seed", str(config.seed), *_flags(resume=resume, json=as_json)]
+        raise typer.Exit(run_together(count, "real", "run", preset, *changes, *given))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
     _report(run(config, out, resume=resume, progress=progress), out, as_json)
@@ -35,6 +43,8 @@ def run_command(
 
 def resume_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")],
+    gpus: Gpus = "all",
+    processes: Processes = 1,
     as_json: Json = False,
 ) -> None:
     """Go on with an interrupted run; it ends as the unbroken one would have."""
@@ -43,6 +53,8 @@ def resume_command(
     begun = Run(folder)
     if begun.complete:
         say(f"{folder} is complete already")
+    elif (count := process_count(gpus, processes)) > 1:
+        raise typer.Exit(run_together(count, "real", "resume", str(folder), *_flags(json=as_json)))
     _report(run(begun.config, folder, resume=True, progress=progress), folder, as_json)
 
 
@@ -61,9 +73,14 @@ def pretrain_command(
 
 def branch_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
+    gpus: Gpus = "all",
+    processes: Processes = 1,
     as_json: Json = False,
 ) -> None:
     """Cool down from each pool size that a run went through: the whole scaling curve from one run."""
+    count = process_count(gpus, processes)
+    if count > 1:
+        raise typer.Exit(run_together(count, "real", "branch", str(folder), *_flags(json=as_json)))
     from dp_real.runs.branch import branch
 
     results = branch(folder, progress)
@@ -75,6 +92,11 @@ def branch_command(
     from experiments.report.pictures import leave_figures
 
     leave_figures(folder)
+
+
+def _flags(**given: bool) -> list[str]:
+    """The flags that are set, as words of the command line."""
+    return [f"--{name}" for name, on in given.items() if on]
 
 
 def _report(result: dict, folder: Path, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from dp_real.data.stand_in import StandInConfig, write_sets
 from dp_real.estimate import cost, needs, speed, work
 from dp_real.estimate.jpeg import jpeg_bytes
 from dp_real.generators.diffusers import SD1
+from dp_real.runtime import memory
 from dp_real.runtime.flops import count
 from dp_real.runtime.hub import download
 from experiments.presets.presets import load_preset
@@ -111,7 +112,7 @@ def test_memory():
     peaks = work.memory(config(), MLP)
     state, weights, image = 20 * MLP.parameters, 2 * 1.066e9, (2 * 4.34e9 + 6.02e9) / 2 + MLP.kept
     assert peaks == pytest.approx(
-        {"training": state + 32 * MLP.kept + weights, "drawing": state + weights + image, "image": image}
+        {"training": state + MLP.kept + weights, "row": MLP.kept, "drawing": state + weights + image, "image": image}
     )
     changed = config(
         training={"precision": "bfloat16", "ema_decay": 0.0},
@@ -119,10 +120,10 @@ def test_memory():
     )
     peaks = work.memory(changed, MLP)
     assert peaks is not None
-    assert peaks["training"] == 16 * MLP.parameters + 32 * MLP.kept / 2
+    assert peaks["training"] == 16 * MLP.parameters + MLP.kept / 2
     assert peaks["image"] == pytest.approx(6.02e9 + MLP.kept)
     assert work.memory(config(), None) is None
-    assert work.memory(load_preset("digits"), MLP) == {"training": 16 * MLP.parameters + 64 * MLP.kept}
+    assert work.memory(load_preset("digits"), MLP) == {"training": 16 * MLP.parameters + MLP.kept, "row": MLP.kept}
 
 
 def test_seconds_and_hours():
@@ -135,11 +136,11 @@ def test_seconds_and_hours():
     assert speed.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
     hours = cost.hours(mine, speed.Seconds(36.0, 72.0, 0.9, "given"), 8, validation=60)
-    assert hours["rows_a_step"] == 256
+    assert (hours["rows_per_step"], hours["rows_per_device"]) == (32, 4)
     assert hours["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
-    assert hours["training"] == pytest.approx(1000 * 256 * 0.9 / 3600)
+    assert hours["training"] == pytest.approx(1000 * 32 * 0.9 / 3600)
     assert hours["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
-    assert hours["clock"] == pytest.approx((4 + 64 + 0.25) / 8)
+    assert hours["clock"] == pytest.approx((4 + 8 + 0.25) / 8)
     unknown = cost.hours(mine, speed.Seconds(None, None, 0.9, "given"), 1)
     assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
 
@@ -235,7 +236,8 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
     assert found["device"] == "8 × NVIDIA H100 80GB HBM3"
     assert found["data: imagenet-a"] == "data/imagenet-a: 15 images"
     assert answer["images"] == {"plain": 32_000, "guided": 128_000}
-    assert [row["rows_a_step"] for row in answer["hours"]] == [512, 2048]
+    assert answer["rows_per_step"] == 2048
+    assert [(row["rows_per_step"], row["rows_per_device"]) for row in answer["hours"]] == [(2048, 256), (2048, 64)]
     assert answer["hours"][0]["validating"] == pytest.approx(500 * 100 * 0.1051 / 3 / 150 / 3600, rel=0.01)
     assert answer["seconds"]["guided"] == pytest.approx(92.58 / 150, rel=1e-3)
 
@@ -246,7 +248,7 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
         {
             "generator.model=none": ("generator.model", "neither a folder nor in the hub's cache: hf download none"),
             "data.test=data/none": ("data: test", "data/none: no such folder"),
-            "training.batch_size=2048": ("memory: training", "lower training.batch_size"),
+            "training.batch_size=1000000": None,  # in pieces
             "pool.storage=float32": None,
             "practice.initial=900000000": ("disk", "name another --out"),
             "tracker=wandb": ("package", "pip install wandb"),
@@ -269,6 +271,36 @@ def test_what_is_missing_is_named(complete: list[str], problems: dict[str, tuple
     assert set(missing) == set(expected)
     for what, words in expected.items():
         assert words in missing[what]
+
+
+def test_a_gpu_takes_the_rows_of_a_step_in_pieces_and_a_cpu_is_told_how_many():
+    """A ViT-B/16 keeps 70 MB of a row in bfloat16: 2,048 of them are 144 GB."""
+    preset = load_preset("imagenet100", ["generator.offload=true"])
+    network, gigabytes = work.learner_network(preset), 10**9
+    said = {}
+    for name, device in {"gpu": GPU, "cpu": needs.Device("CPU", 1, 100 * gigabytes, cores=8)}.items():
+        said[name] = next(needs._memory(preset, network, device))
+    assert said["gpu"].problem is None
+    assert "145 GB of 100 GB of memory: lower training.rows_per_device," in (said["cpu"].problem or "")
+    fewer = load_preset("imagenet100", ["generator.offload=true", "training.rows_per_device=64"])
+    assert next(needs._memory(fewer, network, needs.Device("CPU", 1, 100 * gigabytes, cores=8))).problem is None
+
+
+def test_what_is_timed_is_an_attempt_that_fitted():
+    """The first try is warm-up; one in which memory ran out is done again."""
+    outcomes = iter([False, True, True, False])
+
+    def work() -> str:
+        ran_out = next(outcomes)
+        memory.attempt(lambda: raise_(torch.OutOfMemoryError("CUDA out of memory.")) if ran_out else 0)
+        return f"{ran_out}"
+
+    assert speed._timed(work)[1] == "False"
+    assert next(outcomes, "all were used") == "all were used"
+
+
+def raise_(error: Exception) -> None:
+    raise error
 
 
 def test_weights_that_the_hub_has_are_not_missing(complete: list[str], monkeypatch: pytest.MonkeyPatch, capsys):

@@ -13,6 +13,7 @@ from dp_base.errors import Interrupted
 from dp_real.config import Config, parse_config
 from dp_real.estimate.flops import MeasuredFlops
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.loop.batches import MiniBatches
 from dp_real.loop.practice import Practice
 from dp_real.loop.state import State
 from dp_real.pool import Pool
@@ -199,9 +200,8 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
 
 def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, new_sample_weight=4.0)
-    practice.batches.size = 20_000
-    practice.batches._drawn = None  # which was for the batch size before
-    counts = torch.bincount(practice.batches.at(practice.state.step), minlength=15).double()
+    batches = MiniBatches(practice.pool, 20_000, 4.0, seed=0)
+    counts = torch.bincount(batches.at(practice.state.step), minlength=15).double()
     expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
     assert ((counts - expected).abs() < 5 * expected.sqrt()).all()
 

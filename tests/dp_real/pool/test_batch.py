@@ -19,7 +19,7 @@ from dp_real.runs.run import run
 from tests.dp_real.runs.test_run import same_learner, traces
 
 KINDS = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
-KINDS |= {"hardness": "f4", "missed": "?", "draws": "i8"}
+KINDS |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8"}
 
 
 def batch(rows: range, images: bool = False) -> Batch:
@@ -37,6 +37,7 @@ def batch(rows: range, images: bool = False) -> Batch:
         hardness=(n / 7).astype(np.float32),
         missed=n % 5 == 0,
         draws=n + 1,
+        redrawn=n % 4,
     )
 
 

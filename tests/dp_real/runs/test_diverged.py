@@ -18,6 +18,7 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
+from dp_real.rounds.blocks import Blocks
 from dp_real.runs.checkpoints import write_checkpoint
 from dp_real.runs.files import append_row, read_rows
 from dp_real.runs.prepare import fresh_learner
@@ -141,6 +142,69 @@ def test_samples_are_looked_at_row_by_row():
     x[1, 0, 0, 0] = torch.nan
     with pytest.raises(DivergedError, match="round 1: 1 of 4 samples are not finite: lower it"):
         finite.require_samples(x, "round 1", "lower it")
+
+
+def broken_images(config: Config, monkeypatch: pytest.MonkeyPatch, rows: dict[int, int], guided: bool) -> None:
+    """A generator whose images of the rows of the first round, or the first guided one, come out broken so often."""
+    from dp_real.runtime.seeds import next_seeds, row_seeds
+
+    bad = set()
+    for row, times in rows.items():
+        seeds = row_seeds(config.seed, int(guided), [row])
+        for _ in range(times):
+            bad.add(int(seeds[0]))
+            seeds = next_seeds(seeds)
+    sample = denoiser.DenoiserGenerator.sample
+
+    def breaks(self: Any, labels: Tensor, seeds: Any, *rest: Any) -> Tensor:
+        x = sample(self, labels, seeds, *rest)
+        for index, seed in enumerate(seeds.tolist()):
+            if seed in bad:
+                x[index] = 0.25 if index % 2 else torch.nan
+        return x
+
+    monkeypatch.setattr(denoiser.DenoiserGenerator, "sample", breaks)
+
+
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("check", ["none", "diffusion-classifier"])
+def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guided: bool, check: str
+):
+    config = changed(config, guidance={"check": check, "check_threshold": 0.0})
+    plain, broken, stopped = (tmp_path / name for name in ("plain", "broken", "stopped"))
+    run(config, plain)
+    broken_images(config, monkeypatch, {3: 1, 20: 2}, guided)
+    result = run(config, broken)
+    assert result["samples_redrawn"] == 3
+    assert result["samples_generated"] == run(config, plain, resume=True)["samples_generated"] + 3
+    assert [row["redrawn"] for row in read_rows(broken / "rounds.jsonl")] == ([0, 3, 0] if guided else [3, 0, 0])
+    pools = [Pool.latest(folder / "pool", config.task.sample_shape) for folder in (plain, broken)]
+    begin = config.practice.initial if guided else 0
+    rows = slice(begin, begin + 32)
+    differ = [not torch.equal(*pair) for pair in zip(*(pool.x[rows] for pool in pools), strict=True)]
+    assert [index for index, other in enumerate(differ) if other] == [3, 20]
+    assert all(pool.x[:].isfinite().all() for pool in pools)
+
+    blocks = Blocks._kept
+    monkeypatch.setattr(Blocks, "_kept", lambda self, *rest: blocks(self, *rest) and 1 / 0)  # dies once one is kept
+    with pytest.raises(ZeroDivisionError):
+        run(config, stopped)
+    monkeypatch.setattr(Blocks, "_kept", blocks)
+    assert run(config, stopped, resume=True)["samples_redrawn"] == 3
+    again = Pool.latest(stopped / "pool", config.task.sample_shape)
+    assert torch.equal(again.x[:], pools[1].x[:])
+
+
+@pytest.mark.parametrize("rows", [{row: 1 for row in range(4)}, {5: 4}])
+def test_many_images_of_no_use_or_one_that_stays_so_end_the_run(
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: dict[int, int]
+):
+    """4 of a block's 32 are more than a tenth; the fifth row is broken in all of its four tries."""
+    broken_images(config, monkeypatch, rows, guided=False)
+    with pytest.raises(DivergedError, match=rf"round 0: {(len(rows) + 1) // 2} of 32 samples are "):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "pool").exists()
 
 
 def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run(config: Config):

@@ -94,14 +94,12 @@ def rows(folder: Path) -> list[dict]:
 def test_whole_runs_agree_statistically(
     config: Config, script: Path, tmp_path: Path, generator: Generator, processes: int
 ):
-    """The same effective batch in one process and in several: first rounds bit for bit, accuracies within noise."""
+    """The same steps in one process and in several: first rounds bit for bit, accuracies within noise."""
     folders, arguments = [], []
     for seed in range(12):
         whole = config.model_copy(update={"seed": seed})
-        share = {"batch_size": config.training.batch_size // processes}
-        part = whole.model_copy(update={"training": whole.training.model_copy(update=share)})
         folders.append((tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}"))
-        (tmp_path / f"{seed}.toml").write_text(part.to_toml())
+        (tmp_path / f"{seed}.toml").write_text(whole.to_toml())
         arguments += [str(tmp_path / f"{seed}.toml"), str(folders[-1][1])]
         run(whole, folders[-1][0])
     finished(launch(script, processes, *arguments))
@@ -175,6 +173,7 @@ import torch
 from torch import nn
 from dp_real.runtime import processes
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.runtime.shares import Share
 from dp_real.sections import TrainingConfig
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
@@ -183,7 +182,7 @@ learner = NetworkLearner(module, 3, TrainingConfig(steps=5), seed=0)
 rank = processes.this_process().process_index
 for step in range(5):
     x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
-    learner.train_step(x, torch.arange(8) % 3)
+    learner.train_step(x, torch.arange(8) % 3, Share.of(16, rank, 2))
 answers = processes.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
 assert len(answers) == 2
 assert torch.equal(*answers), "each process would find other samples hard"

@@ -26,8 +26,8 @@ COMMON = {
     "warmup": 0.1, "cooldown": 0.2, "ema_decay": 0.999, "label_smoothing": 0.11, "mixup": 0.5, "cutmix": 1.0,
 }  # fmt: skip
 OWN = {
-    "imagenet100": {"steps": 50_000, "batch_size": 64, "learning_rate": 0.003},
-    "imagenet1k": {"steps": 100_000, "batch_size": 128, "learning_rate": 0.0016},
+    "imagenet100": {"steps": 50_000, "batch_size": 32 * 64, "learning_rate": 0.003},
+    "imagenet1k": {"steps": 100_000, "batch_size": 32 * 128, "learning_rate": 0.0016},
 }
 VIT_B16 = {
     "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,

@@ -1,0 +1,63 @@
+"""Running out of a GPU's memory: how it shows, and how to try again."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+
+Result = TypeVar("Result")
+
+# What CUDA and its libraries say when they find no memory, beside what accelerate knows. They allocate outside torch's
+# cache, and some only say that they cannot start.
+SIGNS = (
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "CUDNN_STATUS_EXECUTION_FAILED",
+    "unable to find an engine",
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device's memory ran out."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        should_reduce_batch_size(error) or any(sign.lower() in text for sign in SIGNS)
+    )
+
+
+SHARE = 0.95  # of a GPU's memory that torch may take; NCCL, cuDNN and cuBLAS find the rest
+
+_failures = 0
+
+
+def leave_reserve(device: torch.device) -> None:
+    """Keep torch from taking all of a GPU's memory. It reports memory as run out before the reserve is touched."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(SHARE, device)
+
+
+def failures() -> int:
+    """How many attempts have run out of memory in this process."""
+    return _failures
+
+
+def attempt(work: Callable[[], Result]) -> Result | None:
+    """work(), or None if the device ran out of memory. Then that memory is free again."""
+    global _failures
+    try:
+        return work()
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        # The exception holds the failed work's memory until this block ends, so the cache is emptied after it.
+    _failures += 1
+    release()
+    return None
+
+
+def release() -> None:
+    """Give memory that torch keeps for later back to the device, where NCCL and others look for it."""
+    torch.cuda.empty_cache()

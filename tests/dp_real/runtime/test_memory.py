@@ -1,0 +1,109 @@
+"""What a GPU run does with memory and precision, as far as it can be seen without one."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dp_real.config import Config
+from dp_real.evaluation.assess import accuracy
+from dp_real.examples import Examples, Task
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.loop.practice import Practice
+from dp_real.pool import Loader, Pool
+from dp_real.protocols import Generator
+from dp_real.runs.prepare import own_torch
+from dp_real.runs.run import run
+from dp_real.runtime import memory
+from dp_real.sections import PoolConfig, TrainingConfig
+from tests.dp_real.pool.test_pool import batch
+
+TASK = Task((4,), tuple("ab"))
+
+
+class Spy(nn.Module):
+    """Remembers whether it was called under autocast."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+        self.layer, self.seen = nn.Linear(4, 2), []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
+        return self.layer(x)
+
+
+def learner(**training: Any) -> NetworkLearner:
+    return NetworkLearner.fresh(Spy, TASK, TrainingConfig(steps=5, **training), seed=0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(precision: str):
+    student, half = learner(precision=precision), precision == "bfloat16"
+    student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
+    accuracy(student, Examples(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)))
+    student.logits(torch.randn(2, 4, requires_grad=True))
+    module: Any = student.module
+    assert module.seen == [(True, half), (False, half), (True, False)]
+
+
+def test_products_of_float32_are_coarser_within_a_run_in_bfloat16_only(config: Config):
+    half = config.training.model_copy(update={"precision": "bfloat16"})
+    for each, during in ((config, "highest"), (config.model_copy(update={"training": half}), "high")):
+        with own_torch(each):
+            assert torch.get_float32_matmul_precision() == during
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch: pytest.MonkeyPatch):
+    compiled = []
+
+    def pretend(module: nn.Module) -> nn.Module:
+        compiled.append(module)
+        return nn.Sequential(module)
+
+    monkeypatch.setattr(torch, "compile", pretend)
+    assert compiled == [learner().module][1:]
+    student = learner(compile=True)
+    assert compiled == [student.module]
+    student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
+    assert set(student.tensors()) == set(learner().tensors()) | {key for key in student.tensors() if "optimizer" in key}
+
+
+def test_memory_is_given_back_between_drawing_and_training(
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """NCCL and cuBLAS allocate outside torch's cache: it must be empty whenever the kind of work changes."""
+    events: list[str] = []
+    step, draw = Practice.train_step, type(generator).sample
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("release"))
+    monkeypatch.setattr(Practice, "train_step", lambda self: events.append("train") or step(self))
+    monkeypatch.setattr(type(generator), "sample", lambda *rest: events.append("draw") or draw(*rest))
+    run(config, tmp_path / "run")
+    changes = set(pairwise(events))
+    assert ("release", "train") in changes
+    assert not changes & {("draw", "train"), ("train", "draw")}
+
+
+def test_a_reserve_is_left_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *share: asked.append(share))
+    memory.leave_reserve(torch.device("cpu"))
+    assert asked == []
+    memory.leave_reserve(torch.device("cuda", 3))
+    assert asked == [(0.95, torch.device("cuda", 3))]
+
+
+@pytest.mark.parametrize("size", [5, 150])
+def test_batches_that_are_read_ahead_are_those_that_were_asked_for(tmp_path: Path, size: int):
+    pool = Pool(tmp_path / "pool", (1, 2, 2), config=PoolConfig(memory=0.0))
+    pool.append(0, batch(pool, torch.randn(200, 1, 2, 2)))
+    assert not pool.in_memory
+    rows = torch.randint(200, (30, size), generator=torch.Generator().manual_seed(0))
+    loader = Loader(pool, lambda step: rows[step % 30])
+    for step in (0, 1, 2, 7):
+        for ours, theirs in zip(loader.batch(step), pool.minibatch(rows[step]), strict=True):
+            assert torch.equal(ours, theirs)

@@ -1,0 +1,119 @@
+"""One command, several processes: started by the command itself, or by srun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dp_real.runtime import slurm
+from experiments.cli import launch
+from tests.experiments.conftest import run_dp as dp
+
+SET = [part for key in ("training.steps=30", "generator.width=16", "generator.blocks=1", "generator.train_steps=20",
+                        "sampling.steps=2", "practice.initial=40", "practice.increment=20", "practice.additions=1",
+                        "practice.evaluate_every=10", "practice.patience=1", "threads=1")
+       for part in ("--set", key)]  # fmt: skip
+DP = [sys.executable, "-c", launch.CODE, "real"]
+
+
+@pytest.fixture(autouse=True)
+def alone(cache: None, monkeypatch: pytest.MonkeyPatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*DP, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path: Path):
+    """The whole result on stdout; every loss as it is alone, but for rounding."""
+    single, together = tmp_path / "single", tmp_path / "together"
+    assert dp("real", "run", "digits", *SET, "--out", str(single)) == 0
+    process = start("run", "digits", *SET, "--out", str(together), "--processes", "2", "--json")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert err.splitlines()[0] == "2 processes share the work"
+    assert json.loads(out)["processes"] == 2
+    losses = [
+        [json.loads(line)["train_loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (single, together)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert json.loads((together / "result.json").read_text())["samples_seen"] == 30 * 64
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_them_after_a_checkpoint_and_resume_goes_on(tmp_path: Path):
+    out = tmp_path / "run"
+    process = start("run", "digits", *SET, "--set", "training.steps=100000", "--out", str(out), "--processes", "2")
+    deadline = time.monotonic() + 100
+    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert [line for line in err.splitlines() if "Traceback" in line or "torch" in line] == []
+    assert f"dp real resume {out} goes on" in err
+    assert list((out / "checkpoints").glob("latest-*"))
+    again = start("run", "digits", *SET, "--out", str(out), "--processes", "2")  # without --resume
+    _, err = again.communicate(timeout=60)
+    assert (again.returncode, err.count("dp: ")) == (2, 1), err
+
+
+def test_how_many_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    assert [launch.process_count(gpus, 1) for gpus in ("all", "3", "1")] == [8, 3, 1]
+    monkeypatch.setenv("RANK", "5")
+    assert launch.process_count("all", 1) == 1  # torchrun or srun has started all that there are
+    monkeypatch.delenv("RANK")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert launch.process_count("all", 1) == 1
+    assert dp("real", "run", "digits", "--gpus", "none") == 2
+    assert dp("real", "run", "digits", "--gpus", "2") == 3
+    assert "--gpus 2: this machine has 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu7", "gpu7"),
+        ("gpu-[07-09,12],login", "gpu-07"),
+        ("a,b", "a"),
+        ("rack[3,5]n1,x", "rack3n1"),
+        ("node-1-[10-12]", "node-1-10"),
+    ],
+)
+def test_the_first_of_slurms_hosts(nodes: str, first: str):
+    assert slurm.first_host(nodes) == first
+
+
+TASK = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0"}
+
+
+def test_a_batch_script_is_no_task(monkeypatch: pytest.MonkeyPatch):
+    for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "32", "SLURM_LOCALID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    slurm.adopt_tasks()
+    assert "RANK" not in os.environ
+
+
+@pytest.mark.slow
+def test_sruns_tasks_are_the_processes_of_a_run(tmp_path: Path):
+    tasks = [
+        start("run", "digits", *SET, "--out", str(tmp_path / "run"), "--json",
+              **TASK, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))
+        for rank in range(2)
+    ]  # fmt: skip
+    (out, err), (nothing, silence) = (task.communicate(timeout=120) for task in tasks)
+    assert [task.returncode for task in tasks] == [0, 0], err
+    assert json.loads(out)["processes"] == 2
+    assert nothing + silence == ""
