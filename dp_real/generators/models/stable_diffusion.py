@@ -58,7 +58,7 @@ def train_autoencoder(
     """
     draw = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(draw):
-        vae = make_vae(images.shape[-1]).to(processes.device())
+        vae = make_vae(images.shape[-1]).to(processes.device())  # pyright: ignore[reportArgumentType]  # hidden by a decorator of diffusers
     before = reconstruction_error(vae, images)
     with progress("training the VAE", config.vae_steps) as advance:
         train_vae(vae, images, config, draw, advance, unfinished)
