@@ -54,7 +54,7 @@ def test_ranges_are_of_the_keys_own_kind():
     assert space["training.crop"] == CategoricalDistribution(["0", "0.5"])
 
 
-@pytest.mark.parametrize("preset", ["digits", "gaussian", "fashion", "imagenet100-smoke", "imagenet1k-smoke"])
+@pytest.mark.parametrize("preset", ["digits", "fashion", "gaussian", "glyphs", "imagenet100-smoke", "imagenet1k"])
 def test_the_first_trial_is_the_presets_own(preset: str):
     config = load_preset(preset)
     for arm in ("practice", "static"):
