@@ -91,10 +91,11 @@ class SetStatus:
     """The status of a set of real examples, found without reading it.
 
     name: its role in a run. images: how many there are; None: not known. problem: what is wrong or missing, and the
-    command or folder that would provide it; None: the set is there.
+    command or folder that would provide it; None: the set is there. needed: whether a run stops without it.
     """
 
     name: str
     where: str
     images: int | None
     problem: str | None
+    needed: bool = True
