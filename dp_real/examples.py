@@ -26,10 +26,15 @@ class Space(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: the shape of one example, and the class names in the order of the labels."""
+    """What is learned: the shape of one example, and the class names in the order of the labels.
+
+    definitions, synonyms: of each class, for prompts; a definition may be empty, and () means none for any class.
+    """
 
     sample_shape: tuple[int, ...]
     classes: tuple[str, ...]
+    definitions: tuple[str, ...] = ()
+    synonyms: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:

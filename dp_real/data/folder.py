@@ -13,7 +13,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.data import DATA, DataConfig
 from dp_real.data.sets.classes import Classes, class_folders, own_classes, task_classes, warn_once
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
-from dp_real.imagenet.classes import TASKS, ImageNetTask, shared_labels
+from dp_real.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.sections import Seed, Width
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class FolderConfig(DataConfig):
     classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_classes)] = Field(
         default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
     )
+    definitions: dict[str, str] = Field(default={}, description="class = what it is, for {definition} in prompts")
+    synonyms: dict[str, str] = Field(default={}, description="class = words for it, for {synonyms} in prompts")
     size: Width = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
@@ -57,6 +59,10 @@ class FolderConfig(DataConfig):
         taken = [name for name in ("validation", "test", "train") if name in self.sets]
         if taken:
             raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
+        if isinstance(self.classes, tuple):
+            for key in ("definitions", "synonyms"):
+                for name in set(getattr(self, key)) - set(self.classes):
+                    raise ValueError(f"{key}.{name}: {name!r} is none of the classes")
         if self.classes is None and re.match("hub:|.*[.](tar|parquet)(#|$)", self.validation):
             raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
         return self
@@ -64,7 +70,12 @@ class FolderConfig(DataConfig):
     @property
     def task(self) -> Task:
         """Colour images of `size`, and the classes: those of the key, else the folders of `validation`."""
-        return Task((3, self.size, self.size), self.labels.names)
+        names = self.labels.names
+        known = imagenet_classes(self.classes) if self.classes in TASKS else ()
+        definitions = {entry.name: entry.definition for entry in known} | self.definitions
+        synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
+        words = (tuple(each.get(name, "") for name in names) for each in (definitions, synonyms))
+        return Task((3, self.size, self.size), names, *words)
 
     @property
     def trains(self) -> bool:
