@@ -26,10 +26,15 @@ class Space(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: the shape of one example, and the class names in the order of the labels."""
+    """What is learned: the shape of one example, and the class names in the order of the labels.
+
+    definitions, synonyms: of each class, for prompts; a definition may be empty, and () means none for any class.
+    """
 
     sample_shape: tuple[int, ...]
     classes: tuple[str, ...]
+    definitions: tuple[str, ...] = ()
+    synonyms: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -91,10 +96,11 @@ class SetStatus:
     """The status of a set of real examples, found without reading it.
 
     name: its role in a run. images: how many there are; None: not known. problem: what is wrong or missing, and the
-    command or folder that would provide it; None: the set is there.
+    command or folder that would provide it; None: the set is there. needed: whether a run stops without it.
     """
 
     name: str
     where: str
     images: int | None
     problem: str | None
+    needed: bool = True

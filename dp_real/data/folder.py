@@ -11,9 +11,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DATA, DataConfig
-from dp_real.data.sets.classes import Classes, class_folders, own_classes, task_classes
+from dp_real.data.sets.classes import Classes, class_folders, own_classes, task_classes, warn_once
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
-from dp_real.imagenet.classes import TASKS, ImageNetTask, shared_labels
+from dp_real.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.sections import Seed, Width
 
 if TYPE_CHECKING:
@@ -43,9 +43,14 @@ class FolderConfig(DataConfig):
     sets: dict[str, str] = Field(
         default={}, description="name = where: further sets for the end; they may have some of the classes only"
     )
+    require_sets: bool = Field(
+        default=False, description="a further set that is not there stops a run; else it is named and left out"
+    )
     classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_classes)] = Field(
         default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
     )
+    definitions: dict[str, str] = Field(default={}, description="class = what it is, for {definition} in prompts")
+    synonyms: dict[str, str] = Field(default={}, description="class = words for it, for {synonyms} in prompts")
     size: Width = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
@@ -54,6 +59,10 @@ class FolderConfig(DataConfig):
         taken = [name for name in ("validation", "test", "train") if name in self.sets]
         if taken:
             raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
+        if isinstance(self.classes, tuple):
+            for key in ("definitions", "synonyms"):
+                for name in set(getattr(self, key)) - set(self.classes):
+                    raise ValueError(f"{key}.{name}: {name!r} is none of the classes")
         if self.classes is None and re.match("hub:|.*[.](tar|parquet)(#|$)", self.validation):
             raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
         return self
@@ -61,7 +70,12 @@ class FolderConfig(DataConfig):
     @property
     def task(self) -> Task:
         """Colour images of `size`, and the classes: those of the key, else the folders of `validation`."""
-        return Task((3, self.size, self.size), self.labels.names)
+        names = self.labels.names
+        known = imagenet_classes(self.classes) if self.classes in TASKS else ()
+        definitions = {entry.name: entry.definition for entry in known} | self.definitions
+        synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
+        words = (tuple(each.get(name, "") for name in names) for each in (definitions, synonyms))
+        return Task((3, self.size, self.size), names, *words)
 
     @property
     def trains(self) -> bool:
@@ -104,9 +118,9 @@ class FolderConfig(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Load the sets. A train set is held in memory as float32.
+        """Load the sets. A train set is held in memory as float32. Of further sets, those that are there.
 
-        Raises one MissingError for all sets that are not there, InputError for one that is broken or lacks a class.
+        Raises one MissingError for all others that are not there, InputError for one that is broken or lacks a class.
         """
         from dp_real.runtime.pixels import to_float
 
@@ -118,7 +132,7 @@ class FolderConfig(DataConfig):
             generator=Examples(to_float(train.x[:]), train.y) if train else None,
             validation=validation,
             test=self._read(found["test"], "test", keep=True) if self.test else validation,
-            sets={name: self._read(found[name], name) for name in self.sets},
+            sets={name: self._read(found[name], name) for name in self.sets if name in found},
         )
 
     def describe(self) -> list[SetStatus]:
@@ -141,20 +155,28 @@ class FolderConfig(DataConfig):
 
         try:
             return SetStatus(name, where, count(locate(where, fetch=False), self.labels, self.needed(name)), None)
-        except (InputError, MissingError) as error:
+        except InputError as error:
             return SetStatus(name, where, None, str(error))
+        except MissingError as error:
+            return SetStatus(name, where, None, str(error), needed=not self._may_lack(name))
+
+    def _may_lack(self, name: str) -> bool:
+        """Whether a run goes on without the set."""
+        return name in self.sets and not self.require_sets
 
     def _locate_all(self) -> dict[str, Located]:
-        """Find every set. Raises one MissingError for all that are not there."""
+        """Find the sets. Raises one MissingError for all that are absent, but for those that a run can do without."""
         from dp_real.data.sets.places import locate
 
-        found, missing = {}, []
+        found, missing, absent = {}, [], []
         by_cost = sorted(self.places.items(), key=lambda item: item[1].startswith("hub:"))
         for name, where in by_cost:  # local sets first: if one is missing, nothing is fetched
             try:
                 found[name] = locate(where, fetch=not missing)
             except MissingError as error:
-                missing.append(str(error))
+                (absent if self._may_lack(name) else missing).append(str(error))
         if missing:
-            raise MissingError("; ".join(missing))
+            raise MissingError("; ".join([*missing, *absent]))
+        for error in absent:
+            warn_once(f"{error}; the run goes on without it, or asks for it by --require-sets")
         return found

@@ -169,7 +169,10 @@ def _is_used(part: str, pipeline: Path) -> bool:
 def _data(config: Config) -> Iterator[Need]:
     for each in config.data.describe():
         count = "" if each.images is None else f": {each.images:,} images"
-        yield Need(f"data: {each.name}", f"{each.where}{count}", each.problem)
+        if each.problem and not each.needed:
+            yield Need(f"data: {each.name}", f"{each.problem}; a run goes on without it")
+        else:
+            yield Need(f"data: {each.name}", f"{each.where}{count}", each.problem)
 
 
 def _size(number: float) -> str:

@@ -114,12 +114,12 @@ class TrainedHere(GeneratorConfig):
 
 
 def _names_the_class(template: str) -> str:
-    if "{}" not in template:
+    if not any(place in template for place in ("{}", "{definition}", "{synonyms}")):
         raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
     return template
 
 
 Templates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], Field(min_length=1)]
-"""Prompts with {} in place of the class's name."""
+"""Prompts with {} in place of the class's name, {definition} or {synonyms}."""
 
 GENERATORS: Registry[type[GeneratorConfig]] = Registry("generators", "dp_real.generators")

@@ -26,7 +26,7 @@ class DiffusersConfig(GeneratorConfig):
     kind: Literal["diffusers", "stable-diffusion"]
     model: str = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
     prompts: Templates = Field(
-        default=("a photo of a {}",), description="a row's seed picks one; {}: the class. A DiT takes none"
+        default=("a photo of a {}",), description="a row's seed picks one; {}: the class; also {definition}, {synonyms}"
     )
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     decoder: Literal["full", "tiny"] = Field(
@@ -74,11 +74,11 @@ class DiffusersConfig(GeneratorConfig):
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
         from dp_real.generators.pipelines.load import load_index, load_pipeline, load_tiny_decoder
 
-        index, classes = load_index(self.model), source.task.classes
+        index, task = load_index(self.model), source.task
         if ADAPTERS[index["_class_name"]].asked_for == "class number":
-            asked = class_numbers(index.get("id2label", {}), classes)
+            asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
-            asked = class_prompts(self.prompts, classes)
+            asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
         pipe = load_pipeline(self.model, self.dtype)
         tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
         options = {"batch_size": self.batch_size, "offload": self.offload}
@@ -92,7 +92,7 @@ class DiffusersConfig(GeneratorConfig):
         if self.compile:
             model.network.compile()
         model.rest()
-        return PipelineGenerator(model, asked, source.task.sample_shape)
+        return PipelineGenerator(model, asked, task.sample_shape)
 
     def weights(self) -> dict[str, str]:
         """The pipeline, and the tiny decoder if it is used."""

@@ -29,7 +29,8 @@ class LatentConfig(TrainedHere):
 
     kind: Literal["latent"]
     prompts: Templates = Field(
-        default=("a photo of a {}", "a picture of a {}", "{}"), description="a row's seed picks one; {}: the class"
+        default=("a photo of a {}", "a picture of a {}", "{}"),
+        description="a row's seed picks one; {}: the class; also {definition}, {synonyms}",
     )
     vae_steps: CountOrNone = Field(default=1500, description="0: random weights, to try out what surrounds them")
     vae_batch: Rows = 64
@@ -61,7 +62,7 @@ class LatentConfig(TrainedHere):
             raise InputError(
                 f"generator.kind = 'latent' is trained on real images; data.source = '{source.source}' has none"
             )
-        prompts = class_prompts(self.prompts, task.classes)
+        prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
 
         def train_vae(folder: Path, unfinished: Path) -> None:
             train_autoencoder(self, examples.x, source.split, progress, folder, unfinished)
@@ -74,7 +75,8 @@ class LatentConfig(TrainedHere):
             samples = trained.sample(tried, row_seeds(source.split, 0, range(len(tried))), None)
             require_samples(samples, "the trained generator", REMEDY)
 
-        folder = self.trained(source, examples, task.classes, train)
+        plain = all(prompt.replace("{}", "").find("{") < 0 for prompt in self.prompts)
+        folder = self.trained(source, examples, task.classes if plain else prompts, train)
         model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
         return PipelineGenerator(model, prompts, shape)
 

@@ -28,6 +28,8 @@ class ImageNetClass:
     wnid: str
     index: int
     name: str  # unique; used in prompts
+    definition: str  # WordNet's
+    synonyms: str  # WordNet's words for it, its name among them, between commas
     lemmas: tuple[str, ...]  # WordNet's words for it in one string, as hub sets name it; none if another class has them
     in_imagenet_a: bool
     in_imagenet_r: bool
@@ -44,6 +46,8 @@ def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
             row["wnid"],
             int(row["imagenet1k_index"]),
             PROMPT_NAMES.get(row["wnid"], row["name"]),
+            row["definition"],
+            row["lemmas"],
             () if row["lemmas"] == "crane" else (row["lemmas"],),  # the only string that two classes share
             row["in_imagenet_a"] == "1",
             row["in_imagenet_r"] == "1",

@@ -21,9 +21,11 @@ def run_command(
     seed: Annotated[int | None, typer.Option(min=0, help="Of all random numbers.  Default: the file's, 0.")] = None,
     gpus: Gpus = "all",
     processes: Processes = 1,
+    require_sets: Annotated[bool, typer.Option("--require-sets", help="Stop if a set of data.sets is absent.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train one learner; leaves the run's files in --out."""
+    settings = [*settings, "data.require_sets=true"] if require_sets else settings
     config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
     from dp_real import run  # takes seconds, so the configuration is checked first
     from dp_real.estimate.needs import require

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.config import Config, parse_config
+from dp_real.data.folder import FolderConfig
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, class_prompts
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
 from dp_real.generators.pipelines.load import load_pipeline
@@ -315,6 +316,26 @@ def test_a_class_conditional_pipelines_numbers():
 
 def test_prompts_are_templates_filled_in():
     assert class_prompts(["a {}", "{} by day"], ["hen"]) == [["a hen", "hen by day"]]
+    words = [["hen", "cock"], ["a {bird}", ""], ["hen, biddy", ""]]
+    assert class_prompts(["{}: {synonyms}"], *words) == [["hen: hen, biddy"], ["cock: cock"]]
+    assert class_prompts(["{definition} {}"], *(each[:1] for each in words)) == [["a {bird} hen"]]
+    with pytest.raises(InputError, match=r"class 'cock' has no definition; write one in data\.definitions"):
+        class_prompts(["{}, {definition}"], *words)
+
+
+def test_definitions_and_synonyms_of_a_configuration():
+    """ImageNet's are WordNet's, unless the configuration says otherwise."""
+    raw: dict[str, Any] = {"source": "folder", "validation": "nowhere", "classes": "imagenet100"}
+    task = FolderConfig(**raw, definitions={"wing": "of a bird"}).task
+    boxer, wing = (task.classes.index(name) for name in ("boxer", "wing"))
+    assert "stocky medium-sized short-haired dog" in task.definitions[boxer]
+    assert (task.definitions[wing], task.synonyms[boxer]) == ("of a bird", "boxer")
+    assert all(task.definitions)
+    assert all(task.synonyms)
+    own = raw | {"classes": ["hen", "cock"]}
+    assert FolderConfig(**own, synonyms={"hen": "hen, biddy"}).task.synonyms == ("hen, biddy", "")
+    with pytest.raises(ValueError, match=r"definitions\.crow: 'crow' is none of the classes"):
+        FolderConfig(**own, definitions={"crow": "black"})
 
 
 # memory and speed

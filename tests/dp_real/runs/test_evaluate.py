@@ -85,8 +85,10 @@ def test_they_are_evaluated_with_the_runs_own(finished: Path, root: Path):
 
 
 def test_one_that_is_missing_or_broken_stops_a_run_before_it_begins(root: Path, tmp_path: Path):
+    config = settings(root, gone=str(tmp_path / "gone")).model_dump(mode="json")
+    config["data"]["require_sets"] = True
     with pytest.raises(MissingError, match="gone: no such folder"):
-        run(settings(root, gone=str(tmp_path / "gone")), tmp_path / "run")
+        run(parse_config(config), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     config = settings(root).model_dump(mode="json")
     config["data"]["test"] = pictures(tmp_path / "test", ["a", "b", "c"], 1)
@@ -115,3 +117,17 @@ def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(root: Path, tm
     (further / "b" / "0.png").write_bytes(whole)
     result = run(config, tmp_path / "run", resume=True)
     assert [each["set"] for each in result["sets"]] == ["further"]
+
+
+def test_a_further_set_that_is_absent_is_named_and_left_out(root: Path, tmp_path: Path, caplog):
+    """Found or not, a set that the run needs stops it, and then the absent one is named, too."""
+    config = settings(root, gone=str(tmp_path / "gone"), two=str(root / "two")).data
+    assert list(config.load().sets) == ["two"]
+    (told,) = caplog.messages
+    assert told.startswith(f"{tmp_path}/gone: no such folder")
+    assert told.endswith("the run goes on without it, or asks for it by --require-sets")
+    gone = next(each for each in config.describe() if each.name == "gone")
+    assert (gone.problem is not None, gone.needed) == (True, False)
+    lacking = config.model_copy(update={"validation": str(tmp_path / "nothing")})
+    with pytest.raises(MissingError, match=r"nothing: no such folder.*gone: no such folder"):
+        lacking.load()
