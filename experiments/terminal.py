@@ -77,7 +77,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
             nonlocal done, told, said
             done += steps
             passed = time.monotonic() - said
-            tenth = 10 * told // total < 10 * done // total
+            tenth = 10 * (done - told) >= total
             if (tenth and passed > EVERY_SECONDS) or passed > AT_LEAST_EVERY:
                 told, said = done, time.monotonic()
                 say(f"{description}: {done}/{total}")

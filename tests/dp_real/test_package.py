@@ -79,12 +79,12 @@ def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
 ):
     load_data, within = dp_real.runs.run.load_data, []
 
-    def noted(config: Config, progress: Progress):
+    def noted(config: Config, progress: Progress, test: bool):
         within.append(torch.get_num_threads())
         torch.manual_seed(7)  # as a learner with dropout does
         if fails:
             raise InputError("broken")
-        return load_data(config, progress)
+        return load_data(config, progress, test=test)
 
     monkeypatch.setattr(dp_real.runs.run, "load_data", noted)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()

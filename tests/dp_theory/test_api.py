@@ -50,7 +50,7 @@ def test_every_kind_answers_the_same_protocol(problem):
 
 
 def test_one_signature():
-    assert list(inspect.signature(predict).parameters) == ["problem", "tolerance"]
+    assert list(inspect.signature(predict).parameters) == ["problem", "d", "tolerance"]
     assert list(inspect.signature(simulate).parameters) == ["problem", "d", "trials", "engine", "seed", "workers"]
 
 

@@ -195,7 +195,7 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
 @pytest.mark.parametrize(
     ("section", "key", "kinds"),
     [
-        ("data", "source", "'digits', 'fashion', 'gaussian', 'folder', 'stand-in', 'clouds'"),
+        ("data", "source", "'digits', 'fashion', 'glyphs', 'gaussian', 'folder', 'stand-in', 'clouds'"),
         ("generator", "kind", "'denoiser', 'latent', 'diffusers', 'stable-diffusion', 'gaussian', 'weather'"),
         ("learner", "kind", "'mlp', 'conv', 'transformers', 'linear', 'layer'"),
     ],

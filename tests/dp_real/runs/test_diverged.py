@@ -211,6 +211,8 @@ def test_a_validation_image_with_a_logit_that_is_not_finite_ends_the_run(config:
     from dp_real.evaluation.assess import accuracy
 
     class Broken:
+        precision = "float32"
+
         def logits(self, x: Tensor) -> Tensor:
             return torch.full((len(x), 10), torch.nan)
 

@@ -149,7 +149,7 @@ def test_settings_come_after_the_rows_and_names_are_checked():
 def test_each_file_says_how_to_run_it():
     for name in preset_names():
         text = (resources.files("experiments.presets") / f"{name}.toml").read_text(encoding="utf-8")
-        assert text.startswith(f"# dp real run {name}\n#\n")
+        assert text.startswith((f"# dp real run {name}\n#\n", f"# dp real compare {name}\n#\n"))
         assert f'name = "{name}"' in text
 
 
