@@ -23,6 +23,7 @@ from dp_theory.span.certificate import EXPECTATION, certified
 from dp_theory.span.problem import SpanProblem
 
 NEGLIGIBLE = 1e-14  # mass of an atom, over the largest of its block: the tails of several directions are many
+FARTHEST = 100.0  # |ln σ| and |ln δ| from which no solution is looked for
 _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
@@ -57,6 +58,11 @@ def _fixed_point(
 
     def excess(unknowns: Array) -> Array:
         """The map's image less the unknowns."""
+        if not np.abs(unknowns[k:]).max() < FARTHEST:
+            raise ConvergenceError(
+                f"phi = {phi:g}, lam = {lam:g}, {loss}: |θ| runs away, beyond exp({FARTHEST:g}): without ridge it does"
+                " where the kept rows are separable"
+            )
         a, (sigma, delta) = unknowns[:k], np.exp(unknowns[k:])
         score = np.append(a, sigma)
         length = np.linalg.norm(score)
@@ -78,6 +84,8 @@ def _fixed_point(
     if known:
         for _ in range(8):
             step = np.linalg.solve(jacobian, off)
+            if np.abs(step).max() > 1:
+                break
             x, before, off = x - step, off, excess(x - step)
             if np.abs(off).max() <= 1e-12 or np.abs(off).max() > np.abs(before).max() / 2:
                 break

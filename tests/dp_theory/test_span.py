@@ -414,8 +414,8 @@ def test_two_directions_under_a_convex_loss_take_little_memory():
 
 def test_what_would_not_fit_is_refused_in_one_line(monkeypatch):
     group = Group(along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
-    monkeypatch.setattr(atoms, "MOST_ATOMS", 1e5)
-    with pytest.raises(InputError, match=r"3 directions to integrate over at order 8 take more than 1e.05 nodes"):
+    monkeypatch.setattr(atoms, "MOST_ATOMS", 1e4)
+    with pytest.raises(InputError, match=r"3 directions to integrate over at order 8 take more than 1e.04 nodes"):
         predict(SpanProblem(TRUTH, [group], 0.5, 0.01))
     soft = Group(along=(TRUTH, PRUNER), weight=lambda a, b, y: np.exp(-(a**2) - b * y))
     monkeypatch.setattr(atoms, "MOST_WEIGHTS", 1000)
