@@ -39,8 +39,11 @@ def predict(
 
     Raises InputError where no row is kept, ConvergenceError where the tolerance is missed.
     """
+    from dp_theory.checks import require_number
     from dp_theory.ridge import predict_theorem1
 
+    if tolerance is not None:
+        require_number(tolerance=tolerance)
     if d is not None:
         from dp_theory.finite import predict_finite
 
@@ -92,9 +95,12 @@ def simulate(
 
     Raises InputError for sizes that are too small and for an engine that this kind of problem has not.
     """
+    from dp_theory.checks import require, require_whole
     from dp_theory.simulators.engines import check_engine, simulate_problem
 
     check_engine(engine)
+    require_whole(seed=seed)
+    require("seed", seed, seed >= 0, "be at least 0")
     if isinstance(problem, Problem):
         return simulate_problem(problem, d, trials, engine=engine, seed=seed, workers=workers)
     if engine != "dense":

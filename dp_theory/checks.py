@@ -1,5 +1,7 @@
 """Types that every room uses, and the check that says in one line what input must hold."""
 
+import reprlib
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,47 @@ Real = Any  # a float or an array of float64; as a union it would defeat type ch
 
 MOST_TRIALS, LARGEST_D, MOST_ROWS = 10**6, 10**8, 1e12  # what an experiment can have at all
 SMALLEST, LARGEST = 1e-30, 1e15  # of a ratio or a ridge: beyond, formulas lose their digits or overflow
+
+
+def numbers(name: str, value: Any) -> Array:
+    """The value as an array of float64. Raises InputError unless it is a real number, or an array or list of such."""
+    try:
+        if np.asarray(value).dtype.kind not in "biuf":  # text, None and complex numbers are none
+            raise TypeError
+        return np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} = {reprlib.repr(value)} must be a real number, or an array of such") from None
+
+
+def require_numbers(**values: Any) -> None:
+    """Raises InputError for a value that is no real number and no array of such."""
+    for name, value in values.items():
+        numbers(name, value)
+
+
+def require_number(**values: Any) -> None:
+    """Raises InputError for a value that is no single real number."""
+    for name, value in values.items():
+        shape = numbers(name, value).shape
+        if shape:
+            raise InputError(f"{name} has shape {shape}: it must be one number")
+
+
+def require_whole(**values: Any) -> None:
+    """Raises InputError for a value that is no whole number."""
+    for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
+
+
+def common_shape(**values: Any) -> tuple[int, ...]:
+    """The shape that arrays broadcast to. Raises InputError, with all their shapes, where they do not."""
+    shapes = {name: np.shape(value) for name, value in values.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
+        raise InputError(f"shapes do not broadcast: {told}") from None
 
 
 def require_size(name: str, value: Any, least: float, most: float, what: str) -> None:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from dp_theory.checks import Array, Real, require
+from dp_theory.checks import Array, Real, require, require_whole
 from dp_theory.problem import Prediction, Problem
 from dp_theory.ridge import fixed_point, predict_theorem1
 from dp_theory.rules import Fourth, Moments
@@ -64,6 +64,7 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
 
     Raises InputError where d leaves the pool empty, and at the ridgeless peak, where the mean does not exist.
     """
+    require_whole(d=d)
     shape = problem.shape
     n = np.round(d / np.asarray(problem.phi))
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.checks import Real, require, require_magnitude
+from dp_theory.checks import Real, numbers, require, require_magnitude, require_number, require_numbers
 from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated
 from dp_theory.finite import SPECIAL, mean_error
 from dp_theory.practice.prediction import solve_stages
@@ -62,10 +62,11 @@ def least_error(
     unknown rule and for parameters outside their domain.
     """
     _check(rho, flip, lam)
+    require_number(d=d)
     require("d", d, d > SPECIAL, f"be above {SPECIAL}: selector and truth span so many dimensions")
     require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
     rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: psi
-    plain = np.asarray(rows(1.0), float)
+    plain = numbers("psi", rows(1.0))
     require("psi", plain, (plain > 0) & np.isfinite(plain), "be positive and finite: it is d/m")
     require_magnitude(psi=plain)
     shape = np.broadcast_shapes(plain.shape, *(np.shape(x) for x in (rho, flip, keep, lam) if x is not None))
@@ -161,6 +162,7 @@ def optimum(
     for name, cost in given.items():
         require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
     if budget is not None:
+        require_number(budget=budget)
         require("budget", budget, 0 < budget < np.inf, "be positive: it is the cost per dimension")
         if min(costs.row("static"), costs.row("direct")) == 0:
             raise InputError("a training row costs nothing: no budget limits their number")
@@ -262,6 +264,7 @@ def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tup
 
 
 def _check(rho: Real, flip: Real, lam: Real | None) -> None:
+    require_numbers(rho=rho, flip=flip, lam=0 if lam is None else lam)
     require("rho", rho, np.abs(rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
     require("flip", flip, (np.asarray(flip) >= 0) & (np.asarray(flip) < 0.5), "lie in [0, 1/2): it is a flip rate")
     if lam is not None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import Real, require, require_magnitude
+from dp_theory.checks import Real, common_shape, require, require_magnitude, require_numbers
 from dp_theory.rules import Rule
 
 
@@ -26,7 +26,8 @@ from dp_theory.rules import Rule
 class Problem:
     """Ridge regression on selected rows; read by `predict` and `simulate` alike. Fields as in the module's head.
 
-    Raises InputError where |rho| > 1, phi ≤ 0 or lam < 0 (nan and inf included).
+    Raises InputError where |rho| > 1, phi ≤ 0 or lam < 0 (nan and inf included), for what is no number, and for shapes
+    that do not broadcast.
     """
 
     rule: Rule
@@ -37,12 +38,14 @@ class Problem:
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
             raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
+        require_numbers(rho=self.rho, phi=self.phi, lam=self.lam)
         require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
         require("phi", self.phi, (np.asarray(self.phi) > 0) & np.isfinite(self.phi),
                 "be positive and finite: it is d/n, n the size of the pool")  # fmt: skip
         require("lam", self.lam, (np.asarray(self.lam) >= 0) & np.isfinite(self.lam),
                 "be at least 0 and finite: it is the ridge; 0 is the ridgeless limit")  # fmt: skip
         require_magnitude(phi=self.phi, lam=self.lam)
+        common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
 
     @property
     def shape(self) -> tuple[int, ...]:

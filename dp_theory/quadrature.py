@@ -1,6 +1,6 @@
 """Expectations over standard normals by Gauss-Legendre panels: on the line, on the half-line, and nested."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import combinations
 
@@ -12,6 +12,8 @@ from dp_theory.checks import Array, Real
 PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0
 _END = 39.0  # the density underflows beyond
 _HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]  # dyadic near 0: any scale is resolved
+BLOCK = 1 << 18  # nodes made at a time
+BLURRED = 1.0  # thickness from which a step is as smooth as the density
 MOST_PANELS = 1000  # of a refinement
 _STEP = np.array([-8.0, -2.0, 0.0, 2.0, 8.0])  # panel edges around a smooth step, in units of its width
 
@@ -99,30 +101,41 @@ def _half_line(breakpoints: tuple[Real, ...], order: int) -> tuple[Array, Array]
 _fixed_half_line = lru_cache(_half_line)  # the same few rules are asked for over and over
 
 
-def nested(planes: Array, level: Array, width: Array, order: int, reach: float) -> tuple[Array, Array]:
-    """Nested Gauss-Legendre nodes and weights for r independent standard normals.
+def nested(planes: Array, level: Array, width: Array, order: int, reach: float) -> Iterator[tuple[Array, Array]]:
+    """Nested Gauss-Legendre nodes and weights for r independent standard normals, in blocks that fit into memory.
 
     The integrand is smooth but for steps of thickness `width` (F,) across the F planes {t : planes[f]·t = level[f]},
     planes (F, r). Coordinate by coordinate, the line from -reach to reach is cut where a plane meets it, and around it
-    on the scale on which the step is blurred by its own width and by the coordinates still to come. Returns the nodes
-    (r, N) and weights (N,) that sum to 1.
+    on the scale on which the step is blurred by its own width and by the coordinates still to come. Yields nodes
+    (r, N) and weights (N,) that sum to 1 over all blocks.
     """
     planes, level, width = _with_crossings(planes, level, width)
-    t, mass = np.empty((0, 1)), np.ones(1)
-    for i in range(planes.shape[1]):
+
+    def extended(t: Array, mass: Array) -> Iterator[tuple[Array, Array]]:
+        """Blocks of whole nodes that begin with the coordinates t (i, N)."""
+        i = len(t)
+        if i == planes.shape[1]:
+            yield t, mass
+            return
         crossing = np.flatnonzero(np.abs(planes[:, i]) > 1e-14)
         slope = planes[crossing, i]
-        centre = ((level[crossing, None] - planes[crossing, :i] @ t) / slope[:, None]).T  # (N, crossing)
         scale = np.hypot(width[crossing], np.linalg.norm(planes[crossing, i + 1 :], axis=1)) / np.abs(slope)
-        cuts = centre[..., None] + scale[:, None] * np.unique(_STEP * np.any(scale > 0))
-        fixed = np.broadcast_to([-reach, -3.0, 3.0, reach], (t.shape[1], 4))
-        edges = np.concatenate([fixed, cuts.reshape(t.shape[1], -1)], axis=1)
-        s, weight = panels(np.sort(np.clip(edges, -reach, reach)), order)  # (N, nodes)
-        weight = mass[:, None] * weight * pdf(s)
-        used = weight > 0
-        parent = np.broadcast_to(np.arange(t.shape[1])[:, None], s.shape)[used]
-        t, mass = np.concatenate([t[:, parent], s[used][None]]), weight[used]
-    return t, mass
+        crossing, slope, scale = crossing[scale < BLURRED], slope[scale < BLURRED], scale[scale < BLURRED]
+        steps = np.unique(_STEP * np.any(scale > 0))
+        block = max(1, BLOCK // (order * (3 + len(crossing) * len(steps))))
+        for start in range(0, len(mass), block):
+            before, share = t[:, start : start + block], mass[start : start + block]
+            centre = ((level[crossing, None] - planes[crossing, :i] @ before) / slope[:, None]).T  # (N, crossing)
+            cuts = centre[..., None] + scale[:, None] * steps
+            fixed = np.broadcast_to([-reach, -3.0, 3.0, reach], (len(share), 4))
+            edges = np.concatenate([fixed, cuts.reshape(len(share), -1)], axis=1)
+            s, weight = panels(np.sort(np.clip(edges, -reach, reach)), order)  # (N, nodes)
+            weight = share[:, None] * weight * pdf(s)
+            used = weight > 0
+            parent = np.broadcast_to(np.arange(len(share))[:, None], s.shape)[used]
+            yield from extended(np.concatenate([before[:, parent], s[used][None]]), weight[used])
+
+    return extended(np.empty((0, 1)), np.ones(1))
 
 
 def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import ROUNDING, Real
+from dp_theory.checks import ROUNDING, Real, require_numbers
 from dp_theory.problem import Prediction, Problem
 from dp_theory.rules import Moments, Rule
 
@@ -53,6 +53,7 @@ def theorem1(
     p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, phi: Real, lam: Real
 ) -> tuple[Any, Any, Any]:
     """Theorem 1: (test_error, overlap, squared_norm) for lam > 0, from a rule's moments. Everything broadcasts."""
+    require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam)
     u, slope = fixed_point(p, phi, lam)
     ell = lam + u
     return _outputs(_plane(ell, u / (ell * slope), Moments(p, gamma, beta, beta_tilde), rho))
@@ -64,8 +65,10 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
     From a rule's moments; everything broadcasts. The two phases meet in the divergence at phi = p, where sigma² is inf
     and the test error 1/2.
     """
+    require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi)
     ell = np.maximum(np.subtract(phi, p), 0.0)  # lam·(1 + delta) → 0 below the threshold, phi - p above
-    variance = np.minimum(1.0, np.divide(phi, p)) / np.abs(np.subtract(p, phi))
+    with np.errstate(divide="ignore"):
+        variance = np.minimum(1.0, np.divide(phi, p)) / np.abs(np.subtract(p, phi))
     return _outputs(_plane(ell, variance, Moments(p, gamma, beta, beta_tilde), rho))
 
 

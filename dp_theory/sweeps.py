@@ -16,7 +16,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
-from dp_theory.checks import LARGEST_D, MOST_ROWS, require, require_magnitude, require_size
+from dp_theory.checks import LARGEST_D, MOST_ROWS, numbers, require, require_magnitude, require_numbers, require_size
 from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
@@ -104,7 +104,8 @@ def sweep(
     for name, value in (("direct cost", direct_cost), ("training cost", training_cost)):
         require(name, value, np.isfinite(value) and value >= 0, "be at least 0, in units of one plain sample")
     costs = Costs(direct=direct_cost, training=training_cost)
-    sizes = np.unique(np.round(np.geomspace(d / 4, 16 * d, 12) if n is None else n))
+    require_numbers(alpha=alpha, rho=rho, lam=lam)
+    sizes = np.unique(np.round(np.geomspace(d / 4, 16 * d, 12) if n is None else numbers("n", n)))
     require_size("n", sizes, 1, MOST_ROWS, "it is the number of samples generated")
     require_magnitude(lam=lam)
     sizes = sizes.astype(int)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from dp_base.errors import ConvergenceError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import ROUNDING, Array
 from dp_theory.practice.cohorts import Cohort, make_cohort
 from dp_theory.practice.dmft import next_stage
-from dp_theory.practice.problem import Addition, PracticePrediction, PracticeProblem, RoundRows
+from dp_theory.practice.problem import Addition, MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
 
 TOLERANCE = 1e-9  # of the fixed point, relative
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
@@ -78,6 +78,8 @@ def solve_stages(problem: PracticeProblem, order: int = ORDER, perturb: np.rando
         else:
             plan = problem.additions[s - 1]
             rows = plan(errors[s - 1]) if callable(plan) else plan
+            if not isinstance(rows, Addition | MeasuredRows):
+                raise InputError(f"additions[{s - 1}] answers {rows!r}: it must answer an Addition or MeasuredRows")
             additions.append(rows)
             cosine = a[s - 1] / np.hypot(a[s - 1], np.sqrt(c[s - 1, s - 1]))
         last = problem.stages if problem.accumulate else s + 1

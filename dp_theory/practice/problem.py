@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, Real, require, require_magnitude
+from dp_theory.checks import Array, Real, common_shape, numbers, require, require_magnitude, require_number
 from dp_theory.problem import Prediction, Simulation
 from dp_theory.rules import KeepAll, KeepHard, Rule
 from dp_theory.span.problem import select
@@ -53,9 +53,13 @@ class Addition:
             raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
         for name, size in (("candidates", self.candidates), ("kept", self.kept)):
             if size is not None:
+                require_number(**{name: size})
                 require(name, size, 0 < size < np.inf, "be positive: the rows of a round, in units of n")
                 require_magnitude(**{name: size})
+        if not isinstance(self.keep, Rule) and not callable(self.keep):
+            raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
         if not callable(self.weight):
+            require_number(weight=self.weight)
             require("weight", self.weight, 0 < self.weight < np.inf, "be positive")
 
     @property
@@ -101,6 +105,7 @@ class Window:
     power: float = 0.0
 
     def __post_init__(self) -> None:
+        require_number(kappa=self.kappa, kept=self.kept, power=self.power)
         require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: the threshold is kappa·tan(πE)")
         require_magnitude(kappa=self.kappa, kept=self.kept)
 
@@ -161,13 +166,20 @@ class PracticeProblem:
     truth: ArrayLike | None = None
 
     def __post_init__(self) -> None:
+        require_number(phi=self.phi, flip=self.flip, labeller=self.labeller)
         require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
-        lam = np.asarray(self.lam, dtype=float)
+        lam = numbers("lam", self.lam)
+        for place, plan in enumerate(self.additions):
+            if not isinstance(plan, Addition | MeasuredRows) and not callable(plan):
+                raise InputError(
+                    f"additions[{place}] = {plan!r} must be an Addition, MeasuredRows or a plan such as Window"
+                )
         require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: it is the ridge")
         require_magnitude(phi=self.phi, lam=lam)
         if lam.shape not in ((), (self.stages,)):
             raise InputError(f"lam has {lam.size} values; it must have one, or one for each of {self.stages} stages")
         if not isinstance(self.initial, MeasuredRows):
+            require_number(initial=self.initial)
             require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
             require_magnitude(initial=self.initial)
         require("flip", self.flip, 0 <= self.flip <= 1, "be a probability")
@@ -177,7 +189,7 @@ class PracticeProblem:
         if self.spectrum is not None and self.labeller != 1:
             raise InputError("labeller must be 1 with a spectrum: one cosine does not place w_g in its eigenbasis")
         if self.spectrum is not None:
-            e = np.asarray(self.spectrum, dtype=float)
+            e = numbers("spectrum", self.spectrum)
             require("spectrum", e, (e > 0) & np.isfinite(e), "be positive and finite: eigenvalues of Σ")
             truth = np.ones(len(e)) if self.truth is None else np.asarray(self.truth, dtype=float)
             if truth.shape != e.shape or not np.all(np.isfinite(truth)) or not np.any(truth):
@@ -191,7 +203,8 @@ class PracticeProblem:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape that the parameters of all rules broadcast to."""
-        return np.broadcast_shapes(*(plan.shape for plan in self.additions if isinstance(plan, Addition)))
+        plans = {f"additions[{i}]": np.empty(p.shape) for i, p in enumerate(self.additions) if isinstance(p, Addition)}
+        return common_shape(**plans)
 
     def cells(self) -> Iterator["PracticeProblem"]:
         """The problems with scalar rules that this one broadcasts to, in C order."""

@@ -29,7 +29,7 @@ from scipy.special import erf
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_base.registry import Registry
-from dp_theory.checks import ROUNDING, Real, require
+from dp_theory.checks import ROUNDING, Real, common_shape, require, require_numbers
 from dp_theory.quadrature import PDF0, half_line
 
 RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
@@ -89,7 +89,7 @@ class Rule:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape that the parameters broadcast to."""
-        return np.broadcast_shapes(*(np.shape(value) for value in self.parameters().values()))
+        return common_shape(**self.parameters())
 
     def parameters(self) -> dict[str, Real]:
         """The numbers that fix q, by name."""
@@ -167,6 +167,7 @@ def sin_tan(rho: Real) -> tuple[Any, Any]:
 
 def kept_fraction(p: Real) -> Real:
     """p, if it is a kept fraction. Raises InputError unless 0 < p ≤ 1."""
+    require_numbers(keep=p)
     require("keep", p, (np.asarray(p) > 0) & (np.asarray(p) <= 1), "lie in (0, 1]: it is the kept fraction of the pool")
     return p
 

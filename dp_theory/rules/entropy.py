@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Real, require
+from dp_theory.checks import Real, require, require_numbers
 from dp_theory.quadrature import half_line
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 
@@ -27,6 +27,7 @@ class Entropy(Rule):
     kappa: Real = 1.0
 
     def __post_init__(self) -> None:
+        require_numbers(omega=self.omega, kappa=self.kappa)
         require("omega", self.omega, np.isfinite(self.omega), "be finite")
         require("kappa", self.kappa, (np.asarray(self.kappa) > 0) & np.isfinite(self.kappa),
                 "be positive: it is the slope of the logit in t")  # fmt: skip

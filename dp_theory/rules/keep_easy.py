@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import erf, erfc, erfcinv
 
-from dp_theory.checks import ROUNDING, Real, require
+from dp_theory.checks import ROUNDING, Real, require, require_numbers
 from dp_theory.quadrature import PDF0
 from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sin_tan
 
@@ -23,6 +23,7 @@ class KeepEasy(Rule):
     alpha: Real
 
     def __post_init__(self) -> None:
+        require_numbers(alpha=self.alpha)
         require("alpha", self.alpha, np.asarray(self.alpha) > 0, THRESHOLD)
         require("alpha", self.alpha, erfc(self.alpha / SQRT2) > np.finfo(float).tiny,
                 "be below 37 for keep-easy: the kept fraction underflows")  # fmt: skip

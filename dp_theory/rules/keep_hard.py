@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import erf, erfinv, factorial, gammainc
 
-from dp_theory.checks import ROUNDING, Real, require
+from dp_theory.checks import ROUNDING, Real, require, require_numbers
 from dp_theory.quadrature import PDF0, gauss
 from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sin_tan
 
@@ -28,6 +28,7 @@ class KeepHard(Rule):
     alpha: Real
 
     def __post_init__(self) -> None:
+        require_numbers(alpha=self.alpha)
         require("alpha", self.alpha, np.asarray(self.alpha) > 0, THRESHOLD)
 
     def breakpoints(self) -> tuple[Real, ...]:

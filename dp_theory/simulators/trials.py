@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import LARGEST_D, MOST_TRIALS, require_size
+from dp_theory.checks import LARGEST_D, MOST_TRIALS, require_size, require_whole
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Simulation
 
@@ -50,6 +50,7 @@ def check_size(d: int | None, trials: int) -> int:
     """d, if it is there and both numbers are at least 1 and possible. Raises InputError otherwise."""
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")
+    require_whole(d=d, trials=trials)
     require_size("d", d, 1, LARGEST_D, "it is the dimension")
     require_size("trials", trials, 1, MOST_TRIALS, "it is the number of experiments")
     return d

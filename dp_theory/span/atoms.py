@@ -1,14 +1,18 @@
 """Kept rows as weighted atoms, over which every expectation of the span recipe and of the practice loop is a sum."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr
 
+from dp_base.errors import InputError
 from dp_theory.checks import Array
 from dp_theory.quadrature import nested, pdf
 from dp_theory.span.problem import Group, SpanProblem
+
+MOST_ATOMS = 3e7  # of a group, made block by block
+MOST_WEIGHTS = 1 << 20  # different ones of a group, held at once: about 200 MB with three directions
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,15 @@ class Atoms:
         """E[f g] (k,)."""
         return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
 
-    def quadratic(self, f: Array) -> Array:
-        """E[f g gᵀ] (k, k): the frame's block, and E[f] times the identity off the frame."""
-        cross = (self.t @ (f * self.zeta))[:, None]
-        inner = np.block([[(self.t * (f * self.mass)) @ self.t.T, cross], [cross.T, f @ self.zeta2]])
-        total = self.mean(f)
-        return total * np.eye(len(self.frame)) + self.frame @ (inner - total * np.eye(len(inner))) @ self.frame.T
 
-
-def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | None = None) -> Atoms:
+def kept_atoms(
+    problem: SpanProblem, group: Group, order: int, score: Array | None = None, least: float = 0.0
+) -> Iterator[Atoms]:
     """Atoms of a group with a scalar rule: nodes of the given order for what its rule sees, ζ in closed form.
 
-    `score` (k + 1,): one more unit vector to integrate over, with a coordinate off the span (for a convex loss).
+    `score` (k + 1,): one more unit vector to integrate over, with a coordinate off the span (for a convex loss). They
+    come in blocks, since several directions have many; nodes of less than `least` times the block's largest weight are
+    left out. Raises InputError where they have more than MOST_ATOMS.
     """
     labeller, along = (vectors @ problem.basis for vectors in problem.directions(group))
     seen = along
@@ -60,7 +61,7 @@ def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | No
     kappa = float(np.linalg.norm(rest))
     jumps = group.jumps(len(along))
     coordinates = triangle.T  # of the seen directions in the frame; lower triangular
-    t, measure = nested(
+    blocks = nested(
         np.vstack([coordinates[[i for i, _ in jumps]], c]),
         np.array([b for _, b in jumps] + [0.0]),
         np.array([0.0] * len(jumps) + [kappa]),
@@ -74,7 +75,89 @@ def kept_atoms(problem: SpanProblem, group: Group, order: int, score: Array | No
         keep, weight = group.select((coordinates @ t)[: len(along)], y)
         return group.ratio * keep, weight
 
-    return labelled(t, measure, c @ t / max(kappa, 1e-200), group.flip, select, np.column_stack([frame, e]))
+    made = 0
+    for t, measure in blocks:
+        if least:
+            used = measure > least * measure.max()
+            t, measure = t[:, used], measure[used]
+        made += len(measure)
+        if made > MOST_ATOMS:
+            raise InputError(
+                f"{len(seen)} directions to integrate over at order {order} take more than {MOST_ATOMS:.0e} nodes,"
+                " more than time and memory allow: let the rule see fewer directions"
+            )
+        yield labelled(t, measure, c @ t / max(kappa, 1e-200), group.flip, select, np.column_stack([frame, e]))
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The kept rows of a group by their weight: what the square loss needs of them, whatever made them.
+
+    Per distinct weight q: E[1, y(t, ζ), (t, ζ)(t, ζ)ᵀ; q], in the coordinates of `frame`.
+    """
+
+    q: Array  # (J,)
+    mass: Array  # (J,)
+    pull: Array  # (J, r + 1)
+    second: Array  # (J, r + 1, r + 1)
+    frame: Array  # (k, r + 1)
+
+    @classmethod
+    def of(cls, blocks: Iterator[Atoms]) -> "Weighed":
+        """From the atoms of a group. Raises InputError where they have more than MOST_WEIGHTS different weights."""
+        parts: list[tuple[Array, Array]] = []  # weights, and columns of what is summed over each
+        frame, held = np.zeros((0, 0)), 0
+        for atoms in blocks:
+            frame = atoms.frame
+            parts.append(_by_weight(atoms.q, _sums(atoms)))
+            held += len(parts[-1][0])
+            if held > MOST_WEIGHTS:
+                parts = [_by_weight(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))]
+                held = len(parts[0][0])
+            if held > MOST_WEIGHTS:
+                raise InputError(
+                    f"the rows have more than {MOST_WEIGHTS:.0e} different weights, more than memory allows: let the"
+                    " weight see fewer directions, or have steps"
+                )
+        q, sums = _by_weight(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
+        size = frame.shape[1]
+        rows, columns = np.triu_indices(size)
+        second = np.empty((len(q), size, size))
+        second[:, rows, columns] = second[:, columns, rows] = sums[1 + size :].T
+        return cls(q, sums[0], sums[1 : 1 + size].T, second, frame)
+
+    def mean(self, f: Array) -> float:
+        """E[f] for one value of f per weight (J,)."""
+        return float(f @ self.mass)
+
+    def linear(self, f: Array) -> Array:
+        """E[f y g] (k,)."""
+        return self.frame @ (f @ self.pull)
+
+    def quadratic(self, f: Array) -> Array:
+        """E[f g gᵀ] (k, k): the frame's block, and E[f] times the identity off the frame."""
+        total = self.mean(f)
+        inner = np.tensordot(f, self.second, axes=1) - total * np.eye(self.frame.shape[1])
+        return total * np.eye(len(self.frame)) + self.frame @ inner @ self.frame.T
+
+
+def _sums(atoms: Atoms) -> Array:
+    """Rows of mass, y(t, ζ) and the upper triangle of (t, ζ)(t, ζ)ᵀ, each times the atom's mass (sums, N)."""
+    t, mass = atoms.t, atoms.mass
+    first = np.concatenate([t * mass, atoms.zeta[None]])
+    square = [first[i] * t[j] for i in range(len(t)) for j in range(i, len(t))]
+    triangle, entries = [], iter(square)
+    for i in range(len(t)):
+        triangle += [next(entries) for _ in range(i, len(t))] + [t[i] * atoms.zeta]
+    return np.stack([mass, *(atoms.y * first), *triangle, atoms.zeta2])
+
+
+def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
+    """Distinct weights (J,), and the columns of `sums` (sums, N) added up over each (sums, J)."""
+    if len(q) and q.min() == q.max():
+        return q[:1], sums.sum(axis=1, keepdims=True)
+    weight, at = np.unique(q, return_inverse=True)
+    return weight, np.array([np.bincount(at, row, len(weight)) for row in sums], float)
 
 
 def labelled(

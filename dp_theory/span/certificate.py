@@ -1,14 +1,14 @@
 """From a solver of the span recipe to predictions that know their error."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
 from dp_theory.checks import ROUNDING, Array, require
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import Atoms, kept_atoms
+from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.span.bulk import Solution
 from dp_theory.span.problem import Group, SpanProblem
 
@@ -17,11 +17,11 @@ EXPECTATION = 64 * ROUNDING  # relative error of an expectation by rounding of n
 
 def certified(
     problem: SpanProblem,
-    solve: Callable[[SpanProblem, int, Sequence[Atoms]], Solution],
+    solve: Callable[[SpanProblem, int, Sequence[Weighed]], Solution],
     orders: Sequence[int],
     tolerance: float,
 ) -> Prediction:
-    """The prediction from solve(scalar problem, order, its atoms), the order raised until it changes nothing more.
+    """The prediction from solve(scalar problem, order, its rows), the order raised until it changes nothing more.
 
     The certificate is the sum of two relative errors. One is the last change of test error, overlap (over the norm),
     squared norm and kept fraction, or the fixed point's residual if larger: quadrature converges geometrically, so that
@@ -30,15 +30,15 @@ def certified(
     brings the first below `tolerance`, or below the second, InputError if no row is kept.
     """
 
-    @cache
-    def atoms_of(groups: Sequence[Group], order: int) -> list[Atoms]:
-        return [kept_atoms(problem, group, order) for group in groups]
+    @lru_cache(maxsize=3)  # the orders that the next cell, which may share its groups, asks for again
+    def rows_of(groups: Sequence[Group], order: int) -> list[Weighed]:
+        return [Weighed.of(kept_atoms(problem, group, order)) for group in groups]
 
     def outputs(cell: SpanProblem, order: int) -> tuple[Array, Solution]:
-        atoms = atoms_of(cell.groups, order)
-        kept = sum(float(of_group.mass.sum()) for of_group in atoms)
+        rows = rows_of(cell.groups, order)
+        kept = sum(float(of_group.mass.sum()) for of_group in rows)
         require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")
-        solution = solve(cell, order, atoms)
+        solution = solve(cell, order, rows)
         overlap = truth @ solution.a
         off = np.square(solution.a - overlap * truth).sum() + solution.variance
         return np.array([np.arctan2(np.sqrt(off), overlap) / np.pi, overlap, overlap**2 + off, kept]), solution

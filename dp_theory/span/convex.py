@@ -17,11 +17,13 @@ import numpy as np
 from dp_base.errors import ConvergenceError
 from dp_theory.checks import Array
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import Atoms, kept_atoms
+from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.span.bulk import Bulk, Solution
 from dp_theory.span.certificate import EXPECTATION, certified
 from dp_theory.span.problem import SpanProblem
 
+NEGLIGIBLE = 1e-14  # mass of an atom, over the largest of its block: the tails of several directions are many
+FARTHEST = 100.0  # |ln σ| and |ln δ| from which no solution is looked for
 _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
@@ -32,20 +34,23 @@ def predict_convex(problem: SpanProblem, *, tolerance: float | None = None) -> P
     InputError if no row is kept, ConvergenceError if the quadrature misses `tolerance`, by default 1e-8, and where the
     fixed point is not found, naming phi, lam and the residual.
     """
-    starts: dict[SpanProblem, Array] = {}  # from the order before
+    known: dict[SpanProblem, tuple[Array, Array]] = {}  # from the order before
 
-    def solve(cell: SpanProblem, order: int, atoms: Sequence[Atoms]) -> Solution:
-        solution, starts[cell] = _fixed_point(cell, order, starts.get(cell))
+    def solve(cell: SpanProblem, order: int, rows: Sequence[Weighed]) -> Solution:
+        solution, known[cell] = _fixed_point(cell, order, known.get(cell))
         return solution
 
-    orders = (6, 8, 11, 15, 22, 32, 46, 64)
+    orders = (4, 8, 14, 22, 32, 46, 64)
     return certified(problem, solve, orders, tolerance=1e-8 if tolerance is None else tolerance)
 
 
-def _fixed_point(problem: SpanProblem, order: int, start: Array | None) -> tuple[Solution, Array]:
-    """The solution of a scalar problem, and the unknowns (a, ln σ, ln δ) behind it.
+def _fixed_point(
+    problem: SpanProblem, order: int, known: tuple[Array, Array] | None
+) -> tuple[Solution, tuple[Array, Array]]:
+    """The solution of a scalar problem; the unknowns (a, ln σ, ln δ) behind it, and their equations' Jacobian.
 
-    From afar, damped iteration brings Powell's method near.
+    known: the latter two at the order before, from which a few Newton steps lead here. From afar, damped iteration
+    brings Powell's method near.
     """
     from scipy.optimize import root
 
@@ -53,37 +58,52 @@ def _fixed_point(problem: SpanProblem, order: int, start: Array | None) -> tuple
 
     def excess(unknowns: Array) -> Array:
         """The map's image less the unknowns."""
+        if not np.abs(unknowns[k:]).max() < FARTHEST:
+            raise ConvergenceError(
+                f"phi = {phi:g}, lam = {lam:g}, {loss}: |θ| runs away, beyond exp({FARTHEST:g}): without ridge it does"
+                " where the kept rows are separable"
+            )
         a, (sigma, delta) = unknowns[:k], np.exp(unknowns[k:])
         score = np.append(a, sigma)
         length = np.linalg.norm(score)
         t, pull, force = 0.0, np.zeros(k), 0.0
         for group in problem.groups:
-            atoms = kept_atoms(problem, group, order, score / length)
-            h = loss.prox(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, delta * atoms.q)
-            f = -atoms.q * loss.slope(h, atoms.y)
-            bend = atoms.q * loss.curvature(h, atoms.y)
-            t += atoms.mean(bend / (1 + delta * bend))
-            pull += atoms.linear(f)[:k]
-            force += atoms.mean(f * f)
+            for atoms in kept_atoms(problem, group, order, score / length, least=NEGLIGIBLE):
+                h = loss.prox(score @ atoms.frame[:, :-1] @ atoms.t, atoms.y, delta * atoms.q)
+                f = -atoms.q * loss.slope(h, atoms.y)
+                bend = atoms.q * loss.curvature(h, atoms.y)
+                t += atoms.mean(bend / (1 + delta * bend))
+                pull += atoms.linear(f)[:k]
+                force += atoms.mean(f * f)
         bulk = Bulk.of(problem, t, phi, lam)
         variance = bulk.leak(a) + bulk.spread * force
         return np.concatenate([bulk.inside @ (pull + t * a), [np.log(variance) / 2, np.log(bulk.delta)]]) - unknowns
 
-    if start is None:
-        start = np.append(np.full(k, 1e-3), [-1.0, np.log(phi)])
-        for _ in range(20):
-            start = start + excess(start) / 2
-    found = root(excess, start, method="hybr", options={"xtol": 1e-13})
-    residual = np.abs(found.fun).max()
+    x, jacobian = known or (np.append(np.full(k, 1e-3), [-1.0, np.log(phi)]), np.eye(k + 2))
+    off = excess(x)
+    if known:
+        for _ in range(8):
+            step = np.linalg.solve(jacobian, off)
+            if np.abs(step).max() > 1:
+                break
+            x, before, off = x - step, off, excess(x - step)
+            if np.abs(off).max() <= 1e-12 or np.abs(off).max() > np.abs(before).max() / 2:
+                break
+    if not np.abs(off).max() <= 1e-11:
+        for _ in range(0 if known else 20):
+            x, off = x + off / 2, excess(x + off / 2)
+        x = root(excess, x, method="hybr", options={"xtol": 1e-13}).x
+        off = excess(x)
+        steps = _NUDGE * np.eye(len(x))
+        jacobian = np.column_stack([(excess(x + step) - off) / _NUDGE for step in steps])
+    residual = np.abs(off).max()
     if not residual <= 1e-10:
         raise ConvergenceError(f"phi = {phi:g}, lam = {lam:g}, {loss}: the fixed point is missed by {residual:.1e}")
-    variance = float(np.exp(2 * found.x[-2]))
+    variance = float(np.exp(2 * x[-2]))
 
     def errors() -> tuple[float, float]:
-        missed = np.abs(found.fun) + EXPECTATION * (1 + np.abs(found.x))
-        steps = _NUDGE * np.eye(len(found.x))
-        jacobian = np.column_stack([(excess(found.x + step) - found.fun) / _NUDGE for step in steps])
-        off = np.abs(np.linalg.inv(jacobian)) @ missed
-        return float(np.linalg.norm(off[:k])), 2 * variance * float(off[k])
+        missed = np.abs(off) + EXPECTATION * (1 + np.abs(x))
+        moved = np.abs(np.linalg.inv(jacobian)) @ missed
+        return float(np.linalg.norm(moved[:k])), 2 * variance * float(moved[k])
 
-    return Solution(found.x[:k], variance, residual, errors), found.x
+    return Solution(x[:k], variance, residual, errors), (x, jacobian)

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import orth
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, Real, require, require_magnitude
+from dp_theory.checks import Array, Real, common_shape, numbers, require, require_magnitude, require_number
 from dp_theory.problem import Problem
 from dp_theory.rules import Rule
 from dp_theory.span.losses import SQUARE, Loss
@@ -72,6 +72,8 @@ class Group:
     breaks: Sequence = ()
 
     def __post_init__(self) -> None:
+        require_number(ratio=self.ratio, flip=self.flip)
+        numbers("along", self.along)
         require("ratio", self.ratio, 0 < self.ratio < np.inf, "be positive: it is the group's candidate rows over n")
         require("flip", self.flip, 0 <= self.flip <= 1, "lie in [0, 1]: it is a probability")
         directions = len(np.atleast_2d(self.along)) if np.size(self.along) else 0
@@ -126,7 +128,11 @@ class SpanProblem:
     loss: Loss = SQUARE
 
     def __post_init__(self) -> None:
-        phi, lam, spectrum = np.asarray(self.phi, float), np.asarray(self.lam, float), self.eigenvalues
+        phi, lam = numbers("phi", self.phi), numbers("lam", self.lam)
+        numbers("truth", self.truth)
+        spectrum = numbers("spectrum", self.eigenvalues)
+        if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
+            raise InputError(f"groups = {self.groups!r} must be a list of Groups")
         require("phi", phi, (phi > 0) & np.isfinite(phi), "be positive and finite: it is d/n")
         require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: 0 is the ridgeless limit")
         require_magnitude(phi=phi, lam=lam)
@@ -141,6 +147,7 @@ class SpanProblem:
                 raise InputError(f"{name} has shape {np.shape(vector)}, truth and spectrum have {spectrum.shape}")
             if not (np.all(np.isfinite(vector)) and np.any(vector)):
                 raise InputError(f"{name} = {vector} must be finite and not zero: it is a direction")
+        self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
     @classmethod
     def of(cls, problem: Problem) -> "SpanProblem":
@@ -152,7 +159,8 @@ class SpanProblem:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape that phi, lam and the parameters of all rules broadcast to."""
-        return np.broadcast_shapes(np.shape(self.phi), np.shape(self.lam), *(group.shape for group in self.groups))
+        rules = {f"groups[{i}]": np.empty(group.shape) for i, group in enumerate(self.groups)}
+        return common_shape(phi=self.phi, lam=self.lam, **rules)
 
     def cells(self) -> Iterator["SpanProblem"]:
         """The scalar problems that this one broadcasts to, in C order. Equal groups are one object, and the basis is

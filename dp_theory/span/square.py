@@ -15,7 +15,7 @@ import numpy as np
 
 from dp_theory.checks import Array
 from dp_theory.problem import Prediction
-from dp_theory.span.atoms import Atoms
+from dp_theory.span.atoms import Weighed
 from dp_theory.span.bulk import Bulk, Solution, solve_delta
 from dp_theory.span.certificate import EXPECTATION, certified
 from dp_theory.span.problem import SpanProblem
@@ -28,27 +28,28 @@ def predict_square(problem: SpanProblem, *, tolerance: float | None = None) -> P
 
     Raises InputError if no row is kept, ConvergenceError if the quadrature misses `tolerance`, by default 1e-9.
     """
-    orders = (16, 32, 64, 128, 256)
+    several = max(len(problem.directions(group)[1]) for group in problem.groups) > 1
+    orders = (8, 12, 18, 27, 40, 60, 90, 128) if several else (16, 32, 64, 128, 256)
     return certified(problem, _solve, orders, tolerance=1e-9 if tolerance is None else tolerance)
 
 
-def _solve(problem: SpanProblem, order: int, atoms: Sequence[Atoms]) -> Solution:
+def _solve(problem: SpanProblem, order: int, rows: Sequence[Weighed]) -> Solution:
     """The fixed point of a scalar problem."""
     phi, lam = problem.phi, problem.lam
-    kept, c, second = _moments(atoms, [np.ones_like(r.q) for r in atoms])
+    kept, c, second = _moments(rows, [np.ones_like(r.q) for r in rows])
     if lam == 0 and abs(kept / phi - 1) < 1e-12:  # the peak, where the norm diverges
         return Solution(np.linalg.solve(second, c), np.inf, 0.0, lambda: (np.inf, np.inf))
     ridgeless = lam == 0 and kept < phi
     lam = 1.0 if ridgeless else lam
 
     def softened(delta: float) -> list[Array]:
-        return [np.full_like(r.q, 1 / delta) if ridgeless else r.q / (1 + r.q * delta) for r in atoms]
+        return [np.full_like(r.q, 1 / delta) if ridgeless else r.q / (1 + r.q * delta) for r in rows]
 
     def mean_weight(delta: float) -> float:
-        return sum(r.mean(f) for r, f in zip(atoms, softened(delta), strict=True))
+        return sum(r.mean(f) for r, f in zip(rows, softened(delta), strict=True))
 
     def at(delta: float) -> _At:
-        return _at(problem, atoms, softened(delta), phi, lam)
+        return _at(problem, rows, softened(delta), phi, lam)
 
     delta, residual = solve_delta(problem.eigenvalues, phi, lam, mean_weight)
     here = at(delta)
@@ -76,13 +77,13 @@ class _At(NamedTuple):
     scale: float  # of the terms of the misfit
 
 
-def _at(problem: SpanProblem, atoms: Sequence[Atoms], weights: Sequence[Array], phi: float, lam: float) -> _At:
-    """At the δ that makes these weights q̃, one per atom."""
-    t, c, second = _moments(atoms, weights)
+def _at(problem: SpanProblem, rows: Sequence[Weighed], weights: Sequence[Array], phi: float, lam: float) -> _At:
+    """At the δ that makes these weights q̃, one per distinct weight."""
+    t, c, second = _moments(rows, weights)
     bulk = Bulk.of(problem, t, phi, lam)
     matrix = bulk.shrink + bulk.inside @ second
     a = np.linalg.solve(matrix, bulk.inside @ c)
-    t2, c2, second2 = _moments(atoms, [f * f for f in weights])
+    t2, c2, second2 = _moments(rows, [f * f for f in weights])
     gap = 1 - bulk.spread * t2
     terms = t2, float(-2 * a @ c2), float(a @ second2 @ a)
     size = float(np.linalg.norm(a))
@@ -97,8 +98,8 @@ def _at(problem: SpanProblem, atoms: Sequence[Atoms], weights: Sequence[Array], 
     )
 
 
-def _moments(atoms: Sequence[Atoms], values: Sequence[Array]) -> tuple[float, Array, Array]:
-    """E[f], E[f y g] (k,), E[f g gᵀ] (k, k) over all groups, one f per atom."""
-    parts = [(r.mean(f), r.linear(f * r.y), r.quadratic(f)) for r, f in zip(atoms, values, strict=True)]
+def _moments(rows: Sequence[Weighed], values: Sequence[Array]) -> tuple[float, Array, Array]:
+    """E[f], E[f y g] (k,), E[f g gᵀ] (k, k) over all groups, one f per distinct weight."""
+    parts = [(r.mean(f), r.linear(f), r.quadratic(f)) for r, f in zip(rows, values, strict=True)]
     mean, linear, quadratic = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
     return mean, linear, quadratic

@@ -4,6 +4,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
+from dp_theory import quadrature
 from dp_theory.quadrature import gauss, half_line, nested, panels
 
 
@@ -47,11 +48,15 @@ def test_half_line_resolves_small_scales_and_cuts_where_told():
     np.testing.assert_allclose(kept, [float(mp.erf(c / mp.sqrt(2))) for c in cuts], rtol=1e-14)
 
 
+@pytest.mark.parametrize("block", [1 << 18, 1000])
 @pytest.mark.parametrize("correlation", [-0.7, 0.0, 0.999])
-def test_nested_nodes_know_the_quadrants(correlation):
+def test_nested_nodes_know_the_quadrants(correlation, block, monkeypatch):
     """P(Z1 > 0, Z2 > 0) = 1/4 + arcsin(correlation)/2π, a step along each of two planes."""
     planes = np.array([[1.0, 0.0], [correlation, np.sqrt(1 - correlation**2)]])
-    t, weights = nested(planes, np.zeros(2), np.zeros(2), order=32, reach=10.0)
+    monkeypatch.setattr(quadrature, "BLOCK", block)
+    blocks = list(nested(planes, np.zeros(2), np.zeros(2), order=32, reach=10.0))
+    assert (len(blocks) > 1) == (block < 1 << 18)
+    t, weights = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
     both = np.all(planes @ t > 0, axis=0)
     assert weights.sum() == pytest.approx(1, rel=1e-14)
     assert weights[both].sum() == pytest.approx(0.25 + np.arcsin(correlation) / (2 * np.pi), rel=1e-13)

@@ -9,8 +9,8 @@ from scipy.stats import chi2, norm, t
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import Problem, predict, simulate
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
-from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
-from dp_theory.span.atoms import kept_atoms
+from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, atoms
+from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.verification.beyond import compare_with_experiment, feature_cells
 
 TRUTH = np.eye(4)[0]
@@ -273,7 +273,7 @@ def test_against_scipy_quadrature():
 
     group = pruned_and_verified(PRUNER, OTHER, labeller=LABELLER)
     problem = SpanProblem(TRUTH, [group], 0.4)
-    rows = kept_atoms(problem, group, 16)
+    rows = Weighed.of(kept_atoms(problem, group, 16))
     c = PRUNER @ OTHER
     s, b_s, b_v = np.sqrt(1 - c**2), LABELLER @ PRUNER, 0.0
     b_v = (LABELLER @ OTHER - c * b_s) / s
@@ -381,3 +381,43 @@ def test_simulation_notices_a_wrong_description():
 @pytest.mark.slow
 def test_simulation_in_higher_dimension():
     assert_agrees(compare_with_experiment(feature_cells(d=400), trials=150, d=400, seed=1), 150)
+
+
+# -- several directions in bounded memory
+
+
+def majority(*signs):
+    return lambda a, b, c, y: (signs[0] * np.sign(a) + signs[1] * np.sign(b) + signs[2] * np.sign(c)) * y > 0
+
+
+def test_a_majority_vote_of_three_directions():
+    """Against the experiment; and by other blocks, the last with a weight of its own, which changes nothing."""
+    group = Group(labeller=LABELLER, along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
+    problem = SpanProblem(TRUTH, [group], 0.5, 0.01)
+    answer, seen = predict(problem), simulate(problem, 150, 60, seed=1)
+    assert answer.certificate < 1e-10
+    assert abs(answer.test_error - seen.test_error) < 4 * seen.test_error_se
+    assert answer.keep_fraction == pytest.approx(0.8100229365257805, abs=1e-12)
+
+
+def test_two_directions_under_a_convex_loss_take_little_memory():
+    import tracemalloc
+
+    group = Group(labeller=LABELLER, along=(PRUNER, OTHER), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
+    tracemalloc.start()
+    answer = predict(SpanProblem(TRUTH, [group], 0.3, 0.01, loss=LOGISTIC))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.test_error == pytest.approx(0.21665645339, abs=1e-9)
+    assert peak < 3e8
+
+
+def test_what_would_not_fit_is_refused_in_one_line(monkeypatch):
+    group = Group(along=(TRUTH, PRUNER, OTHER), keep=majority(1, 1, 1))
+    monkeypatch.setattr(atoms, "MOST_ATOMS", 1e4)
+    with pytest.raises(InputError, match=r"3 directions to integrate over at order 8 take more than 1e.04 nodes"):
+        predict(SpanProblem(TRUTH, [group], 0.5, 0.01))
+    soft = Group(along=(TRUTH, PRUNER), weight=lambda a, b, y: np.exp(-(a**2) - b * y))
+    monkeypatch.setattr(atoms, "MOST_WEIGHTS", 1000)
+    with pytest.raises(InputError, match=r"more than 1e.03 different weights, more than memory allows"):
+        predict(SpanProblem(TRUTH, [soft], 0.5, 0.01))
