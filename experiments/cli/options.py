@@ -36,3 +36,11 @@ def arm_names(arms: str) -> list[str]:
 def default_folder(config: "Config") -> Path:
     """Where a run goes without --out: runs/NAME-SEED."""
     return Path("runs") / f"{config.name}-{config.seed}"
+
+
+def too_few(made: float, planned: int) -> str:
+    """What to say of a run that ended with fewer samples than planned."""
+    return (
+        f"{made:,.0f} of {planned:,} samples were made: patience took the steps; lower practice.patience or "
+        "practice.evaluate_every, or raise training.steps"
+    )

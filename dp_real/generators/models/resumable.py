@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dp_base.checksums import damage, read_json, seal
 from dp_base.files import whole_folder, write_json
 
-EVERY = 200  # steps between two times that the state is kept
+EVERY = 200  # steps between two times that the state is kept; what a loop keeps for some steps must end there, too
 
 
 class Resumable:

@@ -34,6 +34,8 @@ from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
 TEXT_WIDTH = 64
 REMEDY = "its images, generator.vae_steps, vae_batch, unet_steps or unet_batch are at fault"
+ENCODED_EVERY = 10  # steps; to encode all captions in each step would take a fifth of it
+AVERAGED_EVERY = 8  # likewise: a fifteenth
 TRIED = 64  # images that the trained VAE must reconstruct
 
 
@@ -58,7 +60,8 @@ def train_autoencoder(
     """
     draw = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(draw):
-        vae = make_vae(images.shape[-1]).to(processes.device())  # pyright: ignore[reportArgumentType]  # hidden by a decorator of diffusers
+        vae: Any = make_vae(images.shape[-1])
+    vae.to(processes.device())
     before = reconstruction_error(vae, images)
     with progress("training the VAE", config.vae_steps) as advance:
         train_vae(vae, images, config, draw, advance, unfinished)
@@ -239,22 +242,28 @@ def train_unet(
 ) -> None:
     """Train the UNet and the text encoder: v-prediction, captions dropped at random, averaged weights.
 
-    The rate warms up, then decays linearly to 0. The captions are few, so each step encodes all of them: caption
-    templates * label + i is the i-th of a class.
+    The rate warms up, then decays linearly to 0. The captions are few, so all are encoded together, once for every
+    ENCODED_EVERY steps of the UNet, whose mean gradient then moves the text encoder: caption templates * label + i is
+    the i-th of a class.
     """
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
     steps = config.unet_steps
     warmup = max(1, steps // 36)
     decay = max(0.0, 1 - 7.2 / max(1, steps))  # 0.998 for 3,600 steps
-    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
     optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
     anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
     device = latents.device
     tokens = pipe.tokenizer(list(captions), padding="max_length", return_tensors="pt")["input_ids"].to(device)
+    encoded: Any = None
+    text: Any = None
     templates = len(config.prompts)
     kept = Resumable(unfinished, {"trained": both, "average": ema}, optimizer, anneal, draw)
     watch = LossWatch("the UNet", REMEDY, steps - kept.first)
-    for _ in kept.steps(steps, advance):
+    for step in kept.steps(steps, advance):
+        if step % ENCODED_EVERY == 0:
+            encoded = pipe.text_encoder(tokens).last_hidden_state
+            text = encoded.detach().requires_grad_()
         rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
         x0 = latents[rows.to(device)]
         caption = templates * labels[rows] + torch.randint(templates, (len(rows),), generator=draw)
@@ -262,15 +271,18 @@ def train_unet(
         caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
         noise = torch.randn(x0.shape, generator=draw).to(device)
         t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(device)
-        text = pipe.text_encoder(tokens).last_hidden_state[caption.to(device)]
-        (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, text, return_dict=False)
+        condition = text[caption.to(device)]
+        (output,) = pipe.unet(pipe.scheduler.add_noise(x0, noise, t), t, condition, return_dict=False)
         loss = F.mse_loss(output, pipe.scheduler.get_velocity(x0, noise, t))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if (step + 1) % ENCODED_EVERY == 0:
+            encoded.backward(text.grad / ENCODED_EVERY)
         nn.utils.clip_grad_norm_(both.parameters(), 1.0)
         optimizer.step()
         anneal.step()
-        ema.update_parameters(both)
+        if step % AVERAGED_EVERY == 0 or step + 1 == steps:
+            ema.update_parameters(both)
         watch.see(loss.detach())
     both.load_state_dict(ema.module.state_dict())
     both.eval().requires_grad_(False)

@@ -8,7 +8,7 @@ import typer
 
 from dp_base.locks import locked
 from dp_real.axes import AXES
-from experiments.cli.options import Json, Preset, Set, arm_names
+from experiments.cli.options import Json, Preset, Set, arm_names, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -104,3 +104,6 @@ def compare_command(
         if len(slopes):
             table(slopes.to_dict("records"), title="test error ~ n^-exponent, n the samples in the pool")
         say(f"{out}/comparison.csv, .png, .pdf")
+    for row, planned in zip(rows, (each.samples for each in configs), strict=True):
+        if row["kept"] < planned:
+            say(f"{row['series']}: on average {too_few(row['kept'], planned)}")

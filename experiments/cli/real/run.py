@@ -1,14 +1,17 @@
 """`dp real run | resume | branch | pretrain`: starts runs, continues them and prepares them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.cli.launch import Gpus, Processes, process_count, run_together
-from experiments.cli.options import Json, Preset, Set, default_folder
+from experiments.cli.options import Json, Preset, Set, default_folder, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
 
 Out = Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")]
 
@@ -40,7 +43,7 @@ def run_command(
         raise typer.Exit(run_together(count, "real", "run", preset, *changes, *given))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
-    _report(run(config, out, resume=resume, progress=progress), out, as_json)
+    _report(run(config, out, resume=resume, progress=progress), out, as_json, config)
 
 
 def resume_command(
@@ -57,7 +60,7 @@ def resume_command(
         say(f"{folder} is complete already")
     elif (count := process_count(gpus, processes)) > 1:
         raise typer.Exit(run_together(count, "real", "resume", str(folder), *_flags(json=as_json)))
-    _report(run(begun.config, folder, resume=True, progress=progress), folder, as_json)
+    _report(run(begun.config, folder, resume=True, progress=progress), folder, as_json, begun.config)
 
 
 def pretrain_command(
@@ -101,7 +104,9 @@ def _flags(**given: bool) -> list[str]:
     return [f"--{name}" for name, on in given.items() if on]
 
 
-def _report(result: dict, folder: Path, as_json: bool) -> None:
+def _report(result: dict, folder: Path, as_json: bool, config: "Config") -> None:
+    if result["pool_size"] < config.samples and not (config.practice.samples or config.practice.seconds):
+        say(f"{config.name}: {too_few(result['pool_size'], config.samples)}")
     if as_json:
         emit_json(result)
     else:

@@ -375,6 +375,7 @@ def test_a_killed_training_goes_on_and_ends_as_the_unbroken_one(
 ):
     """Killed in the VAE's fifth step, in the UNet's fifth, and not any more; the state is kept every other step."""
     monkeypatch.setattr(resumable, "EVERY", 2)
+    monkeypatch.setattr(dp_real.generators.models.stable_diffusion, "ENCODED_EVERY", 2)
     unbroken = train(real, tmp_path / "unbroken")
     begins: list[int] = []
     restore = resumable.Resumable.restore
