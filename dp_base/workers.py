@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 PATIENCE = 0.5  # seconds between looks at the parent
+
+_held: list[FileLock] = []  # as long as this process lives
 
 
 def ending_with_this_process() -> dict[str, Any]:
@@ -17,12 +25,50 @@ def ending_with_this_process() -> dict[str, Any]:
     return {"initializer": end_with, "initargs": (os.getpid(),)}
 
 
-def in_parallel(workers: int, function: Callable[..., Any], jobs: Iterable[tuple]) -> Iterator[Any]:
-    """Yield function(*job) for each job, in order, as joblib's processes finish them; they end with this one."""
+def in_parallel(
+    workers: int, function: Callable[..., Any], jobs: Iterable[tuple], gpus: Sequence[str] = ()
+) -> Iterator[Any]:
+    """Yield function(*job) for each job, in order, as joblib's processes finish them; they end with this one.
+
+    gpus: see on_gpus_of_their_own.
+    """
     import joblib
 
     tasks = (joblib.delayed(function)(*job) for job in jobs)
-    return iter(joblib.Parallel(n_jobs=workers, return_as="generator", **ending_with_this_process())(tasks))
+    begin = on_gpus_of_their_own(gpus) if gpus else ending_with_this_process()
+    return iter(joblib.Parallel(n_jobs=workers, return_as="generator", **begin)(tasks))
+
+
+def on_gpus_of_their_own(gpus: Sequence[str]) -> dict[str, Any]:
+    """The same, and each process sees one of the GPUs only; with more processes than GPUs they are dealt out evenly.
+
+    gpus: as CUDA_VISIBLE_DEVICES names them.
+    """
+    return {"initializer": _begin, "initargs": (os.getpid(), _desk().name, tuple(gpus))}
+
+
+@cache
+def _desk() -> tempfile.TemporaryDirectory[str]:
+    """The folder in which the workers of this process take their numbers."""
+    return tempfile.TemporaryDirectory(prefix="dp-workers-")
+
+
+def _begin(parent: int, desk: str, gpus: Sequence[str]) -> None:
+    end_with(parent)
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpus[take_number(Path(desk)) % len(gpus)]  # before CUDA is asked
+
+
+def take_number(desk: Path) -> int:
+    """The lowest number that no living process has taken at this folder. It is this process's until it ends."""
+    for number in itertools.count():
+        lock = FileLock(desk / f"{number}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            continue
+        _held.append(lock)
+        return number
+    raise AssertionError("there is always a next number")
 
 
 def end_with(parent: int) -> None:

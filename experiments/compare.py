@@ -19,6 +19,7 @@ from dp_real.config.arms import arm_config
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.runtime.processes import visible_gpus
 from experiments.ratios import costs, worth
 
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
@@ -48,7 +49,7 @@ def run_arms(
     jobs = [(arm, cell, Comparison(out).run_folder(arm, cell.seed)) for arm, cell in cells]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
-        for row in in_parallel(workers, _run, jobs):
+        for row in in_parallel(workers, _run, jobs, visible_gpus()):
             rows.append(row)
             advance(1)
     return pd.DataFrame(rows)
@@ -71,7 +72,7 @@ def prepare_generators(configs: Iterable[Config], workers: int, progress: Progre
     drawing = (config for config in configs if config.practice.examples == "generated")
     one_a_split = list({config.data.split: config for config in drawing}.values())
     with progress("generators", len(one_a_split)) as advance:
-        for _ in in_parallel(workers, _prepare, [(config,) for config in one_a_split]):
+        for _ in in_parallel(workers, _prepare, [(config,) for config in one_a_split], visible_gpus()):
             advance(1)
 
 

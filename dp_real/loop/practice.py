@@ -124,6 +124,7 @@ class Practice:
         memory.release()  # what training kept, for libraries that drawing calls, and the other way round
         batch, costs, steering = self.source.draw(state.rounds, labels, self.learner, state.steering)
         memory.release()
+        processes.enter(f"committing round {state.rounds}")
         self.pool.append(state.rounds, batch)
         costs = sum(processes.gather([costs]), Costs())
         account = RoundAccount(self.pool, costs, begin, self.clock.now() - begin, self.row_flops)
@@ -136,6 +137,7 @@ class Practice:
         state.stale = 0
         self.checkpoint(keep=False)
         self.source.forget()
+        processes.enter(f"training after step {state.step}")
 
     @cached_property
     def row_flops(self) -> int:
@@ -156,7 +158,9 @@ class Practice:
         """Measure the validation accuracy on real examples. A new best resets T to 0; else T rises by 1."""
         state, loss = self.state, self.learner.drain_loss()
         require_finite("training losses", LEARNER, [torch.tensor(loss)])
+        processes.enter(f"evaluating at step {state.step}")
         accuracy = self.validate(self.learner)
+        processes.enter(f"training after step {state.step}")
         improved = accuracy > state.best
         if improved and self.config.training.keep_best:
             self.recorder.best(self.learner)

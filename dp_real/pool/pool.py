@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from dp_base.errors import MissingError
 from dp_real.pool.batch import Batch
+from dp_real.pool.late import when_visible
 from dp_real.pool.record import PoolRecord, drop_unreadable, opening, verify_pool
 from dp_real.pool.storage import Storage
 from dp_real.runtime import pixels
@@ -117,7 +118,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         with main_first() as main:  # one commits for all
             version = self._commit(fragments) if main else 0
             if main:
-                PoolRecord.read(self.path).add(self.path, version)
+                when_visible(lambda: PoolRecord.read(self.path).add(self.path, version), self.path)
         self._open(from_main(version))
 
     def drop_later(self) -> None:
@@ -147,11 +148,14 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return lance.LanceDataset.commit(str(self.path), operation, read_version=self.version or None).version
 
     def _open(self, version: int) -> None:
-        """Move to a version that has the present rows and perhaps more."""
-        self.version = version
+        """Move to a version that has the present rows and perhaps more. Another process may just have written it."""
+        when_visible(lambda: self._move(version), self.path)
+
+    def _move(self, version: int) -> None:
         with opening(self.path):
             self._data = lance.dataset(str(self.path), version=version)
             self._read_new(len(self))
+        self.version = version
 
     def _read_new(self, known: int) -> None:
         """Read the rows after the first `known` ones."""
@@ -159,14 +163,14 @@ class Pool(Dataset[tuple[Tensor, int]]):
             return
         new = self._data.scanner(columns=["round", "label"], offset=known).to_table()
         rounds = new["round"].to_numpy()
+        kept = None
+        if self.storage.fits(self._data.schema.field("example").type, known + len(new)):
+            column = self._data.scanner(columns=["example"], offset=known).to_table()["example"]
+            fresh = self.storage.decode(column.combine_chunks())
+            kept = fresh if self._kept is None else torch.cat([self._kept, fresh])
+        self._kept = kept  # what follows cannot fail, so all rows are there or none
         self.newest = int((rounds == rounds[-1]).sum())
         self.y = torch.cat([self.y, torch.from_numpy(new["label"].to_numpy().astype(np.int64))])
-        if not self.storage.fits(self._data.schema.field("example").type, len(self)):
-            self._kept = None
-            return
-        column = self._data.scanner(columns=["example"], offset=known).to_table()["example"]
-        fresh = self.storage.decode(column.combine_chunks())
-        self._kept = fresh if self._kept is None else torch.cat([self._kept, fresh])
 
     def _read(self, rows: Tensor) -> Tensor:
         if self._kept is not None:

@@ -43,6 +43,7 @@ class Blocks:
                 if self.stop():
                     raise Interrupted
                 if turn < len(mine):
+                    processes.enter(f"drawing rows {mine[turn].start} to {mine[turn].stop - 1} of round {index}")
                     drawn.append(self._kept(index, mine[turn], draw))
                     advance(1)
         return drawn

@@ -25,6 +25,7 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 
     Raises as DataConfig.load does, and InputError for a broken image.
     """
+    processes.enter("reading the data", patient=True)
     with processes.main_first():
         config.data.prepare(progress)
         data = config.data.load()
@@ -38,6 +39,7 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
 
     Raises as GeneratorConfig.load does.
     """
+    processes.enter("loading the generator", patient=True)
     with processes.main_first(), quietly():
         if data is None:
             config.data.prepare(progress)

@@ -15,12 +15,15 @@ from typing import Any, TypeVar
 import torch
 from accelerate import PartialState
 from torch import distributed
+from torch.distributed import distributed_c10d
 
 from dp_base.errors import Interrupted
 from dp_real.runtime.memory import leave_reserve
 from dp_real.runtime.slurm import adopt_tasks
+from dp_real.runtime.watch import LIMIT, Watch
 
 TIMEOUT = timedelta(days=1)  # processes may wait long for the main one to train a generator, or for the last block
+STEP_TIMEOUT = timedelta(seconds=2 * LIMIT)  # of the sums in a step; dp_real.runtime.watch says before who is missing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,11 +33,37 @@ Result = TypeVar("Result")
 def this_process() -> PartialState:
     """This process and its rank. With others, the first call starts the process group (gloo on CPUs, nccl on GPUs)."""
     adopt_tasks()
-    here = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
+    here = PartialState(cpu=not torch.cuda.is_available(), timeout=STEP_TIMEOUT)
     if here.num_processes > 1:
         atexit.register(_leave, here)
+        _group()  # now, while all are there
+        _watch().start()
     leave_reserve(here.device or torch.device("cpu"))
     return here
+
+
+@cache
+def _watch() -> Watch:
+    """The watch over the waits of this process, which is one of several."""
+    here = PartialState()
+    store: Any = distributed_c10d._get_default_store()
+    return Watch(store.clone(), here.process_index, here.num_processes)  # a store waits for one thread at a time
+
+
+@contextmanager
+def joining(what: str) -> Iterator[None]:
+    """The block waits for all processes. The message to come, if one does not, says `what`."""
+    with _watch().joining(what):
+        yield
+
+
+def enter(phase: str, *, patient: bool = False) -> None:
+    """Say what this process does from now on, for the message of others that wait for it.
+
+    patient: it may take any time. Otherwise others wait for an hour, see dp_real.runtime.watch.
+    """
+    if this_process().num_processes > 1:
+        _watch().phase, _watch().patient = phase, patient
 
 
 def _leave(here: PartialState) -> None:
@@ -64,13 +93,20 @@ def device() -> torch.device:
     return this_process().device or torch.device("cpu")
 
 
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (named.split(",") if named else [str(index) for index in range(count)])[:count]
+
+
 def gather(items: list[Result]) -> list[Result]:
     """The items of all processes, ordered by rank, in every process. They are sent between CPUs."""
     here = this_process()
     if here.num_processes == 1:
         return items
     parts: list[Any] = [None] * here.num_processes
-    distributed.all_gather_object(parts, items, group=_group())
+    with joining("an exchange of results"):
+        distributed.all_gather_object(parts, items, group=_group())
     return [item for part in parts for item in part]
 
 
@@ -116,21 +152,24 @@ def from_main(value: Result) -> Result:
     if this_process().num_processes == 1:
         return value
     values = [value]
-    distributed.broadcast_object_list(values, group=_group())
+    with joining("a decision of rank 0"):
+        distributed.broadcast_object_list(values, group=_group())
     return values[0]
 
 
 def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
     """Overwrite the tensors in place by those of the main process."""
     if this_process().num_processes > 1:
-        for tensor in tensors:
-            distributed.broadcast(tensor, 0)
+        with joining("a copy from rank 0"):
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
 
 
 def add_up(tensors: Sequence[torch.Tensor]) -> None:
     """Overwrite the tensors in place by their sums over the processes. They travel together."""
     together = torch.cat([tensor.flatten() for tensor in tensors])
-    distributed.all_reduce(together)
+    with joining("the sum of the gradients"):
+        distributed.all_reduce(together)
     for tensor, part in zip(tensors, together.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 

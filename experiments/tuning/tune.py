@@ -19,6 +19,7 @@ from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.runs.prepare import check_plan
 from dp_real.runs.run import run
+from dp_real.runtime.processes import visible_gpus
 from experiments.compare import on_seeds, prepare_generators
 from experiments.tuning.space import Space, own_parameters, settings_of, space_of, with_settings
 from experiments.tuning.trials import Trial, Trials, best_of, kept_trials
@@ -90,7 +91,7 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int, progr
                     for proposal in _batch(config, plan, arm, spaces[arm], kept[arm], batch)
                 ]
                 cells = [(cell, _folder(out, each, cell)) for each in proposals for cell in each.cells]
-                ended = iter(in_parallel(workers, _run, cells))
+                ended = iter(in_parallel(workers, _run, cells, visible_gpus()))
                 for each in proposals:
                     kept[each.arm].add(_judged(each, [next(ended) for _ in each.cells]))
                     remove(out / RUNS / each.name)

@@ -40,7 +40,7 @@ def compare_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-compare.")] = None,
     resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time, each on a GPU of its own.")] = 2,
     x: Annotated[Axis, typer.Option(help="What the figure counts.")] = Axis("generated"),  # noqa: B008 (a constant)
     as_json: Json = False,
 ) -> None:  # fmt: skip

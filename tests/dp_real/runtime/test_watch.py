@@ -1,0 +1,134 @@
+"""A process that does not come, and a file system that shows late what was written."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from dp_base.errors import DamagedError
+from dp_real.pool import Pool, late
+from dp_real.pool import pool as pools
+from dp_real.runtime import watch
+from dp_real.runtime.watch import Watch
+from tests.dp_real.pool.test_pool import SHAPE, batch
+
+
+class Store(dict[str, str]):
+    """What two processes share."""
+
+    def set(self, name: str, note: str) -> None:
+        self[name] = note
+
+    def check(self, names: list[str]) -> bool:
+        return all(name in self for name in names)
+
+    def get(self, name: str) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self[name].encode()
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(watch, "_say", lines.append)
+    monkeypatch.setattr(watch.os, "_exit", lambda status: lines.append(f"exit {status}"))
+    return lines
+
+
+def waiting(store: Store, minutes: float, rank: int = 0, processes: int = 3) -> Watch:
+    """A process that has come for the seventh time, and has waited so long."""
+    one = Watch(store, rank, processes)
+    one.joined, one.waiting = 7, ("the sum of the gradients", time.monotonic() - 60 * minutes)
+    return one
+
+
+def test_who_is_missing_is_named_after_minutes_once_by_one(said: list[str]):
+    store = Store({"watch/0": "7|0|a", "watch/1": "6|0|drawing rows 0 to 63 of round 2", "watch/2": "7|0|training"})
+    patient = waiting(store, 4)
+    patient._compare(*patient.waiting or ("", 0))
+    assert said == []
+    first, second = waiting(store, 6), waiting(store, 6, rank=2)
+    for one in (first, second, first):
+        one._compare(*one.waiting or ("", 0))
+    assert said == [
+        "dp: waiting for 6 min in the sum of the gradients for rank 1 (last seen drawing rows 0 to 63 of round 2)"
+    ]
+
+
+@pytest.mark.parametrize(("note", "ends"), [("6|0|training", True), ("6|1|loading the generator", False)])
+def test_the_run_ends_unless_the_phase_may_take_any_time(said: list[str], note: str, ends: bool):
+    one = waiting(Store({"watch/1": note}), 61, processes=2)
+    one._compare(*one.waiting or ("", 0))
+    assert said[-1:] == (["exit 1"] if ends else said[:1])
+
+
+HANGS = """
+import sys, time
+from dp_real.runtime import processes, watch
+watch.LOOKS, watch.PATIENCE, watch.LIMIT = 0.1, 0.5, 1.5
+if processes.this_process().process_index == 1:
+    processes.enter("drawing rows 0 to 63 of round 2")
+    time.sleep(120)
+processes.gather([0])
+"""
+
+
+@pytest.mark.slow
+def test_a_hung_process_ends_the_run(tmp_path: Path):
+    (tmp_path / "script.py").write_text(HANGS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*command, tmp_path / "script.py"], capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode != 0
+    assert "rank 1 (last seen drawing rows 0 to 63 of round 2) did not come to an exchange of results" in done.stderr
+
+
+def sees_late(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Make this node see a pool's second version only at the third look. Returns the versions that were looked for."""
+    looks: list[int | None] = []
+    open_ = pools.lance.dataset
+
+    def late_view(path: str, version: int | None = None, **options: Any) -> Any:
+        looks.append(version)
+        if version == 2 and looks.count(2) <= 2:
+            raise ValueError("Not found: version 2")
+        return open_(path, version=version, **options)
+
+    monkeypatch.setattr(pools.lance, "dataset", late_view)
+    monkeypatch.setattr(late, "PAUSE", 0.0)
+    return looks
+
+
+def pool_of_two_rounds(folder: Path) -> Pool:
+    pool = Pool(folder / "pool", SHAPE)
+    for index in range(2):
+        pool.append(index, batch(pool, torch.full((3, *SHAPE), float(index))))
+    return pool
+
+
+def test_a_node_that_sees_late_waits_for_the_version_with_a_remark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    pool_of_two_rounds(tmp_path)
+    other = Pool(tmp_path / "pool", SHAPE, 1)
+    monkeypatch.setattr(late, "this_process", lambda: SimpleNamespace(num_processes=8))
+    looks = sees_late(monkeypatch)
+    other._open(2)
+    assert (len(looks), len(other), other.version) == (3, 6, 2)
+    assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
+    assert caplog.text.count("waiting for what another process wrote there") == 1
+
+
+def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pool = pool_of_two_rounds(tmp_path)
+    with pytest.raises(DamagedError):
+        pool._open(3)
+    monkeypatch.setattr(late, "this_process", lambda: SimpleNamespace(num_processes=8))
+    monkeypatch.setattr(late, "PATIENCE", 0.2)
+    monkeypatch.setattr(late, "PAUSE", 0.01)
+    with pytest.raises(DamagedError):
+        pool._open(3)
+    assert (len(pool), pool.version) == (6, 2)
