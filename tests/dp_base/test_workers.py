@@ -6,7 +6,8 @@ import time
 import pytest
 import torch
 
-from experiments.compare import _parallel
+from dp_base.workers import in_parallel
+from dp_real.runtime.processes import visible_gpus
 
 
 def seen(wait: float) -> tuple[int, str | None]:
@@ -14,15 +15,15 @@ def seen(wait: float) -> tuple[int, str | None]:
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-@pytest.mark.parametrize(("workers", "expected"), [(2, {"4", "6"}), (3, {"4", "6"})])
-def test_a_gpu_a_worker(workers: int, expected: set[str], monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("workers", [2, 3])
+def test_a_gpu_a_worker(workers: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    found = set(_parallel(workers, seen, [(0.5,)] * 6))
-    assert {gpu for _, gpu in found} == expected
+    found = set(in_parallel(workers, seen, [(0.5,)] * 6, visible_gpus()))
+    assert {gpu for _, gpu in found} == {"4", "6"}
     assert len(found) == len({process for process, _ in found}) <= workers  # a worker keeps its GPU
 
 
 def test_without_gpus_nothing_is_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert {gpu for _, gpu in _parallel(2, seen, [(0.0,)] * 3)} == {None}
+    assert {gpu for _, gpu in in_parallel(2, seen, [(0.0,)] * 3, visible_gpus())} == {None}

@@ -114,7 +114,7 @@ def test_whole_runs_agree_statistically(
     gap, error = np.mean(gaps), np.std(gaps, ddof=1) / len(gaps) ** 0.5
     print(f"{100 * gap:+.2f} ± {100 * error:.2f} points")
     assert error < 0.015  # or agreement would say little
-    assert abs(gap) < 2.5 * error
+    assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
 
 
 def test_one_error_for_all(script: Path, tmp_path: Path, config: Config):
