@@ -35,7 +35,9 @@ class StandInConfig(DataConfig):
     @property
     def task(self) -> Task:
         """ImageNet's classes, colour images of `size`."""
-        return Task((3, self.size, self.size), tuple(entry.name for entry in imagenet_classes(self.classes)))
+        known = imagenet_classes(self.classes)
+        words = zip(*((entry.name, entry.definition, entry.synonyms) for entry in known), strict=True)
+        return Task((3, self.size, self.size), *words)
 
     @property
     def folders(self) -> FolderConfig:

@@ -78,8 +78,8 @@ def test_what_a_run_makes():
     mine = config()
     assert cost.images(mine) == (100, 150)
     assert cost.images(config(guidance={"omega": 0.0})) == (250, 0)
-    assert cost.images(config(practice={"start": "real"})) == (0, 150)
-    assert cost.images(config(practice={"start": "real", "real": 30})) == (70, 150)
+    assert cost.images(config(practice={"start": "real"}, data={"train": "nowhere"})) == (0, 150)
+    assert cost.images(config(practice={"start": "real", "real": 30}, data={"train": "nowhere"})) == (70, 150)
     assert cost.images(config(guidance={"omega": 0.0}, practice={"oversample": 5})) == (100 + 750, 0)
     assert cost.waiting_steps(mine) == 20 * (2 + 3 + 4)  # T_max at 100, 150, 200 rows
     assert cost.waiting_steps(config(practice={"patience_policy": "fixed"})) == 20 * 6

@@ -520,7 +520,7 @@ def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch: pytest.MonkeyP
 
     config = settings("hub:org/name@test", test=f"{tmp_path}/test", sets={"sketch": f"{tmp_path}/sketch-{{0..1}}.tar"})
     with pytest.raises(
-        MissingError, match=r"/test: no such folder.*; .*sketch-0.tar; put 2 of 2.*; org/name is not in"
+        MissingError, match=r"/test: no such folder.*; org/name is not in.*; .*sketch-0.tar; put 2 of 2"
     ):
         config.load()
 
