@@ -48,7 +48,10 @@ RUN_FILES = (
     "checkpoints/latest-*/learner.safetensors",
 )  # fmt: skip
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
-RESUMED = {"sweep": ("cells.jsonl", "*.csv"), "compare": ("*.*", "*/*/result.json", "*/*/config.toml")}
+RESUMED = {
+    "sweep": ("cells.jsonl", "*.csv"), "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
+    "tune": ("study.db", "tuning.json", "best.*", "trials.csv"),
+}  # fmt: skip
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")
 
 

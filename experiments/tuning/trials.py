@@ -8,6 +8,8 @@ killed and resumed has the same trials as one that was not.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +74,7 @@ class Trials:
             value=trial.accuracy,
             params=dict(trial.parameters),
             distributions=self._space,
-            user_attrs={"seconds": trial.seconds, "problem": trial.problem},
+            user_attrs={"seconds": trial.seconds, "problem": trial.problem, "sum": _checksum(trial)},
         )
         self._study.add_trial(kept)
 
@@ -86,8 +88,17 @@ class Trials:
 
 
 def _trial(kept: FrozenTrial) -> Trial:
+    """A trial as it was kept. Raises ValueError if it is another: SQLite itself does not notice a changed number."""
     facts = kept.user_attrs
-    return Trial(kept.number, kept.params, kept.value, facts["seconds"], facts["problem"])
+    trial = Trial(kept.number, kept.params, kept.value, facts["seconds"], facts["problem"])
+    if facts["sum"] != _checksum(trial):
+        raise ValueError(f"trial {kept.number} is not what was written")
+    return trial
+
+
+def _checksum(trial: Trial) -> str:
+    facts = [dict(sorted(trial.parameters.items())), trial.accuracy, trial.seconds, trial.problem]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dp_base.checksums import read_json
+from dp_base.checksums import read_json, seal
 from dp_base.errors import DivergedError, InputError
 from dp_base.files import remove, write_json, write_text
 from dp_base.progress import Progress, silent
@@ -176,6 +176,7 @@ def _write(
     write_text(out / "best.csv", pd.DataFrame(best, dtype=object).to_csv(index=False))
     fresh = plan.first + plan.seeds
     write_json(out / TUNED, {"config": config.model_dump(mode="json"), "fresh": fresh, "settings": settings})
+    seal(out, [TUNED])
     return best
 
 

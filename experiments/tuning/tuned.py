@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_base.checksums import read_json, reading
+from dp_base.checksums import read_json, reading, verify
 from dp_base.errors import InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ArmName, arm_config
@@ -35,6 +35,7 @@ class Tuned:
         if not file.is_file():
             raise InputError(f"--tuned {folder} holds no complete tuning: it should be the --out of dp real tune")
         remedy = "restore it; or dp real tune with the same options and --resume writes it again"
+        verify(folder, remedy, [TUNED])
         record = read_json(file, remedy)
         with reading(file, remedy):
             return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])

@@ -1,6 +1,7 @@
 """Equal tuning: what is searched for which arm, how trials are chosen and judged, and `dp real tune` as a whole."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -217,7 +218,7 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     answer = json.loads(capsys.readouterr().out)
     assert [row["arm"] for row in answer["arms"]] == ["practice", "static"]
     assert {path.name for path in out.iterdir()} == {
-        "tuning.json", "study.db", "trials.csv", "best.csv", "best.json"
+        "tuning.json", "study.db", "trials.csv", "best.csv", "best.json", "checksums.json"
     }  # fmt: skip
 
     assert dp(*words) == 2
@@ -242,6 +243,15 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
         assert config.sampling.guidance_scale == row["sampling.guidance_scale"]
     assert "tuned with another" not in capsys.readouterr().err
 
+    best = (out / "best.json").read_text()
+    (out / "best.json").write_text(best.replace('"training.steps": ', '"training.steps": 1'))
+    assert dp(*compare, "--resume") == 3
+    assert "best.json is damaged" in capsys.readouterr().err
+    with sqlite3.connect(out / "study.db") as study:
+        study.execute("UPDATE trial_values SET value = value + 0.01 WHERE trial_id = 1")
+    study.close()
+    assert dp(*words, "--resume") == 3
+    assert "trial 0 is not what was written" in capsys.readouterr().err
     (out / "study.db").write_bytes(b"no data base")
     assert dp(*words, "--resume") == 3
     assert "study.db cannot be read" in capsys.readouterr().err
