@@ -1,6 +1,7 @@
 """The release: wheel and sdist hold the same, and work in a clean environment far from the checkout.
 
-`make release-check`. It installs torch and the rest anew, from the package index that pip is set to; hence slow.
+`make release-check`. It installs torch and the rest anew, from the package index that pip is set to; hence slow, but for
+the list of files.
 """
 
 import os
@@ -60,7 +61,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dist"
 
 
-@pytest.mark.slow
 def test_wheel_and_sdist_hold_every_module_and_file(built: Path):
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
