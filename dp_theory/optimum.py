@@ -13,14 +13,15 @@ All of this is the limit d → ∞. Hard selection reaches it late: kept rows ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dp_base.errors import ConvergenceError, InputError
-from dp_theory.checks import Real, numbers, require, require_magnitude, require_number, require_numbers
+from dp_base.errors import InputError
+from dp_theory.checks import Real, common_shape, numbers, require, require_magnitude, require_number, require_numbers
 from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated
 from dp_theory.finite import SPECIAL, mean_error
 from dp_theory.practice.prediction import solve_stages
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 RULE_NAMES = rule_names("optimised")
 LAMS = (1e-9, 1e4)  # where the best ridge is sought
 PER_DECADE = 5  # points of the first, logarithmic, grid of a search
+_TOGETHER = 128  # cells searched at a time, each over a grid of p and lam
 
 
 class Least(NamedTuple):
@@ -109,42 +111,55 @@ def keep_hard_law(rho: Real, psi: Real, flip: Real = 0.0) -> Any:
     return np.arctan(np.sqrt(1 - np.square(rho)) * plain) / np.pi
 
 
-def boundary(rho: float, *, lam: float | None = None, flip: float = 0.0) -> float:
+def boundary(rho: Real, *, lam: Real | None = None, flip: Real = 0.0) -> Any:
     """The largest psi in [0.05, 5] at which keep-hard, best below it, and keep-easy, best above, change places.
 
-    Each at its best p and, unless lam is given, its best ridge. Raises ConvergenceError where there is none.
+    Each at its best p and, unless lam is given, its best ridge. nan where they do not change places. Arrays broadcast.
+    Raises InputError for parameters outside their domain.
     """
-    from scipy.optimize import root_scalar
+    from scipy.optimize.elementwise import find_root
 
-    def lead(log_psi: Any) -> Any:
-        psi = np.exp(log_psi)
-        hard, easy = (least_error(name, rho, psi, lam=lam, flip=flip).test_error for name in ("keep-hard", "keep-easy"))
+    _check(rho, flip, lam)
+    given = {"rho": rho, "flip": flip} | ({} if lam is None else {"lam": lam})
+    shape = common_shape(**given)
+
+    def lead(log_psi: Any, *parameters: Any) -> Any:
+        at = dict(zip(given, parameters, strict=True))
+        hard, easy = (least_error(name, psi=np.exp(log_psi), **at).test_error for name in ("keep-hard", "keep-easy"))
         return easy / hard - 1
 
-    grid = np.linspace(np.log(0.05), np.log(5.0), 48)
-    leads = lead(grid)
-    falls = np.flatnonzero((leads[:-1] > 0) & (leads[1:] <= 0))
-    if not falls.size:
-        raise ConvergenceError(f"rho = {rho:g}, flip = {flip:g}: keep-hard and keep-easy do not change places")
-    low, high = grid[falls[-1]], grid[falls[-1] + 1]
-    return float(np.exp(root_scalar(lead, bracket=(low, high), xtol=1e-7).root))
+    grid, found = np.linspace(np.log(0.05), np.log(5.0), 48), np.full(prod(shape), np.nan)
+    for cells, parameters in _blocks(given, shape, _TOGETHER // len(grid)):
+        leads = lead(grid[:, None], *parameters.values())
+        falls = (leads[:-1] > 0) & (leads[1:] <= 0)
+        last = len(grid) - 2 - np.argmax(falls[::-1], axis=0)
+        some = falls.any(axis=0)
+        bracket, args = (grid[last[some]], grid[last[some] + 1]), [x[some] for x in parameters.values()]
+        if some.any():
+            root = find_root(lead, bracket, args=tuple(args), tolerances={"xatol": 1e-7})
+            found[cells[some]] = np.exp(root.x)
+    return found.reshape(shape)[()]
 
 
 def optimum(
-    rho: float,
+    rho: Real,
     *,
-    psi: float | None = None,
-    budget: float | None = None,
+    psi: Real | None = None,
+    budget: Real | None = None,
     candidate_cost: float = 1.0,
     guided_cost: float | None = None,
     training_cost: float = TRAINING_COST,
-    keep: float | None = None,
-    lam: float | None = None,
-    flip: float = 0.0,
+    keep: Real | None = None,
+    lam: Real | None = None,
+    flip: Real = 0.0,
     smallest_keep: float = SMALLEST_KEEP,
     d: float = np.inf,
 ) -> pd.DataFrame:
     """Every strategy with every rule at its best, a row each, the best first.
+
+    Arrays of rho, psi, budget, keep, lam and flip broadcast, to a phase diagram. The table then has all cells, in C
+    order, the best of a cell first, and further columns: cell, its number, rho, flip and, if given, budget.
+    `table.groupby("cell").first()` is what wins.
 
     Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. Costs are
     those of dp_theory.costs: candidate_cost of a plain sample, guided_cost of a directly drawn one (by default
@@ -162,33 +177,45 @@ def optimum(
     for name, cost in given.items():
         require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
     if budget is not None:
-        require_number(budget=budget)
-        require("budget", budget, 0 < budget < np.inf, "be positive: it is the cost per dimension")
+        require_numbers(budget=budget)
+        require("budget", budget, (np.asarray(budget) > 0) & np.isfinite(budget),
+                "be positive: it is the cost per dimension")  # fmt: skip
         if min(costs.row("static"), costs.row("direct")) == 0:
             raise InputError("a training row costs nothing: no budget limits their number")
-    rows = []
-    for strategy in STRATEGIES:
-        price = partial(costs.row, strategy)
-        for name in ("keep-hard",) if strategy == "static" else RULE_NAMES:
-            least = least_error(
-                name,
-                rho,
-                psi if psi is not None else lambda p, price=price: price(p) / budget,
-                keep=1.0 if strategy == "static" else keep,
-                lam=lam,
-                flip=flip,
-                smallest_keep=smallest_keep,
-                d=d,
-            )
-            p = float(least.keep)
-            kept = 1 / psi if psi is not None else budget / price(p)
-            rows.append(
-                {"strategy": strategy, "rule": "keep-all" if strategy == "static" else name, "keep": p,
-                 "lam": float(least.lam), "psi": 1 / kept, "test_error": float(least.test_error), "kept": kept,
-                 "generated": generated(strategy, kept, p), "cost": kept * price(p),
-                 "needs_d": float(1 / _rule(name, p).moments(rho).gamma)}
-            )  # fmt: skip
-    return pd.DataFrame(rows).sort_values(["test_error", "cost"], kind="stable", ignore_index=True)
+    options = {"psi": psi, "budget": budget, "keep": keep, "lam": lam}
+    given = {"rho": rho, "flip": flip} | {name: value for name, value in options.items() if value is not None}
+    require_numbers(**given)
+    shape = common_shape(**given)
+    tables = [
+        pd.DataFrame({"cell": cells, **_best(strategy, name, costs, parameters, smallest_keep, d)})
+        for cells, parameters in _blocks(given, shape, _TOGETHER)
+        for strategy in STRATEGIES
+        for name in (("keep-hard",) if strategy == "static" else RULE_NAMES)
+    ]
+    table = pd.concat(tables).sort_values(["cell", "test_error", "cost"], kind="stable", ignore_index=True)
+    varied = ["cell", "rho", "flip", "budget"]
+    return table if shape else table.drop(columns=varied, errors="ignore")
+
+
+def _best(
+    strategy: str, name: str, costs: Costs, given: dict[str, Any], smallest_keep: float, d: float
+) -> dict[str, Any]:
+    """Columns of `optimum`, (cells,) each or one for all: a strategy with a rule at its best, for given (cells,)."""
+    given = dict(given)
+    psi, budget, price = given.pop("psi", None), given.pop("budget", None), partial(costs.row, strategy)
+    if strategy == "static":
+        given["keep"] = 1.0
+    rows = psi if psi is not None else lambda p: price(p) / budget
+    least = least_error(name, psi=rows, smallest_keep=smallest_keep, d=d, **given)
+    p = least.keep
+    kept = 1 / psi if psi is not None else budget / price(p)
+    return {
+        "rho": given["rho"], "flip": given["flip"], **({} if budget is None else {"budget": budget}),
+        "strategy": strategy, "rule": "keep-all" if strategy == "static" else name, "keep": p, "lam": least.lam,
+        "psi": 1 / kept if psi is None else psi, "test_error": least.test_error, "kept": kept,
+        "generated": generated(strategy, kept, p),
+        "cost": kept * price(p), "needs_d": 1 / _rule(name, p).moments(given["rho"]).gamma,
+    }  # fmt: skip
 
 
 def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float = 0.0) -> pd.DataFrame:
@@ -215,6 +242,16 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
         kept = 1.0 if name == "keep-all" else keep
         rows.append({"rule": name, "keep": kept, "lam": float(ridge), "test_error": float(least)})
     return pd.DataFrame(rows).sort_values("test_error", ignore_index=True)
+
+
+def _blocks(
+    given: dict[str, Any], shape: tuple[int, ...], count: int
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Numbers of `count` cells at a time of an array of parameters, and these parameters there, (count,) each."""
+    flat = {name: np.broadcast_to(np.asarray(value, float), shape).ravel() for name, value in given.items()}
+    for start in range(0, prod(shape), count):
+        cells = np.arange(start, min(start + count, prod(shape)))
+        yield cells, {name: values[cells] for name, values in flat.items()}
 
 
 def _rule(name: str, p: Any) -> Direct:

@@ -1,8 +1,12 @@
 """The optimum against a search over `predict`, simulation, the keep-hard law, and tables computed elsewhere."""
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 
+import dp_theory
 from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, corollary1, predict, simulate
 from dp_theory.optimum import RULE_NAMES, boundary, keep_hard_law, least_error, loop, optimum
 from dp_theory.span import Group, SpanProblem
@@ -86,6 +90,31 @@ def test_the_boundary_separates():
         assert np.sign(easy - hard) == sign
     assert 1.5 < boundary(0.3, lam=0.0) < 1.7  # without a ridge it lies elsewhere
     assert 0.8 < boundary(0.8, lam=0.0) < 1.0
+
+
+def test_boundaries_of_an_array_are_those_of_its_cells():
+    rho, flip = np.array([0.3, 0.8]), np.array([[0.0], [0.1]])
+    both = boundary(rho, lam=0.0, flip=flip)
+    each = [[boundary(float(r), lam=0.0, flip=float(f)) for r in rho] for f in flip[:, 0]]
+    np.testing.assert_allclose(both, each, rtol=1e-6)
+    assert np.isnan(boundary(np.array([0.0, 0.3]), lam=0.0)).tolist() == [True, False]  # what is kept is no matter
+
+
+def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
+    monkeypatch.setattr(dp_theory.optimum, "_TOGETHER", 4)  # several blocks
+    rho, psi = np.array([0.5, 0.9]), np.array([[0.2], [0.5], [2.0]])
+    for paid in (False, True):
+
+        def search(r: Any, x: Any, paid: bool = paid) -> pd.DataFrame:
+            return optimum(r, budget=1 / x, lam=0.05) if paid else optimum(r, psi=x, lam=0.05)
+
+        table = search(rho, psi)
+        assert table["cell"].is_monotonic_increasing
+        for cell, (i, j) in enumerate(np.ndindex(3, 2)):
+            one = search(rho[j], float(psi[i, 0]))
+            here = table[table["cell"] == cell]
+            assert (here["rho"] == rho[j]).all()
+            pd.testing.assert_frame_equal(here[one.columns].reset_index(drop=True), one, rtol=1e-9)
 
 
 # -- the keep-hard law

@@ -1,7 +1,7 @@
 """Options that several theory commands share, and what their text means."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +36,21 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
     if geometric and not (start > 0 and stop > 0):
         raise InputError(f"--{name} '{text}' must start and stop above 0: its steps are equal ratios")
     return (np.geomspace if geometric else np.linspace)(start, stop, int(count)).tolist()
+
+
+def grid(texts: dict[str, str | None], geometric: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
+    """Every combination of the values of options, by name, and which options have several values.
+
+    Texts as in `values`, those that are None are left out. The values are floats if there is one combination, else
+    arrays with an axis per option.
+    """
+    import numpy as np
+
+    lists = {name: values(name, text, name in geometric) for name, text in texts.items() if text is not None}
+    varied = [name for name, numbers in lists.items() if len(numbers) > 1]
+    if not varied:
+        return {name: numbers[0] for name, numbers in lists.items()}, varied
+    return dict(zip(lists, np.meshgrid(*lists.values(), indexing="ij"), strict=True)), varied
 
 
 def cores() -> int:

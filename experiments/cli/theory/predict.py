@@ -9,7 +9,7 @@ import dp_theory
 from dp_base.errors import InputError
 from dp_theory.problem import Problem
 from dp_theory.rules import RULES
-from experiments.cli.theory.options import VALUES, Engine, Json, Seed, Workers, values
+from experiments.cli.theory.options import VALUES, Engine, Json, Seed, Workers, grid
 from experiments.terminal import emit_json, table
 
 THRESHOLD_RULES = ", ".join(name for name, kind in RULES.items() if kind.parameter == "alpha")
@@ -46,25 +46,21 @@ def predict_command(
     import numpy as np
 
     texts = {"alpha": alpha, "keep": keep, "omega": omega, "rho": rho, "phi": phi, "lam": lam}
-    lists = {
-        name: values(name, text, geometric=name in ("phi", "lam")) for name, text in texts.items() if text is not None
-    }
-    grid = dict(zip(lists, np.meshgrid(*lists.values(), indexing="ij"), strict=True))
-    if single := all(len(numbers) == 1 for numbers in lists.values()):
-        grid = {name: float(value.item()) for name, value in grid.items()}
-    given = {name: grid.pop(name) for name in ("alpha", "keep", "omega") if name in grid}
-    problem = Problem(dp_theory.make_rule(rule, **given, kappa=kappa, **named(parameter)), **grid)
+    cells, varied = grid(texts, geometric=("phi", "lam"))
+    given = {name: cells[name] for name in ("alpha", "keep", "omega") if name in cells}
+    chosen = dp_theory.make_rule(rule, **given, kappa=kappa, **named(parameter))
+    problem = Problem(chosen, *(cells[name] for name in ("rho", "phi", "lam")))
     prediction = dp_theory.predict(problem) if d is None else dp_theory.predict(problem, d=d)
     columns = asdict(prediction)
     if isinstance(prediction, dp_theory.FinitePrediction):
         low, high = prediction.band(level)
         columns = {"test_error": columns["test_error"], "low": low, "high": high, **columns}
-    if single:
+    if not varied:
         _show(columns, as_json)
         return
-    varied = {name: value for name, value in {**given, **grid}.items() if len(lists[name]) > 1}
-    arrays = [np.broadcast_to(value, problem.shape).ravel().tolist() for value in {**varied, **columns}.values()]
-    rows = [dict(zip([*varied, *columns], row, strict=True)) for row in zip(*arrays, strict=True)]
+    columns = {name: cells[name] for name in varied} | columns
+    arrays = [np.broadcast_to(value, problem.shape).ravel().tolist() for value in columns.values()]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*arrays, strict=True)]
     emit_json({"table": rows}) if as_json else table(rows)
 
 

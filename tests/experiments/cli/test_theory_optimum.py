@@ -31,6 +31,22 @@ def test_optimum_for_rows_writes_its_table_and_warns_of_the_limit(dp, tmp_path):
     assert dp("optimum", "--rho", 0.9, "--psi", 0.5, "--out", out)[0] == 2
 
 
+def test_lists_are_a_phase_diagram(dp, tmp_path):
+    options = ("--rho", "0.5,0.9", "--psi", "0.2:2:3", "--lam", 0.05)
+    status, printed, err = dp("optimum", *options, "--out", tmp_path / "phases")
+    assert status == 0, err
+    header, *rows = (line.split("\t") for line in printed.splitlines()[:7])
+    best = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [(row["rho"], row["rule"]) for row in best] == [
+        ("0.5", "keep-hard"), ("0.5", "keep-hard"), ("0.5", "keep-easy"),
+        ("0.9", "keep-hard"), ("0.9", "keep-easy"), ("0.9", "keep-easy"),
+    ]  # fmt: skip
+    want = optimum(np.array([[0.5], [0.9]]), psi=np.geomspace(0.2, 2, 3), lam=0.05)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "phases" / "optimum.csv"), want)
+    answer = json.loads(dp("optimum", *options, "--json")[1])
+    assert answer["best"] == want.drop_duplicates("cell").to_dict("records")
+
+
 def test_a_loop_needs_no_selector(dp):
     status, out, _ = dp("optimum", "--loop", "--psi", 4, "--lam", 1, "--json")
     assert status == 0
@@ -44,6 +60,8 @@ def test_a_loop_needs_no_selector(dp):
         (("optimum", "--rho", 0.5), "exactly one of psi"),
         (("optimum", "--rho", 2, "--psi", 1), "rho = 2 must lie in"),
         (("optimum", "--loop", "--psi", 1, "--rho", 0.5), "--loop takes --psi"),
+        (("optimum", "--loop", "--psi", "1,2"), "--loop takes one value of --psi"),
+        (("optimum", "--rho", "0.5:x", "--psi", 1), "--rho '0.5:x' is malformed"),
         (("derive", "lemma3"), "there is no derivation 'lemma3'"),
         (("errata", "--trials", 1), "'--trials'"),
     ],
