@@ -52,6 +52,33 @@ def residuals(
         M_e = e(lam·I + eΓ)^-1,  b = E[f g] + Γa
         X = (1/n)Σ M_e,  a = Σ v²M_e b,  C = Σ v²(M_e b)(M_e b)ᵀ − aaᵀ + (1/n)Σ M_e E[f fᵀ] M_eᵀ
     """
+    gamma, ff, fg = _expectations(cohorts, a, c, x)
+    stages, (e, v) = a.shape[-1], problem.modes
+    m, drift = _drift(problem, gamma, fg + (gamma @ a[..., None])[..., 0])
+    deviation = v[:, None] * (drift - (v**2 @ drift)[..., None, :])
+    fluctuation = problem.phi * (m @ ff[..., None, :, :] @ m.mT).mean(axis=-3)
+    pull = fg[..., None, :] - problem.ridges[:stages] / e[:, None] * a[..., None, :]
+    step = (v[:, None] ** 2 * (m @ pull[..., None])[..., 0]).sum(axis=-2)  # Σ v²M_e b − a without cancellation
+    return step, deviation.mT @ deviation + fluctuation - c, problem.phi * m.mean(axis=-3) - x
+
+
+def overlaps(problem: PracticeProblem, cohorts: Sequence[Cohort], a: Array, c: Array, x: Array) -> Array:
+    """θ·Σ^½w0 (normalised) of every stage (stages,), from solved order parameters: Σ uvM_e b, u the modes of Σ^½w0."""
+    if np.ndim(problem.labeller) == 0:  # Σ = I, where θ off the labeller is isotropic, or the truth labels
+        return np.asarray(problem.labeller) * a
+    gamma, _, fg = _expectations(cohorts, a, c, x)
+    return (problem.target * problem.modes[1]) @ _drift(problem, gamma, fg + gamma @ a)[1]
+
+
+def _drift(problem: PracticeProblem, gamma: Array, b: Array) -> tuple[Array, Array]:
+    """M_e (..., modes, stages, stages) and M_e b (..., modes, stages)."""
+    e, ridges = problem.modes[0][:, None, None], np.diag(problem.ridges[: b.shape[-1]])
+    m = e * np.linalg.inv(ridges + e * gamma[..., None, :, :])
+    return m, (m @ b[..., None, :, None])[..., 0]
+
+
+def _expectations(cohorts: Sequence[Cohort], a: Array, c: Array, x: Array) -> tuple[Array, Array, Array]:
+    """Γ and E[f fᵀ] (..., stages, stages) and E[f g] (..., stages), summed over cohorts."""
     stages = a.shape[-1]
     gamma, ff, fg = np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape)
     for cohort in cohorts:
@@ -71,15 +98,7 @@ def residuals(
         gamma[..., i, i] += curvature
         if (k := cohort.selector) is not None:
             gamma[..., i, k] -= (seen @ z_k + (curvature @ c[..., i, k, None])[..., 0]) / c[..., k, k, None]
-    e, v = problem.modes
-    m = e[:, None, None] * np.linalg.inv(np.diag(problem.ridges[:stages]) + e[:, None, None] * gamma[..., None, :, :])
-    bias = fg[..., None] + gamma @ a[..., None]  # b, (..., stages, 1)
-    drift = (m @ bias[..., None, :, :])[..., 0]  # M_e b, (..., modes, stages)
-    deviation = v[:, None] * (drift - (v**2 @ drift)[..., None, :])
-    fluctuation = problem.phi * (m @ ff[..., None, :, :] @ m.mT).mean(axis=-3)
-    pull = fg[..., None, :] - problem.ridges[:stages] / e[:, None] * a[..., None, :]
-    step = (v[:, None] ** 2 * (m @ pull[..., None])[..., 0]).sum(axis=-2)  # Σ v²M_e b − a without cancellation
-    return step, deviation.mT @ deviation + fluctuation - c, problem.phi * m.mean(axis=-3) - x
+    return gamma, ff, fg
 
 
 def own_response(problem: PracticeProblem, cohorts: Sequence[Cohort], lam: float) -> float:

@@ -62,7 +62,8 @@ def practice_trial(
     n = d / problem.phi
     e, v = problem.modes
     e, v = (e, v) if problem.spectrum is not None else (np.ones(d), np.eye(d)[0])
-    truth = problem.labeller * v + np.sqrt(1 - problem.labeller**2) * np.eye(d)[1] if problem.labeller < 1 else v
+    cosine = problem.target[0]
+    truth = problem.target if problem.spectrum is not None else cosine * v + np.sqrt(1 - cosine**2) * np.eye(d)[1]
     stages = len(rounds)
     gram, moment = np.zeros((d, d)), np.zeros(d)
     thetas, wrong_rows = np.zeros((0, d)), []

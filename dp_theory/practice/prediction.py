@@ -7,7 +7,7 @@ import numpy as np
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import ROUNDING, Array
 from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import next_stage
+from dp_theory.practice.dmft import next_stage, overlaps
 from dp_theory.practice.problem import Addition, MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
 
 TOLERANCE = 1e-9  # of the fixed point, relative
@@ -35,6 +35,7 @@ class Stages:
     kept: Array  # (stages,)
     candidates: Array  # (stages,)
     alignment: Array  # (stages,)
+    overlap: Array  # (stages,), θ·Σ^½w0 normalised
     covariance: Array  # (stages, stages)
     response: Array  # (stages, stages)
     residual: Array  # (stages,)
@@ -71,7 +72,7 @@ def solve_stages(problem: PracticeProblem, order: int = ORDER, perturb: np.rando
     cohorts: list[Cohort] = []
     additions: list[RoundRows] = []
     a, c, x = np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))
-    errors, residuals = np.zeros(problem.stages), np.zeros(problem.stages)
+    errors, overlap, residuals = np.zeros((3, problem.stages))
     for s in range(problem.stages):
         if s == 0:
             rows, cosine = problem.initial_rows, 1.0
@@ -91,14 +92,16 @@ def solve_stages(problem: PracticeProblem, order: int = ORDER, perturb: np.rando
             raise ConvergenceError(f"{where}: relative residual {residuals[s]:.1e}, C = {c[s, s]:.3g}")
         if perturb is not None:
             _perturb_stage(a, c, x, perturb)
-        errors[s] = _test_error(a[s], c[s, s], problem.labeller)
+        overlap[s] = overlaps(problem, cohorts, a, c, x)[s]
+        off = c[s, s] + (a[s] - overlap[s]) * (a[s] + overlap[s])  # |θ|² off Σ^½w0; c itself where the truth labels
+        errors[s] = np.arctan2(np.sqrt(off), overlap[s]) / np.pi
         if errors[s] < RESOLUTION:
             raise ConvergenceError(
                 f"{where}: test error {errors[s]:.1e}; below {RESOLUTION:.0e} double precision does not resolve the"
                 " loop: ask for fewer rounds"
             )
     kept, candidates = np.cumsum([(k.mass.sum(), k.candidates) for k in cohorts], axis=0).T
-    return Stages(additions, errors, kept, candidates, a, c, x, residuals)
+    return Stages(additions, errors, kept, candidates, a, overlap, c, x, residuals)
 
 
 def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePrediction:
@@ -106,12 +109,12 @@ def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePre
     tolerance = TOLERANCE if tolerance is None else tolerance
     solved = solve_stages(problem, ORDERS[0])
     perturbed = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
-    off = np.maximum(_change(problem, solved, perturbed), solved.residual)
+    off = np.maximum(_change(solved, perturbed), solved.residual)
     if any(isinstance(rows, Addition) and rows.by_nodes for rows in (problem.initial_rows, *solved.additions)):
         solved, change = _settled(problem, solved, max(tolerance, off.max()))  # more nodes do not mend rounding
         off = np.maximum(off, change)
     certificate = _CAUTION * np.maximum.accumulate(off) + _MOMENT
-    error, overlap, squared_norm = _outputs(problem, solved)
+    error, overlap, squared_norm = _outputs(solved)
     additions = np.empty(len(solved.additions), object)
     additions[:] = solved.additions
     return PracticePrediction(
@@ -136,7 +139,7 @@ def _settled(problem: PracticeProblem, solved: Stages, tolerance: float) -> tupl
     change = last = np.full(problem.stages, np.inf)
     for order in ORDERS[1:]:
         before, solved = solved, solve_stages(problem, order)
-        latest = _change(problem, solved, before)
+        latest = _change(solved, before)
         change, last = np.maximum(last, latest), latest
         if change.max() <= tolerance:
             return solved, change
@@ -146,25 +149,18 @@ def _settled(problem: PracticeProblem, solved: Stages, tolerance: float) -> tupl
     )
 
 
-def _change(problem: PracticeProblem, one: Stages, other: Stages) -> Array:
+def _change(one: Stages, other: Stages) -> Array:
     """Largest relative difference of the outputs, the overlap's relative to the norm, at each stage (stages,)."""
-    outputs = _outputs(problem, one)
+    outputs = _outputs(one)
     error, _, squared_norm = outputs
     scale = np.stack([error, np.sqrt(squared_norm), squared_norm])
-    return (np.abs(_outputs(problem, other) - outputs) / scale).max(axis=0)
+    return (np.abs(_outputs(other) - outputs) / scale).max(axis=0)
 
 
-def _outputs(problem: PracticeProblem, solved: Stages) -> Array:
+def _outputs(solved: Stages) -> Array:
     """Test error, overlap with the truth and squared norm (3, stages)."""
     own = np.diag(solved.covariance)
-    return np.stack([solved.test_error, problem.labeller * solved.alignment, solved.alignment**2 + own])
-
-
-def _test_error(alignment: float, variance: float, labeller: float) -> float:
-    """angle(θ, Σ^½w0)/π from the overlap with the labeller; off it θ is isotropic, so cosines multiply."""
-    if labeller == 1:
-        return float(np.arctan2(np.sqrt(variance), alignment) / np.pi)
-    return float(np.arccos(labeller * alignment / np.hypot(alignment, np.sqrt(variance))) / np.pi)
+    return np.stack([solved.test_error, solved.overlap, solved.alignment**2 + own])
 
 
 def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:

@@ -9,7 +9,7 @@ regression throughout:
 
 Conventions. n is one normaliser for all stages, phi = d/n; sizes are given in units of n. x = Σ^½z, θ_s = Σ^½ŵ_s,
 t = x·ŵ_k/|θ_k| ~ N(0, 1), so that thresholds are the paper's alpha. y = sign(x·w_g), flipped with probability
-`flip`; `labeller` = cos(w_g, w0), w0 the truth. Test error = angle(θ_s, Σ^½w0)/π.
+`flip`; `labeller` = cos(w_g, w0), w0 the truth, or w_g itself. Test error = angle(θ_s, Σ^½w0)/π.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -148,11 +148,13 @@ class PracticeProblem:
     """What is practised; theory and simulator read the same object. Fields as in the module's head.
 
     additions: one per round, so that there are len(additions) + 1 learners; the parameters of their rules broadcast.
-    spectrum: eigenvalues of Σ (d,), with truth: w0 in its eigenbasis (constant if not given); None is Σ = I. lam: one
+    spectrum: eigenvalues of Σ (d,), with truth and labeller: w0 and w_g (d,) in its eigenbasis, w0 constant and
+    w_g = w0 if not given; None is Σ = I, where one cosine does for the labeller. lam: one
     ridge, or one for each stage; 0 needs more kept rows than dimensions. initial: size of the first pool of plain
     rows, or the rows themselves.
 
-    Raises InputError for parameters outside their domain and for a labeller other than the truth with a spectrum.
+    Raises InputError for parameters outside their domain, and for a labeller that is no vector of the spectrum's
+    length, or is one without a spectrum.
     """
 
     phi: float
@@ -161,12 +163,12 @@ class PracticeProblem:
     initial: float | MeasuredRows = 1.0
     accumulate: bool = True
     flip: float = 0.0
-    labeller: float = 1.0
+    labeller: ArrayLike = 1.0
     spectrum: ArrayLike | None = None
     truth: ArrayLike | None = None
 
     def __post_init__(self) -> None:
-        require_number(phi=self.phi, flip=self.flip, labeller=self.labeller)
+        require_number(phi=self.phi, flip=self.flip)
         require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
         lam = numbers("lam", self.lam)
         for place, plan in enumerate(self.additions):
@@ -183,17 +185,22 @@ class PracticeProblem:
             require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
             require_magnitude(initial=self.initial)
         require("flip", self.flip, 0 <= self.flip <= 1, "be a probability")
-        require("labeller", self.labeller, 0 < self.labeller <= 1, "lie in (0, 1]: it is cos(w_g, w0)")
         if self.spectrum is None and self.truth is not None:
             raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
-        if self.spectrum is not None and self.labeller != 1:
-            raise InputError("labeller must be 1 with a spectrum: one cosine does not place w_g in its eigenbasis")
-        if self.spectrum is not None:
+        labeller = numbers("labeller", self.labeller)
+        if self.spectrum is None:
+            require_number(labeller=labeller)
+            require("labeller", labeller, (labeller > 0) & (labeller <= 1), "lie in (0, 1]: it is cos(w_g, w0)")
+        else:
             e = numbers("spectrum", self.spectrum)
             require("spectrum", e, (e > 0) & np.isfinite(e), "be positive and finite: eigenvalues of Σ")
-            truth = np.ones(len(e)) if self.truth is None else np.asarray(self.truth, dtype=float)
-            if truth.shape != e.shape or not np.all(np.isfinite(truth)) or not np.any(truth):
-                raise InputError(f"truth must be {len(e)} finite numbers, not all 0: an entry for each eigenvalue")
+            given = {} if self.truth is None else {"truth": numbers("truth", self.truth)}
+            given |= {"labeller": labeller} if labeller.ndim or labeller != 1 else {}
+            for name, vector in given.items():
+                if vector.shape != e.shape or not np.all(np.isfinite(vector)) or not np.any(vector):
+                    raise InputError(f"{name} must be {len(e)} finite numbers, not all 0: an entry for each eigenvalue")
+            if np.any(labeller != 1) and self.target @ self.modes[1] <= 0:
+                raise InputError("labeller must have a positive cosine to truth, in the metric of the spectrum")
 
     @property
     def stages(self) -> int:
@@ -228,10 +235,23 @@ class PracticeProblem:
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:
-        """Eigenvalues of Σ (d,) and the entries (d,) of the unit vector along Σ^½w0 in its eigenbasis; d = 1 for I."""
+        """Eigenvalues of Σ (d,) and the entries (d,) of the unit vector along Σ^½w_g in its eigenbasis; d = 1 for I."""
         e = np.ones(1) if self.spectrum is None else np.asarray(self.spectrum, dtype=float)
-        v = np.sqrt(e) * (np.ones(len(e)) if self.truth is None else np.asarray(self.truth, dtype=float))
-        return e, v / np.linalg.norm(v)
+        return e, self.target if np.ndim(self.labeller) == 0 and self.spectrum is not None else _unit(e, self.labeller)
+
+    @cached_property
+    def target(self) -> Array:
+        """Entries (d,) of the unit vector along Σ^½w0 in Σ's eigenbasis; its cosine to w_g (1,) for Σ = I."""
+        if self.spectrum is None:
+            return np.atleast_1d(np.asarray(self.labeller, float))
+        e = np.asarray(self.spectrum, float)
+        return _unit(e, 1.0 if self.truth is None else self.truth)
+
+
+def _unit(eigenvalues: Array, vector: ArrayLike) -> Array:
+    """Unit vector (d,) along Σ^½ times the vector, a number for a constant one."""
+    v = np.sqrt(eigenvalues) * np.asarray(vector, float)
+    return v / np.linalg.norm(v)
 
 
 @dataclass(frozen=True)

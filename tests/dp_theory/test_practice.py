@@ -1,5 +1,7 @@
 """The practice loop: reference values, limits that other theory knows, and the experiment itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -235,7 +237,10 @@ def one_round(addition):
         (lambda: PracticeProblem(0.5, 0.1, flip=2.0), "flip = 2 must be a probability"),
         (lambda: PracticeProblem(0.5, 0.1, labeller=0.0), "labeller = 0 must lie in"),
         (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, -1.0]), "spectrum = -1 must be positive"),
-        (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0], labeller=0.5), "labeller must be 1"),
+        (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0], labeller=0.5), "labeller must be 1 finite numbers"),
+        (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, 2.0], labeller=[1.0]), "labeller must be 2 finite numbers"),
+        (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, 2.0], labeller=[1, -1.0]), "a positive cosine to truth"),
+        (lambda: PracticeProblem(0.5, 0.1, labeller=[0.6, 0.8]), "labeller has shape"),
         (lambda: PracticeProblem(0.5, 0.1, truth=[1.0]), "truth needs spectrum"),
         (lambda: Addition(), "exactly one of candidates and kept"),
         (lambda: Addition(kept=0), "kept = 0 must be positive"),
@@ -262,6 +267,35 @@ def test_a_missed_equation_is_reported(monkeypatch):
     monkeypatch.setattr(prediction, "TOLERANCE", 0.0)
     with pytest.raises(ConvergenceError, match=r"phi = 0\.5, lam = 0\.02, stage 0: relative residual"):
         predict(L1)
+
+
+# -- a labeller in the eigenbasis of a covariance ---------------------------------------------------------------------
+
+SPECTRUM = np.geomspace(4, 0.05, 60)
+TILTED = PracticeProblem(
+    0.5, 0.02, [HARD_ROWS] * 2, spectrum=SPECTRUM, truth=np.cos(np.arange(60)), flip=0.05,
+    labeller=np.cos(np.arange(60)) + 0.7 * np.sin(np.arange(60)) / SPECTRUM**0.3,
+)  # fmt: skip
+
+
+def test_a_labeller_with_a_spectrum_starts_as_the_span_recipe_and_goes_on_as_the_experiment():
+    limit = predict(TILTED)
+    plain = Group(labeller=TILTED.labeller, flip=TILTED.flip)
+    one = predict(SpanProblem(np.cos(np.arange(60)), [plain], 0.5, 0.02, spectrum=SPECTRUM))
+    for field in ("test_error", "overlap", "squared_norm"):
+        assert getattr(limit, field)[0] == pytest.approx(getattr(one, field), rel=1e-8)
+    wide = replace(TILTED, **{n: np.repeat(getattr(TILTED, n), 4) for n in ("spectrum", "truth", "labeller")})
+    seen = simulate(wide, trials=30)
+    for field in ("test_error", "overlap"):
+        z = (getattr(limit, field) - getattr(seen, field)) / getattr(seen, field + "_se")
+        assert np.abs(z).max() < 4
+
+
+def test_a_flat_spectrum_is_the_cosine():
+    cosine = 0.8
+    flat = PracticeProblem(0.5, 0.1, [HARD_ROWS], labeller=[0.8, 0.6], spectrum=[1.0, 1.0], truth=[1.0, 0.0])
+    want = predict(PracticeProblem(0.5, 0.1, [HARD_ROWS], labeller=cosine))
+    np.testing.assert_allclose(predict(flat).test_error, want.test_error, rtol=1e-9)
 
 
 # -- rows known by their moments --------------------------------------------------------------------------------------
