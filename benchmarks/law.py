@@ -1,5 +1,6 @@
-"""The law simulator against three rivals: drawing the normals that every row-by-row method needs, solving the whole
-banded system, and the dense experiment.
+"""The law simulator against four rivals: drawing two normals for every candidate, drawing what the kept rows need (a
+uniform and a normal each: what no method that makes these rows can beat), solving the whole banded system, and the
+dense experiment.
 """
 
 import os
@@ -36,11 +37,15 @@ def main() -> None:
     drawn, normals = seconds(
         lambda: law.trial(RULE, RHO, n, d, [LAM], rng), lambda: [rng.standard_normal(10**6) for _ in range(10)]
     )
+    kept = round(n * float(RULE.moments(RHO).p))
+    (needed,) = seconds(lambda: [(rng.random(size), rng.standard_normal(size)) for size in (kept // 16,) * 16])
     (whole,) = seconds(lambda: law.trial(RULE, RHO, n, d, [LAM], rng, full=True), repeats=2)
     print(f"law draw, d = 1e6, n = 5e6, one core: {drawn:.3f} s")
     print(f"  rival, 1e7 standard normals: {normals:.3f} s; ratio {normals / drawn:.1f}x")
+    print(f"  rival, {kept:.2g} uniforms and as many normals: {needed:.3f} s; ratio {needed / drawn:.2f}x")
     print(f"  rival, the whole banded system: {whole:.3f} s; ratio {whole / drawn:.1f}x")
     row("law draw, d = 1e6, n = 5e6", f"{drawn:.3f} s", f"1e7 standard normals {normals:.3f} s", normals / drawn)
+    row("law draw, what it needs", f"{drawn:.3f} s", f"kept rows' numbers {needed:.3f} s", needed / drawn)
     d, n = 8192, 40960
     (drawn,) = seconds(lambda: [law.trial(RULE, RHO, n, d, [LAM], rng) for _ in range(100)])
     drawn /= 100

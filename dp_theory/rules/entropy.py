@@ -10,6 +10,8 @@ from dp_theory.checks import Real, require, require_numbers
 from dp_theory.quadrature import half_line
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 
+SMALLEST_KEEP = 1e-14
+
 
 @dataclass(frozen=True)
 class Entropy(Rule):
@@ -41,9 +43,12 @@ class Entropy(Rule):
     def with_keep_fraction(cls, p: Real, kappa: Real = 1.0) -> Self:
         """omega ≥ 0 such that a fraction p is kept: Newton on ln p(omega), convex and decreasing, from the left.
 
-        Raises InputError unless 0 < p ≤ 1, ConvergenceError where the fraction is missed by more than 1e-9 of it.
+        Raises InputError unless SMALLEST_KEEP ≤ p ≤ 1, ConvergenceError where the fraction is missed by more than 1e-9
+        of it.
         """
         target = np.log(kept_fraction(p))
+        fits = np.asarray(p) >= SMALLEST_KEEP
+        require("keep", p, fits, f"be at least {SMALLEST_KEEP:g} for the entropy rule: no node sees fewer rows")
         omega = np.zeros(np.broadcast_shapes(np.shape(p), np.shape(kappa)))
         t, weights = half_line()
         deficit = entropy_deficit(np.asarray(kappa)[..., None] * t)

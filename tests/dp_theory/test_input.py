@@ -38,6 +38,7 @@ MOMENTS = HARD.moments(0.5)
         (lambda: KeepHard(None), "alpha = None must be a real number"),
         (lambda: Entropy("a"), "omega = 'a' must be a real number"),
         (lambda: Random("a"), "keep = 'a' must be a real number"),
+        (lambda: Entropy.with_keep_fraction([0.1, 1e-300]), "keep = 1e-300 must be at least 1e-14"),
         (lambda: KeepHard.with_keep_fraction(None), "keep = None must be a real number"),
         (lambda: simulate(PROBLEM, 10.0), "d = 10.0 must be a whole number"),
         (lambda: simulate(PROBLEM, 10, trials=2.5), "trials = 2.5 must be a whole number"),
