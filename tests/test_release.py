@@ -1,7 +1,7 @@
 """The release: wheel and sdist hold the same, and work in a clean environment far from the checkout.
 
-`make release-check`. It installs torch and the rest anew, from the package index that pip is set to; hence slow, but for
-the list of files.
+`make release-check`. It installs torch and the rest anew, from the package index that pip is set to; hence slow. The
+list of files is compared in every test run.
 """
 
 import os
