@@ -59,6 +59,9 @@ def _strength(value: Any) -> float | Literal["auto"]:
 class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance.entropy."""
 
+    candidates: int = Field(
+        default=1, ge=1, le=1000, description="plain samples drawn for a row, one of which is chosen; 1: pushed instead"
+    )
     omega: Annotated[float | Literal["auto"], PlainValidator(_strength)] = Field(
         default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
     )
@@ -90,6 +93,21 @@ class GuidanceConfig(Section):
         if self.scale == "raw" and self.omega == "auto":
             raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
         return self
+
+    @model_validator(mode="after")
+    def _check_candidates(self) -> GuidanceConfig:
+        of_pushes = ("spread", "control", "scale", "apply", "through", "window", "every", "check")
+        changed = [key for key in of_pushes if getattr(self, key) != type(self).model_fields[key].default]
+        if self.candidates > 1 and changed:
+            raise ValueError(
+                f"{changed[0]} is for samples that are pushed: leave it out, as candidates = {self.candidates} are not"
+            )
+        return self
+
+    @property
+    def pushes(self) -> bool:
+        """Whether the sampler is pushed. If not, the samples are plain, and may be chosen among."""
+        return bool(self.omega) and self.candidates == 1
 
     def guided_steps(self, steps: int) -> list[int]:
         """Indices of the sampler's steps that are guided."""

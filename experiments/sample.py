@@ -136,11 +136,12 @@ class Replay:
 def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
     """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`."""
     task, rounds, replay = run.config.task, run.rounds, Replay(run)
+    pushed = rounds["omega"] * run.config.guidance.pushes
     accepted = [{label} for label in range(task.n_classes)]
     rows = []
     for checkpoint in run.checkpoints:
         done = checkpoint.state.rounds
-        size, own = int(rounds["count"][:done].sum()), rounds["omega"][done : done + 1].tolist()
+        size, own = int(rounds["count"][:done].sum()), pushed[done : done + 1].tolist()
         judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, size)
         rows += [GridRow(omega, judge) for omega in omegas or own if omega]
     if not rows:

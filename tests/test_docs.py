@@ -116,6 +116,28 @@ def test_the_generator_of_the_guide_works(tmp_path):
     assert json.loads(done.stdout)["pool_size"] == 20
 
 
+def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp_path):
+    guide = GUIDE.read_text(encoding="utf-8")
+    for file in ("renderer.py", "rendered.toml"):
+        (text,) = re.findall(rf"```\w+\n# {re.escape(file)}\n(.*?)```", guide, re.S)
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    dp = [
+        sys.executable,
+        "-c",
+        "from experiments.cli.main import main; main()",
+        "real",
+        "run",
+        "rendered.toml",
+        "--json",
+    ]
+    paths = os.pathsep.join([".", str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(dp, env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["pool_size"], result["samples_generated"]) == (500, 100 + 400 * 5)
+    assert result["test_accuracy"] > 0.25  # far above chance, on real digits
+
+
 if __name__ == "__main__":
     text = GUIDE.read_text(encoding="utf-8")
     GUIDE.write_text(TABLE.sub(lambda found: f"{found['what']} -->\n{derived(found['what'])}", text), encoding="utf-8")

@@ -32,6 +32,7 @@ class Arm:
 
 
 ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
+PRUNED = {"omega": 0.0, "candidates": 1}  # [guidance] of the pruning arms
 OVERSAMPLE = 5  # practice.oversample of the pruning arms, unless the configuration sets it
 
 
@@ -118,13 +119,13 @@ def _static(config: Config, samples: int) -> Changes:
 
 @arm("prune-in-loop", "the loop; each round over-generated and the hardest kept", place=4)
 def _prune_in_loop(config: Config, samples: int) -> Changes:
-    return {"guidance": {"omega": 0.0}, "practice": {"oversample": _oversample(config)}}
+    return {"guidance": PRUNED, "practice": {"oversample": _oversample(config)}}
 
 
 @arm("prune-once", "one addition, over-generated, the hardest kept", place=5)
 def _prune_once(config: Config, samples: int) -> Changes:
     once = {"oversample": _oversample(config), "increment": samples - config.practice.initial, "additions": 1}
-    return {"guidance": {"omega": 0.0}, "practice": once}
+    return {"guidance": PRUNED, "practice": once}
 
 
 @arm("frozen", "guided by the learner as it was at the first addition", place=6)

@@ -74,11 +74,26 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_denoiser(self) -> Config:
+        if self.generator.denoises:
+            return self
+        kind = f"generator.kind = '{self.generator.kind}' has no denoiser"
+        if self.guidance.pushes:
+            raise ValueError(f"{kind} to push: set guidance.candidates to at least 2, or guidance.omega = 0")
+        if self.guidance.check != "none":
+            raise ValueError(f"{kind} to check labels with: guidance.check must be 'none'")
+        if self.sampling.guidance_scale != 1:
+            raise ValueError(f"{kind} for classifier-free guidance: sampling.guidance_scale must be 1")
+        return self
+
+    @model_validator(mode="after")
     def _check_practice(self) -> Config:
         if self.samples > MOST_SAMPLES:
             raise ValueError(f"practice: initial + additions * increment = {self.samples:,}: at most {MOST_SAMPLES:,}")
         if self.practice.oversample > 1 and self.guidance.omega:
             raise ValueError("practice.oversample > 1 prunes plain samples: guidance.omega must be 0")
+        if self.practice.oversample > 1 and self.guidance.candidates > 1:
+            raise ValueError("practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1")
         if self.practice.examples == "real" and self.practice.additions:
             raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
         real = next((key for key in ("examples", "start") if getattr(self.practice, key) == "real"), None)
@@ -96,6 +111,11 @@ class Config(Section):
         """Size of the pool after all additions, N + kP."""
         return self.practice.initial + self.practice.additions * self.practice.increment
 
+    @property
+    def drawn_per_row(self) -> int:
+        """How many samples are drawn for each row of an addition."""
+        return self.practice.oversample * self.guidance.candidates
+
     def tamer(self, guided: bool) -> str:
         """What to change if samples, guided or plain ones, are not finite: the keys that apply, with their values."""
         keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
@@ -103,7 +123,7 @@ class Config(Section):
             keys.append(f"lower sampling.guidance_scale = {self.sampling.guidance_scale:g}")
         if self.generator.precision == "float16":
             keys.append("set generator.dtype = 'bfloat16' or 'float32'")
-        return ", or ".join(keys) or f"the weights of generator.kind = '{self.generator.kind}' are of no use"
+        return ", or ".join(keys) or self.generator.remedy
 
     def to_toml(self) -> str:
         """All keys and values as TOML, without those that are None. Reading it back gives an equal Config."""

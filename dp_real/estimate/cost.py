@@ -21,8 +21,8 @@ def images(config: Config) -> tuple[int, int]:
     options = config.practice
     if options.examples == "real":
         return 0, 0
-    added, plain = options.additions * options.increment * options.oversample, options.initial - options.real_examples
-    return (plain, added) if config.guidance.omega else (plain + added, 0)
+    added, plain = options.additions * options.increment * config.drawn_per_row, options.initial - options.real_examples
+    return (plain, added) if config.guidance.pushes else (plain + added, 0)
 
 
 def waiting_steps(config: Config) -> int:

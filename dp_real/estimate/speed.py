@@ -66,7 +66,11 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
     omega = config.guidance.omega if isinstance(config.guidance.omega, float) else 0.01
     guidance = EntropyGuidance.of(config.guidance, learner.logits, omega)
     plain, x = _timed(lambda: generator.sample(labels, seeds, None))
-    guided = _timed(lambda: generator.sample(labels, seeds, guidance))[0] if omega else plain
+    guided = (
+        _timed(lambda: generator.sample(labels, seeds, guidance))[0]
+        if omega and config.guidance.candidates == 1
+        else plain
+    )
     most = 4 * PARCEL if torch.cuda.is_available() else PARCEL
     batch = torch.arange(min(config.training.batch_size or rows, most)) % rows
 

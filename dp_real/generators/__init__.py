@@ -46,6 +46,7 @@ class GeneratorConfig(Section):
         kind: Any  # str, a literal in each kind
 
     trained_here: ClassVar[bool] = False
+    denoises: ClassVar[bool] = True  # in steps that guidance can push; if not, it can only choose among samples
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
@@ -71,6 +72,11 @@ class GeneratorConfig(Section):
     def precision(self) -> str:
         """Name of the torch dtype that samples are computed in."""
         return "float32"
+
+    @property
+    def remedy(self) -> str:
+        """What to do if its samples are of no use and no other key is to blame."""
+        return f"the weights of generator.kind = '{self.kind}' are of no use"
 
     def weights(self) -> dict[str, str]:
         """The folders or hub ids that it reads, each under the configuration key that names it."""

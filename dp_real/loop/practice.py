@@ -102,7 +102,7 @@ class Practice:
     def may_add(self) -> bool:
         """Whether `additions` and the budget of `samples` allow another addition."""
         options, state = self.config.practice, self.state
-        generated = state.costs.generated + options.oversample * options.increment
+        generated = state.costs.generated + self.config.drawn_per_row * options.increment
         return state.rounds <= options.additions and (not options.samples or generated <= options.samples)
 
     @property

@@ -36,9 +36,9 @@ def uncounted(guided: bool) -> int:
     return 0
 
 
-def plain_sample(sampling: SamplingConfig, flops: SampleFlops) -> Costs:
-    """The costs of one plain sample."""
-    return Costs(1, sampling.forwards, 0, flops(False))
+def plain_sample(forwards: int, flops: SampleFlops) -> Costs:
+    """The costs of one plain sample, which passes `forwards` times through the denoiser."""
+    return Costs(1, forwards, 0, flops(False))
 
 
 def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: SampleFlops) -> Costs:

@@ -1,4 +1,4 @@
-"""Policies: whether a round is plain, pruned (the hardest of more plain rows are kept), or guided.
+"""Policies: whether a round is plain, pruned (the hardest of more plain rows are kept), guided, or chosen row by row.
 
 A policy decides which labels are drawn, at what strength, and which rows are kept. It draws nothing itself.
 """
@@ -20,6 +20,7 @@ from dp_real.rounds.steering import Steering, steer
 from dp_real.runtime import processes
 from dp_real.runtime.seeds import Stream, rng, row_seeds
 
+CHOICE = 25.0  # an automatic strength of choosing, per nat, for a push of 1
 REFILLS = 3  # how often a sample that fails the label check is drawn again
 
 
@@ -28,18 +29,19 @@ class Request:
     """The n rows to draw for a round.
 
     labels: int64 [n]. omega: float32 [n], the strength for each row; None: plain. tries: how often a row may be drawn
-    until it passes the label check.
+    until it passes the label check. candidates: if more than 1, how many plain samples a row is chosen from.
     """
 
     index: int  # of the round
     labels: Tensor
     omega: np.ndarray | None = None
     tries: int = 1
+    candidates: int = 1
 
     def seeds(self, seed: int, rows: slice) -> list[np.ndarray]:
-        """Seeds uint64 [B] of these rows for each try. Row i is drawn again as rows i + n, i + 2n, … of the round."""
+        """Seeds uint64 [B] of these rows for each try or candidate. Those of row i are rows i, i + n, … of a round."""
         n = len(self.labels)
-        firsts = range(0, n * self.tries, n)
+        firsts = range(0, n * self.tries * self.candidates, n)
         return [row_seeds(seed, self.index, range(first + rows.start, first + rows.stop)) for first in firsts]
 
 
@@ -92,7 +94,7 @@ class Plain:
 
     def price(self, flops: SampleFlops) -> Costs:
         """The costs of a plain sample."""
-        return plain_sample(self.config.sampling, flops)
+        return plain_sample(self.config.sampling.forwards if self.config.generator.denoises else 0, flops)
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,32 @@ class Guided(Plain):
         return guided_sample(self.config.sampling, self.config.guidance, flops)
 
 
+@dataclass(frozen=True)
+class Chosen(Guided):
+    """Draws `guidance.candidates` plain samples a row, and keeps one (dp_real.rounds.choice). Needs no gradient.
+
+    With omega = "auto" the strength is CHOICE times steering.push: .5 to 40 per nat, from 5. With omega = 0 the choice
+    is random, which is the control of equal cost.
+    """
+
+    def request(self, labels: Tensor, steering: Steering) -> Request:
+        """All rows have the same strength."""
+        options = self.config.guidance
+        omega = CHOICE * steering.push if options.omega == "auto" else options.omega
+        strength = np.full(len(labels), omega, np.float32)
+        return Request(self.index, labels, strength, candidates=options.candidates)
+
+    def price(self, flops: SampleFlops) -> Costs:
+        """The costs of a candidate."""
+        return Plain.price(self, flops)
+
+
 def policy_of(config: Config, index: int) -> Policy:
     """The policy of round `index`. The initial round, 0, is plain."""
     if index and config.practice.oversample > 1:
         return Pruned(config, index)
+    if index and config.guidance.candidates > 1:
+        return Chosen(config, index)
     if index and config.guidance.omega:
         return Guided(config, index)
     return Plain(config, index)

@@ -26,6 +26,7 @@ from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.choice import choose
 from dp_real.rounds.costs import Costs, SampleFlops, uncounted
 from dp_real.rounds.label_check import CALLS, LabelCheck, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
@@ -150,19 +151,39 @@ class GeneratedRounds:
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
         """Draw and assess these rows of a request. Raises DivergedError as draw_sound does, and keeps none of them."""
         labels, seeds = request.labels[rows], request.seeds(self.config.seed, rows)
-        if request.omega is None:
-            omega = np.zeros(len(labels), np.float32)
-            sound = draw_sound(
-                lambda row, seeds: self.generator.sample(labels[row], seeds, None),
-                seeds[0],
-                f"round {request.index}",
-                self.config.tamer(guided=False),
-            )
-            sampled = Sampled(sound.x, sound.seeds, 1 + sound.redrawn, sound.redrawn)
+        omega = np.zeros(len(labels), np.float32) if request.omega is None else request.omega[rows]
+        what = f"round {request.index}"
+        if request.candidates > 1:
+            sampled = self.chosen(selector, labels, seeds, omega, what)
+        elif request.omega is None:
+            sampled = self.plain(labels, seeds[0], what)
         else:
-            omega = request.omega[rows]
-            sampled = self.guided(selector, labels, seeds, omega, temperature, f"round {request.index}")
+            sampled = self.guided(selector, labels, seeds, omega, temperature, what)
         return as_batch(rows, labels, omega, sampled, self.storage, learner, selector)
+
+    def plain(self, labels: Tensor, seeds: np.ndarray, what: str) -> Sampled:
+        """Draw plain samples. what: begins an error, see draw_sound."""
+        x, kept, redrawn = draw_sound(
+            lambda row, again: self.generator.sample(labels[row], again, None),
+            seeds,
+            what,
+            self.config.tamer(guided=False),
+        )
+        return Sampled(x, kept, 1 + redrawn, redrawn)
+
+    def chosen(
+        self, selector: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: np.ndarray, what: str
+    ) -> Sampled:
+        """Draw a plain candidate from each of `seeds`, uint64 [B] each, and choose one for each row.
+
+        The selector sees them as the pool would keep them. What was drawn in vain counts as drawn.
+        """
+        drawn = [self.plain(labels, each, what) for each in seeds]
+        seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in drawn]
+        hardness = np.stack([assess(selector, x, labels)[0].numpy() for x in seen], axis=1)
+        x, kept, draws, redrawn = zip(*drawn, strict=True)
+        best, row = choose(hardness, omega, np.stack(kept, axis=1)), np.arange(len(labels))
+        return Sampled(torch.stack(x)[best, row], np.stack(kept)[best, row], np.sum(draws, 0), np.sum(redrawn, 0))
 
     def guided(
         self,

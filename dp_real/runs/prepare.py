@@ -58,7 +58,7 @@ def check_plan(config: Config) -> None:
     steps, classes = config.sampling.steps, config.task.n_classes
     if config.practice.examples == "generated":
         config.generator.check_task(config.task)
-    if config.guidance.omega and not config.guidance.guided_steps(steps):
+    if config.guidance.pushes and not config.guidance.guided_steps(steps):
         raise InputError(
             f"guidance.window = {list(config.guidance.window)} guides none of the {steps} sampling.steps, the last of "
             "which is never guided; widen it, or set guidance.omega = 0"

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     DROPOUT = 7
     CROP = 8
     REDRAW = 9
+    CHOICE = 10
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:

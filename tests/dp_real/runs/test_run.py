@@ -259,6 +259,7 @@ def test_the_best_weights_may_be_kept(config: Config, generator: Generator, tmp_
     "changes",
     [
         {"guidance": {"omega": "auto", "steer_every": 20}},
+        {"guidance": {"omega": "auto", "steer_every": 20, "candidates": 3, "selector": "first"}},
         {"guidance": {"omega": 0.05, "spread": True, "selector": "first"}},
         {"guidance": {"omega": "auto", "check": "diffusion-classifier", "check_threshold": 0.6}},
         {"guidance": {"omega": 0.0}, "practice": {"oversample": 3}},

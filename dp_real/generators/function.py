@@ -1,0 +1,57 @@
+"""A function of yours that makes samples: a renderer, a simulator, a service. It gives no gradient."""
+
+from __future__ import annotations
+
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from dp_base.errors import InputError, MissingError
+from dp_base.progress import Progress, silent
+from dp_real.data import DataConfig
+from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.sections import SamplingConfig
+
+if TYPE_CHECKING:
+    from dp_real.examples import RealData
+    from dp_real.protocols import Generator
+
+
+@GENERATORS.named("function", place=5)
+class FunctionConfig(GeneratorConfig):
+    """A function of yours: a renderer, a simulator or a service, without a gradient (guidance.candidates)."""
+
+    denoises: ClassVar[bool] = False
+
+    kind: Literal["function"]
+    call: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
+        description='"module:function", of labels int64 [B] and seeds uint64 [B]; gives samples [B, *shape]',
+    )
+
+    def load(
+        self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
+    ) -> Generator:
+        """Import the function. Raises MissingError if that fails, InputError if it is none."""
+        from dp_real.generators.models.function import FunctionGenerator
+
+        try:
+            function = resolve_name(self.call)
+        except Exception as error:  # the module may raise anything when it is imported
+            raise MissingError(
+                f"{self._key}: {type(error).__name__}: {error}; it should name a function of a module "
+                "that Python finds: installed, or in a folder of PYTHONPATH"
+            ) from error
+        if not callable(function):
+            raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
+        return FunctionGenerator(function, self._key, source.task)
+
+    @property
+    def remedy(self) -> str:
+        """See GeneratorConfig."""
+        return f"mend {self._key}"
+
+    @property
+    def _key(self) -> str:
+        return f"generator.call = '{self.call}'"

@@ -1,0 +1,51 @@
+"""A generator that asks a function for samples, and checks what it gives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp_base.errors import InputError
+from dp_real.examples import Task
+from dp_real.guidance.entropy import EntropyGuidance
+
+
+class FunctionGenerator:
+    """Samples of function(labels int64 [B], seeds uint64 [B]), numpy arrays both. name: begins errors.
+
+    The function returns floats [B, *sample_shape], of numpy or torch, images in [-1, 1]. Row i must be a function of
+    labels[i] and seeds[i] alone.
+    """
+
+    def __init__(self, function: Callable[[np.ndarray, np.ndarray], Any], name: str, task: Task) -> None:
+        self.function, self.name = function, name
+        self.sample_shape, self.n_classes = task.sample_shape, task.n_classes
+
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
+        """See Generator. Raises InputError for a wrong type, shape or range, or if guidance is asked for."""
+        if guidance is not None:
+            raise InputError(f"{self.name} gives no gradient: its samples cannot be pushed")
+        given = self.function(labels.numpy(), seeds)
+        if not isinstance(given, np.ndarray | Tensor):
+            raise InputError(f"{self.name} gave a {type(given).__name__}: should be an array of numpy or torch")
+        shape = (len(labels), *self.sample_shape)
+        if tuple(given.shape) != shape:
+            raise InputError(f"{self.name} gave shape {[*given.shape]} for {len(labels)} labels: should be {[*shape]}")
+        floats = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
+        if not floats:
+            raise InputError(f"{self.name} gave {given.dtype}: should be floats, images in [-1, 1]")
+        given = given.detach() if isinstance(given, Tensor) else torch.from_numpy(given.astype(np.float32))
+        x = given.to("cpu", torch.float32, copy=True)
+        beyond = x[x.isfinite() & (x.abs() > 1)] if len(shape) == 4 else x[:0]  # the others are redrawn, as anywhere
+        if len(beyond):
+            raise InputError(f"{self.name} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")
+        return x
+
+    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
+        """See Generator. Raises InputError: there is no denoiser."""
+        raise InputError(f"{self.name} has no denoiser: guidance.check must be 'none'")
+
+    def rest(self) -> None:
+        """See Generator. Nothing is held here."""

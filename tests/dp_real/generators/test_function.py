@@ -1,0 +1,147 @@
+"""generator.kind = "function": what it accepts and refuses, and practice that chooses among its samples."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dp_base.errors import DivergedError, InputError, MissingError
+from dp_real.config import Config, parse_config
+from dp_real.config.arms import arm_config
+from dp_real.estimate import cost
+from dp_real.examples import Task
+from dp_real.generators.models.function import FunctionGenerator
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.runs.prepare import load_generator
+from dp_real.runs.reader import Run
+from dp_real.runs.run import run
+from tests.dp_real.conftest import SMALL
+
+HERE, NUMBER, K = __name__, 3, 4
+
+
+def noisy_bars(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """A bar for the class, under noise of the row's own strength, so that some samples are harder than others."""
+    rows = []
+    for label, seed in zip(labels, seeds, strict=True):
+        rng = np.random.default_rng(seed)
+        x = -np.ones((1, 8, 8))
+        x[0, label % 5 : label % 5 + 4, :4] = 1 if label < 5 else 0
+        rows.append(np.clip(x + rng.uniform(0, 2) * rng.standard_normal(x.shape), -1, 1))
+    return np.stack(rows)
+
+
+def not_finite(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    return np.full((len(labels), 1, 8, 8), np.nan)
+
+
+def configured(call: str = "noisy_bars", **sections: Any) -> Config:
+    options = {"generator": {"kind": "function", "call": f"{HERE}:{call}"}, "guidance": {"candidates": K}}
+    return parse_config(SMALL | options | {"sampling": {"block_size": 32}} | sections)
+
+
+def rounds(config: Config, folder: Path) -> Run:
+    run(config, folder)
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Run:
+    return rounds(configured(guidance={"candidates": K, "omega": 30.0}), tmp_path_factory.mktemp("chosen"))
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Run:
+    config = configured(guidance={"candidates": K, "omega": 30.0})
+    return rounds(arm_config(config, "practice-unguided"), tmp_path_factory.mktemp("control"))
+
+
+def test_choosing_gives_harder_rows_than_the_control_at_the_same_cost(chosen: Run, control: Run):
+    for counted in ("generated", "denoiser_forwards", "denoiser_backwards", "flops"):
+        assert chosen.rounds[counted].tolist() == control.rounds[counted].tolist()
+    assert chosen.rounds["generated"].tolist() == [60, 40 * K, 40 * K]
+    assert chosen.rounds["denoiser_forwards"].tolist() == [0, 0, 0]
+    assert cost.images(chosen.config) == (60 + 2 * 40 * K, 0)
+    assert chosen.rounds["entropy"][0] == control.rounds["entropy"][0]
+    assert chosen.rounds["entropy"][1] > 1.2 * control.rounds["entropy"][1]  # of the same learner and candidates
+
+
+def test_rows_do_not_depend_on_the_sharing_into_blocks(chosen: Run, tmp_path: Path):
+    other = configured(guidance={"candidates": K, "omega": 30.0}, sampling={"block_size": 7})
+    seeds, others = (each.pool.table()["seed"].to_pylist() for each in (chosen, rounds(other, tmp_path / "run")))
+    assert seeds == others
+
+
+def test_an_automatic_strength_moves(tmp_path: Path):
+    automatic = rounds(configured(), tmp_path / "run").rounds["omega"].tolist()
+    assert automatic[:2] == [0, 5]
+    assert automatic[2] not in (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        ("no.such.module:draw", MissingError, "ModuleNotFoundError: No module named 'no'; it should name a function"),
+        (f"{HERE}:nothing", MissingError, "AttributeError: .* has no attribute 'nothing'"),
+        (f"{HERE}:NUMBER", InputError, "is of type int: should be a function"),
+    ],
+)
+def test_what_is_no_function_is_named(call: str, error: type[Exception], message: str):
+    config = configured()
+    generator = config.generator.model_copy(update={"call": call})
+    with pytest.raises(error, match=f"^generator.call = '{call}'.*{message}"):
+        load_generator(config.model_copy(update={"generator": generator}))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([0.0], "gave a list: should be an array"),
+        (np.zeros((2, 8, 8)), r"gave shape \[2, 8, 8\] for 2 labels: should be \[2, 1, 8, 8\]"),
+        (np.zeros((2, 1, 8, 8), np.uint8), "gave uint8: should be floats"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.int64), "gave torch.int64: should be floats"),
+        (np.full((2, 1, 8, 8), 255.0), r"gave values from 255 to 255: should be in \[-1, 1\]"),
+    ],
+)
+def test_what_is_no_image_is_refused(given: Any, message: str):
+    generator = FunctionGenerator(lambda labels, seeds: given, "f", Task((1, 8, 8), tuple("0123456789")))
+    with pytest.raises(InputError, match=f"^f {message}"):
+        generator.sample(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.uint64), None)
+
+
+@pytest.mark.parametrize("given", [np.ones((1, 1, 2, 2)), torch.ones(1, 1, 2, 2, dtype=torch.float16)])
+def test_arrays_of_numpy_and_torch_become_float32(given: Any):
+    generator = FunctionGenerator(lambda labels, seeds: given, "f", Task((1, 2, 2), ("a", "b")))
+    label, seed = torch.zeros(1, dtype=torch.int64), np.zeros(1, np.uint64)
+    assert generator.sample(label, seed, None).dtype == torch.float32
+    with pytest.raises(InputError, match="gives no gradient"):
+        generator.sample(label, seed, EntropyGuidance(lambda x: x, 0.1))
+
+
+def test_numbers_that_are_not_finite_name_the_function(tmp_path: Path):
+    with pytest.raises(DivergedError, match=f"not finite: mend generator.call = '{HERE}:not_finite'"):
+        run(configured("not_finite"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"guidance": {"omega": "auto"}}, "no denoiser to push: set guidance.candidates to at least 2"),
+        ({"guidance": {"omega": 0, "check": "diffusion-classifier"}}, "no denoiser to check labels with"),
+        ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale must be 1"),
+        ({"guidance": {"candidates": 2, "window": [0.2, 1]}}, "window is for samples that are pushed"),
+        ({"guidance": {"candidates": 2, "through": "x0"}}, "through is for samples that are pushed"),
+        ({"guidance": {"candidates": 2, "omega": 0}, "practice": {"initial": 9, "oversample": 2}}, "must be 1"),
+        ({"generator": {"kind": "function", "call": "os.path"}}, "generator.call = 'os.path'"),
+    ],
+)
+def test_keys_that_do_not_apply_are_refused(sections: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        configured(**sections)
+
+
+def test_the_pruning_arms_prune_plain_samples():
+    pruned = arm_config(configured(), "prune-in-loop")
+    assert (pruned.guidance.candidates, pruned.practice.oversample) == (1, 5)
