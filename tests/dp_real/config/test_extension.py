@@ -196,7 +196,11 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
     ("section", "key", "kinds"),
     [
         ("data", "source", "'digits', 'fashion', 'glyphs', 'gaussian', 'folder', 'stand-in', 'clouds'"),
-        ("generator", "kind", "'denoiser', 'latent', 'diffusers', 'stable-diffusion', 'gaussian', 'function', 'weather'"),
+        (
+            "generator",
+            "kind",
+            "'denoiser', 'latent', 'diffusers', 'stable-diffusion', 'gaussian', 'function', 'weather'",
+        ),
         ("learner", "kind", "'mlp', 'conv', 'transformers', 'linear', 'layer'"),
     ],
 )
