@@ -27,6 +27,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_digest(value: Any, sort_keys: bool = False) -> str:
+    """The SHA-256 of a value's JSON, as hexadecimal digits. sort_keys: mappings count as equal in any order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()
+
+
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """The digest of each named file of a folder, read by several threads. Raises OSError likewise."""
     names = list(names)

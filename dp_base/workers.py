@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
+if TYPE_CHECKING:
+    from filelock import FileLock  # imported on first use, since sweeps start with this module
 
 PATIENCE = 0.5  # seconds between looks at the parent
 
@@ -26,17 +27,22 @@ def ending_with_this_process() -> dict[str, Any]:
 
 
 def in_parallel(
-    workers: int, function: Callable[..., Any], jobs: Iterable[tuple], gpus: Sequence[str] = ()
+    workers: int,
+    function: Callable[..., Any],
+    jobs: Iterable[tuple],
+    gpus: Sequence[str] = (),
+    batch_size: int | Literal["auto"] = "auto",
 ) -> Iterator[Any]:
     """Yield function(*job) for each job, in order, as joblib's processes finish them; they end with this one.
 
-    gpus: see on_gpus_of_their_own.
+    gpus: see on_gpus_of_their_own. batch_size: jobs that are sent to a process together.
     """
     import joblib
 
     tasks = (joblib.delayed(function)(*job) for job in jobs)
     begin = on_gpus_of_their_own(gpus) if gpus else ending_with_this_process()
-    return iter(joblib.Parallel(n_jobs=workers, return_as="generator", **begin)(tasks))
+    options: dict[str, Any] = begin | {"batch_size": batch_size}  # joblib declares text only
+    return iter(joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks))
 
 
 def on_gpus_of_their_own(gpus: Sequence[str]) -> dict[str, Any]:
@@ -60,6 +66,8 @@ def _begin(parent: int, desk: str, gpus: Sequence[str]) -> None:
 
 def take_number(desk: Path) -> int:
     """The lowest number that no living process has taken at this folder. It is this process's until it ends."""
+    from filelock import FileLock, Timeout
+
     for number in itertools.count():
         lock = FileLock(desk / f"{number}.lock")
         try:

@@ -8,7 +8,6 @@ on the job alone, never on where it runs, or when.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.workers import ending_with_this_process
 
@@ -110,12 +110,12 @@ def _intact(line: str) -> dict[str, Any] | None:
 
 
 def _checksum(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
+    return json_digest(record)[:16]
 
 
 def job_key(job: tuple) -> str:
     """A key that tells jobs apart by what their arguments say, wherever the classes of these are defined."""
-    return hashlib.sha256(json.dumps(described(job)).encode()).hexdigest()[:32]
+    return json_digest(described(job))[:32]
 
 
 def described(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from dp_base.checksums import RECORD, damage, read_json, seal
+from dp_base.checksums import RECORD, damage, json_digest, read_json, seal
 from dp_base.errors import DamagedError, MissingError
 from dp_base.files import FULL, PART, disk_problem, remove, whole_folder, write_json
 from dp_base.locks import in_turn
@@ -40,7 +39,7 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
     an open file, so it ends with its process in any case. A damaged folder is made again, which a remark says. Raises
     MissingError if the cache cannot be written to.
     """
-    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+    digest = json_digest(depends, sort_keys=True)[:16]
     folder = cache_folder() / f"{name}-{digest}"
     if _usable(folder):
         return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from torch.nn import functional
 
 from dp_base.errors import DamagedError, MissingError
-from dp_base.workers import ending_with_this_process
+from dp_base.workers import in_parallel
 from dp_real.pool import Pool
 from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
@@ -60,8 +59,9 @@ def leave_figures(run: Path) -> None:
 
 def leave_figures_of(runs: Iterable[Path], workers: int) -> None:
     """The same for runs that have none yet, `workers` at a time."""
-    bare = [run for run in runs if not RunFiles(run).figures.exists()]
-    joblib.Parallel(workers, **ending_with_this_process())(joblib.delayed(leave_figures)(run) for run in bare)
+    bare = [(run,) for run in runs if not RunFiles(run).figures.exists()]
+    for _ in in_parallel(workers, leave_figures, bare):
+        pass
 
 
 def draw_run(run: Run) -> list[Path]:

@@ -8,8 +8,6 @@ killed and resumed has the same trials as one that was not.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL
 
-from dp_base.checksums import reading
+from dp_base.checksums import json_digest, reading
 from experiments.tuning.space import Space, proposed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -98,7 +96,7 @@ def _trial(kept: FrozenTrial) -> Trial:
 
 def _checksum(trial: Trial) -> str:
     facts = [dict(sorted(trial.parameters.items())), trial.accuracy, trial.seconds, trial.problem]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return json_digest(facts)[:16]
 
 
 @contextlib.contextmanager

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import joblib
 import numpy as np
 
-from dp_base.checksums import read_json, reading
+from dp_base.checksums import json_digest, read_json, reading
 from dp_base.files import write_json
 from dp_base.progress import Progress
-from dp_base.workers import ending_with_this_process
+from dp_base.workers import in_parallel
 from dp_real.data.typefaces.characters import BEYOND_ASCII
 from dp_real.data.typefaces.draw import draw_font
 from dp_real.data.typefaces.fonts import LEAST_CHARACTERS, Font, Kind, pick_styles, read_font
@@ -66,7 +61,7 @@ def collect(files: Sequence[Path], progress: Progress) -> Collection:
 
     files = list({path.resolve(): path for path in files}.values())  # some are linked to from other packages
     states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    known = hashlib.sha256(json.dumps(states).encode()).hexdigest()
+    known = json_digest(states)
     folder = cached("glyphs", {"recipe": RECIPE, "fonts": len(files), "files": known}, make)
     from safetensors.numpy import load_file
 
@@ -77,17 +72,16 @@ def collect(files: Sequence[Path], progress: Progress) -> Collection:
 
 def draw(files: Sequence[Path], progress: Progress) -> Collection:
     """Read, pick, draw and weed out fonts, and group their families."""
-    n_jobs = min(own_cores(), 1 + len(files) // 100)  # processes take seconds to start
-    workers: Any = partial(joblib.Parallel, n_jobs=n_jobs, return_as="generator", **ending_with_this_process())
+    workers = min(own_cores(), 1 + len(files) // 100)  # processes take seconds to start
     with progress("reading fonts", len(files)) as advance:
         read = []
-        for font in workers(batch_size=32)(joblib.delayed(read_font)(path) for path in files):
+        for font in in_parallel(workers, read_font, [(path,) for path in files], batch_size=32):
             read.append(font)
             advance(1)
     fonts = pick_styles(filter(None, read))
     with progress("drawing fonts", len(fonts)) as advance:
         found = []
-        for images, traits in workers(batch_size=8)(joblib.delayed(_drawn)(font) for font in fonts):
+        for images, traits in in_parallel(workers, _drawn, [(font,) for font in fonts], batch_size=8):
             found.append((images, traits))
             advance(1)
     usable = [row for row, (_, traits) in enumerate(found) if traits is not None]
