@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @LEARNERS.named("conv", place=2)
 class ConvConfig(LearnerConfig):
-    """A small convolutional classifier: a 3 x 3 convolution, ReLU and 2 x 2 pooling per width, then a hidden layer."""
+    """A small convolutional classifier: a 3 x 3 convolution, 2 x 2 pooling and ReLU per width, then a hidden layer."""
 
     kind: Literal["conv"]
     widths: tuple[Width, ...] = Field(default=(32, 64), max_length=100)
@@ -34,8 +34,8 @@ class ConvConfig(LearnerConfig):
             raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(shape)}")
         widths = [shape[0], *self.widths]
         halved = [side // 2 ** len(self.widths) for side in shape[1:]]
-        stages = [
-            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)) for pair in pairwise(widths)
+        stages = [  # the largest value's ReLU is the largest ReLU, with a quarter of the work
+            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()) for pair in pairwise(widths)
         ]
         hidden = [nn.Flatten(), nn.Linear(widths[-1] * halved[0] * halved[1], self.hidden), nn.ReLU()]
         return nn.Sequential(*stages, *hidden, nn.Linear(self.hidden, task.n_classes))
