@@ -161,6 +161,10 @@ class TrainingConfig(Section):
         default=0.0, ge=0, le=1e6, description="Beta(a, a) of the mixing weight; 0: none; the paper: 0.5"
     )
     cutmix: float = Field(default=0.0, ge=0, le=1e6, description="Beta(a, a) of the area kept; 0: none; the paper: 1.0")
+    randaugment: int = Field(
+        default=0, ge=0, le=10, description="random operations on each batch's images (RandAugment); 0: none"
+    )
+    randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of these operations")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the forward pass in training and evaluation; guidance is float32"
     )

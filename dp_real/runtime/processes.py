@@ -162,7 +162,9 @@ def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
     if this_process().num_processes > 1:
         with joining("a copy from rank 0"):
             for tensor in tensors:
-                distributed.broadcast(tensor, 0)
+                packed = tensor.contiguous()  # as a broadcast takes it
+                distributed.broadcast(packed, 0)
+                tensor.copy_(packed)
 
 
 def add_up(tensors: Sequence[torch.Tensor]) -> None:

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     CROP = 8
     REDRAW = 9
     CHOICE = 10
+    RANDAUGMENT = 11
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:

@@ -15,6 +15,7 @@ from transformers.optimization import get_wsd_schedule
 from dp_real.examples import Task
 from dp_real.learners.models.augment import crop_and_flip, mix
 from dp_real.learners.models.gradient import Prepared, StepGradient
+from dp_real.learners.models.randaugment import RandAugment
 from dp_real.runtime import processes
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import to_float
@@ -34,6 +35,8 @@ class NetworkLearner:
         self.module = module.to(self.device, memory_format=torch.channels_last)  # convolutions are faster so
         processes.copy_from_main(self.module.state_dict().values())  # they are alike already, unless a file is not
         self.config = config
+        drawn = config.randaugment
+        self.randaugment = RandAugment(drawn, config.randaugment_magnitude) if drawn else None
         self.n_classes = n_classes
         self.seed = seed
         self.parameters = list(self.module.parameters())
@@ -98,6 +101,8 @@ class NetworkLearner:
         options, position = self.config, (self.step, parcel)
         if options.crop or options.flip:
             x = crop_and_flip(x, rng(self.seed, Stream.CROP, *position), least_area=options.crop, flip=options.flip)
+        if self.randaugment:
+            x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, *position))
         if options.mixup or options.cutmix:
             y = F.one_hot(y, self.n_classes).float()
             x, y = mix(x, y, rng(self.seed, Stream.MIX, *position), mixup=options.mixup, cutmix=options.cutmix)
@@ -148,7 +153,7 @@ class NetworkLearner:
             state |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
-        return state
+        return {name: value.contiguous() for name, value in state.items()}
 
     @property
     def in_use(self) -> nn.Module:
@@ -172,7 +177,9 @@ class NetworkLearner:
         slots: dict[int, dict[str, Any]] = {}
         for name, value in _below("optimizer.", state).items():
             index, slot = name.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = value
+            weight = self.parameters[int(index)]
+            # The fused optimizer reads both in the order of memory.
+            slots.setdefault(int(index), {})[slot] = torch.empty_like(weight).copy_(value) if value.dim() else value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
         self.step = step
         self.finish_at(self.config.steps)
