@@ -53,7 +53,7 @@ def _pool(folder: Path, rounds: int):
     pool = Pool(folder / "pool", (1, 8, 8))
     count = 100
     zeros, no = np.zeros(count, np.int64), np.zeros(count, bool)
-    facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "hardness", "draws", "redrawn")}
+    facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "hardness", "draws", "redrawn", "seconds")}
     facts |= {"correct": no, "missed": no}
     example = pool.storage.encode(torch.zeros(count, 1, 8, 8))
     for index in range(rounds):

@@ -10,12 +10,13 @@ import pandas as pd
 
 from dp_base.checksums import reading
 from dp_base.errors import DamagedError
-from dp_base.files import write_text
+from dp_base.files import remove, write_text
 from dp_base.progress import Progress, silent
 from dp_base.workers import in_parallel
 from dp_real.axes import AXES
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
+from dp_real.rounds.shared import Shared, drawers_first, shared_among
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -39,20 +40,25 @@ def run_arms(
     """Run every arm with the seeds first + i, i < seeds, each on the data split first + (i mod splits).
 
     Each split has its own generator. Arms with the same seed share the split, the initial weights and the noise of each
-    row, so they can be compared in pairs. A finished run in `out` is not repeated, an unfinished one is resumed.
-    settle: makes a configuration that of an arm. Returns one row per run: arm, split, and the content of result.json.
-    Raises as dp_real.run does.
+    row, so they can be compared in pairs. What they draw alike in their initial rounds is drawn once. A finished run in
+    `out` is not repeated, an unfinished one is resumed. settle: makes a configuration that of an arm. Returns a row per
+    run: arm, split, and the content of result.json. Raises as dp_real.run does.
     """
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
+    configs = [cell for _, cell in cells]
     config.data.prepare(progress)
-    prepare_generators([cell for _, cell in cells], workers, progress)
-    jobs = [(arm, cell, Comparison(out).run_folder(arm, cell.seed)) for arm, cell in cells]
+    prepare_generators(configs, workers, progress)
+    comparison = Comparison(out)
+    folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]
+    shared, order = shared_among(configs, comparison.drawn), drawers_first(configs)
+    jobs = [(*cells[index], folders[index], shared[index]) for index in order]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for row in in_parallel(workers, _run, jobs, visible_gpus()):
             rows.append(row)
             advance(1)
-    return pd.DataFrame(rows)
+    remove(comparison.drawn)
+    return pd.DataFrame(rows, index=order).sort_index()
 
 
 def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Config]:
@@ -80,8 +86,8 @@ def _prepare(config: Config) -> None:
     load_generator(config)
 
 
-def _run(arm: str, config: Config, out: Path) -> dict[str, Any]:
-    result = run(config, out, resume=out.exists(), progress=silent)
+def _run(arm: str, config: Config, out: Path, shared: Shared | None) -> dict[str, Any]:
+    result = run(config, out, resume=out.exists(), progress=silent, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 
@@ -119,6 +125,11 @@ class Comparison:
     def run_folder(self, arm: str, seed: int) -> Path:
         """The folder of a run, whether it exists or not."""
         return self.path / "runs" / f"{arm}-seed{seed}"
+
+    @property
+    def drawn(self) -> Path:
+        """What runs draw alike, until all have ended."""
+        return self.path / "drawn"
 
     @property
     def figure(self) -> Path:

@@ -122,7 +122,8 @@ class Practice:
         state, begin, n_classes = self.state, self.clock.now(), self.config.task.n_classes
         labels = (len(self.pool) + torch.arange(count)) % n_classes
         memory.release()  # what training kept, for libraries that drawing calls, and the other way round
-        batch, costs, steering = self.source.draw(state.rounds, labels, self.learner, state.steering)
+        batch, costs, steering, saved = self.source.draw(state.rounds, labels, self.learner, state.steering)
+        self.clock.advance(saved)
         memory.release()
         processes.enter(f"committing round {state.rounds}")
         self.pool.append(state.rounds, batch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dp_base.files import whole_file, write_text
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns [n]. The pool keeps the first seven; a round's policy and costs use the last four."""
+    """Columns [n]. The pool keeps the first seven; a round's policy and costs use the last five."""
 
     row: np.ndarray  # int64, position in the round
     label: np.ndarray  # int64
@@ -28,6 +29,7 @@ class Batch:
     missed: np.ndarray  # bool, whether the selector did not predict the label
     draws: np.ndarray  # int64, how many samples were generated for this row
     redrawn: np.ndarray  # int64, how many of them were of no use: not finite, or of one value
+    seconds: np.ndarray  # float64, that drawing and assessing the row took; a block's are shared evenly
 
     def __len__(self) -> int:
         return len(self.row)
@@ -36,7 +38,7 @@ class Batch:
     def empty(cls, example: pa.DataType) -> Batch:
         """A batch without rows. example: the pool's type of that column."""
         kinds = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
-        kinds |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8"}
+        kinds |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8", "seconds": "f8"}
         return cls(**{name: np.empty(0, kind) for name, kind in kinds.items()}, example=pa.array([], example))
 
     @classmethod
@@ -70,6 +72,16 @@ class Batch:
     def read(cls, path: Path) -> Batch:
         """Memory-map what `write` left. Raises KeyError for a file of another version, which lacks columns."""
         return cls.of(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+
+    @classmethod
+    def kept(cls, path: Path, make: Callable[[], Batch]) -> Batch:
+        """The batch in a file, memory-mapped; made and written if it is missing, damaged or of another version."""
+        if intact(path):
+            with contextlib.suppress(KeyError):  # another version's
+                return cls.read(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make().write(path)
+        return cls.read(path)
 
 
 def intact(path: Path) -> bool:

@@ -6,16 +6,24 @@ that a stopped run left on disk are read, not drawn again, unless they are damag
 
 from __future__ import annotations
 
-import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dp_base.errors import Interrupted
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
-from dp_real.pool.batch import Batch, intact
+from dp_real.pool.batch import Batch
 from dp_real.runtime import processes
+
+
+class OwnBlocks(NamedTuple):
+    """This process's blocks of some rows, and the seconds that it saved, because others or a stopped run drew them."""
+
+    batches: list[Batch]
+    saved: float
 
 
 @dataclass(frozen=True)
@@ -30,35 +38,32 @@ class Blocks:
     stop: Callable[[], bool] = lambda: False
     progress: Progress = silent
 
-    def draw(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> list[Batch]:
+    def draw(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> OwnBlocks:
         """This process's blocks of these rows of round `index`, each made by draw(block).
 
         Raises Interrupted if `stop` says so.
         """
         blocks = list(processes.slices(rows, self.size))
         mine, turns = processes.own_share(blocks), -(-len(blocks) // processes.this_process().num_processes)
-        drawn = []
+        drawn, saved = [], 0.0
         with self.progress("drawing examples", max(1, len(mine))) as advance:
             for turn in range(turns):
                 if self.stop():
                     raise Interrupted
                 if turn < len(mine):
                     processes.enter(f"drawing rows {mine[turn].start} to {mine[turn].stop - 1} of round {index}")
+                    begin = time.monotonic()
                     drawn.append(self._kept(index, mine[turn], draw))
+                    saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
                     advance(1)
-        return drawn
+        return OwnBlocks(drawn, max(0.0, saved))  # to draw and write them here takes a little more than `seconds`
 
     def _kept(self, index: int, block: slice, draw: Callable[[slice], Batch]) -> Batch:
         """One block, read from its file if a stopped run left it. With a folder it is memory-mapped from disk."""
         if self.folder is None:
             return draw(block)
         file = self.folder / f"round-{index}-row-{block.start}.arrow"
-        if intact(file):
-            with contextlib.suppress(KeyError):  # another version's
-                return Batch.read(file)
-        self.folder.mkdir(exist_ok=True)
-        draw(block).write(file)
-        return Batch.read(file)
+        return Batch.kept(file, lambda: draw(block))
 
     def forget(self) -> None:
         """Delete the blocks on disk, once their round is in the pool."""

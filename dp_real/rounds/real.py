@@ -15,7 +15,7 @@ from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Learner
 from dp_real.rounds.costs import Costs
-from dp_real.rounds.source import Drawn, GeneratedRounds, Sampled, as_batch
+from dp_real.rounds.source import Drawn, GeneratedRounds, Sampled, as_batch, assessed
 from dp_real.rounds.steering import Steering
 from dp_real.runtime import processes
 from dp_real.runtime.seeds import Stream, rng
@@ -50,7 +50,8 @@ class RealRounds:
         nothing = np.zeros(len(chosen[here]), np.int64)
         sampled = Sampled(self.examples.x[chosen][here], nothing.astype(np.uint64), draws=nothing, redrawn=nothing)
         rows, y, omega = slice(0, len(nothing)), self.examples.y[chosen][here], nothing.astype(np.float32)
-        return Drawn(as_batch(rows, y, omega, sampled, self.storage, learner, learner), Costs(), steering)
+        batch = as_batch(rows, y, omega, sampled, self.storage)
+        return Drawn(assessed(batch, self.storage, learner, learner), Costs(), steering)
 
     def forget(self) -> None:
         """Do nothing: nothing was kept."""

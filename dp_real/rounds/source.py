@@ -8,7 +8,8 @@ the costs are returned.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -31,16 +32,21 @@ from dp_real.rounds.costs import Costs, SampleFlops, uncounted
 from dp_real.rounds.label_check import CALLS, LabelCheck, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.redraw import Sound, draw_sound
+from dp_real.rounds.shared import Shared
 from dp_real.rounds.steering import Steering
 from dp_real.runtime import processes
 
 
 class Drawn(NamedTuple):
-    """A round: this process's rows, what they cost this process, and the steering of the next round."""
+    """A round: this process's rows, what they cost this process, and the steering of the next round.
+
+    saved: seconds that it would have taken more, had not others or a stopped run drawn some of its rows.
+    """
 
     batch: Batch
     costs: Costs
     steering: Steering
+    saved: float = 0.0
 
 
 class Source(Protocol):
@@ -64,36 +70,40 @@ class Sampled(NamedTuple):
     redrawn: np.ndarray
 
 
-def as_batch(
-    rows: slice,
-    labels: Tensor,
-    omega: np.ndarray,
-    sampled: Sampled,
-    storage: Storage,
-    learner: Learner,
-    selector: Learner,
-) -> Batch:
-    """Encode samples for the pool, and assess them by the learner and the selector.
-
-    Both see what the pool keeps, which may be bytes or a JPEG.
-    """
-    example = storage.encode(sampled.x)
-    x = storage.decode(example)
-    entropy, correct = assess(learner, x, labels)
-    hardness, right = (entropy, correct) if selector is learner else assess(selector, x, labels)
+def as_batch(rows: slice, labels: Tensor, omega: np.ndarray, sampled: Sampled, storage: Storage) -> Batch:
+    """Encode samples for the pool. Nobody has assessed them yet: their entropies are nan."""
+    unknown, nobody = np.full(len(labels), np.nan, np.float32), np.zeros(len(labels), bool)
     return Batch(
         row=np.arange(rows.start, rows.stop),
         label=labels.numpy(),
         seed=sampled.seeds,
         omega=omega,
-        entropy=entropy.numpy(),
-        correct=correct.numpy(),
-        example=example,
-        hardness=hardness.numpy(),
-        missed=~right.numpy(),
+        entropy=unknown,
+        correct=nobody,
+        example=storage.encode(sampled.x),
+        hardness=unknown,
+        missed=nobody,
         draws=sampled.draws,
         redrawn=sampled.redrawn,
+        seconds=np.zeros(len(labels)),
     )
+
+
+def assessed(batch: Batch, storage: Storage, learner: Learner, selector: Learner) -> Batch:
+    """Have the learner and the selector assess a batch. Both see what the pool keeps, which may be bytes or a JPEG."""
+    x, labels = storage.decode(batch.table()["example"].combine_chunks()), torch.tensor(batch.label)
+    entropy, correct = assess(learner, x, labels)
+    hardness, right = (entropy, correct) if selector is learner else assess(selector, x, labels)
+    return replace(
+        batch, entropy=entropy.numpy(), correct=correct.numpy(), hardness=hardness.numpy(), missed=~right.numpy()
+    )
+
+
+def timed(make: Callable[[], Batch]) -> Batch:
+    """The batch that `make` returns, with the time that this took added to its rows' seconds."""
+    begin = time.monotonic()
+    batch = make()
+    return replace(batch, seconds=batch.seconds + (time.monotonic() - begin) / max(1, len(batch)))
 
 
 @dataclass
@@ -101,7 +111,7 @@ class GeneratedRounds:
     """A Source that draws a generator's samples as a configuration asks.
 
     storage: that of the pool. images: real ones, to fit a label check. first: the learner at the first addition, if
-    guidance.selector asks for it; `draw` sets it then. flops: of a sample.
+    guidance.selector asks for it; `draw` sets it then. flops: of a sample. shared: what other runs draw alike.
     """
 
     config: Config
@@ -111,6 +121,7 @@ class GeneratedRounds:
     images: ExampleSet | None = None
     first: Learner | None = None
     flops: SampleFlops = uncounted
+    shared: Shared | None = None
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
         """See Source. The initial round, 0, is plain."""
@@ -119,17 +130,19 @@ class GeneratedRounds:
         selector, costs, policy = self.first or learner, Costs(), policy_of(self.config, index)
         if index and self.config.guidance.check != "none" and not steering.temperature:
             steering, costs = self.fit_check(steering, selector)
-        parts = [Batch.empty(self.storage.type)]
+        parts, saved = [Batch.empty(self.storage.type)], 0.0
         for rows in policy.portions(len(policy.request(labels, steering).labels)):
             request = policy.request(labels, steering)
             draw = partial(self.block, request, learner, selector, steering.temperature)
-            portion = Batch.concatenate([parts[0], *self.blocks.draw(index, rows, draw)])
+            own = self.blocks.draw(index, rows, draw)
+            portion = Batch.concatenate([parts[0], *own.batches])
+            saved += own.saved
             steering = policy.steer(steering, portion, rows.stop - rows.start)
             parts.append(portion)
         drawn = Batch.concatenate(parts)
         costs += policy.price(self.flops) * int(drawn.draws.sum()) + Costs(redrawn=int(drawn.redrawn.sum()))
         self.generator.rest()
-        return Drawn(policy.keep(drawn, labels), costs, steering)
+        return Drawn(policy.keep(drawn, labels), costs, steering, saved)
 
     def forget(self) -> None:
         """Delete the blocks on disk."""
@@ -150,6 +163,16 @@ class GeneratedRounds:
 
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
         """Draw and assess these rows of a request. Raises DivergedError as draw_sound does, and keeps none of them."""
+
+        def draw() -> Batch:
+            return timed(lambda: self.drawn(request, selector, temperature, rows))
+
+        shared = self.shared if request.index == 0 else None  # the initial round is plain in every arm
+        batch = shared.block(request, rows, self.config.seed, draw) if shared else draw()
+        return timed(lambda: assessed(batch, self.storage, learner, selector))
+
+    def drawn(self, request: Request, selector: Learner, temperature: float, rows: slice) -> Batch:
+        """Draw these rows of a request, for whoever assesses them."""
         labels, seeds = request.labels[rows], request.seeds(self.config.seed, rows)
         omega = np.zeros(len(labels), np.float32) if request.omega is None else request.omega[rows]
         what = f"round {request.index}"
@@ -159,7 +182,7 @@ class GeneratedRounds:
             sampled = self.plain(labels, seeds[0], what)
         else:
             sampled = self.guided(selector, labels, seeds, omega, temperature, what)
-        return as_batch(rows, labels, omega, sampled, self.storage, learner, selector)
+        return as_batch(rows, labels, omega, sampled, self.storage)
 
     def plain(self, labels: Tensor, seeds: np.ndarray, what: str) -> Sampled:
         """Draw plain samples. what: begins an error, see draw_sound."""

@@ -16,6 +16,7 @@ from dp_real.pool import Pool
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.real import RealRounds, RealStart
+from dp_real.rounds.shared import Shared
 from dp_real.rounds.source import GeneratedRounds, Source
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
@@ -39,16 +40,23 @@ from dp_real.runtime.hub import quietly
 
 @processes.together()
 def run(
-    config: Config, folder: str | Path, *, resume: bool = False, progress: Progress = silent, test: bool = True
+    config: Config,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    progress: Progress = silent,
+    test: bool = True,
+    shared: Shared | None = None,
 ) -> dict[str, Any]:
     """Train by deliberate practice in a folder; returns the content of result.json.
 
     resume: go on with this configuration's run in the folder; a finished one is not repeated. test: False: look at no
-    test image and no further set, to choose settings; test_accuracy is None then. Raises InputError if the
-    folder is in use, also by another process, or the configuration does not fit its data; MissingError if something
-    needed is not there; DamagedError if files of the run are damaged and no checkpoint goes without them; and
-    Interrupted on Ctrl-C or SIGTERM, after which the run can be resumed. Raises DivergedError, which names the step and
-    the keys, once numbers are not finite; the last checkpoint before that stays.
+    test image and no further set, to choose settings; test_accuracy is None then. shared: where other runs draw some of
+    the same rows; the result is as if this run had drawn its own. Raises InputError if the folder is in use, also by
+    another process, or the configuration does not fit its data; MissingError if something needed is not there;
+    DamagedError if files of the run are damaged and no checkpoint goes without them; and Interrupted on Ctrl-C or
+    SIGTERM, after which the run can be resumed. Raises DivergedError, which names the step and the keys, once numbers
+    are not finite; the last checkpoint before that stays.
     """
     files = RunFiles(Path(folder))
     with sole_writer(files, resume):
@@ -57,13 +65,13 @@ def run(
         result = processes.from_main(finished)
         if not result:
             with own_torch(config), quietly():
-                result = _train(config, files, progress, test)
+                result = _train(config, files, progress, test, shared)
         if config.practice.branch:
             cool_down(files, progress)
     return result
 
 
-def _train(config: Config, files: RunFiles, progress: Progress, test: bool) -> dict[str, Any]:
+def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None) -> dict[str, Any]:
     """Train a new run, or the rest of one, in a folder that is claimed."""
     try:
         check_tracker(config)
@@ -80,7 +88,7 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool) -> d
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         folder = RunFolder(files, advance, tracker=tracker)
         state, pool = folder.restore(config, learner)
-        source = _source(config, generator, data, learner, pool, state, folder, progress)
+        source = _source(config, generator, data, learner, pool, state, folder, progress, shared)
         practice = Practice(config, learner, source, pool, validator(data), folder, state)
         try:
             with folder.stops_on_signal():
@@ -104,6 +112,7 @@ def _source(
     state: State,
     folder: RunFolder,
     progress: Progress,
+    shared: Shared | None,
 ) -> Source:
     """The source of this run's examples."""
     if generator is None:
@@ -111,7 +120,7 @@ def _source(
     blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
     first = _first_learner(config, folder.files) if state.rounds > 1 else None
     flops = MeasuredFlops(config, generator, learner)
-    generated = GeneratedRounds(config, generator, pool.storage, blocks, data.validation, first, flops)
+    generated = GeneratedRounds(config, generator, pool.storage, blocks, data.validation, first, flops, shared)
     if config.practice.start == "real":
         return RealStart(RealRounds(config, data.generator, pool.storage), generated)
     return generated

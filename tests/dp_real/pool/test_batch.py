@@ -19,7 +19,7 @@ from dp_real.runs.run import run
 from tests.dp_real.runs.test_run import same_learner, traces
 
 KINDS = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
-KINDS |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8"}
+KINDS |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8", "seconds": "f8"}
 
 
 def batch(rows: range, images: bool = False) -> Batch:
@@ -38,6 +38,7 @@ def batch(rows: range, images: bool = False) -> Batch:
         missed=n % 5 == 0,
         draws=n + 1,
         redrawn=n % 4,
+        seconds=n / 9,
     )
 
 
@@ -143,7 +144,7 @@ def drawing(blocks: Blocks) -> tuple[Batch, list[slice]]:
         drawn.append(rows)
         return batch(range(rows.start, rows.stop))
 
-    return Batch.concatenate(blocks.draw(3, slice(2, 10), draw)), drawn
+    return Batch.concatenate(blocks.draw(3, slice(2, 10), draw).batches), drawn
 
 
 def test_a_whole_block_is_read_and_not_drawn_again(tmp_path: Path):

@@ -1,0 +1,120 @@
+"""Runs that draw alike share their plain rows, and end as if each had drawn its own."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dp_real.config import Config, parse_config
+from dp_real.config.arms import arm_config
+from dp_real.pool import Pool
+from dp_real.rounds.shared import drawers_first, shared_among
+from dp_real.rounds.source import GeneratedRounds
+from dp_real.runs.run import run
+
+ARMS = ("practice", "static", "static-250", "static-90@training.learning_rate=0.01", "static-64")
+TIMES = ("seconds", "generation_seconds", "training_seconds", "versions")
+
+
+def arms(config: Config) -> list[Config]:
+    short = config.training.model_copy(update={"steps": 30})
+    return [arm_config(config.model_copy(update={"training": short}), arm) for arm in ARMS]
+
+
+def columns(folder: Path, config: Config) -> dict[str, Any]:
+    pool = Pool.latest(folder / "pool", config.task.sample_shape)
+    return pool.table().to_pydict() | {"x": pool.minibatch(torch.arange(len(pool)))[0].numpy().tobytes()}
+
+
+def counted(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in TIMES}
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
+    """The blocks of initial rounds that were drawn, not taken from another run."""
+    blocks, draw = [], GeneratedRounds.drawn
+
+    def noted(self: GeneratedRounds, request: Any, selector: Any, temperature: float, rows: slice) -> Any:
+        blocks.extend([rows] if request.index == 0 else [])
+        return draw(self, request, selector, temperature, rows)
+
+    monkeypatch.setattr(GeneratedRounds, "drawn", noted)
+    return blocks
+
+
+def test_each_ends_as_alone_and_no_block_is_drawn_twice(config: Config, tmp_path: Path, drawn: list[slice]):
+    """Rows, learners' first look at them, accuracies, costs. The last block of a pool is its own if it is cut off."""
+    configs = arms(config)
+    alone = [run(config, tmp_path / f"alone{index}") for index, config in enumerate(configs)]
+    drawn.clear()
+    order, shared = drawers_first(configs), shared_among(configs, tmp_path / "drawn")
+    assert order == [2, 0, 1, 3, 4]
+    for index in order:
+        result = run(configs[index], tmp_path / f"shared{index}", shared=shared[index])
+        assert counted(result) == counted(alone[index])
+        assert columns(tmp_path / f"shared{index}", config) == columns(tmp_path / f"alone{index}", config)
+        assert result["seconds"] == pytest.approx(result["generation_seconds"] + result["training_seconds"])
+    ends = {(rows.start, rows.stop) for rows in drawn}
+    assert len(drawn) == len(ends)
+    cut_off = {(32, 60), (64, 90), (128, 140)}
+    assert ends == {(row, min(row + 32, 250)) for row in range(0, 250, 32)} | cut_off
+
+
+def test_what_is_not_drawn_again_takes_the_time_that_it_took(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In a run that takes another's blocks, and in one that is killed among its blocks and resumed."""
+    configs = [arm_config(config, "static-128"), arm_config(config, "static-64")]
+    first, second = shared_among(configs, tmp_path / "drawn")
+    draw, left = GeneratedRounds.drawn, [2]
+
+    def slow(self: GeneratedRounds, *arguments: Any) -> Any:
+        time.sleep(0.3)
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return draw(self, *arguments)
+
+    monkeypatch.setattr(GeneratedRounds, "drawn", slow)
+    with pytest.raises(KeyboardInterrupt):
+        run(configs[0], tmp_path / "first", shared=first)
+    left[0] = 2
+    whole = run(configs[0], tmp_path / "first", resume=True, shared=first)
+    left[0] = 0
+    half = run(configs[1], tmp_path / "second", shared=second)
+    assert whole["generation_seconds"] >= 1.2
+    assert 0.6 <= half["generation_seconds"] < whole["generation_seconds"]
+    assert half["seconds"] == pytest.approx(half["generation_seconds"] + half["training_seconds"])
+
+
+@pytest.mark.parametrize(
+    ("change", "alone"),
+    [
+        ({"seed": 1}, True),
+        ({"sampling": {"steps": 9, "block_size": 32}}, True),
+        ({"generator": {"kind": "denoiser", "width": 32}}, True),
+        ({"data": {"source": "digits", "split": 1}}, True),
+        ({"pool": {"storage": "uint8"}}, True),
+        ({"practice": {"initial": 64, "examples": "real"}}, True),
+        ({"guidance": {"omega": 0.1}}, False),
+        ({"training": {"steps": 9}}, False),
+    ],
+)
+def test_what_draws_otherwise_shares_nothing(config: Config, tmp_path: Path, change: dict[str, Any], alone: bool):
+    other = parse_config(config.model_dump() | {"training": {"steps": 120}} | change)
+    assert (shared_among([config, other], tmp_path) == [None, None]) == alone
+
+
+def test_a_damaged_block_is_drawn_again(config: Config, tmp_path: Path, drawn: list[slice]):
+    configs = [arm_config(config, "static-64"), arm_config(config, "static-64@training.learning_rate=0.01")]
+    shared = shared_among(configs, tmp_path / "drawn")
+    run(configs[0], tmp_path / "first", shared=shared[0])
+    broken = next((tmp_path / "drawn").rglob("*.arrow"))
+    broken.write_bytes(broken.read_bytes()[:-9])
+    drawn.clear()
+    run(configs[1], tmp_path / "second", shared=shared[1])
+    assert len(drawn) == 1
+    assert columns(tmp_path / "first", config)["x"] == columns(tmp_path / "second", config)["x"]
