@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -104,3 +105,18 @@ class SetStatus:
     images: int | None
     problem: str | None
     needed: bool = True
+
+
+def balanced_rows(y: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Random rows [count] of examples with labels y: as many of each class as there are, up to an equal share.
+
+    A larger count adds to the rows of a smaller one.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from dp_real.runtime.seeds import Stream, rng
+
+    order = rng(seed, Stream.SPLIT).permutation(len(y))
+    among_its_class = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
+    return order[np.sort(among_its_class.argsort(kind="stable")[:count])]

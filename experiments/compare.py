@@ -71,14 +71,14 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
 
 
 def prepare_generators(configs: Iterable[Config], workers: int, progress: Progress) -> None:
-    """Get the generator of each data split ready, so that the runs find it. Raises as load_generator does.
+    """Get the generators ready, one for each data split and each [generator], so that the runs find them.
 
-    Runs on real examples need none.
+    Runs on real examples need none. Raises as load_generator does.
     """
     drawing = (config for config in configs if config.practice.examples == "generated")
-    one_a_split = list({config.data.split: config for config in drawing}.values())
-    with progress("generators", len(one_a_split)) as advance:
-        for _ in in_parallel(workers, _prepare, [(config,) for config in one_a_split], visible_gpus()):
+    distinct = {(config.data.split, config.generator.model_dump_json()): (config,) for config in drawing}
+    with progress("generators", len(distinct)) as advance:
+        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus()):
             advance(1)
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
-from dp_real.sections import GuidanceConfig, SamplingConfig, Section
+from dp_real.sections import CountOrNone, GuidanceConfig, SamplingConfig, Section
 
 if TYPE_CHECKING:
     from dp_real.examples import Examples, RealData, Task
@@ -93,6 +94,31 @@ class TrainedHere(GeneratorConfig):
     trained_here: ClassVar[bool] = True
     recipe: ClassVar[int]  # raise it when training changes, so that results of the older recipe are not used
 
+    real: CountOrNone = Field(
+        default=0, description="train on so many of the real examples, as many of each class; 0: on all"
+    )
+
+    def imitated(self, source: DataConfig, data: RealData | None) -> Examples:
+        """The real examples to train on: with `real`, those that practice.start = "real" begins with.
+
+        Raises InputError if the data have none, or fewer.
+        """
+        import torch
+
+        from dp_real.examples import Examples, balanced_rows
+
+        examples = (data or source.load()).generator
+        if examples is None:
+            raise InputError(
+                f"generator.kind = '{self.kind}' is trained on real examples; data.source = '{source.source}' has none"
+            )
+        if self.real > len(examples.y):
+            raise InputError(f"generator.real = {self.real}: there are {len(examples.y)} real training examples")
+        if not self.real:
+            return examples
+        rows = torch.from_numpy(balanced_rows(examples.y.numpy(), self.real, source.split))
+        return Examples(examples.x[rows], examples.y[rows])
+
     def trained(
         self,
         source: DataConfig,
@@ -111,7 +137,7 @@ class TrainedHere(GeneratorConfig):
 
         depends = {
             "recipe": self.recipe,
-            "generator": self.model_dump(mode="json", include=set(keys) or None),
+            "generator": self.model_dump(mode="json", include=set(keys) or None, exclude={"real"}),
             "classes": classes,
             "images": fingerprints(examples.x, examples.y),
             "seed": source.split,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from dp_base.checksums import reading
-from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere
@@ -45,11 +44,7 @@ class DenoiserConfig(TrainedHere):
 
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
-        examples, task = (data or source.load()).generator, source.task
-        if examples is None:
-            raise InputError(
-                f"generator.kind = 'denoiser' is trained on real images; data.source = '{source.source}' has none"
-            )
+        examples, task = self.imitated(source, data), source.task
 
         def train(folder: Path, unfinished: Path) -> None:
             with progress("training the generator", self.train_steps) as advance:

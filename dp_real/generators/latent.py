@@ -57,11 +57,7 @@ class LatentConfig(TrainedHere):
 
         task = source.task
         self.check_task(task)
-        examples, shape = (data or source.load()).generator, task.sample_shape
-        if examples is None:
-            raise InputError(
-                f"generator.kind = 'latent' is trained on real images; data.source = '{source.source}' has none"
-            )
+        examples, shape = self.imitated(source, data), task.sample_shape
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
 
         def train_vae(folder: Path, unfinished: Path) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from dp_real.config import Config
-from dp_real.examples import Examples
+from dp_real.examples import Examples, balanced_rows
 from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Learner
@@ -18,24 +17,14 @@ from dp_real.rounds.costs import Costs
 from dp_real.rounds.source import Drawn, GeneratedRounds, Sampled, as_batch, assessed
 from dp_real.rounds.steering import Steering
 from dp_real.runtime import processes
-from dp_real.runtime.seeds import Stream, rng
-
-
-def choose(y: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Random rows [count] of examples with labels y: as many of each class as there are, up to an equal share.
-
-    A larger count adds to the rows of a smaller one.
-    """
-    order = rng(seed, Stream.SPLIT).permutation(len(y))
-    among_its_class = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy()
-    return order[np.sort(among_its_class.argsort(kind="stable")[:count])]
 
 
 @dataclass(frozen=True)
 class RealRounds:
     """A Source of real training examples alone, to compare generated ones with. One round only, which costs nothing.
 
-    There must be as many as it asks for (dp_real.runs.prepare.check_real_examples).
+    There must be as many as it asks for (dp_real.runs.prepare.check_real_examples). They are
+    the same for all runs on a data split.
     """
 
     config: Config
@@ -43,9 +32,9 @@ class RealRounds:
     storage: Storage
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
-        """As many examples as there are labels, whose values do not matter; see `choose`."""
+        """As many examples as there are labels, whose values do not matter; see balanced_rows."""
         assert self.examples is not None, "their number was checked"
-        chosen = torch.from_numpy(choose(self.examples.y.numpy(), len(labels), self.config.seed))
+        chosen = torch.from_numpy(balanced_rows(self.examples.y.numpy(), len(labels), self.config.data.split))
         here = slice(0, len(chosen) if processes.this_process().is_main_process else 0)
         nothing = np.zeros(len(chosen[here]), np.int64)
         sampled = Sampled(self.examples.x[chosen][here], nothing.astype(np.uint64), draws=nothing, redrawn=nothing)

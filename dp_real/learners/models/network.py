@@ -162,7 +162,8 @@ class NetworkLearner:
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors, the weights in use."""
-        save_file({name: value.contiguous() for name, value in self.in_use.state_dict().items()}, folder / "model.safetensors")
+        weights = {name: value.contiguous() for name, value in self.in_use.state_dict().items()}
+        save_file(weights, folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
         """See Learner."""

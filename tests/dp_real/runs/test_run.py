@@ -16,14 +16,13 @@ import dp_real.loop.practice
 from dp_base.errors import InputError, Interrupted
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config
-from dp_real.examples import RealData, Task
+from dp_real.examples import RealData, Task, balanced_rows
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.learners.mlp import MLPConfig
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.rounds.policies import Request
-from dp_real.rounds.real import choose
 from dp_real.rounds.source import GeneratedRounds
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
@@ -342,12 +341,26 @@ def test_more_real_examples_than_there_are(config: Config, tmp_path: Path, monke
 
 def test_real_examples_are_chosen_evenly_and_grow():
     y = np.array([0] * 20 + [1] * 3 + [2] * 10)
-    few, more, everything = (choose(y, count, seed=1) for count in (9, 16, 33))
+    few, more, everything = (balanced_rows(y, count, seed=1) for count in (9, 16, 33))
     assert np.bincount(y[few]).tolist() == [3, 3, 3]
     assert np.bincount(y[more]).tolist() in ([7, 3, 6], [6, 3, 7])
     assert set(few) < set(more) < set(everything)
     assert sorted(everything) == list(range(33))
-    assert (choose(y, 9, seed=2) != few).any()
+    assert (balanced_rows(y, 9, seed=2) != few).any()
+
+
+def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(config: Config, tmp_path: Path):
+    few = config.generator.model_copy(update={"real": 50})
+    data = config.data.load()
+    imitated = few.imitated(config.data, data)
+    changes = {"start": "real", "initial": 100, "real": 50, "additions": 0}
+    changed = config.model_copy(update={"practice": config.practice.model_copy(update=changes)})
+    run(changed, tmp_path / "run")
+    pool = Pool.latest(tmp_path / "run" / "pool", tuple(imitated.x.shape[1:]))
+    assert torch.equal(pool.x[:50], imitated.x)
+    assert imitated.y.bincount().tolist() == [5] * 10
+    with pytest.raises(InputError, match=r"generator.real = 901: there are 900"):
+        config.generator.model_copy(update={"real": 901}).imitated(config.data, data)
 
 
 def test_branches_are_cool_downs_from_each_pool_size(
