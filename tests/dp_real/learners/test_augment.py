@@ -1,12 +1,16 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.augment import crop_and_flip, mix
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.seeds import Stream, rng
+from dp_real.learners.models.randaugment import RandAugment
+from dp_real.runtime.seeds import Stream, rng, torch_rng
 from dp_real.sections import TrainingConfig
 
 
@@ -157,3 +161,53 @@ def test_the_training_step_mixes_by_the_position_of_the_step():
     expected = mixed_by_the_papers(x.numpy(), np.eye(4)[y], rng(3, Stream.MIX, 2, 0), 0.5, 1.0)
     for ours, theirs in zip(learner._augmented(x, y, parcel=0), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=0)
+
+
+def conv(training: TrainingConfig) -> NetworkLearner:
+    """A small convolutional learner, always with the same weights."""
+    return NetworkLearner.fresh(
+        lambda task: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 196, 4)),
+        Task((3, 16, 16), tuple("abcd")),
+        training,
+        seed=3,
+    )
+
+
+def images(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(step)
+    return 2 * torch.rand(16, 3, 16, 16, generator=draw) - 1, torch.randint(4, (16,), generator=draw)
+
+
+def test_randaugment_changes_images_within_their_range_and_by_its_generator_alone():
+    x, _ = images(0)
+    operations = RandAugment(2, 9)
+    first, again = (operations(x, torch_rng(0, Stream.RANDAUGMENT, 5, 0)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.shape == x.shape
+    assert first.abs().max() <= 1 + 1e-6
+    changed = [(operations(x, torch_rng(0, Stream.RANDAUGMENT, step, 0)) - x).abs().amax() for step in range(20)]
+    assert sum(change > 0.1 for change in changed) > 15  # a few operations leave images as they are
+    with pytest.raises(InputError, match=r"training.randaugment takes images"):
+        operations(x.flatten(1), torch_rng(0, Stream.RANDAUGMENT))
+
+
+def test_randaugment_needs_kornia(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "kornia.augmentation.auto", None)
+    with pytest.raises(MissingError, match=r"pip install 'deliberate-practice\[augment\]'"):
+        conv(TrainingConfig(steps=5, randaugment=2))
+
+
+def test_a_learner_of_images_goes_on_from_its_tensors_bit_for_bit():
+    """Weights of convolutions, and the optimizer's averages, lie otherwise in memory than in a checkpoint."""
+    training = TrainingConfig(steps=20, crop=0.7, randaugment=2)
+    whole, second = conv(training), conv(training)
+    for step in range(6):
+        whole.train_step(*images(step))
+    saved = {name: value.clone() for name, value in whole.tensors().items()}
+    assert all(value.is_contiguous() for value in saved.values())
+    second.load_tensors(saved, step=6)
+    for step in range(6, 12):
+        whole.train_step(*images(step))
+        second.train_step(*images(step))
+    for name, value in whole.tensors().items():
+        assert torch.equal(value, second.tensors()[name]), name
