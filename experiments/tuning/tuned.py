@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from dp_real.config.arms import ArmName, arm_config
 from experiments.tuning.space import flat, with_settings
 
 TUNED = "best.json"
+ALONE = ("static", "real")  # arms that are not the loop
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Tuned:
     def check(self, arms: Iterable[str], first: int) -> None:
         """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""
         for arm in arms:
-            self._settings(arm)
+            self.source(arm)
         if first < self.fresh:
             raise InputError(
                 f"--first {first}: the trials of {self.path} have seen it; take {self.fresh} or a later one"
@@ -58,11 +60,20 @@ class Tuned:
     def arm_config(self, config: Config, arm: str) -> Config:
         """The configuration of an arm with the settings that are its best. Raises as arm_config does."""
         where = f"{self.path}, arm {arm}"
-        return arm_config(with_settings(config, self._settings(arm), where), arm)
+        return arm_config(with_settings(config, self.settings[self.source(arm)], where), arm)
 
-    def _settings(self, arm: str) -> Mapping[str, Any]:
-        """An arm's settings; ARM-SAMPLES that was not tuned has those of ARM."""
-        name = arm if arm in self.settings else ArmName.parse(arm).arm
-        if name not in self.settings:
-            raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")
-        return self.settings[name]
+    def source(self, arm: str) -> str:
+        """The tuned arm whose settings an arm gets: its own, else the one of its kind that is nearest in samples.
+
+        Arms that are the loop but for one thing, the controls, get those of practice. Raises InputError if none fits.
+        """
+        if arm in self.settings:
+            return arm
+        kind = ArmName.parse(arm).arm
+        for wanted in (kind, *(["practice"] if kind not in ALONE else [])):
+            if alike := [name for name in self.settings if ArmName.parse(name)[::2] == (wanted, ())]:
+                return min(alike, key=lambda name: abs(math.log(self._samples(name) / self._samples(arm))))
+        raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")
+
+    def _samples(self, arm: str) -> int:
+        return ArmName.parse(arm).samples or self.config.samples

@@ -203,6 +203,20 @@ def untested(config: DigitsConfig) -> RealData:
     return data
 
 
+def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path: Path):
+    tuned = {name: {} for name in ("practice", "static-100", "static-1000", "static-9000@training.crop=0")}
+    best = Tuned(tmp_path, load_preset("digits"), 1, tuned)  # 1,000 samples
+    expected = {
+        "practice": "practice", "practice-2000": "practice", "practice@guidance.every=5": "practice",
+        "practice-unguided": "practice", "prune-once-500": "practice", "random-direction": "practice",
+        "static": "static-1000", "static-200": "static-100", "static-400": "static-1000",
+        "static-5000": "static-1000",
+    }  # fmt: skip
+    assert {name: best.source(name) for name in expected} == expected
+    with pytest.raises(InputError, match="arm real was not tuned"):
+        best.source("real")
+
+
 LOAD = DigitsConfig.load
 
 
@@ -233,8 +247,8 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     compare += ["--out", tmp_path / "compare"]
     assert dp(*compare, "--first", "0") == 2
     assert "take 1 or a later one" in capsys.readouterr().err
-    assert dp(*compare, "--arms", "practice,frozen") == 2
-    assert "arm frozen was not tuned" in capsys.readouterr().err
+    assert dp(*compare, "--arms", "practice,real") == 2
+    assert "arm real was not tuned" in capsys.readouterr().err
     assert dp(*compare) == 0
     for row in answer["arms"]:
         config = load_config(tmp_path / "compare" / "runs" / f"{row['arm']}-seed1" / "config.toml")
