@@ -26,8 +26,14 @@ class RandAugment:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, draw: torch.Generator) -> Tensor:
-        """Images [B, C, H, W] in [-1, 1], changed: a function of x and `draw`. Raises InputError for another shape."""
-        if x.dim() != 4:
-            raise InputError(f"training.randaugment takes images [B, C, H, W]; these are {tuple(x.shape[1:])}")
+        """Images [B, C, H, W] in [-1, 1], changed: a function of x and `draw`. C is 1 or 3, as operations take colours.
+
+        Raises InputError for another shape.
+        """
+        if x.dim() != 4 or x.shape[1] not in (1, 3):
+            raise InputError(
+                f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}"
+            )
         with seeded(draw):
-            return self.operations((x + 1) / 2) * 2 - 1
+            changed = self.operations((x.expand(-1, 3, -1, -1) + 1) / 2) * 2 - 1
+        return changed[:, : x.shape[1]]

@@ -187,6 +187,10 @@ def test_randaugment_changes_images_within_their_range_and_by_its_generator_alon
     assert first.abs().max() <= 1 + 1e-6
     changed = [(operations(x, torch_rng(0, Stream.RANDAUGMENT, step, 0)) - x).abs().amax() for step in range(20)]
     assert sum(change > 0.1 for change in changed) > 15  # a few operations leave images as they are
+    for step in range(20):
+        grey = operations(x[:, :1], torch_rng(0, Stream.RANDAUGMENT, step, 0))
+        colours = operations(x[:, :1].expand(-1, 3, -1, -1), torch_rng(0, Stream.RANDAUGMENT, step, 0))
+        assert torch.equal(grey.expand(-1, 3, -1, -1), colours)  # grey stays grey
     with pytest.raises(InputError, match=r"training.randaugment takes images"):
         operations(x.flatten(1), torch_rng(0, Stream.RANDAUGMENT))
 
