@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 
 class Section(BaseModel):
@@ -56,6 +56,16 @@ def _strength(value: Any) -> float | Literal["auto"]:
     raise ValueError("should be 'auto' or a number of at least 0")
 
 
+def _names_the_class(template: str) -> str:
+    if not any(place in template for place in ("{}", "{definition}", "{synonyms}")):
+        raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
+    return template
+
+
+Templates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], Field(min_length=1)]
+"""Prompts with {} in place of the class's name, {definition} or {synonyms}."""
+
+
 class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance.entropy."""
 
@@ -79,8 +89,15 @@ class GuidanceConfig(Section):
     through: Literal["unet", "x0"] = "unet"
     window: tuple[float, float] = (0.0, 1.0)
     every: Count = 1
-    check: Literal["none", "diffusion-classifier"] = Field(
-        default="none", description="of labels: draw again what the generator takes for another class (label_check)"
+    check: Literal["none", "diffusion-classifier", "clip"] = Field(
+        default="none",
+        description="of labels: draw again what the generator, or a CLIP, takes for another class (label_check)",
+    )
+    check_model: str | None = Field(
+        default=None, description="the CLIP: a folder, or a hub id, which is fetched unless it is in the hub's cache"
+    )
+    check_prompts: Templates = Field(
+        default=("a photo of a {}",), description="its prompts; several are averaged; as generator.prompts"
     )
     check_threshold: float = Field(default=0.3, ge=0, le=1, description="least probability of the label, among three")
 
@@ -92,6 +109,8 @@ class GuidanceConfig(Section):
             raise ValueError("apply = 'before' is for scale = 'relative'; raw guidance acts inside the step")
         if self.scale == "raw" and self.omega == "auto":
             raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
+        if self.check == "clip" and not self.check_model:
+            raise ValueError("check = 'clip' needs check_model, for example openai/clip-vit-base-patch32")
         return self
 
     @model_validator(mode="after")
@@ -103,6 +122,10 @@ class GuidanceConfig(Section):
                 f"{changed[0]} is for samples that are pushed: leave it out, as candidates = {self.candidates} are not"
             )
         return self
+
+    def weights(self) -> dict[str, str]:
+        """The folders or hub ids that it reads, each under the configuration key that names it."""
+        return {"guidance.check_model": self.check_model} if self.check == "clip" and self.check_model else {}
 
     @property
     def pushes(self) -> bool:

@@ -12,6 +12,7 @@ from dp_real.config import Config
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.label_check import Judge
 from dp_real.rounds.source import GeneratedRounds, Sampled
 from dp_real.runtime.flops import count
 from dp_real.runtime.seeds import row_seeds
@@ -24,9 +25,11 @@ class MeasuredFlops:
     which take more memory than the fused kernel.
     """
 
-    def __init__(self, config: Config, generator: Generator, learner: Learner) -> None:
+    def __init__(self, config: Config, generator: Generator, learner: Learner, judge: Judge | None = None) -> None:
+        """judge: of the label check, if there is one."""
         self._generator, self._learner = generator, learner
-        self._rounds = GeneratedRounds(config, generator, Storage(config.pool, config.task.sample_shape), Blocks(1))
+        storage = Storage(config.pool, config.task.sample_shape)
+        self._rounds = GeneratedRounds(config, generator, storage, Blocks(1), judge)
         self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
         self._known: dict[bool, int] = {}
 

@@ -138,7 +138,8 @@ def duration(seconds: float) -> str:
 
 
 def _weights(config: Config) -> Iterator[Need]:
-    for key, model in (config.generator.weights() | config.learner.weights()).items():
+    models = config.generator.weights() | config.learner.weights() | config.guidance.weights()
+    for key, model in models.items():
         yield _weights_of(key, model)
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-from pydantic import AfterValidator, Field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
@@ -144,14 +142,5 @@ class TrainedHere(GeneratorConfig):
         }
         return cached(f"generators/{source.source}", depends, train, resumable=True)
 
-
-def _names_the_class(template: str) -> str:
-    if not any(place in template for place in ("{}", "{definition}", "{synonyms}")):
-        raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
-    return template
-
-
-Templates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], Field(min_length=1)]
-"""Prompts with {} in place of the class's name, {definition} or {synonyms}."""
 
 GENERATORS: Registry[type[GeneratorConfig]] = Registry("generators", "dp_real.generators")

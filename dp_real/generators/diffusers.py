@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Templates
-from dp_real.sections import GuidanceConfig, SamplingConfig
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
+from dp_real.sections import GuidanceConfig, SamplingConfig, Templates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData

@@ -10,8 +10,8 @@ from pydantic import Field
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, Templates, TrainedHere
-from dp_real.sections import CountOrNone, Rows, SamplingConfig
+from dp_real.generators import GENERATORS, TrainedHere
+from dp_real.sections import CountOrNone, Rows, SamplingConfig, Templates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task

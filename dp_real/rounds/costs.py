@@ -43,7 +43,7 @@ def plain_sample(forwards: int, flops: SampleFlops) -> Costs:
 
 def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: SampleFlops) -> Costs:
     """The costs of one guided sample. Only guidance through "unet", not a control, goes back through the denoiser."""
-    checks = CALLS if guidance.check != "none" else 0
+    checks = CALLS if guidance.check == "diffusion-classifier" else 0
     through_denoiser = guidance.through == "unet" and guidance.control == "none"
     backwards = len(guidance.guided_steps(sampling.steps)) if through_denoiser else 0
     return Costs(1, sampling.forwards + checks, backwards, flops(True))

@@ -1,14 +1,14 @@
-"""The label check: does a sample show its class? The generator itself answers, as a diffusion classifier.
-
-A sample x is noised, and denoised once for each of a few classes c. The squared error e_c, averaged over LEVELS of
-noise, is a bound on -log p(x | c), up to factors that the classes share. A temperature T stands for these factors:
+"""The label check: does a sample show its class? A judge gives a few classes c an error e_c, and
 
     P(c | x) ∝ exp(-e_c / T)    over the sample's own label and the RIVALS that the learner ranks highest beside it.
 
-T is fitted on real images. All classes get the same noise.
+The judge is the generator itself, as a diffusion classifier, or a CLIP (dp_real.rounds.clip). The temperature T is
+fitted on real images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,37 +23,64 @@ from dp_real.runtime.seeds import row_seeds
 
 LEVELS = tuple((index + 0.5) / 8 for index in range(8))  # 0: no noise, 1: noise only
 RIVALS = 2
-CALLS = len(LEVELS) * (1 + RIVALS)  # of the denoiser, per sample
+CALLS = len(LEVELS) * (1 + RIVALS)  # of the denoiser, per sample, if it is the judge
 FIT_IMAGES = 256
 TEMPERATURES = (1e-6, 1e3)  # the range that is searched
 
 
+class Judge(Protocol):
+    """Says how badly samples fit classes."""
+
+    def errors(self, x: Tensor, classes: Sequence[Tensor], seeds: np.ndarray) -> Tensor:
+        """e_c, float64 [B, len(classes)], on the CPU, of samples x [B, *sample_shape]. A bad fit has a large error.
+
+        classes: which are asked about, int64 [B] each. Row i is a function of x[i], its classes and seeds[i].
+        """
+        ...
+
+
 @dataclass(frozen=True)
-class LabelCheck:
-    """Checks labels by a generator, at a temperature (see `fit_temperature`)."""
+class DiffusionClassifier:
+    """The generator as judge.
+
+    A sample is noised, and denoised once for each class. The squared error, averaged over LEVELS of noise, is a bound
+    on -log p(x | c), up to factors that the classes share; a temperature stands for them. All classes get the same
+    noise.
+    """
 
     generator: Generator
+
+    def errors(self, x: Tensor, classes: Sequence[Tensor], seeds: np.ndarray) -> Tensor:
+        """See Judge."""
+        ask = self.generator.denoising_error
+        found = [
+            [ask(x, label, seeds + np.uint64(index), level) for index, level in enumerate(LEVELS)] for label in classes
+        ]
+        return torch.stack([torch.stack(of_class).double().mean(0) for of_class in found], dim=1).cpu()
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """Checks labels by a judge, at a temperature (see `fit_temperature`)."""
+
+    judge: Judge
     temperature: float
 
     def __call__(self, learner: Learner, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
         """P(label | x), float64 [B]. Row i is a function of x[i], labels[i], seeds[i] and the learner."""
-        return (-errors(self.generator, learner, x, labels, seeds) / self.temperature).softmax(1)[:, 0]
+        return (-errors(self.judge, learner, x, labels, seeds) / self.temperature).softmax(1)[:, 0]
 
 
 @torch.no_grad()
-def errors(generator: Generator, learner: Learner, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
+def errors(judge: Judge, learner: Learner, x: Tensor, labels: Tensor, seeds: np.ndarray) -> Tensor:
     """e_c, float64 [B, 1 + RIVALS], fewer columns if there are fewer classes. The own label's is first."""
     others = learner.logits(x).cpu().scatter(1, labels.unsqueeze(1), -torch.inf)
-    rivals = others.topk(min(RIVALS, generator.n_classes - 1)).indices
-    found = [
-        [generator.denoising_error(x, label, seeds + np.uint64(index), level) for index, level in enumerate(LEVELS)]
-        for label in (labels, *rivals.unbind(1))
-    ]
-    return torch.stack([torch.stack(of_class).double().mean(0) for of_class in found], dim=1).cpu()
+    rivals = others.topk(min(RIVALS, others.shape[1] - 1)).indices
+    return judge.errors(x, (labels, *rivals.unbind(1)), seeds)
 
 
 def fit_temperature(
-    generator: Generator, images: ExampleSet, learner: Learner, *, seed: int, block_size: int
+    judge: Judge, images: ExampleSet, learner: Learner, *, seed: int, block_size: int
 ) -> tuple[float, int]:
     """The temperature at which the true labels of real images are likeliest, and the number of images used.
 
@@ -66,7 +93,7 @@ def fit_temperature(
 
     def of_block(block: slice) -> Tensor:
         x = to_float(torch.cat([images.x[row : row + 1] for row in rows[block].tolist()]))
-        return errors(generator, learner, x, images.y[rows[block]], seeds[block])
+        return errors(judge, learner, x, images.y[rows[block]], seeds[block])
 
     found = torch.cat(distribute(of_block, slices(slice(0, len(rows)), block_size)))
 

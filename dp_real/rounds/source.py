@@ -29,7 +29,7 @@ from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.choice import choose
 from dp_real.rounds.costs import Costs, SampleFlops, uncounted
-from dp_real.rounds.label_check import CALLS, LabelCheck, fit_temperature
+from dp_real.rounds.label_check import CALLS, Judge, LabelCheck, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.redraw import Sound, draw_sound
 from dp_real.rounds.shared import Shared
@@ -110,14 +110,16 @@ def timed(make: Callable[[], Batch]) -> Batch:
 class GeneratedRounds:
     """A Source that draws a generator's samples as a configuration asks.
 
-    storage: that of the pool. images: real ones, to fit a label check. first: the learner at the first addition, if
-    guidance.selector asks for it; `draw` sets it then. flops: of a sample. shared: what other runs draw alike.
+    storage: that of the pool. judge: of a label check, and images: real ones to fit it. first: the learner at the first
+    addition, if guidance.selector asks for it; `draw` sets it then. flops: of a sample. shared: what other runs draw
+    alike.
     """
 
     config: Config
     generator: Generator
     storage: Storage
     blocks: Blocks
+    judge: Judge | None = None
     images: ExampleSet | None = None
     first: Learner | None = None
     flops: SampleFlops = uncounted
@@ -151,14 +153,16 @@ class GeneratedRounds:
     def fit_check(self, steering: Steering, selector: Learner) -> tuple[Steering, Costs]:
         """Fit the label check's temperature: returns the steering with it, and the costs (all in the main process)."""
         assert self.images is not None, "the configuration asks for a check"
+        assert self.judge is not None, "likewise"
         temperature, n = fit_temperature(
-            self.generator,
+            self.judge,
             self.images,
             selector,
             seed=self.config.seed,
             block_size=self.config.sampling.block_size,
         )
-        calls = CALLS * n if processes.this_process().is_main_process else 0
+        by_denoising = self.config.guidance.check == "diffusion-classifier"
+        calls = CALLS * n if by_denoising and processes.this_process().is_main_process else 0
         return steering._replace(temperature=temperature), Costs(forwards=calls)
 
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
@@ -235,7 +239,8 @@ class GeneratedRounds:
         draws = 1 + redrawn
         if self.config.guidance.check == "none":
             return Sampled(x, kept, draws, redrawn)
-        check = LabelCheck(self.generator, temperature)
+        assert self.judge is not None, "the configuration asks for a check"
+        check = LabelCheck(self.judge, temperature)
         credible = check(selector, x, labels, kept)
         for again in seeds[1:]:
             failed = (credible < self.config.guidance.check_threshold).nonzero().squeeze(1)

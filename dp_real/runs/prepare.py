@@ -14,6 +14,7 @@ from dp_real.data.sets.images import decode_ahead
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
 from dp_real.protocols import Generator, Learner
+from dp_real.rounds.label_check import DiffusionClassifier, Judge
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 
@@ -44,6 +45,25 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
         if data is None:
             config.data.prepare(progress)
         return config.generator.load(config.sampling, config.data, data, progress)
+
+
+def load_judge(config: Config, generator: Generator) -> Judge | None:
+    """The judge of the label check; None if there is no check. Raises as Clip.load does."""
+    match config.guidance.check:
+        case "clip":
+            from dp_real.generators.pipelines.generator import class_prompts
+            from dp_real.rounds.clip import Clip
+
+            task, options = config.task, config.guidance
+            assert options.check_model is not None, "the configuration was checked"
+            prompts = class_prompts(options.check_prompts, task.classes, task.definitions, task.synonyms)
+            processes.enter("loading the label check", patient=True)
+            with processes.main_first(), quietly():
+                return Clip.load(options.check_model, prompts)
+        case "diffusion-classifier":
+            return DiffusionClassifier(generator)
+        case "none":
+            return None
 
 
 def fresh_learner(config: Config) -> Learner:

@@ -15,6 +15,7 @@ from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.label_check import Judge
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.shared import Shared
 from dp_real.rounds.source import GeneratedRounds, Source
@@ -29,6 +30,7 @@ from dp_real.runs.prepare import (
     fresh_learner,
     load_data,
     load_generator,
+    load_judge,
     own_torch,
     validator,
 )
@@ -80,6 +82,7 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
         check_real_examples(config, data)
         drawn = config.practice.examples == "generated"
         generator = load_generator(config, data, progress) if drawn else None
+        judge = load_judge(config, generator) if generator else None
         learner = fresh_learner(config)
     except Exception:
         if processes.this_process().is_main_process:
@@ -88,7 +91,7 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         folder = RunFolder(files, advance, tracker=tracker)
         state, pool = folder.restore(config, learner)
-        source = _source(config, generator, data, learner, pool, state, folder, progress, shared)
+        source = _source(config, generator, judge, data, learner, pool, state, folder, progress, shared)
         practice = Practice(config, learner, source, pool, validator(data), folder, state)
         try:
             with folder.stops_on_signal():
@@ -106,6 +109,7 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
 def _source(
     config: Config,
     generator: Generator | None,
+    judge: Judge | None,
     data: RealData,
     learner: Learner,
     pool: Pool,
@@ -119,8 +123,8 @@ def _source(
         return RealRounds(config, data.generator, pool.storage)
     blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
     first = _first_learner(config, folder.files) if state.rounds > 1 else None
-    flops = MeasuredFlops(config, generator, learner)
-    generated = GeneratedRounds(config, generator, pool.storage, blocks, data.validation, first, flops, shared)
+    flops = MeasuredFlops(config, generator, learner, judge)
+    generated = GeneratedRounds(config, generator, pool.storage, blocks, judge, data.validation, first, flops, shared)
     if config.practice.start == "real":
         return RealStart(RealRounds(config, data.generator, pool.storage), generated)
     return generated

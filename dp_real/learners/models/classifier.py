@@ -111,6 +111,15 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
         raise
     except ValueError as error:
         raise InputError(f"{model}: no image classifier of transformers: {error}") from error
+    mean, std = normalisation(model)
+    return Classifier(loaded, getattr(loaded.config, "image_size", sample_shape[-1]), mean, std)
+
+
+def normalisation(model: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation of each channel that a model's images are normalised by, for pixels in [0, 1].
+
+    Raises MissingError if its preprocessor_config.json is missing.
+    """
     try:
         with no_code_of(model):
             processor: Any = AutoImageProcessor.from_pretrained(
@@ -123,8 +132,7 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
             f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put one "
             'there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": [R, G, B]}'
         ) from error
-    size = getattr(loaded.config, "image_size", sample_shape[-1])
-    return Classifier(loaded, size, processor.image_mean, processor.image_std)
+    return processor.image_mean, processor.image_std
 
 
 def freeze_unused(classifier: Classifier, sample_shape: tuple[int, ...]) -> Classifier:

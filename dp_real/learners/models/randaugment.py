@@ -31,9 +31,7 @@ class RandAugment:
         Raises InputError for another shape.
         """
         if x.dim() != 4 or x.shape[1] not in (1, 3):
-            raise InputError(
-                f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}"
-            )
+            raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
         with seeded(draw):
             changed = self.operations((x.expand(-1, 3, -1, -1) + 1) / 2) * 2 - 1
         return changed[:, : x.shape[1]]

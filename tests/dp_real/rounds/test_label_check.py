@@ -14,7 +14,7 @@ from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator
 from dp_real.rounds import label_check, source
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.label_check import CALLS, LEVELS, LabelCheck, errors, fit_temperature
+from dp_real.rounds.label_check import CALLS, LEVELS, DiffusionClassifier, LabelCheck, errors, fit_temperature
 from dp_real.rounds.policies import REFILLS
 from dp_real.rounds.source import Drawn, GeneratedRounds
 from dp_real.rounds.steering import Steering
@@ -46,13 +46,15 @@ def table() -> Any:
 def test_a_label_is_weighed_against_the_two_classes_that_the_learner_likes_best(table: Any):
     x, labels = torch.tensor([[0.5, 0.1, 9, 0.2, 0.3], [0.1, 8, 0.2, 9, 7]]), torch.tensor([0, 3])
     seeds = row_seeds(0, 0, range(2))
-    np.testing.assert_allclose(errors(table, table, x, labels, seeds), [[0.5, 0.1, 0.2], [9, 0.1, 0.2]], rtol=1e-6)
+    np.testing.assert_allclose(
+        errors(DiffusionClassifier(table), table, x, labels, seeds), [[0.5, 0.1, 0.2], [9, 0.1, 0.2]], rtol=1e-6
+    )
     assert len(table.calls) == CALLS == 24
     assert sorted({level for *_, level in table.calls}) == list(LEVELS)
     noise = {level: {tuple(seeds) for _, seeds, at in table.calls if at == level} for level in LEVELS}
     assert all(len(of_level) == 1 for of_level in noise.values())  # the classes share it
     assert len(set().union(*noise.values())) == len(LEVELS)  # the levels do not
-    credible = LabelCheck(table, 0.1)(table, x, labels, seeds)
+    credible = LabelCheck(DiffusionClassifier(table), 0.1)(table, x, labels, seeds)
     expected = np.exp(-5) / (np.exp(-5) + np.exp(-1) + np.exp(-2))
     assert credible[0].item() == pytest.approx(expected, rel=1e-5)
     assert credible[1].item() < 1e-30
@@ -60,7 +62,9 @@ def test_a_label_is_weighed_against_the_two_classes_that_the_learner_likes_best(
 
 def test_two_classes_have_one_rival():
     pair: Any = Table(n_classes=2)
-    found = errors(pair, pair, torch.tensor([[0.3, 0.1]]), torch.tensor([1]), row_seeds(0, 0, range(1)))
+    found = errors(
+        DiffusionClassifier(pair), pair, torch.tensor([[0.3, 0.1]]), torch.tensor([1]), row_seeds(0, 0, range(1))
+    )
     np.testing.assert_allclose(found, [[0.1, 0.3]], rtol=1e-6)
 
 
@@ -71,14 +75,14 @@ def test_the_temperature_of_labels_drawn_at_one_is_found(monkeypatch: pytest.Mon
     draw = torch.Generator().manual_seed(0)
     x = 2 * temperature * torch.rand(4000, 3, generator=draw)
     y = torch.multinomial((-x / temperature).softmax(1), 1, generator=draw).squeeze(1)
-    found, images = fit_temperature(three, Examples(x, y), three, seed=0, block_size=32)
+    found, images = fit_temperature(DiffusionClassifier(three), Examples(x, y), three, seed=0, block_size=32)
     assert images == 4000
     assert found == pytest.approx(temperature, rel=0.1)
 
 
 def test_the_temperature_is_fitted_on_images_from_all_over_the_set(table: Any):
     in_order = Examples(torch.rand(1000, 5), torch.arange(1000) // 200)  # of the classes
-    _, images = fit_temperature(table, in_order, table, seed=0, block_size=32)
+    _, images = fit_temperature(DiffusionClassifier(table), in_order, table, seed=0, block_size=32)
     assert images == 256
     own = torch.cat([labels for labels, *_ in table.calls[::CALLS]])
     assert torch.bincount(own).tolist() == [52, 51, 51, 51, 51]
@@ -87,8 +91,12 @@ def test_the_temperature_is_fitted_on_images_from_all_over_the_set(table: Any):
 def test_the_generator_tells_real_digits_apart(config: Config, generator: Generator, data: RealData):
     """Its three-way answer is right nine times out of ten, and wrong labels stand out."""
     learner, images = fresh_learner(config), data.validation
-    temperature, _ = fit_temperature(generator, images, learner, seed=0, block_size=32)
-    check, seeds, x = LabelCheck(generator, temperature), row_seeds(1, 0, range(250)), images.x[:250]
+    temperature, _ = fit_temperature(DiffusionClassifier(generator), images, learner, seed=0, block_size=32)
+    check, seeds, x = (
+        LabelCheck(DiffusionClassifier(generator), temperature),
+        row_seeds(1, 0, range(250)),
+        images.x[:250],
+    )
     assert (check(learner, x, images.y, seeds) > 0.5).double().mean() > 0.9
     assert (check(learner, x, (images.y + 1) % 10, seeds) < 0.3).double().mean() > 0.6
 
@@ -118,7 +126,7 @@ class Numbered:
 
 def drawn_by(config: Config, generator: Any, labels: Tensor, learner: Any, index: int, temperature: float) -> Drawn:
     storage, blocks = Storage(config.pool, generator.sample_shape), Blocks(config.sampling.block_size)
-    return GeneratedRounds(config, generator, storage, blocks).draw(
+    return GeneratedRounds(config, generator, storage, blocks, DiffusionClassifier(generator)).draw(
         index, labels, learner, Steering(temperature=temperature)
     )
 
@@ -135,7 +143,7 @@ def checked(block_size: int = 7, threshold: float = 0.6, **options: Any) -> tupl
     )
     numbered: Any = Numbered()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "LabelCheck", lambda generator, temperature: generator)
+        patch.setattr(source, "LabelCheck", lambda judge, temperature: judge.generator)
         return drawn_by(config, numbered, torch.arange(40) % 2, numbered, 3, temperature=1.0), config
 
 
@@ -184,7 +192,7 @@ def test_real_samples_of_a_checked_round_are_drawn_again_from_their_seeds(config
     unchecked = parse_config(raw | {"guidance": strong})
     config = parse_config(raw | {"guidance": strong | {"check": "diffusion-classifier", "check_threshold": 0.9}})
     learner, labels = fresh_learner(config), torch.arange(30) % 10
-    check = LabelCheck(generator, 0.02)
+    check = LabelCheck(DiffusionClassifier(generator), 0.02)
     kept = drawn_by(config, generator, labels, learner, 1, temperature=0.02)
     plain = drawn_by(unchecked, generator, labels, learner, 1, temperature=0.0)
     assert kept.costs.generated > 40
