@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry

@@ -23,6 +23,8 @@ from dp_real.runtime.processes import device
 class ZeroShot(nn.Module):
     """Pixels as the model expects them -> `logits` [B, K]: the cosines of an image and the prompts of each class."""
 
+    classes: Tensor
+
     def __init__(self, model: Any, classes: Tensor) -> None:
         """classes: a unit vector for each class, [K, D]."""
         super().__init__()

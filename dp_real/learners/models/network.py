@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
@@ -32,7 +33,8 @@ class NetworkLearner:
     ) -> None:
         """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of all that training draws, except the batches."""
         self.device: torch.device = device or processes.device()
-        self.module = module.to(self.device, memory_format=torch.channels_last)  # convolutions are faster so
+        # Convolutions are faster so.
+        self.module = convert_conv2d_weight_memory_format(module.to(self.device), torch.channels_last)
         processes.copy_from_main(self.module.state_dict().values())  # they are alike already, unless a file is not
         self.config = config
         drawn = config.randaugment
