@@ -75,7 +75,9 @@ class GuidanceConfig(Section):
     omega: Annotated[float | Literal["auto"], PlainValidator(_strength)] = Field(
         default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
     )
-    wrong_share: float = Field(default=0.4, gt=0, lt=1, description="of the rows, for the learner that guides them")
+    wrong_share: float = Field(
+        default=0.2, gt=0, lt=1, description="of the rows; 0.4 where labels are exact near boundaries"
+    )
     steer_every: CountOrNone = Field(default=0, description="rows between moves of an automatic omega; 0: a round")
     spread: bool = Field(default=False, description="a row's strength is uniform on [0, omega]")
     selector: Literal["current", "first"] = Field(
