@@ -58,5 +58,8 @@ def pilot_command(
         table(facts["rounds"], title=f"confirmed by a judge that is right about {own['accuracy']:.1%} "
               f"of {own['images']:,} real images; round 0 is plain")  # fmt: skip
     b, minutes = facts["exponent"], facts["seconds"] / 60
-    say(f"static error ~ n^-b, b = {b['value']:.2g} ({b['low']:.2g} to {b['high']:.2g}); {minutes:.1f} minutes")
+    say(f"static error ~ n^-b, b = {b['value']:.2g} ({b['low']:.2g} to {b['high']:.2g})")
+    if facts["cost"] is not None:
+        say(f"a sample that practice adds costs {facts['cost']:.2g} times a plain one")
+    say(f"{minutes:.1f} minutes, {facts['generation_seconds'] / 60:.1f} of them drawing")
     say(facts["verdict"])
