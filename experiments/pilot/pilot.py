@@ -27,7 +27,7 @@ LEAST = 400  # samples, unless there are many classes
 OF_A_CLASS = 8
 ROUNDS = 2  # of practice, each a quarter of the samples
 MOST_STEPS = 2000
-EVALUATIONS = 20
+EVALUATIONS = 30
 MOST_REAL = 20_000  # real examples that a judge is trained on
 
 
@@ -105,7 +105,8 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     by_arm = {arm: runs[runs["arm"] == arm] for arm in arms}
     errors = {n: (1 - by_arm[f"static-{n}"]["val_accuracy"]).tolist() for n in plan.sizes}
     images = int(runs["val_examples"].iloc[0])
-    found = worth(errors, (1 - by_arm["practice"]["val_accuracy"]).tolist(), images)
+    made = float(by_arm["practice"]["pool_size"].mean())
+    found = worth(errors, (1 - by_arm["practice"]["val_accuracy"]).tolist(), made, images)
     rows = pd.concat([judged_rows(run, judge) for run in practice]) if judge else None
     generation = float(runs["generation_seconds"].sum())
     facts: dict[str, Any] = {
@@ -113,7 +114,7 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "judge": None if judge is None else {"what": given} | trust(judge, data.validation)._asdict(),
         "rounds": agreement(rows) if rows is not None else [],
         "static": [_accuracies(n, by_arm[f"static-{n}"]) for n in plan.sizes],
-        "practice": _accuracies(plan.n, by_arm["practice"]) | {"made": float(by_arm["practice"]["pool_size"].mean())},
+        "practice": _accuracies(plan.n, by_arm["practice"]) | {"made": made},
         "exponent": found.exponent._asdict(),
         "ratio": found.ratio._asdict(),
         "cost": _cost(pd.concat([run.rounds for run in practice])),

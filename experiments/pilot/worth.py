@@ -30,8 +30,8 @@ class Worth(NamedTuple):
     ratio: Interval
 
 
-def worth(static: Mapping[int, Sequence[float]], practice: Sequence[float], images: int) -> Worth:
-    """From the errors of static runs by pool size, at least two, and of practice with the largest of these sizes.
+def worth(static: Mapping[int, Sequence[float]], practice: Sequence[float], made: float, images: int) -> Worth:
+    """From the errors of static runs by pool size, at least two, and of practice with `made` samples.
 
     All have the same seeds, and were measured on as many images. A line is fitted to the logarithms of the static
     errors; practice is worth exp(gain / b), the gain being its distance from the line. The interval is that of the
@@ -53,8 +53,8 @@ def worth(static: Mapping[int, Sequence[float]], practice: Sequence[float], imag
         spread = np.sqrt((1 - share) / (share * images))
     means = errors.mean(axis=1)
     drawn = means + spread * rng.standard_normal((DRAWS, arms))
-    exponents, ratios = _read_off(x, drawn)
-    (exponent,), (ratio,) = _read_off(x, means[None])
+    exponents, ratios = _read_off(x, np.log(made), drawn)
+    (exponent,), (ratio,) = _read_off(x, np.log(made), means[None])
     return Worth(*(_interval(value, each) for value, each in ((exponent, exponents), (ratio, ratios))))
 
 
@@ -63,10 +63,10 @@ def _positive(error: float, images: int) -> float:
     return max(error, 0.5 / images)
 
 
-def _read_off(x: np.ndarray, log_errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Exponents and ratios [draws], from log sizes x [sizes] and log errors [draws, sizes and practice]."""
+def _read_off(x: np.ndarray, x_practice: float, log_errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents and ratios [draws], from log sizes x [sizes], and log errors [draws, sizes and practice]."""
     slope, height = np.polyfit(x, log_errors[:, :-1].T, 1)
-    gain = slope * x[-1] + height - log_errors[:, -1]
+    gain = slope * x_practice + height - log_errors[:, -1]
     with np.errstate(divide="ignore", over="ignore"):
         ratio = np.exp(np.clip(gain / -slope, -50, 50))
     return -slope, np.where(slope < 0, ratio, np.where(gain > 0, np.inf, 0.0))

@@ -21,29 +21,31 @@ def runs(exponent: float, ratio: float, noise: float = 0.0, seeds: int = 4) -> A
 
 @pytest.mark.parametrize(("exponent", "ratio"), [(0.5, 2.0), (0.3, 0.5), (0.2, 1.0)])
 def test_exact_power_laws_are_read_off(exponent: float, ratio: float):
-    found = worth(*runs(exponent, ratio), 10_000)
+    found = worth(*runs(exponent, ratio), 400, 10_000)
     assert found.exponent == pytest.approx((exponent,) * 3, rel=1e-6)
     assert found.ratio == pytest.approx((ratio,) * 3, rel=1e-6)
+    static, practice = runs(exponent, ratio)
+    assert worth(static, practice, 200, 10_000).ratio.value == pytest.approx(2 * ratio)  # it took half of the samples
 
 
 def test_the_interval_covers_the_truth_and_shrinks_with_seeds():
-    few, many = (worth(*runs(0.5, 2.0, 0.05, seeds), 10_000).ratio for seeds in (3, 48))
+    few, many = (worth(*runs(0.5, 2.0, 0.05, seeds), 400, 10_000).ratio for seeds in (3, 48))
     assert few.low < 2 < few.high
     assert many.low < 2 < many.high
     assert many.high / many.low < (few.high / few.low) ** 0.5
 
 
 def test_one_seed_is_as_uncertain_as_its_images():
-    few, many = (worth(*runs(0.5, 2.0, seeds=1), images).ratio for images in (100, 100_000))
+    few, many = (worth(*runs(0.5, 2.0, seeds=1), 400, images).ratio for images in (100, 100_000))
     assert few.low < 1 < few.high
     assert 1 < many.low < 2 < many.high
 
 
 def test_static_data_that_do_not_help_leave_the_ratio_open():
     static = {n: [0.2, 0.2, 0.2] for n in SIZES}
-    assert worth(static | {400: [0.21, 0.21, 0.21]}, [0.1] * 3, 1000).ratio.value == np.inf
-    assert worth(static | {400: [0.21, 0.21, 0.21]}, [0.3] * 3, 1000).ratio.value == 0
-    assert np.isfinite(worth({n: [0.0] * 3 for n in SIZES}, [0.0] * 3, 1000).exponent.value)  # no image wrong
+    assert worth(static | {400: [0.21, 0.21, 0.21]}, [0.1] * 3, 400, 1000).ratio.value == np.inf
+    assert worth(static | {400: [0.21, 0.21, 0.21]}, [0.3] * 3, 400, 1000).ratio.value == 0
+    assert np.isfinite(worth({n: [0.0] * 3 for n in SIZES}, [0.0] * 3, 400, 1000).exponent.value)  # no image wrong
 
 
 def facts(ratio: tuple[float, float, float], hard: float | None = 0.8, **more: Any) -> dict[str, Any]:
