@@ -17,6 +17,7 @@ from dp_real.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shar
 from dp_real.sections import Seed, Width
 
 if TYPE_CHECKING:
+    from dp_real.data.sets.images import ImageSet
     from dp_real.data.sets.places import Located
 
 
@@ -130,7 +131,7 @@ class FolderConfig(DataConfig):
         validation = self._read(found["validation"], "validation", keep=True)
         return RealData(
             self.task,
-            generator=TrainingImages(train.x, train.y) if train else None,
+            generator=TrainingImages(train) if train else None,
             validation=validation,
             test=self._read(found["test"], "test", keep=True) if self.test else validation,
             sets={name: self._read(found[name], name) for name in self.sets if name in found},
@@ -146,7 +147,7 @@ class FolderConfig(DataConfig):
 
         return self._read(locate(where), name)
 
-    def _read(self, found: Located, name: str, keep: bool = False) -> ExampleSet:
+    def _read(self, found: Located, name: str, keep: bool = False) -> ImageSet:
         from dp_real.data.sets.places import read_set
 
         return read_set(found, self.labels, self.task.sample_shape, self.needed(name), keep)

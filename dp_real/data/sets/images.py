@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
@@ -108,17 +107,19 @@ class ImageSet:
     y: Tensor
 
 
-@dataclass(frozen=True)
 class TrainingImages:
     """TrainingExamples of image files: decoded on first use, all together, and known by the bytes of their files."""
 
-    files: ImageFiles
-    y: Tensor
+    def __init__(self, images: ImageSet) -> None:
+        self.files, self.y = images.x, images.y
+        self._x: Tensor | None = None
 
-    @cached_property
+    @property
     def x(self) -> Tensor:
         """See TrainingExamples. Raises InputError for a broken image."""
-        return to_float(self.files[:])
+        if self._x is None:
+            self._x = to_float(self.files[:])
+        return self._x
 
     def fingerprint(self) -> list[str]:
         """See TrainingExamples. Decodes nothing. Raises InputError for a file that cannot be read."""

@@ -1,7 +1,7 @@
 """`dp real pilot`: whether practice is likely to pay, from a few hundred samples."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,7 +46,7 @@ def pilot_command(
     if not unused(out) and not resume:
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
     with locked(out):
-        facts = {"preset": config.name} | pilot(config, plan, out, workers, progress)
+        facts: dict[str, Any] = {"preset": config.name} | pilot(config, plan, out, workers, progress)
         write_json(out / "pilot.json", facts)
     if as_json:
         emit_json(facts)

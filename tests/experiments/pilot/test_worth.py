@@ -11,7 +11,9 @@ from experiments.pilot.worth import worth
 SIZES = (100, 200, 400)
 
 
-def runs(exponent: float, ratio: float, noise: float = 0.0, seeds: int = 4) -> Any:
+def runs(
+    exponent: float, ratio: float, noise: float = 0.0, seeds: int = 4
+) -> tuple[dict[int, list[float]], list[float]]:
     """Errors of static runs, .3 at 400 samples, and of practice that is worth `ratio` times as many."""
     rng = np.random.default_rng(1)
     wobble = lambda: np.exp(noise * rng.standard_normal(seeds))  # noqa: E731
