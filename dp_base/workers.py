@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from filelock import FileLock  # imported on first use, since sweeps start with this module
 
 PATIENCE = 0.5  # seconds between looks at the parent
+IDLE = 14 * 86_400  # seconds that a worker waits for a job while others have long ones; the kernel counts to 24 days
 
 _held: list[FileLock] = []  # as long as this process lives
 
 
 def ending_with_this_process() -> dict[str, Any]:
     """Arguments for joblib.Parallel: its processes, also those that have no work yet, end when this one does."""
-    return {"initializer": end_with, "initargs": (os.getpid(),)}
+    return {"initializer": _begin, "initargs": (os.getpid(),), "idle_worker_timeout": IDLE}
 
 
 def in_parallel(
@@ -50,7 +51,7 @@ def on_gpus_of_their_own(gpus: Sequence[str]) -> dict[str, Any]:
 
     gpus: as CUDA_VISIBLE_DEVICES names them.
     """
-    return {"initializer": _begin, "initargs": (os.getpid(), _desk().name, tuple(gpus))}
+    return ending_with_this_process() | {"initargs": (os.getpid(), _desk().name, tuple(gpus))}
 
 
 @cache
@@ -59,9 +60,14 @@ def _desk() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="dp-workers-")
 
 
-def _begin(parent: int, desk: str, gpus: Sequence[str]) -> None:
+def _begin(parent: int, desk: str = "", gpus: Sequence[str] = ()) -> None:
+    """What a worker does first."""
+    from joblib.externals.loky import process_executor
+
     end_with(parent)
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpus[take_number(Path(desk)) % len(gpus)]  # before CUDA is asked
+    process_executor._USE_PSUTIL = False  # else one that holds 300 MB more than after its first job is replaced
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[take_number(Path(desk)) % len(gpus)]  # before CUDA is asked
 
 
 def take_number(desk: Path) -> int:

@@ -73,12 +73,36 @@ class ExampleSet(Protocol):
         ...
 
 
+class TrainingExamples(Protocol):
+    """Examples to train on, in memory at the latest when they are asked for: an ExampleSet of tensors."""
+
+    @property
+    def x(self) -> Tensor:
+        """float32 [n, *sample_shape], images in [-1, 1]."""
+        ...
+
+    @property
+    def y(self) -> Tensor:
+        """Their labels, int64 [n]."""
+        ...
+
+    def fingerprint(self) -> list[str]:
+        """Hashes that differ for other examples, wherever they lie."""
+        ...
+
+
 @dataclass(frozen=True)
 class Examples:
-    """An ExampleSet in memory. x: float32 [n, *sample_shape], images in [-1, 1]; y: int64 [n]."""
+    """TrainingExamples that are in memory."""
 
     x: Tensor
     y: Tensor
+
+    def fingerprint(self) -> list[str]:
+        """Hashes of the values."""
+        from dp_real.runtime.cache import fingerprints
+
+        return fingerprints(self.x, self.y)
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,7 @@ class RealData:
     """Sets of real examples of one task. No learner trains on them (paper section 1), except in the arm `real`."""
 
     task: Task
-    generator: Examples | None  # trains a generator, or the learner of the arm `real`; None: there are none
+    generator: TrainingExamples | None  # trains a generator, or the learner of the arm `real`; None: there are none
     validation: ExampleSet
     test: ExampleSet
     sets: Mapping[str, ExampleSet] = field(default_factory=dict)  # evaluated when a run ends; may lack classes

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
@@ -69,6 +69,10 @@ Templates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ..
 class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance.entropy."""
 
+    OF_PUSHES: ClassVar[tuple[str, ...]] = (
+        "spread", "control", "scale", "apply", "through", "window", "every", "check",
+    )  # fmt: skip
+
     candidates: int = Field(
         default=1, ge=1, le=1000, description="plain samples drawn for a row, one of which is chosen; 1: pushed instead"
     )
@@ -117,8 +121,7 @@ class GuidanceConfig(Section):
 
     @model_validator(mode="after")
     def _check_candidates(self) -> GuidanceConfig:
-        of_pushes = ("spread", "control", "scale", "apply", "through", "window", "every", "check")
-        changed = [key for key in of_pushes if getattr(self, key) != type(self).model_fields[key].default]
+        changed = [key for key in self.OF_PUSHES if getattr(self, key) != type(self).model_fields[key].default]
         if self.candidates > 1 and changed:
             raise ValueError(
                 f"{changed[0]} is for samples that are pushed: leave it out, as candidates = {self.candidates} are not"

@@ -36,13 +36,14 @@ def run_arms(
     progress: Progress,
     first: int = 0,
     settle: Callable[[Config, str], Config] = arm_config,
+    test: bool = True,
 ) -> pd.DataFrame:
     """Run every arm with the seeds first + i, i < seeds, each on the data split first + (i mod splits).
 
     Each split has its own generator. Arms with the same seed share the split, the initial weights and the noise of each
     row, so they can be compared in pairs. What they draw alike in their initial rounds is drawn once. A finished run in
-    `out` is not repeated, an unfinished one is resumed. settle: makes a configuration that of an arm. Returns a row per
-    run: arm, split, and the content of result.json. Raises as dp_real.run does.
+    `out` is not repeated, an unfinished one is resumed. settle: makes a configuration that of an arm. test: False: look
+    at no test image. Returns a row per run: arm, split, and the content of result.json. Raises as dp_real.run does.
     """
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     configs = [cell for _, cell in cells]
@@ -51,7 +52,7 @@ def run_arms(
     comparison = Comparison(out)
     folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]
     shared, order = shared_among(configs, comparison.drawn), drawers_first(configs)
-    jobs = [(*cells[index], folders[index], shared[index]) for index in order]
+    jobs = [(*cells[index], folders[index], shared[index], test) for index in order]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for row in in_parallel(workers, _run, jobs, visible_gpus()):
@@ -86,8 +87,8 @@ def _prepare(config: Config) -> None:
     load_generator(config)
 
 
-def _run(arm: str, config: Config, out: Path, shared: Shared | None) -> dict[str, Any]:
-    result = run(config, out, resume=out.exists(), progress=silent, shared=shared)
+def _run(arm: str, config: Config, out: Path, shared: Shared | None, test: bool) -> dict[str, Any]:
+    result = run(config, out, resume=out.exists(), progress=silent, test=test, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 

@@ -12,11 +12,12 @@ from pydantic import BeforeValidator, Field, model_validator
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DATA, DataConfig
 from dp_real.data.sets.classes import Classes, class_folders, own_classes, task_classes, warn_once
-from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
+from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.sections import Seed, Width
 
 if TYPE_CHECKING:
+    from dp_real.data.sets.images import ImageSet
     from dp_real.data.sets.places import Located
 
 
@@ -52,6 +53,7 @@ class FolderConfig(DataConfig):
     definitions: dict[str, str] = Field(default={}, description="class = what it is, for {definition} in prompts")
     synonyms: dict[str, str] = Field(default={}, description="class = words for it, for {synonyms} in prompts")
     size: Width = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
+    channels: Literal[1, 3] = Field(default=3, description="3: in colour; 1: in grey, also what the generator draws")
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
     @model_validator(mode="after")
@@ -69,13 +71,13 @@ class FolderConfig(DataConfig):
 
     @property
     def task(self) -> Task:
-        """Colour images of `size`, and the classes: those of the key, else the folders of `validation`."""
+        """Images of `size` in colour or grey, and the classes: those of the key, else the folders of `validation`."""
         names = self.labels.names
         known = imagenet_classes(self.classes) if self.classes in TASKS else ()
         definitions = {entry.name: entry.definition for entry in known} | self.definitions
         synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
         words = (tuple(each.get(name, "") for name in names) for each in (definitions, synonyms))
-        return Task((3, self.size, self.size), names, *words)
+        return Task((self.channels, self.size, self.size), names, *words)
 
     @property
     def trains(self) -> bool:
@@ -118,18 +120,18 @@ class FolderConfig(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Load the sets. A train set is held in memory as float32. Of further sets, those that are there.
+        """Load the sets. A train set is decoded if it is used, as float32. Of further sets, those that are there.
 
         Raises one MissingError for all others that are not there, InputError for one that is broken or lacks a class.
         """
-        from dp_real.runtime.pixels import to_float
+        from dp_real.data.sets.images import TrainingImages
 
         found = self._locate_all()
         train = self._read(found["train"], "train") if self.train else None
         validation = self._read(found["validation"], "validation", keep=True)
         return RealData(
             self.task,
-            generator=Examples(to_float(train.x[:]), train.y) if train else None,
+            generator=TrainingImages(train) if train else None,
             validation=validation,
             test=self._read(found["test"], "test", keep=True) if self.test else validation,
             sets={name: self._read(found[name], name) for name in self.sets if name in found},
@@ -145,7 +147,7 @@ class FolderConfig(DataConfig):
 
         return self._read(locate(where), name)
 
-    def _read(self, found: Located, name: str, keep: bool = False) -> ExampleSet:
+    def _read(self, found: Located, name: str, keep: bool = False) -> ImageSet:
         from dp_real.data.sets.places import read_set
 
         return read_set(found, self.labels, self.task.sample_shape, self.needed(name), keep)

@@ -20,7 +20,7 @@ from dp_real.data import DataConfig
 from dp_real.sections import CountOrNone, GuidanceConfig, SamplingConfig, Section
 
 if TYPE_CHECKING:
-    from dp_real.examples import Examples, RealData, Task
+    from dp_real.examples import RealData, Task, TrainingExamples
     from dp_real.protocols import Generator
 
 
@@ -98,7 +98,7 @@ class TrainedHere(GeneratorConfig):
         default=0, description="train on so many of the real examples, as many of each class; 0: on all"
     )
 
-    def imitated(self, source: DataConfig, data: RealData | None) -> Examples:
+    def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
         """The real examples to train on: with `real`, those that practice.start = "real" begins with.
 
         Raises InputError if the data have none, or fewer.
@@ -122,24 +122,24 @@ class TrainedHere(GeneratorConfig):
     def trained(
         self,
         source: DataConfig,
-        examples: Examples,
+        examples: TrainingExamples,
         classes: object,
         train: Callable[[Path, Path], None],
         keys: tuple[str, ...] = (),
     ) -> Path:
-        """The folder that `train` filled, now or earlier. It is cached by the examples' values, not by their place.
+        """The folder that `train` filled, now or earlier. It is cached by the examples' content, not by their place.
 
         classes: what the training uses of the classes, their number or their names; it is part of the key, too. train:
         takes the folder, and another one for what lets it go on after a kill. keys: of this section, for a part that
         depends on no others; (): on all.
         """
-        from dp_real.runtime.cache import cached, fingerprints
+        from dp_real.runtime.cache import cached
 
         depends = {
             "recipe": self.recipe,
             "generator": self.model_dump(mode="json", include=set(keys) or None, exclude={"real"}),
             "classes": classes,
-            "images": fingerprints(examples.x, examples.y),
+            "images": examples.fingerprint(),
             "seed": source.split,
         }
         return cached(f"generators/{source.source}", depends, train, resumable=True)

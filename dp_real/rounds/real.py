@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dp_real.config import Config
-from dp_real.examples import Examples, balanced_rows
+from dp_real.examples import TrainingExamples, balanced_rows
 from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Learner
@@ -28,7 +28,7 @@ class RealRounds:
     """
 
     config: Config
-    examples: Examples | None
+    examples: TrainingExamples | None
     storage: Storage
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:

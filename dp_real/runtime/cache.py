@@ -111,6 +111,12 @@ def entries() -> list[Entry]:
     return [_entry(folder, root) for folder in made]
 
 
+def leftovers() -> list[Path]:
+    """What is half-made in the cache: by a process that is at work, or that was killed."""
+    marks = (path for pattern in (f"{PART}*", f"*{UNFINISHED}") for path in cache_folder().rglob(pattern))
+    return sorted(path for path in marks if not any(PART in above.name for above in path.parents))
+
+
 def _entry(folder: Path, root: Path) -> Entry:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     problem, depends = damage(folder), {}

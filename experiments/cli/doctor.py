@@ -98,11 +98,14 @@ def _disk(what: str, folder: Path) -> Finding:
 
 
 def _cache() -> Iterator[Finding]:
-    from dp_real.runtime.cache import broken_entries, cache_folder, entries
+    from dp_real.runtime.cache import UNFINISHED, broken_entries, cache_folder, entries, leftovers
 
     found = entries()
     for path, problem in broken_entries(found).items():
         yield _finding(f"cache: {path.name}", "damaged", f"{problem}; remove {path}, it is made again when needed")
+    for path in leftovers():
+        what = "the next training goes on from it" if path.name.endswith(UNFINISHED) else "of no use once it is killed"
+        yield _finding(f"cache: {path.name}", f"half-made at {path}: {what}; or remove it if nothing is at work there")
     intact = [entry for entry in found if not entry.problem]
     size = sum(entry.size for entry in intact) / 1e6
     yield _finding("cache", f"{len(intact)} intact entries, {size:.0f} MB, in {cache_folder()}")

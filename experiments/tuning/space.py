@@ -55,8 +55,9 @@ def read_searches(searches: Iterable[str]) -> dict[str, Any]:
 def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     """What is searched for an arm: the defaults, and the user's `searches` in place of theirs.
 
-    Keys of [guidance] are for arms that are guided, those of [practice] for arms that add to their pool. Crops are for
-    images. Raises InputError, which names the search, for a key or a value that the configuration cannot have.
+    Keys of [guidance] are for arms that are guided, those of pushes for arms that push, those of [practice] for arms
+    that add to their pool. Crops are for images. Raises InputError, which names the search, for a key or a value that
+    the configuration cannot have.
     """
     cell = arm_config(config, arm)
     adds, is_image = cell.practice.additions > 0, len(config.task.sample_shape) == 3
@@ -64,7 +65,9 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     defaults = tomllib.loads((resources.files("experiments.tuning") / "space.toml").read_text(encoding="utf-8"))
     automatic = config.guidance.omega == "auto" and "guidance.omega" not in searches
     defaults.pop("guidance.omega" if automatic else "guidance.wrong_share")
-    wanted = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES} | dict(searches)
+    unfit = [] if is_image else list(OF_IMAGES)
+    unfit += [] if cell.guidance.pushes else [f"guidance.{key}" for key in cell.guidance.OF_PUSHES]
+    wanted = {key: asked for key, asked in defaults.items() if key not in unfit} | dict(searches)
     return {
         key: _distribution(config, key, asked)
         for key, asked in wanted.items()

@@ -7,6 +7,7 @@ folders, such as a README, and files without the ending of an image are ignored.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import stat
 import warnings
@@ -22,11 +23,14 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data.sets.classes import Classes, class_folders, warn_once
 from dp_real.examples import ExampleSet
 from dp_real.runtime import processes
+from dp_real.runtime.cache import fingerprints
+from dp_real.runtime.pixels import to_float
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 IN_MEMORY = 8 * 2**30  # bytes, at one per pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
@@ -75,6 +79,18 @@ class ImageFiles:
             self._known[new] = True
         return self._pixels[rows]
 
+    def digest(self) -> str:
+        """The SHA-256 of the encoded images and the shape they are decoded to. Raises InputError as reading does."""
+
+        def one(source: EncodedImage) -> str:
+            try:
+                return hashlib.sha256(content(source)).hexdigest()
+            except (OSError, ValueError) as error:
+                raise InputError(f"{source}: cannot be read: {error}") from error
+
+        with ThreadPoolExecutor(processes.own_cores()) as threads:
+            return json_digest([self.shape, *threads.map(one, self.sources)])
+
     def _read(self, rows: Sequence[int]) -> Tensor:
         _, channels, size, _ = self.shape
         with warnings.catch_warnings(), ThreadPoolExecutor(processes.own_cores()) as threads:
@@ -89,6 +105,25 @@ class ImageSet:
 
     x: ImageFiles
     y: Tensor
+
+
+class TrainingImages:
+    """TrainingExamples of image files: decoded on first use, all together, and known by the bytes of their files."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.files, self.y = images.x, images.y
+        self._x: Tensor | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """See TrainingExamples. Raises InputError for a broken image."""
+        if self._x is None:
+            self._x = to_float(self.files[:])
+        return self._x
+
+    def fingerprint(self) -> list[str]:
+        """See TrainingExamples. Decodes nothing. Raises InputError for a file that cannot be read."""
+        return [self.files.digest(), *fingerprints(self.y)]
 
 
 def read_folder(
@@ -129,8 +164,7 @@ def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
     EXIF orientation is applied, and transparency is laid over white. Raises InputError for a broken image.
     """
     try:
-        content = read_regular(source) if isinstance(source, Path) else source.read_bytes()
-        with Image.open(BytesIO(content)) as file:
+        with Image.open(BytesIO(content(source))) as file:
             image = _upright(file)
             if image.mode.startswith("I;16"):  # convert() would clip 16 bits instead of scaling them
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -142,6 +176,11 @@ def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"{source}: not a whole image: {reason}; repair or remove it") from error
     return torch.from_numpy(np.array(image).reshape(size, size, channels)).permute(2, 0, 1)
+
+
+def content(source: EncodedImage) -> bytes:
+    """The bytes of an image's file. Raises as read_regular does."""
+    return read_regular(source) if isinstance(source, Path) else source.read_bytes()
 
 
 def read_regular(path: Path) -> bytes:

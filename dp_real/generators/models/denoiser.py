@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dp_real.examples import Examples
+from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import denoising_error, sample
 from dp_real.guidance.solvers import DDIM
@@ -118,7 +118,7 @@ class Recipe(Protocol):
 
 
 def train_denoiser(
-    config: Recipe, images: Examples, n_classes: int, seed: int, advance: Callable[[int], None]
+    config: Recipe, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
     """Train a denoiser: v-prediction, AdamW with a cosine decay of the rate to 0, and averaged weights.
 

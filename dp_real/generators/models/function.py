@@ -24,10 +24,13 @@ class FunctionGenerator:
         self.sample_shape, self.n_classes = task.sample_shape, task.n_classes
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """See Generator. Raises InputError for a wrong type, shape or range, or if guidance is asked for."""
+        """See Generator. Raises InputError for what the function raises, a wrong type, shape or range, and guidance."""
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be pushed")
-        given = self.function(labels.numpy(), seeds)
+        try:
+            given = self.function(labels.numpy(), seeds)
+        except Exception as error:  # it may raise anything
+            raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
         if not isinstance(given, np.ndarray | Tensor):
             raise InputError(f"{self.name} gave a {type(given).__name__}: should be an array of numpy or torch")
         shape = (len(labels), *self.sample_shape)

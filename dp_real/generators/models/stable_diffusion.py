@@ -25,7 +25,7 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from dp_base.errors import DivergedError
 from dp_base.progress import Progress
-from dp_real.examples import Examples
+from dp_real.examples import TrainingExamples
 from dp_real.generators.models.resumable import Resumable
 from dp_real.generators.pipelines.latents import decode, encode
 from dp_real.runtime import processes
@@ -71,7 +71,7 @@ def train_autoencoder(
 
 def train_pipeline(
     config: Recipe,
-    images: Examples,
+    images: TrainingExamples,
     prompts: Sequence[Sequence[str]],
     vae: AutoencoderKL,
     seed: int,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -76,8 +76,13 @@ def report_command(
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, complete or not, or of comparisons.")
     ],
     out: Annotated[Path | None, typer.Option(help="FILE.html. Default: report.html in the only folder.")] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="RUN|FOLDER|ID", help="A run, such as one of real images, or an image classifier of "
+                     "transformers: the share of each round's rows that it confirms."),
+    ] = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write a page that tells what runs were, cost and reached, with their figures in it: one file to send around."""
     from dp_base.errors import InputError
 
@@ -99,7 +104,12 @@ def report_command(
             raise InputError(
                 f"{each.path}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv"
             )
+        if each.exists and judge is not None:
+            raise InputError(f"--judge {judge} is for runs: name those in {each.path / 'runs'}")
     facts = [comparison_facts(each) if each.exists else run_facts(Run(each.path)) for each in compared]
+    if judge is not None:
+        for fact in facts:
+            add_confirmed(fact, judge)
     text = page(facts)
     try:
         write_text(out, text)
@@ -111,6 +121,20 @@ def report_command(
         rows = overview([run for fact in facts for run in fact.get("runs", [fact])])
         table(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))
         say(str(out))
+
+
+def add_confirmed(facts: dict[str, Any], judge: str) -> None:
+    """Add to a run's facts the share of each round that a judge confirms, and its own accuracy on validation images."""
+    from dp_real import Run
+    from dp_real.runs.prepare import load_data
+    from experiments.pilot.agreement import agreement, judged_rows, trust
+    from experiments.sample import load_judge
+
+    run = Run(facts["run"])
+    asked, data = load_judge(judge, run.config.task), load_data(run.config, progress, test=False)
+    facts["judge"] = {"what": judge} | trust(asked, data.validation)._asdict()
+    for row, found in zip(facts.get("rounds", []), agreement(judged_rows(run, asked)), strict=False):
+        row |= {key: found[key] for key in ("confirmed", "confirmed_of_missed")}
 
 
 def evaluate_command(

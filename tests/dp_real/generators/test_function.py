@@ -111,6 +111,15 @@ def test_what_is_no_image_is_refused(given: Any, message: str):
         generator.sample(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.uint64), None)
 
 
+def test_what_a_function_raises_names_it():
+    def breaks(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        raise KeyError("glyph")
+
+    generator = FunctionGenerator(breaks, "generator.call = 'm:f'", Task((1, 8, 8), ("a", "b")))
+    with pytest.raises(InputError, match=r"^generator\.call = 'm:f' raised KeyError: 'glyph'"):
+        generator.sample(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.uint64), None)
+
+
 @pytest.mark.parametrize("given", [np.ones((1, 1, 2, 2)), torch.ones(1, 1, 2, 2, dtype=torch.float16)])
 def test_arrays_of_numpy_and_torch_become_float32(given: Any):
     generator = FunctionGenerator(lambda labels, seeds: given, "f", Task((1, 2, 2), ("a", "b")))

@@ -66,8 +66,13 @@ def test_the_cache_intact_and_damaged(
     entry.mkdir(parents=True)
     (entry / "depends.json").write_text("{}")
     seal(entry)
+    (entry.parent / ".part-1-digits-1-xyz" / "whole").mkdir(parents=True)
+    (entry.parent / "digits-2.unfinished").mkdir()
     assert dp("doctor", "cache") == 0
-    capsys.readouterr()
+    first, second, whole = capsys.readouterr().out.splitlines()[1:]
+    assert f"half-made at {entry.parent}/.part-1-digits-1-xyz: of no use once it is killed" in first
+    assert f"half-made at {entry.parent}/digits-2.unfinished: the next training goes on from it" in second
+    assert "1 intact entries" in whole
     (entry / "depends.json").write_text("[]")
     assert dp("doctor", "cache") == 2
     out, err = capsys.readouterr()

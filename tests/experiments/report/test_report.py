@@ -212,6 +212,21 @@ def test_report_of_a_run(run: Path, capsys):
     assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
 
 
+def test_a_judge_confirms_rows_of_each_round(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Here the run's own learner, which differs from the one that had missed rows before."""
+    page = tmp_path / "report.html"
+    assert dp("real", "report", run, "--judge", run, "--out", page, "--json") == 0
+    (facts,) = json.loads(capsys.readouterr().out)["reports"]
+    validation = next(row for row in facts["accuracies"] if row["set"] == "validation")
+    assert facts["judge"]["accuracy"] == pytest.approx(validation["accuracy"])
+    shares = [row["confirmed"] for row in facts["rounds"]]
+    pool, learner = Run(run).pool, Run(run).learner()
+    right = learner.logits(pool.x[:]).argmax(1) == pool.y
+    counts = [row["count"] for row in facts["rounds"]]
+    assert shares == pytest.approx([part.double().mean().item() for part in right.split(counts)])
+    assert f"It is right about {100 * facts['judge']['accuracy']:.1f} % of 250 real images" in page.read_text()
+
+
 def test_the_command_repeats_the_run(run: Path, capsys):
     """For a preset, with just the settings that differ. For a file of the user, with the run's config.toml."""
     capsys.readouterr()

@@ -36,6 +36,8 @@ def test_each_arm_searches_what_it_has():
     assert guided - static == {"guidance.wrong_share", "guidance.window", "guidance.every"}
     assert loop == static
     assert {"training.crop", "training.steps", "sampling.guidance_scale", "training.mixup"} <= static
+    chosen = load_preset("digits", ["guidance.candidates=5"])
+    assert set(space_of(chosen, "practice", {})) - static == {"guidance.wrong_share"}
     fixed = load_preset("digits", ["guidance.omega=0.02"])
     assert "guidance.omega" in space_of(fixed, "practice", {})
     assert "guidance.wrong_share" not in space_of(fixed, "practice", {})

@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +82,35 @@ def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
         assert part.y.tolist() == [0, 0, 1, 1]
         assert colors(torch.cat([part.x[0:3], part.x[3:4]])) == [COLORS["emu"]] * 2 + [COLORS["dog"]] * 2
     assert isinstance(data.generator.x, torch.Tensor)
+
+
+def test_training_images_are_known_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Wherever they lie, and without decoding them."""
+    monkeypatch.setattr("dp_real.data.sets.images.read_image", None)
+    one, other = (fill(tmp_path / name, COLORS) for name in ("one", "other"))
+
+    def fingerprint(**settings_: Any) -> list[str]:
+        training = settings(one, **settings_).load().generator
+        assert training is not None
+        return training.fingerprint()
+
+    known = fingerprint(train=str(one))
+    assert fingerprint(train=str(other)) == known
+    assert fingerprint(train=str(one), size=16) != known
+    assert fingerprint(train=str(one), channels=1) != known
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(other / "cat" / "1.png")
+    assert fingerprint(train=str(other)) != known
+    (one / "cat" / "1.png").rename(one / "dog" / "9.png")
+    assert fingerprint(train=str(one)) != known
+
+
+def test_grey_images_have_one_channel(tmp_path: Path):
+    fill(tmp_path, {"black": (0, 0, 0), "grey": (128, 128, 128)})
+    data = settings(tmp_path, channels=1, train=str(tmp_path)).load()
+    assert data.task.sample_shape == (1, 8, 8)
+    assert data.generator is not None
+    assert data.generator.x[:, 0, 0, 0].tolist() == pytest.approx([-1, -1, 0, 0], abs=0.01)
+    assert data.validation.x[:].shape == (4, 1, 8, 8)
 
 
 def test_numbers_sort_as_numbers(tmp_path: Path):

@@ -1,0 +1,144 @@
+"""A pilot: static runs of three small sizes, practice of the largest, and a judge that was trained on real images.
+
+No test image is looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dp_base.errors import InputError
+from dp_base.progress import Progress
+from dp_real.config import Config, parse_config
+from dp_real.runs.prepare import load_data
+from dp_real.runs.reader import Run
+from experiments.compare import Comparison, run_arms
+from experiments.pilot.agreement import agreement, judged_rows, trust
+from experiments.pilot.verdict import verdict
+from experiments.pilot.worth import worth
+from experiments.sample import load_judge
+
+LEAST = 400  # samples, unless there are many classes
+OF_A_CLASS = 8
+ROUNDS = 2  # of practice, each a quarter of the samples
+MOST_STEPS = 2000
+EVALUATIONS = 30
+MOST_REAL = 20_000  # real examples that a judge is trained on
+
+
+@dataclass(frozen=True)
+class Plan:
+    """n: samples of the largest static arm and of practice. steps: of every run. judge: see load_judge; None: trained
+    here on the data's real training images, if there are any.
+    """
+
+    n: int
+    seeds: int
+    steps: int
+    judge: str | None = None
+
+    @classmethod
+    def of(cls, config: Config, n: int | None, seeds: int, steps: int | None, judge: str | None) -> Plan:
+        """A plan with what is left open filled in. Raises InputError for a number of samples that is too small."""
+        classes = config.task.n_classes
+        asked = n or max(LEAST, OF_A_CLASS * classes)
+        if asked % 4 or asked < 4 * classes:
+            least = 4 * max(classes, -(-asked // 4))
+            raise InputError(
+                f"--n {asked}: should be a multiple of 4, a quarter of it at least one of each class: {least}"
+            )
+        return cls(asked, seeds, steps or min(config.training.steps, MOST_STEPS), judge)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Of the static arms."""
+        return self.n // 4, self.n // 2, self.n
+
+
+def short(config: Config, plan: Plan) -> Config:
+    """The configuration's practice in small: half of the samples at first, then ROUNDS rounds of a quarter.
+
+    An automatic strength is steered within a round, since there are few. Raises InputError for one without guidance.
+    """
+    if not config.guidance.omega and config.practice.oversample == 1:
+        raise InputError("guidance.omega = 0: there is nothing to try; set guidance.omega = 'auto' or a strength")
+    if config.practice.start == "real":
+        raise InputError("practice.start = 'real': a pilot compares generated samples; set it to 'generated'")
+    raw, increment = config.model_dump(), plan.n // (2 * ROUNDS)
+    raw["practice"] |= {
+        "initial": plan.n // 2, "increment": increment, "additions": ROUNDS, "patience": 1, "patience_policy": "fixed",
+        "evaluate_every": max(1, plan.steps // EVALUATIONS), "branch": False, "seconds": 0.0, "samples": 0,
+        "examples": "generated", "early_stop": False,
+    }  # fmt: skip
+    raw["training"] |= {"steps": plan.steps}
+    raw["data"] |= {"sets": {}} if "sets" in raw["data"] else {}
+    if config.guidance.omega == "auto" and not config.guidance.steer_every:
+        raw["guidance"] |= {"steer_every": max(1, increment // 4)}
+    return parse_config(raw | {"tracker": "none"}, "the pilot")
+
+
+def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progress) -> dict[str, Any]:
+    """Run the pilot in a folder, which may hold a part of it. Returns its facts.
+
+    judge: its accuracy on validation images, or None; rounds: see agreement, round 0 being plain; static and practice:
+    validation accuracies; exponent and ratio: see Worth; cost: what a guided sample costs in FLOPs or, where they are
+    not counted, in seconds, in plain ones; seconds, of all runs and of generation; verdict. Raises as dp_real.run does.
+    """
+    begin = time.monotonic()
+    small, data = short(config, plan), load_data(config, progress, test=False)
+    is_image, real = len(config.task.sample_shape) == 3, 0 if data.generator is None else len(data.generator.y)
+    real_arm = (
+        f"real-{min(real, MOST_REAL)}" if is_image and plan.judge is None and real >= config.task.n_classes else None
+    )
+    arms = [*(f"static-{n}" for n in plan.sizes), "practice", *([real_arm] if real_arm else [])]
+    first = config.data.split  # the generator of this split is perhaps in the cache
+    runs = run_arms(small, arms, plan.seeds, 1, out, workers, progress, first, test=False)
+    comparison = Comparison(out)
+    given = plan.judge or (str(comparison.run_folder(real_arm, first)) if real_arm else None)
+    judge = load_judge(given, config.task) if given else None
+    practice = [Run(comparison.run_folder("practice", seed)) for seed in sorted(runs["seed"].unique())]
+    by_arm = {arm: runs[runs["arm"] == arm] for arm in arms}
+    errors = {n: (1 - by_arm[f"static-{n}"]["val_accuracy"]).tolist() for n in plan.sizes}
+    images = int(runs["val_examples"].iloc[0])
+    made = float(by_arm["practice"]["pool_size"].mean())
+    found = worth(errors, (1 - by_arm["practice"]["val_accuracy"]).tolist(), made, images)
+    rows = pd.concat([judged_rows(run, judge) for run in practice]) if judge else None
+    generation = float(runs["generation_seconds"].sum())
+    facts: dict[str, Any] = {
+        "n": plan.n, "seeds": plan.seeds, "steps": plan.steps,
+        "judge": None if judge is None else {"what": given} | trust(judge, data.validation)._asdict(),
+        "rounds": agreement(rows) if rows is not None else [],
+        "static": [_accuracies(n, by_arm[f"static-{n}"]) for n in plan.sizes],
+        "practice": _accuracies(plan.n, by_arm["practice"]) | {"made": made},
+        "exponent": found.exponent._asdict(),
+        "ratio": found.ratio._asdict(),
+        "cost": _cost(pd.concat([run.rounds for run in practice])),
+        "seconds": time.monotonic() - begin,
+        "generation_seconds": generation,
+    }  # fmt: skip
+    return facts | verdict(facts)
+
+
+def _accuracies(n: int, runs: pd.DataFrame) -> dict[str, Any]:
+    """Mean validation accuracy in percent, and its standard error over the runs; None for one run."""
+    validation = 100 * runs["val_accuracy"]
+    return {
+        "samples": n,
+        "validation": float(validation.mean()),
+        "se": float(validation.sem()) if len(runs) > 1 else None,
+    }
+
+
+def _cost(rounds: pd.DataFrame) -> float | None:
+    """What a row of an addition costs, in plain samples; None if no addition was made."""
+    first, later = rounds[rounds["round"] == 0], rounds[rounds["round"] > 0]
+    if not len(later):
+        return None
+    spent = "flops" if first["flops"].sum() > 0 else "seconds"
+    plain, pushed = (each[spent].sum() / each["count"].sum() for each in (first, later))
+    return float(pushed / plain)

@@ -1,0 +1,72 @@
+"""`dp real pilot` end to end, on digits and where nothing can judge labels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dp_real.runs.reader import Run
+from tests.experiments.conftest import run_dp as dp
+
+QUICK = ("generator.width=64", "generator.blocks=1", "generator.train_steps=400", "sampling.steps=8")
+SET = [part for override in QUICK for part in ("--set", override)]
+FEW = ["--n", "80", "--seeds", "1", "--steps", "300", "--workers", "1"]
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def test_a_pilot_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "pilot"
+    command = ["real", "pilot", "digits", *SET, *FEW, "--out", str(out), "--json"]
+    assert dp(*command) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts == json.loads((out / "pilot.json").read_text())
+    assert [row["samples"] for row in facts["static"]] == [20, 40, 80]
+    assert [row["samples"] for row in facts["rounds"]] == [40, 20, 20]
+    assert facts["judge"]["images"] == 250
+    assert facts["judge"]["accuracy"] > 0.6
+    plain, *guided = facts["rounds"]
+    assert plain["omega"] == 0
+    assert min(row["omega"] for row in guided) > 0
+    assert 0.3 < plain["confirmed"] <= 1
+    assert facts["practice"]["made"] == 80
+    assert facts["cost"] > 1
+    assert facts["pays"] in ("likely", "unlikely", "cannot tell")
+    run = Run(out / "runs" / "practice-seed0")
+    assert run.config.guidance.steer_every == 5  # a round is short
+    assert run.result["test_accuracy"] is None
+
+    assert dp(*command) == 2
+    assert "add --resume" in capsys.readouterr().err
+    judge = str(out / "runs" / "real-900-seed0")
+    assert dp(*command[:-1], "--resume", "--judge", judge) == 0
+    said, verdict = capsys.readouterr()
+    assert [line.split("\t")[0] for line in said.splitlines()[:5]] == ["arm", *["static"] * 3, "practice"]
+    assert facts["verdict"] in verdict
+
+
+def test_a_pilot_without_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["real", "pilot", "gaussian", "--set", "guidance.omega=0.1", *FEW, "--n", "40", "--json"]
+    assert dp(*command, "--out", str(tmp_path / "pilot")) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["judge"] is None
+    assert facts["rounds"] == []
+    assert "labels were not checked" in facts["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (["--n", "42"], "--n 42: should be a multiple of 4, a quarter of it at least one of each class: 44"),
+        (["--n", "36"], "at least one of each class: 40"),
+        (["--set", "guidance.omega=0"], "there is nothing to try"),
+        (["--set", "practice.start=real"], "a pilot compares generated samples"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused(
+    settings: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert dp("real", "pilot", "digits", *settings) == 2
+    assert complaint in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
