@@ -399,7 +399,7 @@ def only_unet(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def test_what_it_cannot_be_trained_on(real: Any):
     vectors = RealData(TASK, None, real.validation, real.test)
-    with pytest.raises(InputError, match="real images"):
+    with pytest.raises(InputError, match="trained on real examples"):
         load_generator(config_of(SMALL), vectors)
 
 
