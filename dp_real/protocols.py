@@ -16,7 +16,7 @@ class Generator(Space, Protocol):
     """Draws samples of given classes, guided or not."""
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Draw samples float32 [B, *sample_shape], on the CPU, for labels int64 [B] and seeds uint64 [B].
+        """Draw samples float32 [B, *sample_shape], on the CPU, for labels int64 [B] and seeds uint64 [B]. Texts: int32.
 
         Row i is a function of labels[i], seeds[i] and the guidance; other rows change it by rounding only.
         dp_real.runtime.seeds.row_noise turns seeds into noise.
@@ -28,6 +28,13 @@ class Generator(Space, Protocol):
 
         x is noised to a level between 0 (no noise) and 1 (noise only). The noise is a function of the row's seed, but
         differs from the noise that `sample` starts from. There is no classifier-free guidance.
+        """
+        ...
+
+    def log_posterior(self, x: Tensor, labels: Tensor) -> Tensor:
+        """log p(label | sample) float64 [B] in nats, all classes being as likely, for x [B, *sample_shape].
+
+        Called if GeneratorConfig.doubts only; other generators need not have it.
         """
         ...
 
@@ -54,7 +61,7 @@ class Learner(Protocol):
         ...
 
     def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
-        """One optimizer step on a batch. x: float32, or uint8 as in dp_real.runtime.pixels. y: int64 [B].
+        """One optimizer step on a batch. x: as an ExampleArray has it. y: int64 [B].
 
         share: which rows of the step these are; it is given if several processes share them. None: all, in each.
         """

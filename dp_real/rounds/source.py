@@ -207,10 +207,18 @@ class GeneratedRounds:
         """
         drawn = [self.plain(labels, each, what) for each in seeds]
         seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in drawn]
-        hardness = np.stack([assess(selector, x, labels)[0].numpy() for x in seen], axis=1)
+        hardness = np.stack([self.score(selector, x, labels).numpy() for x in seen], axis=1)
         x, kept, draws, redrawn = zip(*drawn, strict=True)
         best, row = choose(hardness, omega, np.stack(kept, axis=1)), np.arange(len(labels))
         return Sampled(torch.stack(x)[best, row], np.stack(kept)[best, row], np.sum(draws, 0), np.sum(redrawn, 0))
+
+    def score(self, selector: Learner, x: Tensor, labels: Tensor) -> Tensor:
+        """What candidates are chosen by, float64 [B]: the selector's entropy in nats, less the generator's doubt.
+
+        Entropy alone also finds samples whose label is ambiguous, or wrong.
+        """
+        hardness, doubt = assess(selector, x, labels)[0].double(), self.config.guidance.doubt
+        return hardness + doubt * self.generator.log_posterior(x, labels) if doubt else hardness
 
     def guided(
         self,
