@@ -31,15 +31,16 @@ class Generator(Space, Protocol):
         """
         ...
 
-    def log_posterior(self, x: Tensor, labels: Tensor) -> Tensor:
-        """log p(label | sample) float64 [B] in nats, all classes being as likely, for x [B, *sample_shape].
-
-        Called if GeneratorConfig.doubts only; other generators need not have it.
-        """
-        ...
-
     def rest(self) -> None:
         """Free the device for the learner, if the configuration asks for it. Called after each round."""
+        ...
+
+
+class LikelihoodGenerator(Generator, Protocol):
+    """A generator of a kind that `doubts`: it can tell how likely a class is."""
+
+    def log_posterior(self, x: Tensor, labels: Tensor) -> Tensor:
+        """log p(label | sample) in nats, float64 [B], all classes being as likely, for samples x [B, *sample_shape]."""
         ...
 
 

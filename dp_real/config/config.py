@@ -104,7 +104,7 @@ class Config(Section):
     def _check_doubt(self) -> Config:
         if self.guidance.doubt and not self.generator.doubts:
             raise ValueError(
-                f"generator.kind = '{self.generator.kind}' does not know how likely a label is: guidance.doubt must be 0"
+                f"generator.kind = '{self.generator.kind}' cannot tell how likely a label is: guidance.doubt must be 0"
             )
         return self
 

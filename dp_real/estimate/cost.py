@@ -36,11 +36,11 @@ def waiting_steps(config: Config) -> int:
 
 
 def example_bytes(config: Config) -> float:
-    """Bytes of an example on disk."""
+    """Bytes of an example on disk, of a text of full length without accents."""
     shape, pool = config.task.sample_shape, config.pool
     if pool.storage == "jpeg" and len(shape) == 3:
         return jpeg_bytes(shape, pool.quality)
-    return {"float32": 4, "uint8": 1, "jpeg": 1}[pool.storage] * prod(shape)
+    return {"float32": 4, "uint8": 1, "jpeg": 1, "text": 1}[pool.storage] * prod(shape)
 
 
 def pool_bytes(config: Config) -> float:

@@ -49,7 +49,7 @@ class GeneratorConfig(Section):
     trained_here: ClassVar[bool] = False
     denoises: ClassVar[bool] = True  # in steps that guidance can push; if not, it can only choose among samples
     text: ClassVar[bool] = False  # draws texts (dp_real.text.codes)
-    doubts: ClassVar[bool] = False  # knows log p(label | sample) (Generator.log_posterior)
+    doubts: ClassVar[bool] = False  # knows log p(label | sample) (LikelihoodGenerator)
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent

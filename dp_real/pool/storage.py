@@ -53,7 +53,7 @@ class Storage:
         return pa.FixedSizeListArray.from_arrays(pa.array(stored.flatten().numpy()), self.size)
 
     def decode(self, column: pa.Array) -> Tensor:
-        """The examples of a column, float32, uint8 or texts. The column's type tells how they are stored, not `config`."""
+        """The examples of a column, float32, uint8 or texts. The column's type tells how it stores them."""
         if pa.types.is_large_string(column.type):
             return to_codes(column.to_pylist(), self.size)
         if pa.types.is_large_binary(column.type):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from dp_real.guidance.controls import RandomGuidance, ascend
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
-from dp_real.protocols import Generator, Learner
+from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.choice import choose
 from dp_real.rounds.costs import Costs, SampleFlops, uncounted
@@ -218,7 +218,9 @@ class GeneratedRounds:
         Entropy alone also finds samples whose label is ambiguous, or wrong.
         """
         hardness, doubt = assess(selector, x, labels)[0].double(), self.config.guidance.doubt
-        return hardness + doubt * self.generator.log_posterior(x, labels) if doubt else hardness
+        if not doubt:
+            return hardness
+        return hardness + doubt * cast(LikelihoodGenerator, self.generator).log_posterior(x, labels)
 
     def guided(
         self,

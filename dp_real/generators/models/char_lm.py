@@ -107,7 +107,7 @@ class CharLMGenerator:
         return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
 
     def log_posterior(self, x: Tensor, labels: Tensor) -> Tensor:
-        """See Generator: by Bayes, from the likelihoods under each class, of which none is likelier beforehand."""
+        """See LikelihoodGenerator: by Bayes, from the likelihoods under each class."""
         device = processes.device()
         classes = torch.arange(self.n_classes, device=device)
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
