@@ -77,7 +77,7 @@ class Config(Section):
     def _check_text(self) -> Config:
         source, text = f"data.source = '{self.data.source}'", self.data.text
         for key, kind in (("generator", self.generator), ("learner", self.learner)):
-            if kind.text != text:
+            if kind.text not in (text, None):
                 has, takes = ("texts", "numbers") if text else ("no texts", "texts")
                 raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {takes}")
         if (self.pool.storage == "text") != text:

@@ -48,7 +48,7 @@ class GeneratorConfig(Section):
 
     trained_here: ClassVar[bool] = False
     denoises: ClassVar[bool] = True  # in steps that guidance can push; if not, it can only choose among samples
-    text: ClassVar[bool] = False  # draws texts (dp_real.text.codes)
+    text: ClassVar[bool | None] = False  # draws texts (dp_real.text.codes); None: either these or numbers
     doubts: ClassVar[bool] = False  # knows log p(label | sample) (LikelihoodGenerator)
 
     def load(
@@ -84,6 +84,10 @@ class GeneratorConfig(Section):
     def weights(self) -> dict[str, str]:
         """The folders or hub ids that it reads, each under the configuration key that names it."""
         return {}
+
+    def tokens(self, task: Task) -> tuple[int, int]:
+        """About how many tokens a sample takes: those of its prompt, and the most that are generated."""
+        return 0, 0
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """The cost of one image; None if it is not known."""

@@ -1,1 +1,1 @@
-"""Text as examples: how it is held in tensors, and which texts are nearly alike."""
+"""Text: prompts, how texts are held in tensors and drawn token by token, and which are nearly alike."""

@@ -17,7 +17,8 @@ from dp_real.generators.models.resumable import Resumable
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
-from dp_real.runtime.seeds import Stream, seeded, torch_rng
+from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
+from dp_real.text.draw import inverse_transform
 
 REMEDY = "lower generator.train_learning_rate"
 EDGE = 0  # the index of the mark that begins and ends a text
@@ -95,14 +96,12 @@ class CharLMGenerator:
         if guidance is not None:
             raise InputError("characters are discrete: they cannot be pushed, but chosen among (guidance.candidates)")
         device, (length,) = processes.device(), self.sample_shape
-        uniform = torch.from_numpy(uniforms(seeds, length)).to(device)
+        uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
         character = torch.full((len(labels), 1), EDGE, device=device)
         labels, state, drawn = labels.to(device), None, []
         for step in range(length):
             logits, state = self.model(character, labels, state)
-            probability = (logits[:, 0].double() / self.temperature).softmax(-1)
-            below = probability.cumsum(-1) < uniform[:, step : step + 1]  # inverse transform: a uniform a character
-            character = below.sum(-1, keepdim=True).clamp(max=probability.shape[1] - 1)
+            character = inverse_transform(logits[:, 0] / self.temperature, uniform[:, step]).unsqueeze(1)
             drawn.append(character)
         return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
 
@@ -119,12 +118,6 @@ class CharLMGenerator:
 
     def rest(self) -> None:
         """See Generator. It is small and stays on the device."""
-
-
-def uniforms(seeds: np.ndarray, count: int) -> np.ndarray:
-    """Uniform draws on [0, 1), float64 [B, count]. Row i depends on seeds[i] alone."""
-    rows = [np.random.Generator(np.random.PCG64(int(seed))).random(count) for seed in seeds]
-    return np.stack(rows) if rows else np.empty((0, count))
 
 
 def known_characters(texts: Tensor) -> Tensor:
