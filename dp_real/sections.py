@@ -166,6 +166,12 @@ class PoolConfig(Section):
         default="float32",
         description="as computed; images in bytes; images as JPEG files, always read from disk; texts",
     )
+    distinct: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="drop texts that are as much like an earlier one as this, 1 being the same; 0: none are dropped",
+    )
     quality: int = Field(default=95, ge=1, le=100, description="of JPEG files")
     memory: float = Field(
         default=8.0, ge=0, le=1e6, description="GiB; a larger pool is read from disk as training goes on"

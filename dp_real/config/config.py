@@ -82,6 +82,8 @@ class Config(Section):
                 raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {takes}")
         if (self.pool.storage == "text") != text:
             raise ValueError(f"{source}: pool.storage must {'' if text else 'not '}be 'text'")
+        if self.pool.distinct and not text:
+            raise ValueError(f"pool.distinct is for texts: leave it out, as {source} has none")
         of_images = [key for key in ("crop", "flip", "mixup", "cutmix") if getattr(self.training, key)]
         if text and of_images:
             raise ValueError(f"training.{of_images[0]} is for images: leave it out, as {source} has texts")

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
-from dp_real.examples import Examples, RealData, SetStatus, Task
+from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
 from dp_real.text.words import LANGUAGES, missing_packages
 
@@ -84,6 +84,14 @@ class WordsConfig(DataConfig):
             chosen += [here[row] for row in mine]
             labels += [label] * len(mine)
         return Examples(to_codes(chosen, self.most), torch.tensor(labels))
+
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        """See DataConfig; texts."""
+        from dp_real.data.sets.classes import own_classes
+        from dp_real.data.sets.places import locate
+        from dp_real.data.sets.texts import read_texts
+
+        return read_texts(locate(where), own_classes(self.task.classes), self.most, needed=())
 
     def describe(self) -> list[SetStatus]:
         """The lists, as one set."""

@@ -85,6 +85,11 @@ class GeneratorConfig(Section):
         """The folders or hub ids that it reads, each under the configuration key that names it."""
         return {}
 
+    @property
+    def shows_examples(self) -> bool:
+        """Whether its prompts show real validation examples, which it may repeat."""
+        return False
+
     def tokens(self, task: Task) -> tuple[int, int]:
         """About how many tokens a sample takes: those of its prompt, and the most that are generated."""
         return 0, 0

@@ -93,6 +93,11 @@ class CausalLMConfig(GeneratorConfig):
         shown = (data or source.load()).validation if self.shots else None
         return CausalLMGenerator(self, prompts, task.sample_shape[0], shown)
 
+    @property
+    def shows_examples(self) -> bool:
+        """See GeneratorConfig."""
+        return self.shots > 0
+
     def weights(self) -> dict[str, str]:
         """The model."""
         return {"generator.model": self.model}

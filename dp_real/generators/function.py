@@ -28,7 +28,7 @@ class FunctionConfig(GeneratorConfig):
     kind: Literal["function"]
     call: str = Field(
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
-        description='"module:function", of labels int64 [B] and seeds uint64 [B]; gives samples [B, *shape], or B texts',
+        description='"module:function", of labels int64 [B] and seeds uint64 [B]; gives samples [B, *shape] or texts',
     )
 
     def load(

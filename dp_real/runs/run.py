@@ -15,6 +15,7 @@ from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.distinct import DistinctTexts
 from dp_real.rounds.label_check import Judge
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.shared import Shared
@@ -125,9 +126,10 @@ def _source(
     first = _first_learner(config, folder.files) if state.rounds > 1 else None
     flops = MeasuredFlops(config, generator, learner, judge)
     generated = GeneratedRounds(config, generator, pool.storage, blocks, judge, data.validation, first, flops, shared)
+    source = generated
     if config.practice.start == "real":
-        return RealStart(RealRounds(config, data.generator, pool.storage), generated)
-    return generated
+        source = RealStart(RealRounds(config, data.generator, pool.storage), generated)
+    return DistinctTexts(source, pool, data.validation, config.pool.distinct) if config.pool.distinct else source
 
 
 def _first_learner(config: Config, files: RunFiles) -> Learner | None:

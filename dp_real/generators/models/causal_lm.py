@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,23 +54,19 @@ class CausalLMGenerator:
         except ValueError as error:
             raise InputError(f"{config.model}: no causal language model of transformers: {error}") from error
         if len(self.tokenizer) > self.model.get_input_embeddings().num_embeddings:
-            raise InputError(
-                f"{config.model}: its tokenizer has more tokens than the model: they do not belong together"
-            )
+            raise InputError(f"{config.model}: its tokenizer has more tokens than it: they do not belong together")
         self.context = getattr(self.model.config, "max_position_embeddings", None)
         self.batches = DeviceBatches(config.batch_size, gpu=processes.device().type == "cuda")
-        self.members = (
-            None if shown is None else [(shown.y == label).nonzero().flatten() for label in range(self.n_classes)]
-        )
+        self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]
         self.encoded([self.asked(label, np.uint64(0), pick=pick) for label in range(self.n_classes)
                       for pick in range(len(prompts[label]))], config.max_new_tokens)  # fmt: skip
         self.rest()
 
     def asked(self, label: int, seed: np.uint64, pick: int | None = None) -> str:
-        """The prompt of a row, with its examples, as the model reads it. pick: which of the class's; None: by the seed."""
+        """A row's prompt, with its examples, as the model reads it. pick: which of the class's; None: by the seed."""
         several = self.prompts[label]
         prompt = several[int(seed) % len(several) if pick is None else pick]
-        if self.shown is not None and self.members is not None:
+        if self.shown is not None:
             rows = self.members[label]
             chosen = rng(int(seed), Stream.CHOICE).permutation(len(rows))[: self.config.shots]
             texts = [to_texts(self.shown.x[row : row + 1])[0] for row in rows[chosen].tolist()]
@@ -85,9 +82,8 @@ class CausalLMGenerator:
 
         Raises InputError if that is more than the model's context.
         """
-        tokens = self.tokenizer(
-            list(prompts), return_tensors="pt", padding=True, add_special_tokens=not self.config.chat
-        )
+        special = not self.config.chat  # a chat template has them itself
+        tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
         longest = tokens["input_ids"].shape[1]
         if not longest:
             raise InputError(f"generator.prompts: {prompts[0]!r} has no tokens; say something")
@@ -151,16 +147,13 @@ class CausalLMGenerator:
         prompts = [self.asked(label, np.uint64(0), pick=0) for label in range(self.n_classes)]
         texts = to_texts(x)
         with self._awake():
-            found = [
-                self.batches.draw(
-                    len(texts), lambda rows, prompt=prompt: self._log_likelihood(prompt, texts[rows]), "likelihood"
-                )
-                for prompt in prompts
-            ]
+            parts = [partial(self._log_likelihood, prompt, texts) for prompt in prompts]
+            found = [self.batches.draw(len(texts), part, "likelihood") for part in parts]
         return torch.stack(found, 1).log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
 
-    def _log_likelihood(self, prompt: str, texts: Sequence[str]) -> Tensor:
+    def _log_likelihood(self, prompt: str, texts: Sequence[str], rows: slice) -> Tensor:
         """log p(text | prompt) in nats, float64 [B], on the CPU. What is beyond the model's context does not count."""
+        texts = texts[rows]
         asked = self.encoded([prompt], 1)["input_ids"]
         self.tokenizer.padding_side = "right"
         tokens = self.tokenizer(list(texts), return_tensors="pt", padding=True, add_special_tokens=False)

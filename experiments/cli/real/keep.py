@@ -54,7 +54,8 @@ def export_command(
     run: FinishedRun,
     out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
     form: Annotated[
-        Literal["folder", "parquet"], typer.Option("--format", help="Class folders of PNGs, or one Parquet file.")
+        Literal["folder", "parquet", "jsonl"],
+        typer.Option("--format", help="Class folders of PNGs, one Parquet file, or a line of JSON for each example."),
     ] = "folder",
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -63,13 +64,13 @@ def export_command(
     from dp_base.files import unused, whole_folder
     from dp_base.locks import locked_beside
     from dp_real import Run
-    from dp_real.pool.export import write_folder, write_parquet
+    from dp_real.pool.export import write_folder, write_jsonl, write_parquet
 
     exported = Run(run)
     pool, classes = exported.pool, exported.config.task.classes
     if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
-    write = {"folder": write_folder, "parquet": write_parquet}[form]
+    write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]
     try:
         with locked_beside(out), whole_folder(out) as staged:
             write(pool, classes, staged)
