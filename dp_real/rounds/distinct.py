@@ -48,7 +48,7 @@ class DistinctTexts:
         kept = np.array([row for row, _ in everybodys])[~near]
         if not len(kept):
             raise DivergedError(
-                f"round {index}: all {len(near)} texts are nearly earlier ones: raise pool.distinct = {self.likeness:g}, "
+                f"round {index}: all {len(near)} texts are like earlier ones: raise pool.distinct = {self.likeness:g}, "
                 "or make the generator's texts more varied"
             )
         batch = drawn.batch.select(np.isin(drawn.batch.row, kept))
