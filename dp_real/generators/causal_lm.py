@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dp_real.protocols import Generator
 
 EXAMPLES = "{examples}"  # the place of real examples in a prompt
+STAND_IN = "stand-in"
 CHARACTERS = 4  # of a token, about
 SHOT = 50  # tokens of a real example in a prompt, about
 
@@ -31,7 +32,10 @@ class CausalLMConfig(GeneratorConfig):
     doubts: ClassVar[bool] = True
 
     kind: Literal["causal-lm"]
-    model: str = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
+    model: str = Field(
+        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
+        "of random weights, to try the path",
+    )
     prompts: Templates = Field(
         default=("Write a short text about {}.",),
         description="a row's seed picks one; {}: the class; also {definition}, {synonyms}, and {examples} with shots",
@@ -91,7 +95,11 @@ class CausalLMConfig(GeneratorConfig):
         task = source.task
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
         shown = (data or source.load()).validation if self.shots else None
-        return CausalLMGenerator(self, prompts, task.sample_shape[0], shown)
+        if self.model == STAND_IN:
+            from dp_real.generators.models.stand_in import stand_in_folder
+
+            return CausalLMGenerator(self, stand_in_folder(), prompts, task.sample_shape[0], shown)
+        return CausalLMGenerator(self, self.model, prompts, task.sample_shape[0], shown)
 
     @property
     def shows_examples(self) -> bool:
@@ -100,7 +108,7 @@ class CausalLMConfig(GeneratorConfig):
 
     def weights(self) -> dict[str, str]:
         """The model."""
-        return {"generator.model": self.model}
+        return {} if self.model == STAND_IN else {"generator.model": self.model}
 
     def tokens(self, task: Task) -> tuple[int, int]:
         """See GeneratorConfig: CHARACTERS a token are assumed, and SHOT tokens an example."""

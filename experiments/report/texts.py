@@ -27,8 +27,9 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
     x = pool.minibatch(torch.tensor(hardest["row"].to_numpy()))[0]
     names = run.config.task.classes
     try:
+        learner = run.learner()
         with torch.no_grad():
-            predicted = [names[label] for label in logits(run.learner(), x).argmax(1).tolist()]
+            predicted = [names[label] for label in logits(learner, x).argmax(1).tolist()]
     except (InputError, DamagedError):
         predicted = [None] * len(hardest)
     return [

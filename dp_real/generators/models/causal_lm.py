@@ -38,23 +38,31 @@ class CausalLMGenerator:
     """Texts of a language model, by prompts for each class. A row's seed picks its prompt, its examples and tokens."""
 
     def __init__(
-        self, config: CausalLMConfig, prompts: Sequence[Sequence[str]], length: int, shown: ExampleSet | None
+        self,
+        config: CausalLMConfig,
+        model: str,
+        prompts: Sequence[Sequence[str]],
+        length: int,
+        shown: ExampleSet | None,
     ) -> None:
-        """prompts: of each class. length: of the longest texts, in characters. shown: where prompts' examples are from.
+        """model: its folder or hub id. prompts: of each class. length: characters of the longest texts. shown: where
+        the examples in prompts are from.
 
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
         self.config, self.prompts, self.shown = config, prompts, shown
         self.sample_shape, self.n_classes = (length,), len(prompts)
-        self.tokenizer: Any = load_tokenizer(config.model, "left")
+        self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:
-            raise InputError(f"{config.model}: its tokenizer has no chat template: set generator.chat = false")
+            raise InputError(f"{model}: its tokenizer has no chat template: set generator.chat = false")
         try:
-            self.model: Any = load(AutoModelForCausalLM, config.model, config.dtype).eval().requires_grad_(False)
+            self.model: Any = load(AutoModelForCausalLM, model, config.dtype).eval().requires_grad_(False)
+        except InputError:
+            raise
         except ValueError as error:
-            raise InputError(f"{config.model}: no causal language model of transformers: {error}") from error
+            raise InputError(f"{model}: no causal language model of transformers: {error}") from error
         if len(self.tokenizer) > self.model.get_input_embeddings().num_embeddings:
-            raise InputError(f"{config.model}: its tokenizer has more tokens than it: they do not belong together")
+            raise InputError(f"{model}: its tokenizer has more tokens than it: they do not belong together")
         self.context = getattr(self.model.config, "max_position_embeddings", None)
         self.batches = DeviceBatches(config.batch_size, gpu=processes.device().type == "cuda")
         self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]

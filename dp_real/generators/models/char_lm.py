@@ -127,7 +127,7 @@ def known_characters(texts: Tensor) -> Tensor:
 
 
 def train_char_lm(
-    recipe: Recipe, texts: Examples, n_classes: int, seed: int, unfinished: Path, advance: Callable[[int], None]
+    recipe: Recipe, texts: Examples, n_classes: int, seed: int, unfinished: Path | None, advance: Callable[[int], None]
 ) -> CharLM:
     """Train a character model: AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any.
 

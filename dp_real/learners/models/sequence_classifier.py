@@ -37,8 +37,7 @@ class SequenceClassifier(nn.Module):
         """Logits [B, K]."""
         device = next(self.model.parameters()).device
         if x.is_floating_point():
-            tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=device)
-            return self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
+            return self.model(input_ids=torch.zeros(len(x), self.most, dtype=torch.int64, device=device)).logits
         read = self.tokenizer(to_texts(x), padding=True, truncation=True, max_length=self.most, return_tensors="pt")
         inputs = {key: read[key].to(device) for key in ("input_ids", "attention_mask")}
         return self.model(**inputs).logits

@@ -17,6 +17,7 @@ cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept,
 
 def init_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.toml.")],
+    kind: Annotated[Literal["images", "text"], typer.Option(help="What is to be classified.")] = "images",
 ) -> None:
     """Write a commented configuration for a task of your own."""
     from dp_base.errors import InputError
@@ -27,7 +28,7 @@ def init_command(
         check_name(path.stem)
     except ValueError as error:
         raise InputError(f"NAME {path.stem[:100]!r}: {error}") from None
-    text = (resources.files("experiments.cli.real") / "task.toml").read_text(encoding="utf-8")
+    text = (resources.files("experiments.cli.real") / f"{kind}.toml").read_text(encoding="utf-8")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(fill(text, name=path.stem))
