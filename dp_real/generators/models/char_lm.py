@@ -59,10 +59,17 @@ class CharLM(nn.Module):
         self.leave = nn.Linear(sizes.width, len(characters) + 1)
 
     def forward(self, before: Tensor, label: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits [B, T, 1 + characters] of the characters after `before`, indices [B, T], and the GRU's state."""
-        h = self.drop(self.character(before) + self.label(label).unsqueeze(1))
-        h, state = self.gru(h, state)
-        return self.leave(self.drop(h)), state
+        """Logits [B, T, 1 + characters] of the characters after `before`, indices [B, T], and the GRU's state.
+
+        state: that after the characters before these; None: there are none, and the first character cannot be EDGE.
+        """
+        h, after = self.gru(self.drop(self.character(before) + self.label(label).unsqueeze(1)), state)
+        logits = self.leave(self.drop(h))
+        if state is None:
+            never = torch.zeros_like(logits)
+            never[:, 0, EDGE] = -torch.inf
+            logits = logits + never
+        return logits, after
 
     def indices(self, codes: Tensor) -> Tensor:
         """Texts int32 [B, L] (dp_real.text.codes) as indices [B, L]. An unknown character becomes a neighbour of it."""

@@ -39,13 +39,11 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
     The text's beginning and end are units, too.
     """
     count = (units != 0).sum(1, keepdim=True)
-    framed = F.pad(units, (1, 1), value=0)
+    framed = F.pad(units, (1, max(1, max(lengths) - units.shape[1] - 1)))
     framed[:, 0] = EDGE
     framed = framed.scatter(1, count + 1, EDGE)
     found = []
     for n in lengths:
-        if framed.shape[1] < n:
-            continue
         windows = framed.unfold(1, n, 1)
         key = torch.full_like(windows[..., 0], n)
         for unit in windows.unbind(-1):
