@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def draw_texts(
                 parts.append(pd.DataFrame(facts | _verdicts(judge, sampled.x, y, task.classes)))
                 advance(1)
         samples = pd.concat(parts, ignore_index=True)
-        samples.to_csv(staged / "samples.csv", index=False)
+        samples.to_csv(staged / "samples.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)  # a text may have any sign
     return samples
 
 
