@@ -33,6 +33,7 @@ def test_init_writes_a_file_for_texts(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "at most 500 + 6 * 250 = 2000" in text
     smoke = load_preset("text-own-smoke")
     assert (smoke.generator.kind, smoke.learner.kind) == (config.generator.kind, config.learner.kind)
+    monkeypatch.setattr("huggingface_hub.auth_check", lambda model: 1 / 0)  # no network
     assert dp("real", "plan", "reviews.toml", "--json") == 3
     plan = json.loads(capsys.readouterr().out)
     assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model", "learner.model"}
