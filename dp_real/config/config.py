@@ -84,9 +84,11 @@ class Config(Section):
             raise ValueError(f"{source}: pool.storage must {'' if text else 'not '}be 'text'")
         if self.pool.distinct and not text:
             raise ValueError(f"pool.distinct is for texts: leave it out, as {source} has none")
-        of_images = [key for key in ("crop", "flip", "mixup", "cutmix") if getattr(self.training, key)]
+        of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
         if text and of_images:
             raise ValueError(f"training.{of_images[0]} is for images: leave it out, as {source} has texts")
+        if text and self.guidance.check != "none":
+            raise ValueError(f"guidance.check is for images: it must be 'none', as {source} has texts")
         return self
 
     @model_validator(mode="after")

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Templates
-from dp_real.sections import GuidanceConfig, Rows, SamplingConfig
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
+from dp_real.sections import GuidanceConfig, Rows, SamplingConfig, Templates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from dp_base.checksums import reading
-from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere
@@ -50,12 +49,7 @@ class CharLMConfig(TrainedHere):
 
         from dp_real.generators.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
-        examples, task = (data or source.load()).generator, source.task
-        if examples is None:
-            raise InputError(
-                "generator.kind = 'char-lm' is trained on real texts; "
-                + ("name them as data.train" if "train" in type(source).model_fields else "these data have none")
-            )
+        examples, task = self.imitated(source, data), source.task
 
         def train(folder: Path, unfinished: Path) -> None:
             with progress("training the generator", self.train_steps) as advance:

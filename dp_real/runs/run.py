@@ -10,12 +10,12 @@ from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.estimate.flops import MeasuredFlops
 from dp_real.examples import RealData
+from dp_real.loop.distinct import DistinctTexts
 from dp_real.loop.practice import Practice
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.distinct import DistinctTexts
 from dp_real.rounds.label_check import Judge
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.shared import Shared

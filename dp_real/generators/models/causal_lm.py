@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,8 +30,21 @@ from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.draw import SeededDraw
 from dp_real.text.tokens import load_tokenizer
 
-if TYPE_CHECKING:
-    from dp_real.generators.causal_lm import CausalLMConfig
+
+class Settings(Protocol):
+    """How prompts are put, and texts are drawn; see dp_real.generators.causal_lm."""
+
+    chat: bool
+    system: str
+    shots: int
+    temperature: float
+    top_p: float
+    top_k: int
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    dtype: str
+    batch_size: int
+    offload: bool
 
 
 class CausalLMGenerator:
@@ -39,7 +52,7 @@ class CausalLMGenerator:
 
     def __init__(
         self,
-        config: CausalLMConfig,
+        config: Settings,
         model: str,
         prompts: Sequence[Sequence[str]],
         length: int,
@@ -50,7 +63,7 @@ class CausalLMGenerator:
 
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
-        self.config, self.prompts, self.shown = config, prompts, shown
+        self.config, self.name, self.prompts, self.shown = config, model, prompts, shown
         self.sample_shape, self.n_classes = (length,), len(prompts)
         self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:
@@ -98,7 +111,7 @@ class CausalLMGenerator:
         if self.context is not None and longest + room > self.context:
             raise InputError(
                 f"generator.prompts: one of {longest} tokens, with {room} to follow, is longer than the context of "
-                f"{self.context} tokens of {self.config.model}: shorten it, or lower generator.max_new_tokens or shots"
+                f"{self.context} tokens of {self.name}: shorten it, or lower generator.max_new_tokens or shots"
             )
         return {key: tokens[key].to(processes.device()) for key in ("input_ids", "attention_mask")}
 
