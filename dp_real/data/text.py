@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dp_real.examples import Examples, TrainingExamples
 
 
-@DATA.named("text", place=6)
+@DATA.named("text", place=7)
 class TextConfig(OwnSets):
     """Your own texts: class folders, CSV, JSONL or Parquet files, or a data set of the hub."""
 

@@ -21,7 +21,7 @@ STEM = 6  # letters that words of one side share with none of another
 SHARES = (0.7, 0.06, 0.24)  # of the stems: for the generator, to validate, to test
 
 
-@DATA.named("words", place=7)
+@DATA.named("words", place=8)
 class WordsConfig(DataConfig):
     """Single words of eleven languages, from Debian's word lists: which language is it?"""
 

@@ -76,7 +76,9 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Pat
         if path.suffix == f".{kind}":
             return kind, [path] if path.exists() else _matching(where, str(path))
     if not path.is_dir():
-        raise MissingError(f"{where}: no such folder; put examples there, as {path}/CLASS/IMAGE.jpg or TEXT.txt")
+        raise MissingError(
+            f"{where}: no such folder; put images there, as {path}/CLASS/IMAGE.jpg, or texts, as TEXT.txt"
+        )
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         return "saved", [path]
     if ilsvrc.is_flat(path):

@@ -14,7 +14,7 @@ from dp_real.data.text import TextConfig
 from dp_real.data.words import WordsConfig
 from dp_real.text.codes import to_texts
 from dp_real.text.words import plain
-from tests.dp_real.text.made import SENTENCES, text_folder
+from tests.dp_real.text.made import SENTENCES, text_folder, word_lists
 
 ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]
 CLASSES = ("praise", "blame")
@@ -94,7 +94,7 @@ def test_bad_files(tmp_path: Path):
     }.items():
         with pytest.raises(InputError, match=message):
             load(name)
-    with pytest.raises(MissingError, match="put examples there"):
+    with pytest.raises(MissingError, match=r"or texts, as TEXT.txt"):
         load("nowhere")
     with pytest.raises(InputError, match="one class only, inner"):
         load("one", classes=None)
@@ -113,13 +113,8 @@ def test_missing_lists_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_words_of_one_language_alone_are_split_by_their_stems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from dp_real.text.words import LANGUAGES
-
     monkeypatch.setattr("dp_real.text.words.FOLDER", tmp_path)
-    for number, listed in enumerate(LANGUAGES.values()):
-        own = [f"{chr(97 + number)}{a}{b}{c}wort" for a in "abcd" for b in "efgh" for c in "ijklm"]
-        text = "\n".join([*own, "shared" * 2, "kurz", "Ümlaut’s", f"Zorn{chr(97 + number)}ésig"])
-        (tmp_path / listed.file).write_text(text + "\n", encoding=listed.encoding, errors="replace")
+    word_lists(tmp_path)
     config = WordsConfig(source="words", train=30, validation=2, test=5)
     data = config.load()
     assert data.generator is not None

@@ -7,6 +7,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from dp_real.text.words import LANGUAGES
+
 SENTENCES = {
     "praise": ["a fine film", "good fun and a great cast", "lovely from start to end", "great, great film"],
     "blame": ["a dull film", "bad jokes and a poor cast", "boring from start to end", "poor, poor film"],
@@ -23,6 +25,14 @@ def text_folder(folder: Path, repeat: int = 1) -> Path:
                 text = sentence if repeat == 1 else f"{sentence} {number}"
                 (folder / name / f"{number:03d}-{place}.txt").write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def word_lists(folder: Path) -> None:
+    """A list of words for each language, as Debian has them: 100 or so of its own, and what must be left out."""
+    for number, listed in enumerate(LANGUAGES.values()):
+        own = [f"{chr(97 + number)}{a}{b}{c}wort" for a in "abcd" for b in "efgh" for c in "ijklm"]
+        text = "\n".join([*own, "shared" * 2, "kurz", "Ümlaut's", f"Zorn{chr(97 + number)}ésig"])
+        (folder / listed.file).write_text(text + "\n", encoding=listed.encoding)
 
 
 def tokenizer(**options: Any) -> PreTrainedTokenizerFast:
