@@ -37,7 +37,8 @@ class StandInTextConfig(DataConfig):
     @property
     def task(self) -> Task:
         """Four topics."""
-        return Task((self.length,), tuple(WHO_AND_WHAT))
+        topics, none = tuple(WHO_AND_WHAT), ("",) * len(WHO_AND_WHAT)
+        return Task((self.length,), topics, definitions=none, synonyms=none)
 
     @property
     def folders(self) -> TextConfig:

@@ -198,7 +198,8 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
         (
             "data",
             "source",
-            "'digits', 'fashion', 'glyphs', 'gaussian', 'folder', 'stand-in', 'text', 'words', 'stand-in-text', 'clouds'",
+            "'digits', 'fashion', 'glyphs', 'gaussian', 'folder', 'stand-in', 'text', 'words', "
+            "'stand-in-text', 'clouds'",
         ),
         (
             "generator",
