@@ -46,8 +46,10 @@ class StandInTextConfig(DataConfig):
         from dp_real.runtime.cache import cached
 
         root = cached("stand-in/texts", {"recipe": RECIPE}, write_sets)
-        places = {name: str(root / name) for name in ("train", "validation", "test")}
-        return TextConfig(source="text", length=self.length, split=self.split, **places)
+        train, validation, test = (str(root / name) for name in ("train", "validation", "test"))
+        return TextConfig(
+            source="text", length=self.length, split=self.split, train=train, validation=validation, test=test
+        )
 
     def load(self) -> RealData:
         """Load the sentences, as a user's texts would be loaded."""

@@ -61,7 +61,8 @@ class WordsConfig(DataConfig):
         stems = sorted({word[:STEM] for each in words for word in each})
         side = dict(zip(stems, draw.choice(len(SHARES), len(stems), p=SHARES).tolist(), strict=True))
         counts = (self.train, self.validation, self.test)
-        return RealData(self.task, *(self._side(words, side, index, n, draw) for index, n in enumerate(counts)))
+        generator, validation, test = (self._side(words, side, index, n, draw) for index, n in enumerate(counts))
+        return RealData(self.task, generator, validation, test)
 
     def _side(
         self, words: list[list[str]], side: dict[str, int], index: int, n: int, draw: np.random.Generator

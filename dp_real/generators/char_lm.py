@@ -23,7 +23,7 @@ class CharLMConfig(TrainedHere):
     """A small class-conditional language model of characters, trained here on first use; for words and short texts."""
 
     denoises: ClassVar[bool] = False
-    text: ClassVar[bool] = True
+    text: ClassVar[bool | None] = True
     doubts: ClassVar[bool] = True
     recipe: ClassVar[int] = 1
 

@@ -7,6 +7,7 @@ are spaced: 1 for the same text, and .8 for a sentence of which a word in ten wa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer
@@ -21,8 +22,9 @@ class NearTexts:
 
     def __init__(self, likeness: float) -> None:
         self.likeness = likeness
+        options: Any = {"norm": None, "alternate_sign": False}  # its types do not know that norm may be None
         self._shingles = HashingVectorizer(
-            analyzer="char", ngram_range=(3, 3), n_features=2**22, binary=True, norm=None, alternate_sign=False
+            analyzer="char", ngram_range=(3, 3), n_features=2**22, binary=True, **options
         )
         draw = np.random.default_rng(0)
         self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
@@ -43,7 +45,7 @@ class NearTexts:
 
     def _hashed(self, texts: Sequence[str]) -> Iterable[tuple[np.ndarray, list[bytes]]]:
         """Of each text the set of its trigrams, in order, and its hashes in each band."""
-        sets = self._shingles.transform([f"\2\2{' '.join(text.split())}\3" for text in texts])
+        sets: Any = self._shingles.transform([f"\2\2{' '.join(text.split())}\3" for text in texts])
         sets.sort_indices()
         hashes = np.minimum.reduceat((self._factor * sets.indices + self._offset) % PRIME, sets.indptr[:-1], axis=1)
         bands = np.ascontiguousarray(hashes.T).reshape(sets.shape[0], BANDS, ROWS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ class Settings(Protocol):
     top_k: int
     max_new_tokens: int
     stop: tuple[str, ...]
-    dtype: str
+    dtype: Literal["float32", "bfloat16", "float16"]
     batch_size: int
     offload: bool
 

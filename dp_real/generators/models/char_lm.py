@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dp_base.errors import InputError
-from dp_real.examples import Examples
+from dp_real.examples import TrainingExamples
 from dp_real.generators.models.resumable import Resumable
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import processes
@@ -134,7 +134,12 @@ def known_characters(texts: Tensor) -> Tensor:
 
 
 def train_char_lm(
-    recipe: Recipe, texts: Examples, n_classes: int, seed: int, unfinished: Path | None, advance: Callable[[int], None]
+    recipe: Recipe,
+    texts: TrainingExamples,
+    n_classes: int,
+    seed: int,
+    unfinished: Path | None,
+    advance: Callable[[int], None],
 ) -> CharLM:
     """Train a character model: AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any.
 
@@ -172,7 +177,7 @@ def dropout_seed(seed: int, step: int) -> int:
     return torch_rng(seed, Stream.DROPOUT, step).initial_seed()
 
 
-def likelihood_bits(model: CharLM, texts: Examples, batch: int = 1024) -> float:
+def likelihood_bits(model: CharLM, texts: TrainingExamples, batch: int = 1024) -> float:
     """Mean bits a character of texts under their own classes."""
     found: Sequence[Tensor] = [
         model.log_likelihood(x, y).double().sum()

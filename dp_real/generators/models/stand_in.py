@@ -1,6 +1,7 @@
 """A tiny language model of random weights, to try the whole path of a real one without its weights."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
@@ -22,10 +23,11 @@ def stand_in_folder() -> str:
 def _write(folder: Path) -> None:
     tokenizer = ByT5Tokenizer(extra_ids=0)
     tokenizer.chat_template = CHAT
-    end = tokenizer.eos_token_id
-    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 1024, "vocab_size": len(tokenizer)}
+    ends: dict[str, Any] = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    ends["pad_token_id"] = tokenizer.pad_token_id
+    sizes: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 1024, "vocab_size": len(tokenizer)}
     with torch.random.fork_rng(devices=[]), quietly():
         torch.manual_seed(0)
-        config = GPT2Config(**sizes, bos_token_id=end, eos_token_id=end, pad_token_id=tokenizer.pad_token_id)
+        config = GPT2Config(**sizes, **ends)
         GPT2LMHeadModel(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
