@@ -46,7 +46,7 @@ class Task:
 class ExampleArray(Protocol):
     """An array [n, *sample_shape] that need not be in memory: a tensor, image files, or a pool's examples.
 
-    Values are float32, or uint8 as in dp_real.runtime.pixels.
+    Values are float32, uint8 as in dp_real.runtime.pixels, or int32 as in dp_real.text.codes.
     """
 
     @property
@@ -78,7 +78,7 @@ class TrainingExamples(Protocol):
 
     @property
     def x(self) -> Tensor:
-        """float32 [n, *sample_shape], images in [-1, 1]."""
+        """float32 [n, *sample_shape], images in [-1, 1]; or texts, int32 (dp_real.text.codes)."""
         ...
 
     @property

@@ -16,7 +16,7 @@ class Generator(Space, Protocol):
     """Draws samples of given classes, guided or not."""
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Draw samples float32 [B, *sample_shape], on the CPU, for labels int64 [B] and seeds uint64 [B].
+        """Draw samples float32 [B, *sample_shape], on the CPU, for labels int64 [B] and seeds uint64 [B]. Texts: int32.
 
         Row i is a function of labels[i], seeds[i] and the guidance; other rows change it by rounding only.
         dp_real.runtime.seeds.row_noise turns seeds into noise.
@@ -33,6 +33,14 @@ class Generator(Space, Protocol):
 
     def rest(self) -> None:
         """Free the device for the learner, if the configuration asks for it. Called after each round."""
+        ...
+
+
+class LikelihoodGenerator(Generator, Protocol):
+    """A generator of a kind that `doubts`: it can tell how likely a class is."""
+
+    def log_posterior(self, x: Tensor, labels: Tensor) -> Tensor:
+        """log p(label | sample) in nats, float64 [B], all classes being as likely, for samples x [B, *sample_shape]."""
         ...
 
 
@@ -54,7 +62,7 @@ class Learner(Protocol):
         ...
 
     def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
-        """One optimizer step on a batch. x: float32, or uint8 as in dp_real.runtime.pixels. y: int64 [B].
+        """One optimizer step on a batch. x: as an ExampleArray has it. y: int64 [B].
 
         share: which rows of the step these are; it is given if several processes share them. None: all, in each.
         """

@@ -76,6 +76,12 @@ class GuidanceConfig(Section):
     candidates: int = Field(
         default=1, ge=1, le=1000, description="plain samples drawn for a row, one of which is chosen; 1: pushed instead"
     )
+    doubt: float = Field(
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="of choosing: times the generator's -log p(label | sample), off its entropy",
+    )
     omega: Annotated[float | Literal["auto"], PlainValidator(_strength)] = Field(
         default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
     )
@@ -126,6 +132,8 @@ class GuidanceConfig(Section):
             raise ValueError(
                 f"{changed[0]} is for samples that are pushed: leave it out, as candidates = {self.candidates} are not"
             )
+        if self.doubt and self.candidates == 1:
+            raise ValueError(f"doubt = {self.doubt:g} is for samples that are chosen: set candidates to at least 2")
         return self
 
     def weights(self) -> dict[str, str]:
@@ -154,8 +162,15 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
 class PoolConfig(Section):
     """How the pool keeps its examples (dp_real.pool)."""
 
-    storage: Literal["float32", "uint8", "jpeg"] = Field(
-        default="float32", description="as computed; images in bytes; images as JPEG files, always read from disk"
+    storage: Literal["float32", "uint8", "jpeg", "text"] = Field(
+        default="float32",
+        description="as computed; images in bytes; images as JPEG files, always read from disk; texts",
+    )
+    distinct: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="drop texts that are as much like an earlier one as this, 1 being the same; 0: none are dropped",
     )
     quality: int = Field(default=95, ge=1, le=100, description="of JPEG files")
     memory: float = Field(

@@ -74,6 +74,24 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_text(self) -> Config:
+        source, text = f"data.source = '{self.data.source}'", self.data.text
+        for key, kind in (("generator", self.generator), ("learner", self.learner)):
+            if kind.text not in (text, None):
+                has, takes = ("texts", "numbers") if text else ("no texts", "texts")
+                raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {takes}")
+        if (self.pool.storage == "text") != text:
+            raise ValueError(f"{source}: pool.storage must {'' if text else 'not '}be 'text'")
+        if self.pool.distinct and not text:
+            raise ValueError(f"pool.distinct is for texts: leave it out, as {source} has none")
+        of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
+        if text and of_images:
+            raise ValueError(f"training.{of_images[0]} is for images: leave it out, as {source} has texts")
+        if text and self.guidance.check != "none":
+            raise ValueError(f"guidance.check is for images: it must be 'none', as {source} has texts")
+        return self
+
+    @model_validator(mode="after")
     def _check_denoiser(self) -> Config:
         if self.generator.denoises:
             return self
@@ -84,6 +102,14 @@ class Config(Section):
             raise ValueError(f"{kind} to check labels with: guidance.check must be 'none'")
         if self.sampling.guidance_scale != 1:
             raise ValueError(f"{kind} for classifier-free guidance: sampling.guidance_scale must be 1")
+        return self
+
+    @model_validator(mode="after")
+    def _check_doubt(self) -> Config:
+        if self.guidance.doubt and not self.generator.doubts:
+            raise ValueError(
+                f"generator.kind = '{self.generator.kind}' cannot tell how likely a label is: guidance.doubt must be 0"
+            )
         return self
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ class DataConfig(Section):
         split: int
 
     note: ClassVar[str] = ""  # a warning that is printed before a run
+    text: ClassVar[bool] = False  # examples are texts (dp_real.text.codes), of shape [most characters]
 
     @property
     def task(self) -> Task:

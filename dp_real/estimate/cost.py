@@ -25,6 +25,18 @@ def images(config: Config) -> tuple[int, int]:
     return (plain, added) if config.guidance.pushes else (plain + added, 0)
 
 
+def tokens(config: Config) -> dict[str, int]:
+    """About how many tokens a language model reads in prompts and writes at most, if every addition is made; 0: none.
+
+    With guidance.doubt it also reads a prompt of each class, and the text, for each candidate: `judged`.
+    """
+    prompt, written = config.generator.tokens(config.task)
+    drawn = sum(images(config))
+    initial = config.practice.initial - config.practice.real_examples
+    judged = (drawn - initial) * config.task.n_classes if config.guidance.doubt else 0
+    return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * (prompt + written)}
+
+
 def waiting_steps(config: Config) -> int:
     """Optimizer steps that patience takes until every addition is made, if the accuracy never rises meanwhile.
 
@@ -36,11 +48,11 @@ def waiting_steps(config: Config) -> int:
 
 
 def example_bytes(config: Config) -> float:
-    """Bytes of an example on disk."""
+    """Bytes of an example on disk, of a text of full length without accents."""
     shape, pool = config.task.sample_shape, config.pool
     if pool.storage == "jpeg" and len(shape) == 3:
         return jpeg_bytes(shape, pool.quality)
-    return {"float32": 4, "uint8": 1, "jpeg": 1}[pool.storage] * prod(shape)
+    return {"float32": 4, "uint8": 1, "jpeg": 1, "text": 1}[pool.storage] * prod(shape)
 
 
 def pool_bytes(config: Config) -> float:
@@ -76,6 +88,7 @@ def costs(
     options = config.training
     return {
         "images": {"plain": plain, "guided": guided},
+        "tokens": tokens(config),
         "steps": options.steps,
         "rows_per_step": rows_per_step(config),
         "constant_steps": options.steps - options.warmup_steps - options.cooldown_steps,

@@ -30,6 +30,7 @@ class MeasuredFlops:
         self._generator, self._learner = generator, learner
         storage = Storage(config.pool, config.task.sample_shape)
         self._rounds = GeneratedRounds(config, generator, storage, Blocks(1), judge)
+        self._choosing = config.guidance.candidates > 1
         self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
         self._known: dict[bool, int] = {}
 
@@ -44,6 +45,8 @@ class MeasuredFlops:
 
     def _guided(self) -> Sampled:
         omega = np.zeros(1, np.float32)
+        if self._choosing:
+            return self._rounds.chosen(self._learner, self._label, [self._seeds], omega, "samples")
         return self._rounds.guided(self._learner, self._label, [self._seeds], omega, temperature=1.0)
 
 

@@ -74,6 +74,8 @@ def _header(config: Config) -> str:
     if config.learner.library is None:
         return ""
     data = ModelCardData(
-        library_name=config.learner.library, pipeline_tag="image-classification", tags=["synthetic-data"]
+        library_name=config.learner.library,
+        pipeline_tag="text-classification" if config.data.text else "image-classification",
+        tags=["synthetic-data"],
     )
     return f"---\n{data.to_yaml()}\n---\n"

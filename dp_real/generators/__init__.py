@@ -48,6 +48,8 @@ class GeneratorConfig(Section):
 
     trained_here: ClassVar[bool] = False
     denoises: ClassVar[bool] = True  # in steps that guidance can push; if not, it can only choose among samples
+    text: ClassVar[bool | None] = False  # draws texts (dp_real.text.codes); None: either these or numbers
+    doubts: ClassVar[bool] = False  # knows log p(label | sample) (LikelihoodGenerator)
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
@@ -82,6 +84,15 @@ class GeneratorConfig(Section):
     def weights(self) -> dict[str, str]:
         """The folders or hub ids that it reads, each under the configuration key that names it."""
         return {}
+
+    @property
+    def shows_examples(self) -> bool:
+        """Whether its prompts show real validation examples, which it may repeat."""
+        return False
+
+    def tokens(self, task: Task) -> tuple[int, int]:
+        """About how many tokens a sample takes: those of its prompt, and the most that are generated."""
+        return 0, 0
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """The cost of one image; None if it is not known."""

@@ -70,9 +70,10 @@ class DiffusersConfig(GeneratorConfig):
         Raises MissingError if weights are missing, InputError for a pipeline or classes that cannot be used.
         """
         from dp_real.generators.pipelines.adapters import ADAPTERS
-        from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers, class_prompts
+        from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
         from dp_real.generators.pipelines.load import load_index, load_pipeline, load_tiny_decoder
+        from dp_real.text.prompts import class_prompts
 
         index, task = load_index(self.model), source.task
         if ADAPTERS[index["_class_name"]].asked_for == "class number":

@@ -23,11 +23,12 @@ class FunctionConfig(GeneratorConfig):
     """A function of yours: a renderer, a simulator or a service, without a gradient (guidance.candidates)."""
 
     denoises: ClassVar[bool] = False
+    text: ClassVar[bool | None] = None
 
     kind: Literal["function"]
     call: str = Field(
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
-        description='"module:function", of labels int64 [B] and seeds uint64 [B]; gives samples [B, *shape]',
+        description='"module:function", of labels int64 [B] and seeds uint64 [B]; gives samples [B, *shape] or texts',
     )
 
     def load(
@@ -45,7 +46,7 @@ class FunctionConfig(GeneratorConfig):
             ) from error
         if not callable(function):
             raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
-        return FunctionGenerator(function, self._key, source.task)
+        return FunctionGenerator(function, self._key, source.task, source.text)
 
     @property
     def remedy(self) -> str:

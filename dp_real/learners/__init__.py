@@ -25,6 +25,7 @@ class LearnerConfig(Section):
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
+    text: ClassVar[bool] = False  # learns texts (dp_real.text.codes)
     library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what a learner saves
 
     def network(self, task: Task) -> nn.Module | None:

@@ -1,6 +1,6 @@
-"""Exports a run's pool for other programs, as an image folder or a Parquet file. `datasets` loads both as they are.
+"""Exports a run's pool for other programs: as an image folder, Parquet or JSONL. `datasets` loads them as they are.
 
-Images are written as bytes (dp_real.runtime.pixels). Other examples can be written as Parquet only, as numbers.
+Images are written as bytes (dp_real.runtime.pixels). Other examples are written as texts or numbers, without a folder.
 """
 
 import io
@@ -18,12 +18,13 @@ from dp_base.files import strict_json
 from dp_real.data.sets.classes import folder_names
 from dp_real.pool.pool import Pool
 from dp_real.runtime.pixels import to_bytes, to_image
+from dp_real.text.codes import to_texts
 
 WRITTEN = ("row", "round", "seed", "omega", "entropy", "correct")  # columns of the pool, written for each example
 
 
 def pool_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
-    """The rows of a pool in order: dp_real.pool.FACTS, and `example`, float32 [*sample_shape]."""
+    """The rows of a pool in order: dp_real.pool.FACTS, and `example`, float32 [*sample_shape], or int32 of a text."""
     for batch in pool.table().to_batches(max_chunksize=batch_size):
         rows = batch.to_pylist()
         for row, example in zip(rows, pool.x[rows[0]["row"] : rows[-1]["row"] + 1], strict=True):
@@ -37,7 +38,7 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """
     if len(pool.sample_shape) != 3:
         shape = list(pool.sample_shape)
-        raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet")
+        raise InputError(f"{pool.path}: its examples are no images, but have shape {shape}; --format parquet or jsonl")
     folders = folder_names(classes)
     with open(out / "metadata.jsonl", "w", encoding="utf-8") as metadata:
         for row in pool_rows(pool):
@@ -49,15 +50,35 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
             metadata.write(strict_json(facts) + "\n")
 
 
+def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
+    """Write out/train.jsonl, a line per example: text, or example (numbers), label (a class's name), and WRITTEN."""
+    with open(out / "train.jsonl", "w", encoding="utf-8") as file:
+        for row in pool_rows(pool):
+            facts = {"label": classes[int(row["label"])]} | {key: row[key] for key in WRITTEN}
+            file.write(strict_json(content(pool, row["example"]) | facts) + "\n")
+
+
+def content(pool: Pool, example: Tensor) -> dict[str, Any]:
+    """The column that has an example: `image`, `text`, or `example` with its numbers."""
+    if pool.of_texts:
+        return {"text": to_texts(example.unsqueeze(0))[0]}
+    return {"image": png(example)} if len(pool.sample_shape) == 3 else {"example": example.flatten().tolist()}
+
+
 def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/train.parquet: image (a PNG) or example (a list of numbers), label with class names, and WRITTEN."""
-    images = len(pool.sample_shape) == 3
+    """Write out/train.parquet: image (a PNG), text, or example (numbers), label with class names, and WRITTEN."""
     kinds = dict(zip(WRITTEN, ("int64", "int32", "uint64", "float32", "float32", "bool"), strict=True))
-    content = pa.struct({"bytes": pa.binary(), "path": pa.string()}) if images else pa.list_(pa.float32())
-    fields = {"image" if images else "example": content, "label": pa.int64()}
-    schema = pa.schema(fields | {key: pa.type_for_alias(kind) for key, kind in kinds.items()})
     numbers: Any = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
-    features = {"image": {"_type": "Image"}} if images else {"example": numbers}
+    known: dict[str, tuple[pa.DataType, Any]] = {
+        "image": (pa.struct({"bytes": pa.binary(), "path": pa.string()}), {"_type": "Image"}),
+        "text": (pa.string(), {"dtype": "string", "_type": "Value"}),
+        "example": (pa.list_(pa.float32()), numbers),
+    }
+    name = "text" if pool.of_texts else "image" if len(pool.sample_shape) == 3 else "example"
+    kind, feature = known[name]
+    fields = {name: kind, "label": pa.int64()}
+    schema = pa.schema(fields | {key: pa.type_for_alias(kind) for key, kind in kinds.items()})
+    features = {name: feature}
     features |= {"label": {"names": list(classes), "_type": "ClassLabel"}}
     features |= {key: {"dtype": kind, "_type": "Value"} for key, kind in kinds.items()}
     schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
@@ -65,7 +86,7 @@ def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
         group: list[dict[str, Any]] = []
         for row in pool_rows(pool):
             example = row.pop("example")
-            group.append(row | ({"image": png(example)} if images else {"example": example.flatten().tolist()}))
+            group.append(row | content(pool, example))
             if len(group) == 1000:
                 writer.write_table(pa.Table.from_pylist(group, schema))
                 group.clear()

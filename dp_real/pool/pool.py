@@ -97,6 +97,11 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self._read(rows), self.y.index_select(0, rows)
 
     @property
+    def of_texts(self) -> bool:
+        """Whether the examples are texts."""
+        return pa.types.is_large_string(self._data.schema.field("example").type)
+
+    @property
     def in_memory(self) -> bool:
         """Whether the examples are in memory. If not, they are read from disk each time."""
         return self._kept is not None

@@ -1,4 +1,4 @@
-"""How a pool stores examples: as float32, or images as bytes or JPEG files."""
+"""How a pool stores examples: as float32, images as bytes or JPEG files, or texts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_real.runtime import pixels
 from dp_real.sections import PoolConfig
+from dp_real.text.codes import to_codes, to_texts
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,24 @@ class Storage:
     @property
     def type(self) -> pa.DataType:
         """The type of the column."""
+        if self.config.storage == "text":
+            return pa.large_string()
         numbers = {"float32": pa.float32(), "uint8": pa.uint8()}.get(self.config.storage)
         return pa.list_(numbers, self.size) if numbers else pa.large_binary()
 
     def encode(self, x: Tensor) -> pa.Array:
-        """The column for examples x, which are float32, or uint8 already."""
+        """The column for examples x, which are float32, uint8 already, or texts (dp_real.text.codes)."""
+        if self.config.storage == "text":
+            return pa.array(to_texts(x), pa.large_string())
         stored = x if self.config.storage == "float32" or x.dtype == torch.uint8 else pixels.to_bytes(x)
         if self.config.storage == "jpeg":
             return pa.array(pixels.encode(stored, self.config.quality), pa.large_binary())
         return pa.FixedSizeListArray.from_arrays(pa.array(stored.flatten().numpy()), self.size)
 
     def decode(self, column: pa.Array) -> Tensor:
-        """The examples of a column, float32 or uint8. The column's type tells how they are stored, not `config`."""
+        """The examples of a column, float32, uint8 or texts. The column's type tells how it stores them."""
+        if pa.types.is_large_string(column.type):
+            return to_codes(column.to_pylist(), self.size)
         if pa.types.is_large_binary(column.type):
             return pixels.decode(column.to_pylist(), self.sample_shape)
         return torch.from_numpy(column.flatten().to_numpy().copy()).view(-1, *self.sample_shape)
@@ -57,4 +64,5 @@ class Storage:
         """Whether that many rows of a column of type `stored` may be in memory. JPEG files never are."""
         if pa.types.is_large_binary(stored):
             return False
-        return stored.value_type.bit_width // 8 * rows * self.size <= self.config.memory * 2**30
+        width = 32 if pa.types.is_large_string(stored) else stored.value_type.bit_width
+        return width // 8 * rows * self.size <= self.config.memory * 2**30

@@ -28,7 +28,7 @@ class Costs:
 
 
 SampleFlops = Callable[[bool], int]
-"""flops(guided): FLOPs of a plain sample, or of a guided one with its label check. 0: not counted."""
+"""flops(guided): FLOPs of a plain sample, or of a candidate or a guided one with its check. 0: not counted."""
 
 
 def uncounted(guided: bool) -> int:

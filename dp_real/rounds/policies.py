@@ -167,8 +167,8 @@ class Chosen(Guided):
         return Request(self.index, labels, strength, candidates=options.candidates)
 
     def price(self, flops: SampleFlops) -> Costs:
-        """The costs of a candidate."""
-        return Plain.price(self, flops)
+        """The costs of a candidate, with those of the learner and the generator that look at it."""
+        return replace(Plain.price(self, flops), flops=flops(True))
 
 
 def policy_of(config: Config, index: int) -> Policy:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from dp_real.guidance.controls import RandomGuidance, ascend
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
-from dp_real.protocols import Generator, Learner
+from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.choice import choose
 from dp_real.rounds.costs import Costs, SampleFlops, uncounted
@@ -207,10 +207,20 @@ class GeneratedRounds:
         """
         drawn = [self.plain(labels, each, what) for each in seeds]
         seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in drawn]
-        hardness = np.stack([assess(selector, x, labels)[0].numpy() for x in seen], axis=1)
+        hardness = np.stack([self.score(selector, x, labels).numpy() for x in seen], axis=1)
         x, kept, draws, redrawn = zip(*drawn, strict=True)
         best, row = choose(hardness, omega, np.stack(kept, axis=1)), np.arange(len(labels))
         return Sampled(torch.stack(x)[best, row], np.stack(kept)[best, row], np.sum(draws, 0), np.sum(redrawn, 0))
+
+    def score(self, selector: Learner, x: Tensor, labels: Tensor) -> Tensor:
+        """What candidates are chosen by, float64 [B]: the selector's entropy in nats, less the generator's doubt.
+
+        Entropy alone also finds samples whose label is ambiguous, or wrong.
+        """
+        hardness, doubt = assess(selector, x, labels)[0].double(), self.config.guidance.doubt
+        if not doubt:
+            return hardness
+        return hardness + doubt * cast(LikelihoodGenerator, self.generator).log_posterior(x, labels)
 
     def guided(
         self,

@@ -18,16 +18,16 @@ from dp_real.runs.reader import Run
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     """One row per set, see evaluate_sets: the run's validation, test and further sets, and `sets` (name -> where).
 
-    Raises InputError if the run is not finished, is not of square images, or has a set of such a name. Raises as
-    DataConfig.load and DataConfig.read_set do.
+    Raises InputError if the run is not finished, is neither of texts nor of square images, or has a set of such a name.
+    Raises as DataConfig.load and DataConfig.read_set do.
     """
     if not run.complete:
         raise InputError(
             f"{run.path}: not finished, so there is no learner yet; go on with it by dp real resume {run.path}"
         )
     source, shape = run.config.data, run.config.task.sample_shape
-    if len(shape) != 3 or shape[1] != shape[2]:
-        raise InputError(f"{run.path}: its examples are no square images but have shape {list(shape)}")
+    if not source.text and (len(shape) != 3 or shape[1] != shape[2]):
+        raise InputError(f"{run.path}: its examples are neither texts nor square images but have shape {list(shape)}")
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
     data = source.load()
     own: dict[str, ExampleSet] = {"validation": data.validation, "test": data.test, **data.sets}

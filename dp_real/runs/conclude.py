@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from importlib import metadata
 from typing import Any
@@ -11,11 +12,15 @@ from dp_base.files import write_json, write_text
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import evaluate_sets
-from dp_real.examples import RealData
+from dp_real.examples import ExampleSet, RealData
 from dp_real.loop.practice import Practice
+from dp_real.pool import Pool, texts_of
 from dp_real.runs.files import RunFiles
 from dp_real.runtime import processes
+from dp_real.text.near import NearTexts
 
+log = logging.getLogger(__name__)
+NEAR = 0.8  # likeness of texts that are counted as nearly alike
 VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
 
@@ -37,6 +42,14 @@ def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = T
             learner.save(files.learner)
             seal(files.learner)  # before the card, which people edit
     result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
+    if config.data.text:
+        result["near"] = near_texts(practice.pool, data.validation)
+        if config.generator.shows_examples and result["near"]["validation"]:
+            log.warning(
+                "%d texts that were learned are nearly texts of the validation set, which prompts showed: its accuracy "
+                "may be too high; pool.distinct drops such texts",
+                result["near"]["validation"],
+            )
     with processes.main_first() as main:
         if main:
             write_text(files.learner / "README.md", model_card(config, result))
@@ -55,6 +68,21 @@ def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
         "val_examples": len(data.validation.y),
         "sets": evaluate_sets(learner, data.sets) if test else [],
     }
+
+
+def near_texts(pool: Pool, validation: ExampleSet) -> dict[str, float]:
+    """How many texts of a pool are nearly an earlier one of it (`pool`), and nearly one that validates (`validation`).
+
+    `likeness`: from which on (dp_real.text.near). The main process counts.
+    """
+
+    def counted() -> dict[str, float]:
+        texts, real = texts_of(pool.x), NearTexts(NEAR)
+        real.add(texts_of(validation.x))
+        copies = int(NearTexts(NEAR).add(texts).sum())
+        return {"likeness": NEAR, "pool": copies, "validation": int(real.like(texts).sum())}
+
+    return processes.from_main(counted() if processes.this_process().is_main_process else {})
 
 
 def _spent(practice: Practice) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.estimate.flops import MeasuredFlops
 from dp_real.examples import RealData
+from dp_real.loop.distinct import DistinctTexts
 from dp_real.loop.practice import Practice
 from dp_real.loop.state import State
 from dp_real.pool import Pool
@@ -125,9 +126,10 @@ def _source(
     first = _first_learner(config, folder.files) if state.rounds > 1 else None
     flops = MeasuredFlops(config, generator, learner, judge)
     generated = GeneratedRounds(config, generator, pool.storage, blocks, judge, data.validation, first, flops, shared)
+    source = generated
     if config.practice.start == "real":
-        return RealStart(RealRounds(config, data.generator, pool.storage), generated)
-    return generated
+        source = RealStart(RealRounds(config, data.generator, pool.storage), generated)
+    return DistinctTexts(source, pool, data.validation, config.pool.distinct) if config.pool.distinct else source
 
 
 def _first_learner(config: Config, files: RunFiles) -> Learner | None:

@@ -36,7 +36,7 @@ class LossWatch:
 
 
 def require_samples(samples: Tensor, what: str, remedy: str) -> None:
-    """Raise DivergedError if one of the samples [B, ...] is not finite, or an image [C, H, W] of one value throughout.
+    """Raise DivergedError if one of the samples [B, ...] is not finite, an image of one value throughout, or no text.
 
     what: names the samples in the message.
     """
@@ -46,8 +46,10 @@ def require_samples(samples: Tensor, what: str, remedy: str) -> None:
 
 
 def faults(samples: Tensor) -> dict[str, Tensor]:
-    """Which of the samples [B, ...] have a fault, bool [B], by the fault's name."""
+    """Which of the samples [B, ...] have a fault, bool [B], by the fault's name. Integers are texts."""
     rows = samples.flatten(1)
+    if not samples.is_floating_point():
+        return {"empty": (rows == 0).all(1)}
     image = samples.dim() == 4 and samples.shape[2:].numel() > 1
     constant = (rows == rows[:, :1]).all(1) if image else torch.zeros(len(rows), dtype=torch.bool)
     return {"not finite": ~rows.isfinite().all(1), "of one value throughout": constant}

@@ -19,8 +19,8 @@ def to_bytes(x: Tensor) -> Tensor:
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [-1, 1]. Floats are returned as they are."""
-    return pixels if pixels.is_floating_point() else pixels / 127.5 - 1
+    """Convert uint8 to float32 in [-1, 1]. Floats are returned as they are, and so are texts (dp_real.text.codes)."""
+    return pixels / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels
 
 
 def to_image(pixels: Tensor) -> Image.Image:

@@ -65,6 +65,12 @@ def next_seeds(seeds: np.ndarray) -> np.ndarray:
     return np.concatenate(states) if states else np.zeros(0, np.uint64)
 
 
+def row_uniforms(seeds: np.ndarray, count: int) -> np.ndarray:
+    """Uniform draws on [0, 1), float64 [B, count]. Row i depends on seeds[i] alone."""
+    rows = [np.random.Generator(np.random.PCG64(int(seed))).random(count) for seed in seeds]
+    return np.stack(rows) if rows else np.empty((0, count))
+
+
 def row_noise(seeds: np.ndarray, shape: Sequence[int]) -> Tensor:
     """Standard normal noise float32 [B, *shape]. Row i depends on seeds[i] alone."""
     rows = [np.random.Generator(np.random.PCG64(int(seed))).standard_normal(shape, np.float32) for seed in seeds]

@@ -15,6 +15,7 @@ from dp_real.runs.reader import Run
 from experiments.compare import Comparison
 from experiments.presets.presets import load_preset
 from experiments.report.pictures import CAPTIONS, class_counts, leave_figures, readable_pool
+from experiments.report.texts import hardest_texts
 
 COSTS = {
     "steps": "optimizer steps",
@@ -72,6 +73,8 @@ def run_facts(run: Run) -> Facts:
         "rounds": [row | {"pool_size": size} for row, size in zip(rounds.to_dict("records"), sizes, strict=True)],
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
         "classes": [] if classes is None else classes.to_dict("records"),
+        "hardest": hardest_texts(run, pool) if pool and pool.of_texts else [],
+        "near": result.get("near", {}),
         "branches": [
             {"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], row["test_examples"])
             for row in run.branches

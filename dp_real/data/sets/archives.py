@@ -5,7 +5,7 @@ Both readers return encoded images, which are read on demand, and a class name o
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -168,20 +168,28 @@ def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[st
     """The names of the image column and the label column. Raises InputError if one cannot be told."""
     from datasets import ClassLabel, Image
 
-    def pick(asked: str | None, kind: type, usual: Sequence[str]) -> str:
-        if asked:
-            found = [name for name in features if name == asked]
-        else:
-            found = [name for name, feature in features.items() if isinstance(feature, kind)]
-            found = found or [name for name in usual if name in features][:1]
-        if len(found) != 1:
-            what = "image" if kind is Image else "label"
-            raise InputError(
-                f"{place}: which column is the {what}? say so by #IMAGE,LABEL; it has {', '.join(features)}"
-            )
-        return found[0]
+    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    labels = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    image = pick(place, "image", columns.image, images, features, ("image",))
+    return image, pick(place, "label", columns.label, labels, features, LABELS)
 
-    return pick(columns.image, Image, ("image",)), pick(columns.label, ClassLabel, LABELS)
+
+def pick(
+    place: str, what: str, asked: str | None, fits: Sequence[str], there: Collection[str], usual: Sequence[str]
+) -> str:
+    """The column of those `there` that is asked for by name, else the only one that fits, else one of a usual name.
+
+    Raises InputError, which says `what` is sought, if there is none or several.
+    """
+    found = (
+        [name for name in there if name == asked] if asked else fits or [name for name in usual if name in there][:1]
+    )
+    if len(found) != 1:
+        raise InputError(
+            f"{place}: which column is the {what}? say so by #{'TEXT' if what == 'text' else 'IMAGE'},LABEL; it has "
+            f"{', '.join(there)}"
+        )
+    return found[0]
 
 
 def call(values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:

@@ -32,12 +32,12 @@ class Classes:
             raise InputError(f"{place}: {name} is none of the {len(self.names)} classes; {hint}")
         return self.folders[key]
 
-    def check(self, place: object, labels: Collection[int], needed: Collection[int]) -> None:
-        """Raise InputError if the set at `place`, which has `labels`, has no image, or none of a label in `needed`."""
+    def check(self, place: object, labels: Collection[int], needed: Collection[int], what: str = "images") -> None:
+        """Raise InputError if the set at `place`, which has `labels`, is empty, or lacks a label in `needed`."""
         missing = [self.names[label] for label in sorted(set(needed) - set(labels))]
         if missing:
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            raise InputError(f"{place}: no images of {', '.join(missing[:3])}{rest}; each class needs some")
+            raise InputError(f"{place}: no {what} of {', '.join(missing[:3])}{rest}; each class needs some")
         if not labels:
             raise InputError(f"{place}: none of its classes is one of this task's {len(self.names)}")
 

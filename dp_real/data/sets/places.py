@@ -1,13 +1,14 @@
-"""Sets of real images: how a configuration names them, how they are found, and how they are read.
+"""Sets of real examples: how a configuration names them, how they are found, and how they are read.
 
     DIR                       class folders, DIR/CLASS/IMAGE.jpg; or what `datasets` saved; or Parquet or tar files
                               or ImageNet's validation images without folders (dp_real.data.sets.ilsvrc)
     shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet; or ImageNet's
                               own tar files, ILSVRC2012_img_val.tar, ILSVRC2012_img_train.tar, n01440764.tar
+    texts.csv, texts.jsonl    texts, a row each (dp_real.data.sets.texts)
     hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
 @SPLIT after it picks one of several splits, and #LABEL or #IMAGE,LABEL names the columns, as in
-hub:axiong/imagenet-r@test#wnid.
+hub:axiong/imagenet-r@test#wnid. Texts lie in DIR/CLASS/TEXT.txt, and #TEXT,LABEL names their columns.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SUFFIX)
 LOCAL = re.compile(r"(?P<path>.+?)" + SUFFIX)
 MOST_FILES = 100_000  # that ranges may mean
-Layout = Literal["folders", "flat", "saved", "parquet", "tar"]
+Layout = Literal["folders", "flat", "saved", "parquet", "tar", "csv", "jsonl"]
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -71,11 +72,13 @@ def locate(where: str, fetch: bool = True) -> Located:
 
 def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Path]]:
     """The layout of `path`, and its folder or files. A folder with image files in it is taken as class folders."""
-    for kind in ("parquet", "tar"):
+    for kind in ("parquet", "tar", "csv", "jsonl"):
         if path.suffix == f".{kind}":
             return kind, [path] if path.exists() else _matching(where, str(path))
     if not path.is_dir():
-        raise MissingError(f"{where}: no such folder; put images there, as {path}/CLASS/IMAGE.jpg")
+        raise MissingError(
+            f"{where}: no such folder; put images there, as {path}/CLASS/IMAGE.jpg, or texts, as TEXT.txt"
+        )
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         return "saved", [path]
     if ilsvrc.is_flat(path):
@@ -153,6 +156,8 @@ def _named(found: Located, classes: Classes) -> Named:
             return archives.read_shards(found.paths, found.columns.label)
         case "parquet":
             data = archives.open_parquet(found.where, found.paths)
+        case "csv" | "jsonl":
+            raise InputError(f"{found.where}: there are no images in it; texts are for data.source = 'text'")
         case _:
             data = archives.open_saved(found.where, found.paths[0], found.split)
     return archives.read_rows(found.where, data, found.columns, classes)

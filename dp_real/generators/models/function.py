@@ -10,17 +10,20 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.text.codes import to_codes
 
 
 class FunctionGenerator:
     """Samples of function(labels int64 [B], seeds uint64 [B]), numpy arrays both. name: begins errors.
 
-    The function returns floats [B, *sample_shape], of numpy or torch, images in [-1, 1]. Row i must be a function of
-    labels[i] and seeds[i] alone.
+    The function returns floats [B, *sample_shape], of numpy or torch, images in [-1, 1]; or B texts, each a str, which
+    are cut to sample_shape. Row i must be a function of labels[i] and seeds[i] alone.
     """
 
-    def __init__(self, function: Callable[[np.ndarray, np.ndarray], Any], name: str, task: Task) -> None:
-        self.function, self.name = function, name
+    def __init__(
+        self, function: Callable[[np.ndarray, np.ndarray], Any], name: str, task: Task, text: bool = False
+    ) -> None:
+        self.function, self.name, self.text = function, name, text
         self.sample_shape, self.n_classes = task.sample_shape, task.n_classes
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
@@ -31,11 +34,20 @@ class FunctionGenerator:
             given = self.function(labels.numpy(), seeds)
         except Exception as error:  # it may raise anything
             raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
+        return self._texts(given, len(labels)) if self.text else self._numbers(given, len(labels))
+
+    def _texts(self, given: Any, count: int) -> Tensor:
+        texts = list(given) if isinstance(given, list | tuple | np.ndarray) else []
+        if len(texts) != count or not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{self.name} gave no {count} texts for {count} labels: should be a list of str")
+        return to_codes((text.strip() for text in texts), self.sample_shape[0])
+
+    def _numbers(self, given: Any, count: int) -> Tensor:
         if not isinstance(given, np.ndarray | Tensor):
             raise InputError(f"{self.name} gave a {type(given).__name__}: should be an array of numpy or torch")
-        shape = (len(labels), *self.sample_shape)
+        shape = (count, *self.sample_shape)
         if tuple(given.shape) != shape:
-            raise InputError(f"{self.name} gave shape {[*given.shape]} for {len(labels)} labels: should be {[*shape]}")
+            raise InputError(f"{self.name} gave shape {[*given.shape]} for {count} labels: should be {[*shape]}")
         floats = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
         if not floats:
             raise InputError(f"{self.name} gave {given.dtype}: should be floats, images in [-1, 1]")

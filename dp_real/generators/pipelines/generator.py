@@ -1,9 +1,7 @@
 """A pipeline of diffusers as a Generator, and the prompts or numbers that it is asked for each class."""
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,6 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise
-
-PLACE = re.compile(r"\{(definition|synonyms)?\}")
 
 
 class PipelineGenerator:
@@ -47,24 +43,6 @@ class PipelineGenerator:
     def _pick(self, labels: Tensor, seeds: np.ndarray) -> list[Any]:
         choices = [self.asked[label] for label in labels.tolist()]
         return [several[seed % len(several)] for several, seed in zip(choices, seeds.tolist(), strict=True)]
-
-
-def class_prompts(
-    templates: Sequence[str], classes: Sequence[str], definitions: Sequence[str] = (), synonyms: Sequence[str] = ()
-) -> list[list[str]]:
-    """A list per class: each template with the class's name in place of {}, and its {definition} and {synonyms}.
-
-    definitions, synonyms: see Task. A class without synonyms has its name. Raises InputError for a class without a
-    definition if a template asks for it.
-    """
-    prompts = []
-    for name, definition, words in zip_longest(classes, definitions, synonyms, fillvalue=""):
-        asking = [template for template in templates if "{definition}" in template]
-        if asking and not definition:
-            raise InputError(f"prompt {asking[0]!r}: class {name!r} has no definition; write one in data.definitions")
-        words = {"{}": name, "{definition}": definition, "{synonyms}": words or name}
-        prompts.append([PLACE.sub(lambda place, words=words: words[place[0]], template) for template in templates])
-    return prompts
 
 
 def class_numbers(id2label: Mapping[str, str], classes: Sequence[str]) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -135,10 +135,14 @@ def normalisation(model: str) -> tuple[Sequence[float], Sequence[float]]:
     return processor.image_mean, processor.image_std
 
 
-def freeze_unused(classifier: Classifier, sample_shape: tuple[int, ...]) -> Classifier:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
     """Freeze weights that no logit depends on, such as a mask token: processes wait for the gradients of the others."""
     with torch.enable_grad():
-        logits = classifier.eval()(torch.zeros(1, *sample_shape))
+        device = next(classifier.parameters()).device
+        logits = classifier.eval()(torch.zeros(1, *sample_shape, device=device))
     weights = [weight for weight in classifier.parameters() if weight.requires_grad]
     for weight, gradient in zip(weights, torch.autograd.grad(logits.sum(), weights, allow_unused=True), strict=True):
         weight.requires_grad_(gradient is not None)

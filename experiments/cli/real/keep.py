@@ -17,6 +17,7 @@ cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept,
 
 def init_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.toml.")],
+    kind: Annotated[Literal["images", "text"], typer.Option(help="What is to be classified.")] = "images",
 ) -> None:
     """Write a commented configuration for a task of your own."""
     from dp_base.errors import InputError
@@ -27,7 +28,7 @@ def init_command(
         check_name(path.stem)
     except ValueError as error:
         raise InputError(f"NAME {path.stem[:100]!r}: {error}") from None
-    text = (resources.files("experiments.cli.real") / "task.toml").read_text(encoding="utf-8")
+    text = (resources.files("experiments.cli.real") / f"{kind}.toml").read_text(encoding="utf-8")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(fill(text, name=path.stem))
@@ -54,7 +55,8 @@ def export_command(
     run: FinishedRun,
     out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
     form: Annotated[
-        Literal["folder", "parquet"], typer.Option("--format", help="Class folders of PNGs, or one Parquet file.")
+        Literal["folder", "parquet", "jsonl"],
+        typer.Option("--format", help="Class folders of PNGs, one Parquet file, or a line of JSON for each example."),
     ] = "folder",
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -63,13 +65,13 @@ def export_command(
     from dp_base.files import unused, whole_folder
     from dp_base.locks import locked_beside
     from dp_real import Run
-    from dp_real.pool.export import write_folder, write_parquet
+    from dp_real.pool.export import write_folder, write_jsonl, write_parquet
 
     exported = Run(run)
     pool, classes = exported.pool, exported.config.task.classes
     if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
-    write = {"folder": write_folder, "parquet": write_parquet}[form]
+    write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]
     try:
         with locked_beside(out), whole_folder(out) as staged:
             write(pool, classes, staged)

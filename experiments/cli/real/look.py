@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from dp_base.locks import claimed
 from experiments.cli.options import FinishedRun, Json, Set
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from dp_real.config import Config
 
 CLASSES = 10  # shown unless told otherwise
 
@@ -45,8 +48,10 @@ def sample_command(
     run = files.path if files.is_run else None
     config = load_config(files.config, settings) if run else load_preset(source, settings)
     omegas = read_strengths(omega)
-    if len(config.task.sample_shape) != 3:
-        raise InputError(f"{source}: data.source = '{config.data.source}' has no images to show")
+    if not config.data.text and len(config.task.sample_shape) != 3:
+        raise InputError(f"{source}: data.source = '{config.data.source}' has neither images nor texts to show")
+    if along and config.data.text:
+        raise InputError("--along is for images; texts are chosen by the latest learner of a run")
     if along and (run is None or classifier):
         raise InputError("--along takes the folder of a run, whose own learners guide, and no --classifier")
     if not (run or classifier) and any(omegas or []):
@@ -56,12 +61,16 @@ def sample_command(
         from experiments.sample import draw, load_judge, rows_along, rows_over, summarize
 
         chosen = choose_classes(config.task.classes, classes, labels)
+        wanted = [label for label in chosen for _ in range(n)]
+        if config.data.text:
+            _sample_texts(config, run or None, classifier, omegas, wanted, seed, out, as_json)
+            return
         if along and run:
             rows = rows_along(Run(run), omegas)
         else:
             judge = load_judge(classifier or source, config.task) if run or classifier else None
             rows = rows_over(judge, omegas)
-        samples = draw(config, rows, [label for label in chosen for _ in range(n)], seed, out, progress)
+        samples = draw(config, rows, wanted, seed, out, progress)
     summary = summarize(samples).to_dict("records")
     if as_json:
         record = {"source": source, "classifier": classifier, "out": str(out), "seed": seed}
@@ -69,6 +78,30 @@ def sample_command(
     else:
         table(summary)
         say(f"{out}/samples.png, .pdf, .csv, and a file an image")
+
+
+def _sample_texts(
+    config: "Config",
+    run: Path | None,
+    classifier: str | None,
+    omegas: list[float] | None,
+    labels: list[int],
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """`dp real sample` for texts."""
+    from experiments.sample import summarize
+    from experiments.sample_texts import OMEGAS, draw_texts, load_judge
+
+    judge = load_judge(Path(classifier or str(run)), config) if run or classifier else None
+    samples = draw_texts(config, judge, omegas or (OMEGAS if judge else [0.0]), labels, seed, out, progress)
+    if as_json:
+        summary = summarize(samples).to_dict("records")
+        emit_json({"out": str(out), "seed": seed, "rows": summary, "samples": samples.to_dict("records")})
+        return
+    table(samples.drop(columns=["label", "number", "seed", "as_asked"]).to_dict("records"))
+    say(f"{out}/samples.csv")
 
 
 def report_command(

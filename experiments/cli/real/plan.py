@@ -124,6 +124,8 @@ def _show(costs: dict[str, Any], note: str) -> None:
         f"{images['plain']:,} plain and {images['guided']:,} guided images, {costs['steps']:,} steps "
         f"of {costs['rows_per_step']:,} rows"
     )
+    if any(costs["tokens"].values()):
+        say("tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items()))
     say("disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in sizes.items()))
     if memory:
         say("device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items()))

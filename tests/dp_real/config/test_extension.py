@@ -195,13 +195,19 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
 @pytest.mark.parametrize(
     ("section", "key", "kinds"),
     [
-        ("data", "source", "'digits', 'fashion', 'glyphs', 'gaussian', 'folder', 'stand-in', 'clouds'"),
+        (
+            "data",
+            "source",
+            "'digits', 'fashion', 'glyphs', 'gaussian', 'folder', 'stand-in', 'text', 'words', "
+            "'stand-in-text', 'clouds'",
+        ),
         (
             "generator",
             "kind",
-            "'denoiser', 'latent', 'diffusers', 'stable-diffusion', 'gaussian', 'function', 'weather'",
+            "'denoiser', 'latent', 'diffusers', 'stable-diffusion', 'gaussian', 'function', "
+            "'char-lm', 'causal-lm', 'weather'",
         ),
-        ("learner", "kind", "'mlp', 'conv', 'transformers', 'linear', 'layer'"),
+        ("learner", "kind", "'mlp', 'conv', 'transformers', 'linear', 'ngrams', 'transformers-text', 'layer'"),
     ],
 )
 def test_a_kind_that_there_is_not_is_told_the_new_ones(folder: Path, section: str, key: str, kinds: str):

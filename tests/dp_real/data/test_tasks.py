@@ -15,6 +15,7 @@ import dp_real.data.fashion
 from dp_real.config import parse_config
 from dp_real.data import DATA, DataConfig
 from tests.dp_real.data.typefaces.made import make_font
+from tests.dp_real.text.made import text_folder, word_lists
 
 
 def pictures(root: Path, names: tuple[str, ...]) -> str:
@@ -63,6 +64,9 @@ SOURCES: dict[str, list[Callable[[Path], dict[str, Any]]]] = {
     "glyphs": [glyphs],
     "gaussian": [lambda root: {"dimension": 7, "validation": 30, "test": 50}],
     "folder": [own, named],
+    "text": [lambda root: {"length": 9, "validation": str(text_folder(root / "texts"))}],
+    "words": [lambda root: word_lists(root) or {"train": 30, "validation": 2, "test": 5}],
+    "stand-in-text": [lambda root: {}],
     "stand-in": [lambda root: {"size": 8}, lambda root: {"size": 8, "classes": "imagenet1k"}],
 }
 
@@ -75,6 +79,9 @@ def section(source: str, values: dict[str, Any]) -> DataConfig:
     """As a file would name it."""
     rest: dict[str, Any] = {"name": "any", "learner": {"kind": "mlp"}, "training": {"steps": 1}}
     rest |= {"generator": {"kind": "gaussian" if source == "gaussian" else "denoiser"}, "practice": {"initial": 3}}
+    if DATA[source].text:
+        rest |= {"generator": {"kind": "char-lm"}, "guidance": {"candidates": 2}, "pool": {"storage": "text"}}
+        rest |= {"learner": {"kind": "ngrams"}}
     return parse_config(rest | {"data": {"source": source} | values}).data
 
 
@@ -85,6 +92,7 @@ def test_the_task_is_that_of_the_examples(
     source: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: None
 ):
     monkeypatch.setattr(dp_real.data.fashion, "VALIDATION", 100)
+    monkeypatch.setattr("dp_real.text.words.FOLDER", tmp_path)
     config = section(source, SOURCES[source][number](tmp_path))
     task = config.task
     data = config.load()

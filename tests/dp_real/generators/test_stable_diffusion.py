@@ -28,7 +28,7 @@ from dp_real.generators.models.stable_diffusion import (
     train_autoencoder,
     train_pipeline,
 )
-from dp_real.generators.pipelines.generator import PipelineGenerator, class_prompts
+from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
 from dp_real.generators.pipelines.load import load_autoencoder, load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
@@ -36,6 +36,7 @@ from dp_real.learners.models.classifier import Classifier
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_noise, row_seeds
+from dp_real.text.prompts import class_prompts
 
 TASK = Task((1, 32, 32), ("coat", "dress", "bag"))
 PROMPTS = class_prompts(("a photo of a {}", "{}"), TASK.classes)

@@ -235,7 +235,12 @@ def test_what_is_there_is_described_without_decoding(layout: str, tmp_path: Path
     gone = f"{tmp_path}/gone"
     assert settings(where, test=gone, sets={"more": where}).describe() == [
         SetStatus("validation", where, 6, None),
-        SetStatus("test", gone, None, f"{gone}: no such folder; put images there, as {gone}/CLASS/IMAGE.jpg"),
+        SetStatus(
+            "test",
+            gone,
+            None,
+            f"{gone}: no such folder; put images there, as {gone}/CLASS/IMAGE.jpg, or texts, as TEXT.txt",
+        ),
         SetStatus("more", where, 6, None),
     ]
 

@@ -1,0 +1,27 @@
+"""Draws tokens: one uniform number a row and token, so that a row is a function of its own seed."""
+
+import torch
+from torch import Tensor
+from transformers.generation.logits_process import LogitsProcessor
+
+
+def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Indices int64 [B] with probability softmax(logits), [B, V], at the quantiles `uniform`, [B] in [0, 1)."""
+    below = logits.double().softmax(-1).cumsum(-1) <= uniform.unsqueeze(1)
+    # Rounding may leave the last sum below the quantile: then the last index that is possible at all.
+    possible = (logits > -torch.inf).long()
+    last = logits.shape[-1] - 1 - possible.flip(-1).argmax(-1)
+    return torch.minimum(below.sum(-1), last)
+
+
+class SeededDraw(LogitsProcessor):
+    """Makes the greedy choice of `generate` a draw from the distribution: all tokens but the drawn one become -inf."""
+
+    def __init__(self, uniform: Tensor, prompt: int) -> None:
+        """uniform: float64 [B, most new tokens]. prompt: tokens of the padded prompts."""
+        self.uniform, self.prompt = uniform, prompt
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """See LogitsProcessor."""
+        drawn = inverse_transform(scores, self.uniform[:, input_ids.shape[1] - self.prompt])
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn.unsqueeze(1), 0.0)

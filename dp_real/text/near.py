@@ -1,0 +1,65 @@
+"""Which texts are nearly alike: MinHash (Broder 1997) of their trigrams of characters, with locality-sensitive hashing.
+
+The likeness of two texts is the Jaccard similarity of their sets of trigrams, in lower case, without regard to how they
+are spaced: 1 for the same text, and .8 for a sentence of which a word in ten was changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import HashingVectorizer
+
+BANDS, ROWS = 32, 4  # of 128 hashes: pairs of likeness .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
+PRIME = 2**31 - 1
+BLOCK = 4096  # texts that are hashed together
+
+
+class NearTexts:
+    """Texts seen so far, none of them nearly another. likeness: from which on texts are nearly alike, in (0, 1]."""
+
+    def __init__(self, likeness: float) -> None:
+        self.likeness = likeness
+        options: Any = {"norm": None, "alternate_sign": False}  # its types do not know that norm may be None
+        self._shingles = HashingVectorizer(
+            analyzer="char", ngram_range=(3, 3), n_features=2**22, binary=True, **options
+        )
+        draw = np.random.default_rng(0)
+        self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
+        self._sets: list[np.ndarray] = []
+        self._meeting: dict[tuple[int, bytes], int] = {}  # band and hashes -> the first text there
+
+    def add(self, texts: Sequence[str]) -> np.ndarray:
+        """Which of the texts are nearly one that was seen before, bool [n]. The others are seen from now on."""
+        return self._each(texts, remember=True)
+
+    def like(self, texts: Sequence[str]) -> np.ndarray:
+        """The same, but none of them is seen."""
+        return self._each(texts, remember=False)
+
+    def _each(self, texts: Sequence[str], remember: bool) -> np.ndarray:
+        blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
+        return np.array([self._near(*text, remember) for block in blocks for text in self._hashed(block)], bool)
+
+    def _hashed(self, texts: Sequence[str]) -> Iterable[tuple[np.ndarray, list[bytes]]]:
+        """Of each text the set of its trigrams, in order, and its hashes in each band."""
+        sets: Any = self._shingles.transform([f"\2\2{' '.join(text.split())}\3" for text in texts])
+        sets.sort_indices()
+        hashes = np.minimum.reduceat((self._factor * sets.indices + self._offset) % PRIME, sets.indptr[:-1], axis=1)
+        bands = np.ascontiguousarray(hashes.T).reshape(sets.shape[0], BANDS, ROWS)
+        for row, (begin, end) in enumerate(zip(sets.indptr, sets.indptr[1:], strict=False)):
+            yield sets.indices[begin:end], [band.tobytes() for band in bands[row]]
+
+    def _near(self, mine: np.ndarray, bands: list[bytes], remember: bool) -> bool:
+        keys = list(enumerate(bands))
+        for other in dict.fromkeys(self._meeting[key] for key in keys if key in self._meeting):
+            shared = len(np.intersect1d(mine, self._sets[other], assume_unique=True))
+            if shared >= self.likeness * (len(mine) + len(self._sets[other]) - shared):
+                return True
+        if remember:
+            for key in keys:
+                self._meeting.setdefault(key, len(self._sets))
+            self._sets.append(mine)
+        return False

@@ -1,0 +1,45 @@
+"""The texts of a run that its learner found hardest when they were added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dp_base.errors import DamagedError, InputError
+from dp_real.evaluation.assess import logits
+from dp_real.pool import Pool, texts_of
+from dp_real.runs.reader import Run
+
+SHOWN = 20  # texts
+LONGEST = 300  # characters of each
+
+
+def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
+    """The added texts of the highest entropy, highest first; before the first addition, those of the initial round.
+
+    Keys: text, label and predicted (names), entropy in nats and right, both when it was added, and round. What is
+    predicted is what the learner makes of it now; None if there is no learner yet.
+    """
+    facts = pool.table().select(["row", "round", "label", "entropy", "correct"]).to_pandas()
+    added = facts[facts["round"] > 0] if facts["round"].any() else facts
+    hardest = added.sort_values("entropy", ascending=False, kind="stable")[:SHOWN]
+    x = pool.minibatch(torch.tensor(hardest["row"].to_numpy()))[0]
+    names = run.config.task.classes
+    try:
+        learner = run.learner()
+        with torch.no_grad():
+            predicted = [names[label] for label in logits(learner, x).argmax(1).tolist()]
+    except (InputError, DamagedError):
+        predicted = [None] * len(hardest)
+    return [
+        {
+            "text": text if len(text) <= LONGEST else f"{text[:LONGEST]} …",
+            "label": names[row.label],
+            "predicted": answer,
+            "entropy": row.entropy,
+            "right when added": "yes" if row.correct else "no",
+            "round": row.round,
+        }
+        for text, answer, row in zip(texts_of(x), predicted, hardest.itertuples(), strict=True)
+    ]

@@ -1,0 +1,129 @@
+"""data.source = "text": folders, CSV, JSONL and Parquet, and one line for what is wrong."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from pydantic import ValidationError
+
+from dp_base.errors import InputError, MissingError
+from dp_real.data.text import TextConfig
+from dp_real.data.words import WordsConfig
+from dp_real.text.codes import to_texts
+from dp_real.text.words import plain
+from tests.dp_real.text.made import SENTENCES, text_folder, word_lists
+
+ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]
+CLASSES = ("praise", "blame")
+
+
+def write_csv(file: Path, rows: list[tuple[str, str]] = ROWS, header: tuple[str, str] = ("text", "label")) -> None:
+    with open(file, "w", encoding="utf-8", newline="") as opened:
+        csv.writer(opened).writerows([header, *rows])
+
+
+@pytest.fixture
+def everywhere(tmp_path: Path) -> dict[str, str]:
+    """The same texts in each form."""
+    text_folder(tmp_path / "folder")
+    write_csv(tmp_path / "a.csv")
+    write_csv(tmp_path / "b.csv", header=("said", "what"))
+    lines = [json.dumps({"id": 7, "sentence": text, "label": name}) for text, name in ROWS]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["blame", "praise"])}
+    )
+    rows = {"text": [text for text, _ in ROWS], "label": [int(name == "praise") for _, name in ROWS]}
+    saved = datasets.Dataset.from_dict(rows, features)
+    saved.to_parquet(tmp_path / "a.parquet")
+    saved.save_to_disk(tmp_path / "saved")
+    names = {"folder": "folder", "csv": "a.csv", "named": "b.csv#said,what", "jsonl": "a.jsonl"}
+    return {kind: str(tmp_path / name) for kind, name in (names | {"parquet": "a.parquet", "saved": "saved"}).items()}
+
+
+def test_all_forms_are_read_alike(everywhere: dict[str, str]):
+    expected = sorted((text, CLASSES.index(name)) for text, name in ROWS)
+    for where in everywhere.values():
+        config = TextConfig(source="text", validation=where, classes=CLASSES, length=40)
+        data = config.load()
+        assert (config.task.sample_shape, config.task.classes) == ((40,), CLASSES)
+        assert sorted(zip(to_texts(data.validation.x[:]), data.validation.y.tolist(), strict=True)) == expected, where
+        (status,) = config.describe()
+        assert (status.problem, status.images) == (None, len(ROWS))
+
+
+def test_long_texts_are_cut_and_said(everywhere: dict[str, str], caplog: pytest.LogCaptureFixture):
+    config = TextConfig(source="text", validation=everywhere["folder"], length=11)
+    assert max(map(len, to_texts(config.load().validation.x[:]))) == 11
+    assert "6 of 8 texts are longer than data.length = 11, and are cut" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([*ROWS, ("  ", "praise")], r"a.csv: row 8: there is no text in it; give it some, or remove it"),
+        ([*ROWS, ("so so", "prase")], r"prase is none of the 2 classes; did you mean praise\?"),
+        (ROWS[:4], r"a.csv: no texts of blame; each class needs some"),
+        ([], r"a.csv: no texts of praise, blame; each class needs some"),
+    ],
+)
+def test_bad_rows(tmp_path: Path, rows: list[Any], message: str):
+    write_csv(tmp_path / "a.csv", rows)
+    with pytest.raises(InputError, match=message):
+        TextConfig(source="text", validation=str(tmp_path / "a.csv"), classes=CLASSES).load()
+
+
+def test_bad_files(tmp_path: Path):
+    def load(name: str, **options: Any) -> None:
+        TextConfig(source="text", validation=str(tmp_path / name), **({"classes": CLASSES} | options)).load()
+
+    write_csv(tmp_path / "columns.csv", header=("said", "what"))
+    (tmp_path / "bad.jsonl").write_text("not JSON\n")
+    (tmp_path / "latin.csv").write_bytes("text,label\ncafé,praise\n".encode("latin-1"))
+    text_folder(tmp_path / "one" / "inner")
+    (tmp_path / "bytes" / "praise").mkdir(parents=True)
+    (tmp_path / "bytes" / "praise" / "1.txt").write_bytes(b"\xff\xfe\x00")
+    for name, message in {
+        "columns.csv": r"which column is the text\? say so by #TEXT,LABEL; it has said, what",
+        "bad.jsonl": "bad.jsonl cannot be read as JSON, an object a line",
+        "latin.csv": "latin.csv cannot be read as CSV",
+        "bytes": "1.txt: cannot be read as text in UTF-8",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            load(name)
+    with pytest.raises(MissingError, match=r"or texts, as TEXT.txt"):
+        load("nowhere")
+    with pytest.raises(InputError, match="one class only, inner"):
+        load("one", classes=None)
+    with pytest.raises(ValidationError, match="classes must be named"):
+        TextConfig(source="text", validation="a.csv")
+
+
+def test_words_without_accents():
+    assert plain("Straße ÆRØ łódź façade") == "strasse aero lodz facade"
+
+
+def test_missing_lists_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.text.words.FOLDER", tmp_path)
+    with pytest.raises(MissingError, match=r"apt-get install --no-install-recommends wamerican wngerman .* wpolish$"):
+        WordsConfig(source="words").load()
+
+
+def test_words_of_one_language_alone_are_split_by_their_stems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.text.words.FOLDER", tmp_path)
+    word_lists(tmp_path)
+    config = WordsConfig(source="words", train=30, validation=2, test=5)
+    data = config.load()
+    assert data.generator is not None
+    sides = [to_texts(side.x[:]) for side in (data.generator, data.validation, data.test)]
+    assert [len(side) for side in sides] == [330, 22, 55]
+    assert not any("shared" in text or len(text) < 8 for side in sides for text in side)
+    stems = [{text[:6] for text in side} for side in sides]
+    assert not stems[0] & stems[1] | stems[0] & stems[2] | stems[1] & stems[2]
+    assert to_texts(config.load().test.x[:]) == sides[2]
+    assert to_texts(config.model_copy(update={"split": 1}).load().test.x[:]) != sides[2]
+    with pytest.raises(InputError, match=r"data.test = 5000: English has \d+ such words of 8 to 20"):
+        config.model_copy(update={"test": 5000}).load()

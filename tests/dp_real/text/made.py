@@ -1,0 +1,74 @@
+"""Texts of two classes in files, and tiny random language models, made for a test."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from dp_real.text.words import LANGUAGES
+
+SENTENCES = {
+    "praise": ["a fine film", "good fun and a great cast", "lovely from start to end", "great, great film"],
+    "blame": ["a dull film", "bad jokes and a poor cast", "boring from start to end", "poor, poor film"],
+}
+CHAT = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endfor %}[assistant] "
+
+
+def text_folder(folder: Path, repeat: int = 1) -> Path:
+    """FOLDER/CLASS/N.txt, each sentence `repeat` times with a number behind it."""
+    for name, sentences in SENTENCES.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(repeat):
+            for place, sentence in enumerate(sentences):
+                text = sentence if repeat == 1 else f"{sentence} {number}"
+                (folder / name / f"{number:03d}-{place}.txt").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def word_lists(folder: Path) -> None:
+    """A list of words for each language, as Debian has them: 100 or so of its own, and what must be left out."""
+    for number, listed in enumerate(LANGUAGES.values()):
+        own = [f"{chr(97 + number)}{a}{b}{c}wort" for a in "abcd" for b in "efgh" for c in "ijklm"]
+        text = "\n".join([*own, "shared" * 2, "kurz", "Ümlaut's", f"Zorn{chr(97 + number)}ésig"])
+        (folder / listed.file).write_text(text + "\n", encoding=listed.encoding)
+
+
+def tokenizer(**options: Any) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of the sentences."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<end>", "<pad>"], initial_alphabet=alphabet)
+    bpe.train_from_iterator([text for texts in SENTENCES.values() for text in texts], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, **({"eos_token": "<end>", "pad_token": "<pad>"} | options))
+
+
+def language_model(folder: Path, *, chat: bool = False, context: int = 96, end: bool = True, **options: Any) -> Path:
+    """A tiny GPT-2 with random weights, and its tokenizer. end: whether it may end a text by itself."""
+    own = tokenizer(**options)
+    own.chat_template = CHAT if chat else None
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": context, "vocab_size": len(own)}
+    ends = {"eos_token_id": own.eos_token_id, "bos_token_id": None, "pad_token_id": own.pad_token_id}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(GPT2Config(**sizes, **(ends if end else {"eos_token_id": None, "bos_token_id": None})))
+    model.save_pretrained(folder)
+    own.save_pretrained(folder)
+    return folder
+
+
+def encoder(folder: Path, classes: int = 3) -> Path:
+    """A tiny BERT classifier with random weights, and its tokenizer."""
+    own = tokenizer()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(
+            **sizes, vocab_size=len(own), max_position_embeddings=64, num_labels=classes, pad_token_id=1
+        )
+        BertForSequenceClassification(config).save_pretrained(folder)
+    own.save_pretrained(folder)
+    return folder

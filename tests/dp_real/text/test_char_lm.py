@@ -1,0 +1,81 @@
+"""The character model: what it learns, that rows are their own, and Bayes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dp_base.errors import InputError
+from dp_real.examples import Examples
+from dp_real.generators.char_lm import CharLMConfig
+from dp_real.generators.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
+from dp_real.generators.models.resumable import Resumable
+from dp_real.text.codes import to_codes, to_texts
+
+WORDS = Examples(to_codes(["ababab", "abab", "cdcd", "cdcdcd"] * 30, 8), torch.tensor([0, 0, 1, 1] * 30))
+CONFIG = CharLMConfig(kind="char-lm", width=32, train_steps=60, train_batch=32, train_learning_rate=0.01)
+LABELS, SEEDS = torch.tensor([0, 1] * 6), np.arange(12, dtype=np.uint64)
+
+
+def trained(folder: Path | None = None) -> CharLM:
+    return train_char_lm(CONFIG, WORDS, 2, 0, folder, lambda done: None)
+
+
+@pytest.fixture(scope="module")
+def generator() -> CharLMGenerator:
+    return CharLMGenerator(trained(), 8, 2, 1.0)
+
+
+def test_it_learns_the_classes(generator: CharLMGenerator):
+    texts = to_texts(generator.sample(LABELS, SEEDS, None))
+    assert [set(text) <= set("ab" if label == 0 else "cd") for text, label in zip(texts, LABELS, strict=True)].count(
+        True
+    ) >= 11
+    right = generator.log_posterior(WORDS.x, WORDS.y)
+    assert (right <= 0).all()
+    assert right.mean() > -0.05
+    assert generator.log_posterior(WORDS.x, 1 - WORDS.y).max() < -2
+
+
+def test_a_row_is_a_function_of_its_label_and_seed(generator: CharLMGenerator):
+    whole = generator.sample(LABELS, SEEDS, None)
+    rows = torch.cat(
+        [generator.sample(LABELS[row : row + 1], SEEDS[row : row + 1], None) for row in range(len(LABELS))]
+    )
+    assert torch.equal(whole, rows)
+    assert not torch.equal(whole, generator.sample(LABELS, SEEDS + np.uint64(99), None))
+    with pytest.raises(InputError, match="chosen among"):
+        generator.sample(LABELS, SEEDS, object())
+
+
+def test_likelihoods_of_all_texts_add_up_to_one():
+    """Over all texts of up to two of two characters, of which those of two need not end."""
+    model = CharLM(torch.tensor([97, 98], dtype=torch.int32), 3, CONFIG).eval()
+    texts = to_codes(["a", "b", "aa", "ab", "ba", "bb"], 2)
+    for label in range(3):
+        total = model.log_likelihood(texts, torch.full((6,), label)).exp().sum()
+        assert total.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_training_goes_on_after_a_kill_as_if_unbroken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dp_real.generators.models.resumable.EVERY", 20)
+    whole, keep = trained(), Resumable.keep
+
+    def killed(self: Resumable, folder: Path, step: int) -> None:
+        keep(self, folder, step)
+        if step == 40:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Resumable, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "unfinished")
+    monkeypatch.setattr(Resumable, "keep", keep)
+    again = trained(tmp_path / "unfinished")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_unknown_characters_do_no_harm(generator: CharLMGenerator):
+    assert known_characters(WORDS.x).tolist() == [97, 98, 99, 100]
+    assert generator.log_posterior(to_codes(["zé!"], 8), torch.tensor([1])).isfinite().all()

@@ -1,0 +1,70 @@
+"""Texts as numbers, draws of tokens, and n-grams."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dp_real.learners.models.ngrams import EDGE, NGramNetwork, ngrams, words
+from dp_real.pool.storage import Storage
+from dp_real.runtime.finite import unusable
+from dp_real.runtime.pixels import to_float
+from dp_real.sections import PoolConfig
+from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.draw import inverse_transform
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(TEXTS, max_size=5))
+def test_texts_come_back(texts: list[str]):
+    codes = to_codes(texts, 12)
+    assert (codes.shape, codes.dtype) == ((len(texts), 12), torch.int32)
+    assert to_texts(codes) == texts
+    storage = Storage(PoolConfig(storage="text"), (12,))
+    column = storage.encode(codes)
+    assert column.to_pylist() == texts
+    assert torch.equal(storage.decode(column), codes)
+
+
+def test_texts_are_cut_by_characters_and_stay_integers():
+    codes = to_codes(["größe", "a\0b"], 3)
+    assert to_texts(codes) == ["grö", "ab"]
+    assert to_float(codes) is codes
+    assert unusable(to_codes(["", "a"], 3)).tolist() == [True, False]
+
+
+def test_a_token_is_drawn_as_often_as_it_is_likely():
+    logits = torch.tensor([0.5, 0.0, 0.3, 0.2]).log()
+    drawn = inverse_transform(logits.expand(1000, -1), torch.arange(1000) / 1000)
+    assert np.bincount(drawn, minlength=4).tolist() == pytest.approx([500, 0, 300, 200], abs=1)
+    assert inverse_transform(torch.tensor([[0.0, 1.0, -torch.inf]]), torch.tensor([1 - 1e-17])).item() == 1
+
+
+def test_ngrams_are_the_same_in_any_text():
+    units = to_codes(["abc", "xabc"], 6).long()
+    short, long = (set(row[row > 0].tolist()) for row in ngrams(units, [2], 2**20))
+    assert (len(short), len(long)) == (4, 5)  # with both ends
+    assert len(short & long) == 3  # ab, bc, and c at the end
+    assert not ngrams(units, [9], 10).any()  # too long for both
+    framed = torch.tensor([[EDGE, 97]])
+    assert torch.equal(ngrams(to_codes(["a"], 1).long(), [2], 99)[:, :1], ngrams(framed, [2], 99)[:, 1:2])
+
+
+def test_words_are_hashed_wherever_they_stand():
+    first, second = words(to_codes(["the  cat sat", " a cat\n"], 14).long())
+    assert [int((row != 0).sum()) for row in (first, second)] == [3, 2]
+    assert first[1] == second[1]
+    assert len(set(first[:3].tolist())) == 3
+
+
+@pytest.mark.parametrize("unit", ["character", "word"])
+def test_a_bag_knows_no_padding(unit):
+    net = NGramNetwork(3, unit, [1, 2], 512, 8, [8], 0.0).eval()
+    texts = ["a dog ran", "cats"]
+    assert torch.allclose(net(to_codes(texts, 12)), net(to_codes(texts, 40)))
+    alone = torch.cat([net(to_codes([text], 20)) for text in texts])
+    assert torch.allclose(net(to_codes(texts, 20)), alone)
+    assert net(torch.zeros(2, 5)).isfinite().all()

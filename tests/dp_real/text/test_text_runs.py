@@ -1,0 +1,272 @@
+"""Runs on texts: from real files to a report, with tiny random models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import dp_real.loop.practice
+from dp_base.errors import DivergedError, InputError
+from dp_real.config import Config, parse_config
+from dp_real.config.arms import ARMS, arm_config
+from dp_real.pool import Pool, texts_of
+from dp_real.pool.export import write_jsonl, write_parquet
+from dp_real.runs.afterwards import evaluate
+from dp_real.runs.branch import branch
+from dp_real.runs.prepare import load_generator
+from dp_real.runs.reader import Run
+from dp_real.runs.run import run
+from dp_real.runtime.seeds import row_seeds
+from dp_real.text.near import NearTexts
+from tests.dp_real.runs.test_run import same_learner, traces
+from tests.dp_real.text.made import encoder, language_model, text_folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    text_folder(folder / "texts", repeat=2)
+    language_model(folder / "lm", chat=True)
+    encoder(folder / "encoder")
+    return folder
+
+
+def changed(config: Config, **sections: Any) -> Config:
+    raw = config.model_dump()
+    return parse_config(raw | {section: raw[section] | values for section, values in sections.items()})
+
+
+@pytest.fixture(scope="module")
+def chars(models: Path) -> Config:
+    """A character model and a bag of n-grams."""
+    texts = str(models / "texts")
+    return parse_config({
+        "name": "chars",
+        "threads": 1,
+        "data": {"source": "text", "validation": texts, "train": texts, "length": 40},
+        "generator": {"kind": "char-lm", "width": 32, "train_steps": 60, "train_batch": 16},
+        "sampling": {"block_size": 16},
+        "guidance": {"candidates": 2, "doubt": 0.5},
+        "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
+        "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 16},
+        "practice": {"initial": 20, "increment": 10, "additions": 2, "patience": 1, "evaluate_every": 5},
+        "pool": {"storage": "text"},
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def asked(chars: Config, models: Path) -> Config:
+    """A language model, asked by prompts with examples, and an encoder that is trained already."""
+    return parse_config(chars.model_dump() | {
+        "name": "asked",
+        "generator": {
+            "kind": "causal-lm", "model": str(models / "lm"), "chat": True, "system": "Be brief.", "shots": 1,
+            "prompts": ["Like {examples}: {}?", "{} as {examples}?"], "max_new_tokens": 8, "top_p": 0.9, "top_k": 50,
+        },
+        "learner": {"kind": "transformers-text", "model": str(models / "encoder"), "max_tokens": 16},
+        "training": {"steps": 12, "batch_size": 8},
+        "practice": {"initial": 8, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 2},
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def practised(chars: Config, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "chars"
+    run(chars, folder)
+    return Run(folder)
+
+
+def test_a_pool_of_texts(practised: Run):
+    assert practised.rounds["generated"].tolist()[1:] >= [20, 20]
+    texts = texts_of(practised.pool.x)
+    assert len(texts) == 40
+    assert all(texts)
+    assert practised.pool.of_texts
+    text, label = practised.pool[0]
+    assert (text.dtype, label) == (torch.int32, 0)
+    assert practised.result["near"].keys() == {"likeness", "pool", "validation"}
+    assert practised.result["generation_flops"] > 0
+    from_disk = Pool.latest(practised.files.pool, (40,))
+    assert texts_of(from_disk.x) == texts
+
+
+def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    step = dp_real.loop.practice.Practice.train_step
+    monkeypatch.setattr(
+        dp_real.loop.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 33 else step(self)
+    )
+    with pytest.raises(ZeroDivisionError):
+        run(chars, tmp_path / "run")
+    monkeypatch.undo()
+    run(chars, tmp_path / "run", resume=True)
+    assert traces(tmp_path / "run") == traces(practised.path)
+    assert same_learner(tmp_path / "run", practised.path)
+    assert texts_of(Run(tmp_path / "run").pool.x) == texts_of(practised.pool.x)
+
+
+def test_afterwards(practised: Run, models: Path, tmp_path: Path):
+    more = evaluate(practised, {"more": str(models / "texts")})
+    assert [row["images"] for row in more] == [16, 16, 16]
+    assert [row["pool_size"] for row in branch(practised.path)] == [20, 30, 40]
+    write_jsonl(practised.pool, practised.config.task.classes, tmp_path)
+    write_parquet(practised.pool, practised.config.task.classes, tmp_path)
+    import datasets
+
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    table = datasets.load_dataset("parquet", data_files=str(tmp_path / "train.parquet"), split="train")
+    assert [line["text"] for line in lines] == list(table["text"]) == texts_of(practised.pool.x)
+    assert {line["label"] for line in lines} == set(table.features["label"].names) == {"blame", "praise"}
+
+
+@pytest.mark.parametrize("arm", [name for name in ARMS if name not in ("random-direction", "finished")])
+def test_each_arm_has_its_settings(chars: Config, arm: str):
+    assert arm_config(chars, arm if arm != "real" else "real-16")
+
+
+def test_arms_that_push_are_refused(chars: Config):
+    for arm in ("random-direction", "finished"):
+        with pytest.raises(InputError, match="control is for samples that are pushed"):
+            arm_config(chars, arm)
+
+
+def test_distinct_texts(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = changed(chars, generator={"temperature": 0.3}, pool={"distinct": 0.8}, practice={"initial": 60})
+    result = run(config, tmp_path / "run")
+    assert (result["near"]["pool"], result["near"]["validation"]) == (0, 0)
+    assert result["pool_size"] < result["samples_generated"] - result["samples_redrawn"]
+    facts = Run(tmp_path / "run").pool.table()
+    assert facts["row"].to_pylist() == list(range(result["pool_size"]))
+    monkeypatch.setattr(NearTexts, "add", lambda self, texts: np.ones(len(texts), bool))
+    with pytest.raises(DivergedError, match=r"all 60 texts are like earlier ones: raise pool.distinct = 0.8"):
+        run(config, tmp_path / "none")
+
+
+def test_a_language_model_is_asked(asked: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    result = run(asked, tmp_path / "run")
+    assert (result["pool_size"], result["additions"]) == (12, 1)
+    learner = tmp_path / "run" / "learner"
+    model, tokenizer = (kind.from_pretrained(learner) for kind in (AutoModelForSequenceClassification, AutoTokenizer))
+    assert model.config.id2label == {0: "blame", 1: "praise"}
+    inputs = tokenizer(["a fine film"], return_tensors="pt")
+    ours = Run(tmp_path / "run").learner().logits(torch.tensor([[*map(ord, "a fine film")]], dtype=torch.int32))
+    theirs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_rows_of_a_language_model_are_their_own(asked: Config):
+    generator = load_generator(asked)
+    labels, seeds = torch.tensor([0, 1, 1, 0, 1]), row_seeds(0, 0, range(5))
+    whole = generator.sample(labels, seeds, None)
+    rows = [generator.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(5)]
+    assert torch.equal(whole, torch.cat(rows))
+    assert len({tuple(row.tolist()) for row in whole}) == 5
+    prompt = generator.asked(0, seeds[0])  # pyright: ignore[reportAttributeAccessIssue]
+    assert prompt.startswith("[system] Be brief.\n[user] ")
+    assert prompt.endswith("[assistant] ")
+
+
+def test_the_doubt_is_that_of_the_prompts(asked: Config):
+    """Bayes over the likelihoods, one text and class at a time, without padding."""
+    generator: Any = load_generator(asked)
+    texts = ["a fine film", "bad jokes"]
+    x = torch.nn.utils.rnn.pad_sequence([torch.tensor([*map(ord, text)], dtype=torch.int32) for text in texts], True)
+    found = torch.empty(2, 2, dtype=torch.float64)
+    for label in range(2):
+        before = generator.tokenizer(generator.asked(label, 0, 0), add_special_tokens=False)["input_ids"]
+        for row, text in enumerate(texts):
+            after = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
+            logits = generator.model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
+            found[row, label] = sum(logits[len(before) - 1 + place, token] for place, token in enumerate(after))
+    for label in range(2):
+        expected = found.log_softmax(1)[:, label]
+        assert torch.allclose(generator.log_posterior(x, torch.full((2,), label)), expected, atol=1e-6)
+
+
+def test_stop_strings_end_a_text(asked: Config):
+    free = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]}))
+    labels, seeds = torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6))
+    from dp_real.text.codes import to_texts
+
+    texts = to_texts(free.sample(labels, seeds, None))
+    stop = texts[0][1]
+    stopped = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"], "stop": [stop]}))
+    assert [text.partition(stop)[0].strip() for text in texts] == to_texts(stopped.sample(labels, seeds, None))
+
+
+def test_leaks_are_said(asked: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, models: Path):
+    """A model that only repeats what its prompt showed."""
+    import dp_real.generators.models.causal_lm as made
+
+    def parrot(self: made.CausalLMGenerator, labels: torch.Tensor, seeds: Any) -> torch.Tensor:
+        assert self.shown is not None
+        return torch.cat([self.shown.x[row : row + 1] for row in self.members[int(labels[0])][: len(labels)].tolist()])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made.CausalLMGenerator, "_written", lambda self, y, seeds: torch.cat(
+            [parrot(self, y[row : row + 1], seeds) for row in range(len(y))]
+        ))  # fmt: skip
+        result = run(asked, tmp_path / "run")
+    assert result["near"]["validation"] == 12
+    assert "12 texts that were learned are nearly texts of the validation set, which prompts showed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "message"),
+    [
+        ({"context": 20}, {}, r"with 8 to follow, is longer than the context of 20 tokens"),
+        ({"pad_token": None, "eos_token": None}, {}, "neither a padding nor an end token in it; give it a pad_token"),
+        ({"chat": False}, {}, "its tokenizer has no chat template: set generator.chat = false"),
+    ],
+)
+def test_models_that_cannot_be_used(asked: Config, tmp_path: Path, options: dict, changes: dict, message: str):
+    folder = language_model(tmp_path / "lm", **({"chat": True} | options))
+    with pytest.raises(InputError, match=message):
+        load_generator(changed(asked, generator={"model": str(folder)} | changes))
+
+
+def test_a_tokenizer_may_lack_padding(asked: Config, tmp_path: Path):
+    folder = language_model(tmp_path / "lm", chat=True, pad_token=None)
+    padded, seeds = load_generator(changed(asked, generator={"model": str(folder)})), row_seeds(0, 0, range(3))
+    assert torch.equal(*(each.sample(torch.tensor([0, 1, 0]), seeds, None) for each in (padded, load_generator(asked))))
+
+
+def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import dp_real.generators.models.causal_lm as made
+
+    monkeypatch.setattr(made.CausalLMGenerator, "_cut", lambda self, text: "")
+    message = r"round 0: 8 of 8 samples are empty: change generator.prompts or stop, or raise generator.max_new_tokens"
+    with pytest.raises(DivergedError, match=message):
+        run(asked, tmp_path / "run")
+    monkeypatch.undo()
+    assert run(asked, tmp_path / "run", resume=True)["pool_size"] == 12
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"pool": {"storage": "uint8"}}, "data.source = 'text': pool.storage must be 'text'"),
+        ({"training": {"mixup": 0.5}}, "training.mixup is for images"),
+        ({"guidance": {"candidates": 1}}, "doubt = 0.5 is for samples that are chosen"),
+        ({"guidance": {"candidates": 1, "doubt": 0}}, "has no denoiser to push"),
+        ({"generator": {"shots": 0}}, "has {examples}: shots says how many"),
+        ({"generator": {"prompts": ["a {} text"]}}, "has no {examples}, where shots = 1 examples would go"),
+        ({"generator": {"chat": False}}, "system is a chat's message"),
+        ({"generator": {"stop": [""]}}, "stop has an empty string"),
+        ({"generator": {"prompts": ["{examples}"]}}, "should have {} where the class's name goes"),
+    ],
+)
+def test_settings_that_exclude_each_other(asked: Config, sections: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        changed(asked, **sections)
+
+
+def test_kinds_are_for_texts_or_for_numbers(chars: Config):
+    raw = chars.model_dump()
+    with pytest.raises(InputError, match=r"'text' has texts: learner.kind = 'mlp' is for numbers"):
+        parse_config(raw | {"learner": {"kind": "mlp"}})
+    with pytest.raises(InputError, match=r"'digits' has no texts: generator.kind = 'char-lm' is for texts"):
+        parse_config(raw | {"data": {"source": "digits"}})

@@ -1,0 +1,92 @@
+"""`dp real` on texts, as a person meets it: the smoke preset as a whole path, and the file of a task of one's own."""
+
+import json
+from pathlib import Path
+
+import datasets
+import pandas as pd
+import pytest
+
+from dp_real.config import load_config
+from experiments.presets.presets import load_preset
+from tests.experiments.conftest import run_dp as dp
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(scope="module")
+def run(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert dp("real", "run", "text-own-smoke", "--out", str(folder)) == 0
+    return folder
+
+
+def test_init_writes_a_file_for_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert dp("real", "init", "reviews", "--kind", "text") == 0
+    assert "dp real run reviews.toml" in capsys.readouterr().err
+    text = Path("reviews.toml").read_text()
+    assert "{name}" not in text
+    assert '#   "ngrams": A bag of' in text
+    config = load_config(Path("reviews.toml"))
+    assert (config.samples, config.data.source, config.generator.kind) == (2000, "text", "causal-lm")
+    assert "at most 500 + 6 * 250 = 2000" in text
+    smoke = load_preset("text-own-smoke")
+    assert (smoke.generator.kind, smoke.learner.kind) == (config.generator.kind, config.learner.kind)
+    monkeypatch.setattr("huggingface_hub.auth_check", lambda model: 1 / 0)  # no network
+    assert dp("real", "plan", "reviews.toml", "--json") == 3
+    plan = json.loads(capsys.readouterr().out)
+    assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model", "learner.model"}
+
+
+def test_plan_counts_tokens(capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "plan", "text-own-smoke", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    drawn = 16 + 2 * 8 * 2
+    assert plan["tokens"]["written"] == drawn * 24
+    assert plan["tokens"]["judged"] == (drawn - 16) * 4 * (plan["tokens"]["prompts"] // drawn + 24)
+    assert dp("real", "plan", "text-own-smoke") == 0
+    assert f"{drawn * 24:,} written" in capsys.readouterr().err
+
+
+def test_report_and_evaluate(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "report", str(run), "--json") == 0
+    (facts,) = json.loads(capsys.readouterr().out)["reports"]
+    hardest = [row["entropy"] for row in facts["hardest"]]
+    assert hardest == sorted(hardest, reverse=True)
+    assert {row["predicted"] for row in facts["hardest"]} <= {"business", "science", "sports", "weather"}
+    page = (run / "report.html").read_text()
+    assert "The hardest texts that were added" in page
+    assert "nearly one of the validation set" in page
+    assert dp("real", "evaluate", str(run), "--json") == 0
+    assert [row["images"] for row in json.loads(capsys.readouterr().out)["sets"]] == [52, 52]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_export(run: Path, tmp_path: Path, form: str):
+    assert dp("real", "export", str(run), "--out", str(tmp_path / "out"), "--format", form) == 0
+    kind = "json" if form == "jsonl" else form
+    table = datasets.load_dataset(kind, data_files=str(tmp_path / "out" / f"train.{form}"), split="train")
+    assert len(table) == json.loads((run / "result.json").read_text())["pool_size"]
+    assert all(table["text"])
+
+
+def test_texts_are_no_image_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "export", str(run), "--out", str(tmp_path / "out")) == 2
+    assert "--format parquet or jsonl" in capsys.readouterr().err
+
+
+def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ("--omega", "0,1000", "--n", "2", "--labels", "0,2", "--set", "guidance.doubt=0.0")
+    assert dp("real", "sample", str(run), "--out", str(tmp_path / "look"), *words) == 0
+    assert "samples.csv" in capsys.readouterr().err
+    samples = pd.read_csv(tmp_path / "look" / "samples.csv")
+    assert samples["class"].tolist() == ["business", "business", "sports", "sports"] * 2
+    plain, chosen = (samples[samples["omega"] == omega] for omega in (0, 1000))
+    assert chosen["entropy"].mean() >= plain["entropy"].mean()
+    assert (
+        dp("real", "sample", "text-own-smoke", "--out", str(tmp_path / "plain"), "--omega", "0", "--labels", "1") == 0
+    )
+    assert len(pd.read_csv(tmp_path / "plain" / "samples.csv")) == 1
+    assert dp("real", "sample", str(run), "--out", str(tmp_path / "along"), "--along") == 2
+    assert "--along is for images" in capsys.readouterr().err
