@@ -44,6 +44,14 @@ class LikelihoodGenerator(Generator, Protocol):
         ...
 
 
+class AnySize(Generator, Protocol):
+    """A generator of images that can be had at any size."""
+
+    def resized(self, sample_shape: tuple[int, ...]) -> Generator:
+        """The generator of the same images as [C, h, w]."""
+        ...
+
+
 class Learner(Protocol):
     """Trains on batches and computes logits."""
 
@@ -58,7 +66,10 @@ class Learner(Protocol):
         ...
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits [B, K] in evaluation mode, differentiable in x [B, *sample_shape]. Rows are independent."""
+        """Logits [B, K] in evaluation mode, differentiable in x [B, *sample_shape]. Rows are independent.
+
+        A kind with `any_size` also takes larger images here and in `train_step`.
+        """
         ...
 
     def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:

@@ -173,6 +173,9 @@ class PoolConfig(Section):
         description="drop texts that are as much like an earlier one as this, 1 being the same; 0: none are dropped",
     )
     quality: int = Field(default=95, ge=1, le=100, description="of JPEG files")
+    size: int = Field(
+        default=0, ge=0, le=2**14, description="pixels a side, for crops with detail; 0: as the learner sees images"
+    )
     memory: float = Field(
         default=8.0, ge=0, le=1e6, description="GiB; a larger pool is read from disk as training goes on"
     )

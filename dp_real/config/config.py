@@ -127,10 +127,29 @@ class Config(Section):
             raise ValueError(f"practice.{real} = 'real' takes real training images: data.train names them")
         return self
 
+    @model_validator(mode="after")
+    def _check_pool(self) -> Config:
+        if not self.pool.size:
+            return self
+        where = f"pool.size = {self.pool.size}"
+        if not self.generator.any_size:
+            raise ValueError(f"{where} is for pipelines; generator.kind = '{self.generator.kind}' needs 0")
+        if not self.learner.any_size:
+            raise ValueError(f"{where} is for networks; learner.kind = '{self.learner.kind}' needs 0")
+        if "real" in (self.practice.examples, self.practice.start):
+            raise ValueError(f"{where}: real examples have the learner's size only; practice.examples and start need 0")
+        return self
+
     @property
     def task(self) -> Task:
         """The task, without loading the data. Raises MissingError if only a missing folder tells its classes."""
         return self.data.task
+
+    @property
+    def pool_shape(self) -> tuple[int, ...]:
+        """The shape of an example in the pool: the task's, unless pool.size keeps larger images. Raises as `task`."""
+        shape, size = self.task.sample_shape, self.pool.size
+        return (shape[0], size, size) if size else shape
 
     @property
     def samples(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dp_real.data import DATA
 from dp_real.data.sets.own import OwnSets
@@ -24,6 +24,18 @@ class FolderConfig(OwnSets):
     source: Literal["folder"]
     size: Width = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
     channels: Literal[1, 3] = Field(default=3, description="3: in colour; 1: in grey, also what the generator draws")
+    resize: int = Field(
+        default=0,
+        ge=0,
+        le=2**14,
+        description="of images to validate or test: the shorter side, before `size` of its middle is taken; 0: size",
+    )
+
+    @model_validator(mode="after")
+    def _check_size(self) -> FolderConfig:
+        if 0 < self.resize < self.size:
+            raise ValueError(f"resize = {self.resize}: must be 0, or at least size = {self.size}")
+        return self
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,13 +46,14 @@ class FolderConfig(OwnSets):
         """See OwnSets."""
         from dp_real.data.sets.places import read_set
 
-        return read_set(found, self.labels, self.shape, needed, keep)
+        return read_set(found, self.labels, self.shape, needed, keep, self.resize)
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
         """See OwnSets. They are decoded if they are used, as float32."""
         from dp_real.data.sets.images import TrainingImages
+        from dp_real.data.sets.places import read_set
 
-        return TrainingImages(self.read(found, needed))
+        return TrainingImages(read_set(found, self.labels, self.shape, needed, keep=False))
 
     def count(self, found: Located, needed: Collection[int]) -> int:
         """See OwnSets. Decodes no image."""

@@ -28,7 +28,7 @@ class MeasuredFlops:
     def __init__(self, config: Config, generator: Generator, learner: Learner, judge: Judge | None = None) -> None:
         """judge: of the label check, if there is one."""
         self._generator, self._learner = generator, learner
-        storage = Storage(config.pool, config.task.sample_shape)
+        storage = Storage(config.pool, config.pool_shape)
         self._rounds = GeneratedRounds(config, generator, storage, Blocks(1), judge)
         self._choosing = config.guidance.candidates > 1
         self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))

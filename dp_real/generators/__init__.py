@@ -47,6 +47,7 @@ class GeneratorConfig(Section):
         kind: Any  # str, a literal in each kind
 
     trained_here: ClassVar[bool] = False
+    any_size: ClassVar[bool] = False  # whether what it loads is AnySize
     denoises: ClassVar[bool] = True  # in steps that guidance can push; if not, it can only choose among samples
     text: ClassVar[bool | None] = False  # draws texts (dp_real.text.codes); None: either these or numbers
     doubts: ClassVar[bool] = False  # knows log p(label | sample) (LikelihoodGenerator)

@@ -26,6 +26,7 @@ class LatentConfig(TrainedHere):
     """A small Stable Diffusion for images of a few dozen pixels, trained here on first use."""
 
     recipe: ClassVar[int] = 2
+    any_size: ClassVar[bool] = True
 
     kind: Literal["latent"]
     prompts: Templates = Field(

@@ -28,6 +28,8 @@ class LearnerConfig(Section):
     text: ClassVar[bool] = False  # learns texts (dp_real.text.codes)
     library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what a learner saves
 
+    any_size: ClassVar[bool] = True  # whether it takes images larger than the task's, which a pool may keep
+
     def network(self, task: Task) -> nn.Module | None:
         """Build the module, [B, *sample_shape] -> logits [B, n_classes]. Draws weights from torch's random state.
 

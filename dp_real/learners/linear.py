@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @LEARNERS.named("linear", place=4)
 class LinearConfig(LearnerConfig):
     """Ridge or logistic regression for two classes, solved on the whole pool at each step."""
+
+    any_size: ClassVar[bool] = False
 
     kind: Literal["linear"]
     loss: Literal["ridge", "logistic"] = "ridge"

@@ -41,7 +41,7 @@ class TransformersConfig(LearnerConfig):
         """A learner with the classifier that is named, or a fresh one. See `classifier`."""
         from dp_real.learners.models.classifier import ClassifierLearner
 
-        return ClassifierLearner(self.classifier(task, seed), task.n_classes, training, seed)
+        return ClassifierLearner(self.classifier(task, seed), task, training, seed)
 
     def classifier(self, task: Task, seed: int) -> Classifier:
         """The classifier to train. Fresh weights, such as a last layer for other classes, are a function of the seed.

@@ -143,7 +143,7 @@ class Practice:
     @cached_property
     def row_flops(self) -> int:
         """FLOPs of training on one row."""
-        return self.learner.row_flops(self.pool.sample_shape)
+        return self.learner.row_flops(self.config.task.sample_shape)
 
     def train_step(self) -> None:
         """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""

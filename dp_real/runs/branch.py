@@ -64,7 +64,7 @@ def _branch_at(checkpoint: Path, config: Config, data: RealData, files: RunFiles
     with processes.main_first() as main:
         if main:
             verify_pool(files.pool, pool_version)
-    pool = Pool(files.pool, config.task.sample_shape, pool_version, config.pool)
+    pool = Pool(files.pool, config.pool_shape, pool_version, config.pool)
     out, cooldown = files.branch(len(pool)), config.training.cooldown_steps
     finished = processes.from_main(out.read_result())
     if finished:

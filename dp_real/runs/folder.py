@@ -72,7 +72,7 @@ class RunFolder:
 
         Raises DamagedError if there are checkpoints, and none is intact.
         """
-        files, shape, newest = self.files, config.task.sample_shape, None
+        files, shape, newest = self.files, config.pool_shape, None
         with processes.main_first() as main:
             if main:
                 newest = resumable(files, config.training.keep_best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 
@@ -13,7 +14,7 @@ from dp_real.config import Config
 from dp_real.data.sets.images import decode_ahead
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
-from dp_real.protocols import Generator, Learner
+from dp_real.protocols import AnySize, Generator, Learner
 from dp_real.rounds.label_check import DiffusionClassifier, Judge
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
@@ -44,7 +45,8 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
     with processes.main_first(), quietly():
         if data is None:
             config.data.prepare(progress)
-        return config.generator.load(config.sampling, config.data, data, progress)
+        generator = config.generator.load(config.sampling, config.data, data, progress)
+        return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
 
 
 def load_judge(config: Config, generator: Generator) -> Judge | None:
@@ -72,12 +74,16 @@ def fresh_learner(config: Config) -> Learner:
 
 
 def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that cannot be carried out: examples of a form that the generator cannot draw, no
-    guided step, or fewer initial examples than classes. Raises MissingError if only missing data tell the task.
+    """Raise InputError for a plan that cannot be carried out: examples of a form that the generator cannot draw, a pool
+    of smaller images than the learner's, no guided step, or fewer initial examples than classes. Raises MissingError if
+    only missing data tell the task.
     """
     steps, classes = config.sampling.steps, config.task.n_classes
     if config.practice.examples == "generated":
         config.generator.check_task(config.task)
+    shape, size = config.task.sample_shape, config.pool.size
+    if size and (len(shape) != 3 or size < max(shape[1:])):
+        raise InputError(f"pool.size = {size}: must be 0, or at least the side of the learner's images {list(shape)}")
     if config.guidance.pushes and not config.guidance.guided_steps(steps):
         raise InputError(
             f"guidance.window = {list(config.guidance.window)} guides none of the {steps} sampling.steps, the last of "

@@ -95,7 +95,7 @@ class Run:
             raise DamagedError(f"{self.files.pool} is missing; restore it, or {self.files.repeat}")
         if not there:
             raise MissingError(f"{self.path}: there is no pool yet; go on with the run by dp real resume {self.path}")
-        return Pool.latest(self.files.pool, self.config.task.sample_shape, PoolConfig(memory=0))
+        return Pool.latest(self.files.pool, self.config.pool_shape, PoolConfig(memory=0))
 
     @property
     def checkpoints(self) -> list[Checkpoint]:

@@ -58,9 +58,12 @@ class ImageFiles:
     Decoded rows are kept if all rows fit into IN_MEMORY. Reading a broken image raises InputError.
     """
 
-    def __init__(self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True) -> None:
-        """sample_shape: [C, S, S] with C = 1 (grey) or 3. keep: whether decoded rows may be kept."""
+    def __init__(
+        self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True, resize: int = 0
+    ) -> None:
+        """sample_shape: [C, S, S], C = 1 (grey) or 3. keep: decoded rows may be kept. resize: see `read_image`."""
         self.sources = sources
+        self.resize = resize
         self.shape = (len(sources), *sample_shape)
         self.kept = keep and math.prod(self.shape) <= IN_MEMORY
         self._pixels = torch.empty(self.shape if self.kept else 0, dtype=torch.uint8)  # takes memory only when written
@@ -95,7 +98,7 @@ class ImageFiles:
         _, channels, size, _ = self.shape
         with warnings.catch_warnings(), ThreadPoolExecutor(processes.own_cores()) as threads:
             warnings.filterwarnings("ignore", module="PIL")  # of broken metadata, without the name of their file
-            images = threads.map(lambda row: read_image(self.sources[row], size, channels), rows)
+            images = threads.map(lambda row: read_image(self.sources[row], size, channels, self.resize), rows)
             return torch.stack(list(images)) if rows else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
 
 
@@ -127,12 +130,17 @@ class TrainingImages:
 
 
 def read_folder(
-    folder: Path, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int], keep: bool = True
+    folder: Path,
+    classes: Classes,
+    sample_shape: tuple[int, ...],
+    needed: Collection[int],
+    keep: bool = True,
+    resize: int = 0,
 ) -> ImageSet:
     """The images of class folders as rows of sample_shape [C, S, S], ordered by label, then by path.
 
-    A folder that is named like no class is skipped, and named in a warning. keep: see ImageFiles. Raises InputError for
-    such a folder if a label in `needed`, or every one, has no images, and for a folder without images.
+    A folder that is named like no class is skipped, and named in a warning. keep, resize: see ImageFiles. Raises
+    InputError for such a folder if a label in `needed`, or every one, has no images, and for a folder without images.
     """
     files: dict[int, list[Path]] = {}
     strays: list[InputError] = []
@@ -155,12 +163,13 @@ def read_folder(
     labels = [label for label in sorted(files) for _ in files[label]]
     paths = [path for label in sorted(files) for path in files[label]]
     classes.check(folder, labels, needed)
-    return ImageSet(ImageFiles(paths, sample_shape, keep), torch.tensor(labels))
+    return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(labels))
 
 
-def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
-    """Read an image as uint8 [C, size, size]: the shorter side is resized to `size`, the longer cropped to it.
+def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
+    """Read an image as uint8 [C, size, size]: its shorter side is resized to `resize`, and `size` of its middle taken.
 
+    resize: at least `size`, as in ImageNet's usual 256 for 224; 0: `size`, so that only the longer side is cropped.
     EXIF orientation is applied, and transparency is laid over white. Raises InputError for a broken image.
     """
     try:
@@ -171,7 +180,9 @@ def read_image(source: EncodedImage, size: int, channels: int) -> Tensor:
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = ImageOps.fit(image.convert("RGB" if channels == 3 else "L"), (size, size), Image.Resampling.BICUBIC)
+            image = image.convert("RGB" if channels == 3 else "L")
+            edge = (1 - size / (resize or size)) / 2  # of either side: cropping first resizes fewer pixels
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=edge)
     except Exception as error:  # what Pillow raises on a broken file depends on where it is broken
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"{source}: not a whole image: {reason}; repair or remove it") from error

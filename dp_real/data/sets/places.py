@@ -132,20 +132,26 @@ def expand(pattern: str) -> list[str]:
 
 
 def read_set(
-    found: Located, classes: Classes, sample_shape: tuple[int, ...], needed: Collection[int], keep: bool
+    found: Located,
+    classes: Classes,
+    sample_shape: tuple[int, ...],
+    needed: Collection[int],
+    keep: bool,
+    resize: int = 0,
 ) -> ImageSet:
     """Read a set as rows of sample_shape [C, S, S]: class folders by label and path, others in their own order.
 
-    keep: see ImageFiles. Raises InputError for an unknown class, and if a label in `needed` has no image.
+    keep, resize: see ImageFiles. Raises InputError for an unknown class, and if a label in `needed` has no image.
     """
     if found.kind == "folders":
-        return read_folder(found.paths[0], classes, sample_shape, needed, keep)
+        return read_folder(found.paths[0], classes, sample_shape, needed, keep, resize)
     named = _named(found, classes)
     labels = archives.to_labels(named, classes)
     rows = [row for row, label in enumerate(labels) if label is not None]
     y = [label for label in labels if label is not None]
     classes.check(found.where, y, needed)
-    return ImageSet(ImageFiles([named.sources[row] for row in rows], sample_shape, keep), torch.tensor(y))
+    files = ImageFiles([named.sources[row] for row in rows], sample_shape, keep, resize)
+    return ImageSet(files, torch.tensor(y))
 
 
 def _named(found: Located, classes: Classes) -> Named:

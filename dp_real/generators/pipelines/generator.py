@@ -1,5 +1,7 @@
 """A pipeline of diffusers as a Generator, and the prompts or numbers that it is asked for each class."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +21,7 @@ class PipelineGenerator:
     """A Generator whose classes are prompts, or class numbers of a DiT. A row's seed picks one of a class's several."""
 
     def __init__(self, model: LatentDiffusion, asked: Sequence[Sequence[Any]], sample_shape: tuple[int, ...]) -> None:
-        """asked: for each class, its prompts or class numbers. sample_shape: [C, h, w] of what the learner sees."""
+        """asked: for each class, its prompts or class numbers. sample_shape: [C, h, w] of the images."""
         self.model = model
         self.asked = asked
         self.sample_shape = sample_shape
@@ -30,6 +32,10 @@ class PipelineGenerator:
         noise = row_noise(seeds, self.model.latent_shape)
         view = partial(fit, shape=self.sample_shape)
         return self.model.sample(self._pick(labels, seeds), noise, guidance, view).cpu()
+
+    def resized(self, sample_shape: tuple[int, ...]) -> PipelineGenerator:
+        """See AnySize. Both share the pipeline."""
+        return PipelineGenerator(self.model, self.asked, sample_shape)
 
     def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
         """See Generator. The VAE first encodes x, resized to the pipeline's own size."""

@@ -1,5 +1,7 @@
 """Augmentation of batches, row by row: crops and flips, Mixup and CutMix (paper App. D)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,12 +10,15 @@ from torch.nn import functional as F
 from dp_base.errors import InputError
 
 
-def crop_and_flip(x: Tensor, rng: np.random.Generator, *, least_area: float, flip: bool) -> Tensor:
-    """Resize a random window of each image [B, C, H, W] to H x W (Szegedy et al. 2015), mirrored with probability 1/2.
+def crop_and_flip(
+    x: Tensor, rng: np.random.Generator, *, least_area: float, flip: bool, size: Sequence[int] | None = None
+) -> Tensor:
+    """Resize a random window of each image [B, C, H, W] to `size` (Szegedy et al. 2015), mirrored with probability 1/2.
 
     The window's share of the area is uniform on [least_area, 1]. Its aspect ratio is log-uniform on [3/4, 4/3]; a side
-    that would leave the image is cut off. least_area 0 takes whole images. Interpolation is bilinear, as windows are
-    only enlarged. Raises InputError for x of another shape.
+    that would leave the image is cut off. least_area 0 takes whole images. size: [h, w]; none: H x W, to which windows
+    are only enlarged, so that interpolation is bilinear. From larger images, windows of whole pixels are also shrunk,
+    without aliasing. Raises InputError for x of another shape.
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
@@ -21,10 +26,17 @@ def crop_and_flip(x: Tensor, rng: np.random.Generator, *, least_area: float, fli
     area = rng.uniform(least_area, 1, n) if least_area else np.ones(n)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n)) if least_area else np.ones(n)
     wide, high = np.minimum(np.sqrt(area * ratio), 1), np.minimum(np.sqrt(area / ratio), 1)
+    mirrored = flip & (rng.random(n) < 0.5)
+    across, down = rng.uniform(-1, 1, n) * (1 - wide), rng.uniform(-1, 1, n) * (1 - high)  # centres, in [-1, 1]
+    if size is not None and list(x.shape[2:]) != [*size]:
+        columns, rows = _pixels(across, wide, x.shape[3]), _pixels(down, high, x.shape[2])
+        windows = (image[:, :, row, column] for image, row, column in zip(x.split(1), rows, columns, strict=True))
+        resized = torch.cat([F.interpolate(each, size, mode="bilinear", antialias=True) for each in windows])
+        return torch.where(_on(x.device, mirrored).view(n, 1, 1, 1), resized.flip(3), resized)
     affine = np.zeros((n, 2, 3), np.float32)  # from the window's coordinates in [-1, 1] to the image's
-    affine[:, 0, 0] = wide * np.where(flip & (rng.random(n) < 0.5), -1, 1)
+    affine[:, 0, 0] = wide * np.where(mirrored, -1, 1)
     affine[:, 1, 1] = high
-    affine[:, 0, 2], affine[:, 1, 2] = rng.uniform(-1, 1, n) * (1 - wide), rng.uniform(-1, 1, n) * (1 - high)
+    affine[:, 0, 2], affine[:, 1, 2] = across, down
     grid = F.affine_grid(_on(x.device, affine), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
@@ -58,6 +70,13 @@ def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Bool [B, size]: which positions lie outside the window of relative `length` around `centre`."""
     position = (np.arange(size) + 0.5) / size
     return np.abs(position - centre[:, None]) > length[:, None] / 2
+
+
+def _pixels(centre: np.ndarray, length: np.ndarray, size: int) -> list[slice]:
+    """The window of each row, in pixels: at `centre` in [-1, 1], of relative `length`, and at least one pixel."""
+    begin = np.rint((centre + 1 - length) / 2 * size).astype(int)
+    end = np.rint((centre + 1 + length) / 2 * size).astype(int)
+    return [slice(min(first, size - 1), max(last, first + 1)) for first, last in zip(begin, end, strict=True)]
 
 
 def _on(device: torch.device, values: np.ndarray) -> Tensor:

@@ -19,7 +19,7 @@ from dp_real.learners.models.gradient import Prepared, StepGradient
 from dp_real.learners.models.randaugment import RandAugment
 from dp_real.runtime import processes
 from dp_real.runtime.flops import count
-from dp_real.runtime.pixels import to_float
+from dp_real.runtime.pixels import fit, to_float
 from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
 from dp_real.runtime.shares import Share
 from dp_real.sections import TrainingConfig
@@ -29,7 +29,7 @@ class NetworkLearner:
     """Trains a module on batches. With an EMA (paper App. D), the averaged weights compute `logits`."""
 
     def __init__(
-        self, module: nn.Module, n_classes: int, config: TrainingConfig, seed: int, device: torch.device | None = None
+        self, module: nn.Module, task: Task, config: TrainingConfig, seed: int, device: torch.device | None = None
     ) -> None:
         """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of all that training draws, except the batches."""
         self.device: torch.device = device or processes.device()
@@ -39,7 +39,7 @@ class NetworkLearner:
         self.config = config
         drawn = config.randaugment
         self.randaugment = RandAugment(drawn, config.randaugment_magnitude) if drawn else None
-        self.n_classes = n_classes
+        self.task = task
         self.seed = seed
         self.parameters = list(self.module.parameters())
         self.optimizer = torch.optim.AdamW(
@@ -58,11 +58,11 @@ class NetworkLearner:
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
             module = build(task)
         assert module is not None, "a kind of learner without a network has a `fresh` of its own"
-        return cls(module, task.n_classes, training, seed)
+        return cls(module, task, training, seed)
 
     def logits(self, x: Tensor) -> Tensor:
         """See Learner. The weights are those in use."""
-        return self.in_use.eval()(x.to(self.device))
+        return self.in_use.eval()(self._view(x.to(self.device)))
 
     def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
         """One AdamW step on the mean cross-entropy over the step's rows. See Learner.
@@ -99,16 +99,22 @@ class NetworkLearner:
         return prepared
 
     def _augmented(self, x: Tensor, y: Tensor, parcel: int) -> tuple[Tensor, Tensor]:
-        """A parcel, augmented as configured. y becomes [B, K] if examples are mixed."""
-        options, position = self.config, (self.step, parcel)
+        """A parcel, augmented as configured, at the module's size. y becomes [B, K] if examples are mixed."""
+        options, position, size = self.config, (self.step, parcel), self.task.sample_shape[1:]
         if options.crop or options.flip:
-            x = crop_and_flip(x, rng(self.seed, Stream.CROP, *position), least_area=options.crop, flip=options.flip)
+            crop = rng(self.seed, Stream.CROP, *position)
+            x = crop_and_flip(x, crop, least_area=options.crop, flip=options.flip, size=size)
+        x = self._view(x)
         if self.randaugment:
             x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, *position))
         if options.mixup or options.cutmix:
-            y = F.one_hot(y, self.n_classes).float()
+            y = F.one_hot(y, self.task.n_classes).float()
             x, y = mix(x, y, rng(self.seed, Stream.MIX, *position), mixup=options.mixup, cutmix=options.cutmix)
         return x, y
+
+    def _view(self, x: Tensor) -> Tensor:
+        """Examples as the module takes them: images of a pool that keeps larger ones are resized."""
+        return x if x.shape[1:] == self.task.sample_shape or x.dim() != 4 else fit(x, self.task.sample_shape)
 
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The mean cross-entropy of rows that are computed together."""

@@ -79,6 +79,22 @@ def test_a_crop_is_a_window_of_its_image_and_half_are_mirrored():
     assert 0.4 < top[high < 30].mean() < 0.6
 
 
+def test_a_crop_of_a_larger_image_is_shrunk_without_aliasing():
+    n = 200
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    x = torch.stack([rows, columns, 100 * ((rows + columns) % 2)]).expand(n, 3, 64, 64)
+    seen = crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True, size=(16, 16))
+    assert seen.shape == (n, 3, 16, 16)
+    assert (seen[:, 2] - 50).abs().max() < 15  # 100 without: a fine check would show as stripes
+    high, wide = seen[:, 0, -1, 0] - seen[:, 0, 0, 0], seen[:, 1, 0, -1] - seen[:, 1, 0, 0]
+    area = high * wide.abs() / 60**2  # between the centres of the first pixel and of the last
+    assert 0.25 < area.min() < 0.35
+    assert 0.6 < area.mean() < 0.7
+    assert 0.4 < (wide < 0).double().mean() < 0.6
+    same = crop_and_flip(x[:, :2], np.random.default_rng(0), least_area=0.3, flip=True)  # the same windows, enlarged
+    torch.testing.assert_close(seen[:, :2].mean((2, 3)), same.mean((2, 3)), atol=0.8, rtol=0)  # whole pixels
+
+
 def test_whole_images_stay_as_they_are():
     x = torch.rand(8, 3, 9, 7)
     torch.testing.assert_close(crop_and_flip(x, np.random.default_rng(0), least_area=0, flip=False), x)

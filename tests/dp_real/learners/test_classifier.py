@@ -33,7 +33,8 @@ def section(**values) -> TransformersConfig:
 
 
 def learner(config: TransformersConfig, shape: tuple[int, ...] = (3, 16, 16), classes=CLASSES) -> ClassifierLearner:
-    return ClassifierLearner(config.classifier(Task(shape, classes), seed=0), len(classes), TRAINING, seed=0)
+    task = Task(shape, classes)
+    return ClassifierLearner(config.classifier(task, seed=0), task, TRAINING, seed=0)
 
 
 def pictures(*shape: int) -> torch.Tensor:

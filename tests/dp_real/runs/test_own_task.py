@@ -1,6 +1,7 @@
 """A task of one's own from end to end: folders of pictures, a small pipeline trained on them, a ViT, what is left."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -27,9 +28,11 @@ from dp_real.runs.afterwards import evaluate
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.runtime.pixels import fit
 
 SHAPE = (3, 16, 16)
 CLASSES = ("cat", "dog", "em/u")
+LINEAR = {"learner": {"kind": "linear", "lam": 0.1}, "training": {"steps": 6, "batch_size": 0}}
 
 
 def pictures(root: Path, folders: list[str], count: int = 4) -> Path:
@@ -114,6 +117,38 @@ def test_its_card_states_the_facts(finished: Path, config: Config):
     assert "the real examples that its generator was trained on" in model_card(real, facts)
     start = config.model_copy(update={"practice": config.practice.model_copy(update={"start": "real", "real": 6})})
     assert "trained on 6 real examples, and generated ones" in model_card(start, facts)
+
+
+def test_a_pool_may_keep_larger_images_than_the_learner_sees(config: Config, finished: Path, tmp_path: Path):
+    larger = parse_config(config.model_dump() | {"pool": {"size": 24, "storage": "jpeg"}})
+    training = {"training": larger.training.model_dump() | {"crop": 0.5, "flip": True}}
+    larger = parse_config(larger.model_dump() | training)
+    run(larger, tmp_path / "larger")
+    kept, usual = Run(tmp_path / "larger").pool, Run(finished).pool
+    x, y = kept[4]
+    assert x.shape == (3, 24, 24)
+    assert y == usual[4][1]
+    same = fit(x[None], SHAPE)[0]  # but for JPEG and what resizing takes
+    assert (same - usual[4][0]).abs().mean() < 0.1
+    assert Run(tmp_path / "larger").learner().logits(x[None]).shape == (1, 3)
+    again = Run(tmp_path / "larger").result
+    assert again["samples_generated"] == result(finished)["samples_generated"]
+    assert again["training_flops"] == result(finished)["training_flops"]
+    with pytest.raises(InputError, match=r"pool\.size = 8: must be 0, or at least the side of .*\[3, 16, 16\]"):
+        run(parse_config(config.model_dump() | {"pool": {"size": 8}}), tmp_path / "smaller")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator": {"kind": "denoiser"}}, "pool.size = 32 is for pipelines; generator.kind = 'denoiser' needs 0"),
+        (LINEAR, "pool.size = 32 is for networks; learner.kind = 'linear' needs 0"),
+        ({"practice": {"initial": 5, "start": "real"}}, "pool.size = 32: real examples have the learner's size only"),
+    ],
+)
+def test_what_has_one_size_only_fills_no_pool_of_larger_images(config: Config, changes: dict, message: str):
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse_config(config.model_dump() | {"pool": {"size": 32}} | changes)
 
 
 # evaluation

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dp_real.config import Config, parse_config
 from dp_real.estimate.flops import MeasuredFlops
+from dp_real.examples import Task
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool.storage import Storage
@@ -48,7 +49,8 @@ def layers(*widths: int, dropout: float = 0.0) -> nn.Module:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_first_layers_input(ema: float):
-    learner = NetworkLearner(layers(12, 9, 5, dropout=0.5), 5, TrainingConfig(steps=1, ema_decay=ema), seed=0)
+    task, training = Task((12,), tuple("abcde")), TrainingConfig(steps=1, ema_decay=ema)
+    learner = NetworkLearner(layers(12, 9, 5, dropout=0.5), task, training, seed=0)
     before = {name: value.clone() for name, value in learner.tensors().items()}
     drawn = torch.get_rng_state()
     assert learner.row_flops((12,)) == 2 * (2 * 12 * 9 + 3 * 9 * 5)

@@ -172,13 +172,14 @@ SAME_STATISTICS = """
 import torch
 from torch import nn
 from dp_real.runtime import processes
+from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.shares import Share
 from dp_real.sections import TrainingConfig
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
 module(torch.zeros(2, 1, 8, 8))
-learner = NetworkLearner(module, 3, TrainingConfig(steps=5), seed=0)
+learner = NetworkLearner(module, Task((1, 8, 8), tuple("abc")), TrainingConfig(steps=5), seed=0)
 rank = processes.this_process().process_index
 for step in range(5):
     x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)

@@ -218,6 +218,17 @@ def test_the_shorter_side_is_resized_and_the_longer_one_cropped(tmp_path: Path, 
     assert abs(x - sum(crops) / 2).max() <= 1
 
 
+def test_the_middle_of_a_resized_image_is_as_torchvision_takes_it(tmp_path: Path):
+    """ImageNet's usual: the shorter side resized to 256, and the 224 of the middle; here 16 and 10."""
+    smooth = np.linspace(0, 255, 40 * 32 * 3).reshape(32, 40, 3).astype(np.uint8)
+    picture = Image.fromarray(smooth)
+    picture.save(tmp_path / "a.png")
+    x = read_image(tmp_path / "a.png", 10, 3, resize=16).permute(1, 2, 0).numpy().astype(int)
+    middle = picture.resize((20, 16), Image.Resampling.BICUBIC).crop((5, 3, 15, 13))
+    assert abs(x - np.asarray(middle).astype(int)).max() <= 1
+    assert abs(x - read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy()).max() > 10
+
+
 def test_it_is_turned_upright(tmp_path: Path):
     """EXIF orientation 6: the camera was on its side, the first column of the file is the top row."""
     pixels = np.zeros((8, 8, 3), np.uint8)
