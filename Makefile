@@ -1,6 +1,7 @@
 # Every target sets itself up: a virtual environment in .venv, a constrained install, nothing global.
 #   make figures              draw every figure into out/figures (QUICK=1: fewer trials and seeds)
 #   make test                 the tests that need neither minutes nor a GPU
+#   make test-device          where tensors lie and what waits for a GPU, on a device in name only
 #   make bench                measure, and print one table of targets, rivals and growth
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills fuzz": only these)
 #   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies
@@ -13,7 +14,7 @@ BIN := .venv/bin
 # The arrays here are small: BLAS threads only get in the way of the processes that share the work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install figures test test-slow test-gpu lint bench torture release-check audit clean
+.PHONY: install figures test test-slow test-gpu test-device lint bench torture release-check audit clean
 
 install: .venv/installed
 
@@ -34,6 +35,9 @@ test-slow: install
 
 test-gpu: install
 	$(BIN)/pytest -m gpu
+
+test-device: install
+	$(BIN)/pytest -m fake_device
 
 lint: install
 	$(BIN)/ruff check .

@@ -82,7 +82,8 @@ class EntropyGuidance:
         return replace(self, omega=self.omega[rows]) if isinstance(self.omega, Tensor) else self
 
     def _omega(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.omega, dtype=x.dtype, device=x.device).expand(len(x)).unsqueeze(1)
+        omega = torch.as_tensor(self.omega, dtype=x.dtype)
+        return omega.to(x.device, non_blocking=True).expand(len(x)).unsqueeze(1)
 
 
 def _power_of_two(x: Tensor) -> Tensor:

@@ -46,23 +46,28 @@ class DDIM:
     def _kind(self) -> str:
         return self.scheduler.config["prediction_type"]
 
+    def _level(self, t: int) -> tuple[float, float]:
+        """a and sigma at a timestep. The schedule stays on the CPU: a GPU would be waited for."""
+        alpha_bar = self.scheduler.alphas_cumprod[t].item()
+        return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+
     def step(self, output: Tensor, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """See Solver."""
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
     def raise_score(self, output: Tensor, by: Tensor, index: int) -> Tensor:
         """See Solver."""
-        alpha_bar = self.scheduler.alphas_cumprod[self.timesteps[index]].item()
-        a, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        a, sigma = self._level(int(self.timesteps[index]))
         if a == 0:
             return output
         return output + {"epsilon": -sigma, "v_prediction": -sigma / a, "sample": sigma**2 / a}[self._kind] * by
 
     def noised(self, x0: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
         """See Solver."""
-        t = torch.tensor(round(level * (self.scheduler.config["num_train_timesteps"] - 1)), device=x0.device)
-        answers = {"epsilon": noise, "v_prediction": self.scheduler.get_velocity(x0, noise, t), "sample": x0}
-        return self.scheduler.add_noise(x0, noise, t), t, answers[self._kind]
+        t = round(level * (self.scheduler.config["num_train_timesteps"] - 1))
+        a, sigma = self._level(t)
+        answers = {"epsilon": noise, "v_prediction": a * noise - sigma * x0, "sample": x0}
+        return a * x0 + sigma * noise, torch.full((), t, device=x0.device), answers[self._kind]
 
 
 @dataclass(frozen=True)
@@ -88,5 +93,5 @@ class FlowEuler:
 
     def noised(self, x0: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
         """See Solver."""
-        t = torch.tensor(level * self.scheduler.config["num_train_timesteps"], device=x0.device)
+        t = torch.full((), level * self.scheduler.config["num_train_timesteps"], device=x0.device)
         return (1 - level) * x0 + level * noise, t, noise - x0

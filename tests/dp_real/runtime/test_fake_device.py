@@ -1,0 +1,176 @@
+"""Where tensors lie, and when the host waits for a GPU: on a device in name only (fake_device).
+
+The device must be there before a process's first backward pass, so these tests run in a process of their own.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dp_real.evaluation import assess
+from dp_real.examples import Examples, Task
+from dp_real.generators.pipelines.generator import PipelineGenerator
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+from dp_real.guidance.controls import RandomGuidance
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.learners.transformers import TransformersConfig
+from dp_real.rounds.label_check import DiffusionClassifier, LabelCheck
+from dp_real.runtime.seeds import row_seeds
+from dp_real.sections import TrainingConfig
+from tests.dp_real.generators import tiny_pipelines
+from tests.dp_real.runtime.fake_device import READ, SET_UP, FakeDevice, fake_device
+
+on_device = [
+    pytest.mark.fake_device,
+    pytest.mark.skipif(SET_UP is None, reason="this torch has no device in name only"),
+    pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # when its average is copied
+]
+TASK = Task((3, 16, 16), tiny_pipelines.CLASSES)
+PAPER: dict[str, Any] = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
+PAPER |= {"ema_decay": 0.9, "max_grad_norm": 1.0}
+LABELS, SEEDS = torch.arange(3), row_seeds(0, 0, range(3))
+
+
+@pytest.mark.skipif(SET_UP is None, reason="this torch has no device in name only")
+def test_the_quick_ones_in_a_process_of_their_own():
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "fake_device",
+        "-k",
+        "quick",
+        __file__,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
+    with fake_device() as found:
+        monkeypatch.setattr(assess, "device", lambda: found.device)
+        yield found
+
+
+def small(task: Task) -> nn.Module:
+    """With all that a step may have to do: statistics, dropout, weights that no loss depends on."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)
+    )
+
+
+def vit(task: Task) -> nn.Module:
+    sizes = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return TransformersConfig(kind="transformers", config=sizes | {"intermediate_size": 16}).classifier(task, seed=0)
+
+
+def learner(device: FakeDevice, build: Callable[[Task], nn.Module] = small, **options: Any) -> NetworkLearner:
+    training = TrainingConfig(steps=9, batch_size=8, **options)
+    return NetworkLearner(build(TASK), TASK, training, seed=0, device=device.device)
+
+
+@pytest.mark.parametrize("options", [{}, PAPER, PAPER | {"precision": "bfloat16", "rows_per_device": 3}])
+@pytest.mark.parametrize("build", [pytest.param(small, id="quick"), vit])
+@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
+def test_a_training_step_waits_for_nothing(
+    marks: None, build: Callable[[Task], nn.Module], options: dict[str, Any], device: FakeDevice
+):
+    trained = learner(device, build, **options)
+    device.waits.clear()
+    for side in (16, 24):  # as the learner sees images, and larger
+        trained.train_step(torch.zeros(8, 3, side, side, dtype=torch.uint8), torch.arange(8) % 3)
+    assert device.waits == []
+    trained.drain_loss()
+    assert [wait.partition(",")[0] for wait in device.waits] == [READ]  # logging
+
+
+@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
+def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(marks: None, device: FakeDevice):
+    x = torch.zeros(3, device=device.device)
+    with pytest.raises(RuntimeError, match="same device"):
+        x + torch.zeros(3)
+    assert device.waits == []
+    assert x.cpu().tolist() == [0, 0, 0]
+    assert x.sum().item() == 1
+    torch.ones(3).to(device.device)
+    torch.ones(3).to(device.device, non_blocking=True)
+    assert device.waits == ["aten._to_copy nowhere -> cpu [3]", READ, "aten._to_copy cpu -> nowhere [3]"]
+
+
+@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
+def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None, device: FakeDevice):
+    trained = learner(device, precision="bfloat16")
+    device.waits.clear()
+    assess.accuracy(trained, Examples(torch.zeros(300, *TASK.sample_shape), torch.zeros(300, dtype=torch.int64)))
+    copies = [wait.split()[1:4] for wait in device.waits if not wait.startswith(READ)]
+    assert copies == 2 * [["cpu", "->", "nowhere"], ["nowhere", "->", "cpu"]]
+
+
+PIPELINES = (
+    tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.stable_diffusion_3,
+    tiny_pipelines.dit,
+)  # fmt: skip
+
+
+def pipeline(device: FakeDevice, make: Callable[[], Any], dtype: torch.dtype) -> Any:
+    pipe = tiny_pipelines.random_pipeline(make)
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.to(dtype).to(device.device)
+    return pipe
+
+
+def generator(pipe: Any, steps: int) -> PipelineGenerator:
+    asked = [[label] for label in range(3)] if pipe.__class__.__name__ == "DiTPipeline" else [[p] for p in PROMPTS]
+    return PipelineGenerator(LatentDiffusion(pipe, steps, 3.0), asked, TASK.sample_shape)
+
+
+PROMPTS = tiny_pipelines.PROMPTS
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("make", PIPELINES)
+@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
+def test_a_sampling_step_waits_for_nothing_guided_or_not(
+    marks: None, make: Callable[[], Any], dtype: torch.dtype, device: FakeDevice
+):
+    """What is waited for does not depend on the number of steps, nor on the guidance."""
+    pipe, judge = pipeline(device, make, dtype), learner(device)
+
+    def waits(steps: int, options: dict[str, Any] | None) -> list[str]:
+        drawing, omega = generator(pipe, steps), torch.full((3,), 0.1)
+        drawing.sample(LABELS, SEEDS, None)  # encodes the prompts
+        device.waits.clear()
+        x = drawing.sample(LABELS, SEEDS, None if options is None else EntropyGuidance(judge.logits, omega, **options))
+        assert (x.device.type, x.shape) == ("cpu", (3, *TASK.sample_shape))
+        return [wait for wait in device.waits if "sampler.py:35" not in wait]  # the timesteps, once
+
+    plain = waits(2, None)
+    assert len(plain) <= 5  # the conditions and noise of a batch there, and its images back
+    for options in ({}, {"through": "x0"}, {"scale": "raw"}, {"apply": "before"}):
+        assert waits(2, options) == waits(4, options) == plain
+    drawing = generator(pipe, 2)
+    drawing.sample(LABELS, SEEDS, RandomGuidance(judge.logits, 0.1, seeds=SEEDS, through="x0"))
+
+
+@pytest.mark.parametrize("make", PIPELINES)
+@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
+def test_the_label_check_waits_for_its_results(marks: None, make: Callable[[], Any], device: FakeDevice):
+    drawing, judge = generator(pipeline(device, make, torch.float32), 2), learner(device)
+    check = LabelCheck(DiffusionClassifier(drawing), temperature=1.0)
+    check(judge, torch.zeros(3, *TASK.sample_shape), LABELS, SEEDS)  # encodes the prompts
+    device.waits.clear()
+    assert check(judge, torch.zeros(3, *TASK.sample_shape), LABELS, SEEDS).device.type == "cpu"
+    assert not [wait for wait in device.waits if wait.startswith(READ)]
