@@ -1,19 +1,12 @@
-"""What a whole run will generate and cost, computed from its configuration alone.
-
-Sizes are in bytes. Hours are device-hours, of all devices together, unless they are by the clock.
-"""
+"""What a whole run will generate, train on and write, computed from its configuration alone. Sizes are in bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from math import prod
-from typing import Any
 
 from dp_real.config import Config
 from dp_real.estimate.jpeg import jpeg_bytes
-from dp_real.estimate.speed import Seconds
-from dp_real.estimate.work import Network, memory
+from dp_real.estimate.work import Network
 
 
 def images(config: Config) -> tuple[int, int]:
@@ -49,7 +42,7 @@ def waiting_steps(config: Config) -> int:
 
 def example_bytes(config: Config) -> float:
     """Bytes of an example on disk, of a text of full length without accents."""
-    shape, pool = config.task.sample_shape, config.pool
+    shape, pool = config.pool_shape, config.pool
     if pool.storage == "jpeg" and len(shape) == 3:
         return jpeg_bytes(shape, pool.quality)
     return {"float32": 4, "uint8": 1, "jpeg": 1, "text": 1}[pool.storage] * prod(shape)
@@ -78,54 +71,3 @@ def checkpoint_bytes(config: Config, network: Network | None) -> float:
     """Bytes of the checkpoints before each addition and of the latest: weights, AdamW's two moments, and the EMA."""
     copies = 3 + bool(config.training.ema_decay)
     return (config.practice.additions + 1) * 4 * copies * (network.parameters if network else 0)
-
-
-def costs(
-    config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int], validation: int | None = None
-) -> dict[str, Any]:
-    """All costs in one record. `hours` has a row for each number of `devices`; `validation`: see there."""
-    plain, guided = images(config)
-    options = config.training
-    return {
-        "images": {"plain": plain, "guided": guided},
-        "tokens": tokens(config),
-        "steps": options.steps,
-        "rows_per_step": rows_per_step(config),
-        "constant_steps": options.steps - options.warmup_steps - options.cooldown_steps,
-        "waiting_steps": waiting_steps(config),
-        "bytes": {
-            "pool": pool_bytes(config),
-            "drawing": drawing_bytes(config),
-            "checkpoints": checkpoint_bytes(config, network),
-        },
-        "memory": memory(config, network),
-        "seconds": asdict(seconds),
-        "hours": [hours(config, seconds, number, validation) for number in devices],
-    }
-
-
-def hours(config: Config, seconds: Seconds, devices: int, validation: int | None = None) -> dict[str, Any]:
-    """Device-hours of drawing, training and validating, and hours by the clock, on `devices` devices.
-
-    The devices share the rows of a step. A part is None if it is not known; the clock is None if drawing or training
-    is. validation: the number of validation images, if known.
-    """
-    plain, guided = images(config)
-    steps, rows = config.training.steps, rows_per_step(config)
-    evaluations = steps // config.practice.evaluate_every
-    drawing = _hours((plain, seconds.plain), (guided, seconds.guided))
-    training = _hours((steps * rows, seconds.row))
-    forward = seconds.row and seconds.row / 3
-    validating = None if validation is None else _hours((evaluations * validation, forward))
-    parts = {"drawing": drawing, "training": training, "validating": validating}
-    clock = None if drawing is None or training is None else (drawing + training + (validating or 0)) / devices
-    return (
-        {"devices": devices, "rows_per_step": rows, "rows_per_device": -(-rows // devices)} | parts | {"clock": clock}
-    )
-
-
-def _hours(*parts: tuple[int, float | None]) -> float | None:
-    """Hours of all parts, each a number of things and the seconds of one. None if a needed one is not known."""
-    needed = [(number, seconds) for number, seconds in parts if number]
-    known = [number * seconds for number, seconds in needed if seconds is not None]
-    return sum(known) / 3600 if len(known) == len(needed) else None

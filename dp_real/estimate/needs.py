@@ -13,7 +13,7 @@ import torch
 
 from dp_base.errors import MissingError
 from dp_real.config import Config
-from dp_real.estimate import cost, speed, work
+from dp_real.estimate import clock, cost, speed, work
 from dp_real.runtime.hub import download
 from dp_real.runtime.processes import own_cores
 
@@ -95,7 +95,8 @@ def tracker(package: str) -> Need:
 def _device(config: Config, network: work.Network | None, device: Device) -> Need:
     if not device.cores:
         return Need("device", f"{device.count} × {device.name}")
-    hours = cost.hours(config, speed.assumed(config, network, device.name, device.cores), 1)["clock"]
+    seconds = speed.assumed(config, network, device.name, device.cores)
+    hours = clock.hours(config, network, seconds, 1)["clock"]
     problem = f"no GPU: it would take this {device.name}, {(hours or 0) / 24:,.0f} days" if too_long(hours) else None
     return Need("device", f"{device.name}; no GPU", problem)
 

@@ -18,11 +18,12 @@ from dp_real.runtime.seeds import row_seeds
 from dp_real.runtime.shares import PARCEL
 
 # TFLOP/s in bfloat16 that PyTorch is assumed to reach on a GPU, by a part of its name. For the A100 it is a quarter of
-# the data sheet (published: Stable Diffusion 1.5 at batch 1 takes 1.6 s for 50 steps, which is 52 TFLOP/s; XL reaches
-# 116). For newer GPUs, which wait more for memory, it is 15 %. Better measure: `measure`, `dp real plan --measure`.
+# the data sheet, for newer GPUs, which wait more for memory, 15 %. Published figures lie within PUBLISHED of that (a
+# table in docs/reproduction.md has them). Better measure: `measure`, `dp real plan --measure`.
 GPUS = {"H200": 150.0, "H100": 150.0, "A100": 80.0, "L40S": 55.0}
 FLOAT32 = 1 / 5  # share of that rate in float32, for which those GPUs have few units
 CPU_CORE = 0.05  # TFLOP/s in float32 of a recent core
+PUBLISHED, OF_A_CORE, TIMED = 2.0, 3.0, 1.2  # by what factor the seconds may be wrong: of a GPU, a core, as measured
 MEASURED = 16  # images that a measurement draws, or a block if that is smaller
 
 
@@ -34,6 +35,7 @@ class Seconds:
     guided: float | None
     row: float | None
     source: str  # how they are known, in words
+    spread: float = 1.0  # they may be wrong by this factor, either way
 
 
 def throughput(device: str, dtype: str) -> float | None:
@@ -52,7 +54,10 @@ def assumed(config: Config, network: Network | None, device: str, cores: int = 0
         return Seconds(None, None, None, f"nothing is known of {device}: measure it")
     plain, guided = (each / drawing for each in operations) if operations else (None, None)
     row = network.training / training if network else None
-    return Seconds(plain, guided, row, f"assumed of {device}: {drawing:g} TFLOP/s in drawing, {training:g} in training")
+    spread = OF_A_CORE if cores else PUBLISHED
+    return Seconds(
+        plain, guided, row, f"assumed of {device}: {drawing:g} TFLOP/s in drawing, {training:g} in training", spread
+    )
 
 
 def measure(config: Config, generator: Generator, learner: Learner, device: str) -> Seconds:
@@ -78,7 +83,7 @@ def measure(config: Config, generator: Generator, learner: Learner, device: str)
         learner.train_step(x[batch], labels[batch])
         return learner.drain_loss()  # waits for the device
 
-    return Seconds(plain / rows, guided / rows, _timed(step)[0] / len(batch), f"measured on {device}")
+    return Seconds(plain / rows, guided / rows, _timed(step)[0] / len(batch), f"measured on {device}", TIMED)
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -19,6 +19,10 @@ Preset = Annotated[
     ),
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. guidance.omega=0.03.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, max=1024, help="Runs at a time, each on a GPU of its own.  Default: one a GPU; with none, 2."),
+]
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 
 
@@ -31,6 +35,13 @@ def arm_names(arms: str) -> list[str]:
     if len(set(names)) < len(names):
         raise InputError(f"--arms {arms} names an arm twice")
     return names
+
+
+def at_a_time(workers: int | None) -> int:
+    """How many runs go on at a time: as asked, else one on each GPU, or two on a machine without."""
+    from dp_real.runtime.processes import visible_gpus
+
+    return workers or len(visible_gpus()) or 2
 
 
 def default_folder(config: "Config") -> Path:

@@ -8,7 +8,7 @@ import typer
 
 from dp_base.locks import locked
 from dp_real.axes import AXES
-from experiments.cli.options import Json, Preset, Set, arm_names, too_few
+from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -40,7 +40,7 @@ def compare_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-compare.")] = None,
     resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time, each on a GPU of its own.")] = 2,
+    workers: Workers = None,
     x: Annotated[Axis, typer.Option(help="What the figure counts.")] = Axis("generated"),  # noqa: B008 (a constant)
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -85,6 +85,7 @@ def compare_command(
             "one generator is" if min(splits, seeds) == 1 else f"{min(splits, seeds)} generators, one a data split, are"
         )
         say(f"{each} trained here first, unless in the cache")
+    workers = at_a_time(workers)
     with locked(out):
         runs = run_arms(config, names, seeds, splits, out, workers, progress, first or 0, settle)
         summary = summarize(runs, baseline, x)

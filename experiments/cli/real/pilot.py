@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dp_base.locks import locked
-from experiments.cli.options import Json, Preset, Set
+from experiments.cli.options import Json, Preset, Set, Workers, at_a_time
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -26,7 +26,7 @@ def pilot_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-pilot.")] = None,
     resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time, each on a GPU of its own.")] = 2,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Try practice with a few hundred samples: are hard samples of their class, and what are they worth?
@@ -46,7 +46,7 @@ def pilot_command(
     if not unused(out) and not resume:
         raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
     with locked(out):
-        facts: dict[str, Any] = {"preset": config.name} | pilot(config, plan, out, workers, progress)
+        facts: dict[str, Any] = {"preset": config.name} | pilot(config, plan, out, at_a_time(workers), progress)
         write_json(out / "pilot.json", facts)
     if as_json:
         emit_json(facts)

@@ -98,7 +98,7 @@ def _counts(gpus: str) -> list[int]:
 
 def _costs(config: "Config", gpus: list[int], measured: bool) -> dict[str, Any]:
     """Costs on this machine, measured or from the table. If only its CPU is there and too slow: on ELSEWHERE."""
-    from dp_real.estimate import cost, speed, work
+    from dp_real.estimate import clock, speed, work
     from dp_real.estimate.needs import this_device, too_long
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator
 
@@ -108,9 +108,9 @@ def _costs(config: "Config", gpus: list[int], measured: bool) -> dict[str, Any]:
     if measured:
         generator = load_generator(config, load_data(config), progress)
         seconds = speed.measure(config, generator, fresh_learner(config), device.name)
-    elif device.cores and too_long(cost.hours(config, seconds, 1)["clock"]):
+    elif device.cores and too_long(clock.hours(config, network, seconds, 1)["clock"]):
         seconds, counts = speed.assumed(config, network, ELSEWHERE), gpus
-    return cost.costs(config, network, seconds, counts, validation)
+    return clock.costs(config, network, seconds, counts, validation)
 
 
 def _show(costs: dict[str, Any], note: str) -> None:
@@ -132,4 +132,6 @@ def _show(costs: dict[str, Any], note: str) -> None:
     say(f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down")
     if waiting > constant:
         say("so that NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience")
-    table(costs["hours"], title=f"device-hours, and hours by the clock; {costs['seconds']['source']}")
+    source, spread = costs["seconds"]["source"], costs["seconds"]["spread"]
+    table(costs["hours"], title=f"device-hours, and from gradients on hours by the clock; {source}")
+    say(f"low and high: a factor of {spread:g} either way; binds: what takes the largest part (docs/reproduction.md)")

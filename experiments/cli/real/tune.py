@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import Json, Preset, Set, arm_names
+from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -35,7 +35,7 @@ def tune_command(
     batch: Annotated[int, typer.Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
     out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-tune.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the tuning in --out; more --trials add to it.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Runs at a time.")] = 2,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Find each arm's best settings on validation images, with the same number of trials for each."""
@@ -52,7 +52,7 @@ def tune_command(
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")
         say(_cost(config, trials * len(names) * seeds))
-        best = tune(config, plan, trials, out, workers, progress)
+        best = tune(config, plan, trials, out, at_a_time(workers), progress)
     if as_json:
         emit_json({"preset": config.name, "arms": best})
         return
@@ -63,9 +63,10 @@ def tune_command(
 
 def _cost(config: "Config", runs: int) -> str:
     """What so many runs of this configuration take, as `dp real plan` says."""
-    from dp_real.estimate import cost, speed, work
+    from dp_real.estimate import clock, speed, work
     from dp_real.estimate.needs import this_device
 
     network, device = work.learner_network(config), this_device()
-    hours: Any = cost.hours(config, speed.assumed(config, network, device.name, device.cores), 1)["clock"]
+    seconds = speed.assumed(config, network, device.name, device.cores)
+    hours: Any = clock.hours(config, network, seconds, 1)["clock"]
     return f"{runs} runs" if hours is None else f"{runs} runs, about {runs * hours:.2g} hours of {device.name}"

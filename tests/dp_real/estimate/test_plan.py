@@ -18,7 +18,7 @@ from huggingface_hub.utils import filter_repo_objects
 from dp_base.errors import MissingError
 from dp_real.config import Config, parse_config
 from dp_real.data.stand_in import StandInConfig, write_sets
-from dp_real.estimate import cost, needs, speed, work
+from dp_real.estimate import clock, cost, needs, speed, work
 from dp_real.estimate.jpeg import jpeg_bytes
 from dp_real.generators.diffusers import SD1
 from dp_real.runtime import memory
@@ -137,14 +137,34 @@ def test_seconds_and_hours():
     assert speed.assumed(mine, MLP, "an abacus").plain is None
     assert speed.assumed(mine, MLP, "CPU", cores=4).row == pytest.approx(MLP.training / 0.2)
 
-    hours = cost.hours(mine, speed.Seconds(36.0, 72.0, 0.9, "given"), 8, validation=60)
+    hours = clock.hours(mine, None, speed.Seconds(36.0, 72.0, 0.9, "given", spread=2), 8, validation=60)
     assert (hours["rows_per_step"], hours["rows_per_device"]) == (32, 4)
     assert hours["drawing"] == pytest.approx((100 * 36 + 150 * 72) / 3600)
     assert hours["training"] == pytest.approx(1000 * 32 * 0.9 / 3600)
     assert hours["validating"] == pytest.approx(50 * 60 * 0.3 / 3600)
-    assert hours["clock"] == pytest.approx((4 + 8 + 0.25) / 8)
-    unknown = cost.hours(mine, speed.Seconds(None, None, 0.9, "given"), 1)
+    assert hours["clock"] == pytest.approx(4 * clock.idle(mine, 8) / 8 + (8 + 0.25) / 8, rel=1e-3)  # beside writing
+    assert (hours["low"], hours["high"]) == pytest.approx((hours["clock"] / 2, hours["clock"] * 2))
+    assert clock.idle(mine, 8) == 8  # each round is one block, which one device draws
+    assert hours["binds"] == "drawing"
+    unknown = clock.hours(mine, None, speed.Seconds(None, None, 0.9, "given"), 1)
     assert (unknown["drawing"], unknown["validating"], unknown["clock"]) == (None, None, None)
+
+
+def test_what_training_waits_for_on_several_devices():
+    paper = load_preset("imagenet100")
+    vit = work.Network(85_875_556, 0.1051, 0)
+    seconds = speed.assumed(paper, vit, "H100")
+    one, eight, many = (clock.hours(paper, vit, seconds, devices, 5000) for devices in (1, 8, 32))
+    assert one["gradients"] == one["reading"] == 0
+    assert eight["gradients"] == pytest.approx(50_000 * 2 * 7 / 8 * 4 * 85_875_556 / 200e9 / 3600)
+    assert many["gradients"] == pytest.approx(50_000 * 2 * 31 / 32 * 4 * 85_875_556 / 30e9 / 3600)
+    assert one["clock"] > 7 * eight["clock"] > 14 * many["clock"]
+    assert (many["low"], many["high"]) == pytest.approx((many["clock"] / 2, many["clock"] * 2))
+    large = load_preset("imagenet100", ["pool.size=512"])
+    assert cost.pool_bytes(large) == 160_000 * jpeg_bytes((3, 512, 512), 95)
+    assert clock.decoding(large) == pytest.approx(0.004, rel=0.05)  # measured: 3.9 ms
+    fast = speed.Seconds(seconds.plain, seconds.guided, 1e-4, "given")
+    assert clock.hours(large, vit, fast, 8, 5000)["reading"] > 0  # 8 threads read 2,000 rows a second
 
 
 def test_stable_diffusion_is_as_counted():
