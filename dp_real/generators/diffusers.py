@@ -1,11 +1,11 @@
-"""Pipelines of diffusers: Stable Diffusion 1, 2, XL and 3, and DiT, from a folder or the hub."""
+"""Pipelines of diffusers, from a folder or the hub."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @GENERATORS.named("diffusers", place=3)
 class DiffusersConfig(GeneratorConfig):
-    """A pipeline of diffusers (Stable Diffusion 1, 2, XL, 3, DiT) in a folder or on the hub."""
+    """A pipeline of diffusers: Stable Diffusion 1 to 3, FLUX, Qwen-Image, SANA, PixArt, DiT; a folder or hub id."""
+
+    any_size: ClassVar[bool] = True
 
     kind: Literal["diffusers", "stable-diffusion"]
     model: str = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")

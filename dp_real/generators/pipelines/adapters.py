@@ -3,18 +3,24 @@
 To support another pipeline, add a class here that implements `Adapter`, registered under the pipeline's class name.
 """
 
+import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.generators.pipelines.latents import image_side
 from dp_real.guidance.solvers import DDIM, FlowEuler, Solver
 
 Condition = dict[str, Tensor]
+
+USUAL = 3.5  # diffusers' guidance_scale for transformers that it was distilled into
 
 
 class Adapter(Protocol):
@@ -29,13 +35,33 @@ class Adapter(Protocol):
         """The denoiser, a module whose config gives the shape of its latents."""
         ...
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape [C, h, w] of the noise from which one image starts."""
+        ...
+
     def embed(self, what: Any) -> Condition:
-        """The denoiser's condition for one row, tensors [1, ...]. None: no condition, for classifier-free guidance."""
+        """The denoiser's condition for one row, tensors [1, ...]. None: no condition, for classifier-free guidance.
+
+        Prompts of different lengths are padded with zeros behind, so their mask must be among the tensors.
+        """
         ...
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The denoiser's output, shaped like x [B, ...], at timestep t []."""
         ...
+
+
+class OfNetwork:
+    """An adapter of a denoiser that takes latents as they are, and says their shape."""
+
+    network: Any
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """See Adapter."""
+        config = self.network.config
+        return config.in_channels, config.sample_size, config.sample_size
 
 
 ADAPTERS: dict[str, type[Adapter]] = {}
@@ -52,7 +78,7 @@ def adapts(pipeline: str) -> Callable[[type[Adapter]], type[Adapter]]:
 
 
 @adapts("StableDiffusionPipeline")
-class StableDiffusion:
+class StableDiffusion(OfNetwork):
     """Stable Diffusion 1 and 2: a UNet that attends to a prompt."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
@@ -71,7 +97,7 @@ class StableDiffusion:
 
 
 @adapts("StableDiffusionXLPipeline")
-class StableDiffusionXL:
+class StableDiffusionXL(OfNetwork):
     """Stable Diffusion XL: a UNet that attends to two encodings of a prompt. It also gets a pooled one and the size."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
@@ -86,7 +112,7 @@ class StableDiffusionXL:
             what or "", device=self.network.device, do_classifier_free_guidance=what is None
         )
         text, no_text, pooled, no_pooled = texts  # no_text is zeros or the encoding of "": the pipeline's config says
-        side = image_side(self.pipe.vae, self.network)
+        side = image_side(self.pipe.vae, self.network.config.sample_size)
         sizes = torch.tensor([[side, side, 0, 0, side, side]]).to(text)  # original size, crop corner, target size
         return {
             "encoder_hidden_states": no_text if what is None else text,
@@ -101,7 +127,7 @@ class StableDiffusionXL:
 
 
 @adapts("StableDiffusion3Pipeline")
-class StableDiffusion3:
+class StableDiffusion3(OfNetwork):
     """Stable Diffusion 3: a transformer over latents and prompt encodings together, trained by flow matching."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
@@ -123,7 +149,7 @@ class StableDiffusion3:
 
 
 @adapts("DiTPipeline")
-class DiT:
+class DiT(OfNetwork):
     """DiT: a transformer conditioned on a class number. The number after the last class means no class."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "class number"
@@ -144,6 +170,126 @@ class DiT:
         return answer[:, : x.shape[1]]  # the other channels are a learned variance, which DDIM does not use
 
 
+@adapts("PixArtAlphaPipeline")
+@adapts("PixArtSigmaPipeline")
+class PixArt(OfNetwork):
+    """PixArt: a transformer that attends to a prompt; the alpha of large images is also told their size."""
+
+    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.network = pipe.transformer
+
+    def embed(self, what: str | None) -> Condition:
+        """The encoding of a prompt with its mask, and the size of the image where it is asked for."""
+        text, mask, _, _ = self.pipe.encode_prompt(what or "", False, device=self.network.device)
+        condition = {"encoder_hidden_states": text, "encoder_attention_mask": mask}
+        if self.network.use_additional_conditions:
+            side = image_side(self.pipe.vae, self.network.config.sample_size)
+            condition |= {"resolution": text.new_full((1, 2), side), "aspect_ratio": text.new_ones(1, 1)}
+        return condition
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """See Adapter."""
+        text = {name: condition[name] for name in ("encoder_hidden_states", "encoder_attention_mask")}
+        size = {name: condition.get(name) for name in ("resolution", "aspect_ratio")}
+        answer = self.network(x, timestep=t.expand(len(x)), added_cond_kwargs=size, **text, return_dict=False)[0]
+        return answer[:, : x.shape[1]]  # as for DiT
+
+
+@adapts("SanaPipeline")
+class Sana(OfNetwork):
+    """SANA: a transformer with linear attention over few, deep latents, trained by flow matching."""
+
+    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.network = pipe.transformer
+        self.instruction = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
+
+    def embed(self, what: str | None) -> Condition:
+        """The encoding of a prompt, behind the pipeline's usual instruction, and its mask."""
+        how = {"device": self.network.device, "complex_human_instruction": None if what is None else self.instruction}
+        text, mask, _, _ = self.pipe.encode_prompt(what or "", False, **how)
+        return {"encoder_hidden_states": text, "encoder_attention_mask": mask}
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """See Adapter."""
+        timestep = t.expand(len(x)) * self.network.config.timestep_scale
+        return self.network(x, timestep=timestep, **condition, return_dict=False)[0]
+
+
+class Packed:
+    """An adapter of a transformer whose tokens are patches of 2 x 2 latents, with all channels of each."""
+
+    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.network = pipe.transformer
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """See Adapter."""
+        side = self.pipe.default_sample_size
+        return self.network.config.in_channels // 4, side, side
+
+    def tokens(self, x: Tensor, t: Tensor) -> dict[str, Any]:
+        """The arguments that such transformers share. Those distilled for it get the usual guidance."""
+        guidance = torch.full((len(x),), USUAL, device=x.device) if self.network.config.guidance_embeds else None
+        packed = self.pipe._pack_latents(x, *x.shape)
+        return {
+            "hidden_states": packed,
+            "timestep": t.expand(len(x)) / 1000,
+            "guidance": guidance,
+            "return_dict": False,
+        }
+
+    def latents(self, tokens: Tensor, x: Tensor) -> Tensor:
+        """An answer, shaped like x."""
+        height, width = (side * self.pipe.vae_scale_factor for side in x.shape[2:])
+        return self.pipe._unpack_latents(tokens, height, width, self.pipe.vae_scale_factor).view_as(x)
+
+
+@adapts("FluxPipeline")
+class Flux(Packed):
+    """FLUX: a transformer over packed latents and a prompt together, trained by flow matching."""
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        self._places = cache(pipe._prepare_latent_image_ids)  # they come from the CPU
+
+    def embed(self, what: str | None) -> Condition:
+        """The encoding of a prompt, and the pooled one."""
+        text, pooled, _ = self.pipe.encode_prompt(what or "", device=self.network.device)
+        return {"encoder_hidden_states": text, "pooled_projections": pooled}
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """See Adapter."""
+        places = self._places(1, x.shape[2] // 2, x.shape[3] // 2, x.device, x.dtype)
+        none = x.new_zeros(condition["encoder_hidden_states"].shape[1], 3)
+        answer = self.network(**self.tokens(x, t), **condition, img_ids=places, txt_ids=none)[0]
+        return self.latents(answer, x)
+
+
+@adapts("QwenImagePipeline")
+class QwenImage(Packed):
+    """Qwen-Image: a transformer over packed latents and a prompt together, trained by flow matching."""
+
+    def embed(self, what: str | None) -> Condition:
+        """The encoding of a prompt, and its mask."""
+        text, mask = self.pipe.encode_prompt(what or " ", device=self.network.device)
+        mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device) if mask is None else mask
+        return {"encoder_hidden_states": text, "encoder_hidden_states_mask": mask}
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """See Adapter."""
+        shapes = [[(1, x.shape[2] // 2, x.shape[3] // 2)]] * len(x)
+        return self.latents(self.network(**self.tokens(x, t), **condition, img_shapes=shapes)[0], x)
+
+
 def adapt(pipe: Any) -> Adapter:
     """The adapter of a pipeline. Raises InputError if its class has none."""
     check_supported(type(pipe).__name__)
@@ -156,17 +302,18 @@ def check_supported(kind: str, where: str = "") -> None:
         raise InputError(f"{where}{kind} is no pipeline that can be used here; these can: {', '.join(ADAPTERS)}")
 
 
-def image_side(vae: Any, network: Any) -> int:
-    """Side, in pixels, of the images that the denoiser was trained on."""
-    return network.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
-
-
-def make_solver(pipe: Any, network: Any, steps: int) -> Solver:
+def make_solver(pipe: Any, adapter: Adapter, steps: int) -> Solver:
     """A solver with the pipeline's own noise schedule: DDIM, or Euler for flow matching. Else raises InputError."""
     config = pipe.scheduler.config
     if isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):
         flow: Any = FlowMatchEulerDiscreteScheduler.from_config(config)
-        flow.set_timesteps(steps, mu=dynamic_shift(config, network) if config.use_dynamic_shifting else None)
+        even = np.linspace(1, 1 / steps, steps) if isinstance(adapter, Packed) else None  # as such a pipeline asks for
+        shift = dynamic_shift(config, adapter) if config.use_dynamic_shifting else None
+        flow.set_timesteps(steps, sigmas=even, mu=shift)
+        return FlowEuler(flow)
+    if config.get("use_flow_sigmas"):
+        flow = FlowMatchEulerDiscreteScheduler(config["num_train_timesteps"], shift=config["flow_shift"])
+        flow.set_timesteps(steps)
         return FlowEuler(flow)
     if "beta_start" not in config or config.get("prediction_type") not in ("epsilon", "v_prediction", "sample"):
         raise InputError(
@@ -179,10 +326,11 @@ def make_solver(pipe: Any, network: Any, steps: int) -> Solver:
     return DDIM(ddim)
 
 
-def dynamic_shift(config: Any, network: Any) -> float:
+def dynamic_shift(config: Any, adapter: Adapter) -> float:
     """The shift mu of the noise levels, for schedulers in which it depends on the image size."""
     from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
-    patches = (network.config.sample_size // network.config.patch_size) ** 2
+    patch = 2 if isinstance(adapter, Packed) else adapter.network.config.patch_size
+    patches = (adapter.latent_shape[-1] // patch) ** 2
     lengths = (config.base_image_seq_len, config.max_image_seq_len)
     return calculate_shift(patches, *lengths, config.base_shift, config.max_shift)

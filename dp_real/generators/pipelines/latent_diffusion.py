@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from dp_real.generators.pipelines.adapters import Adapter, Condition, adapt, image_side, make_solver
+from dp_real.generators.pipelines.adapters import Adapter, Condition, adapt, make_solver
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.generators.pipelines.latents import decode, encode
+from dp_real.generators.pipelines.latents import decode, encode, image_side
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import Denoiser, denoising_error, identity, sample
 from dp_real.runtime.pixels import fit
@@ -50,7 +51,7 @@ class LatentDiffusion:
         self.pipe = pipe
         self.adapter = adapt(pipe)
         self.network = self.adapter.network
-        self.solver = make_solver(pipe, self.network, steps)
+        self.solver = make_solver(pipe, self.adapter, steps)
         self.guidance_scale = guidance_scale
         self.guidance_decoder = tiny_decoder or pipe.vae
         self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
@@ -66,8 +67,7 @@ class LatentDiffusion:
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of the noise from which one image starts."""
-        config = self.network.config
-        return (config.in_channels, config.sample_size, config.sample_size)
+        return self.adapter.latent_shape
 
     def sample(
         self, asked: Sequence[Any], noise: Tensor, guidance: EntropyGuidance | None = None, view: View = identity
@@ -96,7 +96,7 @@ class LatentDiffusion:
 
         Raises MissingError if not even one row fits into the GPU.
         """
-        side = image_side(self.pipe.vae, self.network)
+        side = image_side(self.pipe.vae, self.latent_shape[-1])
 
         def measure(rows: slice) -> Tensor:
             own = fit(images[rows].to(self.device).expand(-1, 3, -1, -1), (3, side, side))
@@ -122,7 +122,7 @@ class LatentDiffusion:
         rows = [self._embed(what) for what in asked]
         if guidance_scale != 1:
             rows = [self._embed(None)] * len(rows) + rows
-        condition = {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
+        condition = {name: stack([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             stacked = x.repeat(len(rows) // len(x), 1, 1, 1).to(self.network.dtype)
@@ -133,6 +133,13 @@ class LatentDiffusion:
             return unconditional + guidance_scale * (conditional - unconditional)
 
         return denoise
+
+
+def stack(rows: Sequence[Tensor]) -> Tensor:
+    """Rows [1, ...] as one tensor [B, ...]. Sequences [1, n, ...] are padded with zeros to the longest."""
+    if len({row.shape for row in rows}) == 1:
+        return torch.cat([*rows])
+    return pad_sequence([row[0] for row in rows], batch_first=True)
 
 
 @torch.no_grad()

@@ -26,19 +26,31 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
     The decoder is one of DECODERS. An AutoencoderTiny's config has a scaling factor of 1.
     """
-    config = vae.config
-    scale, shift = 1 / (config.get("scaling_factor") or 1), config.get("shift_factor") or 0
-    if config.get("latents_mean") and config.get("latents_std"):
-        scale, shift = scale * _channels(config["latents_std"], latents), _channels(config["latents_mean"], latents)
+    if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
+        latents = latents.unsqueeze(2)
+    scale, shift = _scaling(vae, latents)
     images = vae.decode((latents * scale + shift).to(vae.dtype), return_dict=False)[0].float()
     return images[:, :, 0] if images.dim() == 5 else images
 
 
 @torch.no_grad()
 def encode(vae: Any, images: Tensor) -> Tensor:
-    """Encode images to scaled latents: the mode of an AutoencoderKL's posterior."""
-    latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
-    return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
+    """Encode images to scaled latents [B, C, h, w]: the mode, where the encoder gives a distribution."""
+    film = isinstance(vae, AutoencoderKLQwenImage)
+    answer = vae.encode((images.unsqueeze(2) if film else images).to(vae.dtype), return_dict=False)[0]
+    latents = (answer if isinstance(answer, Tensor) else answer.mode()).float()
+    scale, shift = _scaling(vae, latents)
+    latents = (latents - shift) / scale
+    return latents[:, :, 0] if film else latents
+
+
+def image_side(vae: Any, side: int) -> int:
+    """Side, in pixels, of the images of latents with a side of `side`."""
+    config = vae.config
+    levels = next(
+        config[key] for key in ("block_out_channels", "encoder_block_out_channels", "dim_mult") if key in config
+    )
+    return side * 2 ** (len(levels) - 1)
 
 
 def frozen_decoder(vae: Any) -> Any:
@@ -76,6 +88,15 @@ class Unpacker:
         if latents.dim() != 3 or self._own is None or self.size is None:
             return latents
         return self._own(latents, *self.size, self.pipe.vae_scale_factor)
+
+
+def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
+    """scale and shift: a decoder takes scale * latents + shift."""
+    config = vae.config
+    scale, shift = 1 / (config.get("scaling_factor") or 1), config.get("shift_factor") or 0
+    if config.get("latents_mean") and config.get("latents_std"):
+        scale, shift = scale * _channels(config["latents_std"], latents), _channels(config["latents_mean"], latents)
+    return scale, shift
 
 
 def _channels(values: list[float], latents: Tensor) -> Tensor:

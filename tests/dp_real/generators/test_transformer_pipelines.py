@@ -1,0 +1,100 @@
+"""FLUX, Qwen-Image, SANA and PixArt as generators: their own images without guidance, harder ones with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from dp_real.generators.pipelines.generator import PipelineGenerator
+from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.runtime.seeds import row_noise, row_seeds
+from tests.dp_real.generators import tiny_pipelines as tiny
+from tests.dp_real.generators.test_guide import classifier_of, name
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+STEPS, SIDE = 3, 8
+NO_BINNING: dict[str, Any] = {"use_resolution_binning": False, "clean_caption": False}
+FAMILIES: dict[Callable[[], Any], tuple[str, dict[str, Any]]] = {  # the name of classifier-free guidance in its call
+    tiny.flux: ("true_cfg_scale", {"negative_prompt": [""] * 3}),
+    tiny.qwen_image: ("true_cfg_scale", {"negative_prompt": [" "] * 3}),
+    tiny.sana: ("guidance_scale", NO_BINNING),
+    tiny.pixart: ("guidance_scale", NO_BINNING),
+}
+
+
+def pipeline(make: Callable[[], Any]) -> Any:
+    """With images of 32 pixels."""
+    pipe = tiny.random_pipeline(make)
+    pipe.default_sample_size = SIDE
+    return pipe
+
+
+def noise() -> Tensor:
+    return row_noise(row_seeds(0, 0, range(3)), (4, SIDE, SIDE))
+
+
+def theirs(pipe: Any, make: Callable[[], Any], scale: float) -> Tensor:
+    """What the pipeline's own loop makes of this noise, by DDIM or Euler."""
+    x, (guidance, options) = noise(), FAMILIES[make]
+    if hasattr(pipe, "_pack_latents"):
+        x = pipe._pack_latents(x, *x.shape)
+    elif make is tiny.pixart:
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    else:
+        pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=pipe.scheduler.config.flow_shift)
+    call: dict[str, Any] = {
+        "num_inference_steps": STEPS,
+        "output_type": "pt",
+        "height": 32,
+        "width": 32,
+        guidance: scale,
+    }
+    return 2 * pipe(tiny.PROMPTS, latents=x, **call, **options).images - 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("make", FAMILIES, ids=name)
+def test_without_guidance_it_is_the_pipelines_own_image(make: Callable[[], Any], scale: float):
+    pipe = pipeline(make)
+    images = LatentDiffusion(pipe, STEPS, scale).sample(tiny.PROMPTS, noise())
+    assert images.std() > 0.02
+    torch.testing.assert_close(images, theirs(pipe, make, scale), atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("make", FAMILIES, ids=name)
+def test_guided_images_are_harder_and_a_batch_is_its_rows(make: Callable[[], Any]):
+    pipe = pipeline(make)
+    with torch.no_grad():  # no pixel is clipped: what the guidance does there would not be seen
+        for weight in pipe.vae.decoder.conv_out.parameters():
+            weight.mul_(0.3)
+    model = LatentDiffusion(pipe, STEPS, 2.0)
+    drawing = PipelineGenerator(model, [[prompt] for prompt in tiny.PROMPTS], (3, 16, 16))
+    labels, seeds = torch.arange(3), row_seeds(0, 0, range(3))
+    plain = drawing.sample(labels, seeds, None)
+    classifier = classifier_of(plain)
+    before = entropy(classifier(plain)).mean()
+    for sign in (1, -1):
+        guidance = EntropyGuidance(classifier, sign * 2e-4, through="unet")
+        images = drawing.sample(labels, seeds, guidance)
+        assert sign * (entropy(classifier(images)).mean() - before) > 1e-4
+    torch.testing.assert_close(drawing.sample(labels[2:], seeds[2:], guidance), images[2:], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("make", FAMILIES, ids=name)
+def test_the_error_is_small_on_the_image_of_little_noise(make: Callable[[], Any]):
+    """For the label check: an error per row, of images that the pipeline's own encoder takes."""
+    model = LatentDiffusion(pipeline(make), STEPS, 1.0)
+    drawing = PipelineGenerator(model, [[prompt] for prompt in tiny.PROMPTS], (3, 16, 16))
+    labels, seeds = torch.arange(3), row_seeds(0, 0, range(3))
+    error = drawing.denoising_error(torch.zeros(3, 3, 16, 16), labels, seeds, 0.5)
+    assert error.shape == (3,)
+    assert error.isfinite().all()
+    torch.testing.assert_close(
+        drawing.denoising_error(torch.zeros(1, 3, 16, 16), labels[1:2], seeds[1:2], 0.5), error[1:2]
+    )
