@@ -55,7 +55,7 @@ class TransformersTextConfig(LearnerConfig):
             classifier = known_classifier(self.model, task, self.max_tokens) if self.model else self.network(task)
             assert classifier is not None, "there is a network unless a model is named"
             classifier = freeze_unused(classifier, task.sample_shape)
-        return SequenceLearner(classifier, task.n_classes, training, seed)
+        return SequenceLearner(classifier, task, training, seed)
 
     def network(self, task: Task) -> SequenceClassifier | None:
         """A fresh classifier; None for an existing one, whose sizes are with its weights."""

@@ -53,8 +53,8 @@ def load_judge(config: Config, generator: Generator) -> Judge | None:
     """The judge of the label check; None if there is no check. Raises as Clip.load does."""
     match config.guidance.check:
         case "clip":
-            from dp_real.generators.pipelines.generator import class_prompts
             from dp_real.rounds.clip import Clip
+            from dp_real.text.prompts import class_prompts
 
             task, options = config.task, config.guidance
             assert options.check_model is not None, "the configuration was checked"

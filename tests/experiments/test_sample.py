@@ -208,7 +208,7 @@ def test_names_of_a_classifier():
 @pytest.mark.parametrize(
     ("source", "arguments", "status", "complaint"),
     [
-        ("gaussian", [], 2, "gaussian: data.source = 'gaussian' has no images"),
+        ("gaussian", [], 2, "gaussian: data.source = 'gaussian' has neither images nor texts"),
         ("nowhere", [], 2, "unknown preset 'nowhere'"),
         ("digits", ["--omega", "0.1"], 2, "--classifier"),
         ("digits", ["--along"], 2, "--along takes the folder of a run"),
