@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,6 +19,29 @@ from dp_real.protocols import AnySize, Generator, Learner
 from dp_real.rounds.label_check import DiffusionClassifier, Judge
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run consists of. generator: None if nothing is drawn. judge: of the label check, if there is one."""
+
+    data: RealData
+    generator: Generator | None
+    judge: Judge | None
+    learner: Learner
+
+
+def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -> Parts:
+    """Load the parts of a run, and check that its plan can be carried out with them. test: see load_data.
+
+    Raises as the functions below do.
+    """
+    data = load_data(config, progress, test=test)
+    check_plan(config)
+    check_real_examples(config, data)
+    generator = load_generator(config, data, progress) if config.practice.examples == "generated" else None
+    judge = load_judge(config, generator) if generator else None
+    return Parts(data, generator, judge, fresh_learner(config))
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:

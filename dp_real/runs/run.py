@@ -9,14 +9,11 @@ from dp_base.errors import DamagedError, DivergedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.estimate.flops import MeasuredFlops
-from dp_real.examples import RealData
 from dp_real.loop.distinct import DistinctTexts
 from dp_real.loop.practice import Practice
-from dp_real.loop.state import State
 from dp_real.pool import Pool
-from dp_real.protocols import Generator, Learner
+from dp_real.protocols import Learner
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.label_check import Judge
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.shared import Shared
 from dp_real.rounds.source import GeneratedRounds, Source
@@ -25,16 +22,7 @@ from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
-from dp_real.runs.prepare import (
-    check_plan,
-    check_real_examples,
-    fresh_learner,
-    load_data,
-    load_generator,
-    load_judge,
-    own_torch,
-    validator,
-)
+from dp_real.runs.prepare import Parts, own_torch, prepare, validator
 from dp_real.runs.reader import Run
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
@@ -78,22 +66,18 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
     """Train a new run, or the rest of one, in a folder that is claimed."""
     try:
         check_tracker(config)
-        data = load_data(config, progress, test=test)
-        check_plan(config)
-        check_real_examples(config, data)
-        drawn = config.practice.examples == "generated"
-        generator = load_generator(config, data, progress) if drawn else None
-        judge = load_judge(config, generator) if generator else None
-        learner = fresh_learner(config)
+        parts = prepare(config, progress, test=test)
     except Exception:
         if processes.this_process().is_main_process:
             disclaim(files)
         raise
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         folder = RunFolder(files, advance, tracker=tracker)
-        state, pool = folder.restore(config, learner)
-        source = _source(config, generator, judge, data, learner, pool, state, folder, progress, shared)
-        practice = Practice(config, learner, source, pool, validator(data), folder, state)
+        state, pool = folder.restore(config, parts.learner)
+        blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
+        first = _first_learner(config, folder.files) if state.rounds > 1 else None
+        source = _source(config, parts, pool, blocks, first, shared)
+        practice = Practice(config, parts.learner, source, pool, validator(parts.data), folder, state)
         try:
             with folder.stops_on_signal():
                 practice.run()
@@ -104,32 +88,21 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
             last = newest_checkpoint(files.checkpoints)
             kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {kept}") from error
-    return conclude(practice, data, files, test)
+    return conclude(practice, parts.data, files, test)
 
 
 def _source(
-    config: Config,
-    generator: Generator | None,
-    judge: Judge | None,
-    data: RealData,
-    learner: Learner,
-    pool: Pool,
-    state: State,
-    folder: RunFolder,
-    progress: Progress,
-    shared: Shared | None,
+    config: Config, parts: Parts, pool: Pool, blocks: Blocks, first: Learner | None, shared: Shared | None
 ) -> Source:
-    """The source of this run's examples."""
-    if generator is None:
-        return RealRounds(config, data.generator, pool.storage)
-    blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
-    first = _first_learner(config, folder.files) if state.rounds > 1 else None
-    flops = MeasuredFlops(config, generator, learner, judge)
-    generated = GeneratedRounds(config, generator, pool.storage, blocks, judge, data.validation, first, flops, shared)
-    source = generated
+    """The source of this run's examples. first: see _first_learner."""
+    real = RealRounds(config, parts.data.generator, pool.storage)
+    if parts.generator is None:
+        return real
+    images, flops = parts.data.validation, MeasuredFlops(config, parts.generator, parts.learner, parts.judge)
+    source = GeneratedRounds(config, parts.generator, pool.storage, blocks, parts.judge, images, first, flops, shared)
     if config.practice.start == "real":
-        source = RealStart(RealRounds(config, data.generator, pool.storage), generated)
-    return DistinctTexts(source, pool, data.validation, config.pool.distinct) if config.pool.distinct else source
+        source = RealStart(real, source)
+    return DistinctTexts(source, pool, images, config.pool.distinct) if config.pool.distinct else source
 
 
 def _first_learner(config: Config, files: RunFiles) -> Learner | None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import dp_real
+import dp_real.runs.prepare
 import dp_real.runs.run
 from dp_base.errors import InputError
 from dp_base.progress import Progress
@@ -77,7 +78,7 @@ def test_a_run_says_nothing(config: Config, tmp_path: Path, changes: dict):
 def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
     config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ):
-    load_data, within = dp_real.runs.run.load_data, []
+    load_data, within = dp_real.runs.prepare.load_data, []
 
     def noted(config: Config, progress: Progress, test: bool):
         within.append(torch.get_num_threads())
@@ -86,7 +87,7 @@ def test_a_run_leaves_torchs_threads_and_random_state_as_they_were(
             raise InputError("broken")
         return load_data(config, progress, test=test)
 
-    monkeypatch.setattr(dp_real.runs.run, "load_data", noted)
+    monkeypatch.setattr(dp_real.runs.prepare, "load_data", noted)
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
     threads = before + 1
     try:
