@@ -282,8 +282,8 @@ def test_in_half_precision_the_gradient_is_float32_and_does_not_vanish(
 def test_pipelines_and_schedules_that_cannot_be_used(tmp_path: Path):
     pipe = stable_diffusion()
     pipe.save_pretrained(tmp_path)
-    reindex(tmp_path, _class_name="FluxPipeline")
-    with pytest.raises(InputError, match=r"FluxPipeline.*StableDiffusionXLPipeline, .*DiTPipeline"):
+    reindex(tmp_path, _class_name="LattePipeline")
+    with pytest.raises(InputError, match=r"LattePipeline.*StableDiffusionXLPipeline, .*DiTPipeline"):
         load_pipeline(str(tmp_path))
     pipe.scheduler = EDMEulerScheduler()
     with pytest.raises(InputError, match="EDMEulerScheduler"):
