@@ -49,7 +49,8 @@ class TransformersConfig(LearnerConfig):
         Raises MissingError if weights are missing, InputError if they are no image classifier's, if no classifier can
         have these sizes, or if the samples are not images [C, H, W].
         """
-        from dp_real.learners.models.classifier import class_names, freeze_unused, known_classifier
+        from dp_real.learners.models.architectures import class_names, freeze_unused
+        from dp_real.learners.models.classifier import known_classifier
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
         shape = task.sample_shape

@@ -47,7 +47,7 @@ class TransformersTextConfig(LearnerConfig):
 
         Raises MissingError if weights are missing, InputError if no classifier can be made of them or of these sizes.
         """
-        from dp_real.learners.models.classifier import freeze_unused
+        from dp_real.learners.models.architectures import freeze_unused
         from dp_real.learners.models.sequence_classifier import SequenceLearner, known_classifier
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
 

@@ -1,13 +1,11 @@
 """Image classifiers of transformers as learners: an existing one by hub id or folder, or a fresh one by its sizes."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
@@ -17,6 +15,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from dp_base.errors import InputError, MissingError
 from dp_real.examples import Task
+from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, no_code_of
 from dp_real.runtime.pixels import fit
@@ -64,39 +63,15 @@ class ClassifierLearner(NetworkLearner):
         classifier.model.load_state_dict(load(AutoModelForImageClassification, str(folder)).state_dict())
 
 
-def class_names(task: Task) -> dict[str, Any]:
-    """The options that give a model of transformers the names of its classes."""
-    return {
-        "id2label": dict(enumerate(task.classes)),
-        "label2id": {name: label for label, name in enumerate(task.classes)},
-    }
-
-
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
-    """A fresh classifier for images of the task's shape. Draws weights from torch's random state.
-
-    architecture, sizes: as transformers names them. Raises InputError if it does not know them, or cannot build a
-    classifier of these sizes.
-    """
-    if architecture not in ARCHITECTURES:
-        near = get_close_matches(architecture, ARCHITECTURES, n=1, cutoff=0)[0]
-        raise InputError(
-            f"learner.architecture = {architecture!r}: no image classifier of transformers; did you mean {near}?"
-        )
-    known = AutoConfig.for_model(architecture).to_dict()
-    for key in sizes:
-        if key not in known:
-            near = get_close_matches(key, known, n=1, cutoff=0)[0]
-            raise InputError(f"unknown key learner.config.{key} of {architecture}; did you mean {near}?")
+    """A fresh classifier for images of the task's shape; see fresh_network."""
     channels, size = task.sample_shape[0], sizes.get("image_size", task.sample_shape[-1])
-    shape = {"image_size": size, "num_channels": channels}
-    settings = {key: value for key, value in shape.items() if key in known} | dict(sizes) | class_names(task)
-    try:
-        sized = AutoConfig.for_model(architecture, **settings)
-        model = AutoModelForImageClassification.from_config(sized, trust_remote_code=False)
+    own = {"image_size": size, "num_channels": channels} | class_names(task)
+
+    def wrap(model: Any) -> Classifier:
         return freeze_unused(Classifier(model, size, [0.5] * channels, [0.5] * channels), task.sample_shape)
-    except Exception as error:  # architectures raise errors of many types
-        raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {error}") from error
+
+    return fresh_network(AutoModelForImageClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
@@ -133,17 +108,3 @@ def normalisation(model: str) -> tuple[Sequence[float], Sequence[float]]:
             'there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": [R, G, B]}'
         ) from error
     return processor.image_mean, processor.image_std
-
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
-    """Freeze weights that no logit depends on, such as a mask token: processes wait for the gradients of the others."""
-    with torch.enable_grad():
-        device = next(classifier.parameters()).device
-        logits = classifier.eval()(torch.zeros(1, *sample_shape, device=device))
-    weights = [weight for weight in classifier.parameters() if weight.requires_grad]
-    for weight, gradient in zip(weights, torch.autograd.grad(logits.sum(), weights, allow_unused=True), strict=True):
-        weight.requires_grad_(gradient is not None)
-    return classifier

@@ -1,13 +1,11 @@
 """Sequence classifiers of transformers as learners of texts: an existing one, or a fresh one by its sizes."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
 )
@@ -16,7 +14,7 @@ from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
 
 from dp_base.errors import InputError
 from dp_real.examples import Task
-from dp_real.learners.models.classifier import class_names
+from dp_real.learners.models.architectures import class_names, fresh_network
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load
 from dp_real.text.codes import to_texts
@@ -58,32 +56,18 @@ class SequenceLearner(NetworkLearner):
         classifier.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
 
 
-def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any], tokenizer: Any, most: int) -> Any:
-    """A fresh classifier. Draws weights from torch's random state. tokenizer: None: the text's bytes in UTF-8.
-
-    architecture, sizes: as transformers names them. Raises InputError if it does not know them, or cannot build a
-    classifier of these sizes.
-    """
-    if architecture not in ARCHITECTURES:
-        near = get_close_matches(architecture, ARCHITECTURES, n=1, cutoff=0)[0]
-        raise InputError(
-            f"learner.architecture = {architecture!r}: no sequence classifier of transformers; did you mean {near}?"
-        )
-    known = AutoConfig.for_model(architecture).to_dict()
-    for key in sizes:
-        if key not in known:
-            near = get_close_matches(key, known, n=1, cutoff=0)[0]
-            raise InputError(f"unknown key learner.config.{key} of {architecture}; did you mean {near}?")
+def fresh_classifier(
+    task: Task, architecture: str, sizes: Mapping[str, Any], tokenizer: Any, most: int
+) -> SequenceClassifier:
+    """A fresh classifier; see fresh_network. tokenizer: None: the text's bytes in UTF-8."""
     tokenizer = tokenizer or ByT5Tokenizer(extra_ids=0)
-    own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    own |= {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
-    settings = {key: value for key, value in own.items() if key in known} | dict(sizes) | class_names(task)
-    try:
-        sized = AutoConfig.for_model(architecture, **settings)
-        model: Any = AutoModelForSequenceClassification.from_config(sized, trust_remote_code=False)
-    except Exception as error:  # architectures raise errors of many types
-        raise InputError(f"learner.config: {architecture} cannot be made of these sizes: {error}") from error
-    return SequenceClassifier(model, tokenizer, fitting(model, most))
+    own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
+
+    def wrap(model: Any) -> SequenceClassifier:
+        return SequenceClassifier(model, tokenizer, fitting(model, most))
+
+    return fresh_network(AutoModelForSequenceClassification, ARCHITECTURES, architecture, sizes, own, wrap)
 
 
 def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
