@@ -13,6 +13,7 @@ from pydantic import Field
 
 from dp_real.data import DATA, DataConfig
 from dp_real.data.folder import FolderConfig
+from dp_real.data.sets.own import OwnSets
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
 from dp_real.sections import Seed, Width
@@ -20,8 +21,29 @@ from dp_real.sections import Seed, Width
 RECIPE = 1  # raise it when the written files change
 
 
+class MadeUp(DataConfig):
+    """Base of sources that are made up: folders like a user's, filled on first use."""
+
+    @property
+    def folders(self) -> OwnSets:
+        """The section of a user with such sets on disk. Its folders are in the cache, and are filled on first use."""
+        raise NotImplementedError
+
+    def load(self) -> RealData:
+        """Load what was made up, as a user's own sets would be loaded."""
+        return self.folders.load()
+
+    def describe(self) -> list[SetStatus]:
+        """See OwnSets."""
+        return self.folders.describe()
+
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        """See OwnSets."""
+        return self.folders.read_set(name, where)
+
+
 @DATA.named("stand-in", place=6)
-class StandInConfig(DataConfig):
+class StandInConfig(MadeUp):
     """Noise in the folders of ImageNet and its relatives, to try the whole path without the data."""
 
     note: ClassVar[str] = "its images are noise; its accuracies mean nothing"
@@ -60,18 +82,6 @@ class StandInConfig(DataConfig):
             train=str(root / "imagenet" / "val"),
             sets={name: str(root / name) for name in names},
         )
-
-    def load(self) -> RealData:
-        """Load the noise, as ImageNet would be loaded."""
-        return self.folders.load()
-
-    def describe(self) -> list[SetStatus]:
-        """See FolderConfig."""
-        return self.folders.describe()
-
-    def read_set(self, name: str, where: str) -> ExampleSet:
-        """See FolderConfig."""
-        return self.folders.read_set(name, where)
 
 
 def write_sets(config: StandInConfig, root: Path) -> None:

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from dp_real.data import DATA, DataConfig
+from dp_real.data import DATA
+from dp_real.data.stand_in import MadeUp
 from dp_real.data.text import TextConfig
-from dp_real.examples import ExampleSet, RealData, SetStatus, Task
+from dp_real.examples import Task
 from dp_real.sections import Seed
 
 RECIPE = 1  # raise it when the written files change
@@ -24,7 +25,7 @@ WHEN = ("on Monday", "last night", "after a long wait", "for the third time", "a
 
 
 @DATA.named("stand-in-text", place=9)
-class StandInTextConfig(DataConfig):
+class StandInTextConfig(MadeUp):
     """Made-up sentences on four topics, to try the whole path of texts without data."""
 
     text: ClassVar[bool] = True
@@ -50,18 +51,6 @@ class StandInTextConfig(DataConfig):
         return TextConfig(
             source="text", length=self.length, split=self.split, train=train, validation=validation, test=test
         )
-
-    def load(self) -> RealData:
-        """Load the sentences, as a user's texts would be loaded."""
-        return self.folders.load()
-
-    def describe(self) -> list[SetStatus]:
-        """See TextConfig."""
-        return self.folders.describe()
-
-    def read_set(self, name: str, where: str) -> ExampleSet:
-        """See TextConfig."""
-        return self.folders.read_set(name, where)
 
 
 def write_sets(root: Path) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import Field
 
+from dp_base.checksums import reading
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
@@ -20,8 +21,12 @@ from dp_real.data import DataConfig
 from dp_real.sections import CountOrNone, GuidanceConfig, SamplingConfig, Section
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from dp_real.examples import RealData, Task, TrainingExamples
     from dp_real.protocols import Generator
+
+Module = TypeVar("Module", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,27 @@ class TrainedHere(GeneratorConfig):
             "seed": source.split,
         }
         return cached(f"generators/{source.source}", depends, train, resumable=True)
+
+    def trained_module(
+        self,
+        source: DataConfig,
+        examples: TrainingExamples,
+        n_classes: int,
+        make: Callable[[], Module],
+        train: Callable[[Path], Module],
+        keys: tuple[str, ...] = (),
+    ) -> Module:
+        """make(), with the weights of train(unfinished), which was called now or earlier; see `trained`."""
+        from safetensors.torch import load_file, save_file
+
+        def fill(folder: Path, unfinished: Path) -> None:
+            save_file(train(unfinished).state_dict(), folder / "model.safetensors")
+
+        folder = self.trained(source, examples, n_classes, fill, keys)
+        module = make()
+        with reading(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
+            module.load_state_dict(load_file(folder / "model.safetensors"))
+        return module
 
 
 GENERATORS: Registry[type[GeneratorConfig]] = Registry("generators", "dp_real.generators")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -98,8 +99,10 @@ class CausalLMConfig(GeneratorConfig):
         if self.model == STAND_IN:
             from dp_real.generators.models.stand_in import stand_in_folder
 
-            return CausalLMGenerator(self, stand_in_folder(), prompts, task.sample_shape[0], shown)
-        return CausalLMGenerator(self, self.model, prompts, task.sample_shape[0], shown)
+            model = stand_in_folder()
+        else:
+            model = self.model
+        return CausalLMGenerator(self, model, prompts, task.sample_shape[0], shown)
 
     @property
     def shows_examples(self) -> bool:
@@ -133,10 +136,5 @@ def parameter_count(folder: Path) -> int:
     for file in folder.glob("*.safetensors") if folder.is_dir() else ():
         with open(file, "rb") as opened:
             header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-        for shape in shapes:
-            size = 1
-            for side in shape:
-                size *= side
-            count += size
+        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
     return count

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from dp_base.checksums import reading
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere
@@ -45,22 +44,19 @@ class CharLMConfig(TrainedHere):
         Raises InputError if the data have no texts to train on, DivergedError if what was trained is of no use: it is
         not cached then.
         """
-        from safetensors.torch import load_file, save_file
-
         from dp_real.generators.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
         examples, task = self.imitated(source, data), source.task
 
-        def train(folder: Path, unfinished: Path) -> None:
+        def make() -> CharLM:
+            return CharLM(known_characters(examples.x), task.n_classes, self)
+
+        def train(unfinished: Path) -> CharLM:
             with progress("training the generator", self.train_steps) as advance:
-                trained = train_char_lm(self, examples, task.n_classes, source.split, unfinished, advance)
-            save_file(trained.state_dict(), folder / "model.safetensors")
+                return train_char_lm(self, examples, task.n_classes, source.split, unfinished, advance)
 
         keys = tuple(key for key in type(self).model_fields if key != "temperature")
-        folder = self.trained(source, examples, task.n_classes, train, keys)
-        model = CharLM(known_characters(examples.x), task.n_classes, self)
-        with reading(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
-            model.load_state_dict(load_file(folder / "model.safetensors"))
+        model = self.trained_module(source, examples, task.n_classes, make, train, keys)
         return CharLMGenerator(model, task.sample_shape[0], task.n_classes, self.temperature)
 
     def training_seconds(self, task: Task) -> float:

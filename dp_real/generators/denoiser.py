@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from dp_base.checksums import reading
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, TrainedHere
@@ -40,21 +39,18 @@ class DenoiserConfig(TrainedHere):
         Raises InputError if the data have no images to train on, DivergedError if what was trained is of no use: it is
         not cached then.
         """
-        from safetensors.torch import load_file, save_file
-
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
         examples, task = self.imitated(source, data), source.task
 
-        def train(folder: Path, unfinished: Path) -> None:
-            with progress("training the generator", self.train_steps) as advance:
-                trained = train_denoiser(self, examples, task.n_classes, source.split, advance)
-            save_file(trained.state_dict(), folder / "model.safetensors")
+        def make() -> Denoiser:
+            return Denoiser(task.sample_shape, task.n_classes, self.width, self.blocks)
 
-        folder = self.trained(source, examples, task.n_classes, train)
-        denoiser = Denoiser(task.sample_shape, task.n_classes, self.width, self.blocks)
-        with reading(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
-            denoiser.load_state_dict(load_file(folder / "model.safetensors"))
+        def train(unfinished: Path) -> Denoiser:
+            with progress("training the generator", self.train_steps) as advance:
+                return train_denoiser(self, examples, task.n_classes, source.split, advance)
+
+        denoiser = self.trained_module(source, examples, task.n_classes, make, train)
         return DenoiserGenerator(denoiser, task.sample_shape, task.n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: Task) -> float:

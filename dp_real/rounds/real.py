@@ -23,8 +23,8 @@ from dp_real.runtime import processes
 class RealRounds:
     """A Source of real training examples alone, to compare generated ones with. One round only, which costs nothing.
 
-    There must be as many as it asks for (dp_real.runs.prepare.check_real_examples). They are
-    the same for all runs on a data split.
+    There must be as many as it asks for (dp_real.runs.prepare.check_real_examples). Runs on one
+    data split take the same ones.
     """
 
     config: Config

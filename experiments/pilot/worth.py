@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
+from experiments.ratios import COVERED
+
 DRAWS = 4000
-COVERED = (0.025, 0.975)  # the quantiles of an interval
 
 
 class Interval(NamedTuple):

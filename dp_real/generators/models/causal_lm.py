@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -120,8 +119,8 @@ class CausalLMGenerator:
         """See Generator; texts, int32. Raises InputError if guidance is asked for, or for prompts that are too long."""
         if guidance is not None:
             raise InputError("tokens are discrete: they cannot be pushed, but chosen among (guidance.candidates)")
-        with self._awake():
-            return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
+        self.model.to(processes.device())
+        return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 
     def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
         config = self.config
@@ -167,9 +166,9 @@ class CausalLMGenerator:
         """
         prompts = [self.asked(label, np.uint64(0), pick=0) for label in range(self.n_classes)]
         texts = to_texts(x)
-        with self._awake():
-            parts = [partial(self._log_likelihood, prompt, texts) for prompt in prompts]
-            found = [self.batches.draw(len(texts), part, "likelihood") for part in parts]
+        self.model.to(processes.device())
+        parts = [partial(self._log_likelihood, prompt, texts) for prompt in prompts]
+        found = [self.batches.draw(len(texts), part, "likelihood") for part in parts]
         return torch.stack(found, 1).log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
 
     def _log_likelihood(self, prompt: str, texts: Sequence[str], rows: slice) -> Tensor:
@@ -186,12 +185,6 @@ class CausalLMGenerator:
         logits = self.model(input_ids=whole, attention_mask=seen).logits[:, asked.shape[1] - 1 : -1]
         each = logits.double().log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2)
         return (each * mask).sum(1).cpu()
-
-    @contextmanager
-    def _awake(self) -> Iterator[None]:
-        """Within the block, the model is on the device."""
-        self.model.to(processes.device())
-        yield
 
     def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
         """See Generator. Raises InputError: there is no denoiser."""

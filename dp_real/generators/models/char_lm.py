@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -156,7 +156,9 @@ def train_char_lm(
         loop = Resumable(unfinished, {"model": model}, optimizer, anneal, draw)
         watch = LossWatch("the generator", REMEDY, recipe.train_steps)
         for step in loop.steps(recipe.train_steps, advance):
-            torch.manual_seed(dropout_seed(seed, step))  # of dropout, which takes no other generator
+            torch.manual_seed(
+                torch_rng(seed, Stream.DROPOUT, step).initial_seed()
+            )  # of dropout, which takes no other generator
             rows = torch.randint(len(texts.x), (recipe.train_batch,), generator=draw)
             x, y = texts.x[rows], texts.y[rows].to(device)
             x = x[:, : int((x != 0).sum(1).max())]
@@ -170,17 +172,3 @@ def train_char_lm(
             watch.see(loss.detach())
     require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
     return model
-
-
-def dropout_seed(seed: int, step: int) -> int:
-    """The seed of a step's dropout."""
-    return torch_rng(seed, Stream.DROPOUT, step).initial_seed()
-
-
-def likelihood_bits(model: CharLM, texts: TrainingExamples, batch: int = 1024) -> float:
-    """Mean bits a character of texts under their own classes."""
-    found: Sequence[Tensor] = [
-        model.log_likelihood(x, y).double().sum()
-        for x, y in zip(texts.x.split(batch), texts.y.split(batch), strict=True)
-    ]
-    return float(-sum(found) / np.log(2) / (len(texts.x) + (texts.x != 0).sum()))
