@@ -8,7 +8,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,7 +44,21 @@ def in_parallel(
     tasks = (joblib.delayed(function)(*job) for job in jobs)
     begin = on_gpus_of_their_own(gpus) if gpus else ending_with_this_process()
     options: dict[str, Any] = begin | {"batch_size": batch_size}  # joblib declares text only
-    return iter(joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks))
+    return quiet_when_left(joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks))
+
+
+def quiet_when_left(results: Generator[Any, None, None]) -> Iterator[Any]:
+    """Yield from a generator of joblib, without the advice that it gives to those who leave it early.
+
+    An interrupt or an error of the caller leaves it early, and says so itself.
+    """
+    try:
+        for result in results:  # noqa: UP028 - `yield from` would close them before the warnings are off
+            yield result
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results.close()
 
 
 def on_gpus_of_their_own(gpus: Sequence[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
-from dp_base.workers import ending_with_this_process
+from dp_base.workers import ending_with_this_process, quiet_when_left
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def run_jobs(
         with _deaf_to_interrupts():
             own = {} if workers is None else ending_with_this_process()  # None: perhaps a cluster's
             parallel = Parallel(n_jobs=workers, return_as="generator_unordered", **own)
-            arriving = parallel(delayed(_numbered)(i, function, jobs[i]) for i in missing)
+            arriving = quiet_when_left(parallel(delayed(_numbered)(i, function, jobs[i]) for i in missing))
     for i, result in arriving:
         results[i] = result
         if memory is not None:

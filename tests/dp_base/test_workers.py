@@ -1,5 +1,6 @@
 """Workers have a GPU each, as far as there are as many."""
 
+import gc
 import os
 import time
 
@@ -42,3 +43,17 @@ def test_a_worker_that_holds_much_is_kept():
 def test_without_gpus_nothing_is_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert {gpu for _, gpu in in_parallel(2, seen, [(0.0,)] * 3, visible_gpus())} == {None}
+
+
+def left_early() -> None:
+    for _ in in_parallel(2, seen, [(0.0,)] * 20, batch_size=1):
+        time.sleep(0.5)  # others are done, and nobody has asked for them
+        raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("always")
+def test_whoever_leaves_early_gets_no_advice(recwarn: pytest.WarningsRecorder):
+    with pytest.raises(KeyboardInterrupt):
+        left_early()
+    gc.collect()
+    assert not [str(each.message) for each in recwarn]
