@@ -20,6 +20,8 @@ from dp_real.rounds.steering import Steering, steer
 from dp_real.runtime import processes
 from dp_real.runtime.seeds import Stream, rng, row_seeds
 
+# The first guided round has this many parts, and parts of so many rows at least: an automatic strength finds its place.
+FIRST_PARTS, FIRST_ROWS = 8, 20
 CHOICE = 25.0  # an automatic strength of choosing, per nat, for a push of 1
 REFILLS = 3  # how often a sample that fails the label check is drawn again
 
@@ -122,7 +124,8 @@ class Guided(Plain):
     """Draws samples that the selector finds hard.
 
     With omega = "auto" the strength is steering.push over the number of guided steps. It changes after every
-    `guidance.steer_every` rows, so that the rows do not depend on how batches or processes share them. With a label
+    `guidance.steer_every` rows, or each round and within the first guided one, so that the rows do not depend on how
+    batches or processes share them. With a label
     check, samples that fail are drawn again; the rows do not depend on the sharing then, either.
     """
 
@@ -137,7 +140,10 @@ class Guided(Plain):
 
     def portions(self, n: int) -> Iterator[slice]:
         """The rows between two changes of the strength."""
-        return processes.slices(slice(0, n), self.config.guidance.steer_every or n)
+        options = self.config.guidance
+        seeks = options.omega == "auto" and self.index == 1
+        usual = min(n, max(FIRST_ROWS, -(-n // FIRST_PARTS))) if seeks else n
+        return processes.slices(slice(0, n), options.steer_every or usual)
 
     def steer(self, steering: Steering, drawn: Batch, size: int) -> Steering:
         """A stronger push if the selector gets less than `guidance.wrong_share` of the portion wrong, else a weaker."""
