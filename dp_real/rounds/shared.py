@@ -39,6 +39,12 @@ class Shared:
             return Batch.kept(file, draw)
 
 
+def kept_for_all(config: Config, folder: Path) -> Shared | None:
+    """What a run shares with all that draw alike, before and after it, kept in `folder`; None: nothing."""
+    rows = _drawn_at_first(config)
+    return Shared(folder / _family(config), rows) if rows else None
+
+
 def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]:
     """What each of these runs shares with others, kept in `folder`; None: nothing."""
     shared: list[Shared | None] = [None] * len(configs)
@@ -56,13 +62,17 @@ def drawers_first(configs: Sequence[Config]) -> list[int]:
 
 
 def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
-    """The runs whose initial rounds draw alike, by a digest of what plain rows depend on; what draws the most first."""
+    """The runs whose initial rounds draw alike, by family; what draws the most first."""
     families = defaultdict[str, list[int]](list)
     for index in sorted(range(len(configs)), key=lambda index: _drawn_at_first(configs[index]), reverse=True):
-        sections = {"data", "generator", "sampling", "pool", "seed", "threads"}
-        parts = configs[index].model_dump(mode="json", include=sections)
-        families[json_digest([parts, configs[index].training.precision])[:32]].append(index)
+        families[_family(configs[index])].append(index)
     return families
+
+
+def _family(config: Config) -> str:
+    """A digest of what plain rows of a run depend on."""
+    parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
+    return json_digest([parts, config.training.precision])[:32]
 
 
 def _drawn_at_first(config: Config) -> int:

@@ -17,6 +17,7 @@ from dp_base.progress import Progress, silent
 from dp_base.workers import in_parallel
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
+from dp_real.rounds.shared import Shared, kept_for_all
 from dp_real.runs.prepare import check_plan
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
@@ -27,6 +28,7 @@ from experiments.tuning.tuned import TUNED
 
 ASKED = "tuning.json"  # what was asked for; it is there from the start
 RUNS = "runs"  # of trials that are not over
+DRAWN = "drawn"  # what trials draw alike, until the last is over
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,18 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int, progr
                     for arm in plan.arms
                     for proposal in _batch(config, plan, arm, spaces[arm], kept[arm], batch)
                 ]
-                cells = [(cell, _folder(out, each, cell)) for each in proposals for cell in each.cells]
+                cells = [
+                    (cell, _folder(out, each, cell), kept_for_all(cell, out / DRAWN))
+                    for each in proposals
+                    for cell in each.cells
+                ]
                 ended = iter(in_parallel(workers, _run, cells, visible_gpus()))
                 for each in proposals:
                     kept[each.arm].add(_judged(each, [next(ended) for _ in each.cells]))
                     remove(out / RUNS / each.name)
                     advance(1)
-        remove(out / RUNS)
+        for over in (RUNS, DRAWN):
+            remove(out / over)
         return _write(config, plan, spaces, {arm: list(kept[arm])[:trials] for arm in plan.arms}, out)
 
 
@@ -137,10 +144,10 @@ def _folder(out: Path, proposal: Proposal, cell: Config) -> Path:
     return out / RUNS / proposal.name / f"seed{cell.seed}"
 
 
-def _run(config: Config, out: Path) -> tuple[float | None, float, str]:
+def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None, float, str]:
     """Validation accuracy, seconds, and why it failed if it did. Test images are not looked at."""
     try:
-        result = run(config, out, resume=out.exists(), progress=silent, test=False)
+        result = run(config, out, resume=out.exists(), progress=silent, test=False, shared=shared)
     except DivergedError as error:
         return None, 0.0, str(error)
     return result["val_accuracy"], result["seconds"], ""

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -193,6 +194,21 @@ def test_settings_that_cannot_be_together_count_as_failed(tmp_path: Path, monkey
     assert 0 < narrow.sum() < len(trials)
     assert trials[narrow]["problem"].str.contains("guides none of the 20 sampling.steps").all()
     assert trials[~narrow]["problem"].isna().all()
+
+
+def test_trials_that_draw_alike_find_each_others_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of both arms, in any batch: a folder for each guidance_scale and seed."""
+    found = defaultdict[tuple[float, int], set[Path]](set)
+
+    def noted(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+        assert options["shared"].rows == config.practice.initial
+        found[config.sampling.guidance_scale, config.seed].add(options["shared"].folder)
+        return pretended(config, out, **options)
+
+    search(monkeypatch, tmp_path / "out", noted)
+    assert len({scale for scale, _ in found}) > 1
+    assert {len(folders) for folders in found.values()} == {1}
+    assert len({folder for folders in found.values() for folder in folders}) == len(found)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
