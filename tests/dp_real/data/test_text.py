@@ -26,7 +26,7 @@ def write_csv(file: Path, rows: list[tuple[str, str]] = ROWS, header: tuple[str,
 
 
 @pytest.fixture
-def everywhere(tmp_path: Path) -> dict[str, str]:
+def everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The same texts in each form."""
     text_folder(tmp_path / "folder")
     write_csv(tmp_path / "a.csv")
@@ -40,8 +40,15 @@ def everywhere(tmp_path: Path) -> dict[str, str]:
     saved = datasets.Dataset.from_dict(rows, features)
     saved.to_parquet(tmp_path / "a.parquet")
     saved.save_to_disk(tmp_path / "saved")
+    cached = tmp_path / "hub" / "datasets--org--name"  # as `hf download org/name --repo-type dataset` leaves it
+    saved.to_parquet(cached / "snapshots" / ("0" * 40) / "data" / "test-00000-of-00001.parquet")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     names = {"folder": "folder", "csv": "a.csv", "named": "b.csv#said,what", "jsonl": "a.jsonl"}
-    return {kind: str(tmp_path / name) for kind, name in (names | {"parquet": "a.parquet", "saved": "saved"}).items()}
+    files = {kind: str(tmp_path / name) for kind, name in (names | {"parquet": "a.parquet", "saved": "saved"}).items()}
+    return files | {"hub": "hub:org/name@test", "hub, named": "hub:org/name@test#text,label"}
 
 
 def test_all_forms_are_read_alike(everywhere: dict[str, str]):

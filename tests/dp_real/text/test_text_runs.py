@@ -23,7 +23,7 @@ from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.near import NearTexts
 from tests.dp_real.runs.test_run import same_learner, traces
-from tests.dp_real.text.made import encoder, language_model, text_folder
+from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,25 @@ def test_arms_that_push_are_refused(chars: Config):
     for arm in ("random-direction", "finished"):
         with pytest.raises(InputError, match="control is for samples that are pushed"):
             arm_config(chars, arm)
+
+
+def remarks(labels: np.ndarray, seeds: np.ndarray) -> list[str]:
+    """A function as generator: sentences of the class with a word of the seed's."""
+    sentences = [SENTENCES[name] for name in sorted(SENTENCES)]  # as folders are
+    return [f"{sentences[label][seed % 4]} {seed % 89}" for label, seed in zip(labels[:], seeds[:], strict=True)]
+
+
+def test_a_function_that_writes_texts(chars: Config, tmp_path: Path):
+    raw = chars.model_dump() | {"generator": {"kind": "function", "call": f"{__name__}:remarks"}}
+    raw["guidance"] |= {"candidates": 3, "doubt": 0.0}
+    result = run(parse_config(raw), tmp_path / "run")
+    assert result["samples_generated"] == 20 + 3 * 20
+    drawn = Run(tmp_path / "run")
+    for text, label in zip(texts_of(drawn.pool.x), drawn.pool.y.tolist(), strict=True):
+        assert text.rsplit(" ", 1)[0] in SENTENCES[drawn.config.task.classes[label]]
+    raw["generator"]["call"] = f"{__name__}:changed"
+    with pytest.raises(InputError, match="changed' raised TypeError"):
+        run(parse_config(raw), tmp_path / "bad")
 
 
 def test_distinct_texts(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
