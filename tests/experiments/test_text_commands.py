@@ -7,6 +7,7 @@ import datasets
 import pandas as pd
 import pytest
 
+from dp_real import Run
 from dp_real.config import load_config
 from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
@@ -88,5 +89,17 @@ def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys:
         dp("real", "sample", "text-own-smoke", "--out", str(tmp_path / "plain"), "--omega", "0", "--labels", "1") == 0
     )
     assert len(pd.read_csv(tmp_path / "plain" / "samples.csv")) == 1
-    assert dp("real", "sample", str(run), "--out", str(tmp_path / "along"), "--along") == 2
-    assert "--along is for images" in capsys.readouterr().err
+
+
+def test_texts_along_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ("--along", "--labels", "0,2", "--set", "guidance.doubt=0.0")
+    assert dp("real", "sample", str(run), "--out", str(tmp_path / "own"), *words) == 0
+    assert dp("real", "sample", str(run), "--out", str(tmp_path / "hard"), *words, "--omega", "1000") == 0
+    capsys.readouterr()
+    rounds = Run(run).rounds
+    own, hard = (pd.read_csv(tmp_path / name / "samples.csv") for name in ("own", "hard"))
+    for samples, omegas in ((own, rounds["omega"].tolist()[1:]), (hard, [1000.0] * (len(rounds) - 1))):
+        first, *later = samples.groupby(["pool_size", "omega"], sort=False).groups
+        assert first == (rounds["count"][0], 0)
+        assert [size for size, _ in later] == rounds["count"].cumsum().tolist()[:-1]
+        assert [omega for _, omega in later] == pytest.approx(omegas)

@@ -34,12 +34,12 @@ def sample_command(
     ] = False,
     classes: Annotated[str | None, typer.Option(help="Comma-separated names. Default: the first ten.")] = None,
     labels: Annotated[str | None, typer.Option(help="The same by number, from 0.")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Images of a class in a row.")] = 1,
+    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Samples of a class in a row.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Draw images of some classes at the same noise, plain and guided: PNG files, a grid and samples.csv in --out."""
+    """Draw samples of some classes from the same noise, plain and guided: images, a grid and samples.csv in --out."""
     from dp_base.errors import InputError
     from dp_real.config import load_config
     from dp_real.runs.files import RunFiles
@@ -50,8 +50,6 @@ def sample_command(
     omegas = read_strengths(omega)
     if not config.data.text and len(config.task.sample_shape) != 3:
         raise InputError(f"{source}: data.source = '{config.data.source}' has neither images nor texts to show")
-    if along and config.data.text:
-        raise InputError("--along is for images; texts are chosen by the latest learner of a run")
     if along and (run is None or classifier):
         raise InputError("--along takes the folder of a run, whose own learners guide, and no --classifier")
     if not (run or classifier) and any(omegas or []):
@@ -63,7 +61,7 @@ def sample_command(
         chosen = choose_classes(config.task.classes, classes, labels)
         wanted = [label for label in chosen for _ in range(n)]
         if config.data.text:
-            _sample_texts(config, run or None, classifier, omegas, wanted, seed, out, as_json)
+            _sample_texts(config, run, classifier, along, omegas, wanted, seed, out, as_json)
             return
         if along and run:
             rows = rows_along(Run(run), omegas)
@@ -84,6 +82,7 @@ def _sample_texts(
     config: "Config",
     run: Path | None,
     classifier: str | None,
+    along: bool,
     omegas: list[float] | None,
     labels: list[int],
     seed: int,
@@ -91,11 +90,15 @@ def _sample_texts(
     as_json: bool,
 ) -> None:
     """`dp real sample` for texts."""
+    from dp_real import Run
     from experiments.sample import summarize
-    from experiments.sample_texts import OMEGAS, draw_texts, load_judge
+    from experiments.sample_texts import draw_texts, rows_along, rows_over
 
-    judge = load_judge(Path(classifier or str(run)), config) if run or classifier else None
-    samples = draw_texts(config, judge, omegas or (OMEGAS if judge else [0.0]), labels, seed, out, progress)
+    if along and run:
+        rows = rows_along(Run(run), omegas)
+    else:
+        rows = rows_over(Path(classifier) if classifier else run, config, omegas)
+    samples = draw_texts(config, rows, labels, seed, out, progress)
     if as_json:
         summary = summarize(samples).to_dict("records")
         emit_json({"out": str(out), "seed": seed, "rows": summary, "samples": samples.to_dict("records")})
