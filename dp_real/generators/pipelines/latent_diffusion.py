@@ -35,6 +35,7 @@ class LatentDiffusion:
     """A sampler made of a pipeline's parts, which are frozen. It is asked for prompts, or class numbers of a DiT.
 
     tiny_decoder: decodes x0_hat for the guidance; the images themselves always come from the pipeline's own VAE.
+    size: height and width of what is drawn, in pixels; None: the pipeline's usual size.
     batch_size: see DeviceBatches. offload: whether `rest` moves the weights off the device until they are needed.
     """
 
@@ -45,11 +46,13 @@ class LatentDiffusion:
         guidance_scale: float,
         tiny_decoder: Any = None,
         *,
+        size: tuple[int, int] | None = None,
         batch_size: int = 0,
         offload: bool = False,
     ) -> None:
+        """Raises InputError for a pipeline that cannot be used, or cannot draw that size."""
         self.pipe = pipe
-        self.adapter = adapt(pipe)
+        self.adapter = adapt(pipe, size)
         self.network = self.adapter.network
         self.solver = make_solver(pipe, self.adapter, steps)
         self.guidance_scale = guidance_scale
@@ -96,10 +99,10 @@ class LatentDiffusion:
 
         Raises MissingError if not even one row fits into the GPU.
         """
-        side = image_side(self.pipe.vae, self.latent_shape[-1])
+        height, width = (image_side(self.pipe.vae, side) for side in self.latent_shape[1:])
 
         def measure(rows: slice) -> Tensor:
-            own = fit(images[rows].to(self.device).expand(-1, 3, -1, -1), (3, side, side))
+            own = fit(images[rows].to(self.device).expand(-1, 3, -1, -1), (3, height, width))
             latents = encode(self.pipe.vae, own)
             denoiser = self.denoiser(asked[rows], guidance_scale=1)
             return denoising_error(denoiser, self.solver, latents, noise[rows].to(self.device), level)
@@ -156,11 +159,13 @@ def sample_images(
     steps: int = 50,
     guidance_scale: float = 7.5,
     seed: int = 0,
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Draw an image for each prompt (class number of a DiT); returns [B, 3, H, W] in [-1, 1]. Freezes the pipeline.
 
-    guidance.logits reads images of that form. The noise of image i is a function of `seed` and i alone. Raises
-    InputError for a pipeline without an adapter or a solver, MissingError if not even one image fits into the GPU.
+    guidance.logits reads images of that form. The noise of image i is a function of `seed` and i alone. size: (H, W);
+    None: the pipeline's usual size. Raises InputError for a pipeline without an adapter or a solver, or that cannot
+    draw that size, MissingError if not even one image fits into the GPU.
     """
-    model = LatentDiffusion(pipe, steps, guidance_scale)
+    model = LatentDiffusion(pipe, steps, guidance_scale, size=size)
     return model.sample(prompts, row_noise(row_seeds(seed, 0, range(len(prompts))), model.latent_shape), guidance)

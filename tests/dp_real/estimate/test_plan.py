@@ -20,11 +20,13 @@ from dp_real.config import Config, parse_config
 from dp_real.data.stand_in import StandInConfig, write_sets
 from dp_real.estimate import clock, cost, needs, speed, work
 from dp_real.estimate.jpeg import jpeg_bytes
-from dp_real.generators.diffusers import SD1
+from dp_real.generators.pipelines import sizes
+from dp_real.generators.pipelines.sizes import SD1, SIZES, known_size
 from dp_real.runtime import memory
 from dp_real.runtime.flops import count
 from dp_real.runtime.hub import download
 from experiments.presets.presets import load_preset
+from tests.dp_real.estimate.published import PUBLISHED, counted
 from tests.experiments.conftest import run_dp as dp
 
 GPU = needs.Device("NVIDIA H100 80GB HBM3", 8, 80 * 10**9)
@@ -177,20 +179,55 @@ def test_stable_diffusion_is_as_counted():
         unet, vae = UNet2DConditionModel(sample_size=64, cross_attention_dim=768), AutoencoderKL(**blocks)
         tiny, text, t = AutoencoderTiny(), torch.empty(2, 77, 768), torch.zeros(())
     parts = {
-        "denoise": lambda x: unet(x, t, text[: len(x)], return_dict=False)[0],
-        "decode": lambda x: vae.decode(x, return_dict=False)[0],  # pyright: ignore[reportIndexIssue]
-        "decode_tiny": lambda x: tiny.decode(x, return_dict=False)[0],  # pyright: ignore[reportIndexIssue]
+        "denoiser": lambda x: unet(x, t, text[: len(x)], return_dict=False)[0],
+        "decoder": lambda x: vae.decode(x, return_dict=False)[0],  # pyright: ignore[reportIndexIssue]
+        "tiny": lambda x: tiny.decode(x, return_dict=False)[0],  # pyright: ignore[reportIndexIssue]
     }
     for module in (unet, vae, tiny):
         module.eval().requires_grad_(False)
-    for (name, part), kept in zip(parts.items(), SD1.kept, strict=True):
+    for name, part in parts.items():
+        known = getattr(SD1, name)
         x, two = (torch.empty(rows, 4, 64, 64, device="meta", requires_grad=True) for rows in (1, 2))
         forward = count(lambda part=part, x=x: part(x)) / 1e12
         both = count(lambda part=part, x=x: part(x).sum().backward()) / 1e12
-        assert (forward, both - forward) == pytest.approx(getattr(SD1, name), abs=2e-3)
-        assert work.kept_bytes(part, two) - work.kept_bytes(part, x) == pytest.approx(kept, rel=0.01)
+        assert (forward, both - forward) == pytest.approx(known[:2], abs=2e-3)
+        assert work.kept_bytes(part, two) - work.kept_bytes(part, x) == pytest.approx(known.kept, rel=0.01)
     own = sum(weight.numel() for module in (unet, vae) for weight in module.parameters())
     assert own + 123e6 == pytest.approx(SD1.parameters, rel=1e-3)  # CLIP's text encoder has 123 M
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "DIT_256" else pytest.mark.slow) for name in PUBLISHED]
+)
+def test_other_pipelines_are_as_counted(name: str):
+    known, found = getattr(sizes, name), counted(name)
+    assert known.parameters == pytest.approx(found["parameters"], rel=1e-3)
+    for part in ("denoiser", "decoder", "tiny"):
+        assert (getattr(known, part) is None) == (part not in found)
+        if part in found:
+            assert getattr(known, part)[:2] == pytest.approx(found[part][:2], abs=1e-3)
+            assert getattr(known, part).kept == pytest.approx(found[part].kept, rel=0.01)
+
+
+def test_other_pipelines_are_priced(tmp_path: Path):
+    """By hub id, by a folder that save_pretrained wrote, and at another size in proportion to its pixels."""
+    flux = work.image_operations(config(generator={"model": "black-forest-labs/FLUX.1-dev"}), MLP)
+    assert flux is not None
+    assert flux[0] == pytest.approx(60 * 74.385 + 10.470)
+    assert flux[1] - flux[0] == pytest.approx(6 * (10.470 + 11.020 + 2 * 89.209))
+    half = work.image_operations(config(generator={"model": "black-forest-labs/FLUX.1-dev", "size": 512}), MLP)
+    assert half == pytest.approx((flux[0] / 4, flux[1] / 4))
+    peaks = work.memory(config(generator={"model": "black-forest-labs/FLUX.1-dev"}), MLP)
+    assert peaks is not None
+    assert peaks["drawing"] == pytest.approx(2 * 16.87e9 + (2 * 33.45e9 + 23.82e9) / 2, rel=0.001)
+    sana = {"model": "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "decoder": "tiny", "tiny_decoder": "a/b"}
+    assert work.image_operations(config(generator=sana), MLP) is None  # there is no such decoder
+    (tmp_path / "transformer").mkdir()
+    for each in {id(size): size for size in SIZES.values() if "cross_attention_dim" not in size.config}.values():
+        (tmp_path / "transformer" / "config.json").write_text(json.dumps({"dropout": 0.0} | each.config))
+        assert known_size(str(tmp_path)) is each
+    (tmp_path / "transformer" / "config.json").write_text(json.dumps({"num_layers": 3}))
+    assert known_size(str(tmp_path)) is None
 
 
 # what is there
@@ -201,9 +238,9 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
     root = tmp_path_factory.mktemp("disk")
     write_sets(StandInConfig(source="stand-in", size=8), root / "data")
-    for part, sizes in (("unet", {"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}), ("vae", {})):
+    for part, own in (("unet", {"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2}), ("vae", {})):
         (root / "sd" / part).mkdir(parents=True)
-        (root / "sd" / part / "config.json").write_text(json.dumps(sizes))
+        (root / "sd" / part / "config.json").write_text(json.dumps(own))
         (root / "sd" / part / "model.safetensors").touch()
     return root
 

@@ -9,6 +9,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from dp_base.errors import InputError
+from dp_real.generators.pipelines.adapters import adapt
 from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.entropy import EntropyGuidance, entropy
@@ -26,6 +28,10 @@ FAMILIES: dict[Callable[[], Any], tuple[str, dict[str, Any]]] = {  # the name of
     tiny.sana: ("guidance_scale", NO_BINNING),
     tiny.pixart: ("guidance_scale", NO_BINNING),
 }
+OTHERS: dict[Callable[[], Any], tuple[str, dict[str, Any]]] = {
+    tiny.stable_diffusion_xl: ("guidance_scale", {}),
+    tiny.stable_diffusion_3: ("guidance_scale", {}),
+}
 
 
 def pipeline(make: Callable[[], Any]) -> Any:
@@ -35,24 +41,24 @@ def pipeline(make: Callable[[], Any]) -> Any:
     return pipe
 
 
-def noise() -> Tensor:
-    return row_noise(row_seeds(0, 0, range(3)), (4, SIDE, SIDE))
+def noise(width: int = SIDE) -> Tensor:
+    return row_noise(row_seeds(0, 0, range(3)), (4, SIDE, width))
 
 
-def theirs(pipe: Any, make: Callable[[], Any], scale: float) -> Tensor:
+def theirs(pipe: Any, make: Callable[[], Any], scale: float, width: int = SIDE) -> Tensor:
     """What the pipeline's own loop makes of this noise, by DDIM or Euler."""
-    x, (guidance, options) = noise(), FAMILIES[make]
+    x, (guidance, options) = noise(width), (FAMILIES | OTHERS)[make]
     if hasattr(pipe, "_pack_latents"):
         x = pipe._pack_latents(x, *x.shape)
-    elif make is tiny.pixart:
+    elif make in (tiny.pixart, tiny.stable_diffusion_xl):
         pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
-    else:
+    elif make is tiny.sana:
         pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=pipe.scheduler.config.flow_shift)
     call: dict[str, Any] = {
         "num_inference_steps": STEPS,
         "output_type": "pt",
         "height": 32,
-        "width": 32,
+        "width": 4 * width,
         guidance: scale,
     }
     return 2 * pipe(tiny.PROMPTS, latents=x, **call, **options).images - 1
@@ -65,6 +71,29 @@ def test_without_guidance_it_is_the_pipelines_own_image(make: Callable[[], Any],
     images = LatentDiffusion(pipe, STEPS, scale).sample(tiny.PROMPTS, noise())
     assert images.std() > 0.02
     torch.testing.assert_close(images, theirs(pipe, make, scale), atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("make", [*FAMILIES, *OTHERS], ids=name)
+def test_at_another_size_it_is_the_pipelines_own_image_too(make: Callable[[], Any]):
+    """Not square, and larger than usual: packing, positions, the schedule's shift and what is told of the size."""
+    pipe = pipeline(make)
+    images = LatentDiffusion(pipe, STEPS, 3.0, size=(32, 64)).sample(tiny.PROMPTS, noise(16))
+    assert images.shape == (3, 3, 32, 64)
+    torch.testing.assert_close(images, theirs(pipe, make, 3.0, width=16), atol=5e-4, rtol=0)
+
+
+def test_a_size_that_cannot_be_drawn_is_refused():
+    with pytest.raises(InputError, match="FluxPipeline cannot draw 32 x 36 pixels: multiples of 8, it can"):
+        LatentDiffusion(pipeline(tiny.flux), STEPS, 1.0, size=(32, 36))
+    with pytest.raises(InputError, match="multiples of 8, 64 at most, it can"):
+        LatentDiffusion(pipeline(tiny.stable_diffusion_3), STEPS, 1.0, size=(32, 72))
+
+
+def test_what_pixart_is_told_of_the_size():
+    pipe = pipeline(tiny.pixart)
+    pipe.transformer.use_additional_conditions = True
+    condition = adapt(pipe, (32, 64)).embed("a hen")
+    assert (condition["resolution"].tolist(), condition["aspect_ratio"].tolist()) == ([[32, 64]], [[0.5]])
 
 
 @pytest.mark.parametrize("make", FAMILIES, ids=name)

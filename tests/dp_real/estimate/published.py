@@ -1,0 +1,160 @@
+"""Published text-to-image architectures, made without memory for their weights, and what they cost by counting.
+
+Sources: the defaults of diffusers' classes and its scripts that convert the published weights, which name the sizes.
+`python -m tests.dp_real.estimate.published NAME...` prints what dp_real.generators.pipelines.sizes has.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from unittest import mock
+
+import diffusers
+import torch
+from torch import Tensor
+
+from dp_real.estimate.work import kept_bytes
+from dp_real.generators.pipelines.sizes import Part
+from dp_real.runtime.flops import count
+
+TEXT = {"CLIP-L": 0.123e9, "CLIP-bigG": 0.695e9, "T5-XXL": 4.762e9, "Gemma-2-2B": 2.614e9, "Qwen2.5-VL-7B": 8.292e9}
+KL: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4, "layers_per_block": 2, "latent_channels": 4,
+}  # fmt: skip
+KL16 = KL | {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
+DC: dict[str, Any] = {
+    "latent_channels": 32, "attention_head_dim": 32,
+    "encoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
+    "decoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
+    "encoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+    "decoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+    "encoder_layers_per_block": (2, 2, 2, 3, 3, 3), "decoder_layers_per_block": (3,) * 6,
+    "encoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
+    "decoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
+    "downsample_block_type": "conv", "upsample_block_type": "interpolate",
+}  # fmt: skip
+SD3: dict[str, Any] = {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536}
+
+
+class Published(NamedTuple):
+    """latent: [C, h, w]. arguments(rows): the denoiser's, without the latents. texts: encoders, by name."""
+
+    denoiser: Callable[[], Any]
+    decoder: Callable[[], Any]
+    latent: tuple[int, int, int]
+    arguments: Callable[[int], dict[str, Any]]
+    texts: tuple[str, ...]
+    packs: bool = False
+
+
+def _text(length: int, width: int, **more: tuple[int, ...]) -> Callable[[int], dict[str, Any]]:
+    shapes = {"encoder_hidden_states": (length, width)} | more
+    return lambda rows: {name: torch.empty(rows, *shape) for name, shape in shapes.items()}
+
+
+def _pixart(length: int) -> Callable[[int], dict[str, Any]]:
+    sizes = lambda rows: {"resolution": torch.empty(rows, 2), "aspect_ratio": torch.empty(rows, 1)}  # noqa: E731
+    return lambda rows: (
+        _text(length, 4096)(rows)
+        | {"added_cond_kwargs": sizes(rows) if length == 120 else {"resolution": None, "aspect_ratio": None}}
+    )
+
+
+def _flux(rows: int) -> dict[str, Any]:
+    ids = {"img_ids": torch.empty(4096, 3), "txt_ids": torch.empty(512, 3), "guidance": torch.empty(rows)}
+    return _text(512, 4096, pooled_projections=(768,))(rows) | ids
+
+
+def _qwen(rows: int) -> dict[str, Any]:
+    return _text(32, 3584)(rows) | {"img_shapes": [[(1, 64, 64)]] * rows, "encoder_hidden_states_mask": None}
+
+
+def _dit(rows: int) -> dict[str, Any]:
+    return {"class_labels": torch.zeros(rows, dtype=torch.int64)}
+
+
+def _sd3(**sizes: Any) -> Published:
+    sizes = SD3 | {"pos_embed_max_size": 192, "sample_size": 128} | sizes
+    return Published(lambda: diffusers.SD3Transformer2DModel(**sizes), lambda: diffusers.AutoencoderKL(**KL16),
+                     (16, 128, 128), _text(333, 4096, pooled_projections=(2048,)),
+                     ("CLIP-L", "CLIP-bigG", "T5-XXL"))  # fmt: skip
+
+
+def _pixart_xl(side: int, alpha: bool) -> Published:
+    sizes: dict[str, Any] = {"sample_size": side, "caption_channels": 4096, "use_additional_conditions": alpha}
+    return Published(lambda: diffusers.PixArtTransformer2DModel(**sizes), lambda: diffusers.AutoencoderKL(**KL),
+                     (4, side, side), _pixart(120 if alpha else 300), ("T5-XXL",))  # fmt: skip
+
+
+def _dit_xl(side: int) -> Published:
+    return Published(lambda: diffusers.DiTTransformer2DModel(sample_size=side, out_channels=8),
+                     lambda: diffusers.AutoencoderKL(**KL), (4, side, side), _dit, ())  # fmt: skip
+
+
+PUBLISHED = {
+    "SD3": _sd3(),
+    "SD35_MEDIUM": _sd3(pos_embed_max_size=384, qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
+    "SD35_LARGE": _sd3(num_layers=38, num_attention_heads=38, caption_projection_dim=2432, qk_norm="rms_norm"),
+    "FLUX": Published(lambda: diffusers.FluxTransformer2DModel(guidance_embeds=True),
+                      lambda: diffusers.AutoencoderKL(**KL16), (16, 128, 128), _flux, ("CLIP-L", "T5-XXL"), packs=True),
+    "QWEN": Published(diffusers.QwenImageTransformer2DModel, diffusers.AutoencoderKLQwenImage, (16, 128, 128), _qwen,
+                      ("Qwen2.5-VL-7B",), packs=True),
+    "SANA": Published(diffusers.SanaTransformer2DModel, lambda: diffusers.AutoencoderDC(**DC), (32, 32, 32),
+                      _text(300, 2304), ("Gemma-2-2B",)),
+    "PIXART_ALPHA": _pixart_xl(128, alpha=True),
+    "PIXART_SIGMA": _pixart_xl(128, alpha=False),
+    "DIT_256": _dit_xl(32),
+    "DIT_512": _dit_xl(64),
+}  # fmt: skip
+
+
+def counted(name: str) -> dict[str, Any]:
+    """Its parameters, and each Part, as PipelineSize has them."""
+    one = PUBLISHED[name]
+    with torch.device("meta"):
+        denoiser, decoder, t = one.denoiser(), one.decoder(), torch.zeros(1)
+        tiny = diffusers.AutoencoderTiny(latent_channels=one.latent[0])
+        for module in (denoiser, decoder, tiny):
+            module.eval().requires_grad_(False)
+
+        def denoise(x: Tensor) -> Tensor:
+            packed = x.reshape(len(x), -1, 64) if one.packs else x
+            return denoiser(packed, timestep=t.expand(len(x)), return_dict=False, **one.arguments(len(x)))[0]
+
+        def decode(x: Tensor) -> Tensor:
+            film = isinstance(decoder, diffusers.AutoencoderKLQwenImage)
+            return decoder.decode(x.unsqueeze(2) if film else x, return_dict=False)[0]
+
+        parts = {"denoiser": denoise, "decoder": decode}
+        if one.latent[0] in (4, 16):
+            parts["tiny"] = lambda x: tiny.decode(x, return_dict=False)[0]  # pyright: ignore[reportIndexIssue]
+        found: dict[str, Any] = {"parameters": sum(TEXT[text] for text in one.texts)}
+        found["parameters"] += sum(weight.numel() for module in (denoiser, decoder) for weight in module.parameters())
+        for part, work in parts.items():
+            x, two = (torch.empty(rows, *one.latent, requires_grad=True) for rows in (1, 2))
+            forward = count(lambda work=work, x=x: work(x)) / 1e12
+            both = count(lambda work=work, x=x: work(x).sum().backward()) / 1e12
+            found[part] = Part(forward, both - forward, kept(work, two) - kept(work, x))
+    return found
+
+
+class Fused(torch.autograd.Function):
+    """Attention as its fused kernels keep it for the backward pass: without its weights."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        return query.new_empty(*query.shape[:-1], value.shape[-1])
+
+
+def kept(work: Callable[[Tensor], Tensor], x: Tensor) -> int:
+    """dp_real.estimate.work.kept_bytes of what uses fused attention."""
+    with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention",
+                           lambda query, key, value, *args, **options: Fused.apply(query, key, value)):  # fmt: skip
+        return kept_bytes(work, x)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or PUBLISHED:
+        print(name, counted(name), flush=True)
