@@ -30,12 +30,14 @@ class Task:
     """What is learned: the shape of one example, and the class names in the order of the labels.
 
     definitions, synonyms: of each class, for prompts; a definition may be empty, and () means none for any class.
+    resize: of real images to validate or test, the shorter side before the middle is taken; 0: that of the sample.
     """
 
     sample_shape: tuple[int, ...]
     classes: tuple[str, ...]
     definitions: tuple[str, ...] = ()
     synonyms: tuple[str, ...] = ()
+    resize: int = 0
 
     @property
     def n_classes(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,7 +15,22 @@ from dp_real.sections import Width
 if TYPE_CHECKING:
     from dp_real.data.sets.images import ImageSet
     from dp_real.data.sets.places import Located
-    from dp_real.examples import TrainingExamples
+    from dp_real.examples import Task, TrainingExamples
+
+Resize = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**14,
+        description="of images to validate or test: the shorter side, before `size` of its middle is taken; 0: size",
+    ),
+]
+
+
+def check_resize(resize: int, size: int) -> None:
+    """Raise ValueError unless the middle of `size` can be taken of images with that shorter side."""
+    if 0 < resize < size:
+        raise ValueError(f"resize = {resize}: must be 0, or at least size = {size}")
 
 
 @DATA.named("folder", place=5)
@@ -24,18 +40,17 @@ class FolderConfig(OwnSets):
     source: Literal["folder"]
     size: Width = Field(default=224, description="pixels a side: the shorter one resized, the longer one cropped")
     channels: Literal[1, 3] = Field(default=3, description="3: in colour; 1: in grey, also what the generator draws")
-    resize: int = Field(
-        default=0,
-        ge=0,
-        le=2**14,
-        description="of images to validate or test: the shorter side, before `size` of its middle is taken; 0: size",
-    )
+    resize: Resize = 0
 
     @model_validator(mode="after")
     def _check_size(self) -> FolderConfig:
-        if 0 < self.resize < self.size:
-            raise ValueError(f"resize = {self.resize}: must be 0, or at least size = {self.size}")
+        check_resize(self.resize, self.size)
         return self
+
+    @property
+    def task(self) -> Task:
+        """See OwnSets."""
+        return replace(super().task, resize=self.resize)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -9,10 +9,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dp_real.data import DATA, DataConfig
-from dp_real.data.folder import FolderConfig
+from dp_real.data.folder import FolderConfig, Resize, check_resize
 from dp_real.data.sets.own import OwnSets
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
 from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
@@ -51,15 +51,21 @@ class StandInConfig(MadeUp):
     source: Literal["stand-in"]
     classes: ImageNetTask = "imagenet100"
     size: Width = Field(default=32, description="pixels a side")
+    resize: Resize = 0
     images: int = Field(default=1, ge=1, le=10_000, description="of each class, in each set")
     split: Seed = Field(default=0, description="seed of the noise")
+
+    @model_validator(mode="after")
+    def _check_size(self) -> StandInConfig:
+        check_resize(self.resize, self.size)
+        return self
 
     @property
     def task(self) -> Task:
         """ImageNet's classes, colour images of `size`."""
         known = imagenet_classes(self.classes)
         words = zip(*((entry.name, entry.definition, entry.synonyms) for entry in known), strict=True)
-        return Task((3, self.size, self.size), *words)
+        return Task((3, self.size, self.size), *words, resize=self.resize)
 
     @property
     def folders(self) -> FolderConfig:
@@ -76,6 +82,7 @@ class StandInConfig(MadeUp):
             source="folder",
             classes=self.classes,
             size=self.size,
+            resize=self.resize,
             split=self.split,
             validation=str(root / "imagenet" / "val"),
             test=str(root / "imagenet" / "train"),

@@ -45,12 +45,13 @@ class ClassifierLearner(NetworkLearner):
     """A learner that saves what AutoModelForImageClassification and AutoImageProcessor read."""
 
     def save(self, folder: Path) -> None:
-        """Write the model with its class names, and a processor that prepares images as training did."""
+        """Write the model with its class names, and a processor that prepares images as they were validated."""
         classifier: Any = self.in_use
+        side, resize = self.task.sample_shape[-1], self.task.resize
         classifier.model.save_pretrained(folder)
         processor = CLIPImageProcessorPil(  # this one resizes the shorter side and crops the longer
             do_convert_rgb=len(classifier.mean) == 3,
-            size={"shortest_edge": classifier.size},
+            size={"shortest_edge": round(classifier.size * (resize or side) / side)},
             crop_size={"height": classifier.size, "width": classifier.size},
             image_mean=classifier.mean.flatten().tolist(),
             image_std=classifier.std.flatten().tolist(),

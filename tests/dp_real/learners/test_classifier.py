@@ -1,6 +1,7 @@
 """Image classifiers of transformers as learners: made fresh, loaded, trained, and left where others can load them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +107,18 @@ def test_others_load_it_as_their_own(trained: tuple[ClassifierLearner, Path]):
     assert torch.equal(model(pixel_values=x).logits, student.logits(x))
 
 
-def test_its_processor_shows_pictures_as_training_did(trained: tuple[ClassifierLearner, Path], tmp_path: Path):
-    _, folder = trained
+@pytest.mark.parametrize("resize", [0, 24])
+def test_its_processor_shows_pictures_as_they_were_validated(resize: int, tmp_path: Path):
+    task = replace(TASK, resize=resize)
+    folder = tmp_path / "learner"
+    ClassifierLearner(section(config=TINY).classifier(task, seed=0), task, TRAINING, seed=0).save(folder)
     rows, columns = np.mgrid[0:60, 0:40]
     Image.fromarray(np.stack([4 * rows, 6 * columns, 2 * (rows + columns)], 2).astype(np.uint8)).save(
         tmp_path / "a.png"
     )
     processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     theirs = processor(Image.open(tmp_path / "a.png"), return_tensors="pt")["pixel_values"][0]
-    ours = read_image(tmp_path / "a.png", 16, 3) / 127.5 - 1
+    ours = read_image(tmp_path / "a.png", 16, 3, resize) / 127.5 - 1
     assert theirs.shape == ours.shape
     assert (theirs - ours).abs().max() < 2.5 * 2 / 255  # rounded at other places
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import InputError
+from dp_real import Run
 from dp_real.config import Config
 from dp_real.data.folder import FolderConfig
 from dp_real.estimate.cost import waiting_steps
@@ -192,6 +193,10 @@ def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert used.ema_decay > 0
     assert (config.sampling.guidance_scale, config.guidance.omega) == (4.0, 0.05)
     assert (config.guidance.through, config.pool.storage) == (real.guidance.through, real.pool.storage)
+    drawn, _ = Run(tmp_path / "run").pool[0]
+    assert drawn.shape == config.pool_shape == (3, 40, 40)  # larger than what the learner sees, as are the real images
+    processor = json.loads((tmp_path / "run" / "learner" / "preprocessor_config.json").read_text())
+    assert (processor["size"], processor["crop_size"]) == ({"shortest_edge": 36}, {"height": 32, "width": 32})
     assert dp("real", "evaluate", str(tmp_path / "run"), "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["sets"]) == 6
     assert dp("real", "report", str(tmp_path / "run")) == 0
