@@ -3,7 +3,7 @@
 #   make test                 the tests that need neither minutes nor a GPU
 #   make test-device          where tensors lie and what waits for a GPU, on a device in name only
 #   make bench                measure, and print one table of targets, rivals and growth
-#   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills fuzz": only these)
+#   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
 #   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies
 #   make audit                licences, and known holes where pip-audit is installed
 #   PIP_ARGS="--index-url …"  another package index, for example one with a GPU build of torch

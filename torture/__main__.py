@@ -9,18 +9,19 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from torture import damage, disks, faults, fuzz, kills, together
+from torture import damage, disks, faults, fuzz, kills, ranks, together
 from torture.attempt import Attempt, Place
 
 KINDS = {"kills": (kills.attack, 120), "damage": (damage.attack, 0), "together": (together.attack, 21),
-         "disks": (disks.attack, 40), "faults": (faults.attack, 36), "fuzz": (fuzz.attack, 2000)}  # fmt: skip
+         "disks": (disks.attack, 40), "faults": (faults.attack, 36), "ranks": (ranks.attack, 0),
+         "fuzz": (fuzz.attack, 2000)}  # fmt: skip
 
 
 def main() -> None:
     """Attack; exit status 1 if a case was not survived."""
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; all by default")
-    parser.add_argument("--tries", type=int, help="cases of each kind; 0: all kinds of damage")
+    parser.add_argument("--tries", type=int, help="cases of each kind; 0: all kinds of damage and of ranks")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if unknown := set(options.kinds) - set(KINDS):

@@ -187,10 +187,10 @@ def traces(run: Path) -> tuple[Any, ...]:
     return strip(json.loads((run / "result.json").read_text())), *logs, weights
 
 
-def run_fault(place: Place, run: Path) -> str:
-    """In what a run that ended differs from one that nothing happened to; empty if in nothing."""
+def run_fault(place: Place, run: Path, sound: Path | None = None) -> str:
+    """In what a run that ended differs from one that nothing happened to; empty if in nothing. sound: the latter."""
     try:
-        found, expected = traces(run), traces(place.whole)
+        found, expected = traces(run), traces(sound or place.whole)
     except (OSError, ValueError) as error:
         return f"the run is not whole: {error}"
     parts = ("result", "metrics", "rounds", "learner")

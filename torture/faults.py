@@ -1,18 +1,12 @@
-"""Faults inside: nan where numbers are born, no memory, a thread or a rank that dies or is slow.
+"""Faults inside: nan where numbers are born, no memory, a broken disk, a thread that dies.
 
 Survived: one line that says what happened; nothing hangs; and without the fault the run goes on to its usual result.
 """
 
-import os
 import random
-import signal
-import sys
-import time
 from collections.abc import Iterator
 
-import psutil
-
-from torture.attempt import MAIN, SMALL, Attempt, Place, end_group, finish, orphans, run_fault
+from torture.attempt import MAIN, SMALL, Attempt, Place, run_fault
 
 FAIL_AT = """
 import functools
@@ -44,16 +38,12 @@ FAULTS = {
 ON_DISK = ("--set", "pool.memory=0")  # batches are read by threads
 
 
-def attack(
-    place: Place, tries: int, draw: random.Random, ranks: bool = True, only: tuple[str, ...] = ()
-) -> Iterator[Attempt]:
-    """`tries` faults in turn, at random calls; with `ranks` also ranks that die or are slow. only: of these names."""
+def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
+    """`tries` faults in turn, at random calls. only: of these names."""
     names = only or tuple(FAULTS)
     for index in range(tries):
         name = names[index % len(names)]
         yield _fault(place, name, draw.randrange(2, 25))
-    if ranks:
-        yield from _ranks(place)
 
 
 def _fault(place: Place, name: str, call: int) -> Attempt:
@@ -70,30 +60,3 @@ def _fault(place: Place, name: str, call: int) -> Attempt:
         again = place.dp("real", "resume", out) if began else place.dp(*words)
         faults.append(f"does not go on: {again.last}" if again.status else run_fault(place, out))
     return Attempt(f"fault, {name}", f"call {call}", f"{answer.status} {answer.last}", "; ".join(filter(None, faults)))
-
-
-def _ranks(place: Place) -> Iterator[Attempt]:
-    """One of two ranks is killed; one of two ranks is slow."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for name in ("a rank that dies", "a rank that is slow"):
-        out, script = place.new("run"), place.new("script").with_suffix(".py")
-        slow = "import os, time\nos.environ['RANK'] == '1' and time.sleep(5)\n" if "slow" in name else ""
-        script.write_text(slow + MAIN)
-        words = (*SMALL, "--set", f"training.steps={40 if slow else 4000}")
-        process = place.process(*launch, script, "real", "run", *words, "--out", out)
-        begin, faults = time.monotonic(), []
-        if not slow:
-            while not (out / "metrics.jsonl").exists() and time.monotonic() < begin + 60:
-                time.sleep(0.1)
-            children = psutil.Process(process.pid).children(recursive=True)
-            ranks = [child for child in children if child.environ().get("RANK") == "1"]
-            os.kill(ranks[0].pid, signal.SIGKILL)
-            begin = time.monotonic()
-        answer = finish(process)
-        ended = time.monotonic() - begin
-        if left := orphans(process.pid):
-            faults.append(f"{len(left)} processes live on")
-            end_group(process.pid)
-        if (answer.status == 0) != bool(slow):
-            faults.append(f"status {answer.status}: {answer.last}")
-        yield Attempt(f"fault, {name}", "2 ranks", f"{answer.status} after {ended:.1f} s", "; ".join(faults))

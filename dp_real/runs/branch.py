@@ -12,6 +12,7 @@ from dp_real.config import Config, load_config
 from dp_real.examples import RealData
 from dp_real.loop.practice import Practice
 from dp_real.pool import Pool
+from dp_real.pool.late import when_visible
 from dp_real.pool.record import verify_pool
 from dp_real.runs.checkpoints import kept_checkpoints, restore_learner
 from dp_real.runs.conclude import conclude
@@ -60,7 +61,7 @@ def cool_down(files: RunFiles, progress: Progress) -> list[dict[str, Any]]:
 def _branch_at(checkpoint: Path, config: Config, data: RealData, files: RunFiles, progress: Progress) -> dict[str, Any]:
     """The result of the branch that starts at a checkpoint."""
     learner = fresh_learner(config)
-    state, pool_version = restore_learner(learner, checkpoint)
+    state, pool_version = when_visible(lambda: restore_learner(learner, checkpoint), checkpoint)
     with processes.main_first() as main:
         if main:
             verify_pool(files.pool, pool_version)

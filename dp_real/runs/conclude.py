@@ -7,7 +7,8 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from dp_base.checksums import reading, seal, verify
+from dp_base.checksums import RECORD, reading, seal, verify
+from dp_base.errors import DamagedError
 from dp_base.files import write_json, write_text
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
@@ -15,6 +16,8 @@ from dp_real.evaluation.sets import evaluate_sets
 from dp_real.examples import ExampleSet, RealData
 from dp_real.loop.practice import Practice
 from dp_real.pool import Pool, texts_of
+from dp_real.pool.late import when_visible
+from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
 from dp_real.runtime import processes
 from dp_real.text.near import NearTexts
@@ -32,10 +35,7 @@ def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = T
     """
     config, learner = practice.config, practice.learner
     if config.training.keep_best:
-        remedy = f"dp real resume {files.path} trains again from a checkpoint before it"
-        with processes.main_first(), reading(files.best, remedy):
-            verify(files.best, remedy)
-            learner.load(files.best)
+        load_best(learner, files)
     with processes.main_first() as main:
         if main:
             files.learner.mkdir(exist_ok=True)
@@ -56,6 +56,31 @@ def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = T
             write_json(files.result, result)
             seal(files.path, [log.name for log in (files.metrics, files.rounds, files.result) if log.exists()])
     return result
+
+
+def load_best(learner: Learner, files: RunFiles) -> None:
+    """Load the best learner in all processes. Another node may see the one before it for a while, so it compares.
+
+    Raises DamagedError if its files are not as they were written.
+    """
+    remedy = f"dp real resume {files.path} trains again from a checkpoint before it"
+
+    def written() -> bytes:
+        verify(files.best, remedy)
+        record = files.best / RECORD
+        return record.read_bytes() if record.exists() else b""  # runs of before have none
+
+    with processes.main_first() as main, reading(files.best, remedy):
+        record = written() if main else b""
+    record = processes.from_main(record)
+
+    def see() -> None:
+        if written() != record:
+            raise DamagedError(f"{files.best} is an earlier one; {remedy}")
+
+    with reading(files.best, remedy):
+        when_visible(see, files.best)
+        learner.load(files.best)
 
 
 def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:

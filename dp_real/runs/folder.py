@@ -14,6 +14,7 @@ from dp_base.locks import locked
 from dp_real.config import Config, load_config
 from dp_real.loop.state import State
 from dp_real.pool import Pool
+from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
 from dp_real.runs.checkpoints import checkpoints, restore_learner, write_checkpoint
 from dp_real.runs.files import RunFiles, append_row
@@ -87,7 +88,7 @@ class RunFolder:
                 for path in (files.pool, files.metrics, files.rounds) if main else ():
                     remove(path)
             return State(config.training.steps), Pool(files.pool, shape, 0, config.pool)
-        state, pool_version = restore_learner(learner, newest)
+        state, pool_version = when_visible(lambda: restore_learner(learner, newest), newest)
         pool = Pool(files.pool, shape, pool_version, config.pool)
         pool.drop_later()
         if self._main:
@@ -107,7 +108,8 @@ class RunFolder:
     def stops_on_signal(self) -> Iterator[None]:
         """Within the block, Ctrl-C and SIGTERM ask for a stop at the next step. A second Ctrl-C stops at once.
 
-        A second SIGTERM does not, because cluster managers and launchers send several.
+        A second SIGTERM does not, because cluster managers and launchers send several. If other processes are gone by
+        then, the signal was the launcher's, which ends them all: this one leaves without a word.
         """
 
         def ask(number: int, frame: Any) -> None:
@@ -122,6 +124,10 @@ class RunFolder:
             return
         try:
             yield
+        except processes.LostError:
+            if self._asked:
+                raise SystemExit(1) from None
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -23,8 +23,9 @@ SIGNS = (
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device's memory ran out."""
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        should_reduce_batch_size(error) or any(sign.lower() in text for sign in SIGNS)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and (should_reduce_batch_size(error) or any(sign.lower() in text for sign in SIGNS))
     )
 
 

@@ -5,7 +5,9 @@ Whole items are shared (a block of rows, a batch to assess), so that results do 
 
 import atexit
 import gc
+import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,9 +26,17 @@ from dp_real.runtime.watch import LIMIT, Watch
 
 TIMEOUT = timedelta(days=1)  # processes may wait long for the main one to train a generator, or for the last block
 STEP_TIMEOUT = timedelta(seconds=2 * LIMIT)  # of the sums in a step; dp_real.runtime.watch says before who is missing
+LOST = 10.0  # seconds from the loss of another process until this one ends by itself
+GRACE = 5.0  # seconds for the main process to end with the same error as this one
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class LostError(RuntimeError):
+    """Other processes cannot be reached. Which one ended first, and why, that process or the launcher says."""
+
+    exit_status = 1
 
 
 @cache
@@ -52,9 +62,12 @@ def _watch() -> Watch:
 
 @contextmanager
 def joining(what: str) -> Iterator[None]:
-    """The block waits for all processes. The message to come, if one does not, says `what`."""
+    """The block waits for all processes. The message to come, if one does not, says `what`. Raises LostError."""
     with _watch().joining(what):
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            raise LostError(f"other processes are gone, or the network is, in {what}; resume the run") from error
 
 
 def enter(phase: str, *, patient: bool = False) -> None:
@@ -72,19 +85,44 @@ def _leave(here: PartialState) -> None:
     here.destroy_process_group()
 
 
+def is_reporter(error: str) -> bool:
+    """Whether this process is to tell the user of an error that ends it.
+
+    The main process is. Another one is if the main process does not end with the same error within GRACE.
+    """
+    if not this_process.cache_info().currsize or this_process().num_processes == 1:
+        return os.environ.get("RANK", "0") == "0"
+    store: Any = distributed_c10d._get_default_store()
+    note = f"error/{hashlib.sha256(error.encode()).hexdigest()}"
+    try:
+        if this_process().is_main_process:
+            store.set(note, "")
+            return True
+        deadline = time.monotonic() + GRACE
+        while not store.check([note]):
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.1)
+    except RuntimeError:  # the store has closed: the main process has ended
+        return this_process().is_main_process
+    return False
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """For a block that all processes run: if it fails here, let this process end without waiting for the others.
 
     Ending the process group in order would wait for the others, while they wait for this process. The launcher sees it
-    end, and ends the others.
+    end, and ends the others. One that has lost another gives it time to do so, before it raises LostError.
     """
     try:
         yield
     except Interrupted:
         raise  # all processes raise it, by agreement
-    except BaseException:
+    except BaseException as error:
         atexit.unregister(_leave)
+        if isinstance(error, LostError):
+            time.sleep(LOST)
         raise
 
 

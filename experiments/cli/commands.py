@@ -102,8 +102,7 @@ def version(
 def run() -> int:
     """Run `dp` on the arguments of this process, and return its status; see main.
 
-    If there are several processes, only rank 0 prints. The others print only errors that rank 0 may not have: all
-    except wrong input.
+    If there are several processes, only rank 0 prints, and of the others one with an error that rank 0 does not have.
     """
     # transformers and diffusers print remarks while they load, which do not concern the user of a run.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -126,16 +125,22 @@ def run() -> int:
     except Exception as error:
         # Our errors have `exit_status`. Those of typer's parser have `exit_code`, whichever click it contains.
         status = getattr(error, "exit_status", getattr(error, "exit_code", 1))
-        if status != 2:
-            sys.stderr = stderr
-        if debug:
-            traceback.print_exc()
         message = getattr(error, "format_message", error.__str__)()
         if not hasattr(error, "exit_status") and not hasattr(error, "exit_code"):
             message = f"{type(error).__name__}: {message} (--debug shows where)"
+        if _is_reporter(rank, message):
+            sys.stderr = stderr
+        if debug:
+            traceback.print_exc()
         if message:  # it is empty if typer printed the help instead
             say(" ".join(["dp:" if rank == "0" else f"dp: rank {rank}:", *message.split()]))
     return max(status if isinstance(status, int) else 0, finish_streams())
+
+
+def _is_reporter(rank: str, message: str) -> bool:
+    """Whether this process is to print an error. Without torch, which loads for seconds, there are no others yet."""
+    started = sys.modules.get("dp_real.runtime.processes")
+    return started.is_reporter(message) if started else rank == "0"
 
 
 def finish_streams() -> int:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import uuid
 from typing import Annotated
@@ -41,8 +42,8 @@ def process_count(gpus: str, processes: int) -> int:
 def run_together(count: int, *arguments: str) -> int:
     """Run `dp ARGUMENTS` in `count` processes that know of each other; returns the status to exit with.
 
-    They write to this process's stdout and stderr. If one fails, the others are ended. On Ctrl-C and SIGTERM they stop
-    by agreement.
+    They write to this process's stdout and stderr. If one fails, the others are ended; of one that was killed, the
+    signal is told here. On Ctrl-C and SIGTERM they stop by agreement.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -61,8 +62,11 @@ def run_together(count: int, *arguments: str) -> int:
     try:
         elastic_launch(here, sys.executable)("-c", CODE, *arguments, *debug)
     except ChildFailedError as error:
-        status = error.get_first_failure()[1].exitcode
-        return status if status in (2, 3, 130) else 1
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            hint = ", perhaps because the machine ran out of memory" if failure.exitcode == -signal.SIGKILL else ""
+            say(f"dp: rank {rank} was ended by {signal.Signals(-failure.exitcode).name}{hint}")
+        return failure.exitcode if failure.exitcode in (2, 3, 130) else 1
     except SignalException:
         return 130
     finally:

@@ -40,7 +40,7 @@ def test_full_disks(place: Place):
 
 
 def test_faults(place: Place):
-    survive(faults.attack(place, 1, random.Random(DRAW), ranks=False, only=("no memory in training",)))
+    survive(faults.attack(place, 1, random.Random(DRAW), only=("no memory in training",)))
 
 
 @pytest.mark.filterwarnings("ignore")

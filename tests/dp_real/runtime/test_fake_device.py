@@ -120,7 +120,7 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None
 
 PIPELINES = (
     tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.stable_diffusion_3,
-    tiny_pipelines.dit,
+    tiny_pipelines.dit, tiny_pipelines.flux, tiny_pipelines.qwen_image, tiny_pipelines.sana, tiny_pipelines.pixart,
 )  # fmt: skip
 
 

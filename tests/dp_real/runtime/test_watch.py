@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError
 from dp_real.pool import Pool, late
 from dp_real.pool import pool as pools
+from dp_real.runs import conclude
+from dp_real.runs.files import RunFiles
 from dp_real.runtime import watch
 from dp_real.runtime.watch import Watch
 from tests.dp_real.pool.test_pool import SHAPE, batch
@@ -120,6 +123,23 @@ def test_a_node_that_sees_late_waits_for_the_version_with_a_remark(
     assert (len(looks), len(other), other.version) == (3, 6, 2)
     assert torch.equal(other.y, torch.zeros(6, dtype=torch.int64))
     assert caplog.text.count("waiting for what another process wrote there") == 1
+
+
+def test_the_best_learner_is_the_one_that_the_main_process_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """At its first look another node sees the one before."""
+    files, looks, loaded = RunFiles(tmp_path), [], []
+    files.best.mkdir()
+
+    def view(folder: Path, remedy: str) -> None:
+        looks.append(folder)
+        (folder / RECORD).write_bytes(b"earlier" if len(looks) == 2 else b"latest")
+
+    monkeypatch.setattr(conclude, "verify", view)
+    monkeypatch.setattr(late, "this_process", lambda: SimpleNamespace(num_processes=8))
+    monkeypatch.setattr(late, "PAUSE", 0.0)
+    learner: Any = SimpleNamespace(load=loaded.append)
+    conclude.load_best(learner, files)
+    assert (len(looks), loaded) == (3, [files.best])
 
 
 def test_the_wait_is_bounded_and_a_single_process_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

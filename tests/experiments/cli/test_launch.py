@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dp_real.runtime import slurm
 from experiments.cli import launch
@@ -80,6 +81,20 @@ def test_how_many_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert dp("real", "run", "digits", "--gpus", "none") == 2
     assert dp("real", "run", "digits", "--gpus", "2") == 3
     assert "--gpus 2: this machine has 0" in capsys.readouterr().err
+
+
+def test_the_signal_that_ended_a_process_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """A process that the system kills, as for want of memory, cannot say so itself."""
+    failure = ProcessFailure(local_rank=5, pid=1, exitcode=-signal.SIGKILL, error_file="none")
+
+    def failed(*arguments: str) -> None:
+        raise ChildFailedError("dp", {5: failure})
+
+    for name in ("OMP_NUM_THREADS", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_: failed)
+    assert launch.run_together(8, "real", "run", "digits") == 1
+    assert "dp: rank 5 was ended by SIGKILL, perhaps because the machine ran out of memory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,176 @@
+"""A simulated machine of several devices: `dp` in processes on the CPU, one of which meets a fault.
+
+`python -m torture.machine FAULT WORDS` is `dp WORDS`, whose processes are forked from one that has loaded everything.
+Starting each anew takes half a minute for eight of them. The launcher that starts, watches and ends them is dp's own.
+"""
+
+import functools
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Container
+from typing import Any
+
+import torch
+from torch.distributed.launcher import api
+
+from dp_real.generators.models.denoiser import DenoiserGenerator
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.pool import late
+from dp_real.pool import pool as pools
+from dp_real.pool.record import PoolRecord
+from dp_real.rounds.source import GeneratedRounds
+from dp_real.runtime import watch
+from experiments.cli.main import main
+
+LOADED = (
+    "sklearn.datasets",
+    "torch._dynamo",
+    "experiments.cli.commands",
+    "experiments.report.pictures",
+    "dp_real.estimate.needs",
+    "dp_real.runs.run",
+    "figures.style",
+)  # what a run loads when it gets there
+FAULTY = "5"  # the rank that meets the fault, unless it is the main one's
+ROUND = 3  # the call that draws a rank's only block of round 1; it has drawn two of round 0
+
+Effect = Callable[..., Any]
+
+
+def at(calls: Container[int], owner: Any, name: str, effect: Effect, rank: str = FAULTY) -> None:
+    """Let effect(function, *arguments) take the place of these calls, counted from 1, of a function in one rank."""
+    true, made = getattr(owner, name), []
+
+    @functools.wraps(true)
+    def replaced(*arguments: Any, **options: Any) -> Any:
+        if os.environ.get("RANK") == rank:
+            made.append(1)
+            if len(made) in calls:
+                return effect(true, *arguments, **options)
+        return true(*arguments, **options)
+
+    setattr(owner, name, replaced)
+
+
+def dies(true: Effect, *arguments: Any, **options: Any) -> None:
+    """The process is killed, as by a system that is out of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies_afterwards(true: Effect, *arguments: Any, **options: Any) -> None:
+    """The same, once the call has done its work."""
+    true(*arguments, **options)
+    dies(true)
+
+
+def no_memory(true: Effect, *arguments: Any, **options: Any) -> None:
+    """The device has no memory."""
+    raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+
+
+def broken(true: Effect, *arguments: Any, **options: Any) -> None:
+    """The disk is broken."""
+    raise OSError(5, "Input/output error (injected)")
+
+
+def times_nan(true: Effect, *arguments: Any, **options: Any) -> Any:
+    """What the call returns is not finite."""
+    return true(*arguments, **options) * float("nan")
+
+
+def waits(seconds: float) -> Effect:
+    """The call takes longer."""
+
+    def effect(true: Effect, *arguments: Any, **options: Any) -> Any:
+        time.sleep(seconds)
+        return true(*arguments, **options)
+
+    return effect
+
+
+def unseen(looks: int) -> Effect:
+    """A node does not see a version of the pool before it has looked so often."""
+    seen: dict[Any, int] = {}
+
+    def effect(true: Effect, path: str, version: int | None = None, **options: Any) -> Any:
+        seen[version] = seen.get(version, 0) + 1
+        if version and seen[version] <= looks:
+            raise ValueError(f"Not found: version {version} (injected)")
+        return true(path, version=version, **options)
+
+    return effect
+
+
+def impatient(patience: float, limit: float = watch.LIMIT) -> None:
+    """Waits are remarked, and a run is ended, after so many seconds."""
+    watch.LOOKS, watch.PATIENCE, watch.LIMIT = 0.1, patience, limit
+
+
+def slow() -> None:
+    """A rank is slow in one step."""
+    impatient(1.0)
+    at([4], NetworkLearner, "train_step", waits(4.0))
+
+
+def hung() -> None:
+    """A rank never ends a block."""
+    impatient(2.0, limit=10.0)
+    at([ROUND], GeneratedRounds, "drawn", waits(1000.0))
+
+
+def late_view() -> None:
+    """A node sees each version of the pool late."""
+    late.PAUSE = 0.05
+    at(range(1, 1000), pools.lance, "dataset", unseen(3))
+
+
+def no_view() -> None:
+    """A node never sees a version of the pool."""
+    late.PAUSE, late.PATIENCE = 0.05, 0.5
+    at(range(1, 1000), pools.lance, "dataset", unseen(1000))
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "none": lambda: None,
+    "no memory in training": lambda: at([5, 9], NetworkLearner, "_loss", no_memory),
+    "slow": slow,
+    "hung while drawing": hung,
+    "killed while drawing": lambda: at([ROUND], GeneratedRounds, "drawn", dies),
+    "broken while drawing": lambda: at([2], GeneratedRounds, "drawn", broken),
+    "nan while drawing": lambda: at(range(ROUND, 1000), DenoiserGenerator, "sample", times_nan),
+    "killed while training": lambda: at([7], NetworkLearner, "train_step", dies),
+    "killed while committing": lambda: at([2], pools, "write_fragments", dies_afterwards),
+    "main killed while committing": lambda: at([2], PoolRecord, "add", dies, rank="0"),
+    "main broken while committing": lambda: at([2], pools.Pool, "_commit", broken, rank="0"),
+    "sees late": late_view,
+    "never sees": no_view,
+}  # fmt: skip
+
+
+class Forking(api.elastic_launch):
+    """dp's launcher, whose processes are forked from this one."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run `dp` on what follows the words that would start Python anew."""
+        self._config.start_method = "fork"
+        self._entrypoint = rank
+        return super().__call__(*arguments[2:])
+
+
+def rank(*arguments: str) -> None:
+    """One of the processes. Leaves with the status of `dp`, unless that is 0."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # the launcher's own handlers came with the fork
+    sys.argv = ["dp", *arguments]
+    main()
+
+
+if __name__ == "__main__":
+    for module in LOADED:
+        importlib.import_module(module)
+    FAULTS[sys.argv.pop(1)]()
+    api.elastic_launch = Forking
+    main()
