@@ -26,7 +26,7 @@ from dp_real.runtime.watch import LIMIT, Watch
 
 TIMEOUT = timedelta(days=1)  # processes may wait long for the main one to train a generator, or for the last block
 STEP_TIMEOUT = timedelta(seconds=2 * LIMIT)  # of the sums in a step; dp_real.runtime.watch says before who is missing
-LOST = 10.0  # seconds from the loss of another process until this one ends by itself
+LOST = 30.0  # seconds from the loss of another process until this one ends by itself
 GRACE = 5.0  # seconds for the main process to end with the same error as this one
 
 Item = TypeVar("Item")

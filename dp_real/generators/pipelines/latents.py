@@ -5,8 +5,9 @@ Images are [B, 3, H, W], in [-1, 1] but for what a decoder overshoots.
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.autoencoders.autoencoder_asym_kl import AsymmetricAutoencoderKL
@@ -95,10 +96,20 @@ def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
     config = vae.config
     scale, shift = 1 / (config.get("scaling_factor") or 1), config.get("shift_factor") or 0
     if config.get("latents_mean") and config.get("latents_std"):
-        scale, shift = scale * _channels(config["latents_std"], latents), _channels(config["latents_mean"], latents)
+        std, shift = (_channels(vae, config[key], latents) for key in ("latents_std", "latents_mean"))
+        scale = scale * std
     return scale, shift
 
 
-def _channels(values: list[float], latents: Tensor) -> Tensor:
-    """A value for each channel, [1, C, 1, ...] like latents [B, C, ...]."""
-    return torch.tensor(values, device=latents.device).view(1, -1, *[1] * (latents.dim() - 2))
+_there: WeakKeyDictionary[Any, dict[Hashable, Tensor]] = WeakKeyDictionary()
+
+
+def _channels(vae: Any, values: list[float], latents: Tensor) -> Tensor:
+    """A value for each channel, [1, C, 1, ...] like latents [B, C, ...]. It is copied to the device once.
+
+    Each copy would make the CPU wait, in each guided step.
+    """
+    copies, key = _there.setdefault(vae, {}), (tuple(values), latents.device, latents.dim())
+    if key not in copies:
+        copies[key] = torch.tensor(values).view(1, -1, *[1] * (latents.dim() - 2)).to(latents.device)
+    return copies[key]

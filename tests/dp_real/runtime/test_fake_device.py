@@ -118,9 +118,10 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None
     assert copies == 2 * [["cpu", "->", "nowhere"], ["nowhere", "->", "cpu"]]
 
 
+# Not Qwen-Image and SANA, whose pipelines encode a prompt in ways that need values on the device.
 PIPELINES = (
     tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.stable_diffusion_3,
-    tiny_pipelines.dit, tiny_pipelines.flux, tiny_pipelines.qwen_image, tiny_pipelines.sana, tiny_pipelines.pixart,
+    tiny_pipelines.dit, tiny_pipelines.flux, tiny_pipelines.pixart,
 )  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def pipeline(device: FakeDevice, make: Callable[[], Any], dtype: torch.dtype) ->
 
 def generator(pipe: Any, steps: int) -> PipelineGenerator:
     asked = [[label] for label in range(3)] if pipe.__class__.__name__ == "DiTPipeline" else [[p] for p in PROMPTS]
-    return PipelineGenerator(LatentDiffusion(pipe, steps, 3.0), asked, TASK.sample_shape)
+    return PipelineGenerator(LatentDiffusion(pipe, steps, 3.0, size=(32, 32)), asked, TASK.sample_shape)
 
 
 PROMPTS = tiny_pipelines.PROMPTS
