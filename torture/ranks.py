@@ -15,7 +15,7 @@ SHARED = {"sampling.block_size": 5, "practice.initial": 80, "practice.increment"
 WORDS = (*SMALL, *(word for key, value in SHARED.items() for word in ("--set", f"{key}={value}")))
 ENDS_WELL = {"no memory in training": "", "slow": "for rank 5 (last seen ", "sees late": ""}
 ENDS = {
-    "hung while drawing": "rank 5 (last seen drawing rows 25 to 29 of round 1) did not come",
+    "hung while drawing": "rank 5 (last seen drawing rows 10 to 14 of round 1) did not come",
     "killed while drawing": "rank 5 was ended by SIGKILL",
     "broken while drawing": "rank 5: OSError: [Errno 5] Input/output error (injected)",
     "nan while drawing": "rank 5: step 12: round 1: 5 of 5 samples are not finite",
