@@ -121,7 +121,7 @@ def _show(costs: dict[str, Any], note: str) -> None:
     images, sizes, memory = costs["images"], costs["bytes"], costs["memory"]
     waiting, constant = costs["waiting_steps"], costs["constant_steps"]
     say(
-        f"{images['plain']:,} plain and {images['guided']:,} guided images, {costs['steps']:,} steps "
+        f"{images['plain']:,} plain and {images['guided']:,} guided samples, {costs['steps']:,} steps "
         f"of {costs['rows_per_step']:,} rows"
     )
     if any(costs["tokens"].values()):

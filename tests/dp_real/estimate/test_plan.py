@@ -401,7 +401,7 @@ def test_a_cpu_does_for_small_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert dp("real", "plan", "digits", *quick) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[0].split("\t") == ["what", "found", "problem"]
-    assert "100 plain and 900 guided images, 4,000 steps" in err
+    assert "100 plain and 900 guided samples, 4,000 steps" in err
     assert dp("real", "plan", "digits", "--gpus", "two") == 2
     assert "--gpus two: must be numbers" in capsys.readouterr().err
 
