@@ -4,6 +4,7 @@
     Problem          ridge regression on selected rows: Theorem 1 and Corollary 1
     SpanProblem      mixtures of groups with rules, soft weights, labellers and flips; any covariance, any convex loss
     PracticeProblem  the practice loop, round by round
+`fit` and `forecast` read measured curves,
 `sweep`, `optimum` and `scaling` compare ways to spend a budget, `verify` holds theory against simulation, `derive` has
 the formulas in symbols, and `RULES` the selection rules by name.
 
@@ -17,9 +18,10 @@ from dp_base import __version__
 
 if TYPE_CHECKING:
     from dp_base.errors import ConvergenceError, InputError
-    from dp_theory import derive, optimum, parallel, practice, rules, span
+    from dp_theory import derive, fitting, optimum, parallel, practice, rules, span
     from dp_theory.api import predict, simulate
     from dp_theory.finite import FinitePrediction
+    from dp_theory.fitting import Curve, Fit, fit, forecast, held_out, read_curve
     from dp_theory.practice import (
         Addition,
         MeasuredRows,
@@ -56,9 +58,11 @@ __all__ = [
     "Addition",
     "Agree",
     "ConvergenceError",
+    "Curve",
     "Direct",
     "Entropy",
     "FinitePrediction",
+    "Fit",
     "Group",
     "InputError",
     "Interpolating",
@@ -82,11 +86,16 @@ __all__ = [
     "__version__",
     "corollary1",
     "derive",
+    "fit",
+    "fitting",
+    "forecast",
+    "held_out",
     "make_rule",
     "optimum",
     "parallel",
     "practice",
     "predict",
+    "read_curve",
     "row_errors",
     "rules",
     "scaling",
@@ -97,11 +106,12 @@ __all__ = [
     "verify",
 ]
 
-_ROOMS = ("derive", "optimum", "parallel", "practice", "rules", "span")
+_ROOMS = ("derive", "fitting", "optimum", "parallel", "practice", "rules", "span")
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),
     "dp_theory.api": ("predict", "simulate"),
     "dp_theory.finite": ("FinitePrediction",),
+    "dp_theory.fitting": ("Curve", "Fit", "fit", "forecast", "held_out", "read_curve"),
     "dp_theory.practice.exponents": ("scaling",),
     "dp_theory.practice": (
         "Addition", "MeasuredRows", "PracticePrediction", "PracticeProblem", "PracticeSimulation", "Window",

@@ -81,7 +81,7 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
         cells = slice(start, start + _BLOCK)
         of_block = rule.map(lambda value, cells=cells: value[cells])
         moments, fourth = of_block.moments(rho[cells]), of_block.fourth_moments(rho[cells])
-        mean[:, cells], deviation[:, cells] = _scatter(moments, fourth, rho[cells], phi[cells], lam[cells], d)
+        mean[:, cells], deviation[:, cells] = scatter(moments, fourth, rho[cells], phi[cells], lam[cells], d)
     (error, overlap, squared_norm), deviations = (
         [x.reshape(shape)[()] for x in values] for values in (mean, deviation)
     )
@@ -119,8 +119,11 @@ def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real
     return np.where(np.isfinite(error), error, 0.5)
 
 
-def _scatter(moments: Moments, fourth: Fourth, rho: Array, phi: Array, lam: Array, d: int) -> tuple[Array, Array]:
-    """Means and standard deviations (3, cells) of the outputs, from moments per pool row; arguments (cells,).
+def scatter(moments: Moments, fourth: Fourth, rho: Array, phi: Array, lam: Array, d: Real) -> tuple[Array, Array]:
+    """Means and standard deviations (3, cells) of test error, overlap and squared norm over single experiments.
+
+    From moments per pool row; arguments (cells,), d a number or (cells,), not necessarily whole. nan where
+    `predict_finite` would raise.
 
     The expectation over m and (a, σ²) is by the rule of McNamee and Stenger (1967) for standard normals, exact up to
     degree 5; its nodes have at most two coordinates that are not 0.

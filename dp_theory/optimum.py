@@ -3,8 +3,7 @@
 The learner is Theorem 1's, trained on m kept rows. psi = d/m, and the ridge lam is per *training* row, so that pruning
 a pool and drawing directly (`dp_theory.Direct`) give the same learner at different cost. The selector is fixed, at
 cosine rho to the truth, and independent of the rows; in `loop` the learner selects for itself. Labels are flipped
-with probability `flip`, whatever x: a moment that is linear in y shrinks by 1 - 2 flip. docs/theory.md says what
-comes out.
+with probability `flip`, whatever x. docs/theory.md says what comes out.
 
 All of this is the limit d → ∞. Hard selection reaches it late: kept rows are short along w_s, of variance gamma/p
 (alpha²/3 for small p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite
@@ -27,7 +26,7 @@ from dp_theory.finite import SPECIAL, mean_error
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem
 from dp_theory.ridge import corollary1, theorem1
-from dp_theory.rules import RULES, Direct, Fourth, KeepAll, Moments, Rule, rule_names
+from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,9 +73,9 @@ def least_error(
     shape = np.broadcast_shapes(plain.shape, *(np.shape(x) for x in (rho, flip, keep, lam) if x is not None))
 
     def over_lam(p: Any) -> tuple[Any, Any]:
-        rule, clean = _rule(name, p), 1 - 2 * np.asarray(flip)
-        moments = _flipped(rule.moments(rho), clean)
-        fourth = None if d == np.inf else _flipped_fourth(rule.fourth_moments(rho), clean)
+        rule = _rule(name, p)
+        moments = rule.moments(rho).flipped(flip)
+        fourth = None if d == np.inf else rule.fourth_moments(rho).flipped(flip)
 
         def error(ridge: Any) -> Any:
             if fourth is None:
@@ -259,17 +258,6 @@ def _rule(name: str, p: Any) -> Direct:
     if name not in RULE_NAMES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
     return Direct(RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep)))
-
-
-def _flipped(moments: Moments, clean: Any) -> Moments:
-    """Moments where labels are flipped; clean = 1 - 2·flip."""
-    p, gamma, beta, beta_tilde = moments
-    return Moments(p, gamma, clean * beta, clean * beta_tilde)
-
-
-def _flipped_fourth(fourth: Fourth, clean: Any) -> Fourth:
-    t4, *odd = fourth
-    return Fourth(t4, *(clean * moment for moment in odd))
 
 
 def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:

@@ -52,6 +52,11 @@ class Moments(NamedTuple):
     beta: Any  # 2 E[q(G) pdf(tau G)] = E[q y (x·v)]
     beta_tilde: Any  # 2 E[q(G) cdf(tau G) G] = E[q y (x·w_s)]
 
+    def flipped(self, flip: Any) -> Moments:
+        """Those of labels flipped with probability `flip`, whatever x: what is linear in y shrinks by 1 - 2 flip."""
+        clean = 1 - 2 * np.asarray(flip)
+        return self._replace(beta=clean * self.beta, beta_tilde=clean * self.beta_tilde)
+
 
 class Fourth(NamedTuple):
     """What the theorem at finite dimension needs beside `Moments`: E[q · of G = x·w_s, V = x·v and y], arrays."""
@@ -61,6 +66,11 @@ class Fourth(NamedTuple):
     yt2v: Any  # E[q y G² V]
     ytv2: Any  # E[q y G V²]
     yv3: Any  # E[q y V³]
+
+    def flipped(self, flip: Any) -> Fourth:
+        """Those of labels flipped with probability `flip`, as `Moments.flipped`."""
+        clean = 1 - 2 * np.asarray(flip)
+        return Fourth(self.t4, *(clean * moment for moment in self[1:]))
 
 
 @dataclass(frozen=True)

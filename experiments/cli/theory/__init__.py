@@ -2,6 +2,7 @@
 
 import typer
 
+from experiments.cli.theory.fit import fit_command, forecast_command
 from experiments.cli.theory.formulas import derive_command, errata_command
 from experiments.cli.theory.optimum import optimum_command
 from experiments.cli.theory.practice import practice_command
@@ -16,5 +17,7 @@ app.command("sweep")(sweep_command)
 app.command("verify")(verify_command)
 app.command("practice")(practice_command)
 app.command("optimum")(optimum_command)
+app.command("fit")(fit_command)
+app.command("forecast")(forecast_command)
 app.command("derive")(derive_command)
 app.command("errata")(errata_command)

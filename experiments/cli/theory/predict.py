@@ -78,13 +78,13 @@ def simulate_command(
     _show(asdict(dp_theory.simulate(problem, d, trials, engine=engine, seed=seed, workers=workers)), as_json)
 
 
-def named(parameters: list[str]) -> dict[str, float]:
-    """Numbers by name, from NAME=VALUE. Raises InputError for another form."""
+def named(parameters: list[str], option: str = "--parameter") -> dict[str, float]:
+    """Numbers by name, from NAME=VALUE. Raises InputError for another form; option: what to call it."""
     pairs = [entry.partition("=") for entry in parameters]
     try:
         return {name: float(value) for name, _, value in pairs}
     except ValueError:
-        raise InputError(f"--parameter {' '.join(parameters)} must read NAME=VALUE, VALUE a number") from None
+        raise InputError(f"{option} {' '.join(parameters)} must read NAME=VALUE, VALUE a number") from None
 
 
 def _show(record: dict, as_json: bool) -> None:

@@ -1,0 +1,211 @@
+"""Maximum likelihood for a curve under the theory, and profile-likelihood intervals of whatever the theory says.
+
+A point's mean error y over k experiments is normal about the theory's mean μ(θ) with variance
+
+    v(θ)    the theory's own variance of an experiment, over k        (exact curves; dp_theory.finite)
+    c·se²   else; c = 1, or χ²/(points - parameters) where that is more: what theory and se do not explain
+    c·y²    where no se is known
+
+deviance(θ) = Σ (y - μ)²/v + ln v. The interval of a number g(θ) is where it can go while the deviance stays within
+c·q of its least, q the quantile of χ² with one degree of freedom, or the square of Student's t where c was estimated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dp_theory.checks import Array
+from dp_theory.fitting.curve import Curve
+from dp_theory.fitting.parameters import PARAMETERS
+from dp_theory.fitting.theory import predict_points
+
+_STEP = 1e-4  # of differences, in z
+_WIDE = 12.0  # |z| beyond which a number is at the end of its range
+_STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 4, 2  # places looked at, those searched from, and to the end
+_SOFT = 0.1
+_FLAT = 0.02  # information that every direction is given when the region is searched, so that flat ones have an end
+
+
+class State(NamedTuple):
+    """At one z: the deviance, means of the points (points,), and what they change by with z."""
+
+    deviance: float
+    gradient: Array  # (free,)
+    information: Array  # (free, free), half the expected second derivative of the deviance
+    mean: Array  # (points,)
+    slope: Array  # (points, free)
+    deviation: Array  # (points,), of single experiments
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Of a curve, in the free parameters' z (free,); the others have their `fixed` values.
+
+    soft: a relative deviation that every point is given besides. It widens the valleys in which the search begins.
+    """
+
+    curve: Curve
+    free: tuple[str, ...]
+    fixed: dict[str, float]
+    soft: float = 0.0
+
+    def values(self, z: Array) -> dict[str, Array]:
+        """All parameters (sets,) at z (sets, free)."""
+        moved = {name: PARAMETERS[name].value(z[:, j]) for j, name in enumerate(self.free)}
+        return moved | {name: np.full(len(z), value) for name, value in self.fixed.items()}
+
+    def deviances(self, z: Array) -> Array:
+        """The deviance at each z (sets, free)."""
+        return self._deviances(*predict_points(self.curve, self.values(z)))
+
+    def state(self, z: Array, asked: Curve | None = None) -> State:
+        """Everything at z, of the curve's points; mean, slope and deviation of the `asked` points instead."""
+        ahead = _STEP * np.eye(len(z))
+        practised = self.curve.practised.any() or (asked is not None and asked.practised.any())
+        steps = np.vstack([np.zeros(len(z)), ahead, *([] if practised else [-ahead])])  # practice takes longer
+        mean, deviation = predict_points(self.curve, self.values(z + steps))
+        deviance = self._deviances(mean, deviation)
+        variance = self._variance(deviation)
+        slope = _difference(mean, len(z))
+        information = slope.T @ (slope / variance[0][:, None])
+        if self.curve.exact:
+            growth = _difference(np.log(variance), len(z))
+            information = information + growth.T @ growth / 2
+        if asked is not None:
+            mean, deviation = predict_points(asked, self.values(z + steps))
+            slope = _difference(mean, len(z))
+        return State(
+            float(deviance[0]), _difference(deviance[:, None], len(z))[0], information, mean[0], slope, deviation[0]
+        )
+
+    def _variance(self, deviation: Array) -> Array:
+        if self.curve.exact:
+            variance = np.where(np.isfinite(deviation), deviation, 1.0) ** 2 / self.curve.trials
+        else:
+            known = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
+            variance = np.broadcast_to(known**2, deviation.shape)
+        return variance + (self.soft * self.curve.error) ** 2
+
+    def _deviances(self, mean: Array, deviation: Array) -> Array:
+        mean, variance = np.where(np.isfinite(mean), mean, 0.5), self._variance(deviation)
+        terms = (self.curve.error - mean) ** 2 / variance
+        return (terms + np.log(variance) if self.curve.exact else terms).sum(-1)
+
+    @cached_property
+    def best(self) -> Array:
+        """z (free,) of the least deviance that several searches find."""
+        from scipy.optimize import minimize
+
+        starts = self._starts()
+        for soft, kept in ((_SOFT, _POLISHED), (0.0, 1)):
+            likelihood, found = replace(self, soft=soft), []
+            for start in starts:
+                at = _Remembered(likelihood)
+                result = minimize(
+                    lambda z, at=at: at(z).deviance, start, jac=lambda z, at=at: at(z).gradient,
+                    hess=lambda z, at=at: 2 * at(z).information + 1e-6 * np.eye(len(z)), method="trust-exact",
+                    options={"maxiter": 15 if self.curve.practised.any() else 60, "gtol": 1e-2 if soft else 1e-4, "max_trust_radius": 4.0},
+                )  # fmt: skip
+                found.append((float(result.fun), result.x))
+            starts = [z for _, z in sorted(found, key=lambda pair: pair[0])[:kept]]
+        return np.clip(starts[0], -_WIDE, _WIDE)
+
+    def _starts(self) -> Array:
+        """Where to search from (searches, free). With practice, whose theory takes longer, one place: from the rest."""
+        rng = np.random.default_rng(0)
+        others = ~self.curve.practised
+        if others.all():
+            starts = rng.normal(scale=1.5, size=(_STARTS, len(self.free)))
+            return starts[np.argsort(replace(self, soft=_SOFT).deviances(starts))[:_SEARCHED]]
+        starts = rng.normal(scale=1.5, size=(_FEW_STARTS, len(self.free)))
+        if others.any():
+            rest = [j for j, name in enumerate(self.free) if name != "window"]
+            known = {"window": PARAMETERS["window"].assumed} | self.fixed
+            part = Likelihood(self.curve.at(others), tuple(self.free[j] for j in rest), known)
+            starts[: _FEW_STARTS // 2, rest] = part.best
+        return starts[[np.argmin(self.deviances(starts))]]
+
+
+class _Remembered:
+    """`Likelihood.state` of the latest z, of the curve or of the asked points."""
+
+    def __init__(self, likelihood: Likelihood, asked: Curve | None = None) -> None:
+        self.likelihood, self.asked = likelihood, asked
+        self.z, self.state = None, None
+
+    def __call__(self, z: Array) -> State:
+        if self.z is None or not np.array_equal(z, self.z):
+            self.z, self.state = np.array(z), self.likelihood.state(z, self.asked)
+        assert self.state is not None
+        return self.state
+
+
+def _difference(values: Array, free: int) -> Array:
+    """Slopes (points, free) of values (1 + steps, points), a step ahead along each axis, and then perhaps one back."""
+    centre, ahead, back = values[:1], values[1 : 1 + free], values[1 + free :]
+    return ((ahead - back).T / 2 if len(back) else (ahead - centre).T) / _STEP
+
+
+def first_order(likelihood: Likelihood, allowed: float, points: Curve) -> tuple[Array, Array, Array]:
+    """ln of the means of asked points at the best z, and the ends of their intervals to first order (Cramér-Rao)."""
+    z = likelihood.best
+    state = likelihood.state(z, points)
+    slopes = state.slope / state.mean[:, None] @ _whitened(state.information)
+    half = np.sqrt(allowed) * np.linalg.norm(slopes, axis=1)
+    centre = np.log(state.mean)
+    return centre, centre - half, centre + half
+
+
+def _whitened(information: Array) -> Array:
+    """S (free, free) such that with z - z0 = S s the deviance grows by about |s|²."""
+    values, vectors = np.linalg.eigh(information)
+    return vectors / np.sqrt(np.maximum(values, 0) + _FLAT)
+
+
+def interval(
+    likelihood: Likelihood, allowed: float, *, parameter: int | None = None, point: Curve | None = None
+) -> tuple[float, float]:
+    """The least and the largest z of a free parameter, or ln of the mean of one asked point, by profile likelihood.
+
+    allowed: by how much the deviance may exceed its least. With practice, whose theory takes longer, to first order
+    (Cramér-Rao).
+    """
+    from scipy.optimize import minimize
+
+    z0 = likelihood.best
+    at = _Remembered(likelihood, point)
+    start = at(z0)
+    scale = _whitened(start.information)
+
+    def goal(z: Array) -> tuple[float, Array]:
+        if parameter is not None:
+            return float(z[parameter]), np.eye(len(z))[parameter] @ scale
+        state = at(z)
+        return float(np.log(state.mean[0])), (state.slope[0] / state.mean[0]) @ scale
+
+    centre, slope = goal(z0)
+    reach = float(np.linalg.norm(slope)) * np.sqrt(allowed)
+    if reach == 0 or likelihood.curve.practised.any() or (point is not None and point.practised.any()):
+        return centre - reach, centre + reach
+    within = {
+        "type": "ineq",
+        "fun": lambda s: 1 - (at(z0 + scale @ s).deviance - start.deviance) / allowed,
+        "jac": lambda s: -(at(z0 + scale @ s).gradient @ scale) / allowed,
+    }
+    ends = []
+    for sign in (1.0, -1.0):
+
+        def objective(s: Array, sign: float = sign) -> tuple[float, Array]:
+            value, slope = goal(z0 + scale @ s)
+            return sign * (value - centre) / reach, sign * slope / reach
+
+        result = minimize(
+            objective, -sign * slope / reach * allowed * 0.9, jac=True, method="SLSQP", constraints=[within],
+            options={"maxiter": 40, "ftol": 1e-4},
+        )  # fmt: skip
+        ends.append(centre + sign * reach * float(result.fun))
+    return ends[0], ends[1]

@@ -1,0 +1,106 @@
+"""`dp theory fit | forecast`: what a measured curve says, and what it foresees."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dp_base.errors import InputError
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST
+from experiments.cli.theory.options import DirectCost, Json, TrainingCost
+from experiments.cli.theory.predict import named
+from experiments.terminal import emit_json, records, say, table
+
+if TYPE_CHECKING:
+    from dp_theory.fitting import Curve
+
+CurveFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CURVE",
+        help="comparison.csv, sweep.csv, a run with branches, or a CSV of strategy, kept, error and better se.",
+    ),
+]
+Where = Annotated[
+    list[str], typer.Option(metavar="COLUMN=VALUE", help="Which of a file's curves; may be given several times.")
+]
+Fixed = Annotated[
+    list[str], typer.Option("--fix", metavar="NAME=VALUE", help="A parameter that is known, such as floor=0.")
+]
+Level = Annotated[float, typer.Option(help="Of all intervals.")]
+
+
+def fit_command(
+    curve: CurveFile,
+    where: Where = [],  # noqa: B006 (typer reads the default)
+    fix: Fixed = [],  # noqa: B006
+    hide: Annotated[
+        int | None, typer.Option(help="Largest sizes of each strategy to hide; by default a third.")
+    ] = None,
+    level: Level = 0.95,
+    as_json: Json = False,
+) -> None:
+    """The theory's parameters that a measured curve is most likely under, and who predicts its hidden points best."""
+    from dp_theory.fitting import fit, held_out, scores
+
+    points, fixed = _read(curve, where), named(fix, "--fix")
+    fitted = fit(points, fixed)
+    parameters = records(fitted.parameters(level))
+    try:
+        hidden = held_out(points, hide, fixed, level)
+    except InputError as error:
+        if hide is not None:
+            raise
+        hidden, why = None, str(error)
+    judged = [] if hidden is None else records(scores(hidden))
+    fact = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
+    if as_json:
+        points_hidden = [] if hidden is None else records(hidden)
+        emit_json({"parameters": parameters, **fact, "held_out": judged, "hidden": points_hidden})
+        return
+    table([row | {"note": row["note"] or "-"} for row in parameters], title="parameters of the theory")
+    print(f"\nchi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom", end="")
+    print(f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else "")
+    if hidden is None:
+        say(f"nothing is held out: {why}")
+        return
+    print()
+    table(judged, title="predicting hidden points, the best first: root mean square of ln(predicted/measured)")
+
+
+def forecast_command(
+    curve: CurveFile,
+    target: Annotated[float, typer.Option(help="The test error to reach.")],
+    where: Where = [],  # noqa: B006
+    fix: Fixed = [],  # noqa: B006
+    x: Annotated[str, typer.Option(help="What is counted: {}, {} or {}.".format(*AXES))] = AXES[0],
+    level: Level = 0.95,
+    direct_cost: DirectCost = DIRECT_COST,
+    training_cost: TrainingCost = TRAINING_COST,
+    as_json: Json = False,
+) -> None:
+    """How many more samples reach a test error with each strategy, with intervals, and which one to use."""
+    from dp_theory.fitting import fit, forecast
+
+    fitted = fit(_read(curve, where), named(fix, "--fix"))
+    found = forecast(
+        fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost
+    )  # fmt: skip
+    rows = records(found)
+    if as_json:
+        emit_json({"forecast": rows})
+        return
+    table([row | {"note": row["note"] or "-"} for row in rows], title=f"more {x} to reach {target:g}, the best first")
+
+
+def _read(path: Path, where: list[str]) -> "Curve":
+    from dp_theory.fitting import read_curve
+
+    pairs = [entry.partition("=") for entry in where]
+    for name, sign, _ in pairs:
+        if not sign:
+            raise InputError(f"--where {name} must read COLUMN=VALUE")
+    curve, notes = read_curve(path, {name: value for name, _, value in pairs})
+    for note in notes:
+        say(note)
+    return curve
