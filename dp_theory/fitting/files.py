@@ -1,4 +1,4 @@
-"""Curves in files: what `dp theory sweep`, `dp real compare` and a run with branches leave, and a table of one's own."""
+"""Curves in files: of `dp theory sweep`, of `dp real compare`, of a run with branches, and a table of one's own."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ OWN = ("strategy", "kept", "error")
 SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "kept", "y", "se", "n_seeds")
 COMPARISON = ("series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation")
 NEEDED = (
-    f"its columns must be {', '.join(OWN)} (better also se, trials, generated, keep; initial and increment for practice)"
-    ", or those of sweep.csv or comparison.csv"
+    f"its columns must be {', '.join(OWN)} (better also se, trials, generated, keep; initial, increment for practice), "
+    "or those of sweep.csv or comparison.csv"
 )
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # of comparison.csv; others are no strategy
 

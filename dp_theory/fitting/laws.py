@@ -101,7 +101,9 @@ def fit_law(name: str, curve: Curve) -> LawFit:
     sigma = curve.se / curve.error if known else np.ones(len(x))
     found = []
     for start in law.starts(x, y):
-        start = np.clip(start, *(np.asarray(bound) + shift for bound, shift in zip(law.bounds, (1e-6, -1e-6))))
+        start = np.clip(
+            start, *(np.asarray(bound) + shift for bound, shift in zip(law.bounds, (1e-6, -1e-6), strict=True))
+        )
         values, covariance = curve_fit(
             law.log_error, x, y, start, sigma, absolute_sigma=True, bounds=law.bounds, max_nfev=2000
         )

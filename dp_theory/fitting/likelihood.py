@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,8 @@ _STEP = 1e-4  # of differences, in z
 _WIDE = 12.0  # |z| beyond which a number is at the end of its range
 _STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 4, 2  # places looked at, those searched from, and to the end
 _SOFT = 0.1
+_AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth
+_OUTSIDE = 0.03  # by which share of what is allowed the end of an interval may miss it
 _FLAT = 0.02  # information that every direction is given when the region is searched, so that flat ones have an end
 
 
@@ -100,15 +102,16 @@ class Likelihood:
         """z (free,) of the least deviance that several searches find."""
         from scipy.optimize import minimize
 
-        starts = self._starts()
-        for soft, kept in ((_SOFT, _POLISHED), (0.0, 1)):
+        starts, practised = self._starts(), self.curve.practised.any()
+        for soft, kept in ((0.0, 1),) if practised else ((_SOFT, _POLISHED), (0.0, 1)):
             likelihood, found = replace(self, soft=soft), []
+            options = {"maxiter": 12 if practised else 60, "gtol": 1e-2 if soft else 1e-4, "max_trust_radius": 4.0}
             for start in starts:
                 at = _Remembered(likelihood)
                 result = minimize(
                     lambda z, at=at: at(z).deviance, start, jac=lambda z, at=at: at(z).gradient,
                     hess=lambda z, at=at: 2 * at(z).information + 1e-6 * np.eye(len(z)), method="trust-exact",
-                    options={"maxiter": 15 if self.curve.practised.any() else 60, "gtol": 1e-2 if soft else 1e-4, "max_trust_radius": 4.0},
+                    options=options,
                 )  # fmt: skip
                 found.append((float(result.fun), result.x))
             starts = [z for _, z in sorted(found, key=lambda pair: pair[0])[:kept]]
@@ -178,34 +181,59 @@ def interval(
 
     z0 = likelihood.best
     at = _Remembered(likelihood, point)
-    start = at(z0)
-    scale = _whitened(start.information)
+    least = at(z0).deviance
 
     def goal(z: Array) -> tuple[float, Array]:
         if parameter is not None:
-            return float(z[parameter]), np.eye(len(z))[parameter] @ scale
+            return float(z[parameter]), np.eye(len(z))[parameter]
         state = at(z)
-        return float(np.log(state.mean[0])), (state.slope[0] / state.mean[0]) @ scale
+        return float(np.log(state.mean[0])), state.slope[0] / state.mean[0]
 
     centre, slope = goal(z0)
-    reach = float(np.linalg.norm(slope)) * np.sqrt(allowed)
-    if reach == 0 or likelihood.curve.practised.any() or (point is not None and point.practised.any()):
-        return centre - reach, centre + reach
-    within = {
-        "type": "ineq",
-        "fun": lambda s: 1 - (at(z0 + scale @ s).deviance - start.deviance) / allowed,
-        "jac": lambda s: -(at(z0 + scale @ s).gradient @ scale) / allowed,
-    }
-    ends = []
-    for sign in (1.0, -1.0):
+    if likelihood.curve.practised.any() or (point is not None and point.practised.any()):
+        half = float(np.linalg.norm(slope @ _whitened(at(z0).information))) * np.sqrt(allowed)
+        return centre - half, centre + half
 
-        def objective(s: Array, sign: float = sign) -> tuple[float, Array]:
-            value, slope = goal(z0 + scale @ s)
-            return sign * (value - centre) / reach, sign * slope / reach
+    def slack(z: Array) -> float:
+        return 1 - (at(z).deviance - least) / allowed
 
-        result = minimize(
-            objective, -sign * slope / reach * allowed * 0.9, jac=True, method="SLSQP", constraints=[within],
-            options={"maxiter": 40, "ftol": 1e-4},
-        )  # fmt: skip
-        ends.append(centre + sign * reach * float(result.fun))
-    return ends[0], ends[1]
+    ends = [centre]
+    for place in [z0, *_inside(likelihood, least + allowed / 2)]:
+        scale = _whitened(at(place).information)
+        slope = goal(place)[1] @ scale
+        reach = float(np.linalg.norm(slope)) * np.sqrt(allowed)
+        for sign in (1.0, -1.0) if reach else ():
+
+            def step(
+                s: Array, sign: float = sign, place: Array = place, scale: Array = scale, reach: float = reach
+            ) -> tuple[float, Array]:
+                value, slope = goal(place + scale @ s)
+                return sign * (value - centre) / reach, sign * (slope @ scale) / reach
+
+            within = {
+                "type": "ineq",
+                "fun": lambda s, place=place, scale=scale: slack(place + scale @ s),
+                "jac": lambda s, place=place, scale=scale: -(at(place + scale @ s).gradient @ scale) / allowed,
+            }
+            for share in (0.9, 0.5, 0.2):  # of the way that the first order says; SLSQP may lose its way from afar
+                first = -sign * slope / reach * allowed * share
+                options = {"maxiter": 40, "ftol": 1e-4}
+                found = minimize(step, first, jac=True, method="SLSQP", constraints=[within], options=options).x
+                ends += [goal(z)[0] for z in (place + scale @ found, place + scale @ first) if slack(z) > -_OUTSIDE]
+                if slack(place + scale @ found) > -_OUTSIDE:
+                    break
+    return min(ends), max(ends)
+
+
+def _inside(likelihood: Likelihood, deviance: float) -> list[Array]:
+    """Places (free,) to search from as well: parameters at an end of their range, where nothing has a slope, moved in.
+
+    Each as far as the deviance stays below the one given.
+    """
+    places = []
+    for j in np.flatnonzero(np.abs(likelihood.best) > _AT_END):
+        moved = np.tile(likelihood.best, (64, 1))
+        moved[:, j] *= np.linspace(1, 0, 64)
+        above = np.flatnonzero(likelihood.deviances(moved) > deviance)
+        places.append(moved[above[0] - 1 if above.size else -1])
+    return places

@@ -1,0 +1,348 @@
+"""Fit and forecast: the likelihood against a transcription, known parameters recovered, files read, every message."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import brentq
+
+import dp_theory
+from dp_theory import Curve, InputError, KeepAll, KeepHard, Problem, fit, forecast, held_out, predict, read_curve
+from dp_theory.fitting import LAWS, PARAMETERS, fit_law, scores
+from dp_theory.fitting.likelihood import Likelihood
+from dp_theory.fitting.theory import practice_curve, predict_points, with_floor
+from dp_theory.practice import PracticeProblem, Window
+from dp_theory.simulators.law import draw, triangle
+
+TRUTH = {"dimension": 200.0, "floor": 0.03, "rho": 0.8, "window": 1.0, "flip": 0.1, "ridge": 0.02}
+KEEP = 0.4
+
+
+def experiment(keep, n, rng):
+    """The test error of one experiment with TRUTH, drawn in law: flips and a labeller besides what `law.trial` has."""
+    d, rho, floor = int(TRUTH["dimension"]), TRUTH["rho"], np.pi * TRUTH["floor"]
+    rule = KeepHard.with_keep_fraction(keep)
+    m, sine = int(rng.binomial(n, keep)), np.sqrt(1 - rho**2)
+    t, v = rule.draw(rng, m), rng.standard_normal(m)
+    y = np.sign(rho * t + sine * v) * np.where(rng.random(m) < TRUTH["flip"], -1, 1)
+    special, rest, *_ = draw(triangle([np.column_stack([y, t, v])], 2), m, d, n, [keep * TRUTH["ridge"]], rng)
+    along, across = special[0] @ [rho, sine], special[0] @ [sine, -rho]
+    turned = rest[0] * rng.standard_normal() / np.sqrt(d - 2)  # along what the labeller lacks of the truth
+    length = np.sqrt(along**2 + across**2 + rest[0] ** 2)
+    return np.arccos((np.cos(floor) * along + np.sin(floor) * turned) / length) / np.pi
+
+
+def law_curve(seed, trials=4, sizes=8, pruned=True):
+    """A curve of the law engine: static, and pruned by a fixed selector."""
+    rng, rows = np.random.default_rng(seed), []
+    for m in np.geomspace(50, 1600, sizes).astype(int):
+        for strategy, keep in (("static", 1.0), ("prune", KEEP))[: 1 + pruned]:
+            n = round(m / keep)
+            errors = [experiment(keep, n, rng) for _ in range(trials)]
+            rows.append((strategy, keep * n, n, keep, np.mean(errors)))
+    table = pd.DataFrame(rows, columns=["strategy", "kept", "generated", "keep", "error"])
+    return Curve.of(table.assign(trials=trials), exact=True)
+
+
+def exact_curve(strategy, kept, values=None, **more):
+    """Points without noise, with standard errors of a percent."""
+    points = Curve(np.full(len(kept), strategy), kept, np.full(len(kept), 0.3), **more)
+    mean, _ = predict_points(points, {k: np.array([v]) for k, v in (TRUTH | (values or {})).items()})
+    return Curve(points.strategy, kept, mean[0], se=0.01 * mean[0], **more)
+
+
+def joined(*curves):
+    """One curve of several."""
+    names = ("strategy", "kept", "error", "se", "trials", "generated", "keep", "initial", "increment")
+    return Curve(**{name: np.concatenate([getattr(curve, name) for curve in curves]) for name in names})
+
+
+# -- what is fitted
+
+
+def test_means_and_scatter_are_those_of_predict():
+    points = Curve(["static", "prune", "direct"], [400, 320, 300], [0.3] * 3, generated=[400, 800, 300],
+                   keep=[1, 0.4, 0.4])  # fmt: skip
+    values = {k: np.array([v]) for k, v in (TRUTH | {"flip": 0.0, "floor": 0.0}).items()}
+    mean, deviation = predict_points(points, values)
+    hard = KeepHard.with_keep_fraction(0.4)
+    for i, problem in enumerate(
+        (
+            Problem(KeepAll(), 0.8, 0.5, 0.02), Problem(hard, 0.8, 0.25, 0.4 * 0.02),
+            Problem(dp_theory.Direct(hard), 0.8, 200 / 300, 0.02),
+        )
+    ):  # fmt: skip
+        finite = predict(problem, d=200)
+        assert (mean[0, i], deviation[0, i]) == pytest.approx((finite.test_error, finite.test_error_sd), rel=1e-9)
+
+
+def test_practice_is_that_of_predict_and_its_floor_that_of_a_labeller():
+    sizes, errors = practice_curve(200.0, 200.0, 600.0, 100.0, 1.5, 0.1, 0.02)
+    assert sizes.tolist() == [200, 400, 600]
+    loop = PracticeProblem(0.5, (0.02, 0.04, 0.06), [Window(1.5)] * 2, flip=0.1, labeller=np.cos(0.03 * np.pi))
+    against_labels = PracticeProblem(0.5, (0.02, 0.04, 0.06), [Window(1.5)] * 2, flip=0.1)
+    np.testing.assert_allclose(errors, predict(against_labels).test_error, rtol=1e-9)
+    floored, _ = with_floor(errors[0], 0.0, 0.03, np.inf)
+    assert floored == pytest.approx(predict(loop).test_error[0], rel=1e-9)
+
+
+def test_the_likelihood_is_that_of_a_transcription():
+    """Normal densities about predict's mean with predict's deviation; flips by hand, floor and scatter by sampling."""
+    curve = law_curve(1, sizes=3)
+    known = {k: v for k, v in TRUTH.items() if k != "window"}
+    likelihood = Likelihood(curve, tuple(known), {"window": 1.0})
+    z = np.array([PARAMETERS[name].place(value) for name, value in known.items()])
+    rng, expected = np.random.default_rng(0), 0.0
+    for strategy, n, keep, error in zip(curve.strategy, curve.generated, curve.keep, curve.error, strict=True):
+        drawn = [experiment(keep, round(n), rng) for _ in range(4000)]
+        assert strategy in ("static", "prune")
+        variance = np.var(drawn) / 4
+        expected += (error - np.mean(drawn)) ** 2 / variance + np.log(variance)
+    assert likelihood.deviances(z[None])[0] == pytest.approx(expected, abs=1.5)
+    step = 1e-4 * np.eye(len(z))
+    slopes = [(likelihood.deviances(z + h[None]) - likelihood.deviances(z - h[None]))[0] / 2e-4 for h in step]
+    np.testing.assert_allclose(likelihood.state(z).gradient, slopes, rtol=1e-4, atol=1e-4)
+
+
+def test_known_parameters_are_recovered_within_their_intervals():
+    fitted = fit(law_curve(3, trials=16, sizes=10))
+    table = fitted.parameters().set_index("parameter")
+    for name in ("dimension", "rho", "flip", "ridge"):
+        assert table.low[name] <= TRUTH[name] <= table.high[name], table.loc[name]
+    assert table.high["dimension"] / table.low["dimension"] < 1.4
+    assert table.low["floor"] <= TRUTH["floor"] <= table.high["floor"]
+    assert abs(fitted.chi_square - fitted.freedom) < 4 * np.sqrt(2 * fitted.freedom)
+
+
+def test_points_without_noise_give_their_parameters_back():
+    curve = joined(exact_curve("static", np.geomspace(50, 6400, 14)),
+                   exact_curve("prune", np.geomspace(50, 6400, 14), keep=KEEP))  # fmt: skip
+    fitted = fit(curve)
+    assert fitted.chi_square < 1e-4
+    for name in ("dimension", "rho", "flip", "ridge", "floor"):
+        assert fitted.values[name] == pytest.approx(TRUTH[name], rel=2e-2), name
+
+
+def test_practice_gives_its_window():
+    values = {"window": 1.5, "floor": 0.0}
+    curve = joined(exact_curve("static", np.geomspace(50, 3200, 10), values),
+                   exact_curve("practice", np.arange(200, 1300, 200), values, initial=200, increment=200))  # fmt: skip
+    fitted = fit(curve, {"floor": 0.0})
+    table = fitted.parameters().set_index("parameter")
+    assert table.value["window"] == pytest.approx(1.5, rel=0.1)
+    assert table.low["window"] < 1.5 < table.high["window"]
+
+
+def test_what_a_curve_cannot_tell_is_said():
+    static = law_curve(5, pruned=False)
+    table = fit(static).parameters().set_index("parameter")
+    assert np.isnan(table.value["rho"])
+    assert table.note["rho"] == "not identified: no point with selected rows"
+    assert table.note["window"] == "not identified: no point with a round of practice"
+    large = exact_curve("static", np.geomspace(20_000, 80_000, 6))  # d and the flips only matter together here
+    table = fit(large, {"floor": 0.0}).parameters().set_index("parameter")
+    assert table.note["dimension"] or table.high["dimension"] > 20 * table.low["dimension"]
+    few = fit(exact_curve("static", np.array([100.0, 400.0, 900.0])))
+    assert few.why_fixed["ridge"].startswith("assumed: too few points")
+    assert fit(static, {"rho": 0.5}).predict({"strategy": ["prune"], "kept": [500], "keep": [0.3]}).error[0] < 0.3
+
+
+def test_intervals_are_where_the_likelihood_says():
+    """The end of an interval, held fixed, leaves a deviance by the quantile above the least."""
+    curve = law_curve(7)
+    fitted = fit(curve)
+    table = fitted.parameters().set_index("parameter")
+    for name, end in (("dimension", "low"), ("rho", "high"), ("ridge", "high")):
+        held = fit(curve, {name: float(table[end][name])}).likelihood
+        risen = held.deviances(held.best[None])[0] - fitted.likelihood.deviances(fitted.likelihood.best[None])[0]
+        assert risen == pytest.approx(3.84, abs=0.2), (name, end)
+
+
+@pytest.mark.slow
+def test_coverage():
+    """95 % intervals hold the truth, and 10x extrapolation what comes: over 100 curves, within the noise of these."""
+    names = ("dimension", "rho", "flip", "ridge", "floor")
+    hits = dict.fromkeys([*names, "static", "prune"], 0)
+    asked = {"strategy": ["static", "prune"], "kept": [16_000, 16_000], "keep": [1, KEEP], "trials": [4, 4]}
+    for seed in range(100):
+        fitted, rng = fit(law_curve(seed)), np.random.default_rng([seed, 1])
+        table = fitted.parameters().set_index("parameter")
+        for name in names:
+            hits[name] += table.low[name] <= TRUTH[name] <= table.high[name]
+        for row in fitted.predict(asked).itertuples():
+            new = np.mean([experiment(1.0 if row.strategy == "static" else KEEP, round(row.generated), rng)
+                           for _ in range(4)])  # fmt: skip
+            hits[row.strategy] += row.new_low <= new <= row.new_high
+    assert min(hits.values()) >= 87, hits
+
+
+# -- forecast
+
+
+def test_forecast_is_where_the_theory_reaches_the_target():
+    curve = joined(exact_curve("static", np.geomspace(50, 1600, 10), {"floor": 0.0}),
+                   exact_curve("prune", np.geomspace(50, 1600, 10), {"floor": 0.0}, keep=KEEP))  # fmt: skip
+    fitted = fit(curve, {"floor": 0.0})
+    table = forecast(fitted, 0.06).set_index("strategy")
+    values = {k: np.array([v]) for k, v in fitted.values.items()}
+
+    def static(log_n):
+        return predict_points(Curve(["static"], [np.exp(log_n)], [0.1]), values)[0][0, 0] - 0.06
+
+    needed = np.exp(brentq(static, np.log(1600), np.log(1e6)))
+    assert table.kept["static"] == pytest.approx(needed, rel=5e-3)
+    assert table.more["static"] == pytest.approx(needed - 1600, rel=1e-2)
+    assert (table.low <= table.more).all() and (table.more <= table.high).all()
+    assert table.use["practice"] == "yes"
+    generated = forecast(fitted, 0.06, x="compute", direct_cost=100.0)
+    assert generated.use[0] == "yes" and generated.strategy[0] == "static"
+
+
+def test_a_target_below_the_floor_is_never_reached():
+    table = forecast(fit(exact_curve("static", np.geomspace(50, 6400, 12), {"floor": 0.1})), 0.05)
+    assert np.isinf(table.more).all() and (table.use == "no").all()
+    assert "window = 1 is assumed" in table.note[1]
+
+
+# -- empirical laws
+
+
+def test_laws_find_their_own_parameters_and_their_bands_hold_new_points():
+    n, rng = np.geomspace(100, 1e5, 24), np.random.default_rng(0)
+    made = {
+        "power law": 2 * n**-0.4,
+        "power law with floor": 2 * n**-0.4 + 0.02,
+        "broken power law": 0.5 * n**-0.1 * (1 + n / 3000) ** -0.5,
+    }
+    for name, error in made.items():
+        curve = Curve(["static"] * len(n), n, error * np.exp(0.01 * rng.standard_normal(len(n))))
+        found = fit_law(name, curve)
+        assert found.scatter == pytest.approx(0.01, rel=0.5)
+        predicted, low, high = found.predict(n)
+        np.testing.assert_allclose(predicted, error, rtol=0.03)
+        assert ((low < curve.error) & (curve.error < high)).mean() > 0.8
+    assert set(made) == set(LAWS)
+
+
+def test_held_out_points_are_predicted_by_each_model():
+    table = held_out(law_curve(11, trials=8, sizes=10, pruned=False), 3)
+    assert set(table.model) == {"theory", *LAWS}
+    assert (table.kept >= 500).all() and (
+        table.covered == ((table.low <= table.error) & (table.error <= table.high))
+    ).all()
+    judged = scores(table)
+    assert judged.model[0] == "theory" and judged.relative_error[0] < 0.1
+    assert (judged.points == 3).all()
+
+
+# -- files
+
+
+def test_a_sweep_is_read(tmp_path):
+    dp_theory.sweep([0.5], lam=[0.01, 0.1], rules=["keep-hard", "keep-easy"], d=40, trials=4, n=[20, 80, 320]).to_csv(
+        tmp_path / "sweep.csv"
+    )
+    with pytest.raises(InputError, match="several curves, lam = 0.01, 0.1: choose with lam="):
+        read_curve(tmp_path / "sweep.csv")
+    curve, notes = read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "keep-easy"})
+    assert curve.rule == "keep-easy" and curve.exact and len(curve) == 9
+    assert notes == ["of the rules keep-hard, keep-easy only keep-easy is fitted: choose with rule=…"]
+    assert set(curve.strategy) == {"static", "prune", "direct"}
+    np.testing.assert_allclose(curve.keep[curve.strategy != "static"], KeepHard(0.5).moments(0.0).p)
+
+
+def test_a_comparison_is_read(tmp_path):
+    columns = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
+    rows = [["static", "measured", 1000, 1000, 97.0, 0.2, 4, 97], ["static-4000", "measured", 4000, 4000, 98.0, 0.1, 4, 98],
+            ["practice", "measured", 900, 900, 98.1, 0.1, 4, 98], ["practice-400", "measured", 400, 400, 97, 0.1, 4, 98],
+            ["prune-once", "measured", 4600, 1000, 97.5, 0.2, 4, 97], ["frozen", "measured", 1000, 1000, 97, 0.2, 4, 97],
+            ["static@training.steps=6", "measured", 1000, 1000, 96, 0.2, 4, 97]]  # fmt: skip
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "comparison.csv")
+    run = tmp_path / "runs" / "practice-seed0"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n")
+    curve, notes = read_curve(tmp_path / "comparison.csv")
+    assert curve.strategy.tolist() == ["static", "static", "practice", "prune"]
+    np.testing.assert_allclose(curve.error, [0.03, 0.02, 0.019, 0.025])
+    np.testing.assert_allclose(curve.se, [0.002, 0.001, 0.001, 0.002])
+    assert (curve.initial[2], curve.increment[2]) == (100, 200) and curve.keep[3] == pytest.approx(1000 / 4600)
+    assert notes[0] == "frozen is left out: it is no strategy of the theory"
+    assert notes[1].startswith("arms of other settings are left out: static@training.steps=6")
+    assert notes[2] == "practice-400 is left out: no runs beside comparison.csv say how it began"
+    assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
+
+
+def test_branches_of_a_run_are_read(tmp_path):
+    (tmp_path / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 50\n")
+    for size, accuracy in ((100, 0.9), (200, 0.95)):
+        folder = tmp_path / "branches" / f"{size:09d}"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(
+            json.dumps({"pool_size": size, "test_accuracy": accuracy, "test_examples": 400})
+        )
+    curve, notes = read_curve(tmp_path)
+    assert curve.kept.tolist() == [100, 200] and curve.initial.tolist() == [100, 100]
+    np.testing.assert_allclose(curve.se, [0.015, np.sqrt(0.05 * 0.95 / 400)])
+    assert "one run says nothing of other seeds" in notes[0]
+
+
+def test_a_table_of_ones_own_is_read(tmp_path):
+    (tmp_path / "mine.csv").write_text("strategy,kept,error,se\nstatic,100,.3,.01\nstatic,400,.2,.01\n")
+    assert read_curve(tmp_path / "mine.csv").curve.se.tolist() == [0.01, 0.01]
+
+
+# -- messages
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", r"holds no curve: its columns must be strategy, kept, error \(better also se"),
+        ("", "is no CSV table"),
+        ("strategy,kept,error\nguess,1,.5\n", "unknown strategy 'guess'"),
+        ("strategy,kept,error\nstatic,1,1.5\n", r"error = 1.5 must lie in \(0, 1\)"),
+        ("strategy,kept,error\nstatic,0,.5\n", "kept = 0.0 must be at least 1"),
+        ("strategy,kept,error,se\nstatic,2,.5,0\n", "se = 0.0 must be positive, or left out"),
+        ("strategy,kept,error,se\nstatic,2,.5,.1\nstatic,3,.5,\n", "give it for all or for none"),
+        ("strategy,kept,error,initial\npractice,200,.5,100\n", "increment = nan must be given for practice"),
+        ("strategy,kept,error,keep\ndirect,200,.5,1.5\n", r"keep = 1.5 must lie in \(0, 1\]"),
+        ("strategy,kept,error,rule\nprune,200,.5,lucky\n", "unknown rule 'lucky' of a curve"),
+        ("strategy,kept,error\nstatic,many,.5\n", "kept = .* must be a real number"),
+    ],
+)  # fmt: skip
+def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):
+    (tmp_path / "curve.csv").write_text(text)
+    with pytest.raises(InputError, match=message) as refused:
+        read_curve(tmp_path / "curve.csv")
+    assert "\n" not in str(refused.value)
+
+
+def test_other_wrong_input_is_refused(tmp_path):
+    static = exact_curve("static", np.array([100.0, 400.0, 900.0]))
+    with pytest.raises(dp_theory.fitting.files.MissingError, match="does not exist"):
+        read_curve(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="has no branches/SIZE/result.json"):
+        read_curve(tmp_path)
+    with pytest.raises(InputError, match="unknown parameter 'lam' is fixed"):
+        fit(static, {"lam": 0.1})
+    with pytest.raises(InputError, match=r"flip = 0.7 must lie in \[0, 0.5\]"):
+        fit(static, {"flip": 0.7})
+    with pytest.raises(InputError, match="too short to fit"):
+        fit(static.at([0]))
+    with pytest.raises(InputError, match="says nothing of rho"):
+        fit(static).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]})
+    with pytest.raises(InputError, match=r"target = 0.6 must lie in \(0, 1/2\)"):
+        forecast(fit(static), 0.6)
+    with pytest.raises(InputError, match="unknown x 'cost'"):
+        forecast(fit(static), 0.1, x="cost")
+    with pytest.raises(InputError, match="power law with floor needs 4 sizes"):
+        fit_law("power law with floor", static)
+    with pytest.raises(InputError, match="too few sizes to hide"):
+        held_out(static, 2)
+    with pytest.raises(InputError, match="hide = 0 must be at least 1"):
+        held_out(static, 0)
+    with pytest.raises(InputError, match="theory has no scatter for it"):
+        Curve(["practice"], [200], [0.2], initial=100, increment=100, exact=True)
+    with pytest.raises(InputError, match="a curve has no error"):
+        Curve.of({"strategy": ["static"], "kept": [1]})
