@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dp_base.errors import InputError
 from dp_theory.checks import Array, numbers, require
@@ -15,6 +16,7 @@ from dp_theory.rules import RULES
 if TYPE_CHECKING:
     import pandas as pd
 
+Mask = NDArray[np.bool_]
 STRATEGIES = ("static", "prune", "direct", "practice")
 REQUIRED = ("strategy", "kept", "error")
 
@@ -35,9 +37,9 @@ class Curve:
     Raises InputError for what is no such curve.
     """
 
-    strategy: Array
-    kept: Array
-    error: Array
+    strategy: Any
+    kept: Any
+    error: Any
     se: Any = np.nan
     trials: Any = 1
     generated: Any = None
@@ -92,17 +94,17 @@ class Curve:
         return replace(self, **arrays)
 
     @property
-    def plain(self) -> Array:
+    def plain(self) -> Mask:
         """Which points were trained on plain rows alone: static, and selection that keeps all."""
         return (self.keep == 1) & (self.strategy != "practice")
 
     @property
-    def selected(self) -> Array:
+    def selected(self) -> Mask:
         """Which points a fixed selector chose the rows of."""
         return (self.keep < 1) & (self.strategy != "practice")
 
     @property
-    def practised(self) -> Array:
+    def practised(self) -> Mask:
         """Which points the loop made."""
         return self.strategy == "practice"
 
@@ -114,6 +116,10 @@ class Curve:
         return np.broadcast_to(value, length).astype(float)
 
     def _check(self) -> None:
+        if self.rule not in RULES or RULES[self.rule].parameter is None:
+            raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
+        if np.isnan(self.generated).any():
+            raise InputError("generated or keep is missing: prune needs one, since a pool's rows were looked at")
         for name in ("kept", "generated"):
             value = getattr(self, name)
             require(name, value, (value >= 1) & np.isfinite(value), "be at least 1: it counts rows")
@@ -123,8 +129,6 @@ class Curve:
             raise InputError("se is given for some points and not for others: give it for all or for none")
         require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
         require("keep", self.keep, (self.keep > 0) & (self.keep <= 1), "lie in (0, 1]: it is the kept share of a pool")
-        if self.rule not in RULES or RULES[self.rule].parameter is None:
-            raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
         practised = self.practised
         require("initial", self.initial, ~practised | ((self.initial >= 1) & (self.initial <= self.kept)),
                 "lie in [1, kept]: the plain rows before the first round")  # fmt: skip

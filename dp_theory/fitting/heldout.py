@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, require, require_whole
-from dp_theory.fitting.curve import Curve
+from dp_theory.checks import require, require_whole
+from dp_theory.fitting.curve import Curve, Mask
 from dp_theory.fitting.fit import fit
 from dp_theory.fitting.laws import LAWS, fit_law
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 THEORY = "theory"
 
 
-def hidden_points(curve: Curve, hide: int | None = None) -> Array:
+def hidden_points(curve: Curve, hide: int | None = None) -> Mask:
     """Which points are hidden (points,): of each strategy, and each p, the `hide` largest sizes, by default a third.
 
     Raises InputError where less than two sizes are left of every strategy.

@@ -112,7 +112,7 @@ def practice_curve(
     sizes = pool_sizes(initial, increment, last)
     steps = np.diff(sizes) / initial
     problem = PracticeProblem(
-        d / initial, ridge * sizes / initial, [Window(window, float(step)) for step in steps], flip=flip
+        d / initial, (ridge * sizes / initial).tolist(), [Window(window, float(step)) for step in steps], flip=flip
     )
     try:
         return sizes, solve_stages(problem).test_error

@@ -18,7 +18,8 @@ CurveFile = Annotated[
     Path,
     typer.Argument(
         metavar="CURVE",
-        help="comparison.csv, sweep.csv, a run with branches, or a CSV of strategy, kept, error and better se.",
+        help="comparison.csv, sweep.csv, a run with branches, a CSV of strategy, kept, error and better se; or the"
+        " paper's own: table4, table5.",
     ),
 ]
 Where = Annotated[
@@ -45,13 +46,13 @@ def fit_command(
 
     points, fixed = _read(curve, where), named(fix, "--fix")
     fitted = fit(points, fixed)
-    parameters = records(fitted.parameters(level))
+    parameters, hidden, why = records(fitted.parameters(level)), None, ""
     try:
         hidden = held_out(points, hide, fixed, level)
     except InputError as error:
         if hide is not None:
             raise
-        hidden, why = None, str(error)
+        why = str(error)
     judged = [] if hidden is None else records(scores(hidden))
     fact = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
     if as_json:
@@ -95,7 +96,10 @@ def forecast_command(
 
 def _read(path: Path, where: list[str]) -> "Curve":
     from dp_theory.fitting import read_curve
+    from experiments.reported.curves import CURVES, reported_curve
 
+    if str(path) in CURVES:
+        return reported_curve(str(path))
     pairs = [entry.partition("=") for entry in where]
     for name, sign, _ in pairs:
         if not sign:
