@@ -197,7 +197,7 @@ def interval(
     def slack(z: Array) -> float:
         return 1 - (at(z).deviance - least) / allowed
 
-    ends = [centre]
+    ends, settled = [centre], {1.0: False, -1.0: False}
     for place in [z0, *_inside(likelihood, least + allowed / 2)]:
         scale = _whitened(at(place).information)
         slope = goal(place)[1] @ scale
@@ -221,8 +221,47 @@ def interval(
                 found = minimize(step, first, jac=True, method="SLSQP", constraints=[within], options=options).x
                 ends += [goal(z)[0] for z in (place + scale @ found, place + scale @ first) if slack(z) > -_OUTSIDE]
                 if slack(place + scale @ found) > -_OUTSIDE:
+                    settled[sign] |= slack(place + scale @ found) < _OUTSIDE
                     break
+    if parameter is not None:  # an end that is not on the region's edge: towards the range's end slopes vanish
+        ends += [_profiled(likelihood, parameter, sign, least + allowed) for sign in settled if not settled[sign]]
     return min(ends), max(ends)
+
+
+def _profiled(likelihood: Likelihood, parameter: int, sign: float, deviance: float) -> float:
+    """The z of a parameter, below its best (sign 1) or above (-1), at which the others' least deviance is as given.
+
+    The end of its range, where even that is less.
+    """
+    from scipy.optimize import brentq, minimize
+
+    z0, at = likelihood.best, _Remembered(likelihood)
+    others = np.arange(len(z0)) != parameter
+    latest = z0[others]
+
+    def excess(value: float) -> float:
+        nonlocal latest
+        if not others.any():
+            return float(likelihood.deviances(np.array([[value]]))[0]) - deviance
+
+        def full(u: Array) -> Array:
+            z = np.full(len(z0), value)
+            z[others] = u
+            return z
+
+        found = minimize(
+            lambda u: at(full(u)).deviance, latest, jac=lambda u: at(full(u)).gradient[others],
+            hess=lambda u: 2 * at(full(u)).information[np.ix_(others, others)] + 1e-6 * np.eye(others.sum()),
+            method="trust-exact", options={"maxiter": 30, "gtol": 1e-2},
+        )  # fmt: skip
+        latest = found.x
+        return float(found.fun) - deviance
+
+    end = -sign * _WIDE
+    if abs(z0[parameter] - end) < 1e-6 or excess(end) <= 0:
+        return end
+    latest = z0[others]
+    return brentq(excess, z0[parameter], end, xtol=0.01, full_output=False)
 
 
 def _inside(likelihood: Likelihood, deviance: float) -> list[Array]:
