@@ -233,7 +233,7 @@ def _profiled(likelihood: Likelihood, parameter: int, sign: float, deviance: flo
 
     The end of its range, where even that is less.
     """
-    from scipy.optimize import brentq, minimize
+    from scipy.optimize import minimize, root_scalar
 
     z0, at = likelihood.best, _Remembered(likelihood)
     others = np.arange(len(z0)) != parameter
@@ -261,7 +261,7 @@ def _profiled(likelihood: Likelihood, parameter: int, sign: float, deviance: flo
     if abs(z0[parameter] - end) < 1e-6 or excess(end) <= 0:
         return end
     latest = z0[others]
-    return brentq(excess, z0[parameter], end, xtol=0.01, full_output=False)
+    return float(root_scalar(excess, bracket=(z0[parameter], end), xtol=0.01).root)
 
 
 def _inside(likelihood: Likelihood, deviance: float) -> list[Array]:
