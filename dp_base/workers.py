@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,8 +47,8 @@ def in_parallel(
     return quiet_when_left(joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks))
 
 
-def quiet_when_left(results: Generator[Any, None, None]) -> Iterator[Any]:
-    """Yield from a generator of joblib, without the advice that it gives to those who leave it early.
+def quiet_when_left(results: Any) -> Iterator[Any]:
+    """Yield from a generator of joblib (which declares lists, too), without its advice to those who leave it early.
 
     An interrupt or an error of the caller leaves it early, and says so itself.
     """

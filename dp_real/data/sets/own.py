@@ -71,8 +71,8 @@ class OwnSets(DataConfig):
         known = imagenet_classes(self.classes) if self.classes in TASKS else ()
         definitions = {entry.name: entry.definition for entry in known} | self.definitions
         synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
-        words = (tuple(each.get(name, "") for name in names) for each in (definitions, synonyms))
-        return Task(self.shape, names, *words)
+        defined, alike = (tuple(each.get(name, "") for name in names) for each in (definitions, synonyms))
+        return Task(self.shape, names, defined, alike)
 
     @property
     def shape(self) -> tuple[int, ...]:
