@@ -5,7 +5,7 @@ Over strengths (paper Figs. 12, 13), or over a run's learners as training went o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -133,17 +133,29 @@ class Replay:
         return self._ask(x)
 
 
-def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
-    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`."""
-    task, rounds, replay = run.config.task, run.rounds, Replay(run)
-    pushed = rounds["omega"] * run.config.guidance.pushes
-    accepted = [{label} for label in range(task.n_classes)]
-    rows = []
+def before_additions(
+    run: Run, strengths: pd.Series, omegas: list[float] | None
+) -> Iterator[tuple[Checkpoint, int, float]]:
+    """The checkpoint before each addition, how many examples its learner had learned from, and a strength.
+
+    strengths: of the run's rounds. omegas: take their place, each in turn. A strength of 0 is left out.
+    """
+    counts = run.rounds["count"]
     for checkpoint in run.checkpoints:
         done = checkpoint.state.rounds
-        size, own = int(rounds["count"][:done].sum()), pushed[done : done + 1].tolist()
-        judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, size)
-        rows += [GridRow(omega, judge) for omega in omegas or own if omega]
+        for omega in omegas or strengths[done : done + 1].tolist():
+            if omega:
+                yield checkpoint, int(counts[:done].sum()), omega
+
+
+def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
+    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`."""
+    task, replay = run.config.task, Replay(run)
+    accepted = [{label} for label in range(task.n_classes)]
+    rows = [
+        GridRow(omega, Judge(partial(replay.logits, checkpoint), task.classes, accepted, size))
+        for checkpoint, size, omega in before_additions(run, run.rounds["omega"] * run.config.guidance.pushes, omegas)
+    ]
     if not rows:
         raise InputError(
             f"{run.path}: no addition was guided; name a run with guided additions, or strengths by --omega"

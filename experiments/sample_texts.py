@@ -26,6 +26,7 @@ from dp_real.rounds.source import GeneratedRounds
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
+from experiments.sample import before_additions
 
 OMEGAS = [0.0, 5.0, 20.0]
 CANDIDATES = 4  # for a configuration that has none
@@ -67,12 +68,8 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[TextRow]:
 
     Raises InputError if no addition was chosen.
     """
-    rounds, rows = run.rounds, []
-    for checkpoint in run.checkpoints:
-        done = checkpoint.state.rounds
-        size, own = int(rounds["count"][:done].sum()), rounds["omega"][done : done + 1].tolist()
-        learner = partial(run.learner, checkpoint)
-        rows += [TextRow(omega, learner, size) for omega in omegas or own if omega]
+    chosen = before_additions(run, run.rounds["omega"], omegas)
+    rows = [TextRow(omega, partial(run.learner, checkpoint), size) for checkpoint, size, omega in chosen]
     if not rows:
         raise InputError(f"{run.path}: no addition was chosen; name a run whose texts are, or strengths by --omega")
     return [replace(rows[0], omega=0.0), *rows]

@@ -99,9 +99,8 @@ def _kill(place: Place, work: Work, number: signal.Signals, after: float) -> Att
 
 def _go_on(place: Place, work: Work, out: Path, first: Answer) -> Answer:
     """Go on with the command, or start it again if it had not begun; nothing if it was done."""
-    ends = ("result.json", "train.parquet")  # written last: a run's, and an export's, which is whole or not there
-    done = any((out / name).exists() for name in ends) or (first.status == 0 and out.exists())
-    if done:
+    exported = (out / "train.parquet").exists()  # an export is whole or not there; a run draws after its result
+    if exported or (first.status == 0 and out.exists()):
         return place.dp("--version")
     begun = out.exists() and any(not path.name.startswith(".") for path in out.iterdir())
     return place.dp(*(work.again(out) if begun else (*work.words, "--out", out)))

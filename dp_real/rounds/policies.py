@@ -142,7 +142,7 @@ class Guided(Plain):
         """The rows between two changes of the strength."""
         options = self.config.guidance
         seeks = options.omega == "auto" and self.index == 1
-        usual = min(n, max(FIRST_ROWS, -(-n // FIRST_PARTS))) if seeks else n
+        usual = max(FIRST_ROWS, -(-n // FIRST_PARTS)) if seeks else n
         return processes.slices(slice(0, n), options.steer_every or usual)
 
     def steer(self, steering: Steering, drawn: Batch, size: int) -> Steering:

@@ -79,7 +79,8 @@ def load_best(learner: Learner, files: RunFiles) -> None:
             raise DamagedError(f"{files.best} is an earlier one; {remedy}")
 
     with reading(files.best, remedy):
-        when_visible(see, files.best)
+        if not main:
+            when_visible(see, files.best)
         learner.load(files.best)
 
 

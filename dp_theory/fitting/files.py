@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import InputError, MissingError
-from dp_theory.fitting.curve import Curve
+from dp_theory.fitting.curve import REQUIRED, Curve
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OWN = ("strategy", "kept", "error")
 SWEEP = ("strategy", "kind", "rule", "alpha", "rho", "lam", "p", "generated", "kept", "y", "se", "n_seeds")
 COMPARISON = ("series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation")
 NEEDED = (
-    f"its columns must be {', '.join(OWN)} (better also se, trials, generated, keep; initial, increment for practice), "
-    "or those of sweep.csv or comparison.csv"
+    f"its columns must be {', '.join(REQUIRED)} (better also se, trials, generated, keep; initial, increment for "
+    "practice), or those of sweep.csv or comparison.csv"
 )
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # of comparison.csv; others are no strategy
 
@@ -54,7 +53,7 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     except (ValueError, pd.errors.ParserError, OSError) as error:  # a decoding error is a ValueError, too
         raise InputError(f"{path} is no CSV table ({type(error).__name__}): {NEEDED}") from None
     columns = set(table.columns)
-    for kind, needed in ((_sweep, SWEEP), (_comparison, COMPARISON), (_own, OWN)):
+    for kind, needed in ((_sweep, SWEEP), (_comparison, COMPARISON), (_own, REQUIRED)):
         if columns.issuperset(needed):
             return kind(path, table, where)
     raise InputError(f"{path} holds no curve: {NEEDED}")
@@ -117,9 +116,14 @@ def _comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
 def _loop(path: Path, series: str) -> tuple[float, float]:
     """First pool and increment of an arm, from the configuration of one of its runs; nan without one."""
     for config in sorted(path.parent.glob(f"runs/{_literal(series)}-seed*/config.toml")):
-        practice = tomllib.loads(config.read_text(encoding="utf-8")).get("practice", {})
+        practice = _practice(config)
         return float(practice["initial"]), float(practice["increment"])
     return np.nan, np.nan
+
+
+def _practice(config: Path) -> dict[str, Any]:
+    """The section [practice] of a run's configuration; empty where there is none."""
+    return tomllib.loads(config.read_text(encoding="utf-8")).get("practice", {}) if config.exists() else {}
 
 
 def _literal(text: str) -> str:
@@ -132,9 +136,7 @@ def _branches(run: Path) -> Reading:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("branches/*/result.json"))]
     if not results:
         raise InputError(f"{run} has no branches/SIZE/result.json: dp real branch {run} makes them")
-    practice: dict[str, Any] = {}
-    if (run / "config.toml").exists():
-        practice = tomllib.loads((run / "config.toml").read_text(encoding="utf-8")).get("practice", {})
+    practice = _practice(run / "config.toml")
     if not practice:
         raise MissingError(f"{run}/config.toml is missing: it says how the practice began")
     kept = np.array([float(result["pool_size"]) for result in results])

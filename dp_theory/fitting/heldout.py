@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from dp_base.errors import InputError
 from dp_theory.checks import require, require_whole
 from dp_theory.fitting.curve import Curve, Mask
 from dp_theory.fitting.fit import fit
-from dp_theory.fitting.laws import LAWS, fit_law
+from dp_theory.fitting.laws import LAWS, LawFit, fit_law
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,14 +57,20 @@ def held_out(
     seen, unseen = curve.at(~hidden), curve.at(hidden)
     predicted = fit(seen, fixed).predict(unseen, level)
     rows = [(THEORY, i, *predicted.loc[i, ["error", "new_low", "new_high"]]) for i in range(len(unseen))]
+
+    @cache
+    def fitted(name: str, strategy: str, keep: float) -> LawFit | None:
+        """The law of that name for these points; None where they are too few."""
+        alike = (seen.strategy == strategy) & np.isclose(seen.keep, keep, atol=5e-4)
+        try:
+            return fit_law(name, seen.at(alike))
+        except InputError:
+            return None
+
     for name in LAWS:
         for i in range(len(unseen)):
-            alike = (seen.strategy == unseen.strategy[i]) & np.isclose(seen.keep, unseen.keep[i], atol=5e-4)
-            try:
-                law = fit_law(name, seen.at(alike))
-            except InputError:  # too few points for this law
-                continue
-            rows.append((name, i, *(float(x[0]) for x in law.predict(unseen.kept[[i]], level))))
+            if law := fitted(name, unseen.strategy[i], unseen.keep[i]):
+                rows.append((name, i, *(float(x[0]) for x in law.predict(unseen.kept[[i]], level))))
     model, index, value, low, high = (np.array(column) for column in zip(*rows, strict=True))
     error = unseen.error[index]
     return pd.DataFrame(

@@ -174,8 +174,8 @@ def interval(
 ) -> tuple[float, float]:
     """The least and the largest z of a free parameter, or ln of the mean of one asked point, by profile likelihood.
 
-    allowed: by how much the deviance may exceed its least. With practice, whose theory takes longer, to first order
-    (Cramér-Rao).
+    allowed: by how much the deviance may exceed its least. point: without practice, for which `first_order` is. Of a
+    curve with practice, whose theory takes longer, to first order (Cramér-Rao).
     """
     from scipy.optimize import minimize
 
@@ -190,7 +190,7 @@ def interval(
         return float(np.log(state.mean[0])), state.slope[0] / state.mean[0]
 
     centre, slope = goal(z0)
-    if likelihood.curve.practised.any() or (point is not None and point.practised.any()):
+    if likelihood.curve.practised.any():
         half = float(np.linalg.norm(slope @ _whitened(at(z0).information))) * np.sqrt(allowed)
         return centre - half, centre + half
 

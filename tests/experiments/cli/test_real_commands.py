@@ -38,7 +38,9 @@ def test_run_then_resume_then_refuse(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     assert dp("real", "run", "digits", *SET, "--out", out, "--seed", "3") == 2
     assert "complete" in capsys.readouterr().err
-    assert dp("real", "resume", out) == 0
+    (drawn := tmp_path / "run" / "figures" / "rounds.png").rename(drawn.with_name(".part-999999999-rounds.png"))
+    assert dp("real", "resume", out) == 0  # what was killed while it drew its pictures is finished and tidied
+    assert [path.name for path in drawn.parent.glob("*rounds.png")] == ["rounds.png"]
     table = capsys.readouterr().out.splitlines()
     assert table[0].split("\t")[0] == "test_accuracy"
 
