@@ -39,8 +39,8 @@ class Generator(Space, Protocol):
 class LikelihoodGenerator(Generator, Protocol):
     """A generator of a kind that `doubts`: it can tell how likely a class is."""
 
-    def log_posterior(self, x: Tensor, labels: Tensor) -> Tensor:
-        """log p(label | sample) in nats, float64 [B], all classes being as likely, for samples x [B, *sample_shape]."""
+    def log_posterior(self, x: Tensor) -> Tensor:
+        """log p(class | sample) in nats, float64 [B, K], classes being as likely, for samples x [B, *sample_shape]."""
         ...
 
 

@@ -172,6 +172,10 @@ class PoolConfig(Section):
         le=1,
         description="drop texts that are as much like an earlier one as this, 1 being the same; 0: none are dropped",
     )
+    soft_labels: bool = Field(
+        default=False,
+        description="keep the generator's own probability of each class, and train on it in place of the label",
+    )
     quality: int = Field(default=95, ge=1, le=100, description="of JPEG files")
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side, for crops with detail; 0: as the learner sees images"

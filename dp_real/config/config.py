@@ -110,6 +110,11 @@ class Config(Section):
             raise ValueError(
                 f"generator.kind = '{self.generator.kind}' cannot tell how likely a label is: guidance.doubt must be 0"
             )
+        if self.pool.soft_labels and not self.generator.doubts:
+            raise ValueError(
+                f"generator.kind = '{self.generator.kind}' cannot tell how likely a class is: "
+                "pool.soft_labels must be false"
+            )
         return self
 
     @model_validator(mode="after")

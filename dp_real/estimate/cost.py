@@ -21,13 +21,16 @@ def images(config: Config) -> tuple[int, int]:
 def tokens(config: Config) -> dict[str, int]:
     """About how many tokens a language model reads in prompts and writes at most, if every addition is made; 0: none.
 
-    With guidance.doubt it also reads a prompt of each class, and the text, for each candidate: `judged`.
+    With guidance.doubt it also reads a prompt of each class, and the text, for each candidate; with
+    pool.soft_labels for each row, too: `judged`.
     """
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
     initial = config.practice.initial - config.practice.real_examples
-    judged = (drawn - initial) * config.task.n_classes if config.guidance.doubt else 0
-    return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * (prompt + written)}
+    judged = drawn - initial if config.guidance.doubt else 0
+    judged += config.samples - config.practice.real_examples if config.pool.soft_labels else 0
+    each = config.task.n_classes * (prompt + written)
+    return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
 
 
 def waiting_steps(config: Config) -> int:

@@ -33,12 +33,20 @@ class MeasuredFlops:
         self._choosing = config.guidance.candidates > 1
         self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
         self._known: dict[bool, int] = {}
+        self._soft, self._label_flops = config.pool.soft_labels, None
 
     def __call__(self, guided: bool) -> int:
         """See SampleFlops."""
         if guided not in self._known:
             self._known[guided] = _counted(self._guided if guided else self._plain)
         return self._known[guided]
+
+    def of_labels(self) -> int:
+        """FLOPs of the soft labels of a sample; 0 without them."""
+        if self._label_flops is None:
+            x = self._plain()
+            self._label_flops = _counted(lambda: self._rounds.posterior(x)) if self._soft else 0
+        return self._label_flops
 
     def _plain(self) -> Tensor:
         return self._generator.sample(self._label, self._seeds, None)

@@ -13,10 +13,12 @@ import pyarrow as pa
 from dp_base.checksums import digest
 from dp_base.files import whole_file, write_text
 
+POSTERIOR = pa.list_(pa.float32())  # a probability for each class
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Columns [n]. The pool keeps the first seven; a round's policy and costs use the last five."""
+    """Columns [n]. The pool keeps the first seven and the last; a round's policy and costs use the others."""
 
     row: np.ndarray  # int64, position in the round
     label: np.ndarray  # int64
@@ -30,16 +32,19 @@ class Batch:
     draws: np.ndarray  # int64, how many samples were generated for this row
     redrawn: np.ndarray  # int64, how many of them were of no use: not finite, or of one value
     seconds: np.ndarray  # float64, that drawing and assessing the row took; a block's are shared evenly
+    posterior: pa.Array | pa.ChunkedArray | None = None  # POSTERIOR: with pool.soft_labels, the generator's for it
 
     def __len__(self) -> int:
         return len(self.row)
 
     @classmethod
-    def empty(cls, example: pa.DataType) -> Batch:
+    def empty(cls, example: pa.DataType, soft_labels: bool = False) -> Batch:
         """A batch without rows. example: the pool's type of that column."""
         kinds = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
         kinds |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8", "seconds": "f8"}
-        return cls(**{name: np.empty(0, kind) for name, kind in kinds.items()}, example=pa.array([], example))
+        columns = {name: np.empty(0, kind) for name, kind in kinds.items()}
+        posterior = pa.array([], POSTERIOR) if soft_labels else None
+        return cls(**columns, example=pa.array([], example), posterior=posterior)
 
     @classmethod
     def concatenate(cls, batches: Sequence[Batch]) -> Batch:
@@ -52,14 +57,16 @@ class Batch:
 
     def table(self) -> pa.Table:
         """The columns as a table."""
-        return pa.table({field.name: getattr(self, field.name) for field in fields(self)})
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return pa.table({name: column for name, column in columns.items() if column is not None})
 
     @classmethod
     def of(cls, table: pa.Table) -> Batch:
         """A batch from such a table. The examples are not copied, and may lie in a memory-mapped file."""
-        names = [field.name for field in fields(cls) if field.name != "example"]
+        arrow = ("example", "posterior")
+        names = [field.name for field in fields(cls) if field.name not in arrow]
         columns = {name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in names}
-        return cls(**columns, example=table["example"])
+        return cls(**columns, **{name: table[name] for name in arrow if name in table.column_names})
 
     def write(self, path: Path) -> None:
         """Write an Arrow file, whole or not at all, and then its checksum beside it."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_base.files import strict_json
 from dp_real.data.sets.classes import folder_names
+from dp_real.pool.batch import POSTERIOR
 from dp_real.pool.pool import Pool
 from dp_real.runtime.pixels import to_bytes, to_image
 from dp_real.text.codes import to_texts
@@ -50,11 +51,19 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
             metadata.write(strict_json(facts) + "\n")
 
 
+def _soft(pool: Pool) -> tuple[str, ...]:
+    """The column that tells the classes' probabilities, in a pool with soft labels."""
+    return () if pool.posterior is None else ("posterior",)
+
+
 def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/train.jsonl, a line per example: text, or example (numbers), label (a class's name), and WRITTEN."""
+    """Write out/train.jsonl, a line per example: text, or example (numbers), label (a class's name), and WRITTEN.
+
+    With soft labels also `posterior`, a probability for each class; in Parquet, too.
+    """
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
         for row in pool_rows(pool):
-            facts = {"label": classes[int(row["label"])]} | {key: row[key] for key in WRITTEN}
+            facts = {"label": classes[int(row["label"])]} | {key: row[key] for key in (*WRITTEN, *_soft(pool))}
             file.write(strict_json(content(pool, row["example"]) | facts) + "\n")
 
 
@@ -77,8 +86,9 @@ def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
     name = "text" if pool.of_texts else "image" if len(pool.sample_shape) == 3 else "example"
     kind, feature = known[name]
     fields = {name: kind, "label": pa.int64()}
-    schema = pa.schema(fields | {key: pa.type_for_alias(kind) for key, kind in kinds.items()})
-    features = {name: feature}
+    soft = {key: POSTERIOR for key in _soft(pool)}
+    schema = pa.schema(fields | {key: pa.type_for_alias(kind) for key, kind in kinds.items()} | soft)
+    features = {name: feature} | {key: numbers for key in soft}
     features |= {"label": {"names": list(classes), "_type": "ClassLabel"}}
     features |= {key: {"dtype": kind, "_type": "Value"} for key, kind in kinds.items()}
     schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dp_base.errors import MissingError
-from dp_real.pool.batch import Batch
+from dp_real.pool.batch import POSTERIOR, Batch
 from dp_real.pool.late import when_visible
 from dp_real.pool.record import PoolRecord, drop_unreadable, opening, verify_pool
 from dp_real.pool.storage import Storage
@@ -38,6 +38,8 @@ FACTS = {
 class Pool(Dataset[tuple[Tensor, int]]):
     """Examples x [n, *sample_shape] with labels y, int64 [n]. `version` 0 is empty; each append makes the next one.
 
+    With soft labels, the targets of training are the classes' probabilities, float32 [n, K]; else they are y.
+
     It is an ExampleSet, and a map-style data set of torch: pool[i] is an example, float32, and its label. Workers of a
     DataLoader open the pool anew. They must be spawned, because Lance does not survive a fork.
     """
@@ -56,6 +58,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.version = 0
         self.newest = 0  # rows of the latest round
         self.y = torch.empty(0, dtype=torch.int64)
+        self.posterior: Tensor | None = None  # float32 [n, K], of a pool with soft labels
         self._kept: Tensor | None = None  # the examples as they are stored, if they are in memory
         if version:
             self._open(version)
@@ -81,8 +84,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
         """Several at once, as torch's DataLoader asks for a batch. From disk, this is much faster than one by one."""
         rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
-        x, y = self.minibatch(rows)
-        return list(zip(pixels.to_float(x), y.tolist(), strict=True))
+        return list(zip(pixels.to_float(self._read(rows)), self.y[rows].tolist(), strict=True))
 
     def __reduce__(self) -> tuple[type[Pool], tuple[Any, ...]]:
         return type(self), (self.path, self.sample_shape, self.version, self.config)
@@ -93,8 +95,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return PoolExamples(self)
 
     def minibatch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Examples at rows int64 [B], float32 or uint8 as they are stored (dp_real.runtime.pixels), and labels."""
-        return self._read(rows), self.y.index_select(0, rows)
+        """Examples at rows int64 [B], float32 or uint8 as they are stored (dp_real.runtime.pixels), and targets."""
+        return self._read(rows), (self.y if self.posterior is None else self.posterior).index_select(0, rows)
 
     @property
     def of_texts(self) -> bool:
@@ -113,6 +115,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """
         columns = {name: getattr(batch, name) for name in FACTS if name != "round"}
         columns |= {"row": batch.row + len(self), "round": np.full(len(batch), round_index), "example": batch.example}
+        columns |= {} if batch.posterior is None else {"posterior": batch.posterior}
         mine = pa.table(columns).select(self._schema().names).cast(self._schema())
         gaps = np.flatnonzero(np.diff(batch.row) != 1) + 1  # where rows of other processes come between
         mode, written = "append" if self.version else "create", []
@@ -140,9 +143,9 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._open(from_main(version))
 
     def table(self, newest: bool = False) -> pa.Table:
-        """The FACTS of all rows, or with `newest` of the latest round's."""
+        """The FACTS of all rows, and `posterior` with soft labels; or with `newest` of the latest round's rows."""
         start = len(self) - self.newest if newest else 0
-        return self._data.scanner(columns=list(FACTS), offset=start).to_table()
+        return self._data.scanner(columns=[*FACTS, *self._soft], offset=start).to_table()
 
     def _commit(self, fragments: list[Any]) -> int:
         operation = (
@@ -166,14 +169,17 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """Read the rows after the first `known` ones."""
         if self._data.count_rows() == known:
             return
-        new = self._data.scanner(columns=["round", "label"], offset=known).to_table()
+        new = self._data.scanner(columns=["round", "label", *self._soft], offset=known).to_table()
         rounds = new["round"].to_numpy()
         kept = None
         if self.storage.fits(self._data.schema.field("example").type, known + len(new)):
             column = self._data.scanner(columns=["example"], offset=known).to_table()["example"]
             fresh = self.storage.decode(column.combine_chunks())
             kept = fresh if self._kept is None else torch.cat([self._kept, fresh])
+        posterior = [] if self.posterior is None else [self.posterior]
+        posterior += [torch.tensor(new[name].to_pylist(), dtype=torch.float32) for name in self._soft]
         self._kept = kept  # what follows cannot fail, so all rows are there or none
+        self.posterior = torch.cat(posterior) if posterior else None
         self.newest = int((rounds == rounds[-1]).sum())
         self.y = torch.cat([self.y, torch.from_numpy(new["label"].to_numpy().astype(np.int64))])
 
@@ -183,8 +189,14 @@ class Pool(Dataset[tuple[Tensor, int]]):
         with opening(self.path):
             return self.storage.decode(self._data.take(rows.tolist(), columns=["example"])["example"].combine_chunks())
 
+    @property
+    def _soft(self) -> list[str]:
+        """The column of soft labels, if the pool has one."""
+        return [name for name in self._data.schema.names if name == "posterior"]
+
     def _schema(self) -> pa.Schema:
-        return pa.schema(FACTS | {"example": self.storage.type})
+        soft = {"posterior": POSTERIOR} if self.config.soft_labels else {}
+        return pa.schema(FACTS | {"example": self.storage.type} | soft)
 
 
 class PoolExamples:

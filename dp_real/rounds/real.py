@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dp_real.config import Config
@@ -39,7 +40,8 @@ class RealRounds:
         nothing = np.zeros(len(chosen[here]), np.int64)
         sampled = Sampled(self.examples.x[chosen][here], nothing.astype(np.uint64), draws=nothing, redrawn=nothing)
         rows, y, omega = slice(0, len(nothing)), self.examples.y[chosen][here], nothing.astype(np.float32)
-        batch = as_batch(rows, y, omega, sampled, self.storage)
+        known = F.one_hot(y, self.config.task.n_classes) if self.storage.config.soft_labels else None
+        batch = as_batch(rows, y, omega, sampled, self.storage, known)
         return Drawn(assessed(batch, self.storage, learner, learner), Costs(), steering)
 
     def forget(self) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import NamedTuple, Protocol, cast
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from dp_real.examples import ExampleSet
 from dp_real.guidance.controls import RandomGuidance, ascend
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Batch
+from dp_real.pool.batch import POSTERIOR
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.rounds.blocks import Blocks
@@ -70,8 +72,13 @@ class Sampled(NamedTuple):
     redrawn: np.ndarray
 
 
-def as_batch(rows: slice, labels: Tensor, omega: np.ndarray, sampled: Sampled, storage: Storage) -> Batch:
-    """Encode samples for the pool. Nobody has assessed them yet: their entropies are nan."""
+def as_batch(
+    rows: slice, labels: Tensor, omega: np.ndarray, sampled: Sampled, storage: Storage, posterior: Tensor | None = None
+) -> Batch:
+    """Encode samples for the pool. Nobody has assessed them yet: their entropies are nan.
+
+    posterior: the classes' probabilities [B, K], for soft labels.
+    """
     unknown, nobody = np.full(len(labels), np.nan, np.float32), np.zeros(len(labels), bool)
     return Batch(
         row=np.arange(rows.start, rows.stop),
@@ -86,6 +93,7 @@ def as_batch(rows: slice, labels: Tensor, omega: np.ndarray, sampled: Sampled, s
         draws=sampled.draws,
         redrawn=sampled.redrawn,
         seconds=np.zeros(len(labels)),
+        posterior=None if posterior is None else pa.array(list(posterior.float().numpy()), POSTERIOR),
     )
 
 
@@ -112,7 +120,7 @@ class GeneratedRounds:
 
     storage: that of the pool. judge: of a label check, and images: real ones to fit it. first: the learner at the first
     addition, if guidance.selector asks for it; `draw` sets it then. flops: of a sample. shared: what other runs draw
-    alike.
+    alike. label_flops: of the soft labels of a sample.
     """
 
     config: Config
@@ -124,6 +132,7 @@ class GeneratedRounds:
     first: Learner | None = None
     flops: SampleFlops = uncounted
     shared: Shared | None = None
+    label_flops: Callable[[], int] = lambda: 0
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
         """See Source. The initial round, 0, is plain."""
@@ -132,7 +141,7 @@ class GeneratedRounds:
         selector, costs, policy = self.first or learner, Costs(), policy_of(self.config, index)
         if index and self.config.guidance.check != "none" and not steering.temperature:
             steering, costs = self.fit_check(steering, selector)
-        parts, saved = [Batch.empty(self.storage.type)], 0.0
+        parts, saved = [Batch.empty(self.storage.type, self.storage.config.soft_labels)], 0.0
         for rows in policy.portions(len(policy.request(labels, steering).labels)):
             request = policy.request(labels, steering)
             draw = partial(self.block, request, learner, selector, steering.temperature)
@@ -143,6 +152,7 @@ class GeneratedRounds:
             parts.append(portion)
         drawn = Batch.concatenate(parts)
         costs += policy.price(self.flops) * int(drawn.draws.sum()) + Costs(redrawn=int(drawn.redrawn.sum()))
+        costs += Costs(flops=self.label_flops()) * len(drawn)
         self.generator.rest()
         return Drawn(policy.keep(drawn, labels), costs, steering, saved)
 
@@ -186,7 +196,13 @@ class GeneratedRounds:
             sampled = self.plain(labels, seeds[0], what)
         else:
             sampled = self.guided(selector, labels, seeds, omega, temperature, what)
-        return as_batch(rows, labels, omega, sampled, self.storage)
+        return as_batch(rows, labels, omega, sampled, self.storage, self.posterior(sampled.x))
+
+    def posterior(self, x: Tensor) -> Tensor | None:
+        """The generator's probabilities of the classes of samples x, [B, K], with soft labels."""
+        if not self.storage.config.soft_labels:
+            return None
+        return cast(LikelihoodGenerator, self.generator).log_posterior(x).exp()
 
     def plain(self, labels: Tensor, seeds: np.ndarray, what: str) -> Sampled:
         """Draw plain samples. what: begins an error, see draw_sound."""
@@ -220,7 +236,8 @@ class GeneratedRounds:
         hardness, doubt = assess(selector, x, labels)[0].double(), self.config.guidance.doubt
         if not doubt:
             return hardness
-        return hardness + doubt * cast(LikelihoodGenerator, self.generator).log_posterior(x, labels)
+        log_posterior = cast(LikelihoodGenerator, self.generator).log_posterior(x)
+        return hardness + doubt * log_posterior.gather(1, labels.unsqueeze(1)).squeeze(1)
 
     def guided(
         self,

@@ -48,6 +48,9 @@ def test_plan_counts_tokens(capsys: pytest.CaptureFixture[str]):
     assert plan["tokens"]["judged"] == (drawn - 16) * 4 * (plan["tokens"]["prompts"] // drawn + 24)
     assert dp("real", "plan", "text-own-smoke") == 0
     assert f"{drawn * 24:,} written" in capsys.readouterr().err
+    assert dp("real", "plan", "text-own-smoke", "--set", "pool.soft_labels=true", "--json") == 0
+    soft = json.loads(capsys.readouterr().out)["tokens"]["judged"]  # candidates, and then the rows that are kept
+    assert soft / plan["tokens"]["judged"] == (drawn - 16 + 16 + 2 * 8) / (drawn - 16)
 
 
 def test_report_and_evaluate(run: Path, capsys: pytest.CaptureFixture[str]):

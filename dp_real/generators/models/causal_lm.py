@@ -160,7 +160,7 @@ class CausalLMGenerator:
         return text.strip()
 
     @torch.no_grad()
-    def log_posterior(self, x: Tensor, labels: Tensor) -> Tensor:
+    def log_posterior(self, x: Tensor) -> Tensor:
         """See LikelihoodGenerator: by Bayes, from the likelihood of the text's tokens after the first prompt of each
         class. The prompts have the same examples for all rows.
         """
@@ -169,7 +169,7 @@ class CausalLMGenerator:
         self.model.to(processes.device())
         parts = [partial(self._log_likelihood, prompt, texts) for prompt in prompts]
         found = [self.batches.draw(len(texts), part, "likelihood") for part in parts]
-        return torch.stack(found, 1).log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+        return torch.stack(found, 1).log_softmax(1)
 
     def _log_likelihood(self, prompt: str, texts: Sequence[str], rows: slice) -> Tensor:
         """log p(text | prompt) in nats, float64 [B], on the CPU. What is beyond the model's context does not count."""

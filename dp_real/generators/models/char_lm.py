@@ -112,12 +112,12 @@ class CharLMGenerator:
             drawn.append(character)
         return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
 
-    def log_posterior(self, x: Tensor, labels: Tensor) -> Tensor:
+    def log_posterior(self, x: Tensor) -> Tensor:
         """See LikelihoodGenerator: by Bayes, from the likelihoods under each class."""
         device = processes.device()
         classes = torch.arange(self.n_classes, device=device)
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
-        return found.double().log_softmax(1).cpu().gather(1, labels.unsqueeze(1)).squeeze(1)
+        return found.double().log_softmax(1).cpu()
 
     def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
         """See Generator. Raises InputError: there is no denoiser."""

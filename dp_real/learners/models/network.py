@@ -108,7 +108,7 @@ class NetworkLearner:
         if self.randaugment:
             x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, *position))
         if options.mixup or options.cutmix:
-            y = F.one_hot(y, self.task.n_classes).float()
+            y = F.one_hot(y, self.task.n_classes).float() if y.dim() == 1 else y
             x, y = mix(x, y, rng(self.seed, Stream.MIX, *position), mixup=options.mixup, cutmix=options.cutmix)
         return x, y
 

@@ -11,6 +11,7 @@ import torch
 
 from dp_real.config import Config
 from dp_real.pool import Batch, Pool
+from dp_real.pool.batch import POSTERIOR
 from dp_real.protocols import Generator
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.policies import Request
@@ -23,7 +24,7 @@ KINDS |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8", "seco
 
 
 def batch(rows: range, images: bool = False) -> Batch:
-    """Every column tells its rows apart."""
+    """Every column tells its rows apart. The images have soft labels."""
     n = np.array(rows, np.int64)
     numbers = pa.FixedSizeListArray.from_arrays(pa.array(np.repeat(n, 3).astype(np.float32)), 3)
     return Batch(
@@ -39,6 +40,7 @@ def batch(rows: range, images: bool = False) -> Batch:
         draws=n + 1,
         redrawn=n % 4,
         seconds=n / 9,
+        posterior=pa.array([[row / 10, 1 - row / 10] for row in rows], POSTERIOR) if images else None,
     )
 
 
@@ -51,10 +53,12 @@ def assert_same(one: Batch, other: Batch) -> None:
         np.testing.assert_array_equal(mine, its, err_msg=name)
     assert one.example.type == other.example.type
     assert one.example.to_pylist() == other.example.to_pylist()
+    soft = [None if each.posterior is None else each.posterior.to_pylist() for each in (one, other)]
+    assert soft[0] == soft[1]
 
 
 def test_all_columns_are_compared_here():
-    assert {field.name for field in fields(Batch)} == {*KINDS, "example"}
+    assert {field.name for field in fields(Batch)} == {*KINDS, "example", "posterior"}
 
 
 @pytest.mark.parametrize("images", [False, True])
@@ -89,7 +93,7 @@ def test_rows_are_chosen_by_a_mask(images: bool):
 @pytest.mark.parametrize("images", [False, True])
 def test_no_rows_change_nothing(images: bool):
     whole = batch(range(6), images)
-    nothing = Batch.empty(whole.example.type)
+    nothing = Batch.empty(whole.example.type, soft_labels=images)
     assert len(nothing) == 0
     assert_same(Batch.concatenate([nothing, whole, nothing]), whole)
     assert_same(nothing.select(np.zeros(0, bool)), nothing)

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import dp_real.loop.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
+from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool, texts_of
 from dp_real.pool.export import write_jsonl, write_parquet
 from dp_real.runs.afterwards import evaluate
@@ -200,9 +203,43 @@ def test_the_doubt_is_that_of_the_prompts(asked: Config):
             after = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
             logits = generator.model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
             found[row, label] = sum(logits[len(before) - 1 + place, token] for place, token in enumerate(after))
-    for label in range(2):
-        expected = found.log_softmax(1)[:, label]
-        assert torch.allclose(generator.log_posterior(x, torch.full((2,), label)), expected, atol=1e-6)
+    assert torch.allclose(generator.log_posterior(x), found.log_softmax(1), atol=1e-6)
+
+
+def test_soft_labels_are_the_generators_own(chars: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    soft = changed(chars, pool={"soft_labels": True}, practice={"start": "real", "real": 6})
+    seen: list[torch.Tensor] = []
+    train_step = NetworkLearner.train_step
+
+    def watched(self: NetworkLearner, x: torch.Tensor, y: torch.Tensor, *share: Any) -> None:
+        seen.append(y)
+        train_step(self, x, y, *share)
+
+    monkeypatch.setattr(NetworkLearner, "train_step", watched)
+    run(soft, tmp_path / "run")
+    pool, generator = Run(tmp_path / "run").pool, load_generator(soft)
+    assert pool.posterior is not None
+    rows = torch.arange(6, len(pool))
+    assert torch.allclose(pool.posterior[6:], generator.log_posterior(pool.minibatch(rows)[0]).exp().float(), atol=1e-6)
+    assert torch.equal(pool.posterior[:6], F.one_hot(pool.y[:6], soft.task.n_classes).float())  # of real texts
+    assert all((pool.posterior == row).all(1).any() for y in seen for row in y)
+    assert pool[7][1] == pool.y[7]
+
+    write_jsonl(pool, soft.task.classes, tmp_path)
+    line = json.loads((tmp_path / "train.jsonl").read_text().splitlines()[7])
+    assert line["posterior"] == pytest.approx(pool.posterior[7].tolist())
+    write_parquet(pool, soft.task.classes, tmp_path)
+    assert pq.read_table(tmp_path / "train.parquet")["posterior"][7].as_py() == pytest.approx(line["posterior"])
+
+
+def test_soft_labels_need_a_generator_that_can_tell(chars: Config):
+    call = {"kind": "function", "call": "tests.dp_real.text.made:sentences"}
+    with pytest.raises(
+        InputError, match=r"'function' cannot tell how likely a class is: pool\.soft_labels must be false"
+    ):
+        parse_config(chars.model_dump() | {
+            "generator": call, "pool": {"storage": "text", "soft_labels": True}, "guidance": {"candidates": 2},
+        })  # fmt: skip
 
 
 def test_stop_strings_end_a_text(asked: Config):
