@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
 from importlib import resources
 from typing import Any
 
@@ -22,7 +23,7 @@ Settings = Mapping[str, Any]
 """Key of the configuration -> value."""
 
 RANGE = re.compile(r"(x?)([^:x]+):(x?)([^:x]+)(:log)?")
-OF_IMAGES = ("training.crop", "training.cutmix")
+OF_IMAGES = ("training.crop", "training.cutmix")  # not of vectors either, which the configuration does not refuse
 DIGITS = 3  # significant ones of a proposed number
 
 
@@ -55,9 +56,9 @@ def read_searches(searches: Iterable[str]) -> dict[str, Any]:
 def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     """What is searched for an arm: the defaults, and the user's `searches` in place of theirs.
 
-    Keys of [guidance] are for arms that are guided, those of pushes for arms that push, those of [practice] for arms
-    that add to their pool. Crops are for images. Raises InputError, which names the search, for a key or a value that
-    the configuration cannot have.
+    Keys of [guidance] are for arms that are guided, those of [practice] for arms that add to their pool. A default that
+    the configuration cannot have is left out, as crops are for texts. Raises InputError, which names the search, for
+    such a key or value among `searches`.
     """
     cell = arm_config(config, arm)
     adds, is_image = cell.practice.additions > 0, len(config.task.sample_shape) == 3
@@ -65,14 +66,13 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     defaults = tomllib.loads((resources.files("experiments.tuning") / "space.toml").read_text(encoding="utf-8"))
     automatic = config.guidance.omega == "auto" and "guidance.omega" not in searches
     defaults.pop("guidance.omega" if automatic else "guidance.wrong_share")
-    unfit = [] if is_image else list(OF_IMAGES)
-    unfit += [] if cell.guidance.pushes else [f"guidance.{key}" for key in cell.guidance.OF_PUSHES]
-    wanted = {key: asked for key, asked in defaults.items() if key not in unfit} | dict(searches)
-    return {
-        key: _distribution(config, key, asked)
-        for key, asked in wanted.items()
-        if sections.get(key.partition(".")[0], True)
-    }
+    defaults = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES}
+    space: Space = {}
+    for key, asked in (defaults | dict(searches)).items():
+        if sections.get(key.partition(".")[0], True):
+            with suppress(InputError) if key not in searches else nullcontext():
+                space[key] = _distribution(config, key, asked)
+    return space
 
 
 def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:

@@ -50,6 +50,15 @@ def test_each_arm_searches_what_it_has():
     assert "training.crop" not in space_of(load_preset("gaussian"), "static", {})
 
 
+def test_texts_have_searches_of_their_own():
+    practice, static = (set(space_of(load_preset("words"), arm, {})) for arm in ("practice", "static"))
+    assert practice - static == {"guidance.omega", "guidance.doubt"}
+    assert static >= {"training.label_smoothing", "generator.temperature", "pool.soft_labels"}
+    assert not [key for key in static if "crop" in key or "mix" in key or "guidance_scale" in key]
+    with pytest.raises(InputError, match=r"--search training\.mixup=.*is for images"):
+        space_of(load_preset("words"), "static", {"training.mixup": [0.2]})
+
+
 def test_ranges_are_of_the_keys_own_kind():
     searches = read_searches(["training.steps=x0.5:x2:log", "training.mixup=0:1", "training.crop=[0, 0.5]"])
     space = space_of(load_preset("digits"), "static", searches)
