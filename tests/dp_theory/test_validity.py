@@ -117,6 +117,16 @@ def test_p_values_of_normal_rows_are_uniform():
     assert np.array(found).min() > 1e-4
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_truth_that_was_fitted_does_not_pull(known):
+    """Nor does the noise shrink, which it would by a third if the labels that fitted it were not taken out."""
+    p = []
+    for seed in range(12):
+        view = View.of(features(seed=seed, d=150, n=1500, known=known), LAM)
+        p.append(assumptions.no_pull(view, [KeepHard.with_keep_fraction(0.3)]).p_value)
+    assert 1e-3 < stats.combine_pvalues(p, "stouffer").pvalue < 1 - 1e-3
+
+
 @pytest.mark.parametrize(("square", "p"), [(0.340, 0.4928), (0.631, 0.1), (0.752, 0.05), (1.035, 0.01)])
 def test_anderson_darling_has_stephens_points(square, p):
     assert assumptions.anderson_p(square) == pytest.approx(p, rel=0.03)
