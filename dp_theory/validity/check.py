@@ -13,7 +13,15 @@ from dp_base.errors import InputError
 from dp_theory.api import predict
 from dp_theory.checks import MOST_TRIALS, require, require_number, require_size, require_whole
 from dp_theory.rules import Rule, make_rule
-from dp_theory.validity import assumptions
+from dp_theory.validity.assumptions import (
+    equal_lengths,
+    isotropic_rest,
+    no_pull,
+    normal_plane,
+    normal_selector,
+    normal_truth,
+    uniform_flips,
+)
 from dp_theory.validity.experiment import MOST_USED, measured_errors
 from dp_theory.validity.features import Features
 from dp_theory.validity.moments import KeptMoments
@@ -152,13 +160,13 @@ def _table(
     import pandas as pd
 
     tests = [
-        ("selector's score t is normal", assumptions.normal_selector(view), "gaussian", "selector"),
-        ("truth's score g is normal", assumptions.normal_truth(view), "selector", "margins"),
-        ("(t, g) are jointly normal", assumptions.normal_plane(view), "margins", "plane"),
-        ("labels are sign(g), flips uniform", assumptions.uniform_flips(view), "plane", "labels"),
-        ("rows are equally long off the plane", assumptions.equal_lengths(view), "labels", "lengths"),
-        ("kept labels do not pull off the plane", assumptions.no_pull(view, rules), "lengths", "measured law"),
-        ("kept rows are isotropic off the plane", assumptions.isotropic_rest(view, rules), "lengths", "measured law"),
+        ("selector's score t is normal", normal_selector(view), "gaussian", "selector"),
+        ("truth's score g is normal", normal_truth(view), "selector", "margins"),
+        ("(t, g) are jointly normal", normal_plane(view), "margins", "plane"),
+        ("labels are sign(g), flips uniform", uniform_flips(view), "plane", "labels"),
+        ("rows are equally long off the plane", equal_lengths(view), "labels", "lengths"),
+        ("kept labels do not pull off the plane", no_pull(view, rules), "lengths", "measured law"),
+        ("kept rows are isotropic off the plane", isotropic_rest(view, rules), "lengths", "measured law"),
     ]
     rows = []
     for name, test, before, after in tests:

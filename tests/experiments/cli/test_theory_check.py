@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dp_base.errors import MissingError
 from dp_theory import Features, check
 from dp_theory.verification import measured
+from experiments.paper.theory import fig_check
 from tests.experiments.conftest import run_dp
 
 OPTIONS = ("--kept", "60,240", "--trials", 8)
@@ -69,6 +71,27 @@ def test_wrong_input_is_one_line(dp, files, arguments, status, said):
     assert (ended, out) == (status, "")
     assert said in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_the_figure_lays_predicted_curves_on_measured_ones(monkeypatch, capsys):
+    """Here for rows of two clusters, and without the images of fashion, which it says."""
+
+    def missing(steps):
+        raise MissingError("no images")
+
+    made = measured.example("clusters", "dense", 0)
+    monkeypatch.setattr(fig_check, "_digits", lambda rows: Features(made.x[:2000], made.y[:2000], made.w_s))
+    monkeypatch.setattr(fig_check, "_fashion", missing)
+    table = fig_check.compute(quick=True)
+    assert "without fashion: no images" in capsys.readouterr().err
+    assert list(dict.fromkeys(table["panel"])) == ["digits random", "digits keep-hard", "digits keep-easy"]
+    assert set(table["series"]) == {"Gaussian theory", "measured law"}
+    assert len(table.query("kind == 'predicted'")) == 2 * len(table.query("kind == 'measured'"))
+    law = table.query("kind == 'predicted' and series == 'measured law'")
+    caption = fig_check.caption(table)
+    assert f"in {(law['z'].abs() <= 2).mean():.0%} of {len(law)} cells" in caption
+    assert "fashion is left out" in caption
+    assert len(fig_check.draw(table).axes) == 3
 
 
 def test_features_of_a_run_are_what_its_last_layer_sees(dp, tmp_path, cache):
