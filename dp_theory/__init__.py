@@ -4,7 +4,7 @@
     Problem          ridge regression on selected rows: Theorem 1 and Corollary 1
     SpanProblem      mixtures of groups with rules, soft weights, labellers and flips; any covariance, any convex loss
     PracticeProblem  the practice loop, round by round
-`fit` and `forecast` read measured curves,
+`fit` and `forecast` read measured curves, `check` says whether the theory holds for features that somebody has,
 `sweep`, `optimum` and `scaling` compare ways to spend a budget, `verify` holds theory against simulation, `derive` has
 the formulas in symbols, and `RULES` the selection rules by name.
 
@@ -18,7 +18,7 @@ from dp_base import __version__
 
 if TYPE_CHECKING:
     from dp_base.errors import ConvergenceError, InputError
-    from dp_theory import derive, fitting, optimum, parallel, practice, rules, span
+    from dp_theory import derive, fitting, optimum, parallel, practice, rules, span, validity
     from dp_theory.api import predict, simulate
     from dp_theory.finite import FinitePrediction
     from dp_theory.fitting import Curve, Fit, fit, forecast, held_out, read_curve
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     )
     from dp_theory.span import LOGISTIC, SQUARE, Agree, Group, Interpolating, SpanProblem, Verifier
     from dp_theory.sweeps import sweep
+    from dp_theory.validity import Check, Features, check, read_features
     from dp_theory.verification.theorem1 import verify
 
 __all__ = [
@@ -57,10 +58,12 @@ __all__ = [
     "SQUARE",
     "Addition",
     "Agree",
+    "Check",
     "ConvergenceError",
     "Curve",
     "Direct",
     "Entropy",
+    "Features",
     "FinitePrediction",
     "Fit",
     "Group",
@@ -84,6 +87,7 @@ __all__ = [
     "Verifier",
     "Window",
     "__version__",
+    "check",
     "corollary1",
     "derive",
     "fit",
@@ -96,6 +100,7 @@ __all__ = [
     "practice",
     "predict",
     "read_curve",
+    "read_features",
     "row_errors",
     "rules",
     "scaling",
@@ -103,10 +108,11 @@ __all__ = [
     "span",
     "sweep",
     "theorem1",
+    "validity",
     "verify",
 ]
 
-_ROOMS = ("derive", "fitting", "optimum", "parallel", "practice", "rules", "span")
+_ROOMS = ("derive", "fitting", "optimum", "parallel", "practice", "rules", "span", "validity")
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),
     "dp_theory.api": ("predict", "simulate"),
@@ -125,6 +131,7 @@ _HOMES = {  # of the names that are no room: the module, and the names that it h
     ),
     "dp_theory.span": ("LOGISTIC", "SQUARE", "Agree", "Group", "Interpolating", "SpanProblem", "Verifier"),
     "dp_theory.sweeps": ("sweep",),
+    "dp_theory.validity": ("Check", "Features", "check", "read_features"),
     "dp_theory.verification.theorem1": ("verify",),
 }  # fmt: skip
 

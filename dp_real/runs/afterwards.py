@@ -1,4 +1,4 @@
-"""Analyses after a run: its learner on further images, and each checkpoint's learner on each round."""
+"""Analyses after a run: its learner on further images, on each round, and its penultimate features."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dp_base.errors import InputError
+from dp_base.progress import Progress, silent
 from dp_real.evaluation.assess import assess
+from dp_real.evaluation.features import penultimate
 from dp_real.evaluation.sets import evaluate_sets
 from dp_real.examples import ExampleSet
+from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runs.reader import Run
+from dp_real.runtime.seeds import row_seeds
+
+FEATURES_ROUND = 1 << 31  # of the noise of samples that only features are taken of: no round of a run has it
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
@@ -66,3 +73,30 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
+    """Penultimate features [n, d] of the run's learner, float32, and labels [n].
+
+    rows: of so many plain samples, drawn afresh, of all classes in turn. None: of the real validation and test
+    examples. Raises InputError for a learner that has no such features, and as `Run.learner`, load_generator and
+    load_data do.
+    """
+    learner = run.learner()
+    if rows is None:
+        data = load_data(run.config, progress)
+        sets = (data.validation, data.test)
+        x = np.concatenate([penultimate(learner, examples.x) for examples in sets])
+        return x, torch.cat([examples.y for examples in sets]).numpy()
+    config, generator = run.config, load_generator(run.config, progress=progress)
+    labels = torch.arange(rows) % config.task.n_classes
+    parts = []
+    with torch.no_grad(), progress("drawing samples", rows) as advance:
+        for start in range(0, rows, config.sampling.block_size):
+            block = range(start, min(start + config.sampling.block_size, rows))
+            drawn = generator.sample(
+                labels[block.start : block.stop], row_seeds(config.seed, FEATURES_ROUND, block), None
+            )
+            parts.append(penultimate(learner, drawn))
+            advance(len(block))
+    return np.concatenate(parts), labels.numpy()

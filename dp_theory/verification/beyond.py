@@ -14,6 +14,7 @@ from dp_theory.practice import Addition, PracticeProblem, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.problem import Weight
+from dp_theory.verification.measured import measured_laws
 from dp_theory.verification.theorem1 import QUANTITIES
 
 if TYPE_CHECKING:
@@ -157,9 +158,9 @@ def features(
 ) -> pd.DataFrame:
     """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
 
-    The problems of `feature_cells`, and the last learner of those of `loops`. Every cell has a seed of its own. Few
-    trials at a large d rather than many at a small one: the bias c/d is then well below the noise. advance(1) is called
-    after each cell. Raises InputError where trials < 4.
+    The problems of `feature_cells`, the last learner of those of `loops`, and `measured_laws`. Every cell has a seed of
+    its own. Few trials at a large d rather than many at a small one: the bias c/d is then well below the noise.
+    advance(1) is called after each cell. Raises InputError where trials < 4.
     """
     import pandas as pd
 
@@ -175,4 +176,5 @@ def features(
         limit, mean, se = predict(loop).test_error[-1], runs.test_error[-1], runs.test_error_se[-1]
         rows.append(_row(name, "test_error", limit, mean, se))
         advance(1)
-    return pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)
+    ours = pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)
+    return pd.concat([ours, measured_laws(trials, seed=seed, advance=advance)], ignore_index=True)

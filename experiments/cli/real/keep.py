@@ -5,12 +5,15 @@ import time
 from datetime import timedelta
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from experiments.cli.options import FinishedRun, Json
-from experiments.terminal import emit_json, say, table
+from experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from dp_real import Run
 
 cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")
 
@@ -55,12 +58,15 @@ def export_command(
     run: FinishedRun,
     out: Annotated[Path, typer.Option(help="A folder that is empty or not there yet.")],
     form: Annotated[
-        Literal["folder", "parquet", "jsonl"],
-        typer.Option("--format", help="Class folders of PNGs, one Parquet file, or a line of JSON for each example."),
+        Literal["folder", "parquet", "jsonl", "features"],
+        typer.Option("--format", help="Class folders of PNGs, one Parquet file, or a line of JSON for each example; "
+                     "features: what the learner's last layer sees, for dp theory check."),
     ] = "folder",
+    rows: Annotated[int, typer.Option(min=1, help="Of features: so many plain samples, drawn afresh.")] = 10_000,
+    real: Annotated[bool, typer.Option("--real", help="Of features: the real validation and test examples.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Write a run's generated examples for other programs; `datasets` loads both formats as they are."""
+    """Write a run's generated examples, or features, for other programs; `datasets` loads the examples as they are."""
     from dp_base.errors import InputError
     from dp_base.files import unused, whole_folder
     from dp_base.locks import locked_beside
@@ -68,17 +74,30 @@ def export_command(
     from dp_real.pool.export import write_folder, write_jsonl, write_parquet
 
     exported = Run(run)
-    pool, classes = exported.pool, exported.config.task.classes
     if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
-    write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]
     try:
         with locked_beside(out), whole_folder(out) as staged:
-            write(pool, classes, staged)
+            if form == "features":
+                write_features(exported, None if real else rows, staged)
+            else:
+                write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]
+                write(exported.pool, exported.config.task.classes, staged)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
     record = {"run": str(run), "out": str(out), "format": form}
-    emit_json(record) if as_json else say(f"{out}: the pool of {run} ({form})")
+    what = f"{out}/features.npz: features of {run}" if form == "features" else f"{out}: the pool of {run} ({form})"
+    emit_json(record) if as_json else say(what)
+
+
+def write_features(run: "Run", rows: int | None, folder: Path) -> None:
+    """Write folder/features.npz with X, and y as the names of classes. rows: as dp_real.runs.afterwards takes them."""
+    import numpy as np
+
+    from dp_real.runs.afterwards import features
+
+    x, labels = features(run, rows, progress)
+    np.savez(folder / "features.npz", X=x, y=np.array(run.config.task.classes)[labels])
 
 
 @cache_app.command("list")

@@ -2,6 +2,7 @@
 
 import typer
 
+from experiments.cli.theory.check import check_command
 from experiments.cli.theory.fit import fit_command, forecast_command
 from experiments.cli.theory.formulas import derive_command, errata_command
 from experiments.cli.theory.optimum import optimum_command
@@ -19,5 +20,6 @@ app.command("practice")(practice_command)
 app.command("optimum")(optimum_command)
 app.command("fit")(fit_command)
 app.command("forecast")(forecast_command)
+app.command("check")(check_command)
 app.command("derive")(derive_command)
 app.command("errata")(errata_command)

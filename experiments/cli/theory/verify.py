@@ -55,10 +55,11 @@ def _beyond(result: "DataFrame", seed: int, workers: int) -> dict[str, Any]:
     """What goes beyond Theorem 1, and the distribution of the z of its cells and those of `result`."""
     import pandas as pd
 
+    from dp_theory.verification import measured
     from dp_theory.verification.beyond import feature_cells, features, loops
     from dp_theory.verification.noise import distribution
 
-    with progress("beyond Theorem 1", len(feature_cells()) + len(loops())) as advance:
+    with progress("beyond Theorem 1", len(feature_cells()) + len(loops()) + len(measured.CELLS)) as advance:
         found = features(seed=seed, workers=workers, advance=advance)
     cells = pd.concat([rows.query("quantity == 'test_error'")[["z", "trials"]] for rows in (result, found)])
     noise = distribution(cells["z"].to_numpy(), cells["trials"].to_numpy())

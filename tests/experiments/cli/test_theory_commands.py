@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dp_theory import Entropy, KeepEasy, KeepHard, Problem, predict, simulate
-from dp_theory.verification import beyond, theorem1
+from dp_theory.verification import beyond, measured, theorem1
 from experiments.cli.theory.options import values
 
 PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
@@ -108,12 +108,14 @@ def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
     few = {name: loop for name, loop in list(beyond.loops().items())[:2]}
     monkeypatch.setattr(beyond, "loops", lambda: few)
     monkeypatch.setattr(beyond, "feature_cells", lambda d=0: {})
+    one = dict(list(measured.CELLS.items())[:1])
+    monkeypatch.setattr(measured, "CELLS", one)
     monkeypatch.setattr(beyond.features, "__defaults__", (6,))
     status, out, err = dp("verify", "--all", "--d", 5000, "--dense-d", 50, "--trials", 20, "--workers", 1, "--json")
     assert status == 0, err
     answer = json.loads(out)
-    assert {row["cell"] for row in answer["beyond"]} == set(few)
-    assert answer["noise"]["cells"] == 3
+    assert {row["cell"] for row in answer["beyond"]} == {*few, *one}
+    assert answer["noise"]["cells"] == 4
     assert {"mean", "sd", "largest", "p_value"} <= set(answer["noise"])
 
 

@@ -1,0 +1,10 @@
+"""Whether the Gaussian theory of selection is valid for features that somebody has, and how wrong it would be.
+
+features reads them; view is what theory sees of them; assumptions has a test for each assumption; recipe and moments
+predict from the rows' own law in its place, step by step; experiment measures; check lays all of it side by side.
+"""
+
+from dp_theory.validity.check import RULES, STEPS, Check, check
+from dp_theory.validity.features import Features, read_features
+
+__all__ = ["RULES", "STEPS", "Check", "Features", "check", "read_features"]
