@@ -5,8 +5,8 @@
     SpanProblem      mixtures of groups with rules, soft weights, labellers and flips; any covariance, any convex loss
     PracticeProblem  the practice loop, round by round
 `fit` and `forecast` read measured curves, `check` says whether the theory holds for features that somebody has,
-`sweep`, `optimum` and `scaling` compare ways to spend a budget, `verify` holds theory against simulation, `derive` has
-the formulas in symbols, and `RULES` the selection rules by name.
+`sweep`, `optimum` and `scaling` compare ways to spend a budget, `best_selection` and `best_sequence` search all rules,
+`verify` holds theory against simulation, `derive` has the formulas in symbols, and `RULES` the selection rules by name.
 
 Everything here is imported on first use, so that `import dp_theory` stays quick; nothing needs torch.
 """
@@ -18,7 +18,7 @@ from dp_base import __version__
 
 if TYPE_CHECKING:
     from dp_base.errors import ConvergenceError, InputError
-    from dp_theory import derive, fitting, optimum, parallel, practice, rules, span, validity
+    from dp_theory import derive, fitting, optimum, parallel, practice, rules, selection, span, validity
     from dp_theory.api import predict, simulate
     from dp_theory.finite import FinitePrediction
     from dp_theory.fitting import Curve, Fit, fit, forecast, held_out, read_curve
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         SymmetricRule,
         make_rule,
     )
+    from dp_theory.selection import Bands, best_selection, best_sequence, compare_selections, influence
     from dp_theory.span import LOGISTIC, SQUARE, Agree, Group, Interpolating, SpanProblem, Verifier
     from dp_theory.sweeps import sweep
     from dp_theory.validity import Check, Features, check, read_features
@@ -58,6 +59,7 @@ __all__ = [
     "SQUARE",
     "Addition",
     "Agree",
+    "Bands",
     "Check",
     "ConvergenceError",
     "Curve",
@@ -87,13 +89,17 @@ __all__ = [
     "Verifier",
     "Window",
     "__version__",
+    "best_selection",
+    "best_sequence",
     "check",
+    "compare_selections",
     "corollary1",
     "derive",
     "fit",
     "fitting",
     "forecast",
     "held_out",
+    "influence",
     "make_rule",
     "optimum",
     "parallel",
@@ -104,6 +110,7 @@ __all__ = [
     "row_errors",
     "rules",
     "scaling",
+    "selection",
     "simulate",
     "span",
     "sweep",
@@ -112,7 +119,7 @@ __all__ = [
     "verify",
 ]
 
-_ROOMS = ("derive", "fitting", "optimum", "parallel", "practice", "rules", "span", "validity")
+_ROOMS = ("derive", "fitting", "optimum", "parallel", "practice", "rules", "selection", "span", "validity")
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),
     "dp_theory.api": ("predict", "simulate"),
@@ -129,6 +136,7 @@ _HOMES = {  # of the names that are no room: the module, and the names that it h
         "RULES", "Direct", "Entropy", "KeepAll", "KeepEasy", "KeepHard", "Moments", "Random", "Rule", "SymmetricRule",
         "make_rule",
     ),
+    "dp_theory.selection": ("Bands", "best_selection", "best_sequence", "compare_selections", "influence"),
     "dp_theory.span": ("LOGISTIC", "SQUARE", "Agree", "Group", "Interpolating", "SpanProblem", "Verifier"),
     "dp_theory.sweeps": ("sweep",),
     "dp_theory.validity": ("Check", "Features", "check", "read_features"),

@@ -15,6 +15,7 @@ from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.problem import Weight
 from dp_theory.verification.measured import measured_laws
+from dp_theory.verification.selection import selected, selecting_loops
 from dp_theory.verification.theorem1 import QUANTITIES
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
         along = 1 + 0.7 * (-1.0) ** np.arange(d)
         return SpanProblem(np.ones(d), [Group(along=along, keep=keep)], phi, lam, spectrum / spectrum.mean())
 
+    square |= selected()
     square |= {
         "power law 1/2, keep-hard": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
         "power law 1, keep-easy": power_law(1.0, KeepEasy(0.8), 0.3, 0.05),
@@ -145,7 +147,7 @@ def loops() -> dict[str, PracticeProblem]:
         ),
         "practice, newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
         "practice, power law": PracticeProblem(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
-    }
+    } | selecting_loops()
 
 
 def features(

@@ -2,6 +2,7 @@
 
 import typer
 
+from experiments.cli.theory.best import best_command
 from experiments.cli.theory.check import check_command
 from experiments.cli.theory.fit import fit_command, forecast_command
 from experiments.cli.theory.formulas import derive_command, errata_command
@@ -18,6 +19,7 @@ app.command("sweep")(sweep_command)
 app.command("verify")(verify_command)
 app.command("practice")(practice_command)
 app.command("optimum")(optimum_command)
+app.command("best")(best_command)
 app.command("fit")(fit_command)
 app.command("forecast")(forecast_command)
 app.command("check")(check_command)

@@ -1,0 +1,284 @@
+"""The best sequence of rules for the practice loop.
+
+Each round's rule for the error after that round (greedy), or all rules together for the error after the last (full).
+
+What a round adds counts by the moments of its rows alone, so that a rule that is best for the next learner keeps rows
+by their worth, as a fixed selector's does: bands of |t|, or of the margin y·t where labels are seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
+
+from dp_base.errors import InputError
+from dp_theory.checks import Array, require
+from dp_theory.costs import SMALLEST_KEEP
+from dp_theory.practice import Addition, PracticeProblem
+from dp_theory.practice.cohorts import Cohort, make_cohort
+from dp_theory.practice.dmft import next_stage, overlaps
+from dp_theory.practice.prediction import ORDER, solve_stages
+from dp_theory.rules import KeepHard
+from dp_theory.selection.margins import FEATURES, Bands, View
+from dp_theory.selection.search import explore, gap, polish
+
+_NEAR = 0.1  # gap over error, from which a search is not begun afresh
+_ANCHOR, _STEPS = (0.9, 1.1), 8  # of a second start: rows whose labels their scores tell; steps of a search
+_STEP, _WINDOW = 1e-6, 1e-5  # relative, of moments and of thresholds, for derivatives
+_TOGETHER, _FARTHEST, _MARGIN = 60, 1.5, 1e-4  # steps; ln of an edge; ln of a kept share over the least
+_FRACTIONS = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0])  # a loop takes longer than a formula
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What every round may choose from: rules that keep at least `least` of what they look at.
+
+    rows: says how many are kept or looked at. labels: whether rules see the labels.
+    """
+
+    rows: Addition
+    labels: bool
+    least: float
+
+    def addition(self, bands: Bands) -> Addition:
+        """The rows of a round with this rule."""
+        return replace(self.rows, keep=bands if bands.labels else bands.rule, breaks=bands.breaks)
+
+    def cohort(self, moments: Array, stage: int, last: int) -> Cohort:
+        """The rows of a rule with these moments (6,), chosen by the learner of the stage before."""
+        p, c_s, c_v, ss, sv, vv = moments
+        size = self.rows.size(p)
+        linear, second = np.array([[c_s, c_v]]), np.array([[[ss, sv], [sv, vv]]])
+        return Cohort(np.ones(1), np.array([size * p]), size * linear, size * second, size, stage - 1, stage, last, 0.0)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop as far as it has come: cohorts, and order parameters of dp_theory.practice.dmft."""
+
+    problem: PracticeProblem
+    cohorts: tuple[Cohort, ...]
+    a: Array
+    c: Array
+    x: Array
+
+    @classmethod
+    def first(cls, problem: PracticeProblem) -> Loop:
+        """After the first pool."""
+        rows = make_cohort(problem.initial_rows, problem.flip, 1.0, None, 0, problem.stages, ORDER)
+        return cls(problem, (), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))).then(rows)
+
+    def then(self, cohort: Cohort) -> Loop:
+        """After one more round."""
+        cohorts = (*self.cohorts, cohort)
+        a, c, x, _ = next_stage(self.problem, cohorts, self.a, self.c, self.x)
+        return Loop(self.problem, cohorts, a, c, x)
+
+    @cached_property
+    def test_error(self) -> float:
+        """Of the newest learner."""
+        overlap, own = overlaps(self.problem, self.cohorts, self.a, self.c, self.x)[-1], self.a[-1]
+        off = self.c[-1, -1] + (own - overlap) * (own + overlap)
+        return float(np.arctan2(np.sqrt(off), overlap) / np.pi)
+
+    @property
+    def margin(self) -> float:
+        """tan(πE), the scale of the margins at which the newest learner errs."""
+        return float(np.tan(np.pi * min(self.test_error, 0.499)))
+
+    def view(self, rounds: Rounds) -> View:
+        """What the newest learner sees of fresh rows."""
+        cosine = self.a[-1] / np.hypot(self.a[-1], np.sqrt(self.c[-1, -1]))
+        return View(float(cosine), self.problem.flip, rounds.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class BestSequence:
+    """The best rules, round by round: problem is the loop with them, `predict` of it has everything else.
+
+    test_error, kept, candidates: (stages,), the latter two in units of n so far. margins: tan(πE) of the learner that
+    selects, (rounds,). gap: (rounds,), to first order how much less the error after a round may be by another rule
+    there; nan for `full`, whose rules serve the last error.
+    """
+
+    problem: PracticeProblem
+    bands: list[Bands]
+    test_error: Array
+    kept: Array
+    candidates: Array
+    margins: Array
+    gap: Array
+
+
+def best_sequence(
+    problem: PracticeProblem,
+    rounds: int,
+    *,
+    kept: float | None = None,
+    candidates: float | None = None,
+    labels: bool = False,
+    full: bool = False,
+    least: float = SMALLEST_KEEP,
+) -> BestSequence:
+    """The best rules for `rounds` rounds of a loop, whose own additions are ignored; Σ = I and an accumulated pool.
+
+    Exactly one of kept and candidates, in units of n, is what a round may spend. least: the smallest share of
+    candidates that a rule may keep. Optima are local, found from several starts. Raises InputError for a problem with
+    a spectrum or without accumulation.
+    """
+    if problem.spectrum is not None or not problem.accumulate:
+        raise InputError("the best sequence is known for Σ = I and an accumulated pool: leave out spectrum, accumulate")
+    require("rounds", rounds, rounds >= 1, "be at least 1")
+    require("smallest keep", least, 0 < least < 1, "lie in (0, 1): it is a kept fraction")
+    choice = Rounds(Addition(candidates, kept), labels, least)
+    first = Loop.first(replace(problem, additions=(choice.rows,) * rounds))
+    loops, bands, gaps = [first], [], []
+    for _ in range(rounds):
+        guess = _carried(bands[-1], loops[-2].margin, loops[-1].margin) if bands else None
+        best, off = _best_round(loops[-1], choice, guess)
+        bands.append(best)
+        gaps.append(off)
+        loops.append(_next(loops[-1], choice, best))
+    if full:
+        bands = _together(first, choice, bands)
+        loops, gaps = [first], [np.nan] * rounds
+        for rule in bands:
+            loops.append(_next(loops[-1], choice, rule))
+    made, looked = np.cumsum([(k.mass.sum(), k.candidates) for k in loops[-1].cohorts], axis=0).T
+    return BestSequence(
+        replace(problem, additions=[choice.addition(rule) for rule in bands]),
+        bands,
+        np.array([loop.test_error for loop in loops]),
+        made,
+        looked,
+        np.array([loop.margin for loop in loops[:-1]]),
+        np.array(gaps),
+    )
+
+
+def best_window(
+    problem: PracticeProblem, rounds: int, *, kept: float | None = None, candidates: float | None = None
+) -> tuple[float, Array]:
+    """kappa of the best constant rule |t| < kappa·tan(πE) for the last error, and the errors (stages,) with it.
+
+    Everything else as in `best_sequence`.
+    """
+    rows = Addition(candidates, kept)
+
+    def errors(kappa: float) -> Array:
+        def plan(error: float) -> Addition:
+            return replace(rows, keep=KeepHard(kappa * np.tan(np.pi * min(error, 0.499))))
+
+        return solve_stages(replace(problem, additions=[plan] * rounds)).test_error
+
+    found = minimize_scalar(lambda log: float(np.log(errors(np.exp(log))[-1])), bounds=(-2.0, 2.0), method="bounded")
+    return float(np.exp(found.x)), errors(float(np.exp(found.x)))
+
+
+def _next(loop: Loop, rounds: Rounds, bands: Bands) -> Loop:
+    """After a round with this rule."""
+    return loop.then(rounds.cohort(loop.view(rounds).moments(bands), len(loop.cohorts), loop.problem.stages))
+
+
+def _best_round(loop: Loop, rounds: Rounds, before: Bands | None) -> tuple[Bands, float]:
+    """The rule of least error after the next round, and its gap. before: a first guess."""
+    view, stage, last = loop.view(rounds), len(loop.cohorts), loop.problem.stages
+
+    def error(moments: Array) -> float:
+        if not moments[0] > 0:
+            return 0.5
+        return loop.then(rounds.cohort(moments, stage, last)).test_error
+
+    def errors(moments: Array) -> Array:
+        return np.array([error(column) for column in moments.T])
+
+    def slope(moments: Array) -> Array:
+        here, steps = error(moments), _STEP * moments[[0, 1, 2, 3, 1, 5]]  # by parts: E[uw] may be 0
+        seen = np.eye(FEATURES) if rounds.labels else np.delete(np.eye(FEATURES), 4, axis=0)
+        return np.sum([(error(moments + steps * e) - here) / (steps @ e) * e for e in seen], axis=0)
+
+    if before is not None:
+        bands = polish(view, before, errors, slope, rounds.least)
+        off = gap(view, bands, slope, rounds.least)
+        if off < _NEAR * error(view.moments(bands)):
+            return bands, off
+    wide, narrow, low = 1.5 * loop.margin, 0.3 * loop.margin, -1.5 * loop.margin * rounds.labels
+    starts = before or Bands(((low, wide),), rounds.labels), Bands(((low, narrow), _ANCHOR), rounds.labels)
+    found = []
+    for start in starts:
+        kept = explore(view, errors, slope, start(view.atoms[0], 1.0), rounds.least, _STEPS, _FRACTIONS)
+        bands = polish(view, view.bands(kept), errors, slope, rounds.least)
+        found.append((error(view.moments(bands)), bands))
+    bands = min(found, key=lambda one: one[0])[1]
+    return bands, gap(view, bands, slope, rounds.least)
+
+
+def _carried(bands: Bands, margin: float, now: float) -> Bands:
+    """The rule of a round for the next one: bands near the boundary shrink with the margin of error, others stay."""
+
+    def moved(low: float, high: float) -> tuple[float, float]:
+        near = abs(low) < 2 * margin and abs(high) < 3 * margin
+        return (low * now / margin, high * now / margin) if near else (low, high)
+
+    return Bands(tuple(moved(*band) for band in bands.bands), bands.labels)
+
+
+def _together(first: Loop, rounds: Rounds, bands: list[Bands]) -> list[Bands]:
+    """The rules with all edges moved together to the least error after the last round.
+
+    Unknowns are the logarithms of the finite edges. What comes before a moved edge is not solved again.
+    """
+    edges = [np.ravel(rule.bands) for rule in bands]
+    owner = np.concatenate([np.full(np.sum(np.isfinite(x) & (x != 0)), i) for i, x in enumerate(edges)])
+    start = np.concatenate([x[np.isfinite(x) & (x != 0)] for x in edges])
+
+    def rules(logs: Array) -> list[Bands]:
+        moved, found = np.sign(start) * np.exp(logs), []
+        for i, x in enumerate(edges):
+            new = x.copy()
+            new[np.isfinite(x) & (x != 0)] = np.sort(moved[owner == i])
+            found.append(Bands.between(new, rounds.labels))
+        return found
+
+    def outcome(loops: list[Loop]) -> Array:
+        """ln of the last error, and of the share kept in each round (1 + rounds,)."""
+        shares = [cohort.mass.sum() / cohort.candidates for cohort in loops[-1].cohorts[1:]]
+        return np.log([loops[-1].test_error, *shares])
+
+    @lru_cache(maxsize=2)
+    def solved(logs: tuple[float, ...]) -> tuple[Array, Array]:
+        """The outcome and its derivative (1 + rounds, edges)."""
+        here = np.array(logs)
+        loops = [first]
+        for rule in rules(here):
+            loops.append(_next(loops[-1], rounds, rule))
+        value, columns = outcome(loops), []
+        for k, i in enumerate(owner):
+            moved = loops[: i + 1]
+            for rule in rules(here + _WINDOW * (np.arange(len(here)) == k))[i:]:
+                moved = [*moved, _next(moved[-1], rounds, rule)]
+            columns.append((outcome(moved) - value) / _WINDOW)
+        return value, np.column_stack(columns)
+
+    logs = np.log(np.abs(start))
+    ahead = np.flatnonzero(owner[1:] == owner[:-1])  # edges with another to their right
+    found = minimize(
+        lambda z: solved(tuple(z))[0][0],
+        logs,
+        jac=lambda z: solved(tuple(z))[1][0],
+        method="SLSQP",
+        bounds=[(log - 4, _FARTHEST) for log in logs],
+        constraints=[
+            {"type": "ineq", "fun": lambda z: solved(tuple(z))[0][1:] - np.log(rounds.least) - _MARGIN,
+             "jac": lambda z: solved(tuple(z))[1][1:]},
+            {"type": "ineq", "fun": lambda z: np.diff(np.sign(start) * np.exp(z))[ahead],
+             "jac": lambda z: np.diff(np.diag(np.sign(start) * np.exp(z)), axis=0)[ahead]},
+        ],
+        options={"maxiter": _TOGETHER, "ftol": 1e-7},
+    )  # fmt: skip
+    value, _ = solved(tuple(found.x))
+    better = value[0] < solved(tuple(logs))[0][0] and value[1:].min() > np.log(rounds.least) - 1e-9
+    return rules(found.x) if better else bands
