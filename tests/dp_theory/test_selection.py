@@ -78,9 +78,9 @@ def test_the_influence_of_a_rule_is_that_of_its_function():
     assert rule == pytest.approx(window, rel=1e-12)
     assert rule == pytest.approx(influence(Bands(((0.0, 0.8),)), 0.5, -1.0, breaks=(0.8,), **at), rel=1e-12)
     assert influence(KeepHard(0.8), [0.5, -0.5], [[-1.0], [1.0]], **at).shape == (2, 2)
-    for wrong in ({"rho": 1.0}, {"flip": 0.5}, {"phi": -1.0}):
+    for name, value in (("rho", 1.0), ("flip", 0.5), ("phi", -1.0)):
         with pytest.raises(InputError):
-            influence(KeepHard(0.8), 0.5, **(at | wrong))
+            influence(KeepHard(0.8), 0.5, **{**at, name: value})
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.03])
