@@ -4,6 +4,7 @@
     Problem          ridge regression on selected rows: Theorem 1 and Corollary 1
     SpanProblem      mixtures of groups with rules, soft weights, labellers and flips; any covariance, any convex loss
     PracticeProblem  the practice loop, round by round
+    SoftmaxProblem   softmax regression with K classes on rows that a selector of K classes chose
 `fit` and `forecast` read measured curves, `check` says whether the theory holds for features that somebody has,
 `sweep`, `optimum` and `scaling` compare ways to spend a budget, `best_selection` and `best_sequence` search all rules,
 `verify` holds theory against simulation, `derive` has the formulas in symbols, and `RULES` the selection rules by name.
@@ -18,10 +19,12 @@ from dp_base import __version__
 
 if TYPE_CHECKING:
     from dp_base.errors import ConvergenceError, InputError
-    from dp_theory import derive, fitting, optimum, parallel, practice, rules, selection, span, validity
+    from dp_theory import derive, fitting, multiclass, optimum, parallel, practice, rules, selection, span, validity
     from dp_theory.api import predict, simulate
     from dp_theory.finite import FinitePrediction
     from dp_theory.fitting import Curve, Fit, fit, forecast, held_out, read_curve
+    from dp_theory.multiclass import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation, make_selection
+    from dp_theory.multiclass.curves import classes_curves
     from dp_theory.practice import (
         Addition,
         MeasuredRows,
@@ -84,6 +87,9 @@ __all__ = [
     "Random",
     "Rule",
     "Simulation",
+    "SoftmaxPrediction",
+    "SoftmaxProblem",
+    "SoftmaxSimulation",
     "SpanProblem",
     "SymmetricRule",
     "Verifier",
@@ -92,6 +98,7 @@ __all__ = [
     "best_selection",
     "best_sequence",
     "check",
+    "classes_curves",
     "compare_selections",
     "corollary1",
     "derive",
@@ -101,6 +108,8 @@ __all__ = [
     "held_out",
     "influence",
     "make_rule",
+    "make_selection",
+    "multiclass",
     "optimum",
     "parallel",
     "practice",
@@ -119,12 +128,16 @@ __all__ = [
     "verify",
 ]
 
-_ROOMS = ("derive", "fitting", "optimum", "parallel", "practice", "rules", "selection", "span", "validity")
+_ROOMS = (
+    "derive", "fitting", "multiclass", "optimum", "parallel", "practice", "rules", "selection", "span", "validity",
+)  # fmt: skip
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),
     "dp_theory.api": ("predict", "simulate"),
     "dp_theory.finite": ("FinitePrediction",),
     "dp_theory.fitting": ("Curve", "Fit", "fit", "forecast", "held_out", "read_curve"),
+    "dp_theory.multiclass": ("SoftmaxPrediction", "SoftmaxProblem", "SoftmaxSimulation", "make_selection"),
+    "dp_theory.multiclass.curves": ("classes_curves",),
     "dp_theory.practice.exponents": ("scaling",),
     "dp_theory.practice": (
         "Addition", "MeasuredRows", "PracticePrediction", "PracticeProblem", "PracticeSimulation", "Window",

@@ -9,6 +9,7 @@ from dp_theory.problem import Prediction, Problem, Simulation
 
 if TYPE_CHECKING:
     from dp_theory.finite import FinitePrediction
+    from dp_theory.multiclass.problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
     from dp_theory.practice.problem import PracticePrediction, PracticeProblem, PracticeSimulation
     from dp_theory.span.problem import SpanProblem
 
@@ -18,24 +19,31 @@ TRIALS = 20
 @overload
 def predict(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction: ...
 @overload
+def predict(problem: SoftmaxProblem, *, tolerance: float | None = None) -> SoftmaxPrediction: ...
+@overload
 def predict(problem: Problem, *, d: int, tolerance: float | None = None) -> FinitePrediction: ...
 @overload
 def predict(problem: Problem | SpanProblem, *, tolerance: float | None = None) -> Prediction: ...
 def predict(
-    problem: Problem | SpanProblem | PracticeProblem, *, d: int | None = None, tolerance: float | None = None
-) -> Prediction:
+    problem: Problem | SpanProblem | PracticeProblem | SoftmaxProblem,
+    *,
+    d: int | None = None,
+    tolerance: float | None = None,
+) -> Prediction | SoftmaxPrediction:
     """The exact limit n, d → ∞ of a problem, with a certificate of every number (see `Prediction`).
 
     problem: `Problem` (Theorem 1; Corollary 1 where lam = 0), `SpanProblem` (groups of rows, soft weights, labellers,
-    any covariance and convex loss) or `PracticeProblem` (the loop: an entry per stage on the last axis, and further
-    fields, see `PracticePrediction`). Arrays of parameters broadcast.
+    any covariance and convex loss), `PracticeProblem` (the loop: an entry per stage on the last axis, and further
+    fields, see `PracticePrediction`) or `SoftmaxProblem` (K classes: `SoftmaxPrediction`, whose numbers have standard
+    errors in place of a certificate). Arrays of parameters broadcast.
 
     d: for a `Problem`, a finite dimension, with n = round(d/phi): means of first order in 1/d and the scatter of single
     experiments (see `FinitePrediction`).
 
-    tolerance: the largest relative error that quadrature and iteration may leave; by default 1e-9, and 1e-8 for losses
-    other than the square. Conditioning, which no work mends, is in the certificate and never refused: at the ridgeless
-    peak the squared norm is inf, the test error 1/2.
+    tolerance: the largest relative error that quadrature and iteration may leave; by default 1e-9, 1e-8 for losses
+    other than the square; with K classes the largest relative standard error of the test error, by default 2e-3.
+    Conditioning, which no work mends, is in the certificate and never refused: at the ridgeless peak the squared norm
+    is inf, the test error 1/2.
 
     Raises InputError where no row is kept, ConvergenceError where the tolerance is missed.
     """
@@ -61,6 +69,12 @@ def predict(
 
         answer = predict_square if isinstance(problem.loss, Square) else predict_convex
         return answer(problem, tolerance=tolerance)
+    from dp_theory.multiclass.problem import SoftmaxProblem
+
+    if isinstance(problem, SoftmaxProblem):
+        from dp_theory.multiclass.prediction import predict_softmax
+
+        return predict_softmax(problem, tolerance=tolerance)
     from dp_theory.practice.prediction import predict_practice
 
     return predict_practice(_practice(problem), tolerance=tolerance)
@@ -73,18 +87,23 @@ def simulate(
 ) -> PracticeSimulation: ...  # fmt: skip
 @overload
 def simulate(
+    problem: SoftmaxProblem, d: int | None = None, trials: int = TRIALS, *,
+    engine: str = "dense", seed: int = 0, workers: int | None = 1,
+) -> SoftmaxSimulation: ...  # fmt: skip
+@overload
+def simulate(
     problem: Problem | SpanProblem, d: int | None = None, trials: int = TRIALS, *,
     engine: str = "dense", seed: int = 0, workers: int | None = 1,
 ) -> Simulation: ...  # fmt: skip
 def simulate(
-    problem: Problem | SpanProblem | PracticeProblem,
+    problem: Problem | SpanProblem | PracticeProblem | SoftmaxProblem,
     d: int | None = None,
     trials: int = TRIALS,
     *,
     engine: str = "dense",
     seed: int = 0,
     workers: int | None = 1,
-) -> Simulation:
+) -> Simulation | SoftmaxSimulation:
     """The experiment that a problem describes, in dimension d: means over independent trials with standard errors.
 
     d may be left out where the problem has a spectrum, which fixes it. engine: 'dense' draws every number; 'law', for
@@ -111,6 +130,12 @@ def simulate(
         from dp_theory.span.experiment import simulate_span
 
         return simulate_span(problem, d, trials, seed=seed, workers=workers)
+    from dp_theory.multiclass.problem import SoftmaxProblem
+
+    if isinstance(problem, SoftmaxProblem):
+        from dp_theory.multiclass.experiment import simulate_softmax
+
+        return simulate_softmax(problem, d, trials, seed=seed, workers=workers)
     from dp_theory.practice.experiment import simulate_practice
 
     return simulate_practice(_practice(problem), d, trials, seed=seed, workers=workers)
@@ -121,5 +146,7 @@ def _practice(problem: Any) -> PracticeProblem:
     from dp_theory.practice.problem import PracticeProblem
 
     if not isinstance(problem, PracticeProblem):
-        raise InputError(f"problem = {problem!r} must be a Problem, a SpanProblem or a PracticeProblem")
+        raise InputError(
+            f"problem = {problem!r} must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"
+        )
     return problem

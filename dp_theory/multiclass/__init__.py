@@ -1,0 +1,12 @@
+"""Softmax regression with K classes on rows that a selector of K classes chose.
+
+hardness and selection say which rows those are, problem what is asked. prediction answers, with expectations over the
+quasi-random points of sobol and nodes; ridge finds the best ridge, curves compares, experiment simulates.
+"""
+
+from dp_theory.multiclass.hardness import Margin, Uncertainty
+from dp_theory.multiclass.problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
+from dp_theory.multiclass.selection import Share, Threshold, Tilted, make_selection
+
+__all__ = ["Margin", "Share", "SoftmaxPrediction", "SoftmaxProblem", "SoftmaxSimulation", "Threshold", "Tilted",
+           "Uncertainty", "make_selection"]  # fmt: skip

@@ -1,0 +1,35 @@
+"""The best ridge."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dp_theory.multiclass.agreement import disagreement
+from dp_theory.multiclass.nodes import Nodes
+from dp_theory.multiclass.prediction import SETS, STEPS, WIDE, Equations
+from dp_theory.multiclass.problem import SoftmaxProblem
+
+NARROWEST = 1e-9
+_LEVEL = 6  # log2 of the points of a set
+
+
+def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem:
+    """A scalar problem with the ridge, from WIDE down to NARROWEST per pool row, of least test error.
+
+    Ridges are tried from the widest on until the error has risen twice; a parabola in ln λ through the best three has
+    the minimum. The error is flat there, so that few points do.
+    """
+    nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
+    ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))
+    errors: list[float] = []
+    for x in Equations(problem, nodes).path(ridges):
+        k = len(x) - 2
+        errors.append(disagreement(problem.classes, x[0] / np.hypot(np.linalg.norm(x[:k]), np.exp(x[k]))))
+        if len(errors) > 2 and errors[-1] > errors[-2] > errors[-3]:
+            break
+    best = int(np.argmin(errors))
+    shift = 0.0
+    if 0 < best < len(errors) - 1:
+        before, least, after = errors[best - 1 : best + 2]
+        shift = (before - after) / (before - 2 * least + after) / 2 if before + after > 2 * least else 0.0
+    return replace(problem, lam=float(ridges[best] * (ridges[1] / ridges[0]) ** shift))

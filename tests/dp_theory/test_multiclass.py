@@ -1,0 +1,265 @@
+"""K classes: two of them are logistic regression, three and more meet other solvers and the experiment."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import softmax
+from scipy.stats import multivariate_normal
+
+from dp_base.errors import ConvergenceError, InputError
+from dp_theory import (
+    LOGISTIC,
+    Entropy,
+    Group,
+    KeepAll,
+    KeepEasy,
+    KeepHard,
+    Random,
+    SoftmaxProblem,
+    SpanProblem,
+    classes_curves,
+    make_selection,
+    predict,
+    simulate,
+)
+from dp_theory.multiclass import Margin, Share, Threshold, Tilted, Uncertainty
+from dp_theory.multiclass.agreement import both_below, disagreement
+from dp_theory.multiclass.nodes import Nodes
+from dp_theory.multiclass.prediction import predict_softmax
+from dp_theory.multiclass.ridge import with_best_ridge
+from dp_theory.multiclass.softmax import bend, cross_entropy, prox
+
+HARD = Threshold(-1.0, Margin())
+NOISE = 4.5  # standard errors that a right answer may be off in any of these comparisons
+
+# -- pieces -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1.0, 300.0])
+def test_prox_is_the_minimum(delta):
+    rng = np.random.default_rng(0)
+    score = 4 * rng.standard_normal((20, 4))
+    h, p, f = prox(score, delta, score)
+    np.testing.assert_allclose(p, softmax(h, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(f, np.eye(4)[0] - p, atol=1e-14)
+    for point, centre in zip(h, score, strict=True):
+        best = minimize(
+            lambda x, c=centre: (x - c) @ (x - c) / 2 + delta * cross_entropy(x[None])[0], centre, tol=1e-12
+        )
+        np.testing.assert_allclose(point, best.x, atol=2e-4)
+
+
+def test_prox_of_far_rows_is_precise():
+    """f is tiny where a row is fitted well, and is known to as many digits."""
+    score = np.array([[30.0, 0.0, -1.0]])
+    h, _, f = prox(score, 1e6, score)
+    assert f[0, 0] == pytest.approx((h - score)[0, 0] / 1e6, rel=1e-6)
+    assert f[0, 0] == pytest.approx(np.exp(h[0, 1:] - h[0, 0]).sum(), rel=1e-6)
+
+
+def test_bend_is_the_trace():
+    p = softmax(np.random.default_rng(1).standard_normal((5, 4)), axis=1)
+    for row, ours in zip(p, bend(p, 3.0), strict=True):
+        h = np.diag(row) - np.outer(row, row)
+        assert ours == pytest.approx(np.trace(h @ np.linalg.inv(np.eye(4) + 3 * h)))
+
+
+def test_disagreement():
+    cosines = np.array([-0.9, -0.3, 0.0, 0.2, 0.999])
+    two = [disagreement(2, cosine) for cosine in cosines]
+    np.testing.assert_allclose(two, np.arccos(cosines) / np.pi, atol=1e-12)
+    assert disagreement(7, 0.0) == pytest.approx(6 / 7, abs=1e-9)
+    assert disagreement(7, 1.0) == 0.0
+    rng = np.random.default_rng(0)
+    u, v = rng.standard_normal((2, 200_000, 5))
+    different = u.argmax(1) != (0.6 * u + 0.8 * v).argmax(1)
+    assert disagreement(5, 0.6) == pytest.approx(different.mean(), abs=4 * different.std() / np.sqrt(len(u)))
+    scipys = multivariate_normal([0, 0], [[1, -0.7], [-0.7, 1]]).cdf([0.3, -0.2])
+    assert both_below(np.array(0.3), np.array(-0.2), -0.7) == pytest.approx(scipys, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("hardness", [Margin(), Uncertainty(0.5), Uncertainty(8.0)])
+def test_thresholds_keep_what_they_should(classes, hardness):
+    s = np.random.default_rng(0).standard_normal((100_000, classes))
+    for rule, mean in (("keep-hard", np.less), ("keep-easy", np.greater)):
+        by = {"by": "margin"} if hardness == Margin() else {"kappa": hardness.kappa}
+        selection = make_selection(rule, classes, keep=0.3, **by)
+        kept = selection.keep_probability(s)
+        assert selection.keep_fraction(classes) == pytest.approx(0.3, abs=1e-9)
+        assert kept.mean() == pytest.approx(0.3, abs=0.006)
+        assert mean(hardness.of(s)[kept == 0].mean(), hardness.of(s)[kept == 1].mean())
+
+
+def test_the_reach_is_where_the_threshold_is():
+    v = np.random.default_rng(0).standard_normal((50, 4))
+    for hardness, threshold in ((Margin(), -0.5), (Uncertainty(2.0), 0.9), (Uncertainty(2.0), 0.4)):
+        radius = hardness.reach(v, threshold)
+        inside = radius < 60
+        assert inside.mean() > 0.8
+        np.testing.assert_allclose(hardness.of(radius[inside, None] * v[inside]), threshold, atol=1e-11)
+        assert np.all(hardness.of(59 * v[~inside]) > threshold)
+
+
+@pytest.mark.parametrize("selection", [HARD, replace(HARD, hard=False), Tilted(-2.0), Tilted(5.0, Uncertainty(3.0))])
+def test_nodes_have_the_moments_of_kept_rows(selection):
+    """Against rejection: the means of (1, s·g, max g, |s|²) over kept rows."""
+    rng = np.random.default_rng(0)
+    g, other = rng.standard_normal((2, 400_000, 3))
+    s = 0.8 * g + 0.6 * other
+    plain, s = (x - x.mean(1, keepdims=True) for x in (g, s))
+    keep = selection.keep_probability(s)
+    rejected = np.stack([keep, keep * (s * plain).sum(1), keep * plain.max(1), keep * (s * s).sum(1)])
+    nodes = Nodes.of(3, selection, 0.8, 32, 7, 0)
+    g, s = nodes.known[0], 0.8 * nodes.known[0] + 0.6 * nodes.known[1]
+    assert np.all(g.argmax(1) == 0)
+    ours = nodes.means(nodes.mass * np.stack([np.ones(len(g)), (s * g).sum(1), g[:, 0], (s * s).sum(1)]))
+    error = np.hypot(ours.std(1) / np.sqrt(31), rejected.std(1) / np.sqrt(400_000))
+    assert np.all(np.abs(ours.mean(1) - rejected.mean(1)) < 4 * error + 1e-5)
+
+
+# -- two classes ------------------------------------------------------------------------------------------------------
+
+BINARY = {
+    "keep-all": (Share(), KeepAll()),
+    "random": (Share(0.4), Random(0.4)),
+    "keep-hard": (Threshold(-np.sqrt(2) * 0.7, Margin()), KeepHard(0.7)),
+    "keep-easy": (Threshold(-np.sqrt(2) * 0.7, Margin(), hard=False), KeepEasy(0.7)),
+    "entropy": (Tilted(4.0, Uncertainty(2.0)), Entropy(4.0, np.sqrt(8))),
+    "entropy, easy": (Tilted(-3.0, Uncertainty(2.0)), Entropy(-3.0, np.sqrt(8))),
+}
+
+
+@pytest.mark.parametrize(("selection", "rule"), BINARY.values(), ids=BINARY)
+def test_two_classes_are_logistic_regression(selection, rule):
+    """The span recipe integrates along one line, to eight digits."""
+    group = Group(along=(0.8, 0.6), keep=rule)
+    binary = predict(SpanProblem((1.0, 0.0), [group], 0.4, 0.01, loss=LOGISTIC))
+    ours = predict(SoftmaxProblem(2, selection, 0.8, 0.4, 0.02))
+    assert ours.test_error == pytest.approx(binary.test_error, abs=NOISE * ours.test_error_se)
+    assert np.sqrt(2) * ours.overlap == pytest.approx(binary.overlap, abs=NOISE * np.sqrt(2) * ours.overlap_se)
+    assert 2 * ours.squared_norm == pytest.approx(binary.squared_norm, abs=NOISE * 2 * ours.squared_norm_se)
+    assert ours.keep_fraction == pytest.approx(float(binary.keep_fraction), rel=1e-4)
+    assert ours.test_error_se < 2e-3 * ours.test_error
+
+
+@pytest.mark.slow
+def test_standard_errors_are_what_scatters():
+    """Over seeds, numbers lie about the right one as far as their standard errors say."""
+    binary = predict(SpanProblem((1.0, 0.0), [Group(along=(0.8, 0.6), keep=KeepEasy(0.7))], 0.4, 0.01, loss=LOGISTIC))
+    problem = SoftmaxProblem(2, BINARY["keep-easy"][0], 0.8, 0.4, 0.02)
+    found = [predict_softmax(problem, tolerance=3e-3, seed=seed) for seed in range(40)]
+    z = np.array([[(p.test_error - binary.test_error) / p.test_error_se,
+                   (2 * p.squared_norm - binary.squared_norm) / (2 * p.squared_norm_se)] for p in found])  # fmt: skip
+    assert np.all(np.abs(z.mean(0)) < 0.5)
+    assert np.all((z.std(0) > 0.7) & (z.std(0) < 1.35))
+
+
+# -- more classes -----------------------------------------------------------------------------------------------------
+
+
+def transcription(problem, overlap, seed):
+    """Overlap and squared norm by plain draws, rejection, matrices and undamped steps, begun at an overlap."""
+    rng, k, rho = np.random.default_rng(seed), problem.classes, problem.rho
+    g, other, z = rng.standard_normal((3, 12_000, k))
+    keep = rng.random(len(g)) < problem.selection.keep_probability(rho * g + np.sqrt(1 - rho**2) * other)
+    y = np.eye(k)[g.argmax(1)][keep]
+    g, other, z = (x[keep] - x[keep].mean(1, keepdims=True) for x in (g, other, z))
+    p, (a, b, sigma, delta) = keep.mean(), (overlap, 0.0, 0.5, problem.phi)
+    for _ in range(12):
+        theta = a * g + b * other + sigma * z
+        h = theta.copy()
+        for _ in range(6):
+            s = softmax(h, axis=1)
+            curvature = s[:, :, None] * np.eye(k) - s[:, :, None] * s[:, None]
+            h = h - np.linalg.solve(np.eye(k) + delta * curvature, (h - theta + delta * (s - y))[..., None])[..., 0]
+        inner = curvature @ np.linalg.inv(np.eye(k) + delta * curvature)
+        gamma, f = p * np.trace(inner, axis1=1, axis2=2).mean() / (k - 1), y - s
+        m = 1 / (problem.lam + gamma)
+        pulls = [p * np.einsum("nk,nk->n", f, x).mean() / (k - 1) for x in (g, other)]
+        a, b = (m * (pull + gamma * now) for pull, now in zip(pulls, (a, b), strict=True))
+        sigma, delta = np.sqrt(problem.phi * m**2 * p * np.einsum("nk,nk->n", f, f).mean() / (k - 1)), problem.phi * m
+    return a, a**2 + b**2 + sigma**2
+
+
+def test_three_classes_meet_a_transcription_by_plain_draws():
+    problem = SoftmaxProblem(3, make_selection("keep-hard", 3, keep=0.5), 0.8, 0.5, 0.1)
+    ours = predict(problem)
+    drawn = np.array([transcription(problem, ours.overlap, seed) for seed in range(4)])
+    off = np.array([ours.overlap, ours.squared_norm]) - drawn.mean(0)
+    assert np.all(np.abs(off) < 5 * drawn.std(0, ddof=1) / 2)
+    assert np.all(drawn.std(0) < 0.03 * drawn.mean(0))
+
+
+@pytest.mark.parametrize(("classes", "rule"), [(3, "keep-hard"), (5, "keep-easy")])
+def test_the_experiment_agrees(classes, rule):
+    problem = SoftmaxProblem(classes, make_selection(rule, classes, keep=0.4), 0.8, 0.3, 0.02)
+    theory, runs = predict(problem), simulate(problem, d=150, trials=16)
+    for name in ("test_error", "cross_entropy", "overlap", "squared_norm"):
+        se = np.hypot(getattr(theory, f"{name}_se"), getattr(runs, f"{name}_se"))
+        assert abs(getattr(theory, name) - getattr(runs, name)) < 4 * se, name
+
+
+def test_strong_ridge():
+    """λ → ∞: Ŵ → E[q (e_y − 1/K) xᵀ]/λ, whatever K; plain rows: a = E[max of K normals]/(λ (K − 1))."""
+    ours = predict(SoftmaxProblem(4, Share(), 0.0, 0.5, 1e4))
+    largest = np.random.default_rng(0).standard_normal((400_000, 4)).max(1).mean()
+    assert 1e4 * ours.overlap == pytest.approx(largest / 3, rel=5e-3)
+
+
+def test_a_selector_along_the_teacher_has_one_direction():
+    near, at = (predict(SoftmaxProblem(3, HARD, rho, 0.5, 0.1), tolerance=1e-3) for rho in (1 - 1e-9, 1.0))
+    assert near.test_error == pytest.approx(at.test_error, abs=4 * np.hypot(near.test_error_se, at.test_error_se))
+
+
+def test_arrays_broadcast_and_repeat():
+    problem = SoftmaxProblem(3, Share(0.5), 0.9, np.array([[0.3], [0.9]]), np.array([0.05, 0.5]))
+    batch = predict(problem)
+    assert batch.test_error.shape == (2, 2)
+    one = predict(replace(problem, phi=0.9, lam=0.05))
+    assert (one.test_error, one.points) == (batch.test_error[1, 0], batch.points[1, 0])
+
+
+def test_the_best_ridge_is_a_minimum():
+    problem = SoftmaxProblem(3, Share(0.5), 0.9, 0.25, 1.0)
+    best = with_best_ridge(problem)
+    errors = [predict(replace(best, lam=best.lam * factor)).test_error for factor in (0.03, 1, 30)]
+    assert errors[1] < 0.99 * min(errors[0], errors[2])
+
+
+def test_curves_compare_at_equal_rows():
+    found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.01, trials=3, d=40).set_index("rule")
+    assert found["test_error"].idxmin() == "keep-hard"
+    assert found["test_error"].idxmax() == "keep-easy"
+    assert found["generated"].to_numpy() == pytest.approx(16.0)
+    assert np.all(found["z"].abs() < 6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SoftmaxProblem(1, Share(), 0.5, 1, 1), "classes = 1 must be at least 2"),
+        (lambda: SoftmaxProblem(3, Share(), 1.5, 1, 1), "rho = 1.5 must lie in"),
+        (lambda: SoftmaxProblem(3, Share(), 0.5, 1, 0), "lam = 0 must be positive"),
+        (lambda: make_selection("hard", 3), "unknown rule 'hard'"),
+        (lambda: make_selection("keep-hard", 3), "needs keep"),
+        (lambda: make_selection("keep-hard", 3, keep=1.5), "keep = 1.5 must lie in"),
+        (lambda: make_selection("keep-hard", 3, keep=0.5, by="luck"), "by = 'luck'"),
+        (lambda: make_selection("keep-easy", 3, omega=1.0), "omega is for"),
+        (lambda: make_selection("keep-all", 3, keep=0.5), "takes neither"),
+        (lambda: make_selection("keep-hard", 3, keep=1e-30), "further from 0 and 1"),
+        (lambda: simulate(SoftmaxProblem(9, Share(), 0.5, 1, 1), d=10, trials=2), "d = 10 must be at least 16"),
+        (lambda: simulate(SoftmaxProblem(3, Share(), 0.5, 1, 1), d=10, engine="law"), "take 'dense'"),
+        (lambda: classes_curves([3], kept=[0.0]), "kept = 0 must be positive"),
+    ],
+)
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_a_missed_tolerance_is_an_error():
+    with pytest.raises(ConvergenceError, match="131072 points; tolerance 1e-09"):
+        predict(SoftmaxProblem(2, Share(), 0.5, 1.0, 1.0), tolerance=1e-9)
