@@ -15,6 +15,7 @@ from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.problem import Weight
 from dp_theory.verification.measured import measured_laws
+from dp_theory.verification.multiclass import softmax_cells, softmax_rows
 from dp_theory.verification.selection import selected, selecting_loops
 from dp_theory.verification.theorem1 import QUANTITIES
 
@@ -160,15 +161,16 @@ def features(
 ) -> pd.DataFrame:
     """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
 
-    The problems of `feature_cells`, the last learner of those of `loops`, and `measured_laws`. Every cell has a seed of
-    its own. Few trials at a large d rather than many at a small one: the bias c/d is then well below the noise.
+    The problems of `feature_cells` and `softmax_cells`, the last learner of those of `loops`, and `measured_laws`. Every
+    cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is then well below
+    the noise.
     advance(1) is called after each cell. Raises InputError where trials < 4.
     """
     import pandas as pd
 
     require("trials", trials, trials >= 4, "be at least 4: a standard error is needed")
-    problems, practices = feature_cells(d), loops()
-    seeds = iter(np.random.SeedSequence(seed).generate_state(len(problems) + len(practices)).tolist())
+    problems, practices, many = feature_cells(d), loops(), softmax_cells()
+    seeds = iter(np.random.SeedSequence(seed).generate_state(len(problems) + len(practices) + len(many)).tolist())
     rows = []
     for name, problem in problems.items():
         rows += compare_with_experiment({name: problem}, trials, d=d, seed=next(seeds), workers=workers)
@@ -177,6 +179,9 @@ def features(
         runs = simulate(loop, d if loop.spectrum is None else None, trials, seed=next(seeds), workers=workers)
         limit, mean, se = predict(loop).test_error[-1], runs.test_error[-1], runs.test_error_se[-1]
         rows.append(_row(name, "test_error", limit, mean, se))
+        advance(1)
+    for name, problem in many.items():
+        rows += [{"cell": name, **row} for row in softmax_rows(problem, d, trials, next(seeds), workers)]
         advance(1)
     ours = pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)
     return pd.concat([ours, measured_laws(trials, seed=seed, advance=advance)], ignore_index=True)

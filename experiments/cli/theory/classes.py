@@ -26,7 +26,7 @@ def classes_command(
     lam: Annotated[float | None, typer.Option(help="Ridge per training row; by default each row's best.")] = None,
     by: Annotated[str, typer.Option(help="Hard rows have high 'entropy', or a small 'margin'.")] = "entropy",
     kappa: Annotated[float, typer.Option(help="Slope of the selector's logits, for its entropy.")] = 1.0,
-    tolerance: Annotated[float, typer.Option(help="Largest relative standard error of a predicted test error.")] = 5e-3,
+    tolerance: Annotated[float, typer.Option(help="Largest relative standard error of a predicted test error.")] = 1e-2,
     d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 240,
     trials: Annotated[int, typer.Option(min=0, help="Simulated experiments for each row; 0: none.")] = 0,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for classes.csv, .png and .pdf.")] = None,
@@ -50,8 +50,11 @@ def classes_command(
             )  # fmt: skip
         if out is not None:
             _write(found, out)
-    emit_json({"table": records(found)}) if as_json else table(records(found))
-    if out is not None and not as_json:
+    if as_json:
+        emit_json({"table": records(found)})
+        return
+    table(records(found.drop(columns=["cross_entropy_se", "overlap_se", "squared_norm_se"])))
+    if out is not None:
         print(out / "classes.csv", out / "classes.png", out / "classes.pdf", sep="\n")
 
 

@@ -57,10 +57,12 @@ def _beyond(result: "DataFrame", seed: int, workers: int) -> dict[str, Any]:
 
     from dp_theory.verification import measured
     from dp_theory.verification.beyond import feature_cells, features, loops
+    from dp_theory.verification.multiclass import softmax_cells
     from dp_theory.verification.noise import distribution
 
-    with progress("beyond Theorem 1", len(feature_cells()) + len(loops()) + len(measured.CELLS)) as advance:
+    cells = len(feature_cells()) + len(loops()) + len(softmax_cells()) + len(measured.CELLS)
+    with progress("beyond Theorem 1", cells) as advance:
         found = features(seed=seed, workers=workers, advance=advance)
-    cells = pd.concat([rows.query("quantity == 'test_error'")[["z", "trials"]] for rows in (result, found)])
-    noise = distribution(cells["z"].to_numpy(), cells["trials"].to_numpy())
+    errors = pd.concat([rows.query("quantity == 'test_error'")[["z", "trials"]] for rows in (result, found)])
+    noise = distribution(errors["z"].to_numpy(), errors["trials"].to_numpy())
     return {"beyond": records(found), "noise": noise}
