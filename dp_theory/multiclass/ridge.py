@@ -9,7 +9,7 @@ from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import SETS, STEPS, WIDE, Equations
 from dp_theory.multiclass.problem import SoftmaxProblem
 
-NARROWEST = 1e-9
+NARROWEST = 1e-6
 _LEVEL = 6  # log2 of the points of a set
 
 

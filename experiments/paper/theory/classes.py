@@ -54,7 +54,7 @@ def caption(table: pd.DataFrame) -> str:
     checked = table[table["kind"] == "simulated"]
     return (
         f"Softmax regression on the half of a pool that a selector (cosine {RHO:g} to the teacher, entropy) finds hard "
-        "or easy, against as many random rows, each at its best ridge. Few rows: easy ones are better; many: hard ones. "
+        "or easy, against as many random rows, each at its best ridge. Few rows: easy are better; many: hard ones. "
         f"With more classes the change comes later. Saved by keep-hard at {last['x'].iloc[0]:.0f} rows per dimension: "
         f"{gains}. Points: {len(checked)} ratios simulated (d = {D}, {checked['n_seeds'].iloc[0]} experiments each), "
         f"largest |z| {checked['z'].abs().max():.1f}."
