@@ -76,7 +76,7 @@ def test_disagreement():
     u, v = rng.standard_normal((2, 200_000, 5))
     different = u.argmax(1) != (0.6 * u + 0.8 * v).argmax(1)
     assert disagreement(5, 0.6) == pytest.approx(different.mean(), abs=4 * different.std() / np.sqrt(len(u)))
-    scipys = multivariate_normal([0, 0], [[1, -0.7], [-0.7, 1]]).cdf([0.3, -0.2])
+    scipys = multivariate_normal(np.zeros(2), np.array([[1, -0.7], [-0.7, 1]])).cdf([0.3, -0.2])  # pyright: ignore
     assert both_below(np.array(0.3), np.array(-0.2), -0.7) == pytest.approx(scipys, abs=1e-12)
 
 
@@ -85,8 +85,8 @@ def test_disagreement():
 def test_thresholds_keep_what_they_should(classes, hardness):
     s = np.random.default_rng(0).standard_normal((100_000, classes))
     for rule, mean in (("keep-hard", np.less), ("keep-easy", np.greater)):
-        by = {"by": "margin"} if hardness == Margin() else {"kappa": hardness.kappa}
-        selection = make_selection(rule, classes, keep=0.3, **by)
+        by, kappa = ("margin", 1.0) if hardness == Margin() else ("entropy", hardness.kappa)
+        selection = make_selection(rule, classes, keep=0.3, by=by, kappa=kappa)
         kept = selection.keep_probability(s)
         assert selection.keep_fraction(classes) == pytest.approx(0.3, abs=1e-9)
         assert kept.mean() == pytest.approx(0.3, abs=0.006)
@@ -170,7 +170,7 @@ def transcription(problem, overlap, seed):
     p, (a, b, sigma, delta) = keep.mean(), (overlap, 0.0, 0.5, problem.phi)
     for _ in range(12):
         theta = a * g + b * other + sigma * z
-        h = theta.copy()
+        h, s, curvature = theta.copy(), y, np.eye(k)
         for _ in range(6):
             s = softmax(h, axis=1)
             curvature = s[:, :, None] * np.eye(k) - s[:, :, None] * s[:, None]
