@@ -161,10 +161,9 @@ def features(
 ) -> pd.DataFrame:
     """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
 
-    The problems of `feature_cells` and `softmax_cells`, the last learner of those of `loops`, and `measured_laws`. Every
-    cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is then well below
-    the noise.
-    advance(1) is called after each cell. Raises InputError where trials < 4.
+    The problems of `feature_cells` and `softmax_cells`, the last learner of those of `loops`, and `measured_laws`.
+    Every cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is then well
+    below the noise. advance(1) is called after each cell. Raises InputError where trials < 4.
     """
     import pandas as pd
 
