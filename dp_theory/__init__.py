@@ -5,6 +5,7 @@
     SpanProblem      mixtures of groups with rules, soft weights, labellers and flips; any covariance, any convex loss
     PracticeProblem  the practice loop, round by round
 `fit` and `forecast` read measured curves, `check` says whether the theory holds for features that somebody has,
+`noise` says what practice is worth where labels are wrong,
 `sweep`, `optimum` and `scaling` compare ways to spend a budget, `best_selection` and `best_sequence` search all rules,
 `verify` holds theory against simulation, `derive` has the formulas in symbols, and `RULES` the selection rules by name.
 
@@ -18,7 +19,7 @@ from dp_base import __version__
 
 if TYPE_CHECKING:
     from dp_base.errors import ConvergenceError, InputError
-    from dp_theory import derive, fitting, optimum, parallel, practice, rules, selection, span, validity
+    from dp_theory import derive, fitting, noise, optimum, parallel, practice, rules, selection, span, validity
     from dp_theory.api import predict, simulate
     from dp_theory.finite import FinitePrediction
     from dp_theory.fitting import Curve, Fit, fit, forecast, held_out, read_curve
@@ -48,7 +49,17 @@ if TYPE_CHECKING:
         make_rule,
     )
     from dp_theory.selection import Bands, best_selection, best_sequence, compare_selections, influence
-    from dp_theory.span import LOGISTIC, SQUARE, Agree, Group, Interpolating, SpanProblem, Verifier
+    from dp_theory.span import (
+        LOGISTIC,
+        SQUARE,
+        Agree,
+        BoundaryFlips,
+        Group,
+        Interpolating,
+        LabelCheck,
+        SpanProblem,
+        Verifier,
+    )
     from dp_theory.sweeps import sweep
     from dp_theory.validity import Check, Features, check, read_features
     from dp_theory.verification.theorem1 import verify
@@ -60,6 +71,7 @@ __all__ = [
     "Addition",
     "Agree",
     "Bands",
+    "BoundaryFlips",
     "Check",
     "ConvergenceError",
     "Curve",
@@ -74,6 +86,7 @@ __all__ = [
     "KeepAll",
     "KeepEasy",
     "KeepHard",
+    "LabelCheck",
     "MeasuredRows",
     "Moments",
     "PracticePrediction",
@@ -101,6 +114,7 @@ __all__ = [
     "held_out",
     "influence",
     "make_rule",
+    "noise",
     "optimum",
     "parallel",
     "practice",
@@ -119,7 +133,7 @@ __all__ = [
     "verify",
 ]
 
-_ROOMS = ("derive", "fitting", "optimum", "parallel", "practice", "rules", "selection", "span", "validity")
+_ROOMS = ("derive", "fitting", "noise", "optimum", "parallel", "practice", "rules", "selection", "span", "validity")
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),
     "dp_theory.api": ("predict", "simulate"),
@@ -137,7 +151,10 @@ _HOMES = {  # of the names that are no room: the module, and the names that it h
         "make_rule",
     ),
     "dp_theory.selection": ("Bands", "best_selection", "best_sequence", "compare_selections", "influence"),
-    "dp_theory.span": ("LOGISTIC", "SQUARE", "Agree", "Group", "Interpolating", "SpanProblem", "Verifier"),
+    "dp_theory.span": (
+        "LOGISTIC", "SQUARE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck", "SpanProblem",
+        "Verifier",
+    ),
     "dp_theory.sweeps": ("sweep",),
     "dp_theory.validity": ("Check", "Features", "check", "read_features"),
     "dp_theory.verification.theorem1": ("verify",),
