@@ -6,6 +6,7 @@
     PracticeProblem  the practice loop, round by round
     SoftmaxProblem   softmax regression with K classes on rows that a selector of K classes chose
 `fit` and `forecast` read measured curves, `check` says whether the theory holds for features that somebody has,
+`noise` says what practice is worth where labels are wrong,
 `sweep`, `optimum` and `scaling` compare ways to spend a budget, `best_selection` and `best_sequence` search all rules,
 `verify` holds theory against simulation, `derive` has the formulas in symbols, and `RULES` the selection rules by name.
 
@@ -19,7 +20,19 @@ from dp_base import __version__
 
 if TYPE_CHECKING:
     from dp_base.errors import ConvergenceError, InputError
-    from dp_theory import derive, fitting, multiclass, optimum, parallel, practice, rules, selection, span, validity
+    from dp_theory import (
+        derive,
+        fitting,
+        multiclass,
+        noise,
+        optimum,
+        parallel,
+        practice,
+        rules,
+        selection,
+        span,
+        validity,
+    )  # fmt: skip
     from dp_theory.api import predict, simulate
     from dp_theory.finite import FinitePrediction
     from dp_theory.fitting import Curve, Fit, fit, forecast, held_out, read_curve
@@ -51,7 +64,17 @@ if TYPE_CHECKING:
         make_rule,
     )
     from dp_theory.selection import Bands, best_selection, best_sequence, compare_selections, influence
-    from dp_theory.span import LOGISTIC, SQUARE, Agree, Group, Interpolating, SpanProblem, Verifier
+    from dp_theory.span import (
+        LOGISTIC,
+        SQUARE,
+        Agree,
+        BoundaryFlips,
+        Group,
+        Interpolating,
+        LabelCheck,
+        SpanProblem,
+        Verifier,
+    )
     from dp_theory.sweeps import sweep
     from dp_theory.validity import Check, Features, check, read_features
     from dp_theory.verification.theorem1 import verify
@@ -63,6 +86,7 @@ __all__ = [
     "Addition",
     "Agree",
     "Bands",
+    "BoundaryFlips",
     "Check",
     "ConvergenceError",
     "Curve",
@@ -77,6 +101,7 @@ __all__ = [
     "KeepAll",
     "KeepEasy",
     "KeepHard",
+    "LabelCheck",
     "MeasuredRows",
     "Moments",
     "PracticePrediction",
@@ -110,6 +135,7 @@ __all__ = [
     "make_rule",
     "make_selection",
     "multiclass",
+    "noise",
     "optimum",
     "parallel",
     "practice",
@@ -129,7 +155,7 @@ __all__ = [
 ]
 
 _ROOMS = (
-    "derive", "fitting", "multiclass", "optimum", "parallel", "practice", "rules", "selection", "span", "validity",
+    "derive", "fitting", "multiclass", "noise", "optimum", "parallel", "practice", "rules", "selection", "span", "validity",
 )  # fmt: skip
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),
@@ -150,7 +176,10 @@ _HOMES = {  # of the names that are no room: the module, and the names that it h
         "make_rule",
     ),
     "dp_theory.selection": ("Bands", "best_selection", "best_sequence", "compare_selections", "influence"),
-    "dp_theory.span": ("LOGISTIC", "SQUARE", "Agree", "Group", "Interpolating", "SpanProblem", "Verifier"),
+    "dp_theory.span": (
+        "LOGISTIC", "SQUARE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck", "SpanProblem",
+        "Verifier",
+    ),
     "dp_theory.sweeps": ("sweep",),
     "dp_theory.validity": ("Check", "Features", "check", "read_features"),
     "dp_theory.verification.theorem1": ("verify",),

@@ -9,6 +9,7 @@ from dp_theory.practice.problem import Addition, MeasuredRows, RoundRows
 from dp_theory.quadrature import panels, pdf, refined
 from dp_theory.rules import Rule
 from dp_theory.span.atoms import labelled
+from dp_theory.span.flips import BoundaryFlips, Flips, observed_labels
 
 _SCALES = [1e-8, 1e-6, 1e-4, 1e-2]  # of features at 0, the selector's boundary, that are looked for
 
@@ -33,16 +34,17 @@ class Cohort:
 
 
 def make_cohort(
-    rows: RoundRows, flip: float, cosine: float, selector: int | None, first: int, last: int, order: int
+    rows: RoundRows, flip: Flips, cosine: float, selector: int | None, first: int, last: int, order: int
 ) -> Cohort:
     """The rows of a round, chosen by a learner with cos(θ_k, Σ^½w_g) = cosine. Raises InputError if it keeps none."""
     if isinstance(rows, MeasuredRows):
         size, one = rows.kept, np.ones(1)
         linear, second = size * rows.linear[None], size * rows.second[None]
         return Cohort(one, size * one, linear, second, size, selector, first, last, 0.0)
+    flip = rows.flips(flip)
     weight, mass, linear, second = weighted_moments(rows, flip, cosine, order)
-    known = isinstance(rows.keep, Rule) and not rows.by_nodes
-    errors = rows.keep.moments_with_errors(cosine)[1] if known and isinstance(rows.keep, Rule) else ()
+    known = rows.keep if isinstance(rows.keep, Rule) and not by_nodes(rows, flip) else None
+    errors = known.moments_with_errors(cosine)[1] if known else ()
     total = mass.sum()
     require("kept fraction", total, total > 0, f"be positive: {rows} keeps no row")
     size = rows.size(total)
@@ -51,18 +53,17 @@ def make_cohort(
     )
 
 
-def weighted_moments(addition: Addition, flip: float, cosine: float, order: int) -> tuple[Array, Array, Array, Array]:
+def weighted_moments(addition: Addition, flip: Flips, cosine: float, order: int) -> tuple[Array, Array, Array, Array]:
     """Weight, mass, linear and second moments of the atoms per candidate, as in `Cohort`.
 
     One atom, from the rule's own moments, where it keeps rows of one weight; else one for each weight at the nodes.
     """
-    if not addition.by_nodes and isinstance(addition.keep, Rule):
+    if isinstance(addition.keep, Rule) and not isinstance(flip, BoundaryFlips) and not addition.by_nodes:
         p, gamma, beta, beta_tilde = (float(moment) for moment in addition.keep.moments(cosine))
         linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
         return np.array([addition.weight]), np.array([p]), linear, np.array([[[gamma, 0.0], [0.0, p]]])
-    tau = cosine / max(np.sqrt((1 - cosine) * (1 + cosine)), 1e-300)
-    t, measure = nodes(tau, addition, order)
-    atoms = labelled(t[None], measure, tau * t, flip, lambda t, y: addition.select(t[0], y), np.eye(2))
+    t, measure, labels = nodes(cosine, flip, addition, order)
+    atoms = labelled(t[None], measure, labels, lambda t, y: addition.select(t[0], y), np.eye(2))
     t, zeta = atoms.t[0], atoms.zeta
     weight, at = np.unique(atoms.q, return_inverse=True)
 
@@ -75,13 +76,22 @@ def weighted_moments(addition: Addition, flip: float, cosine: float, order: int)
     return weight, total(atoms.mass), linear, second
 
 
-def nodes(tau: float, addition: Addition, order: int) -> tuple[Array, Array]:
-    """Nodes t and weights, (N,) each, of G ~ N(0, 1), cut at the addition's jumps and on the label's scale, 1/tau.
+def by_nodes(rows: RoundRows, flip: Flips) -> bool:
+    """Whether moments of the rows are integrated over nodes, rather than known."""
+    return isinstance(rows, Addition) and (rows.by_nodes or isinstance(rows.flips(flip), BoundaryFlips))
+
+
+def nodes(cosine: float, flip: Flips, addition: Addition, order: int) -> tuple[Array, Array, Array]:
+    """Nodes t and weights, (N,) each, of G ~ N(0, 1), cut at the addition's jumps and where labels change, and
+    E[1, ζ, ζ²; observed label | t] (2, 3, N) there.
 
     Functions are refined where panels of this order do not resolve them. From ±10 on the density is below 1e-22.
     """
-    label = np.array([1, 3, 9]) / max(abs(tau), 0.1)
+    blur = float(np.sqrt((1 - cosine) * (1 + cosine)))
+    label = np.array([1, 3, 9]) * blur / max(abs(cosine), 0.1 * blur)
     cuts = [0, 1, 2, 3, 5, 7, 10, *np.abs(addition.jumps()), *label]
+    if isinstance(flip, BoundaryFlips):
+        cuts += flip.cuts(cosine, blur)
     if addition.by_nodes:
         cuts += _SCALES
     half = np.clip(cuts, 0, 10)
@@ -89,7 +99,7 @@ def nodes(tau: float, addition: Addition, order: int) -> tuple[Array, Array]:
     if addition.by_nodes:
         edges = refined(edges, lambda t: pdf(t) * _seen(addition, t), order)
     t, weights = panels(edges, order)
-    return t, weights * pdf(t)
+    return t, weights * pdf(t), observed_labels(flip, cosine * t, blur, order)
 
 
 def _seen(addition: Addition, t: Array) -> Array:

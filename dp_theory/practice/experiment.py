@@ -12,6 +12,7 @@ from dp_theory.practice.cohorts import weighted_moments
 from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem, PracticeSimulation
 from dp_theory.simulators.trials import check_size, mean_and_se
+from dp_theory.span.flips import Flips, draw_labels
 
 
 def simulate_practice(
@@ -69,7 +70,7 @@ def practice_trial(
     thetas, wrong_rows = np.zeros((0, d)), []
     kept = np.zeros(stages)
     for s, addition in enumerate(rounds):
-        z, y, t, weight = _rows(addition, problem.flip, n, v, thetas[-1] if s else None, rng)
+        z, y, t, weight = _rows(addition, addition.flips(problem.flip), n, v, thetas[-1] if s else None, rng)
         kept[s] = len(y) / n
         wrong_rows.append((z[y * t < 0], y[y * t < 0]))
         if not problem.accumulate:
@@ -91,7 +92,7 @@ def _measure(theta: Array, unit: Array) -> Array:
 
 
 def _rows(
-    addition: Addition, flip: float, n: float, v: Array, theta: Array | None, rng: np.random.Generator
+    addition: Addition, flip: Flips, n: float, v: Array, theta: Array | None, rng: np.random.Generator
 ) -> tuple[Array, Array, Array, Array]:
     """Rows z, labels, projections t and weights of those that the learner theta keeps; v is the labeller.
 
@@ -104,9 +105,9 @@ def _rows(
     off = off / sine if sine > 0 else off
     size = addition.size(weighted_moments(addition, flip, cosine, ORDER)[1].sum())
     t, zeta = rng.standard_normal((2, round(size * n)))
-    y = np.where(cosine * t + sine * zeta > 0, 1.0, -1.0) * np.where(rng.random(len(t)) < flip, -1.0, 1.0)
+    y, passed = draw_labels(flip, cosine * t + sine * zeta, rng)
     keep, weight = addition.select(t, y)
-    chosen = rng.random(len(t)) < keep
+    chosen = (rng.random(len(t)) < keep) & passed
     t, zeta, y, weight = t[chosen], zeta[chosen], y[chosen], weight[chosen]
     z = rng.standard_normal((len(t), len(v)))
     z += np.outer(t - z @ view, view)

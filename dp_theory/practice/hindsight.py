@@ -9,6 +9,7 @@ from dp_theory.practice.cohorts import nodes
 from dp_theory.practice.dmft import geometry
 from dp_theory.practice.prediction import ORDER
 from dp_theory.practice.problem import MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
+from dp_theory.span.flips import BoundaryFlips
 
 
 def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Array:
@@ -35,7 +36,8 @@ def _row_errors(
         raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
     stages = slice(chosen, len(a) if problem.accumulate else chosen + 1)
     view, noise, (rho, r), _ = geometry(addition, a, c, slice(None))
-    t, measure = nodes(rho / r, added, ORDER)
+    flip = added.flips(problem.flip)
+    t, measure, _ = nodes(float(rho), flip, added, ORDER)
     t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
     keep, weight = added.select(t, y)
     keep = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0 if wrong else 1.0)
@@ -48,15 +50,38 @@ def _row_errors(
     unfitted[:, :, stages] -= fit  # score = fit·y1 + unfitted·θ, (nodes, stages)
     slope = unfitted @ view
     margin = fit.sum(axis=2) + (y * t)[:, None] * slope[..., 0]  # mean of y·score at ζ = 0
-    variance = np.einsum("jsi,ik,jsk->js", unfitted, noise, unfitted)
-    width = np.maximum(np.sqrt(slope[..., 1] ** 2 + np.maximum(variance, 0.0)), 1e-100)
-    errors, mass = np.zeros(len(a)), 0.0
-    for true, chance in ((y, 1 - problem.flip), (-y, problem.flip)):
-        label = true * rho / r * t  # the row's true label is `true` where true·ζ > −label
-        joint = _bivariate_cdf(label[:, None], -margin / width, -true[:, None] * y[:, None] * slope[..., 1] / width)
-        errors += chance * keep @ joint
-        mass += chance * keep @ ndtr(label)
-    return errors / mass
+    variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, noise, unfitted), 0.0)
+    given = (rho * t, float(r), y, margin, y[:, None] * slope[..., 1], variance)
+    errors, mass = _near_boundary(flip, *given) if isinstance(flip, BoundaryFlips) else _uniform(flip, *given)
+    return keep @ errors / (keep @ mass)
+
+
+def _uniform(
+    flip: float, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
+) -> tuple[Array, Array]:
+    """P(score wrong, label is y | t) (nodes, stages) and P(label is y | t) (nodes,).
+
+    y·score = margin + slope·ζ + noise of that variance; the labeller's margin is drift + blur·ζ.
+    """
+    width = np.maximum(np.sqrt(slope**2 + variance), 1e-100)
+    errors, mass = np.zeros(margin.shape), np.zeros(len(y))
+    for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):
+        label = agreement * y * drift / blur  # the row's true label is agreement·y where agreement·y·ζ > −label
+        errors += chance * _bivariate_cdf(label[:, None], -margin / width, -(agreement * y)[:, None] * slope / width)
+        mass += chance * ndtr(label)
+    return errors, mass
+
+
+def _near_boundary(
+    flip: BoundaryFlips, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
+) -> tuple[Array, Array]:
+    """As `_uniform`, by an inner integral over ζ."""
+    zeta, weights, z, starts = flip.inner(drift, blur, ORDER)
+    row = np.repeat(np.arange(len(y)), np.diff(starts, append=len(z)))
+    mass = weights * np.where(z * y[row] > 0, *flip.outcomes(z))
+    deviation = np.maximum(np.sqrt(variance), 1e-100)
+    wrong = ndtr(-(margin[row] + slope[row] * zeta[:, None]) / deviation[row])
+    return np.add.reduceat(mass[:, None] * wrong, starts), np.add.reduceat(mass, starts)
 
 
 def _bivariate_cdf(h: Array, k: Array, correlation: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import ROUNDING, Array
-from dp_theory.practice.cohorts import Cohort, make_cohort
+from dp_theory.practice.cohorts import Cohort, by_nodes, make_cohort
 from dp_theory.practice.dmft import next_stage, overlaps
 from dp_theory.practice.problem import Addition, MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
 
@@ -110,7 +110,7 @@ def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePre
     solved = solve_stages(problem, ORDERS[0])
     perturbed = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
     off = np.maximum(_change(solved, perturbed), solved.residual)
-    if any(isinstance(rows, Addition) and rows.by_nodes for rows in (problem.initial_rows, *solved.additions)):
+    if any(by_nodes(rows, problem.flip) for rows in (problem.initial_rows, *solved.additions)):
         solved, change = _settled(problem, solved, max(tolerance, off.max()))  # more nodes do not mend rounding
         off = np.maximum(off, change)
     certificate = _CAUTION * np.maximum.accumulate(off) + _MOMENT

@@ -9,7 +9,8 @@ regression throughout:
 
 Conventions. n is one normaliser for all stages, phi = d/n; sizes are given in units of n. x = Σ^½z, θ_s = Σ^½ŵ_s,
 t = x·ŵ_k/|θ_k| ~ N(0, 1), so that thresholds are the paper's alpha. y = sign(x·w_g), flipped with probability
-`flip`; `labeller` = cos(w_g, w0), w0 the truth, or w_g itself. Test error = angle(θ_s, Σ^½w0)/π.
+`flip`, a number or `BoundaryFlips`; `labeller` = cos(w_g, w0), w0 the truth, or w_g itself. Test error =
+angle(θ_s, Σ^½w0)/π.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from dp_base.errors import InputError
 from dp_theory.checks import Array, Real, common_shape, numbers, require, require_magnitude, require_number
 from dp_theory.problem import Prediction, Simulation
 from dp_theory.rules import KeepAll, KeepHard, Rule
+from dp_theory.span.flips import Flips, check_flips
 from dp_theory.span.problem import select
 
 PLAIN = KeepAll()
@@ -38,6 +40,7 @@ class Addition:
     weight: the weight c of a kept row, a number or a function (t, y).
     breaks: the |t| where such functions jump; a rule knows its own. A jump that is not named is found, if it lies not
         in a feature too narrow to be seen, and costs time.
+    flip: of these rows' labels, where it differs from the problem's: what a learner asks for may be labelled worse.
 
     Raises InputError for sizes and weights that are not positive.
     """
@@ -47,8 +50,11 @@ class Addition:
     keep: Rule | Function = PLAIN
     weight: float | Function = 1.0
     breaks: tuple[float, ...] = ()
+    flip: Flips | None = None
 
     def __post_init__(self) -> None:
+        if self.flip is not None:
+            check_flips(self.flip)
         if (self.candidates is None) == (self.kept is None):
             raise InputError("an addition takes exactly one of candidates and kept, its size in units of n")
         for name, size in (("candidates", self.candidates), ("kept", self.kept)):
@@ -75,6 +81,10 @@ class Addition:
     def by_nodes(self) -> bool:
         """Whether its moments are integrated over nodes here, rather than known from its rule."""
         return callable(self.weight) or not isinstance(self.keep, Rule)
+
+    def flips(self, problem: Flips) -> Flips:
+        """How labels of these rows are flipped in a problem with those flips."""
+        return problem if self.flip is None else self.flip
 
     def jumps(self) -> tuple[Real, ...]:
         """The |t| where keep or weight are not smooth."""
@@ -162,13 +172,14 @@ class PracticeProblem:
     additions: Sequence[RoundPlan] = ()
     initial: float | MeasuredRows = 1.0
     accumulate: bool = True
-    flip: float = 0.0
+    flip: Flips = 0.0
     labeller: ArrayLike = 1.0
     spectrum: ArrayLike | None = None
     truth: ArrayLike | None = None
 
     def __post_init__(self) -> None:
-        require_number(phi=self.phi, flip=self.flip)
+        require_number(phi=self.phi)
+        check_flips(self.flip)
         require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
         lam = numbers("lam", self.lam)
         for place, plan in enumerate(self.additions):
@@ -184,7 +195,6 @@ class PracticeProblem:
             require_number(initial=self.initial)
             require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
             require_magnitude(initial=self.initial)
-        require("flip", self.flip, 0 <= self.flip <= 1, "be a probability")
         if self.spectrum is None and self.truth is not None:
             raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
         labeller = numbers("labeller", self.labeller)

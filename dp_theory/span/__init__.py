@@ -1,11 +1,13 @@
 """The span recipe: mixtures of groups of rows with rules, soft weights, labellers and flips, any covariance and loss.
 
-problem says what may be asked, weights and losses name the usual ones; square and convex predict, experiment simulates.
+problem says what may be asked, weights, flips and losses name the usual ones; square and convex predict, experiment
+simulates.
 """
 
+from dp_theory.span.flips import BoundaryFlips, LabelCheck
 from dp_theory.span.losses import LOGISTIC, SQUARE, Logistic, Loss, Square
 from dp_theory.span.problem import Group, SpanProblem
 from dp_theory.span.weights import Agree, Interpolating, Verifier
 
-__all__ = ["LOGISTIC", "SQUARE", "Agree", "Group", "Interpolating", "Logistic", "Loss", "SpanProblem", "Square",
-           "Verifier"]  # fmt: skip
+__all__ = ["LOGISTIC", "SQUARE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck", "Logistic", "Loss",
+           "SpanProblem", "Square", "Verifier"]  # fmt: skip

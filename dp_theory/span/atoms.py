@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
 
 from dp_base.errors import InputError
 from dp_theory.checks import Array
-from dp_theory.quadrature import nested, pdf
+from dp_theory.quadrature import nested
+from dp_theory.span.flips import BoundaryFlips, observed_labels
 from dp_theory.span.problem import Group, SpanProblem
 
 MOST_ATOMS = 3e7  # of a group, made block by block
@@ -61,10 +61,11 @@ def kept_atoms(
     kappa = float(np.linalg.norm(rest))
     jumps = group.jumps(len(along))
     coordinates = triangle.T  # of the seen directions in the frame; lower triangular
+    steps = [(0.0, kappa), *(group.flip.steps(kappa) if isinstance(group.flip, BoundaryFlips) else ())]  # along c
     blocks = nested(
-        np.vstack([coordinates[[i for i, _ in jumps]], c]),
-        np.array([b for _, b in jumps] + [0.0]),
-        np.array([0.0] * len(jumps) + [kappa]),
+        np.vstack([coordinates[[i for i, _ in jumps]], *[c] * len(steps)]),
+        np.array([b for _, b in jumps] + [level for level, _ in steps]),
+        np.array([0.0] * len(jumps) + [thickness for _, thickness in steps]),
         order,
         # at the order's own distance, so that refining the order refines the cut of the tails too
         reach=np.hypot(8 + order / 16, max((abs(b) for _, b in jumps), default=0.0)),
@@ -86,7 +87,8 @@ def kept_atoms(
                 f"{len(seen)} directions to integrate over at order {order} take more than {MOST_ATOMS:.0e} nodes,"
                 " more than time and memory allow: let the rule see fewer directions"
             )
-        yield labelled(t, measure, c @ t / max(kappa, 1e-200), group.flip, select, np.column_stack([frame, e]))
+        labels = observed_labels(group.flip, c @ t, kappa, order)
+        yield labelled(t, measure, labels, select, np.column_stack([frame, e]))
 
 
 @dataclass(frozen=True)
@@ -161,23 +163,15 @@ def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
 
 
 def labelled(
-    t: Array,
-    measure: Array,
-    margin: Array,
-    flip: float,
-    select: Callable[[Array, Array], tuple[Array, Array]],
-    frame: Array,
+    t: Array, measure: Array, labels: Array, select: Callable[[Array, Array], tuple[Array, Array]], frame: Array
 ) -> Atoms:
     """The atoms with y = 1, then those with y = -1, of nodes t (r, N) of the given measure (N,); used ones only.
 
-    The true label is sign(b + ζ) with b = margin (N,) and ζ ~ N(0, 1) independent of t, flipped with probability
-    `flip`: E[1, ζ, ζ²; true label s | t] = Φ(sb), sφ(b), Φ(sb) - sbφ(b). select(t, y) -> (share kept, weight).
+    labels (2, 3, N): E[1, ζ, ζ²; observed label | t], of dp_theory.span.flips.observed_labels. select(t, y) -> (share
+    kept, weight).
     """
-    b = np.clip(margin, -40, 40)  # Φ(-40) = 0 in double precision
-    true = np.array([[ndtr(s * b), s * pdf(b), ndtr(s * b) - s * b * pdf(b)] for s in (1, -1)])  # (label, 3, N)
-    given = measure * (true + flip * (true[::-1] - true))
     y, t = np.repeat([1.0, -1.0], t.shape[1]), np.tile(t, 2)
     share, q = select(t, y)
-    mass, zeta, zeta2 = share * np.concatenate(list(given), axis=1)
+    mass, zeta, zeta2 = share * np.concatenate(list(measure * labels), axis=1)
     used = (mass > 0) & (q > 0)
     return Atoms(y[used], q[used], t[:, used], mass[used], zeta[used], zeta2[used], frame)

@@ -11,6 +11,7 @@ from dp_theory.checks import Array, require
 from dp_theory.problem import Simulation
 from dp_theory.simulators.dense import fit_ridge, measure
 from dp_theory.simulators.trials import DENSE, check_size, generator, run_trials
+from dp_theory.span.flips import draw_labels
 from dp_theory.span.losses import Loss, Square
 from dp_theory.span.problem import Group, SpanProblem
 
@@ -55,9 +56,9 @@ def _draw(problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.G
     labeller, along = problem.directions(group)
     size = labeller.size
     z = rng.standard_normal((round(group.ratio * n), d))
-    y = np.where(z[:, :size] @ labeller >= 0, 1.0, -1.0) * np.where(rng.random(len(z)) < group.flip, -1.0, 1.0)
+    y, passed = draw_labels(group.flip, z[:, :size] @ labeller, rng)
     keep, q = group.select(along @ z[:, :size].T, y)
-    kept = (rng.random(len(z)) < keep) & (q > 0)
+    kept = passed & (rng.random(len(z)) < keep) & (q > 0)
     x = z[kept]
     x[:, :size] *= np.sqrt(problem.eigenvalues)
     return x, y[kept], q[kept]

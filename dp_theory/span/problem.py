@@ -28,6 +28,7 @@ from dp_base.errors import InputError
 from dp_theory.checks import Array, Real, common_shape, numbers, require, require_magnitude, require_number
 from dp_theory.problem import Problem
 from dp_theory.rules import Rule
+from dp_theory.span.flips import Flips, check_flips
 from dp_theory.span.losses import SQUARE, Loss
 
 Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t per direction that the rule sees
@@ -52,7 +53,8 @@ def select(keep: float | Rule | Weight, weight: float | Weight, t: Array, y: Arr
 class Group:
     """`ratio`·n candidate rows that share a labeller, a flip rate and a rule.
 
-    labeller: direction (d,) that labels the rows; None: the problem's truth. flip: probability that a label is flipped.
+    labeller: direction (d,) that labels the rows; None: the problem's truth. flip: probability that a label is flipped,
+        or BoundaryFlips, if that depends on the labeller's margin.
     along: the direction (d,), or the r directions (r, d), whose projections t_1, ..., t_r the rule sees; () for none.
     keep: probability that a row is kept: a number, a function (t_1, ..., t_r, y), or a `Rule` of one direction, whose
         parameters may be arrays.
@@ -65,17 +67,17 @@ class Group:
 
     ratio: float = 1.0
     labeller: ArrayLike | None = None
-    flip: float = 0.0
+    flip: Flips = 0.0
     along: ArrayLike = ()
     keep: float | Rule | Weight = 1.0
     weight: float | Weight = 1.0
     breaks: Sequence = ()
 
     def __post_init__(self) -> None:
-        require_number(ratio=self.ratio, flip=self.flip)
+        require_number(ratio=self.ratio)
+        check_flips(self.flip)
         numbers("along", self.along)
         require("ratio", self.ratio, 0 < self.ratio < np.inf, "be positive: it is the group's candidate rows over n")
-        require("flip", self.flip, 0 <= self.flip <= 1, "lie in [0, 1]: it is a probability")
         directions = len(np.atleast_2d(self.along)) if np.size(self.along) else 0
         if isinstance(self.keep, Rule) and directions != 1:
             raise InputError(f"keep = {self.keep} sees one direction, but along has {directions}")

@@ -14,6 +14,7 @@ from dp_theory.practice import Addition, PracticeProblem, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.problem import Weight
+from dp_theory.verification.boundary import noisy_loops, span_cells
 from dp_theory.verification.measured import measured_laws
 from dp_theory.verification.multiclass import softmax_cells, softmax_rows
 from dp_theory.verification.selection import selected, selecting_loops
@@ -98,7 +99,7 @@ def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
         "logistic, mixture": SpanProblem(truth, mixture, 0.3, 0.02),
         "logistic, power law 1/2": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
     }
-    return square | {name: replace(problem, loss=LOGISTIC) for name, problem in logistic.items()}
+    return square | {name: replace(problem, loss=LOGISTIC) for name, problem in logistic.items()} | span_cells()
 
 
 def compare_with_experiment(
@@ -129,26 +130,30 @@ def loops() -> dict[str, PracticeProblem]:
     """Named practice loops that between them use every feature of dp_theory.practice."""
     hard, easy = Addition(2, keep=KeepHard(0.3)), Addition(1, keep=KeepEasy(0.5))
     spectrum = np.arange(1, 201) ** -0.7
-    return {
-        "practice, keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3),
-        "practice, keep-easy": PracticeProblem(0.5, 0.02, [easy] * 2),
-        "practice, plain": PracticeProblem(0.5, 0.02, [Addition(1)] * 3),
-        "practice, entropy, few rows": PracticeProblem(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
-        "practice, self-verification, flips": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
-        "practice, soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2),
-        "practice, verifier, labeller, flips": PracticeProblem(
-            0.5, 0.02, [Addition(1, weight=Verifier(2))] * 2, labeller=0.9, flip=0.05
-        ),
-        "practice, window": PracticeProblem(0.25, 1e-3, [Window(1)] * 3),
-        "practice, weighted window": PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 3),
-        "practice, ridgeless": PracticeProblem(0.3, 0.0, [Window(2)] * 2),
-        "practice, small first pool": PracticeProblem(0.5, 0.05, [easy, hard], initial=0.5),
-        "practice, newest rows": PracticeProblem(
-            0.25, 1e-3, [Addition(kept=1, keep=KeepHard(0.5))] * 3, accumulate=False
-        ),
-        "practice, newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
-        "practice, power law": PracticeProblem(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
-    } | selecting_loops()
+    return (
+        {
+            "practice, keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3),
+            "practice, keep-easy": PracticeProblem(0.5, 0.02, [easy] * 2),
+            "practice, plain": PracticeProblem(0.5, 0.02, [Addition(1)] * 3),
+            "practice, entropy, few rows": PracticeProblem(1.2, 0.2, [Addition(2, keep=Entropy(4.0, 3.0))] * 2),
+            "practice, self-verification, flips": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree())] * 2, flip=0.1),
+            "practice, soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2),
+            "practice, verifier, labeller, flips": PracticeProblem(
+                0.5, 0.02, [Addition(1, weight=Verifier(2))] * 2, labeller=0.9, flip=0.05
+            ),
+            "practice, window": PracticeProblem(0.25, 1e-3, [Window(1)] * 3),
+            "practice, weighted window": PracticeProblem(0.25, 1e-6, [Window(1, power=2)] * 3),
+            "practice, ridgeless": PracticeProblem(0.3, 0.0, [Window(2)] * 2),
+            "practice, small first pool": PracticeProblem(0.5, 0.05, [easy, hard], initial=0.5),
+            "practice, newest rows": PracticeProblem(
+                0.25, 1e-3, [Addition(kept=1, keep=KeepHard(0.5))] * 3, accumulate=False
+            ),
+            "practice, newest rows, flips": PracticeProblem(0.25, 0.01, [Window(2)] * 2, accumulate=False, flip=0.05),
+            "practice, power law": PracticeProblem(0.5, 0.02, [easy] * 2, spectrum=spectrum / spectrum.mean()),
+        }
+        | selecting_loops()
+        | noisy_loops()
+    )
 
 
 def features(

@@ -234,7 +234,7 @@ def one_round(addition):
         (lambda: predict(PracticeProblem(1.0, 0.0)), "lam = 0 needs more rows than dimensions: stage 0 has 1·n"),
         (lambda: predict(PracticeProblem(1.0, 0.0, [HARD_ROWS], initial=2, accumulate=False)), "stage 1 has 0.236·n"),
         (lambda: predict(one_round(Addition(1, keep=lambda t, y: 2 + 0 * t))), "keep = 2 must lie in"),
-        (lambda: PracticeProblem(0.5, 0.1, flip=2.0), "flip = 2 must be a probability"),
+        (lambda: PracticeProblem(0.5, 0.1, flip=2.0), "flip = 2 must lie in"),
         (lambda: PracticeProblem(0.5, 0.1, labeller=0.0), "labeller = 0 must lie in"),
         (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0, -1.0]), "spectrum = -1 must be positive"),
         (lambda: PracticeProblem(0.5, 0.1, spectrum=[1.0], labeller=0.5), "labeller must be 1 finite numbers"),

@@ -7,6 +7,7 @@ from experiments.cli.theory.check import check_command
 from experiments.cli.theory.classes import classes_command
 from experiments.cli.theory.fit import fit_command, forecast_command
 from experiments.cli.theory.formulas import derive_command, errata_command
+from experiments.cli.theory.noise import noise_command
 from experiments.cli.theory.optimum import optimum_command
 from experiments.cli.theory.practice import practice_command
 from experiments.cli.theory.predict import predict_command, simulate_command
@@ -22,6 +23,7 @@ app.command("practice")(practice_command)
 app.command("optimum")(optimum_command)
 app.command("best")(best_command)
 app.command("classes")(classes_command)
+app.command("noise")(noise_command)
 app.command("fit")(fit_command)
 app.command("forecast")(forecast_command)
 app.command("check")(check_command)

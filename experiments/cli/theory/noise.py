@@ -1,0 +1,111 @@
+"""`dp theory noise`: what practice and selection are worth where labels are wrong near the boundary."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dp_base.errors import InputError
+from dp_base.locks import claimed
+from dp_theory.costs import DIRECT_COST, TRAINING_COST
+from experiments.cli.theory.options import VALUES, DirectCost, Json, TrainingCost, values
+from experiments.terminal import emit_json, progress, records, say, table
+
+if TYPE_CHECKING:
+    from dp_theory.practice import RoundPlan
+    from dp_theory.span import BoundaryFlips
+
+EDGE = 1e-3  # of the window that stands for the boundary itself
+
+
+def noise_command(
+    share: Annotated[str | None, typer.Option(help=f"Share of plain rows with a wrong label: {VALUES}.")] = None,
+    confirmed: Annotated[
+        float | None, typer.Option(help="Instead: the share of plain labels that a judge of real images confirms.")
+    ] = None,
+    judge: Annotated[float, typer.Option(help="With --confirmed: the judge's accuracy on real images.")] = 1.0,
+    shape: Annotated[
+        str, typer.Option(help="How flips fall off the boundary: probit, logistic, exponential or window.")
+    ] = "probit",
+    eps: Annotated[float, typer.Option(help="Probability of a flip at the boundary.")] = 0.5,
+    check: Annotated[
+        float | None, typer.Option(help="A label check; the share of plain rows that it would itself label wrong.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of practice.")] = 12,
+    phi: Annotated[float, typer.Option(help="d over the rows of a round, and of the first pool.")] = 0.5,
+    window: Annotated[
+        str, typer.Option(help=f"Thresholds over tan(pi E), of which the best is taken: {VALUES}.")
+    ] = "0.25,1",
+    missed: Annotated[
+        str | None, typer.Option(help=f"Instead of --window: the share of new rows that the learner misses: {VALUES}.")
+    ] = None,
+    rho: Annotated[float | None, typer.Option(help="Also a fixed selector of this cosine, which selects once.")] = None,
+    direct_cost: DirectCost = DIRECT_COST,
+    training_cost: TrainingCost = TRAINING_COST,
+    out: Annotated[Path | None, typer.Option(help="New or empty folder for noise.csv.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What practice is worth, against static data, where the generator's labels are wrong near the boundary.
+
+    Of one share of wrong labels a row per round, of several shares the last round of each.
+    """
+    import pandas as pd
+
+    from dp_base.files import write_text
+    from dp_theory.costs import Costs
+    from dp_theory.noise import row_worth, selections, worth
+
+    laws = _laws(share, confirmed, judge, shape, eps, check)
+    costs, found = Costs(direct=direct_cost, training=training_cost), []
+    with claimed(out):
+        with progress("noise", len(laws)) as advance:
+            for law in laws:
+                facts = {"share": law.share, "width": law.width}
+                part = worth(law, rounds=rounds, phi=phi, plans=_plans(law, window, missed), costs=costs)
+                found.append(part.assign(**facts) if len(laws) == 1 else part.iloc[-1:].assign(**facts))
+                advance(1)
+        result = pd.concat(found, ignore_index=True)
+        result = result[["share", "width", *(name for name in result if name not in ("share", "width"))]]
+        if out is not None:
+            write_text(out / "noise.csv", result.to_csv(index=False))
+    once = [] if rho is None else [
+        {"share": law.share, **row}
+        for law, rows in zip(laws, result.groupby("share", sort=False)["kept"].max(), strict=True)
+        for row in records(selections(law, rho, rows))
+    ]  # fmt: skip
+    edge = {law.share: row_worth(law, EDGE * law.width) for law in laws}
+    price = costs.row("direct") / costs.row("static")
+    if as_json:
+        emit_json({"practice": records(result), "selection": once, "price": price,
+                   "worth_at_boundary": list(edge.values())})  # fmt: skip
+        return
+    table(records(result), title="practice against static data")
+    if once:
+        print()
+        table(once, title="one selection of as many rows")
+    for wrong, value in edge.items():
+        say(f"{wrong:.3g} wrong: a row at the boundary is worth {value:.3g} plain ones at last, and costs {price:.3g}")
+    if out is not None:
+        print(out / "noise.csv")
+
+
+def _laws(
+    share: str | None, confirmed: float | None, judge: float, shape: str, eps: float, check: float | None
+) -> "list[BoundaryFlips]":
+    from dp_theory.noise import judged_share
+    from dp_theory.span import BoundaryFlips, LabelCheck
+
+    if (share is None) == (confirmed is None):
+        raise InputError("give one of --share and --confirmed, which say how many labels are wrong")
+    wrong = [judged_share(confirmed, judge)] if confirmed is not None else values("share", share or "")
+    verifier = None if check is None else LabelCheck(BoundaryFlips.of_share(check).width)
+    return [BoundaryFlips.of_share(value, shape, eps=eps, check=verifier) for value in wrong]
+
+
+def _plans(law: "BoundaryFlips", window: str, missed: str | None) -> "list[RoundPlan]":
+    from dp_theory.noise import Missed
+    from dp_theory.practice import Window
+
+    if missed is not None:
+        return [Missed(law, share) for share in values("missed", missed)]
+    return [Window(kappa) for kappa in values("window", window)]
