@@ -155,7 +155,8 @@ __all__ = [
 ]
 
 _ROOMS = (
-    "derive", "fitting", "multiclass", "noise", "optimum", "parallel", "practice", "rules", "selection", "span", "validity",
+    "derive", "fitting", "multiclass", "noise", "optimum", "parallel", "practice", "rules", "selection", "span",
+    "validity",
 )  # fmt: skip
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),

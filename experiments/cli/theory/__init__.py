@@ -2,13 +2,12 @@
 
 import typer
 
-from experiments.cli.theory.best import best_command
 from experiments.cli.theory.check import check_command
 from experiments.cli.theory.classes import classes_command
 from experiments.cli.theory.fit import fit_command, forecast_command
 from experiments.cli.theory.formulas import derive_command, errata_command
 from experiments.cli.theory.noise import noise_command
-from experiments.cli.theory.optimum import optimum_command
+from experiments.cli.theory.optimum import best_command, optimum_command
 from experiments.cli.theory.practice import practice_command
 from experiments.cli.theory.predict import predict_command, simulate_command
 from experiments.cli.theory.sweep import sweep_command
