@@ -24,6 +24,7 @@ from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.rules import KeepHard
 from dp_theory.selection.margins import FEATURES, Bands, View
 from dp_theory.selection.search import explore, gap, polish
+from dp_theory.span.flips import BoundaryFlips
 
 _NEAR = 0.1  # gap over error, from which a search is not begun afresh
 _ANCHOR, _STEPS = (0.9, 1.1), 8  # of a second start: rows whose labels their scores tell; steps of a search
@@ -92,6 +93,7 @@ class Loop:
     def view(self, rounds: Rounds) -> View:
         """What the newest learner sees of fresh rows."""
         cosine = self.a[-1] / np.hypot(self.a[-1], np.sqrt(self.c[-1, -1]))
+        assert not isinstance(self.problem.flip, BoundaryFlips), "it was refused"
         return View(float(cosine), self.problem.flip, rounds.labels)
 
 
@@ -127,8 +129,10 @@ def best_sequence(
 
     Exactly one of kept and candidates, in units of n, is what a round may spend. least: the smallest share of
     candidates that a rule may keep. Optima are local, found from several starts. Raises InputError for a problem with
-    a spectrum or without accumulation.
+    a spectrum, without accumulation, or whose flips depend on the row.
     """
+    if isinstance(problem.flip, BoundaryFlips):
+        raise InputError("the best sequence is known for flips of one probability: give flip a number")
     if problem.spectrum is not None or not problem.accumulate:
         raise InputError("the best sequence is known for Σ = I and an accumulated pool: leave out spectrum, accumulate")
     require("rounds", rounds, rounds >= 1, "be at least 1")

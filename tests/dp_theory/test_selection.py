@@ -11,6 +11,7 @@ from dp_base.errors import InputError
 from dp_theory import (
     Addition,
     Bands,
+    BoundaryFlips,
     Direct,
     Entropy,
     Group,
@@ -241,5 +242,7 @@ def test_all_rounds_together_are_no_worse_and_labels_help():
     for wrong in (PracticeProblem(0.25, 0.1, accumulate=False), PracticeProblem(0.25, 0.1, spectrum=np.ones(3))):
         with pytest.raises(InputError, match="accumulated"):
             best_sequence(wrong, 2, kept=1.0)
+    with pytest.raises(InputError, match="one probability"):
+        best_sequence(PracticeProblem(0.25, 0.1, flip=BoundaryFlips(0.1)), 2, kept=1.0)
     with pytest.raises(InputError, match="exactly one"):
         best_sequence(LOOP, 2)
