@@ -13,7 +13,7 @@ from _timing import row, seconds
 
 from dp_theory import PracticeProblem, Window, predict, simulate
 from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import residuals
+from dp_theory.practice.dmft import Quadratics, linear_forces, residuals
 from dp_theory.practice.prediction import ORDER, solve_stages
 
 ROUNDS = 5  # of the damped iteration: eight take it a minute
@@ -21,6 +21,7 @@ ROUNDS = 5  # of the damped iteration: eight take it a minute
 
 def damped(problem: PracticeProblem, cohorts: list[Cohort]) -> np.ndarray:
     """Test errors (stages,) of a loop whose rows are known."""
+    losses = Quadratics.square(problem.stages)
     a, c, x = np.array([0.5]), np.ones((1, 1)), np.full((1, 1), 0.3)
     for s in range(problem.stages):
         if s:  # start from the stage before
@@ -28,7 +29,9 @@ def damped(problem: PracticeProblem, cohorts: list[Cohort]) -> np.ndarray:
             x[s, s] = x[s - 1, s - 1]
         off = np.inf
         while off > 1e-9:
-            of_a, of_c, of_x = (part[s] for part in residuals(problem, cohorts, a, c, x))
+            of_a, of_c, of_x = (
+                part[s] for part in residuals(problem, linear_forces(cohorts, a, c, x, losses), a, c, x)
+            )
             off = max(abs(of_a), np.abs(of_c).max() / c[s, s], np.abs(of_x).max() / x[s, s])
             a[s] += of_a / 2
             c[s] += of_c / 2

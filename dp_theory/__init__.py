@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from dp_theory.span import (
         LOGISTIC,
         SQUARE,
+        SQUARED_HINGE,
         Agree,
         BoundaryFlips,
         Group,
@@ -83,6 +84,7 @@ __all__ = [
     "LOGISTIC",
     "RULES",
     "SQUARE",
+    "SQUARED_HINGE",
     "Addition",
     "Agree",
     "Bands",
@@ -178,8 +180,8 @@ _HOMES = {  # of the names that are no room: the module, and the names that it h
     ),
     "dp_theory.selection": ("Bands", "best_selection", "best_sequence", "compare_selections", "influence"),
     "dp_theory.span": (
-        "LOGISTIC", "SQUARE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck", "SpanProblem",
-        "Verifier",
+        "LOGISTIC", "SQUARE", "SQUARED_HINGE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck",
+        "SpanProblem", "Verifier",
     ),
     "dp_theory.sweeps": ("sweep",),
     "dp_theory.validity": ("Check", "Features", "check", "read_features"),

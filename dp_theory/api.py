@@ -41,9 +41,9 @@ def predict(
     experiments (see `FinitePrediction`).
 
     tolerance: the largest relative error that quadrature and iteration may leave; by default 1e-9, 1e-8 for losses
-    other than the square; with K classes the largest relative standard error of the test error, by default 2e-3.
-    Conditioning, which no work mends, is in the certificate and never refused: at the ridgeless peak the squared norm
-    is inf, the test error 1/2.
+    other than the square, and 5e-3 for loops with such; with K classes the largest relative standard error of the test
+    error, by default 2e-3. Conditioning, which no work mends, is in the certificate and never refused: at the ridgeless
+    peak the squared norm is inf, the test error 1/2.
 
     Raises InputError where no row is kept, ConvergenceError where the tolerance is missed.
     """

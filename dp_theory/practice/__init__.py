@@ -1,6 +1,7 @@
 """The practice loop: a learner that selects its own training rows, round by round, with exact asymptotics.
 
-problem says what is practised and what is answered; prediction solves it, stage by stage, by the equations of dmft;
+problem says what is practised and what is answered; prediction solves it, stage by stage, by the equations of dmft, or
+for losses other than the square by those of convex, answers and rows;
 hindsight looks back at the rows of a round, experiment runs the loop, exponents compares it with other strategies.
 """
 

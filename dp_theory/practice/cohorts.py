@@ -82,8 +82,15 @@ def by_nodes(rows: RoundRows, flip: Flips) -> bool:
 
 
 def nodes(cosine: float, flip: Flips, addition: Addition, order: int) -> tuple[Array, Array, Array]:
-    """Nodes t and weights, (N,) each, of G ~ N(0, 1), cut at the addition's jumps and where labels change, and
-    E[1, ζ, ζ²; observed label | t] (2, 3, N) there.
+    """Nodes t and weights, (N,) each, of G ~ N(0, 1), in the panels of `edges`, and E[1, ζ, ζ²; observed label | t]
+    (2, 3, N) there."""
+    t, weights = panels(edges(cosine, flip, addition, order), order)
+    blur = float(np.sqrt((1 - cosine) * (1 + cosine)))
+    return t, weights * pdf(t), observed_labels(flip, cosine * t, blur, order)
+
+
+def edges(cosine: float, flip: Flips, addition: Addition, order: int) -> Array:
+    """Edges of panels in t, cut at the addition's jumps and where labels change.
 
     Functions are refined where panels of this order do not resolve them. From ±10 on the density is below 1e-22.
     """
@@ -95,11 +102,8 @@ def nodes(cosine: float, flip: Flips, addition: Addition, order: int) -> tuple[A
     if addition.by_nodes:
         cuts += _SCALES
     half = np.clip(cuts, 0, 10)
-    edges = np.unique(np.append(-half, half))
-    if addition.by_nodes:
-        edges = refined(edges, lambda t: pdf(t) * _seen(addition, t), order)
-    t, weights = panels(edges, order)
-    return t, weights * pdf(t), observed_labels(flip, cosine * t, blur, order)
+    cut = np.unique(np.append(-half, half))
+    return refined(cut, lambda t: pdf(t) * _seen(addition, t), order) if addition.by_nodes else cut
 
 
 def _seen(addition: Addition, t: Array) -> Array:

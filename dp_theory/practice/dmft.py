@@ -10,6 +10,7 @@ Montanari 2021.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import root_scalar
@@ -40,19 +41,24 @@ def geometry(k: int | None, a: Array, c: Array, stages: slice) -> tuple[Array, A
     return own * g + shared * z_k, noise - shared * c[..., k, None, stages], g, z_k
 
 
-def residuals(
-    problem: PracticeProblem, cohorts: Sequence[Cohort], a: Array, c: Array, x: Array
-) -> tuple[Array, Array, Array]:
+class Forces(NamedTuple):
+    """What the rows do to the learners, summed over cohorts in units of n: gamma = Γ = −E[∂f/∂θ] and ff = E[f fᵀ],
+    (..., stages, stages), fg = E[f g] (..., stages)."""
+
+    gamma: Array
+    ff: Array
+    fg: Array
+
+
+def residuals(problem: PracticeProblem, forces: Forces, a: Array, c: Array, x: Array) -> tuple[Array, Array, Array]:
     """Right-hand sides minus (a, C, X) of the order parameters' equations, for the stages that a, C and X have.
 
     a: (..., stages). c, x: (..., stages, stages). Leading axes are trials that differ in the last stage only.
-    With f = c(I + cX)^-1(y1 − θ) of a kept row, expectations summed over cohorts in units of n, and e, v over modes:
-        Γ = −E[∂f/∂θ]; within a cohort's stages E[c(I + cX)^-1], and by Stein's lemma, without boundary terms,
-        Γ_·k = −(E[f z_k] + E[B]C_·k)/C_kk from the selection by stage k
+    forces: at these order parameters. With e, v over modes:
         M_e = e(lam·I + eΓ)^-1,  b = E[f g] + Γa
         X = (1/n)Σ M_e,  a = Σ v²M_e b,  C = Σ v²(M_e b)(M_e b)ᵀ − aaᵀ + (1/n)Σ M_e E[f fᵀ] M_eᵀ
     """
-    gamma, ff, fg = _expectations(cohorts, a, c, x)
+    gamma, ff, fg = forces
     stages, (e, v) = a.shape[-1], problem.modes
     m, drift = _drift(problem, gamma, fg + (gamma @ a[..., None])[..., 0])
     deviation = v[:, None] * (drift - (v**2 @ drift)[..., None, :])
@@ -62,12 +68,11 @@ def residuals(
     return step, deviation.mT @ deviation + fluctuation - c, problem.phi * m.mean(axis=-3) - x
 
 
-def overlaps(problem: PracticeProblem, cohorts: Sequence[Cohort], a: Array, c: Array, x: Array) -> Array:
+def overlaps(problem: PracticeProblem, forces: Forces, a: Array) -> Array:
     """θ·Σ^½w0 (normalised) of every stage (stages,), from solved order parameters: Σ uvM_e b, u the modes of Σ^½w0."""
     if np.ndim(problem.labeller) == 0:  # Σ = I, where θ off the labeller is isotropic, or the truth labels
         return np.asarray(problem.labeller) * a
-    gamma, _, fg = _expectations(cohorts, a, c, x)
-    return (problem.target * problem.modes[1]) @ _drift(problem, gamma, fg + gamma @ a)[1]
+    return (problem.target * problem.modes[1]) @ _drift(problem, forces.gamma, forces.fg + forces.gamma @ a)[1]
 
 
 def _drift(problem: PracticeProblem, gamma: Array, b: Array) -> tuple[Array, Array]:
@@ -77,8 +82,24 @@ def _drift(problem: PracticeProblem, gamma: Array, b: Array) -> tuple[Array, Arr
     return m, (m @ b[..., None, :, None])[..., 0]
 
 
-def _expectations(cohorts: Sequence[Cohort], a: Array, c: Array, x: Array) -> tuple[Array, Array, Array]:
-    """Γ and E[f fᵀ] (..., stages, stages) and E[f g] (..., stages), summed over cohorts."""
+class Quadratics(NamedTuple):
+    """A loss H(m y − h)²/2 for each stage, (stages,) each; the square loss is H = m = 1."""
+
+    stiffness: Array  # H
+    target: Array  # m
+
+    @classmethod
+    def square(cls, stages: int) -> "Quadratics":
+        """The square loss at every stage."""
+        return cls(np.ones(stages), np.ones(stages))
+
+
+def linear_forces(cohorts: Sequence[Cohort], a: Array, c: Array, x: Array, losses: Quadratics) -> Forces:
+    """The forces of quadratic losses H(m y − h)²/2, in closed form.
+
+    A kept row of weight c answers with f = B(m y − θ), B = cH(I + cXH)^-1. Γ is E[B] within a cohort's stages; by
+    Stein's lemma, without boundary terms, Γ_·k = −(E[f z_k] + E[B]C_·k)/C_kk from the selection by stage k.
+    """
     stages = a.shape[-1]
     gamma, ff, fg = np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape)
     for cohort in cohorts:
@@ -87,18 +108,19 @@ def _expectations(cohorts: Sequence[Cohort], a: Array, c: Array, x: Array) -> tu
         i = slice(cohort.first, min(cohort.last, stages))
         view, noise, g, z_k = geometry(cohort.selector, a, c, i)
         weight, mass = cohort.weight[:, None, None], cohort.mass[:, None, None]
-        b = weight * np.linalg.inv(np.eye(view.shape[-2]) + weight * x[..., None, i, i])  # (..., J, b, b)
-        ones, slopes = b.sum(axis=-1)[..., None], b @ view[..., None, :, :]  # f = ones·y − slopes(t, ζ) − b·noise
-        seen = (ones * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=-3)  # E[f (t, ζ)ᵀ]
-        cross = ones * (slopes @ cohort.linear[:, :, None]).mT
-        square = mass * (ones * ones.mT + b @ noise[..., None, :, :] @ b.mT) - cross - cross.mT
+        stiff = weight * losses.stiffness[i]
+        b = stiff.mT * np.linalg.inv(np.eye(view.shape[-2]) + x[..., None, i, i] * stiff)  # (..., J, b, b)
+        pull, slopes = b @ losses.target[i, None], b @ view[..., None, :, :]  # f = pull·y − slopes(t, ζ) − b·noise
+        seen = (pull * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=-3)  # E[f (t, ζ)ᵀ]
+        cross = pull * (slopes @ cohort.linear[:, :, None]).mT
+        square = mass * (pull * pull.mT + b @ noise[..., None, :, :] @ b.mT) - cross - cross.mT
         ff[..., i, i] += (square + slopes @ cohort.second @ slopes.mT).sum(axis=-3)
         fg[..., i] += seen @ g
         curvature = (mass * b).sum(axis=-3)
         gamma[..., i, i] += curvature
         if (k := cohort.selector) is not None:
             gamma[..., i, k] -= (seen @ z_k + (curvature @ c[..., i, k, None])[..., 0]) / c[..., k, k, None]
-    return gamma, ff, fg
+    return Forces(gamma, ff, fg)
 
 
 def own_response(problem: PracticeProblem, cohorts: Sequence[Cohort], lam: float) -> float:
@@ -137,6 +159,7 @@ def next_stage(
     delta = own_response(problem, here, problem.ridges[s])
     a, c, x = np.append(a, 0.0), np.pad(c, (0, 1)), np.pad(x, (0, 1))
     x[s, s] = delta
+    losses = Quadratics.square(s + 1)
     scale = np.concatenate([[1.0], np.sqrt(np.diag(c)[:s]) * np.sqrt(c[s - 1, s - 1] if s else 1.0), np.full(s, delta)])
 
     def insert(unknown: Array, own: Array | float) -> tuple[Array, Array, Array]:
@@ -149,7 +172,8 @@ def next_stage(
         return trial[0], trial[1], trial[2]
 
     def residual(unknown: Array, own: Array | float = 0.0) -> tuple[Array, Array]:
-        a_off, c_off, x_off = residuals(problem, cohorts, *insert(unknown, own))
+        trial = insert(unknown, own)
+        a_off, c_off, x_off = residuals(problem, linear_forces(cohorts, *trial, losses), *trial)
         off = np.concatenate([a_off[..., s, None], c_off[..., s, :s], x_off[..., s, :s]], axis=-1)
         return off / scale, c_off[..., s, s]
 

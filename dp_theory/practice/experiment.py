@@ -12,7 +12,9 @@ from dp_theory.practice.cohorts import weighted_moments
 from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem, PracticeSimulation
 from dp_theory.simulators.trials import check_size, mean_and_se
+from dp_theory.span.experiment import fit_convex
 from dp_theory.span.flips import Flips, draw_labels
+from dp_theory.span.losses import Square
 
 
 def simulate_practice(
@@ -67,6 +69,7 @@ def practice_trial(
     truth = problem.target if problem.spectrum is not None else cosine * v + np.sqrt(1 - cosine**2) * np.eye(d)[1]
     stages = len(rounds)
     gram, moment = np.zeros((d, d)), np.zeros(d)
+    pool: list[tuple[Array, Array, Array]] = []  # rows, labels and weights, for losses that need them all
     thetas, wrong_rows = np.zeros((0, d)), []
     kept = np.zeros(stages)
     for s, addition in enumerate(rounds):
@@ -75,10 +78,16 @@ def practice_trial(
         wrong_rows.append((z[y * t < 0], y[y * t < 0]))
         if not problem.accumulate:
             gram[:], moment[:] = 0.0, 0.0
+            pool.clear()
         x = z * np.sqrt(e)
-        gram += (x * weight[:, None]).T @ x
-        moment += x.T @ (weight * y)
-        w = solve(gram + n * problem.ridges[s] * np.eye(d), moment, assume_a="pos")
+        if isinstance(problem.loss, Square):
+            gram += (x * weight[:, None]).T @ x
+            moment += x.T @ (weight * y)
+            w = solve(gram + n * problem.ridges[s] * np.eye(d), moment, assume_a="pos")
+        else:
+            pool.append((x, y, weight / n))
+            rows, labels, weights = (np.concatenate(part) for part in zip(*pool, strict=True))
+            w = fit_convex(rows, labels, weights, problem.ridges[s], problem.loss)
         thetas = np.vstack([thetas, np.sqrt(e) * w])
     outputs = np.array([_measure(theta, truth) for theta in thetas]).T
     errors = [np.sum(y[:, None] * (z @ thetas.T) < 0, axis=0) / max(len(y), 1) for z, y in wrong_rows[1:]]

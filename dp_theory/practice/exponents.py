@@ -26,6 +26,7 @@ from dp_theory.practice.experiment import simulate_practice
 from dp_theory.practice.prediction import Stages, solve_stages
 from dp_theory.practice.problem import Addition, MeasuredRows, PracticeProblem, RoundRows
 from dp_theory.simulators.trials import mean_and_se
+from dp_theory.span.losses import Square
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,8 @@ def scaling(
     """The strategies for this practice, predicted, and simulated in dimension d where trials > 0.
 
     The problem must accumulate, and its rules be scalar. Costs are in plain samples. advance is called with 1 after
-    each of the STEPS. Raises InputError for fewer than four rounds, from which no exponent can be fitted.
+    each of the STEPS. Raises InputError for fewer than four rounds, from which no exponent can be fitted, and
+    for other losses than the square.
     """
     import pandas as pd
 
@@ -71,6 +73,8 @@ def scaling(
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
         )
+    if not isinstance(problem.loss, Square):
+        raise InputError(f"scaling is for the square loss, not {problem.loss}: other losses would take it minutes")
     whole, costs = solve_stages(problem), Costs(direct=direct_cost, training=training_cost)
     curves, exponents, simulated = [], [], {}
     for series, (runs, direct) in _strategies(problem, whole).items():

@@ -10,6 +10,7 @@ from dp_theory.practice.dmft import geometry
 from dp_theory.practice.prediction import ORDER
 from dp_theory.practice.problem import MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
 from dp_theory.span.flips import BoundaryFlips
+from dp_theory.span.losses import Square
 
 
 def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Array:
@@ -17,8 +18,13 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
 
     P(y·score < 0), against the labels as observed; `wrong`: only over the rows that were misclassified when they were
     added (1 at that stage). The score of a row is θ + Xf (dp_theory.practice.dmft): θ·x while unseen, and the fit to it
-    once the stage trains on it. Raises InputError if the addition brings no such row, or if only its moments are known.
+    once the stage trains on it. Raises InputError if the addition brings no such row, if only its moments are
+    known, and for other losses than the square.
     """
+    if not isinstance(prediction.problem.loss, Square):
+        raise InputError(
+            f"row_errors is for the square loss, whose answers are linear, not for {prediction.problem.loss}"
+        )
     errors = np.empty(prediction.test_error.shape)
     for index in np.ndindex(prediction.problem.shape):
         added = prediction.additions[(*index, addition)]

@@ -2,10 +2,10 @@
 
 Stage 0 trains on `initial`·n plain rows. After stage k the learner ŵ_k looks at fresh candidate rows, keeps some (or
 weights them) by its own projections, and the next stage trains on everything kept so far (`accumulate`), or on the
-newest rows alone. The paper argues for such a selector in section 4.2.2 and gives no theory; this one is ours. Ridge
-regression throughout:
+newest rows alone. The paper argues for such a selector in section 4.2.2 and gives no theory; this one is ours. With a
+convex loss, by default the square one (h − y)²/2:
 
-    ŵ_s = argmin (1/2n) Σ_i c_i (w·x_i − y_i)² + (lam/2)|w|²,   over the rows that stage s has
+    ŵ_s = argmin (1/n) Σ_i c_i ℓ(w·x_i; y_i) + (lam/2)|w|²,   over the rows that stage s has
 
 Conventions. n is one normaliser for all stages, phi = d/n; sizes are given in units of n. x = Σ^½z, θ_s = Σ^½ŵ_s,
 t = x·ŵ_k/|θ_k| ~ N(0, 1), so that thresholds are the paper's alpha. y = sign(x·w_g), flipped with probability
@@ -25,6 +25,7 @@ from dp_theory.checks import Array, Real, common_shape, numbers, require, requir
 from dp_theory.problem import Prediction, Simulation
 from dp_theory.rules import KeepAll, KeepHard, Rule
 from dp_theory.span.flips import Flips, check_flips
+from dp_theory.span.losses import SQUARE, Loss
 from dp_theory.span.problem import select
 
 PLAIN = KeepAll()
@@ -160,8 +161,9 @@ class PracticeProblem:
     additions: one per round, so that there are len(additions) + 1 learners; the parameters of their rules broadcast.
     spectrum: eigenvalues of Σ (d,), with truth and labeller: w0 and w_g (d,) in its eigenbasis, w0 constant and
     w_g = w0 if not given; None is Σ = I, where one cosine does for the labeller. lam: one
-    ridge, or one for each stage; 0 needs more kept rows than dimensions. initial: size of the first pool of plain
-    rows, or the rows themselves.
+    ridge, or one for each stage; 0 needs more kept rows than dimensions for the square loss, and is the max-margin
+    solution for others whose rows are separable. initial: size of the first pool of plain rows, or the rows themselves.
+    loss: SQUARE, LOGISTIC, SQUARED_HINGE or another of dp_theory.span.losses.
 
     Raises InputError for parameters outside their domain, and for a labeller that is no vector of the spectrum's
     length, or is one without a spectrum.
@@ -176,6 +178,7 @@ class PracticeProblem:
     labeller: ArrayLike = 1.0
     spectrum: ArrayLike | None = None
     truth: ArrayLike | None = None
+    loss: Loss = SQUARE
 
     def __post_init__(self) -> None:
         require_number(phi=self.phi)
@@ -195,6 +198,8 @@ class PracticeProblem:
             require_number(initial=self.initial)
             require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
             require_magnitude(initial=self.initial)
+        if not callable(getattr(self.loss, "answer", None)):
+            raise InputError(f"loss = {self.loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.span.losses)")
         if self.spectrum is None and self.truth is not None:
             raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
         labeller = numbers("labeller", self.labeller)

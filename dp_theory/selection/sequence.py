@@ -19,12 +19,13 @@ from dp_theory.checks import Array, require
 from dp_theory.costs import SMALLEST_KEEP
 from dp_theory.practice import Addition, PracticeProblem
 from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import next_stage, overlaps
+from dp_theory.practice.dmft import Quadratics, linear_forces, next_stage, overlaps
 from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.rules import KeepHard
 from dp_theory.selection.margins import FEATURES, Bands, View
 from dp_theory.selection.search import explore, gap, polish
 from dp_theory.span.flips import BoundaryFlips
+from dp_theory.span.losses import Square
 
 _NEAR = 0.1  # gap over error, from which a search is not begun afresh
 _ANCHOR, _STEPS = (0.9, 1.1), 8  # of a second start: rows whose labels their scores tell; steps of a search
@@ -68,7 +69,9 @@ class Loop:
 
     @classmethod
     def first(cls, problem: PracticeProblem) -> Loop:
-        """After the first pool."""
+        """After the first pool. Raises InputError for losses other than the square, whose rounds are not linear."""
+        if not isinstance(problem.loss, Square):
+            raise InputError(f"the best sequence is known for the square loss, not for {problem.loss}")
         rows = make_cohort(problem.initial_rows, problem.flip, 1.0, None, 0, problem.stages, ORDER)
         return cls(problem, (), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))).then(rows)
 
@@ -81,7 +84,8 @@ class Loop:
     @cached_property
     def test_error(self) -> float:
         """Of the newest learner."""
-        overlap, own = overlaps(self.problem, self.cohorts, self.a, self.c, self.x)[-1], self.a[-1]
+        forces = linear_forces(self.cohorts, self.a, self.c, self.x, Quadratics.square(len(self.a)))
+        overlap, own = overlaps(self.problem, forces, self.a)[-1], self.a[-1]
         off = self.c[-1, -1] + (own - overlap) * (own + overlap)
         return float(np.arctan2(np.sqrt(off), overlap) / np.pi)
 

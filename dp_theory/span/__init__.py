@@ -5,9 +5,9 @@ simulates.
 """
 
 from dp_theory.span.flips import BoundaryFlips, LabelCheck
-from dp_theory.span.losses import LOGISTIC, SQUARE, Logistic, Loss, Square
+from dp_theory.span.losses import LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
 from dp_theory.span.problem import Group, SpanProblem
 from dp_theory.span.weights import Agree, Interpolating, Verifier
 
-__all__ = ["LOGISTIC", "SQUARE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck", "Logistic", "Loss",
-           "SpanProblem", "Square", "Verifier"]  # fmt: skip
+__all__ = ["LOGISTIC", "SQUARE", "SQUARED_HINGE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck",
+           "Logistic", "Loss", "SpanProblem", "Square", "Verifier"]  # fmt: skip

@@ -1,6 +1,6 @@
 """Kept rows as weighted atoms, over which every expectation of the span recipe and of the practice loop is a sum."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +41,19 @@ class Atoms:
 
 
 def kept_atoms(
-    problem: SpanProblem, group: Group, order: int, score: Array | None = None, least: float = 0.0
+    problem: SpanProblem,
+    group: Group,
+    order: int,
+    score: Array | None = None,
+    bends: Sequence[tuple[float, float]] = (),
+    least: float = 0.0,
 ) -> Iterator[Atoms]:
     """Atoms of a group with a scalar rule: nodes of the given order for what its rule sees, ζ in closed form.
 
-    `score` (k + 1,): one more unit vector to integrate over, with a coordinate off the span (for a convex loss). They
-    come in blocks, since several directions have many; nodes of less than `least` times the block's largest weight are
-    left out. Raises InputError where they have more than MOST_ATOMS.
+    `score` (k + 1,): one more unit vector to integrate over, with a coordinate off the span (for a convex loss), along
+    which the integrand has `bends`, places with a width each. They come in blocks, since several directions have
+    many; nodes of less than `least` times the block's largest weight are left out. Raises InputError where they have
+    more than MOST_ATOMS.
     """
     labeller, along = (vectors @ problem.basis for vectors in problem.directions(group))
     seen = along
@@ -59,16 +65,16 @@ def kept_atoms(
     rest = labeller - frame @ c
     rest = rest - frame @ (rest @ frame)  # again: where the labeller nearly lies in the span, the first left eps/kappa
     kappa = float(np.linalg.norm(rest))
-    jumps = group.jumps(len(along))
+    jumps = [*((*jump, 0.0) for jump in group.jumps(len(along))), *((len(along), at, width) for at, width in bends)]
     coordinates = triangle.T  # of the seen directions in the frame; lower triangular
     steps = [(0.0, kappa), *(group.flip.steps(kappa) if isinstance(group.flip, BoundaryFlips) else ())]  # along c
     blocks = nested(
-        np.vstack([coordinates[[i for i, _ in jumps]], *[c] * len(steps)]),
-        np.array([b for _, b in jumps] + [level for level, _ in steps]),
-        np.array([0.0] * len(jumps) + [thickness for _, thickness in steps]),
+        np.vstack([coordinates[[i for i, *_ in jumps]], *[c] * len(steps)]),
+        np.array([at for _, at, _ in jumps] + [level for level, _ in steps]),
+        np.array([width for *_, width in jumps] + [thickness for _, thickness in steps]),
         order,
         # at the order's own distance, so that refining the order refines the cut of the tails too
-        reach=np.hypot(8 + order / 16, max((abs(b) for _, b in jumps), default=0.0)),
+        reach=np.hypot(8 + order / 16, max((abs(at) for i, at, _ in jumps if i < len(along)), default=0.0)),
     )
     e = rest / kappa if kappa > 1e-14 else 0 * rest
 

@@ -14,13 +14,15 @@ class Solution(NamedTuple):
     """a (k,): θ in the span's basis; variance: σ², ‖θ‖² off the span; residual of the fixed point, relative.
 
     errors(): bounds of |a - exact a| and of |variance - exact variance|, to first order in what rounding and the
-    residual leave of this solver's equations; what its quadrature leaves is not among them.
+    residual leave of this solver's equations; what its quadrature leaves is not among them. endless: whether ‖θ‖ is
+    infinite; a and σ² then fix its direction only.
     """
 
     a: Array
     variance: float
     residual: float
     errors: Callable[[], tuple[float, float]]
+    endless: bool = False
 
 
 @dataclass(frozen=True)

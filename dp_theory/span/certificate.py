@@ -55,7 +55,10 @@ def certified(
             change = np.max(np.abs(current[moved] - previous[moved]) / scale[moved], initial=solution.residual)
         propagated = _propagated(current, truth, solution)
         if change <= max(tolerance, propagated):  # of what conditioning makes of rounding no order can get rid
-            return *current, change + propagated
+            error, overlap, squared_norm, kept = current
+            if solution.endless:
+                overlap, squared_norm = np.copysign(np.inf, overlap), np.inf
+            return error, overlap, squared_norm, kept, change + propagated
         raise ConvergenceError(
             f"phi = {cell.phi:g}, lam = {cell.lam:g}: quadrature of order {orders[-1]} still changes the result by "
             f"{change:.1e}, more than tolerance = {tolerance:.1e}; are all jumps of the rules named in breaks?"

@@ -45,7 +45,7 @@ def span_trial(problem: SpanProblem, d: int, seed: int, trial: int) -> tuple[flo
         root = np.sqrt(q)
         w = fit_ridge(root[:, None] * x, root * y, n * problem.lam)
     else:
-        w = _fit(x, y, q / n, problem.lam, problem.loss)
+        w = fit_convex(x, y, q / n, problem.lam, problem.loss)
     scale = np.ones(d)
     scale[: problem.eigenvalues.size] = np.sqrt(problem.eigenvalues)
     return measure(scale * w, np.pad(problem.whitened(problem.truth)[0], (0, d - problem.eigenvalues.size)))
@@ -64,13 +64,17 @@ def _draw(problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.G
     return x, y[kept], q[kept]
 
 
-def _fit(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: float = 1e-6) -> Array:
+def fit_convex(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: float = 1e-6) -> Array:
     """argmin Σ q ℓ(w·x; y) + (lam/2)|w|² by scipy's trust-region Newton method with the exact Hessian.
 
-    Judged by the norm of the gradient, relative to that at w = 0: scipy's own status depends on differences of the
-    objective, which drown in rounding first.
+    lam = 0: where a loss with `margin` finds the rows separable, the `max_margin` solution. Judged by the norm of the
+    gradient, relative to that at w = 0: scipy's own status depends on differences of the objective, which drown in
+    rounding first. Raises ConvergenceError where it is too large.
     """
     from scipy.optimize import minimize
+
+    if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
+        return widest
 
     def slope(w: Array) -> Array:
         return x.T @ (q * loss.slope(x @ w, y)) + lam * w
@@ -89,3 +93,16 @@ def _fit(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: float =
     if not missed <= allowed:
         raise ConvergenceError(f"{loss} fit, (kept, d) = {x.shape}, lam = {lam:g}: gradient {missed:.1e} is left")
     return result.x
+
+
+def max_margin(x: Array, y: Array) -> Array | None:
+    """The shortest w with y (w·x) ≥ 1 for all rows x (rows, d); None where the rows are not separable.
+
+    Lawson and Hanson's "least distance programming" (1974, chapter 23), by their non-negative least squares.
+    """
+    from scipy.optimize import nnls
+
+    columns = np.vstack([(y[:, None] * x).T, np.ones(len(y))])
+    target = np.eye(len(columns))[-1]
+    residual = columns @ nnls(columns, target, maxiter=100 * len(y))[0] - target
+    return residual[:-1] / -residual[-1] if -residual[-1] > 1e-9 else None

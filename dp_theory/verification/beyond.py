@@ -15,6 +15,7 @@ from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.problem import Weight
 from dp_theory.verification.boundary import noisy_loops, span_cells
+from dp_theory.verification.convexloop import convex_loops
 from dp_theory.verification.measured import measured_laws
 from dp_theory.verification.multiclass import softmax_cells, softmax_rows
 from dp_theory.verification.selection import selected, selecting_loops
@@ -153,6 +154,7 @@ def loops() -> dict[str, PracticeProblem]:
         }
         | selecting_loops()
         | noisy_loops()
+        | convex_loops()
     )
 
 

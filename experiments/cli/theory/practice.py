@@ -9,6 +9,7 @@ from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_theory import rules
 from dp_theory.costs import DIRECT_COST, TRAINING_COST
+from dp_theory.span.losses import LOSSES
 from experiments.cli.theory.options import DirectCost, Json, Seed, TrainingCost, Workers
 from experiments.terminal import emit_json, progress, records, say, table
 
@@ -34,6 +35,7 @@ def practice_command(
     candidates: Annotated[bool, typer.Option("--candidates", help="--increment counts candidates.")] = False,
     accumulate: Annotated[bool, typer.Option("--accumulate/--fresh", help="Train on all rows, or the newest.")] = True,
     flip: Annotated[float, typer.Option(help="Probability that a label is flipped.")] = 0.0,
+    loss: Annotated[str, typer.Option(help=f"What the learner minimises: {', '.join(LOSSES)}.")] = "square",
     d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 300,
     trials: Annotated[int, typer.Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
     direct_cost: DirectCost = DIRECT_COST,
@@ -50,15 +52,19 @@ def practice_command(
     from dp_theory.practice import PracticeProblem
     from dp_theory.practice.exponents import STEPS, scaling
 
+    if loss not in LOSSES:
+        raise InputError(f"unknown --loss '{loss}': one of {', '.join(LOSSES)}")
+    square = loss == "square"  # whose answers are linear: exponents and hindsight are known of it alone
     plan = _plan(rule, alpha, window, weight_power, increment, candidates)
-    loop = PracticeProblem(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip)
+    loop = PracticeProblem(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip,
+                           loss=LOSSES[loss])  # fmt: skip
     with claimed(out):
         prediction = predict(loop)
         simulation = simulate(loop, d, trials, seed=seed, workers=workers) if trials else None
         stages = _stages(prediction, simulation)
-        rows = _row_errors(prediction, simulation) if rule != "self-verify" else None  # it never adds a wrong row
+        rows = _row_errors(prediction, simulation) if square and rule != "self-verify" else None  # which adds none
         compared = None
-        if rounds >= SCALING_ROUNDS:
+        if square and rounds >= SCALING_ROUNDS:
             with progress("strategies", STEPS) as advance:
                 compared = scaling(
                     replace(loop, accumulate=True), d=d, trials=trials, direct_cost=direct_cost,
@@ -77,6 +83,8 @@ def practice_command(
     if compared:
         print()
         table(exponents, title="exponents: slope of ln(error) on ln(samples), second half of the stages")
+    elif not square:
+        say("no exponents, and no errors on the rows that were added: they are known for the square loss")
     else:
         say(f"fewer than {SCALING_ROUNDS} rounds: no exponents")
     if out is not None:

@@ -69,3 +69,13 @@ def test_self_verification_has_no_wrong_rows_to_follow(run):
 def test_bad_input_is_refused(run, arguments, message):
     with pytest.raises(InputError, match=message):
         run(*arguments.split())
+
+
+def test_other_losses(run):
+    flags = ["--rounds", "1", "--alpha", "0.3", "--phi", "0.5", "--lam", "0.01", "--increment", "2", "--candidates"]
+    answer = json.loads(run(*flags, "--loss", "logistic", "--json"))
+    assert [stage["test_error"] for stage in answer["stages"]] == pytest.approx([0.17463, 0.11090], abs=2e-4)
+    assert answer["exponents"] == []
+    assert answer["row_errors"] == []
+    with pytest.raises(InputError, match="one of square, logistic, squared-hinge"):
+        run(*flags, "--loss", "hinge")

@@ -1,0 +1,200 @@
+"""Practice under convex losses: the square loss gives today's loop, one stage the span recipe, λ → 0 the margin."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from dp_base.errors import InputError
+from dp_theory import LOGISTIC, SQUARED_HINGE, predict, simulate
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex, row_errors
+from dp_theory.practice.convex import ConvexLoop
+from dp_theory.practice.exponents import scaling
+from dp_theory.practice.prediction import ORDER, make_cohort, solve_stages
+from dp_theory.practice.rows import draw
+from dp_theory.rules import Entropy, KeepEasy, KeepHard
+from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
+from dp_theory.span.experiment import max_margin
+from dp_theory.verification.convexloop import convex_loops
+
+PLANE = (1.0, 0.0)
+HARD = Addition(2, keep=KeepHard(0.3))
+R11 = PracticeProblem(0.5, 0.01, [HARD] * 3)
+
+SQUARE_LOOPS = {
+    "keep-hard": R11,
+    "flips, labeller": PracticeProblem(0.5, 0.02, [Addition(1, keep=KeepEasy(0.5))] * 2, flip=0.1, labeller=0.9),
+    "soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2, flip=0.05),
+    "label-aware": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree(), weight=Verifier(2))] * 2),
+    "newest rows": PracticeProblem(0.25, 0.001, [Addition(kept=1, keep=KeepHard(0.5))] * 2, accumulate=False),
+    "power law": PracticeProblem(0.5, 0.02, [HARD] * 2, spectrum=np.arange(1, 41) ** -0.7),
+    "window": PracticeProblem(0.25, 0.001, [Window(1)] * 3),
+}
+
+
+def by_points(problem: PracticeProblem, size=2**11, seed=0):
+    """Order parameters (a, C, X) of a loop by the convex solver, whatever its loss."""
+    loop, order = ConvexLoop(problem, size, seed), (np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
+    for s in range(problem.stages):
+        rows, cosine = problem.initial_rows, 1.0
+        if s:
+            a, c, _ = order
+            cosine = a[-1] / np.hypot(a[-1], np.sqrt(c[-1, -1]))
+            plan = problem.additions[s - 1]
+            rows = plan(np.arctan2(np.sqrt(c[-1, -1]), a[-1]) / np.pi) if callable(plan) else plan
+        last = problem.stages if problem.accumulate else s + 1
+        cohort = make_cohort(rows, problem.flip, cosine, s - 1 if s else None, s, last, ORDER)
+        order, _ = loop.next_stage(cohort, rows, cosine, order)
+    return order
+
+
+@pytest.mark.parametrize("problem", SQUARE_LOOPS.values(), ids=SQUARE_LOOPS)
+def test_square_loss_is_the_loop_with_the_square_loss(problem: PracticeProblem):
+    expected = predict(problem)
+    for ours, known in zip(
+        by_points(problem), (expected.alignment, expected.covariance, expected.response), strict=True
+    ):
+        np.testing.assert_allclose(ours, known, rtol=1e-9, atol=1e-9 * np.abs(known).max())
+
+
+@pytest.mark.parametrize("name", ["keep-hard", "flips, labeller", "soft weights"])
+def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
+    """Without the quadratic loss that stands in, which the square loss equals."""
+    monkeypatch.setattr(convex, "closest", lambda *arguments: (0.0, 1.0))
+    problem = SQUARE_LOOPS[name]
+    expected = predict(problem)
+    for ours, known in zip(by_points(problem, 2**14), (expected.alignment, expected.covariance), strict=False):
+        np.testing.assert_allclose(ours, known, rtol=5e-3)
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.1])
+@pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE], ids=str)
+def test_one_stage_is_the_span_recipe(loss, flip):
+    loop = solve_stages(PracticeProblem(0.5, 0.02, flip=flip, loss=loss), size=2**16)
+    expected = predict(SpanProblem(PLANE, [Group(flip=flip)], 0.5, 0.02, loss=loss))
+    assert loop.test_error[0] == pytest.approx(float(expected.test_error), rel=5e-5)
+    assert loop.overlap[0] == pytest.approx(float(expected.overlap), rel=5e-5)
+
+
+def test_fresh_data_is_a_recursion_of_the_span_recipe():
+    """Every stage on rows that the stage before selected, and on nothing else."""
+    rules = KeepHard(0.4), Entropy(4.0, 2.0)
+    loop = PracticeProblem(0.2, 0.01, [Addition(3, keep=rule) for rule in rules], accumulate=False, loss=LOGISTIC)
+    answer = solve_stages(loop)
+    for stage, rule in enumerate(rules, 1):
+        before = np.pi * answer.test_error[stage - 1]
+        group = Group(3.0, along=(np.cos(before), np.sin(before)), keep=rule)
+        expected = predict(SpanProblem(PLANE, [group], 0.2, 0.01, loss=LOGISTIC)).test_error
+        assert answer.test_error[stage] == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_points_are_the_kept_rows():
+    """Their moments, against those that rules know."""
+    rows, cosine = Addition(1.0, keep=KeepHard(0.7)), 0.8
+    cohort = make_cohort(rows, 0.1, cosine, 0, 1, 3, ORDER)
+    points = draw(cohort, rows, 0.1, cosine, 2**13, np.random.default_rng(0))
+    mass = points.mass[:, -1]
+    assert np.abs(points.view[:, 0]).max() <= 0.7
+    np.testing.assert_allclose((mass * points.y) @ points.view, cohort.linear[0], rtol=2e-3)
+    np.testing.assert_allclose((mass[:, None] * points.view).T @ points.view, cohort.second[0], atol=2e-3)
+    np.testing.assert_allclose((mass[:, None] * points.normals).T @ points.normals, mass.sum() * np.eye(2), atol=5e-3)
+
+
+@pytest.mark.slow
+def test_eight_rounds_are_certain_and_quick():
+    """Seconds where the machine is free; a generous bound, for it is the order of magnitude that matters."""
+    import time
+
+    begun = time.process_time()
+    answer = predict(PracticeProblem(0.5, 0.01, [HARD] * 8, loss=LOGISTIC))
+    assert time.process_time() - begun < 20
+    assert answer.certificate.max() < 5e-3
+    assert np.all(np.diff(answer.test_error) < 0)
+    assert answer.test_error[-1] == pytest.approx(0.02153, rel=2e-3)
+
+
+# -- the max-margin limit ---------------------------------------------------------------------------------------------
+
+
+def test_ridge_to_zero_is_the_max_margin_solution():
+    """The squared hinge gets there in proportion to λ; the logistic loss shares its limit."""
+    loop = PracticeProblem(0.5, 0.0, [HARD], loss=SQUARED_HINGE)
+    limit = solve_stages(loop, size=2**11)
+    for lam, off in ((1e-3, 3e-2), (1e-5, 3e-4), (1e-7, 3e-6)):
+        np.testing.assert_allclose(
+            solve_stages(replace(loop, lam=lam), size=2**11).test_error, limit.test_error, rtol=off
+        )
+    logistic = predict(replace(loop, loss=LOGISTIC))
+    np.testing.assert_allclose(logistic.test_error, limit.test_error, rtol=1e-2)
+    assert np.all(np.isinf(logistic.squared_norm))
+    assert np.all(np.isinf(logistic.overlap))
+    gaps = [
+        solve_stages(replace(loop, loss=LOGISTIC, lam=lam), size=2**11).test_error / limit.test_error - 1
+        for lam in (1e-3, 1e-8)
+    ]
+    assert np.all(np.abs(gaps[1]) < np.abs(gaps[0]))
+
+
+def test_separable_rows_in_the_span_recipe():
+    problem = SpanProblem(PLANE, [Group(along=(0.8, 0.6), keep=KeepHard(0.5))], 0.3, 0.0, loss=SQUARED_HINGE)
+    limit = predict(problem)
+    assert np.isinf(limit.squared_norm)
+    assert np.isinf(limit.overlap)
+    assert predict(replace(problem, lam=1e-8)).test_error == pytest.approx(float(limit.test_error), rel=1e-7)
+    assert predict(replace(problem, loss=LOGISTIC)).test_error == limit.test_error
+    small = [float(predict(replace(problem, loss=LOGISTIC, lam=lam)).test_error) for lam in (1e-5, 1e-8)]
+    gaps = np.abs(np.array(small) - limit.test_error)
+    assert gaps[0] > gaps[1]  # as slowly as 1/ln(1/λ)
+
+
+def test_widest_margin_against_another_solver():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 25))
+    y = np.sign(x[:, 0])
+    ours = max_margin(x, y)
+    assert ours is not None
+    other = minimize(
+        lambda w: w @ w / 2, ours + 0.1, jac=lambda w: w, method="SLSQP",
+        constraints={"type": "ineq", "fun": lambda w: y * (x @ w) - 1, "jac": lambda w: y[:, None] * x},
+    )  # fmt: skip
+    np.testing.assert_allclose(ours, other.x, atol=1e-5)
+    assert max_margin(np.vstack([x, x[:1]]), np.append(y, -y[0])) is None
+
+
+# -- the experiment ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", [R11, replace(R11, lam=0.0)], ids=["ridge", "margin"])
+def test_experiment(problem):
+    problem = replace(problem, additions=[HARD], loss=LOGISTIC)
+    answer, runs = predict(problem), simulate(problem, 80, 12)
+    assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(convex_loops()))
+def test_experiments(name):
+    problem = convex_loops()[name]
+    answer = predict(problem)
+    runs = simulate(problem, 200 if problem.spectrum is None else None, 24, seed=3)
+    assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_refusals():
+    loop = replace(R11, loss=LOGISTIC)
+    t, zeta = np.random.default_rng(0).standard_normal((2, 100))
+    rows = MeasuredRows.of(1.0, t, zeta, np.ones(100))
+    with pytest.raises(InputError, match="known by their moments alone"):
+        solve_stages(replace(loop, additions=[rows]))
+    with pytest.raises(InputError, match="memory"):
+        predict(replace(loop, additions=[HARD] * 20))
+    with pytest.raises(InputError, match="must be a Loss"):
+        replace(loop, loss="logistic")
+    with pytest.raises(InputError, match="square loss"):
+        scaling(replace(loop, additions=[HARD] * 4))
+    with pytest.raises(InputError, match="square loss"):
+        row_errors(predict(replace(loop, additions=[HARD])), 0)
