@@ -79,8 +79,7 @@ def load_best(learner: Learner, files: RunFiles) -> None:
             raise DamagedError(f"{files.best} is an earlier one; {remedy}")
 
     with reading(files.best, remedy):
-        if not main:
-            when_visible(see, files.best)
+        when_visible(see, files.best)
         learner.load(files.best)
 
 

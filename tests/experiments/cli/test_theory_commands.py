@@ -108,6 +108,7 @@ def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
     few = {name: loop for name, loop in list(beyond.loops().items())[:2]}
     monkeypatch.setattr(beyond, "loops", lambda: few)
     monkeypatch.setattr(beyond, "feature_cells", lambda d=0: {})
+    monkeypatch.setattr(beyond, "softmax_cells", dict)
     one = dict(list(measured.CELLS.items())[:1])
     monkeypatch.setattr(measured, "CELLS", one)
     monkeypatch.setattr(beyond.features, "__defaults__", (6,))
