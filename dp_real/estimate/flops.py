@@ -33,7 +33,7 @@ class MeasuredFlops:
         self._choosing = config.guidance.candidates > 1
         self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
         self._known: dict[bool, int] = {}
-        self._soft, self._label_flops = config.pool.soft_labels, None
+        self._label_flops = None if config.pool.soft_labels else 0
 
     def __call__(self, guided: bool) -> int:
         """See SampleFlops."""
@@ -45,7 +45,7 @@ class MeasuredFlops:
         """FLOPs of the soft labels of a sample; 0 without them."""
         if self._label_flops is None:
             x = self._plain()
-            self._label_flops = _counted(lambda: self._rounds.posterior(x)) if self._soft else 0
+            self._label_flops = _counted(lambda: self._rounds.posterior(x))
         return self._label_flops
 
     def _plain(self) -> Tensor:

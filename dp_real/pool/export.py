@@ -51,11 +51,6 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
             metadata.write(strict_json(facts) + "\n")
 
 
-def _soft(pool: Pool) -> tuple[str, ...]:
-    """The column that tells the classes' probabilities, in a pool with soft labels."""
-    return () if pool.posterior is None else ("posterior",)
-
-
 def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """Write out/train.jsonl, a line per example: text, or example (numbers), label (a class's name), and WRITTEN.
 
@@ -63,7 +58,7 @@ def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
         for row in pool_rows(pool):
-            facts = {"label": classes[int(row["label"])]} | {key: row[key] for key in (*WRITTEN, *_soft(pool))}
+            facts = {"label": classes[int(row["label"])]} | {key: row[key] for key in (*WRITTEN, *pool.soft)}
             file.write(strict_json(content(pool, row["example"]) | facts) + "\n")
 
 
@@ -86,7 +81,7 @@ def write_parquet(pool: Pool, classes: Sequence[str], out: Path) -> None:
     name = "text" if pool.of_texts else "image" if len(pool.sample_shape) == 3 else "example"
     kind, feature = known[name]
     fields = {name: kind, "label": pa.int64()}
-    soft = {key: POSTERIOR for key in _soft(pool)}
+    soft = {key: POSTERIOR for key in pool.soft}
     schema = pa.schema(fields | {key: pa.type_for_alias(kind) for key, kind in kinds.items()} | soft)
     features = {name: feature} | {key: numbers for key in soft}
     features |= {"label": {"names": list(classes), "_type": "ClassLabel"}}

@@ -145,7 +145,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def table(self, newest: bool = False) -> pa.Table:
         """The FACTS of all rows, and `posterior` with soft labels; or with `newest` of the latest round's rows."""
         start = len(self) - self.newest if newest else 0
-        return self._data.scanner(columns=[*FACTS, *self._soft], offset=start).to_table()
+        return self._data.scanner(columns=[*FACTS, *self.soft], offset=start).to_table()
 
     def _commit(self, fragments: list[Any]) -> int:
         operation = (
@@ -169,7 +169,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """Read the rows after the first `known` ones."""
         if self._data.count_rows() == known:
             return
-        new = self._data.scanner(columns=["round", "label", *self._soft], offset=known).to_table()
+        new = self._data.scanner(columns=["round", "label", *self.soft], offset=known).to_table()
         rounds = new["round"].to_numpy()
         kept = None
         if self.storage.fits(self._data.schema.field("example").type, known + len(new)):
@@ -177,7 +177,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
             fresh = self.storage.decode(column.combine_chunks())
             kept = fresh if self._kept is None else torch.cat([self._kept, fresh])
         posterior = [] if self.posterior is None else [self.posterior]
-        posterior += [torch.tensor(new[name].to_pylist(), dtype=torch.float32) for name in self._soft]
+        flat = [new[name].combine_chunks().flatten().to_numpy() for name in self.soft]
+        posterior += [torch.tensor(values).view(len(new), -1) for values in flat]
         self._kept = kept  # what follows cannot fail, so all rows are there or none
         self.posterior = torch.cat(posterior) if posterior else None
         self.newest = int((rounds == rounds[-1]).sum())
@@ -190,8 +191,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
             return self.storage.decode(self._data.take(rows.tolist(), columns=["example"])["example"].combine_chunks())
 
     @property
-    def _soft(self) -> list[str]:
-        """The column of soft labels, if the pool has one."""
+    def soft(self) -> list[str]:
+        """The name of the column of soft labels, if the pool has one."""
         return [name for name in self._data.schema.names if name == "posterior"]
 
     def _schema(self) -> pa.Schema:

@@ -70,37 +70,35 @@ class SoftmaxProblem:
 
 
 @dataclass(frozen=True)
-class SoftmaxPrediction:
+class SoftmaxOutputs:
+    """What theory says and experiments find of a learner, each number with its standard error."""
+
+    test_error: Real
+    test_error_se: Real
+    cross_entropy: Real
+    cross_entropy_se: Real
+    overlap: Real
+    overlap_se: Real
+    squared_norm: Real
+    squared_norm_se: Real
+
+
+@dataclass(frozen=True)
+class SoftmaxPrediction(SoftmaxOutputs):
     """The limit n, d → ∞ at d/n = phi. Fields have the problem's shape; a scalar problem's are floats.
 
     Each _se is the standard error of its number: expectations over K classes are means over `points` quasi-random
     points in 32 independent sets, whose scatter it measures. keep_fraction: kept rows over the pool.
     """
 
-    test_error: Real
-    test_error_se: Real
-    cross_entropy: Real
-    cross_entropy_se: Real
-    overlap: Real
-    overlap_se: Real
-    squared_norm: Real
-    squared_norm_se: Real
     keep_fraction: float
     points: Real
 
 
 @dataclass(frozen=True)
-class SoftmaxSimulation:
+class SoftmaxSimulation(SoftmaxOutputs):
     """Means over `trials` independent experiments in dimension d, with standard errors (inf for a single trial)."""
 
-    test_error: Real
-    test_error_se: Real
-    cross_entropy: Real
-    cross_entropy_se: Real
-    overlap: Real
-    overlap_se: Real
-    squared_norm: Real
-    squared_norm_se: Real
     d: int
     trials: int
     seed: int

@@ -14,9 +14,9 @@ from dp_theory.practice import Addition, PracticeProblem, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.problem import Weight
+from dp_theory.verification import measured
 from dp_theory.verification.boundary import noisy_loops, span_cells
 from dp_theory.verification.convexloop import convex_loops
-from dp_theory.verification.measured import measured_laws
 from dp_theory.verification.multiclass import softmax_cells, softmax_rows
 from dp_theory.verification.selection import selected, selecting_loops
 from dp_theory.verification.theorem1 import QUANTITIES
@@ -158,6 +158,11 @@ def loops() -> dict[str, PracticeProblem]:
     )
 
 
+def cell_count() -> int:
+    """How many cells `features` has."""
+    return len(feature_cells()) + len(loops()) + len(softmax_cells()) + len(measured.CELLS)
+
+
 def features(
     trials: int = 12,
     *,
@@ -168,7 +173,7 @@ def features(
 ) -> pd.DataFrame:
     """Everything beyond Theorem 1 against the experiment at d: cell, quantity, theory, simulation, se, z, trials.
 
-    The problems of `feature_cells` and `softmax_cells`, the last learner of those of `loops`, and `measured_laws`.
+    The problems of `feature_cells` and `softmax_cells`, the last learner of those of `loops`, and `measured.CELLS`.
     Every cell has a seed of its own. Few trials at a large d rather than many at a small one: the bias c/d is then well
     below the noise. advance(1) is called after each cell. Raises InputError where trials < 4.
     """
@@ -190,4 +195,4 @@ def features(
         rows += [{"cell": name, **row} for row in softmax_rows(problem, d, trials, next(seeds), workers)]
         advance(1)
     ours = pd.DataFrame(rows).rename(columns={"simulated": "simulation"}).assign(trials=trials)
-    return pd.concat([ours, measured_laws(trials, seed=seed, advance=advance)], ignore_index=True)
+    return pd.concat([ours, measured.measured_laws(trials, seed=seed, advance=advance)], ignore_index=True)

@@ -55,13 +55,10 @@ def _beyond(result: "DataFrame", seed: int, workers: int) -> dict[str, Any]:
     """What goes beyond Theorem 1, and the distribution of the z of its cells and those of `result`."""
     import pandas as pd
 
-    from dp_theory.verification import measured
-    from dp_theory.verification.beyond import feature_cells, features, loops
-    from dp_theory.verification.multiclass import softmax_cells
+    from dp_theory.verification.beyond import cell_count, features
     from dp_theory.verification.noise import distribution
 
-    cells = len(feature_cells()) + len(loops()) + len(softmax_cells()) + len(measured.CELLS)
-    with progress("beyond Theorem 1", cells) as advance:
+    with progress("beyond Theorem 1", cell_count()) as advance:
         found = features(seed=seed, workers=workers, advance=advance)
     errors = pd.concat([rows.query("quantity == 'test_error'")[["z", "trials"]] for rows in (result, found)])
     noise = distribution(errors["z"].to_numpy(), errors["trials"].to_numpy())
