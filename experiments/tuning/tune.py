@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dp_base.checksums import read_json, seal
+from dp_base.checksums import read_json, reading, seal
 from dp_base.errors import DivergedError, InputError
 from dp_base.files import remove, write_json, write_text
 from dp_base.progress import Progress, silent
 from dp_base.workers import in_parallel
-from dp_real.config import Config
+from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, kept_for_all
 from dp_real.runs.prepare import check_plan
@@ -109,12 +109,17 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int, progr
 
 def _begin(config: Config, plan: Plan, out: Path) -> None:
     """Write down what is asked for. Raises InputError if the folder was begun with something else."""
-    asked = json.loads(json.dumps({"plan": asdict(plan), "config": config.model_dump(mode="json")}))
-    if not (out / ASKED).exists():
-        write_json(out / ASKED, asked)
-    begun = read_json(out / ASKED)
+    asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
+    file = out / ASKED
+    if not file.exists():
+        write_json(file, asked)
+    begun = read_json(file)
+    with reading(file, "restore it, or take another --out"):
+        # Keys that an earlier version did not have are at their defaults.
+        earlier = parse_config(begun["config"], str(file)).model_dump(mode="json")
+        begun_with = {"plan": begun["plan"], "config": earlier}
     for part, values in asked.items():
-        other = next((key for key, value in values.items() if begun.get(part, {}).get(key) != value), None)
+        other = next((key for key, value in values.items() if begun_with[part].get(key) != value), None)
         if other:
             raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
 

@@ -52,10 +52,10 @@ class Tuned:
             )
 
     def differing(self, config: Config) -> list[str]:
-        """The keys in which a configuration is not the one that was tuned, but for those of seeds and splits."""
+        """The keys in which a configuration is not the one that was tuned, but for seeds, splits and [compare]."""
         ours, tuned = flat(config), flat(self.config)
         keys = sorted((ours.keys() | tuned.keys()) - {"name", "seed", "data.split"})
-        return [key for key in keys if ours.get(key) != tuned.get(key)]
+        return [key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")]
 
     def arm_config(self, config: Config, arm: str) -> Config:
         """The configuration of an arm with the settings that are its best. Raises as arm_config does."""
