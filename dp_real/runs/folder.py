@@ -168,7 +168,8 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
     """
     out = files.path
     if not unused(out):
-        same = files.config.exists() and load_config(files.config) == config
+        held = load_config(files.config) if files.config.exists() else None
+        same = held is not None and held.model_copy(update={"compare": config.compare}) == config
         result = files.read_result()
         if not same:
             raise InputError(f"--out {out} holds something else, or a run of another configuration; name a new folder")

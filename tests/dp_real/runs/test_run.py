@@ -417,6 +417,8 @@ def test_refusals(unbroken: Path, config: Config, tmp_path: Path):
     with pytest.raises(InputError, match="complete"):
         run(config, unbroken)
     assert run(config, unbroken, resume=True)["steps"] == 120  # complete: nothing is done again
+    compared = config.model_copy(update={"compare": config.compare.model_copy(update={"seeds": 9})})
+    assert run(compared, unbroken, resume=True)["steps"] == 120  # a run is the same in any comparison
 
     unfinished = tmp_path / "unfinished"
     shutil.copytree(unbroken, unfinished)
