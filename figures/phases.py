@@ -38,7 +38,7 @@ def draw_phases(
             ax.pcolormesh(x, y, gain, shading="nearest", rasterized=True, **shades)
             ax.contour(x, y, gain, [-level, level], colors=style.GREY, linewidths=0.8, linestyles="solid")
             dots = rows[rows["kind"] == "simulated"]
-            ax.scatter(dots["x"], dots["y"], c=dots["gain"], **shades, **SIMULATED)
+            ax.scatter(dots["x"], dots["y"], c=dots["gain"], **shades, **SIMULATED, clip_on=False)
             log_axis(ax, "x")
             ax.set_xlim(x[0], x[-1])
             ax.set_ylim(y[0], y[-1])

@@ -1,4 +1,4 @@
-"""The experiment on rows as they are: keep some by a rule, train on them, and count errors on rows not looked at."""
+"""The experiment on rows as they are: keep some by a rule, train on them, and count errors on others."""
 
 import numpy as np
 
@@ -6,11 +6,12 @@ from dp_theory.rules import Rule
 from dp_theory.simulators.dense import fit_ridge
 from dp_theory.validity.view import View
 
-MOST_USED = 0.75  # of the rows may be looked at: the others test
+MOST_USED = 0.75  # of the rows may be looked at: the others test, where no other rows do
 
 
 def measured_errors(view: View, rule: Rule, sizes: np.ndarray, lam: float, trials: int, seed: int) -> np.ndarray:
-    """Test errors (trials, sizes): rows in random order, the first that the rule keeps train; those not reached test.
+    """Test errors (trials, sizes): rows in random order, the first that the rule keeps train. The view's test rows test
+    or, where it has none, those not reached.
 
     All sizes of a trial share their order. nan where the rule does not keep as many among MOST_USED of the rows.
     """
@@ -23,7 +24,8 @@ def measured_errors(view: View, rule: Rule, sizes: np.ndarray, lam: float, trial
         kept = np.flatnonzero(rng.random(most) < keep[order[:most]])
         for place, size in enumerate(sizes):
             if size <= len(kept):
-                train, test = order[kept[:size]], order[kept[size - 1] + 1 :]
+                train, unseen = order[kept[:size]], order[kept[size - 1] + 1 :]
                 w = fit_ridge(view.x[train], view.y[train], size * lam)
-                errors[trial, place] = np.mean(view.y[test] * (view.x[test] @ w) <= 0)
+                x, y = (view.x[unseen], view.y[unseen]) if view.test is None else view.test
+                errors[trial, place] = np.mean(y * (x @ w) <= 0)
     return errors

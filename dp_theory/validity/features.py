@@ -15,7 +15,7 @@ from dp_base.errors import InputError, MissingError
 from dp_theory.checks import Array, numbers, require, require_number, require_whole
 from dp_theory.simulators.dense import fit_ridge
 
-KEYS = ("X", "y", "w_s", "w_g")
+ROWS, DIRECTIONS, TEST = ("X", "y"), ("w_s", "w_g"), ("X_test", "y_test")  # arrays of a file
 SET_ASIDE = 0.1  # share of the rows that train a selector where none is given
 FEWEST = 100
 
@@ -25,8 +25,9 @@ class Features:
     """Rows and their labels, of two classes.
 
     classes: those of y = 1 and y = -1. w_s: the selector, whose score t = x·w_s (centred) rules look at. w_g: the
-    direction that labels the rows, if it is known. Raises InputError for shapes that do not match, what is not finite,
-    few rows, and labels that are not both there.
+    direction that labels the rows, if it is known. test: other rows and their labels, on which experiments count
+    errors; no prediction knows of them. Raises InputError for shapes that do not match, what is not finite, few rows,
+    and labels that are not both there.
     """
 
     x: Array  # (N, d)
@@ -34,20 +35,25 @@ class Features:
     w_s: Array  # (d,)
     w_g: Array | None = None
     classes: tuple[str, str] = ("1", "-1")
+    test: tuple[Array, Array] | None = None  # (M, d), (M,): ±1
 
     def __post_init__(self) -> None:
         _check_matrix(self.x)
         _check_labels(self.x, self.y)
+        if self.test is not None:
+            _check_matrix(self.test[0], "X_test", self.x.shape[1])
+            _check_labels(*self.test, "_test")
         for name, vector in (("w_s", self.w_s), ("w_g", self.w_g)):
             if vector is not None and np.shape(vector) != (self.x.shape[1],):
                 raise InputError(f"{name} has shape {np.shape(vector)}: with {self.x.shape[1]} columns in X it must be "
                                  f"({self.x.shape[1]},)")  # fmt: skip
             if vector is not None and not (np.isfinite(vector).all() and np.any(vector)):
                 raise InputError(f"{name} must be finite and not zero: it is a direction")
-        if not np.all(np.abs(self.y) == 1):
-            raise InputError(f"y has the values {_some(np.unique(self.y))}: two classes must be -1 and 1 here")
-        if len(np.unique(self.y)) < 2:
-            raise InputError(f"y is {self.y[0]:g} in all rows: there must be two classes")
+        for name, y in (("y", self.y), *(() if self.test is None else (("y_test", self.test[1]),))):
+            if not np.all(np.abs(y) == 1):
+                raise InputError(f"{name} has the values {_some(np.unique(y))}: two classes must be -1 and 1 here")
+            if len(np.unique(y)) < 2:
+                raise InputError(f"{name} is {y[0]:g} in all rows: there must be two classes")
 
     @classmethod
     def of(
@@ -61,6 +67,7 @@ class Features:
         components: int | None = None,
         lam: float = 0.05,
         seed: int = 0,
+        test: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> Features:
         """From a matrix (N, d) and labels (N,) of two or more classes.
 
@@ -68,18 +75,23 @@ class Features:
         By default, of several classes, the pair whose means are nearest in the metric of the covariance within classes
         (pairwise: a class against all the rest is a union, too, but a lopsided one). components:
         keep that many leading principal components. w_s: by default ridge regression, `lam` per row in units of the
-        mean variance, on a tenth of the rows, which take no further part; `seed` chooses them.
+        mean variance, on a tenth of the rows, which take no further part; `seed` chooses them. test: another
+        matrix and its labels, as `Features.test`.
         """
         x, y = numbers("X", x), np.asarray(y)
         _check_matrix(x)
         _check_labels(x, y)
         select, teach = (None if w is None else numbers(name, w) for name, w in (("w_s", w_s), ("w_g", w_g)))
         pair = _pair(x, y, classes)
-        first, second = (np.isin(y, members) for members in pair)
-        used = first | second
-        x, y = x[used], np.where(first[used], 1.0, -1.0)
+        x, y = _of_pair(x, y, pair)
+        if test is not None:
+            x_test, y_test = numbers("X_test", test[0]), np.asarray(test[1])
+            _check_matrix(x_test, "X_test", x.shape[1])
+            _check_labels(x_test, y_test, "_test")
+            test = _of_pair(x_test, y_test, pair)
         if components is not None:
-            x, turn = _leading(x, components)
+            turn = _leading(x, components)
+            x, test = x @ turn, None if test is None else (test[0] @ turn, test[1])
             select, teach = (None if w is None else w @ turn for w in (select, teach))
         if select is None:
             require_number(lam=lam)
@@ -91,11 +103,12 @@ class Features:
             if not np.any(select):
                 raise InputError("X has no variance: all rows are alike")
         one, other = ("+".join(str(member) for member in members) for members in pair)
-        return cls(x, y, select, teach, (one, other))
+        return cls(x, y, select, teach, (one, other), test)
 
 
 def read_features(path: str | Path, **options: Any) -> Features:
-    """`Features.of` the arrays X (N, d), y (N,) and, where the file has them, w_s (d,) and w_g (d,) of an .npz file.
+    """`Features.of` the arrays of an .npz file: X (N, d), y (N,) and, where it has them, w_s (d,), w_g (d,), and the
+    test rows X_test (M, d), y_test (M,).
 
     options: as `Features.of` takes them. Raises MissingError where there is no file, InputError for another file or
     other arrays.
@@ -110,31 +123,47 @@ def read_features(path: str | Path, **options: Any) -> Features:
         raise InputError(
             f"{path} is no .npz file of plain arrays ({type(error).__name__}): numpy.savez(FILE, X=X, y=y) writes one"
         ) from None
-    unknown, missing = sorted(set(arrays) - set(KEYS)), [name for name in KEYS[:2] if name not in arrays]
+    needed = {*ROWS, *(TEST if set(TEST) & set(arrays) else ())}
+    unknown, missing = sorted(set(arrays) - {*ROWS, *TEST, *DIRECTIONS}), sorted(needed - set(arrays))
     if unknown or missing:
         told = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}"
-        raise InputError(f"{path} {told}: its arrays must be X (rows, columns), y (rows,) and optionally w_s, w_g")
-    directions = {name: arrays[name] for name in KEYS[2:] if name in arrays}
-    return Features.of(arrays["X"], arrays["y"], **directions, **options)
+        raise InputError(
+            f"{path} {told}: its arrays must be X (rows, columns), y (rows,) and optionally w_s, w_g, and both X_test"
+            " and y_test"
+        )
+    given: dict[str, Any] = {name: arrays[name] for name in DIRECTIONS if name in arrays}
+    if TEST[0] in arrays:
+        given["test"] = tuple(arrays[name] for name in TEST)
+    return Features.of(*(arrays[name] for name in ROWS), **given, **options)
 
 
-def _check_matrix(x: Array) -> None:
+def _check_matrix(x: Array, name: str = "X", columns: int | None = None) -> None:
     if x.ndim != 2 or 0 in x.shape:
-        raise InputError(f"X has shape {x.shape}: it must be (rows, columns)")
+        raise InputError(f"{name} has shape {x.shape}: it must be (rows, columns)")
+    if columns is not None and x.shape[1] != columns:
+        raise InputError(f"{name} has {x.shape[1]} columns: it must have the {columns} of X")
     if not np.isfinite(x).all():
         row = int(np.argmin(np.isfinite(x).all(1)))
-        raise InputError(f"X has nan or inf, first in row {row}: all must be finite")
-    if len(x) < FEWEST:
-        raise InputError(f"X has {len(x)} rows: a check takes at least {FEWEST}")
+        raise InputError(f"{name} has nan or inf, first in row {row}: all must be finite")
+    if columns is None and len(x) < FEWEST:
+        raise InputError(f"{name} has {len(x)} rows: a check takes at least {FEWEST}")
 
 
-def _check_labels(x: Array, y: Array) -> None:
+def _check_labels(x: Array, y: Array, which: str = "") -> None:
+    name = f"y{which}"
     if np.shape(y) != (len(x),):
-        raise InputError(f"y has shape {np.shape(y)}: X has {len(x)} rows, so that it must be ({len(x)},)")
+        raise InputError(f"{name} has shape {np.shape(y)}: X{which} has {len(x)} rows, so that it must be ({len(x)},)")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise InputError("y has nan or inf: it must hold a class for each row")
+        raise InputError(f"{name} has nan or inf: it must hold a class for each row")
     if y.dtype.kind not in "biufU":
-        raise InputError(f"y is of type {y.dtype}: it must hold numbers or names of classes")
+        raise InputError(f"{name} is of type {y.dtype}: it must hold numbers or names of classes")
+
+
+def _of_pair(x: Array, y: np.ndarray, pair: tuple[list[Any], list[Any]]) -> tuple[Array, Array]:
+    """The rows of two classes, or unions, and ±1 for them."""
+    first, second = (np.isin(y, members) for members in pair)
+    used = first | second
+    return x[used], np.where(first[used], 1.0, -1.0)
 
 
 def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[Any], list[Any]]:
@@ -163,14 +192,13 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[A
     return [there[one[nearest]]], [there[other[nearest]]]
 
 
-def _leading(x: Array, components: int) -> tuple[Array, Array]:
-    """Rows in their leading principal components (N, k), and these (d, k)."""
+def _leading(x: Array, components: int) -> Array:
+    """Leading principal components of rows (d, k)."""
     require_whole(components=components)
     fits = 1 <= components <= x.shape[1]
     require("components", components, fits, f"lie between 1 and {x.shape[1]}, the columns of X")
     centred = x - x.mean(0)
-    turn = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :components]
-    return centred @ turn, turn
+    return np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :components]
 
 
 def _some(values: np.ndarray) -> str:

@@ -46,6 +46,7 @@ class View:
     score: Array  # (N,): v/√E[v²]
     tangent: float  # tan γ; 0: the truth is known
     rho: float  # cos(u_s, u_0)
+    test: tuple[Array, Array] | None = None  # other rows as x (M, d), y (M,), which only test
 
     @classmethod
     def of(cls, features: Features, lam: float) -> "View":
@@ -54,7 +55,7 @@ class View:
         Raises InputError for too few rows, and where the labels have nothing to do with the features, or w_s or w_g no
         variance.
         """
-        spectrum, axes, x = _principal(features.x, lam)
+        spectrum, axes, x, test = _principal(features, lam)
         z, y = x / np.sqrt(spectrum), features.y
         leverage = np.square(z).sum(1) / len(y)
         _require_company(leverage)
@@ -84,12 +85,12 @@ class View:
         rho = float(np.mean(t * score)) / cosine
         square = 1 - rho**2
         if square <= max(tangent**2, PARALLEL):
-            return cls(x, y, spectrum, select[:, None], t[None], np.zeros(1), score, tangent, float(np.sign(rho)))
+            return cls(x, y, spectrum, select[:, None], t[None], np.zeros(1), score, tangent, float(np.sign(rho)), test)
         rest = teach - (teach @ select) * select
         zeta = (score / cosine - rho * t) / np.sqrt(square)
         return cls(
             x, y, spectrum, basis=np.column_stack([select, rest / np.linalg.norm(rest)]), plane=np.stack([t, zeta]),
-            blur=np.array([0.0, tangent**2 / square]), score=score, tangent=tangent, rho=rho,
+            blur=np.array([0.0, tangent**2 / square]), score=score, tangent=tangent, rho=rho, test=test,
         )  # fmt: skip
 
     @property
@@ -143,10 +144,11 @@ def _require_company(leverage: Array) -> None:
         )
 
 
-def _principal(x: Array, lam: float) -> tuple[Array, Array, Array]:
-    """Eigenvalues (d,) of the covariance that a ridge does not hide, of mean 1, their directions (columns, d), and the
-    centred rows in these (N, d). Raises InputError for too few rows."""
-    raw = x - x.mean(0)
+def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tuple[Array, Array] | None]:
+    """Eigenvalues (d,) of the covariance that a ridge does not hide, of mean 1, their directions (columns, d), the
+    centred rows in these (N, d), and the test rows alike. Raises InputError for too few rows."""
+    mean = features.x.mean(0)
+    raw = features.x - mean
     spectrum, axes = np.linalg.eigh(raw.T @ raw / len(raw))
     if not spectrum[-1] > 0:
         raise InputError("X has no variance: all rows are alike")
@@ -159,5 +161,6 @@ def _principal(x: Array, lam: float) -> tuple[Array, Array, Array]:
             f"X has {len(raw)} rows in {len(spectrum)} directions: a check takes {PER_DIRECTION} rows a direction; "
             f"give more rows, fewer components ({len(raw) // PER_DIRECTION}), or a larger lam, which hides directions"
         )
-    unit = spectrum.mean()
-    return spectrum / unit, axes, raw @ axes / np.sqrt(unit)
+    unit, test = spectrum.mean(), features.test
+    turned = axes / np.sqrt(unit)
+    return spectrum / unit, axes, raw @ turned, None if test is None else ((test[0] - mean) @ turned, test[1])

@@ -6,22 +6,26 @@ No test image is looked at.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_real.config import Config, parse_config
+from dp_real.examples import ExampleSet
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
 from experiments.compare import Comparison, run_arms
 from experiments.pilot.agreement import agreement, judged_rows, trust
+from experiments.pilot.boundary import boundary, scores
 from experiments.pilot.verdict import verdict
 from experiments.pilot.worth import worth
-from experiments.sample import load_judge
+from experiments.sample import Judge, load_judge
 
 LEAST = 400  # samples, unless there are many classes
 OF_A_CLASS = 8
@@ -85,7 +89,8 @@ def short(config: Config, plan: Plan) -> Config:
 def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progress) -> dict[str, Any]:
     """Run the pilot in a folder, which may hold a part of it. Returns its facts.
 
-    judge: its accuracy on validation images, or None; rounds: see agreement, round 0 being plain; static and practice:
+    judge: its accuracy on validation images, or None; rounds: see agreement, round 0 being plain; boundary: see
+    experiments.pilot.boundary, of real, plain and guided labels, empty without a judge; static and practice:
     validation accuracies; exponent and ratio: see Worth; cost: what a guided sample costs in FLOPs or, where they are
     not counted, in seconds, in plain ones; seconds, of all runs and of generation; verdict. Raises as dp_real.run does.
     """
@@ -113,6 +118,7 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "n": plan.n, "seeds": plan.seeds, "steps": plan.steps,
         "judge": None if judge is None else {"what": given} | trust(judge, data.validation)._asdict(),
         "rounds": agreement(rows) if rows is not None else [],
+        "boundary": _boundaries(practice, judge, data.validation) if judge else {},
         "static": [_accuracies(n, by_arm[f"static-{n}"]) for n in plan.sizes],
         "practice": _accuracies(plan.n, by_arm["practice"]) | {"made": made},
         "exponent": found.exponent._asdict(),
@@ -122,6 +128,19 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "generation_seconds": generation,
     }  # fmt: skip
     return facts | verdict(facts)
+
+
+def _boundaries(runs: Sequence[Run], judge: Judge, real: ExampleSet) -> dict[str, Any]:
+    """See experiments.pilot.boundary: of the real images' own labels, and of plain and guided ones."""
+    labels = np.concatenate([run.pool.table()["label"].to_numpy() for run in runs])
+    guided = np.concatenate([run.pool.table()["round"].to_numpy() for run in runs]) > 0
+    z, seen = np.concatenate([scores(judge, run.pool.x, len(run.pool)) for run in runs]), len(real.y)
+    of_real = scores(judge, real.x, seen)
+    found = {"real": boundary(of_real, real.y.numpy(), of_real)}
+    for name, rows in (("plain", ~guided), ("guided", guided)):
+        if rows.any():
+            found[name] = boundary(z[rows], labels[rows], of_real)
+    return {name: one._asdict() for name, one in found.items()}
 
 
 def _accuracies(n: int, runs: pd.DataFrame) -> dict[str, Any]:

@@ -182,6 +182,25 @@ def test_curves_do_not_depend_on_units_or_a_rotation():
     assert_allclose(other.curves.drop(columns="rule"), one.curves.drop(columns="rule"), rtol=1e-6)
 
 
+def test_test_rows_test_and_no_prediction_knows_of_them():
+    """Rows that only test: the same curves as the rows' own, and half of them flipped errs on half."""
+    x, y, selector, truth = rows("spectrum", d=20, n=4000)
+    given = {"w_s": selector, "w_g": truth}
+    alone, fresh, flipped = (
+        check(Features.of(x[:2500], y[:2500], test=test, **given), ["random", "keep-hard"], sizes=(50, 400), trials=8)
+        for test in (None, (x[2500:], y[2500:]), (x[2500:], y[2500:] * np.resize([1, -1], 1500)))
+    )
+    predictions = ["gaussian", "measured law"]
+    for found in (fresh, flipped):
+        assert found.curves[predictions].equals(alone.curves[predictions])
+    assert_allclose(fresh.curves["measured"], alone.curves["measured"], atol=0.03)
+    assert (fresh.curves["measured"] != alone.curves["measured"]).all()
+    assert (fresh.curves["se"] > 0.005).all()  # as certain as 1,500 rows
+    assert fresh.law_holds
+    assert_allclose(flipped.curves["measured"], 0.5, atol=0.05)
+    assert not flipped.law_holds
+
+
 # -- input ------------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +241,9 @@ X = broken()["X"]
         (broken(y=np.ones(500)), "there must be two classes"),
         (broken(y=np.full(500, np.nan)), "y has nan or inf"),
         (broken(y=np.arange(500)), "classes = 500 must be at most a tenth of the rows"),
+        (broken(X_test=X), "lacks y_test: its arrays must be"),
+        (broken(X_test=X[:, :3], y_test=broken()["y"]), "X_test has 3 columns: it must have the 20 of X"),
+        (broken(X_test=X, y_test=np.ones(500)), "y_test is 1 in all rows"),
         (broken(w_s=np.ones(3)), r"w_s has shape \(3,\): with 20 columns in X it must be \(20,\)"),
         (broken(w_s=np.zeros(20)), "w_s must be finite and not zero"),
         (broken(X=np.ones((500, 20))), "X has no variance"),

@@ -15,6 +15,8 @@ from experiments.terminal import emit_json, progress, say, table
 if TYPE_CHECKING:
     from dp_real import Run
 
+TESTED = 5  # one in so many exported features is a test row
+
 cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")
 
 
@@ -62,7 +64,9 @@ def export_command(
         typer.Option("--format", help="Class folders of PNGs, one Parquet file, or a line of JSON for each example; "
                      "features: what the learner's last layer sees, for dp theory check."),
     ] = "folder",
-    rows: Annotated[int, typer.Option(min=1, help="Of features: so many plain samples, drawn afresh.")] = 10_000,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Of features: so many plain samples, drawn afresh; a fifth are test rows.")
+    ] = 10_000,
     real: Annotated[bool, typer.Option("--real", help="Of features: the real validation and test examples.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -91,13 +95,17 @@ def export_command(
 
 
 def write_features(run: "Run", rows: int | None, folder: Path) -> None:
-    """Write folder/features.npz with X, and y as the names of classes. rows: as dp_real.runs.afterwards takes them."""
+    """Write folder/features.npz with X, and y as the names of classes; the last fifth of the rows as X_test, y_test.
+
+    rows: as dp_real.runs.afterwards takes them.
+    """
     import numpy as np
 
     from dp_real.runs.afterwards import features
 
     x, labels = features(run, rows, progress)
-    np.savez(folder / "features.npz", X=x, y=np.array(run.config.task.classes)[labels])
+    y, cut = np.array(run.config.task.classes)[labels], len(labels) - len(labels) // TESTED
+    np.savez(folder / "features.npz", X=x[:cut], y=y[:cut], X_test=x[cut:], y_test=y[cut:])
 
 
 @cache_app.command("list")

@@ -57,6 +57,9 @@ def pilot_command(
         own = facts["judge"]
         table(facts["rounds"], title=f"confirmed by a judge that is right about {own['accuracy']:.1%} "
               f"of {own['images']:,} real images; round 0 is plain")  # fmt: skip
+    if facts["boundary"]:
+        told = ", ".join(f"{name} {one['displaced']:.1%}" for name, one in facts["boundary"].items())
+        say(f"real images on another side of the boundary, as labels put it, than the judge says: {told}")
     b, minutes = facts["exponent"], facts["seconds"] / 60
     say(f"static error ~ n^-b, b = {b['value']:.2g} ({b['low']:.2g} to {b['high']:.2g})")
     if facts["cost"] is not None:

@@ -23,7 +23,8 @@ def check_command(
         Path,
         typer.Argument(
             metavar="FEATURES.npz",
-            help="Arrays X (rows, columns) and y (rows,), optionally w_s, the selector, and w_g, what labels the rows.",
+            help="Arrays X (rows, columns) and y (rows,), optionally X_test and y_test, w_s, the selector, and w_g, "
+            "what labels the rows.",
         ),
     ],
     classes: Annotated[
@@ -62,8 +63,9 @@ def check_command(
             _write(found, out)
     view = found.view
     facts = {
-        "rows": len(view.y), "directions": view.dimension, "classes": list(given.classes), "rho": view.rho,
-        "flips": view.flips, "gaussian_holds": found.gaussian_holds, "law_holds": found.law_holds,
+        "rows": len(view.y), "test_rows": 0 if view.test is None else len(view.test[1]),
+        "directions": view.dimension, "classes": list(given.classes), "rho": view.rho, "flips": view.flips,
+        "gaussian_holds": found.gaussian_holds, "law_holds": found.law_holds,
     }  # fmt: skip
     if as_json:
         emit_json(facts | {"assumptions": records(found.assumptions), "curves": records(found.curves)})
@@ -72,9 +74,10 @@ def check_command(
     table(rows, title=f"what the theory assumes, at level {level:g}; effect: on the predicted error")
     print()
     table(records(found.curves[list(SHOWN)]), title="test error against kept rows: predicted and measured")
+    others = "" if view.test is None else f" and {len(view.test[1])} test rows"
     print(
-        f"\n{given.classes[0]} against {given.classes[1]}: {len(view.y)} rows in {view.dimension} directions; the"
-        f" selector has rho = {view.rho:.3f}, the best direction errs on {view.flips:.2%}\n{verdict(found)}"
+        f"\n{given.classes[0]} against {given.classes[1]}: {len(view.y)} rows{others} in {view.dimension} directions;"
+        f" the selector has rho = {view.rho:.3f}, the best direction errs on {view.flips:.2%}\n{verdict(found)}"
     )
     if out is not None:
         print(*(out / name for name in ("assumptions.csv", "curves.csv", "check.png", "check.pdf")), sep="\n")

@@ -29,6 +29,9 @@ def test_a_pilot_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert plain["omega"] == 0
     assert min(row["omega"] for row in guided) > 0
     assert 0.3 < plain["confirmed"] <= 1
+    assert set(facts["boundary"]) == {"real", "plain", "guided"}
+    assert all(0 <= found["displaced"] < 1 for found in facts["boundary"].values())
+    assert facts["boundary"]["real"]["displaced"] < 0.2
     assert facts["practice"]["made"] == 80
     assert facts["cost"] > 1
     assert facts["pays"] in ("likely", "unlikely", "cannot tell")
