@@ -32,10 +32,11 @@ from dp_theory.ridge import fixed_point, limits
 from dp_theory.rules import Fourth, Moments
 
 _ROOT3 = 3**0.5
-_AXES = _ROOT3 * np.vstack([np.eye(3), -np.eye(3)])  # nodes (·, 3) of three standard normals
-_EDGES = _ROOT3 * np.array([x for x in product((-1, 0, 1), repeat=3) if np.abs(x).sum() == 2])
-_CENTRE = np.zeros((1, 3))
-_BLOCK = 1024  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
+_NODES = [np.array([x for x in product((-1, 0, 1), repeat=3) if np.abs(x).sum() == far]) for far in range(3)]
+# nodes (·, 4) of three standard normals, behind a 1
+_CENTRE, _AXES, _EDGES = (np.column_stack([np.ones(len(x)), _ROOT3 * x]) for x in _NODES)
+_ALL, _EVEN = np.concatenate([_CENTRE, _AXES, _EDGES]), np.concatenate([_CENTRE, _EDGES])
+_BLOCK = 512  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 SPECIAL = 2  # directions that labels or rules look at: no columns of B
 
 
@@ -125,23 +126,23 @@ def scatter(moments: Moments, fourth: Fourth, rho: Array, phi: Array, lam: Array
     kept = Moments(1.0, *(moment / p for moment in moments[1:]))
     fourth = Fourth(*(moment / p for moment in fourth))
     if np.all(p == 1):
-        laws = [_turned(_law(kept, fourth, phi, lam, n), rho)]
-        parts = [(*laws[0], np.concatenate([_CENTRE, _AXES, _EDGES]))]
+        parts = [(*_turned(_law(kept, fourth, phi, lam, n), rho), _ALL)]
         weights = np.repeat([1 / 3, 1 / 18, 1 / 36], [1, 6, 12])
     else:
         count = p * n + _ROOT3 * np.reshape([0, -1, 1], (3, 1)) * np.sqrt(p * (1 - p) * n)
         count = np.maximum(count, 1.0)
         terms = _turned(_law(kept, fourth, d / count, lam * n / count, count), rho)
         typical, others = ([x[:, rows] for x in terms] for rows in (0, slice(1, 3)))
-        parts = [(*typical, np.concatenate([_CENTRE, _EDGES])), (*others, _AXES)]
+        parts = [(*typical, _EVEN), (*others, _AXES)]
         weights = np.repeat([1 / 3, 1 / 36], [1, 24])
     nodes = [[x.reshape(-1, rho.size) for x in _at_nodes(*part)] for part in parts]
     along, off = (np.concatenate(x) for x in zip(*nodes, strict=True))
-    values = np.stack([np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off])
-    mean = weights @ values
-    values -= mean[:, None]
-    values *= values
-    return mean, np.sqrt(weights @ values)
+    mean, deviation = np.empty((2, 3, rho.size))
+    for i, values in enumerate((np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off)):
+        mean[i] = weights @ values
+        values = values - mean[i]
+        deviation[i] = np.sqrt(weights @ (values * values))
+    return mean, deviation
 
 
 def _law(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> tuple[Any, ...]:
@@ -181,9 +182,9 @@ def _turned(law: tuple[Any, ...], rho: Any) -> tuple[Array, Array, Array]:
 
 
 def _at_nodes(along: Array, across: Array, log: Array, nodes: Array) -> tuple[Array, Array]:
-    """The component along w0 and the squared norm off it (nodes, ...) at nodes (nodes, 3) of what `_turned` returns."""
-    steps = np.insert(nodes, 0, 1.0, axis=1)
-    along, across, log = (np.tensordot(steps, terms, 1) for terms in (along, across, log))
+    """The component along w0 and the squared norm off it (nodes, ...) at nodes (nodes, 4) of what `_turned` returns."""
+    shape = (len(nodes), *along.shape[1:])
+    along, across, log = ((nodes @ terms.reshape(4, -1)).reshape(shape) for terms in (along, across, log))
     return along, across * across + np.exp(log)
 
 
@@ -208,7 +209,7 @@ def _traces(psi: Any, lam: Any) -> _Traces:
 
 
 def _plane(a: Any, moments: Moments, fourth: Fourth, traces: _Traces) -> tuple[Any, tuple, tuple]:
-    """σ², and m times the shift and the covariance of (a_s, a_v, σ²/its limit); of the latter the lower triangle by rows.
+    """σ², and m times the shift and the covariance of (a_s, a_v, σ² over its limit), the lower triangle by rows.
 
     Moments with ε = y − z·a follow one factor ε at a time; y² = 1, T_sv = 0, and means of odd powers of v alone are 0.
     """

@@ -26,7 +26,7 @@ from dp_theory.fitting.theory import predict_points
 _STEP = 1e-4  # of differences, in z
 _WIDE = 12.0  # |z| beyond which a number is at the end of its range
 _STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 4, 2  # places looked at, those searched from, and to the end
-_WINDOWS = np.linspace(-2.4, 2.4, 7)  # z looked at where only the window is unknown: factors of 3 from .07 to 15
+_WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z where only the window is sought: factors of 3 around 1
 _SOFT = 0.1
 _GAIN = 1e-5  # of the deviance that ends a search with practice; 0.001 of an interval's width
 _AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth
@@ -112,7 +112,8 @@ class Likelihood:
                 at = _Remembered(likelihood)
                 result = minimize(
                     at.deviance, start, jac=lambda z, at=at: at(z).gradient,
-                    hess=lambda z, at=at: 2 * at(z).information + 1e-6 * np.eye(len(z)), method="trust-exact",
+                    hess=lambda z, at=at: 2 * at(z).information + 1e-6 * np.eye(len(z)),
+                    method="dogleg" if practised else "trust-exact",  # which needs slopes at rejected places, too
                     options=options, callback=at.stop if practised else None,
                 )  # fmt: skip
                 found.append((float(result.fun), result.x))

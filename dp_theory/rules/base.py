@@ -138,7 +138,7 @@ class Rule:
         return Moments(*values), Moments(*errors)
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """`moments_with_errors`, and the moments of `Fourth`: all that finite dimensions need. Raises as `moments` does.
+        """`moments_with_errors`, and the moments of `Fourth`, for finite dimensions. Raises as `moments` does.
 
         The base integrates all at once. A rule that has closed forms overrides this.
         """

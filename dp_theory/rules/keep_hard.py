@@ -67,8 +67,8 @@ class KeepHard(Rule):
         return moments, _ERRORS, fourth
 
     def _lemma1(self, rho: Real) -> tuple[Moments, Any, Any, Any, Any, Any]:
-        """The moments, and what they are made of: alpha, the density of |t| there, and in Lemma 1 the argument of beta's
-        erf, beta/sine, and what beta_tilde lacks of rho·beta/sine."""
+        """The moments, and what Lemma 1 makes them of: alpha, the density of |t| there, the argument of beta's erf,
+        beta/sine, and what beta_tilde lacks of rho·beta/sine."""
         alpha = np.minimum(self.alpha, 40.0)  # beyond, all is kept to 1e-300, and inf·0 is avoided
         rho = np.asarray(rho, float)
         sine = np.sqrt((1 - rho) * (1 + rho))

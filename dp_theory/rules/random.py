@@ -67,7 +67,7 @@ class Random(Rule):
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         """Closed forms: p times the moments of all rows."""
         moments, errors = self.moments_with_errors(rho)
-        p, gamma, beta, beta_tilde = moments
+        p, _, beta, beta_tilde = moments
         cosine = np.square(rho)
         sine = 1 - cosine
         fourth = Fourth(3 * p, beta_tilde * (3 - cosine), beta * sine, beta_tilde * cosine, beta * (3 - sine))
