@@ -86,8 +86,20 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
     exists = np.isfinite(limit[2].reshape(shape))
     require("phi", problem.phi, exists, "differ from the kept fraction at lam = 0: no mean there")
     certificate = limit[4] + (mean[0] / limit[0] - 1) ** 2
-    outputs = (x.reshape(shape)[()] for x in (*mean, limit[3], certificate, *deviation))
-    return FinitePrediction(*outputs, d)
+    error, overlap, squared_norm, keep_fraction, certificate, error_sd, overlap_sd, squared_norm_sd = (
+        x.reshape(shape)[()] for x in (*mean, limit[3], certificate, *deviation)
+    )
+    return FinitePrediction(
+        test_error=error,
+        overlap=overlap,
+        squared_norm=squared_norm,
+        keep_fraction=keep_fraction,
+        certificate=certificate,
+        test_error_sd=error_sd,
+        overlap_sd=overlap_sd,
+        squared_norm_sd=squared_norm_sd,
+        d=d,
+    )
 
 
 class _Traces(NamedTuple):

@@ -44,9 +44,9 @@ def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Pre
     for start in range(0, prod(shape), _BLOCK):
         cells = slice(start, start + _BLOCK)
         block = itemgetter(cells)
-        of_block, (rho, *rest) = rule.map(block), map(block, at)
+        of_block, (rho, phi, lam) = rule.map(block), map(block, at)
         moments, errors = of_block.moments_with_errors(rho)
-        for out, values in zip(outputs, limits(of_block, moments, errors, rho, *rest, tolerance), strict=True):
+        for out, values in zip(outputs, limits(of_block, moments, errors, rho, phi, lam, tolerance), strict=True):
             out[cells] = values
     return Prediction(*(out.reshape(shape)[()] for out in outputs))
 

@@ -57,7 +57,7 @@ class _Pool(NamedTuple):
 
     rows: Mask  # which points (all points,)
     rule: Rule
-    count: Array  # rows of the pool (points,)
+    size: Array  # rows of the pool (points,)
     ridge: Array  # of a pool's row, over that of a training row (points,)
 
 
@@ -78,7 +78,7 @@ def _pools(curve: Curve) -> Iterator[_Pool]:
 
 def _scatter(pool: _Pool, values: Mapping[str, Any]) -> Array:
     """Means and standard deviations (2, sets, points) against the labeller: Theorem 1 at finite dimension."""
-    shape = (len(values["dimension"]), len(pool.count))
+    shape = (len(values["dimension"]), len(pool.size))
 
     def flat(x: Any) -> Array:
         return np.broadcast_to(x, shape).ravel()
@@ -89,7 +89,7 @@ def _scatter(pool: _Pool, values: Mapping[str, Any]) -> Array:
     moments, _, fourth = pool.rule.map(flat).up_to_fourth(rho)
     with np.errstate(all="ignore"):
         means, deviations = scatter(
-            moments.flipped(flip), fourth.flipped(flip), rho, d / flat(pool.count), ridge * flat(pool.ridge), d
+            moments.flipped(flip), fourth.flipped(flip), rho, d / flat(pool.size), ridge * flat(pool.ridge), d
         )
     return np.stack([means[0], deviations[0]]).reshape(2, *shape)
 
