@@ -18,8 +18,9 @@ fluctuates is therefore
 and the delta method gives the law of (a, σ²). docs/theory.md has the derivation.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,13 +28,14 @@ from scipy.special import ndtri
 
 from dp_theory.checks import Array, Real, require, require_whole
 from dp_theory.problem import Prediction, Problem
-from dp_theory.ridge import fixed_point, predict_theorem1
+from dp_theory.ridge import fixed_point, limits
 from dp_theory.rules import Fourth, Moments
 
 _ROOT3 = 3**0.5
-_AXES = _ROOT3 * np.hstack([np.eye(3), -np.eye(3)])  # nodes (3, ·) of three standard normals
-_EDGES = _ROOT3 * np.array([x for x in product((-1, 0, 1), repeat=3) if np.abs(x).sum() == 2]).T
-_CENTRE = np.zeros((3, 1))
+_NODES = [np.array([x for x in product((-1, 0, 1), repeat=3) if np.abs(x).sum() == far]) for far in range(3)]
+# nodes (·, 4) of three standard normals, behind a 1
+_CENTRE, _AXES, _EDGES = (np.column_stack([np.ones(len(x)), _ROOT3 * x]) for x in _NODES)
+_ALL, _EVEN = np.concatenate([_CENTRE, _AXES, _EDGES]), np.concatenate([_CENTRE, _EDGES])
 _BLOCK = 512  # cells evaluated at a time: their intermediate arrays stay in the processor's cache
 SPECIAL = 2  # directions that labels or rules look at: no columns of B
 
@@ -69,31 +71,33 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
     n = np.round(d / np.asarray(problem.phi))
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
     require("d", d, d > SPECIAL, f"be above {SPECIAL}: selector and truth span so many dimensions")
-    exact = replace(problem, phi=d / n)
-    limit = predict_theorem1(exact, tolerance=tolerance)
-    require(
-        "phi", problem.phi, np.isfinite(limit.squared_norm), "differ from the kept fraction at lam = 0: no mean there"
-    )
-    rule = exact.rule.map(lambda value: np.broadcast_to(np.asarray(value, float), shape).ravel())
-    rho, phi, lam = (np.broadcast_to(np.asarray(x, float), shape).ravel() for x in (exact.rho, exact.phi, exact.lam))
-    mean, deviation = np.empty((2, 3, rho.size))
-    for start in range(0, rho.size, _BLOCK):
+
+    def flat(x: Any) -> Array:
+        return np.broadcast_to(np.asarray(x, float), shape).reshape(-1)
+
+    rule, *at = problem.rule.map(flat), flat(problem.rho), flat(d / n), flat(problem.lam)
+    limit, mean, deviation = (np.empty((rows, at[0].size)) for rows in (5, 3, 3))
+    for start in range(0, at[0].size, _BLOCK):
         cells = slice(start, start + _BLOCK)
-        of_block = rule.map(lambda value, cells=cells: value[cells])
-        moments, fourth = of_block.moments(rho[cells]), of_block.fourth_moments(rho[cells])
-        mean[:, cells], deviation[:, cells] = scatter(moments, fourth, rho[cells], phi[cells], lam[cells], d)
-    (error, overlap, squared_norm), deviations = (
-        [x.reshape(shape)[()] for x in values] for values in (mean, deviation)
+        of_block, (rho, phi, lam) = rule.map(itemgetter(cells)), (x[cells] for x in at)
+        moments, errors, fourth = of_block.up_to_fourth(rho)
+        limit[:, cells] = np.broadcast_arrays(rho, *limits(of_block, moments, errors, rho, phi, lam, tolerance))[1:]
+        mean[:, cells], deviation[:, cells] = scatter(moments, fourth, rho, phi, lam, d)
+    exists = np.isfinite(limit[2].reshape(shape))
+    require("phi", problem.phi, exists, "differ from the kept fraction at lam = 0: no mean there")
+    certificate = limit[4] + (mean[0] / limit[0] - 1) ** 2
+    error, overlap, squared_norm, keep_fraction, certificate, error_sd, overlap_sd, squared_norm_sd = (
+        x.reshape(shape)[()] for x in (*mean, limit[3], certificate, *deviation)
     )
     return FinitePrediction(
         test_error=error,
         overlap=overlap,
         squared_norm=squared_norm,
-        keep_fraction=limit.keep_fraction,
-        certificate=limit.certificate + (error / limit.test_error - 1) ** 2,
-        test_error_sd=deviations[0],
-        overlap_sd=deviations[1],
-        squared_norm_sd=deviations[2],
+        keep_fraction=keep_fraction,
+        certificate=certificate,
+        test_error_sd=error_sd,
+        overlap_sd=overlap_sd,
+        squared_norm_sd=squared_norm_sd,
         d=d,
     )
 
@@ -115,7 +119,9 @@ def mean_error(moments: Moments, fourth: Fourth, rho: Real, psi: Real, lam: Real
 
     Everything broadcasts. The same as `predict_finite` to first order, by fewer nodes; 1/2 at the ridgeless peak.
     """
-    error = _outputs(_law(moments, fourth, psi, lam, m), rho, _AXES)[0].mean(0)
+    law = _law(moments, fourth, psi, lam, m)
+    along, off = _at_nodes(*_turned(law, rho), _AXES)
+    error = (np.arctan2(np.sqrt(off), along) / np.pi).mean(0)
     return np.where(np.isfinite(error), error, 0.5)
 
 
@@ -129,21 +135,26 @@ def scatter(moments: Moments, fourth: Fourth, rho: Array, phi: Array, lam: Array
     degree 5; its nodes have at most two coordinates that are not 0.
     """
     p, n = moments.p, d / phi
-    kept = Moments(p / p, *(moment / p for moment in moments[1:]))
+    kept = Moments(1.0, *(moment / p for moment in moments[1:]))
     fourth = Fourth(*(moment / p for moment in fourth))
     if np.all(p == 1):
-        law = _law(kept, fourth, phi, lam, n)
-        parts = ((law, _CENTRE, 1 / 3), (law, _AXES, 1 / 18), (law, _EDGES, 1 / 36))
+        parts = [(*_turned(_law(kept, fourth, phi, lam, n), rho), _ALL)]
+        weights = np.repeat([1 / 3, 1 / 18, 1 / 36], [1, 6, 12])
     else:
-        count = p * n + _ROOT3 * np.reshape([-1, 0, 1], (3, 1)) * np.sqrt(p * (1 - p) * n)
+        count = p * n + _ROOT3 * np.reshape([0, -1, 1], (3, 1)) * np.sqrt(p * (1 - p) * n)
         count = np.maximum(count, 1.0)
-        few, law, many = zip(*_law(kept, fourth, d / count, lam * n / count, count), strict=True)
-        parts = ((law, _CENTRE, 1 / 3), (law, _EDGES, 1 / 36), (few, _AXES, 1 / 36), (many, _AXES, 1 / 36))
-    values = [_outputs(law, rho, nodes) for law, nodes, _ in parts]
-    weights = np.concatenate([np.full(nodes.shape[1], weight) for _, nodes, weight in parts])
-    values = np.concatenate(values, axis=1)
-    mean = np.einsum("k,ikc->ic", weights, values)
-    return mean, np.sqrt(np.einsum("k,ikc->ic", weights, (values - mean[:, None]) ** 2))
+        terms = _turned(_law(kept, fourth, d / count, lam * n / count, count), rho)
+        typical, others = ([x[:, rows] for x in terms] for rows in (0, slice(1, 3)))
+        parts = [(*typical, _EVEN), (*others, _AXES)]
+        weights = np.repeat([1 / 3, 1 / 36], [1, 24])
+    nodes = [[x.reshape(-1, rho.size) for x in _at_nodes(*part)] for part in parts]
+    along, off = (np.concatenate(x) for x in zip(*nodes, strict=True))
+    mean, deviation = np.empty((2, 3, rho.size))
+    for i, values in enumerate((np.arctan2(np.sqrt(off), along) / np.pi, along, along * along + off)):
+        mean[i] = weights @ values
+        values = values - mean[i]
+        deviation[i] = np.sqrt(weights @ (values * values))
+    return mean, deviation
 
 
 def _law(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> tuple[Any, ...]:
@@ -155,93 +166,101 @@ def _law(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> tuple[
     with np.errstate(divide="ignore", invalid="ignore"):
         traces = _traces(psi, lam)
         a = (beta_tilde / (traces.ell + gamma), beta / (traces.ell + 1))
-        outside, (moved_s, moved_v, grown), covariance = _plane(a, moments, fourth, traces)
-        c_ss, c_sv, c_vv, c_so, c_vo, c_oo = (entry / m for entry in covariance)
-        relative, grown = c_oo / outside**2, grown / outside / m
-        log_variance = np.log1p(relative)  # of a log-normal variable with this relative variance
-        to_log = np.sqrt(log_variance / relative) / outside
+        outside, moved, covariance = _plane(a, moments, fourth, traces)
+        per_row = 1 / m
+        (moved_s, moved_v, grown), (c_ss, c_sv, c_vv, c_so, c_vo, c_oo) = (
+            [entry * per_row for entry in entries] for entries in (moved, covariance)
+        )
+        log_variance = np.log1p(c_oo)  # of a log-normal variable with this relative variance
+        to_log = np.sqrt(log_variance / c_oo)
         f_ss = np.sqrt(c_ss)
         f_vs, f_ls = c_sv / f_ss, c_so * to_log / f_ss
-        f_vv = np.sqrt(c_vv - f_vs**2)
+        f_vv = np.sqrt(c_vv - f_vs * f_vs)
         f_lv = (c_vo * to_log - f_vs * f_ls) / f_vv
-        f_ll = np.sqrt(np.maximum(log_variance - f_ls**2 - f_lv**2, 0.0))
-        mean_log = np.where(grown > 0, np.log1p(np.maximum(grown, 0.0)), grown) - log_variance / 2
-        return a[0] + moved_s / m, a[1] + moved_v / m, np.log(outside) + mean_log, f_ss, f_vs, f_vv, f_ls, f_lv, f_ll
+        f_ll = np.sqrt(np.maximum(log_variance - f_ls * f_ls - f_lv * f_lv, 0.0))
+        mean_log = np.log1p(np.maximum(grown, 0.0)) + np.minimum(grown, 0.0) - log_variance / 2
+        return a[0] + moved_s, a[1] + moved_v, np.log(outside) + mean_log, f_ss, f_vs, f_vv, f_ls, f_lv, f_ll
 
 
-def _outputs(law: tuple[Any, ...], rho: Any, nodes: Array) -> Array:
-    """Test error, overlap and squared norm (3, nodes, ...) at nodes (3, nodes) of the law."""
+def _turned(law: tuple[Any, ...], rho: Any) -> tuple[Array, Array, Array]:
+    """The components along w0 and across, and ln σ²: what each is at 0, and by how much a normal moves it (4, ...)."""
     mean_s, mean_v, mean_log, f_ss, f_vs, f_vv, f_ls, f_lv, f_ll = law
-    x, y, z = nodes.reshape(3, -1, *(1 for _ in np.shape(mean_log)))
-    s, v = mean_s + f_ss * x, mean_v + f_vs * x + f_vv * y
     sine = np.sqrt((1 - rho) * (1 + rho))
-    along, across = rho * s + sine * v, sine * s - rho * v
-    off = across**2 + np.exp(mean_log + f_ls * x + f_lv * y + f_ll * z)
-    return np.stack([np.arctan2(np.sqrt(off), along) / np.pi, along, along**2 + off])
+    along, across, log = np.zeros((3, 4, *np.broadcast_shapes(np.shape(mean_log), np.shape(rho))))
+    for i, (s, v) in enumerate(((mean_s, mean_v), (f_ss, f_vs), (0.0, f_vv))):
+        along[i], across[i] = rho * s + sine * v, sine * s - rho * v
+    log[0], log[1], log[2], log[3] = mean_log, f_ls, f_lv, f_ll
+    return along, across, log
+
+
+def _at_nodes(along: Array, across: Array, log: Array, nodes: Array) -> tuple[Array, Array]:
+    """The component along w0 and the squared norm off it (nodes, ...) at nodes (nodes, 4) of what `_turned` returns."""
+    shape = (len(nodes), *along.shape[1:])
+    along, across, log = ((nodes @ terms.reshape(4, -1)).reshape(shape) for terms in (along, across, log))
+    return along, across * across + np.exp(log)
 
 
 def _traces(psi: Any, lam: Any) -> _Traces:
     """From the quadratic equation of dp_theory.ridge, without cancellation; lam = 0 is the limit."""
     u, slope = fixed_point(1.0, psi, lam)
-    ell = lam + u
+    ell, inverse = lam + u, 1 / slope
     both = lam + 1 + psi + slope
+    share = both * inverse
     kappa = 2 * psi / (slope * both)
-    by_psi = (lam - 1 + psi) / slope  # derivative of slope
-    by_columns = 1 / psi - by_psi / slope - (1 + by_psi) / both  # of ln kappa
+    by_psi = (lam - 1 + psi) * inverse  # derivative of slope
+    by_columns = 1 / psi - by_psi * inverse - (1 + by_psi) / both  # of ln kappa
     return _Traces(
         ell=ell,
         kappa=kappa,
-        ell_shift=(ell * kappa + SPECIAL) / slope,
-        kappa_shift=(1 - lam * (2 * both - slope) / slope**2) / slope - SPECIAL * by_columns,
+        ell_shift=(ell * kappa + SPECIAL) * inverse,
+        kappa_shift=(1 - lam * (2 * share - 1) * inverse) * inverse - SPECIAL * by_columns,
         rr=kappa,
-        rk=ell * both / (2 * slope**2) - 1,
-        kk=(lam * (1 + psi) + (1 - psi) ** 2) * both**2 / (4 * psi * slope**3) - 1,
+        rk=ell * share * inverse / 2 - 1,
+        kk=(lam * (1 + psi) + (1 - psi) ** 2) * share * share / (4 * psi * slope) - 1,
     )
 
 
 def _plane(a: Any, moments: Moments, fourth: Fourth, traces: _Traces) -> tuple[Any, tuple, tuple]:
-    """σ², and m times the shift and the covariance of (a_s, a_v, σ²); of the latter the lower triangle by rows."""
+    """σ², and m times the shift and the covariance of (a_s, a_v, σ² over its limit), the lower triangle by rows.
+
+    Moments with ε = y − z·a follow one factor ε at a time; y² = 1, T_sv = 0, and means of odd powers of v alone are 0.
+    """
     _, gamma, beta, beta_tilde = moments
     t4, yt3, yt2v, ytv2, yv3 = fourth
     s, v = a
-    kappa, rr, rk, kk = traces.kappa, traces.rr, traces.rk, traces.kk
-    pull = (traces.ell * s, traces.ell * v)  # T_sε, T_vε
-    size = (gamma, 1.0)  # T_ss, T_vv; T_sv = 0
-    stiff = (traces.ell + gamma, traces.ell + 1)
-    q = 1 - s * (beta_tilde + pull[0]) - v * (beta + pull[1])  # T_εε
-    # E[ε²·] of s², v², sv; E[ε³·] of s, v; E[ε⁴]; E[ε·] of i j², i and j in (s, v)
-    squares = (gamma - 2 * (s * yt3 + v * yt2v) + s**2 * t4 + v**2 * gamma,
-               1 - 2 * (s * ytv2 + v * yv3) + s**2 * gamma + 3 * v**2,
-               2 * s * v * gamma - 2 * (s * yt2v + v * ytv2))  # fmt: skip
-    cubes = (beta_tilde - 3 * s * gamma + 3 * (s**2 * yt3 + 2 * s * v * yt2v + v**2 * ytv2)
-             - s * (s**2 * t4 + 3 * v**2 * gamma),
-             beta - 3 * v + 3 * (s**2 * yt2v + 2 * s * v * ytv2 + v**2 * yv3)
-             - 3 * v * (s**2 * gamma + v**2))  # fmt: skip
-    fourth_power = (1 - 4 * (s * beta_tilde + v * beta) + 6 * (s**2 * gamma + v**2)
-                    - 4 * (s**3 * yt3 + 3 * s * v * (s * yt2v + v * ytv2) + v**3 * yv3)
-                    + s**4 * t4 + 3 * v**2 * (2 * s**2 * gamma + v**2))  # fmt: skip
-    mixed = ((yt3 - s * t4, ytv2 - s * gamma), (yt2v - v * gamma, yv3 - 3 * v))
+    rr, rk = traces.rr, traces.rk
+    pull_s, pull_v = traces.ell * s, traces.ell * v  # E[εs], E[εv]
+    e_sss, e_ssv, e_svv, e_vvv = yt3 - s * t4, yt2v - v * gamma, ytv2 - s * gamma, yv3 - 3 * v  # E[εs³], …
+    y_ss, y_sv, y_vv = gamma - s * yt3 - v * yt2v, -s * yt2v - v * ytv2, 1 - s * ytv2 - v * yv3  # E[εys²], …
+    ee_ss, ee_sv, ee_vv = y_ss - s * e_sss - v * e_ssv, y_sv - s * e_ssv - v * e_svv, y_vv - s * e_svv - v * e_vvv
+    ey_s, ey_v = pull_s - s * y_ss - v * y_sv, pull_v - s * y_sv - v * y_vv  # E[ε²ys], E[ε²yv]
+    eee_s, eee_v = ey_s - s * ee_ss - v * ee_sv, ey_v - s * ee_sv - v * ee_vv  # E[ε³s], E[ε³v]
+    q = 1 - s * (beta_tilde + pull_s) - v * (beta + pull_v)  # E[ε²]
+    eeee = q - s * (ey_s + eee_s) - v * (ey_v + eee_v)  # E[ε⁴]
 
     # the equations' right sides at the limit's a, and σ²/kappa there: covariances
-    g = [squares[i] + (rr - 1) * pull[i] ** 2 + rr * size[i] * q for i in (0, 1)]
-    g_sv = squares[2] + (rr - 1) * pull[0] * pull[1]
-    w = fourth_power + (2 * kk - 1) * q**2
-    w_g = [cubes[i] + (2 * rk - 1) * q * pull[i] for i in (0, 1)]
+    met_ss, met_vv = ee_ss - pull_s * pull_s, ee_vv - pull_v * pull_v
+    size_s, size_v = gamma * q + pull_s * pull_s, q + pull_v * pull_v  # T_ss T_εε + T_sε²
+    g_ss, g_vv, g_sv = met_ss + rr * size_s, met_vv + rr * size_v, ee_sv + (rr - 1) * pull_s * pull_v
+    twice = (2 * rk - 1) * q
+    soft_s, soft_v = 1 / (traces.ell + gamma), 1 / (traces.ell + 1)
 
-    var = [g[i] / stiff[i] ** 2 for i in (0, 1)]
-    moved = [  # a, by the shift of tr R, and by the correlation of the equations' left and right sides
-        (pull[i] * (traces.ell_shift - (rr - 1) * size[i] / stiff[i])
-         - sum((mixed[i][j] + rr * pull[i] * size[j]) / stiff[j] for j in (0, 1))) / stiff[i]
-        for i in (0, 1)
-    ]  # fmt: skip
-    relative = q * traces.kappa_shift
-    for i in (0, 1):
-        met = squares[i] + (rk - 1) * pull[i] ** 2 + rk * size[i] * q  # covariance of εᵀKz_i with a_i, times stiff
-        relative = relative + size[i] * var[i] - 2 * pull[i] * moved[i] - 2 * met / stiff[i]
-    c_sv = g_sv / (stiff[0] * stiff[1])
-    c_s, c_v = (w_g[i] / stiff[i] for i in (0, 1))  # with σ²/kappa at fixed a
-    s_out = kappa * (c_s - 2 * (pull[0] * var[0] + pull[1] * c_sv))
-    v_out = kappa * (c_v - 2 * (pull[0] * c_sv + pull[1] * var[1]))
-    by_a = pull[0] * (pull[0] * var[0] + 2 * pull[1] * c_sv) + pull[1] ** 2 * var[1]
-    out = kappa**2 * (w - 4 * (pull[0] * c_s + pull[1] * c_v) + 4 * by_a)
-    return kappa * q, (*moved, kappa * relative), (var[0], c_sv, var[1], s_out, v_out, out)
+    c_ss, c_sv, c_vv = g_ss * soft_s * soft_s, g_sv * soft_s * soft_v, g_vv * soft_v * soft_v
+    share_s = gamma * soft_s
+    held = traces.ell_shift - rr * (share_s + soft_v)
+    moved_s = (pull_s * (held - (rr - 1) * share_s) - e_sss * soft_s - e_svv * soft_v) * soft_s
+    moved_v = (pull_v * (held - (rr - 1) * soft_v) - e_ssv * soft_s - e_vvv * soft_v) * soft_v
+    both = (met_ss + rk * size_s) * soft_s + (met_vv + rk * size_v) * soft_v  # of εᵀKz with a
+    grown = gamma * c_ss + c_vv - 2 * (pull_s * moved_s + pull_v * moved_v + both)
+    by_s, by_v = pull_s * c_ss + pull_v * c_sv, pull_s * c_sv + pull_v * c_vv
+    c_so = (eee_s + twice * pull_s) * soft_s - 2 * by_s
+    c_vo = (eee_v + twice * pull_v) * soft_v - 2 * by_v
+    # σ²/kappa at fixed a scatters with `fixed`, and moves with a by −2(pull·a)
+    fixed = eeee + (2 * traces.kk - 1) * q * q
+    c_oo = fixed - 4 * (pull_s * (c_so + by_s) + pull_v * (c_vo + by_v))
+    unit = 1 / q
+    return (
+        traces.kappa * q,
+        (moved_s, moved_v, traces.kappa_shift + grown * unit),
+        (c_ss, c_sv, c_vv, c_so * unit, c_vo * unit, c_oo * unit * unit),
+    )

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import ROUNDING, Real, require_numbers
+from dp_theory.checks import ROUNDING, Array, Real, require_numbers
 from dp_theory.problem import Prediction, Problem
 from dp_theory.rules import Moments, Rule
 
@@ -44,7 +44,9 @@ def predict_theorem1(problem: Problem, *, tolerance: float | None = None) -> Pre
     for start in range(0, prod(shape), _BLOCK):
         cells = slice(start, start + _BLOCK)
         block = itemgetter(cells)
-        for out, values in zip(outputs, _evaluate(rule.map(block), *map(block, at), tolerance=tolerance), strict=True):
+        of_block, (rho, phi, lam) = rule.map(block), map(block, at)
+        moments, errors = of_block.moments_with_errors(rho)
+        for out, values in zip(outputs, limits(of_block, moments, errors, rho, phi, lam, tolerance), strict=True):
             out[cells] = values
     return Prediction(*(out.reshape(shape)[()] for out in outputs))
 
@@ -80,11 +82,13 @@ def fixed_point(p: Any, phi: Any, lam: Any) -> tuple[Any, Any]:
     return product / (np.abs(excess) + slope) + np.maximum(excess, 0.0), slope
 
 
-def _evaluate(
-    rule: Rule, rho: np.ndarray, phi: np.ndarray, lam: np.ndarray, *, tolerance: float | None
+def limits(
+    rule: Rule, moments: Moments, errors: Moments, rho: Array, phi: Array, lam: Array, tolerance: float | None
 ) -> tuple[Any, ...]:
-    """The fields of a Prediction, for arrays of one shape."""
-    moments, errors = rule.moments_with_errors(rho)
+    """The fields of a Prediction, for arrays of one shape, from the rule's moments and their relative errors.
+
+    Raises ConvergenceError where these are above the tolerance.
+    """
     error = max(errors) if all(np.ndim(e) == 0 for e in errors) else np.maximum.reduce(np.broadcast_arrays(*errors))
     if tolerance is not None and not np.all(error <= tolerance):
         raise ConvergenceError(f"moments of {rule} are certain to {np.max(error):.1e} only: tolerance = {tolerance:g}")

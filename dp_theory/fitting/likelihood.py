@@ -26,7 +26,9 @@ from dp_theory.fitting.theory import predict_points
 _STEP = 1e-4  # of differences, in z
 _WIDE = 12.0  # |z| beyond which a number is at the end of its range
 _STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 4, 2  # places looked at, those searched from, and to the end
+_WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z where only the window is sought: factors of 3 around 1
 _SOFT = 0.1
+_GAIN = 1e-5  # of the deviance that ends a search with practice; 0.001 of an interval's width
 _AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth
 _OUTSIDE = 0.03  # by which share of what is allowed the end of an interval may miss it
 _FLAT = 0.02  # information that every direction is given when the region is searched, so that flat ones have an end
@@ -109,9 +111,10 @@ class Likelihood:
             for start in starts:
                 at = _Remembered(likelihood)
                 result = minimize(
-                    lambda z, at=at: at(z).deviance, start, jac=lambda z, at=at: at(z).gradient,
-                    hess=lambda z, at=at: 2 * at(z).information + 1e-6 * np.eye(len(z)), method="trust-exact",
-                    options=options,
+                    at.deviance, start, jac=lambda z, at=at: at(z).gradient,
+                    hess=lambda z, at=at: 2 * at(z).information + 1e-6 * np.eye(len(z)),
+                    method="dogleg" if practised else "trust-exact",  # which needs slopes at rejected places, too
+                    options=options, callback=at.stop if practised else None,
                 )  # fmt: skip
                 found.append((float(result.fun), result.x))
             starts = [z for _, z in sorted(found, key=lambda pair: pair[0])[:kept]]
@@ -124,12 +127,15 @@ class Likelihood:
         if others.all():
             starts = rng.normal(scale=1.5, size=(_STARTS, len(self.free)))
             return starts[np.argsort(replace(self, soft=_SOFT).deviances(starts))[:_SEARCHED]]
-        starts = rng.normal(scale=1.5, size=(_FEW_STARTS, len(self.free)))
-        if others.any():
-            rest = [j for j, name in enumerate(self.free) if name != "window"]
+        rest = [j for j, name in enumerate(self.free) if name != "window"]
+        if others.sum() <= len(rest):
+            starts = rng.normal(scale=1.5, size=(_FEW_STARTS, len(self.free)))
+        else:  # the rest says where, but for the window
+            starts = np.zeros((len(_WINDOWS), len(self.free)))
+            starts[:, self.free.index("window") if "window" in self.free else []] = _WINDOWS
             known = {"window": PARAMETERS["window"].assumed} | self.fixed
             part = Likelihood(self.curve.at(others), tuple(self.free[j] for j in rest), known)
-            starts[: _FEW_STARTS // 2, rest] = part.best
+            starts[:, rest] = part.best
         return starts[[np.argmin(self.deviances(starts))]]
 
 
@@ -145,6 +151,18 @@ class _Remembered:
             self.z, self.state = np.array(z), self.likelihood.state(z, self.asked)
         assert self.state is not None
         return self.state
+
+    def deviance(self, z: Array) -> float:
+        """The deviance alone, without slopes where practice makes them dear: a search asks there before it goes."""
+        if self.likelihood.curve.practised.any():
+            return float(self.likelihood.deviances(z[None])[0])  # its loop is remembered
+        return self(z).deviance
+
+    def stop(self, z: Array) -> None:
+        """End a search from where the next step would gain next to nothing."""
+        state = self(z)
+        if np.sum((state.gradient @ _whitened(state.information)) ** 2) / 4 < _GAIN:
+            raise StopIteration
 
 
 def _difference(values: Array, free: int) -> Array:
@@ -250,7 +268,7 @@ def _profiled(likelihood: Likelihood, parameter: int, sign: float, deviance: flo
             return z
 
         found = minimize(
-            lambda u: at(full(u)).deviance, latest, jac=lambda u: at(full(u)).gradient[others],
+            lambda u: at.deviance(full(u)), latest, jac=lambda u: at(full(u)).gradient[others],
             hess=lambda u: 2 * at(full(u)).information[np.ix_(others, others)] + 1e-6 * np.eye(others.sum()),
             method="trust-exact", options={"maxiter": 30, "gtol": 1e-2},
         )  # fmt: skip

@@ -9,19 +9,19 @@ floor: w_hat's part off the plane of w_g and w_s is turned at random against w0'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
 from dp_theory.checks import Array
 from dp_theory.finite import scatter
-from dp_theory.fitting.curve import Curve
+from dp_theory.fitting.curve import Curve, Mask
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import PracticeProblem, Window
-from dp_theory.rules import RULES, Direct, KeepAll
+from dp_theory.rules import RULES, Direct, KeepAll, Rule
 
 MOST_ROUNDS = 6  # of a practice loop that is solved: longer ones take as many larger steps
 
@@ -33,17 +33,12 @@ def predict_points(curve: Curve, values: Mapping[str, Any]) -> tuple[Array, Arra
     """
     sets = len(values["dimension"])
     mean, deviation = np.full((2, sets, len(curve)), np.nan)
-    for rows, select in ((curve.plain, _plain), (curve.selected, _selected)):
-        if rows.any():
-            cells = {name: np.repeat(value, rows.sum()) for name, value in values.items()}
-            some = curve.at(np.tile(np.flatnonzero(rows), sets))
-            means, deviations = select(some, cells)
-            mean[:, rows], deviation[:, rows] = (x.reshape(sets, -1) for x in (means, deviations))
+    for pool in _pools(curve):
+        mean[:, pool.rows], deviation[:, pool.rows] = _scatter(pool, values)
     if curve.practised.any():
+        loop = curve.at(curve.practised)
         for i in range(sets):
-            mean[i, curve.practised] = _practised(
-                curve.at(curve.practised), {k: float(v[i]) for k, v in values.items()}
-            )
+            mean[i, curve.practised] = _practised(loop, {name: float(value[i]) for name, value in values.items()})
     floor, d = (np.asarray(values[name])[:, None] for name in ("floor", "dimension"))
     return with_floor(mean, deviation, floor, d)
 
@@ -57,36 +52,46 @@ def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any
     return np.arccos(seen) / np.pi, scattered / np.sqrt(1 - seen**2) / np.pi
 
 
-def _plain(curve: Curve, cells: dict[str, Array]) -> tuple[Array, Array]:
-    """Means and deviations (cells,) against the labeller."""
-    rho = np.ones(len(curve))
-    return _scatter(KeepAll(), rho, cells, curve.kept, cells["ridge"])
+class _Pool(NamedTuple):
+    """Points of a curve whose rows are of one kind."""
+
+    rows: Mask  # which points (all points,)
+    rule: Rule
+    size: Array  # rows of the pool (points,)
+    ridge: Array  # of a pool's row, over that of a training row (points,)
 
 
-def _selected(curve: Curve, cells: dict[str, Array]) -> tuple[Array, Array]:
-    rule = RULES[curve.rule].with_keep_fraction(curve.keep)
-    mean, deviation = np.empty((2, len(curve)))
-    pruned = curve.strategy == "prune"
-    for rows, chosen, count, per_row in (
-        (pruned, rule, curve.generated, curve.keep),
-        (~pruned, Direct(rule), curve.kept, np.ones(len(curve))),
-    ):
+def _pools(curve: Curve) -> Iterator[_Pool]:
+    """The points without practice."""
+    plain, pruned = curve.plain, curve.strategy == "prune"
+    if plain.any():
+        count = curve.kept[plain]
+        yield _Pool(plain, KeepAll(), count, np.ones(len(count)))
+    for rows in (curve.selected & pruned, curve.selected & ~pruned):
         if rows.any():
-            some = {name: value[rows] for name, value in cells.items()}
-            at = chosen.map(lambda value, rows=rows: np.broadcast_to(value, rows.shape)[rows])
-            ridge = some["ridge"] * per_row[rows]
-            mean[rows], deviation[rows] = _scatter(at, some["rho"], some, count[rows], ridge)
-    return mean, deviation
+            rule, keep = RULES[curve.rule].with_keep_fraction(curve.keep[rows]), curve.keep[rows]
+            if pruned[rows].all():
+                yield _Pool(rows, rule, curve.generated[rows], keep)
+            else:
+                yield _Pool(rows, Direct(rule), curve.kept[rows], np.ones(len(keep)))
 
 
-def _scatter(rule: Any, rho: Array, cells: dict[str, Array], count: Array, ridge: Array) -> tuple[Array, Array]:
-    """Theorem 1 at finite dimension; count: the pool's rows (cells,), ridge: per row of the pool."""
-    moments = type(rule.moments(rho))(*(np.broadcast_to(x, rho.shape) for x in rule.moments(rho)))
-    fourth = rule.fourth_moments(rho)
-    flip, d = cells["flip"], cells["dimension"]
+def _scatter(pool: _Pool, values: Mapping[str, Any]) -> Array:
+    """Means and standard deviations (2, sets, points) against the labeller: Theorem 1 at finite dimension."""
+    shape = (len(values["dimension"]), len(pool.size))
+
+    def flat(x: Any) -> Array:
+        return np.broadcast_to(x, shape).ravel()
+
+    flip, d, ridge, rho = (flat(np.asarray(values[name])[:, None]) for name in ("flip", "dimension", "ridge", "rho"))
+    if isinstance(pool.rule, KeepAll):  # whatever w_s
+        rho = np.ones(rho.size)
+    moments, _, fourth = pool.rule.map(flat).up_to_fourth(rho)
     with np.errstate(all="ignore"):
-        means, deviations = scatter(moments.flipped(flip), fourth.flipped(flip), rho, d / count, ridge, d)
-    return means[0], deviations[0]
+        means, deviations = scatter(
+            moments.flipped(flip), fourth.flipped(flip), rho, d / flat(pool.size), ridge * flat(pool.ridge), d
+        )
+    return np.stack([means[0], deviations[0]]).reshape(2, *shape)
 
 
 def _practised(curve: Curve, values: dict[str, float]) -> Array:

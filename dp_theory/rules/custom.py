@@ -63,15 +63,20 @@ class Direct(Rule):
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         """The moments of `rule` per kept row; p = 1 exactly."""
-        (p, *others), (p_error, *errors) = self.rule.moments_with_errors(rho)
-        divided = Moments(np.ones_like(p), *(moment / p for moment in others))
-        return divided, Moments(np.zeros_like(p_error), *(error + p_error for error in errors))
+        return _per_kept_row(*self.rule.moments_with_errors(rho))
 
-    def fourth_moments(self, rho: Real) -> Fourth:
+    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         """Those of `rule` per kept row."""
-        p = self.rule.moments(rho).p
-        return Fourth(*(moment / p for moment in self.rule.fourth_moments(rho)))
+        moments, errors, fourth = self.rule.up_to_fourth(rho)
+        return *_per_kept_row(moments, errors), Fourth(*(moment / moments.p for moment in fourth))
 
     def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """`size` values from the distribution that `rule` selects; all are kept."""
         return self.rule.draw(rng, size)
+
+
+def _per_kept_row(moments: Moments, errors: Moments) -> tuple[Moments, Moments]:
+    """Moments of a rule and their relative errors, divided by the kept fraction."""
+    (p, *others), (p_error, *other_errors) = moments, errors
+    divided = Moments(np.ones_like(p), *(moment / p for moment in others))
+    return divided, Moments(np.zeros_like(p_error), *(error + p_error for error in other_errors))

@@ -38,33 +38,36 @@ class KeepEasy(Rule):
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         """Lemma 2 as sums of positive tails rather than as all-kept minus keep-hard."""
+        return self._lemma2(rho)[:2]
+
+    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
+        """By parts, as Lemma 2: sums of positive tails."""
+        moments, errors, alpha, sine, steep, density, tail, signed = self._lemma2(rho)
+        steep, square = np.minimum(steep, 40.0), alpha * alpha
+        bent = tail + 4 * PDF0**2 * steep * np.exp(-(steep * steep) / 2)  # yt2v/sine³
+        across = sine * sine * bent
+        fourth = Fourth(
+            3 * moments.p + alpha * (square + 3) * density,
+            rho * (across + 2 * tail) + (square + 2) * signed,
+            sine * across,
+            moments.beta_tilde - rho * across,
+            sine * (2 * tail + np.square(rho) * bent),
+        )
+        return moments, errors, fourth
+
+    def _lemma2(self, rho: Real) -> tuple[Moments, Moments, Any, Any, Any, Any, Any, Any]:
+        """The moments, their errors, and what they are made of: alpha, sine, alpha/sine, the density of |t| at alpha,
+        and beta_tilde's two parts, the first over rho."""
         alpha = np.asarray(self.alpha, float)
         sine, tau = sin_tan(rho)
         with np.errstate(divide="ignore"):
             steep = alpha / sine
         p, tail = erfc(alpha / SQRT2), 2 * PDF0 * erfc(steep / SQRT2)
         density = 2 * PDF0 * np.exp(-(alpha**2) / 2)
-        moments = Moments(p, p + alpha * density, sine * tail, rho * tail + density * erf(tau * alpha / SQRT2))
+        signed = density * erf(tau * alpha / SQRT2)
+        moments = Moments(p, p + alpha * density, sine * tail, rho * tail + signed)
         error, steep_error = (_tail_error(x) for x in (alpha, steep))
-        return moments, Moments(error, error, steep_error, error)
-
-    def fourth_moments(self, rho: Real) -> Fourth:
-        """By parts, as Lemma 2: sums of positive tails."""
-        alpha = np.asarray(self.alpha, float)
-        sine, _ = sin_tan(rho)
-        with np.errstate(divide="ignore"):
-            steep = np.minimum(alpha / sine, 40.0)
-        density = 2 * PDF0 * np.exp(-(alpha**2) / 2)
-        tail = 2 * PDF0 * erfc(steep / SQRT2)
-        bent = tail + 4 * PDF0**2 * steep * np.exp(-(steep**2) / 2)  # yt2v/sine³
-        signed = density * erf(rho * steep / SQRT2)
-        return Fourth(
-            3 * erfc(alpha / SQRT2) + alpha * (alpha**2 + 3) * density,
-            rho * (sine**2 * bent + 2 * tail) + (alpha**2 + 2) * signed,
-            sine**3 * bent,
-            rho * (tail - sine**2 * bent) + signed,
-            sine * (2 * tail + np.square(rho) * bent),
-        )
+        return moments, Moments(error, error, steep_error, error), alpha, sine, steep, density, tail, signed
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:

@@ -13,7 +13,9 @@ from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule,
 _NODES, _CELLS = 24, 4096  # of the integral there, exact to rounding up to tau t = 9; cells that the cache holds
 _SMALL = 0.5  # the threshold below which the differences of Lemma 1 lose more than a digit
 _LOG_DENSITY0 = np.log(2 * PDF0)
-_SERIES = [(-0.5) ** k / factorial(k) / (2 * k + 3) for k in range(10, -1, -1)]  # ∫_0^1 x² exp(-alpha² x²/2) in alpha²
+_SERIES = {  # of ∫_0^1 x^power exp(-alpha² x²/2) dx, in alpha²
+    power: [(-0.5) ** k / factorial(k) / (2 * k + power + 1) for k in range(10, -1, -1)] for power in (2, 4)
+}
 _ERRORS = Moments(6 * ROUNDING, 96 * ROUNDING, 12 * ROUNDING, 96 * ROUNDING)  # 1.5 to 2 times what 60 digits show
 
 
@@ -41,6 +43,32 @@ class KeepHard(Rule):
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         """Lemma 1. Its differences cancel at small alpha: there gamma is a series and beta_tilde an integral."""
+        return self._lemma1(rho)[0], _ERRORS
+
+    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
+        """By parts, as Lemma 1; its differences cancel at small alpha, where y t³ is integrated."""
+        moments, alpha, density, steep, near, edge = self._lemma1(rho)
+        rho, square = np.asarray(rho, float), alpha * alpha
+        variance = (1 - rho) * (1 + rho)
+        reach = np.minimum(steep, 30.0)  # beyond, exp(-steep²) is 0
+        bent = near - (2 * PDF0 * SQRT2) * 2 * PDF0 * reach * np.exp(-reach * reach)  # yt2v/sine³
+        if np.any(shallow := reach < _SMALL / SQRT2):
+            bent = np.where(shallow, 2 * PDF0 * _power(SQRT2 * reach, 2), bent)[()]
+        across = variance * bent
+        t4 = 3 * moments.gamma - alpha * square * density
+        yt3 = rho * across + 2 * (rho * near - edge) - square * edge
+        if np.any(small := alpha < _SMALL):
+            t4 = np.where(small, _power(alpha, 4), t4)[()]
+            yt3 = _small_window(alpha, rho, np.asarray(yt3), 3)[()]
+        sine = np.sqrt(variance)
+        fourth = Fourth(
+            t4, yt3, sine * across, moments.beta_tilde - rho * across, 2 * moments.beta + sine * (rho * rho) * bent
+        )
+        return moments, _ERRORS, fourth
+
+    def _lemma1(self, rho: Real) -> tuple[Moments, Any, Any, Any, Any, Any]:
+        """The moments, and what Lemma 1 makes them of: alpha, the density of |t| there, the argument of beta's erf,
+        beta/sine, and what beta_tilde lacks of rho·beta/sine."""
         alpha = np.minimum(self.alpha, 40.0)  # beyond, all is kept to 1e-300, and inf·0 is avoided
         rho = np.asarray(rho, float)
         sine = np.sqrt((1 - rho) * (1 + rho))
@@ -48,35 +76,14 @@ class KeepHard(Rule):
         with np.errstate(divide="ignore"):
             steep = scaled / sine
         p = erf(scaled)
-        density = np.exp(_LOG_DENSITY0 - scaled * scaled)  # of |t| at alpha
-        near = 2 * PDF0 * erf(steep)
+        density = np.exp(_LOG_DENSITY0 - scaled * scaled)
+        near, edge = 2 * PDF0 * erf(steep), density * erf(rho * steep)
         gamma = p - alpha * density
-        beta_tilde = rho * near - density * erf(rho * steep)
+        beta_tilde = rho * near - edge
         if np.any(small := alpha < _SMALL):
-            gamma = np.where(small, 2 * PDF0 * alpha**3 * np.polyval(_SERIES, alpha * alpha), gamma)[()]
+            gamma = np.where(small, _power(alpha, 2), gamma)[()]
             beta_tilde = _small_window(alpha, rho, np.asarray(beta_tilde), 1)[()]
-        return Moments(p, gamma, sine * near, beta_tilde), _ERRORS
-
-    def fourth_moments(self, rho: Real) -> Fourth:
-        """By parts, as Lemma 1; its differences cancel at small alpha, where y t³ is integrated."""
-        alpha = np.minimum(self.alpha, 40.0)
-        sine, _ = sin_tan(rho)
-        with np.errstate(divide="ignore"):
-            steep = alpha / sine
-        near = 2 * PDF0 * erf(steep / SQRT2)
-        bent = 2 * PDF0 * gammainc(1.5, np.minimum(steep, 40.0) ** 2 / 2)  # yt2v/sine³
-        beta_tilde = self.moments(rho).beta_tilde
-        edge = 2 * PDF0 * np.exp(-(alpha**2) / 2) * (alpha**2 + 2) * erf(rho * steep / SQRT2)
-        yt3 = rho * (sine**2 * bent + 2 * near) - edge
-        if np.any(alpha < _SMALL):
-            yt3 = _small_window(alpha, np.asarray(rho, float), np.asarray(yt3), 3)[()]
-        return Fourth(
-            3 * gammainc(2.5, alpha**2 / 2),
-            yt3,
-            sine**3 * bent,
-            beta_tilde - rho * sine**2 * bent,
-            sine * (2 * near + np.square(rho) * bent),
-        )
+        return Moments(p, gamma, sine * near, beta_tilde), alpha, density, steep, near, edge
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -86,6 +93,11 @@ class KeepHard(Rule):
     def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """`size` values of t from the window, by inversion."""
         return SQRT2 * erfinv(rng.uniform(-1, 1, size) * erf(self.alpha / SQRT2))
+
+
+def _power(alpha: Any, power: int) -> Any:
+    """E[t^power; |t| ≤ alpha] for a small alpha, by its series; power 2 or 4."""
+    return 2 * PDF0 * alpha ** (power + 1) * np.polyval(_SERIES[power], alpha * alpha)
 
 
 def _small_window(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarray:

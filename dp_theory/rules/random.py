@@ -26,9 +26,9 @@ class KeepAll(Rule):
         """Those of `Random(1)`."""
         return Random(1.0).moments_with_errors(rho)
 
-    def fourth_moments(self, rho: Real) -> Fourth:
+    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         """Those of `Random(1)`."""
-        return Random(1.0).fourth_moments(rho)
+        return Random(1.0).up_to_fourth(rho)
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
@@ -64,12 +64,14 @@ class Random(Rule):
         p = np.asarray(self.p, float)
         return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho), _ERRORS
 
-    def fourth_moments(self, rho: Real) -> Fourth:
+    def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
         """Closed forms: p times the moments of all rows."""
-        sine, _ = sin_tan(rho)
-        p, rho = np.asarray(self.p, float), np.asarray(rho, float)
-        scale = 2 * PDF0 * p
-        return Fourth(3 * p, scale * rho * (3 - rho**2), scale * sine**3, scale * rho**3, scale * sine * (3 - sine**2))
+        moments, errors = self.moments_with_errors(rho)
+        p, _, beta, beta_tilde = moments
+        cosine = np.square(rho)
+        sine = 1 - cosine
+        fourth = Fourth(3 * p, beta_tilde * (3 - cosine), beta * sine, beta_tilde * cosine, beta * (3 - sine))
+        return moments, errors, fourth
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
