@@ -114,7 +114,7 @@ def _small_window(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.nda
 
 
 def _rising(s: np.ndarray, last: int) -> list[np.ndarray]:
-    """b_0 to b_last of `_small_window` by parts, from the first: what rounding grows to, the series in alpha forgives."""
+    """b_0 to b_last of `_small_window` by parts from the first; the series in alpha forgives how rounding grows."""
     edge, slope = 2 / np.sqrt(np.pi) * s * np.exp(-s * s), 0.5 / (s * s)
     terms = [erf(s)]
     for k in range(1, last + 1):
