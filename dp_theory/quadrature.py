@@ -15,7 +15,7 @@ _HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]  # dy
 BLOCK = 1 << 18  # nodes made at a time
 BLURRED = 1.0  # thickness from which a step is as smooth as the density
 MOST_PANELS = 1000  # of a refinement
-_STEP = np.array([-8.0, -2.0, 0.0, 2.0, 8.0])  # panel edges around a smooth step, in units of its width
+_STEP = np.array([-7.0, 0.0, 7.0])  # panel edges around a smooth step, in units of its width
 
 
 def pdf(t: ArrayLike) -> Array:
@@ -101,21 +101,33 @@ def _half_line(breakpoints: tuple[Real, ...], order: int) -> tuple[Array, Array]
 _fixed_half_line = lru_cache(_half_line)  # the same few rules are asked for over and over
 
 
-def nested(planes: Array, level: Array, width: Array, order: int, reach: float) -> Iterator[tuple[Array, Array]]:
+def nested(
+    planes: Array,
+    level: Array,
+    width: Array,
+    order: int,
+    reach: float,
+    begun: Array | None = None,
+    end: int | None = None,
+) -> Iterator[tuple[Array, Array, np.ndarray]]:
     """Nested Gauss-Legendre nodes and weights for r independent standard normals, in blocks that fit into memory.
 
     The integrand is smooth but for steps of thickness `width` (F,) across the F planes {t : planes[f]·t = level[f]},
     planes (F, r). Coordinate by coordinate, the line from -reach to reach is cut where a plane meets it, and around it
     on the scale on which the step is blurred by its own width and by the coordinates still to come. Yields nodes
-    (r, N) and weights (N,) that sum to 1 over all blocks.
+    (r, N), weights (N,) that sum to 1 over all blocks, and the column of `begun` that each node continues (N,).
+
+    begun: the first coordinates (i, M) of nodes to continue, their weights left to the caller; by default none of
+    them, once. end: how many coordinates to stop at.
     """
     planes, level, width = _with_crossings(planes, level, width)
+    end = planes.shape[1] if end is None else end
 
-    def extended(t: Array, mass: Array) -> Iterator[tuple[Array, Array]]:
+    def extended(t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
         """Blocks of whole nodes that begin with the coordinates t (i, N)."""
         i = len(t)
-        if i == planes.shape[1]:
-            yield t, mass
+        if i == end:
+            yield t, mass, column
             return
         crossing = np.flatnonzero(np.abs(planes[:, i]) > 1e-14)
         slope = planes[crossing, i]
@@ -124,7 +136,8 @@ def nested(planes: Array, level: Array, width: Array, order: int, reach: float) 
         steps = np.unique(_STEP * np.any(scale > 0))
         block = max(1, BLOCK // (order * (3 + len(crossing) * len(steps))))
         for start in range(0, len(mass), block):
-            before, share = t[:, start : start + block], mass[start : start + block]
+            part = slice(start, start + block)
+            before, share = t[:, part], mass[part]
             centre = ((level[crossing, None] - planes[crossing, :i] @ before) / slope[:, None]).T  # (N, crossing)
             cuts = centre[..., None] + scale[:, None] * steps
             fixed = np.broadcast_to([-reach, -3.0, 3.0, reach], (len(share), 4))
@@ -133,9 +146,10 @@ def nested(planes: Array, level: Array, width: Array, order: int, reach: float) 
             weight = share[:, None] * weight * pdf(s)
             used = weight > 0
             parent = np.broadcast_to(np.arange(len(share))[:, None], s.shape)[used]
-            yield from extended(np.concatenate([before[:, parent], s[used][None]]), weight[used])
+            yield from extended(np.concatenate([before[:, parent], s[used][None]]), weight[used], column[part][parent])
 
-    return extended(np.empty((0, 1)), np.ones(1))
+    begun = np.empty((0, 1)) if begun is None else begun
+    return extended(begun, np.ones(begun.shape[1]), np.arange(begun.shape[1]))
 
 
 def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:

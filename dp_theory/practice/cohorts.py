@@ -63,7 +63,8 @@ def weighted_moments(addition: Addition, flip: Flips, cosine: float, order: int)
         linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
         return np.array([addition.weight]), np.array([p]), linear, np.array([[[gamma, 0.0], [0.0, p]]])
     t, measure, labels = nodes(cosine, flip, addition, order)
-    atoms = labelled(t[None], measure, labels, lambda t, y: addition.select(t[0], y), np.eye(2))
+    keep, weights = addition.select(np.tile(t, 2), np.repeat([1.0, -1.0], len(t)))
+    atoms = labelled(t[None], measure, labels, keep.reshape(2, -1), weights.reshape(2, -1), np.eye(2))
     t, zeta = atoms.t[0], atoms.zeta
     weight, at = np.unique(atoms.q, return_inverse=True)
 

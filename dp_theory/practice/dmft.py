@@ -143,8 +143,8 @@ def own_response(problem: PracticeProblem, cohorts: Sequence[Cohort], lam: float
 
 def next_stage(
     problem: PracticeProblem, cohorts: Sequence[Cohort], a: Array, c: Array, x: Array
-) -> tuple[Array, Array, Array, float]:
-    """Order parameters with one more stage, and the relative residual.
+) -> tuple[Array, Array, Array, Forces, float]:
+    """Order parameters with one more stage, the forces there, and the relative residual.
 
     X_ss solves a scalar equation of its own. Given it, f_s is affine in everything else that is new (a_s, C_s·, X_s·),
     and so are the equations: probing them along each unknown and one linear solve is exact. C_ss comes last. Raises
@@ -171,22 +171,22 @@ def next_stage(
         trial[1][..., s, s] = own
         return trial[0], trial[1], trial[2]
 
-    def residual(unknown: Array, own: Array | float = 0.0) -> tuple[Array, Array]:
+    def residual(unknown: Array, own: Array | float = 0.0) -> tuple[Array, Array, Forces]:
         trial = insert(unknown, own)
-        a_off, c_off, x_off = residuals(problem, linear_forces(cohorts, *trial, losses), *trial)
+        by = linear_forces(cohorts, *trial, losses)
+        a_off, c_off, x_off = residuals(problem, by, *trial)
         off = np.concatenate([a_off[..., s, None], c_off[..., s, :s], x_off[..., s, :s]], axis=-1)
-        return off / scale, c_off[..., s, s]
+        return off / scale, c_off[..., s, s], by
 
-    unknown = np.zeros(2 * s + 1)
-    probes = np.vstack([unknown, np.eye(2 * s + 1)])
+    probes = np.eye(2 * s + 2, 2 * s + 1, k=-1)  # none of the unknowns, then each
     largest = (s + 1) ** 2 * max(len(problem.modes[0]), *(len(cohort.mass) for cohort in cohorts))
     parts = np.array_split(probes, -(-len(probes) // max(1, min(TOGETHER, MEMORY // largest))))
     base, *columns = np.concatenate([residual(part)[0] for part in parts])
     jacobian = np.column_stack(columns) - base[:, None]
-    for _ in range(2):  # the second step removes the first one's rounding
-        unknown = unknown - np.linalg.solve(jacobian, residual(unknown)[0])
+    unknown = -np.linalg.solve(jacobian, base)
+    unknown = unknown - np.linalg.solve(jacobian, residual(unknown)[0])  # removes the first step's rounding
     at_zero, at_one = residual(np.stack([unknown, unknown]), np.array([0.0, 1.0]))[1]
     own = at_zero / (at_zero - at_one)
-    off, own_off = residual(unknown, own)
+    off, own_off, by = residual(unknown, own)
     a, c, x = insert(unknown, own)
-    return a, c, x, float(max(np.abs(off).max() / max(np.abs(unknown).max(), 1.0), abs(own_off / own)))
+    return a, c, x, by, float(max(np.abs(off).max() / max(np.abs(unknown).max(), 1.0), abs(own_off / own)))

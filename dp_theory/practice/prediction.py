@@ -87,7 +87,6 @@ def solve_stages(
     size, seed: of the points of a cohort, for losses other than the square. Raises as `predict_practice` does.
     """
     convex = None if isinstance(problem.loss, Square) else ConvexLoop(problem, size, seed)
-    square = Quadratics.square(problem.stages)
     cohorts: list[Cohort] = []
     additions: list[RoundRows] = []
     a, c, x = np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))
@@ -106,15 +105,17 @@ def solve_stages(
         cohort = make_cohort(rows, problem.flip, cosine, s - 1 if s else None, s, last, order)
         cohorts.append(cohort if perturb is None else _perturbed(cohort, perturb))
         if convex is None:
-            a, c, x, residuals[s] = next_stage(problem, cohorts, a, c, x)
+            a, c, x, forces, residuals[s] = next_stage(problem, cohorts, a, c, x)
         else:
             (a, c, x), residuals[s] = convex.next_stage(cohort, rows, cosine, (a, c, x))
+            forces = convex.forces
         where = f"practice at phi = {problem.phi:g}, lam = {problem.ridges[s]:g}, stage {s}"
         if not (residuals[s] < TOLERANCE and c[s, s] > 0):
             raise ConvergenceError(f"{where}: relative residual {residuals[s]:.1e}, C = {c[s, s]:.3g}")
         if perturb is not None:
             _perturb_stage(a, c, x, perturb)
-        forces = linear_forces(cohorts, a, c, x, square) if convex is None else convex.forces
+            if convex is None:
+                forces = linear_forces(cohorts, a, c, x, Quadratics.square(s + 1))
         overlap[s] = overlaps(problem, forces, a)[s]
         off = c[s, s] + (a[s] - overlap[s]) * (a[s] + overlap[s])  # |θ|² off Σ^½w0; c itself where the truth labels
         errors[s] = np.arctan2(np.sqrt(off), overlap[s]) / np.pi

@@ -7,11 +7,11 @@ import numpy as np
 from scipy.special import erf, erfinv, factorial, gammainc
 
 from dp_theory.checks import ROUNDING, Real, require, require_numbers
-from dp_theory.quadrature import PDF0, gauss
+from dp_theory.quadrature import PDF0
 from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sin_tan
 
-_NODES, _CELLS = 24, 4096  # of the integral there, exact to rounding up to tau t = 9; cells that the cache holds
 _SMALL = 0.5  # the threshold below which the differences of Lemma 1 lose more than a digit
+_TERMS, _STEEP = 10, 0.5  # of the series there, exact to rounding; tau·alpha/√2 from which its terms rise
 _LOG_DENSITY0 = np.log(2 * PDF0)
 _SERIES = {  # of ∫_0^1 x^power exp(-alpha² x²/2) dx, in alpha²
     power: [(-0.5) ** k / factorial(k) / (2 * k + power + 1) for k in range(10, -1, -1)] for power in (2, 4)
@@ -42,11 +42,11 @@ class KeepHard(Rule):
         return (np.abs(t) <= self.alpha).astype(float)
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """Lemma 1. Its differences cancel at small alpha: there gamma is a series and beta_tilde an integral."""
+        """Lemma 1. Its differences cancel at small alpha: there gamma and beta_tilde are series."""
         return self._lemma1(rho)[0], _ERRORS
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """By parts, as Lemma 1; its differences cancel at small alpha, where y t³ is integrated."""
+        """By parts, as Lemma 1; its differences cancel at small alpha, where y t³ is a series."""
         moments, alpha, density, steep, near, edge = self._lemma1(rho)
         rho, square = np.asarray(rho, float), alpha * alpha
         variance = (1 - rho) * (1 + rho)
@@ -103,27 +103,47 @@ def _power(alpha: Any, power: int) -> Any:
 def _small_window(alpha: Any, rho: Any, lemma: np.ndarray, power: int) -> np.ndarray:
     """E[t^power sign(w0·x); |t| ≤ alpha], power odd, where alpha is small; elsewhere Lemma 1's difference `lemma`.
 
-    2 ∫_0^alpha t^power pdf(t) erf(tau t/√2) dt; past tau t = 9 the erf is 1, and the rest an incomplete gamma function.
+    2 ∫_0^alpha t^power pdf(t) erf(tau t/√2) dt as a power series of the density's exponential. With s = tau·alpha/√2
+    and b_k = (2s/√π) ∫_0^1 x^2k exp(-s²x²) dx, so that b_0 = erf(s), the term of t^(2k - 1) is
+    alpha^2k (b_0 - b_k)/(2k): nothing cancels, since b_k ≤ b_0/(2k + 1).
     """
     small = np.broadcast_to(alpha < _SMALL, lemma.shape)
     _, tau = sin_tan(rho)
     alpha, tau = (np.broadcast_to(x, lemma.shape)[small] for x in (alpha, tau))
-    steep = np.minimum(np.abs(tau) * alpha, 9.0)
-    end = np.where(steep < 9.0, alpha, 9.0 / np.maximum(np.abs(tau), 1.0))
-    x, weights = gauss(_NODES)
-    integral = np.empty_like(end)
-    for start in range(0, end.size, _CELLS):
-        cells = slice(start, start + _CELLS)
-        t = end[cells, None] * x
-        integrand = t**power * np.exp(-(t**2) / 2) * erf(steep[cells, None] * x / SQRT2)
-        integral[cells] = end[cells] * (integrand @ weights)
-    if power == 1:
-        rest = -np.exp(-(end**2) / 2) * np.expm1(-(alpha - end) * (alpha + end) / 2)
-    else:
-        rest = 2 * (gammainc(2, alpha**2 / 2) - gammainc(2, end**2 / 2))
+    s, square = np.minimum(np.abs(tau) * alpha / SQRT2, 1e100), alpha * alpha
+    first = power // 2 + 1
+    total = np.zeros_like(s)
+    steep = s > _STEEP
+    for cells, moments in ((steep, _rising), (~steep, _falling)):
+        terms = moments(s[cells], first + _TERMS)
+        part = np.zeros_like(s[cells])
+        for k in range(_TERMS, -1, -1):  # Horner's rule in alpha²
+            part = part * square[cells] + (-0.5) ** k / factorial(k) * (terms[0] - terms[k + first]) / 2 / (k + first)
+        total[cells] = part
     result = np.array(lemma)
-    result[small] = np.sign(tau) * 2 * PDF0 * (integral + rest)
+    result[small] = np.sign(tau) * 2 * PDF0 * square**first * total
     return result
+
+
+def _rising(s: np.ndarray, last: int) -> list[np.ndarray]:
+    """b_0 to b_last of `_small_window` by parts from the first; the series in alpha forgives how rounding grows."""
+    edge, slope = 2 / np.sqrt(np.pi) * s * np.exp(-s * s), 0.5 / (s * s)
+    terms = [erf(s)]
+    for k in range(1, last + 1):
+        terms.append(((2 * k - 1) * terms[-1] - edge) * slope)
+    return terms
+
+
+def _falling(s: np.ndarray, last: int) -> list[np.ndarray]:
+    """The same by parts from the last, which is a series of positive terms (s ≤ _STEEP)."""
+    edge, twice = 2 / np.sqrt(np.pi) * s * np.exp(-s * s), 2 * s * s
+    term = np.zeros_like(s)
+    for j in range(last + 10, last, -1):
+        term = (edge + twice * term) / (2 * j + 1)
+    terms = [(edge + twice * term) / (2 * last + 1)]
+    for k in range(last - 1, -1, -1):
+        terms.append((edge + twice * terms[-1]) / (2 * k + 1))
+    return terms[::-1]
 
 
 RULES.register("keep-hard", KeepHard, place=1)

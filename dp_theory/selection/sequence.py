@@ -19,7 +19,7 @@ from dp_theory.checks import Array, require
 from dp_theory.costs import SMALLEST_KEEP
 from dp_theory.practice import Addition, PracticeProblem
 from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import Quadratics, linear_forces, next_stage, overlaps
+from dp_theory.practice.dmft import Forces, next_stage, overlaps
 from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.rules import KeepHard
 from dp_theory.selection.margins import FEATURES, Bands, View
@@ -59,13 +59,14 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop as far as it has come: cohorts, and order parameters of dp_theory.practice.dmft."""
+    """A loop as far as it has come: cohorts, order parameters of dp_theory.practice.dmft, and the forces there."""
 
     problem: PracticeProblem
     cohorts: tuple[Cohort, ...]
     a: Array
     c: Array
     x: Array
+    forces: Forces
 
     @classmethod
     def first(cls, problem: PracticeProblem) -> Loop:
@@ -73,19 +74,19 @@ class Loop:
         if not isinstance(problem.loss, Square):
             raise InputError(f"the best sequence is known for the square loss, not for {problem.loss}")
         rows = make_cohort(problem.initial_rows, problem.flip, 1.0, None, 0, problem.stages, ORDER)
-        return cls(problem, (), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))).then(rows)
+        none, square = np.zeros(0), np.zeros((0, 0))
+        return cls(problem, (), none, square, square, Forces(square, square, none)).then(rows)
 
     def then(self, cohort: Cohort) -> Loop:
         """After one more round."""
         cohorts = (*self.cohorts, cohort)
-        a, c, x, _ = next_stage(self.problem, cohorts, self.a, self.c, self.x)
-        return Loop(self.problem, cohorts, a, c, x)
+        a, c, x, forces, _ = next_stage(self.problem, cohorts, self.a, self.c, self.x)
+        return Loop(self.problem, cohorts, a, c, x, forces)
 
     @cached_property
     def test_error(self) -> float:
         """Of the newest learner."""
-        forces = linear_forces(self.cohorts, self.a, self.c, self.x, Quadratics.square(len(self.a)))
-        overlap, own = overlaps(self.problem, forces, self.a)[-1], self.a[-1]
+        overlap, own = overlaps(self.problem, self.forces, self.a)[-1], self.a[-1]
         off = self.c[-1, -1] + (own - overlap) * (own + overlap)
         return float(np.arctan2(np.sqrt(off), overlap) / np.pi)
 

@@ -1,6 +1,6 @@
 """Kept rows as weighted atoms, over which every expectation of the span recipe and of the practice loop is a sum."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,33 +68,38 @@ def kept_atoms(
     jumps = [*((*jump, 0.0) for jump in group.jumps(len(along))), *((len(along), at, width) for at, width in bends)]
     coordinates = triangle.T  # of the seen directions in the frame; lower triangular
     steps = [(0.0, kappa), *(group.flip.steps(kappa) if isinstance(group.flip, BoundaryFlips) else ())]  # along c
-    blocks = nested(
-        np.vstack([coordinates[[i for i, *_ in jumps]], *[c] * len(steps)]),
-        np.array([at for _, at, _ in jumps] + [level for level, _ in steps]),
-        np.array([width for *_, width in jumps] + [thickness for _, thickness in steps]),
-        order,
-        # at the order's own distance, so that refining the order refines the cut of the tails too
-        reach=np.hypot(8 + order / 16, max((abs(at) for i, at, _ in jumps if i < len(along)), default=0.0)),
-    )
+    planes = np.vstack([coordinates[[i for i, *_ in jumps]], *[c] * len(steps)])
+    level = np.array([at for _, at, _ in jumps] + [level for level, _ in steps])
+    width = np.array([width for *_, width in jumps] + [thickness for _, thickness in steps])
+    # at the order's own distance, so that refining the order refines the cut of the tails too
+    reach = float(np.hypot(8 + order / 16, max((abs(at) for i, at, _ in jumps if i < len(along)), default=0.0)))
     e = rest / kappa if kappa > 1e-14 else 0 * rest
-
-    def select(t: Array, y: Array) -> tuple[Array, Array]:
-        keep, weight = group.select((coordinates @ t)[: len(along)], y)
-        return group.ratio * keep, weight
-
+    frame, own = np.column_stack([frame, e]), min(len(along), len(c))  # coordinates that the rule sees
     made = 0
-    for t, measure in blocks:
-        if least:
-            used = measure > least * measure.max()
-            t, measure = t[:, used], measure[used]
-        made += len(measure)
-        if made > MOST_ATOMS:
-            raise InputError(
-                f"{len(seen)} directions to integrate over at order {order} take more than {MOST_ATOMS:.0e} nodes,"
-                " more than time and memory allow: let the rule see fewer directions"
-            )
-        labels = observed_labels(group.flip, c @ t, kappa, order)
-        yield labelled(t, measure, labels, select, np.column_stack([frame, e]))
+    for view, mass, _ in nested(planes, level, width, order, reach, end=own):
+        share, weight = _selected(group, coordinates[: len(along), :own] @ view)
+        kept = (share * weight > 0).any(axis=0) & (mass > least * mass.max())
+        view, mass, share, weight = view[:, kept], mass[kept], share[:, kept], weight[:, kept]
+        for t, measure, column in nested(planes, level, width, order, reach, view):
+            measure *= mass[column]
+            if least:
+                used = measure > least * measure.max()
+                t, measure, column = t[:, used], measure[used], column[used]
+            made += len(measure)
+            if made > MOST_ATOMS:
+                raise InputError(
+                    f"{len(seen)} directions to integrate over at order {order} take more than {MOST_ATOMS:.0e} nodes,"
+                    " more than time and memory allow: let the rule see fewer directions"
+                )
+            labels = observed_labels(group.flip, c @ t, kappa, order)
+            yield labelled(t, measure, labels, share[:, column], weight[:, column], frame)
+
+
+def _selected(group: Group, t: Array) -> tuple[Array, Array]:
+    """Share of n and weight, (2, N) each, of a group's kept rows with projections t (r, N) and label 1, then -1."""
+    parts = [group.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)]
+    keep, weight = (np.stack(part) for part in zip(*parts, strict=True))
+    return group.ratio * keep, weight
 
 
 @dataclass(frozen=True)
@@ -168,16 +173,14 @@ def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
     return weight, np.array([np.bincount(at, row, len(weight)) for row in sums], float)
 
 
-def labelled(
-    t: Array, measure: Array, labels: Array, select: Callable[[Array, Array], tuple[Array, Array]], frame: Array
-) -> Atoms:
+def labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Array, frame: Array) -> Atoms:
     """The atoms with y = 1, then those with y = -1, of nodes t (r, N) of the given measure (N,); used ones only.
 
-    labels (2, 3, N): E[1, ζ, ζ²; observed label | t], of dp_theory.span.flips.observed_labels. select(t, y) -> (share
-    kept, weight).
+    labels (2, 3, N): E[1, ζ, ζ²; observed label | t], of dp_theory.span.flips.observed_labels. share, weight (2, N): of
+    rows kept with that label, and theirs.
     """
-    y, t = np.repeat([1.0, -1.0], t.shape[1]), np.tile(t, 2)
-    share, q = select(t, y)
-    mass, zeta, zeta2 = share * np.concatenate(list(measure * labels), axis=1)
-    used = (mass > 0) & (q > 0)
-    return Atoms(y[used], q[used], t[:, used], mass[used], zeta[used], zeta2[used], frame)
+    mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
+    used = (mass > 0) & (weight > 0)
+    y = np.repeat([1.0, -1.0], used.sum(axis=1))
+    t = np.concatenate([t[:, of_label] for of_label in used], axis=1)
+    return Atoms(y, weight[used], t, mass[used], zeta[used], zeta2[used], frame)

@@ -10,7 +10,7 @@ leak = 0). The square loss gives back dp_theory.span.square. References: Salehi,
 Couillet 2019.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from dp_theory.span.problem import SpanProblem
 NEGLIGIBLE = 1e-14  # mass of an atom, over the largest of its block: the tails of several directions are many
 FARTHEST = 100.0  # |ln σ| and |ln δ| from which no solution is looked for
 _NUDGE = 1e-6  # of the unknowns, for derivatives
-_MUCH = 0.1  # ridge at which a solution is found from anywhere
+_MUCH, _DAMPED = 0.1, 20  # ridge at which a solution is found from anywhere, after so many steps of iteration
 
 
 class Known(NamedTuple):
@@ -55,7 +55,7 @@ def predict_convex(problem: SpanProblem, *, tolerance: float | None = None) -> P
         solution, known[cell] = _solved(cell, order, known.get(cell))
         return solution
 
-    orders = (4, 8, 14, 22, 32, 46, 64)
+    orders = (4, 8, 11, 14, 18, 22, 27, 32, 39, 46, 55, 64)
     return certified(problem, solve, orders, tolerance=1e-8 if tolerance is None else tolerance)
 
 
@@ -74,11 +74,9 @@ def _solved(cell: SpanProblem, order: int, known: Known | None) -> tuple[Solutio
 def _fixed_point(problem: SpanProblem, order: int, known: Known | None) -> tuple[Solution, Known]:
     """The solution of a scalar problem; the unknowns (a, ln σ, ln δ) behind it, and their equations' Jacobian.
 
-    known: the latter at the order before, from which a few Newton steps lead here. From afar, damped iteration brings
-    Powell's method near at a large ridge, which then falls.
+    known: the latter at the order before, from which a few steps of Broyden's method lead here. From afar, damped
+    iteration brings Powell's method near at a large ridge, which then falls at once, or if that fails in steps.
     """
-    from scipy.optimize import root
-
     k = problem.basis.shape[1]
 
     def excess(unknowns: Array, lam: float = problem.lam) -> Array:
@@ -88,28 +86,26 @@ def _fixed_point(problem: SpanProblem, order: int, known: Known | None) -> tuple
     off = excess(x)
     if known:
         for _ in range(8):
-            step = np.linalg.solve(jacobian, off)
+            step = -np.linalg.solve(jacobian, off)
             if np.abs(step).max() > 1:
                 break
-            x, before, off = x - step, off, excess(x - step)
-            if np.abs(off).max() <= 1e-12 or np.abs(off).max() > np.abs(before).max() / 2:
+            x, before, off = x + step, off, excess(x + step)
+            jacobian = jacobian + np.outer(off, step) / (step @ step)  # Broyden's: it misses off - before by off
+            if np.abs(off).max() <= 1e-11 or np.abs(off).max() > np.abs(before).max() / 2:
                 break
     if not np.abs(off).max() <= 1e-11:
-        path = [problem.lam]
-        if not known and 0 < problem.lam < _MUCH:
-            path = np.geomspace(_MUCH, problem.lam, 2 + int(np.log(_MUCH / problem.lam))).tolist()
-        for _ in range(0 if known else 20):
-            x = x + excess(x, path[0]) / 2
-        for lam in path:
-            x = root(excess, x, (lam,), method="hybr", options={"xtol": 1e-13}).x
+        small = not known and 0 < problem.lam < _MUCH
+        try:
+            x = _along(problem, excess, x, [_MUCH, problem.lam] if small else [problem.lam], 0 if known else _DAMPED)
+        except ConvergenceError:
+            if not small:
+                raise
+            steps = 2 + int(np.log(_MUCH / problem.lam))
+            x = _along(problem, excess, x, np.geomspace(_MUCH, problem.lam, steps).tolist(), _DAMPED)
         off = excess(x)
         steps = _NUDGE * np.eye(len(x))
         jacobian = np.column_stack([(excess(x + step) - off) / _NUDGE for step in steps])
-    residual = np.abs(off).max()
-    if not residual <= 1e-10:
-        raise ConvergenceError(
-            f"phi = {problem.phi:g}, lam = {problem.lam:g}, {problem.loss}: the fixed point is missed by {residual:.1e}"
-        )
+    residual = _residual(problem, off)
     variance = float(np.exp(2 * x[-2]))
 
     def errors() -> tuple[float, float]:
@@ -119,6 +115,29 @@ def _fixed_point(problem: SpanProblem, order: int, known: Known | None) -> tuple
 
     solution = Solution(x[:k], variance, residual, errors, endless=problem.loss == HARD_MARGIN)
     return solution, Known(problem, x, jacobian)
+
+
+def _along(problem: SpanProblem, excess: Callable[..., Array], x: Array, path: Sequence[float], damped: int) -> Array:
+    """The unknowns at the last ridge of a path, by Powell's method from those at the ridge before; at the first one
+    after so many steps of damped iteration from x. Raises ConvergenceError where it misses them."""
+    from scipy.optimize import root
+
+    for _ in range(damped):
+        x = x + excess(x, path[0]) / 2
+    for lam in path:
+        x = root(excess, x, (lam,), method="hybr", options={"xtol": 1e-13}).x
+    _residual(problem, excess(x))
+    return x
+
+
+def _residual(problem: SpanProblem, off: Array) -> float:
+    """By how much the fixed point is missed. Raises ConvergenceError where that is more than rounding."""
+    residual = float(np.abs(off).max())
+    if not residual <= 1e-10:
+        raise ConvergenceError(
+            f"phi = {problem.phi:g}, lam = {problem.lam:g}, {problem.loss}: the fixed point is missed by {residual:.1e}"
+        )
+    return residual
 
 
 def _afar(problem: SpanProblem) -> Array:

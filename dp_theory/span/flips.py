@@ -228,7 +228,9 @@ def observed_labels(flip: Flips, drift: Array, blur: float, order: int) -> Array
     With b = drift/blur the true label sign(b + ζ) has Φ(sb), sφ(b), Φ(sb) − sbφ(b).
     """
     b = np.clip(drift / max(blur, 1e-200), -40, 40)  # Φ(-40) = 0 in double precision
-    true = np.array([[ndtr(s * b), s * pdf(b), ndtr(s * b) - s * b * pdf(b)] for s in (1, -1)])
+    density, above, below = pdf(b), ndtr(b), ndtr(-b)
+    bent = b * density
+    true = np.array([[above, density, above - bent], [below, -density, below + bent]])
     if isinstance(flip, BoundaryFlips):
         return flip.observed(true, drift, blur, order)
-    return true + flip * (true[::-1] - true)
+    return true + flip * (true[::-1] - true) if flip else true

@@ -39,7 +39,7 @@ def delta_method(alpha, rho, phi, lam):
     sine = np.sqrt(1 - rho**2)
     planes = np.array([[1.0, 0.0], [1.0, 0.0], [rho, sine]])
     blocks = nested(planes, np.array([alpha, -alpha, 0.0]), np.zeros(3), 48, reach=12.0)
-    (t, v), mass = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
+    (t, v), mass, _ = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
     u = np.array([np.where(rho * t + sine * v > 0, 1.0, -1.0), t, v])
     mass = mass * (abs(t) <= alpha)
     gram = (u * mass) @ u.T

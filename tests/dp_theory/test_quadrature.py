@@ -56,7 +56,7 @@ def test_nested_nodes_know_the_quadrants(correlation, block, monkeypatch):
     monkeypatch.setattr(quadrature, "BLOCK", block)
     blocks = list(nested(planes, np.zeros(2), np.zeros(2), order=32, reach=10.0))
     assert (len(blocks) > 1) == (block < 1 << 18)
-    t, weights = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
+    t, weights, _ = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
     both = np.all(planes @ t > 0, axis=0)
     assert weights.sum() == pytest.approx(1, rel=1e-14)
     assert weights[both].sum() == pytest.approx(0.25 + np.arcsin(correlation) / (2 * np.pi), rel=1e-13)
