@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import erf, erfinv, factorial, gammainc
+from scipy.special import erf, erfinv, factorial
 
 from dp_theory.checks import ROUNDING, Real, require, require_numbers
 from dp_theory.quadrature import PDF0
