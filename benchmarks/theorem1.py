@@ -66,7 +66,7 @@ def main() -> None:
     row("Theorem 1, 1e7/s, 60 % of its functions", f"{COUNT / ours:.2e}/s", f"{COUNT / theirs:.2e}/s", theirs / ours)
     print(f"  rival, the printed formulas with erf: {COUNT / formulas:.2e}/s; ratio {formulas / ours:.1f}x")
     row("Theorem 1, the formulas with erf", f"{COUNT / ours:.2e}/s", f"{COUNT / formulas:.2e}/s", formulas / ours)
-    print(f"  thresholds below 0.5, where Lemma 1 cancels and is integrated: {COUNT / narrow:.2e} predictions/s")
+    print(f"  thresholds below 0.5, where Lemma 1 cancels and is a series: {COUNT / narrow:.2e} predictions/s")
     print(f"  rival there, the formulas with erf: {COUNT / cancelled:.2e}/s; ratio {cancelled / narrow:.2f}x, "
           f"test errors off by up to {off:.0e} of themselves")  # fmt: skip
 

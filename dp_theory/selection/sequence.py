@@ -205,6 +205,8 @@ def _best_round(loop: Loop, rounds: Rounds, before: Bands | None) -> tuple[Bands
         return np.array([error(column) for column in moments.T])
 
     def slope(moments: Array) -> Array:
+        if not moments[0] > 0:  # nothing is kept, and a little more is nothing
+            return np.zeros(FEATURES)
         here, steps = error(moments), _STEP * moments[[0, 1, 2, 3, 1, 5]]  # by parts: E[uw] may be 0
         seen = np.eye(FEATURES) if rounds.labels else np.delete(np.eye(FEATURES), 4, axis=0)
         return np.sum([(error(moments + steps * e) - here) / (steps @ e) * e for e in seen], axis=0)
