@@ -24,7 +24,7 @@ _ENDS = 4.6  # |z| there: the outer percent of a range
 
 @dataclass(frozen=True)
 class Fit:
-    """The theory fitted to a curve by maximum likelihood (see dp_theory.fitting.likelihood).
+    """The theory fitted to a curve by maximum likelihood, or quasi-likelihood (see dp_theory.fitting.likelihood).
 
     values: every parameter's number; those that the curve cannot speak of have an assumed one. excess: c, the variance
     of points over what is known of them; 1 where nothing is left unexplained. chi_square, freedom: of the points that
@@ -157,7 +157,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     why |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
     free = tuple(wanted[:most])
     known = {name: float(given.get(name, PARAMETERS[name].assumed)) for name in why}
-    likelihood = Likelihood(curve, free, known)
+    likelihood = Likelihood.quasi(curve, free, known)
     values = {name: float(x[0]) for name, x in likelihood.values(likelihood.best[None]).items()}
     state = likelihood.state(likelihood.best)
     freedom = len(curve) - len(free)

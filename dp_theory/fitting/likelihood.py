@@ -1,13 +1,16 @@
-"""Maximum likelihood for a curve under the theory, and profile-likelihood intervals of whatever the theory says.
+"""Likelihood of a curve under the theory, its maximum, and profile-likelihood intervals of whatever the theory says.
 
 A point's mean error y over k experiments is normal about the theory's mean μ(θ) with variance
 
-    v(θ)    the theory's own variance of an experiment, over k        (exact curves; dp_theory.finite)
+    v       the theory's own variance of an experiment, over k, at the estimate (exact curves; dp_theory.finite)
     c·se²   else; c = 1, or χ²/(points - parameters) where that is more: what theory and se do not explain
     c·y²    where no se is known
 
-deviance(θ) = Σ (y - μ)²/v + ln v. The interval of a number g(θ) is where it can go while the deviance stays within
-c·q of its least, q the quantile of χ² with one degree of freedom, or the square of Student's t where c was estimated.
+deviance(θ) = Σ (y - μ)²/v. Of an exact curve it is quasi-likelihood: v follows from the estimate, and takes no part
+in it. With v(θ) and ln v in the deviance, v would shrink to the residuals, which scatter less than the points by as
+much as the parameters have taken: dimensions come out larger and flips smaller by half a standard error. The interval
+of a number g(θ) is where it can go while the deviance stays within c·q of its least, q the quantile of χ² with one
+degree of freedom, or the square of Student's t where c was estimated.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ _WIDE = 12.0  # |z| beyond which a number is at the end of its range
 _STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 4, 2  # places looked at, those searched from, and to the end
 _WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z where only the window is sought: factors of 3 around 1
 _SOFT = 0.1
+_REWEIGHTED = 2  # times; a third moves estimates by less than a hundredth of their standard error
 _GAIN = 1e-5  # of the deviance that ends a search with practice; 0.001 of an interval's width
 _AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth
 _OUTSIDE = 0.03  # by which share of what is allowed the end of an interval may miss it
@@ -49,13 +53,27 @@ class State(NamedTuple):
 class Likelihood:
     """Of a curve, in the free parameters' z (free,); the others have their `fixed` values.
 
-    soft: a relative deviation that every point is given besides. It widens the valleys in which the search begins.
+    deviation: of the points (points,), where it is known; that of an exact curve otherwise moves with z. start: z where
+    the search begins. soft: a relative deviation that every point is given besides. It widens the valleys in which the
+    search begins.
     """
 
     curve: Curve
     free: tuple[str, ...]
     fixed: dict[str, float]
+    deviation: Array | None = None
+    start: Array | None = None
     soft: float = 0.0
+
+    @classmethod
+    def quasi(cls, curve: Curve, free: tuple[str, ...], fixed: dict[str, float]) -> Likelihood:
+        """With the points' deviations at the estimate, if the curve is exact; from those at the most likely z on."""
+        likelihood = cls(curve, free, fixed)
+        for _ in range(_REWEIGHTED if curve.exact else 0):
+            z = likelihood.best
+            _, deviation = predict_points(curve, likelihood.values(z[None]))
+            likelihood = cls(curve, free, fixed, np.sqrt(likelihood.scatter(deviation)[0]), z)
+        return likelihood
 
     def values(self, z: Array) -> dict[str, Array]:
         """All parameters (sets,) at z (sets, free)."""
@@ -76,7 +94,7 @@ class Likelihood:
         variance = self._variance(deviation)
         slope = _difference(mean, len(z))
         information = slope.T @ (slope / variance[0][:, None])
-        if self.curve.exact:
+        if self._moves:
             growth = _difference(np.log(variance), len(z))
             information = information + growth.T @ growth / 2
         if asked is not None:
@@ -86,9 +104,20 @@ class Likelihood:
             float(deviance[0]), _difference(deviance[:, None], len(z))[0], information, mean[0], slope, deviation[0]
         )
 
+    @property
+    def _moves(self) -> bool:
+        """Whether the variance is a function of z."""
+        return self.curve.exact and self.deviation is None
+
+    def scatter(self, deviation: Array) -> Array:
+        """Variances of an exact curve's points, for experiments with this deviation (sets, points)."""
+        return np.where(np.isfinite(deviation), deviation, 1.0) ** 2 / self.curve.trials
+
     def _variance(self, deviation: Array) -> Array:
-        if self.curve.exact:
-            variance = np.where(np.isfinite(deviation), deviation, 1.0) ** 2 / self.curve.trials
+        if self.deviation is not None:
+            variance = np.broadcast_to(self.deviation**2, deviation.shape)
+        elif self.curve.exact:
+            variance = self.scatter(deviation)
         else:
             known = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
             variance = np.broadcast_to(known**2, deviation.shape)
@@ -97,7 +126,7 @@ class Likelihood:
     def _deviances(self, mean: Array, deviation: Array) -> Array:
         mean, variance = np.where(np.isfinite(mean), mean, 0.5), self._variance(deviation)
         terms = (self.curve.error - mean) ** 2 / variance
-        return (terms + np.log(variance) if self.curve.exact else terms).sum(-1)
+        return (terms + np.log(variance) if self._moves else terms).sum(-1)
 
     @cached_property
     def best(self) -> Array:
@@ -105,7 +134,7 @@ class Likelihood:
         from scipy.optimize import minimize
 
         starts, practised = self._starts(), self.curve.practised.any()
-        for soft, kept in ((0.0, 1),) if practised else ((_SOFT, _POLISHED), (0.0, 1)):
+        for soft, kept in ((0.0, 1),) if practised or self.start is not None else ((_SOFT, _POLISHED), (0.0, 1)):
             likelihood, found = replace(self, soft=soft), []
             options = {"maxiter": 12 if practised else 60, "gtol": 1e-2 if soft else 1e-4, "max_trust_radius": 4.0}
             for start in starts:
@@ -122,6 +151,8 @@ class Likelihood:
 
     def _starts(self) -> Array:
         """Where to search from (searches, free). With practice, whose theory takes longer, one place: from the rest."""
+        if self.start is not None:
+            return self.start[None]
         rng = np.random.default_rng(0)
         others = ~self.curve.practised
         if others.all():

@@ -1,6 +1,7 @@
 """Fit and forecast: the likelihood against a transcription, known parameters recovered, files read, every message."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,18 @@ def test_the_likelihood_is_that_of_a_transcription():
     np.testing.assert_allclose(likelihood.state(z).gradient, slopes, rtol=1e-4, atol=1e-4)
 
 
+def test_an_exact_curve_is_weighted_by_its_own_estimate():
+    """Its deviance is chi-square with the variances of the fitted parameters, which take no part in the search."""
+    fitted = fit(law_curve(1, sizes=5))
+    likelihood = fitted.likelihood
+    z = likelihood.best
+    assert likelihood.deviances(z[None])[0] == pytest.approx(fitted.chi_square, rel=0.02)
+    assert np.abs(likelihood.state(z).gradient).max() < 1e-2
+    twice = likelihood.deviances(z[None] + 1)[0]
+    mean, _ = predict_points(likelihood.curve, likelihood.values(z[None] + 1))
+    assert twice == pytest.approx(np.sum((likelihood.curve.error - mean[0]) ** 2 / likelihood.deviation**2), rel=1e-9)
+
+
 def test_known_parameters_are_recovered_within_their_intervals():
     fitted = fit(law_curve(3, trials=16))
     table = fitted.parameters().set_index("parameter")
@@ -159,10 +172,11 @@ def test_intervals_are_where_the_likelihood_says():
     """The end of an interval, held fixed, leaves a deviance by the quantile above the least."""
     curve = law_curve(7)
     fitted = fit(curve)
-    table = fitted.parameters().set_index("parameter")
+    best, table = fitted.likelihood, fitted.parameters().set_index("parameter")
     for name, end in (("dimension", "low"), ("rho", "high"), ("ridge", "high")):
-        held = fit(curve, {name: float(table[end][name])}).likelihood
-        risen = held.deviances(held.best[None])[0] - fitted.likelihood.deviances(fitted.likelihood.best[None])[0]
+        free, fixed = tuple(each for each in best.free if each != name), {name: float(table[end][name])}
+        held = replace(best, free=free, fixed=best.fixed | fixed, start=None)
+        risen = held.deviances(held.best[None])[0] - best.deviances(best.best[None])[0]
         assert risen == pytest.approx(3.84, abs=0.2), (name, end)
 
 
