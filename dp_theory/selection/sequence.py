@@ -30,7 +30,7 @@ from dp_theory.span.losses import Square
 _NEAR = 0.1  # gap over error, from which a search is not begun afresh
 _ANCHOR, _STEPS = (0.9, 1.1), 8  # of a second start: rows whose labels their scores tell; steps of a search
 _STEP, _WINDOW = 1e-6, 1e-5  # relative, of moments and of thresholds, for derivatives
-_TOGETHER, _FARTHEST, _MARGIN = 60, 1.5, 1e-4  # steps; ln of an edge; ln of a kept share over the least
+_TOGETHER, _FARTHEST, _MARGIN = 25, 1.5, 1e-4  # steps; ln of an edge; ln of a kept share over the least
 _FRACTIONS = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0])  # a loop takes longer than a formula
 
 
@@ -260,36 +260,44 @@ def _together(first: Loop, rounds: Rounds, bands: list[Bands]) -> list[Bands]:
         return np.log([loops[-1].test_error, *shares])
 
     @lru_cache(maxsize=2)
-    def solved(logs: tuple[float, ...]) -> tuple[Array, Array]:
-        """The outcome and its derivative (1 + rounds, edges)."""
-        here = np.array(logs)
+    def solved(logs: tuple[float, ...]) -> list[Loop]:
+        """The loop after each round."""
         loops = [first]
-        for rule in rules(here):
+        for rule in rules(np.array(logs)):
             loops.append(_next(loops[-1], rounds, rule))
-        value, columns = outcome(loops), []
+        return loops
+
+    def value(z: Array) -> Array:
+        return outcome(solved(tuple(z)))
+
+    @lru_cache(maxsize=1)
+    def slopes(logs: tuple[float, ...]) -> Array:
+        """The derivative of the outcome (1 + rounds, edges). A line search does without."""
+        here, loops = np.array(logs), solved(logs)
+        columns, settled = [], outcome(loops)
         for k, i in enumerate(owner):
             moved = loops[: i + 1]
             for rule in rules(here + _WINDOW * (np.arange(len(here)) == k))[i:]:
                 moved = [*moved, _next(moved[-1], rounds, rule)]
-            columns.append((outcome(moved) - value) / _WINDOW)
-        return value, np.column_stack(columns)
+            columns.append((outcome(moved) - settled) / _WINDOW)
+        return np.column_stack(columns)
 
     logs = np.log(np.abs(start))
     ahead = np.flatnonzero(owner[1:] == owner[:-1])  # edges with another to their right
     found = minimize(
-        lambda z: solved(tuple(z))[0][0],
+        lambda z: value(z)[0],
         logs,
-        jac=lambda z: solved(tuple(z))[1][0],
+        jac=lambda z: slopes(tuple(z))[0],
         method="SLSQP",
         bounds=[(log - 4, _FARTHEST) for log in logs],
         constraints=[
-            {"type": "ineq", "fun": lambda z: solved(tuple(z))[0][1:] - np.log(rounds.least) - _MARGIN,
-             "jac": lambda z: solved(tuple(z))[1][1:]},
+            {"type": "ineq", "fun": lambda z: value(z)[1:] - np.log(rounds.least) - _MARGIN,
+             "jac": lambda z: slopes(tuple(z))[1:]},
             {"type": "ineq", "fun": lambda z: np.diff(np.sign(start) * np.exp(z))[ahead],
              "jac": lambda z: np.diff(np.diag(np.sign(start) * np.exp(z)), axis=0)[ahead]},
         ],
-        options={"maxiter": _TOGETHER, "ftol": 1e-7},
+        options={"maxiter": _TOGETHER, "ftol": 1e-6},
     )  # fmt: skip
-    value, _ = solved(tuple(found.x))
-    better = value[0] < solved(tuple(logs))[0][0] and value[1:].min() > np.log(rounds.least) - 1e-9
+    best = value(found.x)
+    better = best[0] < value(logs)[0] and best[1:].min() > np.log(rounds.least) - 1e-9
     return rules(found.x) if better else bands
