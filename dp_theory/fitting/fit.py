@@ -163,7 +163,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     freedom = len(curve) - len(free)
     if curve.exact:
         chi_square = float(np.sum((curve.error - state.mean) ** 2 / state.deviation**2 * curve.trials))
-        return Fit(curve, likelihood, values, why, chi_square, freedom, 1.0)
+        return Fit(curve, likelihood.about_its_best(), values, why, chi_square, freedom, 1.0)
     chi_square = state.deviance
     excess = chi_square / max(freedom, 1)
     return Fit(curve, likelihood, values, why, chi_square, freedom, excess if spare == 2 else max(1.0, excess))

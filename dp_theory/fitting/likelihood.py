@@ -10,7 +10,9 @@ deviance(θ) = Σ (y - μ)²/v. Of an exact curve it is quasi-likelihood: v foll
 in it. With v(θ) and ln v in the deviance, v would shrink to the residuals, which scatter less than the points by as
 much as the parameters have taken: dimensions come out larger and flips smaller by half a standard error. The interval
 of a number g(θ) is where it can go while the deviance stays within c·q of its least, q the quantile of χ² with one
-degree of freedom, or the square of Student's t where c was estimated.
+degree of freedom, or the square of Student's t where c was estimated. For an exact curve the deviance there is that of
+the fitted means from θ's, with θ's own v: Σ (μ(θ) - μ̂)²/v(θ). With v of the estimate, the interval would be narrow just
+where the dimension came out large.
 """
 
 from __future__ import annotations
@@ -53,15 +55,16 @@ class State(NamedTuple):
 class Likelihood:
     """Of a curve, in the free parameters' z (free,); the others have their `fixed` values.
 
-    deviation: of the points (points,), where it is known; that of an exact curve otherwise moves with z. start: z where
-    the search begins. soft: a relative deviation that every point is given besides. It widens the valleys in which the
-    search begins.
+    deviation: of the points (points,), where it is known; that of an exact curve otherwise moves with z. logarithm:
+    whether ln v counts, where v moves. start: z where the search begins. soft: a relative deviation that every point is
+    given besides. It widens the valleys in which the search begins.
     """
 
     curve: Curve
     free: tuple[str, ...]
     fixed: dict[str, float]
     deviation: Array | None = None
+    logarithm: bool = True
     start: Array | None = None
     soft: float = 0.0
 
@@ -72,8 +75,16 @@ class Likelihood:
         for _ in range(_REWEIGHTED if curve.exact else 0):
             z = likelihood.best
             _, deviation = predict_points(curve, likelihood.values(z[None]))
-            likelihood = cls(curve, free, fixed, np.sqrt(likelihood.scatter(deviation)[0]), z)
+            likelihood = cls(curve, free, fixed, np.sqrt(likelihood.scatter(deviation)[0]), start=z)
         return likelihood
+
+    def about_its_best(self) -> Likelihood:
+        """Of the means at the best z, in place of what was measured: least there, and 0 for an exact curve."""
+        if not self.curve.exact:
+            return self
+        mean, _ = predict_points(self.curve, self.values(self.best[None]))
+        fitted = replace(self.curve, error=mean[0])
+        return Likelihood(fitted, self.free, self.fixed, logarithm=False, start=self.best)
 
     def values(self, z: Array) -> dict[str, Array]:
         """All parameters (sets,) at z (sets, free)."""
@@ -94,7 +105,7 @@ class Likelihood:
         variance = self._variance(deviation)
         slope = _difference(mean, len(z))
         information = slope.T @ (slope / variance[0][:, None])
-        if self._moves:
+        if self._moves and self.logarithm:
             growth = _difference(np.log(variance), len(z))
             information = information + growth.T @ growth / 2
         if asked is not None:
@@ -126,7 +137,7 @@ class Likelihood:
     def _deviances(self, mean: Array, deviation: Array) -> Array:
         mean, variance = np.where(np.isfinite(mean), mean, 0.5), self._variance(deviation)
         terms = (self.curve.error - mean) ** 2 / variance
-        return (terms + np.log(variance) if self._moves else terms).sum(-1)
+        return (terms + np.log(variance) if self._moves and self.logarithm else terms).sum(-1)
 
     @cached_property
     def best(self) -> Array:

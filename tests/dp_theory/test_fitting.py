@@ -108,15 +108,18 @@ def test_the_likelihood_is_that_of_a_transcription():
 
 
 def test_an_exact_curve_is_weighted_by_its_own_estimate():
-    """Its deviance is chi-square with the variances of the fitted parameters, which take no part in the search."""
-    fitted = fit(law_curve(1, sizes=5))
-    likelihood = fitted.likelihood
-    z = likelihood.best
-    assert likelihood.deviances(z[None])[0] == pytest.approx(fitted.chi_square, rel=0.02)
-    assert np.abs(likelihood.state(z).gradient).max() < 1e-2
-    twice = likelihood.deviances(z[None] + 1)[0]
-    mean, _ = predict_points(likelihood.curve, likelihood.values(z[None] + 1))
-    assert twice == pytest.approx(np.sum((likelihood.curve.error - mean[0]) ** 2 / likelihood.deviation**2), rel=1e-9)
+    """Estimate: generalised least squares with the variances there. Region: about the fitted means, own variances."""
+    curve = law_curve(1, sizes=5)
+    fitted = fit(curve)
+    z, region = fitted.likelihood.best, fitted.likelihood
+    mean, deviation = predict_points(curve, region.values(z[None]))
+    weighted = replace(curve, se=deviation[0] / np.sqrt(curve.trials), exact=False)
+    state = Likelihood(weighted, region.free, region.fixed).state(z)
+    assert state.gradient @ np.linalg.solve(state.information, state.gradient) / 4 < 1e-3  # .03 standard errors
+    far, scatter = predict_points(curve, region.values(z[None] + 1))
+    expected = np.sum((far[0] - mean[0]) ** 2 / scatter[0] ** 2 * curve.trials)
+    assert region.deviances(z[None] + 1)[0] == pytest.approx(expected, rel=1e-9)
+    assert region.deviances(z[None])[0] == pytest.approx(0, abs=1e-12)
 
 
 def test_known_parameters_are_recovered_within_their_intervals():
