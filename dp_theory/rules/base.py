@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from scipy.special import erf
+from scipy.special import erf, gammainc
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_base.registry import Registry
@@ -242,7 +242,8 @@ def _moment_integrands(t: Any, b: Any) -> list[Any]:
 def _fourth_integrands(t: Any, b: Any) -> list[Any]:
     """Of `Moments`, and those of `Fourth`."""
     square, density, signed = t**2, 2 * PDF0 * np.exp(-(b**2) / 2), t * erf(b / SQRT2)  # of V at ±b; t·E[y | t]
-    ours = [square * square, square * signed, square * density, signed - t * b * density, (b**2 + 2) * density]
+    third = t * np.sign(b) * gammainc(1.5, b**2 / 2)  # signed - t·b·density, which cancels at a small b
+    ours = [square * square, square * signed, square * density, third, (b**2 + 2) * density]
     return [1.0, square, density, signed, *ours]
 
 

@@ -193,6 +193,13 @@ def test_closed_fourth_moments_are_the_integrals(rule, rho):
     np.testing.assert_allclose(rule.fourth_moments(rho), Rule.up_to_fourth(rule, rho)[2], rtol=1e-10, atol=1e-18)
 
 
+def test_a_selector_that_knows_next_to_nothing_has_a_prediction():
+    """Moments that vanish with rho are certain, too."""
+    nearly, not_at_all = (predict(Problem(Entropy(4.6), rho, 0.5, 0.01), d=400) for rho in (1e-7, 0.0))
+    assert nearly.test_error == pytest.approx(not_at_all.test_error, abs=1e-6)
+    assert nearly.test_error_sd == pytest.approx(not_at_all.test_error_sd, rel=1e-5)
+
+
 def test_direct_draws_are_a_pool_that_keeps_all():
     rule = SymmetricRule(lambda t: np.where(t < 0.7, 1.0, 0.2), (0.7,))
     p = rule.moments(0.5).p
