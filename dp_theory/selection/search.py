@@ -95,7 +95,7 @@ def polish(view: View, bands: Bands, values: Values, slope: Slope, least: float)
     signs, start = np.tile([-1.0, 1.0], len(edges) // 2)[free], edges[free]
     scale = np.abs(start).max()
     distances = np.diff(start, prepend=-np.inf), np.diff(start, append=np.inf), np.abs(start)
-    unit = _UNIT * np.maximum(np.minimum.reduce(distances), np.finfo(float).tiny) / scale  # edges may coincide
+    unit = _UNIT * np.maximum(np.minimum.reduce(distances) / scale, 1e-12)  # edges may coincide
 
     def moved(z: Array) -> Array:
         return np.exp(z[-1]) * (start + scale * unit * z[:-1])

@@ -30,7 +30,7 @@ from dp_theory.span.losses import Square
 _NEAR = 0.1  # gap over error, from which a search is not begun afresh
 _ANCHOR, _STEPS = (0.9, 1.1), 8  # of a second start: rows whose labels their scores tell; steps of a search
 _STEP, _WINDOW = 1e-6, 1e-5  # relative, of moments and of thresholds, for derivatives
-_TOGETHER, _FARTHEST, _MARGIN = 25, 1.5, 1e-4  # steps; ln of an edge; ln of a kept share over the least
+_TOGETHER, _FARTHEST, _MARGIN = 20, 1.5, 1e-4  # steps; ln of an edge; ln of a kept share over the least
 _FRACTIONS = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0])  # a loop takes longer than a formula
 
 
