@@ -157,13 +157,13 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
     why |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
     free = tuple(wanted[:most])
     known = {name: float(given.get(name, PARAMETERS[name].assumed)) for name in why}
-    likelihood = Likelihood.quasi(curve, free, known)
+    likelihood = (Likelihood.quasi if curve.exact else Likelihood)(curve, free, known)
     values = {name: float(x[0]) for name, x in likelihood.values(likelihood.best[None]).items()}
     state = likelihood.state(likelihood.best)
     freedom = len(curve) - len(free)
     if curve.exact:
         chi_square = float(np.sum((curve.error - state.mean) ** 2 / state.deviation**2 * curve.trials))
-        return Fit(curve, likelihood.about_its_best(), values, why, chi_square, freedom, 1.0)
+        return Fit(curve, Likelihood.about(likelihood, curve), values, why, chi_square, freedom, 1.0)
     chi_square = state.deviance
     excess = chi_square / max(freedom, 1)
     return Fit(curve, likelihood, values, why, chi_square, freedom, excess if spare == 2 else max(1.0, excess))

@@ -55,36 +55,34 @@ class State(NamedTuple):
 class Likelihood:
     """Of a curve, in the free parameters' z (free,); the others have their `fixed` values.
 
-    deviation: of the points (points,), where it is known; that of an exact curve otherwise moves with z. logarithm:
-    whether ln v counts, where v moves. start: z where the search begins. soft: a relative deviation that every point is
-    given besides. It widens the valleys in which the search begins.
+    logarithm: whether ln v counts, where v moves with z: that of an exact curve. start: z where the search begins.
+    soft: a relative deviation that every point is given besides. It widens the valleys in which the search begins.
     """
 
     curve: Curve
     free: tuple[str, ...]
     fixed: dict[str, float]
-    deviation: Array | None = None
     logarithm: bool = True
     start: Array | None = None
     soft: float = 0.0
 
     @classmethod
     def quasi(cls, curve: Curve, free: tuple[str, ...], fixed: dict[str, float]) -> Likelihood:
-        """With the points' deviations at the estimate, if the curve is exact; from those at the most likely z on."""
+        """Of an exact curve, its points' standard errors known: those at the estimate, from the most likely z on."""
         likelihood = cls(curve, free, fixed)
-        for _ in range(_REWEIGHTED if curve.exact else 0):
+        for _ in range(_REWEIGHTED):
             z = likelihood.best
             _, deviation = predict_points(curve, likelihood.values(z[None]))
-            likelihood = cls(curve, free, fixed, np.sqrt(likelihood.scatter(deviation)[0]), start=z)
+            weighted = replace(curve, se=np.sqrt(_scatter(curve, deviation)[0]), exact=False)
+            likelihood = cls(weighted, free, fixed, start=z)
         return likelihood
 
-    def about_its_best(self) -> Likelihood:
-        """Of the means at the best z, in place of what was measured: least there, and 0 for an exact curve."""
-        if not self.curve.exact:
-            return self
-        mean, _ = predict_points(self.curve, self.values(self.best[None]))
-        fitted = replace(self.curve, error=mean[0])
-        return Likelihood(fitted, self.free, self.fixed, logarithm=False, start=self.best)
+    @classmethod
+    def about(cls, estimate: Likelihood, curve: Curve) -> Likelihood:
+        """Of an exact curve's fitted means, in place of what was measured: 0 at the estimate, its least."""
+        mean, _ = predict_points(curve, estimate.values(estimate.best[None]))
+        fitted = replace(curve, error=mean[0])
+        return cls(fitted, estimate.free, estimate.fixed, logarithm=False, start=estimate.best)
 
     def values(self, z: Array) -> dict[str, Array]:
         """All parameters (sets,) at z (sets, free)."""
@@ -105,7 +103,7 @@ class Likelihood:
         variance = self._variance(deviation)
         slope = _difference(mean, len(z))
         information = slope.T @ (slope / variance[0][:, None])
-        if self._moves and self.logarithm:
+        if self.curve.exact and self.logarithm:
             growth = _difference(np.log(variance), len(z))
             information = information + growth.T @ growth / 2
         if asked is not None:
@@ -115,20 +113,9 @@ class Likelihood:
             float(deviance[0]), _difference(deviance[:, None], len(z))[0], information, mean[0], slope, deviation[0]
         )
 
-    @property
-    def _moves(self) -> bool:
-        """Whether the variance is a function of z."""
-        return self.curve.exact and self.deviation is None
-
-    def scatter(self, deviation: Array) -> Array:
-        """Variances of an exact curve's points, for experiments with this deviation (sets, points)."""
-        return np.where(np.isfinite(deviation), deviation, 1.0) ** 2 / self.curve.trials
-
     def _variance(self, deviation: Array) -> Array:
-        if self.deviation is not None:
-            variance = np.broadcast_to(self.deviation**2, deviation.shape)
-        elif self.curve.exact:
-            variance = self.scatter(deviation)
+        if self.curve.exact:
+            variance = _scatter(self.curve, deviation)
         else:
             known = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
             variance = np.broadcast_to(known**2, deviation.shape)
@@ -137,7 +124,7 @@ class Likelihood:
     def _deviances(self, mean: Array, deviation: Array) -> Array:
         mean, variance = np.where(np.isfinite(mean), mean, 0.5), self._variance(deviation)
         terms = (self.curve.error - mean) ** 2 / variance
-        return (terms + np.log(variance) if self._moves and self.logarithm else terms).sum(-1)
+        return (terms + np.log(variance) if self.curve.exact and self.logarithm else terms).sum(-1)
 
     @cached_property
     def best(self) -> Array:
@@ -205,6 +192,11 @@ class _Remembered:
         state = self(z)
         if np.sum((state.gradient @ _whitened(state.information)) ** 2) / 4 < _GAIN:
             raise StopIteration
+
+
+def _scatter(curve: Curve, deviation: Array) -> Array:
+    """Variances of an exact curve's points, for experiments with this deviation (sets, points)."""
+    return np.where(np.isfinite(deviation), deviation, 1.0) ** 2 / curve.trials
 
 
 def _difference(values: Array, free: int) -> Array:

@@ -132,8 +132,9 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
 
 def _boundaries(runs: Sequence[Run], judge: Judge, real: ExampleSet) -> dict[str, Any]:
     """See experiments.pilot.boundary: of the real images' own labels, and of plain and guided ones."""
-    labels = np.concatenate([run.pool.table()["label"].to_numpy() for run in runs])
-    guided = np.concatenate([run.pool.table()["round"].to_numpy() for run in runs]) > 0
+    tables = [run.pool.table() for run in runs]
+    labels, rounds = (np.concatenate([table[key].to_numpy() for table in tables]) for key in ("label", "round"))
+    guided = rounds > 0
     z, seen = np.concatenate([scores(judge, run.pool.x, len(run.pool)) for run in runs]), len(real.y)
     of_real = scores(judge, real.x, seen)
     found = {"real": boundary(of_real, real.y.numpy(), of_real)}
