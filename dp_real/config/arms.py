@@ -71,21 +71,27 @@ def arm_config(config: Config, text: str) -> Config:
     number of samples that it cannot have, or settings that are not valid.
     """
     name, asked, own = ArmName.parse(text)
-    if own:
-        changed = config.model_dump()
+    settings = ARMS[name].settings
+    if own:  # such as practice.oversample = 2 of a pruning arm, which is valid without guidance only
+        changed = _laid_over(config, {**settings(config, asked or config.samples), "practice": {}})
         for setting in own:
             override_key(changed, setting)
         config = parse_config(changed, where=text)
     samples = config.samples if asked is None else asked
-    changes = {section: dict(values) for section, values in ARMS[name].settings(config, samples).items()}
+    changes = {section: dict(values) for section, values in settings(config, samples).items()}
     practice = changes.setdefault("practice", {})
     if "additions" not in practice:
         initial, increment = config.practice.initial, config.practice.increment
         practice["additions"], rest = divmod(samples - initial, increment)
         if samples < initial or rest:
             raise InputError(f"arm {text}: {samples} is not {initial} plus a multiple of {increment} samples")
+    return parse_config(_laid_over(config, changes), where=text)
+
+
+def _laid_over(config: Config, changes: Changes) -> dict[str, Any]:
+    """The values of `config`, with changes."""
     raw = config.model_dump()
-    return parse_config(raw | {section: raw[section] | values for section, values in changes.items()}, where=text)
+    return raw | {section: raw[section] | values for section, values in changes.items()}
 
 
 def arm(name: str, help: str, *, place: int = LAST) -> Callable[[Settings], Settings]:

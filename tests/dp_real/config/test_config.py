@@ -109,6 +109,9 @@ def test_an_arm_may_have_settings_of_its_own(config: Config):
     assert (practice.guidance.omega, practice.guidance.window, practice.samples) == (0.04, (0.2, 1.0), 100)
     assert (static.training.crop, static.guidance) == (0.5, config.guidance)
     assert arm_config(config, "practice@practice.increment=20@practice.additions=3").samples == 120
+    assert arm_config(config, "static@practice.additions=3").samples == 180
+    pruned = arm_config(config, "prune-in-loop@practice.oversample=2")  # not valid in `config`, which is guided
+    assert (pruned.practice.oversample, pruned.guidance.omega) == (2, 0)
     with pytest.raises(InputError, match=r"practice@guidance\.omga=1: unknown key guidance\.omga"):
         arm_config(config, "practice@guidance.omga=1")
 
