@@ -75,5 +75,14 @@ class Tuned:
                 return min(alike, key=lambda name: abs(math.log(self._samples(name) / self._samples(arm))))
         raise InputError(f"arm {arm} was not tuned in {self.path}, which has {', '.join(self.settings)}")
 
+    def remark(self, arm: str) -> str:
+        """Whose settings an arm gets, and which of them were tuned beside another value; "" where all are its own."""
+        source = self.source(arm)
+        changed = {setting.partition("=")[0].strip() for setting in ArmName.parse(arm).settings}
+        beside = sorted(changed & self.settings[source].keys())
+        if source == arm:
+            return ""
+        return f"{arm}: settings of {source}" + (f", tuned with another {', '.join(beside)}" if beside else "")
+
     def _samples(self, arm: str) -> int:
         return ArmName.parse(arm).samples or self.config.samples

@@ -65,9 +65,8 @@ def compare_command(
         settle = best.arm_config
         if differing := best.differing(config):
             say(f"{tuned} was tuned with another {', '.join(differing)}")
-        for name in names:
-            if best.source(name) != name:
-                say(f"{name}: settings of {best.source(name)}")
+        for remark in filter(None, map(best.remark, names)):
+            say(remark)
     configs = [settle(config, name) for name in names]
     baseline = baseline or names[-1]
     if baseline not in names:

@@ -232,6 +232,7 @@ def untested(config: DigitsConfig) -> RealData:
 
 def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path: Path):
     tuned = {name: {} for name in ("practice", "static-100", "static-1000", "static-9000@training.crop=0")}
+    tuned["practice"] = {"training.steps": 2154}
     best = Tuned(tmp_path, load_preset("digits"), 1, tuned)  # 1,000 samples
     expected = {
         "practice": "practice", "practice-2000": "practice", "practice@guidance.every=5": "practice",
@@ -240,6 +241,9 @@ def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp
         "static-5000": "static-1000",
     }  # fmt: skip
     assert {name: best.source(name) for name in expected} == expected
+    assert (best.remark("practice"), best.remark("static-200")) == ("", "static-200: settings of static-100")
+    longer = "practice@training.steps=9000@training.crop=0.5"
+    assert best.remark(longer) == f"{longer}: settings of practice, tuned with another training.steps"
     with pytest.raises(InputError, match="arm real was not tuned"):
         best.source("real")
 
