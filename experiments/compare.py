@@ -15,7 +15,7 @@ from dp_base.progress import Progress, silent
 from dp_base.workers import in_parallel
 from dp_real.axes import AXES
 from dp_real.config import Config
-from dp_real.config.arms import arm_config
+from dp_real.config.arms import ArmName, arm_config
 from dp_real.rounds.shared import Shared, drawers_first, shared_among
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
@@ -113,6 +113,24 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     table["validation"] = 100 * by_arm["val_accuracy"].mean()
     table[f"{Comparison.MINUS}{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
     return table.join(worth(runs, x)).reset_index(drop=True)
+
+
+def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """`summarize`'s rows as curves over sizes: arms that differ in samples only are one series.
+
+    A series is named by its arm and the settings that not all arms have. y_low and y_high are one standard error away
+    that leaves out what a seed, with its split, does to all arms alike, since only paired differences mean something
+    (Cousineau 2005, with the factor of Morey 2008). A single arm keeps its own.
+    """
+    test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")[list(summary["series"])]
+    arms = {name: ArmName.parse(name) for name in map(str, test)}
+    shared = set.intersection(*(set(arm.settings) for arm in arms.values()))
+    series = ["\n".join([arm.arm, *(each for each in arm.settings if each not in shared)]) for arm in arms.values()]
+    table = summary.assign(series=series)
+    if len(arms) > 1:
+        within = test.sub(test.mean(axis=1), axis=0).sem() * (len(arms) / (len(arms) - 1)) ** 0.5
+        table["y_low"], table["y_high"] = table["y"] - within.to_numpy(), table["y"] + within.to_numpy()
+    return table
 
 
 class Comparison:

@@ -116,7 +116,7 @@ def log_axis(ax: Axes, which: str) -> None:
 
 
 def _readable(value: float) -> str:
-    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for unit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:g}{letter}"
     return f"{value:g}"

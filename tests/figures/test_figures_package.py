@@ -108,7 +108,9 @@ def test_the_panel_column_must_exist():
         curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="rho")
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.05, "0.05"), (500, "500"), (2000, "2k"), (1.3e6, "1.3M"), (2e9, "2G")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.05, "0.05"), (500, "500"), (2000, "2k"), (1.3e6, "1.3M"), (2e9, "2G"), (2e13, "20T")]
+)
 def test_logarithmic_ticks_read_as_people_write(value, text):
     assert curves._readable(value) == text
 

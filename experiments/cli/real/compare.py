@@ -71,7 +71,7 @@ def compare_command(
     baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {','.join(names)}")
-    from experiments.compare import Comparison, run_arms, summarize
+    from experiments.compare import Comparison, curves, run_arms, summarize
     from experiments.ratios import exponents
     from experiments.report.pictures import leave_figures_of
     from figures.curves import draw_curves, draw_ranking, save
@@ -91,10 +91,11 @@ def compare_command(
         comparison = Comparison(out)
         slopes = exponents(runs)
         comparison.write(runs, summary, slopes)
-        if summary["x"].nunique() == len(summary):
-            figure = draw_curves(summary, xlabel=AXES[x], ylabel="test accuracy (%)", logx=True)
+        lines, label = curves(runs, summary), "test accuracy (%), ± 1 s.e. within seeds"
+        if summary["x"].nunique() == len(summary) or lines["series"].nunique() < len(lines):
+            figure = draw_curves(lines, xlabel=AXES[x], ylabel=label, logx=True)
         else:  # on an axis, arms of equal size would hide each other
-            figure = draw_ranking(summary, xlabel="test accuracy (%)")
+            figure = draw_ranking(lines, xlabel=label)
         save(figure, comparison.figure)
         leave_figures_of((run.path for _, run in comparison.runs()), workers)
     shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]

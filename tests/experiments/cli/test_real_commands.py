@@ -15,7 +15,7 @@ from PIL import Image
 from dp_base.locks import locked
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
-from experiments.compare import summarize
+from experiments.compare import curves, summarize
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -229,6 +229,25 @@ def test_paired_differences_and_the_data_equivalence():
     assert table.loc["static", "static_to_match"] == pytest.approx(200)
     assert table.loc["static-400", "x"] == 400
     assert summarize(runs, "static", "compute").set_index("series").loc["static-400", "x"] == 400_007
+
+
+def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
+    """Bars against their definition: with two arms, the difference's standard error over √2, whatever seeds share."""
+    arms = ["practice@seed=1@guidance.omega=0.04", "static@seed=1"]
+    runs = pd.DataFrame(
+        {"arm": arm, "seed": seed, "samples_generated": 200, "pool_size": 200, "val_accuracy": 0.5,
+         "generation_flops": 0, "training_flops": 1, "generation_seconds": 2, "training_seconds": 3,
+         "test_accuracy": 0.2 * seed + (0.05 + 0.02 * seed**2 if arm == arms[0] else 0)}
+        for arm in arms
+        for seed in range(3)
+    )  # fmt: skip
+    table = curves(runs, summarize(runs, arms[1]))
+    assert list(table["series"]) == ["practice\nguidance.omega=0.04", "static"]
+    expected = pd.Series([0, 2, 8]).sem() / 2**0.5
+    assert (table["y"] - table["y_low"]).tolist() == pytest.approx([expected] * 2)
+    assert (table["y_high"] - table["y"]).tolist() == pytest.approx([expected] * 2)
+    sizes = runs.assign(arm=runs["arm"].map(dict(zip(arms, ("static-400", "static"), strict=True))))
+    assert list(curves(sizes, summarize(sizes, "static"))["series"]) == ["static", "static"]
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
