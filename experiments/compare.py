@@ -100,7 +100,7 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     experiments.ratios.worth follow.
     """
     by_arm = runs.groupby("arm", sort=False)
-    test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
+    test = _test_accuracies(runs)
     difference = test.sub(test[baseline], axis=0)
     table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured"})
     spent = costs(runs).groupby(runs["arm"]).mean()
@@ -122,7 +122,7 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     that leaves out what a seed, with its split, does to all arms alike, since only paired differences mean something
     (Cousineau 2005, with the factor of Morey 2008). A single arm keeps its own.
     """
-    test = 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")[list(summary["series"])]
+    test = _test_accuracies(runs)[list(summary["series"])]
     arms = {name: ArmName.parse(name) for name in map(str, test)}
     shared = set.intersection(*(set(arm.settings) for arm in arms.values()))
     series = ["\n".join([arm.arm, *(each for each in arm.settings if each not in shared)]) for arm in arms.values()]
@@ -131,6 +131,11 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         within = test.sub(test.mean(axis=1), axis=0).sem() * (len(arms) / (len(arms) - 1)) ** 0.5
         table["y_low"], table["y_high"] = table["y"] - within.to_numpy(), table["y"] + within.to_numpy()
     return table
+
+
+def _test_accuracies(runs: pd.DataFrame) -> pd.DataFrame:
+    """In percent, a row per seed and a column per arm."""
+    return 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
 
 
 class Comparison:

@@ -77,11 +77,10 @@ class Tuned:
 
     def remark(self, arm: str) -> str:
         """Whose settings an arm gets, and which of them were tuned beside another value; "" where all are its own."""
-        source = self.source(arm)
+        if (source := self.source(arm)) == arm:
+            return ""
         changed = {setting.partition("=")[0].strip() for setting in ArmName.parse(arm).settings}
         beside = sorted(changed & self.settings[source].keys())
-        if source == arm:
-            return ""
         return f"{arm}: settings of {source}" + (f", tuned with another {', '.join(beside)}" if beside else "")
 
     def _samples(self, arm: str) -> int:
