@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_real.config import Config, parse_config
+from dp_real.evaluation.assess import assess
 from dp_real.examples import ExampleSet
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
@@ -106,12 +108,14 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     comparison = Comparison(out)
     given = plan.judge or (str(comparison.run_folder(real_arm, first)) if real_arm else None)
     judge = load_judge(given, config.task) if given else None
-    practice = [Run(comparison.run_folder("practice", seed)) for seed in sorted(runs["seed"].unique())]
+    seeds = sorted(runs["seed"].unique())
+    of_arm = {arm: [Run(comparison.run_folder(arm, seed)) for seed in seeds] for arm in arms}
     by_arm = {arm: runs[runs["arm"] == arm] for arm in arms}
     errors = {n: (1 - by_arm[f"static-{n}"]["val_accuracy"]).tolist() for n in plan.sizes}
     images = int(runs["val_examples"].iloc[0])
     made = float(by_arm["practice"]["pool_size"].mean())
     found = worth(errors, (1 - by_arm["practice"]["val_accuracy"]).tolist(), made, images)
+    practice, largest = of_arm["practice"], of_arm[f"static-{plan.n}"]
     rows = pd.concat([judged_rows(run, judge) for run in practice]) if judge else None
     generation = float(runs["generation_seconds"].sum())
     facts: dict[str, Any] = {
@@ -119,8 +123,10 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "judge": None if judge is None else {"what": given} | trust(judge, data.validation)._asdict(),
         "rounds": agreement(rows) if rows is not None else [],
         "boundary": _boundaries(practice, judge, data.validation) if judge else {},
-        "static": [_accuracies(n, by_arm[f"static-{n}"]) for n in plan.sizes],
-        "practice": _accuracies(plan.n, by_arm["practice"]) | {"made": made},
+        "static": [
+            _accuracies(n, by_arm[f"static-{n}"], _unseen(of_arm[f"static-{n}"], n, largest)) for n in plan.sizes
+        ],
+        "practice": _accuracies(plan.n, by_arm["practice"], _unseen(practice, plan.n // 2, largest)) | {"made": made},
         "exponent": found.exponent._asdict(),
         "ratio": found.ratio._asdict(),
         "cost": _cost(pd.concat([run.rounds for run in practice])),
@@ -144,13 +150,27 @@ def _boundaries(runs: Sequence[Run], judge: Judge, real: ExampleSet) -> dict[str
     return {name: one._asdict() for name, one in found.items()}
 
 
-def _accuracies(n: int, runs: pd.DataFrame) -> dict[str, Any]:
-    """Mean validation accuracy in percent, and its standard error over the runs; None for one run."""
+def _unseen(runs: Sequence[Run], seen: int, largest: Sequence[Run]) -> float | None:
+    """Percent of plain samples that the learners get right, of those of the largest pools which they have not seen.
+
+    seen: plain samples of the runs' own pools, with which the largest begin. None if there are no others.
+    """
+    right = [
+        assess(run.learner(), other.pool.x, other.pool.y)[1][seen:] for run, other in zip(runs, largest, strict=True)
+    ]
+    return 100 * float(torch.cat(right).double().mean()) if len(right[0]) else None
+
+
+def _accuracies(n: int, runs: pd.DataFrame, plain: float | None) -> dict[str, Any]:
+    """Mean accuracies in percent: on validation images, with its standard error over the runs (None for one run), and
+    on plain samples, see _unseen.
+    """
     validation = 100 * runs["val_accuracy"]
     return {
         "samples": n,
         "validation": float(validation.mean()),
         "se": float(validation.sem()) if len(runs) > 1 else None,
+        "plain": plain,
     }
 
 

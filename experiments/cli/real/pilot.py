@@ -52,7 +52,8 @@ def pilot_command(
         emit_json(facts)
         return
     table([{"arm": "static"} | row for row in facts["static"]] + [{"arm": "practice"} | facts["practice"]],
-          columns=["arm", "samples", "validation", "se"])  # fmt: skip
+          columns=["arm", "samples", "validation", "se", "plain"],
+          title="accuracy on validation images, and on plain samples not trained on, in percent")  # fmt: skip
     if facts["rounds"]:
         own = facts["judge"]
         table(facts["rounds"], title=f"confirmed by a judge that is right about {own['accuracy']:.1%} "

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from dp_real.evaluation.assess import logits
 from dp_real.runs.reader import Run
 from tests.experiments.conftest import run_dp as dp
 
@@ -25,6 +27,12 @@ def test_a_pilot_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert [row["samples"] for row in facts["rounds"]] == [40, 20, 20]
     assert facts["judge"]["images"] == 250
     assert facts["judge"]["accuracy"] > 0.6
+    small, whole = (Run(out / "runs" / f"static-{n}-seed0") for n in (20, 80))
+    assert torch.equal(small.pool.x[:20], whole.pool.x[:20])
+    right = logits(small.learner(), whole.pool.x[20:80]).argmax(1) == whole.pool.y[20:]
+    assert facts["static"][0]["plain"] == pytest.approx(100 * right.double().mean().item())
+    assert facts["static"][2]["plain"] is None
+    assert 10 < facts["practice"]["plain"] <= 100
     plain, *guided = facts["rounds"]
     assert plain["omega"] == 0
     assert min(row["omega"] for row in guided) > 0
