@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from dp_real.config import Config
 from dp_real.pool import Batch
 from dp_real.rounds.costs import Costs, SampleFlops, guided_sample, plain_sample
-from dp_real.rounds.steering import Steering, steer
+from dp_real.rounds.steering import PUSH_RANGE, Steering, steer
 from dp_real.runtime import processes
 from dp_real.runtime.seeds import Stream, rng, row_seeds
 
@@ -186,3 +186,17 @@ def policy_of(config: Config, index: int) -> Policy:
     if index and config.guidance.omega:
         return Guided(config, index)
     return Plain(config, index)
+
+
+def end_of_range(config: Config, omega: float) -> Literal["lowest", "highest"] | None:
+    """At which end of its range an automatic strength is, given omega of the last rows; None if at neither.
+
+    None, too, for a strength that is fixed, and with `guidance.spread`, where rows differ.
+    """
+    if config.guidance.omega != "auto" or config.guidance.spread:
+        return None
+    policy, one = policy_of(config, 1), torch.zeros(1, dtype=torch.int64)
+    lowest, highest = (policy.request(one, Steering(push)).omega for push in PUSH_RANGE)
+    if lowest is None or highest is None:
+        return None
+    return "lowest" if omega <= lowest[0] * 1.001 else "highest" if omega >= highest[0] / 1.001 else None

@@ -8,7 +8,7 @@ import typer
 
 from dp_base.locks import locked
 from dp_real.axes import AXES
-from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, too_few
+from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, at_limit, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -71,6 +71,7 @@ def compare_command(
     baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {','.join(names)}")
+    from dp_real import Run
     from experiments.compare import Comparison, curves, run_arms, summarize
     from experiments.ratios import exponents
     from experiments.report.pictures import leave_figures_of
@@ -111,3 +112,7 @@ def compare_command(
     for row, planned in zip(rows, (each.samples for each in configs), strict=True):
         if row["kept"] < planned:
             say(f"{row['series']}: on average {too_few(row['kept'], planned)}")
+    for arm, of_arm in runs.groupby("arm", sort=False):
+        ended = [Run(comparison.run_folder(str(arm), seed)) for seed in of_arm["seed"]]
+        if remarks := [remark for run in ended if (remark := at_limit(run))]:
+            say(f"{arm}: in {len(remarks)} of {len(ended)} runs {remarks[-1]}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.launch import Gpus, Processes, process_count, run_together
-from experiments.cli.options import Json, Preset, Set, default_folder, too_few
+from experiments.cli.options import Json, Preset, Set, at_limit, default_folder, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -105,8 +105,12 @@ def _flags(**given: bool) -> list[str]:
 
 
 def _report(result: dict, folder: Path, as_json: bool, config: "Config") -> None:
+    from dp_real import Run
+
     if result["pool_size"] < config.samples and not (config.practice.samples or config.practice.seconds):
         say(f"{config.name}: {too_few(result['pool_size'], config.samples)}")
+    if remark := at_limit(Run(folder)):
+        say(f"{config.name}: {remark}")
     if as_json:
         emit_json(result)
     else:

@@ -52,6 +52,28 @@ def test_run_then_resume_then_refuse(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert again["test_accuracy"] == answer["test_accuracy"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("guidance.wrong_share=0.01",), "the strength is at its lowest"),
+        (("guidance.wrong_share=0.01", "guidance.candidates=2"), "the strength is at its lowest"),
+        (("guidance.wrong_share=0.01", "guidance.control=random-direction"), None),
+    ],
+)
+def test_a_strength_at_the_end_of_its_range_is_told(
+    settings: tuple[str, ...], said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    more = ("practice.additions=2", "guidance.steer_every=4", *settings)
+    command = [*SET, *(part for setting in more for part in ("--set", setting))]
+    assert dp("real", "run", "digits", *command, "--out", str(tmp_path / "run")) == 0
+    told = capsys.readouterr().err
+    assert said in told if said else "guidance.wrong_share" not in told
+    arms = ["--arms", "practice", "--seeds", "1", "--workers", "1"]
+    if said:
+        assert dp("real", "compare", "digits", *command, *arms, "--out", str(tmp_path / "compare")) == 0
+        assert "practice: in 1 of 1 runs the strength is at its" in capsys.readouterr().err
+
+
 def test_a_run_is_repeated_from_its_own_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The seed included, whether it came from --seed or from --set."""
     for number, seed in enumerate((["--seed", "5"], ["--set", "seed=5"])):
