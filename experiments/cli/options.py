@@ -9,7 +9,6 @@ from experiments.presets.presets import preset_names
 
 if TYPE_CHECKING:
     from dp_real.config import Config
-    from dp_real.runs.reader import Run
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Preset = Annotated[
@@ -48,32 +47,3 @@ def at_a_time(workers: int | None) -> int:
 def default_folder(config: "Config") -> Path:
     """Where a run goes without --out: runs/NAME-SEED."""
     return Path("runs") / f"{config.name}-{config.seed}"
-
-
-def too_few(made: float, planned: int) -> str:
-    """What to say of a run that ended with fewer samples than planned."""
-    return (
-        f"{made:,.0f} of {planned:,} samples were made: patience took the steps; lower practice.patience or "
-        "practice.evaluate_every, or raise training.steps"
-    )
-
-
-def at_limit(run: "Run") -> str | None:
-    """What to say of a run whose automatic strength ended at an end of its range, so that it missed its aim."""
-    from dp_real.rounds.policies import end_of_range
-
-    options, rounds = run.config.guidance, run.rounds
-    added = rounds[rounds["round"] > 0]
-    if options.control != "none" or not len(added):
-        return None
-    end = end_of_range(run.config, float(added["omega"].iloc[-1]))
-    if end is None:
-        return None
-    share = f"{added['fraction_wrong'].iloc[-1]:.0%} of the last round's rows are wrong to the learner"
-    asked = f"guidance.wrong_share = {options.wrong_share:g}"
-    why = (
-        f"plain ones are as hard as {asked} asks: raise it, or take plain samples"
-        if end == "lowest"
-        else f"{asked} is out of reach: lower it"
-    )
-    return f"the strength is at its {end}; {share}: {why}"

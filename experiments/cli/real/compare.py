@@ -8,7 +8,8 @@ import typer
 
 from dp_base.locks import locked
 from dp_real.axes import AXES
-from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, at_limit, too_few
+from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time
+from experiments.cli.real.remarks import at_limit, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 

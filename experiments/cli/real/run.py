@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.launch import Gpus, Processes, process_count, run_together
-from experiments.cli.options import Json, Preset, Set, at_limit, default_folder, too_few
+from experiments.cli.options import Json, Preset, Set, default_folder
+from experiments.cli.real.remarks import at_limit, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 

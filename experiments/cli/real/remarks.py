@@ -1,0 +1,37 @@
+"""What commands say of finished runs that did not become what was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dp_real import Run
+
+
+def too_few(made: float, planned: int) -> str:
+    """What to say of a run that ended with fewer samples than planned."""
+    return (
+        f"{made:,.0f} of {planned:,} samples were made: patience took the steps; lower practice.patience or "
+        "practice.evaluate_every, or raise training.steps"
+    )
+
+
+def at_limit(run: Run) -> str | None:
+    """What to say of a run whose automatic strength ended at an end of its range, so that it missed its aim."""
+    from dp_real.rounds.policies import end_of_range
+
+    options, rounds = run.config.guidance, run.rounds
+    added = rounds[rounds["round"] > 0]
+    if options.control != "none" or not len(added):
+        return None
+    end = end_of_range(run.config, float(added["omega"].iloc[-1]))
+    if end is None:
+        return None
+    share = f"{added['fraction_wrong'].iloc[-1]:.0%} of the last round's rows are wrong to the learner"
+    asked = f"guidance.wrong_share = {options.wrong_share:g}"
+    why = (
+        f"plain ones are as hard as {asked} asks: raise it, or take plain samples"
+        if end == "lowest"
+        else f"{asked} is out of reach: lower it"
+    )
+    return f"the strength is at its {end}; {share}: {why}"
