@@ -129,12 +129,15 @@ class Guided(Plain):
     check, samples that fail are drawn again; the rows do not depend on the sharing then, either.
     """
 
+    def automatic(self, push: float) -> float:
+        """omega = "auto" at this push."""
+        return push / len(self.config.guidance.guided_steps(self.config.sampling.steps))
+
     def request(self, labels: Tensor, steering: Steering) -> Request:
         """All rows have the same strength; with `guidance.spread` it is uniform between 0 and that."""
         options, config, n = self.config.guidance, self.config, len(labels)
         shares = rng(config.seed, Stream.OMEGA, self.index).random(n, np.float32) if options.spread else np.float32(1)
-        guided_steps = len(options.guided_steps(config.sampling.steps))
-        omega = steering.push / guided_steps if options.omega == "auto" else options.omega
+        omega = self.automatic(steering.push) if options.omega == "auto" else options.omega
         tries = 1 if options.check == "none" else 1 + REFILLS
         return Request(self.index, labels, np.broadcast_to(shares, n) * omega, tries)
 
@@ -165,10 +168,14 @@ class Chosen(Guided):
     is random, which is the control of equal cost.
     """
 
+    def automatic(self, push: float) -> float:
+        """omega = "auto" at this push."""
+        return CHOICE * push
+
     def request(self, labels: Tensor, steering: Steering) -> Request:
         """All rows have the same strength."""
         options = self.config.guidance
-        omega = CHOICE * steering.push if options.omega == "auto" else options.omega
+        omega = self.automatic(steering.push) if options.omega == "auto" else options.omega
         strength = np.full(len(labels), omega, np.float32)
         return Request(self.index, labels, strength, candidates=options.candidates)
 
@@ -193,10 +200,8 @@ def end_of_range(config: Config, omega: float) -> Literal["lowest", "highest"] |
 
     None, too, for a strength that is fixed, and with `guidance.spread`, where rows differ.
     """
-    if config.guidance.omega != "auto" or config.guidance.spread:
+    policy = policy_of(config, 1)
+    if not isinstance(policy, Guided) or config.guidance.omega != "auto" or config.guidance.spread:
         return None
-    policy, one = policy_of(config, 1), torch.zeros(1, dtype=torch.int64)
-    lowest, highest = (policy.request(one, Steering(push)).omega for push in PUSH_RANGE)
-    if lowest is None or highest is None:
-        return None
-    return "lowest" if omega <= lowest[0] * 1.001 else "highest" if omega >= highest[0] / 1.001 else None
+    lowest, highest = map(policy.automatic, PUSH_RANGE)
+    return "lowest" if omega <= lowest * 1.001 else "highest" if omega >= highest / 1.001 else None

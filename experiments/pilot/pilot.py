@@ -18,12 +18,14 @@ import torch
 from dp_base.errors import InputError
 from dp_base.progress import Progress
 from dp_real.config import Config, parse_config
-from dp_real.evaluation.assess import assess
+from dp_real.evaluation.assess import logits
 from dp_real.examples import ExampleSet
+from dp_real.pool import Pool
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
+from dp_real.runtime.processes import slices
 from experiments.compare import Comparison, run_arms
-from experiments.pilot.agreement import agreement, judged_rows, trust
+from experiments.pilot.agreement import ROWS, agreement, judged_rows, trust
 from experiments.pilot.boundary import boundary, scores
 from experiments.pilot.verdict import verdict
 from experiments.pilot.worth import worth
@@ -115,7 +117,7 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     images = int(runs["val_examples"].iloc[0])
     made = float(by_arm["practice"]["pool_size"].mean())
     found = worth(errors, (1 - by_arm["practice"]["val_accuracy"]).tolist(), made, images)
-    practice, largest = of_arm["practice"], of_arm[f"static-{plan.n}"]
+    practice, largest = of_arm["practice"], [run.pool for run in of_arm[f"static-{plan.n}"]]
     rows = pd.concat([judged_rows(run, judge) for run in practice]) if judge else None
     generation = float(runs["generation_seconds"].sum())
     facts: dict[str, Any] = {
@@ -150,15 +152,19 @@ def _boundaries(runs: Sequence[Run], judge: Judge, real: ExampleSet) -> dict[str
     return {name: one._asdict() for name, one in found.items()}
 
 
-def _unseen(runs: Sequence[Run], seen: int, largest: Sequence[Run]) -> float | None:
+@torch.no_grad()
+def _unseen(runs: Sequence[Run], seen: int, largest: Sequence[Pool]) -> float | None:
     """Percent of plain samples that the learners get right, of those of the largest pools which they have not seen.
 
     seen: plain samples of the runs' own pools, with which the largest begin. None if there are no others.
     """
-    right = [
-        assess(run.learner(), other.pool.x, other.pool.y)[1][seen:] for run, other in zip(runs, largest, strict=True)
-    ]
-    return 100 * float(torch.cat(right).double().mean()) if len(right[0]) else None
+    if seen == len(largest[0]):
+        return None
+    right: list[torch.Tensor] = []
+    for run, pool in zip(runs, largest, strict=True):
+        learner, rest = run.learner(), slices(slice(seen, len(pool)), ROWS)
+        right += [logits(learner, pool.x[rows]).argmax(1) == pool.y[rows] for rows in rest]
+    return 100 * float(torch.cat(right).double().mean())
 
 
 def _accuracies(n: int, runs: pd.DataFrame, plain: float | None) -> dict[str, Any]:
