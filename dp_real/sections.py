@@ -121,6 +121,8 @@ class GuidanceConfig(Section):
             raise ValueError("apply = 'before' is for scale = 'relative'; raw guidance acts inside the step")
         if self.scale == "raw" and self.omega == "auto":
             raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
+        if self.scale == "raw" and self.control != "none":
+            raise ValueError(f"control = {self.control!r} is for scale = 'relative', where a push's length is known")
         if self.check == "clip" and not self.check_model:
             raise ValueError("check = 'clip' needs check_model, for example openai/clip-vit-base-patch32")
         return self

@@ -139,7 +139,7 @@ def _frozen(config: Config, samples: int) -> Changes:
     return {"guidance": {"selector": "first"}}
 
 
-@arm("random-direction", "pushed as far as practice does, in random directions", place=7)
+@arm("random-direction", "pushed in random directions; an automatic strength is its own", place=7)
 def _random_direction(config: Config, samples: int) -> Changes:
     return {"guidance": {"control": "random-direction"}}
 

@@ -95,7 +95,8 @@ class DiffusersConfig(GeneratorConfig):
             offload=self.offload,
         )
         for part in (model.network, pipe.vae, tiny):
-            if part is not None and self.checkpointing:
+            # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
+            if part is not None and self.checkpointing and part._supports_gradient_checkpointing:
                 part.enable_gradient_checkpointing()
         for part in (pipe.vae, tiny):
             if part is not None and self.slicing:

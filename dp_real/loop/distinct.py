@@ -32,7 +32,7 @@ class DistinctTexts:
 
     @cached_property
     def seen(self) -> NearTexts:
-        """The texts of the validation set and of the pool as it was at first."""
+        """The texts of the validation set and of the pool as it was at first. The main process alone keeps them."""
         seen = NearTexts(self.likeness)
         seen.add(texts_of(self.validation.x))
         seen.add(texts_of(self.pool.x))
@@ -40,11 +40,12 @@ class DistinctTexts:
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
         """See Source. The round may have fewer rows. Raises DivergedError if it has none."""
-        seen = self.seen  # as it is before the round
+        main = processes.this_process().is_main_process
+        seen = self.seen if main else None  # as it is before the round
         drawn = self.source.draw(index, labels, learner, steering)
         mine = zip(drawn.batch.row.tolist(), drawn.batch.example.to_pylist(), strict=True)
         everybodys = sorted(processes.gather(list(mine)))
-        near = seen.add([text for _, text in everybodys])
+        near = processes.from_main(seen.add([text for _, text in everybodys]) if seen else np.zeros(0, bool))
         kept = np.array([row for row, _ in everybodys])[~near]
         if not len(kept):
             raise DivergedError(

@@ -75,6 +75,7 @@ class Practice:
                 self.evaluate()  # improved: T = 0, else T += 1
             if options.checkpoint_every and state.step % (options.checkpoint_every * options.evaluate_every) == 0:
                 self.checkpoint(keep=False)
+        self.checkpoint(keep=False)  # what follows, the evaluation, may take long or fail
 
     def cool_down(self) -> None:
         """End the run from this step on: a branch, in which nothing is added and the best accuracy is its own."""

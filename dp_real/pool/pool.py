@@ -140,6 +140,8 @@ class Pool(Dataset[tuple[Tensor, int]]):
                 dataset.restore()
                 version = dataset.latest_version
                 PoolRecord.read(self.path).add(self.path, version)
+            if main:
+                PoolRecord.read(self.path).drop_strays(self.path)
         self._open(from_main(version))
 
     def table(self, newest: bool = False) -> pa.Table:

@@ -60,20 +60,35 @@ class PoolRecord:
         record = {"files": self.files, "versions": self.versions}
         write_text(pool / RECORD, json.dumps(record) + "\n")  # in one line: indenting is 10 times slower
 
-    def problem(self, pool: Path, version: int) -> str | None:
-        """The first file of a version that is missing or changed, and what is wrong; None if all are as written."""
-        known = self.versions.get(str(version))
-        if known is None:
-            return None
-        names = list(self.files)[: known["files"]]
-        return changed(pool, known["manifest"] | {name: self.files[name] for name in names})
+    def drop_strays(self, pool: Path) -> None:
+        """Delete data files that no recorded version has: those of a round that was not committed, or was dropped."""
+        for path in (pool / "data").iterdir() if self.files else ():
+            if f"data/{path.name}" not in self.files:
+                path.unlink()
+
+    def problem(self, pool: Path, *versions: int) -> str | None:
+        """The first file of these versions that is missing or changed, and what is wrong; None if all are as written.
+
+        Each file is read once.
+        """
+        known = [self.versions[str(version)] for version in versions if str(version) in self.versions]
+        names = list(self.files)[: max((version["files"] for version in known), default=0)]
+        manifests = {name: checksum for version in known for name, checksum in version["manifest"].items()}
+        return changed(pool, manifests | {name: self.files[name] for name in names})
 
 
-def verify_pool(pool: Path, version: int) -> None:
-    """Raise DamagedError if a file of a version of a pool is missing or changed."""
-    problem = PoolRecord.read(pool).problem(pool, version)
+def verify_pool(pool: Path, *versions: int) -> None:
+    """Raise DamagedError if a file of these versions of a pool is missing or changed."""
+    problem = PoolRecord.read(pool).problem(pool, *versions)
     if problem:
         raise DamagedError(f"{problem}; {REMEDY}")
+
+
+def pool_rows(pool: Path, version: int) -> int:
+    """How many rows a version of a pool has. Raises DamagedError if it cannot be read."""
+    with opening(pool):
+        known = PoolRecord.read(pool).versions.get(str(version))
+        return known["rows"] if known else lance.dataset(str(pool), version=version).count_rows()
 
 
 def pool_problem(pool: Path, version: int) -> str | None:

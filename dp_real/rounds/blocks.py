@@ -62,10 +62,21 @@ class Blocks:
         """One block, read from its file if a stopped run left it. With a folder it is memory-mapped from disk."""
         if self.folder is None:
             return draw(block)
-        file = self.folder / f"round-{index}-row-{block.start}.arrow"
+        file = self.folder / f"{_prefix(index)}{block.start}.arrow"
         return Batch.kept(file, lambda: draw(block))
 
     def forget(self) -> None:
         """Delete the blocks on disk, once their round is in the pool."""
         if self.folder is not None and processes.this_process().is_main_process:
             remove(self.folder)
+
+
+def discard_blocks(folder: Path, but: int | None) -> None:
+    """Delete blocks of all rounds but that of this index, if it is given."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if but is None or not path.name.startswith(_prefix(but)):
+            remove(path)
+
+
+def _prefix(index: int) -> str:
+    return f"round-{index}-row-"

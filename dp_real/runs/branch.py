@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
@@ -13,8 +13,8 @@ from dp_real.examples import RealData
 from dp_real.loop.practice import Practice
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
-from dp_real.pool.record import verify_pool
-from dp_real.runs.checkpoints import kept_checkpoints, restore_learner
+from dp_real.pool.record import pool_rows, verify_pool
+from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import BranchFolder, sole_writer
@@ -46,9 +46,11 @@ def cool_down(files: RunFiles, progress: Progress) -> list[dict[str, Any]]:
     config = load_config(files.config)
     with own_torch(config), quietly():
         data = load_data(config, progress)
+        with processes.main_first() as main:
+            planned = _planned(files) if main else []
         results = {}
-        for checkpoint in processes.from_main(kept_checkpoints(files.checkpoints)):
-            result = _branch_at(checkpoint, config, data, files, progress)
+        for checkpoint, out, result in processes.from_main(planned):
+            result = result or _branch_at(checkpoint, out, config, data, files, progress)
             results[result["pool_size"]] = result
     own = files.read_result()
     if own:
@@ -58,18 +60,34 @@ def cool_down(files: RunFiles, progress: Progress) -> list[dict[str, Any]]:
     return [results[size] for size in sorted(results)]
 
 
-def _branch_at(checkpoint: Path, config: Config, data: RealData, files: RunFiles, progress: Progress) -> dict[str, Any]:
+class Planned(NamedTuple):
+    """A branch: the checkpoint that it starts from, its folder, and its result, if it is complete."""
+
+    checkpoint: Path
+    out: RunFiles
+    result: dict[str, Any] | None
+
+
+def _planned(files: RunFiles) -> list[Planned]:
+    """The branches of a run. The pool of those to come is verified here, once, since they have most files in common."""
+    planned, versions = [], []
+    for checkpoint in kept_checkpoints(files.checkpoints):
+        _, version = read_state(checkpoint)
+        out = files.branch(pool_rows(files.pool, version))
+        planned.append(Planned(checkpoint, out, out.read_result()))
+        versions += [] if planned[-1].result else [version]
+    processes.enter("verifying the pool", patient=True)
+    verify_pool(files.pool, *versions)
+    return planned
+
+
+def _branch_at(
+    checkpoint: Path, out: RunFiles, config: Config, data: RealData, files: RunFiles, progress: Progress
+) -> dict[str, Any]:
     """The result of the branch that starts at a checkpoint."""
-    learner = fresh_learner(config)
+    learner, cooldown = fresh_learner(config), config.training.cooldown_steps
     state, pool_version = when_visible(lambda: restore_learner(learner, checkpoint), checkpoint)
-    with processes.main_first() as main:
-        if main:
-            verify_pool(files.pool, pool_version)
     pool = Pool(files.pool, config.pool_shape, pool_version, config.pool)
-    out, cooldown = files.branch(len(pool)), config.training.cooldown_steps
-    finished = processes.from_main(out.read_result())
-    if finished:
-        return finished
     with processes.main_first() as main:
         if main:
             remove(out.path)

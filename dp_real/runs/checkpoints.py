@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from dp_base.checksums import damage, read_json, reading, seal, verify
 from dp_base.errors import DamagedError
-from dp_base.files import remove, whole_folder, write_json
+from dp_base.files import remove, to_disk, whole_folder, write_json
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
@@ -46,6 +46,7 @@ def write_checkpoint(
         save_file(tensors, staged / "learner.safetensors")
         write_json(staged / "state.json", state.record() | {"pool_version": pool.version, "logs": logs or {}})
         seal(staged)
+        to_disk(staged)  # before the one that it replaces is gone
     for path in older:
         remove(path)
 
@@ -71,6 +72,11 @@ def kept_checkpoints(folder: Path) -> list[Path]:
         else:
             kept.append(checkpoint)
     return kept
+
+
+def is_kept(checkpoint: Path) -> bool:
+    """Whether a checkpoint is one before an addition of data, or is the same as one."""
+    return checkpoint.with_name(checkpoint.name.removeprefix("latest-")).exists()
 
 
 def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path | None:

@@ -102,6 +102,7 @@ def near_texts(pool: Pool, validation: ExampleSet) -> dict[str, float]:
     """
 
     def counted() -> dict[str, float]:
+        processes.enter("counting texts that are nearly alike", patient=True)
         texts, real = texts_of(pool.x), NearTexts(NEAR)
         real.add(texts_of(validation.x))
         copies = int(NearTexts(NEAR).add(texts).sum())

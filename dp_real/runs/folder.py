@@ -16,7 +16,8 @@ from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
-from dp_real.runs.checkpoints import checkpoints, restore_learner, write_checkpoint
+from dp_real.rounds.blocks import discard_blocks
+from dp_real.runs.checkpoints import checkpoints, is_kept, restore_learner, write_checkpoint
 from dp_real.runs.files import RunFiles, append_row
 from dp_real.runs.integrity import cut_logs, log_marks, resumable
 from dp_real.runtime import processes
@@ -87,12 +88,16 @@ class RunFolder:
             with processes.main_first() as main:
                 for path in (files.pool, files.metrics, files.rounds) if main else ():
                     remove(path)
+                if main:
+                    discard_blocks(files.drawing, but=0)
             return State(config.training.steps), Pool(files.pool, shape, 0, config.pool)
         state, pool_version = when_visible(lambda: restore_learner(learner, newest), newest)
         pool = Pool(files.pool, shape, pool_version, config.pool)
         pool.drop_later()
         if self._main:
             cut_logs(files, newest, state)
+            # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
+            discard_blocks(files.drawing, but=state.rounds if is_kept(newest) else None)
         return state, pool
 
     def stop_requested(self) -> bool:

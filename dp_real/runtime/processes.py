@@ -4,7 +4,6 @@ Whole items are shared (a block of rows, a batch to assess), so that results do 
 """
 
 import atexit
-import gc
 import hashlib
 import os
 import time
@@ -61,9 +60,12 @@ def _watch() -> Watch:
 
 
 @contextmanager
-def joining(what: str) -> Iterator[None]:
-    """The block waits for all processes. The message to come, if one does not, says `what`. Raises LostError."""
-    with _watch().joining(what):
+def joining(what: str, lasting: bool = False) -> Iterator[None]:
+    """The block waits for all processes. The message to come, if one does not, says `what`. Raises LostError.
+
+    lasting: the block only asks a GPU to wait; the process itself does so later, where it needs the result.
+    """
+    with _watch().joining(what, lasting):
         try:
             yield
         except RuntimeError as error:
@@ -76,12 +78,11 @@ def enter(phase: str, *, patient: bool = False) -> None:
     patient: it may take any time. Otherwise others wait for an hour, see dp_real.runtime.watch.
     """
     if this_process().num_processes > 1:
-        _watch().phase, _watch().patient = phase, patient
+        _watch().enter(phase, patient)
 
 
 def _leave(here: PartialState) -> None:
-    """End the process group in order. First, free any data-parallel wrapper: its threads would abort the process."""
-    gc.collect()
+    """End the process group in order."""
     here.destroy_process_group()
 
 
@@ -208,7 +209,7 @@ def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
 def add_up(tensors: Sequence[torch.Tensor]) -> None:
     """Overwrite the tensors in place by their sums over the processes. They travel together."""
     together = torch.cat([tensor.flatten() for tensor in tensors])
-    with joining("the sum of the gradients"):
+    with joining("the sum of the gradients", lasting=together.is_cuda):
         distributed.all_reduce(together)
     for tensor, part in zip(tensors, together.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))

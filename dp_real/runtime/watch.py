@@ -32,14 +32,19 @@ class Watch:
         self._thread.start()
 
     @contextmanager
-    def joining(self, what: str) -> Iterator[None]:
-        """The block waits for all processes."""
+    def joining(self, what: str, lasting: bool = False) -> Iterator[None]:
+        """The block waits for all processes. lasting: so does what follows, until it joins or enters again."""
         self.joined += 1
         self._told, self.waiting = 0.0, (what, time.monotonic())
         try:
             yield
         finally:
-            self.waiting = None
+            if not lasting:
+                self.waiting = None
+
+    def enter(self, phase: str, patient: bool) -> None:
+        """This process now does something else. patient: which may take any time."""
+        self.phase, self.patient, self.waiting = phase, patient, None
 
     def _look(self) -> None:
         while True:

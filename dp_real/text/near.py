@@ -14,7 +14,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 BANDS, ROWS = 32, 4  # of 128 hashes: pairs of likeness .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
 PRIME = 2**31 - 1
-BLOCK = 4096  # texts that are hashed together
+MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, which is odd
+BLOCK = 256  # texts that are hashed together: 100 MB for texts of a few hundred characters
 
 
 class NearTexts:
@@ -29,7 +30,7 @@ class NearTexts:
         draw = np.random.default_rng(0)
         self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
         self._sets: list[np.ndarray] = []
-        self._meeting: dict[tuple[int, bytes], int] = {}  # band and hashes -> the first text there
+        self._meeting: dict[int, int] = {}  # key of a band and its hashes -> the first text there
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
         """Which of the texts are nearly one that was seen before, bool [n]. The others are seen from now on."""
@@ -43,17 +44,19 @@ class NearTexts:
         blocks = (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
         return np.array([self._near(*text, remember) for block in blocks for text in self._hashed(block)], bool)
 
-    def _hashed(self, texts: Sequence[str]) -> Iterable[tuple[np.ndarray, list[bytes]]]:
-        """Of each text the set of its trigrams, in order, and its hashes in each band."""
+    def _hashed(self, texts: Sequence[str]) -> Iterable[tuple[np.ndarray, list[int]]]:
+        """Of each text the set of its trigrams, in order, and a key of 64 bits for its hashes in each band."""
         sets: Any = self._shingles.transform([f"\2\2{' '.join(text.split())}\3" for text in texts])
         sets.sort_indices()
         hashes = np.minimum.reduceat((self._factor * sets.indices + self._offset) % PRIME, sets.indptr[:-1], axis=1)
-        bands = np.ascontiguousarray(hashes.T).reshape(sets.shape[0], BANDS, ROWS)
-        for row, (begin, end) in enumerate(zip(sets.indptr, sets.indptr[1:], strict=False)):
-            yield sets.indices[begin:end], [band.tobytes() for band in bands[row]]
+        bands = hashes.T.reshape(sets.shape[0], BANDS, ROWS).astype(np.uint64)
+        keys = np.broadcast_to(np.arange(BANDS, dtype=np.uint64), bands.shape[:2])
+        for row in range(ROWS):
+            keys = keys * MIX + bands[:, :, row]  # modulo 2^64
+        for of_text, begin, end in zip(keys.tolist(), sets.indptr, sets.indptr[1:], strict=False):
+            yield sets.indices[begin:end], of_text
 
-    def _near(self, mine: np.ndarray, bands: list[bytes], remember: bool) -> bool:
-        keys = list(enumerate(bands))
+    def _near(self, mine: np.ndarray, keys: list[int], remember: bool) -> bool:
         for other in dict.fromkeys(self._meeting[key] for key in keys if key in self._meeting):
             shared = len(np.intersect1d(mine, self._sets[other], assume_unique=True))
             if shared >= self.likeness * (len(mine) + len(self._sets[other]) - shared):

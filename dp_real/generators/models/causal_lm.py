@@ -76,6 +76,11 @@ class CausalLMGenerator:
         if len(self.tokenizer) > self.model.get_input_embeddings().num_embeddings:
             raise InputError(f"{model}: its tokenizer has more tokens than it: they do not belong together")
         self.context = getattr(self.model.config, "max_position_embeddings", None)
+        named = self.model.generation_config.eos_token_id
+        self.ends: Any = self.tokenizer.eos_token_id if named is None else named  # the tokens that end a text
+        # generate() would add what the model comes with, such as a penalty or beams: then texts were of another
+        # distribution than the configuration says, and than log_posterior knows.
+        self.model.generation_config = GenerationConfig()
         self.batches = DeviceBatches(config.batch_size, gpu=processes.device().type == "cuda")
         self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]
         self.encoded([self.asked(label, np.uint64(0), pick=pick) for label in range(self.n_classes)
@@ -139,7 +144,7 @@ class CausalLMGenerator:
                 use_cache=True,
                 pad_token_id=self.tokenizer.pad_token_id,
                 bos_token_id=self.tokenizer.bos_token_id,
-                eos_token_id=self._ends(),
+                eos_token_id=self.ends,
                 stop_strings=list(config.stop) or None,
             ),
             logits_processor=LogitsProcessorList([*warpers, SeededDraw(uniform, prompt)]),
@@ -147,11 +152,6 @@ class CausalLMGenerator:
         )
         texts = self.tokenizer.batch_decode(written[:, prompt:], skip_special_tokens=True)
         return to_codes([self._cut(text) for text in texts], self.sample_shape[0])
-
-    def _ends(self) -> Any:
-        """The tokens that end a text: those that the model's own settings name, else the tokenizer's."""
-        own = self.model.generation_config.eos_token_id
-        return self.tokenizer.eos_token_id if own is None else own
 
     def _cut(self, text: str) -> str:
         """The text before the first stop string."""

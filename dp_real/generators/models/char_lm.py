@@ -154,7 +154,7 @@ def train_char_lm(
         )
         anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.train_steps)
         loop = Resumable(unfinished, {"model": model}, optimizer, anneal, draw)
-        watch = LossWatch("the generator", REMEDY, recipe.train_steps)
+        watch = LossWatch("the generator", REMEDY, recipe.train_steps - loop.first)
         for step in loop.steps(recipe.train_steps, advance):
             torch.manual_seed(
                 torch_rng(seed, Stream.DROPOUT, step).initial_seed()

@@ -60,7 +60,7 @@ class LatentDiffusion:
         self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
         for part in self.modules:
             part.eval().requires_grad_(False)
-        if pipe.vae.dtype == torch.float16 and pipe.vae.config.force_upcast:  # it would overflow
+        if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # it would overflow
             pipe.vae.float()
         self.device = self.network.device
         self.offload = offload

@@ -54,10 +54,16 @@ def class_names(task: Task) -> dict[str, Any]:
 
 
 def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
-    """Freeze weights that no logit depends on, such as a mask token: processes wait for the gradients of the others."""
+    """Freeze weights that no logit depends on, such as a mask token: weight decay alone would change them.
+
+    Raises InputError for a network that cannot classify by itself.
+    """
     with torch.enable_grad():
         device = next(classifier.parameters()).device
-        logits = classifier.eval()(torch.zeros(1, *sample_shape, device=device))
+        try:
+            logits = classifier.eval()(torch.zeros(1, *sample_shape, device=device))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"learner: this model cannot classify: {error}") from error
     weights = [weight for weight in classifier.parameters() if weight.requires_grad]
     for weight, gradient in zip(weights, torch.autograd.grad(logits.sum(), weights, allow_unused=True), strict=True):
         weight.requires_grad_(gradient is not None)

@@ -24,7 +24,9 @@ def mixed(key: Tensor) -> Tensor:
 
 def words(codes: Tensor) -> Tensor:
     """Each word of texts, int64 [B, L], as the hash of its characters, [B, L]: word after word, then zeros."""
-    inside = (codes != 0) & ~torch.isin(codes, torch.tensor(SPACES, device=codes.device))
+    inside = codes != 0
+    for space in SPACES:
+        inside = inside & (codes != space)
     begins = inside & ~F.pad(inside, (1, 0))[:, :-1]
     number = begins.cumsum(1)  # of the word that a character belongs to, from 1
     place = torch.arange(codes.shape[1], device=codes.device)

@@ -35,7 +35,9 @@ class SequenceClassifier(nn.Module):
         """Logits [B, K]."""
         device = next(self.model.parameters()).device
         if x.is_floating_point():
-            return self.model(input_ids=torch.zeros(len(x), self.most, dtype=torch.int64, device=device)).logits
+            tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=device)
+            tokens[:, -1] = self.tokenizer.eos_token_id or 0  # where BART and its kin look
+            return self.model(input_ids=tokens).logits
         read = self.tokenizer(to_texts(x), padding=True, truncation=True, max_length=self.most, return_tensors="pt")
         inputs = {key: read[key].to(device) for key in ("input_ids", "attention_mask")}
         return self.model(**inputs).logits

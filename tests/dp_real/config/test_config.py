@@ -37,6 +37,10 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         (MINIMAL + "[guidance]\nomega = nan", "guidance.omega = nan: should be 'auto' or a number of at least 0"),
         (MINIMAL + "[guidance]\nwindow = [0.5, 0.2]", "guidance: window .* must be .begin, end."),
         (MINIMAL + "[guidance]\nscale = 'raw'\napply = 'before'", "guidance: apply = 'before' is for"),
+        (
+            MINIMAL + "[guidance]\nscale = 'raw'\nomega = 1\ncontrol = 'finished'",
+            "guidance: control = 'finished' is for",
+        ),
         (MINIMAL.replace("steps = 100", "steps = 100\nwarmup = 0.6\ncooldown = 0.6"), "training: warmup"),
         (PARTS + "[training]\nsteps = 100\n", "key practice is missing"),
         ("steps = = 3", "not TOML"),

@@ -1,6 +1,7 @@
 """FLUX, Qwen-Image, SANA and PixArt as generators: their own images without guidance, harder ones with it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from dp_real.generators.pipelines.adapters import adapt
 from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.test_guide import classifier_of, name
+from tests.dp_real.generators.test_pipelines import config_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -80,6 +83,16 @@ def test_at_another_size_it_is_the_pipelines_own_image_too(make: Callable[[], An
     images = LatentDiffusion(pipe, STEPS, 3.0, size=(32, 64)).sample(tiny.PROMPTS, noise(16))
     assert images.shape == (3, 3, 32, 64)
     torch.testing.assert_close(images, theirs(pipe, make, 3.0, width=16), atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("make", [tiny.sana, tiny.qwen_image], ids=name)
+def test_a_decoder_that_cannot_save_memory_is_left_as_it_is(make: Callable[[], Any], tmp_path: Path):
+    pipe = pipeline(make)
+    pipe.save_pretrained(tmp_path)
+    generator: Any = load_generator(config_of(tmp_path, checkpointing=True, slicing=True))
+    assert generator.model.network.is_gradient_checkpointing
+    pipe.vae.half()
+    LatentDiffusion(pipe, STEPS, 1.0)  # a float16 decoder of another kind than Stable Diffusion's
 
 
 def test_a_size_that_cannot_be_drawn_is_refused():

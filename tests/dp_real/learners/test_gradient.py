@@ -154,7 +154,7 @@ def test_shares_cover_each_row_once_and_evenly(size: int, count: int):
 
 def test_tensors_that_travel_together_come_back_in_their_shapes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(processes.distributed, "all_reduce", lambda tensor: tensor.mul_(3))
-    monkeypatch.setattr(processes, "joining", lambda what: nullcontext())  # there are no others
+    monkeypatch.setattr(processes, "joining", lambda what, lasting: nullcontext())  # there are no others
     tensors = [torch.ones(()), torch.arange(6.0).view(2, 3), torch.zeros(0)]
     processes.add_up(tensors)
     assert torch.equal(tensors[0], torch.tensor(3.0))

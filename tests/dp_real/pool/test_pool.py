@@ -7,6 +7,7 @@ import torch
 
 from dp_base.errors import InputError
 from dp_real.pool import Batch, Loader, Pool
+from dp_real.pool import loader as loaders
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
 
@@ -59,6 +60,7 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path: Path)
     again = Pool(tmp_path / "pool", SHAPE, version)
     assert (len(again), again.newest) == (5, 5)
     again.drop_later()
+    assert len(list((tmp_path / "pool" / "data").iterdir())) == 1  # what was dropped takes no space
     x = append(again, 1, 2)
     assert torch.equal(Pool(tmp_path / "pool", SHAPE, again.version).x[5:], x)
     assert again.table()["row"].to_pylist() == list(range(7))
@@ -127,3 +129,13 @@ def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
     pool.append(1, batch(pool, x[10:]))
     for step in range(3, 30):
         assert (last_two(step) - x[[step % 20, 19]]).abs().max() <= 1 / 255
+
+
+def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loaders, "PARCEL", 3)
+    x = smooth(8)
+    pool = stored(tmp_path, x, storage="jpeg", quality=95)
+    joined, y = Loader(pool, lambda step: torch.arange(8)).batch(0)
+    assert torch.equal(joined, pool.minibatch(torch.arange(8))[0])
+    assert joined.is_contiguous(memory_format=torch.channels_last)
+    assert len(y) == 8

@@ -173,6 +173,20 @@ def test_a_checked_round_does_not_hang_on_how_it_is_cut_into_blocks():
     assert one.costs == other.costs
 
 
+def test_an_arm_that_does_not_check_fits_none():
+    """Nor does it pay for one: candidates that are pruned are plain."""
+    config = parse_config(SMALL | {"guidance": {"check": "diffusion-classifier"}})
+    for practice, omega in (({"oversample": 2}, 0.05), ({}, 0.0)):
+        arm = config.model_copy(update={
+            "practice": config.practice.model_copy(update=practice),
+            "guidance": config.guidance.model_copy(update={"omega": omega}),
+        })  # fmt: skip
+        numbered: Any = Numbered()
+        storage = Storage(arm.pool, numbered.sample_shape)
+        rounds = GeneratedRounds(arm, numbered, storage, Blocks(7), DiffusionClassifier(numbered))
+        assert rounds.draw(1, torch.arange(10) % 2, numbered, Steering()).steering.temperature == 0
+
+
 def test_at_threshold_0_nothing_is_drawn_again():
     drawn, config = checked(threshold=0.0)
     np.testing.assert_array_equal(drawn.batch.seed, row_seeds(config.seed, 3, range(40)))

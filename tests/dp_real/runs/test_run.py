@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 import dp_real.loop.practice
+from dp_base import checksums
+from dp_base.checksums import digest
 from dp_base.errors import InputError, Interrupted
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config
@@ -27,7 +29,9 @@ from dp_real.rounds.source import GeneratedRounds
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
 from dp_real.runs.checkpoints import newest_checkpoint
+from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
+from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
@@ -381,8 +385,35 @@ def test_branches_are_cool_downs_from_each_pool_size(
         assert rows[-1]["lr"] == 0 < rows[0]["lr"] < config.training.learning_rate
     assert traces(tmp_path / "run") == traces(unbroken)  # the run itself is untouched
     before = (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "run" / "branches" / "000000100")
+    read: list[str] = []
+    monkeypatch.setattr(checksums, "digest", lambda path: [read.append(path.name), digest(path)][1])
     branch(tmp_path / "run")
     assert (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
+    data = [name for name in read if name.endswith(".lance")]
+    assert len(data) == len(set(data)) == 2  # the files of the pool are read once, those of the branch to come
+
+
+def test_blocks_of_another_learner_are_not_used(
+    config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A run goes back to before the checkpoint that the blocks were drawn from."""
+    folder, kinds = tmp_path / "stopped", []
+    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (self.files.drawing / "round-1-row-0.arrow").exists())
+    with pytest.raises(Interrupted):
+        run(config, folder)
+    monkeypatch.undo()
+    drawing = folder / "drawing"
+    (drawing / "round-2-row-0.arrow").write_bytes((drawing / "round-1-row-0.arrow").read_bytes())
+    newest = newest_checkpoint(folder / "checkpoints")
+    assert newest is not None
+    for gone in (False, True):
+        _ = gone and shutil.rmtree(newest)
+        RunFolder(RunFiles(folder), lambda n: None).restore(config, fresh_learner(config))
+        kinds.append(sorted(path.name for path in drawing.glob("*.arrow")))
+    assert kinds == [["round-1-row-0.arrow"], []]
+    run(config, folder, resume=True)
+    assert traces(folder) == traces(unbroken)
 
 
 def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator, tmp_path: Path):

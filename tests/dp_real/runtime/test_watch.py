@@ -69,6 +69,18 @@ def test_the_run_ends_unless_the_phase_may_take_any_time(said: list[str], note: 
     assert said[-1:] == (["exit 1"] if ends else said[:1])
 
 
+def test_a_gpu_waits_after_it_was_told_to(said: list[str], monkeypatch: pytest.MonkeyPatch):
+    """The sum of gradients returns at once there. The process itself waits later, until it joins or enters again."""
+    monkeypatch.setattr(watch, "PATIENCE", 0.0)
+    one = Watch(Store({"watch/1": "0|0|reading rows"}), 0, 2)
+    with one.joining("the sum of the gradients", lasting=True):
+        pass
+    one._compare(*one.waiting or ("", time.monotonic()))
+    assert said == ["dp: waiting for 0 min in the sum of the gradients for rank 1 (last seen reading rows)"]
+    one.enter("evaluating at step 20", patient=False)
+    assert one.waiting is None
+
+
 HANGS = """
 import sys, time
 from dp_real.runtime import processes, watch

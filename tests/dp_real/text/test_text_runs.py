@@ -242,6 +242,30 @@ def test_soft_labels_need_a_generator_that_can_tell(chars: Config):
         })  # fmt: skip
 
 
+def test_a_model_brings_no_settings_of_its_own(asked: Config, tmp_path: Path):
+    """Penalties and beams that its folder names: the texts are those of the configuration, as is the posterior."""
+    folder, seeds = language_model(tmp_path / "lm", chat=True), row_seeds(0, 0, range(4))
+    own = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(own | {"repetition_penalty": 1.8, "num_beams": 2}))
+    both = [load_generator(changed(asked, generator={"model": str(path)})) for path in (folder, asked.generator.model)]  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(*(each.sample(torch.tensor([0, 1, 0, 1]), seeds, None) for each in both))
+
+
+def test_a_classifier_may_look_at_the_end_of_a_text(asked: Config):
+    def fresh(architecture: str, **sizes: int) -> Any:
+        learner = {"kind": "transformers-text", "architecture": architecture, "config": sizes, "max_tokens": 32}
+        config = parse_config(asked.model_dump() | {"learner": learner})
+        return config, config.learner.fresh(config.task, config.training, 0)
+
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config, learner = fresh("bart", d_model=16, encoder_layers=1, decoder_layers=1, **heads)
+    assert learner.row_flops(config.task.sample_shape) > 0
+    x = torch.tensor([[*map(ord, "a fine film that ends after thirty-two tokens")]], dtype=torch.int32)
+    assert learner.logits(x).shape == (1, 2)
+    with pytest.raises(InputError, match="this model cannot classify: 'T5Config' object has no attribute"):
+        fresh("t5", d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+
+
 def test_stop_strings_end_a_text(asked: Config):
     free = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]}))
     labels, seeds = torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6))
