@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,7 +42,7 @@ def draw_curves(
     """
     check_table(table, *([panel] if panel else []))
     panels = list(dict.fromkeys(table[panel])) if panel else [None]
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         if axes is None:
             axes = _new_axes(len(panels), sharey)
         elif len(axes) != len(panels):
@@ -151,7 +150,7 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
     """
     check_table(table)
     rows = table.sort_values("y", ignore_index=True)
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         figure = Figure(figsize=(style.WIDTH, 0.8 + 0.28 * len(rows)), layout="constrained")
         ax = figure.subplots()
         reach = [rows["y"] - rows["y_low"], rows["y_high"] - rows["y"]]
@@ -171,7 +170,7 @@ def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.{extension}") for extension in formats]
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         for extension, path in zip(formats, paths, strict=True):
             with whole_file(path) as partial:
                 figure.savefig(partial, format=extension, metadata={"CreationDate": None} if extension == "pdf" else {})

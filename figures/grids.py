@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -47,7 +46,7 @@ def draw_images(
     n_rows, n_columns, high, wide = images.shape[:4]
     down = high + max(1, round((GAP if notes is None else NOTE_GAP) * high))
     right = wide + max(1, round(GAP * wide))
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         tall = width * n_rows * down / (n_columns * right) + 0.5  # enough for labels of any width
         figure = Figure(figsize=(width, tall), layout="constrained")
         ax = figure.subplots()

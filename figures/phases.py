@@ -1,6 +1,5 @@
 """Phase diagrams: maps of a signed gain, which show where each of two choices wins."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
@@ -27,7 +26,7 @@ def draw_phases(
     easy, hard = (look["color"] for look in reversed(style.series_styles(2)))
     colours = LinearSegmentedColormap.from_list("gain", [easy, "white", hard])
     panels = list(dict.fromkeys(table["panel"]))
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         figure = Figure(figsize=(style.WIDTH, style.PANEL_HEIGHT + 0.6), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, panel in zip(axes, panels, strict=True):

@@ -1,6 +1,5 @@
 """Accuracy against data size, practice beside static."""
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -23,7 +22,7 @@ def draw_data_equivalence(table: pd.DataFrame) -> Figure:
         panel="dataset",
         sharey=False,
     )
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         for ax, (_, rows) in zip(figure.axes, table.groupby("dataset", sort=False), strict=True):
             largest_static = rows.query("series == 'static'")["x"].max()
             for _, row in rows.query("bound == '>'").nsmallest(1, "x").iterrows():

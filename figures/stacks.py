@@ -2,7 +2,6 @@
 
 import textwrap
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -21,7 +20,7 @@ def draw_stacks(table: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
     heights = table.pivot_table(index="x", columns="series", values="y", aggfunc="sum", sort=False).fillna(0)
     place, bottom = np.arange(len(heights)), np.zeros(len(heights))
     few = len(heights) <= NAMED
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         figure = Figure(figsize=(style.WIDTH, style.SINGLE_HEIGHT), layout="constrained")
         ax = figure.subplots()
         for look, (name, part) in zip(style.series_styles(heights.shape[1]), heights.items(), strict=True):

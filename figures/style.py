@@ -3,8 +3,14 @@
 Colour and dash tell series apart. Line, marker and fill tell the kind of a number. Sizes are in inches.
 """
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+log = logging.getLogger(__name__)
+FALLBACKS = ("Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Unifont")  # have more characters
 WIDTH = 6.5  # a full text width; figures share it, so that their fonts look equally large side by side
 PANEL_HEIGHT = 2.1  # of one row of panels
 SINGLE_HEIGHT = 3.1  # of a figure with one panel
@@ -23,10 +29,31 @@ KINDS: dict[str, dict[str, Any] | None] = {
 }
 
 
-def paper() -> dict[Any, Any]:
-    """The rcParams of all figures, for `matplotlib.rc_context`. Both building and saving a figure need them."""
+@contextmanager
+def paper() -> Iterator[None]:
+    """The look of all figures, within the block. Both building and saving a figure need it.
+
+    Names in scripts that DejaVu Sans lacks take one of FALLBACKS that is installed. Without one their characters are
+    boxes, and a remark says so.
+    """
+    import matplotlib
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    look = _look() | {"font.family": ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]}
+    with warnings.catch_warnings(record=True) as caught, matplotlib.rc_context(look):
+        warnings.filterwarnings("always", "Glyph .* missing from font")
+        yield
+    lacking = [each for each in caught if "missing from font" in str(each.message)]
+    for each in caught:
+        if each not in lacking:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    if lacking:
+        log.warning("a picture has boxes for characters that no font has here: install %s", " or ".join(FALLBACKS))
+
+
+def _look() -> dict[Any, Any]:
     return {
-        "font.family": "DejaVu Sans",
         "font.size": 8,
         "axes.titlesize": 8,
         "axes.labelsize": 8,

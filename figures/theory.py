@@ -1,6 +1,5 @@
 """Figures of the theory that need more than curves."""
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -15,7 +14,7 @@ def draw_against_keep_fraction(table: pd.DataFrame) -> Figure:
     Raises ValueError for a table that check_table refuses.
     """
     figure = draw_curves(table, xlabel="kept fraction p", ylabel="test error", panel="panel")
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         for ax, (_, rows) in zip(figure.axes, table.groupby("panel", sort=False), strict=True):
             threshold = rows["threshold"].iloc[0]
             ax.axvline(threshold, color=style.GREY, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)

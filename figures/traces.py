@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -31,7 +30,7 @@ def draw_traces(table: pd.DataFrame, *, xlabel: str = "optimizer step", logy: Se
     """
     check_table(table, "quantity", "added")
     quantities, names = list(dict.fromkeys(table["quantity"])), list(dict.fromkeys(table["series"]))
-    with matplotlib.rc_context(style.paper()):
+    with style.paper():
         figure = Figure(figsize=(style.WIDTH, style.PANEL_HEIGHT + 0.3), layout="constrained")
         axes = figure.subplots(1, len(quantities), squeeze=False)[0]
         looks = dict(zip(names, style.series_styles(len(names)), strict=True))

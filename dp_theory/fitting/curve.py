@@ -30,7 +30,7 @@ class Curve:
     kept: training rows. generated: samples made for them; by default kept, for prune kept/keep.
     error: test error. se: its standard error, nan where unknown. trials: experiments that it is the mean of.
     keep: the share p that the rule of prune and direct keeps; for prune by default kept/generated.
-    initial, increment: plain rows before the first round of practice, and rows of a round.
+    initial, increment: plain rows before the first round of practice, and rows of a round; practice needs both.
     rule: of prune and direct, a name of RULES that is fixed by p.
     exact: the experiments scatter as theory says, not as `se` says: those of dp_theory's own simulators do.
 
@@ -61,7 +61,8 @@ class Curve:
         keep = np.where(np.isnan(keep), np.where(pruned, kept / generated, 1.0), keep)
         keep = np.where((strategy == "static") | (strategy == "practice"), 1.0, keep)
         generated = np.where(np.isnan(generated), np.where(pruned, kept / keep, kept), generated)
-        initial = self._column("initial", kept if self.initial is None else self.initial)
+        initial = self._column("initial", np.nan if self.initial is None else self.initial)
+        initial = np.where(np.isnan(initial) & (strategy != "practice"), kept, initial)
         increment = self._column("increment", np.nan if self.increment is None else self.increment)
         increment = np.where(np.isnan(increment) & (initial == kept), kept, increment)  # no round: whatever its size
         given = {
@@ -130,6 +131,8 @@ class Curve:
         require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
         require("keep", self.keep, (self.keep > 0) & (self.keep <= 1), "lie in (0, 1]: it is the kept share of a pool")
         practised = self.practised
+        if (practised & np.isnan(self.initial)).any():
+            raise InputError("initial is missing: practice needs initial and increment, its first pool and its rounds")
         require("initial", self.initial, ~practised | ((self.initial >= 1) & (self.initial <= self.kept)),
                 "lie in [1, kept]: the plain rows before the first round")  # fmt: skip
         require("increment", self.increment, ~practised | (self.increment > 0),

@@ -49,14 +49,14 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     if path.is_dir():
         return _branches(path)
     try:
-        table = pd.read_csv(path, comment="#")
+        table = pd.read_csv(path, comment="#", skipinitialspace=True)
     except (ValueError, pd.errors.ParserError, OSError) as error:  # a decoding error is a ValueError, too
         raise InputError(f"{path} is no CSV table ({type(error).__name__}): {NEEDED}") from None
     columns = set(table.columns)
     for kind, needed in ((_sweep, SWEEP), (_comparison, COMPARISON), (_own, REQUIRED)):
         if columns.issuperset(needed):
             return kind(path, table, where)
-    raise InputError(f"{path} holds no curve: {NEEDED}")
+    raise InputError(f"{path} holds no curve: it has {', '.join(map(str, table.columns))}, between commas; {NEEDED}")
 
 
 def _own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:

@@ -75,7 +75,7 @@ class Fit:
         determine: the selector's rho, practice's window.
         """
         if not isinstance(points, Curve):
-            points = Curve.of({"error": np.full(np.shape(points["kept"]), 0.5), **points}, rule=self.curve.rule)
+            points = Curve.of({"error": 0.5, **points}, rule=self.curve.rule)
         self._check_known(points)
         table = self.bands(points, level)
         mean, low, high = (table[name].to_numpy() for name in ("error", "low", "high"))

@@ -54,8 +54,8 @@ def forecast(
         raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
     costs, curve = Costs(direct=direct_cost, training=training_cost), fitted.curve
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
-    guessed = "window" in fitted.why_fixed and fitted.why_fixed["window"] != "fixed"
-    note = "window = 1 is assumed: the curve has no practice" if guessed else ""
+    reason = fitted.why_fixed.get("window", "").partition(": ")[2]  # none of one that was given
+    note = f"window = 1 is assumed: {reason}" if reason else ""
     rows = [("static", *_reached(fitted, _static(start), target, level, x, costs, start), "")]
     for name, once in (("prune", True), ("practice", False)):
         rows.append((name, *_reached(fitted, _loop(start, once), target, level, x, costs, start), note))

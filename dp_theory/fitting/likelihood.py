@@ -160,8 +160,9 @@ class Likelihood:
         if others.sum() <= len(rest):
             starts = rng.normal(scale=1.5, size=(_FEW_STARTS, len(self.free)))
         else:  # the rest says where, but for the window
-            starts = np.zeros((len(_WINDOWS), len(self.free)))
-            starts[:, self.free.index("window") if "window" in self.free else []] = _WINDOWS
+            windows = np.array(_WINDOWS if "window" in self.free else [0.0])
+            starts = np.zeros((len(windows), len(self.free)))
+            starts[:, [j for j in range(len(self.free)) if j not in rest]] = windows[:, None]
             known = {"window": PARAMETERS["window"].assumed} | self.fixed
             part = Likelihood(self.curve.at(others), tuple(self.free[j] for j in rest), known)
             starts[:, rest] = part.best

@@ -119,7 +119,7 @@ def read_features(path: str | Path, **options: Any) -> Features:
     try:
         with open(path, "rb") as opened, np.load(opened) as file:
             arrays: Mapping[str, Any] = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} is no .npz file of plain arrays ({type(error).__name__}): numpy.savez(FILE, X=X, y=y) writes one"
         ) from None

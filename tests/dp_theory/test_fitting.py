@@ -326,16 +326,33 @@ def test_a_table_of_ones_own_is_read(tmp_path):
 # -- messages
 
 
+def test_practice_that_never_added_is_as_static():
+    """Its window cannot be told, and a search must start without it."""
+    sizes, errors = np.array([50, 100, 200, 400, 100, 200]), np.array([0.3, 0.24, 0.18, 0.14, 0.24, 0.18])
+    strategy = ["static"] * 4 + ["practice"] * 2
+    found = fit(Curve(strategy, sizes, errors, se=0.004, initial=sizes, increment=50))
+    assert "no point with a round of practice" in found.why_fixed["window"]
+    note = forecast(found, 0.1).set_index("strategy").loc["practice", "note"]
+    assert note == "window = 1 is assumed: no point with a round of practice"
+
+
+def test_spaces_after_commas_do_no_harm(tmp_path):
+    (tmp_path / "curve.csv").write_text("strategy, kept, error\nstatic, 10, .2\n")
+    assert read_curve(tmp_path / "curve.csv").curve.strategy.tolist() == ["static"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n", r"holds no curve: its columns must be strategy, kept, error \(better also se"),
+        ("a,b\n1,2\n", r"holds no curve: it has a, b, between commas; its columns must be strategy, kept, error"),
         ("", "is no CSV table"),
         ("strategy,kept,error\nguess,1,.5\n", "unknown strategy 'guess'"),
         ("strategy,kept,error\nstatic,1,1.5\n", r"error = 1.5 must lie in \(0, 1\)"),
         ("strategy,kept,error\nstatic,0,.5\n", "kept = 0 must be at least 1"),
         ("strategy,kept,error,se\nstatic,2,.5,0\n", "se = 0 must be positive, or left out"),
         ("strategy,kept,error,se\nstatic,2,.5,.1\nstatic,3,.5,\n", "give it for all or for none"),
+        ("strategy;kept;error\nstatic;1;0,5\n", "it has strategy;kept;error, between commas"),
+        ("strategy,kept,error\npractice,200,.5\n", "initial is missing: practice needs initial and increment"),
         ("strategy,kept,error,initial\npractice,200,.5,100\n", "increment = nan must be given for practice"),
         ("strategy,kept,error,keep\ndirect,200,.5,1.5\n", r"keep = 1.5 must lie in \(0, 1\]"),
         ("strategy,kept,error,keep,rule\nprune,200,.5,.1,lucky\n", "unknown rule 'lucky' of a curve"),

@@ -18,6 +18,7 @@ ROOT = Path(dp_theory.__file__).parent
 
 def test_every_public_name_is_there():
     assert all(hasattr(dp_theory, name) for name in dp_theory.__all__)
+    assert set(dp_theory.__all__) <= set(dir(dp_theory))  # which complete a name as it is typed
     with pytest.raises(AttributeError, match="no attribute 'theorem2'"):
         _ = dp_theory.theorem2
 

@@ -274,8 +274,10 @@ def test_too_few_rows_a_direction_or_labels_of_chance_are_refused(tmp_path):
     with pytest.raises(InputError, match="row 7 of those used has a direction of X to itself"):
         check(Features.of(alone, y, w_s=selector[:20]))
     (tmp_path / "f.npz").write_bytes(b"PK\3\4 no archive")
-    with pytest.raises(InputError, match=r"is no \.npz file of plain arrays"):
-        read_features(tmp_path / "f.npz")
+    np.save(tmp_path / "f.npy", x)
+    for name in ("f.npz", "f.npy"):
+        with pytest.raises(InputError, match=r"is no \.npz file of plain arrays"):
+            read_features(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,13 @@ def test_image_table_becomes_a_labelled_grid():
     assert sheet.shape == (9, 14)
 
 
+def test_characters_without_a_font_are_boxes_and_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(style, "FALLBACKS", ("No Such Font",))
+    figure = grids.draw_image_table(images(), rows="日本", columns="class")
+    curves.save(figure, tmp_path / "grid", formats=("png",))
+    assert set(caplog.messages) == {"a picture has boxes for characters that no font has here: install No Such Font"}
+
+
 def test_a_missing_image_stays_white():
     figure = grids.draw_image_table(images().assign(pixel_0=0.0).iloc[:-1], rows="", columns="")
     sheet = figure.axes[0].get_images()[0].get_array()

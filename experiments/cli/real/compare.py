@@ -47,7 +47,7 @@ def compare_command(
 ) -> None:  # fmt: skip
     """Run arms on the same seeds and compare their test accuracies in pairs.
 
-    What the options leave open is set in the preset's section [compare]; if it has none: practice and static, 4 seeds.
+    What the options leave open is set in the preset's section `compare`; if it has none: practice and static, 4 seeds.
     """
     from dp_base.errors import InputError
     from dp_base.files import unused

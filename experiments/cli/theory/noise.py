@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dp_theory.practice import RoundPlan
     from dp_theory.span import BoundaryFlips
 
+WINDOWS = "0.25,1"
 EDGE = 1e-3  # of the window that stands for the boundary itself
 
 
@@ -34,8 +35,9 @@ def noise_command(
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds of practice.")] = 12,
     phi: Annotated[float, typer.Option(help="d over the rows of a round, and of the first pool.")] = 0.5,
     window: Annotated[
-        str, typer.Option(help=f"Thresholds over tan(pi E), of which the best is taken: {VALUES}.")
-    ] = "0.25,1",
+        str | None,
+        typer.Option(help=f"Thresholds over tan(pi E), the best is taken: {VALUES}.  [default: {WINDOWS}]"),
+    ] = None,
     missed: Annotated[
         str | None, typer.Option(help=f"Instead of --window: the share of new rows that the learner misses: {VALUES}.")
     ] = None,
@@ -55,13 +57,15 @@ def noise_command(
     from dp_theory.costs import Costs
     from dp_theory.noise import row_worth, selections, worth
 
+    if window is not None and missed is not None:
+        raise InputError("--window and --missed are two ways to say which rows are added: give one")
     laws = _laws(share, confirmed, judge, shape, eps, check)
     costs, found = Costs(direct=direct_cost, training=training_cost), []
     with claimed(out):
         with progress("noise", len(laws)) as advance:
             for law in laws:
                 facts = {"share": law.share, "width": law.width}
-                part = worth(law, rounds=rounds, phi=phi, plans=_plans(law, window, missed), costs=costs)
+                part = worth(law, rounds=rounds, phi=phi, plans=_plans(law, window or WINDOWS, missed), costs=costs)
                 found.append(part.assign(**facts) if len(laws) == 1 else part.iloc[-1:].assign(**facts))
                 advance(1)
         result = pd.concat(found, ignore_index=True)
@@ -98,6 +102,8 @@ def _laws(
     if (share is None) == (confirmed is None):
         raise InputError("give one of --share and --confirmed, which say how many labels are wrong")
     wrong = [judged_share(confirmed, judge)] if confirmed is not None else values("share", share or "")
+    if confirmed is not None and confirmed >= judge:
+        say(f"the judge confirms as many labels as real images: none seems wrong; share {wrong[0]:g} is assumed")
     verifier = None if check is None else LabelCheck(BoundaryFlips.of_share(check).width)
     return [BoundaryFlips.of_share(value, shape, eps=eps, check=verifier) for value in wrong]
 

@@ -32,7 +32,8 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
         if "," in text or count != int(count) or not 1 <= count <= MOST_VALUES:
             raise ValueError
     except (ValueError, OverflowError):
-        raise InputError(f"--{name} '{text}' is malformed: a value, a comma list or start:stop:count") from None
+        form = f"a value, a comma list or start:stop:count, of at most {MOST_VALUES} values"
+        raise InputError(f"--{name} '{text}' is malformed: {form}") from None
     if geometric and not (start > 0 and stop > 0):
         raise InputError(f"--{name} '{text}' must start and stop above 0: its steps are equal ratios")
     return (np.geomspace if geometric else np.linspace)(start, stop, int(count)).tolist()

@@ -106,6 +106,8 @@ def _plan(
         return Addition(**size, keep=Agree() if rule == "self-verify" else rules.make_rule(rule))
     if alpha is not None and window is not None:
         raise InputError("--alpha and --window are two ways to set the threshold: give one")
+    if alpha is not None and power:
+        raise InputError("--weight-power is for --window, whose threshold falls: leave it out with --alpha")
     if alpha is not None:
         return Addition(**size, keep=rules.make_rule(rule, alpha=alpha))
     if rule != "keep-hard":

@@ -39,12 +39,16 @@ def predict_command(
     kappa: Kappa = 1.0,
     parameter: Parameters = [],  # noqa: B006 (typer reads the default)
     d: Annotated[int | None, typer.Option(help="Dimension: means of order 1/d and the band of experiments.")] = None,
-    level: Annotated[float, typer.Option(help="With --d: the share of experiments within the band.")] = 0.95,
+    level: Annotated[
+        float | None, typer.Option(help="With --d: the share of experiments within the band.  [default: 0.95]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Theorem 1 (Corollary 1 at --lam 0): test error, overlap and squared norm, for large d or at a given --d."""
     import numpy as np
 
+    if level is not None and d is None:
+        raise InputError("--level is for the band of experiments: give their --d")
     texts = {"alpha": alpha, "keep": keep, "omega": omega, "rho": rho, "phi": phi, "lam": lam}
     cells, varied = grid(texts, geometric=("phi", "lam"))
     given = {name: cells[name] for name in ("alpha", "keep", "omega") if name in cells}
@@ -53,7 +57,7 @@ def predict_command(
     prediction = dp_theory.predict(problem) if d is None else dp_theory.predict(problem, d=d)
     columns = asdict(prediction)
     if isinstance(prediction, dp_theory.FinitePrediction):
-        low, high = prediction.band(level)
+        low, high = prediction.band(0.95 if level is None else level)
         columns = {"test_error": columns["test_error"], "low": low, "high": high, **columns}
     if not varied:
         _show(columns, as_json)

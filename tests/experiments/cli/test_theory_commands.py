@@ -134,6 +134,8 @@ def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
         (("predict", "--alpha", 1, "--rho", 0, "--phi", -2), "phi = -2 must be positive"),
         (("predict", "--alpha", 1, "--rho", 0, "--phi", 1, "--lam", -1), "lam = -1 must be at least 0"),
         (("predict", "--alpha", "x", "--rho", 0, "--phi", 1), "--alpha 'x' is malformed"),
+        (("predict", "--alpha", 1, "--rho", "0:1:100001", "--phi", 1), "of at most 100000 values"),
+        (("predict", *PROBLEM, "--alpha", 1, "--level", 0.5), "--level is for the band of experiments"),
         (("predict", "--alpha", 1, "--rho", 0), "Missing option '--phi'"),
         (("simulate", *PROBLEM, "--alpha", 1, "--d", 0), "d = 0 must be at least 1"),
         (("simulate", *PROBLEM, "--alpha", 1, "--trials", 0), "trials = 0 must be at least 1"),

@@ -53,6 +53,7 @@ def test_refuses(run):
         (("--share", 0.1, "--confirmed", 0.9), "give one of --share and --confirmed"),
         (("--share", 0.6), "share = 0.6 must lie"),
         (("--share", "some"), "--share 'some' is malformed"),
+        (("--share", 0.1, "--missed", 0.3, "--window", 1), "--window and --missed are two ways"),
         (("--share", 0.1, "--shape", "cauchy"), "unknown shape 'cauchy'"),
     ):
         with pytest.raises(InputError, match=said):

@@ -60,6 +60,7 @@ def test_self_verification_has_no_wrong_rows_to_follow(run):
         ("--rule medium", "unknown --rule 'medium'"),
         ("--alpha 0.5 --window 1", "give one"),
         ("--alpha -1", "alpha = -1 must be positive"),
+        ("--alpha 1 --weight-power 2", "--weight-power is for --window"),
         ("--rule self-verify --alpha 1", "takes neither"),
         ("--rule keep-easy", "needs --alpha"),
         ("--candidates", "leave out --candidates"),
