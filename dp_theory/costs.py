@@ -13,6 +13,10 @@ A strategy says how training rows are made, an axis what is counted (ours, after
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from dp_theory.checks import require, require_number
+
 AXES = ("generated", "kept", "compute")
 STRATEGIES = ("static", "prune", "direct")
 
@@ -24,6 +28,13 @@ SMALLEST_KEEP = 0.002  # the hardest selection considered: where candidates are 
 def generated(strategy: str, kept: Any, p: Any) -> Any:
     """Samples generated for `kept` training rows, if a rule keeps the share p. Broadcasts."""
     return kept / p if strategy == "prune" else kept
+
+
+def require_costs(**costs: float) -> None:
+    """Raises InputError, "direct cost = … must …", for a cost that is no number, negative or not finite."""
+    for name, cost in costs.items():
+        require_number(**{f"{name} cost": cost})
+        require(f"{name} cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
 
 
 @dataclass(frozen=True)

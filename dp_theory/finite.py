@@ -45,8 +45,9 @@ class FinitePrediction(Prediction):
     """One experiment of a `Problem` in dimension d, n = round(d/phi) pool rows: means, and how far draws scatter.
 
     test_error, overlap, squared_norm: means over experiments; ..._sd: standard deviations of one. keep_fraction: mean.
-    certificate: that of the limit, and the square of the relative shift from it, which estimates the order that is
-        left out: large near the ridgeless peak.
+    certificate: that of the limit, and two estimates of what is left out: the next order, as the largest square of an
+        output's relative shift from the limit (of the overlap: relative to √squared_norm), which is large near the
+        ridgeless peak; and the chance (1 - p)^n that no row is kept.
     """
 
     test_error_sd: Real
@@ -67,10 +68,10 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
     Raises InputError where d leaves the pool empty, and at the ridgeless peak, where the mean does not exist.
     """
     require_whole(d=d)
+    require("d", d, d > SPECIAL, f"be above {SPECIAL}: selector and truth span so many dimensions")
     shape = problem.shape
     n = np.round(d / np.asarray(problem.phi))
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
-    require("d", d, d > SPECIAL, f"be above {SPECIAL}: selector and truth span so many dimensions")
 
     def flat(x: Any) -> Array:
         return np.broadcast_to(np.asarray(x, float), shape).reshape(-1)
@@ -85,7 +86,8 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
         mean[:, cells], deviation[:, cells] = scatter(moments, fourth, rho, phi, lam, d)
     exists = np.isfinite(limit[2].reshape(shape))
     require("phi", problem.phi, exists, "differ from the kept fraction at lam = 0: no mean there")
-    certificate = limit[4] + (mean[0] / limit[0] - 1) ** 2
+    shift = (mean - limit[:3]) / np.array([limit[0], np.sqrt(limit[2]), limit[2]])
+    certificate = limit[4] + np.square(shift).max(0) + (1 - limit[3]) ** flat(n)
     error, overlap, squared_norm, keep_fraction, certificate, error_sd, overlap_sd, squared_norm_sd = (
         x.reshape(shape)[()] for x in (*mean, limit[3], certificate, *deviation)
     )

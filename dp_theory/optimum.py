@@ -79,14 +79,10 @@ def least_error(
 
         def error(ridge: Any) -> Any:
             if fourth is None:
-                return _test_error(moments, rho, rows(p), ridge)
+                return ridge_error(moments, rho, rows(p), ridge)
             return mean_error(moments, fourth, rho, rows(p), ridge, d / rows(p))
 
-        if lam is not None:
-            return error(lam), lam
-        least, ridge = _minimum(error, *LAMS, np.shape(p))
-        limit = error(0.0)
-        return np.minimum(least, limit), np.where(limit <= least, 0.0, ridge)
+        return (error(lam), lam) if lam is not None else best_ridge(error, np.shape(p))
 
     if keep is None:
         _, p = _minimum(lambda p: over_lam(p)[0], smallest_keep, 1.0, shape)
@@ -105,6 +101,7 @@ def keep_hard_law(rho: Real, psi: Real, flip: Real = 0.0) -> Any:
     Everything broadcasts. Derived by `dp theory derive keep-hard`. Raises InputError outside this domain.
     """
     _check(rho, flip, None)
+    require("rho", rho, np.abs(rho) < 1, "lie in (-1, 1): the law needs a selector that is not the truth itself")
     require("psi", psi, (np.asarray(psi) > 0) & (np.asarray(psi) < 1), "lie in (0, 1): the law needs m > d")
     plain = np.sqrt(psi / np.subtract(1, psi) * (np.pi / 2 / (1 - 2 * np.asarray(flip)) ** 2 - 1))
     return np.arctan(np.sqrt(1 - np.square(rho)) * plain) / np.pi
@@ -260,11 +257,18 @@ def _rule(name: str, p: Any) -> Direct:
     return Direct(RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep)))
 
 
-def _test_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
+def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
     """Theorem 1, Corollary 1 where lam = 0."""
     with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
         ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
         return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
+
+
+def best_ridge(error: Callable[[Any], Any], shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The least of error(lam) over lam, 0 or in LAMS, and that lam, for each element; error as `function` below."""
+    least, ridge = _minimum(error, *LAMS, shape)
+    limit = error(0.0)
+    return np.minimum(least, limit), np.where(limit <= least, 0.0, ridge)
 
 
 def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from scipy.special import erf
 
 from dp_base.errors import InputError
 from dp_theory.checks import Array, require, require_number
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
@@ -44,11 +44,12 @@ def forecast(
     strategy, more, low, high (the profile-likelihood interval; inf: may never reach the target), kept (training rows in
     all), use ("yes" for the least; "as good" where intervals overlap with it), note.
 
-    Raises InputError for a target outside (0, 1/2), an unknown axis and costs that are no numbers.
+    Raises InputError for a target outside (0, 1/2), an unknown axis, and costs that are negative or no numbers.
     """
     import pandas as pd
 
-    require_number(target=target, direct_cost=direct_cost, training_cost=training_cost)
+    require_number(target=target)
+    require_costs(direct=direct_cost, training=training_cost)
     require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
     if x not in AXES:
         raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")

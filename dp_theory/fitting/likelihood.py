@@ -131,6 +131,8 @@ class Likelihood:
         """z (free,) of the least deviance that several searches find."""
         from scipy.optimize import minimize
 
+        if not self.free:
+            return np.empty(0)
         starts, practised = self._starts(), self.curve.practised.any()
         for soft, kept in ((0.0, 1),) if practised or self.start is not None else ((_SOFT, _POLISHED), (0.0, 1)):
             likelihood, found = replace(self, soft=soft), []

@@ -24,11 +24,15 @@ def judged_share(confirmed: float, accuracy: float = 1.0) -> float:
     At least LEAST, which a judge that doubts no more labels than it errs on real images leaves. Raises InputError
     unless both lie in (1/2, 1].
     """
-    require_number(confirmed=confirmed, accuracy=accuracy)
-    for name, value in (("confirmed", confirmed), ("accuracy", accuracy)):
-        require(name, value, 0.5 < value <= 1, "lie in (1/2, 1]: it is a share of what is right")
+    _require_right(confirmed=confirmed, accuracy=accuracy)
     cosine = np.cos(np.pi * (1 - confirmed)) / np.cos(np.pi * (1 - accuracy))
     return max(float(np.arccos(min(cosine, 1.0)) / np.pi), LEAST)
+
+
+def _require_right(**shares: float) -> None:
+    require_number(**shares)
+    for name, value in shares.items():
+        require(name, value, 0.5 < value <= 1, "lie in (1/2, 1]: it is a share of what is right")
 
 
 class Confirmation(NamedTuple):
@@ -43,8 +47,10 @@ class Confirmation(NamedTuple):
 def confirmation(flips: BoundaryFlips, test_error: float, missed: float, accuracy: float = 1.0) -> Confirmation:
     """What a judge of this accuracy confirms of the rows in the window of which a learner misses that share.
 
-    test_error: of the learner, against true labels. Raises InputError where plain rows are missed as often.
+    test_error: of the learner, against true labels. Raises InputError where plain rows are missed as often, and for
+    an accuracy outside (1/2, 1].
     """
+    _require_right(accuracy=accuracy)
     alpha = Missed(flips, missed).alpha(test_error)
     require("missed", missed, np.isfinite(alpha), "be above the share of plain rows that the learner misses")
     plain = shares(flips, test_error, alpha)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import root_scalar
 
-from dp_theory.checks import Array, require, require_magnitude, require_number
+from dp_theory.checks import SMALLEST, Array, require, require_magnitude, require_number
 from dp_theory.practice.cohorts import nodes
 from dp_theory.practice.problem import PLAIN, Addition
 from dp_theory.quadrature import half_line
@@ -14,6 +14,7 @@ from dp_theory.rules import KeepHard
 from dp_theory.span.flips import BoundaryFlips
 
 ORDER = 24
+NEXT_TO = 1e-8  # the boundary, over the flips' width
 NARROWEST, WIDEST = 1e-4, 9.0  # windows that are looked for, in standard deviations
 
 
@@ -77,7 +78,8 @@ class Missed:
         require_magnitude(kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
-        """The window of a learner of this test error, infinite for plain rows."""
+        """The window of a learner of this test error, infinite for plain rows. Raises InputError where no window has
+        so many missed rows."""
 
         def excess(log_alpha: float) -> float:
             return _missed(self.flips, test_error, float(np.exp(log_alpha))) - self.share
@@ -85,6 +87,8 @@ class Missed:
         if excess(np.inf) >= 0:
             return np.inf
         low = np.log(NARROWEST * np.tan(np.pi * test_error))
+        most = excess(low) + self.share
+        require("share", self.share, self.share <= most, f"be at most {most:.6g}, missed in the narrowest window")
         return float(np.exp(root_scalar(excess, bracket=(low, np.log(WIDEST)), xtol=1e-12).root))
 
     def __call__(self, test_error: float) -> Addition:
@@ -102,10 +106,12 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
 
     and the worth is the ratio of that of unchecked plain rows to that of these. As alpha → 0 it is s²(1 − c²)/c² with
     the plain rows' c and s the slope of E[y | z] at 0; probit: 1 + (1 − 2/π)/width². Practice pays in the end if a row
-    is worth more than its cost over that of a plain one. Raises InputError for alpha ≤ 0.
+    is worth more than its cost over that of a plain one. Raises InputError for alpha < 1e-30.
     """
     require_number(alpha=alpha)
-    require("alpha", alpha, alpha > 0, "be positive: it is the window")
+    require("alpha", alpha, alpha >= SMALLEST, f"be positive, and at least {SMALLEST:g}: it is the window")
+    if flips(0.0) == 0.5:  # below, the worth is that limit to as many digits as 1 - 2 P(flip | z) has
+        alpha = max(alpha, NEXT_TO * flips.width)
     z, measure = half_line((alpha, *flips.jumps, *flips.levels))
     right, wrong = flips.outcomes(z)
     kept = measure * (z <= alpha) * (right + wrong)

@@ -1,6 +1,7 @@
 """Static data, pruning, direct selection and practice, all on labels that are wrong near the boundary (ours).
 
-Samples are counted per dimension. Every learner has its best ridge. For plain rows that is lam = psi(1 − c²)/c² per
+Samples are counted per dimension. Every learner has its best ridge: static data and selections exactly, loops the best
+of LAMS. For plain rows that is lam = psi(1 − c²)/c² per
 row, c = E[y z] (`BoundaryFlips.signal`), whatever the flips' shape: ridge regression knows no more of their labels.
 """
 
@@ -13,9 +14,10 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, require, require_whole
-from dp_theory.costs import Costs
+from dp_theory.checks import Array, numbers, require, require_magnitude, require_number, require_whole
+from dp_theory.costs import Costs, require_costs
 from dp_theory.noise.rows import ORDER, Shares, shares
+from dp_theory.optimum import best_ridge, ridge_error
 from dp_theory.practice.cohorts import weighted_moments
 from dp_theory.practice.prediction import Stages, solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem, RoundPlan, Window
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WINDOWS = tuple(Window(kappa) for kappa in (0.25, 1.0))
-LAMS = (0.03, 0.1, 0.3, 1.0, 3.0)  # of loops, per row of the first pool
-ONE_SHOT_LAMS = np.geomspace(1e-4, 1e3, 141)  # per training row
+LAMS = (3e-4, 0.003, 0.03, 0.1, 0.3, 1.0, 3.0)  # of loops, per row of the first pool
 KEEPS = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
 SHARES = (0.003, 0.01, 0.02, 0.04, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3)
 COSTS = Costs()
@@ -77,6 +78,7 @@ def worth(
 
     require_whole(rounds=rounds)
     require("rounds", rounds, rounds >= 1, "be at least 1")
+    require_costs(direct=costs.sample("direct"), training=costs.training)
     runs = [
         (number, lam, solve_stages(PracticeProblem(phi, lam, [plan] * rounds, flip=flips)))
         for number, plan in enumerate(plans)
@@ -118,35 +120,46 @@ def _made(flips: BoundaryFlips, phi: float, solved: Stages) -> tuple[Array, list
 def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS, lam: Any = None) -> pd.DataFrame:
     """One-shot selection by a fixed selector of cosine rho to the truth: a row per rule and number of rows.
 
-    rows: training rows per dimension, a number or an array (N,); each rule is at its best kept fraction of `keep` and,
-    unless `lam` is given (per training row), at its best ridge. Columns: rule, with static for plain rows, rows, keep,
-    lam, test_error, saved, the share of static's error. Raises InputError for flips with a check, which a SpanProblem
-    has as well.
+    rows: training rows per dimension, a number or an array (N,); each rule is at its best kept fraction of `keep` and
+    at its best ridge per training row, of `lam` where that is given; 0 is the ridgeless limit. Columns: rule, with
+    static for plain rows, rows, keep, lam, test_error, saved, the share of static's error. Raises InputError for
+    parameters outside their domain, and for flips with a check, which a SpanProblem has as well.
     """
     import pandas as pd
 
     if flips.check is not None:
         raise InputError("selections has no label check: give the flips as flip of a SpanProblem's Group, or use worth")
+    require_number(rho=rho)
     require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
-    psi = 1 / np.atleast_1d(np.asarray(rows, float))
-    ridges = (ONE_SHOT_LAMS if lam is None else np.atleast_1d(np.asarray(lam, float)))[:, None]
+    given = {"rows": rows, "lam": 0.0 if lam is None else lam}
+    sizes, ridges = (np.atleast_1d(numbers(name, value)) for name, value in given.items())
+    require("rows", sizes, (sizes > 0) & np.isfinite(sizes), "be positive and finite: training rows per dimension")
+    require("lam", ridges, (ridges >= 0) & np.isfinite(ridges), "be at least 0 and finite: 0 is the ridgeless limit")
+    require_magnitude(rows=sizes, lam=ridges)
+    psi = 1 / sizes
 
     def least(rule: Rule, cosine: float) -> tuple[Array, Array]:
         moments = kept_moments(rule, flips, cosine)
-        error = np.asarray(theorem1(*moments, cosine, psi, ridges)[0])
-        best = error.argmin(0)
-        return error[best, np.arange(len(psi))], ridges[best, 0]
+
+        def error(ridge: Any) -> Any:
+            return ridge_error(moments, cosine, psi, ridge)
+
+        if lam is None:
+            return best_ridge(error, psi.shape)
+        errors = error(ridges[:, None])
+        best = errors.argmin(0)
+        return errors[best, np.arange(len(psi))], ridges[best]
 
     static, ridge = least(KeepAll(), rho)
     tables = [pd.DataFrame({"rule": "static", "rows": 1 / psi, "keep": 1.0, "lam": ridge, "test_error": static})]
     for name in RULE_NAMES:
-        fractions = [float(p) for p in np.atleast_1d(keep) if p <= RULES[name].largest_keep]
-        found = [least(RULES[name].with_keep_fraction(p), rho) for p in fractions]
+        fractions = np.atleast_1d(keep)
+        found = [least(RULES[name].with_keep_fraction(min(p, RULES[name].largest_keep)), rho) for p in fractions]
         errors = np.array([error for error, _ in found])
         best = errors.argmin(0)
         at = best, np.arange(len(psi))
         lams = np.array([ridge for _, ridge in found])[at]
-        keeps = np.array(fractions)[best]
+        keeps = fractions[best]
         tables.append(
             pd.DataFrame({"rule": name, "rows": 1 / psi, "keep": keeps, "lam": lams, "test_error": errors[at]})
         )

@@ -133,6 +133,7 @@ class MeasuredRows:
     For rows that a pipeline made or chose with its learner in whatever way, provided that they are N(0, I) off the
     plane of learner and labeller. Then a learner of weight-1 rows depends on the means of y(t, ζ) and (t, ζ)(t, ζ)ᵀ
     alone, ζ the coordinate in the labeller's direction off the selector; for the initial rows t is the labeller's.
+    Raises InputError for other shapes, and for what is not finite.
     """
 
     kept: float
@@ -140,8 +141,15 @@ class MeasuredRows:
     second: Array  # (2, 2)
 
     def __post_init__(self) -> None:
+        require_number(kept=self.kept)
         require("kept", self.kept, 0 < self.kept < np.inf, "be positive: the rows of a round, in units of n")
         require_magnitude(kept=self.kept)
+        for name, shape in (("linear", (2,)), ("second", (2, 2))):
+            value = numbers(name, getattr(self, name))
+            if value.shape != shape:
+                raise InputError(f"{name} has shape {value.shape}: it must be {shape}")
+            require(name, value, np.isfinite(value), "be finite: it is a mean over rows")
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> "MeasuredRows":

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.special import erfc, expit, ndtr
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, require, require_number
+from dp_theory.checks import Array, require, require_breaks, require_number
 from dp_theory.quadrature import half_line, panels, pdf
 
 SHAPES: dict[str, Callable[[Array], ArrayLike]] = {
@@ -84,6 +84,7 @@ class BoundaryFlips:
         require("eps", self.eps, 0 <= self.eps <= 1, "lie in [0, 1]: it is a probability")
         if not callable(self.shape) and self.shape not in SHAPES:
             raise InputError(f"unknown shape '{self.shape}' of flips: one of {', '.join(SHAPES)}, or a function of u")
+        require_breaks(self.breaks)
 
     @classmethod
     def of_share(cls, share: float, shape: str | Callable[[Array], ArrayLike] = "probit", **given) -> "BoundaryFlips":

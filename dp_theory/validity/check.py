@@ -43,9 +43,10 @@ class Check:
 
     curves: a row for each rule and number of kept rows: rule, kept, share (of the rows, that the rule keeps), the
     predictions STEPS, and measured, se (with test rows also that of their number, and of the law's), z (of the Gaussian
-    theory), z_law (of the measured law). `gaussian` knows Σ, ρ
-    and the flips. Each further column replaces one thing by what was measured: the law of t, of ζ, of both, of labels,
-    of rows' lengths, and at last all second moments of kept rows. nan: not measured, since too few rows are kept.
+    theory; in units of se and of what N rows leave open, which are not all rows of their kind), z_law (of the measured
+    law, which knows these rows). `gaussian` knows Σ, ρ and the flips. Each further column replaces one thing by what
+    was measured: the law of t, of ζ, of both, of labels, of rows' lengths, and at last all second moments of kept rows.
+    nan: not measured, since too few rows are kept.
 
     assumptions: assumption, statistic, p_value, effect (the largest relative change of a prediction when the assumption
     is replaced by what was measured), at (its rule and kept rows), verdict: 'holds', 'fails, harmless' where the effect
@@ -148,10 +149,12 @@ def _curve(view: View, rule: Rule, lam: float, sizes: Sequence[int], trials: int
         row |= {name: predicted_error(view, law, rule, size, lam) for name, law in laws.items()}
         row["measured law"] = moments.error(size, lam) if enough else np.nan
         mean, se = float(trained.mean()), float(trained.std(ddof=1) / np.sqrt(trials))
+        sample = mean * (1 - mean) / len(view.y)  # variance of what these rows, which all trials share, happen to be
         if view.test is not None:  # all trials share the rows that test, and all laws those that they were measured on
-            se = float(np.sqrt(se**2 + mean * (1 - mean) * (1 / len(view.test[1]) + 1 / len(view.y))))
+            se = float(np.sqrt(se**2 + mean * (1 - mean) / len(view.test[1]) + sample))
         resolved = np.maximum(se, 0.5 / len(view.y))  # no finer than half an error among all rows
-        row |= {"measured": mean, "se": se, "z": (mean - row["gaussian"]) / resolved}
+        of_theory = resolved if view.test is not None else np.hypot(resolved, np.sqrt(sample))
+        row |= {"measured": mean, "se": se, "z": (mean - row["gaussian"]) / of_theory}
         found.append(row | {"z_law": (mean - row["measured law"]) / resolved})
     return found
 

@@ -43,12 +43,7 @@ class Features:
         if self.test is not None:
             _check_matrix(self.test[0], "X_test", self.x.shape[1])
             _check_labels(*self.test, "_test")
-        for name, vector in (("w_s", self.w_s), ("w_g", self.w_g)):
-            if vector is not None and np.shape(vector) != (self.x.shape[1],):
-                raise InputError(f"{name} has shape {np.shape(vector)}: with {self.x.shape[1]} columns in X it must be "
-                                 f"({self.x.shape[1]},)")  # fmt: skip
-            if vector is not None and not (np.isfinite(vector).all() and np.any(vector)):
-                raise InputError(f"{name} must be finite and not zero: it is a direction")
+        _check_directions(self.x, self.w_s, self.w_g)
         for name, y in (("y", self.y), *(() if self.test is None else (("y_test", self.test[1]),))):
             if not np.all(np.abs(y) == 1):
                 raise InputError(f"{name} has the values {_some(np.unique(y))}: two classes must be -1 and 1 here")
@@ -78,10 +73,15 @@ class Features:
         mean variance, on a tenth of the rows, which take no further part; `seed` chooses them. test: another
         matrix and its labels, as `Features.test`.
         """
+        require_number(lam=lam)
+        require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per row, over the mean variance")
+        require_whole(seed=seed)
+        require("seed", seed, seed >= 0, "be at least 0")
         x, y = numbers("X", x), np.asarray(y)
         _check_matrix(x)
         _check_labels(x, y)
         select, teach = (None if w is None else numbers(name, w) for name, w in (("w_s", w_s), ("w_g", w_g)))
+        _check_directions(x, select, teach)
         pair = _pair(x, y, classes)
         x, y = _of_pair(x, y, pair)
         if test is not None:
@@ -94,7 +94,6 @@ class Features:
             x, test = x @ turn, None if test is None else (test[0] @ turn, test[1])
             select, teach = (None if w is None else w @ turn for w in (select, teach))
         if select is None:
-            require_number(lam=lam)
             order = np.random.default_rng(seed).permutation(len(y))
             trained, rest = np.split(order, [max(2, round(SET_ASIDE * len(y)))])
             centred = x[trained] - x[trained].mean(0)
@@ -157,6 +156,15 @@ def _check_labels(x: Array, y: Array, which: str = "") -> None:
         raise InputError(f"{name} has nan or inf: it must hold a class for each row")
     if y.dtype.kind not in "biufU":
         raise InputError(f"{name} is of type {y.dtype}: it must hold numbers or names of classes")
+
+
+def _check_directions(x: Array, w_s: Array | None, w_g: Array | None) -> None:
+    for name, w in (("w_s", w_s), ("w_g", w_g)):
+        if w is not None and np.shape(w) != (x.shape[1],):
+            raise InputError(f"{name} has shape {np.shape(w)}: with {x.shape[1]} columns in X it must be "
+                             f"({x.shape[1]},)")  # fmt: skip
+        if w is not None and not (np.isfinite(w).all() and np.any(w)):
+            raise InputError(f"{name} must be finite and not zero: it is a direction")
 
 
 def _of_pair(x: Array, y: np.ndarray, pair: tuple[list[Any], list[Any]]) -> tuple[Array, Array]:

@@ -226,9 +226,25 @@ def test_large_dimensions_give_the_limit_and_narrow_bands():
 
 
 @pytest.mark.parametrize(
+    ("problem", "d", "off"),
+    [
+        (Problem(KeepHard(0.01), 0.9, 1.0, 0.1), 100, 0.54),
+        (Problem(KeepHard(1e-6), 0.9, 1.0, 0.1), 100, 1.0),
+        (Problem(KeepEasy(2.0), 0.9, 0.5, 0.1), 20, 0.18),
+        (Problem(KeepHard(0.5), 0.9, 0.45, 1e-6), 40, 0.48),
+    ],
+)
+def test_the_certificate_tells_few_kept_rows_and_the_peak(problem, d, off):
+    """off: relative error of the squared norm against 2,000 draws of the exact law, whose test error is well met."""
+    assert predict(problem, d=d).certificate > 0.9 * off
+    assert predict(problem, d=10**6 * d).certificate < 1e-3
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: predict(ISSUE, d=2), "d = 2 must be above 2"),
+        (lambda: predict(ISSUE, d=-3), "d = -3 must be above 2"),
         (lambda: predict(Problem(KeepAll(), 0.5, 50.0, 0.1), d=10), "phi = 50 must be below 20"),
         (lambda: predict(Problem(KeepAll(), 0.5, 1.0, 0.0), d=10), "phi = 1 must differ from the kept fraction"),
         (lambda: predict(PracticeProblem(0.5, 0.1), d=10), "has no theory at finite dimension"),

@@ -367,6 +367,17 @@ def test_files_that_hold_no_curve_are_refused(tmp_path, text, message):
     assert "\n" not in str(refused.value)
 
 
+def test_a_fit_of_nothing_is_the_theory():
+    """All that static data depends on is fixed: no interval, and a forecast all the same."""
+    known = {"dimension": 204, "floor": 0, "flip": 0.14, "ridge": 0.004}
+    fitted = fit(exact_curve("static", np.array([100.0, 400.0, 900.0])), known)
+    assert fitted.freedom == 3
+    table = fitted.predict({"strategy": ["static"], "kept": [1600]})
+    np.testing.assert_allclose(table[["low", "high"]], table["error"].iloc[0], rtol=1e-12)
+    reached = forecast(fitted, float(table["error"].iloc[0])).set_index("strategy")
+    assert reached.loc["static", "more"] == pytest.approx(700, rel=1e-3)
+
+
 def test_other_wrong_input_is_refused(tmp_path):
     static = exact_curve("static", np.array([100.0, 400.0, 900.0]))
     with pytest.raises(MissingError, match="does not exist"):
@@ -383,6 +394,9 @@ def test_other_wrong_input_is_refused(tmp_path):
         fit(static).predict({"strategy": ["prune"], "kept": [100], "keep": [0.5]})
     with pytest.raises(InputError, match=r"target = 0.6 must lie in \(0, 1/2\)"):
         forecast(fit(static), 0.6)
+    for cost in (-5, np.nan):
+        with pytest.raises(InputError, match=f"training cost = {cost:g} must be at least 0 and finite"):
+            forecast(fit(static), 0.1, x="compute", training_cost=cost)
     with pytest.raises(InputError, match="unknown x 'cost'"):
         forecast(fit(static), 0.1, x="cost")
     with pytest.raises(InputError, match="power law with floor needs 4 sizes"):

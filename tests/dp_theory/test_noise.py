@@ -17,6 +17,7 @@ from dp_theory import (
     Group,
     KeepHard,
     LabelCheck,
+    MeasuredRows,
     PracticeProblem,
     SpanProblem,
     Window,
@@ -24,6 +25,7 @@ from dp_theory import (
     row_errors,
     simulate,
 )
+from dp_theory.costs import Costs
 from dp_theory.noise import (
     Missed,
     confirmation,
@@ -35,7 +37,7 @@ from dp_theory.noise import (
     shares,
     worth,
 )
-from dp_theory.noise.worth import plain_error, plain_lam
+from dp_theory.noise.worth import LAMS, plain_error, plain_lam
 from dp_theory.ridge import theorem1
 from dp_theory.rules import KeepAll, Rule
 from dp_theory.span.flips import SHAPES
@@ -219,6 +221,15 @@ def test_worth_at_the_boundary_itself():
     assert row_worth(BoundaryFlips(0.3, 0.4, "window"), 1e-4) > 1e4  # a biased one tells the side
 
 
+@pytest.mark.parametrize("flips", [SOFT, BoundaryFlips(0.2, check=LabelCheck(0.3)), BoundaryFlips(0.2, 0.4)], ids=str)
+def test_worth_keeps_its_digits_next_to_the_boundary(flips):
+    """It tends to a limit, or, where the boundary's labels are no coins, grows as alpha^-2."""
+    grows = 2 if flips.eps < 0.5 else 0
+    near = row_worth(flips, 1e-6)
+    for alpha in (1e-9, 1e-13, 1e-20, 1e-30):
+        assert row_worth(flips, alpha) * (alpha / 1e-6) ** grows == pytest.approx(near, rel=1e-4)
+
+
 def test_static_data_has_its_best_ridge():
     flips, rows = HEAVY, 6.0
     c = flips.signal
@@ -237,6 +248,30 @@ def test_selections_are_the_recipe():
         assert table.loc[name, "test_error"] == pytest.approx(float(expected), rel=1e-9)
     with pytest.raises(InputError, match="no label check"):
         selections(BAND, RHO, 8.0)
+
+
+@pytest.mark.parametrize(("flips", "rows"), [(HEAVY, 8.0), (BoundaryFlips(1e-9, eps=0.0), [20.0, 100.0])], ids=str)
+def test_selections_have_their_best_ridge(flips, rows):
+    """Also where that is 0: static data's by its closed form, the others' no worse than on a grid."""
+    found, grid = (selections(flips, RHO, rows, lam=lam) for lam in (None, [0.0, *np.geomspace(1e-6, 100, 161)]))
+    assert np.all(found["test_error"] < grid["test_error"] * (1 + 1e-8))
+    np.testing.assert_allclose(found["test_error"], grid["test_error"], rtol=3e-4)
+    plain = found.query("rule == 'static'")
+    np.testing.assert_allclose(plain["test_error"], plain_error(flips, rows), rtol=1e-8)
+    np.testing.assert_allclose(plain["lam"], plain_lam(flips, rows), rtol=1e-3)
+
+
+def test_a_selection_that_keeps_all_is_static_data():
+    table = selections(HEAVY, RHO, 8.0, keep=1.0)
+    np.testing.assert_allclose(table["test_error"], table["test_error"][0], rtol=1e-10)
+
+
+def test_loops_have_their_best_ridge():
+    """1 % wrong labels: next to none is best from the third round on; a smaller ridge gains less than 1e-4."""
+    flips = BoundaryFlips.of_share(0.01)
+    ours, less = (worth(flips, rounds=4, plans=[Window(0.25)], lams=lams).iloc[-1] for lams in (LAMS, (3e-5, *LAMS)))
+    assert ours["test_error"] == pytest.approx(less["test_error"], rel=1e-4)
+    assert ours["test_error"] < 0.0371
 
 
 def test_practice_pays_less_the_more_labels_are_wrong():
@@ -273,6 +308,13 @@ def test_a_judge_who_errs_near_the_boundary():
     assert np.mean((label == answer)[missed]) == pytest.approx(found.confirmed_of_missed, abs=0.015)
 
 
+def test_measured_rows_may_be_lists():
+    rows = MeasuredRows(1.0, [0.5, 0.2], [[1, 0], [0, 1]])  # type: ignore[arg-type]
+    same = MeasuredRows(1.0, np.array([0.5, 0.2]), np.eye(2))
+    one, other = (predict(PracticeProblem(0.5, 0.1, [these])).test_error for these in (rows, same))
+    np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -287,7 +329,19 @@ def test_a_judge_who_errs_near_the_boundary():
         (lambda: Missed(SOFT, 0.6), "share = 0.6 must lie"),
         (lambda: shares(SOFT, 0.7), "test_error = 0.7 must lie"),
         (lambda: row_worth(SOFT, 0.0), "alpha = 0 must be positive"),
+        (lambda: row_worth(SOFT, 1e-31), "alpha = 1e-31 must be positive, and at least 1e-30"),
+        (lambda: BoundaryFlips(0.3, breaks=0.3), r"breaks = 0.3 must be a sequence of numbers"),  # type: ignore[arg-type]
+        (lambda: Missed(SOFT, 0.4999999).alpha(0.1), "share = 0.5 must be at most 0.49"),
+        (lambda: MeasuredRows(1.0, np.ones(3), np.eye(2)), r"linear has shape \(3,\): it must be \(2,\)"),
+        (lambda: MeasuredRows(1.0, np.ones(2), np.full((2, 2), np.inf)), "second = inf must be finite"),
+        (lambda: MeasuredRows(1.0, np.ones(2), "a"), "second = 'a' must be a real number"),  # type: ignore[arg-type]
+        (lambda: selections(SOFT, RHO, 0), "rows = 0 must be positive"),
+        (lambda: selections(SOFT, RHO, [4, -1]), "rows = -1 must be positive"),
+        (lambda: selections(SOFT, RHO, 4, lam=-1), "lam = -1 must be at least 0"),
+        (lambda: worth(SOFT, rounds=1, costs=Costs(training=-5)), "training cost = -5 must be at least 0"),
         (lambda: judged_share(0.4), "confirmed = 0.4 must lie"),
+        (lambda: confirmation(SOFT, 0.05, 0.4, 0.5), "accuracy = 0.5 must lie"),
+        (lambda: confirmation(SOFT, 0.05, 0.4, 2), "accuracy = 2 must lie"),
         (lambda: confirmation(SOFT, 0.2, 0.1), "missed = 0.1 must be above"),
         (lambda: worth(SOFT, rounds=1, plans=[Addition(1.0, keep=lambda t, y: abs(t) < 1)]), "must keep a window"),
     ],

@@ -287,6 +287,7 @@ def test_the_loop_at_a_fixed_ridge_is_the_simulated_one():
         (lambda: optimum(0.5), "exactly one of psi"),
         (lambda: optimum(0.5, psi=1.0, budget=1.0), "exactly one of psi"),
         (lambda: optimum(0.5, budget=-1.0), "budget = -1 must be positive"),
+        (lambda: keep_hard_law(1, 0.5), r"rho = 1 must lie in \(-1, 1\)"),
         (lambda: optimum(0.5, budget=1.0, candidate_cost=-1.0), "candidate cost = -1"),
         (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),
         (lambda: loop(0.5, keep=1.0), "keep = 1 must lie in"),

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from dp_theory import BoundaryFlips, Group, PracticeProblem, SpanProblem, simulate
 from dp_theory.noise import last_useful, phases, worth
-from dp_theory.noise.worth import COMPUTE, SAMPLES, WINDOWS, plain_lam
+from dp_theory.noise.worth import COMPUTE, LAMS, SAMPLES, WINDOWS, plain_lam
 from figures.phases import draw_phases
 
 LEVEL = 0.02  # a smaller relative gain does not pay
@@ -56,11 +56,11 @@ def caption(table: pd.DataFrame) -> str:
     off = (checked["gain"] - checked["predicted"]).abs().max()
     return (
         "Labels are y = sign(margin + noise): wrong near the boundary, where practice asks for rows. Left: practice "
-        f"against as many static samples, rounds of {1 / PHI:g} rows per dimension, the best of two windows and five "
-        "ridges; middle: against as much compute, a guided sample costing 1.82 plain ones; right: keep-hard by a fixed "
-        f"selector. Between the grey lines less than {LEVEL:.0%} of the error is saved. Per sample practice never "
-        f"loses; in compute it {_until(first)} with {first['x']:.0f} rows per dimension, and {_until(last)} with "
-        f"{last['x']:.0f}. Dots: simulated, at most {off:.1%} of the error away."
+        f"against as many static samples, rounds of {1 / PHI:g} rows per dimension, the best of two windows and "
+        f"{len(LAMS)} ridges; middle: against as much compute, a guided sample costing 1.82 plain ones; right: "
+        f"keep-hard by a fixed selector. Between the grey lines less than {LEVEL:.0%} of the error is saved. Per "
+        f"sample practice never loses; in compute it {_until(first)} with {first['x']:.0f} rows per dimension, and "
+        f"{_until(last)} with {last['x']:.0f}. Dots: simulated, at most {off:.1%} of the error away."
     )
 
 
