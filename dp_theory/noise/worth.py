@@ -23,6 +23,7 @@ from dp_theory.practice.prediction import Stages, solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem, RoundPlan, Window
 from dp_theory.ridge import theorem1
 from dp_theory.rules import RULES, KeepAll, KeepHard, Moments, Rule, rule_names
+from dp_theory.rules.base import kept_fraction
 from dp_theory.span.flips import BoundaryFlips
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS
         raise InputError("selections has no label check: give the flips as flip of a SpanProblem's Group, or use worth")
     require_number(rho=rho)
     require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
-    given = {"rows": rows, "lam": 0.0 if lam is None else lam}
+    given, fractions = {"rows": rows, "lam": 0.0 if lam is None else lam}, np.atleast_1d(kept_fraction(keep))
     sizes, ridges = (np.atleast_1d(numbers(name, value)) for name, value in given.items())
     require("rows", sizes, (sizes > 0) & np.isfinite(sizes), "be positive and finite: training rows per dimension")
     require("lam", ridges, (ridges >= 0) & np.isfinite(ridges), "be at least 0 and finite: 0 is the ridgeless limit")
@@ -153,7 +154,6 @@ def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS
     static, ridge = least(KeepAll(), rho)
     tables = [pd.DataFrame({"rule": "static", "rows": 1 / psi, "keep": 1.0, "lam": ridge, "test_error": static})]
     for name in RULE_NAMES:
-        fractions = np.atleast_1d(keep)
         found = [least(RULES[name].with_keep_fraction(min(p, RULES[name].largest_keep)), rho) for p in fractions]
         errors = np.array([error for error, _ in found])
         best = errors.argmin(0)

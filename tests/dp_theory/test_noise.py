@@ -250,7 +250,9 @@ def test_selections_are_the_recipe():
         selections(BAND, RHO, 8.0)
 
 
-@pytest.mark.parametrize(("flips", "rows"), [(HEAVY, 8.0), (BoundaryFlips(1e-9, eps=0.0), [20.0, 100.0])], ids=str)
+@pytest.mark.parametrize(
+    ("flips", "rows"), [(HEAVY, 8.0), (BoundaryFlips(1e-9, eps=0.0), [20.0, 100.0])], ids=["heavy", "none"]
+)
 def test_selections_have_their_best_ridge(flips, rows):
     """Also where that is 0: static data's by its closed form, the others' no worse than on a grid."""
     found, grid = (selections(flips, RHO, rows, lam=lam) for lam in (None, [0.0, *np.geomspace(1e-6, 100, 161)]))
@@ -337,6 +339,8 @@ def test_measured_rows_may_be_lists():
         (lambda: MeasuredRows(1.0, np.ones(2), "a"), "second = 'a' must be a real number"),  # type: ignore[arg-type]
         (lambda: selections(SOFT, RHO, 0), "rows = 0 must be positive"),
         (lambda: selections(SOFT, RHO, [4, -1]), "rows = -1 must be positive"),
+        (lambda: selections(SOFT, RHO, 4, keep=2), "keep = 2 must lie in"),
+        (lambda: selections(SOFT, RHO, 4, keep="a"), "keep = 'a' must be a real number"),
         (lambda: selections(SOFT, RHO, 4, lam=-1), "lam = -1 must be at least 0"),
         (lambda: worth(SOFT, rounds=1, costs=Costs(training=-5)), "training cost = -5 must be at least 0"),
         (lambda: judged_share(0.4), "confirmed = 0.4 must lie"),
