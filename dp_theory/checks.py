@@ -59,12 +59,6 @@ def common_shape(**values: Any) -> tuple[int, ...]:
         raise InputError(f"shapes do not broadcast: {told}") from None
 
 
-def require_breaks(breaks: Any) -> None:
-    """Raises InputError unless it is a sequence of real numbers, such as (0.3,)."""
-    if numbers("breaks", breaks).ndim != 1:
-        raise InputError(f"breaks = {reprlib.repr(breaks)} must be a sequence of numbers, such as (0.3,)")
-
-
 def require_size(name: str, value: Any, least: float, most: float, what: str) -> None:
     """Raises InputError unless least <= value <= most. what: ends the message, "be at least 1: it is the dimension"."""
     require(name, value, value >= least, f"be at least {least:g}: {what}")
@@ -89,3 +83,9 @@ def require(name: str, value: Any, holds: Any, must: str) -> None:
         value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), holds.shape))
         first = np.broadcast_to(holds, value.shape).ravel().argmin()
         raise InputError(f"{name} = {value.ravel()[first]:g} must {must}")
+
+
+def require_breaks(breaks: Any) -> None:
+    """Raises InputError unless it is a sequence of numbers."""
+    if numbers("breaks", breaks).ndim != 1:
+        raise InputError(f"breaks = {reprlib.repr(breaks)} must be a sequence of numbers, such as (0.5,)")

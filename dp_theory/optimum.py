@@ -101,9 +101,10 @@ def keep_hard_law(rho: Real, psi: Real, flip: Real = 0.0) -> Any:
     Everything broadcasts. Derived by `dp theory derive keep-hard`. Raises InputError outside this domain.
     """
     _check(rho, flip, None)
-    require("rho", rho, np.abs(rho) < 1, "lie in (-1, 1): the law needs a selector that is not the truth itself")
-    require("psi", psi, (np.asarray(psi) > 0) & (np.asarray(psi) < 1), "lie in (0, 1): the law needs m > d")
-    plain = np.sqrt(psi / np.subtract(1, psi) * (np.pi / 2 / (1 - 2 * np.asarray(flip)) ** 2 - 1))
+    psi = numbers("psi", psi)
+    require("rho", rho, np.abs(rho) < 1, "lie in (-1, 1): the law needs a selector that is not the truth")
+    require("psi", psi, (psi > 0) & (psi < 1), "lie in (0, 1): the law needs m > d")
+    plain = np.sqrt(psi / (1 - psi) * (np.pi / 2 / (1 - 2 * np.asarray(flip)) ** 2 - 1))
     return np.arctan(np.sqrt(1 - np.square(rho)) * plain) / np.pi
 
 

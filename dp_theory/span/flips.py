@@ -82,9 +82,9 @@ class BoundaryFlips:
         require("width", self.width, 0 < self.width <= WIDEST,
                 f"be positive, and at most {WIDEST:g}: it is where labels become sure, in deviations")  # fmt: skip
         require("eps", self.eps, 0 <= self.eps <= 1, "lie in [0, 1]: it is a probability")
+        require_breaks(self.breaks)
         if not callable(self.shape) and self.shape not in SHAPES:
             raise InputError(f"unknown shape '{self.shape}' of flips: one of {', '.join(SHAPES)}, or a function of u")
-        require_breaks(self.breaks)
 
     @classmethod
     def of_share(cls, share: float, shape: str | Callable[[Array], ArrayLike] = "probit", **given) -> "BoundaryFlips":
