@@ -40,7 +40,9 @@ def paper() -> Iterator[None]:
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())
-    look = _look() | {"font.family": ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]}
+    look: dict[Any, Any] = _look() | {
+        "font.family": ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
+    }
     with warnings.catch_warnings(record=True) as caught, matplotlib.rc_context(look):
         warnings.filterwarnings("always", "Glyph .* missing from font")
         yield
