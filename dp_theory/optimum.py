@@ -79,7 +79,7 @@ def least_error(
     if keep is not None:
         kept_fraction(keep)
     rho, flip, keep, lam = (None if x is None else np.asarray(x, float) for x in (rho, flip, keep, lam))
-    fixed = None if callable(psi) else numbers("psi", psi)
+    fixed: Any = None if callable(psi) else numbers("psi", psi)
     rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: fixed
     plain = numbers("psi", rows(1.0))
     require("psi", plain, (plain > 0) & np.isfinite(plain), "be positive and finite: it is d/m")
