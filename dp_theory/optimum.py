@@ -30,7 +30,7 @@ from dp_theory.checks import (
     require_numbers,
     require_some,
 )
-from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated
+from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated, require_costs
 from dp_theory.finite import SPECIAL, mean_error
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem
@@ -184,12 +184,9 @@ def optimum(
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
-    prices = {"candidate cost": candidate_cost, "guided cost": guided_cost, "training cost": training_cost}
-    require_number(**{name: price for name, price in prices.items() if price is not None})
+    prices = {"candidate": candidate_cost, "guided": guided_cost, "training": training_cost}
+    require_costs(**{name: price for name, price in prices.items() if price is not None})
     costs = Costs(candidate_cost, guided_cost, training_cost)
-    given = {"candidate cost": costs.plain, "guided cost": costs.sample("direct"), "training cost": costs.training}
-    for name, cost in given.items():
-        require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
     if budget is not None:
         require_numbers(budget=budget)
         require("budget", budget, (np.asarray(budget) > 0) & np.isfinite(budget),

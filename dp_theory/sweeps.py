@@ -20,15 +20,13 @@ from dp_theory.checks import (
     LARGEST_D,
     MOST_ROWS,
     numbers,
-    require,
     require_magnitude,
-    require_number,
     require_numbers,
     require_seed,
     require_size,
     require_some,
 )
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
@@ -113,9 +111,7 @@ def sweep(
     if x not in AXES:
         raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
     require_seed(seed)
-    for name, value in (("direct cost", direct_cost), ("training cost", training_cost)):
-        require_number(**{name: value})
-        require(name, value, np.isfinite(value) and value >= 0, "be at least 0, in units of one plain sample")
+    require_costs(direct=direct_cost, training=training_cost)
     costs = Costs(direct=direct_cost, training=training_cost)
     require_numbers(alpha=alpha, rho=rho, lam=lam)
     require_some(alpha=alpha, rho=rho, lam=lam, **{} if n is None else {"n": n})

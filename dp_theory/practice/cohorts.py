@@ -39,7 +39,7 @@ def make_cohort(
     """The rows of a round, chosen by a learner with cos(θ_k, Σ^½w_g) = cosine. Raises InputError if it keeps none."""
     if isinstance(rows, MeasuredRows):
         size, one = rows.kept, np.ones(1)
-        linear, second = size * np.asarray(rows.linear, float)[None], size * np.asarray(rows.second, float)[None]
+        linear, second = size * rows.linear[None], size * rows.second[None]
         return Cohort(one, size * one, linear, second, size, selector, first, last, 0.0)
     flip = rows.flips(flip)
     weight, mass, linear, second = weighted_moments(rows, flip, cosine, order)

@@ -151,8 +151,8 @@ class MeasuredRows:
     """
 
     kept: float
-    linear: ArrayLike  # (2,)
-    second: ArrayLike  # (2, 2)
+    linear: Array  # (2,)
+    second: Array  # (2, 2)
 
     def __post_init__(self) -> None:
         require_number(kept=self.kept)

@@ -256,7 +256,6 @@ def one_round(addition):
         (lambda: one_round(Addition(1, keep=KeepHard(np.array([])))), "without a number nothing is practised"),
         (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
         (lambda: predict(one_round(Window(power=5000.0))), "weight = inf must be positive and finite"),
-        (lambda: MeasuredRows(1.0, [0.1], np.eye(2)), r"linear has shape \(1,\): it must have \(2,\)"),
         (lambda: scaling(PracticeProblem(0.5, 0.1, [Addition(1, keep=KeepHard(np.ones(2)))] * 4)), "one practice"),
         (lambda: simulate(FLAT, 8, 2), "d = 8 must be the length of the spectrum"),
         (lambda: row_errors(predict(one_round(Addition(1, keep=Agree()))), 0), "no row that is wrong"),
@@ -274,12 +273,6 @@ def test_one_run_has_no_standard_error():
     points = scaling(replace(L1, additions=[HARD_ROWS] * 4), d=10, trials=1).curves.query("kind == 'simulated'")
     assert points["y"].notna().all()
     assert points[["y_low", "y_high"]].isna().all(axis=None)
-
-
-def test_measured_rows_may_be_lists():
-    rows = [0.7, 0.2], [[0.9, 0.0], [0.0, 1.0]]
-    lists, arrays = (predict(one_round(MeasuredRows(1.0, *given))) for given in (rows, map(np.array, rows)))
-    np.testing.assert_array_equal(lists.test_error, arrays.test_error)
 
 
 def test_what_double_precision_cannot_resolve_is_refused():
