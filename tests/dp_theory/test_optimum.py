@@ -287,7 +287,6 @@ def test_the_loop_at_a_fixed_ridge_is_the_simulated_one():
         (lambda: least_error("keep-hard", 0.5, 0.5, smallest_keep=1.0), "smallest keep = 1 must lie"),
         (lambda: least_error("keep-hard", 0.5, 0.5, d=2), "d = 2 must be above 2"),
         (lambda: keep_hard_law(0.5, 1.5), "psi = 1.5 must lie in"),
-        (lambda: keep_hard_law(1.0, 0.5), "rho = 1 must lie in"),
         (lambda: optimum(0.5), "exactly one of psi"),
         (lambda: optimum(0.5, psi=1.0, budget=1.0), "exactly one of psi"),
         (lambda: optimum(0.5, budget=-1.0), "budget = -1 must be positive"),
