@@ -45,13 +45,13 @@ def predict(
     error, by default 2e-3. Conditioning, which no work mends, is in the certificate and never refused: at the ridgeless
     peak the squared norm is inf, the test error 1/2.
 
-    Raises InputError where no row is kept, ConvergenceError where the tolerance is missed.
+    Raises InputError where no row is kept and for a tolerance that is not positive, ConvergenceError where the
+    tolerance is missed.
     """
-    from dp_theory.checks import require_number
+    from dp_theory.checks import require_tolerance
     from dp_theory.ridge import predict_theorem1
 
-    if tolerance is not None:
-        require_number(tolerance=tolerance)
+    require_tolerance(tolerance)
     if d is not None:
         from dp_theory.finite import predict_finite
 
@@ -114,12 +114,11 @@ def simulate(
 
     Raises InputError for sizes that are too small and for an engine that this kind of problem has not.
     """
-    from dp_theory.checks import require, require_whole
+    from dp_theory.checks import require_seed
     from dp_theory.simulators.engines import check_engine, simulate_problem
 
     check_engine(engine)
-    require_whole(seed=seed)
-    require("seed", seed, seed >= 0, "be at least 0")
+    require_seed(seed)
     if isinstance(problem, Problem):
         return simulate_problem(problem, d, trials, engine=engine, seed=seed, workers=workers)
     if engine != "dense":

@@ -49,6 +49,26 @@ def require_whole(**values: Any) -> None:
             raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
 
 
+def require_seed(seed: Any) -> None:
+    """Raises InputError for a seed that is no whole number from 0 on."""
+    require_whole(seed=seed)
+    require("seed", seed, seed >= 0, "be at least 0")
+
+
+def require_workers(workers: Any) -> None:
+    """Raises InputError unless it is None, a number of processes, or below 0, which joblib counts from all cores."""
+    if workers is not None:
+        require_whole(workers=workers)
+        require("workers", workers, workers != 0, "be at least 1, or None for what joblib is configured to")
+
+
+def require_tolerance(tolerance: Any) -> None:
+    """Raises InputError unless it is None or a positive number."""
+    if tolerance is not None:
+        require_number(tolerance=tolerance)
+        require("tolerance", tolerance, tolerance > 0, "be positive: it is a relative error")
+
+
 def common_shape(**values: Any) -> tuple[int, ...]:
     """The shape that arrays broadcast to. Raises InputError, with all their shapes, where they do not."""
     shapes = {name: np.shape(value) for name, value in values.items()}
@@ -63,6 +83,19 @@ def require_size(name: str, value: Any, least: float, most: float, what: str) ->
     """Raises InputError unless least <= value <= most. what: ends the message, "be at least 1: it is the dimension"."""
     require(name, value, value >= least, f"be at least {least:g}: {what}")
     require(name, value, value <= most, f"be at most {most:g}: {what}")
+
+
+def whole_rows(name: str, size: float) -> int:
+    """The whole number of rows nearest to `size`. Raises InputError for more than MOST_ROWS."""
+    require_size(name, size, 0, MOST_ROWS, "it is the number of rows of an experiment")
+    return round(size)
+
+
+def require_some(**values: Any) -> None:
+    """Raises InputError for an array without elements."""
+    for name, value in values.items():
+        if not np.size(value):
+            raise InputError(f"{name} is empty: give at least one number")
 
 
 def require_magnitude(**values: Any) -> None:

@@ -20,13 +20,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import Real, common_shape, numbers, require, require_magnitude, require_number, require_numbers
-from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated
+from dp_theory.checks import (
+    Real,
+    common_shape,
+    numbers,
+    require,
+    require_magnitude,
+    require_number,
+    require_numbers,
+    require_some,
+)
+from dp_theory.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated, require_costs
 from dp_theory.finite import SPECIAL, mean_error
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import Addition, PracticeProblem
 from dp_theory.ridge import corollary1, theorem1
 from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
+from dp_theory.rules.base import kept_fraction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,11 +76,16 @@ def least_error(
     require_number(d=d)
     require("d", d, d > SPECIAL, f"be above {SPECIAL}: selector and truth span so many dimensions")
     require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
-    rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: psi
+    if keep is not None:
+        kept_fraction(keep)
+    rho, flip, keep, lam = (None if x is None else np.asarray(x, float) for x in (rho, flip, keep, lam))
+    fixed: Any = None if callable(psi) else numbers("psi", psi)
+    rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: fixed
     plain = numbers("psi", rows(1.0))
     require("psi", plain, (plain > 0) & np.isfinite(plain), "be positive and finite: it is d/m")
     require_magnitude(psi=plain)
-    shape = np.broadcast_shapes(plain.shape, *(np.shape(x) for x in (rho, flip, keep, lam) if x is not None))
+    given = {"psi": plain, "rho": rho, "flip": flip, "keep": keep, "lam": lam}
+    shape = common_shape(**{name: value for name, value in given.items() if value is not None})
 
     def over_lam(p: Any) -> tuple[Any, Any]:
         rule = _rule(name, p)
@@ -87,7 +102,7 @@ def least_error(
     if keep is None:
         _, p = _minimum(lambda p: over_lam(p)[0], smallest_keep, 1.0, shape)
     else:
-        p = np.broadcast_to(np.asarray(keep, float), shape)
+        p = np.broadcast_to(keep, shape)
     error, ridge = over_lam(p)
     return Least(*(np.broadcast_to(x, shape)[()] for x in (error, p, ridge)))
 
@@ -169,10 +184,9 @@ def optimum(
 
     if (psi is None) == (budget is None):
         raise InputError("give exactly one of psi (= d/m, m training rows) and budget (cost per dimension)")
+    prices = {"candidate": candidate_cost, "guided": guided_cost, "training": training_cost}
+    require_costs(**{name: price for name, price in prices.items() if price is not None})
     costs = Costs(candidate_cost, guided_cost, training_cost)
-    given = {"candidate cost": costs.plain, "guided cost": costs.sample("direct"), "training cost": costs.training}
-    for name, cost in given.items():
-        require(name, cost, 0 <= cost < np.inf, "be at least 0 and finite")
     if budget is not None:
         require_numbers(budget=budget)
         require("budget", budget, (np.asarray(budget) > 0) & np.isfinite(budget),
@@ -182,6 +196,7 @@ def optimum(
     options = {"psi": psi, "budget": budget, "keep": keep, "lam": lam}
     given = {"rho": rho, "flip": flip} | {name: value for name, value in options.items() if value is not None}
     require_numbers(**given)
+    require_some(**given)
     shape = common_shape(**given)
     tables = [
         pd.DataFrame({"cell": cells, **_best(strategy, name, costs, parameters, smallest_keep, d)})

@@ -23,6 +23,7 @@ import numpy as np
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
 from dp_base.workers import ending_with_this_process, quiet_when_left
+from dp_theory.checks import require_workers
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,9 @@ def run_jobs(
 
     workers: processes, which end with this one; 1: here; None: what joblib is configured to. journal: a file that
     remembers results, which must be arrays then; jobs that it has are not computed again. Raises as the jobs and
-    `Journal` do.
+    `Journal` do, and InputError for a number of workers that is none.
     """
+    require_workers(workers)
     memory = None if journal is None else Journal(journal, jobs)
     results = {} if memory is None else memory.finished
     advance(len(results))

@@ -16,8 +16,17 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
-from dp_theory.checks import LARGEST_D, MOST_ROWS, numbers, require, require_magnitude, require_numbers, require_size
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
+from dp_theory.checks import (
+    LARGEST_D,
+    MOST_ROWS,
+    numbers,
+    require_magnitude,
+    require_numbers,
+    require_seed,
+    require_size,
+    require_some,
+)
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
@@ -101,10 +110,11 @@ def sweep(
     check_engine(engine)
     if x not in AXES:
         raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
-    for name, value in (("direct cost", direct_cost), ("training cost", training_cost)):
-        require(name, value, np.isfinite(value) and value >= 0, "be at least 0, in units of one plain sample")
+    require_seed(seed)
+    require_costs(direct=direct_cost, training=training_cost)
     costs = Costs(direct=direct_cost, training=training_cost)
     require_numbers(alpha=alpha, rho=rho, lam=lam)
+    require_some(alpha=alpha, rho=rho, lam=lam, **{} if n is None else {"n": n})
     sizes = np.unique(np.round(np.geomspace(d / 4, 16 * d, 12) if n is None else numbers("n", n)))
     require_size("n", sizes, 1, MOST_ROWS, "it is the number of samples generated")
     require_magnitude(lam=lam)
@@ -132,12 +142,13 @@ def sweep(
             ("simulated", sizes, mean, se, trials, points),
         ):
             bar = np.where(np.isfinite(error), error, np.nan)
+            scatter = np.where(error > 0, error, np.nan)  # 0 where no trial kept any row
             counted = line.axes(at, costs)
             frames.append(
                 pd.DataFrame(
                     {"series": line.series, "kind": kind, "x": counted[x], "y": y, "y_low": y - bar, "y_high": y + bar,
                      "n_seeds": count, **common, **counted, "predicted": theory, "se": error,
-                     "z": (y - theory) / error}
+                     "z": (y - theory) / scatter}
                 )
             )  # fmt: skip
     return pd.concat(frames, ignore_index=True)

@@ -22,7 +22,7 @@ def disagreement(classes: int, cosine: float) -> float:
     """
     if abs(cosine) == 1:
         return (1 - cosine) / 2 if classes == 2 else 0.0
-    half, weights = panels(np.linspace(0.0, 9.0, 7), 8)
+    half, weights = panels(np.linspace(0.0, 9.0, 7), 16)
     weights = weights * pdf(half)
     t = np.concatenate([-half, half])
     plus, minus = np.sqrt((1 + cosine) / 2) * t[:, None], np.sqrt((1 - cosine) / 2) * half  # u and v may change places

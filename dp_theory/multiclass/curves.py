@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_theory.checks import require, require_numbers
+from dp_theory.checks import require, require_numbers, require_seed, require_tolerance
 from dp_theory.multiclass.experiment import simulate_softmax
 from dp_theory.multiclass.prediction import TOLERANCE, predict_softmax
 from dp_theory.multiclass.problem import SoftmaxProblem
@@ -45,13 +45,15 @@ def classes_curves(
     import pandas as pd
 
     require_numbers(kept=kept)
+    require_seed(seed)
+    require_tolerance(tolerance)
     require("kept", kept, np.asarray(kept) > 0, "be positive: it is the number of training rows per dimension")
     rows = []
     for k in classes:
         for rule in rules:
             for p in keep:
                 selection = make_selection(rule, k, keep=None if rule == "keep-all" else p, by=by, kappa=kappa)
-                fraction = selection.keep_fraction(k)
+                fraction = float(selection.keep_fraction(k).mean())
                 for number in kept:
                     problem = SoftmaxProblem(
                         k, selection, rho, fraction / number, fraction * (1.0 if lam is None else lam)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array, require
+from dp_theory.checks import Array, require, whole_rows
 from dp_theory.multiclass.problem import SoftmaxProblem, SoftmaxSimulation
 from dp_theory.parallel import run_jobs
 from dp_theory.simulators.trials import DENSE, check_size, generator, mean_and_se
@@ -37,12 +37,14 @@ def simulate_softmax(
 def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tuple[float, float, float, float]:
     """(test_error, cross_entropy, overlap, squared_norm) of one experiment with a scalar problem."""
     rng = generator(seed, DENSE, trial)
-    n = round(d / problem.phi)
+    n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
     k, rho, simplex = problem.classes, problem.rho, helmert(problem.classes)
     x = rng.standard_normal((n, d))
     teacher, other = x[:, : k - 1] @ simplex, x[:, k - 1 : 2 * k - 2] @ simplex
     kept = rng.random(n) < problem.selection.keep_probability(rho * teacher + np.sqrt((1 - rho) * (1 + rho)) * other)
+    if not kept.any():  # w = 0 answers at random
+        return 1 - 1 / k, np.log(k), 0.0, 0.0
     w = _fit(x[kept], np.argmax(teacher[kept], axis=1), k, n, problem.lam)
     within, beyond = w[:, : k - 1], w[:, k - 1 :]
     t = rng.standard_normal((TEST_ROWS, k - 1))

@@ -7,6 +7,7 @@ bounds the radius R, which makes expectations over selected rows smooth.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -14,12 +15,12 @@ from scipy.special import gammainc, ndtr
 
 from dp_base.errors import ConvergenceError
 from dp_theory.checks import Array, require, require_number
-from dp_theory.multiclass.sobol import normals
+from dp_theory.multiclass.sobol import SETS, sets_of_normals
 from dp_theory.quadrature import panels, pdf
 
 FARTHEST = 60.0  # a radius that no row of a few dozen coordinates has
 PRECISION = 1e-12  # of an entropy
-_RAYS = 12  # log2 of their number, over which the fraction above an entropy is averaged
+_RAYS, _FEW = (10, 12), 6  # log2 of those in each set over which a fraction is averaged: for few classes, and for more
 
 
 class Hardness(Protocol):
@@ -33,8 +34,8 @@ class Hardness(Protocol):
         """The radii R (rows,) with of(R · direction) = threshold, at most FARTHEST."""
         ...
 
-    def exceeded(self, threshold: float, classes: int) -> float:
-        """P(of(s) > threshold)."""
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Array:
+        """P(of(s) > threshold): as many independent estimates (sets,), or (1,) if it is known."""
         ...
 
     def range(self, classes: int) -> tuple[float, float]:
@@ -55,10 +56,10 @@ class Margin:
         """threshold / of(direction): the margin is homogeneous."""
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
-    def exceeded(self, threshold: float, classes: int) -> float:
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Array:
         """1 − K ∫ φ(u) Φ(u − τ)^(K − 1) du, that the largest score leads by less than τ = −threshold."""
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
-        return float(1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1))
+        return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
     def range(self, classes: int) -> tuple[float, float]:
         """A margin of 25, and none."""
@@ -84,45 +85,61 @@ class Uncertainty:
         logits = self.kappa * (scores - scores.max(-1, keepdims=True))
         p = np.exp(logits)
         total = p.sum(-1)
-        mean, square = ((p * power).sum(-1) / total for power in (logits, logits**2))
+        weighted = p * logits
+        mean, square = weighted.sum(-1) / total, np.einsum("...k,...k->...", weighted, logits) / total
         return np.log(total) - mean, mean**2 - square
 
     def reach(self, direction: Array, threshold: float) -> Array:
-        """By Newton's method on ln R, kept inside a bracket by bisection."""
-        low, high = np.zeros(len(direction)), np.full(len(direction), FARTHEST)
-        endless, excess = self.of(FARTHEST * direction) >= threshold, np.inf
-        radius = np.clip(1 / (self.kappa * np.abs(direction).max(1)), 0.01, FARTHEST)
+        """By Newton's method on ln R, kept inside a bracket, which is halved where the last step gained too little."""
+        radius = np.full(len(direction), FARTHEST)
+        left = np.flatnonzero(self.of(FARTHEST * direction) < threshold)
+        at = np.clip(1 / (self.kappa * np.abs(direction[left]).max(1)), 0.01, FARTHEST)
+        low, high, missed = np.zeros(len(left)), np.full(len(left), FARTHEST), np.full(len(left), np.inf)
         for _ in range(100):
-            entropy, slope = self._with_slope(radius[:, None] * direction)
-            excess = entropy - threshold
-            found = endless | (np.abs(excess) <= PRECISION)
-            if found.all():
-                return np.where(endless, FARTHEST, radius)
-            low, high = np.where(excess > 0, radius, low), np.where(excess > 0, high, radius)
+            entropy, slope = self._with_slope(at[:, None] * direction[left])
+            before, excess = missed, entropy - threshold
+            radius[left], missed = at, np.abs(excess)
+            if not (more := missed > PRECISION).any():
+                return radius
+            low, high = np.where(excess > 0, at, low), np.where(excess > 0, high, at)
             with np.errstate(all="ignore"):
-                aimed = radius * np.exp(-excess / slope)
-            aimed = np.where((aimed > low) & (aimed < high), aimed, (low + high) / 2)
-            radius = np.where(found, radius, aimed)
-        raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {np.abs(excess).max():.1e}")
+                aimed = at * np.exp(-excess / slope)
+            good = (aimed > low) & (aimed < high) & (missed < before / 2)
+            at = np.where(good, aimed, (low + high) / 2)
+            left, at, low, high, missed = (x[more] for x in (left, at, low, high, missed))
+        raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
-    def exceeded(self, threshold: float, classes: int) -> float:
-        """The mean of P(R < reach) over directions, R chi-distributed with K − 1 degrees."""
-        s = normals(classes, _RAYS, 0)
-        s -= s.mean(1, keepdims=True)
-        s /= np.linalg.norm(s, axis=1, keepdims=True)
-        return float(gammainc((classes - 1) / 2, self.reach(s, threshold) ** 2 / 2).mean())
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Array:
+        """The mean of P(R < reach) over directions, R chi-distributed with K − 1 degrees: of each set by itself."""
+        return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:
         """0 and ln K, up to rounding."""
         return 10 * PRECISION, np.log(classes) - 10 * PRECISION
 
 
+@lru_cache(8)  # nodes of all numbers, and all ridges and sizes, ask again
+def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Array:
+    found = []
+    for scores in sets_of_normals(classes, _RAYS[classes > _FEW], sets):
+        s = scores - scores.mean(1, keepdims=True)
+        s /= np.linalg.norm(s, axis=1, keepdims=True)
+        found.append(gammainc((classes - 1) / 2, hardness.reach(s, threshold) ** 2 / 2).mean())
+    return np.array(found)
+
+
 def threshold(hardness: Hardness, keep: float, classes: int) -> float:
     """What a fraction `keep` of the rows exceeds. Raises InputError where that is too near to 0 or to 1."""
     from scipy.optimize import brentq
 
+    def excess(level: float, sets: int = SETS) -> float:
+        return float(hardness.exceeded(level, classes, sets).mean()) - keep
+
     low, high = hardness.range(classes)
-    possible = hardness.exceeded(high, classes) < keep < hardness.exceeded(low, classes)
+    possible = excess(high, 1) < 0 < excess(low, 1)
     require("keep", keep, possible, f"be further from 0 and 1 for a threshold on {hardness}")
-    level = brentq(lambda level: hardness.exceeded(level, classes) - keep, low, high, xtol=1e-12)
-    return float(level)  # pyright: ignore[reportArgumentType]
+    near = float(brentq(excess, low, high, args=(1,)))  # pyright: ignore[reportArgumentType]
+    inner = near + (low - near) / 10, near + (high - near) / 10
+    if excess(inner[0]) > 0 > excess(inner[1]):
+        low, high = inner
+    return float(brentq(excess, low, high, xtol=1e-12))  # pyright: ignore[reportArgumentType]

@@ -51,7 +51,7 @@ class Nodes:
         radius = np.sqrt(np.einsum("jnk,jnk->n", known, known))
         mass, factor = selection.along_rays(scores, radius, directions * (classes - 1))
         means = mass.reshape(sets, -1).mean(1)  # each of the kept fraction, which is known better
-        mass = mass * (selection.keep_fraction(classes) / np.repeat(means, 2**log2))
+        mass = mass * np.repeat(np.resize(selection.keep_fraction(classes), sets) / means, 2**log2)
         return cls(sets, known * factor[:, None], others[:, -1], mass, g)
 
     def means(self, values: Array) -> Array:

@@ -22,15 +22,16 @@ from dp_theory.multiclass.agreement import disagreement
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.problem import SoftmaxPrediction, SoftmaxProblem
 from dp_theory.multiclass.selection import Selection
+from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
 
-SETS = 32  # of points, each scrambled by itself
 LEVELS = (4, 6, 8, 10, 12)  # log2 of the points of a set, taken in turn
 TOLERANCE = 2e-3
 PRECISION = 1e-9  # of the fixed point
 FARTHEST = 50.0  # |ln σ| and |ln δ| from which no solution is looked for
 WIDE, STEPS = 1.0, 2  # a ridge at which the root is found from afar, and on the way from there ridges per decade
 BLOCK = 1 << 12  # rows at a time: what stays in a processor's cache
+_FIELDS = 9  # four outputs, each with its standard error, and the number of points
 _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
@@ -41,10 +42,11 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
     where the largest number of points misses it, or the fixed point is not found, naming phi, lam and what is missed.
     """
     tolerance = TOLERANCE if tolerance is None else tolerance
-    cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, -1))
-    *outputs, points = (cells[..., i][()] for i in range(cells.shape[-1]))
-    keep_fraction = problem.selection.keep_fraction(problem.classes)
-    return SoftmaxPrediction(*outputs, keep_fraction=keep_fraction, points=points.astype(int))
+    cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, _FIELDS))
+    *outputs, points = (cells[..., i][()] for i in range(_FIELDS))
+    kept = problem.selection.keep_fraction(problem.classes)
+    keep_fraction, keep_se = float(kept.mean()), float(kept.std() / np.sqrt(max(len(kept) - 1, 1)))
+    return SoftmaxPrediction(*outputs, keep_fraction=keep_fraction, keep_fraction_se=keep_se, points=points.astype(int))
 
 
 @lru_cache(2 * len(LEVELS))  # problems that differ in phi and lam alone share them

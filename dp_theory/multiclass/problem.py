@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dp_base.errors import InputError
 from dp_theory.checks import (
     Real,
     common_shape,
@@ -25,12 +26,8 @@ from dp_theory.checks import (
     require,
     require_magnitude,
     require_number,
-    require_size,
-    require_whole,
 )
-from dp_theory.multiclass.selection import Selection
-
-MOST_CLASSES = 100
+from dp_theory.multiclass.selection import Selection, require_classes
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,9 @@ class SoftmaxProblem:
 
     def __post_init__(self) -> None:
         phi, lam = numbers("phi", self.phi), numbers("lam", self.lam)
-        require_whole(classes=self.classes)
-        require_size("classes", self.classes, 2, MOST_CLASSES, "it is the number of classes")
+        require_classes(self.classes)
+        if not isinstance(self.selection, Selection):
+            raise InputError(f"selection = {self.selection!r} must be a selection of K classes: see make_selection")
         require_number(rho=self.rho)
         require("rho", self.rho, abs(self.rho) <= 1, "lie in [-1, 1]: it is the cosine of selector and teacher")
         require("phi", phi, (phi > 0) & np.isfinite(phi), "be positive and finite: it is d/n, n the size of the pool")
@@ -88,10 +86,12 @@ class SoftmaxPrediction(SoftmaxOutputs):
     """The limit n, d → ∞ at d/n = phi. Fields have the problem's shape; a scalar problem's are floats.
 
     Each _se is the standard error of its number: expectations over K classes are means over `points` quasi-random
-    points in 32 independent sets, whose scatter it measures. keep_fraction: kept rows over the pool.
+    points in 32 independent sets, whose scatter it measures. keep_fraction: kept rows over the pool, known so well that
+    its error, which counts in the others', is seldom their largest.
     """
 
     keep_fraction: float
+    keep_fraction_se: float
     points: Real
 
 

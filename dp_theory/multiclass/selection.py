@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, require, require_number
+from dp_theory.checks import Array, require, require_number, require_size, require_whole
 from dp_theory.multiclass.hardness import FARTHEST, Hardness, Margin, Uncertainty, threshold
-from dp_theory.multiclass.sobol import normals
+from dp_theory.multiclass.sobol import sets_of_normals
 
 NAMES = ("keep-all", "random", "keep-hard", "keep-easy", "entropy")
-_ROWS = 16  # log2 of those over which a kept fraction is averaged
+MOST_CLASSES = 100
+_ROWS = 12  # log2 of those in each set, over which a kept fraction is averaged
 
 
+@runtime_checkable
 class Selection(Protocol):
     """Keeps a row with a probability that depends on its scores (rows, K), whatever the order of the classes."""
 
@@ -29,8 +31,8 @@ class Selection(Protocol):
         """(rows, K) -> (rows,)."""
         ...
 
-    def keep_fraction(self, classes: int) -> float:
-        """Its mean."""
+    def keep_fraction(self, classes: int) -> Array:
+        """Its mean: independent estimates (SETS,), or (1,) if it is known."""
         ...
 
     def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
@@ -56,9 +58,9 @@ class Share:
         """`keep`."""
         return np.full(len(scores), self.keep)
 
-    def keep_fraction(self, classes: int) -> float:
+    def keep_fraction(self, classes: int) -> Array:
         """`keep`."""
-        return self.keep
+        return np.array([self.keep])
 
     def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
         """Rows stay where they are."""
@@ -81,7 +83,7 @@ class Threshold:
         """1 or 0."""
         return np.where((self.hardness.of(scores) > self.limit) == self.hard, 1.0, 0.0)
 
-    def keep_fraction(self, classes: int) -> float:
+    def keep_fraction(self, classes: int) -> Array:
         """How often the limit is exceeded, or is not."""
         exceeded = self.hardness.exceeded(self.limit, classes)
         return exceeded if self.hard else 1 - exceeded
@@ -112,9 +114,9 @@ class Tilted:
         largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
 
-    def keep_fraction(self, classes: int) -> float:
-        """The mean probability."""
-        return float(self.keep_probability(normals(classes, _ROWS, 0)).mean())
+    def keep_fraction(self, classes: int) -> Array:
+        """The mean probability, of each set by itself."""
+        return np.array([self.keep_probability(scores).mean() for scores in sets_of_normals(classes, _ROWS)])
 
     def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
         """Rows stay where they are."""
@@ -133,9 +135,10 @@ def make_selection(
     """The selection called `rule`: keep-all, random, keep-hard, keep-easy or entropy, which keeps a fraction `keep`.
 
     by: whether keep-hard and keep-easy compare the 'entropy' of softmax(kappa · s) or the 'margin'. omega: instead of
-    `keep`, for the rule entropy; positive: hard rows, negative: easy ones. Raises InputError for another rule and for
-    options that do not belong to it.
+    `keep`, for the rule entropy; positive: hard rows, negative: easy ones. Raises InputError for another rule, for a
+    number of classes that is none, and for options that do not belong to the rule.
     """
+    require_classes(classes)
     if rule not in NAMES:
         raise InputError(f"unknown rule '{rule}': one of {', '.join(NAMES)}")
     if by not in ("entropy", "margin"):
@@ -160,6 +163,12 @@ def make_selection(
     return Threshold(threshold(hardness, keep if hard else 1 - keep, classes), hardness, hard)
 
 
+def require_classes(classes: Any) -> None:
+    """Raises InputError unless it is a whole number from 2 to MOST_CLASSES."""
+    require_whole(classes=classes)
+    require_size("classes", classes, 2, MOST_CLASSES, "it is the number of classes")
+
+
 def _tilt(keep: float, classes: int, hardness: Uncertainty) -> float:
     """The omega ≥ 0 that keeps a fraction `keep`. Raises InputError where no reasonable one does."""
     from scipy.optimize import brentq
@@ -167,7 +176,7 @@ def _tilt(keep: float, classes: int, hardness: Uncertainty) -> float:
     most = 1e4
 
     def excess(omega: float) -> float:
-        return Tilted(omega, hardness).keep_fraction(classes) - keep
+        return Tilted(omega, hardness).keep_fraction(classes).mean() - keep
 
     require("keep", keep, excess(most) < 0, f"be larger for the rule entropy with {classes} classes")
     return float(brentq(excess, 0.0, most, rtol=1e-13))  # pyright: ignore[reportArgumentType]

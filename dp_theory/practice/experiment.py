@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import solve
 
 from dp_base.errors import InputError
-from dp_theory.checks import LARGEST_D, MOST_TRIALS, Array, require_size
+from dp_theory.checks import LARGEST_D, Array, require_size, whole_rows
 from dp_theory.parallel import run_jobs
 from dp_theory.practice.cohorts import weighted_moments
 from dp_theory.practice.prediction import ORDER, solve_stages
@@ -15,6 +15,8 @@ from dp_theory.simulators.trials import check_size, mean_and_se
 from dp_theory.span.experiment import fit_convex
 from dp_theory.span.flips import Flips, draw_labels
 from dp_theory.span.losses import Square
+
+TOGETHER = 1 << 20  # candidates drawn at a time
 
 
 def simulate_practice(
@@ -28,7 +30,6 @@ def simulate_practice(
     """
     size = None if problem.spectrum is None else len(problem.modes[0])
     d = check_size(size if d is None else d, trials)
-    require_size("trials", trials, 2, MOST_TRIALS, "one run has no standard error")
     require_size("d", d, 3, LARGEST_D, "it is the dimension")
     if size is not None and d != size:
         raise InputError(f"d = {d} must be the length of the spectrum, {size}")
@@ -106,6 +107,7 @@ def _rows(
     """Rows z, labels, projections t and weights of those that the learner theta keeps; v is the labeller.
 
     Only (t, ζ), in the plane of learner and labeller, decides what is kept; the rest is drawn for kept rows alone.
+    Candidates are drawn in parts, so that memory holds them however few are kept.
     """
     view = v if theta is None else theta / np.linalg.norm(theta)
     cosine = float(np.clip(view @ v, -1, 1))
@@ -113,11 +115,15 @@ def _rows(
     sine = np.linalg.norm(off) if theta is not None else 0.0
     off = off / sine if sine > 0 else off
     size = addition.size(weighted_moments(addition, flip, cosine, ORDER)[1].sum())
-    t, zeta = rng.standard_normal((2, round(size * n)))
-    y, passed = draw_labels(flip, cosine * t + sine * zeta, rng)
-    keep, weight = addition.select(t, y)
-    chosen = (rng.random(len(t)) < keep) & passed
-    t, zeta, y, weight = t[chosen], zeta[chosen], y[chosen], weight[chosen]
+    candidates = whole_rows("candidates", size * n)
+    parts = []
+    for start in range(0, max(candidates, 1), TOGETHER):
+        t, zeta = rng.standard_normal((2, min(TOGETHER, candidates - start)))
+        y, passed = draw_labels(flip, cosine * t + sine * zeta, rng)
+        keep, weight = addition.select(t, y)
+        chosen = (rng.random(len(t)) < keep) & passed
+        parts.append((t[chosen], zeta[chosen], y[chosen], weight[chosen]))
+    t, zeta, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     z = rng.standard_normal((len(t), len(v)))
     z += np.outer(t - z @ view, view)
     if sine > 0:

@@ -64,8 +64,8 @@ def scaling(
     """The strategies for this practice, predicted, and simulated in dimension d where trials > 0.
 
     The problem must accumulate, and its rules be scalar. Costs are in plain samples. advance is called with 1 after
-    each of the STEPS. Raises InputError for fewer than four rounds, from which no exponent can be fitted, and
-    for other losses than the square.
+    each of the STEPS. Raises InputError for fewer than four rounds, from which no exponent can be fitted, for arrays
+    of parameters, and for other losses than the square.
     """
     import pandas as pd
 
@@ -73,6 +73,8 @@ def scaling(
         raise InputError(
             "scaling needs a practice that accumulates, with at least 4 rounds: newest is one of its lines"
         )
+    if problem.shape:
+        raise InputError(f"scaling takes one practice, but its rules' parameters have the shape {problem.shape}")
     if not isinstance(problem.loss, Square):
         raise InputError(f"scaling is for the square loss, not {problem.loss}: other losses would take it minutes")
     whole, costs = solve_stages(problem), Costs(direct=direct_cost, training=training_cost)
@@ -141,7 +143,8 @@ def _points(series: str, axis: str, x: Array, errors: Array, samples: Array | No
     """Records of `Scaling.curves` for one series on one axis; samples (trials, stages)."""
     kinds = [("predicted", errors, 0 * errors, 0)]
     if samples is not None:
-        kinds.append(("simulated", *mean_and_se(samples, axis=0), len(samples)))
+        y, se = mean_and_se(samples, axis=0)
+        kinds.append(("simulated", y, np.where(np.isfinite(se), se, np.nan), len(samples)))
     return [
         {"series": series, "kind": kind, "axis": axis, "stage": stage, "x": x[stage], "y": y[stage],
          "y_low": y[stage] - se[stage], "y_high": y[stage] + se[stage], "n_seeds": count}

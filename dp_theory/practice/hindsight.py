@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import ndtr, owens_t
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array
+from dp_theory.checks import Array, require, require_whole
 from dp_theory.practice.cohorts import nodes
 from dp_theory.practice.dmft import geometry
 from dp_theory.practice.prediction import ORDER
@@ -18,13 +18,16 @@ def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True
 
     P(y·score < 0), against the labels as observed; `wrong`: only over the rows that were misclassified when they were
     added (1 at that stage). The score of a row is θ + Xf (dp_theory.practice.dmft): θ·x while unseen, and the fit to it
-    once the stage trains on it. Raises InputError if the addition brings no such row, if only its moments are
-    known, and for other losses than the square.
+    once the stage trains on it. Raises InputError if there is no such addition, if it brings no such row, if
+    only its moments are known, and for other losses than the square.
     """
     if not isinstance(prediction.problem.loss, Square):
         raise InputError(
             f"row_errors is for the square loss, whose answers are linear, not for {prediction.problem.loss}"
         )
+    require_whole(addition=addition)
+    rounds = len(prediction.problem.additions)
+    require("addition", addition, 0 <= addition < rounds, f"be at least 0 and below {rounds}, the number of additions")
     errors = np.empty(prediction.test_error.shape)
     for index in np.ndindex(prediction.problem.shape):
         added = prediction.additions[(*index, addition)]

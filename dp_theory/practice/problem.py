@@ -21,11 +21,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, Real, common_shape, numbers, require, require_magnitude, require_number
+from dp_theory.checks import (
+    Array,
+    Real,
+    common_shape,
+    numbers,
+    require,
+    require_breaks,
+    require_magnitude,
+    require_number,
+)
 from dp_theory.problem import Prediction, Simulation
 from dp_theory.rules import KeepAll, KeepHard, Rule
 from dp_theory.span.flips import Flips, check_flips
-from dp_theory.span.losses import SQUARE, Loss
+from dp_theory.span.losses import SQUARE, Loss, require_loss
 from dp_theory.span.problem import select
 
 PLAIN = KeepAll()
@@ -67,7 +76,9 @@ class Addition:
             raise InputError(f"keep = {self.keep!r} must be a rule or a function (t, y) -> probability")
         if not callable(self.weight):
             require_number(weight=self.weight)
-            require("weight", self.weight, 0 < self.weight < np.inf, "be positive")
+            require("weight", self.weight, 0 < self.weight < np.inf, "be positive and finite")
+            require_magnitude(weight=self.weight)
+        require_breaks(self.breaks)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,12 +129,15 @@ class Window:
     def __post_init__(self) -> None:
         require_number(kappa=self.kappa, kept=self.kept, power=self.power)
         require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: the threshold is kappa·tan(πE)")
+        require("power", self.power, np.isfinite(self.power), "be finite")
         require_magnitude(kappa=self.kappa, kept=self.kept)
 
     def __call__(self, test_error: float) -> Addition:
-        """The rows to add after a stage of this test error."""
+        """The rows to add after a stage of this test error. Raises InputError for a power of too large weights."""
         alpha = self.kappa * np.tan(np.pi * min(test_error, 0.499))
-        return Addition(kept=self.kept, keep=KeepHard(alpha), weight=alpha**-self.power)
+        with np.errstate(over="ignore"):  # the addition refuses such a weight
+            weight = alpha**-self.power
+        return Addition(kept=self.kept, keep=KeepHard(alpha), weight=weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +207,8 @@ class PracticeProblem:
         check_flips(self.flip)
         require("phi", self.phi, 0 < self.phi < np.inf, "be positive: it is d/n")
         lam = numbers("lam", self.lam)
+        if not isinstance(self.additions, Sequence | np.ndarray):
+            raise InputError(f"additions = {self.additions!r} must be a list, with one addition for each round")
         for place, plan in enumerate(self.additions):
             if not isinstance(plan, Addition | MeasuredRows) and not callable(plan):
                 raise InputError(
@@ -206,8 +222,7 @@ class PracticeProblem:
             require_number(initial=self.initial)
             require("initial", self.initial, 0 < self.initial < np.inf, "be positive: it is the first pool over n")
             require_magnitude(initial=self.initial)
-        if not callable(getattr(self.loss, "answer", None)):
-            raise InputError(f"loss = {self.loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.span.losses)")
+        require_loss(self.loss)
         if self.spectrum is None and self.truth is not None:
             raise InputError("truth needs spectrum: without one Σ = I and only angles matter")
         labeller = numbers("labeller", self.labeller)
@@ -216,6 +231,8 @@ class PracticeProblem:
             require("labeller", labeller, (labeller > 0) & (labeller <= 1), "lie in (0, 1]: it is cos(w_g, w0)")
         else:
             e = numbers("spectrum", self.spectrum)
+            if e.ndim != 1 or not e.size:
+                raise InputError(f"spectrum has shape {e.shape}: it must be a list of Σ's eigenvalues")
             require("spectrum", e, (e > 0) & np.isfinite(e), "be positive and finite: eigenvalues of Σ")
             given = {} if self.truth is None else {"truth": numbers("truth", self.truth)}
             given |= {"labeller": labeller} if labeller.ndim or labeller != 1 else {}
@@ -224,6 +241,8 @@ class PracticeProblem:
                     raise InputError(f"{name} must be {len(e)} finite numbers, not all 0: an entry for each eigenvalue")
             if np.any(labeller != 1) and self.target @ self.modes[1] <= 0:
                 raise InputError("labeller must have a positive cosine to truth, in the metric of the spectrum")
+        if 0 in self.shape:
+            raise InputError(f"a rule's parameters have the shape {self.shape}: without a number nothing is practised")
 
     @property
     def stages(self) -> int:

@@ -29,7 +29,7 @@ from scipy.special import erf, gammainc
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_base.registry import Registry
-from dp_theory.checks import ROUNDING, Real, common_shape, require, require_numbers
+from dp_theory.checks import MOST_ROWS, ROUNDING, Real, common_shape, require, require_numbers, require_size
 from dp_theory.quadrature import PDF0, half_line
 
 RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
@@ -37,6 +37,7 @@ RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
 SQRT2 = np.sqrt(2)
 THRESHOLD = "be positive: it is the threshold on |x·w_s| in units of its standard deviation"
 _ORDERS = (12, 20, 32, 48, 80, 128)  # of the quadrature of moments; taken in turn until two agree
+_TOGETHER = 1 << 20  # normals of which a draw rejects at a time
 _CELLS = 256  # integrated at a time, so that arrays of nodes stay small
 _AGREED, _TOLERATED = 1e-13, 1e-9  # relative difference of two orders: good enough to stop at, and to accept in the end
 
@@ -160,12 +161,13 @@ class Rule:
     def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """`size` values of t from the selected distribution, density ∝ q(t)·pdf(t). Scalar parameters only.
 
-        The base rejects, and draws size/p normals to do so.
+        The base rejects, and draws size/p normals to do so, not all at once. Raises InputError for more than MOST_ROWS.
         """
         p = float(self.moments(0.0).p)
+        require_size("size/p", size / p, 0, MOST_ROWS, f"it is the number of rows of which {self} keeps {size}")
         kept, missing = [], size
         while missing > 0:
-            t = rng.standard_normal(int(1.1 * missing / p) + 16)
+            t = rng.standard_normal(min(int(1.1 * missing / p) + 16, _TOGETHER))
             t = t[rng.random(t.size) < self.keep_probability(t)][:missing]
             kept.append(t)
             missing -= t.size

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import Real, require
+from dp_theory.checks import Real, require, require_breaks
 from dp_theory.rules.base import Fourth, Moments, Rule
 
 
@@ -20,6 +20,9 @@ class SymmetricRule(Rule):
 
     q: Callable[[np.ndarray], Any]
     breaks: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_breaks(self.breaks)
 
     def parameters(self) -> dict[str, Real]:
         """None: a function has no numbers to vary."""
@@ -44,6 +47,10 @@ class Direct(Rule):
     """
 
     rule: Rule
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, Rule):
+            raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
 
     def parameters(self) -> dict[str, Real]:
         """Those of `rule`."""

@@ -99,8 +99,8 @@ def by_moments(slopes: tuple[Array, float, float], moments: Array, d_psi: float,
 
 def ridge_ratio(psi: Real, lam: Real) -> Real:
     """r of a ridge lam ≥ 0 per kept row: (1 - r)(psi/r - 1) = lam."""
-    u, _ = fixed_point(1.0, psi, lam)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # at the peak, psi = 1 and lam = 0
+        u, _ = fixed_point(1.0, psi, lam)
         return np.where(np.greater(lam, 0), u / (lam + u), np.minimum(1.0, psi))[()]
 
 

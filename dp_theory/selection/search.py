@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from dp_theory.checks import Array
 from dp_theory.quadrature import pdf
@@ -22,6 +22,7 @@ Slope = Callable[[Array], Array]  # moments (6,) -> derivative (6,)
 STEPS = 60
 _CLOSE = 1e-7  # relative, what a further step may bring when a search ends
 _SLACK = 0.1  # of the least share, which `polish` mends
+_FAR = 40.0  # a margin beyond all
 _NOTHING = 1e-6  # of a band's end, where its begin is 0
 _UNIT = 0.1  # of the distance of an edge to the next
 FRACTIONS = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 18), 1 - np.geomspace(0.4, 1e-5, 17), [1.0]])
@@ -83,11 +84,12 @@ def _along(values: Values, moments: Array, way: Array, fractions: Array) -> tupl
 
 
 def polish(view: View, bands: Bands, values: Values, slope: Slope, least: float) -> Bands:
-    """The bands with their finite edges moved to the least value nearby.
+    """The bands, widened until they keep the least share, with finite edges moved to the least value nearby.
 
     Unknowns are the logarithm of the scale and the ratios to it: a narrow window around 0 may depend on its asymmetry
     a million times more than on its width.
     """
+    bands = widened(view, bands, least)
     edges = np.array(bands.bands).ravel()
     free = np.isfinite(edges) & (edges != 0)
     if not free.any():
@@ -143,8 +145,27 @@ def polish(view: View, bands: Bands, values: Values, slope: Slope, least: float)
         constraints=constraints[: 1 + (len(start) > 1)],
         options={"ftol": 1e-14, "maxiter": 100},
     )
-    before, after = (moments(z)[0] > least * (1 - 1e-6) for z in (here, found.x))
-    return at(found.x) if after and (found.fun < 1 or not before) else bands
+    return at(found.x) if moments(found.x)[0] > least * (1 - 1e-6) and found.fun < 1 else bands
+
+
+def widened(view: View, bands: Bands, least: float) -> Bands:
+    """The bands, if they keep less than a share of `least` with all edges moved outwards until they keep that."""
+
+    def moved(by: float) -> Bands:
+        edges: list[tuple[float, float]] = []
+        for low, high in bands.bands:
+            low, high = low - by if bands.labels else max(low - by, 0.0), high + by
+            if edges and low <= edges[-1][1]:
+                low = edges.pop()[0]
+            edges.append((low, high))
+        return Bands(tuple(edges), bands.labels)
+
+    def excess(by: float) -> float:
+        return float(view.moments(moved(by))[0]) - least
+
+    if excess(0.0) >= 0:
+        return bands
+    return moved(brentq(excess, 0.0, _FAR, xtol=1e-16))  # pyright: ignore[reportArgumentType]
 
 
 def gap(view: View, bands: Bands, slope: Slope, least: float) -> float:

@@ -87,10 +87,7 @@ class Budget:
         top = np.minimum(1.0, psi)
 
         def error(logit: Array) -> Array:
-            r = top / (1 + np.exp(-logit))
-            with np.errstate(divide="ignore", invalid="ignore"):  # at the peak, psi = r = 1
-                found = learner(moments[:, None], psi, self.rho, r).test_error
-            return np.where(np.isnan(found), 0.5, found)
+            return self._error(moments[:, None], psi, top / (1 + np.exp(-logit)))
 
         at = np.broadcast_to(_LOGITS[:, None], (len(_LOGITS), len(psi)))
         best, limit = at[error(at)[:-1].argmin(axis=0), 0], _LOGITS[-1]
@@ -102,13 +99,19 @@ class Budget:
         best = np.where(error(choices)[1] <= error(choices)[0], limit, best)
         return top / (1 + np.exp(-best))
 
+    def _error(self, moments: Array, psi: Array, r: Array) -> Array:
+        """The test error where some rows are kept; at the ridgeless peak, psi = r = 1, it is 1/2."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = learner(moments, psi, self.rho, r).test_error
+        return np.where(np.isnan(found), 0.5, found)
+
     def errors(self, moments: Array) -> Array:
         """Test errors (N,) of rules with moments (6, N)."""
         some = moments[0] > 0  # of no rows nothing is learned
         error = np.full(moments.shape[1], 0.5)
         kept = moments[:, some]
         if some.any():
-            error[some] = learner(kept, self.psi(kept[0]), self.rho, self.ridge(kept)).test_error
+            error[some] = self._error(kept, self.psi(kept[0]), self.ridge(kept))
         return error
 
     def slope(self, moments: Array) -> Array:
@@ -118,6 +121,8 @@ class Budget:
             return np.zeros(FEATURES)
         psi = float(self.psi(p))
         r = float(self.ridge(moments[:, None])[0])
+        if psi == r == 1:  # the peak, where the error is 1/2 whatever is kept
+            return np.zeros(FEATURES)
         at = learner(moments, psi, self.rho, r)
         return by_moments(slopes(at, psi, self.rho, r), moments, -self.candidate / (self.budget * p**2), 0.0)
 

@@ -7,7 +7,7 @@ so a trial depends neither on how many others run nor on which process runs it.
 import numpy as np
 from scipy.linalg import solve
 
-from dp_theory.checks import require
+from dp_theory.checks import require, whole_rows
 from dp_theory.problem import Problem
 from dp_theory.rules import Direct
 from dp_theory.simulators.trials import DENSE, generator
@@ -30,8 +30,8 @@ def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float,
 
 
 def pool_size(problem: Problem, d: int) -> int:
-    """n = round(d/phi). Raises InputError where the pool is empty or d has no room for w0."""
-    n = round(d / problem.phi)
+    """n = round(d/phi). Raises InputError where the pool is empty or larger than any, or d has no room for w0."""
+    n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
     require("d", d, d > 1 or abs(problem.rho) == 1, f"be at least 2 at rho = {problem.rho:g}: w0 lies off w_s")
     return n

@@ -12,6 +12,7 @@ from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.span.bulk import Solution
 from dp_theory.span.problem import Group, SpanProblem
 
+_FIELDS = 5  # of a Prediction
 EXPECTATION = 64 * ROUNDING  # relative error of an expectation by rounding of nodes, weights, atoms and their sum
 
 
@@ -65,8 +66,8 @@ def certified(
         )
 
     truth = problem.whitened(problem.truth)[0] @ problem.basis
-    cells = [certify(cell) for cell in problem.cells()]
-    return Prediction(*(np.reshape(field, problem.shape)[()] for field in zip(*cells, strict=True)))
+    cells = np.reshape([certify(cell) for cell in problem.cells()], (*problem.shape, _FIELDS))
+    return Prediction(*(cells[..., i][()] for i in range(_FIELDS)))
 
 
 def _propagated(outputs: Array, truth: Array, solution: Solution) -> float:

@@ -7,7 +7,7 @@ SeedSequence(seed, (stream, k)) as in dp_theory.simulators.dense.
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.checks import Array, require
+from dp_theory.checks import Array, require, whole_rows
 from dp_theory.problem import Simulation
 from dp_theory.simulators.dense import fit_ridge, measure
 from dp_theory.simulators.trials import DENSE, check_size, generator, run_trials
@@ -55,7 +55,7 @@ def _draw(problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.G
     """Kept rows (kept, d), observed labels and weights of a group."""
     labeller, along = problem.directions(group)
     size = labeller.size
-    z = rng.standard_normal((round(group.ratio * n), d))
+    z = rng.standard_normal((whole_rows("ratio*d/phi", group.ratio * n), d))
     y, passed = draw_labels(group.flip, z[:, :size] @ labeller, rng)
     keep, q = group.select(along @ z[:, :size].T, y)
     kept = passed & (rng.random(len(z)) < keep) & (q > 0)

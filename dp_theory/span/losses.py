@@ -1,12 +1,12 @@
 """Convex losses of a `SpanProblem` or `PracticeProblem`: SQUARE, LOGISTIC, SQUARED_HINGE, and how to write another."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from scipy.special import expit
 
-from dp_base.errors import ConvergenceError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Array
 
 
@@ -174,6 +174,12 @@ class HardMargin(Loss):
     def bends(self, response: float) -> list[tuple[float, float]]:
         """The margin."""
         return [(-1.0, 0.0), (1.0, 0.0)]
+
+
+def require_loss(loss: Any) -> None:
+    """Raises InputError unless it is a loss."""
+    if not callable(getattr(loss, "answer", None)):
+        raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.span.losses)")
 
 
 def limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:

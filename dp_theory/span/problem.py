@@ -25,11 +25,20 @@ from numpy.typing import ArrayLike
 from scipy.linalg import orth
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, Real, common_shape, numbers, require, require_magnitude, require_number
+from dp_theory.checks import (
+    Array,
+    Real,
+    common_shape,
+    numbers,
+    require,
+    require_breaks,
+    require_magnitude,
+    require_number,
+)
 from dp_theory.problem import Problem
 from dp_theory.rules import Rule
 from dp_theory.span.flips import Flips, check_flips
-from dp_theory.span.losses import SQUARE, Loss
+from dp_theory.span.losses import SQUARE, Loss, require_loss
 
 Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t per direction that the rule sees
 
@@ -81,9 +90,14 @@ class Group:
         directions = len(np.atleast_2d(self.along)) if np.size(self.along) else 0
         if isinstance(self.keep, Rule) and directions != 1:
             raise InputError(f"keep = {self.keep} sees one direction, but along has {directions}")
-        if len(self.breaks) and directions != 1 and len(self.breaks) != directions:
+        if directions == 1:
+            require_breaks(self.breaks)
+        elif not isinstance(self.breaks, Sequence) or len(self.breaks) not in (0, directions):
             raise InputError(f"breaks = {self.breaks} must hold a sequence of thresholds for each of the {directions} "
                              "directions in along")  # fmt: skip
+        else:
+            for thresholds in self.breaks:
+                require_breaks(thresholds)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -139,6 +153,7 @@ class SpanProblem:
         require("lam", lam, (lam >= 0) & np.isfinite(lam), "be at least 0 and finite: 0 is the ridgeless limit")
         require_magnitude(phi=phi, lam=lam)
         require("spectrum", spectrum, (spectrum > 0) & np.isfinite(spectrum), "be positive and finite: Σ's eigenvalues")
+        require_loss(self.loss)
         if not self.groups:
             raise InputError("groups is empty: give at least one group of rows")
         vectors = [("truth", self.truth)]

@@ -16,9 +16,11 @@ from dp_theory import (
     PracticeProblem,
     Problem,
     Random,
+    SoftmaxProblem,
     SpanProblem,
     Verifier,
     Window,
+    make_selection,
     predict,
     row_errors,
     simulate,
@@ -139,3 +141,16 @@ def test_loop_predictions(problem):
 def test_loop_simulations(problem):
     compared = assert_batch_is_loop(problem, lambda p: simulate(p, 12, 3, seed=2), rtol=1e-10)
     assert compared == 9 * np.prod(problem.shape)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem(KeepHard(1.0), 0.9, np.array([]), 0.1),
+        SpanProblem((1, 0), [Group()], np.array([]), 0.1),
+        SoftmaxProblem(3, make_selection("keep-all", 3), 0.9, np.array([]), 0.1),
+    ],
+)
+def test_no_problem_has_no_answer(problem):
+    assert predict(problem).test_error.shape == (0,)
+    assert simulate(problem, 12, 2).test_error_se.shape == (0,)

@@ -72,6 +72,8 @@ def test_disagreement():
     np.testing.assert_allclose(two, np.arccos(cosines) / np.pi, atol=1e-12)
     assert disagreement(7, 0.0) == pytest.approx(6 / 7, abs=1e-9)
     assert disagreement(7, 1.0) == 0.0
+    assert disagreement(100, 1 - 1e-6) == pytest.approx(0.0019995776251, rel=1e-9)  # by 40 panels of 20 points
+    assert disagreement(100, 1 - 1e-8) == pytest.approx(2.0006509593e-4, rel=1e-7)
     rng = np.random.default_rng(0)
     u, v = rng.standard_normal((2, 200_000, 5))
     different = u.argmax(1) != (0.6 * u + 0.8 * v).argmax(1)
@@ -88,9 +90,27 @@ def test_thresholds_keep_what_they_should(classes, hardness):
         by, kappa = ("margin", 1.0) if hardness == Margin() else ("entropy", hardness.kappa)
         selection = make_selection(rule, classes, keep=0.3, by=by, kappa=kappa)
         kept = selection.keep_probability(s)
-        assert selection.keep_fraction(classes) == pytest.approx(0.3, abs=1e-9)
+        assert selection.keep_fraction(classes).mean() == pytest.approx(0.3, abs=1e-9)
         assert kept.mean() == pytest.approx(0.3, abs=0.006)
         assert mean(hardness.of(s)[kept == 0].mean(), hardness.of(s)[kept == 1].mean())
+
+
+@pytest.mark.parametrize(("classes", "keep", "kappa"), [(10, 0.05, 1.0), (10, 0.9, 3.0)])
+def test_the_reach_is_found_where_newtons_method_cycles(classes, keep, kappa):
+    selection = make_selection("keep-easy", classes, keep=keep, kappa=kappa)
+    assert selection.keep_fraction(classes).mean() == pytest.approx(keep, rel=1e-8)
+
+
+def test_a_kept_fraction_is_as_certain_as_it_says():
+    """Of few among many classes, against plain draws; each set of nodes has its own, which shows in their scatter."""
+    hardness, level, rng = Uncertainty(), 2.8127, np.random.default_rng(0)
+    estimates = hardness.exceeded(level, 20)
+    drawn = np.mean([np.mean(hardness.of(rng.standard_normal((50_000, 20))) > level) for _ in range(20)])
+    se = estimates.std(ddof=1) / np.sqrt(len(estimates))
+    assert 1e-4 * 0.02 < se < 4e-3 * 0.02
+    assert estimates.mean() == pytest.approx(drawn, abs=4 * np.hypot(se, np.sqrt(drawn / 1e6)))
+    nodes = Nodes.of(20, Threshold(level, hardness), 0.9, 32, 2, 0)
+    np.testing.assert_allclose(nodes.means(nodes.mass), estimates)
 
 
 def test_the_reach_is_where_the_threshold_is():
@@ -141,7 +161,9 @@ def test_two_classes_are_logistic_regression(selection, rule):
     assert ours.test_error == pytest.approx(binary.test_error, abs=NOISE * ours.test_error_se)
     assert np.sqrt(2) * ours.overlap == pytest.approx(binary.overlap, abs=NOISE * np.sqrt(2) * ours.overlap_se)
     assert 2 * ours.squared_norm == pytest.approx(binary.squared_norm, abs=NOISE * 2 * ours.squared_norm_se)
-    assert ours.keep_fraction == pytest.approx(float(binary.keep_fraction), rel=1e-4)
+    assert ours.keep_fraction == pytest.approx(
+        float(binary.keep_fraction), rel=1e-9, abs=NOISE * ours.keep_fraction_se + 1e-9
+    )
     assert ours.test_error_se < 2e-3 * ours.test_error
 
 
@@ -214,6 +236,12 @@ def test_a_selector_along_the_teacher_has_one_direction():
     assert near.test_error == pytest.approx(at.test_error, abs=4 * np.hypot(near.test_error_se, at.test_error_se))
 
 
+def test_a_pool_of_which_nothing_is_kept_answers_at_random():
+    runs = simulate(SoftmaxProblem(4, Threshold(-1e-9, Margin()), 0.9, 0.5, 0.1), 12, 2)
+    assert (runs.test_error, runs.squared_norm) == (0.75, 0.0)
+    assert runs.cross_entropy == pytest.approx(np.log(4))
+
+
 def test_arrays_broadcast_and_repeat():
     problem = SoftmaxProblem(3, Share(0.5), 0.9, np.array([[0.3], [0.9]]), np.array([0.05, 0.5]))
     batch = predict(problem)
@@ -243,6 +271,11 @@ def test_curves_compare_at_equal_rows():
         (lambda: SoftmaxProblem(1, Share(), 0.5, 1, 1), "classes = 1 must be at least 2"),
         (lambda: SoftmaxProblem(3, Share(), 1.5, 1, 1), "rho = 1.5 must lie in"),
         (lambda: SoftmaxProblem(3, Share(), 0.5, 1, 0), "lam = 0 must be positive"),
+        (lambda: SoftmaxProblem(3, KeepHard(1.0), 0.5, 1, 1), "must be a selection of K classes"),
+        (lambda: make_selection("keep-hard", 1, keep=0.5), "classes = 1 must be at least 2"),
+        (lambda: make_selection("keep-hard", 3.5, keep=0.5), "classes = 3.5 must be a whole number"),
+        (lambda: classes_curves([3], seed=-1), "seed = -1 must be at least 0"),
+        (lambda: classes_curves([3], tolerance=-1.0), "tolerance = -1 must be positive"),
         (lambda: make_selection("hard", 3), "unknown rule 'hard'"),
         (lambda: make_selection("keep-hard", 3), "needs keep"),
         (lambda: make_selection("keep-hard", 3, keep=1.5), "keep = 1.5 must lie in"),

@@ -279,6 +279,9 @@ def test_the_loop_at_a_fixed_ridge_is_the_simulated_one():
         (lambda: least_error("keep-hard", 1.5, 0.5), "rho = 1.5 must lie"),
         (lambda: least_error("keep-hard", 0.5, -1.0), "psi = -1 must be positive"),
         (lambda: least_error("keep-hard", 0.5, 0.5, keep=0.0), "keep = 0 must lie"),
+        (lambda: least_error("keep-hard", 0.5, 0.5, keep=2.0), "keep = 2 must lie"),
+        (lambda: optimum(0.9, psi=0.5, keep=2.0), "keep = 2 must lie"),
+        (lambda: least_error("keep-hard", [0.9, 0.8], [0.5, 0.4, 0.3]), r"do not broadcast: psi \(3,\), rho \(2,\)"),
         (lambda: least_error("keep-hard", 0.5, 0.5, lam=-1.0), "lam = -1 must be at least 0"),
         (lambda: least_error("keep-hard", 0.5, 0.5, flip=0.5), "flip = 0.5 must lie"),
         (lambda: least_error("keep-hard", 0.5, 0.5, smallest_keep=1.0), "smallest keep = 1 must lie"),
@@ -296,6 +299,15 @@ def test_the_loop_at_a_fixed_ridge_is_the_simulated_one():
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_lists_are_arrays():
+    rho, psi = [0.9, 0.8], [0.5, 0.25]
+    both = least_error("keep-hard", rho, psi, keep=0.5, lam=[0.1, 0.2], flip=[0.0, 0.1])
+    one = least_error("keep-hard", 0.8, 0.25, keep=0.5, lam=0.2, flip=0.1)
+    assert [x[1] for x in both] == list(one)
+    assert least_error("keep-hard", 0.9, psi, keep=0.5).test_error.shape == (2,)
+    assert least_error("keep-hard", [], 0.5).test_error.shape == (0,)
 
 
 def test_plain_data_is_keep_all():

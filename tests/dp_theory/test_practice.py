@@ -247,7 +247,16 @@ def one_round(addition):
         (lambda: Addition(1, weight=-1.0), "weight = -1 must be positive"),
         (lambda: Window(np.nan), "kappa = nan must be positive"),
         (lambda: predict(one_round(Addition(1, keep=lambda t, y: 0 * t))), "keeps no row"),
-        (lambda: simulate(L1, 100, 1), "trials = 1 must be at least 2"),
+        (lambda: row_errors(predict(one_round(HARD_ROWS)), -1), "addition = -1 must be at least 0 and below 1"),
+        (lambda: row_errors(predict(one_round(HARD_ROWS)), 1), "addition = 1 must be at least 0 and below 1"),
+        (lambda: PracticeProblem(0.5, 0.1, Addition(1.0)), "must be a list, with one addition for each round"),
+        (lambda: PracticeProblem(0.5, 0.1, spectrum=2.0), r"spectrum has shape \(\)"),
+        (lambda: PracticeProblem(0.5, 0.1, spectrum=[]), r"spectrum has shape \(0,\)"),
+        (lambda: PracticeProblem(0.5, 0.1, spectrum=np.ones((2, 2))), r"spectrum has shape \(2, 2\)"),
+        (lambda: one_round(Addition(1, keep=KeepHard(np.array([])))), "without a number nothing is practised"),
+        (lambda: predict(one_round(Window(power=500.0))), "weight = .* must be between"),
+        (lambda: predict(one_round(Window(power=5000.0))), "weight = inf must be positive and finite"),
+        (lambda: scaling(PracticeProblem(0.5, 0.1, [Addition(1, keep=KeepHard(np.ones(2)))] * 4)), "one practice"),
         (lambda: simulate(FLAT, 8, 2), "d = 8 must be the length of the spectrum"),
         (lambda: row_errors(predict(one_round(Addition(1, keep=Agree()))), 0), "no row that is wrong"),
         (lambda: scaling(L1), "at least 4 rounds"),
@@ -256,6 +265,14 @@ def one_round(addition):
 def test_bad_input_is_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_one_run_has_no_standard_error():
+    runs = simulate(one_round(HARD_ROWS), 10, 1)
+    assert np.all(np.isinf(runs.test_error_se))
+    points = scaling(replace(L1, additions=[HARD_ROWS] * 4), d=10, trials=1).curves.query("kind == 'simulated'")
+    assert points["y"].notna().all()
+    assert points[["y_low", "y_high"]].isna().all(axis=None)
 
 
 def test_what_double_precision_cannot_resolve_is_refused():

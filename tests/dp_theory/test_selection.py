@@ -33,7 +33,7 @@ from dp_theory.selection import Budget, best_window, compare_selections
 from dp_theory.selection.influence import learner, ridge_ratio
 from dp_theory.selection.margins import View
 from dp_theory.selection.rivals import best_entropy, rivals
-from dp_theory.selection.search import gap
+from dp_theory.selection.search import gap, widened
 from dp_theory.selection.static import local_optima
 
 
@@ -70,6 +70,31 @@ def test_the_influence_is_the_derivative(keep, phi, lam):
     if keep is blind:
         mean = influence(keep, t, rho=rho, phi=phi, lam=lam, flip=flip)
         assert np.trapezoid(change(t, 1.0) * mean * pdf(t), t) == pytest.approx(total, rel=1e-9)
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.49])
+def test_the_best_rule_keeps_the_least_share(flip):
+    """With few rows all rules are alike, so that nothing is polished."""
+    found = best_selection(Budget.of(0.9, 1e-3, "kept", smallest_keep=0.1, flip=flip))
+    assert found.keep == pytest.approx(0.1, rel=2e-6)
+    asked = Budget.of(0.9, 1e-3, "kept", smallest_keep=0.1, flip=flip)
+    assert found.test_error == pytest.approx(asked.errors(View(0.9, flip).moments(found.rule)[:, None])[0])
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_bands_are_widened_to_the_least_share(labels):
+    view = View(0.8, 0.1, labels)
+    for kept in (((0.5, 0.6), (0.61, 0.7)), ((0.0, 1e-3),), ((2.0, np.inf),)):
+        bands = Bands(kept, labels)
+        wide = widened(view, bands, 0.2)
+        assert view.moments(wide)[0] == pytest.approx(0.2, rel=1e-9)
+        assert np.all(wide([0.55, 5e-4, 3.0], 1.0) >= bands([0.55, 5e-4, 3.0], 1.0))
+        assert widened(view, wide, 0.1) == wide
+
+
+def test_at_the_ridgeless_peak_the_error_is_a_half():
+    found = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1, lam=0))
+    assert (found.test_error, found.gap) == (0.5, 0.0)
 
 
 def test_the_influence_of_a_rule_is_that_of_its_function():

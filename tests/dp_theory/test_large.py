@@ -1,0 +1,66 @@
+"""Rows are drawn in parts where few are kept, and more rows than any experiment has are refused."""
+
+import numpy as np
+import pytest
+
+from dp_base.errors import InputError
+from dp_theory import (
+    Addition,
+    Entropy,
+    Group,
+    KeepHard,
+    PracticeProblem,
+    Problem,
+    SoftmaxProblem,
+    SpanProblem,
+    make_selection,
+    simulate,
+    sweep,
+)
+from dp_theory.practice.experiment import _rows
+
+AT_ONCE = 1 << 21  # numbers
+
+
+class Recorder(np.random.Generator):
+    """Remembers how many normals were asked for at once."""
+
+    largest = 0
+
+    def standard_normal(self, size=None, *args, **kwargs):
+        self.largest = max(self.largest, int(np.prod(size or 1)))
+        return super().standard_normal(size, *args, **kwargs)
+
+
+def test_a_rule_draws_in_parts():
+    rng = Recorder(np.random.SFC64(0))
+    rule = Entropy.with_keep_fraction(0.02)
+    t = rule.draw(rng, 50_000)
+    assert rng.largest <= AT_ONCE
+    moments = rule.moments(0.0)
+    assert len(t) == 50_000
+    assert np.mean(t**2) == pytest.approx(moments.gamma / moments.p, rel=0.03)
+
+
+def test_a_loop_draws_its_candidates_in_parts():
+    rng, rule = Recorder(np.random.SFC64(0)), KeepHard(2e-3)
+    z, y, t, _ = _rows(Addition(candidates=1000.0, keep=rule), 0.1, 3000, np.eye(3)[0], np.ones(3), rng)
+    assert rng.largest <= AT_ONCE
+    assert len(y) == len(z) == pytest.approx(3e6 * rule.moments(0.0).p, abs=4 * np.sqrt(4800))
+    assert np.abs(t).max() <= 2e-3
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: simulate(Problem(KeepHard(1e-13), 0.9, 1e-25, 0.1), 100, 1, engine="law"), r"d/phi = 1e\+27"),
+        (lambda: simulate(Problem(KeepHard(1.0), 0.9, 1e-12, 0.1), 100, 1), r"d/phi = 1e\+14"),
+        (lambda: simulate(SpanProblem((1, 0), [Group()], 1e-12, 0.1), 100_000, 1), r"ratio\*d/phi = 1e\+17"),
+        (lambda: simulate(SoftmaxProblem(3, make_selection("keep-all", 3), 0.9, 1e-12, 1), 100, 1), r"d/phi = 1e\+14"),
+        (lambda: simulate(PracticeProblem(0.5, 0.1, [Addition(kept=1, keep=KeepHard(1e-13))]), 9, 1), "candidates = 2"),
+        (lambda: sweep(1e-13, d=16, trials=1, n=[16], rules=["entropy"]), "size/p = 2"),
+    ],
+)
+def test_too_many_rows_are_refused(call, message):
+    with pytest.raises(InputError, match=message + ".* must be at most 1e"):
+        call()
