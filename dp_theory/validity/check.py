@@ -11,7 +11,15 @@ from scipy.stats import t as student
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
-from dp_theory.checks import MOST_TRIALS, require, require_number, require_size, require_whole
+from dp_theory.checks import (
+    MOST_TRIALS,
+    require,
+    require_number,
+    require_seed,
+    require_size,
+    require_some,
+    require_whole,
+)
 from dp_theory.rules import Rule, make_rule
 from dp_theory.validity.assumptions import (
     equal_lengths,
@@ -100,12 +108,12 @@ def check(
     import pandas as pd
 
     require_number(keep=keep, lam=lam, level=level, tolerance=tolerance)
-    require_whole(trials=trials, seed=seed)
+    require_whole(trials=trials)
+    require_seed(seed)
     require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per kept row, over the mean variance")
     require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
     require("tolerance", tolerance, 0 < tolerance < np.inf, "be positive: a relative error")
     require_size("trials", trials, 4, MOST_TRIALS, "a standard error is needed")
-    require("seed", seed, seed >= 0, "be at least 0")
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
     chosen = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
@@ -123,6 +131,7 @@ def _sizes(view: View, wanted: Sequence[int] | None) -> list[int]:
     if wanted is None:
         doubled = [round(view.dimension * 2.0**power) for power in range(-1, MOST_SIZES - 1)]
         return [size for size in doubled if FEWEST_KEPT <= size <= len(view.y) / 2] or [max(FEWEST_KEPT, doubled[0])]
+    require_some(sizes=wanted)
     for size in wanted:
         require_whole(sizes=size)
         require_size("sizes", size, 2, MOST_USED * len(view.y), "kept rows, while a quarter of the rows test")

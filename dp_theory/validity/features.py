@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError, MissingError
-from dp_theory.checks import Array, numbers, require, require_number, require_whole
+from dp_theory.checks import Array, numbers, require, require_number, require_seed, require_whole
 from dp_theory.simulators.dense import fit_ridge
 
 ROWS, DIRECTIONS, TEST = ("X", "y"), ("w_s", "w_g"), ("X_test", "y_test")  # arrays of a file
@@ -75,8 +75,7 @@ class Features:
         """
         require_number(lam=lam)
         require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per row, over the mean variance")
-        require_whole(seed=seed)
-        require("seed", seed, seed >= 0, "be at least 0")
+        require_seed(seed)
         x, y = numbers("X", x), np.asarray(y)
         _check_matrix(x)
         _check_labels(x, y)

@@ -299,7 +299,8 @@ def test_wrong_options_of_features_are_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"lam": 0}, "lam = 0 must be positive"), ({"rules": ["keep-hrad"]}, "unknown rule"), ({"trials": 2}, "trials"),
-     ({"sizes": [4999]}, "sizes = 4999 must be at most 3750"), ({"keep": 2}, "keep = 2 must lie in"),
+     ({"sizes": []}, "sizes is empty"), ({"sizes": [4999]}, "sizes = 4999 must be at most 3750"),
+     ({"keep": 2}, "keep = 2 must lie in"),
      ({"rules": ["random", "random"]}, "each once"), ({"level": 1}, "level = 1 must lie in")],
 )  # fmt: skip
 def test_wrong_options_are_refused(options, message):
