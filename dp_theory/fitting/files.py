@@ -64,7 +64,9 @@ def _own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
     rules = chosen["rule"].dropna().unique() if "rule" in chosen else []
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
-    return Reading(Curve.of(chosen, **({"rule": str(rules[0])} if len(rules) else {})), [])
+    curve = Curve.of(chosen, **({"rule": str(rules[0])} if len(rules) else {}))
+    note = "most errors are above 1/2: of two classes that is worse than chance; are they accuracies?"
+    return Reading(curve, [note] if np.median(curve.error) > 0.5 else [])
 
 
 def _sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:

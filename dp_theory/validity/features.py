@@ -180,7 +180,7 @@ def _pair(x: Array, y: np.ndarray, wanted: Sequence[Any] | None) -> tuple[list[A
         raise InputError(f"y is {there[0]} in all rows: there must be two classes")
     require("classes", len(there), len(there) <= len(x) // 10, "be at most a tenth of the rows: y must hold classes")
     if wanted is not None:
-        named = {str(value): value for value in there}
+        named = {f"{value:g}" if y.dtype.kind == "f" else str(value): value for value in there}  # 1.0 is asked for as 1
         sides = [str(side).split("+") for side in wanted]
         members = [name for side in sides for name in side]
         if len(sides) != 2 or len(set(members)) < len(members) or not set(members) <= set(named):

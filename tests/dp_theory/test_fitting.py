@@ -336,6 +336,12 @@ def test_practice_that_never_added_is_as_static():
     assert note == "window = 1 is assumed: no point with a round of practice"
 
 
+def test_accuracies_given_as_errors_are_remarked(tmp_path):
+    for values, said in (((0.1, 0.2), False), ((0.8, 0.9), True)):
+        (tmp_path / "curve.csv").write_text("strategy,kept,error\n" + "".join(f"static,10,{x}\n" for x in values))
+        assert any("are they accuracies?" in note for note in read_curve(tmp_path / "curve.csv").notes) == said
+
+
 def test_spaces_after_commas_do_no_harm(tmp_path):
     (tmp_path / "curve.csv").write_text("strategy, kept, error\nstatic, 10, .2\n")
     assert read_curve(tmp_path / "curve.csv").curve.strategy.tolist() == ["static"]

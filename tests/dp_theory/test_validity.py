@@ -220,6 +220,7 @@ def test_several_classes_are_taken_in_pairs_or_unions(tmp_path):
     assert read_features(tmp_path / "f.npz").classes == ("cat", "dog")
     union = read_features(tmp_path / "f.npz", classes=("ant+cat", "bee"))
     assert union.classes == ("ant+cat", "bee")
+    assert Features.of(x, label.astype(float), classes=("1", "2")).classes == ("1.0", "2.0")
     assert len(union.y) == round(0.9 * np.isin(label, (0, 1, 2)).sum())
     assert np.mean(union.y > 0) == pytest.approx(2 / 3, abs=0.05)
     assert read_features(tmp_path / "f.npz", components=3).x.shape[1] == 3
