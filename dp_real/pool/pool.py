@@ -136,12 +136,13 @@ class Pool(Dataset[tuple[Tensor, int]]):
             if main:
                 drop_unreadable(self.path, version)
             dataset = lance.dataset(str(self.path), version=version)
-            if main and dataset.latest_version > version:
-                dataset.restore()
-                version = dataset.latest_version
-                PoolRecord.read(self.path).add(self.path, version)
             if main:
-                PoolRecord.read(self.path).drop_strays(self.path)
+                record = PoolRecord.read(self.path)
+                if dataset.latest_version > version:
+                    dataset.restore()
+                    version = dataset.latest_version
+                    record.add(self.path, version)
+                record.drop_strays(self.path)
         self._open(from_main(version))
 
     def table(self, newest: bool = False) -> pa.Table:

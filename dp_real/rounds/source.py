@@ -139,10 +139,11 @@ class GeneratedRounds:
         if index == 1 and self.config.guidance.selector == "first":
             self.first = copy.deepcopy(learner)
         selector, costs, policy = self.first or learner, Costs(), policy_of(self.config, index)
-        if policy.request(labels, steering).tries > 1 and not steering.temperature:  # a label check, its first time
+        asked = policy.request(labels, steering)
+        if asked.tries > 1 and not steering.temperature:  # a label check, its first time
             steering, costs = self.fit_check(steering, selector)
         parts, saved = [Batch.empty(self.storage.type, self.storage.config.soft_labels)], 0.0
-        for rows in policy.portions(len(policy.request(labels, steering).labels)):
+        for rows in policy.portions(len(asked.labels)):
             request = policy.request(labels, steering)
             draw = partial(self.block, request, learner, selector, steering.temperature)
             own = self.blocks.draw(index, rows, draw)

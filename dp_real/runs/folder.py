@@ -86,9 +86,9 @@ class RunFolder:
         newest = processes.from_main(newest)
         if newest is None:
             with processes.main_first() as main:
-                for path in (files.pool, files.metrics, files.rounds) if main else ():
-                    remove(path)
                 if main:
+                    for path in (files.pool, files.metrics, files.rounds):
+                        remove(path)
                     discard_blocks(files.drawing, but=0)
             return State(config.training.steps), Pool(files.pool, shape, 0, config.pool)
         state, pool_version = when_visible(lambda: restore_learner(learner, newest), newest)

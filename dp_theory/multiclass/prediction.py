@@ -12,6 +12,7 @@ For K = 2 this is dp_theory.span.convex with the logistic loss.
 """
 
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import lru_cache
 
 import numpy as np
@@ -20,7 +21,7 @@ from dp_base.errors import ConvergenceError
 from dp_theory.checks import Array
 from dp_theory.multiclass.agreement import disagreement
 from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.problem import SoftmaxPrediction, SoftmaxProblem
+from dp_theory.multiclass.problem import SoftmaxOutputs, SoftmaxPrediction, SoftmaxProblem
 from dp_theory.multiclass.selection import Selection
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
@@ -31,7 +32,7 @@ PRECISION = 1e-9  # of the fixed point
 FARTHEST = 50.0  # |ln σ| and |ln δ| from which no solution is looked for
 WIDE, STEPS = 1.0, 2  # a ridge at which the root is found from afar, and on the way from there ridges per decade
 BLOCK = 1 << 12  # rows at a time: what stays in a processor's cache
-_FIELDS = 9  # four outputs, each with its standard error, and the number of points
+_FIELDS = len(fields(SoftmaxOutputs)) + 1  # and the number of points
 _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 

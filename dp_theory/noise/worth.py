@@ -1,8 +1,8 @@
 """Static data, pruning, direct selection and practice, all on labels that are wrong near the boundary (ours).
 
 Samples are counted per dimension. Every learner has its best ridge: static data and selections exactly, loops the best
-of LAMS. For plain rows that is lam = psi(1 − c²)/c² per
-row, c = E[y z] (`BoundaryFlips.signal`), whatever the flips' shape: ridge regression knows no more of their labels.
+of LAMS. For plain rows that is lam = psi(1 − c²)/c² per row, c = E[y z] (`BoundaryFlips.signal`), whatever the flips'
+shape: ridge regression knows no more of their labels.
 """
 
 from __future__ import annotations

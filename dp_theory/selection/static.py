@@ -14,7 +14,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.checks import Array, require, require_magnitude, require_number
-from dp_theory.costs import AXES, SMALLEST_KEEP, TRAINING_COST
+from dp_theory.costs import AXES, SMALLEST_KEEP, TRAINING_COST, require_costs
 from dp_theory.selection.influence import by_moments, learner, ridge_ratio, slopes
 from dp_theory.selection.margins import FEATURES, Bands, View
 from dp_theory.selection.search import Found, answer, explore, gap, polish
@@ -44,15 +44,13 @@ class Budget:
 
     def __post_init__(self) -> None:
         given = {"rho": self.rho, "budget": self.budget, "flip": self.flip, "smallest keep": self.least}
-        given |= {"candidate cost": self.candidate, "training cost": self.training}
         given |= {} if self.lam is None else {"lam": self.lam}
         require_number(**given)
         require("rho", self.rho, abs(self.rho) < 1, "lie in (-1, 1): it is cos(w_s, w0)")
         require("budget", self.budget, 0 < self.budget < np.inf, "be positive: it is the cost per dimension")
         require("flip", self.flip, 0 <= self.flip < 0.5, "lie in [0, 1/2): it is a flip rate")
         require("smallest keep", self.least, 0 < self.least < 1, "lie in (0, 1): it is a kept fraction")
-        for name in ("candidate cost", "training cost"):
-            require(name, given[name], 0 <= given[name] < np.inf, "be at least 0 and finite")
+        require_costs(candidate=self.candidate, training=self.training)
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
         require("lam", given.get("lam", 0), 0 <= given.get("lam", 0) < np.inf, "be at least 0 and finite")
         require_magnitude(budget=self.budget, lam=given.get("lam", 0))

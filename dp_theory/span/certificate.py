@@ -1,6 +1,7 @@
 """From a solver of the span recipe to predictions that know their error."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.span.bulk import Solution
 from dp_theory.span.problem import Group, SpanProblem
 
-_FIELDS = 5  # of a Prediction
+_FIELDS = len(fields(Prediction))
 EXPECTATION = 64 * ROUNDING  # relative error of an expectation by rounding of nodes, weights, atoms and their sum
 
 

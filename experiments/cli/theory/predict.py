@@ -57,7 +57,7 @@ def predict_command(
     prediction = dp_theory.predict(problem) if d is None else dp_theory.predict(problem, d=d)
     columns = asdict(prediction)
     if isinstance(prediction, dp_theory.FinitePrediction):
-        low, high = prediction.band(0.95 if level is None else level)
+        low, high = prediction.band() if level is None else prediction.band(level)
         columns = {"test_error": columns["test_error"], "low": low, "high": high, **columns}
     if not varied:
         _show(columns, as_json)
