@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ from dp_base.checksums import read_json, reading, verify
 from dp_base.errors import InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ArmName, arm_config
+from experiments.presets.presets import load_preset
 from experiments.tuning.space import flat, with_settings
 
 TUNED = "best.json"
+PUBLISHED = "published"  # in place of a folder: what this project's own tunings chose
 ALONE = ("static", "real")  # arms that are not the loop
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Best settings by arm, in a folder that `dp real tune` has filled.
+    """Best settings by arm, in a folder that `dp real tune` has filled or as published.
 
     config: what was tuned. fresh: the first seed, and data split, that no trial has seen.
     """
@@ -41,6 +45,17 @@ class Tuned:
         record = read_json(file, remedy)
         with reading(file, remedy):
             return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])
+
+    @classmethod
+    def published(cls, preset: str) -> Tuned:
+        """The best settings of a preset that docs/reproduction.md tells of. Raises InputError if it was not tuned."""
+        text = (resources.files("experiments.tuning") / f"{PUBLISHED}.toml").read_text(encoding="utf-8")
+        records = tomllib.loads(text)
+        if preset not in records:
+            raise InputError(
+                f"--tuned {PUBLISHED} has settings of {', '.join(records)}, not of {preset}: dp real tune finds them"
+            )
+        return cls(Path(PUBLISHED), load_preset(preset), **records[preset])
 
     def check(self, arms: Iterable[str], first: int) -> None:
         """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""

@@ -24,7 +24,11 @@ def compare_command(
         typer.Option(help="Comma-separated; ARM-N: of N samples; ARM@KEY=VALUE: with that setting.  Default: as set."),
     ] = None,
     tuned: Annotated[
-        Path | None, typer.Option(help="What dp real tune left: each arm gets its own best settings.")
+        Path | None,
+        typer.Option(
+            help="What dp real tune left, or 'published': what the project's own tuning of the preset chose. "
+            "Each arm gets its own best settings."
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Runs an arm; arms are paired over them.  Default: as set.")
@@ -58,9 +62,9 @@ def compare_command(
     seeds = seeds or config.compare.seeds
     splits = splits or config.compare.splits or seeds
     if tuned is not None:
-        from experiments.tuning.tuned import Tuned
+        from experiments.tuning.tuned import PUBLISHED, Tuned
 
-        best = Tuned.read(tuned)
+        best = Tuned.published(preset) if str(tuned) == PUBLISHED else Tuned.read(tuned)
         first = best.fresh if first is None else first
         best.check(names, first)
         settle = best.arm_config

@@ -18,7 +18,7 @@ from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from experiments.presets.presets import load_preset
 from experiments.tuning import tune as tuning
-from experiments.tuning.space import own_parameters, read_searches, settings_of, space_of, with_settings
+from experiments.tuning.space import flat, own_parameters, read_searches, settings_of, space_of, with_settings
 from experiments.tuning.tune import Plan, tune
 from experiments.tuning.tuned import Tuned
 from tests.experiments.conftest import run_dp as dp
@@ -246,6 +246,32 @@ def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp
     assert best.remark(longer) == f"{longer}: settings of practice, tuned with another training.steps"
     with pytest.raises(InputError, match="arm real was not tuned"):
         best.source("real")
+
+
+@pytest.mark.parametrize("preset", ["fashion", "glyphs"])
+def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(preset: str):
+    config, published = load_preset(preset), Tuned.published(preset)
+    assert not published.differing(config)
+    for arm, settings in published.settings.items():
+        space = space_of(config, arm, {})
+        assert settings.keys() == space.keys()
+        for key, value in settings.items():
+            searched = space[key]
+            if isinstance(searched, CategoricalDistribution):
+                assert json.dumps(value) in searched.choices, key
+            else:
+                assert isinstance(searched, FloatDistribution | IntDistribution)
+                assert searched.low <= value <= searched.high, key
+        changed = flat(published.arm_config(config, arm))
+        assert {key: changed[key] for key in settings} == settings
+    published.check(["practice-unguided"], 1)
+    with pytest.raises(InputError, match="the trials of published have seen it"):
+        published.check(["static"], 0)
+
+
+def test_what_was_not_published_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "compare", "gaussian", "--tuned", "published") == 2
+    assert "has settings of fashion, glyphs, not of gaussian" in capsys.readouterr().err
 
 
 LOAD = DigitsConfig.load
