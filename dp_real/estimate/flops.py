@@ -1,7 +1,8 @@
-"""FLOPs of drawing one sample, counted on a sample that is drawn for this and thrown away."""
+"""FLOPs of what is done for one sample, counted on a sample that is drawn for this and thrown away."""
 
 import contextlib
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from dp_real.config import Config
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.label_check import Judge
+from dp_real.rounds.label_check import Judge, LabelCheck
 from dp_real.rounds.source import GeneratedRounds, Sampled
 from dp_real.runtime.flops import count
 from dp_real.runtime.seeds import row_seeds
@@ -32,21 +33,37 @@ class MeasuredFlops:
         self._rounds = GeneratedRounds(config, generator, storage, Blocks(1), judge)
         self._choosing = config.guidance.candidates > 1
         self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
-        self._known: dict[bool, int] = {}
-        self._label_flops = None if config.pool.soft_labels else 0
+        self._check = None if judge is None else LabelCheck(judge, temperature=1.0)
+        self._soft = config.pool.soft_labels
+        self._known: dict[Callable[[], object], int] = {}
 
     def __call__(self, guided: bool) -> int:
         """See SampleFlops."""
-        if guided not in self._known:
-            self._known[guided] = _counted(self._guided if guided else self._plain)
-        return self._known[guided]
+        return self._once(self._guided if guided else self._plain)
 
     def of_labels(self) -> int:
-        """FLOPs of the soft labels of a sample; 0 without them."""
-        if self._label_flops is None:
-            x = self._plain()
-            self._label_flops = _counted(lambda: self._rounds.posterior(x))
-        return self._label_flops
+        """See SampleFlops."""
+        return self._once(self._labels) if self._soft else 0
+
+    def of_check(self) -> int:
+        """See SampleFlops."""
+        return self._once(self._checked) if self._check else 0
+
+    def _once(self, work: Callable[[], object]) -> int:
+        if work not in self._known:
+            self._known[work] = _counted(work)
+        return self._known[work]
+
+    @cached_property
+    def _sample(self) -> Tensor:
+        return self._plain()
+
+    def _labels(self) -> Tensor | None:
+        return self._rounds.posterior(self._sample)
+
+    def _checked(self) -> Tensor:
+        assert self._check, "it is asked for"
+        return self._check(self._learner, self._sample, self._label, self._seeds)
 
     def _plain(self) -> Tensor:
         return self._generator.sample(self._label, self._seeds, None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from typing import Protocol
 
 from dp_real.rounds.label_check import CALLS
 from dp_real.sections import GuidanceConfig, SamplingConfig
@@ -27,13 +27,36 @@ class Costs:
         return Costs(*(count * cost for cost in astuple(self)))
 
 
-SampleFlops = Callable[[bool], int]
-"""flops(guided): FLOPs of a plain sample, or of a candidate or a guided one with its check. 0: not counted."""
+class SampleFlops(Protocol):
+    """FLOPs of what is done for one sample. 0: not counted."""
+
+    def __call__(self, guided: bool) -> int:
+        """Of a plain sample, or of a candidate or a guided one with its label check."""
+        ...
+
+    def of_labels(self) -> int:
+        """Of its soft labels; 0 without them."""
+        ...
+
+    def of_check(self) -> int:
+        """Of the label check of a sample that is there already; 0 without one."""
+        ...
 
 
-def uncounted(guided: bool) -> int:
+class Uncounted(SampleFlops):
     """SampleFlops that are not counted."""
-    return 0
+
+    def __call__(self, guided: bool) -> int:
+        """0."""
+        return 0
+
+    def of_labels(self) -> int:
+        """0."""
+        return 0
+
+    def of_check(self) -> int:
+        """0."""
+        return 0
 
 
 def plain_sample(forwards: int, flops: SampleFlops) -> Costs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, Protocol, cast
 
@@ -30,7 +30,7 @@ from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.choice import choose
-from dp_real.rounds.costs import Costs, SampleFlops, uncounted
+from dp_real.rounds.costs import Costs, SampleFlops, Uncounted
 from dp_real.rounds.label_check import CALLS, Judge, LabelCheck, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.redraw import Sound, draw_sound
@@ -119,8 +119,7 @@ class GeneratedRounds:
     """A Source that draws a generator's samples as a configuration asks.
 
     storage: that of the pool. judge: of a label check, and images: real ones to fit it. first: the learner at the first
-    addition, if guidance.selector asks for it; `draw` sets it then. flops: of a sample. shared: what other runs draw
-    alike. label_flops: of the soft labels of a sample.
+    addition, if guidance.selector asks for it; `draw` sets it then. shared: what other runs draw alike.
     """
 
     config: Config
@@ -130,9 +129,8 @@ class GeneratedRounds:
     judge: Judge | None = None
     images: ExampleSet | None = None
     first: Learner | None = None
-    flops: SampleFlops = uncounted
+    flops: SampleFlops = field(default_factory=Uncounted)
     shared: Shared | None = None
-    label_flops: Callable[[], int] = lambda: 0
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
         """See Source. The initial round, 0, is plain."""
@@ -153,7 +151,7 @@ class GeneratedRounds:
             parts.append(portion)
         drawn = Batch.concatenate(parts)
         costs += policy.price(self.flops) * int(drawn.draws.sum()) + Costs(redrawn=int(drawn.redrawn.sum()))
-        costs += Costs(flops=self.label_flops()) * len(drawn)
+        costs += Costs(flops=self.flops.of_labels()) * len(drawn)
         self.generator.rest()
         return Drawn(policy.keep(drawn, labels), costs, steering, saved)
 
@@ -173,8 +171,9 @@ class GeneratedRounds:
             block_size=self.config.sampling.block_size,
         )
         by_denoising = self.config.guidance.check == "diffusion-classifier"
-        calls = CALLS * n if by_denoising and processes.this_process().is_main_process else 0
-        return steering._replace(temperature=temperature), Costs(forwards=calls)
+        own = n if processes.this_process().is_main_process else 0
+        costs = Costs(forwards=CALLS if by_denoising else 0, flops=self.flops.of_check()) * own
+        return steering._replace(temperature=temperature), costs
 
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
         """Draw and assess these rows of a request. Raises DivergedError as draw_sound does, and keeps none of them."""

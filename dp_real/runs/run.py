@@ -99,9 +99,7 @@ def _source(
     if parts.generator is None:
         return real
     images, flops = parts.data.validation, MeasuredFlops(config, parts.generator, parts.learner, parts.judge)
-    source = GeneratedRounds(
-        config, parts.generator, pool.storage, blocks, parts.judge, images, first, flops, shared, flops.of_labels
-    )
+    source = GeneratedRounds(config, parts.generator, pool.storage, blocks, parts.judge, images, first, flops, shared)
     if config.practice.start == "real":
         source = RealStart(real, source)
     return DistinctTexts(source, pool, images, config.pool.distinct) if config.pool.distinct else source
