@@ -21,7 +21,7 @@ import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.checks import Array
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 from dp_theory.practice.experiment import simulate_practice
 from dp_theory.practice.prediction import Stages, solve_stages
 from dp_theory.practice.problem import Addition, MeasuredRows, PracticeProblem, RoundRows
@@ -65,7 +65,7 @@ def scaling(
 
     The problem must accumulate, and its rules be scalar. Costs are in plain samples. advance is called with 1 after
     each of the STEPS. Raises InputError for fewer than four rounds, from which no exponent can be fitted, for arrays
-    of parameters, and for other losses than the square.
+    of parameters, for other losses than the square, and for costs that are negative or not finite.
     """
     import pandas as pd
 
@@ -77,6 +77,7 @@ def scaling(
         raise InputError(f"scaling takes one practice, but its rules' parameters have the shape {problem.shape}")
     if not isinstance(problem.loss, Square):
         raise InputError(f"scaling is for the square loss, not {problem.loss}: other losses would take it minutes")
+    require_costs(direct=direct_cost, training=training_cost)
     whole, costs = solve_stages(problem), Costs(direct=direct_cost, training=training_cost)
     curves, exponents, simulated = [], [], {}
     for series, (runs, direct) in _strategies(problem, whole).items():
