@@ -47,7 +47,7 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     if not path.exists():
         raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
     if path.is_dir():
-        return _branches(path)
+        return _branches(path, where)
     try:
         table = pd.read_csv(path, comment="#", skipinitialspace=True)
     except (ValueError, pd.errors.ParserError, OSError) as error:  # a decoding error is a ValueError, too
@@ -60,7 +60,7 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
 
 
 def _own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
-    chosen = _chosen(path, table, where, ())
+    chosen = chosen_rows(path, table, where)
     rules = chosen["rule"].dropna().unique() if "rule" in chosen else []
     if len(rules) > 1:
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
@@ -78,7 +78,7 @@ def _sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
     if len(rules) > 1:
         notes.append(f"of the rules {', '.join(rules)} only {rule} is fitted: choose with rule=…")
     points = points[(points["rule"] == rule) | (points["strategy"] == "static")]
-    points = _chosen(path, points, where, ("alpha", "rho", "lam"))
+    points = chosen_rows(path, points, where, ("alpha", "rho", "lam"))
     renamed = points.drop(columns="x").rename(columns={"y": "error", "n_seeds": "trials", "p": "keep"})
     renamed.loc[~np.isfinite(renamed["se"]), "se"] = np.nan
     return Reading(Curve.of(renamed, rule="keep-hard" if rule == "keep-all" else rule, exact=True), notes)
@@ -95,7 +95,7 @@ def _comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
         where["settings"] = str(known["settings"].value_counts().index[0])
         left = ", ".join(known["series"][known["settings"] != where["settings"]])
         notes.append(f"arms of other settings are left out: {left}; choose with settings=…")
-    known = _chosen(path, known, where, ())
+    known = chosen_rows(path, known, where)
     loops = [
         _loop(path, str(name)) if arm == "practice" else (np.nan, np.nan)
         for name, arm in zip(known["series"], known["arm"], strict=True)
@@ -133,8 +133,10 @@ def _literal(text: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", text)
 
 
-def _branches(run: Path) -> Reading:
+def _branches(run: Path, where: dict[str, str]) -> Reading:
     """The cool-downs of a run from each pool size; standard errors are those of the test examples."""
+    import pandas as pd
+
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("branches/*/result.json"))]
     if not results:
         raise InputError(f"{run} has no branches/SIZE/result.json: dp real branch {run} makes them")
@@ -150,11 +152,16 @@ def _branches(run: Path) -> Reading:
         "initial": np.minimum(float(practice["initial"]), kept), "increment": float(practice["increment"]),
     }  # fmt: skip
     note = "standard errors are of the test examples alone: one run says nothing of other seeds"
-    return Reading(Curve.of(table), [note])
+    return Reading(Curve.of(chosen_rows(run, pd.DataFrame(table), where)), [note])
 
 
-def _chosen(path: Path, table: pd.DataFrame, where: dict[str, str], single: tuple[str, ...]) -> pd.DataFrame:
-    """The rows whose columns have the values that `where` says; those of `single` must then have one value each."""
+def chosen_rows(
+    path: str | Path, table: pd.DataFrame, where: Mapping[str, str], single: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """The rows whose columns have the values that `where` says; those of `single` must then have one value each.
+
+    path: where the table is from, for messages. Raises InputError for a column or a value that is not there.
+    """
     for name, value in where.items():
         if name not in table:
             raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")

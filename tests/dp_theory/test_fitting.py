@@ -316,6 +316,9 @@ def test_branches_of_a_run_are_read(tmp_path):
     assert curve.initial.tolist() == [100, 100]
     np.testing.assert_allclose(curve.se, [0.015, np.sqrt(0.05 * 0.95 / 400)])
     assert "one run says nothing of other seeds" in notes[0]
+    assert read_curve(tmp_path, {"kept": "200"}).curve.kept.tolist() == [200]
+    with pytest.raises(InputError, match="has no column colour"):
+        read_curve(tmp_path, {"colour": "red"})
 
 
 def test_a_table_of_ones_own_is_read(tmp_path):

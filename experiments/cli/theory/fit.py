@@ -98,13 +98,14 @@ def _read(path: Path, where: list[str]) -> "Curve":
     from dp_theory.fitting import read_curve
     from experiments.reported.curves import CURVES, reported_curve
 
-    if str(path) in CURVES:
-        return reported_curve(str(path))
     pairs = [entry.partition("=") for entry in where]
     for name, sign, _ in pairs:
         if not sign:
             raise InputError(f"--where {name} must read COLUMN=VALUE")
-    curve, notes = read_curve(path, {name: value for name, _, value in pairs})
+    chosen = {name: value for name, _, value in pairs}
+    if str(path) in CURVES:
+        return reported_curve(str(path), chosen)
+    curve, notes = read_curve(path, chosen)
     for note in notes:
         say(note)
     return curve
