@@ -50,8 +50,8 @@ class Trials:
     def propose(self, numbers: range) -> list[dict[str, Any]]:
         """The parameters of a batch of trials, by the tree-structured Parzen estimator (Bergstra et al. 2011).
 
-        It sees the trials before the batch, and knows which are proposed together. The first ten are random, after the
-        configuration's own values.
+        It sees the trials before the batch, and knows which are proposed together. The first has the configuration's
+        own values. Until a batch begins with ten trials over, the others are random, and the same for all arms.
         """
         scratch = optuna.create_study(direction="maximize")
         scratch.add_trials(self._study.get_trials(deepcopy=False)[: numbers.start])

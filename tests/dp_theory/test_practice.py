@@ -260,7 +260,7 @@ def one_round(addition):
         (lambda: simulate(FLAT, 8, 2), "d = 8 must be the length of the spectrum"),
         (lambda: row_errors(predict(one_round(Addition(1, keep=Agree()))), 0), "no row that is wrong"),
         (lambda: scaling(L1), "at least 4 rounds"),
-        (lambda: scaling(replace(L1, additions=[HARD_ROWS] * 4), direct_cost=-1), "direct cost = -1 must be at least 0"),
+        (lambda: scaling(replace(L1, additions=[HARD_ROWS] * 4), direct_cost=-1), "direct cost = -1 must be"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused(make, message):
