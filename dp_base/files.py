@@ -142,6 +142,11 @@ def filled(folder: Path) -> Iterator[Path]:
             os.rename(path, folder / path.name)
 
 
+def file_name(text: str) -> str:
+    """The text as the name of one file: a slash in it begins no folder."""
+    return text.replace("/", "%2F")
+
+
 def remove(path: Path) -> None:
     """Remove a file or folder, if it exists. A folder disappears in one step, before its files are deleted."""
     if not path.is_dir() or path.is_symlink():

@@ -292,9 +292,17 @@ class PracticeConfig(Section):
         return self.patience if self.patience_policy == "fixed" else round(self.patience * pool_size / self.initial)
 
 
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("names one twice")
+    return names
+
+
 class CompareConfig(Section):
     """What `dp real compare` does unless its options say otherwise. A run does not look at it."""
 
-    arms: tuple[str, ...] = Field(default=("practice", "static"), min_length=1, description="the last is the baseline")
+    arms: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(
+        default=("practice", "static"), min_length=1, description="the last is the baseline"
+    )
     seeds: int = Field(default=4, ge=1, le=100_000, description="runs of each arm, compared in pairs")
     splits: int = Field(default=0, ge=0, le=100_000, description="data splits, each with a generator; 0: one a seed")

@@ -10,19 +10,21 @@ import pandas as pd
 
 from dp_base.checksums import reading
 from dp_base.errors import DamagedError
-from dp_base.files import remove, write_text
+from dp_base.files import file_name, remove, write_text
 from dp_base.progress import Progress, silent
 from dp_base.workers import in_parallel
 from dp_real.axes import AXES
 from dp_real.config import Config
-from dp_real.config.arms import ArmName, arm_config
+from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, drawers_first, shared_among
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
-from experiments.ratios import costs, worth
+from experiments.ratios import by_unit, costs, series_of, worth
 
+JOURNAL = "runs"  # the folder in which runs are kept
+RUNS = "runs.csv"
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
 
 
@@ -96,11 +98,11 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     """One row per arm: mean accuracies in percent, standard errors, and the paired difference to the baseline.
 
     Tidy (figures.tables). x is the mean over runs of an axis of dp_real.axes; all axes also have columns of their own.
-    y is the mean test accuracy; y_low and y_high are one standard error away. If there are static arms, the columns of
-    experiments.ratios.worth follow.
+    y is the mean test accuracy; y_low and y_high are one standard error away. Standard errors are those of `units`
+    independent ones, see experiments.ratios. If there are static arms, the columns of worth there follow.
     """
     by_arm = runs.groupby("arm", sort=False)
-    test = _test_accuracies(runs)
+    test = 100 * by_unit(runs, runs["test_accuracy"])
     difference = test.sub(test[baseline], axis=0)
     table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured"})
     spent = costs(runs).groupby(runs["arm"]).mean()
@@ -109,7 +111,7 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     table.insert(2, "x", table[x])
     table["y"], table["se"] = test.mean(), test.sem()
     table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
-    table["n_seeds"] = len(test)
+    table["n_seeds"], table["units"] = runs["seed"].nunique(), len(test)
     table["validation"] = 100 * by_arm["val_accuracy"].mean()
     table[f"{Comparison.MINUS}{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
     return table.join(worth(runs, x)).reset_index(drop=True)
@@ -122,20 +124,12 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     that leaves out what a seed, with its split, does to all arms alike, since only paired differences mean something
     (Cousineau 2005, with the factor of Morey 2008). A single arm keeps its own.
     """
-    test = _test_accuracies(runs)[list(summary["series"])]
-    arms = {name: ArmName.parse(name) for name in map(str, test)}
-    shared = set.intersection(*(set(arm.settings) for arm in arms.values()))
-    series = ["\n".join([arm.arm, *(each for each in arm.settings if each not in shared)]) for arm in arms.values()]
-    table = summary.assign(series=series)
-    if len(arms) > 1:
-        within = test.sub(test.mean(axis=1), axis=0).sem() * (len(arms) / (len(arms) - 1)) ** 0.5
+    test = 100 * by_unit(runs, runs["test_accuracy"])[list(summary["series"])]
+    table = summary.assign(series=list(series_of(list(summary["series"])).values()))
+    if (arms := len(summary)) > 1:
+        within = test.sub(test.mean(axis=1), axis=0).sem() * (arms / (arms - 1)) ** 0.5
         table["y_low"], table["y_high"] = table["y"] - within.to_numpy(), table["y"] + within.to_numpy()
     return table
-
-
-def _test_accuracies(runs: pd.DataFrame) -> pd.DataFrame:
-    """In percent, a row per seed and a column per arm."""
-    return 100 * runs.pivot(index="seed", columns="arm", values="test_accuracy")
 
 
 class Comparison:
@@ -148,7 +142,7 @@ class Comparison:
 
     def run_folder(self, arm: str, seed: int) -> Path:
         """The folder of a run, whether it exists or not."""
-        return self.path / "runs" / f"{arm}-seed{seed}"
+        return self.path / JOURNAL / f"{file_name(arm)}-seed{seed}"
 
     @property
     def drawn(self) -> Path:
@@ -181,15 +175,21 @@ class Comparison:
         return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
-        """Pairs of arm and run, sorted by the names of their folders. Raises DamagedError if there are none."""
-        if not (self.path / "runs").is_dir():
-            raise DamagedError(f"{self.path / 'runs'} is missing; {REMEDY}")
-        for folder in sorted((self.path / "runs").iterdir()):
-            yield folder.name.rpartition("-seed")[0], Run(folder)
+        """Pairs of arm and run, as in runs.csv. Raises DamagedError if it cannot be read, or if a run is missing."""
+        file = self.path / RUNS
+        with reading(file, REMEDY):
+            table = pd.read_csv(file)
+            pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
+        for arm, seed in pairs:
+            folder = self.run_folder(arm, seed)
+            if not folder.is_dir():
+                raise DamagedError(f"{folder} is missing; {REMEDY}")
+            yield arm, Run(folder)
 
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
         """Write the tables, each whole or not at all; that of exponents if it has rows."""
-        tables = {"runs": runs.drop(columns="versions"), "exponents": exponents, "comparison": arms}
+        remove(self.path / "exponents.csv")  # an earlier one, of more arms
+        tables = {RUNS: runs.drop(columns="versions"), "exponents.csv": exponents, "comparison.csv": arms}
         for name, frame in tables.items():
             if len(frame):
-                write_text(self.path / f"{name}.csv", frame.to_csv(index=False))
+                write_text(self.path / name, frame.to_csv(index=False))

@@ -1,96 +1,143 @@
-"""How many static samples an arm is worth, and how fast errors fall with samples: with intervals over seeds."""
+"""How many static samples an arm is worth, and how fast errors fall with samples: with intervals.
+
+What is independent is a data split where there are several, else a seed: runs on one split share its generator and its
+test images. All means are over such units, all intervals Student's, with one degree of freedom fewer than units.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from dp_real.config.arms import ArmName
 from experiments.reported.audit import static_equivalent
 
-DRAWS = 2000  # of the bootstrap
-COVERED = (0.025, 0.975)  # the quantiles of an interval
+LEVEL = 0.95
+FINE = 200  # places between two static sizes at which an interval is looked for
 
 
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
     """What each run cost, a column for each axis of dp_real.axes, from the content of its result.json.
 
-    For a run that generates nothing, "generated" counts the real examples.
+    For a run that generates nothing, "generated" counts the real examples. FLOPs that nobody counted are nan.
     """
-    generated = runs["samples_generated"]
+    generated, training = runs["samples_generated"], runs["training_flops"]
     return pd.DataFrame(
         {
             "generated": generated.where(generated > 0, runs["pool_size"]),
             "kept": runs["pool_size"],
-            "compute": runs["generation_flops"] + runs["training_flops"],
+            "compute": (runs["generation_flops"] + training).where(training > 0),
             "seconds": runs["generation_seconds"] + runs["training_seconds"],
         }
     )
+
+
+def by_unit(runs: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+    """Values, a row for each independent unit (the mean over its seeds), a column for each arm in their order."""
+    unit = "split" if runs["split"].nunique() > 1 else "seed"
+    return values.groupby([runs[unit], runs["arm"]]).mean().unstack()[list(runs["arm"].unique())]
+
+
+def series_of(arms: Sequence[str]) -> dict[str, str]:
+    """Arm -> the name of its series: its kind, and a line for each of the settings that not all of the arms have."""
+    parsed = {arm: ArmName.parse(arm) for arm in arms}
+    shared = set.intersection(*(set(arm.settings) for arm in parsed.values()))
+    return {
+        name: "\n".join([arm.arm, *(each for each in arm.settings if each not in shared)])
+        for name, arm in parsed.items()
+    }
 
 
 def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     """What static data of the same mean test accuracy cost: a row per arm, counted on an axis of dp_real.axes.
 
     Columns: static_to_match; bound, see static_equivalent; ratio = static_to_match / the arm's own cost; ratio_low and
-    ratio_high, its 95 % interval. For the interval, seeds are drawn with replacement, for all arms together because
-    they are paired; it ends in inf or 0 where the static arms do not reach far enough. Empty without static arms.
+    ratio_high, the ends of its interval, nan with one unit. The interval has all sizes, interpolated as the curve is,
+    whose paired difference to the arm is not significant (Fieller 1954); it ends in inf or 0 where the static arms do
+    not reach far enough. An arm is held against the static arms that differ from it least in settings. Empty without
+    static arms.
     """
-    arms = list(dict.fromkeys(map(str, runs["arm"])))
-    test, cost = (_by_seed(runs, values, arms) for values in (runs["test_accuracy"], costs(runs)[x]))
-    static = np.array([ArmName.parse(name).arm == "static" for name in arms])
-    if not static.any():
-        return pd.DataFrame(index=arms)
-
-    def ratios(seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        accuracy, spent = test[seeds].mean(0), cost[seeds].mean(0)
-        number, bound = static_equivalent(accuracy, spent[static], accuracy[static])
-        return number, bound, number / spent
-
-    number, bound, ratio = ratios(np.arange(len(test)))
-    drawn = []
-    for seeds in _draws(len(test)):
-        _, beyond, each = ratios(seeds)
-        drawn.append(np.select([beyond == ">", beyond == "<"], [np.inf, 0.0], each))
-    low, high = (np.quantile(drawn, level, axis=0, method="nearest") for level in COVERED)
-    columns = {"static_to_match": number, "bound": bound, "ratio": ratio, "ratio_low": low, "ratio_high": high}
-    return pd.DataFrame(columns, index=arms)
+    series = series_of(list(runs["arm"].unique()))
+    static: dict[str, list[str]] = {}
+    for arm, name in series.items():
+        if ArmName.parse(arm).arm == "static":
+            static.setdefault(name, []).append(arm)
+    if not static:
+        return pd.DataFrame(index=list(series))
+    test, spent = by_unit(runs, runs["test_accuracy"]), by_unit(runs, costs(runs)[x]).mean()
+    rows = {}
+    for arm, name in series.items():
+        curve = sorted(_nearest(name, static), key=lambda other: spent[other])
+        n, accuracy = spent[curve].to_numpy(), test[curve].mean().to_numpy()
+        (number,), (bound,) = static_equivalent(test[[arm]].mean().to_numpy(), n, accuracy)
+        low, high = _interval(n, test[curve].sub(test[arm], axis=0).to_numpy())
+        found = {"static_to_match": number, "bound": bound, "ratio": number / spent[arm]}
+        rows[arm] = found | {"ratio_low": low / spent[arm], "ratio_high": high / spent[arm]}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def exponents(runs: pd.DataFrame) -> pd.DataFrame:
-    """How fast errors fall: a row for each kind of arm that has at least three pool sizes.
+    """How fast errors fall: a row for each series of arms that has at least three sizes.
 
-    Columns: arm; sizes; exponent, the b of test error ~ n^-b in the pool's size n, by least squares of the logarithms
-    of the mean error; low and high, its 95 % interval over seeds.
+    Columns: arm; sizes; exponent, the b of test error ~ n^-b in the pool's size n, the mean over units of slopes by
+    least squares of logarithms; low and high, its interval, nan with one unit. A run without an error counts as one
+    with half of an image wrong.
     """
-    kinds = dict[str, list[str]]()
-    for name in dict.fromkeys(map(str, runs["arm"])):
-        kinds.setdefault(ArmName.parse(name).arm, []).append(name)
+    error = (1 - runs["test_accuracy"]).clip(lower=0.5 / runs["test_examples"])
+    table, sizes = by_unit(runs, np.log(error)), by_unit(runs, runs["pool_size"]).mean()
+    named: dict[str, list[str]] = {}
+    for arm, series in series_of(list(map(str, table))).items():
+        named.setdefault(series, []).append(arm)
     rows = []
-    for kind, names in kinds.items():
-        error, sizes = 1 - _by_seed(runs, runs["test_accuracy"], names), _by_seed(runs, runs["pool_size"], names)
-        distinct = len(np.unique(sizes.mean(0)))
-        if distinct < 3:
+    for series, arms in named.items():
+        if len(arms) < 3:
             continue
-
-        slopes = [_slope(sizes.mean(0), error[seeds].mean(0)) for seeds in _draws(len(error))]
-        low, high = np.quantile(slopes, COVERED)
-        fitted = _slope(sizes.mean(0), error.mean(0))
-        rows.append({"arm": kind, "sizes": distinct, "exponent": fitted, "low": low, "high": high})
+        slopes = -np.polyfit(np.log(sizes[arms]), table[arms].to_numpy().T, 1)[0]
+        middle, away = slopes.mean(), _half_width(slopes)
+        rows.append(
+            {"arm": series, "sizes": len(arms), "exponent": middle, "low": middle - away, "high": middle + away}
+        )
     return pd.DataFrame(rows, columns=["arm", "sizes", "exponent", "low", "high"])
 
 
-def _slope(n: np.ndarray, error: np.ndarray) -> float:
-    return -np.polyfit(np.log(n), np.log(error), 1)[0]
+def _nearest(name: str, static: Mapping[str, list[str]]) -> list[str]:
+    """The arms of the static series whose settings an arm of this series has, else of the one that shares the most."""
+    own = set(name.split("\n")[1:])
+    of = {series: set(series.split("\n")[1:]) for series in static}
+    return static[max(of, key=lambda series: (of[series] <= own, len(of[series] & own), -len(of[series])))]
 
 
-def _by_seed(runs: pd.DataFrame, values: pd.Series, arms: list[str]) -> np.ndarray:
-    """Values [seeds, arms]."""
-    return runs.assign(value=values).pivot(index="seed", columns="arm", values="value")[arms].to_numpy(float)
+def _half_width(values: np.ndarray) -> np.ndarray:
+    """Half of the interval of each mean over units, [units, ...]; nan with one unit."""
+    units = len(values)
+    if units == 1:
+        return np.full(values.shape[1:], np.nan)
+    return student.ppf((1 + LEVEL) / 2, units - 1) * values.std(axis=0, ddof=1) / units**0.5
 
 
-def _draws(seeds: int) -> Iterator[np.ndarray]:
-    """The same sets of seeds, drawn with replacement, each time."""
-    rng = np.random.default_rng(0)
-    return (rng.integers(seeds, size=seeds) for _ in range(DRAWS))
+def _interval(n: np.ndarray, ahead: np.ndarray) -> tuple[float, float]:
+    """The sizes between which static data is neither surely worse than an arm nor surely better.
+
+    n: increasing [S]. ahead: static data's accuracy minus the arm's [units, S].
+    """
+    index = np.arange(len(n))
+    places = np.linspace(0, len(n) - 1, FINE * (len(n) - 1) + 1)
+    log_size = np.interp(places, index, np.log(n))
+    each = np.array([np.interp(places, index, unit) for unit in ahead])
+    middle, away = each.mean(axis=0), _half_width(each)
+    if np.isnan(away).any():
+        return np.nan, np.nan
+    low = 0.0 if middle[0] + away[0] >= 0 else _first(log_size, middle + away)
+    high = np.inf if middle[-1] - away[-1] <= 0 else _first(log_size[::-1], (away - middle)[::-1])
+    return low, high
+
+
+def _first(log_size: np.ndarray, values: np.ndarray) -> float:
+    """The size at which values, negative at first, become positive; the last size if they do not."""
+    if not (values >= 0).any():
+        return float(np.exp(log_size[-1]))
+    at = int((values >= 0).argmax())
+    return float(np.exp(np.interp(0, values[at - 1 : at + 1], log_size[at - 1 : at + 1])))

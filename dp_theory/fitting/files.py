@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import InputError, MissingError
+from dp_base.files import file_name
 from dp_theory.fitting.curve import REQUIRED, Curve
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
     curve = Curve.of(
         {"strategy": rows["arm"].map(ARMS), "kept": kept, "generated": np.maximum(rows["generated"], kept),
          "error": 1 - rows["y"].to_numpy(float) / 100,
-         "se": rows["se"].to_numpy(float) / 100, "trials": rows["n_seeds"],
+         "se": rows["se"].to_numpy(float) / 100, "trials": rows["units"] if "units" in rows else rows["n_seeds"],
          "initial": np.where(practised, initial, known["kept"])[~unknown],
          "increment": np.where(practised, increment, known["kept"])[~unknown]}
     )  # fmt: skip
@@ -117,7 +118,7 @@ def _comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Readi
 
 def _loop(path: Path, series: str) -> tuple[float, float]:
     """First pool and increment of an arm, from the configuration of one of its runs; nan without one."""
-    for config in sorted(path.parent.glob(f"runs/{_literal(series)}-seed*/config.toml")):
+    for config in sorted(path.parent.glob(f"runs/{_literal(file_name(series))}-seed*/config.toml")):
         practice = _practice(config)
         return float(practice["initial"]), float(practice["increment"])
     return np.nan, np.nan

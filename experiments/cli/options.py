@@ -1,5 +1,6 @@
 """Options and arguments that several commands share."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,15 @@ def arm_names(arms: str) -> list[str]:
     if len(set(names)) < len(names):
         raise InputError(f"--arms {arms} names an arm twice")
     return names
+
+
+def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:
+    """Raise InputError if --set has one of these keys, which the command sets itself; instead: what to do."""
+    from dp_base.errors import InputError
+
+    for setting in settings:
+        if setting.partition("=")[0].strip() in keys:
+            raise InputError(f"--set {setting}: {instead}")
 
 
 def at_a_time(workers: int | None) -> int:

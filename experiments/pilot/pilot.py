@@ -5,7 +5,6 @@ No test image is looked at.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +97,6 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     validation accuracies; exponent and ratio: see Worth; cost: what a guided sample costs in FLOPs or, where they are
     not counted, in seconds, in plain ones; seconds, of all runs and of generation; verdict. Raises as dp_real.run does.
     """
-    begin = time.monotonic()
     small, data = short(config, plan), load_data(config, progress, test=False)
     is_image, real = len(config.task.sample_shape) == 3, 0 if data.generator is None else len(data.generator.y)
     real_arm = (
@@ -132,7 +130,7 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "exponent": found.exponent._asdict(),
         "ratio": found.ratio._asdict(),
         "cost": _cost(pd.concat([run.rounds for run in practice])),
-        "seconds": time.monotonic() - begin,
+        "seconds": float(runs["seconds"].sum()),
         "generation_seconds": generation,
     }  # fmt: skip
     return facts | verdict(facts)

@@ -10,14 +10,14 @@ CLEAN = 0.8  # of the plain samples: with fewer confirmed, the generator itself 
 
 def verdict(facts: dict[str, Any]) -> dict[str, Any]:
     """pays: "likely", "unlikely" or "cannot tell"; verdict: that with its reasons, for people."""
-    ratio, n = facts["ratio"], facts["n"]
-    pays = "likely" if ratio["low"] > 1 else "unlikely" if ratio["high"] < 1 else "cannot tell"
+    ratio, n, cost = facts["ratio"], facts["n"], facts["cost"]
+    price = 1 if cost is None else cost  # of a sample of practice, in plain ones
+    pays = "likely" if ratio["low"] > price else "unlikely" if ratio["high"] < price else "cannot tell"
     between = f"{_times(ratio['low'])} to {_times(ratio['high'])}"
     worth = f"a sample of practice is worth {_times(ratio['value'])} plain ones ({between})"
     reasons = [worth, *_of_labels(facts["rounds"], facts["judge"])]
-    cost = facts["cost"]
-    if cost is not None and cost > ratio["value"]:
-        reasons.append(f"it costs {cost:.2g} times as much, so plain samples are cheaper")
+    if cost is not None:
+        reasons.append(f"it costs {cost:.2g} times as much")
     if facts["practice"]["made"] < n:
         reasons.append(f"practice made {facts['practice']['made']:.0f} of {n} samples: give it more --steps")
     begin = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
-from experiments.ratios import COVERED
+COVERED = (0.025, 0.975)  # the quantiles of an interval
 
 DRAWS = 4000
 

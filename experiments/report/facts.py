@@ -43,7 +43,7 @@ def outcome(run: Run) -> Facts:
         {"set": name, "images": result.get(f"{key}_examples")}
         | with_error(last[f"{key}_accuracy"], result.get(f"{key}_examples"))
         for name, key in (("test", "test"), ("validation", "val"))
-        if f"{key}_accuracy" in last
+        if last.get(f"{key}_accuracy") is not None
     ]
     return {
         "run": str(run.path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ def readable(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     return f"{value:,.0f}" if value == round(value) and value < 1e9 else f"{value:.4g}"
 
 

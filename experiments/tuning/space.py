@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from dp_base.errors import InputError
 from dp_real.config import Config
-from dp_real.config.arms import arm_config
+from dp_real.config.arms import ArmName, arm_config
 from dp_real.config.load import override_key, parse_config
 
 Space = dict[str, BaseDistribution]
@@ -24,6 +24,7 @@ Settings = Mapping[str, Any]
 
 RANGE = re.compile(r"(x?)([^:x]+):(x?)([^:x]+)(:log)?")
 OF_IMAGES = ("training.crop", "training.cutmix")  # not of vectors either, which the configuration does not refuse
+SIZES = ("practice.initial", "practice.increment", "practice.additions")
 DIGITS = 3  # significant ones of a proposed number
 
 
@@ -56,20 +57,24 @@ def read_searches(searches: Iterable[str]) -> dict[str, Any]:
 def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     """What is searched for an arm: the defaults, and the user's `searches` in place of theirs.
 
-    Keys of [guidance] are for arms that are guided, those of [practice] for arms that add to their pool. A default that
-    the configuration cannot have is left out, as crops are for texts. Raises InputError, which names the search, for
-    such a key or value among `searches`.
+    Keys of [guidance] are for arms that are guided, those of [practice] for arms that add to their pool, and what the
+    arm's name sets is not searched. A default that the configuration cannot have is left out, as crops are for texts.
+    Raises InputError, which names the search, for such a key or value among `searches`, and for one that changes how
+    many samples the arm makes.
     """
-    cell = arm_config(config, arm)
+    cell, name = arm_config(config, arm), ArmName.parse(arm)
+    settled = {setting.partition("=")[0].strip() for setting in name.settings}
     adds, is_image = cell.practice.additions > 0, len(config.task.sample_shape) == 3
     sections = {"guidance": adds and bool(cell.guidance.omega), "practice": adds}
     defaults = tomllib.loads((resources.files("experiments.tuning") / "space.toml").read_text(encoding="utf-8"))
-    automatic = config.guidance.omega == "auto" and "guidance.omega" not in searches
+    automatic = cell.guidance.omega == "auto" and "guidance.omega" not in searches
     defaults.pop("guidance.omega" if automatic else "guidance.wrong_share")
     defaults = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES}
     space: Space = {}
     for key, asked in (defaults | dict(searches)).items():
-        if sections.get(key.partition(".")[0], True):
+        if sections.get(key.partition(".")[0], True) and key not in settled:
+            if key in SIZES and name.samples is None:
+                raise InputError(f"--search {key}: it changes how many samples {arm} makes; name the arm {arm}-N")
             with suppress(InputError) if key not in searches else nullcontext():
                 space[key] = _distribution(config, key, asked)
     return space

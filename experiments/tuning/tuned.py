@@ -57,20 +57,27 @@ class Tuned:
             )
         return cls(Path(PUBLISHED), load_preset(preset), **records[preset])
 
-    def check(self, arms: Iterable[str], first: int) -> None:
-        """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""
+    def check(self, config: Config, arms: Iterable[str], first: int) -> None:
+        """Raise InputError for an arm that was not tuned, for seeds and splits that trials have seen, and for a value
+        of the configuration that was changed since, in vain, because it was tuned.
+        """
         for arm in arms:
             self.source(arm)
         if first < self.fresh:
             raise InputError(
                 f"--first {first}: the trials of {self.path} have seen it; take {self.fresh} or a later one"
             )
+        for key in sorted(self._changed(config) & set().union(*self.settings.values())):
+            raise InputError(f"{key} is what --tuned {self.path} sets; ARM@{key}=VALUE changes it for an arm")
 
     def differing(self, config: Config) -> list[str]:
         """The keys in which a configuration is not the one that was tuned, but for seeds, splits and [compare]."""
+        return sorted(self._changed(config))
+
+    def _changed(self, config: Config) -> set[str]:
         ours, tuned = flat(config), flat(self.config)
-        keys = sorted((ours.keys() | tuned.keys()) - {"name", "seed", "data.split"})
-        return [key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")]
+        keys = (ours.keys() | tuned.keys()) - {"name", "seed", "data.split"}
+        return {key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")}
 
     def arm_config(self, config: Config, arm: str) -> Config:
         """The configuration of an arm with the settings that are its best. Raises as arm_config does."""

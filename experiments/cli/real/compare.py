@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dp_base.locks import locked
+from dp_base.locks import claimed
 from dp_real.axes import AXES
-from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time
+from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, refuse
 from experiments.cli.real.remarks import at_limit, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
@@ -54,9 +54,9 @@ def compare_command(
     What the options leave open is set in the preset's section `compare`; if it has none: practice and static, 4 seeds.
     """
     from dp_base.errors import InputError
-    from dp_base.files import unused
     from dp_real.config.arms import arm_config
 
+    refuse(settings, ("seed", "data.split"), "--first, --seeds and --splits say which seeds and splits there are")
     config, settle = load_preset(preset, settings), arm_config
     names = list(config.compare.arms) if arms is None else arm_names(arms)
     seeds = seeds or config.compare.seeds
@@ -66,7 +66,7 @@ def compare_command(
 
         best = Tuned.published(preset) if str(tuned) == PUBLISHED else Tuned.read(tuned)
         first = best.fresh if first is None else first
-        best.check(names, first)
+        best.check(config, names, first)
         settle = best.arm_config
         if differing := best.differing(config):
             say(f"{tuned} was tuned with another {', '.join(differing)}")
@@ -77,21 +77,26 @@ def compare_command(
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {','.join(names)}")
     from dp_real import Run
-    from experiments.compare import Comparison, curves, run_arms, summarize
+    from experiments.compare import JOURNAL, Comparison, curves, run_arms, summarize
     from experiments.ratios import exponents
     from experiments.report.pictures import leave_figures_of
     from figures.curves import draw_curves, draw_ranking, save
 
+    if x == "compute":
+        from dp_real.estimate.work import learner_network
+
+        if any(learner_network(each) is None for each in configs):
+            raise InputError(
+                "--x compute: nobody counts the FLOPs of this learner, which is no network; take --x seconds"
+            )
     out = out or Path("runs") / f"{config.name}-compare"
-    if not unused(out) and not resume:
-        raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
     if config.generator.trained_here and any(config_of.practice.examples == "generated" for config_of in configs):
         each = (
             "one generator is" if min(splits, seeds) == 1 else f"{min(splits, seeds)} generators, one a data split, are"
         )
         say(f"{each} trained here first, unless in the cache")
     workers = at_a_time(workers)
-    with locked(out):
+    with claimed(out, JOURNAL, resume):
         runs = run_arms(config, names, seeds, splits, out, workers, progress, first or 0, settle)
         summary = summarize(runs, baseline, x)
         comparison = Comparison(out)
@@ -114,9 +119,9 @@ def compare_command(
         if len(slopes):
             table(slopes.to_dict("records"), title="test error ~ n^-exponent, n the samples in the pool")
         say(f"{out}/comparison.csv, .png, .pdf")
-    for row, planned in zip(rows, (each.samples for each in configs), strict=True):
-        if row["kept"] < planned:
-            say(f"{row['series']}: on average {too_few(row['kept'], planned)}")
+    for row, of_arm in zip(rows, configs, strict=True):
+        if remark := too_few(row["kept"], of_arm):
+            say(f"{row['series']}: on average {remark}")
     for arm, of_arm in runs.groupby("arm", sort=False):
         ended = [Run(comparison.run_folder(str(arm), seed)) for seed in of_arm["seed"]]
         if remarks := [remark for run in ended if (remark := at_limit(run))]:

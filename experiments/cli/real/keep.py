@@ -15,6 +15,7 @@ from experiments.terminal import emit_json, progress, say, table
 if TYPE_CHECKING:
     from dp_real import Run
 
+ROWS = 10_000  # of exported features, by default
 TESTED = 5  # one in so many exported features is a test row
 
 cache_app = typer.Typer(no_args_is_help=True, help="What was made once and kept, such as generators trained here.")
@@ -65,8 +66,11 @@ def export_command(
                      "features: what the learner's last layer sees, for dp theory check."),
     ] = "folder",
     rows: Annotated[
-        int, typer.Option(min=1, help="Of features: so many plain samples, drawn afresh; a fifth are test rows.")
-    ] = 10_000,
+        int | None,
+        typer.Option(
+            min=1, help=f"Of features: so many plain samples, drawn afresh; a fifth are test rows.  Default: {ROWS:,}."
+        ),
+    ] = None,
     real: Annotated[bool, typer.Option("--real", help="Of features: the real validation and test examples.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -77,13 +81,17 @@ def export_command(
     from dp_real import Run
     from dp_real.pool.export import write_folder, write_jsonl, write_parquet
 
+    if form != "features" and (real or rows is not None):
+        raise InputError("--rows and --real are for --format features: other formats have the whole pool")
+    if real and rows is not None:
+        raise InputError("--rows and --real: real examples are all taken; give one of the two")
     exported = Run(run)
     if not unused(out):
         raise InputError(f"--out {out} is not empty; name a new folder")
     try:
         with locked_beside(out), whole_folder(out) as staged:
             if form == "features":
-                write_features(exported, None if real else rows, staged)
+                write_features(exported, None if real else rows or ROWS, staged)
             else:
                 write = {"folder": write_folder, "parquet": write_parquet, "jsonl": write_jsonl}[form]
                 write(exported.pool, exported.config.task.classes, staged)

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dp_base.locks import locked
-from experiments.cli.options import Json, Preset, Set, Workers, at_a_time
+from dp_base.locks import claimed
+from experiments.cli.options import Json, Preset, Set, Workers, at_a_time, refuse
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -34,18 +34,17 @@ def pilot_command(
     Trains on N/4, N/2 and N plain samples, and on N/2 plain ones with two rounds of N/4 that are guided. A classifier
     of real images says how many samples are of the class that was asked for. No test image is looked at.
     """
-    from dp_base.errors import InputError
-    from dp_base.files import unused, write_json
+    from dp_base.files import write_json
 
+    refuse(settings, ("seed",), "a pilot's seeds begin at data.split")
     config = load_preset(preset, settings)
+    from experiments.compare import JOURNAL
     from experiments.pilot.pilot import Plan, pilot, short
 
     plan = Plan.of(config, n, seeds, steps, judge)
     short(config, plan)  # refuses before anything is made
     out = out or Path("runs") / f"{config.name}-pilot"
-    if not unused(out) and not resume:
-        raise InputError(f"--out {out} exists; add --resume to keep its finished runs, or name another folder")
-    with locked(out):
+    with claimed(out, JOURNAL, resume):
         facts: dict[str, Any] = {"preset": config.name} | pilot(config, plan, out, at_a_time(workers), progress)
         write_json(out / "pilot.json", facts)
     if as_json:
@@ -65,5 +64,5 @@ def pilot_command(
     say(f"static error ~ n^-b, b = {b['value']:.2g} ({b['low']:.2g} to {b['high']:.2g})")
     if facts["cost"] is not None:
         say(f"a sample that practice adds costs {facts['cost']:.2g} times a plain one")
-    say(f"{minutes:.1f} minutes, {facts['generation_seconds'] / 60:.1f} of them drawing")
+    say(f"all runs took {minutes:.1f} minutes, {facts['generation_seconds'] / 60:.1f} of them drawing")
     say(facts["verdict"])

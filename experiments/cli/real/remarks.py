@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dp_real import Run
+    from dp_real.config import Config
 
 
-def too_few(made: float, planned: int) -> str:
-    """What to say of a run that ended with fewer samples than planned."""
+def too_few(made: float, config: Config) -> str | None:
+    """What to say of runs that ended with fewer samples than planned, if no budget of their own ended them."""
+    if made >= config.samples or config.practice.samples or config.practice.seconds:
+        return None
     return (
-        f"{made:,.0f} of {planned:,} samples were made: patience took the steps; lower practice.patience or "
+        f"{made:,.0f} of {config.samples:,} samples were made: patience took the steps; lower practice.patience or "
         "practice.evaluate_every, or raise training.steps"
     )
 

@@ -108,10 +108,9 @@ def _flags(**given: bool) -> list[str]:
 def _report(result: dict, folder: Path, as_json: bool, config: "Config") -> None:
     from dp_real import Run
 
-    if result["pool_size"] < config.samples and not (config.practice.samples or config.practice.seconds):
-        say(f"{config.name}: {too_few(result['pool_size'], config.samples)}")
-    if remark := at_limit(Run(folder)):
-        say(f"{config.name}: {remark}")
+    for remark in (too_few(result["pool_size"], config), at_limit(Run(folder))):
+        if remark:
+            say(f"{config.name}: {remark}")
     if as_json:
         emit_json(result)
     else:

@@ -101,7 +101,9 @@ def _laws(
 
     if (share is None) == (confirmed is None):
         raise InputError("give one of --share and --confirmed, which say how many labels are wrong")
-    wrong = [judged_share(confirmed, judge)] if confirmed is not None else values("share", share or "")
+    wrong = (
+        [judged_share(confirmed, judge)] if confirmed is not None else list(dict.fromkeys(values("share", share or "")))
+    )
     if confirmed is not None and confirmed >= judge:
         say(f"the judge confirms as many labels as real images: none seems wrong; share {wrong[0]:g} is assumed")
     verifier = None if check is None else LabelCheck(BoundaryFlips.of_share(check).width)

@@ -8,7 +8,7 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_theory.costs import AXES, DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
-from experiments.cli.theory.options import VALUES, Json, TrainingCost, grid
+from experiments.cli.theory.options import VALUES, Json, grid
 from experiments.terminal import emit_json, records, say, table
 
 
@@ -20,16 +20,20 @@ def optimum_command(
         str | None, typer.Option(help=f"d over training rows (--loop: over half of them): {VALUES}.")
     ] = None,
     budget: Annotated[str | None, typer.Option(help=f"Instead of --psi: what may be spent per d: {VALUES}.")] = None,
-    candidate_cost: Annotated[float, typer.Option(help="Cost of a plain sample.")] = 1.0,
+    candidate_cost: Annotated[float | None, typer.Option(help="Cost of a plain sample.  Default: 1.")] = None,
     guided_cost: Annotated[
         float | None, typer.Option(help=f"Cost of a directly drawn sample; {DIRECT_COST:g} plain ones by default.")
     ] = None,
-    training_cost: Annotated[float, typer.Option(help="Cost of training on a row.")] = TRAINING_COST,
+    training_cost: Annotated[
+        float | None, typer.Option(help=f"Cost of training on a row.  Default: {TRAINING_COST:g}.")
+    ] = None,
     keep: Annotated[str | None, typer.Option(help=f"Kept fraction p, else the best (--loop: 0.2): {VALUES}.")] = None,
     lam: Annotated[str | None, typer.Option(help=f"Ridge per training row, else the best; 0: none: {VALUES}.")] = None,
     flip: Annotated[str, typer.Option(help=f"Probability that a label is flipped: {VALUES}.")] = "0",
-    d: Annotated[float, typer.Option(help="Dimension; infinite by default.")] = float("inf"),
-    smallest_keep: Annotated[float, typer.Option(help="Least kept fraction to consider.")] = SMALLEST_KEEP,
+    d: Annotated[float | None, typer.Option(help="Dimension; infinite by default.")] = None,
+    smallest_keep: Annotated[
+        float | None, typer.Option(help=f"Least kept fraction to consider.  Default: {SMALLEST_KEEP:g}.")
+    ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="The learner selects the second half of its rows.")] = False,
     out: Annotated[Path | None, typer.Option(help="New or empty folder for optimum.csv.")] = None,
     as_json: Json = False,
@@ -43,7 +47,15 @@ def optimum_command(
 
     texts = {"rho": rho, "psi": psi, "budget": budget, "keep": keep, "lam": lam, "flip": flip}
     given, varied = grid(texts, geometric=("psi", "budget", "lam"))
+    costs = {"candidate_cost": candidate_cost, "guided_cost": guided_cost, "training_cost": training_cost}
+    own = {
+        name: value for name, value in (costs | {"smallest_keep": smallest_keep, "d": d}).items() if value is not None
+    }
     if loop:
+        if own:
+            raise InputError(
+                f"--{next(iter(own)).replace('_', '-')} is not for --loop, which has no budget and no pool"
+            )
         if psi is None or rho is not None or budget is not None:
             raise InputError("--loop takes --psi, and neither --rho nor --budget: the learner itself selects")
         if varied:
@@ -52,8 +64,7 @@ def optimum_command(
     else:
         if rho is None:
             raise InputError("--rho is missing: the selector's cosine to the truth (--loop: the learner selects)")
-        costs = {"candidate_cost": candidate_cost, "guided_cost": guided_cost, "training_cost": training_cost}
-        result = search.optimum(**given, **costs, smallest_keep=smallest_keep, d=d)
+        result = search.optimum(**given, **own)
     if out is not None:
         with claimed(out):
             write_text(out / "optimum.csv", result.to_csv(index=False))
@@ -65,7 +76,7 @@ def optimum_command(
     title = "what is best for each" if varied else "least test error, the best first"
     table(best if varied else rows, title=title)
     needed = 0.0 if loop else max(row["needs_d"] for row in best)
-    if needed > 1e3 and d == float("inf"):
+    if needed > 1e3 and d is None:
         say(f"the winner selects so hard that this needs d well above {needed:.0f}: give yours as --d")
     if out is not None:
         print(out / "optimum.csv")
@@ -74,8 +85,12 @@ def optimum_command(
 def best_command(
     rho: Annotated[float | None, typer.Option(help="cos(w_s, w0) of a fixed selector; not with --rounds.")] = None,
     budget: Annotated[float | None, typer.Option(help="What may be spent per dimension.")] = None,
-    axis: Annotated[str, typer.Option(help=f"What the budget counts: {', '.join(AXES)}.")] = "compute",
-    training_cost: TrainingCost = TRAINING_COST,
+    axis: Annotated[
+        str | None, typer.Option(help=f"What the budget counts: {', '.join(AXES)}.  Default: compute.")
+    ] = None,
+    training_cost: Annotated[
+        float | None, typer.Option(help=f"Of a row, in plain samples, in the budget.  Default: {TRAINING_COST:g}.")
+    ] = None,
     lam: Annotated[
         float | None,
         typer.Option(help="Ridge per training row, else the best; 0: none. With --rounds: that of the loop, else 0."),
@@ -83,8 +98,12 @@ def best_command(
     flip: Annotated[float, typer.Option(help="Probability that a label is flipped.")] = 0.0,
     smallest_keep: Annotated[float, typer.Option(help="Least kept fraction to consider.")] = SMALLEST_KEEP,
     rounds: Annotated[int | None, typer.Option(min=1, max=100, help="Of practice: its rules, round by round.")] = None,
-    phi: Annotated[float, typer.Option(help="With --rounds: d over the rows of the first pool.")] = 0.25,
-    increment: Annotated[float, typer.Option(help="With --rounds: rows kept per round, in first pools.")] = 1.0,
+    phi: Annotated[
+        float | None, typer.Option(help="With --rounds: d over the rows of the first pool.  Default: 0.25.")
+    ] = None,
+    increment: Annotated[
+        float | None, typer.Option(help="With --rounds: rows kept per round, in first pools.  Default: 1.")
+    ] = None,
     candidates: Annotated[bool, typer.Option("--candidates", help="--increment counts rows looked at.")] = False,
     labels: Annotated[bool, typer.Option("--labels", help="With --rounds: rules that see the labels too.")] = False,
     full: Annotated[bool, typer.Option("--full", help="All rounds for the last error, not each for its own.")] = False,
@@ -96,22 +115,29 @@ def best_command(
     from dp_theory.selection import Budget, compare_selections
 
     if rounds is not None:
-        if rho is not None or budget is not None:
+        if not (rho is None and budget is None and axis is None and training_cost is None):
             raise InputError(
-                "--rounds takes neither --rho nor --budget: the learner itself selects, --increment rows a round"
+                "--rounds takes none of --rho, --budget, --axis and --training-cost: the learner itself selects, "
+                "--increment rows a round"
             )
-        found = _loop(rounds, phi, lam or 0.0, flip, {"candidates" if candidates else "kept": increment}, labels, full,
-                      smallest_keep)  # fmt: skip
+        size = {"candidates" if candidates else "kept": 1.0 if increment is None else increment}
+        found = _loop(rounds, 0.25 if phi is None else phi, lam or 0.0, flip, size, labels, full, smallest_keep)
         title = "the best rule of each round, and the best window |t| < kappa·tan(πE)"
     else:
-        if labels or full or candidates:
-            raise InputError("--labels, --full and --candidates are for --rounds")
+        if labels or full or candidates or phi is not None or increment is not None:
+            raise InputError("--labels, --full, --candidates, --phi and --increment are for --rounds")
         if rho is None or budget is None:
             raise InputError(
                 f"{'--rho' if rho is None else '--budget'} is missing: give --rho and --budget, or --rounds"
             )
         chosen = Budget.of(
-            rho, budget, axis, training_cost=training_cost, lam=lam, flip=flip, smallest_keep=smallest_keep
+            rho,
+            budget,
+            axis or "compute",
+            training_cost=TRAINING_COST if training_cost is None else training_cost,
+            lam=lam,
+            flip=flip,
+            smallest_keep=smallest_keep,
         )
         found, title = records(compare_selections(chosen)), "least test error, the best first"
     if as_json:

@@ -8,14 +8,12 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from PIL import Image
 
 from dp_base.locks import locked
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
-from experiments.compare import curves, summarize
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -123,6 +121,11 @@ def test_the_version(capsys: pytest.CaptureFixture[str]):
         (["compare", "digits", "--arms", "practice-150"], "150 is not 100 plus"),
         (["compare", "digits", "--arms", "static,static"], "twice"),
         (["compare", "digits", "--arms", "static", "--baseline", "practice"], "--baseline practice"),
+        (["compare", "digits", "--set", 'compare.arms=["static","static"]'], "names one twice"),
+        (["compare", "digits", "--set", "seed=7"], "--first, --seeds and --splits say which"),
+        (["compare", "digits", "--set", "data.split=3"], "--first, --seeds and --splits say which"),
+        (["compare", "gaussian", "--x", "compute"], "nobody counts the FLOPs of this learner"),
+        (["pilot", "digits", "--set", "seed=7"], "a pilot's seeds begin at data.split"),
         (["frob"], "frob"),
     ],
 )
@@ -227,49 +230,6 @@ def test_compare_is_refused_before_generators_are_trained(
     (tmp_path / "out" / "comparison.csv").touch()
     assert dp("real", "report", str(tmp_path / "out")) == 3
     assert "comparison.csv cannot be read" in capsys.readouterr().err
-
-
-def test_paired_differences_and_the_data_equivalence():
-    """Arms that share a large seed effect: the paired error is small; the equivalence is read off the static arms."""
-    seed_effect = [0.0, 0.2, 0.1, 0.3]
-    accuracies = {"practice": 0.5, "static": 0.4, "static-400": 0.45}
-    samples = {"practice": 200, "static": 200, "static-400": 400}
-    wobble = [0.01, -0.01, 0.0, 0.0]
-    runs = pd.DataFrame(
-        {"arm": arm, "seed": seed, "samples_generated": samples[arm], "pool_size": samples[arm], "val_accuracy": 0.5,
-         "generation_flops": 1000 * samples[arm], "training_flops": 7,
-         "generation_seconds": 2, "training_seconds": 3,
-         "test_accuracy": accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)}
-        for arm, accuracy in accuracies.items()
-        for seed in range(4)
-    )  # fmt: skip
-    table = summarize(runs, "static").set_index("series")
-    assert table.loc["practice", "minus_static"] == pytest.approx(10)
-    assert table.loc["practice", "difference_se"] == pytest.approx((2 / 3) ** 0.5 / 2)
-    assert table.loc["practice", "se"] == pytest.approx(100 * pd.Series([0.51, 0.69, 0.6, 0.8]).std() / 2)
-    assert (table.loc["practice", "static_to_match"], table.loc["practice", "bound"]) == (400, ">")
-    assert table.loc["static", "static_to_match"] == pytest.approx(200)
-    assert table.loc["static-400", "x"] == 400
-    assert summarize(runs, "static", "compute").set_index("series").loc["static-400", "x"] == 400_007
-
-
-def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
-    """Bars against their definition: with two arms, the difference's standard error over √2, whatever seeds share."""
-    arms = ["practice@seed=1@guidance.omega=0.04", "static@seed=1"]
-    runs = pd.DataFrame(
-        {"arm": arm, "seed": seed, "samples_generated": 200, "pool_size": 200, "val_accuracy": 0.5,
-         "generation_flops": 0, "training_flops": 1, "generation_seconds": 2, "training_seconds": 3,
-         "test_accuracy": 0.2 * seed + (0.05 + 0.02 * seed**2 if arm == arms[0] else 0)}
-        for arm in arms
-        for seed in range(3)
-    )  # fmt: skip
-    table = curves(runs, summarize(runs, arms[1]))
-    assert list(table["series"]) == ["practice\nguidance.omega=0.04", "static"]
-    expected = pd.Series([0, 2, 8]).sem() / 2**0.5
-    assert (table["y"] - table["y_low"]).tolist() == pytest.approx([expected] * 2)
-    assert (table["y_high"] - table["y"]).tolist() == pytest.approx([expected] * 2)
-    sizes = runs.assign(arm=runs["arm"].map(dict(zip(arms, ("static-400", "static"), strict=True))))
-    assert list(curves(sizes, summarize(sizes, "static"))["series"]) == ["static", "static"]
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)

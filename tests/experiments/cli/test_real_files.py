@@ -122,6 +122,7 @@ def test_export(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert dp("real", "export", run, "--out", str(tmp_path / "file")) == 2
     assert dp("real", "export", str(tmp_path), "--out", str(tmp_path / "other")) == 2
     assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "zip") == 2
+    assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "jsonl", "--rows", "5") == 2
     assert not (tmp_path / "other").exists()
 
 

@@ -34,7 +34,7 @@ def test_one_share_has_a_row_per_round(run):
 
 
 def test_several_shares_have_the_last_round_each(run, tmp_path):
-    output = run("--share", "0.02,0.2", "--missed", 0.3, "--check", 0.01, "--out", tmp_path / "new")
+    output = run("--share", "0.02,0.2,0.02", "--missed", 0.3, "--check", 0.01, "--out", tmp_path / "new")
     written = pd.read_csv(tmp_path / "new" / "noise.csv")
     assert written["share"].tolist() == pytest.approx([0.02, 0.2])
     assert written["missed"].tolist() == pytest.approx([0.3, 0.3])
@@ -58,3 +58,9 @@ def test_refuses(run):
     ):
         with pytest.raises(InputError, match=said):
             run(*arguments)
+
+
+def test_a_share_that_is_given_twice_is_one(run):
+    answer = json.loads(run("--share", "0.1,0.1", "--rho", 0.9, "--json"))
+    assert [row["share"] for row in answer["selection"]] == pytest.approx([0.1] * len(answer["selection"]))
+    assert [row["stage"] for row in answer["practice"]] == [0, 1, 2]

@@ -48,7 +48,9 @@ def test_a_pilot_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run.result["test_accuracy"] is None
 
     assert dp(*command) == 2
-    assert "add --resume" in capsys.readouterr().err
+    assert "--resume goes on" in capsys.readouterr().err
+    assert dp("real", "report", str(out / "runs" / "practice-seed0"), "--out", str(tmp_path / "page.html")) == 0
+    capsys.readouterr()
     judge = str(out / "runs" / "real-900-seed0")
     assert dp(*command[:-1], "--resume", "--judge", judge) == 0
     said, verdict = capsys.readouterr()

@@ -18,6 +18,7 @@ from dp_real.config import load_config
 from dp_real.runs.files import read_rows
 from experiments.presets.presets import load_preset
 from experiments.report import pictures
+from experiments.report.page import readable
 from experiments.report.pictures import class_counts, draw_rounds, draw_samples, draw_training
 from tests.experiments.conftest import run_dp as dp
 
@@ -314,3 +315,9 @@ def test_mistakes_get_one_line(run: Path, arguments: list[str], complaint: str, 
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert complaint in err
+
+
+def test_numbers_are_readable():
+    assert [readable(value) for value in (np.inf, -np.inf, 1200.0, 0.12345, None, np.nan, "static")] == [
+        "∞", "−∞", "1,200", "0.1235", "", "", "static"
+    ]  # fmt: skip

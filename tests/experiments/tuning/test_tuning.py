@@ -230,6 +230,16 @@ def untested(config: DigitsConfig) -> RealData:
     return data
 
 
+def test_what_an_arms_name_sets_is_not_searched_and_no_search_changes_how_many_samples_it_makes():
+    digits = load_preset("digits")
+    space = space_of(digits, "practice@training.learning_rate=0.01@guidance.omega=0.02", {})
+    assert not {"training.learning_rate", "guidance.omega", "guidance.wrong_share"} & space.keys()
+    assert "guidance.every" in space
+    with pytest.raises(InputError, match="it changes how many samples practice makes; name the arm practice-N"):
+        space_of(digits, "practice", {"practice.increment": [300]})
+    assert "practice.increment" in space_of(digits, "practice-1000", {"practice.increment": [300]})
+
+
 def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path: Path):
     tuned = {name: {} for name in ("practice", "static-100", "static-1000", "static-9000@training.crop=0")}
     tuned["practice"] = {"training.steps": 2154}
@@ -264,9 +274,11 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
                 assert searched.low <= value <= searched.high, key
         changed = flat(published.arm_config(config, arm))
         assert {key: changed[key] for key in settings} == settings
-    published.check(["practice-unguided"], 1)
+    published.check(config, ["practice-unguided"], 1)
+    with pytest.raises(InputError, match="steps is what --tuned published sets"):
+        published.check(load_preset(preset, ["training.steps=100"]), ["static"], 1)
     with pytest.raises(InputError, match="the trials of published have seen it"):
-        published.check(["static"], 0)
+        published.check(config, ["static"], 0)
 
 
 def test_what_was_not_published_is_refused(capsys: pytest.CaptureFixture[str]):
