@@ -8,14 +8,19 @@ from collections.abc import Callable
 ROWS = "DP_BENCH_ROWS"  # names the file that collects the rows; `python benchmarks` sets it
 
 
-def seconds(*works: Callable[[], object], repeats: int = 5) -> list[float]:
-    """Least processor time of each of the works, in seconds. They run in turn, so that all meet the same conditions."""
+def seconds(
+    *works: Callable[[], object], repeats: int = 5, clock: Callable[[], float] = time.process_time
+) -> list[float]:
+    """Least processor time of each of the works, in seconds. They run in turn, so that all meet the same conditions.
+
+    clock: another one, such as time.perf_counter for work on several cores; the machine must then be quiet.
+    """
     best = [float("inf")] * len(works)
     for _ in range(repeats):
         for i, work in enumerate(works):
-            start = time.process_time()
+            start = clock()
             work()
-            best[i] = min(best[i], time.process_time() - start)
+            best[i] = min(best[i], clock() - start)
     return best
 
 
