@@ -71,9 +71,9 @@ def in_turn(path: Path) -> Iterator[None]:
 def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
     """Lock the folder of --out; it is made, and removed if the block leaves it empty. None: do nothing.
 
-    journal: the file in which the command keeps finished work. With `resume`, a folder that holds it is accepted.
-    Raises InputError, before the block, if the folder is not empty, or as `locked` does. If a journal is there, an
-    interrupt is raised again as a KeyboardInterrupt that says how to resume.
+    journal: the file or folder in which the command keeps finished work. With `resume`, a folder that holds it is
+    accepted. Raises InputError, before the block, if the folder is not empty, or as `locked` does. If a journal is
+    there, an interrupt is raised again as a KeyboardInterrupt that says how to resume.
     """
     if out is None:
         yield

@@ -1,4 +1,4 @@
-"""Compares arms in pairs over seeds: the runs, their statistics, and the folder that holds both."""
+"""Compares arms in pairs: the runs, their statistics, and the folder that holds both."""
 
 from __future__ import annotations
 
@@ -97,22 +97,22 @@ def _run(arm: str, config: Config, out: Path, shared: Shared | None, test: bool)
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
     """One row per arm: mean accuracies in percent, standard errors, and the paired difference to the baseline.
 
-    Tidy (figures.tables). x is the mean over runs of an axis of dp_real.axes; all axes also have columns of their own.
-    y is the mean test accuracy; y_low and y_high are one standard error away. Standard errors are those of `units`
-    independent ones, see experiments.ratios. If there are static arms, the columns of worth there follow.
+    Tidy (figures.tables). x is an axis of dp_real.axes; all axes also have columns of their own. y is the mean test
+    accuracy; y_low and y_high are one standard error away. Means and standard errors are over `units` independent
+    ones, see experiments.ratios. If there are static arms, the columns of worth there follow.
     """
     by_arm = runs.groupby("arm", sort=False)
     test = 100 * by_unit(runs, runs["test_accuracy"])
     difference = test.sub(test[baseline], axis=0)
     table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured"})
-    spent = costs(runs).groupby(runs["arm"]).mean()
+    spent = costs(runs)
     for axis in AXES:
-        table[axis] = spent[axis]
+        table[axis] = by_unit(runs, spent[axis]).mean()
     table.insert(2, "x", table[x])
     table["y"], table["se"] = test.mean(), test.sem()
     table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
     table["n_seeds"], table["units"] = runs["seed"].nunique(), len(test)
-    table["validation"] = 100 * by_arm["val_accuracy"].mean()
+    table["validation"] = 100 * by_unit(runs, runs["val_accuracy"]).mean()
     table[f"{Comparison.MINUS}{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
     return table.join(worth(runs, x)).reset_index(drop=True)
 
@@ -121,11 +121,11 @@ def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """`summarize`'s rows as curves over sizes: arms that differ in samples only are one series.
 
     A series is named by its arm and the settings that not all arms have. y_low and y_high are one standard error away
-    that leaves out what a seed, with its split, does to all arms alike, since only paired differences mean something
+    that leaves out what a unit, a split or a seed, does to all arms alike, since only paired differences mean something
     (Cousineau 2005, with the factor of Morey 2008). A single arm keeps its own.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])[list(summary["series"])]
-    table = summary.assign(series=list(series_of(list(summary["series"])).values()))
+    table = summary.assign(series=[name.replace("@", "\n") for name in series_of(list(summary["series"])).values()])
     if (arms := len(summary)) > 1:
         within = test.sub(test.mean(axis=1), axis=0).sem() * (arms / (arms - 1)) ** 0.5
         table["y_low"], table["y_high"] = table["y"] - within.to_numpy(), table["y"] + within.to_numpy()
@@ -175,11 +175,13 @@ class Comparison:
         return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
-        """Pairs of arm and run, as in runs.csv. Raises DamagedError if it cannot be read, or if a run is missing."""
+        """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names none, or one that is missing."""
         file = self.path / RUNS
         with reading(file, REMEDY):
             table = pd.read_csv(file)
             pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
+            if not pairs:
+                raise ValueError("it has no rows")
         for arm, seed in pairs:
             folder = self.run_folder(arm, seed)
             if not folder.is_dir():

@@ -7,13 +7,14 @@ test images. All means are over such units, all intervals Student's, with one de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
 from dp_real.config.arms import ArmName
-from experiments.reported.audit import static_equivalent
+from experiments.reported.audit import rising, static_equivalent
 
 LEVEL = 0.95
 FINE = 200  # places between two static sizes at which an interval is looked for
@@ -42,11 +43,11 @@ def by_unit(runs: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
 
 
 def series_of(arms: Sequence[str]) -> dict[str, str]:
-    """Arm -> the name of its series: its kind, and a line for each of the settings that not all of the arms have."""
+    """Arm -> the name of its series: its kind, with the settings that not all of the arms have, KIND@KEY=VALUE."""
     parsed = {arm: ArmName.parse(arm) for arm in arms}
-    shared = set.intersection(*(set(arm.settings) for arm in parsed.values()))
+    shared = set.intersection(*(set(map(_meaning, arm.settings)) for arm in parsed.values()))
     return {
-        name: "\n".join([arm.arm, *(each for each in arm.settings if each not in shared)])
+        name: "@".join([arm.arm, *(each for each in arm.settings if _meaning(each) not in shared)])
         for name, arm in parsed.items()
     }
 
@@ -55,10 +56,10 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     """What static data of the same mean test accuracy cost: a row per arm, counted on an axis of dp_real.axes.
 
     Columns: static_to_match; bound, see static_equivalent; ratio = static_to_match / the arm's own cost; ratio_low and
-    ratio_high, the ends of its interval, nan with one unit. The interval has all sizes, interpolated as the curve is,
-    whose paired difference to the arm is not significant (Fieller 1954); it ends in inf or 0 where the static arms do
-    not reach far enough. An arm is held against the static arms that differ from it least in settings. Empty without
-    static arms.
+    ratio_high, the ends of its interval, nan with one unit: along the same curve, where static data is first not surely
+    worse, and where it is first surely better (Fieller 1954, of paired differences). It ends in 0 or inf if that is
+    beyond the static arms. If these are several series, an arm is held against the one that is nearest to it in
+    settings, which the column `static_series` names. Empty without static arms.
     """
     series = series_of(list(runs["arm"].unique()))
     static: dict[str, list[str]] = {}
@@ -70,19 +71,25 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     test, spent = by_unit(runs, runs["test_accuracy"]), by_unit(runs, costs(runs)[x]).mean()
     rows = {}
     for arm, name in series.items():
-        curve = sorted(_nearest(name, static), key=lambda other: spent[other])
-        n, accuracy = spent[curve].to_numpy(), test[curve].mean().to_numpy()
+        own = _nearest(name, static)
+        n, accuracy = spent[static[own]].to_numpy(), test[static[own]].mean().to_numpy()
+        curve = rising(n, accuracy)
         (number,), (bound,) = static_equivalent(test[[arm]].mean().to_numpy(), n, accuracy)
-        low, high = _interval(n, test[curve].sub(test[arm], axis=0).to_numpy())
-        found = {"static_to_match": number, "bound": bound, "ratio": number / spent[arm]}
+        if arm in [static[own][place] for place in curve]:
+            low = high = number
+        else:
+            ahead = test[static[own]].sub(test[arm], axis=0).to_numpy()
+            low, high = _interval(n[curve], ahead[:, curve], n.max())
+        found = {"static_series": own, "static_to_match": number, "bound": bound, "ratio": number / spent[arm]}
         rows[arm] = found | {"ratio_low": low / spent[arm], "ratio_high": high / spent[arm]}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table if len(static) > 1 else table.drop(columns="static_series")
 
 
 def exponents(runs: pd.DataFrame) -> pd.DataFrame:
-    """How fast errors fall: a row for each series of arms that has at least three sizes.
+    """How fast errors fall: a row for each series of arms that ended with at least three sizes of pools.
 
-    Columns: arm; sizes; exponent, the b of test error ~ n^-b in the pool's size n, the mean over units of slopes by
+    Columns: series; sizes; exponent, the b of test error ~ n^-b in the pool's size n, the mean over units of slopes by
     least squares of logarithms; low and high, its interval, nan with one unit. A run without an error counts as one
     with half of an image wrong.
     """
@@ -93,21 +100,29 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
         named.setdefault(series, []).append(arm)
     rows = []
     for series, arms in named.items():
-        if len(arms) < 3:
+        distinct = sizes[arms].nunique()
+        if distinct < 3:
             continue
         slopes = -np.polyfit(np.log(sizes[arms]), table[arms].to_numpy().T, 1)[0]
         middle, away = slopes.mean(), _half_width(slopes)
-        rows.append(
-            {"arm": series, "sizes": len(arms), "exponent": middle, "low": middle - away, "high": middle + away}
-        )
-    return pd.DataFrame(rows, columns=["arm", "sizes", "exponent", "low", "high"])
+        found = {"series": series, "sizes": distinct, "exponent": middle}
+        rows.append(found | {"low": middle - away, "high": middle + away})
+    return pd.DataFrame(rows, columns=["series", "sizes", "exponent", "low", "high"])
 
 
-def _nearest(name: str, static: Mapping[str, list[str]]) -> list[str]:
-    """The arms of the static series whose settings an arm of this series has, else of the one that shares the most."""
-    own = set(name.split("\n")[1:])
-    of = {series: set(series.split("\n")[1:]) for series in static}
-    return static[max(of, key=lambda series: (of[series] <= own, len(of[series] & own), -len(of[series])))]
+def _meaning(setting: str) -> tuple[str, str | float]:
+    """Key and value of KEY=VALUE: the same of crop=.7 and crop=0.70."""
+    key, _, value = (part.strip() for part in setting.partition("="))
+    with suppress(ValueError):
+        return key, float(value)
+    return key, value
+
+
+def _nearest(name: str, static: Mapping[str, list[str]]) -> str:
+    """The static series whose settings a series has, the most of them; else the one that shares the most."""
+    own = set(map(_meaning, name.split("@")[1:]))
+    of = {series: set(map(_meaning, series.split("@")[1:])) for series in static}
+    return max(of, key=lambda series: (of[series] <= own, len(of[series] & own), -len(of[series])))
 
 
 def _half_width(values: np.ndarray) -> np.ndarray:
@@ -118,10 +133,10 @@ def _half_width(values: np.ndarray) -> np.ndarray:
     return student.ppf((1 + LEVEL) / 2, units - 1) * values.std(axis=0, ddof=1) / units**0.5
 
 
-def _interval(n: np.ndarray, ahead: np.ndarray) -> tuple[float, float]:
-    """The sizes between which static data is neither surely worse than an arm nor surely better.
+def _interval(n: np.ndarray, ahead: np.ndarray, largest: float) -> tuple[float, float]:
+    """Where static data is first not surely worse than an arm, and where it is first surely better.
 
-    n: increasing [S]. ahead: static data's accuracy minus the arm's [units, S].
+    n: increasing [S]. ahead: static data's accuracy minus the arm's [units, S]. largest: the largest size tried.
     """
     index = np.arange(len(n))
     places = np.linspace(0, len(n) - 1, FINE * (len(n) - 1) + 1)
@@ -130,14 +145,14 @@ def _interval(n: np.ndarray, ahead: np.ndarray) -> tuple[float, float]:
     middle, away = each.mean(axis=0), _half_width(each)
     if np.isnan(away).any():
         return np.nan, np.nan
-    low = 0.0 if middle[0] + away[0] >= 0 else _first(log_size, middle + away)
-    high = np.inf if middle[-1] - away[-1] <= 0 else _first(log_size[::-1], (away - middle)[::-1])
-    return low, high
+    low, high = _first(log_size, middle + away, largest), _first(log_size, middle - away, np.inf)
+    return 0.0 if middle[0] + away[0] >= 0 else low, high
 
 
-def _first(log_size: np.ndarray, values: np.ndarray) -> float:
-    """The size at which values, negative at first, become positive; the last size if they do not."""
+def _first(log_size: np.ndarray, values: np.ndarray, otherwise: float) -> float:
+    """The size at which values first are not negative."""
     if not (values >= 0).any():
-        return float(np.exp(log_size[-1]))
+        return otherwise
     at = int((values >= 0).argmax())
-    return float(np.exp(np.interp(0, values[at - 1 : at + 1], log_size[at - 1 : at + 1])))
+    span = slice(max(0, at - 1), at + 1)
+    return float(np.exp(np.interp(0, values[span], log_size[span])))

@@ -10,16 +10,18 @@ CLEAN = 0.8  # of the plain samples: with fewer confirmed, the generator itself 
 
 def verdict(facts: dict[str, Any]) -> dict[str, Any]:
     """pays: "likely", "unlikely" or "cannot tell"; verdict: that with its reasons, for people."""
-    ratio, n, cost = facts["ratio"], facts["n"], facts["cost"]
-    price = 1 if cost is None else cost  # of a sample of practice, in plain ones
+    ratio, n, made = facts["ratio"], facts["n"], facts["practice"]["made"]
+    price = 1.0  # of a sample of practice, in plain ones: half of N are plain
+    if facts["cost"] is not None:
+        price += (facts["cost"] - 1) * (made - n / 2) / made
     pays = "likely" if ratio["low"] > price else "unlikely" if ratio["high"] < price else "cannot tell"
     between = f"{_times(ratio['low'])} to {_times(ratio['high'])}"
     worth = f"a sample of practice is worth {_times(ratio['value'])} plain ones ({between})"
+    if price != 1:
+        worth += f" and costs as much as {price:.2g}"
     reasons = [worth, *_of_labels(facts["rounds"], facts["judge"])]
-    if cost is not None:
-        reasons.append(f"it costs {cost:.2g} times as much")
-    if facts["practice"]["made"] < n:
-        reasons.append(f"practice made {facts['practice']['made']:.0f} of {n} samples: give it more --steps")
+    if made < n:
+        reasons.append(f"practice made {made:.0f} of {n} samples: give it more --steps")
     begin = {
         "likely": "practice is likely to pay here, because",
         "unlikely": "practice is unlikely to pay here, because",

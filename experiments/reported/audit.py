@@ -22,21 +22,27 @@ def misprinted_totals(table: pd.DataFrame) -> pd.DataFrame:
     return table.query("method != 'static' and total != initial + rounds * increment")
 
 
+def rising(n: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    """Which sizes make up a curve [S], in increasing order: those that are better than all smaller ones."""
+    order = np.argsort(n)
+    reached = accuracy[order]
+    return order[np.r_[True, reached[1:] > np.maximum.accumulate(reached)[:-1]]]
+
+
 def static_equivalent(
     accuracy: np.ndarray, n_static: np.ndarray, static_accuracy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Number of static samples that first reach each `accuracy` [A], interpolated linearly in log n, and its bound.
 
-    n_static and static_accuracy, both [S], are the static curve. A size that is no better than a smaller one is left
-    out. The bound is "=" within the curve. Above its best accuracy it is ">", and the number is the largest n. Below
-    the accuracy of the smallest n it is "<", and the number is that n.
+    n_static and static_accuracy, both [S], are the static curve, of which the `rising` sizes count. The bound is "="
+    within the curve. Above its best accuracy it is ">", and the number is the largest n. Below the accuracy of the
+    smallest n it is "<", and the number is that n.
     """
-    order = np.argsort(n_static)
-    n, reached = n_static[order], static_accuracy[order]
-    better = np.r_[True, reached[1:] > np.maximum.accumulate(reached)[:-1]]
-    number = np.exp(np.interp(accuracy, reached[better], np.log(n[better])))
-    above, below = accuracy > reached.max(), accuracy < reached[0]
-    return np.where(above, n.max(), number), np.where(above, ">", np.where(below, "<", "="))
+    curve = rising(n_static, static_accuracy)
+    n, reached = n_static[curve], static_accuracy[curve]
+    number = np.exp(np.interp(accuracy, reached, np.log(n)))
+    above, below = accuracy > reached[-1], accuracy < reached[0]
+    return np.where(above, n_static.max(), number), np.where(above, ">", np.where(below, "<", "="))
 
 
 def data_equivalence() -> pd.DataFrame:

@@ -57,22 +57,29 @@ class Tuned:
             )
         return cls(Path(PUBLISHED), load_preset(preset), **records[preset])
 
-    def check(self, config: Config, arms: Iterable[str], first: int) -> None:
-        """Raise InputError for an arm that was not tuned, for seeds and splits that trials have seen, and for a value
-        of the configuration that was changed since, in vain, because it was tuned.
-        """
+    def check(self, arms: Iterable[str], first: int) -> None:
+        """Raise InputError for an arm that was not tuned, or for seeds and splits that trials have seen."""
         for arm in arms:
             self.source(arm)
         if first < self.fresh:
             raise InputError(
                 f"--first {first}: the trials of {self.path} have seen it; take {self.fresh} or a later one"
             )
-        for key in sorted(self._changed(config) & set().union(*self.settings.values())):
-            raise InputError(f"{key} is what --tuned {self.path} sets; ARM@{key}=VALUE changes it for an arm")
+
+    def refuse(self, config: Config, arms: Iterable[str], keys: Iterable[str]) -> None:
+        """Raise InputError if a key that a user has set is another than at the tuning, and was tuned for an arm."""
+        changed = self._changed(config).intersection(keys)
+        for arm in arms:
+            for key in sorted(changed & self.settings[self.source(arm)].keys()):
+                raise InputError(f"--set {key}: --tuned {self.path} sets it for {arm}; ARM@{key}=VALUE changes it")
 
     def differing(self, config: Config) -> list[str]:
-        """The keys in which a configuration is not the one that was tuned, but for seeds, splits and [compare]."""
-        return sorted(self._changed(config))
+        """The keys in which a configuration is not the one that was tuned, and that were not tuned for all arms.
+
+        Seeds, splits and [compare] are left out.
+        """
+        settled = set.intersection(*(set(settings) for settings in self.settings.values()))
+        return sorted(self._changed(config) - settled)
 
     def _changed(self, config: Config) -> set[str]:
         ours, tuned = flat(config), flat(self.config)

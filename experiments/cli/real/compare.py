@@ -66,7 +66,8 @@ def compare_command(
 
         best = Tuned.published(preset) if str(tuned) == PUBLISHED else Tuned.read(tuned)
         first = best.fresh if first is None else first
-        best.check(config, names, first)
+        best.check(names, first)
+        best.refuse(config, names, [setting.partition("=")[0].strip() for setting in settings])
         settle = best.arm_config
         if differing := best.differing(config):
             say(f"{tuned} was tuned with another {', '.join(differing)}")
@@ -82,13 +83,6 @@ def compare_command(
     from experiments.report.pictures import leave_figures_of
     from figures.curves import draw_curves, draw_ranking, save
 
-    if x == "compute":
-        from dp_real.estimate.work import learner_network
-
-        if any(learner_network(each) is None for each in configs):
-            raise InputError(
-                "--x compute: nobody counts the FLOPs of this learner, which is no network; take --x seconds"
-            )
     out = out or Path("runs") / f"{config.name}-compare"
     if config.generator.trained_here and any(config_of.practice.examples == "generated" for config_of in configs):
         each = (
@@ -99,10 +93,12 @@ def compare_command(
     with claimed(out, JOURNAL, resume):
         runs = run_arms(config, names, seeds, splits, out, workers, progress, first or 0, settle)
         summary = summarize(runs, baseline, x)
+        if summary["x"].isna().any():
+            raise InputError(f"--x {x}: FLOPs of this learner are not counted; --resume --x seconds takes these runs")
         comparison = Comparison(out)
         slopes = exponents(runs)
         comparison.write(runs, summary, slopes)
-        lines, label = curves(runs, summary), "test accuracy (%), ± 1 s.e. within seeds"
+        lines, label = curves(runs, summary), "test accuracy (%), ± 1 s.e. of differences"
         if summary["x"].nunique() == len(summary) or lines["series"].nunique() < len(lines):
             figure = draw_curves(lines, xlabel=AXES[x], ylabel=label, logx=True)
         else:  # on an axis, arms of equal size would hide each other

@@ -124,7 +124,6 @@ def test_the_version(capsys: pytest.CaptureFixture[str]):
         (["compare", "digits", "--set", 'compare.arms=["static","static"]'], "names one twice"),
         (["compare", "digits", "--set", "seed=7"], "--first, --seeds and --splits say which"),
         (["compare", "digits", "--set", "data.split=3"], "--first, --seeds and --splits say which"),
-        (["compare", "gaussian", "--x", "compute"], "nobody counts the FLOPs of this learner"),
         (["pilot", "digits", "--set", "seed=7"], "a pilot's seeds begin at data.split"),
         (["frob"], "frob"),
     ],

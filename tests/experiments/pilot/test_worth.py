@@ -63,10 +63,16 @@ def facts(ratio: tuple[float, float, float], hard: float | None = 0.8, **more: A
 @pytest.mark.parametrize(
     ("given", "pays", "words"),
     [
-        (facts((3, 2, 5)), "likely", "worth 3 plain ones (2 to 5); the judge confirms 95% of plain samples and 90%"),
-        (facts((0.5, 0.2, 0.8)), "unlikely", "it costs 1.8 times as much"),
+        (
+            facts((3, 2, 5)),
+            "likely",
+            "worth 3 plain ones (2 to 5) and costs as much as 1.4; the judge confirms 95% of plain samples and 90%",
+        ),
+        (facts((0.5, 0.2, 0.8)), "unlikely", "worth 0.5 plain ones (0.2 to 0.8) and costs as much as 1.4;"),
         (facts((1.5, 0.2, np.inf)), "cannot tell", "(0.2 to very many)"),
-        (facts((1.3, 1.1, 1.6)), "unlikely", "worth 1.3 plain ones (1.1 to 1.6)"),  # each costs 1.8
+        (facts((1.3, 1.1, 1.6)), "cannot tell", "worth 1.3 plain ones (1.1 to 1.6)"),
+        (facts((1.2, 1.1, 1.3)), "unlikely", "worth 1.2 plain ones (1.1 to 1.3)"),  # half of them cost 1.8
+        (facts((3, 2.7, 3.3), cost=4), "likely", "costs as much as 2.5"),
         (facts((1.3, 1.1, 1.6), cost=None), "likely", "worth 1.3 plain ones (1.1 to 1.6)"),
         (
             facts((0.5, 0.2, 0.8), hard=0.3),
