@@ -101,10 +101,9 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     accuracy; y_low and y_high are one standard error away. Means and standard errors are over `units` independent
     ones, see experiments.ratios. If there are static arms, the columns of worth there follow.
     """
-    by_arm = runs.groupby("arm", sort=False)
     test = 100 * by_unit(runs, runs["test_accuracy"])
     difference = test.sub(test[baseline], axis=0)
-    table = pd.DataFrame({"series": by_arm["arm"].first(), "kind": "measured"})
+    table = pd.DataFrame({"series": test.columns, "kind": "measured"}, index=test.columns)
     spent = costs(runs)
     for axis in AXES:
         table[axis] = by_unit(runs, spent[axis]).mean()

@@ -62,10 +62,7 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
     settings, which the column `static_series` names. Empty without static arms.
     """
     series = series_of(list(runs["arm"].unique()))
-    static: dict[str, list[str]] = {}
-    for arm, name in series.items():
-        if ArmName.parse(arm).arm == "static":
-            static.setdefault(name, []).append(arm)
+    static = {name: arms for name, arms in _members(series).items() if ArmName.parse(name).arm == "static"}
     if not static:
         return pd.DataFrame(index=list(series))
     test, spent = by_unit(runs, runs["test_accuracy"]), by_unit(runs, costs(runs)[x]).mean()
@@ -95,11 +92,8 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
     """
     error = (1 - runs["test_accuracy"]).clip(lower=0.5 / runs["test_examples"])
     table, sizes = by_unit(runs, np.log(error)), by_unit(runs, runs["pool_size"]).mean()
-    named: dict[str, list[str]] = {}
-    for arm, series in series_of(list(map(str, table))).items():
-        named.setdefault(series, []).append(arm)
     rows = []
-    for series, arms in named.items():
+    for series, arms in _members(series_of(list(map(str, table)))).items():
         distinct = sizes[arms].nunique()
         if distinct < 3:
             continue
@@ -108,6 +102,14 @@ def exponents(runs: pd.DataFrame) -> pd.DataFrame:
         found = {"series": series, "sizes": distinct, "exponent": middle}
         rows.append(found | {"low": middle - away, "high": middle + away})
     return pd.DataFrame(rows, columns=["series", "sizes", "exponent", "low", "high"])
+
+
+def _members(series: Mapping[str, str]) -> dict[str, list[str]]:
+    """The arms of each series, from the series of each arm."""
+    members: dict[str, list[str]] = {}
+    for arm, name in series.items():
+        members.setdefault(name, []).append(arm)
+    return members
 
 
 def _meaning(setting: str) -> tuple[str, str | float]:

@@ -42,6 +42,11 @@ def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> Config
         raise InputError(f"{where}: " + "; ".join(explain(problem) for problem in error.errors())) from error
 
 
+def key_of(override: str) -> str:
+    """The key of `key=value`."""
+    return override.partition("=")[0].strip()
+
+
 def override_key(raw: dict[str, Any], override: str) -> None:
     """Set the key of `key=value` in nested sections. A value that is not TOML is taken as a string.
 

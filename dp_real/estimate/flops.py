@@ -13,13 +13,14 @@ from dp_real.config import Config
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.costs import SampleFlops
 from dp_real.rounds.label_check import Judge, LabelCheck
 from dp_real.rounds.source import GeneratedRounds, Sampled
 from dp_real.runtime.flops import count
 from dp_real.runtime.seeds import row_seeds
 
 
-class MeasuredFlops:
+class MeasuredFlops(SampleFlops):
     """SampleFlops of a generator. Each count is made once, on first use.
 
     It is 0 if the sample does not fit into the device's memory: counting needs attention as separate matrix products,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import Protocol
 
 from dp_real.rounds.label_check import CALLS
 from dp_real.sections import GuidanceConfig, SamplingConfig
@@ -27,35 +26,19 @@ class Costs:
         return Costs(*(count * cost for cost in astuple(self)))
 
 
-class SampleFlops(Protocol):
-    """FLOPs of what is done for one sample. 0: not counted."""
+class SampleFlops:
+    """FLOPs of what is done for one sample. Here they are not counted, so 0; see dp_real.estimate.flops."""
 
     def __call__(self, guided: bool) -> int:
         """Of a plain sample, or of a candidate or a guided one with its label check."""
-        ...
+        return 0
 
     def of_labels(self) -> int:
         """Of its soft labels; 0 without them."""
-        ...
+        return 0
 
     def of_check(self) -> int:
         """Of the label check of a sample that is there already; 0 without one."""
-        ...
-
-
-class Uncounted(SampleFlops):
-    """SampleFlops that are not counted."""
-
-    def __call__(self, guided: bool) -> int:
-        """0."""
-        return 0
-
-    def of_labels(self) -> int:
-        """0."""
-        return 0
-
-    def of_check(self) -> int:
-        """0."""
         return 0
 
 

@@ -30,7 +30,7 @@ from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.choice import choose
-from dp_real.rounds.costs import Costs, SampleFlops, Uncounted
+from dp_real.rounds.costs import Costs, SampleFlops
 from dp_real.rounds.label_check import CALLS, Judge, LabelCheck, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.redraw import Sound, draw_sound
@@ -129,7 +129,7 @@ class GeneratedRounds:
     judge: Judge | None = None
     images: ExampleSet | None = None
     first: Learner | None = None
-    flops: SampleFlops = field(default_factory=Uncounted)
+    flops: SampleFlops = field(default_factory=SampleFlops)
     shared: Shared | None = None
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:

@@ -41,9 +41,10 @@ def arm_names(arms: str) -> list[str]:
 def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:
     """Raise InputError if --set has one of these keys, which the command sets itself; instead: what to do."""
     from dp_base.errors import InputError
+    from dp_real.config.load import key_of
 
     for setting in settings:
-        if setting.partition("=")[0].strip() in keys:
+        if key_of(setting) in keys:
             raise InputError(f"--set {setting}: {instead}")
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
-COVERED = (0.025, 0.975)  # the quantiles of an interval
+from experiments.ratios import LEVEL
 
+COVERED = (1 - LEVEL) / 2, (1 + LEVEL) / 2  # the quantiles of an interval
 DRAWS = 4000
 
 

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import override_key, parse_config
+from dp_real.config.load import key_of, override_key, parse_config
 
 Space = dict[str, BaseDistribution]
 """Key of the configuration -> its range, or a choice among values that are written as JSON."""
@@ -63,7 +63,7 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     many samples the arm makes.
     """
     cell, name = arm_config(config, arm), ArmName.parse(arm)
-    settled = {setting.partition("=")[0].strip() for setting in name.settings}
+    settled = set(map(key_of, name.settings))
     adds, is_image = cell.practice.additions > 0, len(config.task.sample_shape) == 3
     sections = {"guidance": adds and bool(cell.guidance.omega), "practice": adds}
     defaults = tomllib.loads((resources.files("experiments.tuning") / "space.toml").read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from dp_base.checksums import read_json, reading, verify
 from dp_base.errors import InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ArmName, arm_config
+from dp_real.config.load import key_of
 from experiments.presets.presets import load_preset
 from experiments.tuning.space import flat, with_settings
 
@@ -108,7 +109,7 @@ class Tuned:
         """Whose settings an arm gets, and which of them were tuned beside another value; "" where all are its own."""
         if (source := self.source(arm)) == arm:
             return ""
-        changed = {setting.partition("=")[0].strip() for setting in ArmName.parse(arm).settings}
+        changed = set(map(key_of, ArmName.parse(arm).settings))
         beside = sorted(changed & self.settings[source].keys())
         return f"{arm}: settings of {source}" + (f", tuned with another {', '.join(beside)}" if beside else "")
 

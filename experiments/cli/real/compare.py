@@ -55,6 +55,7 @@ def compare_command(
     """
     from dp_base.errors import InputError
     from dp_real.config.arms import arm_config
+    from dp_real.config.load import key_of
 
     refuse(settings, ("seed", "data.split"), "--first, --seeds and --splits say which seeds and splits there are")
     config, settle = load_preset(preset, settings), arm_config
@@ -67,7 +68,7 @@ def compare_command(
         best = Tuned.published(preset) if str(tuned) == PUBLISHED else Tuned.read(tuned)
         first = best.fresh if first is None else first
         best.check(names, first)
-        best.refuse(config, names, [setting.partition("=")[0].strip() for setting in settings])
+        best.refuse(config, names, map(key_of, settings))
         settle = best.arm_config
         if differing := best.differing(config):
             say(f"{tuned} was tuned with another {', '.join(differing)}")

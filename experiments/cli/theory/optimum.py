@@ -114,8 +114,10 @@ def best_command(
     from dp_base.files import write_text
     from dp_theory.selection import Budget, compare_selections
 
+    own: dict[str, Any] = {"axis": axis, "training_cost": training_cost}
+    own = {name: value for name, value in own.items() if value is not None}
     if rounds is not None:
-        if not (rho is None and budget is None and axis is None and training_cost is None):
+        if own or rho is not None or budget is not None:
             raise InputError(
                 "--rounds takes none of --rho, --budget, --axis and --training-cost: the learner itself selects, "
                 "--increment rows a round"
@@ -130,15 +132,7 @@ def best_command(
             raise InputError(
                 f"{'--rho' if rho is None else '--budget'} is missing: give --rho and --budget, or --rounds"
             )
-        chosen = Budget.of(
-            rho,
-            budget,
-            axis or "compute",
-            training_cost=TRAINING_COST if training_cost is None else training_cost,
-            lam=lam,
-            flip=flip,
-            smallest_keep=smallest_keep,
-        )
+        chosen = Budget.of(rho, budget, **own, lam=lam, flip=flip, smallest_keep=smallest_keep)
         found, title = records(compare_selections(chosen)), "least test error, the best first"
     if as_json:
         emit_json({"table": found})
