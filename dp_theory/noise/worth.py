@@ -118,6 +118,14 @@ def _made(flips: BoundaryFlips, phi: float, solved: Stages) -> tuple[Array, list
     return np.cumsum(new) / phi, found
 
 
+def require_selection(flips: BoundaryFlips, rho: float) -> None:
+    """Raise InputError unless rho lies in [0, 1) and the flips have no label check, as `selections` needs it."""
+    if flips.check is not None:
+        raise InputError("selections has no label check: give the flips as flip of a SpanProblem's Group, or use worth")
+    require_number(rho=rho)
+    require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
+
+
 def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS, lam: Any = None) -> pd.DataFrame:
     """One-shot selection by a fixed selector of cosine rho to the truth: a row per rule and number of rows.
 
@@ -128,10 +136,7 @@ def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS
     """
     import pandas as pd
 
-    if flips.check is not None:
-        raise InputError("selections has no label check: give the flips as flip of a SpanProblem's Group, or use worth")
-    require_number(rho=rho)
-    require("rho", rho, 0 <= rho < 1, "lie in [0, 1): it is cos(w_s, w0)")
+    require_selection(flips, rho)
     given, fractions = {"rows": rows, "lam": 0.0 if lam is None else lam}, np.atleast_1d(kept_fraction(keep))
     sizes, ridges = (np.atleast_1d(numbers(name, value)) for name, value in given.items())
     require("rows", sizes, (sizes > 0) & np.isfinite(sizes), "be positive and finite: training rows per dimension")

@@ -55,11 +55,15 @@ def noise_command(
 
     from dp_base.files import write_text
     from dp_theory.costs import Costs
-    from dp_theory.noise import row_worth, selections, worth
+    from dp_theory.noise import require_selection, row_worth, selections, worth
 
     if window is not None and missed is not None:
         raise InputError("--window and --missed are two ways to say which rows are added: give one")
+    if rho is not None and check is not None:
+        raise InputError("--rho selects once, without a label check: leave out --check, or --rho")
     laws = _laws(share, confirmed, judge, shape, eps, check)
+    if rho is not None:
+        require_selection(laws[0], rho)
     costs, found = Costs(direct=direct_cost, training=training_cost), []
     with claimed(out):
         with progress("noise", len(laws)) as advance:

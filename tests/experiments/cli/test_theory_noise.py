@@ -55,6 +55,7 @@ def test_refuses(run):
         (("--share", "some"), "--share 'some' is malformed"),
         (("--share", 0.1, "--missed", 0.3, "--window", 1), "--window and --missed are two ways"),
         (("--share", 0.1, "--shape", "cauchy"), "unknown shape 'cauchy'"),
+        (("--share", 0.1, "--check", 0.01, "--rho", 0.9), "--rho selects once, without a label check"),
     ):
         with pytest.raises(InputError, match=said):
             run(*arguments)
@@ -64,3 +65,10 @@ def test_a_share_that_is_given_twice_is_one(run):
     answer = json.loads(run("--share", "0.1,0.1", "--rho", 0.9, "--json"))
     assert [row["share"] for row in answer["selection"]] == pytest.approx([0.1] * len(answer["selection"]))
     assert [row["stage"] for row in answer["practice"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("rho", [-1, 1])
+def test_a_selector_is_refused_before_the_work(run, monkeypatch, rho):
+    monkeypatch.setattr("dp_theory.noise.worth", lambda *_, **__: pytest.fail("worked first"))
+    with pytest.raises(InputError, match=r"rho = -?1 must lie in"):
+        run("--share", 0.1, "--rho", rho)
