@@ -258,12 +258,20 @@ def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp
         best.source("real")
 
 
-@pytest.mark.parametrize("preset", ["fashion", "glyphs"])
-def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(preset: str):
+@pytest.mark.parametrize(
+    ("preset", "searches"),
+    [
+        ("fashion", {}),
+        ("glyphs", {"training.steps": [12000], "sampling.guidance_scale": [1.0, 1.1, 1.25]}),
+    ],
+)
+def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
+    preset: str, searches: dict[str, list[float]]
+):
     config, published = load_preset(preset), Tuned.published(preset)
     assert not published.differing(config)
     for arm, settings in published.settings.items():
-        space = space_of(config, arm, {})
+        space = space_of(config, arm, searches)
         assert settings.keys() == space.keys()
         for key, value in settings.items():
             searched = space[key]
