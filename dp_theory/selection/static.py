@@ -62,14 +62,20 @@ class Budget:
         budget: float,
         axis: str = "compute",
         *,
-        training_cost: float = TRAINING_COST,
+        training_cost: float | None = None,
         lam: float | None = None,
         flip: float = 0.0,
         smallest_keep: float = SMALLEST_KEEP,
     ) -> Budget:
-        """A budget of kept rows, generated rows or compute: 1 to generate a row, training_cost to train on it."""
+        """A budget of kept rows, generated rows or compute: 1 to generate a row, training_cost to train on it.
+
+        training_cost: TRAINING_COST unless given, and only for axis "compute".
+        """
         if axis not in AXES:
             raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
+        if training_cost is not None and axis != "compute":
+            raise InputError(f"training_cost {training_cost:g} with axis '{axis}', which counts rows: leave one out")
+        training_cost = TRAINING_COST if training_cost is None else training_cost
         candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
         return cls(rho, budget, candidate, training, lam, flip, smallest_keep)
 
