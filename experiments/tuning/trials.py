@@ -1,8 +1,8 @@
 """The trials of a tuning: proposed by optuna in batches, kept in its SQLite file, which survives a kill at any moment.
 
 A batch is proposed from the trials of the batches before it. What is proposed is a function of the seed, the trial's
-number and those trials, never of which worker was first. Only trials that are over are kept, so a tuning that was
-killed and resumed has the same trials as one that was not.
+number and those trials of all arms, never of which worker was first. Only trials that are over are kept, so a tuning
+that was killed and resumed has the same trials as one that was not.
 """
 
 from __future__ import annotations
@@ -43,22 +43,21 @@ class Trial:
 class Trials:
     """The trials of one arm, one of optuna's studies."""
 
-    def __init__(self, study: optuna.Study, space: Space, seed: int, first: Mapping[str, Any]) -> None:
-        """first: the parameters of the first trial."""
-        self._study, self._space, self._seed, self._first = study, space, seed, first
+    def __init__(self, study: optuna.Study, space: Space, seed: int) -> None:
+        self._study, self._space, self._seed = study, space, seed
 
-    def propose(self, numbers: range) -> list[dict[str, Any]]:
+    def propose(self, numbers: range, first: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """The parameters of a batch of trials, by the tree-structured Parzen estimator (Bergstra et al. 2011).
 
-        It sees the trials before the batch, and knows which are proposed together. The first has the configuration's
-        own values. Until a batch begins with ten trials over, the others are random, and the same for all arms.
+        It sees the trials before the batch, and knows which are proposed together. first: parameters for the batch's
+        first trial. Until a batch begins with ten trials over, the others are random, and the same for all arms.
         """
         scratch = optuna.create_study(direction="maximize")
         scratch.add_trials(self._study.get_trials(deepcopy=False)[: numbers.start])
+        if first is not None:
+            scratch.enqueue_trial(dict(first))
         found = []
         for number in numbers:
-            if number == 0:
-                scratch.enqueue_trial(dict(self._first))
             seed = np.random.SeedSequence(self._seed, spawn_key=(number,)).generate_state(1)[0]
             scratch.sampler = TPESampler(seed=int(seed))
             parameters = scratch.ask(self._space).params
@@ -100,9 +99,7 @@ def _checksum(trial: Trial) -> str:
 
 
 @contextlib.contextmanager
-def kept_trials(
-    file: Path, spaces: Mapping[str, Space], seed: int, firsts: Mapping[str, Mapping[str, Any]]
-) -> Iterator[dict[str, Trials]]:
+def kept_trials(file: Path, spaces: Mapping[str, Space], seed: int) -> Iterator[dict[str, Trials]]:
     """The trials of each arm in an SQLite file, which is made. Raises DamagedError if it cannot be read."""
     storage = None
     with reading(file, f"remove {file.parent}, and tune again"):
@@ -111,7 +108,7 @@ def kept_trials(
             arm: optuna.create_study(storage=storage, study_name=arm, direction="maximize", load_if_exists=True)
             for arm in spaces
         }
-        found = {arm: Trials(study, spaces[arm], seed, firsts[arm]) for arm, study in studies.items()}
+        found = {arm: Trials(study, spaces[arm], seed) for arm, study in studies.items()}
         for trials in found.values():
             list(trials)
     try:
@@ -125,3 +122,18 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     """The trial of the highest accuracy, the first of equals; None if all failed."""
     ended = [trial for trial in trials if trial.accuracy is not None]
     return max(ended, key=lambda trial: trial.accuracy or 0, default=None)
+
+
+def untried(arm: str, space: Space, kept: Mapping[str, Sequence[Trial]]) -> dict[str, Any] | None:
+    """The best parameters of another arm, if this one has not tried them; what they leave open is this arm's best.
+
+    Each arm searches by itself, so that a difference between arms may be the luck of a search. What is good for one is
+    therefore tried by all. kept: the trials of all arms before the batch.
+    """
+    own = best_of(kept[arm])
+    for other, trials in kept.items():
+        best = best_of(trials) if other != arm else None
+        common = {key: value for key, value in best.parameters.items() if key in space} if best else {}
+        if common and not any(common.items() <= trial.parameters.items() for trial in kept[arm]):
+            return {**(own.parameters if own else {}), **common}
+    return None

@@ -23,7 +23,7 @@ from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
 from experiments.compare import on_seeds, prepare_generators
 from experiments.tuning.space import Space, own_parameters, settings_of, space_of, with_settings
-from experiments.tuning.trials import Trial, Trials, best_of, kept_trials
+from experiments.tuning.trials import Trial, Trials, best_of, kept_trials, untried
 from experiments.tuning.tuned import TUNED
 
 ASKED = "tuning.json"  # what was asked for; it is there from the start
@@ -81,17 +81,12 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int, progr
     spaces = spaces_of(config, plan)
     _begin(config, plan, out)
     prepare_generators(on_seeds(config, plan.seeds, plan.splits, plan.first), workers, progress)
-    firsts = {arm: own_parameters(config, space) for arm, space in spaces.items()}
-    with kept_trials(out / "study.db", spaces, config.seed, firsts) as kept:
+    with kept_trials(out / "study.db", spaces, config.seed) as kept:
         with progress("trials", trials * len(plan.arms)) as advance:
             advance(sum(map(len, kept.values())))
             for begin in range(0, trials, plan.batch):
                 batch = range(begin, min(begin + plan.batch, trials))
-                proposals = [
-                    proposal
-                    for arm in plan.arms
-                    for proposal in _batch(config, plan, arm, spaces[arm], kept[arm], batch)
-                ]
+                proposals = [each for arm in plan.arms for each in _batch(config, plan, arm, spaces[arm], kept, batch)]
                 cells = [
                     (cell, _folder(out, each, cell), kept_for_all(cell, out / DRAWN))
                     for each in proposals
@@ -124,10 +119,14 @@ def _begin(config: Config, plan: Plan, out: Path) -> None:
             raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
 
 
-def _batch(config: Config, plan: Plan, arm: str, space: Space, kept: Trials, batch: range) -> Iterator[Proposal]:
-    """The trials of a batch that are not over."""
-    for number, parameters in zip(batch, kept.propose(batch), strict=True):
-        if number < len(kept):
+def _batch(
+    config: Config, plan: Plan, arm: str, space: Space, kept: Mapping[str, Trials], batch: range
+) -> Iterator[Proposal]:
+    """The trials of a batch that are not over. The first has the configuration's own values, or another arm's best."""
+    before = {name: list(trials)[: batch.start] for name, trials in kept.items()}
+    first = untried(arm, space, before) if batch.start else own_parameters(config, space)
+    for number, parameters in zip(batch, kept[arm].propose(batch, first), strict=True):
+        if number < len(kept[arm]):
             continue
         cells, problem = [], ""
         try:

@@ -149,6 +149,25 @@ def test_the_best_of_each_arm_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (settled.practice.initial, settled.practice.additions) == (2000, 0)
 
 
+def test_what_is_best_for_one_arm_is_tried_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Once trials are not random, and so no longer the same for all arms. Practice takes it with its own guidance."""
+
+    def rising(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+        """The best of static data is its latest trial, that of practice its first."""
+        arm, _, number = out.parent.name.partition("-trial")
+        return {"val_accuracy": int(number) / 100 if arm == "static" else 0.4, "seconds": 1.0}
+
+    search(monkeypatch, tmp_path / "out", rising, trials=16)
+    trials = read(tmp_path / "out")
+    common = [key for key in map(str, trials) if "." in key and not key.startswith("guidance")]
+    practice, static = (trials[trials["arm"] == arm].to_dict("records") for arm in ("practice", "static"))
+    best = {key: static[14][key] for key in common}
+    assert not any(best.items() <= trial.items() for trial in practice[:15])
+    assert best.items() <= practice[15].items()
+    assert practice[15]["guidance.wrong_share"] == practice[0]["guidance.wrong_share"]
+    assert any(static[15][key] != practice[0][key] for key in common)  # which it has tried
+
+
 def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Also if it was begun with fewer trials. The last trials are no longer random: they depend on those before."""
     monkeypatch.setattr("tests.experiments.tuning.test_tuning.PLAN", Plan(("static",), {}, 1, 1, 0, 3))
