@@ -14,7 +14,7 @@ from dp_theory.checks import Array
 from dp_theory.rules import Rule
 from dp_theory.validity.view import View
 
-ANGLES, BINS = 8, 20  # directions of the plane that are tested; groups of rows by their margin
+ANGLES, BINS = 8, 21  # directions of the plane that are tested; groups of rows by their margin, one around 0
 LARGEST_SQUARE = 13.0  # of A*, beyond which the formula for its p-value ends: at exp(-69)
 
 
@@ -49,24 +49,26 @@ def normal_plane(view: View) -> Test:
 def uniform_flips(view: View) -> Test:
     """y = sign(g − b), flipped whatever g: χ² of labels in BINS groups by v against ε + (1 − 2ε) Φ((v − b)/tan γ).
 
-    ε and b, the offset that centring leaves, are fitted.
+    The least over ε, the offset b that centring leaves, and tan γ: `view` has that of a usual sample; this one's own,
+    the length of a fitted truth's error, which has d coordinates, is off by a standard error of 1/√(2d) of it.
     """
-    blur = max(view.tangent, 1 / np.sqrt(len(view.y)))
-
-    def margin(offset: float) -> Array:
-        return np.asarray(2 * ndtr((view.score - offset) / blur) - 1)
-
-    def surprise(fitted: Array) -> float:
-        return -float(np.log1p((1 - 2 * fitted[0]) * view.y * margin(fitted[1])).sum())
-
-    bounds = [(0.5 / len(view.y), 0.5), (-1.0, 1.0)]
-    start = [np.clip(view.flips, *bounds[0]), 0.0]
-    flips, offset = minimize(surprise, start, method="Nelder-Mead", bounds=bounds).x
-    positive = 0.5 + (0.5 - flips) * margin(offset)
     groups = np.array_split(np.argsort(view.score), BINS)
-    seen, expected = (np.array([values[rows].sum() for rows in groups]) for values in (view.y > 0, positive))
-    variance = np.array([(positive[rows] * (1 - positive[rows])).sum() for rows in groups])
-    value = float(((seen - expected) ** 2 / np.maximum(variance, 0.5)).sum())
+    seen, scatter = np.array([(view.y[rows] > 0).sum() for rows in groups]), 1 / np.sqrt(len(view.y))
+    blur = max(view.tangent, scatter)
+
+    def square(fitted: Array) -> float:
+        flips, offset, log_ratio = fitted
+        positive = flips + (1 - 2 * flips) * ndtr((view.score - offset) / (blur * np.exp(log_ratio)))
+        expected, variance = (
+            np.array([values[rows].sum() for rows in groups]) for values in (positive, positive * (1 - positive))
+        )
+        return float(((seen - expected) ** 2 / np.maximum(variance, 0.5)).sum() + 2 * view.dimension * log_ratio**2)
+
+    bounds = [(0.5 / len(view.y), 0.5), (-1.0, 1.0), (-1.0, 1.0)]
+    start = np.array([np.clip(view.flips, *bounds[0]), 0.0, 0.0])
+    steps = np.array([scatter if start[0] < 0.25 else -scatter, scatter, 1 / np.sqrt(view.dimension)])
+    simplex = start + np.vstack([np.zeros(3), np.diag(steps)])  # at its default size, b would hardly move from 0
+    value = minimize(square, start, method="Nelder-Mead", bounds=bounds, options={"initial_simplex": simplex}).fun
     return Test(f"χ²/{BINS - 2} = {value / (BINS - 2):.3g}", float(chi2.sf(value, BINS - 2)))
 
 

@@ -126,6 +126,14 @@ def test_p_values_of_normal_rows_are_uniform():
 
 
 @pytest.mark.parametrize("known", [True, False])
+def test_labels_of_many_normal_rows_pass(known):
+    """Many rows show how sharply labels change: the edge of a group there, or a blur of usual size, would not do."""
+    views = [View.of(features(seed=seed, d=40, n=6000, known=known), LAM) for seed in range(80)]
+    combined: Any = stats.combine_pvalues([assumptions.uniform_flips(view).p_value for view in views])
+    assert 1e-3 < combined.pvalue < 1 - 1e-3
+
+
+@pytest.mark.parametrize("known", [True, False])
 def test_a_truth_that_was_fitted_does_not_pull(known):
     """Nor does the noise shrink, which it would by a third if the labels that fitted it were not taken out."""
     p = []
