@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch.nn import functional
 
 from dp_base.errors import DamagedError, MissingError
+from dp_base.progress import Progress
 from dp_base.workers import in_parallel
 from dp_real.pool import Pool
 from dp_real.runs.files import RunFiles
@@ -57,11 +58,12 @@ def leave_figures(run: Path) -> None:
         say(f"{run}/figures: not drawn: {type(error).__name__}: {error}; dp real report {run} tries again")
 
 
-def leave_figures_of(runs: Iterable[Path], workers: int) -> None:
+def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> None:
     """The same for runs that have none yet, `workers` at a time."""
     bare = [(run,) for run in runs if not RunFiles(run).figures.exists()]
-    for _ in in_parallel(workers, leave_figures, bare):
-        pass
+    with progress("figures", len(bare)) as advance:
+        for _ in in_parallel(workers, leave_figures, bare):
+            advance(1)
 
 
 def draw_run(run: Run) -> list[Path]:

@@ -105,7 +105,7 @@ def compare_command(
         else:  # on an axis, arms of equal size would hide each other
             figure = draw_ranking(lines, xlabel=label)
         save(figure, comparison.figure)
-        leave_figures_of((run.path for _, run in comparison.runs()), workers)
+        leave_figures_of((run.path for _, run in comparison.runs()), workers, progress)
     shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]
     rows = summary.to_dict("records")
     if as_json:
