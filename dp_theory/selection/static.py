@@ -74,7 +74,7 @@ class Budget:
         if axis not in AXES:
             raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
         if training_cost is not None and axis != "compute":
-            raise InputError(f"training_cost {training_cost:g} with axis '{axis}', which counts rows: leave one out")
+            raise InputError(f"training_cost {training_cost} with axis '{axis}', which counts rows: leave one out")
         training_cost = TRAINING_COST if training_cost is None else training_cost
         candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
         return cls(rho, budget, candidate, training, lam, flip, smallest_keep)

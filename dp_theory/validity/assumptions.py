@@ -49,20 +49,22 @@ def normal_plane(view: View) -> Test:
 def uniform_flips(view: View) -> Test:
     """y = sign(g − b), flipped whatever g: χ² of labels in BINS groups by v against ε + (1 − 2ε) Φ((v − b)/tan γ).
 
-    The least over ε, the offset b that centring leaves, and tan γ: `view` has that of a usual sample; this one's own,
-    the length of a fitted truth's error, which has d coordinates, is off by a standard error of 1/√(2d) of it.
+    Its least value over ε, b, the offset that centring leaves, and tan γ. This is the length of the fitted truth's
+    error, of d coordinates: in one sample it is off `view.tangent` by 1/√(2d) of it, the prior's standard deviation.
     """
-    groups = np.array_split(np.argsort(view.score), BINS)
-    seen, scatter = np.array([(view.y[rows] > 0).sum() for rows in groups]), 1 / np.sqrt(len(view.y))
-    blur = max(view.tangent, scatter)
+    order, scatter = np.argsort(view.score), 1 / np.sqrt(len(view.y))
+    score, blur = view.score[order], max(view.tangent, scatter)
+
+    def sums(values: Array) -> Array:
+        return np.array([group.sum() for group in np.array_split(values, BINS)])
+
+    seen = sums((view.y[order] > 0).astype(float))
 
     def square(fitted: Array) -> float:
         flips, offset, log_ratio = fitted
-        positive = flips + (1 - 2 * flips) * ndtr((view.score - offset) / (blur * np.exp(log_ratio)))
-        expected, variance = (
-            np.array([values[rows].sum() for rows in groups]) for values in (positive, positive * (1 - positive))
-        )
-        return float(((seen - expected) ** 2 / np.maximum(variance, 0.5)).sum() + 2 * view.dimension * log_ratio**2)
+        positive = flips + (1 - 2 * flips) * ndtr((score - offset) / (blur * np.exp(log_ratio)))
+        variance = np.maximum(sums(positive * (1 - positive)), 0.5)
+        return float(((seen - sums(positive)) ** 2 / variance).sum() + 2 * view.dimension * log_ratio**2)
 
     bounds = [(0.5 / len(view.y), 0.5), (-1.0, 1.0), (-1.0, 1.0)]
     start = np.array([np.clip(view.flips, *bounds[0]), 0.0, 0.0])

@@ -86,7 +86,12 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int, progr
             advance(sum(map(len, kept.values())))
             for begin in range(0, trials, plan.batch):
                 batch = range(begin, min(begin + plan.batch, trials))
-                proposals = [each for arm in plan.arms for each in _batch(config, plan, arm, spaces[arm], kept, batch)]
+                firsts = _firsts(config, spaces, kept, begin)
+                proposals = [
+                    proposal
+                    for arm, space in spaces.items()
+                    for proposal in _batch(config, plan, arm, space, kept[arm], batch, firsts[arm])
+                ]
                 cells = [
                     (cell, _folder(out, each, cell), kept_for_all(cell, out / DRAWN))
                     for each in proposals
@@ -119,14 +124,22 @@ def _begin(config: Config, plan: Plan, out: Path) -> None:
             raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
 
 
+def _firsts(
+    config: Config, spaces: Mapping[str, Space], kept: Mapping[str, Trials], begin: int
+) -> dict[str, dict[str, Any] | None]:
+    """By arm, what a batch's first trial takes: the configuration's own values, later another arm's best."""
+    if begin == 0:
+        return {arm: own_parameters(config, space) for arm, space in spaces.items()}
+    before = {arm: list(trials)[:begin] for arm, trials in kept.items()}
+    return {arm: untried(arm, space, before) for arm, space in spaces.items()}
+
+
 def _batch(
-    config: Config, plan: Plan, arm: str, space: Space, kept: Mapping[str, Trials], batch: range
+    config: Config, plan: Plan, arm: str, space: Space, kept: Trials, batch: range, first: Mapping[str, Any] | None
 ) -> Iterator[Proposal]:
-    """The trials of a batch that are not over. The first has the configuration's own values, or another arm's best."""
-    before = {name: list(trials)[: batch.start] for name, trials in kept.items()}
-    first = untried(arm, space, before) if batch.start else own_parameters(config, space)
-    for number, parameters in zip(batch, kept[arm].propose(batch, first), strict=True):
-        if number < len(kept[arm]):
+    """The trials of a batch that are not over. first: parameters for the first of them, if they are given."""
+    for number, parameters in zip(batch, kept.propose(batch, first), strict=True):
+        if number < len(kept):
             continue
         cells, problem = [], ""
         try:
