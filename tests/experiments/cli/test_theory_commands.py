@@ -236,16 +236,21 @@ def test_a_run_that_fails_leaves_no_folder(dp, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_predict_starts_fast_and_without_what_it_does_not_need():
-    heavy = "{'torch', 'pandas', 'matplotlib', 'sympy', 'joblib'}"
-    code = f"import sys, experiments.cli.commands; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    before = os.times()
-    command = [DP, "theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    processor_seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    assert processor_seconds < 1.5  # about 0.6 on an idle core
+def test_predict_loads_nothing_that_it_does_not_need():
+    """What makes it start fast; `benchmarks/startup.py` has the seconds."""
+    code = """
+import sys
+from experiments.cli.main import main
+try:
+    main()
+finally:
+    loaded = {"torch", "pandas", "matplotlib", "sympy", "joblib"} & set(sys.modules)
+    assert not loaded, loaded
+"""
+    words = ["theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "test_error" in done.stdout
 
 
 def test_predict_takes_lists_and_a_dimension(dp):
