@@ -148,11 +148,16 @@ def file_name(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if it exists. A folder disappears in one step, before its files are deleted."""
+    """Remove a file or folder, if it exists. A folder disappears in one step, before its files are deleted.
+
+    NFS keeps a file that a process still reads, and with it the folder under its hidden name, which is no error.
+    """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=f"{part_of(path.name)}-", ignore_cleanup_errors=True
+    ) as temporary:
         os.rename(path, Path(temporary) / path.name)
 
 

@@ -74,12 +74,15 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
 
 
 def prepare_generators(configs: Iterable[Config], workers: int, progress: Progress) -> None:
-    """Get the generators ready, one for each data split and each [generator], so that the runs find them.
+    """Get the generators ready, one for each [generator] and, of those trained here, each data split.
 
-    Runs on real examples need none. Raises as load_generator does.
+    So the runs find them. Runs on real examples need none. Raises as load_generator does.
     """
     drawing = (config for config in configs if config.practice.examples == "generated")
-    distinct = {(config.data.split, config.generator.model_dump_json()): (config,) for config in drawing}
+    distinct = {
+        (config.generator.trained_here and config.data.split, config.generator.model_dump_json()): (config,)
+        for config in drawing
+    }
     with progress("generators", len(distinct)) as advance:
         for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus()):
             advance(1)

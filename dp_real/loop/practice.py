@@ -60,6 +60,7 @@ class Practice:
         options, state = self.config.practice, self.state
         if state.rounds == 0:
             self.add_examples(options.initial)  # D_0: N plain samples
+        processes.enter(f"training after step {state.step}")
         while state.step < state.last_step:
             if self.wants_examples():  # T ≥ T_max
                 self.checkpoint(keep=True)  # branches start here

@@ -5,7 +5,7 @@ Images are written as bytes (dp_real.runtime.pixels). Other examples are written
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def pool_rows(pool: Pool, batch_size: int = 256) -> Iterator[dict[str, Any]]:
 
 
 def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/CLASS/ROW.png, and out/metadata.jsonl with a line per image: file_name, label (a name), and WRITTEN.
+    """Write out/CLASS/ROW.png, and out/metadata.jsonl with a line per image: file_name, label (a name), and `written`.
 
     Raises InputError if the examples are not images.
     """
@@ -47,19 +47,24 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
             file = Path(folders[int(row["label"])]) / f"{row['row']:09d}.png"
             (out / file).parent.mkdir(exist_ok=True)
             to_image(to_bytes(row["example"])).save(out / file)
-            facts = {"file_name": file.as_posix(), "label": name} | {key: row[key] for key in WRITTEN}
+            facts = {"file_name": file.as_posix(), "label": name} | written(row)
             metadata.write(strict_json(facts) + "\n")
 
 
 def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
-    """Write out/train.jsonl, a line per example: text, or example (numbers), label (a class's name), and WRITTEN.
+    """Write out/train.jsonl, a line per example: text, or example (numbers), label (a class's name), and `written`.
 
     With soft labels also `posterior`, a probability for each class; in Parquet, too.
     """
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
         for row in pool_rows(pool):
-            facts = {"label": classes[int(row["label"])]} | {key: row[key] for key in (*WRITTEN, *pool.soft)}
+            facts = {"label": classes[int(row["label"])]} | written(row) | {key: row[key] for key in pool.soft}
             file.write(strict_json(content(pool, row["example"]) | facts) + "\n")
+
+
+def written(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's WRITTEN as JSON has it: the seed as text, since readers make floats of numbers from 2^63 on."""
+    return {key: str(row[key]) if key == "seed" else row[key] for key in WRITTEN}
 
 
 def content(pool: Pool, example: Tensor) -> dict[str, Any]:

@@ -38,19 +38,20 @@ def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
         return cool_down(files, progress)
 
 
-def cool_down(files: RunFiles, progress: Progress) -> list[dict[str, Any]]:
+def cool_down(files: RunFiles, progress: Progress, test: bool = True) -> list[dict[str, Any]]:
     """The same, for the writer of the folder. Raises DamagedError for a checkpoint or a pool that is not intact.
 
-    A checkpoint whose state cannot be read is left out, with a remark.
+    test: False: look at no test image and no further set, as in dp_real.run. A checkpoint whose state cannot be read is
+    left out, with a remark.
     """
     config = load_config(files.config)
     with own_torch(config), quietly():
-        data = load_data(config, progress)
+        data = load_data(config, progress, test=test)
         with processes.main_first() as main:
             planned = _planned(files) if main else []
         results = {}
         for checkpoint, out, result in processes.from_main(planned):
-            result = result or _branch_at(checkpoint, out, config, data, files, progress)
+            result = result or _branch_at(checkpoint, out, config, data, files, progress, test)
             results[result["pool_size"]] = result
     own = files.read_result()
     if own:
@@ -82,7 +83,7 @@ def _planned(files: RunFiles) -> list[Planned]:
 
 
 def _branch_at(
-    checkpoint: Path, out: RunFiles, config: Config, data: RealData, files: RunFiles, progress: Progress
+    checkpoint: Path, out: RunFiles, config: Config, data: RealData, files: RunFiles, progress: Progress, test: bool
 ) -> dict[str, Any]:
     """The result of the branch that starts at a checkpoint."""
     learner, cooldown = fresh_learner(config), config.training.cooldown_steps
@@ -96,4 +97,4 @@ def _branch_at(
         folder = BranchFolder(out, advance, state.step)
         practice = Practice(config, learner, None, pool, validator(data), folder, state)
         practice.cool_down()
-    return conclude(practice, data, out)
+    return conclude(practice, data, out, test)

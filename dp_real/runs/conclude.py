@@ -34,7 +34,7 @@ def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = T
     look at test images and further sets.
     """
     config, learner = practice.config, practice.learner
-    if config.training.keep_best:
+    if config.training.keep_best and practice.state.best >= 0:  # a branch without steps has measured none
         load_best(learner, files)
     with processes.main_first() as main:
         if main:

@@ -58,7 +58,7 @@ def run(
             with own_torch(config), quietly():
                 result = _train(config, files, progress, test, shared)
         if config.practice.branch:
-            cool_down(files, progress)
+            cool_down(files, progress, test)
     return result
 
 

@@ -93,15 +93,16 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     """Run the pilot in a folder, which may hold a part of it. Returns its facts.
 
     judge: its accuracy on validation images, or None; rounds: see agreement, round 0 being plain; boundary: see
-    experiments.pilot.boundary, of real, plain and guided labels, empty without a judge; static and practice:
-    validation accuracies; exponent and ratio: see Worth; cost: what a guided sample costs in FLOPs or, where they are
-    not counted, in seconds, in plain ones; seconds, of all runs and of generation; verdict. Raises as dp_real.run does.
+    experiments.pilot.boundary, of real, plain and guided labels, empty without a judge; static and practice: see
+    _accuracies, and of practice the samples made, the share guided, the additions made and planned; exponent and
+    ratio: see Worth; cost: what a guided sample costs in FLOPs or, where they are not counted, in seconds, in plain
+    ones; seconds, of all runs and of generation; verdict. Raises as dp_real.run does.
     """
     small, data = short(config, plan), load_data(config, progress, test=False)
     is_image, real = len(config.task.sample_shape) == 3, 0 if data.generator is None else len(data.generator.y)
-    real_arm = (
-        f"real-{min(real, MOST_REAL)}" if is_image and plan.judge is None and real >= config.task.n_classes else None
-    )
+    needed = is_image and plan.judge is None and real >= config.task.n_classes
+    native = "@pool.size=0" if config.pool.size else ""  # real examples have the learner's size
+    real_arm = f"real-{min(real, MOST_REAL)}{native}" if needed else None
     arms = [*(f"static-{n}" for n in plan.sizes), "practice", *([real_arm] if real_arm else [])]
     first = config.data.split  # the generator of this split is perhaps in the cache
     runs = run_arms(small, arms, plan.seeds, 1, out, workers, progress, first, test=False)
@@ -111,9 +112,10 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     seeds = sorted(runs["seed"].unique())
     of_arm = {arm: [Run(comparison.run_folder(arm, seed)) for seed in seeds] for arm in arms}
     by_arm = {arm: runs[runs["arm"] == arm] for arm in arms}
-    errors = {n: (1 - by_arm[f"static-{n}"]["val_accuracy"]).tolist() for n in plan.sizes}
+    static = [by_arm[f"static-{n}"] for n in plan.sizes]
+    errors = {float(of_size["pool_size"].mean()): (1 - of_size["val_accuracy"]).tolist() for of_size in static}
     images = int(runs["val_examples"].iloc[0])
-    made = float(by_arm["practice"]["pool_size"].mean())
+    made, additions = (float(by_arm["practice"][key].mean()) for key in ("pool_size", "additions"))
     found = worth(errors, (1 - by_arm["practice"]["val_accuracy"]).tolist(), made, images)
     practice, largest = of_arm["practice"], [run.pool for run in of_arm[f"static-{plan.n}"]]
     rows = pd.concat([judged_rows(run, judge) for run in practice]) if judge else None
@@ -124,9 +126,10 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "rounds": agreement(rows) if rows is not None else [],
         "boundary": _boundaries(practice, judge, data.validation) if judge else {},
         "static": [
-            _accuracies(n, by_arm[f"static-{n}"], _unseen(of_arm[f"static-{n}"], n, largest)) for n in plan.sizes
+            _accuracies(n, by_arm[f"static-{n}"], _unseen(of_arm[f"static-{n}"], largest)) for n in plan.sizes
         ],
-        "practice": _accuracies(plan.n, by_arm["practice"], _unseen(practice, plan.n // 2, largest)) | {"made": made},
+        "practice": _accuracies(plan.n, by_arm["practice"], _unseen(practice, largest)) 
+        | {"made": made, "guided": _guided(practice), "additions": additions, "planned": ROUNDS},
         "exponent": found.exponent._asdict(),
         "ratio": found.ratio._asdict(),
         "cost": _cost(pd.concat([run.rounds for run in practice])),
@@ -134,6 +137,11 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "generation_seconds": generation,
     }  # fmt: skip
     return facts | verdict(facts)
+
+
+def _guided(runs: Sequence[Run]) -> float:
+    """The share of the runs' rows that were added to the first ones."""
+    return float(np.mean([(run.pool.table()["round"].to_numpy() > 0).mean() for run in runs]))
 
 
 def _boundaries(runs: Sequence[Run], judge: Judge, real: ExampleSet) -> dict[str, Any]:
@@ -151,18 +159,17 @@ def _boundaries(runs: Sequence[Run], judge: Judge, real: ExampleSet) -> dict[str
 
 
 @torch.no_grad()
-def _unseen(runs: Sequence[Run], seen: int, largest: Sequence[Pool]) -> float | None:
+def _unseen(runs: Sequence[Run], largest: Sequence[Pool]) -> float | None:
     """Percent of plain samples that the learners get right, of those of the largest pools which they have not seen.
 
-    seen: plain samples of the runs' own pools, with which the largest begin. None if there are no others.
+    The largest pools begin with the plain samples of the runs' own. None if there are no others.
     """
-    if seen == len(largest[0]):
-        return None
     right: list[torch.Tensor] = []
     for run, pool in zip(runs, largest, strict=True):
+        seen = int((run.pool.table()["round"].to_numpy() == 0).sum())
         learner, rest = run.learner(), slices(slice(seen, len(pool)), ROWS)
         right += [logits(learner, pool.x[rows]).argmax(1) == pool.y[rows] for rows in rest]
-    return 100 * float(torch.cat(right).double().mean())
+    return 100 * float(torch.cat(right).double().mean()) if right else None
 
 
 def _accuracies(n: int, runs: pd.DataFrame, plain: float | None) -> dict[str, Any]:

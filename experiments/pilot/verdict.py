@@ -10,18 +10,18 @@ CLEAN = 0.8  # of the plain samples: with fewer confirmed, the generator itself 
 
 def verdict(facts: dict[str, Any]) -> dict[str, Any]:
     """pays: "likely", "unlikely" or "cannot tell"; verdict: that with its reasons, for people."""
-    ratio, n, made = facts["ratio"], facts["n"], facts["practice"]["made"]
-    price = 1.0  # of a sample of practice, in plain ones: half of N are plain
+    ratio, practice = facts["ratio"], facts["practice"]
+    price = 1.0  # of a sample of practice, in plain ones
     if facts["cost"] is not None:
-        price += (facts["cost"] - 1) * (made - n / 2) / made
+        price += (facts["cost"] - 1) * practice["guided"]
     pays = "likely" if ratio["low"] > price else "unlikely" if ratio["high"] < price else "cannot tell"
     between = f"{_times(ratio['low'])} to {_times(ratio['high'])}"
     worth = f"a sample of practice is worth {_times(ratio['value'])} plain ones ({between})"
     if price != 1:
         worth += f" and costs as much as {price:.2g}"
     reasons = [worth, *_of_labels(facts["rounds"], facts["judge"])]
-    if made < n:
-        reasons.append(f"practice made {made:.0f} of {n} samples: give it more --steps")
+    if practice["additions"] < practice["planned"]:
+        reasons.append(f"practice made {practice['made']:.0f} of {facts['n']} samples: give it more --steps")
     begin = {
         "likely": "practice is likely to pay here, because",
         "unlikely": "practice is unlikely to pay here, because",

@@ -32,7 +32,7 @@ class Worth(NamedTuple):
     ratio: Interval
 
 
-def worth(static: Mapping[int, Sequence[float]], practice: Sequence[float], made: float, images: int) -> Worth:
+def worth(static: Mapping[float, Sequence[float]], practice: Sequence[float], made: float, images: int) -> Worth:
     """From the errors of static runs by pool size, at least two, and of practice with `made` samples.
 
     All have the same seeds, and were measured on as many images. A line is fitted to the logarithms of the static

@@ -59,9 +59,12 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
 
     Keys of [guidance] are for arms that are guided, those of [practice] for arms that add to their pool, and what the
     arm's name sets is not searched. A default that the configuration cannot have is left out, as crops are for texts.
-    Raises InputError, which names the search, for such a key or value among `searches`, and for one that changes how
-    many samples the arm makes.
+    Raises InputError, which names the search, for such a key or value among `searches`, for one that changes how many
+    samples the arm makes, and for a seed or split, which are not settings to choose.
     """
+    for key in ("seed", "data.split"):
+        if key in searches:
+            raise InputError(f"--search {key}: every trial has the same seeds and splits; see --seeds and --splits")
     cell, name = arm_config(config, arm), ArmName.parse(arm)
     settled = set(map(key_of, name.settings))
     adds, is_image = cell.practice.additions > 0, len(config.task.sample_shape) == 3

@@ -50,7 +50,7 @@ class Trials:
         """The parameters of a batch of trials, by the tree-structured Parzen estimator (Bergstra et al. 2011).
 
         It sees the trials before the batch, and knows which are proposed together. first: parameters for the batch's
-        first trial. Until a batch begins with ten trials over, the others are random, and the same for all arms.
+        first trial. Until a batch begins after ten that did not fail, the others are random, and the same for all arms.
         """
         scratch = optuna.create_study(direction="maximize")
         scratch.add_trials(self._study.get_trials(deepcopy=False)[: numbers.start])

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and claimed folders are released."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -78,6 +79,20 @@ def test_removing(tmp_path: Path):
     for name in ("a", "link", "absent"):
         remove(tmp_path / name)
     assert names(tmp_path) == ["kept"]
+
+
+def test_what_the_file_system_keeps_for_a_reader_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As NFS does with a file that is memory-mapped: it is renamed in its folder, which therefore is not empty."""
+    (tmp_path / "drawing").mkdir()
+
+    def kept(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    with monkeypatch.context() as nfs:
+        nfs.setattr(os, "rmdir", kept)
+        remove(tmp_path / "drawing")
+    assert not (tmp_path / "drawing").exists()
+    assert all(name.startswith(PART) for name in names(tmp_path))
 
 
 def test_what_killed_processes_leave_is_in_nobodys_way(tmp_path: Path):

@@ -61,10 +61,10 @@ def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network
     with torch.enable_grad():
         device = next(classifier.parameters()).device
         try:
-            logits = classifier.eval()(torch.zeros(1, *sample_shape, device=device))
+            total = classifier.eval()(torch.zeros(1, *sample_shape, device=device)).sum()
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"learner: this model cannot classify: {error}") from error
     weights = [weight for weight in classifier.parameters() if weight.requires_grad]
-    for weight, gradient in zip(weights, torch.autograd.grad(logits.sum(), weights, allow_unused=True), strict=True):
+    for weight, gradient in zip(weights, torch.autograd.grad(total, weights, allow_unused=True), strict=True):
         weight.requires_grad_(gradient is not None)
     return classifier

@@ -116,8 +116,9 @@ def compare_command(
         if len(slopes):
             table(slopes.to_dict("records"), title="test error ~ n^-exponent, n the samples in the pool")
         say(f"{out}/comparison.csv, .png, .pdf")
+    additions = runs.groupby("arm")["additions"].mean()
     for row, of_arm in zip(rows, configs, strict=True):
-        if remark := too_few(row["kept"], of_arm):
+        if remark := too_few(row["kept"], additions[row["series"]], of_arm):
             say(f"{row['series']}: on average {remark}")
     for arm, of_arm in runs.groupby("arm", sort=False):
         ended = [Run(comparison.run_folder(str(arm), seed)) for seed in of_arm["seed"]]

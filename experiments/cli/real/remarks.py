@@ -9,9 +9,12 @@ if TYPE_CHECKING:
     from dp_real.config import Config
 
 
-def too_few(made: float, config: Config) -> str | None:
-    """What to say of runs that ended with fewer samples than planned, if no budget of their own ended them."""
-    if made >= config.samples or config.practice.samples or config.practice.seconds:
+def too_few(made: float, additions: float, config: Config) -> str | None:
+    """What to say of runs that ended with fewer additions than planned, if no budget of their own ended them.
+
+    made: samples, in the mean of the runs, as is additions.
+    """
+    if additions >= config.practice.additions or config.practice.samples or config.practice.seconds:
         return None
     return (
         f"{made:,.0f} of {config.samples:,} samples were made: patience took the steps; lower practice.patience or "

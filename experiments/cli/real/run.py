@@ -108,7 +108,7 @@ def _flags(**given: bool) -> list[str]:
 def _report(result: dict, folder: Path, as_json: bool, config: "Config") -> None:
     from dp_real import Run
 
-    for remark in (too_few(result["pool_size"], config), at_limit(Run(folder))):
+    for remark in (too_few(result["pool_size"], result["additions"], config), at_limit(Run(folder))):
         if remark:
             say(f"{config.name}: {remark}")
     if as_json:

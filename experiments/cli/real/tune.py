@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time
+from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, refuse
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -41,6 +41,7 @@ def tune_command(
     """Find each arm's best settings on validation images, with the same number of trials for each."""
     from dp_base.locks import claimed
 
+    refuse(settings, ("data.split",), "--first and --splits say which splits there are")
     config, names = load_preset(preset, settings), arm_names(arms)
     from experiments.tuning.space import read_searches
     from experiments.tuning.tune import ASKED, Plan, spaces_of, tune

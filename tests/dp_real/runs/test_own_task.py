@@ -233,8 +233,11 @@ def test_exported_as_a_folder(pool: Pool, tmp_path: Path, config: Config):
     assert [row["row"] for row in rows] == list(range(9))
     assert [row["label"] for row in rows] == [CLASSES[label] for label in pool.y.tolist()]
     table = pool.table()
-    for key in ("round", "seed", "omega", "entropy", "correct"):
+    for key in ("round", "omega", "entropy", "correct"):
         assert [row[key] for row in rows] == table[key].to_pylist()
+    assert [row["seed"] for row in rows] == [
+        str(seed) for seed in table["seed"].to_pylist()
+    ]  # up to 2^64, for all readers
     for row, x in zip(rows, pool.x[:], strict=True):
         assert torch.equal(read_image(tmp_path / row["file_name"], 16, 3), ((x + 1) * 127.5).round().to(torch.uint8))
     assert isinstance(config.data, FolderConfig)

@@ -367,6 +367,19 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
         config.generator.model_copy(update={"real": 901}).imitated(config.data, data)
 
 
+def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(
+    config: Config, generator: Generator, tmp_path: Path
+):
+    """They measure nothing on their way, so that none of their learners is the best; nor is a test image looked at."""
+    training = config.training.model_copy(update={"keep_best": True, "cooldown": 0.0})
+    practice = config.practice.model_copy(update={"branch": True})
+    asked = config.model_copy(update={"training": training, "practice": practice})
+    run(asked, tmp_path / "run", test=False)
+    branches = Run(tmp_path / "run").branches
+    assert [result["pool_size"] for result in branches] == [60, 100]
+    assert [result["test_accuracy"] for result in branches] == [None, None]
+
+
 def test_branches_are_cool_downs_from_each_pool_size(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -122,6 +122,8 @@ def test_afterwards(practised: Run, models: Path, tmp_path: Path):
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     table = datasets.load_dataset("parquet", data_files=str(tmp_path / "train.parquet"), split="train")
     assert [line["text"] for line in lines] == list(table["text"]) == texts_of(practised.pool.x)
+    read = datasets.load_dataset("json", data_files=str(tmp_path / "train.jsonl"), split="train")
+    assert list(map(int, read["seed"])) == list(table["seed"]) == practised.pool.table()["seed"].to_pylist()
     assert {line["label"] for line in lines} == set(table.features["label"].names) == {"blame", "praise"}
 
 

@@ -124,6 +124,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]):
         (["compare", "digits", "--set", 'compare.arms=["static","static"]'], "names one twice"),
         (["compare", "digits", "--set", "seed=7"], "--first, --seeds and --splits say which"),
         (["compare", "digits", "--set", "data.split=3"], "--first, --seeds and --splits say which"),
+        (["tune", "digits", "--set", "data.split=3"], "--first and --splits say which"),
         (["pilot", "digits", "--set", "seed=7"], "a pilot's seeds begin at data.split"),
         (["frob"], "frob"),
     ],

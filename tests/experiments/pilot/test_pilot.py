@@ -1,13 +1,17 @@
 """`dp real pilot` end to end, on digits and where nothing can judge labels."""
 
 import json
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from dp_real.evaluation.assess import logits
 from dp_real.runs.reader import Run
+from dp_real.text.near import NearTexts
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = ("generator.width=64", "generator.blocks=1", "generator.train_steps=400", "sampling.steps=8")
@@ -40,7 +44,9 @@ def test_a_pilot_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert set(facts["boundary"]) == {"real", "plain", "guided"}
     assert all(0 <= found["displaced"] < 1 for found in facts["boundary"].values())
     assert facts["boundary"]["real"]["displaced"] < 0.2
-    assert facts["practice"]["made"] == 80
+    assert {key: facts["practice"][key] for key in ("made", "guided", "additions", "planned")} == {
+        "made": 80, "guided": 0.5, "additions": 2, "planned": 2,
+    }  # fmt: skip
     assert facts["cost"] > 1
     assert facts["pays"] in ("likely", "unlikely", "cannot tell")
     run = Run(out / "runs" / "practice-seed0")
@@ -65,6 +71,24 @@ def test_a_pilot_without_images(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert facts["judge"] is None
     assert facts["rounds"] == []
     assert "labels were not checked" in facts["verdict"]
+
+
+def test_a_pilot_of_texts_counts_those_that_were_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def a_fourth(self: NearTexts, texts: Sequence[str]) -> np.ndarray:
+        return np.array([zlib.crc32(text.encode()) % 4 == 0 for text in texts], bool)
+
+    monkeypatch.setattr(NearTexts, "add", a_fourth)  # the texts of random weights are not alike
+    command = ["real", "pilot", "text-own-smoke", "--n", "64", "--seeds", "1", "--steps", "30", "--workers", "1"]
+    assert dp(*command, "--out", str(tmp_path / "pilot"), "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    rounds = Run(tmp_path / "pilot" / "runs" / "practice-seed0").pool.table()["round"].to_numpy()
+    assert facts["practice"]["made"] == len(rounds) < 64
+    assert facts["practice"]["guided"] == (rounds > 0).mean()
+    assert facts["static"][0]["plain"] is not None
+    assert facts["static"][2]["plain"] is None
+    assert "more --steps" not in facts["verdict"]
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,14 @@ def test_static_data_that_do_not_help_leave_the_ratio_open():
     assert np.isfinite(worth({n: [0.0] * 3 for n in SIZES}, [0.0] * 3, 400, 1000).exponent.value)  # no image wrong
 
 
+DROPPED = {"made": 300.0, "guided": 0.25, "additions": 2.0, "planned": 2}  # 100 texts were like others
+
+
 def facts(ratio: tuple[float, float, float], hard: float | None = 0.8, **more: Any) -> dict[str, Any]:
     guided = {"round": 1, "confirmed": 0.9, "confirmed_of_missed": hard}
     own = {
         "n": 400, "ratio": dict(zip(("value", "low", "high"), ratio, strict=True)), "cost": 1.8,
-        "judge": {"accuracy": 0.97}, "practice": {"made": 400.0},
+        "judge": {"accuracy": 0.97}, "practice": {"made": 400.0, "guided": 0.5, "additions": 2.0, "planned": 2},
         "rounds": [{"round": 0, "confirmed": 0.95, "confirmed_of_missed": 0.9}, guided],
     }  # fmt: skip
     return own | more
@@ -80,7 +83,8 @@ def facts(ratio: tuple[float, float, float], hard: float | None = 0.8, **more: A
             "30% of those that the learner misses: lower guidance.wrong_share",
         ),
         (facts((3, 2, 5), judge=None, rounds=[]), "likely", "name a classifier of real images as --judge"),
-        (facts((3, 2, 5), practice={"made": 300.0}), "likely", "made 300 of 400 samples: give it more --steps"),
+        (facts((3, 2, 5), practice=DROPPED | {"additions": 1.0}), "likely", "made 300 of 400 samples: give it more"),
+        (facts((3, 2, 5), practice=DROPPED), "likely", "costs as much as 1.2; "),  # a quarter of them is guided
     ],
 )
 def test_the_verdict_has_its_reasons(given: dict[str, Any], pays: str, words: str):
@@ -88,3 +92,4 @@ def test_the_verdict_has_its_reasons(given: dict[str, Any], pays: str, words: st
     assert said["pays"] == pays
     assert words in said["verdict"]
     assert "\n" not in said["verdict"]
+    assert ("more --steps" in said["verdict"]) == (given["practice"]["additions"] < 2)

@@ -96,6 +96,8 @@ def test_the_first_trial_is_as_near_as_the_space_has():
         ("guidance.omega=x1:x2", "no number"),
         ("guidance.window=[[0.5, 0.2]]", "begin < end"),
         ("practice.patience=1:4", "no arm of static has it"),
+        ("data.split=[0,1]", "every trial has the same seeds and splits"),
+        ("seed=0:3", "every trial has the same seeds and splits"),
     ],
 )
 def test_a_search_that_cannot_be_gets_one_line(search: str, complaint: str, tmp_path: Path, capsys):
