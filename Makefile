@@ -1,6 +1,8 @@
 # Every target sets itself up: a virtual environment in .venv, a constrained install, nothing global.
 #   make figures              draw every figure into out/figures (QUICK=1: fewer trials and seeds)
 #   make test                 the tests that need neither minutes nor a GPU
+#   make test-slow            those that need minutes
+#   make test-gpu             those that need a GPU
 #   make test-device          where tensors lie and what waits for a GPU, on a device in name only
 #   make bench                measure, and print one table of targets, rivals and growth
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)

@@ -31,7 +31,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 class SamplingConfig(Section):
     """How samples are drawn: DDIM, or Euler for a pipeline that was trained by flow matching."""
 
-    steps: int = Field(default=20, ge=1, le=1000)
+    steps: int = Field(default=20, ge=1, le=1000, description="of the sampler")
     guidance_scale: float = Field(
         default=1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1: no CFG"
     )
@@ -96,11 +96,20 @@ class GuidanceConfig(Section):
     control: Literal["none", "random-direction", "finished"] = Field(
         default="none", description="for comparison: push at random, or push finished samples only"
     )
-    scale: Literal["relative", "raw"] = "relative"
-    apply: Literal["after", "before"] = "after"
-    through: Literal["unet", "x0"] = "unet"
-    window: tuple[float, float] = (0.0, 1.0)
-    every: Count = 1
+    scale: Literal["relative", "raw"] = Field(
+        default="relative",
+        description="relative: omega times the norm of x_t is a push's length; raw: omega times the gradient",
+    )
+    apply: Literal["after", "before"] = Field(
+        default="after", description="push after the scheduler's step, or x_t before"
+    )
+    through: Literal["unet", "x0"] = Field(
+        default="unet", description="what the gradient goes through; x0: not the denoiser, which is cheaper"
+    )
+    window: tuple[float, float] = Field(
+        default=(0.0, 1.0), description="part of the trajectory that is guided, 0 being noise"
+    )
+    every: Count = Field(default=1, description="1: guide each step there; 2: every second one")
     check: Literal["none", "diffusion-classifier", "clip"] = Field(
         default="none",
         description="of labels: draw again what the generator, or a CLIP, takes for another class (label_check)",
@@ -190,7 +199,7 @@ class PoolConfig(Section):
 class TrainingConfig(Section):
     """AdamW with a warm-up, constant, cool-down schedule (WSD; paper App. D). Lengths are in optimizer steps."""
 
-    steps: Count
+    steps: Count = Field(description="optimizer steps")
     batch_size: int = Field(
         default=64, ge=0, le=10**6, description="rows of a step, over all processes; 0: the whole pool, in each"
     )
@@ -200,13 +209,13 @@ class TrainingConfig(Section):
         le=10**6,
         description="of a step's rows, how many are computed together; 0: all that fit. Gradients are added up",
     )
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's, between warm-up and cool-down")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's")
     max_grad_norm: float = Field(default=0.0, ge=0, description="longer gradients are shortened to it; 0: none are")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     cooldown: float = Field(default=0.2, ge=0, lt=1, description="share of the steps; no data is added in it")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="0: no averaging; the paper: 0.999")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of a label that all classes share")
     crop: float = Field(default=0.0, ge=0, le=1, description="least area of a random resized crop; 0: whole images")
     flip: bool = Field(default=False, description="mirror half of the images")
     mixup: float = Field(
@@ -245,14 +254,14 @@ class TrainingConfig(Section):
 class PracticeConfig(Section):
     """Algorithm 1 of the paper: N = initial, P = increment, k = additions, T_max = patience, tau = evaluate_every."""
 
-    initial: Count
-    increment: Count = 1
-    additions: CountOrNone = 0
-    patience: Count = 3
+    initial: Count = Field(description="samples before training")
+    increment: Count = Field(default=1, description="samples of an addition")
+    additions: CountOrNone = Field(default=0, description="at most; 0: a static run")
+    patience: Count = Field(default=3, description="evaluations without a new best accuracy, before samples are added")
     patience_policy: Literal["fixed", "incremental"] = Field(
         default="fixed", description="incremental: T_max grows in proportion to the pool, from `patience` at N"
     )
-    evaluate_every: Count = 50
+    evaluate_every: Count = Field(default=50, description="optimizer steps between evaluations")
     checkpoint_every: CountOrNone = Field(default=20, description="evaluations; 0: before additions only")
     oversample: int = Field(
         default=1, ge=1, le=1000, description="draw this many times the rows, unguided; keep the hardest"

@@ -54,7 +54,7 @@ class Config(Section):
     """The complete configuration of one run."""
 
     name: Annotated[str, AfterValidator(check_name)] = Field(description="of the run and its folder")
-    seed: Seed = 0
+    seed: Seed = Field(default=0, description="of all draws")
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
     tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
     data: AnyData

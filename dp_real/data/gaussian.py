@@ -17,9 +17,9 @@ class GaussianDataConfig(DataConfig):
 
     source: Literal["gaussian"]
     split: Seed = Field(default=0, description="seed of the validation and test rows")
-    dimension: Rows = 200
-    validation: Rows = 1000
-    test: Rows = 50_000
+    dimension: Rows = Field(default=200, description="of the vectors")
+    validation: Rows = Field(default=1000, description="vectors")
+    test: Rows = Field(default=50_000, description="vectors")
 
     @property
     def task(self) -> Task:

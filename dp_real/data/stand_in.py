@@ -49,7 +49,7 @@ class StandInConfig(MadeUp):
     note: ClassVar[str] = "its images are noise; its accuracies mean nothing"
 
     source: Literal["stand-in"]
-    classes: ImageNetTask = "imagenet100"
+    classes: ImageNetTask = Field(default="imagenet100", description="whose classes")
     size: Width = Field(default=32, description="pixels a side")
     resize: Resize = 0
     images: int = Field(default=1, ge=1, le=10_000, description="of each class, in each set")

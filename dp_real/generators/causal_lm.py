@@ -49,12 +49,12 @@ class CausalLMConfig(GeneratorConfig):
         le=100,
         description="real validation examples of the class in a prompt, drawn by the row's seed",
     )
-    temperature: float = Field(default=1.0, gt=0, le=100)
+    temperature: float = Field(default=1.0, gt=0, le=100, description="of sampling: lower is likelier and less varied")
     top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens of this share; 1: all")
     top_k: int = Field(default=0, ge=0, description="draw from so many of the likeliest tokens; 0: all")
     max_new_tokens: Rows = Field(default=128, description="of a text; what would follow is cut off")
     stop: tuple[str, ...] = Field(default=(), description="strings that end a text, and do not belong to it")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of its weights")
     batch_size: int = Field(
         default=0, ge=0, le=10**6, description="rows on the GPU at a time, halved when memory runs out; 0: all that fit"
     )

@@ -27,13 +27,13 @@ class CharLMConfig(TrainedHere):
     recipe: ClassVar[int] = 1
 
     kind: Literal["char-lm"]
-    width: Width = 192
-    layers: int = Field(default=1, ge=1, le=16)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    train_steps: Count = 3000
-    train_batch: Rows = 128
-    train_learning_rate: float = Field(default=4e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    width: Width = Field(default=192, description="of a recurrent layer")
+    layers: int = Field(default=1, ge=1, le=16, description="recurrent ones")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="in its training")
+    train_steps: Count = Field(default=3000, description="of its training")
+    train_batch: Rows = Field(default=128, description="texts of a training step")
+    train_learning_rate: float = Field(default=4e-3, gt=0, description="at first; falls to 0")
+    weight_decay: float = Field(default=0.01, ge=0, description="in its training")
     temperature: float = Field(default=1.0, gt=0, le=100, description="of sampling: lower is likelier and less varied")
 
     def load(

@@ -24,11 +24,11 @@ class DenoiserConfig(TrainedHere):
     recipe: ClassVar[int] = 1
 
     kind: Literal["denoiser"]
-    width: Width = 256
-    blocks: int = Field(default=3, ge=1, le=1000)
-    train_steps: Count = 3000
-    train_batch: Rows = 128
-    train_learning_rate: float = Field(default=2e-3, gt=0)
+    width: Width = Field(default=256, description="of its hidden layers")
+    blocks: int = Field(default=3, ge=1, le=1000, description="residual ones")
+    train_steps: Count = Field(default=3000, description="of its training")
+    train_batch: Rows = Field(default=128, description="rows of a training step")
+    train_learning_rate: float = Field(default=2e-3, gt=0, description="at first; falls to 0")
     label_dropout: float = Field(default=0.1, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
     def load(

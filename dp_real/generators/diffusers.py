@@ -28,7 +28,7 @@ class DiffusersConfig(GeneratorConfig):
     prompts: Templates = Field(
         default=("a photo of a {}",), description="a row's seed picks one; {}: the class; also {definition}, {synonyms}"
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of its weights")
     size: int = Field(
         default=0, ge=0, le=2**14, description="pixels a side that are drawn; 0: the pipeline's usual size"
     )

@@ -33,10 +33,12 @@ class LatentConfig(TrainedHere):
         default=("a photo of a {}", "a picture of a {}", "{}"),
         description="a row's seed picks one; {}: the class; also {definition}, {synonyms}",
     )
-    vae_steps: CountOrNone = Field(default=1500, description="0: random weights, to try out what surrounds them")
-    vae_batch: Rows = 64
-    unet_steps: CountOrNone = Field(default=3600, description="likewise")
-    unet_batch: Rows = 96
+    vae_steps: CountOrNone = Field(
+        default=1500, description="to train the VAE; 0: random weights, to try out what surrounds them"
+    )
+    vae_batch: Rows = Field(default=64, description="images of a training step")
+    unet_steps: CountOrNone = Field(default=3600, description="to train the UNet; 0: likewise")
+    unet_batch: Rows = Field(default=96, description="images of a training step")
     caption_dropout: float = Field(default=0.12, ge=0, lt=1, description="trains the unconditional branch of CFG")
 
     def load(

@@ -22,8 +22,8 @@ class ConvConfig(LearnerConfig):
     """A small convolutional classifier: a 3 x 3 convolution, 2 x 2 pooling and ReLU per width, then a hidden layer."""
 
     kind: Literal["conv"]
-    widths: tuple[Width, ...] = Field(default=(32, 64), max_length=100)
-    hidden: Width = 128
+    widths: tuple[Width, ...] = Field(default=(32, 64), max_length=100, description="of the convolutions")
+    hidden: Width = Field(default=128, description="width of the hidden layer")
 
     def network(self, task: Task) -> nn.Module:
         """See LearnerConfig. Raises InputError for samples that are not images [C, H, W]."""

@@ -22,7 +22,9 @@ class LinearConfig(LearnerConfig):
     any_size: ClassVar[bool] = False
 
     kind: Literal["linear"]
-    loss: Literal["ridge", "logistic"] = "ridge"
+    loss: Literal["ridge", "logistic"] = Field(
+        default="ridge", description="ridge: (y - w·x)²/2; logistic: log(1 + exp(-y w·x))"
+    )
     lam: float = Field(ge=1e-15, le=1e15, description="the penalty is lam/2 |w|², beside the mean loss of the rows")
     kappa: float = Field(default=1.0, gt=0, le=1e15, description="the entropy is that of sigmoid(kappa w·x)")
 

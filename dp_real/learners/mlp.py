@@ -21,7 +21,7 @@ class MLPConfig(LearnerConfig):
     """A multilayer perceptron on the flattened sample."""
 
     kind: Literal["mlp"]
-    hidden: tuple[Width, ...] = Field(default=(64,), max_length=100)
+    hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
 
     def network(self, task: Task) -> nn.Module:
         """See LearnerConfig. It takes samples of any shape."""

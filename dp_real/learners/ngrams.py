@@ -22,13 +22,13 @@ class NGramsConfig(LearnerConfig):
     text: ClassVar[bool] = True
 
     kind: Literal["ngrams"]
-    unit: Literal["character", "word"] = "character"
+    unit: Literal["character", "word"] = Field(default="character", description="of the n-grams")
     shortest: int = Field(default=1, ge=1, le=20, description="units of an n-gram")
     longest: int = Field(default=4, ge=1, le=20, description="likewise")
     buckets: int = Field(default=2**14, ge=2, le=2**24, description="n-grams share as many embeddings, by a hash")
     width: Width = Field(default=64, description="of an embedding")
-    hidden: tuple[Width, ...] = Field(default=(64,), max_length=100)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the embeddings and each hidden layer")
 
     @model_validator(mode="after")
     def _check(self) -> NGramsConfig:

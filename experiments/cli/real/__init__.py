@@ -4,6 +4,7 @@ import typer
 
 from experiments.cli.real.compare import compare_command
 from experiments.cli.real.keep import cache_app, export_command, init_command
+from experiments.cli.real.keys import keys_command
 from experiments.cli.real.look import evaluate_command, report_command, sample_command
 from experiments.cli.real.pilot import pilot_command
 from experiments.cli.real.plan import plan_command, presets_command
@@ -12,6 +13,7 @@ from experiments.cli.real.tune import tune_command
 
 app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
 app.command("presets")(presets_command)
+app.command("keys")(keys_command)
 app.command("plan")(plan_command)
 app.command("pilot")(pilot_command)
 app.command("init")(init_command)

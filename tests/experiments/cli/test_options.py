@@ -1,9 +1,42 @@
-"""What the options of several commands mean where they are left out."""
+"""What can be set, and what the options of several commands mean where they are left out."""
+
+import json
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
 
+from dp_real.config import load_config
 from experiments.cli.options import at_a_time
+from experiments.cli.real.keys import keys
+from experiments.presets.presets import load_preset, preset_names
+from tests.experiments.conftest import run_dp as dp
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_key_of_a_preset_is_explained(preset: str):
+    rows = list(keys(load_preset(preset)))
+    assert [row["key"] for row in rows if not row["meaning"]] == []
+    assert len({row["key"] for row in rows}) == len(rows) > 50
+
+
+def test_keys_are_those_that_a_file_may_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A file of all values that `dp real keys` shows is the same configuration."""
+    assert dp("real", "keys", "glyphs", "--set", "guidance.every=3", "--json") == 0
+    rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["keys"]}
+    assert rows["guidance.every"] | {"meaning": ""} == {
+        "key": "guidance.every", "value": "3", "default": "1", "may be": "integer > 0", "meaning": "",
+    }  # fmt: skip
+    assert rows["training.steps"]["default"] == "required"
+    assert rows["training.crop"]["may be"] == "number ≥ 0, ≤ 1"
+    assert rows["guidance.apply"]["may be"] == '"after" | "before"'
+    assert rows["data.fonts"]["may be"] == "string or none"
+    tables = {"data.sets": "{ handwriting = 'handwriting', display = 'display' }"}
+    lines = [f"{key} = {tables.get(key, row['value'])}" for key, row in rows.items() if row["value"] != "none"]
+    (tmp_path / "same.toml").write_text("\n".join(lines))
+    assert tomllib.loads((tmp_path / "same.toml").read_text())["guidance"]["every"] == 3
+    assert load_config(tmp_path / "same.toml") == load_preset("glyphs", ["guidance.every=3"])
 
 
 @pytest.mark.parametrize(("gpus", "asked", "expected"), [(0, None, 2), (8, None, 8), (1, None, 1), (8, 3, 3)])
