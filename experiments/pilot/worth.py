@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import chi2
@@ -32,7 +32,7 @@ class Worth(NamedTuple):
     ratio: Interval
 
 
-def worth(static: Mapping[float, Sequence[float]], practice: Sequence[float], made: float, images: int) -> Worth:
+def worth(static: Mapping[Any, Sequence[float]], practice: Sequence[float], made: float, images: int) -> Worth:
     """From the errors of static runs by pool size, at least two, and of practice with `made` samples.
 
     All have the same seeds, and were measured on as many images. A line is fitted to the logarithms of the static

@@ -40,7 +40,7 @@ def keys(section: Section, prefix: str = "") -> Iterator[dict[str, Any]]:
         if isinstance(value, Section):
             yield from keys(value, f"{prefix}{name}.")
             continue
-        what = schema.get("description", "") if name not in ("kind", "source") else type(section).__doc__ or ""
+        what: str = schema.get("description", "") if name not in ("kind", "source") else type(section).__doc__ or ""
         yield {
             "key": f"{prefix}{name}",
             "value": _written(value),
@@ -65,6 +65,6 @@ def _may_be(schema: dict[str, Any]) -> str:
         return " or ".join(_may_be(one) for one in schema["anyOf"])
     if choice := schema.get("enum", [schema["const"]] if "const" in schema else None):
         return " | ".join(map(_written, choice))
-    kind = schema.get("type", "")
+    kind: str = schema.get("type", "")
     bounds = [text.format(schema[key]) for key, text in BOUNDS.items() if schema.get(key, HUGE) < HUGE]
     return " ".join([{"null": "none", "array": "list", "object": "table"}.get(kind, kind), ", ".join(bounds)]).strip()
