@@ -142,7 +142,9 @@ def sweep(
             ("simulated", sizes, mean, se, trials, points),
         ):
             bar = np.where(np.isfinite(error), error, np.nan)
-            scatter = np.where(error > 0, error, np.nan)  # 0 where no trial kept any row
+            scatter = np.where(
+                (error > 0) & np.isfinite(error), error, np.nan
+            )  # 0: no trial kept a row; inf: one trial
             counted = line.axes(at, costs)
             frames.append(
                 pd.DataFrame(

@@ -82,6 +82,9 @@ def _sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
     points = chosen_rows(path, points, where, ("alpha", "rho", "lam"))
     renamed = points.drop(columns="x").rename(columns={"y": "error", "n_seeds": "trials", "p": "keep"})
     renamed.loc[~np.isfinite(renamed["se"]), "se"] = np.nan
+    if len(small := renamed[renamed["kept"] < 1]):
+        notes.append(f"{len(small)} points are left out, which keep less than one row in the mean")
+        renamed = renamed.drop(index=small.index)
     return Reading(Curve.of(renamed, rule="keep-hard" if rule == "keep-all" else rule, exact=True), notes)
 
 

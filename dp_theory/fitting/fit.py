@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import chdtri, ndtri, stdtrit
+from scipy.special import ndtri, stdtrit
 
 from dp_base.errors import InputError
 from dp_theory.checks import require, require_number
@@ -80,7 +80,7 @@ class Fit:
         table = self.bands(points, level)
         mean, low, high = (table[name].to_numpy() for name in ("error", "low", "high"))
         deviation = predict_points(points, {name: np.array([value]) for name, value in self.values.items()})[1][0]
-        scatter = self._scatter(points, mean, deviation) * ndtri((1 + level) / 2)
+        scatter = self._scatter(points, mean, deviation) * self._quantile(level)
         return table.assign(
             new_low=mean * np.exp(-np.hypot(np.log(mean / low), scatter)),
             new_high=mean * np.exp(np.hypot(np.log(high / mean), scatter)),
@@ -109,9 +109,12 @@ class Fit:
         """By how much the deviance may exceed its least within an interval of this level."""
         require_number(level=level)
         require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
-        if np.isnan(self.curve.se).all() and not self.curve.exact:
-            return self.excess * float(stdtrit(self.freedom, (1 + level) / 2)) ** 2
-        return self.excess * float(chdtri(1, 1 - level))
+        return self.excess * self._quantile(level) ** 2
+
+    def _quantile(self, level: float) -> float:
+        """Of a deviation in units of its standard one: Student's where that was estimated, else the normal's."""
+        estimated = self.excess != 1 or (np.isnan(self.curve.se).all() and not self.curve.exact)
+        return float(stdtrit(self.freedom, (1 + level) / 2) if estimated else ndtri((1 + level) / 2))
 
     def _scatter(self, points: Curve, mean: Any, deviation: Any) -> Any:
         """Relative standard deviation of a new measurement at the points (points,)."""

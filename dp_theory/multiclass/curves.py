@@ -68,7 +68,7 @@ def classes_curves(
                     if trials:
                         runs = simulate_softmax(problem, d, trials, seed=seed, workers=workers)
                         off = runs.test_error - found.test_error
-                        z = float(off / np.hypot(runs.test_error_se, found.test_error_se))
+                        z = float(off / np.hypot(runs.test_error_se, found.test_error_se)) if trials > 1 else np.nan
                         row |= {"simulated": float(runs.test_error), "simulated_se": float(runs.test_error_se), "z": z}
                         row |= {"trials": trials}
                     rows.append(row)

@@ -106,7 +106,8 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
 
     and the worth is the ratio of that of unchecked plain rows to that of these. As alpha → 0 it is s²(1 − c²)/c² with
     the plain rows' c and s the slope of E[y | z] at 0; probit: 1 + (1 − 2/π)/width². Practice pays in the end if a row
-    is worth more than its cost over that of a plain one. Raises InputError for alpha < 1e-30.
+    is worth more than its cost over that of a plain one. Raises InputError for alpha < 1e-30, and where most labels
+    there are wrong: such rows teach the opposite.
     """
     require_number(alpha=alpha)
     require("alpha", alpha, alpha >= SMALLEST, f"be positive, and at least {SMALLEST:g}: it is the window")
@@ -116,5 +117,6 @@ def row_worth(flips: BoundaryFlips, alpha: float) -> float:
     right, wrong = flips.outcomes(z)
     kept = measure * (z <= alpha) * (right + wrong)
     second, pull = float(kept @ z**2) / kept.sum(), float((measure * (z <= alpha) * (right - wrong)) @ z) / kept.sum()
+    require("alpha", alpha, pull > -1e-9 * np.sqrt(second), "leave labels that are right more often than wrong")
     plain = flips.signal**2
     return (1 - plain) / plain * pull**2 / (second * (second - pull**2))

@@ -84,14 +84,16 @@ def practice_trial(
         if isinstance(problem.loss, Square):
             gram += (x * weight[:, None]).T @ x
             moment += x.T @ (weight * y)
-            w = solve(gram + n * problem.ridges[s] * np.eye(d), moment, assume_a="pos")
+            ridge = n * problem.ridges[s]  # without one, the shortest w where rows do not determine it
+            w = solve(gram + ridge * np.eye(d), moment, assume_a="pos") if ridge else np.linalg.lstsq(gram, moment)[0]
         else:
             pool.append((x, y, weight / n))
             rows, labels, weights = (np.concatenate(part) for part in zip(*pool, strict=True))
             w = fit_convex(rows, labels, weights, problem.ridges[s], problem.loss)
         thetas = np.vstack([thetas, np.sqrt(e) * w])
     outputs = np.array([_measure(theta, truth) for theta in thetas]).T
-    errors = [np.sum(y[:, None] * (z @ thetas.T) < 0, axis=0) / max(len(y), 1) for z, y in wrong_rows[1:]]
+    nothing = np.full(stages, np.nan)
+    errors = [np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0) if len(y) else nothing for z, y in wrong_rows[1:]]
     return outputs, np.reshape(errors, (-1, stages)), np.cumsum(kept)
 
 

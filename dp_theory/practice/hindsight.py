@@ -12,14 +12,16 @@ from dp_theory.practice.problem import MeasuredRows, PracticePrediction, Practic
 from dp_theory.span.flips import BoundaryFlips
 from dp_theory.span.losses import Square
 
+RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding decides
+
 
 def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Array:
     """Each stage's error on the rows that additions[addition] brought, (*S, stages), S the problem's shape.
 
     P(y·score < 0), against the labels as observed; `wrong`: only over the rows that were misclassified when they were
     added (1 at that stage). The score of a row is θ + Xf (dp_theory.practice.dmft): θ·x while unseen, and the fit to it
-    once the stage trains on it. Raises InputError if there is no such addition, if it brings no such row, if
-    only its moments are known, and for other losses than the square.
+    once the stage trains on it. Raises InputError if there is no such addition, if it brings no such row or fewer than
+    a share of RESOLVED, if only its moments are known, and for other losses than the square.
     """
     if not isinstance(prediction.problem.loss, Square):
         raise InputError(
@@ -62,6 +64,10 @@ def _row_errors(
     variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, noise, unfitted), 0.0)
     given = (rho * t, float(r), y, margin, y[:, None] * slope[..., 1], variance)
     errors, mass = _near_boundary(flip, *given) if isinstance(flip, BoundaryFlips) else _uniform(flip, *given)
+    if keep @ mass < RESOLVED * keep.sum():
+        raise InputError(
+            f"addition {addition} brings too few rows that are wrong when added, less than {RESOLVED:g} of it"
+        )
     return keep @ errors / (keep @ mass)
 
 
@@ -98,4 +104,4 @@ def _bivariate_cdf(h: Array, k: Array, correlation: Array) -> Array:
     h, k = (np.where(v == 0, 1e-100, np.clip(v, -40, 40)) for v in np.broadcast_arrays(h, k))
     root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
     tails = owens_t(h, (k / h - correlation) / root) + owens_t(k, (h / k - correlation) / root)
-    return np.maximum((ndtr(h) + ndtr(k)) / 2 - tails - (h * k < 0) / 2, 0.0)  # up to rounding
+    return np.maximum((ndtr(h) + ndtr(k)) / 2 - tails - (np.sign(h) * np.sign(k) < 0) / 2, 0.0)  # up to rounding

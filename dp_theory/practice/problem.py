@@ -320,8 +320,8 @@ class PracticeSimulation(Simulation):
     """Independent runs of the loop in dimension d; means and standard errors of shape (*S, stages), and by trial:
 
     test_errors and kept (rows so far in units of n): (*S, trials, stages). row_errors: (*S, trials, rounds, stages),
-    the share of the misclassified rows of a round that each stage gets wrong (see dp_theory.practice.hindsight), 0 if
-    the round brought none.
+    the share of the misclassified rows of a round that each stage gets wrong (see dp_theory.practice.hindsight), nan
+    if the round brought none.
     """
 
     test_errors: Array

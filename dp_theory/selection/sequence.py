@@ -169,21 +169,27 @@ def best_sequence(
 
 
 def best_window(
-    problem: PracticeProblem, rounds: int, *, kept: float | None = None, candidates: float | None = None
+    problem: PracticeProblem,
+    rounds: int,
+    *,
+    kept: float | None = None,
+    candidates: float | None = None,
+    least: float = SMALLEST_KEEP,
 ) -> tuple[float, Array]:
     """kappa of the best constant rule |t| < kappa·tan(πE) for the last error, and the errors (stages,) with it.
 
-    Everything else as in `best_sequence`.
+    kappa is sought from e^-4 to e^2; the window is never narrower than keeps a share `least`. Everything else as in
+    `best_sequence`.
     """
-    rows = Addition(candidates, kept)
+    rows, narrowest = Addition(candidates, kept), KeepHard.with_keep_fraction(least).alpha
 
     def errors(kappa: float) -> Array:
         def plan(error: float) -> Addition:
-            return replace(rows, keep=KeepHard(kappa * np.tan(np.pi * min(error, 0.499))))
+            return replace(rows, keep=KeepHard(max(kappa * np.tan(np.pi * min(error, 0.499)), narrowest)))
 
         return solve_stages(replace(problem, additions=[plan] * rounds)).test_error
 
-    found = minimize_scalar(lambda log: float(np.log(errors(np.exp(log))[-1])), bounds=(-2.0, 2.0), method="bounded")
+    found = minimize_scalar(lambda log: float(np.log(errors(np.exp(log))[-1])), bounds=(-4.0, 2.0), method="bounded")
     return float(np.exp(found.x)), errors(float(np.exp(found.x)))
 
 

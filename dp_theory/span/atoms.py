@@ -149,9 +149,8 @@ class Weighed:
 
     def quadratic(self, f: Array) -> Array:
         """E[f g gᵀ] (k, k): the frame's block, and E[f] times the identity off the frame."""
-        total = self.mean(f)
-        inner = np.tensordot(f, self.second, axes=1) - total * np.eye(self.frame.shape[1])
-        return total * np.eye(len(self.frame)) + self.frame @ inner @ self.frame.T
+        off = np.eye(len(self.frame)) - self.frame @ self.frame.T  # exactly 0 for a frame of one dimension
+        return self.mean(f) * off + self.frame @ np.tensordot(f, self.second, axes=1) @ self.frame.T
 
 
 def _sums(atoms: Atoms) -> Array:

@@ -73,6 +73,8 @@ def fit_convex(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: f
     """
     from scipy.optimize import minimize
 
+    if not len(y):  # the shortest w; scipy's non-negative least squares breaks off the process without columns
+        return np.zeros(x.shape[1])
     if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
         return widest
 

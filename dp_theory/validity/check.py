@@ -102,8 +102,8 @@ def check(
     trials: experiments, on random rows. level: of all tests together. tolerance: a relative error that does not matter.
     advance(1) is called after each rule.
 
-    Raises InputError for parameters outside their domain, too few rows, and features without variance or labels that
-    have nothing to do with them.
+    Raises InputError for parameters outside their domain, too few rows, also of those kept, and features without
+    variance or labels that have nothing to do with them.
     """
     import pandas as pd
 
@@ -123,6 +123,9 @@ def check(
         rows += [{"rule": name} | row for row in _curve(view, rule, lam, _sizes(view, sizes), trials, seed)]
         advance(1)
     curves = pd.DataFrame(rows)
+    if curves["measured"].isna().all():
+        most = round(MOST_USED * curves["share"].max() * len(view.y))
+        raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
     return Check(view, curves, _table(view, curves, list(chosen.values()), trials, level, tolerance))
 
 

@@ -15,7 +15,7 @@ from dp_theory.practice.prediction import ORDER, make_cohort, solve_stages
 from dp_theory.practice.rows import draw
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
-from dp_theory.span.experiment import max_margin
+from dp_theory.span.experiment import fit_convex, max_margin
 from dp_theory.verification.convexloop import convex_loops
 
 PLANE = (1.0, 0.0)
@@ -110,6 +110,11 @@ def test_eight_rounds_are_certain():
 
 
 # -- the max-margin limit ---------------------------------------------------------------------------------------------
+
+
+def test_experiments_that_keep_no_row_learn_nothing():
+    """scipy's non-negative least squares would break off the whole process."""
+    assert np.array_equal(fit_convex(np.zeros((0, 3)), np.zeros(0), np.zeros(0), 0.0, LOGISTIC), np.zeros(3))
 
 
 def test_ridge_to_zero_is_the_max_margin_solution():

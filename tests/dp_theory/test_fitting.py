@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.optimize import brentq
 
 import dp_theory
@@ -201,6 +202,19 @@ def test_coverage():
     assert min(hits.values()) >= 88, hits
 
 
+def test_scatter_that_was_estimated_has_students_intervals():
+    """Standard errors that are three times too small are found out, by few points; the normal's would be too narrow."""
+    known = {"floor": 0.0, "flip": 0.0, "ridge": 0.02}
+    true = exact_curve("static", np.geomspace(50, 1600, 4), known)
+    error = true.error * np.exp(0.06 * np.array([1, -1, -1, 1]))
+    fitted = fit(replace(true, error=error, se=0.02 * error), known)
+    assert fitted.excess > 2
+    assert fitted.freedom == 3
+    row = fitted.predict({"strategy": ["static"], "kept": [800]}).iloc[0]
+    scatter = np.sqrt(np.log(row.new_high / row.error) ** 2 - np.log(row.high / row.error) ** 2)
+    assert scatter == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(fitted.excess) * 0.02)
+
+
 # -- forecast
 
 
@@ -276,6 +290,12 @@ def test_a_sweep_is_read(tmp_path):
     assert curve.exact
     assert len(curve) == 9
     assert notes == ["of the rules keep-hard, keep-easy only keep-easy is fitted: choose with rule=…"]
+    table = pd.read_csv(tmp_path / "sweep.csv")
+    table.loc[table["kind"] == "simulated", "kept"] -= table["kept"].min() - 0.5
+    table.to_csv(tmp_path / "sweep.csv")
+    fewer, notes = read_curve(tmp_path / "sweep.csv", {"lam": "0.1", "rule": "keep-easy"})
+    assert fewer.kept.min() >= 1
+    assert "keep less than one row in the mean" in notes[1]
     assert set(curve.strategy) == {"static", "prune", "direct"}
     np.testing.assert_allclose(curve.keep[curve.strategy != "static"], KeepHard(0.5).moments(0.0).p)
 

@@ -219,6 +219,8 @@ def test_worth_at_the_boundary_itself():
     assert row_worth(SOFT, 1e-4) == pytest.approx(1 + (1 - 2 / np.pi) / SOFT.width**2, rel=1e-6)
     assert row_worth(BoundaryFlips(0.3, 0.5, "window"), 0.29) < 1e-20  # a coin says nothing
     assert row_worth(BoundaryFlips(0.3, 0.4, "window"), 1e-4) > 1e4  # a biased one tells the side
+    with pytest.raises(InputError, match="right more often than wrong"):
+        row_worth(BoundaryFlips(0.3, 0.9, "window"), 1e-4)
 
 
 @pytest.mark.parametrize("flips", [SOFT, BoundaryFlips(0.2, check=LabelCheck(0.3)), BoundaryFlips(0.2, 0.4)], ids=str)

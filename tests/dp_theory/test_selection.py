@@ -261,6 +261,8 @@ def test_all_rounds_together_are_no_worse_and_labels_help():
     assert full.test_error[1] > greedy.test_error[1]
     assert full.test_error[-1] < window[-1]
     assert 1 < kappa < 3
+    bounded, widest = (each(LOOP, 1, candidates=1.0, least=0.9) for each in (best_sequence, best_window))
+    assert bounded.test_error[-1] < widest[1][-1] * (1 + 1e-6)  # neither keeps less than nine of ten rows
     seeing = best_sequence(LOOP, 1, candidates=1.0, labels=True)
     assert seeing.test_error[1] < greedy.test_error[1]
     assert predict(seeing.problem).test_error == pytest.approx(seeing.test_error, rel=1e-7)

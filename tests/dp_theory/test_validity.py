@@ -87,6 +87,11 @@ def test_a_selector_with_two_scores_keeps_no_row_and_is_flagged():
     assert not found.gaussian_holds
 
 
+def test_where_nothing_is_measured_nothing_holds():
+    with pytest.raises(InputError, match=r"keep = 0\.003: too few rows are kept to measure anything, 8 at most"):
+        check(features(d=20), ["keep-hard"], keep=0.003)
+
+
 def test_lengths_are_told_from_other_failures():
     found = check(features("lengths", n=8000), ["random"], sizes=(100, 300), trials=16)
     said = verdicts(found)

@@ -9,7 +9,7 @@ from scipy import stats
 from dp_theory import InputError, KeepHard, Problem, predict, verify
 from dp_theory.verification import theorem1
 from dp_theory.verification.beyond import features
-from dp_theory.verification.noise import distribution
+from dp_theory.verification.noise import distribution, is_noise
 
 CELLS = (Problem(KeepHard(0.5), 0.9, 0.2, 0.01), Problem(KeepHard(0.7), 0.6, 0.5, 0.1))
 SIZES = {"dense_d": 100, "trials": 100}
@@ -94,8 +94,12 @@ def test_distribution_tells_noise_from_what_is_not():
     assert found["cells"] == 500
     assert found["sd"] == pytest.approx(1, abs=0.1)
     assert found["p_value"] > 0.01
+    assert is_noise(found)
     for wrong in (noise + 0.5, 2 * noise, noise / 2):
         assert distribution(wrong, 6)["p_value"] < 1e-6
+        assert not is_noise(distribution(wrong, 6))
+    for one in (60.0, np.inf):  # a single cell that is wrong
+        assert not is_noise(distribution(np.append(noise, one), 6))
 
 
 @pytest.mark.slow
@@ -106,7 +110,7 @@ def test_z_over_all_features_is_noise():
     cells = [rows.query("quantity == 'test_error'") for rows in (ours, beyond)]
     found = distribution(*(np.concatenate([rows[name] for rows in cells]) for name in ("z", "trials")))
     assert found["cells"] >= 60
-    assert found["p_value"] > 0.001
+    assert is_noise(found)
     assert abs(found["mean"]) < 0.5
     assert 0.75 < found["sd"] < 1.3
     assert found["largest"] < 4

@@ -81,7 +81,9 @@ def noise_command(
         for law, rows in zip(laws, result.groupby("share", sort=False)["kept"].max(), strict=True)
         for row in records(selections(law, rho, rows))
     ]  # fmt: skip
-    edge = {law.share: row_worth(law, EDGE * law.width) for law in laws}
+    edge = {  # where labels at the boundary itself say which side is which, worth grows without limit
+        law.share: row_worth(law, EDGE * law.width) if law(0.0) == 0.5 else None for law in laws
+    }
     price = costs.row("direct") / costs.row("static")
     if as_json:
         emit_json({"practice": records(result), "selection": once, "price": price,
@@ -92,7 +94,9 @@ def noise_command(
         print()
         table(once, title="one selection of as many rows")
     for wrong, value in edge.items():
-        say(f"{wrong:.3g} wrong: a row at the boundary is worth {value:.3g} plain ones at last, and costs {price:.3g}")
+        if value is not None:
+            worth_it = f"a row at the boundary is worth {value:.3g} plain ones at last, and costs {price:.3g}"
+            say(f"{wrong:.3g} wrong: {worth_it}")
     if out is not None:
         print(out / "noise.csv")
 

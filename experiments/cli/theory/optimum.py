@@ -51,22 +51,22 @@ def optimum_command(
     own = {
         name: value for name, value in (costs | {"smallest_keep": smallest_keep, "d": d}).items() if value is not None
     }
-    if loop:
-        if own:
-            raise InputError(
-                f"--{next(iter(own)).replace('_', '-')} is not for --loop, which has no budget and no pool"
-            )
-        if psi is None or rho is not None or budget is not None:
-            raise InputError("--loop takes --psi, and neither --rho nor --budget: the learner itself selects")
-        if varied:
-            raise InputError(f"--loop takes one value of --{varied[0]}")
-        result = search.loop(**given)
-    else:
-        if rho is None:
-            raise InputError("--rho is missing: the selector's cosine to the truth (--loop: the learner selects)")
-        result = search.optimum(**given, **own)
-    if out is not None:
-        with claimed(out):
+    with claimed(out):
+        if loop:
+            if own:
+                raise InputError(
+                    f"--{next(iter(own)).replace('_', '-')} is not for --loop, which has no budget and no pool"
+                )
+            if psi is None or rho is not None or budget is not None:
+                raise InputError("--loop takes --psi, and neither --rho nor --budget: the learner itself selects")
+            if varied:
+                raise InputError(f"--loop takes one value of --{varied[0]}")
+            result = search.loop(**given)
+        else:
+            if rho is None:
+                raise InputError("--rho is missing: the selector's cosine to the truth (--loop: the learner selects)")
+            result = search.optimum(**given, **own)
+        if out is not None:
             write_text(out / "optimum.csv", result.to_csv(index=False))
     rows = records(result)
     best = records(result.drop_duplicates("cell")) if varied else rows[:1]
@@ -111,40 +111,40 @@ def best_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """The best of all rules, and how far keep-hard, keep-easy and the entropy rule at their best are from it."""
+    import pandas as pd
+
     from dp_base.files import write_text
     from dp_theory.selection import Budget, compare_selections
 
     own: dict[str, Any] = {"axis": axis, "training_cost": training_cost}
     own = {name: value for name, value in own.items() if value is not None}
-    if rounds is not None:
-        if own or rho is not None or budget is not None:
-            raise InputError(
-                "--rounds takes none of --rho, --budget, --axis and --training-cost: the learner itself selects, "
-                "--increment rows a round"
-            )
-        size = {"candidates" if candidates else "kept": 1.0 if increment is None else increment}
-        found = _loop(rounds, 0.25 if phi is None else phi, lam or 0.0, flip, size, labels, full, smallest_keep)
-        title = "the best rule of each round, and the best window |t| < kappa·tan(πE)"
-    else:
-        if labels or full or candidates or phi is not None or increment is not None:
-            raise InputError("--labels, --full, --candidates, --phi and --increment are for --rounds")
-        if rho is None or budget is None:
-            raise InputError(
-                f"{'--rho' if rho is None else '--budget'} is missing: give --rho and --budget, or --rounds"
-            )
-        chosen = Budget.of(rho, budget, **own, lam=lam, flip=flip, smallest_keep=smallest_keep)
-        found, title = records(compare_selections(chosen)), "least test error, the best first"
+    with claimed(out):
+        if rounds is not None:
+            if own or rho is not None or budget is not None:
+                raise InputError(
+                    "--rounds takes none of --rho, --budget, --axis and --training-cost: the learner itself selects, "
+                    "--increment rows a round"
+                )
+            size = {"candidates" if candidates else "kept": 1.0 if increment is None else increment}
+            found = _loop(rounds, 0.25 if phi is None else phi, lam or 0.0, flip, size, labels, full, smallest_keep)
+            title = "the best rule of each round, and the best window |t| < kappa·tan(πE)"
+        else:
+            if labels or full or candidates or phi is not None or increment is not None:
+                raise InputError("--labels, --full, --candidates, --phi and --increment are for --rounds")
+            if rho is None or budget is None:
+                raise InputError(
+                    f"{'--rho' if rho is None else '--budget'} is missing: give --rho and --budget, or --rounds"
+                )
+            chosen = Budget.of(rho, budget, **own, lam=lam, flip=flip, smallest_keep=smallest_keep)
+            found, title = records(compare_selections(chosen)), "least test error, the best first"
+        if out is not None:
+            write_text(out / "best.csv", pd.DataFrame(found).to_csv(index=False))
     if as_json:
         emit_json({"table": found})
     else:
         table(found, title=title)
-    if out is not None:
-        import pandas as pd
-
-        with claimed(out):
-            write_text(out / "best.csv", pd.DataFrame(found).to_csv(index=False))
-        if not as_json:
-            print(out / "best.csv")
+    if out is not None and not as_json:
+        print(out / "best.csv")
 
 
 def _loop(
@@ -156,7 +156,7 @@ def _loop(
 
     problem = PracticeProblem(phi, lam, flip=flip)
     found = best_sequence(problem, rounds, labels=labels, full=full, least=least, **size)
-    kappa, window = best_window(problem, rounds, **size)
+    kappa, window = best_window(problem, rounds, least=least, **size)
     return [
         {"stage": stage, "rule": str(found.bands[stage - 1]) if stage else "-",
          "kept_per_d": float(found.kept[stage] / phi), "candidates_per_d": float(found.candidates[stage] / phi),

@@ -1,5 +1,6 @@
 """`dp theory practice`: the practice loop as theory, beside its simulation and the other ways to choose rows."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,6 +104,8 @@ def _plan(
     if rule == "self-verify" or rules.RULES[rule].parameter is None:
         if alpha is not None or window is not None:
             raise InputError(f"--rule {rule} takes neither --alpha nor --window: it has no threshold")
+        if power:
+            raise InputError(f"--weight-power is for --window: leave it out, as --rule {rule} has no threshold")
         return Addition(**size, keep=Agree() if rule == "self-verify" else rules.make_rule(rule))
     if alpha is not None and window is not None:
         raise InputError("--alpha and --window are two ways to set the threshold: give one")
@@ -132,7 +135,7 @@ def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | 
         }
         if simulation is not None:
             mean, se = simulation.test_error[stage], simulation.test_error_se[stage]
-            record |= {"simulated": mean, "se": se, "z": (mean - error) / se}
+            record |= {"simulated": mean, "se": se, "z": (mean - error) / se if 0 < se < math.inf else None}
         stages.append(record)
     return [{key: value.item() if hasattr(value, "item") else value for key, value in r.items()} for r in stages]
 
@@ -146,10 +149,17 @@ def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulatio
 
     rows = []
     for addition in range(len(prediction.additions)):
-        kinds = [("predicted", row_errors(prediction, addition), np.zeros(len(prediction.test_error)), 0)]
+        try:
+            predicted = row_errors(prediction, addition)
+        except InputError as error:
+            say(str(error))
+            predicted = np.full(len(prediction.test_error), np.nan)
+        kinds = [("predicted", predicted, np.zeros(len(predicted)), 0)]
         if simulation is not None:
-            runs = simulation.row_errors[:, addition]
-            kinds.append(("simulated", runs.mean(0), runs.std(0, ddof=1) / np.sqrt(len(runs)), len(runs)))
+            runs = np.ma.masked_invalid(simulation.row_errors[:, addition])  # in some no such row was added
+            seen = runs.count(axis=0)
+            mean, se = (np.ma.filled(value, np.nan) for value in (runs.mean(axis=0), runs.std(axis=0, ddof=1)))
+            kinds.append(("simulated", mean, se / np.sqrt(np.maximum(seen, 1)), int(seen[0])))
         rows += [
             {"series": f"round {addition + 1}", "kind": kind, "x": stage, "y": float(y[stage]),
              "y_low": float(y[stage] - se[stage]), "y_high": float(y[stage] + se[stage]), "n_seeds": count}

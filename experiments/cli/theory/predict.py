@@ -18,6 +18,7 @@ Alpha = Annotated[float | None, typer.Option(help=f"Threshold of {THRESHOLD_RULE
 Keep = Annotated[float | None, typer.Option(help="Kept fraction p, instead of alpha or omega.")]
 Omega = Annotated[float | None, typer.Option(help="Strength of the entropy rule; positive: hard rows.")]
 Kappa = Annotated[float, typer.Option(help="Slope of the entropy rule's logit.")]
+OPTIONS = {"alpha", "keep", "omega", "kappa"}
 OTHERS = [name for name, kind in RULES.items() if kind.parameter not in ("alpha", "omega", "keep", None)]
 Parameters = Annotated[
     list[str],
@@ -52,7 +53,7 @@ def predict_command(
     texts = {"alpha": alpha, "keep": keep, "omega": omega, "rho": rho, "phi": phi, "lam": lam}
     cells, varied = grid(texts, geometric=("phi", "lam"))
     given = {name: cells[name] for name in ("alpha", "keep", "omega") if name in cells}
-    chosen = dp_theory.make_rule(rule, **given, kappa=kappa, **named(parameter))
+    chosen = dp_theory.make_rule(rule, **given, kappa=kappa, **further(parameter))
     problem = Problem(chosen, *(cells[name] for name in ("rho", "phi", "lam")))
     prediction = dp_theory.predict(problem) if d is None else dp_theory.predict(problem, d=d)
     columns = asdict(prediction)
@@ -77,9 +78,17 @@ def simulate_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """The same experiment at finite d: means over trials with their standard errors."""
-    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa, **named(parameter))
+    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa, **further(parameter))
     problem = Problem(chosen, rho, phi, lam)
     _show(asdict(dp_theory.simulate(problem, d, trials, engine=engine, seed=seed, workers=workers)), as_json)
+
+
+def further(parameters: list[str]) -> dict[str, float]:
+    """The parameters of a rule that have no option. Raises InputError for one that has."""
+    found = named(parameters)
+    for name in OPTIONS & found.keys():
+        raise InputError(f"--parameter {name}={found[name]:g}: --{name} sets it")
+    return found
 
 
 def named(parameters: list[str], option: str = "--parameter") -> dict[str, float]:

@@ -47,6 +47,10 @@ def test_a_judge_says_how_many_are_wrong(run):
     assert row["share"] == pytest.approx(0.0570, abs=1e-4)
 
 
+def test_labels_that_tell_at_the_boundary_have_no_worth_there(run):
+    assert json.loads(run("--share", 0.05, "--eps", 0.3, "--rounds", 1, "--json"))["worth_at_boundary"] == [None]
+
+
 def test_refuses(run):
     for arguments, said in (
         ((), "give one of --share and --confirmed"),

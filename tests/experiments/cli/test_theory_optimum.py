@@ -1,6 +1,7 @@
 """`dp theory optimum`, `derive`, `errata` and the phase diagram: answers, files, refusals."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,10 @@ def test_a_loop_needs_no_selector(dp):
         (("best", "--rho", 0.9, "--budget", 2, "--axis", "kept", "--training-cost", 5), "axis 'kept', which counts"),
         (("best", "--rho", 0.9, "--budget", 2, "--phi", 7), "--phi and --increment are for --rounds"),
         (("optimum", "--rho", "0.5:x", "--psi", 1), "--rho '0.5:x' is malformed"),
+        (("best", "--rounds", 1, "--out", Path(__file__).parent), "is not empty"),
+        (("optimum", "--rho", 0.5, "--psi", 1, "--out", Path(__file__).parent), "is not empty"),
+        (("predict", "--alpha", 0.5, "--rho", 0.5, "--phi", 1, "--parameter", "alpha=3"), "--alpha sets it"),
+        (("practice", "--rounds", 1, "--phi", 1, "--rule", "keep-all", "--weight-power", 2), "has no threshold"),
         (("derive", "lemma3"), "there is no derivation 'lemma3'"),
         (("errata", "--trials", 1), "'--trials'"),
     ],

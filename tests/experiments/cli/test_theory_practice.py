@@ -48,6 +48,15 @@ def test_writes_tables_and_pictures(run, tmp_path):
         run("--rounds", "1", "--out", str(tmp_path / "new"))
 
 
+def test_rows_that_are_hardly_ever_wrong_have_no_error_and_the_rest_is_shown(run):
+    """Where no experiment had such a row there is no number, and one experiment has no z."""
+    loop = ["--rounds", "1", "--phi", "0.1", "--lam", "0.1", "--rule", "keep-easy", "--alpha", "3"]
+    answer = json.loads(run(*loop, "--trials", "1", "--d", "20", "--json"))
+    assert [row["y"] for row in answer["row_errors"]] == [None] * 4
+    assert [stage["z"] for stage in answer["stages"]] == [None, None]
+    assert answer["stages"][1]["test_error"] == pytest.approx(0.1007, abs=5e-5)
+
+
 def test_self_verification_has_no_wrong_rows_to_follow(run):
     answer = json.loads(run(*["--rounds", "2", "--rule", "self-verify", "--flip", "0.1", "--lam", "0.01", "--json"]))
     assert answer["row_errors"] == []
