@@ -11,6 +11,7 @@ from dp_theory.fitting.forecast import forecast
 from dp_theory.fitting.heldout import held_out, scores
 from dp_theory.fitting.laws import LAWS, LawFit, fit_law
 from dp_theory.fitting.parameters import PARAMETERS
+from dp_theory.fitting.theory import MOST_ROUNDS
 
-__all__ = ["LAWS", "PARAMETERS", "Curve", "Fit", "LawFit", "Reading", "fit", "fit_law", "forecast", "held_out",
-           "read_curve", "scores"]  # fmt: skip
+__all__ = ["LAWS", "MOST_ROUNDS", "PARAMETERS", "Curve", "Fit", "LawFit", "Reading", "fit", "fit_law", "forecast",
+           "held_out", "read_curve", "scores"]  # fmt: skip

@@ -109,6 +109,11 @@ class Curve:
         """Which points the loop made."""
         return self.strategy == "practice"
 
+    @property
+    def rounds(self) -> Array:
+        """Rounds after the first pool, about (points,)."""
+        return np.round((self.kept - self.initial) / self.increment).astype(int)
+
     def _column(self, name: str, value: Any) -> Array:
         value = numbers(name, value)
         length = len(np.atleast_1d(self.strategy))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FARTHEST = 1e4  # times the present pool: what is looked at of plain rows
 _POINTS = 13  # of a curve whose every point is a fit
+FEW = 6  # rounds as large as the first pool, which a forecast considers before larger ones
 
 
 def forecast(
@@ -37,7 +38,7 @@ def forecast(
         static             more plain rows
         prune              the learner on those rows looks at plain candidates and keeps those near its boundary, once
         practice           the same rows, generated where each newest learner wants them: rounds as large as the
-                           first pool, or if MOST_ROUNDS of them do not suffice, as large as all rows so far
+                           first pool, or if FEW of them do not suffice, in MOST_ROUNDS that grow with the pool
         prune as measured  if the curve tells the selector's rho: a pool from nothing, of the share that the curve kept
 
     prune and practice keep |t| < window·tan(πE), by the fitted window, or 1 where the curve has no practice. Columns:
@@ -85,8 +86,8 @@ def _pruned(start: float, keep: float, rule: str) -> list[Curve]:
 
 def _loop(start: float, once: bool) -> list[Curve]:
     """Near and far: loops of the first pool and rows near the learner's boundary. once: a round for each size."""
-    near = pool_sizes(start, start, (MOST_ROUNDS + 1) * start)
-    far = start * 2.0 ** np.arange(MOST_ROUNDS + 1)
+    near = pool_sizes(start, start, (FEW + 1) * start)
+    far = np.geomspace(start, 2.0**FEW * start, MOST_ROUNDS + 1)
     return [
         _points("practice", sizes, initial=start, increment=np.maximum(sizes - start, 1.0) if once else start)
         for sizes in (near, far)

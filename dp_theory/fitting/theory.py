@@ -23,7 +23,7 @@ from dp_theory.practice.prediction import solve_stages
 from dp_theory.practice.problem import PracticeProblem, Window
 from dp_theory.rules import RULES, Direct, KeepAll, Rule
 
-MOST_ROUNDS = 6  # of a practice loop that is solved: longer ones take as many larger steps
+MOST_ROUNDS = 14  # of a practice loop that is solved: longer ones take as many larger steps
 
 
 def predict_points(curve: Curve, values: Mapping[str, Any]) -> tuple[Array, Array]:

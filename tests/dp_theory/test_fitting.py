@@ -86,7 +86,11 @@ def test_practice_is_that_of_predict_and_its_floor_that_of_a_labeller():
     loop = PracticeProblem(0.5, (0.02, 0.04, 0.06), [Window(1.5)] * 2, flip=0.1, labeller=np.cos(0.03 * np.pi))
     against_labels = PracticeProblem(0.5, (0.02, 0.04, 0.06), [Window(1.5)] * 2, flip=0.1)
     np.testing.assert_allclose(errors, predict(against_labels).test_error, rtol=1e-9)
-    floored, _ = with_floor(errors[0], 0.0, 0.03, np.inf)
+    long, errors = practice_curve(100.0, 50.0, 800.0, 30.0, 1.0, 0.0, 0.01)  # 14 rounds are solved as they are
+    loop = PracticeProblem(0.3, (0.01 * long / 100).tolist(), [Window(1.0, 0.5)] * 14)
+    np.testing.assert_allclose(errors, predict(loop).test_error, rtol=1e-9)
+    loop = PracticeProblem(0.5, (0.02, 0.04, 0.06), [Window(1.5)] * 2, flip=0.1, labeller=np.cos(0.03 * np.pi))
+    floored, _ = with_floor(practice_curve(200.0, 200.0, 600.0, 100.0, 1.5, 0.1, 0.02)[1][0], 0.0, 0.03, np.inf)
     assert floored == pytest.approx(predict(loop).test_error[0], rel=1e-9)
 
 

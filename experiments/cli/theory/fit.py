@@ -95,7 +95,7 @@ def forecast_command(
 
 
 def _read(path: Path, where: list[str]) -> "Curve":
-    from dp_theory.fitting import read_curve
+    from dp_theory.fitting import MOST_ROUNDS, read_curve
     from experiments.reported.curves import CURVES, reported_curve
 
     pairs = [entry.partition("=") for entry in where]
@@ -103,9 +103,9 @@ def _read(path: Path, where: list[str]) -> "Curve":
         if not sign:
             raise InputError(f"--where {name} must read COLUMN=VALUE")
     chosen = {name: value for name, _, value in pairs}
-    if str(path) in CURVES:
-        return reported_curve(str(path), chosen)
-    curve, notes = read_curve(path, chosen)
+    curve, notes = (reported_curve(str(path), chosen), []) if str(path) in CURVES else read_curve(path, chosen)
+    if (rounds := curve.rounds.max()) > MOST_ROUNDS:
+        notes = [*notes, f"practice of {rounds} rounds is solved as {MOST_ROUNDS} larger ones, whose errors are higher"]
     for note in notes:
         say(note)
     return curve
