@@ -69,7 +69,8 @@ def least_error(
     """Least test error over p in [smallest_keep, 1] and over lam, 0 or in LAMS, each unless given; 1e-8 accurate.
 
     name: one of RULE_NAMES; p = 1 is plain data for all. psi: d/m, or a function of p, where a budget pays for fewer
-    rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension. Arrays broadcast. Raises InputError for an
+    rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension: for a finite one, p/gamma ≤ d, where the
+    expansion in 1/d holds, and nan at a p that is given and does not. Arrays broadcast. Raises InputError for an
     unknown rule and for parameters outside their domain.
     """
     _check(rho, flip, lam)
@@ -91,11 +92,12 @@ def least_error(
         rule = _rule(name, p)
         moments = rule.moments(rho).flipped(flip)
         fourth = None if d == np.inf else rule.fourth_moments(rho).flipped(flip)
+        sound = moments.gamma * d >= 1
 
         def error(ridge: Any) -> Any:
             if fourth is None:
                 return ridge_error(moments, rho, rows(p), ridge)
-            return mean_error(moments, fourth, rho, rows(p), ridge, d / rows(p))
+            return np.where(sound, mean_error(moments, fourth, rho, rows(p), ridge, d / rows(p)), 0.5)
 
         return (error(lam), lam) if lam is not None else best_ridge(error, np.shape(p))
 
@@ -104,6 +106,8 @@ def least_error(
     else:
         p = np.broadcast_to(keep, shape)
     error, ridge = over_lam(p)
+    if keep is not None and d < np.inf:
+        error = np.where(_rule(name, p).moments(rho).gamma * d >= 1, error, np.nan)
     return Least(*(np.broadcast_to(x, shape)[()] for x in (error, p, ridge)))
 
 

@@ -315,3 +315,12 @@ def test_plain_data_is_keep_all():
         want = predict(Problem(KeepAll(), 0.3, psi, lam)).test_error
         for name in RULE_NAMES:
             assert least_error(name, 0.3, psi, keep=1.0, lam=lam).test_error == pytest.approx(want, rel=1e-9)
+
+
+def test_a_finite_dimension_is_not_left_to_an_expansion_that_fails():
+    """At psi = 1 the limit of keep-hard rows by the truth itself has no error; experiments with d = 400 have a fourth."""
+    found = least_error("keep-hard", 1.0, 1.0, d=400)
+    p, lam = float(found.keep), float(found.lam)
+    measured = simulate(Problem(KeepHard.with_keep_fraction(p), 1.0, p, lam * p), 400, 20)
+    assert abs(found.test_error - measured.test_error) < 0.1
+    assert np.isnan(least_error("keep-hard", 1.0, 1.0, keep=0.004, d=400).test_error)
