@@ -33,14 +33,14 @@ class SamplingConfig(Section):
 
     steps: int = Field(default=20, ge=1, le=1000, description="of the sampler")
     guidance_scale: float = Field(
-        default=1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1: no CFG"
+        default=1.0, ge=0, description="diffusers' convention, the paper's lambda + 1; 1 or less: no CFG"
     )
     block_size: Rows = Field(default=100, description="rows drawn together; part of the result, unlike a device batch")
 
     @property
     def branches(self) -> int:
         """Evaluations of the denoiser per step: two with classifier-free guidance, else one."""
-        return 1 if self.guidance_scale == 1 else 2
+        return 1 if self.guidance_scale <= 1 else 2
 
     @property
     def forwards(self) -> int:

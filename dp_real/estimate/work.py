@@ -27,16 +27,22 @@ class Network:
 
 
 def learner_network(config: Config) -> Network | None:
-    """The learner's size, from a module without memory for its weights. None if LearnerConfig.network gives none."""
+    """The learner's size, from a module without memory for its weights.
+
+    None if LearnerConfig.network gives none, or one that asks for the values of its input, which is not there either.
+    """
     shape = config.task.sample_shape
     with torch.device("meta"):
         module = config.learner.network(config.task)
     if module is None:
         return None
     row = torch.empty(1, *shape, device="meta")
-    training = count(lambda: module(row).sum().backward()) / 1e12
-    # The difference between two rows and one: the weights are kept for the backward pass, too, but only once.
-    kept = kept_bytes(module, row.repeat(2, *[1] * len(shape))) - kept_bytes(module, row)
+    try:
+        training = count(lambda: module(row).sum().backward()) / 1e12
+        # The difference between two rows and one: the weights are kept for the backward pass, too, but only once.
+        kept = kept_bytes(module, row.repeat(2, *[1] * len(shape))) - kept_bytes(module, row)
+    except RuntimeError:
+        return None
     return Network(sum(weight.numel() for weight in module.parameters()), training, kept)
 
 

@@ -27,7 +27,7 @@ class GaussianConfig(GeneratorConfig):
         from dp_real.generators.models.gaussian import GaussianGenerator
 
         (dimension,) = source.task.sample_shape
-        return GaussianGenerator(dimension, sampling.steps, sampling.guidance_scale)
+        return GaussianGenerator(dimension, sampling.steps, max(sampling.guidance_scale, 1.0))
 
     def check(self, source: DataConfig) -> None:
         """Raise ValueError for any data but the gaussian."""

@@ -26,7 +26,7 @@ class ConvConfig(LearnerConfig):
     hidden: Width = Field(default=128, description="width of the hidden layer")
 
     def network(self, task: Task) -> nn.Module:
-        """See LearnerConfig. Raises InputError for samples that are not images [C, H, W]."""
+        """See LearnerConfig. Raises InputError for samples that are not images [C, H, W], or too small ones."""
         from torch import nn
 
         shape = task.sample_shape
@@ -34,6 +34,9 @@ class ConvConfig(LearnerConfig):
             raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(shape)}")
         widths = [shape[0], *self.widths]
         halved = [side // 2 ** len(self.widths) for side in shape[1:]]
+        if min(halved) < 1:
+            pixels = f"{shape[1]} x {shape[2]} pixels"
+            raise InputError(f"learner.widths = {list(self.widths)}: each halves the image of {pixels}: name fewer")
         stages = [  # the largest value's ReLU is the largest ReLU, with a quarter of the work
             nn.Sequential(nn.Conv2d(*pair, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()) for pair in pairwise(widths)
         ]

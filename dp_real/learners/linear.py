@@ -13,6 +13,10 @@ from dp_real.sections import TrainingConfig
 if TYPE_CHECKING:
     from dp_real.examples import Task
     from dp_real.protocols import Learner
+UNUSED = (
+    "learning_rate", "weight_decay", "max_grad_norm", "ema_decay", "label_smoothing", "crop", "flip", "mixup", "cutmix",
+    "randaugment", "precision", "compile",
+)  # fmt: skip
 
 
 @LEARNERS.named("linear", place=4)
@@ -38,6 +42,9 @@ class LinearConfig(LearnerConfig):
         return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss, kappa=self.kappa)
 
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
-        """Raise ValueError for training in batches."""
+        """Raise ValueError for training in batches, and for what a solver makes nothing of."""
         if training.batch_size:
             raise ValueError("learner.kind = 'linear' is solved on the whole pool: training.batch_size must be 0")
+        for key in UNUSED:
+            if getattr(training, key) != TrainingConfig.model_fields[key].default:
+                raise ValueError(f"learner.kind = 'linear' is solved, not trained: leave out training.{key}")

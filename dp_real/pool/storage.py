@@ -19,7 +19,7 @@ from dp_real.text.codes import to_codes, to_texts
 class Storage:
     """Converts between tensors [n, *sample_shape] and a column of the pool.
 
-    Raises InputError for JPEG storage of anything but images [1 or 3, H, W].
+    Raises InputError for JPEG storage of anything but images [1 or 3, H, W], and for bytes of anything but images.
     """
 
     config: PoolConfig
@@ -29,6 +29,10 @@ class Storage:
         shape = self.sample_shape
         if self.config.storage == "jpeg" and (len(shape) != 3 or shape[0] not in (1, 3)):
             raise InputError(f"pool.storage = 'jpeg' keeps images [1 or 3, H, W]; these are {list(shape)}")
+        if self.config.storage == "uint8" and len(shape) != 3:
+            raise InputError(
+                f"pool.storage = 'uint8' keeps images, whose values end at -1 and 1; these are {list(shape)}"
+            )
 
     @property
     def size(self) -> int:

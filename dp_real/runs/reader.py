@@ -112,16 +112,26 @@ class Run:
 
         Raises InputError for a run that has learned nothing yet, DamagedError if its files are missing or changed.
         """
-        learner, weights = fresh_learner(self.config), self.files.learner
-        if at is not None:
-            restore_learner(learner, at.path)
-        elif self.complete:
+        weights = self.files.learner
+        if at is None and self.complete:
             remedy = f"remove {self.files.result}, and dp real resume {self.path} trains the last part again"
             verify(weights, remedy)
             with reading(weights, remedy):
+                learner = fresh_learner(_beginning_at(self.config, weights))
                 learner.load(weights)
+            return learner
+        learner = fresh_learner(self.config)
+        if at is not None:
+            restore_learner(learner, at.path)
         elif newest := newest_checkpoint(self.files.checkpoints):
             restore_learner(learner, newest)
         else:
             raise InputError(f"{self.path}: nothing has been learned yet; go on with it by dp real resume {self.path}")
         return learner
+
+
+def _beginning_at(config: Config, weights: Path) -> Config:
+    """The configuration with a learner that begins with these weights, if it began with others, which may be gone."""
+    if not config.learner.weights():
+        return config
+    return config.model_copy(update={"learner": config.learner.model_copy(update={"model": str(weights)})})

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dp_base.errors import DamagedError, InputError
+from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real.evaluation.assess import logits
 from dp_real.pool import Pool, texts_of
 from dp_real.runs.reader import Run
@@ -30,7 +30,7 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
         learner = run.learner()
         with torch.no_grad():
             predicted = [names[label] for label in logits(learner, x).argmax(1).tolist()]
-    except (InputError, DamagedError):
+    except (InputError, DamagedError, MissingError):
         predicted = [None] * len(hardest)
     return [
         {

@@ -318,7 +318,7 @@ def test_plain_data_is_keep_all():
 
 
 def test_a_finite_dimension_is_not_left_to_an_expansion_that_fails():
-    """At psi = 1 the limit of keep-hard rows by the truth itself has no error; experiments with d = 400 have a fourth."""
+    """At psi = 1 the limit of hard rows by the truth itself has no error; experiments with d = 400 have a fourth."""
     found = least_error("keep-hard", 1.0, 1.0, d=400)
     p, lam = float(found.keep), float(found.lam)
     measured = simulate(Problem(KeepHard.with_keep_fraction(p), 1.0, p, lam * p), 400, 20)

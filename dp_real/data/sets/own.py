@@ -68,6 +68,9 @@ class OwnSets(DataConfig):
     def task(self) -> Task:
         """The shape of an example, and the classes: those of the key, else the folders of `validation`."""
         names = self.labels.names
+        for key in ("definitions", "synonyms"):
+            for name in sorted(set(getattr(self, key)) - set(names)):
+                raise InputError(f"data.{key}.{name}: {name!r} is none of the classes {', '.join(names[:10])}…")
         known = imagenet_classes(self.classes) if self.classes in TASKS else ()
         definitions = {entry.name: entry.definition for entry in known} | self.definitions
         synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms

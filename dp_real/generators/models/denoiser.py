@@ -89,7 +89,7 @@ class DenoiserGenerator:
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             conditional = self.denoiser(x, t, labels)
-            if self.guidance_scale == 1:
+            if self.guidance_scale <= 1:
                 return conditional
             unconditional = self.denoiser(x, t, torch.full_like(labels, self.n_classes))
             return unconditional + self.guidance_scale * (conditional - unconditional)

@@ -116,7 +116,7 @@ def check_vae(vae: AutoencoderKL, images: Tensor, before: float) -> None:
     """
     require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
     error, spread = reconstruction_error(vae, images), images[:TRIED].var().item()
-    if not error <= max(before, spread):
+    if not error <= 1.001 * max(before, spread):  # the same weights need not compute the same to the last digit
         raise DivergedError(
             f"the trained VAE reconstructs its images with a squared error of {error:.3g}; their variance is "
             f"{spread:.3g}: {REMEDY}"

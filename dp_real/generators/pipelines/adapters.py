@@ -54,6 +54,10 @@ class Adapter(Protocol):
         """The denoiser's output, shaped like x [B, ...], at timestep t []."""
         ...
 
+    def combine(self, unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
+        """Classifier-free guidance: one output of two [B, ...]."""
+        ...
+
 
 class OfNetwork:
     """Base of adapters: the denoiser is a part of the pipeline, takes latents as they are, and says their shape."""
@@ -75,6 +79,10 @@ class OfNetwork:
     def patch(self) -> int:
         """See Adapter."""
         return self.network.config.get("patch_size", 1)
+
+    def combine(self, unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
+        """See Adapter."""
+        return unconditional + guidance_scale * (conditional - unconditional)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -279,6 +287,13 @@ class QwenImage(Packed):
         """See Adapter."""
         shapes = [[(1, x.shape[2] // 2, x.shape[3] // 2)]] * len(x)
         return self.latents(self.network(**self.tokens(x, t), **condition, img_shapes=shapes)[0], x)
+
+    def combine(self, unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
+        """See Adapter. Each token gets the norm of the conditional one, as in the pipeline."""
+        combined = super().combine(unconditional, conditional, guidance_scale)
+        own, found = (self.pipe._pack_latents(x, *x.shape) for x in (conditional, combined))
+        length = own.norm(dim=-1, keepdim=True) / found.norm(dim=-1, keepdim=True)
+        return self.latents(found * length, combined)
 
 
 def adapt(pipe: Any, size: tuple[int, int] | None = None) -> Adapter:

@@ -93,7 +93,8 @@ def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
         if not is_guided_scheduler(self.scheduler):
             raise InputError("the pipeline got another scheduler after dp_real.guide: call guide or unguide again")
         given = signature(own).bind(self, *args, **options).arguments
-        unpack.note(given["height"], given["width"])
+        if {"height", "width"} <= given.keys():  # what is made of an image has no say in its size
+            unpack.note(given["height"], given["width"])
         return own(self, *args, **options)
 
     return prepare_latents

@@ -123,17 +123,16 @@ class LatentDiffusion:
     def denoiser(self, asked: Sequence[Any], guidance_scale: float) -> Denoiser:
         """The denoiser for a solver: the network with the condition of each row, and classifier-free guidance."""
         rows = [self._embed(what) for what in asked]
-        if guidance_scale != 1:
+        if guidance_scale > 1:
             rows = [self._embed(None)] * len(rows) + rows
         condition = {name: stack([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             stacked = x.repeat(len(rows) // len(x), 1, 1, 1).to(self.network.dtype)
             output = self.adapter.predict(stacked, t, condition).to(x)
-            if guidance_scale == 1:
+            if guidance_scale <= 1:
                 return output
-            unconditional, conditional = output.chunk(2)
-            return unconditional + guidance_scale * (conditional - unconditional)
+            return self.adapter.combine(*output.chunk(2), guidance_scale)
 
         return denoise
 

@@ -62,7 +62,7 @@ def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network
         device = next(classifier.parameters()).device
         try:
             total = classifier.eval()(torch.zeros(1, *sample_shape, device=device)).sum()
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(f"learner: this model cannot classify: {error}") from error
     weights = [weight for weight in classifier.parameters() if weight.requires_grad]
     for weight, gradient in zip(weights, torch.autograd.grad(total, weights, allow_unused=True), strict=True):

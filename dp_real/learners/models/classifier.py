@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
@@ -19,6 +20,8 @@ from dp_real.learners.models.architectures import class_names, freeze_unused, fr
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, no_code_of
 from dp_real.runtime.pixels import fit
+
+ASKED = (64, 64)  # pixels of the images that a processor is asked about
 
 
 class Classifier(nn.Module):
@@ -94,7 +97,8 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
 def normalisation(model: str) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation of each channel that a model's images are normalised by, for pixels in [0, 1].
 
-    Raises MissingError if its preprocessor_config.json is missing.
+    Its processor is asked for a black and a white image, so that whatever it does to each channel is in them. Raises
+    MissingError if its preprocessor_config.json is missing, InputError if it takes channels in another order.
     """
     try:
         with no_code_of(model):
@@ -108,4 +112,11 @@ def normalisation(model: str) -> tuple[Sequence[float], Sequence[float]]:
             f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put one "
             'there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": [R, G, B]}'
         ) from error
-    return processor.image_mean, processor.image_std
+    colours = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0]], np.uint8)
+    images = [np.tile(colour, (*ASKED, 1)) for colour in colours]
+    pixels = np.asarray(processor(images=images, return_tensors="np")["pixel_values"], np.float64)
+    black, white, red = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
+    if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
+        raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
+    std = 1 / (white - black)
+    return (-black * std).tolist(), std.tolist()

@@ -194,6 +194,7 @@ def test_a_linear_learner_takes_two_classes():
     ("changes", "message"),
     [
         ({"training": SMALL["training"] | {"batch_size": 64}}, "training.batch_size must be 0"),
+        ({"training": SMALL["training"] | {"mixup": 0.2}}, "solved, not trained: leave out training.mixup"),
         ({"data": {"source": "digits"}}, "knows the score of data.source = 'gaussian' only"),
         ({"learner": {"kind": "linear", "lam": 0}}, "learner.lam = 0: input should be greater than or equal to"),
         ({"learner": {"kind": "linear", "lam": 1, "los": "ridge"}}, "did you mean learner.loss"),

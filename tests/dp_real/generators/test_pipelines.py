@@ -337,6 +337,8 @@ def test_definitions_and_synonyms_of_a_configuration():
     assert FolderConfig(**own, synonyms={"hen": "hen, biddy"}).task.synonyms == ("hen, biddy", "")
     with pytest.raises(ValueError, match=r"definitions\.crow: 'crow' is none of the classes"):
         FolderConfig(**own, definitions={"crow": "black"})
+    with pytest.raises(InputError, match=r"data\.synonyms\.crow: 'crow' is none of the classes"):
+        _ = FolderConfig(**raw, synonyms={"crow": "raven"}).task
 
 
 # memory and speed

@@ -85,6 +85,24 @@ def test_at_another_size_it_is_the_pipelines_own_image_too(make: Callable[[], An
     torch.testing.assert_close(images, theirs(pipe, make, 3.0, width=16), atol=5e-4, rtol=0)
 
 
+def test_tokens_of_qwen_image_keep_their_length_under_classifier_free_guidance():
+    """With prompts that matter: by its tiny random weights alone guidance hardly changes an image."""
+    pipe = pipeline(tiny.qwen_image)
+    with torch.no_grad():
+        pipe.transformer.txt_in.weight *= 50
+    plain, guided = (LatentDiffusion(pipe, STEPS, scale).sample(tiny.PROMPTS, noise()) for scale in (1.0, 3.0))
+    expected = theirs(pipe, tiny.qwen_image, 3.0)
+    assert (guided - plain).abs().max() > 100 * (guided - expected).abs().max()
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_a_scale_of_at_most_1_asks_for_the_prompt_alone(scale: float):
+    """As in diffusers: 0 is what distilled models are called with."""
+    pipe = pipeline(tiny.stable_diffusion_xl)
+    images = LatentDiffusion(pipe, STEPS, scale).sample(tiny.PROMPTS, noise())
+    torch.testing.assert_close(images, theirs(pipe, tiny.stable_diffusion_xl, scale), atol=5e-4, rtol=0)
+
+
 @pytest.mark.parametrize("make", [tiny.sana, tiny.qwen_image], ids=name)
 def test_a_decoder_that_cannot_save_memory_is_left_as_it_is(make: Callable[[], Any], tmp_path: Path):
     pipe = pipeline(make)

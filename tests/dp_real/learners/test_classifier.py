@@ -17,7 +17,7 @@ from dp_real.config import parse_config
 from dp_real.data.sets.images import read_image
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.learners.models.classifier import Classifier, ClassifierLearner
+from dp_real.learners.models.classifier import Classifier, ClassifierLearner, normalisation
 from dp_real.learners.transformers import TransformersConfig
 from dp_real.sections import TrainingConfig
 
@@ -155,6 +155,19 @@ def test_images_are_normalised_as_the_model_expects(trained: tuple[ClassifierLea
     x = pictures(2, 3, 16, 16)
     pixels = torch.stack([((x[:, i] + 1) / 2 - mean[i]) / std[i] for i in range(3)], 1)
     torch.testing.assert_close(module(x), module.model(pixel_values=pixels).logits)
+
+    plain = {"image_processor_type": "ViTImageProcessor", "do_normalize": False, "do_resize": False}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(plain))
+    assert normalisation(str(tmp_path)) == (pytest.approx([0, 0, 0]), pytest.approx([1, 1, 1]))
+    twice = {"image_processor_type": "EfficientNetImageProcessor", "do_center_crop": False, "include_top": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(twice | {"image_mean": mean, "image_std": std}))
+    white = AutoImageProcessor.from_pretrained(tmp_path)(images=[255 * np.ones((64, 64, 3), np.uint8)])
+    found = [(1 - m) / s for m, s in zip(*normalisation(str(tmp_path)), strict=True)]
+    assert found == pytest.approx(np.asarray(white["pixel_values"][0])[:, 32, 32], rel=1e-5)
+    reversed_ = {"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(reversed_))
+    with pytest.raises(InputError, match="another order than red, green, blue"):
+        normalisation(str(tmp_path))
 
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(MissingError, match="no preprocessor_config"):

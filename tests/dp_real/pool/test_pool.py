@@ -112,8 +112,9 @@ def test_a_pool_travels_as_its_address(tmp_path: Path):
 
 
 def test_what_are_no_images_is_not_kept_as_such(tmp_path: Path):
-    with pytest.raises(InputError, match="jpeg"):
-        Pool(tmp_path / "pool", (200,), config=PoolConfig(storage="jpeg"))
+    for storage in ("jpeg", "uint8"):
+        with pytest.raises(InputError, match=storage):
+            Pool(tmp_path / "pool", (200,), config=PoolConfig(storage=storage))
 
 
 def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):

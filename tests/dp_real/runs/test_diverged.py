@@ -126,6 +126,7 @@ def test_a_vae_that_cannot_reconstruct_is_refused():
     vae, images = stable_diffusion.make_vae(16), torch.rand(8, 3, 16, 16) * 2 - 1
     before = stable_diffusion.reconstruction_error(vae, images)
     stable_diffusion.check_vae(vae, images, before)  # a fresh one is as good as it was
+    stable_diffusion.check_vae(vae, images, before * (1 - 1e-6))  # to the last digit or not
     with torch.no_grad():
         vae.decoder.conv_out.bias += 100  # pyright: ignore[reportOperatorIssue]
     with pytest.raises(DivergedError, match="reconstructs its images with a squared error"):

@@ -15,6 +15,8 @@ import dp_real.loop.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
+from dp_real.estimate.work import learner_network
+from dp_real.evaluation.assess import logits
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool, texts_of
 from dp_real.pool.export import write_jsonl, write_parquet
@@ -125,6 +127,16 @@ def test_afterwards(practised: Run, models: Path, tmp_path: Path):
     read = datasets.load_dataset("json", data_files=str(tmp_path / "train.jsonl"), split="train")
     assert list(map(int, read["seed"])) == list(table["seed"]) == practised.pool.table()["seed"].to_pylist()
     assert {line["label"] for line in lines} == set(table.features["label"].names) == {"blame", "praise"}
+
+
+def test_a_finished_run_needs_no_weights_that_it_began_with(practised: Run, models: Path):
+    x = practised.pool.x[:8]
+    expected = logits(practised.learner(), x)
+    (models / "encoder").rename(models / "gone")
+    try:
+        assert torch.equal(logits(Run(practised.path).learner(), x), expected)
+    finally:
+        (models / "gone").rename(models / "encoder")
 
 
 @pytest.mark.parametrize("arm", [name for name in ARMS if name not in ("random-direction", "finished")])
@@ -262,6 +274,7 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked: Config):
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
     config, learner = fresh("bart", d_model=16, encoder_layers=1, decoder_layers=1, **heads)
     assert learner.row_flops(config.task.sample_shape) > 0
+    assert learner_network(config) is None  # it looks for the end of a text, where a plan has none
     x = torch.tensor([[*map(ord, "a fine film that ends after thirty-two tokens")]], dtype=torch.int32)
     assert learner.logits(x).shape == (1, 2)
     with pytest.raises(InputError, match="this model cannot classify: 'T5Config' object has no attribute"):
