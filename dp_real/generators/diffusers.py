@@ -126,9 +126,11 @@ class DiffusersConfig(GeneratorConfig):
         plain = pixels * (sampling.forwards * size.denoiser.forward + size.decoder.forward)
         push = decoder.forward + decoder.backward  # through the decoder and back to x0_hat
         push += sampling.branches * size.denoiser.backward if through_unet else 0  # and on to x_t
+        push += sampling.branches * size.denoiser.forward if through_unet and self.checkpointing else 0  # once more
         width = 4 if self.dtype == "float32" else 2
         kept = decoder.kept
         kept += sampling.branches * size.denoiser.kept if through_unet and not self.checkpointing else 0
         weights = size.parameters * width
         guided = plain + len(guidance.guided_steps(sampling.steps)) * pixels * push
-        return ImageCost(plain, guided, weights, resting=0 if self.offload else weights, kept=pixels * kept * width / 4)
+        resting, kept = 0 if self.offload else weights, pixels * kept * width / 4
+        return ImageCost(plain, guided, weights, resting, kept, call=pixels * size.denoiser.forward)

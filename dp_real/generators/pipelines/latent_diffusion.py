@@ -9,6 +9,7 @@ As a library, with any of these pipelines and any image classifier of transforme
     images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -66,6 +67,7 @@ class LatentDiffusion:
         self.offload = offload
         self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
         self._embed = lru_cache(CONDITIONS)(partial(embed, self.adapter))
+        self._encoded: tuple[Callable[[], Tensor | None], dict[tuple[int, int], Tensor]] = (lambda: None, {})
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -99,16 +101,25 @@ class LatentDiffusion:
 
         Raises MissingError if not even one row fits into the GPU.
         """
-        height, width = (image_side(self.pipe.vae, side) for side in self.latent_shape[1:])
 
         def measure(rows: slice) -> Tensor:
-            own = fit(images[rows].to(self.device).expand(-1, 3, -1, -1), (3, height, width))
-            latents = encode(self.pipe.vae, own)
             denoiser = self.denoiser(asked[rows], guidance_scale=1)
-            return denoising_error(denoiser, self.solver, latents, noise[rows].to(self.device), level)
+            x0 = self._latents(images, rows)
+            return denoising_error(denoiser, self.solver, x0, noise[rows].to(self.device), level)
 
         self._move(self.device)
         return self.batches.draw(len(asked), measure, kind="error")
+
+    def _latents(self, images: Tensor, rows: slice) -> Tensor:
+        """Of some rows. They are kept: the same images are asked about for several classes and levels in turn."""
+        if self._encoded[0]() is not images:
+            self._encoded = (weakref.ref(images), {})
+        kept = self._encoded[1]
+        if (rows.start, rows.stop) not in kept:
+            height, width = (image_side(self.pipe.vae, side) for side in self.latent_shape[1:])
+            own = fit(images[rows].to(self.device).expand(-1, 3, -1, -1), (3, height, width))
+            kept[rows.start, rows.stop] = encode(self.pipe.vae, own)
+        return kept[rows.start, rows.stop]
 
     def rest(self) -> None:
         """Move the weights off the device, if `offload` is set."""

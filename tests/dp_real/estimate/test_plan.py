@@ -112,6 +112,19 @@ def test_operations_of_an_image():
     assert guided / plain == pytest.approx(1.82, abs=0.01)  # the paper's figure, of time
 
 
+def test_checks_and_checkpoints_are_counted():
+    """24 calls of Stable Diffusion's UNet, .8 TFLOP each, and with checkpoints a forward pass more in a guided step."""
+    plain = work.image_operations(config(), MLP)
+    checked = work.image_operations(config(guidance={"check": "diffusion-classifier"}), MLP)
+    again = work.image_operations(config(generator={"checkpointing": True}), MLP)
+    assert plain and checked and again
+    assert checked[0] == again[0] == plain[0]
+    assert checked[1] - plain[1] == pytest.approx(24 * 0.8, rel=0.02)
+    asked = config()
+    guided = len(asked.guidance.guided_steps(asked.sampling.steps))
+    assert again[1] - plain[1] == pytest.approx(guided * asked.sampling.branches * 0.8, rel=0.02)
+
+
 def test_memory():
     peaks = work.memory(config(), MLP)
     state, weights, image = 20 * MLP.parameters, 2 * 1.066e9, (2 * 4.34e9 + 6.02e9) / 2 + MLP.kept
