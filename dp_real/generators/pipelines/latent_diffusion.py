@@ -143,7 +143,8 @@ class LatentDiffusion:
             output = self.adapter.predict(stacked, t, condition).to(x)
             if guidance_scale <= 1:
                 return output
-            return self.adapter.combine(*output.chunk(2), guidance_scale)
+            unconditional, conditional = output.chunk(2)
+            return self.adapter.combine(unconditional, conditional, guidance_scale)
 
         return denoise
 
