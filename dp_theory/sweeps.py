@@ -142,9 +142,7 @@ def sweep(
             ("simulated", sizes, mean, se, trials, points),
         ):
             bar = np.where(np.isfinite(error), error, np.nan)
-            scatter = np.where(
-                (error > 0) & np.isfinite(error), error, np.nan
-            )  # 0: no trial kept a row; inf: one trial
+            scatter = np.where(bar > 0, bar, np.nan)  # 0 where no trial kept any row
             counted = line.axes(at, costs)
             frames.append(
                 pd.DataFrame(
