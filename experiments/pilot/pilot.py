@@ -128,7 +128,7 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "static": [
             _accuracies(n, by_arm[f"static-{n}"], _unseen(of_arm[f"static-{n}"], largest)) for n in plan.sizes
         ],
-        "practice": _accuracies(plan.n, by_arm["practice"], _unseen(practice, largest)) 
+        "practice": _accuracies(plan.n, by_arm["practice"], _unseen(practice, largest))
         | {"made": made, "guided": _guided(practice), "additions": additions, "planned": ROUNDS},
         "exponent": found.exponent._asdict(),
         "ratio": found.ratio._asdict(),
@@ -167,8 +167,9 @@ def _unseen(runs: Sequence[Run], largest: Sequence[Pool]) -> float | None:
     right: list[torch.Tensor] = []
     for run, pool in zip(runs, largest, strict=True):
         seen = int((run.pool.table()["round"].to_numpy() == 0).sum())
-        learner, rest = run.learner(), slices(slice(seen, len(pool)), ROWS)
-        right += [logits(learner, pool.x[rows]).argmax(1) == pool.y[rows] for rows in rest]
+        if seen < len(pool):
+            learner, rest = run.learner(), slices(slice(seen, len(pool)), ROWS)
+            right += [logits(learner, pool.x[rows]).argmax(1) == pool.y[rows] for rows in rest]
     return 100 * float(torch.cat(right).double().mean()) if right else None
 
 
