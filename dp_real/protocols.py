@@ -80,7 +80,7 @@ class Learner(Protocol):
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of one row of a training step, forward and backward (dp_real.runtime.flops). 0: not counted."""
+        """FLOPs of one row of a training step, forward and backward (dp_real.runtime.flops). 0 if not `counted`."""
         ...
 
     def drain_loss(self) -> float:

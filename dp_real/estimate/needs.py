@@ -148,10 +148,9 @@ def _weights_of(key: str, model: str) -> Need:
     try:
         cached = None if Path(model).is_dir() else huggingface_hub.snapshot_download(model, local_files_only=True)
         folder = Path(cached or model)
-        parts = [file.parent for file in folder.rglob("config.json") if _is_used(file.parent.name, folder)]
-        if parts and all(any(part.glob("*.safetensors")) for part in parts):
+        if not (lacking := _lacking_tokenizer(folder) if key.endswith(".tokenizer") else _lacking_weights(folder)):
             return Need(key, str(folder))
-        fault = f"{folder} lacks safetensors or a config.json"
+        fault = f"{folder} lacks {lacking}"
     except (OSError, ValueError):  # not in the hub's cache; not a hub id
         fault = f"{model} is neither a folder nor in the hub's cache"
     try:
@@ -159,6 +158,19 @@ def _weights_of(key: str, model: str) -> Need:
     except Exception:  # no network, no such model, or one whose terms must be accepted first
         return Need(key, model, f"{fault}: {download(model)} where there is a network, or --set {key}=FOLDER")
     return Need(key, f"{model}, which a run will fetch")
+
+
+def _lacking_weights(folder: Path) -> str | None:
+    """What of a model or a pipeline is not in its folder."""
+    parts = [file.parent for file in folder.rglob("config.json") if _is_used(file.parent.name, folder)]
+    whole = parts and all(any(part.glob("*.safetensors")) for part in parts)
+    return None if whole else "safetensors or a config.json"
+
+
+def _lacking_tokenizer(folder: Path) -> str | None:
+    """What of a tokenizer is not in its folder."""
+    there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
+    return None if there else "a tokenizer.json"
 
 
 def _is_used(part: str, pipeline: Path) -> bool:

@@ -29,6 +29,7 @@ class LearnerConfig(Section):
     library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what a learner saves
 
     any_size: ClassVar[bool] = True  # whether it takes images larger than the task's, which a pool may keep
+    counted: ClassVar[bool] = True  # whether Learner.row_flops counts
 
     def network(self, task: Task) -> nn.Module | None:
         """Build the module, [B, *sample_shape] -> logits [B, n_classes]. Draws weights from torch's random state.

@@ -24,6 +24,7 @@ class LinearConfig(LearnerConfig):
     """Ridge or logistic regression for two classes, solved on the whole pool at each step."""
 
     any_size: ClassVar[bool] = False
+    counted: ClassVar[bool] = False
 
     kind: Literal["linear"]
     loss: Literal["ridge", "logistic"] = Field(

@@ -68,5 +68,6 @@ class TransformersTextConfig(LearnerConfig):
         return fresh_classifier(task, self.architecture, self.config, tokenizer, self.max_tokens)
 
     def weights(self) -> dict[str, str]:
-        """The existing classifier, if one is named."""
-        return {"learner.model": self.model} if self.model else {}
+        """The existing classifier, or a fresh one's tokenizer, if one is named."""
+        named = {"learner.model": self.model, "learner.tokenizer": self.tokenizer}
+        return {key: model for key, model in named.items() if model}

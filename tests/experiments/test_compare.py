@@ -93,11 +93,10 @@ def test_patience_is_named_where_it_ended_a_run_and_not_where_a_budget_did():
     assert too_few(800, planned - 1, budget) is None
 
 
-def test_an_axis_that_is_not_counted_is_refused_and_the_runs_are_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = ["real", "compare", "gaussian", "--arms", "static-400", "--seeds", "1", "--workers", "1"]
     command += ["--set", "training.steps=20", "--out", str(tmp_path / "compare")]
     assert dp(*command, "--x", "compute") == 2
-    assert "FLOPs of this learner are not counted; --resume --x seconds takes these runs" in capsys.readouterr().err
-    assert dp(*command, "--x", "seconds", "--resume") == 0
+    assert "--x compute: static-400 has a learner whose FLOPs are not counted" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert dp(*command, "--x", "seconds") == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,9 +57,8 @@ class OwnSets(DataConfig):
         if taken:
             raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
         if isinstance(self.classes, tuple):
-            for key in ("definitions", "synonyms"):
-                for name in set(getattr(self, key)) - set(self.classes):
-                    raise ValueError(f"{key}.{name}: {name!r} is none of the classes")
+            for fault in self._strangers(self.classes):
+                raise ValueError(fault)
         if self.classes is None and re.match("hub:|.*[.](tar|parquet|csv|jsonl)(#|$)", self.validation):
             raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
         return self
@@ -68,14 +67,19 @@ class OwnSets(DataConfig):
     def task(self) -> Task:
         """The shape of an example, and the classes: those of the key, else the folders of `validation`."""
         names = self.labels.names
-        for key in ("definitions", "synonyms"):
-            for name in sorted(set(getattr(self, key)) - set(names)):
-                raise InputError(f"data.{key}.{name}: {name!r} is none of the classes {', '.join(names[:10])}…")
+        for fault in self._strangers(names):
+            raise InputError(f"data.{fault} {', '.join(names[:10])}…")
         known = imagenet_classes(self.classes) if self.classes in TASKS else ()
         definitions = {entry.name: entry.definition for entry in known} | self.definitions
         synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
         defined, alike = (tuple(each.get(name, "") for name in names) for each in (definitions, synonyms))
         return Task(self.shape, names, defined, alike)
+
+    def _strangers(self, classes: Collection[str]) -> Iterator[str]:
+        """What is wrong with each definition, and each synonym, of something that is none of the classes."""
+        for key in ("definitions", "synonyms"):
+            for name in sorted(set(getattr(self, key)) - set(classes)):
+                yield f"{key}.{name}: {name!r} is none of the classes"
 
     @property
     def shape(self) -> tuple[int, ...]:

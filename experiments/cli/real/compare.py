@@ -78,6 +78,9 @@ def compare_command(
     baseline = baseline or names[-1]
     if baseline not in names:
         raise InputError(f"--baseline {baseline} is not among --arms {','.join(names)}")
+    for name, of_arm in zip(names, configs, strict=True):
+        if x == "compute" and not of_arm.learner.counted:
+            raise InputError(f"--x compute: {name} has a learner whose FLOPs are not counted; count seconds or samples")
     from dp_real import Run
     from experiments.compare import JOURNAL, Comparison, curves, run_arms, summarize
     from experiments.ratios import exponents
@@ -94,8 +97,6 @@ def compare_command(
     with claimed(out, JOURNAL, resume):
         runs = run_arms(config, names, seeds, splits, out, workers, progress, first or 0, settle)
         summary = summarize(runs, baseline, x)
-        if summary["x"].isna().any():
-            raise InputError(f"--x {x}: FLOPs of this learner are not counted; --resume --x seconds takes these runs")
         comparison = Comparison(out)
         slopes = exponents(runs)
         comparison.write(runs, summary, slopes)

@@ -15,6 +15,7 @@ import dp_real.loop.practice
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
+from dp_real.estimate.needs import _lacking_tokenizer, needs
 from dp_real.estimate.work import learner_network
 from dp_real.evaluation.assess import logits
 from dp_real.learners.models.network import NetworkLearner
@@ -279,6 +280,17 @@ def test_a_classifier_may_look_at_the_end_of_a_text(asked: Config):
     assert learner.logits(x).shape == (1, 2)
     with pytest.raises(InputError, match="this model cannot classify: 'T5Config' object has no attribute"):
         fresh("t5", d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+
+
+def test_a_plan_looks_for_a_fresh_classifiers_tokenizer(asked: Config, models: Path, tmp_path: Path):
+    said = {}
+    for folder in (models / "lm", tmp_path / "none"):
+        learner = asked.learner.model_dump() | {"model": None, "tokenizer": str(folder)}
+        listed = needs(changed(asked, learner=learner), tmp_path / "run")
+        said[folder.name] = {need.what: need.problem for need in listed}["learner.tokenizer"]
+    assert said["lm"] is None
+    assert "none is neither a folder nor in the hub's cache" in said["none"]
+    assert _lacking_tokenizer(tmp_path) == "a tokenizer.json"
 
 
 def test_stop_strings_end_a_text(asked: Config):
