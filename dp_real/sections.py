@@ -288,6 +288,11 @@ class PracticeConfig(Section):
         """How many of the initial examples are real ones that generated ones are added to."""
         return 0 if self.start == "generated" else self.real or self.initial
 
+    @property
+    def draws(self) -> bool:
+        """Whether any example is generated."""
+        return self.examples == "generated" and (self.additions > 0 or self.real_examples < self.initial)
+
     @model_validator(mode="after")
     def _check(self) -> PracticeConfig:
         if self.real and self.start == "generated":

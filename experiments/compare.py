@@ -11,7 +11,7 @@ import pandas as pd
 from dp_base.checksums import reading
 from dp_base.errors import DamagedError
 from dp_base.files import file_name, remove, write_text
-from dp_base.progress import Progress, silent
+from dp_base.progress import Progress
 from dp_base.workers import in_parallel
 from dp_real.axes import AXES
 from dp_real.config import Config
@@ -22,6 +22,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
 from experiments.ratios import by_unit, costs, series_of, worth
+from experiments.terminal import aside
 
 JOURNAL = "runs"  # the folder in which runs are kept
 RUNS = "runs.csv"
@@ -76,9 +77,9 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
 def prepare_generators(configs: Iterable[Config], workers: int, progress: Progress) -> None:
     """Get the generators ready, one for each [generator] and, of those trained here, each data split.
 
-    So the runs find them. Runs on real examples need none. Raises as load_generator does.
+    So the runs find them. Runs on real examples alone need none. Raises as load_generator does.
     """
-    drawing = (config for config in configs if config.practice.examples == "generated")
+    drawing = (config for config in configs if config.practice.draws)
     distinct = {
         (config.generator.trained_here and config.data.split, config.generator.model_dump_json()): (config,)
         for config in drawing
@@ -89,11 +90,12 @@ def prepare_generators(configs: Iterable[Config], workers: int, progress: Progre
 
 
 def _prepare(config: Config) -> None:
-    load_generator(config)
+    load_generator(config, progress=aside(f"generator of split {config.data.split}"))
 
 
 def _run(arm: str, config: Config, out: Path, shared: Shared | None, test: bool) -> dict[str, Any]:
-    result = run(config, out, resume=out.exists(), progress=silent, test=test, shared=shared)
+    told = aside(f"{arm}, seed {config.seed}")
+    result = run(config, out, resume=out.exists(), progress=told, test=test, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS = 2.0  # least time between two lines of progress, which are a tenth of the work apart,
 AT_LEAST_EVERY = 30.0  # or so many seconds
+ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
 
 
 def say(message: str) -> None:
@@ -93,3 +94,22 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     with bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], None]]]:
+    """The progress of one of several pieces of work: a line a minute if piped. On a terminal they share a bar."""
+
+    @contextlib.contextmanager
+    def lines(description: str, total: int) -> Iterator[Callable[[int], None]]:
+        done, said = 0, time.monotonic()
+
+        def advance(steps: int) -> None:
+            nonlocal done, said
+            done += steps
+            if not sys.stderr.isatty() and time.monotonic() - said > ASIDE_EVERY:
+                said = time.monotonic()
+                say(f"{what}: {description}: {done}/{total}")
+
+        yield advance
+
+    return lines

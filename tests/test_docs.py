@@ -1,7 +1,8 @@
 """The commands that README.md and docs/*.md show: every one is understood, and those marked are run.
 
 `<!-- run -->` before a fenced block marks its `dp …` lines; `<!-- run: OPTIONS -->` adds options to each, to make it
-smaller (a later option overrides an earlier one). Of the others the sub-command and its options are checked.
+smaller (a later option overrides an earlier one). Of the others the sub-command and its options are checked. A marked
+block of Python ends with values, and with a remark that says them.
 """
 
 import json
@@ -65,6 +66,19 @@ def test_runs(words, monkeypatch, tmp_path, capsys):
     captured = capsys.readouterr()
     assert ended.value.code == 0, captured.err
     assert captured.out
+
+
+CODE = re.compile(r"<!-- run -->\n```python\n(.*?)```", re.S)
+
+
+@pytest.mark.parametrize("code", [code for page in PAGES for code in CODE.findall(page.read_text(encoding="utf-8"))])
+def test_marked_python_gives_the_values_behind_it(code):
+    *lines, last = code.strip().splitlines()
+    shown, _, said = last.partition("  # ")
+    scope: dict = {}
+    exec("\n".join(lines), scope)
+    for value, written in zip(eval(shown, scope), said.split(", "), strict=True):
+        assert round(float(value), len(written.partition(".")[2])) == float(written)
 
 
 def test_marks_are_read():

@@ -127,10 +127,9 @@ def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
 
 def _trained(config: Config) -> Iterator[Need]:
     """The generator that is trained here, which is never missing."""
-    seconds = config.generator.training_seconds(config.task) if config.practice.examples == "generated" else 0
+    seconds = config.generator.training_seconds(config.task) if config.practice.draws else 0
     if seconds:
-        found = f"trained on first use, {duration(seconds)} of one core; then kept in the cache"
-        yield Need("generator", found)
+        yield Need("generator", f"from the cache, or trained on first use, {duration(seconds)} of one core")
 
 
 def duration(seconds: float) -> str:
@@ -139,7 +138,8 @@ def duration(seconds: float) -> str:
 
 
 def _weights(config: Config) -> Iterator[Need]:
-    models = config.generator.weights() | config.learner.weights() | config.guidance.weights()
+    drawing = config.generator.weights() | config.guidance.weights() if config.practice.draws else {}
+    models = drawing | config.learner.weights()
     for key, model in models.items():
         yield _weights_of(key, model)
 

@@ -39,7 +39,7 @@ def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -
     data = load_data(config, progress, test=test)
     check_plan(config)
     check_real_examples(config, data)
-    generator = load_generator(config, data, progress) if config.practice.examples == "generated" else None
+    generator = load_generator(config, data, progress) if config.practice.draws else None
     judge = load_judge(config, generator) if generator else None
     return Parts(data, generator, judge, fresh_learner(config))
 
@@ -61,12 +61,12 @@ def load_data(config: Config, progress: Progress = silent, *, test: bool = True)
 
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
-    """Load the generator, or train it, in the main process first. data: the data, if they are loaded already.
+    """Load the generator, or train it as own_torch says, in the main process first. data: if they are loaded already.
 
     Raises as GeneratorConfig.load does.
     """
     processes.enter("loading the generator", patient=True)
-    with processes.main_first(), quietly():
+    with processes.main_first(), quietly(), own_torch(config):
         if data is None:
             config.data.prepare(progress)
         generator = config.generator.load(config.sampling, config.data, data, progress)
@@ -103,7 +103,7 @@ def check_plan(config: Config) -> None:
     only missing data tell the task.
     """
     steps, classes = config.sampling.steps, config.task.n_classes
-    if config.practice.examples == "generated":
+    if config.practice.draws:
         config.generator.check_task(config.task)
     shape, size = config.task.sample_shape, config.pool.size
     if size and (len(shape) != 3 or size < max(shape[1:])):

@@ -95,14 +95,18 @@ def _source(
     config: Config, parts: Parts, pool: Pool, blocks: Blocks, first: Learner | None, shared: Shared | None
 ) -> Source:
     """The source of this run's examples. first: see _first_learner."""
-    real = RealRounds(config, parts.data.generator, pool.storage)
-    if parts.generator is None:
-        return real
-    images, flops = parts.data.validation, MeasuredFlops(config, parts.generator, parts.learner, parts.judge)
-    source = GeneratedRounds(config, parts.generator, pool.storage, blocks, parts.judge, images, first, flops, shared)
-    if config.practice.start == "real":
-        source = RealStart(real, source)
-    return DistinctTexts(source, pool, images, config.pool.distinct) if config.pool.distinct else source
+    real, images, generator = (
+        RealRounds(config, parts.data.generator, pool.storage),
+        parts.data.validation,
+        parts.generator,
+    )
+    source: Source = real
+    if generator is not None:
+        flops = MeasuredFlops(config, generator, parts.learner, parts.judge)
+        drawn = GeneratedRounds(config, generator, pool.storage, blocks, parts.judge, images, first, flops, shared)
+        source = RealStart(real, drawn) if config.practice.start == "real" else drawn
+    filtered = config.pool.distinct and config.practice.examples == "generated"
+    return DistinctTexts(source, pool, images, config.pool.distinct) if filtered else source
 
 
 def _first_learner(config: Config, files: RunFiles) -> Learner | None:

@@ -13,7 +13,7 @@ import pandas as pd
 from dp_base.checksums import read_json, reading, seal
 from dp_base.errors import DivergedError, InputError
 from dp_base.files import remove, write_json, write_text
-from dp_base.progress import Progress, silent
+from dp_base.progress import Progress
 from dp_base.workers import in_parallel
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
@@ -22,6 +22,7 @@ from dp_real.runs.prepare import check_plan
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
 from experiments.compare import on_seeds, prepare_generators
+from experiments.terminal import aside
 from experiments.tuning.space import Space, own_parameters, settings_of, space_of, with_settings
 from experiments.tuning.trials import Trial, Trials, best_of, kept_trials, untried
 from experiments.tuning.tuned import TUNED
@@ -164,7 +165,8 @@ def _folder(out: Path, proposal: Proposal, cell: Config) -> Path:
 def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None, float, str]:
     """Validation accuracy, seconds, and why it failed if it did. Test images are not looked at."""
     try:
-        result = run(config, out, resume=out.exists(), progress=silent, test=False, shared=shared)
+        told = aside(f"{out.parent.name}, {out.name}")
+        result = run(config, out, resume=out.exists(), progress=told, test=False, shared=shared)
     except DivergedError as error:
         return None, 0.0, str(error)
     return result["val_accuracy"], result["seconds"], ""

@@ -88,7 +88,7 @@ def compare_command(
     from figures.curves import draw_curves, draw_ranking, save
 
     out = out or Path("runs") / f"{config.name}-compare"
-    if config.generator.trained_here and any(config_of.practice.examples == "generated" for config_of in configs):
+    if config.generator.trained_here and any(each.practice.draws for each in configs):
         each = (
             "one generator is" if min(splits, seeds) == 1 else f"{min(splits, seeds)} generators, one a data split, are"
         )
