@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from dp_base.errors import DamagedError
+from dp_base.progress import silent
 from experiments.cli.real.remarks import too_few
-from experiments.compare import Comparison, curves, summarize
+from experiments.compare import Comparison, curves, run_arms, summarize
 from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
 
@@ -91,6 +92,19 @@ def test_patience_is_named_where_it_ended_a_run_and_not_where_a_budget_did():
     assert "800 of 1,000 samples were made: patience took the steps" in str(too_few(800, planned - 1, config))
     assert too_few(800, planned, config) is None  # pool.distinct dropped the others
     assert too_few(800, planned - 1, budget) is None
+
+
+def test_each_part_of_a_comparison_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Where nobody watches a bar; on a terminal the bar of all runs is the only one."""
+    monkeypatch.setattr("experiments.terminal.ASIDE_EVERY", 0.0)
+    config = load_preset("gaussian", ["training.steps=20"])
+    run_arms(config, ["static-400"], 1, 1, tmp_path / "piped", 1, silent)
+    assert "static-400, seed 0: gaussian: 20/20\n" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run_arms(config, ["static-400"], 1, 1, tmp_path / "watched", 1, silent)
+    assert "seed 0" not in capsys.readouterr().err
 
 
 def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

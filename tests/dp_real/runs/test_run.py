@@ -31,7 +31,7 @@ from dp_real.runs.branch import branch
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
-from dp_real.runs.prepare import fresh_learner
+from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
@@ -309,15 +309,20 @@ def test_real_examples_are_a_round_that_nobody_generated(config: Config, data: R
     assert torch.equal(known.y[same.double().argmax(1)], pool.y)
 
 
-def test_real_examples_can_be_the_start(config: Config, data: RealData, tmp_path: Path):
-    """They cost nothing, and are the same in each arm; what is added is generated."""
+def test_real_examples_can_be_the_start(
+    config: Config, data: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """They cost nothing, and are the same in each arm; what is added is generated. Alone they want no generator."""
     assert data.generator is not None
     starting = {"start": "real", "initial": 50, "increment": 30}
     config = config.model_copy(update={"practice": config.practice.model_copy(update=starting)})
     added, firsts = {"static-50": (), "static": (60,), "practice": (30, 30)}, []
     results = {}
     for arm, rounds in added.items():
-        result = results[arm] = run(arm_config(config, arm), tmp_path / arm)
+        with monkeypatch.context() as without:
+            if not rounds:
+                without.setattr(DenoiserConfig, "load", None)
+            result = results[arm] = run(arm_config(config, arm), tmp_path / arm)
         assert (result["pool_size"], result["samples_generated"]) == (50 + sum(rounds), sum(rounds))
         facts = Run(tmp_path / arm).pool.table().to_pandas()
         assert (facts["row"] == np.arange(50 + sum(rounds))).all()
@@ -365,6 +370,23 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
     assert imitated.y.bincount().tolist() == [5] * 10
     with pytest.raises(InputError, match=r"generator.real = 901: there are 900"):
         config.generator.model_copy(update={"real": 901}).imitated(config.data, data)
+
+
+def test_a_generator_is_loaded_with_the_threads_of_the_configuration(
+    config: Config, generator: Generator, monkeypatch: pytest.MonkeyPatch
+):
+    """Training it sums in an order that depends on them, and its cache does not tell."""
+    found, before = [], torch.get_num_threads()
+
+    def load(*_: object) -> Generator:
+        found.append(torch.get_num_threads())
+        return generator
+
+    monkeypatch.setattr(DenoiserConfig, "load", load)
+    for threads in (1, 3):
+        load_generator(config.model_copy(update={"threads": threads}))
+    assert found == [1, 3]
+    assert torch.get_num_threads() == before
 
 
 def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(
