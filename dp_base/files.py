@@ -17,6 +17,7 @@ from typing import Any
 
 PART = ".part-"
 LOCK = ".lock"  # the file by which a folder is locked, see dp_base.locks
+FORMER = "former"  # what a folder replaces, until it is there
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -26,7 +27,7 @@ def part_of(name: str) -> str:
 
 
 def discard_parts(folder: Path, name: str = "") -> None:
-    """Delete from a folder what dead processes left half-written, of `name` if it is given.
+    """Delete from a folder what dead processes left half-written, of `name` if it is given; put back what they moved.
 
     For the holder of the folder's lock: nobody on another machine is writing there, and here a process is dead if no
     process has its number.
@@ -35,6 +36,9 @@ def discard_parts(folder: Path, name: str = "") -> None:
         part = re.fullmatch(rf"{re.escape(PART)}(\d+)-(.*)", path.name)
         if part and part[2].startswith(name) and not _alive(int(part[1])):
             with contextlib.suppress(OSError):  # it stays for the next one
+                former, place = path / FORMER, folder / part[2].rpartition("-")[0]
+                if former.exists() and not place.exists():  # it was killed just before the new one had its name
+                    os.rename(former, place)
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
@@ -109,13 +113,14 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Creates the parents of `path`. Replaces an empty folder at `path`. Raises OSError if anything else is there, unless
     `replace` is set.
     """
+    path = path.resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
         yield staged
         if replace and path.exists():
-            os.rename(path, Path(temporary) / "former")
+            os.rename(path, Path(temporary) / FORMER)
         os.rename(staged, path)
 
 

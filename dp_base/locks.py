@@ -51,6 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
 def locked_beside(path: Path) -> Iterator[None]:
     """The same for what appears as a whole, and not before the block ends. The lock lies beside it."""
     with _refusing(path):
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(_beside(path), path)
     with _holding(lock, path.parent, path.name):

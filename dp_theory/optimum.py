@@ -70,7 +70,7 @@ def least_error(
 
     name: one of RULE_NAMES; p = 1 is plain data for all. psi: d/m, or a function of p, where a budget pays for fewer
     rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension: for a finite one, p/gamma ≤ d, where the
-    expansion in 1/d holds, and nan at a p that is given and does not. Arrays broadcast. Raises InputError for an
+    expansion in 1/d holds, and nan at a p that is given where it does not. Arrays broadcast. Raises InputError for an
     unknown rule and for parameters outside their domain.
     """
     _check(rho, flip, lam)
@@ -84,20 +84,25 @@ def least_error(
     rows: Callable[[Any], Any] = psi if callable(psi) else lambda p: fixed
     plain = numbers("psi", rows(1.0))
     require("psi", plain, (plain > 0) & np.isfinite(plain), "be positive and finite: it is d/m")
+    require("psi", plain, plain <= d, f"be at most d = {d:g}: there is less than one training row")
     require_magnitude(psi=plain)
     given = {"psi": plain, "rho": rho, "flip": flip, "keep": keep, "lam": lam}
     shape = common_shape(**{name: value for name, value in given.items() if value is not None})
+
+    def sound(p: Any) -> Any:
+        """Whether the expansion in 1/d holds, and there is a row."""
+        return (_rule(name, p).moments(rho).gamma * d >= 1) & (rows(p) <= d)
 
     def over_lam(p: Any) -> tuple[Any, Any]:
         rule = _rule(name, p)
         moments = rule.moments(rho).flipped(flip)
         fourth = None if d == np.inf else rule.fourth_moments(rho).flipped(flip)
-        sound = moments.gamma * d >= 1
+        holds = sound(p)
 
         def error(ridge: Any) -> Any:
             if fourth is None:
                 return ridge_error(moments, rho, rows(p), ridge)
-            return np.where(sound, mean_error(moments, fourth, rho, rows(p), ridge, d / rows(p)), 0.5)
+            return np.where(holds, mean_error(moments, fourth, rho, rows(p), ridge, d / rows(p)), 0.5)
 
         return (error(lam), lam) if lam is not None else best_ridge(error, np.shape(p))
 
@@ -107,7 +112,7 @@ def least_error(
         p = np.broadcast_to(keep, shape)
     error, ridge = over_lam(p)
     if keep is not None and d < np.inf:
-        error = np.where(_rule(name, p).moments(rho).gamma * d >= 1, error, np.nan)
+        error = np.where(sound(p), error, np.nan)
     return Least(*(np.broadcast_to(x, shape)[()] for x in (error, p, ridge)))
 
 

@@ -83,7 +83,8 @@ def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Ar
 def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Array, Array]:
     """Nodes t > 0 and weights with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), for f of any scale.
 
-    f may be unsmooth at `breakpoints`: numbers, or arrays that broadcast to a shape S; the result is (*S, nodes).
+    f may be unsmooth at `breakpoints` of either sign: numbers, or arrays that broadcast to a shape S; the result is
+    (*S, nodes).
     """
     if all(np.ndim(b) == 0 for b in breakpoints):
         return _fixed_half_line(tuple(map(float, breakpoints)), order)
@@ -91,7 +92,7 @@ def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Arra
 
 
 def _half_line(breakpoints: tuple[Real, ...], order: int) -> tuple[Array, Array]:
-    cuts = np.broadcast_arrays(*(np.minimum(b, _END) for b in breakpoints))
+    cuts = np.broadcast_arrays(*(np.minimum(np.abs(b), _END) for b in breakpoints))
     shape = cuts[0].shape if cuts else ()
     edges = np.concatenate([np.broadcast_to(_HALF_LINE, (*shape, _HALF_LINE.size)), *(c[..., None] for c in cuts)], -1)
     t, weights = panels(np.sort(edges), order)

@@ -17,7 +17,7 @@ from dp_real.axes import AXES
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, drawers_first, shared_among
-from dp_real.runs.prepare import load_generator
+from dp_real.runs.prepare import check_plan, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
@@ -50,6 +50,8 @@ def run_arms(
     """
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     configs = [cell for _, cell in cells]
+    for plan in dict(cells).values():
+        check_plan(plan)
     config.data.prepare(progress)
     prepare_generators(configs, workers, progress)
     comparison = Comparison(out)

@@ -89,7 +89,9 @@ def load_judge(given: str, task: Task) -> Judge:
     run = Run(given)
     own = run.config.task
     if len(own.sample_shape) != 3:
-        raise InputError(f"--classifier {given}: it learns no images; its examples have shape {[*own.sample_shape]}")
+        raise InputError(
+            f"{given}: it learns no images, but examples of shape {[*own.sample_shape]}; name a classifier"
+        )
     return Judge(asked(run.learner(), own), own.classes, accepted_answers(own.classes, task.classes))
 
 

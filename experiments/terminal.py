@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS = 2.0  # least time between two lines of progress, which are a tenth of the work apart,
 AT_LEAST_EVERY = 30.0  # or so many seconds
+_BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # which would begin another cell, or row
 ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
 
 
@@ -46,18 +47,18 @@ def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[
             say(title)
         print("\n".join("\t".join(line) for line in [columns, *cells]))
         return
-    rich_table = Table(title=title or None)
+    rich_table = Table(title=Text(title, style="italic") if title else None)
     for column in columns:
-        rich_table.add_column(column, justify="left" if column in ("strategy", "rule", "arm") else "right")
+        rich_table.add_column(Text(str(column)), justify="left" if column in ("strategy", "rule", "arm") else "right")
     for line in cells:
-        rich_table.add_row(*line)
+        rich_table.add_row(*map(Text, line))  # as they are: what stands in brackets is no markup
     Console().print(rich_table)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value).translate(_BREAKS)
 
 
 class Rate(ProgressColumn):
@@ -88,7 +89,8 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
             say(f"{description}: {done}/{total}")
         return
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(),
+        TimeRemainingColumn(),
         console=Console(stderr=True), transient=True,
     )  # fmt: skip
     with bar:

@@ -36,6 +36,9 @@ PRUNED = {"omega": 0.0, "candidates": 1, "doubt": 0.0}  # [guidance] of the prun
 OVERSAMPLE = 5  # practice.oversample of the pruning arms, unless the configuration sets it
 
 
+NOT_OF_AN_ARM = ("seed", "data.split", "name")
+
+
 class ArmName(NamedTuple):
     """The parts of NAME, NAME-SAMPLES and NAME@KEY=VALUE@KEY=VALUE, such as practice-5000@guidance.omega=0.04.
 
@@ -56,6 +59,12 @@ class ArmName(NamedTuple):
             ARMS[name]
         except InputError:
             raise InputError(f"unknown arm {text!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES") from None
+        for setting in settings:
+            key, equals, _ = setting.partition("=")
+            if not equals:
+                raise InputError(f"arm {text!r}: {setting!r} must read KEY=VALUE, as in {plain}@guidance.omega=0.04")
+            if key.strip() in NOT_OF_AN_ARM:
+                raise InputError(f"arm {text!r}: {key.strip()} is the same for all arms, which are compared in pairs")
         return cls(name, int(samples) if samples else None, tuple(settings))
 
 

@@ -54,8 +54,12 @@ def write_folder(pool: Pool, classes: Sequence[str], out: Path) -> None:
 def write_jsonl(pool: Pool, classes: Sequence[str], out: Path) -> None:
     """Write out/train.jsonl, a line per example: text, or example (numbers), label (a class's name), and `written`.
 
-    With soft labels also `posterior`, a probability for each class; in Parquet, too.
+    With soft labels also `posterior`, a probability for each class; in Parquet, too. Raises InputError for images.
     """
+    if len(pool.sample_shape) == 3 and not pool.of_texts:
+        raise InputError(
+            f"{pool.path}: its examples are images, which JSON has no place for; --format folder or parquet"
+        )
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
         for row in pool_rows(pool):
             facts = {"label": classes[int(row["label"])]} | written(row) | {key: row[key] for key in pool.soft}

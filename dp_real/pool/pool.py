@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from dp_base.errors import MissingError
 from dp_real.pool.batch import POSTERIOR, Batch
 from dp_real.pool.late import when_visible
-from dp_real.pool.record import PoolRecord, drop_unreadable, opening, verify_pool
+from dp_real.pool.record import PoolRecord, drop_unreadable, opening, uri, verify_pool
 from dp_real.pool.storage import Storage
 from dp_real.runtime import pixels
 from dp_real.runtime.processes import from_main, gather, main_first
@@ -70,7 +70,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if not path.is_dir():
             raise MissingError(f"{path}: there is no pool")
         with opening(path):
-            version = PoolRecord.read(path).latest or lance.dataset(str(path)).latest_version
+            version = PoolRecord.read(path).latest or lance.dataset(uri(path)).latest_version
         verify_pool(path, version)
         return cls(path, sample_shape, version, config)
 
@@ -120,7 +120,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         gaps = np.flatnonzero(np.diff(batch.row) != 1) + 1  # where rows of other processes come between
         mode, written = "append" if self.version else "create", []
         for begin, end in pairwise([0, *gaps.tolist(), len(batch)] if len(batch) else []):
-            files = write_fragments(mine.slice(begin, end - begin), str(self.path), schema=mine.schema, mode=mode)
+            files = write_fragments(mine.slice(begin, end - begin), uri(self.path), schema=mine.schema, mode=mode)
             written.append((int(batch.row[begin]), files))
         fragments = [file for _, files in sorted(gather(written), key=lambda pair: pair[0]) for file in files]
         with main_first() as main:  # one commits for all
@@ -135,7 +135,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             version = self.version
             if main:
                 drop_unreadable(self.path, version)
-            dataset = lance.dataset(str(self.path), version=version)
+            dataset = lance.dataset(uri(self.path), version=version)
             if main:
                 record = PoolRecord.read(self.path)
                 if dataset.latest_version > version:
@@ -156,7 +156,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             if self.version
             else lance.LanceOperation.Overwrite(self._schema(), fragments)
         )
-        return lance.LanceDataset.commit(str(self.path), operation, read_version=self.version or None).version
+        return lance.LanceDataset.commit(uri(self.path), operation, read_version=self.version or None).version
 
     def _open(self, version: int) -> None:
         """Move to a version that has the present rows and perhaps more. Another process may just have written it."""
@@ -164,7 +164,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
     def _move(self, version: int) -> None:
         with opening(self.path):
-            self._data = lance.dataset(str(self.path), version=version)
+            self._data = lance.dataset(uri(self.path), version=version)
             self._read_new(len(self))
         self.version = version
 

@@ -50,7 +50,7 @@ class PoolRecord:
 
     def add(self, pool: Path, version: int) -> None:
         """Record a version that was just committed on top of the newest one recorded, and write the record."""
-        data = lance.dataset(str(pool), version=version)
+        data = lance.dataset(uri(pool), version=version)
         names = [f"data/{file.path}" for part in data.get_fragments() for file in part.data_files()]
         self.files = {name: self.files[name] for name in names if name in self.files}
         self.files |= digests(pool, [name for name in names if name not in self.files])
@@ -84,11 +84,16 @@ def verify_pool(pool: Path, *versions: int) -> None:
         raise DamagedError(f"{problem}; {REMEDY}")
 
 
+def uri(pool: Path) -> str:
+    """A pool's path for Lance, which would take one such as exp:1/pool for an address."""
+    return str(pool.absolute())
+
+
 def pool_rows(pool: Path, version: int) -> int:
     """How many rows a version of a pool has. Raises DamagedError if it cannot be read."""
     with opening(pool):
         known = PoolRecord.read(pool).versions.get(str(version))
-        return known["rows"] if known else lance.dataset(str(pool), version=version).count_rows()
+        return known["rows"] if known else lance.dataset(uri(pool), version=version).count_rows()
 
 
 def pool_problem(pool: Path, version: int) -> str | None:
@@ -98,7 +103,7 @@ def pool_problem(pool: Path, version: int) -> str | None:
             record = PoolRecord.read(pool)
             problem = record.problem(pool, version)
             if problem is None:
-                lance.dataset(str(pool), version=version).count_rows()
+                lance.dataset(uri(pool), version=version).count_rows()
     except DamagedError as error:
         return str(error).partition(";")[0]
     return problem
@@ -110,7 +115,7 @@ def drop_unreadable(pool: Path, version: int) -> None:
         number = int(manifest.stem)
         number = LARGEST - number if len(manifest.stem) == 20 else number
         try:
-            _ = number > version and lance.dataset(str(pool), version=number).count_rows()
+            _ = number > version and lance.dataset(uri(pool), version=number).count_rows()
         except (ValueError, OSError):
             manifest.unlink()
 

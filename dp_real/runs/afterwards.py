@@ -85,7 +85,7 @@ def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[n
     learner = run.learner()
     if rows is None:
         data = load_data(run.config, progress)
-        sets = (data.validation, data.test)
+        sets = (data.validation,) if data.test is data.validation else (data.validation, data.test)
         x = np.concatenate([penultimate(learner, examples.x) for examples in sets])
         return x, torch.cat([examples.y for examples in sets]).numpy()
     config, generator = run.config, load_generator(run.config, progress=progress)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dp_base.checksums import RECORD, reading, seal, verify
 from dp_base.errors import DamagedError
-from dp_base.files import write_json, write_text
+from dp_base.files import remove, write_json, write_text
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import evaluate_sets
@@ -24,6 +24,7 @@ from dp_real.text.near import NearTexts
 
 log = logging.getLogger(__name__)
 NEAR = 0.8  # likeness of texts that are counted as nearly alike
+CARD = "README.md"  # of the learner
 VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
 
@@ -40,6 +41,7 @@ def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = T
         if main:
             files.learner.mkdir(exist_ok=True)
             learner.save(files.learner)
+            remove(files.learner / CARD)  # of an earlier conclusion
             seal(files.learner)  # before the card, which people edit
     result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
     if config.data.text:
@@ -52,7 +54,7 @@ def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = T
             )
     with processes.main_first() as main:
         if main:
-            write_text(files.learner / "README.md", model_card(config, result))
+            write_text(files.learner / CARD, model_card(config, result))
             write_json(files.result, result)
             seal(files.path, [log.name for log in (files.metrics, files.rounds, files.result) if log.exists()])
     return result
@@ -63,7 +65,7 @@ def load_best(learner: Learner, files: RunFiles) -> None:
 
     Raises DamagedError if its files are not as they were written.
     """
-    remedy = f"dp real resume {files.path} trains again from a checkpoint before it"
+    remedy = files.branch_again or f"dp real resume {files.path} trains again from a checkpoint before it"
 
     def written() -> bytes:
         verify(files.best, remedy)

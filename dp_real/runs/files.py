@@ -92,6 +92,12 @@ class RunFiles:
         """branches/SIZE, the cool-downs from each pool size, by size."""
         return [RunFiles(path) for path in sorted(self.path.glob("branches/*"))]
 
+    @property
+    def branch_again(self) -> str:
+        """What to do if a file of a branch is damaged: the end of a message; empty for a run."""
+        run = self.path.parents[1] if self.path.parent.name == "branches" else None
+        return f"remove {self.path}; dp real branch {run} makes it again" if run else ""
+
     def branch(self, pool_size: int) -> RunFiles:
         """The branch of a pool size, whether or not it exists."""
         return RunFiles(self.path / "branches" / f"{pool_size:09d}")
@@ -100,7 +106,7 @@ class RunFiles:
         """The content of result.json; None while the run is not complete. Raises DamagedError if it is not intact."""
         if not self.result.exists():
             return None
-        remedy = f"remove it, and dp real resume {self.path} writes it again"
+        remedy = self.branch_again or f"remove it, and dp real resume {self.path} writes it again"
         verify(self.path, remedy, [self.result.name])
         return read_json(self.result, remedy)
 

@@ -116,7 +116,7 @@ def _problems(files: RunFiles) -> Iterator[tuple[str, str]]:
             yield str(error).partition(";")[0], again
     for branch in files.branches:
         if problem := damage(branch.path) or damage(branch.learner):
-            yield problem, f"remove {branch.path}; dp real branch {run} makes it again"
+            yield problem, branch.branch_again
 
 
 def _newest_pool_problem(pool: Path) -> str | None:

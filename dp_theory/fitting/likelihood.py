@@ -30,12 +30,14 @@ from dp_theory.fitting.theory import predict_points
 
 _STEP = 1e-4  # of differences, in z
 _WIDE = 12.0  # |z| beyond which a number is at the end of its range
-_STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 4, 2  # places looked at, those searched from, and to the end
+_STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 12, 4  # places looked at, those searched from, and to the end
 _WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z where only the window is sought: factors of 3 around 1
 _SOFT = 0.1
 _REWEIGHTED = 2  # times; a third moves estimates by less than a hundredth of their standard error
 _GAIN = 1e-5  # of the deviance that ends a search with practice; 0.001 of an interval's width
+_STRIDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, np.inf)  # away from the best z, to where the end of an interval may be
 _AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth
+_AWAY = 0.1  # of the way that the first order says, below which the end of an interval is looked for once more
 _OUTSIDE = 0.03  # by which share of what is allowed the end of an interval may miss it
 _FLAT = 0.02  # information that every direction is given when the region is searched, so that flat ones have an end
 
@@ -274,9 +276,11 @@ def interval(
                 first = -sign * slope / reach * allowed * share
                 options = {"maxiter": 40, "ftol": 1e-4}
                 found = minimize(step, first, jac=True, method="SLSQP", constraints=[within], options=options).x
-                ends += [goal(z)[0] for z in (place + scale @ found, place + scale @ first) if slack(z) > -_OUTSIDE]
-                if slack(place + scale @ found) > -_OUTSIDE:
-                    settled[sign] |= slack(place + scale @ found) < _OUTSIDE
+                end = place + scale @ found
+                ends += [goal(z)[0] for z in (end, place + scale @ first) if slack(z) > -_OUTSIDE]
+                if slack(end) > -_OUTSIDE:
+                    away = sign * (centre - goal(end)[0]) / reach  # about 1; if near 0, another end was met
+                    settled[sign] |= slack(end) < _OUTSIDE and away > _AWAY
                     break
     if parameter is not None:  # an end that is not on the region's edge: towards the range's end slopes vanish
         ends += [_profiled(likelihood, parameter, sign, least + allowed) for sign in settled if not settled[sign]]
@@ -292,10 +296,10 @@ def _profiled(likelihood: Likelihood, parameter: int, sign: float, deviance: flo
 
     z0, at = likelihood.best, _Remembered(likelihood)
     others = np.arange(len(z0)) != parameter
-    latest = z0[others]
+    inner = z0[others]  # of a value on the way; those of values far outside lead nowhere
 
     def excess(value: float) -> float:
-        nonlocal latest
+        nonlocal inner
         if not others.any():
             return float(likelihood.deviances(np.array([[value]]))[0]) - deviance
 
@@ -305,18 +309,21 @@ def _profiled(likelihood: Likelihood, parameter: int, sign: float, deviance: flo
             return z
 
         found = minimize(
-            lambda u: at.deviance(full(u)), latest, jac=lambda u: at(full(u)).gradient[others],
+            lambda u: at.deviance(full(u)), inner, jac=lambda u: at(full(u)).gradient[others],
             hess=lambda u: 2 * at(full(u)).information[np.ix_(others, others)] + 1e-6 * np.eye(others.sum()),
             method="trust-exact", options={"maxiter": 30, "gtol": 1e-2},
         )  # fmt: skip
-        latest = found.x
+        if found.fun <= deviance:
+            inner = found.x
         return float(found.fun) - deviance
 
-    end = -sign * _WIDE
-    if abs(z0[parameter] - end) < 1e-6 or excess(end) <= 0:
-        return end
-    latest = z0[others]
-    return float(root_scalar(excess, bracket=(z0[parameter], end), xtol=0.01).root)
+    within, end = float(z0[parameter]), -sign * _WIDE
+    for stride in _STRIDES:
+        beyond = float(np.clip(z0[parameter] - sign * stride, -_WIDE, _WIDE))
+        if excess(beyond) > 0:
+            return float(root_scalar(excess, bracket=(within, beyond), xtol=0.01).root)
+        within = beyond
+    return end
 
 
 def _inside(likelihood: Likelihood, deviance: float) -> list[Array]:

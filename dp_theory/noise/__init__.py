@@ -6,7 +6,7 @@ measured turns shares that a judge of real images confirms into the flips of dp_
 
 from dp_theory.noise.measured import Confirmation, confirmation, judged_share
 from dp_theory.noise.rows import Missed, Shares, row_worth, shares
-from dp_theory.noise.worth import last_useful, phases, require_selection, selections, worth
+from dp_theory.noise.worth import kept_price, last_useful, phases, require_selection, selections, worth
 
-__all__ = ["Confirmation", "Missed", "Shares", "confirmation", "judged_share", "last_useful", "phases",
+__all__ = ["Confirmation", "Missed", "Shares", "confirmation", "judged_share", "kept_price", "last_useful", "phases",
            "require_selection", "row_worth", "selections", "shares", "worth"]  # fmt: skip

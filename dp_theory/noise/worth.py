@@ -118,6 +118,12 @@ def _made(flips: BoundaryFlips, phi: float, solved: Stages) -> tuple[Array, list
     return np.cumsum(new) / phi, found
 
 
+def kept_price(flips: BoundaryFlips, costs: Costs = COSTS) -> float:
+    """What a directly drawn row at the boundary costs with its training, in plain rows; the failed ones count, too."""
+    passed = float(np.sum(flips.outcomes(np.zeros(1))))
+    return (costs.sample("direct") / passed + costs.training) / costs.row("static")
+
+
 def require_selection(flips: BoundaryFlips, rho: float) -> None:
     """Raise InputError unless rho lies in [0, 1) and the flips have no label check, as `selections` needs it."""
     if flips.check is not None:

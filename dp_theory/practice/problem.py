@@ -147,7 +147,7 @@ class MeasuredRows:
     For rows that a pipeline made or chose with its learner in whatever way, provided that they are N(0, I) off the
     plane of learner and labeller. Then a learner of weight-1 rows depends on the means of y(t, ζ) and (t, ζ)(t, ζ)ᵀ
     alone, ζ the coordinate in the labeller's direction off the selector; for the initial rows t is the labeller's.
-    Raises InputError for other shapes, and for what is not finite.
+    Raises InputError for other shapes, for what is not finite, and for means that no rows have.
     """
 
     kept: float
@@ -164,10 +164,22 @@ class MeasuredRows:
                 raise InputError(f"{name} has shape {value.shape}: it must be {shape}")
             require(name, value, np.isfinite(value), "be finite: it is a mean over rows")
             object.__setattr__(self, name, value)
+        second, linear = self.second, self.linear
+        square = np.trace(second)
+        spread = np.block([[np.ones((1, 1)), linear[None]], [linear[:, None], second]])  # E[v vᵀ], v = (1, y t, y ζ)
+        if np.abs(second - second.T).max() > 1e-9 * square or np.linalg.eigvalsh(spread)[0] < -1e-9 * (1 + square):
+            raise InputError(
+                f"linear = {linear.tolist()} and second = {second.tolist()} are no rows' means of y(t, ζ) and "
+                "(t, ζ)(t, ζ)ᵀ: the matrix must be symmetric, and no smaller than the square of the first"
+            )
 
     @classmethod
     def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> "MeasuredRows":
         """From a sample, (rows,) each: coordinates in units of the standard deviation off the plane, labels ±1."""
+        t, zeta, y = (numbers(name, value) for name, value in (("t", t), ("zeta", zeta), ("y", y)))
+        if not t.shape == zeta.shape == y.shape or y.ndim != 1 or not y.size:
+            raise InputError(f"t, zeta and y have shapes {t.shape}, {zeta.shape}, {y.shape}: give (rows,) of each")
+        require("y", y, np.abs(y) == 1, "be -1 or 1: it is a row's label")
         view = np.stack([t, zeta])
         return cls(kept, view @ y / len(y), view @ view.T / len(y))
 

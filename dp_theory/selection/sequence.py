@@ -27,6 +27,7 @@ from dp_theory.selection.search import explore, gap, polish
 from dp_theory.span.flips import BoundaryFlips
 from dp_theory.span.losses import Square
 
+WINDOWS = 13  # that are tried before the best is looked for beside them
 _NEAR = 0.1  # gap over error, from which a search is not begun afresh
 _ANCHOR, _STEPS = (0.9, 1.1), 8  # of a second start: rows whose labels their scores tell; steps of a search
 _STEP, _WINDOW = 1e-6, 1e-5  # relative, of moments and of thresholds, for derivatives
@@ -189,8 +190,14 @@ def best_window(
 
         return solve_stages(replace(problem, additions=[plan] * rounds)).test_error
 
-    found = minimize_scalar(lambda log: float(np.log(errors(np.exp(log))[-1])), bounds=(-4.0, 2.0), method="bounded")
-    return float(np.exp(found.x)), errors(float(np.exp(found.x)))
+    def last(log: float) -> float:
+        return float(np.log(errors(np.exp(log))[-1]))
+
+    grid = np.linspace(-4.0, 2.0, WINDOWS)  # there may be two minima, of a narrow window and of a wide one
+    best = grid[np.argmin([last(log) for log in grid])]
+    around = float(max(best - grid[1] + grid[0], grid[0])), float(min(best + grid[1] - grid[0], grid[-1]))
+    kappa = float(np.exp(minimize_scalar(last, bounds=around, method="bounded").x))
+    return kappa, errors(kappa)
 
 
 def _next(loop: Loop, rounds: Rounds, bands: Bands) -> Loop:

@@ -46,8 +46,12 @@ def certified(
         return np.array([np.arctan2(np.sqrt(off), overlap) / np.pi, overlap, overlap**2 + off, kept]), solution
 
     def certify(cell: SpanProblem) -> tuple[float, ...]:
-        (current, solution), change = outputs(cell, orders[0]), np.inf
-        for order in orders[1:]:
+        further, change = iter(orders[1:]), np.inf
+        try:
+            current, solution = outputs(cell, orders[0])
+        except ConvergenceError:  # the lowest order may have no solution where there is one
+            current, solution = outputs(cell, next(further))
+        for order in further:
             if change <= tolerance:
                 break
             previous = current

@@ -69,6 +69,8 @@ class View:
         select = direction(features.w_s, "w_s")
         if features.w_g is not None:
             teach, cosine = direction(features.w_g, "w_g"), 1.0
+            if np.mean(y * (z @ teach)) < 0:  # which class is +1 is the caller's order
+                teach = -teach
             score = z @ teach
         else:
             pull = y @ z / len(y)

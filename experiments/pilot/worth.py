@@ -49,7 +49,8 @@ def worth(static: Mapping[Any, Sequence[float]], practice: Sequence[float], made
         spread = np.sqrt(
             errors.var(axis=1, ddof=1).mean() * freedom / chi2.rvs(freedom, size=(DRAWS, 1), random_state=rng)
         )
-        spread = spread / np.sqrt(seeds)
+        smallest = 1 / (12**0.5 * images * np.exp(errors.mean(axis=1)))  # what counting whole images leaves open
+        spread = np.maximum(spread, smallest) / np.sqrt(seeds)
     else:
         share = np.exp(errors[:, 0])
         spread = np.sqrt((1 - share) / (share * images))

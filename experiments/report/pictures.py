@@ -173,7 +173,7 @@ def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
         grid[place] = image
         if row.round:  # the learner had seen nothing before the initial one
             notes[place], marked[place] = f"{row.entropy:.2f}", not row.correct
-    omegas = shown.groupby("round")["omega"].mean()
+    omegas = facts.groupby("round")["omega"].mean()
     names = [f"{index}  (ω = {omegas[index]:.2g})" if index else "0  (initial)" for index in rounds]
     what = "class  (below: entropy in nats when added; framed: the learner was wrong)"
     columns = [classes[label] for label in labels]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import InputError
-from dp_base.files import PART, remove, unused, whole_file, whole_folder, write_json
+from dp_base.files import PART, discard_parts, remove, unused, whole_file, whole_folder, write_json
 from dp_base.locks import claimed
 
 
@@ -63,6 +63,25 @@ def test_a_folder_is_replaced_only_if_asked(tmp_path: Path):
     write("b", replace=True)
     assert names(folder) == ["b"]
     assert names(tmp_path) == ["folder"]
+
+
+def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path: Path):
+    """Between the two renames neither is there."""
+    died = tmp_path / f"{PART}{2**22 + 1}-best-abcd1234"
+    (died / "former").mkdir(parents=True)
+    (died / "former" / "weights").write_text("good")
+    discard_parts(tmp_path)
+    assert names(tmp_path) == ["best"]
+    assert (tmp_path / "best" / "weights").read_text() == "good"
+
+
+def test_a_link_to_an_empty_folder_stays_one(tmp_path: Path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far")
+    with whole_folder(tmp_path / "link") as staged:
+        (staged / "a").touch()
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "far") == ["a"]
 
 
 def test_an_empty_folder_is_taken_over(tmp_path: Path):

@@ -134,3 +134,11 @@ def test_pruner_and_verifier():
     theory, simulated = predict(problem, tolerance=1e-6), simulate(problem, 200, 100)
     se = np.array([simulated.test_error_se, simulated.overlap_se, simulated.squared_norm_se])
     assert np.max(abs(outputs(simulated) - outputs(theory)) / se) < 4
+
+
+def test_an_order_without_a_solution_is_not_the_last():
+    """At order 4 the quadrature of a selector that is the truth has none; the higher ones do."""
+    group = Group(along=(1.0, 0.0), keep=KeepHard.with_keep_fraction(0.3))
+    found = predict(SpanProblem((1.0, 0.0), [group], 0.05, 0.0005, loss=LOGISTIC))
+    assert found.overlap == pytest.approx(10.3121, abs=5e-5)
+    assert found.squared_norm - found.overlap**2 == pytest.approx(0.8933, abs=5e-4)

@@ -442,3 +442,17 @@ def test_other_wrong_input_is_refused(tmp_path):
         Curve(["practice"], [200], [0.2], initial=100, increment=100, exact=True)
     with pytest.raises(InputError, match="a curve has no error"):
         Curve.of({"strategy": ["static"], "kept": [1]})
+
+
+def test_an_interval_has_the_estimate_inside():
+    """Of curves whose region of likely parameters is bent, so that one search ends at the wrong side of it."""
+    kept = [50.0, 90.0, 160.0, 290.0, 520.0, 940.0, 1700.0]
+    for error in (
+        [0.3741, 0.1718, 0.1004, 0.06522, 0.04589, 0.03364, 0.02455],
+        [0.3637, 0.1739, 0.09976, 0.06586, 0.04662, 0.03375, 0.02492],
+    ):
+        table = pd.DataFrame({"strategy": "prune", "kept": kept, "keep": 0.4, "error": error})
+        curve = Curve.of(table.assign(se=0.01 * table["error"]))
+        found = fit(curve, {"floor": 0.0}).parameters().dropna(subset=["low"])
+        assert (found["low"] < found["value"]).all()
+        assert (found["value"] < found["high"]).all()

@@ -339,6 +339,11 @@ def test_measured_rows_may_be_lists():
         (lambda: MeasuredRows(1.0, np.ones(3), np.eye(2)), r"linear has shape \(3,\): it must be \(2,\)"),
         (lambda: MeasuredRows(1.0, np.ones(2), np.full((2, 2), np.inf)), "second = inf must be finite"),
         (lambda: MeasuredRows(1.0, np.ones(2), "a"), "second = 'a' must be a real number"),  # type: ignore[arg-type]
+        (lambda: MeasuredRows(1.0, np.array([0, 0.5]), -np.eye(2)), "are no rows' means"),
+        (lambda: MeasuredRows(1.0, np.array([0, 1.5]), np.eye(2)), "are no rows' means"),
+        (lambda: MeasuredRows(1.0, np.zeros(2), np.array([[1, 0.2], [0, 1]])), "must be symmetric"),
+        (lambda: MeasuredRows.of(1.0, np.ones(3), np.ones(3), np.array([1, 0, 1])), "y = 0 must be -1 or 1"),
+        (lambda: MeasuredRows.of(1.0, np.ones(3), np.ones(3), np.ones(2)), r"shapes \(3,\), \(3,\), \(2,\)"),
         (lambda: selections(SOFT, RHO, 0), "rows = 0 must be positive"),
         (lambda: selections(SOFT, RHO, [4, -1]), "rows = -1 must be positive"),
         (lambda: selections(SOFT, RHO, 4, keep=2), "keep = 2 must lie in"),

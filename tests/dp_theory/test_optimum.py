@@ -294,6 +294,7 @@ def test_the_loop_at_a_fixed_ridge_is_the_simulated_one():
         (lambda: optimum(0.5, budget=1.0, candidate_cost=-1.0), "candidate cost = -1"),
         (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),
         (lambda: loop(0.5, keep=1.0), "keep = 1 must lie in"),
+        (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -253,6 +253,18 @@ def test_a_greedy_sequence_is_best_round_by_round(size, rounds):
                 assert other > found.test_error[round_ + 1] * (1 - 1e-9)
 
 
+def test_the_best_window_is_the_better_of_two_minima():
+    """A narrow window, at which a bounded search ends, and a wide one."""
+    problem, wide = (
+        PracticeProblem(0.05, 0.0),
+        KeepHard(5 * np.tan(np.pi * predict(PracticeProblem(0.05, 0.0)).test_error[0])),
+    )
+    kappa, errors = best_window(problem, 1, candidates=5.0)
+    other = predict(PracticeProblem(0.05, 0.0, [Addition(candidates=5.0, keep=wide)])).test_error[-1]
+    assert kappa > 3
+    assert errors[-1] < other * (1 + 1e-9)
+
+
 def test_all_rounds_together_are_no_worse_and_labels_help():
     greedy = best_sequence(LOOP, 2, candidates=1.0)
     full = best_sequence(LOOP, 2, candidates=1.0, full=True)

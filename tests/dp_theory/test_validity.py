@@ -320,3 +320,11 @@ def test_wrong_options_of_features_are_refused(options, message):
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         check(features(d=20), **options)
+
+
+def test_the_order_of_the_classes_does_not_matter():
+    x, y, selector, truth = rows(seed=2)
+    views = [View.of(Features.of(x, sign * y, w_s=selector, w_g=truth), LAM) for sign in (1.0, -1.0)]
+    assert views[1].flips == pytest.approx(views[0].flips)
+    assert abs(views[1].rho) == pytest.approx(abs(views[0].rho))
+    assert views[0].flips < 0.1

@@ -103,7 +103,7 @@ def export_command(
 
 
 def write_features(run: "Run", rows: int | None, folder: Path) -> None:
-    """Write folder/features.npz with X, and y as the names of classes; the last fifth of the rows as X_test, y_test.
+    """Write folder/features.npz with X, and y as the names of classes; a random fifth of the rows as X_test, y_test.
 
     rows: as dp_real.runs.afterwards takes them.
     """
@@ -112,6 +112,8 @@ def write_features(run: "Run", rows: int | None, folder: Path) -> None:
     from dp_real.runs.afterwards import features
 
     x, labels = features(run, rows, progress)
+    order = np.random.default_rng(run.config.seed).permutation(len(labels))  # folders are read class by class
+    x, labels = x[order], labels[order]
     y, cut = np.array(run.config.task.classes)[labels], len(labels) - len(labels) // TESTED
     np.savez(folder / "features.npz", X=x[:cut], y=y[:cut], X_test=x[cut:], y_test=y[cut:])
 

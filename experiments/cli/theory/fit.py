@@ -7,7 +7,7 @@ import typer
 
 from dp_base.errors import InputError
 from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST
-from experiments.cli.theory.options import DirectCost, Json, TrainingCost
+from experiments.cli.theory.options import Json
 from experiments.cli.theory.predict import named
 from experiments.terminal import emit_json, records, say, table
 
@@ -76,17 +76,22 @@ def forecast_command(
     fix: Fixed = [],  # noqa: B006
     x: Annotated[str, typer.Option(help="What is counted: {}, {} or {}.".format(*AXES))] = AXES[0],
     level: Level = 0.95,
-    direct_cost: DirectCost = DIRECT_COST,
-    training_cost: TrainingCost = TRAINING_COST,
+    direct_cost: Annotated[
+        float | None, typer.Option(help=f"With --x compute: of a directly drawn sample.  Default: {DIRECT_COST:g}.")
+    ] = None,
+    training_cost: Annotated[
+        float | None, typer.Option(help=f"With --x compute: of a training row.  Default: {TRAINING_COST:g}.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """How many more samples reach a test error with each strategy, with intervals, and which one to use."""
     from dp_theory.fitting import fit, forecast
 
-    fitted = fit(_read(curve, where), named(fix, "--fix"))
-    found = forecast(
-        fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost
-    )  # fmt: skip
+    costs = {"direct_cost": direct_cost, "training_cost": training_cost}
+    own = {name: cost for name, cost in costs.items() if cost is not None}
+    if own and x != "compute":
+        raise InputError(f"--{next(iter(own)).replace('_', '-')} is for --x compute: {x} counts samples")
+    found = forecast(fit(_read(curve, where), named(fix, "--fix")), target, x=x, level=level, **own)
     rows = records(found)
     if as_json:
         emit_json({"forecast": rows})

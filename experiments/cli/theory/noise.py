@@ -24,7 +24,9 @@ def noise_command(
     confirmed: Annotated[
         float | None, typer.Option(help="Instead: the share of plain labels that a judge of real images confirms.")
     ] = None,
-    judge: Annotated[float, typer.Option(help="With --confirmed: the judge's accuracy on real images.")] = 1.0,
+    judge: Annotated[
+        float | None, typer.Option(help="With --confirmed: the judge's accuracy on real images.  Default: 1.")
+    ] = None,
     shape: Annotated[
         str, typer.Option(help="How flips fall off the boundary: probit, logistic, exponential or window.")
     ] = "probit",
@@ -44,7 +46,9 @@ def noise_command(
     rho: Annotated[float | None, typer.Option(help="Also a fixed selector of this cosine, which selects once.")] = None,
     direct_cost: DirectCost = DIRECT_COST,
     training_cost: TrainingCost = TRAINING_COST,
-    out: Annotated[Path | None, typer.Option(help="New or empty folder for noise.csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New or empty folder for noise.csv and, with --rho, selection.csv.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What practice is worth, against static data, where the generator's labels are wrong near the boundary.
@@ -55,7 +59,7 @@ def noise_command(
 
     from dp_base.files import write_text
     from dp_theory.costs import Costs
-    from dp_theory.noise import require_selection, row_worth, selections, worth
+    from dp_theory.noise import kept_price, require_selection, row_worth, selections, worth
 
     if window is not None and missed is not None:
         raise InputError("--window and --missed are two ways to say which rows are added: give one")
@@ -76,17 +80,19 @@ def noise_command(
         result = result[["share", "width", *(name for name in result if name not in ("share", "width"))]]
         if out is not None:
             write_text(out / "noise.csv", result.to_csv(index=False))
-    once = [] if rho is None else [
-        {"share": law.share, **row}
-        for law, rows in zip(laws, result.groupby("share", sort=False)["kept"].max(), strict=True)
-        for row in records(selections(law, rho, rows))
-    ]  # fmt: skip
+        once = [] if rho is None else [
+            {"share": law.share, **row}
+            for law, rows in zip(laws, result.groupby("share", sort=False)["kept"].max(), strict=True)
+            for row in records(selections(law, rho, rows))
+        ]  # fmt: skip
+        if out is not None and once:
+            write_text(out / "selection.csv", pd.DataFrame(once).to_csv(index=False))
     edge = {  # where labels at the boundary itself say which side is which, worth grows without limit
         law.share: row_worth(law, EDGE * law.width) if law(0.0) == 0.5 else None for law in laws
     }
-    price = costs.row("direct") / costs.row("static")
+    price = {law.share: kept_price(law, costs) for law in laws}
     if as_json:
-        emit_json({"practice": records(result), "selection": once, "price": price,
+        emit_json({"practice": records(result), "selection": once, "price": list(price.values()),
                    "worth_at_boundary": list(edge.values())})  # fmt: skip
         return
     table(records(result), title="practice against static data")
@@ -95,20 +101,23 @@ def noise_command(
         table(once, title="one selection of as many rows")
     for wrong, value in edge.items():
         if value is not None:
-            worth_it = f"a row at the boundary is worth {value:.3g} plain ones at last, and costs {price:.3g}"
+            worth_it = f"a row at the boundary is worth {value:.3g} plain ones at last, and costs {price[wrong]:.3g}"
             say(f"{wrong:.3g} wrong: {worth_it}")
     if out is not None:
-        print(out / "noise.csv")
+        print(*sorted(out.iterdir()), sep="\n")
 
 
 def _laws(
-    share: str | None, confirmed: float | None, judge: float, shape: str, eps: float, check: float | None
+    share: str | None, confirmed: float | None, judge: float | None, shape: str, eps: float, check: float | None
 ) -> "list[BoundaryFlips]":
     from dp_theory.noise import judged_share
     from dp_theory.span import BoundaryFlips, LabelCheck
 
     if (share is None) == (confirmed is None):
         raise InputError("give one of --share and --confirmed, which say how many labels are wrong")
+    if judge is not None and confirmed is None:
+        raise InputError("--judge is for --confirmed: --share itself says how many labels are wrong")
+    judge = 1.0 if judge is None else judge
     wrong = (
         [judged_share(confirmed, judge)] if confirmed is not None else list(dict.fromkeys(values("share", share or "")))
     )

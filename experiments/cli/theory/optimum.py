@@ -65,6 +65,8 @@ def optimum_command(
         else:
             if rho is None:
                 raise InputError("--rho is missing: the selector's cosine to the truth (--loop: the learner selects)")
+            if keep is not None and smallest_keep is not None:
+                raise InputError("--smallest-keep bounds the search for the fraction that --keep gives: leave one out")
             result = search.optimum(**given, **own)
         if out is not None:
             write_text(out / "optimum.csv", result.to_csv(index=False))

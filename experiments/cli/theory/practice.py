@@ -71,9 +71,9 @@ def practice_command(
                     replace(loop, accumulate=True), d=d, trials=trials, direct_cost=direct_cost,
                     training_cost=training_cost, seed=seed, workers=workers, advance=advance,
                 )  # fmt: skip
+        exponents = records(compared.exponents) if compared else []
         if out is not None:
-            _write(out, rows, compared.curves if compared else None)
-    exponents = records(compared.exponents) if compared else []
+            _write(out, rows, compared.curves if compared else None, stages=stages, exponents=exponents)
     if as_json:
         emit_json({"stages": stages, "exponents": exponents, "row_errors": [] if rows is None else records(rows)})
         return
@@ -173,14 +173,19 @@ def _by_round(rows: "pd.DataFrame") -> list[dict[str, Any]]:
     return records(wide.reset_index())
 
 
-def _write(out: Path, rows: "pd.DataFrame | None", curves: "pd.DataFrame | None") -> None:
+def _write(
+    out: Path, rows: "pd.DataFrame | None", curves: "pd.DataFrame | None", **records: list[dict[str, Any]]
+) -> None:
+    import pandas as pd
+
     from dp_base.files import write_text
     from figures.curves import draw_curves, save
 
-    for name, content in (("rows", rows), ("practice", curves)):
+    tables = {name: pd.DataFrame(rows) for name, rows in records.items() if rows}
+    for name, content in (tables | {"rows": rows, "practice": curves}).items():
         if content is not None:
             write_text(out / f"{name}.csv", content.to_csv(index=False))
-    if rows is not None:
+    if rows is not None and len(rows := rows.dropna(subset=["y", "y_low", "y_high"])):
         save(draw_curves(rows, xlabel="stage", ylabel="error on rows wrong when added", ordered=True), out / "rows")
     if curves is not None:
         label = "samples per dimension"

@@ -55,6 +55,13 @@ def test_other_kinds_have_bounds_too():
             load_preset("gaussian", [setting])
     with pytest.raises(InputError, match="unknown arm"):
         ArmName.parse("static-" + "9" * 5000)
+    for name, message in (
+        ("static@foo", "'foo' must read KEY=VALUE, as in static@guidance.omega=0.04"),
+        ("static-40@training.crop=0@seed=3", "seed is the same for all arms"),
+        ("static@data.split=5", "data.split is the same for all arms"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ArmName.parse(name)
 
 
 def test_a_file_is_not_begun_under_a_name_that_no_run_can_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -30,7 +30,20 @@ def test_one_share_has_a_row_per_round(run):
     assert answer["practice"][2]["test_error"] == pytest.approx(0.0759, abs=5e-5)
     assert {row["rule"] for row in answer["selection"]} == {"static", "keep-hard", "keep-easy", "entropy"}
     assert answer["worth_at_boundary"] == pytest.approx([10.986], abs=1e-3)
-    assert answer["price"] == pytest.approx(1.92 / 1.1)
+    assert answer["price"] == pytest.approx([1.92 / 1.1])
+
+
+def test_a_row_that_passes_a_check_costs_those_that_fail(run, tmp_path):
+    """At the boundary half of them pass, whatever the check: the label is right as often as not."""
+    options = ("--share", 0.2, "--check", 0.4, "--rounds", 1)
+    assert json.loads(run(*options, "--json"))["price"] == pytest.approx([(1.82 / 0.5 + 0.1) / 1.1])
+    run("--share", 0.2, "--rho", 0.9, "--rounds", 1, "--out", tmp_path / "new")
+    assert set(pd.read_csv(tmp_path / "new" / "selection.csv")["rule"]) == {
+        "static",
+        "keep-hard",
+        "keep-easy",
+        "entropy",
+    }
 
 
 def test_several_shares_have_the_last_round_each(run, tmp_path):
@@ -56,6 +69,7 @@ def test_refuses(run):
         ((), "give one of --share and --confirmed"),
         (("--share", 0.1, "--confirmed", 0.9), "give one of --share and --confirmed"),
         (("--share", 0.6), "share = 0.6 must lie"),
+        (("--share", 0.1, "--judge", 0.9), "--judge is for --confirmed"),
         (("--share", "some"), "--share 'some' is malformed"),
         (("--share", 0.1, "--missed", 0.3, "--window", 1), "--window and --missed are two ways"),
         (("--share", 0.1, "--shape", "cauchy"), "unknown shape 'cauchy'"),

@@ -60,6 +60,7 @@ def test_a_loop_needs_no_selector(dp):
         (("optimum", "--psi", 1), "--rho is missing"),
         (("optimum", "--rho", 0.5), "exactly one of psi"),
         (("optimum", "--rho", 2, "--psi", 1), "rho = 2 must lie in"),
+        (("optimum", "--rho", 0.5, "--psi", 1, "--keep", 0.5, "--smallest-keep", 0.6), "leave one out"),
         (("optimum", "--loop", "--psi", 1, "--rho", 0.5), "--loop takes --psi"),
         (("optimum", "--loop", "--psi", "1,2"), "--loop takes one value of --psi"),
         (("optimum", "--loop", "--psi", 1, "--guided-cost", 9), "--guided-cost is not for --loop"),

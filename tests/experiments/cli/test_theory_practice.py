@@ -39,7 +39,8 @@ def test_json_is_the_reference_loop(run):
 def test_writes_tables_and_pictures(run, tmp_path):
     output = run("--rounds", "4", "--trials", "3", "--d", "40", "--out", str(tmp_path / "new"))
     written = {path.name for path in (tmp_path / "new").iterdir()}
-    assert written == {f"{name}.{ending}" for name in ("practice", "rows") for ending in ("csv", "png", "pdf")}
+    pictures = {f"{name}.{ending}" for name in ("practice", "rows") for ending in ("csv", "png", "pdf")}
+    assert written == pictures | {"stages.csv", "exponents.csv"}
     assert all(str(tmp_path / "new" / name) in output for name in written)
     curves = pd.read_csv(tmp_path / "new" / "practice.csv")
     assert set(curves["kind"]) == {"predicted", "simulated"}
@@ -55,6 +56,19 @@ def test_rows_that_are_hardly_ever_wrong_have_no_error_and_the_rest_is_shown(run
     assert [row["y"] for row in answer["row_errors"]] == [None] * 4
     assert [stage["z"] for stage in answer["stages"]] == [None, None]
     assert answer["stages"][1]["test_error"] == pytest.approx(0.1007, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("loop", "files"),
+    [
+        ("--rounds 1 --loss logistic --lam 0.1", {"stages.csv"}),
+        ("--rounds 1 --phi 0.05 --rule keep-easy --alpha 2", {"stages.csv", "rows.csv"}),  # no error to draw
+    ],
+)
+def test_what_has_no_picture_is_written_all_the_same(run, tmp_path, loop, files):
+    assert "stages.csv" in run(*loop.split(), "--out", str(tmp_path / "new"))
+    assert {path.name for path in (tmp_path / "new").iterdir()} == files
+    assert len(pd.read_csv(tmp_path / "new" / "stages.csv")) == 2
 
 
 def test_self_verification_has_no_wrong_rows_to_follow(run):

@@ -10,6 +10,7 @@ from pathlib import Path
 import lance
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -90,6 +91,18 @@ def test_rounds_are_drawn_against_the_pools_size(run: Path):
     np.testing.assert_allclose(points["denoiser passes per example"], [[40, 4], [60, 7], [80, 7]])
     last = [row["val_accuracy"] for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())][-1]
     np.testing.assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
+
+
+def test_a_round_may_have_none_of_the_classes_that_are_shown(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of twenty classes ten are shown, from 0 to 8 the even ones: so none of round 1 if its labels are odd."""
+    pool = Run(run).pool
+    table = pool.table()
+    even = 2 * table["label"].to_numpy() // 2 * 2
+    labels = pa.array(np.minimum(np.where(table["round"].to_numpy() == 1, 1, even), 8), pa.int32())
+    changed = table.set_column(table.column_names.index("label"), "label", labels)
+    monkeypatch.setattr(pool, "table", lambda: changed)
+    (ax,) = draw_samples(pool, tuple(map(str, range(20)))).axes
+    assert [label.get_text()[:12] for label in ax.get_yticklabels()] == ["0  (initial)", "1  (ω = 0.04", "2  (ω = 0.04"]
 
 
 def test_the_grid_shows_the_pools_own_rows(run: Path):
