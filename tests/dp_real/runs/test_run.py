@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import dp_real.loop.practice
 from dp_base import checksums
 from dp_base.checksums import digest
-from dp_base.errors import InputError, Interrupted
+from dp_base.errors import DamagedError, InputError, Interrupted
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import RealData, Task, balanced_rows
@@ -31,6 +31,7 @@ from dp_real.runs.branch import branch
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
+from dp_real.runs.integrity import problems
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -372,6 +373,16 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
         config.generator.model_copy(update={"real": 901}).imitated(config.data, data)
 
 
+def test_a_card_can_be_edited_after_a_second_conclusion(config: Config, unbroken: Path, tmp_path: Path):
+    again = tmp_path / "again"
+    shutil.copytree(unbroken, again)
+    (again / "result.json").unlink()  # as messages advise, where it is damaged
+    run(config, again, resume=True)
+    with open(again / "learner" / "README.md", "a") as card:
+        card.write("mine")
+    assert problems(again) == []
+
+
 def test_a_generator_is_loaded_with_the_threads_of_the_configuration(
     config: Config, generator: Generator, monkeypatch: pytest.MonkeyPatch
 ):
@@ -399,6 +410,9 @@ def test_branches_without_a_cool_down_are_the_learners_of_their_checkpoints(
     run(asked, tmp_path / "run", test=False)
     branches = Run(tmp_path / "run").branches
     assert [result["pool_size"] for result in branches] == [60, 100]
+    (damaged := RunFiles(tmp_path / "run").branch(60)).result.write_text("{")
+    with pytest.raises(DamagedError, match=rf"remove {damaged.path}; dp real branch {tmp_path / 'run'} makes it again"):
+        damaged.read_result()
     assert [result["test_accuracy"] for result in branches] == [None, None]
 
 

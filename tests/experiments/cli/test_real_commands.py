@@ -194,7 +194,7 @@ def test_plan_refuses_what_run_refuses(tmp_path: Path, capsys: pytest.CaptureFix
 def test_plan_says_what_is_trained(capsys: pytest.CaptureFixture[str]):
     assert dp("real", "plan", "digits", "--json") == 0
     (need,) = (need for need in json.loads(capsys.readouterr().out)["needs"] if need["what"] == "generator")
-    assert need["found"].startswith("trained on first use, about 27 s of one core")
+    assert need["found"].startswith("from the cache, or trained on first use, about 27 s of one core")
     assert dp("real", "plan", "gaussian", "--json") == 0
     assert "trained on" not in capsys.readouterr().out
 
@@ -207,6 +207,9 @@ def test_the_arm_real_trains_no_generator(
     assert dp(*arguments, "--workers", "1", "--out", str(tmp_path / "out"), "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert [arm["series"] for arm in answer["arms"]] == ["real", "real-60@training.crop=0.5"]
+    assert dp("real", "compare", "digits", *SET, "--arms", "static-5,static", "--out", str(tmp_path / "few")) == 2
+    assert "practice.initial = 5: fewer examples than the 10 classes" in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
 
 
 def test_compare_is_refused_before_generators_are_trained(

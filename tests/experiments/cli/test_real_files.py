@@ -12,6 +12,7 @@ from PIL import Image
 
 from dp_base.locks import locked_beside
 from dp_real.config import load_config
+from experiments.terminal import table
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -123,7 +124,36 @@ def test_export(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert dp("real", "export", str(tmp_path), "--out", str(tmp_path / "other")) == 2
     assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "zip") == 2
     assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "jsonl", "--rows", "5") == 2
+    capsys.readouterr()
+    assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "jsonl") == 2
+    assert "its examples are images, which JSON has no place for; --format folder or parquet" in complaint(capsys)
     assert not (tmp_path / "other").exists()
+
+
+def test_out_may_be_here_and_may_have_a_colon(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Lance takes what stands before a colon for a kind of store."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert dp("real", "export", run, "--out", ".", "--format", "parquet") == 0
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["train.parquet"]
+    monkeypatch.chdir(tmp_path)
+    settings = [part for override in QUICK for part in ("--set", override)]
+    assert dp("real", "run", "digits", *settings, "--out", "exp:1") == 0
+    assert dp("real", "export", "exp:1", "--out", "out:1", "--format", "parquet") == 0
+
+
+# tables
+
+
+def test_a_table_shows_texts_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """What stands in brackets is markup to rich; a tab would begin another cell, a new line another row."""
+    rows = [{"run": "pets [old]", "text": "[/INST] one\ttwo\nthree"}]
+    table(rows, title="[b]")
+    assert capsys.readouterr().out == "run\ttext\npets [old]\t[/INST] one\\ttwo\\nthree\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    table(rows, title="[b]")
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("pets [old]", "[/INST] one\\ttwo\\nthree", "[b]"))
 
 
 # evaluate

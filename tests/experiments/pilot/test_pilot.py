@@ -21,6 +21,17 @@ FEW = ["--n", "80", "--seeds", "1", "--steps", "300", "--workers", "1"]
 pytestmark = pytest.mark.usefixtures("cache")
 
 
+def test_a_judge_that_cannot_be_used_is_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for preset, given, message in (
+        ("digits", "no/such/model", "no/such/model: no such folder"),
+        ("text-own-smoke", str(tmp_path), "a judge looks at images, and these are texts"),
+    ):
+        out = tmp_path / preset
+        assert dp("real", "pilot", preset, *FEW, "--judge", given, "--out", str(out)) in (2, 3)
+        assert message in capsys.readouterr().err
+        assert not out.exists()
+
+
 def test_a_pilot_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "pilot"
     command = ["real", "pilot", "digits", *SET, *FEW, "--out", str(out), "--json"]
