@@ -64,9 +64,12 @@ class ConvexLoop:
                 solved = insert(order, p)
                 self._accept(loss, lam, solved, stand_ins)
                 return solved, off
+        remedy = "a larger lam, if the rows are about to be separable"
+        if ridge == 0:
+            remedy = "a small lam, such as 0.03: of max-margin solutions, this one was not found"
         raise ConvergenceError(
             f"practice at phi = {self.problem.phi:g}, lam = {ridge:g}, {given}, stage {s}: the order parameters miss"
-            f" their equations by {off:.1e}; give a larger lam, if the rows are about to be separable"
+            f" their equations by {off:.1e}; give {remedy}"
         )
 
     def _solve(self, loss: Loss, lam: float, order: Order) -> tuple[Array, float, Quadratics]:
@@ -88,8 +91,11 @@ class ConvexLoop:
         equations = self._equations(loss, lam, order, few, stand_ins)
         at = equations(p)
         jacobian = np.column_stack([(equations(p + step) - at) / _NUDGE for step in _NUDGE * np.eye(len(p))])
-        p, off = broyden(self._equations(loss, lam, order, self.blocks, stand_ins), p, np.linalg.inv(jacobian))
-        return p, off, stand_ins
+        try:
+            inverse = np.linalg.inv(jacobian)
+        except np.linalg.LinAlgError:
+            return p, float(np.abs(at).max()), stand_ins
+        return *broyden(self._equations(loss, lam, order, self.blocks, stand_ins), p, inverse), stand_ins
 
     def _equations(
         self, loss: Loss, lam: float, order: Order, blocks: list[Block], stand_ins: Quadratics

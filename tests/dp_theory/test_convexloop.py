@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from dp_base.errors import InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory import LOGISTIC, SQUARED_HINGE, predict, simulate
 from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex, row_errors
 from dp_theory.practice.convex import ConvexLoop
@@ -198,3 +198,11 @@ def test_refusals():
         scaling(replace(loop, additions=[HARD] * 4))
     with pytest.raises(InputError, match="square loss"):
         row_errors(predict(replace(loop, additions=[HARD])), 0)
+
+
+@pytest.mark.parametrize(("lam", "remedy"), [(0.003, "give a larger lam"), (0.0, "give a small lam, such as 0.03")])
+def test_a_solution_that_is_not_found_is_reported(lam, remedy):
+    """Easy rows are about to be separable; one Jacobian on the way is singular."""
+    loop = PracticeProblem(0.25, lam, [Addition(kept=1.0, keep=KeepEasy(1.0))] * 2, loss=LOGISTIC)
+    with pytest.raises(ConvergenceError, match=f"miss their equations by .*; {remedy}"):
+        predict(loop)
