@@ -40,7 +40,7 @@ def test_paired_differences_and_the_data_equivalence():
 
 def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
     """Bars against their definition: with two arms, the difference's standard error over √2, whatever seeds share."""
-    arms = ["practice@seed=1@guidance.omega=0.04", "static@seed=1"]
+    arms = ["practice@training.crop=0.5@guidance.omega=0.04", "static@training.crop=0.5"]
     runs = pd.DataFrame(
         {"arm": arm, "seed": seed, "split": 0, "samples_generated": 200, "pool_size": 200, "val_accuracy": 0.5,
          "generation_flops": 0, "training_flops": 1, "generation_seconds": 2, "training_seconds": 3,
