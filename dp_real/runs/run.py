@@ -95,15 +95,13 @@ def _source(
     config: Config, parts: Parts, pool: Pool, blocks: Blocks, first: Learner | None, shared: Shared | None
 ) -> Source:
     """The source of this run's examples. first: see _first_learner."""
-    real, images, generator = (
-        RealRounds(config, parts.data.generator, pool.storage),
-        parts.data.validation,
-        parts.generator,
-    )
+    real, images = RealRounds(config, parts.data.generator, pool.storage), parts.data.validation
     source: Source = real
-    if generator is not None:
-        flops = MeasuredFlops(config, generator, parts.learner, parts.judge)
-        drawn = GeneratedRounds(config, generator, pool.storage, blocks, parts.judge, images, first, flops, shared)
+    if parts.generator is not None:
+        flops = MeasuredFlops(config, parts.generator, parts.learner, parts.judge)
+        drawn = GeneratedRounds(
+            config, parts.generator, pool.storage, blocks, parts.judge, images, first, flops, shared
+        )
         source = RealStart(real, drawn) if config.practice.start == "real" else drawn
     filtered = config.pool.distinct and config.practice.examples == "generated"
     return DistinctTexts(source, pool, images, config.pool.distinct) if filtered else source
