@@ -89,15 +89,15 @@ def least_error(
     given = {"psi": plain, "rho": rho, "flip": flip, "keep": keep, "lam": lam}
     shape = common_shape(**{name: value for name, value in given.items() if value is not None})
 
-    def sound(p: Any) -> Any:
+    def sound(p: Any, moments: Moments) -> Any:
         """Whether the expansion in 1/d holds, and there is a row."""
-        return (_rule(name, p).moments(rho).gamma * d >= 1) & (rows(p) <= d)
+        return (moments.gamma * d >= 1) & (rows(p) <= d)
 
     def over_lam(p: Any) -> tuple[Any, Any]:
         rule = _rule(name, p)
         moments = rule.moments(rho).flipped(flip)
         fourth = None if d == np.inf else rule.fourth_moments(rho).flipped(flip)
-        holds = sound(p)
+        holds = True if fourth is None else sound(p, moments)
 
         def error(ridge: Any) -> Any:
             if fourth is None:
@@ -112,7 +112,7 @@ def least_error(
         p = np.broadcast_to(keep, shape)
     error, ridge = over_lam(p)
     if keep is not None and d < np.inf:
-        error = np.where(sound(p), error, np.nan)
+        error = np.where(sound(p, _rule(name, p).moments(rho)), error, np.nan)
     return Least(*(np.broadcast_to(x, shape)[()] for x in (error, p, ridge)))
 
 

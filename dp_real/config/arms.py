@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from dp_base.errors import InputError
 from dp_base.registry import LAST, Registry
 from dp_real.config.config import Config
-from dp_real.config.load import override_key, parse_config
+from dp_real.config.load import key_of, override_key, parse_config
 
 Changes = Mapping[str, Mapping[str, Any]]  # section -> key -> value
 Settings = Callable[[Config, int], Changes]
@@ -34,8 +34,6 @@ class Arm:
 ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
 PRUNED = {"omega": 0.0, "candidates": 1, "doubt": 0.0}  # [guidance] of the pruning arms
 OVERSAMPLE = 5  # practice.oversample of the pruning arms, unless the configuration sets it
-
-
 NOT_OF_AN_ARM = ("seed", "data.split", "name")
 
 
@@ -60,11 +58,10 @@ class ArmName(NamedTuple):
         except InputError:
             raise InputError(f"unknown arm {text!r}: one of {', '.join(ARMS)}, each also as ARM-SAMPLES") from None
         for setting in settings:
-            key, equals, _ = setting.partition("=")
-            if not equals:
+            if "=" not in setting:
                 raise InputError(f"arm {text!r}: {setting!r} must read KEY=VALUE, as in {plain}@guidance.omega=0.04")
-            if key.strip() in NOT_OF_AN_ARM:
-                raise InputError(f"arm {text!r}: {key.strip()} is the same for all arms, which are compared in pairs")
+            if (key := key_of(setting)) in NOT_OF_AN_ARM:
+                raise InputError(f"arm {text!r}: {key} is the same for all arms, which are compared in pairs")
         return cls(name, int(samples) if samples else None, tuple(settings))
 
 

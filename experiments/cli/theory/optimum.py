@@ -8,7 +8,7 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_theory.costs import AXES, DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
-from experiments.cli.theory.options import VALUES, Json, grid
+from experiments.cli.theory.options import VALUES, Json, grid, those_given
 from experiments.terminal import emit_json, records, say, table
 
 
@@ -47,10 +47,10 @@ def optimum_command(
 
     texts = {"rho": rho, "psi": psi, "budget": budget, "keep": keep, "lam": lam, "flip": flip}
     given, varied = grid(texts, geometric=("psi", "budget", "lam"))
-    costs = {"candidate_cost": candidate_cost, "guided_cost": guided_cost, "training_cost": training_cost}
-    own = {
-        name: value for name, value in (costs | {"smallest_keep": smallest_keep, "d": d}).items() if value is not None
-    }
+    own = those_given(
+        candidate_cost=candidate_cost, guided_cost=guided_cost, training_cost=training_cost,
+        smallest_keep=smallest_keep, d=d,
+    )  # fmt: skip
     with claimed(out):
         if loop:
             if own:
@@ -118,8 +118,7 @@ def best_command(
     from dp_base.files import write_text
     from dp_theory.selection import Budget, compare_selections
 
-    own: dict[str, Any] = {"axis": axis, "training_cost": training_cost}
-    own = {name: value for name, value in own.items() if value is not None}
+    own = those_given(axis=axis, training_cost=training_cost)
     with claimed(out):
         if rounds is not None:
             if own or rho is not None or budget is not None:

@@ -54,6 +54,11 @@ def grid(texts: dict[str, str | None], geometric: tuple[str, ...]) -> tuple[dict
     return dict(zip(lists, np.meshgrid(*lists.values(), indexing="ij"), strict=True)), varied
 
 
+def those_given(**options: Any) -> dict[str, Any]:
+    """The options that were given: those that are None are left out."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def cores() -> int:
     """How many processes --workers is by default."""
     import joblib
