@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dp_base.errors import InputError
 from dp_theory.checks import require, require_number
 
 AXES = ("generated", "kept", "compute")
@@ -35,6 +36,15 @@ def require_costs(**costs: float) -> None:
     for name, cost in costs.items():
         require_number(**{f"{name} cost": cost})
         require(f"{name} cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
+
+
+def require_axis(axis: str, **costs: float | None) -> None:
+    """Raises InputError for an unknown axis, and for a cost, not None, that it does not count."""
+    if axis not in AXES:
+        raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
+    for name, cost in costs.items():
+        if cost is not None and axis != "compute":
+            raise InputError(f"{name} = {cost} is for compute: {axis} counts samples")
 
 
 @dataclass(frozen=True)

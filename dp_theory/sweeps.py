@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp_base.errors import InputError
 from dp_theory.api import predict
 from dp_theory.checks import (
     LARGEST_D,
@@ -26,7 +25,7 @@ from dp_theory.checks import (
     require_size,
     require_some,
 )
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
+from dp_theory.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
 from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
@@ -108,8 +107,7 @@ def sweep(
     check_size(d, trials)
     require_size("d", d, 2, LARGEST_D, "w0 lies off w_s")
     check_engine(engine)
-    if x not in AXES:
-        raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
+    require_axis(x)
     require_seed(seed)
     require_costs(direct=direct_cost, training=training_cost)
     costs = Costs(direct=direct_cost, training=training_cost)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from dp_real.config import Config
-from dp_real.rounds.label_check import CALLS
+from dp_real.rounds.label_check import denoiser_calls
 from dp_real.runtime.flops import count
 
 
@@ -68,7 +68,7 @@ def image_operations(config: Config, network: Network | None) -> tuple[float, fl
         return None
     # A push goes through the learner and back to the image, but not to the weights: two thirds of a training step.
     pushes = len(config.guidance.guided_steps(config.sampling.steps))
-    checks = CALLS if config.guidance.check == "diffusion-classifier" else 0  # beside one encoding of the image
+    checks = denoiser_calls(config.guidance)  # beside one encoding of the image
     return image.plain, image.guided + checks * image.call + pushes * 2 / 3 * network.training
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from dp_real.rounds.label_check import CALLS
+from dp_real.rounds.label_check import denoiser_calls
 from dp_real.sections import GuidanceConfig, SamplingConfig
 
 
@@ -49,7 +49,6 @@ def plain_sample(forwards: int, flops: SampleFlops) -> Costs:
 
 def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: SampleFlops) -> Costs:
     """The costs of one guided sample. Only guidance through "unet", not a control, goes back through the denoiser."""
-    checks = CALLS if guidance.check == "diffusion-classifier" else 0
     through_denoiser = guidance.through == "unet" and guidance.control == "none"
     backwards = len(guidance.guided_steps(sampling.steps)) if through_denoiser else 0
-    return Costs(1, sampling.forwards + checks, backwards, flops(True))
+    return Costs(1, sampling.forwards + denoiser_calls(guidance), backwards, flops(True))

@@ -20,12 +20,18 @@ from dp_real.protocols import Generator, Learner
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import distribute, slices
 from dp_real.runtime.seeds import row_seeds
+from dp_real.sections import GuidanceConfig
 
 LEVELS = tuple((index + 0.5) / 8 for index in range(8))  # 0: no noise, 1: noise only
 RIVALS = 2
 CALLS = len(LEVELS) * (1 + RIVALS)  # of the denoiser, per sample, if it is the judge
 FIT_IMAGES = 256
 TEMPERATURES = (1e-6, 1e3)  # the range that is searched
+
+
+def denoiser_calls(guidance: GuidanceConfig) -> int:
+    """Calls of the denoiser for the label check of one sample: 0 unless the generator is the judge."""
+    return CALLS if guidance.check == "diffusion-classifier" else 0
 
 
 class Judge(Protocol):

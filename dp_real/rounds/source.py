@@ -31,7 +31,7 @@ from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.choice import choose
 from dp_real.rounds.costs import Costs, SampleFlops
-from dp_real.rounds.label_check import CALLS, Judge, LabelCheck, fit_temperature
+from dp_real.rounds.label_check import Judge, LabelCheck, denoiser_calls, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.redraw import Sound, draw_sound
 from dp_real.rounds.shared import Shared
@@ -170,9 +170,8 @@ class GeneratedRounds:
             seed=self.config.seed,
             block_size=self.config.sampling.block_size,
         )
-        by_denoising = self.config.guidance.check == "diffusion-classifier"
         own = n if processes.this_process().is_main_process else 0
-        costs = Costs(forwards=CALLS if by_denoising else 0, flops=self.flops.of_check()) * own
+        costs = Costs(forwards=denoiser_calls(self.config.guidance), flops=self.flops.of_check()) * own
         return steering._replace(temperature=temperature), costs
 
     def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import erf
 
-from dp_base.errors import InputError
 from dp_theory.checks import Array, require, require_number
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
+from dp_theory.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
@@ -28,8 +27,8 @@ def forecast(
     *,
     x: str = "generated",
     level: float = 0.95,
-    direct_cost: float = DIRECT_COST,
-    training_cost: float = TRAINING_COST,
+    direct_cost: float | None = None,
+    training_cost: float | None = None,
 ) -> pd.DataFrame:
     """A row per strategy: how much more of `x` (an axis of dp_theory.costs) reaches the target error; the best first.
 
@@ -45,15 +44,19 @@ def forecast(
     strategy, more, low, high (the profile-likelihood interval; inf: may never reach the target), kept (training rows in
     all), use ("yes" for the least; "as good" where intervals overlap with it), note.
 
-    Raises InputError for a target outside (0, 1/2), an unknown axis, and costs that are negative or no numbers.
+    direct_cost, training_cost: of `Costs`, and only for "compute"; DIRECT_COST and TRAINING_COST unless given.
+
+    Raises InputError for a target outside (0, 1/2), an unknown axis, and costs that are negative, no numbers, or not
+    counted.
     """
     import pandas as pd
 
     require_number(target=target)
+    require_axis(x, direct_cost=direct_cost, training_cost=training_cost)
+    training_cost = TRAINING_COST if training_cost is None else training_cost
+    direct_cost = DIRECT_COST if direct_cost is None else direct_cost
     require_costs(direct=direct_cost, training=training_cost)
     require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
-    if x not in AXES:
-        raise InputError(f"unknown x '{x}': one of {', '.join(AXES)}")
     costs, curve = Costs(direct=direct_cost, training=training_cost), fitted.curve
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
     reason = fitted.why_fixed.get("window", "").partition(": ")[2]  # none of one that was given

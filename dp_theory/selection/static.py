@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dp_base.errors import InputError
 from dp_theory.checks import Array, require, require_magnitude, require_number
-from dp_theory.costs import AXES, SMALLEST_KEEP, TRAINING_COST, require_costs
+from dp_theory.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
 from dp_theory.selection.influence import by_moments, learner, ridge_ratio, slopes
 from dp_theory.selection.margins import FEATURES, Bands, View
 from dp_theory.selection.search import Found, answer, explore, gap, polish
@@ -71,10 +70,7 @@ class Budget:
 
         training_cost: TRAINING_COST unless given, and only for axis "compute".
         """
-        if axis not in AXES:
-            raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
-        if training_cost is not None and axis != "compute":
-            raise InputError(f"training_cost {training_cost} with axis '{axis}', which counts rows: leave one out")
+        require_axis(axis, training_cost=training_cost)
         training_cost = TRAINING_COST if training_cost is None else training_cost
         candidate, training = {"kept": (0.0, 1.0), "generated": (1.0, 0.0), "compute": (1.0, training_cost)}[axis]
         return cls(rho, budget, candidate, training, lam, flip, smallest_keep)

@@ -430,8 +430,11 @@ def test_other_wrong_input_is_refused(tmp_path):
     for cost in (-5, np.nan):
         with pytest.raises(InputError, match=f"training cost = {cost:g} must be at least 0 and finite"):
             forecast(fit(static), 0.1, x="compute", training_cost=cost)
-    with pytest.raises(InputError, match="unknown x 'cost'"):
+    with pytest.raises(InputError, match="unknown axis 'cost'"):
         forecast(fit(static), 0.1, x="cost")
+    for name in ("direct_cost", "training_cost"):
+        with pytest.raises(InputError, match=f"{name} = 2 is for compute: kept counts samples"):
+            forecast(fit(static), 0.1, x="kept", **{name: 2})
     with pytest.raises(InputError, match="power law with floor needs 4 sizes"):
         fit_law("power law with floor", static)
     with pytest.raises(InputError, match="too few sizes to hide"):

@@ -109,7 +109,7 @@ def test_winners_partition_the_axis():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": "time"}, "unknown x 'time': one of generated, kept, compute"),
+        ({"x": "time"}, "unknown axis 'time': one of generated, kept, compute"),
         ({"alpha": -1.0}, "alpha = -1 must be positive"),
         ({"rho": 2.0}, "rho = 2 must lie"),
         ({"lam": -1.0}, "lam = -1 must be at least 0"),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dp_base.errors import InputError
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST
-from experiments.cli.theory.options import Json, those_given
+from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
+from experiments.cli.theory.options import Json
 from experiments.cli.theory.predict import named
 from experiments.terminal import emit_json, records, say, table
 
@@ -87,10 +87,9 @@ def forecast_command(
     """How many more samples reach a test error with each strategy, with intervals, and which one to use."""
     from dp_theory.fitting import fit, forecast
 
-    own = those_given(direct_cost=direct_cost, training_cost=training_cost)
-    if own and x != "compute":
-        raise InputError(f"--{next(iter(own)).replace('_', '-')} is for --x compute: {x} counts samples")
-    found = forecast(fit(_read(curve, where), named(fix, "--fix")), target, x=x, level=level, **own)
+    require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
+    fitted = fit(_read(curve, where), named(fix, "--fix"))
+    found = forecast(fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost)
     rows = records(found)
     if as_json:
         emit_json({"forecast": rows})

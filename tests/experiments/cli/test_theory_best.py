@@ -39,6 +39,7 @@ def test_best_of_a_loop(dp):
         (("--rho", 0.5, "--budget", 1, "--full"), "for --rounds"),
         (("--rounds", 2, "--rho", 0.5), "the learner itself selects"),
         (("--rho", 0.5, "--budget", 1, "--axis", "hours"), "unknown axis 'hours'"),
+        (("--rho", 0.5, "--budget", 1, "--axis", "kept", "--training-cost", 2), "training_cost = 2.0 is for compute"),
         (("--rho", 1, "--budget", 1), "rho = 1 must lie in (-1, 1)"),
         (("--rounds", 2, "--smallest-keep", 0), "smallest keep = 0 must lie in (0, 1)"),
     ],

@@ -149,7 +149,7 @@ def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
         (("sweep", *SMALL, "--n", "inf"), "n = inf must be"),
         (("sweep", *SMALL, "--n", "0"), "n = 0 must be"),
         (("sweep", *SMALL, "--rule", "keep-hard,best"), "unknown rule 'best'"),
-        (("sweep", *SMALL, "--x", "money"), "unknown x 'money'"),
+        (("sweep", *SMALL, "--x", "money"), "unknown axis 'money'"),
         (("sweep", *SMALL, "--trials", "0"), "trials = 0"),
         (("sweep", *SMALL, "--resume"), "--resume needs --out"),
         (("sweep", *SMALL, "--workers", "0"), "Invalid value for '--workers'"),
