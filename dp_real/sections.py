@@ -225,7 +225,7 @@ class TrainingConfig(Section):
     randaugment: int = Field(
         default=0, ge=0, le=10, description="random operations on each batch's images (RandAugment); 0: none"
     )
-    randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of these operations")
+    randaugment_magnitude: int = Field(default=9, gt=0, lt=30, description="of these operations, of 30")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the forward pass in training and evaluation; guidance is float32"
     )

@@ -36,24 +36,24 @@ class MeasuredFlops(SampleFlops):
         self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
         self._check = None if judge is None else LabelCheck(judge, temperature=1.0)
         self._soft = config.pool.soft_labels
-        self._known: dict[Callable[[], object], int] = {}
+        self._known: dict[str, int] = {}
 
     def __call__(self, guided: bool) -> int:
         """See SampleFlops."""
-        return self._once(self._guided if guided else self._plain)
+        return self._once("guided", self._guided) if guided else self._once("plain", self._plain)
 
     def of_labels(self) -> int:
         """See SampleFlops."""
-        return self._once(self._labels) if self._soft else 0
+        return self._once("labels", self._labels) if self._soft else 0
 
     def of_check(self) -> int:
         """See SampleFlops."""
-        return self._once(self._checked) if self._check else 0
+        return self._once("check", self._checked) if self._check else 0
 
-    def _once(self, work: Callable[[], object]) -> int:
-        if work not in self._known:
-            self._known[work] = _counted(work)
-        return self._known[work]
+    def _once(self, name: str, work: Callable[[], object]) -> int:
+        if name not in self._known:  # a bound method as key would keep itself, and the generator, in memory
+            self._known[name] = _counted(work)
+        return self._known[name]
 
     @cached_property
     def _sample(self) -> Tensor:

@@ -1,5 +1,6 @@
 """Running out of a GPU's memory: how it shows, and how to try again."""
 
+import gc
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,7 +38,7 @@ _failures = 0
 def leave_reserve(device: torch.device) -> None:
     """Keep torch from taking all of a GPU's memory. It reports memory as run out before the reserve is touched."""
     if device.type == "cuda":
-        torch.cuda.set_per_process_memory_fraction(SHARE, device)
+        torch.cuda.set_per_process_memory_fraction(SHARE, device.index)  # None, in a single process: its present GPU
 
 
 def failures() -> int:
@@ -61,4 +62,5 @@ def attempt(work: Callable[[], Result]) -> Result | None:
 
 def release() -> None:
     """Give memory that torch keeps for later back to the device, where NCCL and others look for it."""
+    gc.collect()  # a module that refers to itself is freed only so
     torch.cuda.empty_cache()

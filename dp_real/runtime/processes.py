@@ -19,7 +19,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 
 from dp_base.errors import Interrupted
-from dp_real.runtime.memory import leave_reserve
+from dp_real.runtime.memory import leave_reserve, out_of_memory
 from dp_real.runtime.slurm import adopt_tasks
 from dp_real.runtime.watch import LIMIT, Watch
 
@@ -69,16 +69,28 @@ def joining(what: str, lasting: bool = False) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
-            raise LostError(f"other processes are gone, or the network is, in {what}; resume the run") from error
+            if out_of_memory(error):
+                raise
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            cause = said[0] if len(said) == 1 else f"{said[0]} … {said[-1]}"  # NCCL's own words come last
+            raise LostError(
+                f"other processes are gone, or the network is, in {what} ({cause}); resume the run"
+            ) from error
 
 
 def enter(phase: str, *, patient: bool = False) -> None:
     """Say what this process does from now on, for the message of others that wait for it.
 
-    patient: it may take any time. Otherwise others wait for an hour, see dp_real.runtime.watch.
+    patient: it may take any time. Otherwise others wait for an hour without a sign of life, see dp_real.runtime.watch.
     """
     if this_process().num_processes > 1:
         _watch().enter(phase, patient)
+
+
+def alive() -> None:
+    """Give the others a sign of life, in work that may take hours."""
+    if this_process().num_processes > 1:
+        _watch().beats += 1
 
 
 def _leave(here: PartialState) -> None:
@@ -197,21 +209,28 @@ def from_main(value: Result) -> Result:
 
 
 def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
-    """Overwrite the tensors in place by those of the main process."""
+    """Overwrite the tensors in place by those of the main process. Those of one type travel together."""
     if this_process().num_processes > 1:
-        with joining("a copy from rank 0"):
-            for tensor in tensors:
-                packed = tensor.contiguous()  # as a broadcast takes it
-                distributed.broadcast(packed, 0)
-                tensor.copy_(packed)
+        alike: dict[torch.dtype, list[torch.Tensor]] = {}
+        for tensor in tensors:
+            alike.setdefault(tensor.dtype, []).append(tensor)
+        for part in alike.values():
+            with _together(part) as values, joining("a copy from rank 0", lasting=values.is_cuda):
+                distributed.broadcast(values, 0)
 
 
 def add_up(tensors: Sequence[torch.Tensor]) -> None:
     """Overwrite the tensors in place by their sums over the processes. They travel together."""
-    together = torch.cat([tensor.flatten() for tensor in tensors])
-    with joining("the sum of the gradients", lasting=together.is_cuda):
-        distributed.all_reduce(together)
-    for tensor, part in zip(tensors, together.split([tensor.numel() for tensor in tensors]), strict=True):
+    with _together(tensors) as values, joining("the sum of the gradients", lasting=values.is_cuda):
+        distributed.all_reduce(values)
+
+
+@contextmanager
+def _together(tensors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The tensors' values as one vector. What the block makes of it they take over."""
+    values = torch.cat([tensor.flatten() for tensor in tensors])
+    yield values
+    for tensor, part in zip(tensors, values.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 
 

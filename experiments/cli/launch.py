@@ -45,6 +45,7 @@ def run_together(count: int, *arguments: str) -> int:
     They write to this process's stdout and stderr. If one fails, the others are ended; of one that was killed, the
     signal is told here. On Ctrl-C and SIGTERM they stop by agreement.
     """
+    import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -52,7 +53,8 @@ def run_together(count: int, *arguments: str) -> int:
     from dp_real.runtime.processes import own_cores
 
     say(f"{count} processes share the work")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, own_cores() // count)))
+    threads = 1 if torch.cuda.is_available() else max(1, own_cores() // count)  # a GPU's cores are for the loader's
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
     here = LaunchConfig(
         1, 1, count, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dp_base.errors import MissingError
+from dp_real.runtime import processes
 from dp_real.runtime.memory import attempt
 
 FIRST = 8  # rows in the first attempt on a GPU
@@ -36,6 +37,7 @@ class DeviceBatches:
         while start < rows:
             stop = min(start + size, rows)
             part = attempt(partial(work, slice(start, stop)))
+            processes.alive()
             if part is None:
                 size, grows = (stop - start) // 2, False
                 if size == 0:

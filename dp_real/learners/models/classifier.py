@@ -35,8 +35,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.model = model
         self.size = size
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1).to(model.device), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, K] of images [B, C, h, w] of any size, grey or colour."""

@@ -16,6 +16,9 @@ from dp_real.runtime.shares import Part, Share
 Prepared = tuple[Part, Tensor, Tensor]
 """A part with its own rows, ready for the module: x [B, *sample_shape], and y int64 [B] or float [B, K]."""
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(x, y) -> the mean loss over the rows."""
+
 
 class StepGradient:
     """Fills the gradients of a module, and what its layers gather in training, such as BatchNorm's statistics.
@@ -29,9 +32,9 @@ class StepGradient:
     not have heard of the first try.
     """
 
-    def __init__(self, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], rows: int, seed: int) -> None:
-        """loss(x, y): the mean over the rows. rows: most of a piece; 0: as many as fit. seed: of dropout's draws."""
-        self.loss, self.seed = loss, seed
+    def __init__(self, module: nn.Module, rows: int, seed: int) -> None:
+        """rows: most of a piece; 0: as many as fit. seed: of dropout's draws."""
+        self.seed = seed
         self.most = rows or sys.maxsize
         self.parameters = [weight for weight in module.parameters() if weight.requires_grad]
         saved = module.state_dict()
@@ -39,13 +42,13 @@ class StepGradient:
         self.drops = any(map(_drops, module.modules()))
         self.apart = self.drops or any(isinstance(part, _NormBase) for part in module.modules())
 
-    def fill(self, prepare: Callable[[], list[Prepared]], share: Share, step: int) -> Tensor:
+    def fill(self, loss_of: Loss, prepare: Callable[[], list[Prepared]], share: Share, step: int) -> Tensor:
         """Fill the gradients; return the mean loss over the step. prepare(): this process's parts.
 
         Raises MissingError if not even one row fits into the GPU's memory.
         """
         before = [buffer.clone() for buffer in self.gathered]
-        while (loss := attempt(lambda: self._sum(prepare(), share, step, before))) is None:
+        while (loss := attempt(lambda: self._sum(loss_of, prepare(), share, step, before))) is None:
             largest = max((part.own.stop - part.own.start for part in share.parts), default=1)
             self.most = min(self.most, largest if self.apart else share.rows) // 2
             if not self.most:
@@ -57,7 +60,7 @@ class StepGradient:
             self._add_up(loss)
         return loss
 
-    def _sum(self, parts: list[Prepared], share: Share, step: int, before: list[Tensor]) -> Tensor:
+    def _sum(self, loss_of: Loss, parts: list[Prepared], share: Share, step: int, before: list[Tensor]) -> Tensor:
         """The weighted sum of the losses of this process's pieces, with its gradient and what the layers gathered."""
         for parameter in self.parameters:  # like zero_grad, without its bookkeeping
             parameter.grad = None
@@ -68,7 +71,7 @@ class StepGradient:
             if self.drops:  # its draws must be a function of the position, too
                 torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, step, *position).initial_seed())
             weight = share.weight(len(y))
-            loss = self.loss(x, y) * weight
+            loss = loss_of(x, y) * weight
             loss.backward()
             total += loss.detach()
             for sum_, buffer in zip(sums, self.gathered, strict=True):

@@ -46,7 +46,7 @@ class NetworkLearner:
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.forward = torch.compile(self.module) if config.compile else self.module
-        self.gradient = StepGradient(self.module, self._loss, config.rows_per_device, seed)
+        self.gradient = StepGradient(self.module, config.rows_per_device, seed)
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.step = 0
         self.finish_at(config.steps)
@@ -72,7 +72,7 @@ class NetworkLearner:
         share = share or Share.whole(len(y), processes.this_process().num_processes)
         if not self.module.training:  # train() walks all layers
             self.module.train()
-        loss = self.gradient.fill(lambda: self._prepared(x, y, share), share, self.step)
+        loss = self.gradient.fill(self._loss, lambda: self._prepared(x, y, share), share, self.step)
         if self.config.max_grad_norm:
             nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()

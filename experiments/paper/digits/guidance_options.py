@@ -125,7 +125,7 @@ class Bench:
         )
         x, ratio = torch.cat(parts), float(np.median(seconds)) / plain
         with torch.no_grad():
-            hardness = entropy(self.learner.logits(x)).numpy()
+            hardness = entropy(self.learner.logits(x)).cpu().numpy()
         return Drawn(hardness, self.judge.predict(x.flatten(1)) == self.labels.numpy(), self.taught(x), ratio)
 
     def taught(self, x: Tensor) -> float:

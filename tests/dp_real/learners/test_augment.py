@@ -3,6 +3,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from dp_base.errors import InputError, MissingError
@@ -209,6 +210,14 @@ def test_randaugment_changes_images_within_their_range_and_by_its_generator_alon
         assert torch.equal(grey.expand(-1, 3, -1, -1), colours)  # grey stays grey
     with pytest.raises(InputError, match=r"training.randaugment takes images"):
         operations(x.flatten(1), torch_rng(0, Stream.RANDAUGMENT))
+
+
+def test_each_magnitude_that_is_taken_is_one_of_kornias():
+    for magnitude in (1, 29):
+        RandAugment(2, TrainingConfig(steps=5, randaugment_magnitude=magnitude).randaugment_magnitude)
+    for magnitude in (0, 30):
+        with pytest.raises(ValidationError, match="randaugment_magnitude"):
+            TrainingConfig(steps=5, randaugment_magnitude=magnitude)
 
 
 def test_randaugment_needs_kornia(monkeypatch: pytest.MonkeyPatch):

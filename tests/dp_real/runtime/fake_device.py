@@ -35,6 +35,12 @@ class _Backend(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
 
+    def get_rng_state(self, device: Any = None) -> Tensor:
+        return torch.zeros(1)
+
+    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+        pass
+
 
 class FakeDevice(TorchDispatchMode):
     """Carries out operations on `device`. waits: those for which the host would wait, and our line that asked for each.

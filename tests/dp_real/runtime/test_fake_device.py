@@ -6,11 +6,15 @@ The device must be there before a process's first backward pass, so these tests 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 from dp_real.evaluation import assess
 from dp_real.examples import Examples, Task
@@ -18,13 +22,18 @@ from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.learners.models.sequence_classifier import known_classifier
 from dp_real.learners.transformers import TransformersConfig
 from dp_real.rounds.label_check import DiffusionClassifier, LabelCheck
+from dp_real.runtime import processes
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
+from dp_real.text.codes import to_codes
 from tests.dp_real.generators import tiny_pipelines
 from tests.dp_real.runtime.fake_device import READ, SET_UP, FakeDevice, fake_device
+from tests.dp_real.text import made
 
 on_device = [
     pytest.mark.fake_device,
@@ -32,6 +41,7 @@ on_device = [
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # when its average is copied
 ]
 TASK = Task((3, 16, 16), tiny_pipelines.CLASSES)
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 PAPER: dict[str, Any] = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
 PAPER |= {"ema_decay": 0.9, "max_grad_norm": 1.0}
 LABELS, SEEDS = torch.arange(3), row_seeds(0, 0, range(3))
@@ -54,7 +64,7 @@ def test_the_quick_ones_in_a_process_of_their_own():
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout
+    assert "7 passed" in done.stdout
 
 
 @pytest.fixture
@@ -72,8 +82,7 @@ def small(task: Task) -> nn.Module:
 
 
 def vit(task: Task) -> nn.Module:
-    sizes = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    return TransformersConfig(kind="transformers", config=sizes | {"intermediate_size": 16}).classifier(task, seed=0)
+    return TransformersConfig(kind="transformers", config=SIZES | {"patch_size": 8}).classifier(task, seed=0)
 
 
 def learner(device: FakeDevice, build: Callable[[Task], nn.Module] = small, **options: Any) -> NetworkLearner:
@@ -116,6 +125,29 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None
     assess.accuracy(trained, Examples(torch.zeros(300, *TASK.sample_shape), torch.zeros(300, dtype=torch.int64)))
     copies = [wait.split()[1:4] for wait in device.waits if not wait.startswith(READ)]
     assert copies == 2 * [["cpu", "->", "nowhere"], ["nowhere", "->", "cpu"]]
+
+
+@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
+def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
+    marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = ViTConfig(**SIZES, image_size=16, patch_size=8, num_labels=3)
+    ViTForImageClassification(config).save_pretrained(tmp_path)
+    ViTImageProcessorPil().save_pretrained(tmp_path)
+    monkeypatch.setattr(processes, "device", lambda: device.device)
+    known = TransformersConfig(kind="transformers", model=str(tmp_path)).classifier(TASK, seed=0)
+    assert known(torch.zeros(2, 3, 16, 16, device=device.device)).device == device.device
+
+
+@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
+def test_quick_an_existing_classifier_of_texts_lies_on_the_device(
+    marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made.encoder(tmp_path)
+    monkeypatch.setattr(processes, "device", lambda: device.device)
+    task = Task((20,), TASK.classes)
+    known = freeze_unused(known_classifier(str(tmp_path), task, 16), task.sample_shape)
+    assert known(to_codes(["one", "two", "three"], 20)).device == device.device
 
 
 # Not Qwen-Image and SANA, whose pipelines encode a prompt in ways that need values on the device.

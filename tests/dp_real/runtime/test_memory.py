@@ -1,23 +1,27 @@
 """What a GPU run does with memory and precision, as far as it can be seen without one."""
 
+import gc
+import weakref
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 
 from dp_real.config import Config
+from dp_real.estimate.flops import MeasuredFlops
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.practice import Practice
 from dp_real.pool import Loader, Pool
 from dp_real.protocols import Generator
-from dp_real.runs.prepare import own_torch
+from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.runs.run import run
-from dp_real.runtime import memory
+from dp_real.runtime import memory, processes
 from dp_real.sections import PoolConfig, TrainingConfig
 from tests.dp_real.pool.test_pool import batch
 
@@ -94,7 +98,46 @@ def test_a_reserve_is_left_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
     memory.leave_reserve(torch.device("cpu"))
     assert asked == []
     memory.leave_reserve(torch.device("cuda", 3))
-    assert asked == [(0.95, torch.device("cuda", 3))]
+    assert asked == [(0.95, 3)]
+
+
+def test_a_single_process_takes_the_present_gpu(monkeypatch: pytest.MonkeyPatch):
+    """accelerate calls it "cuda", without a number, which most of torch takes for the present one, but not all."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    assert processes.this_process.__wrapped__().device == torch.device("cuda")
+    assert asked == [(0.95, 1)]
+
+
+def test_finished_learners_do_not_stay(config: Config):
+    """A cycle would keep each one's weights and moments on the GPU until Python looks for cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        learner = fresh_learner(config)
+        learner.train_step(torch.zeros(4, *config.task.sample_shape), torch.zeros(4, dtype=torch.int64))
+        gone = weakref.ref(learner)
+        del learner
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_counting_keeps_no_generator(config: Config, generator: Generator):
+    gc.collect()
+    gc.disable()
+    try:
+        flops = MeasuredFlops(config, generator, fresh_learner(config))
+        assert flops(True) > 0
+        gone = weakref.ref(flops)
+        del flops
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("size", [5, 150])

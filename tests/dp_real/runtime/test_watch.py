@@ -1,5 +1,6 @@
 """A process that does not come, and a file system that shows late what was written."""
 
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from dp_real.pool import Pool, late
 from dp_real.pool import pool as pools
 from dp_real.runs import conclude
 from dp_real.runs.files import RunFiles
-from dp_real.runtime import watch
+from dp_real.runtime import processes, watch
 from dp_real.runtime.watch import Watch
 from tests.dp_real.pool.test_pool import SHAPE, batch
 
@@ -50,7 +51,9 @@ def waiting(store: Store, minutes: float, rank: int = 0, processes: int = 3) -> 
 
 
 def test_who_is_missing_is_named_after_minutes_once_by_one(said: list[str]):
-    store = Store({"watch/0": "7|0|a", "watch/1": "6|0|drawing rows 0 to 63 of round 2", "watch/2": "7|0|training"})
+    store = Store(
+        {"watch/0": "7|0|0|a", "watch/1": "6|0|0|drawing rows 0 to 63 of round 2", "watch/2": "7|0|0|training"}
+    )
     patient = waiting(store, 4)
     patient._compare(*patient.waiting or ("", 0))
     assert said == []
@@ -62,23 +65,55 @@ def test_who_is_missing_is_named_after_minutes_once_by_one(said: list[str]):
     ]
 
 
-@pytest.mark.parametrize(("note", "ends"), [("6|0|training", True), ("6|1|loading the generator", False)])
+@pytest.mark.parametrize(("note", "ends"), [("6|0|0|training", True), ("6|1|0|loading the generator", False)])
 def test_the_run_ends_unless_the_phase_may_take_any_time(said: list[str], note: str, ends: bool):
     one = waiting(Store({"watch/1": note}), 61, processes=2)
     one._compare(*one.waiting or ("", 0))
     assert said[-1:] == (["exit 1"] if ends else said[:1])
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_who_gives_signs_of_life_may_take_longer(said: list[str], monkeypatch: pytest.MonkeyPatch, goes_on: bool):
+    """A block of a large model may take hours. A process that hangs is still ended an hour after its last sign."""
+    store, one = Store(), waiting(Store(), 0, processes=2)
+    one.store, begin = store, one.waiting[1] if one.waiting else 0.0
+    for minutes in range(5, 185, 5):
+        store["watch/1"] = f"6|0|{minutes if goes_on or minutes < 60 else 60}|drawing rows 0 to 99 of round 1"
+        monkeypatch.setattr(watch.time, "monotonic", lambda now=begin + 60 * minutes + 1: now)
+        one._compare("an exchange of results", begin)
+    ended = [line for line in said if line.startswith("exit")]
+    assert bool(ended) == (not goes_on)
+    assert said[0].startswith("dp: waiting for 5 min in an exchange of results for rank 1")
+
+
 def test_a_gpu_waits_after_it_was_told_to(said: list[str], monkeypatch: pytest.MonkeyPatch):
     """The sum of gradients returns at once there. The process itself waits later, until it joins or enters again."""
     monkeypatch.setattr(watch, "PATIENCE", 0.0)
-    one = Watch(Store({"watch/1": "0|0|reading rows"}), 0, 2)
+    one = Watch(Store({"watch/1": "0|0|0|reading rows"}), 0, 2)
     with one.joining("the sum of the gradients", lasting=True):
         pass
     one._compare(*one.waiting or ("", time.monotonic()))
     assert said == ["dp: waiting for 0 min in the sum of the gradients for rank 1 (last seen reading rows)"]
     one.enter("evaluating at step 20", patient=False)
     assert one.waiting is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (
+            RuntimeError("Connection closed by peer"),
+            processes.LostError,
+            "in a copy from rank 0 (Connection closed by peer)",
+        ),
+        (RuntimeError("NCCL error\n\nLast error:\nDuplicate GPU"), processes.LostError, "(NCCL error … Duplicate GPU)"),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "CUDA out of memory"),
+    ],
+)
+def test_a_failed_exchange_tells_its_cause(monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type, told: str):
+    monkeypatch.setattr(processes, "_watch", lambda: Watch(Store(), 0, 2))
+    with pytest.raises(kind, match=re.escape(told)), processes.joining("a copy from rank 0"):
+        raise error
 
 
 HANGS = """
