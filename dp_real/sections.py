@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
@@ -59,6 +60,9 @@ def _strength(value: Any) -> float | Literal["auto"]:
 def _names_the_class(template: str) -> str:
     if not any(place in template for place in ("{}", "{definition}", "{synonyms}")):
         raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
+    for place in re.findall(r"\{\w+\}", template):
+        if place not in ("{definition}", "{synonyms}", "{examples}"):
+            raise ValueError(f"{place} is no place for anything: {{}}, {{definition}} and {{synonyms}} are")
     return template
 
 

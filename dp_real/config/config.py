@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 import tomli_w
 from pydantic import AfterValidator, Field, model_validator
@@ -144,6 +144,10 @@ class Config(Section):
         if "real" in (self.practice.examples, self.practice.start):
             raise ValueError(f"{where}: real examples have the learner's size only; practice.examples and start need 0")
         return self
+
+    def resolved(self) -> Self:
+        """This configuration with what else only the data would tell, for a run's record; see DataConfig."""
+        return self.model_copy(update={"data": self.data.resolved()})
 
     @property
     def task(self) -> Task:

@@ -5,7 +5,7 @@ Code that several sources share is in `sets`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dp_base.progress import Progress, silent
 from dp_base.registry import Registry
@@ -33,6 +33,10 @@ class DataConfig(Section):
     def task(self) -> Task:
         """Shape and classes, without loading the examples. Raises MissingError if only a missing folder tells them."""
         raise NotImplementedError
+
+    def resolved(self) -> Self:
+        """This section with what else only a folder would tell, for a run's record. Raises as `task` does."""
+        return self
 
     @property
     def trains(self) -> bool:

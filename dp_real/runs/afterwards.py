@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.evaluation.assess import assess
 from dp_real.evaluation.features import penultimate
@@ -19,12 +20,14 @@ from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
 
+log = logging.getLogger(__name__)
 FEATURES_ROUND = 1 << 31  # of the noise of samples that only features are taken of: no round of a run has it
 
 
 def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     """One row per set, see evaluate_sets: the run's validation, test and further sets, and `sets` (name -> where).
 
+    If only `sets` are there, because the learner was taken elsewhere, only those are judged, and a warning says so.
     Raises InputError if the run is not finished, is neither of texts nor of square images, or has a set of such a name.
     Raises as DataConfig.load and DataConfig.read_set do.
     """
@@ -36,8 +39,14 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     if not source.text and (len(shape) != 3 or shape[1] != shape[2]):
         raise InputError(f"{run.path}: its examples are neither texts nor square images but have shape {list(shape)}")
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
-    data = source.load()
-    own: dict[str, ExampleSet] = {"validation": data.validation, "test": data.test, **data.sets}
+    own: dict[str, ExampleSet] = {}
+    try:
+        data = source.load()
+        own = {"validation": data.validation, "test": data.test, **data.sets}
+    except MissingError as error:
+        if not further:
+            raise
+        log.warning("the run's own sets are left out: %s", error)
     for name in own.keys() & further.keys():
         raise InputError(f"{name}={sets[name]}: the run has a set called {name}; give this one another name")
     return evaluate_sets(run.learner(), own | further)

@@ -49,7 +49,7 @@ def run(
     SIGTERM, after which the run can be resumed. Raises DivergedError, which names the step and the keys, once numbers
     are not finite; the last checkpoint before that stays.
     """
-    files = RunFiles(Path(folder))
+    config, files = config.resolved(), RunFiles(Path(folder))
     with sole_writer(files, resume):
         with processes.main_first() as main:
             finished = claim(config, files, resume) if main else None

@@ -61,14 +61,18 @@ def variants() -> dict[str, Variant]:
         )
     for name, rows, steps in (("imagenet100-table4", table4, 50_000), ("imagenet1k-table5", table5, 100_000)):
         for number, row in enumerate(rows, 1):
-            alike = (
-                other for other in rows if (other["initial"], other["increment"]) == (row["initial"], row["increment"])
-            )
-            longest = max(int(other["rounds"] or 0) for other in alike)
-            settings = schedule(row, int(row["rounds"] or 0), longest, steps)
+            alike = {
+                int(other["rounds"] or 0): place
+                for place, other in enumerate(rows, 1)
+                if (other["initial"], other["increment"]) == (row["initial"], row["increment"])
+            }
+            longest, rounds = max(alike), int(row["rounds"] or 0)
+            settings = schedule(row, rounds, longest, steps)
             kept = row["method"] == "static" or f"practice.patience={row['patience']}" in settings
-            note = "" if kept else "T_max is lower than printed, and tau longer: so many validations would not fit"
-            add(f"{name}-{number}", row, settings, note)
+            notes = [] if kept else ["T_max is lower than printed, and tau longer: so many validations would not fit"]
+            if rounds < longest:
+                notes.append(f"printed of a branch: dp real branch of a run of {name}-{alike[longest]} gives that")
+            add(f"{name}-{number}", row, settings, "; ".join(notes))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -25,6 +26,7 @@ class Classes:
 
     def label(self, name: str, place: object) -> int | None:
         """The label of a name; None if its class is left out. Raises InputError, naming `place`, for an unknown one."""
+        name = composed(name)
         key = name if name in self.folders else folder_name(name)
         if key not in self.folders:
             near = get_close_matches(name, self.folders, n=1)
@@ -42,11 +44,17 @@ class Classes:
             raise InputError(f"{place}: none of its classes is one of this task's {len(self.names)}")
 
 
+def composed(name: str) -> str:
+    """A name with each letter and its accents as one character (NFC). macOS names files with several."""
+    return unicodedata.normalize("NFC", name)
+
+
 def own_classes(names: Sequence[str]) -> Classes:
     """A user's classes. A folder has the name of its class, or its number from 0 unless some name is a number.
 
     A name that makes a bad folder's name is also found by that of `folder_names`.
     """
+    names = [composed(name) for name in names]
     folders: dict[str, int | None] = {name: label for label, name in enumerate(folder_names(names))}
     folders |= {name: label for label, name in enumerate(names)}
     if not any(name.isdecimal() for name in folders):

@@ -2,7 +2,7 @@
 
 CLASS is the class's name, its number, or for ImageNet its WordNet id. A file that cannot be read raises an InputError
 that names it, because accuracies on a set that silently lost images could not be compared. Files beside the class
-folders, such as a README, and files without the ending of an image are ignored.
+folders, such as a README, and hidden ones are ignored; files without the ending of an image are counted in a warning.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_float
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 IN_MEMORY = 8 * 2**30  # bytes, at one per pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
 
 
+NAMED = 20  # broken images, at most
 SAMPLED = 1000  # images of a set on disk that are decoded before a run starts
 TURNS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -94,6 +95,18 @@ class ImageFiles:
         with ThreadPoolExecutor(processes.own_cores()) as threads:
             return json_digest([self.shape, *threads.map(one, self.sources)])
 
+    def broken(self, rows: slice) -> list[str]:
+        """What is wrong, a line for each of these images that cannot be read."""
+
+        def problem(row: int) -> str:
+            try:
+                self._read([row])
+            except InputError as error:
+                return str(error)
+            return ""
+
+        return [line for line in map(problem, range(*rows.indices(len(self)))) if line]
+
     def _read(self, rows: Sequence[int]) -> Tensor:
         _, channels, size, _ = self.shape
         with warnings.catch_warnings(), ThreadPoolExecutor(processes.own_cores()) as threads:
@@ -144,6 +157,7 @@ def read_folder(
     """
     files: dict[int, list[Path]] = {}
     strays: list[InputError] = []
+    others: list[Path] = []
     for path in class_folders(folder):
         try:
             label = classes.label(path.name, path)
@@ -152,7 +166,9 @@ def read_folder(
             continue
         if label is None:
             continue
-        images = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
+        inside = [file for file in path.rglob("*") if not _hidden(file.relative_to(path))]
+        images = sorted(file for file in inside if file.suffix.lower() in ENDINGS)
+        others += [file for file in inside if file.suffix.lower() not in ENDINGS and not file.is_dir()]
         if not images:
             raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
         files.setdefault(label, []).extend(images)
@@ -160,10 +176,18 @@ def read_folder(
         raise strays[0]  # perhaps one of the missing ones, misspelled
     for stray in strays:
         warn_once(f"{stray}; it is skipped")
+    if others:
+        kinds = ", ".join(sorted({file.suffix or file.name for file in others})[:5])
+        warn_once(f"{folder}: {len(others)} files are not read, for their endings are none of images: {kinds}")
     labels = [label for label in sorted(files) for _ in files[label]]
     paths = [path for label in sorted(files) for path in files[label]]
     classes.check(folder, labels, needed)
     return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(labels))
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file, or a folder that it is in, is hidden: what a system or an editor left, such as ._1.jpg."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
@@ -177,6 +201,8 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
             image = _upright(file)
             if image.mode.startswith("I;16"):  # convert() would clip 16 bits instead of scaling them
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode in ("I", "F"):  # convert() would clip these, too; what is white in them nobody says
+                raise ValueError("its pixels are numbers of 32 bits; save it with 8 or 16")
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -216,24 +242,27 @@ def _upright(image: Image.Image) -> Image.Image:
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
     """Decode image files, each process its share, so that a broken one stops a run early.
 
-    Those that are kept in memory are all decoded; of a larger set, about SAMPLED, evenly spaced. Raises the InputError
-    of the first broken image, in all processes.
+    Those that are kept in memory are all decoded; of a larger set, about SAMPLED, evenly spaced. Raises an InputError
+    that names the broken images, in all processes.
     """
     files = [part.x for part in sets if isinstance(part.x, ImageFiles)]
     parts = [(images, rows) for images in {id(each): each for each in files}.values() for rows in _checked(images)]
     with progress("checking images", max(1, len(processes.own_share(parts)))) as advance:
 
-        def complaint(part: tuple[ImageFiles, slice]) -> InputError | None:
+        def complaints(part: tuple[ImageFiles, slice]) -> list[str]:
             images, rows = part
             try:
                 images[rows]
-            except InputError as error:
-                return error
+            except InputError:
+                return images.broken(rows)
             finally:
                 advance(1)
+            return []
 
-        for error in filter(None, processes.distribute(complaint, parts)):
-            raise error
+        broken = [line for lines in processes.distribute(complaints, parts) for line in lines]
+    if broken:
+        rest = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        raise InputError("; ".join(broken[:NAMED]) + rest)
 
 
 def _checked(images: ImageFiles) -> list[slice]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_real.data import DataConfig
-from dp_real.data.sets.classes import Classes, class_folders, own_classes, task_classes, warn_once
+from dp_real.data.sets.classes import Classes, class_folders, composed, own_classes, task_classes, warn_once
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task, TrainingExamples
 from dp_real.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.sections import Seed
@@ -26,19 +27,28 @@ def _classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
     names = tuple(value) if isinstance(value, list | tuple) else ()
     if len(names) < 2 or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
+    names = tuple(map(composed, names))
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not tell the two apart")
     return names
 
 
+ByClass = Annotated[
+    dict[str, str], AfterValidator(lambda found: {composed(name): text for name, text in found.items()})
+]
+Where = Annotated[str, AfterValidator(os.path.expanduser)]
+
+
 class OwnSets(DataConfig):
     """A validation set, and perhaps others. A kind says what an example is, and how a set that was found is read."""
 
-    validation: str = Field(description="where the examples are that patience watches")
-    test: str | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
-    train: str | None = Field(default=None, description="likewise, for a generator that is trained here, and arm real")
-    sets: dict[str, str] = Field(
+    validation: Where = Field(description="where the examples are that patience watches")
+    test: Where | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
+    train: Where | None = Field(
+        default=None, description="likewise, for a generator that is trained here, and arm real"
+    )
+    sets: dict[str, Where] = Field(
         default={}, description="name = where: further sets for the end; they may have some of the classes only"
     )
     require_sets: bool = Field(
@@ -47,8 +57,8 @@ class OwnSets(DataConfig):
     classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_classes)] = Field(
         default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
     )
-    definitions: dict[str, str] = Field(default={}, description="class = what it is, for {definition} in prompts")
-    synonyms: dict[str, str] = Field(default={}, description="class = words for it, for {synonyms} in prompts")
+    definitions: ByClass = Field(default={}, description="class = what it is, for {definition} in prompts")
+    synonyms: ByClass = Field(default={}, description="class = words for it, for {synonyms} in prompts")
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
     @model_validator(mode="after")
@@ -74,6 +84,10 @@ class OwnSets(DataConfig):
         synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
         defined, alike = (tuple(each.get(name, "") for name in names) for each in (definitions, synonyms))
         return Task(self.shape, names, defined, alike)
+
+    def resolved(self) -> Self:
+        """See DataConfig: the classes, which a folder that is renamed later would change."""
+        return self if self.classes is not None else self.model_copy(update={"classes": self.labels.names})
 
     def _strangers(self, classes: Collection[str]) -> Iterator[str]:
         """What is wrong with each definition, and each synonym, of something that is none of the classes."""

@@ -9,7 +9,7 @@ import typer
 from dp_base.locks import claimed
 from dp_real.axes import AXES
 from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, refuse
-from experiments.cli.real.remarks import at_limit, too_few
+from experiments.cli.real.remarks import at_limit, judged_twice, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -93,6 +93,8 @@ def compare_command(
             "one generator is" if min(splits, seeds) == 1 else f"{min(splits, seeds)} generators, one a data split, are"
         )
         say(f"{each} trained here first, unless in the cache")
+    if remark := judged_twice(config):
+        say(remark)
     workers = at_a_time(workers)
     with claimed(out, JOURNAL, resume):
         runs = run_arms(config, names, seeds, splits, out, workers, progress, first or 0, settle)

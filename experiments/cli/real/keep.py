@@ -1,5 +1,6 @@
 """`dp real init | export | cache`: a configuration for a new task, a run's examples as files, and the cache."""
 
+import shlex
 import sys
 import time
 from datetime import timedelta
@@ -40,9 +41,11 @@ def init_command(
             file.write(fill(text, name=path.stem))
     except FileExistsError:
         raise InputError(f"{path} exists and stays as it is; name another") from None
+    except FileNotFoundError:
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
-    say(f"{path}: change what it says about your task, then dp real run {path}")
+    say(f"{path}: change what it says about your task, then dp real run {shlex.quote(str(path))}")
 
 
 def fill(template: str, name: str) -> str:

@@ -22,6 +22,13 @@ def too_few(made: float, additions: float, config: Config) -> str | None:
     )
 
 
+def judged_twice(config: Config) -> str | None:
+    """What to say where the images that settings are chosen by also give the accuracies that are compared."""
+    if getattr(config.data, "test", "") is not None:
+        return None
+    return "data.test is not set: accuracies are of the validation images, which choose patience, and settings if tuned"
+
+
 def at_limit(run: Run) -> str | None:
     """What to say of a run whose automatic strength ended at an end of its range, so that it missed its aim."""
     from dp_real.rounds.policies import end_of_range

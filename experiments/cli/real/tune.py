@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, refuse
+from experiments.cli.real.remarks import judged_twice
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -52,6 +53,8 @@ def tune_command(
     with claimed(out, ASKED, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")
+        if remark := judged_twice(config):
+            say(remark)
         say(_cost(config, trials * len(names) * seeds))
         best = tune(config, plan, trials, out, at_a_time(workers), progress)
     if as_json:

@@ -48,6 +48,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         (MINIMAL + "[sampling]\nsteps = 1001", "sampling.steps = 1001: input should be less than or equal to 1000"),
         (MINIMAL + "[sampling]\nxyzzy = 1", "unknown key sampling.xyzzy; there are steps, guidance_scale, block_size"),
         (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['a coat']"), "should have {} where the class"),
+        (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['{}: {defintion}']"), "{defintion} is no place for"),
         (
             MINIMAL.replace("'digits'", "'gaussian'").replace("additions = 2", "additions = 0") + "examples = 'real'",
             "data.train names them",

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +14,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageClassification
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, load_config, parse_config
 from dp_real.data.folder import FolderConfig
 from dp_real.data.sets.images import read_folder, read_image
@@ -186,6 +188,37 @@ def test_an_answer_that_a_set_does_not_have_is_not_given():
     sure: type = Sure
     assert masked_accuracy(sure(), images)["accuracy"] == 0.8
     assert accuracy(sure(), images) == 0
+
+
+def test_its_learner_is_judged_elsewhere(finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """On another machine, where the run's own images are not."""
+    there = tmp_path / "run"
+    shutil.copytree(finished, there)
+    config = (there / "config.toml").read_text()
+    validation = Run(finished).config.data.model_dump()["validation"]
+    (there / "config.toml").write_text(config.replace(validation, "nowhere"))
+    rows = evaluate(Run(there), {"more": pictures(tmp_path / "more", ["cat", "em_u"])})
+    assert [row["set"] for row in rows] == ["more"]
+    assert "the run's own sets are left out: nowhere: no such folder" in caplog.text
+    with pytest.raises(MissingError, match="nowhere"):
+        evaluate(Run(there), {})
+
+
+def test_classes_of_folders_are_in_the_record(config: Config, tmp_path: Path):
+    folders = {name: str(pictures(tmp_path / name, ["ape", "bee"])) for name in ("validation", "train")}
+    unnamed = config.model_dump(exclude_none=True) | LINEAR
+    unnamed["data"] = {"source": "folder", "size": 16} | folders
+    unnamed["guidance"] = {"omega": 0.0}
+    run(parse_config(unnamed), tmp_path / "run")
+    record: Any = load_config(tmp_path / "run" / "config.toml").data
+    assert record.classes == ("ape", "bee")
+    assert run(parse_config(unnamed), tmp_path / "run", resume=True)["pool_size"] == 9
+    for name in folders:
+        (tmp_path / name / "ape").rename(tmp_path / name / "cow")
+    with pytest.raises(InputError, match="another configuration"):
+        run(parse_config(unnamed), tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="cow is none of the 2 classes"):
+        evaluate(Run(tmp_path / "run"), {})
 
 
 def test_what_cannot_be_evaluated(finished: Path, tmp_path: Path):

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from dp_base.locks import locked_beside
-from dp_real.config import load_config
+from dp_real.config import load_config, parse_config
+from experiments.cli.real.remarks import judged_twice
+from experiments.presets.presets import load_preset
 from experiments.terminal import table
 from tests.experiments.conftest import run_dp as dp
 
@@ -80,6 +82,25 @@ def test_inits_file_says_what_its_keys_are(tmp_path: Path, monkeypatch: pytest.M
             assert explained, f"{line} comes before any comment of its section"
         elif line.startswith("["):
             explained = False
+
+
+def test_init_names_a_folder_that_is_not_there_and_a_command_that_a_shell_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert dp("real", "init", "birds/garden") == 2
+    assert "birds/garden.toml cannot be written: there is no folder birds" in capsys.readouterr().err
+    assert dp("real", "init", "garden birds") == 0
+    assert "then dp real run 'garden birds.toml'" in capsys.readouterr().err
+
+
+def test_where_the_images_that_choose_also_judge_it_is_said():
+    own = {"source": "folder", "validation": "val", "classes": ["a", "b"]}
+    rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}, "practice": {"initial": 3}}
+    rest |= {"training": {"steps": 1}}
+    assert "data.test is not set" in (judged_twice(parse_config({"data": own} | rest)) or "")
+    assert judged_twice(parse_config({"data": own | {"test": "test"}} | rest)) is None
+    assert judged_twice(load_preset("digits")) is None
 
 
 def test_init_shows_what_a_user_has_to_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -108,6 +108,8 @@ def test_every_preset_and_row_is_a_configuration_with_the_printed_total():
             row = tables[stem][int(number) - 1]
             assert (config.samples == int(row["total"])) == ("misprint" not in row["note"]), name
             assert variants()[name].reported == float(row["val"])
+    assert "a branch: dp real branch of a run of imagenet100-table4-5" in variants()["imagenet100-table4-1"].note
+    assert "branch" not in variants()["imagenet100-table4-5"].note
     assert "misprint" in variants()["imagenet100-table4-11"].note  # N + kP is kept, the total is off
 
 

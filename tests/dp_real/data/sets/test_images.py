@@ -1,6 +1,7 @@
 """Real images in folders: which folder is which label, and what a picture becomes, whatever its format."""
 
 import struct
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,51 @@ def test_classes_are_those_of_the_folders(tmp_path: Path):
     assert colors(x) == [color for color in COLORS.values() for _ in range(2)]
     assert data.test is data.validation
     assert data.generator is None
+
+
+def test_a_record_has_the_names_of_the_folders(tmp_path: Path):
+    """Else a folder that is renamed later would change the labels."""
+    data = settings(fill(tmp_path, COLORS))
+    record: Any = data.resolved()
+    assert record.classes == ("cat", "dog", "emu")
+    assert record.resolved() == record
+    (tmp_path / "emu").rename(tmp_path / "ant")
+    assert data.task.classes == ("ant", "cat", "dog")
+    with pytest.raises(InputError, match="ant: ant is none of the 3 classes"):
+        record.load()
+
+
+def test_a_name_is_the_same_however_its_accents_are_written(tmp_path: Path):
+    """macOS writes folder names with each accent as a character of its own."""
+    composed, apart = (unicodedata.normalize(form, "Grünspecht") for form in ("NFC", "NFD"))
+    assert composed != apart
+    fill(tmp_path / "apart", {apart: (9, 9, 9), "Amsel": (0, 0, 0)})
+    fill(tmp_path / "composed", {composed: (9, 9, 9), "Amsel": (0, 0, 0)})
+    for classes in (None, ["Amsel", apart], ["Amsel", composed]):
+        for validation, test in (("apart", "composed"), ("composed", "apart")):
+            own: Any = settings(
+                tmp_path / validation, test=str(tmp_path / test), classes=classes, definitions={apart: "a bird"}
+            )
+            assert own.task.classes == ("Amsel", composed)
+            assert own.task.definitions == ("", "a bird")
+            assert own.load().test.y.tolist() == [0, 0, 1, 1]
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path / "birds", COLORS)
+    assert settings(Path("~/birds")).task.classes == ("cat", "dog", "emu")
+
+
+def test_what_is_hidden_is_left_out_and_what_is_not_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    fill(tmp_path, COLORS)
+    (tmp_path / "cat" / "._0.png").write_bytes(b"left by macOS")
+    (tmp_path / "cat" / ".checkpoints").mkdir()
+    (tmp_path / "cat" / ".checkpoints" / "0.png").write_bytes((tmp_path / "cat" / "0.png").read_bytes())
+    (tmp_path / "dog" / "1.heic").write_bytes(b"")
+    (tmp_path / "dog" / "sub").mkdir()
+    assert len(settings(tmp_path).load().validation.y) == 6
+    assert f"{tmp_path}: 1 files are not read, for their endings are none of images: .heic" in caplog.text
 
 
 def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
@@ -301,6 +347,28 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path: Path, ending: str, dam
     data = settings(folder).load()
     with pytest.raises(InputError, match=rf"dog/bad.{ending}: not a whole image: .*; repair or remove it"):
         decode_ahead(data.validation, data.test)
+
+
+def test_all_broken_files_are_named_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = settings(fill(tmp_path, COLORS, count=4))
+    for name in ("cat/1", "cat/3", "emu/0"):
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    with pytest.raises(InputError) as raised:
+        decode_ahead(data.load().validation)
+    assert [name for name in ("cat/1", "cat/3", "emu/0") if f"{name}.png: not a whole image" in str(raised.value)] == [
+        "cat/1", "cat/3", "emu/0",
+    ]  # fmt: skip
+    monkeypatch.setattr(dp_real.data.sets.images, "NAMED", 2)
+    with pytest.raises(InputError, match=r"; and 1 more$"):
+        decode_ahead(data.load().validation)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_numbers_of_32_bits_are_refused(tmp_path: Path, kind: type):
+    """Nobody says which of them is white."""
+    Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / "one.tif")
+    with pytest.raises(InputError, match=r"one.tif: not a whole image: its pixels are numbers of 32 bits"):
+        read_image(tmp_path / "one.tif", 4, 3)
 
 
 def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
