@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from os.path import expanduser
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
@@ -27,6 +28,8 @@ Width = Annotated[int, Field(gt=0, le=2**14)]
 """A width of a network, or pixels a side."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed; TOML's integers end there."""
+Model = Annotated[str, AfterValidator(expanduser)]
+"""A model's folder, or its hub id."""
 
 
 class SamplingConfig(Section):
@@ -118,7 +121,7 @@ class GuidanceConfig(Section):
         default="none",
         description="of labels: draw again what the generator, or a CLIP, takes for another class (label_check)",
     )
-    check_model: str | None = Field(
+    check_model: Model | None = Field(
         default=None, description="the CLIP: a folder, or a hub id, which is fetched unless it is in the hub's cache"
     )
     check_prompts: Templates = Field(

@@ -1,7 +1,6 @@
 """What a run needs, and whether it is there: device, memory, disk, weights, packages, data. Fetches nothing."""
 
 import importlib.util
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ import torch
 from dp_base.errors import MissingError
 from dp_real.config import Config
 from dp_real.estimate import clock, cost, speed, work
-from dp_real.runtime.hub import download
+from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.runtime.hub import NAME, WHOLE, download, is_hub_id, lacking, misnamed
 from dp_real.runtime.processes import own_cores
 
 CPU_DAYS = 30
+ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Device:
-    """The GPUs of a machine, or its CPU. memory: bytes of one device. cores: of the CPU; 0 for GPUs."""
+    """The GPUs of a machine, or its CPU. memory: bytes of one device. cores: of the CPU; 0 for GPUs.
+
+    count: 0 for a GPU of another machine, which is planned for.
+    """
 
     name: str
     count: int
@@ -48,14 +52,28 @@ def this_device() -> Device:
     return Device(f"CPU, {cores} core{'s' if cores > 1 else ''}", 1, psutil.virtual_memory().total, cores)
 
 
-def too_long(hours: float | None) -> bool:
-    """Whether `hours` on the CPU are more than CPU_DAYS, so that a run needs a GPU. False if they are not known."""
-    return hours is not None and hours > 24 * CPU_DAYS
+def gpu(name: str) -> Device:
+    """A GPU of speed.GPUS, on another machine."""
+    return Device(name, 0, speed.GPUS[name].memory)
 
 
-def needs(config: Config, out: Path) -> list[Need]:
-    """All that a run of this configuration into the folder `out` needs."""
-    return [*_but_data(config, out), *_data(config)]
+def planned_for(config: Config, network: work.Network | None) -> Device:
+    """The device of this machine, or a GPU elsewhere if that is a CPU on which a run would take too long."""
+    here = this_device()
+    return gpu(ELSEWHERE) if _days(config, network, here) > CPU_DAYS else here
+
+
+def _days(config: Config, network: work.Network | None, device: Device) -> float:
+    """Days that a run takes on a CPU, as far as they are known; 0 on GPUs."""
+    if not device.cores:
+        return 0
+    hours = clock.hours(config, network, speed.assumed(config, network, device.name, device.cores), 1)
+    return (hours["clock"] or sum(hours[part] or 0 for part in ("drawing", "training", "validating"))) / 24
+
+
+def needs(config: Config, out: Path, device: Device | None = None) -> list[Need]:
+    """All that a run of this configuration into the folder `out` needs. device: to run on; None: what is found here."""
+    return [*_but_data(config, out, device), *_data(config)]
 
 
 def require(config: Config, out: Path) -> None:
@@ -70,11 +88,11 @@ def require(config: Config, out: Path) -> None:
         raise MissingError("; ".join((*short, "dp real plan says what to put where")))
 
 
-def _but_data(config: Config, out: Path) -> Iterator[Need]:
+def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterator[Need]:
     try:
-        network, device = work.learner_network(config), this_device()
-        yield _device(config, network, device)
-        yield from _memory(config, network, device)
+        network = work.learner_network(config)
+        yield _device(config, network, device or this_device())
+        yield from _memory(config, network, device or planned_for(config, network))
         yield _disk(config, network, out)
         yield from _trained(config)
     except MissingError:
@@ -94,27 +112,48 @@ def tracker(package: str) -> Need:
 
 def _device(config: Config, network: work.Network | None, device: Device) -> Need:
     if not device.cores:
-        return Need("device", f"{device.count} × {device.name}")
-    seconds = speed.assumed(config, network, device.name, device.cores)
-    hours = clock.hours(config, network, seconds, 1)["clock"]
-    problem = f"no GPU: it would take this {device.name}, {(hours or 0) / 24:,.0f} days" if too_long(hours) else None
-    return Need("device", f"{device.name}; no GPU", problem)
+        return Need("device", f"{device.count} × {device.name}" if device.count else f"{device.name}, elsewhere")
+    days = _days(config, network, device)
+    problem = f"no GPU: it would take this {device.name}, {days:,.0f} days; --device plans for a GPU elsewhere"
+    return Need("device", f"{device.name}; no GPU", problem if days > CPU_DAYS else None)
 
 
 def _memory(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
-    remedies = {
-        "training": "lower training.rows_per_device, set training.precision = 'bfloat16' or generator.offload = true",
-        "drawing": "set guidance.through = 'x0', generator.decoder = 'tiny' or dtype = 'bfloat16'",
-    }
     peaks = work.memory(config, network) or {}
     if peaks and device.cores:  # a GPU takes as many rows as fit; a CPU must have memory for what it is given
         rows = config.training.rows_per_device or cost.rows_per_step(config)
         peaks["training"] += (min(rows, cost.rows_per_step(config)) - 1) * peaks["row"]
-    for phase, remedy in remedies.items():
+    there = _size(device.memory)
+    there = f"{there} of memory" if device.count else f"the {there} of an {device.name}"
+    for phase in ("training", "drawing"):
         if phase in peaks:
-            found = f"{_size(peaks[phase])} of {_size(device.memory)}"
-            short = peaks[phase] > device.memory
-            yield Need(f"memory: {phase}", found, f"{phase} takes {found} of memory: {remedy}" if short else None)
+            found = f"{_size(peaks[phase])} of {there}"
+            problem = f"{phase} takes {found}: {_remedies(config, phase, device)}"
+            yield Need(f"memory: {phase}", found, problem if peaks[phase] > device.memory else None)
+
+
+def _remedies(config: Config, phase: str, device: Device) -> str:
+    """What makes a phase take less memory, of what is not in force already."""
+    generator, training = config.generator, config.training
+    through_unet = config.guidance.pushes and config.guidance.through == "unet"
+    if phase == "training":
+        rows = min(training.rows_per_device or cost.rows_per_step(config), cost.rows_per_step(config))
+        remedies = {
+            "lower training.rows_per_device": device.cores and rows > 1,  # a GPU is given as many as fit
+            "set training.precision = 'bfloat16'": training.precision == "float32",
+            "set generator.offload = true": not device.cores and not getattr(generator, "offload", True),
+            "take a smaller learner": True,
+        }
+    else:
+        remedies = {
+            "set guidance.through = 'x0'": through_unet,
+            "set generator.checkpointing = true": through_unet and not getattr(generator, "checkpointing", True),
+            "set generator.decoder = 'tiny'": getattr(generator, "decoder", "") == "full",
+            "set generator.dtype = 'bfloat16'": getattr(generator, "dtype", "") == "float32",
+            "take a smaller generator": True,
+        }
+    *others, last = [remedy for remedy, helps in remedies.items() if helps]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
@@ -141,18 +180,26 @@ def _weights(config: Config) -> Iterator[Need]:
     drawing = config.generator.weights() | config.guidance.weights() if config.practice.draws else {}
     models = drawing | config.learner.weights()
     for key, model in models.items():
-        yield _weights_of(key, model)
+        yield _weights_of(key, model, key == "generator.model" and isinstance(config.generator, DiffusersConfig))
 
 
-def _weights_of(key: str, model: str) -> Need:
+def _weights_of(key: str, model: str, pipeline: bool) -> Need:
+    if fault := misnamed(model, pipeline):
+        return Need(key, model, fault)
     try:
-        cached = None if Path(model).is_dir() else huggingface_hub.snapshot_download(model, local_files_only=True)
-        folder = Path(cached or model)
-        if not (lacking := _lacking_tokenizer(folder) if key.endswith(".tokenizer") else _lacking_weights(folder)):
-            return Need(key, str(folder))
-        fault = f"{folder} lacks {lacking}"
-    except (OSError, ValueError):  # not in the hub's cache; not a hub id
+        own = Path(model).is_dir()
+        folder = Path(model if own else huggingface_hub.snapshot_download(model, local_files_only=True))
+        if key.endswith(".tokenizer"):
+            lack = (f"lacks {file}", f"it {WHOLE}") if (file := _lacking_tokenizer(folder)) else None
+        else:
+            lack = lacking(folder, pipeline)
+        if own or not lack:
+            return Need(key, str(folder), f"{folder} {'; '.join(lack)}" if lack else None)
+        fault = f"{folder} {lack[0]}"
+    except (OSError, ValueError):  # not in the hub's cache
         fault = f"{model} is neither a folder nor in the hub's cache"
+        if not is_hub_id(model):
+            return Need(key, model, f"{fault}; {NAME}")
     try:
         huggingface_hub.auth_check(model)
     except Exception:  # no network, no such model, or one whose terms must be accepted first
@@ -160,24 +207,10 @@ def _weights_of(key: str, model: str) -> Need:
     return Need(key, f"{model}, which a run will fetch")
 
 
-def _lacking_weights(folder: Path) -> str | None:
-    """What of a model or a pipeline is not in its folder."""
-    parts = [file.parent for file in folder.rglob("config.json") if _is_used(file.parent.name, folder)]
-    whole = parts and all(any(part.glob("*.safetensors")) for part in parts)
-    return None if whole else "safetensors or a config.json"
-
-
 def _lacking_tokenizer(folder: Path) -> str | None:
     """What of a tokenizer is not in its folder."""
     there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
     return None if there else "a tokenizer.json"
-
-
-def _is_used(part: str, pipeline: Path) -> bool:
-    """Whether a part is one that is loaded: a published folder may also hold the parts for other libraries."""
-    index = pipeline / "model_index.json"
-    parts = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {part: True}
-    return part in parts and part != "safety_checker"
 
 
 def _data(config: Config) -> Iterator[Need]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,10 +17,23 @@ from dp_real.runtime import memory
 from dp_real.runtime.seeds import row_seeds
 from dp_real.runtime.shares import PARCEL
 
-# TFLOP/s in bfloat16 that PyTorch is assumed to reach on a GPU, by a part of its name. For the A100 it is a quarter of
-# the data sheet, for newer GPUs, which wait more for memory, 15 %. Published figures lie within PUBLISHED of that (a
-# table in docs/reproduction.md has them). Better measure: `measure`, `dp real plan --measure`.
-GPUS = {"H200": 150.0, "H100": 150.0, "A100": 80.0, "L40S": 55.0}
+
+class Gpu(NamedTuple):
+    """What is assumed of a GPU. rate: TFLOP/s in bfloat16 that PyTorch reaches. memory: bytes, by the data sheet."""
+
+    rate: float
+    memory: int
+
+
+# By a part of their names. The A100's rate is a quarter of the data sheet, that of newer GPUs, which wait more for
+# memory, 15 %. Published figures lie within PUBLISHED of that (a table in docs/reproduction.md has them). Better
+# measure: `measure`, `dp real plan --measure`. The A100 of 40 GB counts as one of 80.
+GPUS = {
+    "H200": Gpu(150.0, 141 * 10**9),
+    "H100": Gpu(150.0, 80 * 10**9),
+    "A100": Gpu(80.0, 80 * 10**9),
+    "L40S": Gpu(55.0, 48 * 10**9),
+}
 FLOAT32 = 1 / 5  # share of that rate in float32, for which those GPUs have few units
 CPU_CORE = 0.05  # TFLOP/s in float32 of a recent core
 PUBLISHED, OF_A_CORE, TIMED = 2.0, 3.0, 1.2  # by what factor the seconds may be wrong: of a GPU, a core, as measured
@@ -40,7 +53,7 @@ class Seconds:
 
 def throughput(device: str, dtype: str) -> float | None:
     """TFLOP/s that a GPU of that name is assumed to reach; None if it is not in the table."""
-    known = next((rate for name, rate in GPUS.items() if name in device), None)
+    known = next((gpu.rate for name, gpu in GPUS.items() if name in device), None)
     return known and known * (FLOAT32 if dtype == "float32" else 1)
 
 

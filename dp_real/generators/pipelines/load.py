@@ -11,15 +11,15 @@ from typing import Any
 import diffusers
 from huggingface_hub import hf_hub_download
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_real.generators.pipelines.adapters import check_supported
 from dp_real.runtime import processes
-from dp_real.runtime.hub import load, reading
+from dp_real.runtime.hub import lacking, load, reading
 
 
 def load_index(model: str) -> dict[str, Any]:
     """Read a pipeline's model_index.json. Raises MissingError if there is none, InputError if it has no adapter."""
-    with reading(model, "a diffusers pipeline") as local:
+    with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = json.loads(Path(path).read_text(encoding="utf-8"))
     check_supported(str(index.get("_class_name")), where=f"{model}: ")
@@ -32,6 +32,8 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
     Raises as `load_index` and dp_real.runtime.hub.load do, and InputError for parts that diffusers does not accept.
     """
     index = load_index(model)
+    if Path(model).is_dir() and (lack := lacking(Path(model), pipeline=True)):
+        raise MissingError(f"{model} {'; '.join(lack)}")
     options: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}  # saved as absent
     if index["_class_name"] == "StableDiffusionPipeline":
         options |= {"safety_checker": None, "requires_safety_checker": False}

@@ -35,8 +35,9 @@ class Classifier(nn.Module):
         super().__init__()
         self.model = model
         self.size = size
+        device = next(model.parameters(), torch.empty(0)).device
         for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1).to(model.device), persistent=False)
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1).to(device), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, K] of images [B, C, h, w] of any size, grey or colour."""

@@ -13,6 +13,7 @@ from experiments.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
     from dp_real.config import Config
+    from dp_real.estimate.needs import Device
 
 MEMORY = {
     "training": "training on a row at a time",
@@ -20,7 +21,10 @@ MEMORY = {
     "drawing": "drawing an image at a time",
     "image": "each more at a time",
 }
-ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
+Elsewhere = Annotated[
+    str | None,
+    typer.Option(help="Plan for this GPU of another machine: H200, H100, A100, L40S.  Default: what is here."),
+]
 
 
 def presets_command(as_json: Json = False) -> None:
@@ -57,6 +61,7 @@ def plan_command(
     settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
     out: Annotated[Path | None, typer.Option(help="As of the run, for its disk.  Default: runs/PRESET-SEED.")] = None,
     gpus: Annotated[str, typer.Option(help="Comma-separated: how many to plan for.")] = "1,8,32",
+    device: Elsewhere = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time a few images and training steps here.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -66,12 +71,13 @@ def plan_command(
     from dp_real.estimate.needs import needs
     from dp_real.runs.prepare import check_plan
 
+    target = _target(device, measure)
     with suppress(MissingError):  # the data that tell the task; the table below names them
         check_plan(config)
-    needed = needs(config, out or default_folder(config))
+    needed = needs(config, out or default_folder(config), target)
     ready = not any(need.problem for need in needed)
     try:
-        costs = _costs(config, counts, measure)
+        costs = _costs(config, counts, target, measure)
     except MissingError:  # the data that tell the task, or the weights to measure with
         if ready:
             raise
@@ -96,20 +102,34 @@ def _counts(gpus: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _costs(config: "Config", gpus: list[int], measured: bool) -> dict[str, Any]:
-    """Costs on this machine, measured or from the table. If only its CPU is there and too slow: on ELSEWHERE."""
+def _target(name: str | None, measured: bool) -> "Device | None":
+    """The device to plan for: the GPU that is named, this machine's if it is to be measured; None: see planned_for."""
+    from dp_base.errors import InputError
+    from dp_real.estimate import speed
+    from dp_real.estimate.needs import gpu, this_device
+
+    if name is None:
+        return this_device() if measured else None
+    if name.upper() not in speed.GPUS:
+        raise InputError(f"--device {name}: its speed is not known; these can be planned for: {', '.join(speed.GPUS)}")
+    if measured:
+        raise InputError(f"--device {name} is of another machine, and --measure times this one: leave one out")
+    return gpu(name.upper())
+
+
+def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
+    """Costs on the device to plan for, measured or from the table."""
     from dp_real.estimate import clock, speed, work
-    from dp_real.estimate.needs import this_device, too_long
+    from dp_real.estimate.needs import planned_for
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator
 
-    device, network = this_device(), work.learner_network(config)
+    network = work.learner_network(config)
+    device = target or planned_for(config, network)
     validation = next((each.images for each in config.data.describe() if each.name == "validation"), None)
     seconds, counts = speed.assumed(config, network, device.name, device.cores), [1] if device.cores else gpus
     if measured:
         generator = load_generator(config, load_data(config), progress)
         seconds = speed.measure(config, generator, fresh_learner(config), device.name)
-    elif device.cores and too_long(clock.hours(config, network, seconds, 1)["clock"]):
-        seconds, counts = speed.assumed(config, network, ELSEWHERE), gpus
     return clock.costs(config, network, seconds, counts, validation)
 
 

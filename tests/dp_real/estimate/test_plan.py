@@ -245,6 +245,10 @@ def test_other_pipelines_are_priced(tmp_path: Path):
 # what is there
 
 
+INDEX = {"unet": ["diffusers", "x"], "vae": ["diffusers", "x"], "safety_checker": ["stable_diffusion", "x"]}
+CPU = needs.Device("CPU, 2 cores", 1, 25 * 10**9, cores=2)
+
+
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which imagenet100 finds its data where it looks for them, and weights in `sd`."""
@@ -254,6 +258,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "sd" / part).mkdir(parents=True)
         (root / "sd" / part / "config.json").write_text(json.dumps(own))
         (root / "sd" / part / "model.safetensors").touch()
+    (root / "sd" / "model_index.json").write_text(json.dumps(INDEX))
     return root
 
 
@@ -293,9 +298,11 @@ def test_the_files_to_fetch_are_those_that_are_used():
 def test_parts_for_other_libraries_are_not_missing(complete: list[str], capsys: pytest.CaptureFixture[str]):
     Path("sd/vae_decoder").mkdir()
     Path("sd/vae_decoder/config.json").write_text("{}")
-    assert dp("real", "plan", "imagenet100", *complete, "--json") == 3  # without an index, each folder is a part
-    Path("sd/model_index.json").write_text(json.dumps({"unet": ["diffusers", "x"], "vae": ["diffusers", "x"]}))
     assert dp("real", "plan", "imagenet100", *complete, "--json") == 0
+    Path("sd/model_index.json").write_text(json.dumps(INDEX | {"vae_decoder": ["diffusers", "x"]}))
+    assert dp("real", "plan", "imagenet100", *complete, "--json") == 3
+    assert "sd lacks vae_decoder/*.safetensors; it must hold what save_pretrained" in capsys.readouterr().out
+    Path("sd/model_index.json").write_text(json.dumps(INDEX))
 
 
 def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[str]):
@@ -317,7 +324,10 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
     "problems",
     [
         {
-            "generator.model=none": ("generator.model", "neither a folder nor in the hub's cache: hf download none"),
+            "generator.model=no/one": (
+                "generator.model",
+                "neither a folder nor in the hub's cache: hf download no/one",
+            ),
             "data.test=data/none": ("data: test", "data/none: no such folder"),
             "training.batch_size=1000000": None,  # in pieces
             "pool.storage=float32": None,
@@ -325,10 +335,10 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
             "tracker=wandb": ("package", "pip install wandb"),
         },
         {
-            "generator.model=sd/vae/model.safetensors": ("generator.model", "neither a folder"),
+            "generator.model=sd/vae/model.safetensors": ("generator.model", "name the pipeline that it is in: /"),
             "learner={kind='transformers', model='nobody/knows'}": ("learner.model", "--set learner.model=FOLDER"),
             "generator.decoder=tiny": None,
-            "generator.tiny_decoder=data": ("generator.tiny_decoder", "data lacks safetensors"),
+            "generator.tiny_decoder=data": ("generator.tiny_decoder", "data lacks config.json; it must"),
         },
     ],
 )
@@ -352,9 +362,84 @@ def test_a_gpu_takes_the_rows_of_a_step_in_pieces_and_a_cpu_is_told_how_many():
     for name, device in {"gpu": GPU, "cpu": needs.Device("CPU", 1, 100 * gigabytes, cores=8)}.items():
         said[name] = next(needs._memory(preset, network, device))
     assert said["gpu"].problem is None
-    assert "145 GB of 100 GB of memory: lower training.rows_per_device," in (said["cpu"].problem or "")
+    assert "145 GB of 100 GB of memory: lower training.rows_per_device or" in (said["cpu"].problem or "")
     fewer = load_preset("imagenet100", ["generator.offload=true", "training.rows_per_device=64"])
     assert next(needs._memory(fewer, network, needs.Device("CPU", 1, 100 * gigabytes, cores=8))).problem is None
+
+
+def test_no_command_fetches_what_is_not_on_the_hub(complete: list[str], tmp_path: Path, monkeypatch):
+    """Not a checkpoint in one file, which is to be converted; not a path; not a URL, which has the id in it."""
+    file = tmp_path / "my.safetensors"
+    file.touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    convert = f"StableDiffusionPipeline.from_single_file('{file}').save_pretrained('{tmp_path}/my')"
+    for model, told in {
+        str(file): ("is one file, not a folder; convert it", convert),
+        "~/my.safetensors": (convert,),
+        "/no/such": ("/no/such is neither a folder nor in the hub's cache; name a folder that save_pretrained wrote",),
+        "~/none": (f"{tmp_path}/none is neither a folder",),
+        "a/b/c": ("or a hub id as owner/name",),
+        "https://huggingface.co/an/id/tree/main": ("is a URL; name the hub id: an/id",),
+    }.items():
+        preset = load_preset("imagenet100", [f"generator.model={model}"])
+        (problem,) = (need.problem or "" for need in needs._weights(preset))
+        assert all(words in problem for words in told), problem
+        assert "hf download" not in problem
+    (tmp_path / "sd").symlink_to(Path("sd").absolute())
+    assert dp("real", "plan", "imagenet100", "--set", "generator.model=~/sd") == 0
+
+
+def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(complete: list[str], monkeypatch, capsys):
+    """Where a CPU would take too long; its 25 GB are too little. Nor does it if only the training's hours are known."""
+    monkeypatch.setattr(needs, "this_device", lambda: CPU)
+    for known in (True, False):
+        monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: SD1 if known else None)
+        assert dp("real", "plan", "imagenet100", *complete, "--gpus", "8", "--json") == 3
+        needed = {need["what"]: need for need in json.loads(capsys.readouterr().out)["needs"]}
+        assert [what for what, need in needed.items() if need["problem"]] == ["device"]
+        assert "no GPU: it would take this CPU, 2 cores," in needed["device"]["problem"]
+        assert needed["memory: training"]["found"].endswith("MB of the 80 GB of an H100")
+
+
+def test_a_device_can_be_named(complete: list[str], monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(needs, "this_device", lambda: CPU)
+    for name, given in (("A100", "A100"), ("L40S", "l40s")):
+        gpu = speed.GPUS[name]
+        assert dp("real", "plan", "imagenet100", *complete, "--device", given, "--gpus", "8", "--json") == 0
+        answer = json.loads(capsys.readouterr().out)
+        found = {need["what"]: need["found"] for need in answer["needs"]}
+        assert found["device"] == f"{name}, elsewhere"
+        assert found["memory: training"].endswith(f"MB of the {gpu.memory / 1e9:.0f} GB of an {name}")
+        assert answer["hours"][0]["devices"] == 8
+        assert answer["seconds"]["guided"] == pytest.approx(92.58 / gpu.rate, rel=1e-3)
+    assert dp("real", "plan", "imagenet100", "--device", "V100") == 2
+    assert capsys.readouterr().err.endswith("these can be planned for: H200, H100, A100, L40S\n")
+    assert dp("real", "plan", "imagenet100", "--device", "A100", "--measure") == 2
+    assert "--measure times this one: leave one out" in capsys.readouterr().err
+
+
+def test_remedies_are_not_in_force_already():
+    """On a CPU a generator has nowhere else to wait; on a GPU as many rows as fit are taken anyway."""
+    small = needs.Device("CPU", 1, 10**9, cores=8)
+
+    def told(device: needs.Device, *settings: str) -> list[str]:
+        preset = load_preset("imagenet100", settings)
+        needed = needs._memory(preset, work.learner_network(preset), device)
+        return [(need.problem or "").partition(": ")[2] for need in needed]
+
+    drawing = "set guidance.through = 'x0', set generator.checkpointing = true, set generator.decoder = 'tiny' or "
+    assert told(small) == [
+        "lower training.rows_per_device or take a smaller learner",
+        f"{drawing}take a smaller generator",
+    ]
+    changed = ("training.precision=float32", "training.rows_per_device=1", "generator.dtype=float32")
+    assert told(small, *changed, "guidance.through=x0") == [
+        "set training.precision = 'bfloat16' or take a smaller learner",
+        "set generator.decoder = 'tiny', set generator.dtype = 'bfloat16' or take a smaller generator",
+    ]
+    card = needs.Device("H100", 0, 10**9)
+    assert told(card)[0] == "set generator.offload = true or take a smaller learner"
+    assert told(card, "generator.offload=true")[0] == "take a smaller learner"
 
 
 def test_what_is_timed_is_an_attempt_that_fitted():

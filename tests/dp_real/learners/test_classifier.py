@@ -178,8 +178,6 @@ def test_larger_images_are_resized_to_the_models_size():
     seen: dict[str, Any] = {}
 
     class Spy(torch.nn.Module):
-        device = torch.device("cpu")
-
         def forward(self, pixel_values: torch.Tensor) -> Any:
             seen["x"] = pixel_values
             return type("Output", (), {"logits": pixel_values.mean((1, 2, 3))})

@@ -1,17 +1,19 @@
-"""No code that comes with a model is run: not of a classifier, not of a part of a pipeline, and nobody is asked."""
+"""No code that comes with a model is run, and nobody is asked; what a folder lacks is named before it is read."""
 
 import ast
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 import dp_base
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.load import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
+from dp_real.runtime.hub import is_hub_id, lacking, misnamed
 
 ROOT = Path(dp_base.__file__).parents[1]
 TRAP = "from pathlib import Path\nPath({mark!r}).touch()\nclass Trap: pass\n"
@@ -73,6 +75,107 @@ def test_the_own_code_of_a_pipelines_part_is_not_run(tmp_path: Path, mark: Path,
     with pytest.raises(InputError, match=r"code that comes with it|no pipeline that diffusers can load"):
         load_pipeline(str(folder))
     assert not mark.exists()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "whole"
+    make_pipeline(16, ["a"]).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def saved(whole: Path, tmp_path: Path) -> Path:
+    """A pipeline's folder to take parts from."""
+    return Path(shutil.copytree(whole, tmp_path / "sd"))
+
+
+def told(folder: Path) -> str:
+    found = lacking(folder, pipeline=True)
+    return found[0] if found else ""
+
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+GONE = {
+    ("vae", "tokenizer"): "lacks tokenizer, vae; it must hold what save_pretrained writes, with safetensors",
+    ("scheduler",): "lacks scheduler; ",
+    # transformers loads these two, and gives every prompt the same tokens and the encoder random weights
+    ("tokenizer/tokenizer.json",): "lacks tokenizer/tokenizer.json; ",
+    ("text_encoder/config.json",): "lacks text_encoder/config.json; ",
+    (f"unet/{WEIGHTS}",): "lacks unet/*.safetensors; ",
+}
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_parts_that_a_pipelines_folder_lacks_are_named(saved: Path, gone: tuple[str, ...]):
+    assert lacking(saved, pipeline=True) is None
+    for name in gone:
+        path = saved / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(MissingError) as caught:
+        load_pipeline(str(saved))
+    assert str(caught.value).startswith(f"{saved} {GONE[gone]}")
+
+
+def test_weights_of_a_variant_are_not_those_that_are_read(saved: Path):
+    """What is told to do about it makes a folder that is whole."""
+    for path in saved.rglob("*.safetensors"):
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    with pytest.raises(MissingError, match="only fp16 weights in text_encoder, unet, vae; write plain ones") as caught:
+        load_pipeline(str(saved))
+    exec(str(caught.value).partition('python -c "')[2].removesuffix('"'), {})
+    load_pipeline(f"{saved}-plain")
+    (saved / "unet" / WEIGHTS).touch()
+    assert told(saved) == "has only fp16 weights in text_encoder, vae"
+    shutil.rmtree(saved / "vae")
+    assert told(saved) == "lacks text_encoder/*.safetensors, vae"
+    assert lacking(saved / "text_encoder") == ("has only fp16 weights", "name the files without .fp16")
+
+
+def test_all_shards_must_be_there(saved: Path):
+    (saved / "unet" / WEIGHTS).rename(saved / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors")
+    assert told(saved) == "lacks unet/*-of-00002.safetensors"
+    (saved / "unet" / "diffusion_pytorch_model-00002-of-00002.safetensors").touch()
+    assert lacking(saved) is None
+
+
+def test_an_index_that_cannot_be_used_is_told(saved: Path):
+    (saved / "model_index.json").write_text("[1]")
+    assert told(saved) == "has a model_index.json that cannot be read"
+    (saved / "model_index.json").unlink()
+    assert told(saved) == "lacks model_index.json"
+
+
+def test_what_cannot_be_read_ends_with_the_cause(saved: Path):
+    (saved / "text_encoder" / "model.safetensors").write_bytes(b"none")
+    with pytest.raises(MissingError, match=r"with safetensors: Error while deserializing header: header too small$"):
+        load_pipeline(str(saved))
+
+
+def test_a_name_that_is_no_models_says_what_to_name(saved: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(saved.parent)
+    for name in ("my.safetensors", "my.ckpt", "my.txt", "sd/v1.ckpt"):
+        Path(name).touch()
+    xl = "(StableDiffusionXLPipeline for XL, StableDiffusion3Pipeline for 3)"
+    for name in ("my.safetensors", "my.ckpt"):
+        command = f"import StableDiffusionPipeline; StableDiffusionPipeline.from_single_file('{name}').save_pretrained("
+        answer = misnamed(name, pipeline=True) or ""
+        assert f"{command}'my')" in answer
+        assert answer.endswith(xl)
+    anything = "is one file, not a folder; name a folder that save_pretrained wrote, or a hub id as owner/name"
+    assert misnamed("my.ckpt") == f"my.ckpt {anything}"  # of a classifier, say
+    assert misnamed("my.txt", pipeline=True) == f"my.txt {anything}"
+    for inside in ("sd/v1.ckpt", f"sd/vae/{WEIGHTS}"):
+        assert (misnamed(inside, pipeline=True) or "").endswith(f"name the pipeline that it is in: {saved}")
+    for url in ("https://huggingface.co/an/id", "hf.co/an/id/blob/main/x.ckpt", "http://www.huggingface.co/an/id.git"):
+        assert misnamed(url) == f"{url} is a URL; name the hub id: an/id"
+        with pytest.raises(MissingError, match=r"name the hub id: an/id$"):
+            load_pipeline(url)
+    for url in ("https://example.org/an/id", "https://huggingface.co/datasets/an/id"):
+        assert misnamed(url) == f"{url} is a URL; name a folder that save_pretrained wrote, or a hub id as owner/name"
+    assert misnamed("an/id") is misnamed("sd", pipeline=True) is None
+    assert is_hub_id("an/id-1.5")
+    assert not any(map(is_hub_id, ("", "id", "/an/id", "./id", "~/id", "a/b/c", "an/other id", "an/id.safetensors")))
 
 
 def calls() -> list[tuple[Path, str, ast.Call]]:
