@@ -1,7 +1,8 @@
 """Measured error curves: the theory fitted to them, what it foresees, and the usual empirical laws beside it.
 
-curve says what is measured, files read it; likelihood fits the parameters of theory to it; heldout asks who predicts
-better what it has not seen, the theory or the laws; forecast, how many more samples a target takes.
+curve says what is measured, files read it; likelihood fits the parameters of theory to it, and region says how far
+off they may be; heldout asks who predicts better what it has not seen, the theory or the laws; forecast, how many more
+samples a target takes.
 """
 
 from dp_theory.fitting.curve import Curve

@@ -12,8 +12,9 @@ from scipy.special import ndtri, stdtrit
 from dp_base.errors import InputError
 from dp_theory.checks import require, require_number
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.likelihood import Likelihood, first_order, interval
+from dp_theory.fitting.likelihood import Likelihood
 from dp_theory.fitting.parameters import PARAMETERS
+from dp_theory.fitting.region import first_order, interval, limits, outermost
 from dp_theory.fitting.theory import predict_points
 
 if TYPE_CHECKING:
@@ -54,17 +55,30 @@ class Fit:
                 unknown = self.why_fixed[name].startswith("not identified")
                 rows.append((name, np.nan if unknown else self.values[name], np.nan, np.nan, self.why_fixed[name]))
                 continue
-            low, high = interval(self.likelihood, self._allowed(level), parameter=self.likelihood.free.index(name))
-            down, up = low < -_ENDS, high > _ENDS
-            ends = parameter.value(np.array([low, high]))
+            low, high = self.limits(name, level)
+            down, up = low == parameter.low, high == parameter.high
             value, note = self.values[name], ""
             if down and up:
                 value, note = np.nan, "not identified: any value fits"
             elif down or up:
                 note = "bounded from above only" if down else "bounded from below only"
-            ends = np.where([down, up], [parameter.low, parameter.high], ends)
-            rows.append((name, value, *ends, note))
+            rows.append((name, value, low, high, note))
         return pd.DataFrame(rows, columns=["parameter", "value", "low", "high", "note"])
+
+    def limits(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Ends of a parameter's profile-likelihood interval, or of its range; its value where it is not estimated."""
+        if name in self.why_fixed:
+            return self.values[name], self.values[name]
+        parameter = PARAMETERS[name]
+        low, high = limits(self.likelihood, self._allowed(level), self.likelihood.free.index(name))
+        return (
+            parameter.low if low < -_ENDS else float(parameter.value(low)),
+            parameter.high if high > _ENDS else float(parameter.value(high)),
+        )
+
+    def outermost(self, level: float = 0.95) -> dict[str, Any]:
+        """All parameters (places,): of the fit, and with each free one at an end of its interval, the rest refitted."""
+        return self.likelihood.values(outermost(self.likelihood, self._allowed(level)))
 
     def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> pd.DataFrame:
         """What the theory expects at other points: strategy, kept, generated, error, low, high, new_low, new_high.
@@ -89,7 +103,8 @@ class Fit:
     def bands(self, points: Curve, level: float = 0.95) -> pd.DataFrame:
         """The columns of `predict` but the last two. Where the curve has no practice, practice takes the window 1.
 
-        Practice has intervals to first order (Cramér-Rao): its theory takes too long for a profile.
+        Practice has intervals to first order (Cramér-Rao): its theory takes too long for a profile. They are too narrow
+        where a parameter is at an end of its range, so that `forecast` asks the `outermost` places, too.
         """
         import pandas as pd
 
@@ -98,7 +113,7 @@ class Fit:
             ends = np.exp(first_order(self.likelihood, allowed, points))
         else:
             mean, _ = predict_points(points, {name: np.array([value]) for name, value in self.values.items()})
-            each = [np.exp(interval(self.likelihood, allowed, point=points.at([i]))) for i in range(len(points))]
+            each = [np.exp(interval(self.likelihood, allowed, points.at([i]))) for i in range(len(points))]
             ends = np.vstack([mean, np.transpose(each)])
         columns = dict(zip(("error", "low", "high"), ends, strict=True))
         return pd.DataFrame(

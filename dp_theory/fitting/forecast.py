@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from dp_theory.checks import Array, require, require_number
 from dp_theory.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
-from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes
+from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes, predict_points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +37,19 @@ def forecast(
 
         static             more plain rows
         prune              the learner on those rows looks at plain candidates and keeps those near its boundary, once
-        practice           the same rows, generated where each newest learner wants them: rounds as large as the
-                           first pool, or if FEW of them do not suffice, in MOST_ROUNDS that grow with the pool
+        practice           the same rows, generated where each newest learner wants them: FEW rounds as large as the
+                           first pool; or MOST_ROUNDS that grow with the pool, if only these suffice, in the mean or
+                           wherever the parameters may be
         prune as measured  if the curve tells the selector's rho: a pool from nothing, of the share that the curve kept
 
     prune and practice keep |t| < window·tan(πE), by the fitted window, or 1 where the curve has no practice. Columns:
-    strategy, more, low, high (the profile-likelihood interval; inf: may never reach the target), kept (training rows in
-    all), use ("yes" for the least; "as good" where intervals overlap with it), note.
+    strategy, use, more, low, high, kept (training rows in all), note.
+
+    low, high: what it takes within the region of likely parameters; inf: may never reach the target. It holds the
+    profile-likelihood interval, for practice that to first order, and what it takes where each parameter is at an end
+    of its interval with the others refitted, since at an end of a range, as for a floor of 0, first order sees nothing.
+    high is inf where the floor may be as high as the target. use: "yes" where all others' intervals lie above;
+    "as good" for the least and those whose intervals overlap with its own; else "no".
 
     direct_cost, training_cost: of `Costs`, and only for "compute"; DIRECT_COST and TRAINING_COST unless given.
 
@@ -61,20 +68,45 @@ def forecast(
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
     reason = fitted.why_fixed.get("window", "").partition(": ")[2]  # none of one that was given
     note = f"window = 1 is assumed: {reason}" if reason else ""
-    rows = [("static", *_reached(fitted, _static(start), target, level, x, costs, start), "")]
+    asked = _Asked(fitted, target, level, x, costs, fitted.outermost(level))
+    rows = [("static", *_reached(asked, _static(start), start), "")]
     for name, once in (("prune", True), ("practice", False)):
-        rows.append((name, *_reached(fitted, _loop(start, once), target, level, x, costs, start), note))
+        rows.append((name, *_reached(asked, _loop(start, once), start), note))
     if "rho" not in fitted.why_fixed:
         keep = float(np.median(curve.keep[curve.selected]))
-        found = _reached(fitted, _pruned(start, keep, curve.rule), target, level, x, costs, 0.0)
+        found = _reached(asked, _pruned(start, keep, curve.rule), 0.0)
         rows.append(("prune as measured", *found, f"from nothing, keeps {keep:.3g}"))
     table = pd.DataFrame(rows, columns=["strategy", "more", "low", "high", "kept", "note"])
     table = table.sort_values("more", kind="stable", ignore_index=True)
-    best = table.iloc[0]
-    overlap = (table["low"] <= best["high"]) & np.isfinite(table["more"])
-    use = np.where(np.isfinite(best["more"]) & (table.index == 0), "yes", np.where(overlap, "as good", "no"))
-    table.insert(1, "use", use)
+    if target <= fitted.limits("floor", level)[1]:
+        table["high"] = np.inf
+    table.insert(1, "use", _use(table))
     return table
+
+
+def _use(table: pd.DataFrame) -> Array:
+    """Which to use (strategies,), the least first: one only if no other's interval overlaps with its own."""
+    best = table.iloc[0]
+    alike = (table["low"] <= best["high"]) & np.isfinite(table["low"]) & np.isfinite(best["more"])
+    return np.where(alike, "as good" if alike.sum() > 1 else "yes", "no")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of every strategy. places: parameters (places,) on the edge of the region of likely ones."""
+
+    fitted: Fit
+    target: float
+    level: float
+    x: str
+    costs: Costs
+    places: dict[str, Array]
+
+    def more(self, points: Curve, values: dict[str, float], mean: Array, errors: Array, start: float) -> float:
+        """More of x at which errors (points,) reach the target, where the mean and the parameters are these."""
+        counted = _counted(values, points, mean, self.x, self.costs, start)
+        size = _crossing(np.log(self.target), np.log(errors), points.kept)
+        return float(np.interp(size, points.kept, counted, right=np.inf))
 
 
 def _static(start: float) -> list[Curve]:
@@ -101,31 +133,36 @@ def _points(strategy: str, sizes: Array, **more: Any) -> Curve:
     return Curve(np.full(len(sizes), strategy), sizes, np.full(len(sizes), 0.25), **more)
 
 
-def _reached(
-    fitted: Fit, curves: list[Curve], target: float, level: float, x: str, costs: Costs, start: float
-) -> tuple[float, float, float, float]:
-    """More of x at which the mean and the two ends of its interval reach the target, and training rows of the mean."""
-    found: tuple[float, ...] = (np.inf,) * 4
-    for points in curves:
-        table = fitted.bands(points, level)
-        ends = [np.log(table[name].to_numpy()) for name in ("error", "low", "high")]
-        counted = _counted(fitted, points, table["error"].to_numpy(), x, costs, start)
-        sizes = [_crossing(np.log(target), values, points.kept) for values in ends]
-        found = (*(float(np.interp(s, points.kept, counted, right=np.inf)) for s in sizes), sizes[0])
-        if np.isfinite(sizes[2]):
-            break
-    return found[0], found[1], found[2], found[3]
+def _reached(asked: _Asked, plans: list[Curve], start: float) -> tuple[float, float, float, float]:
+    """More of x at which the mean reaches the target, its least and its most, and training rows of the mean.
+
+    Of the first plan that reaches it wherever the parameters may be; if none does, of the first whose mean reaches it.
+    """
+    found = []
+    for points in plans:
+        table = asked.fitted.bands(points, asked.level)
+        mean, low, high = (table[name].to_numpy() for name in ("error", "low", "high"))
+        more, *ends = (asked.more(points, asked.fitted.values, mean, errors, start) for errors in (mean, low, high))
+        for i, errors in enumerate(predict_points(points, asked.places)[0]):
+            if np.isfinite(errors).all():  # else the theory has no solution there
+                values = {name: float(value[i]) for name, value in asked.places.items()}
+                ends.append(asked.more(points, values, errors, errors, start))
+        kept = _crossing(np.log(asked.target), np.log(mean), points.kept)
+        found.append((more, min(ends), max(ends), kept))
+        if np.isfinite(max(ends)):
+            return found[-1]
+    return next((each for each in found if np.isfinite(each[0])), found[-1])
 
 
-def _counted(fitted: Fit, points: Curve, errors: Array, x: str, costs: Costs, start: float) -> Array:
+def _counted(values: dict[str, float], points: Curve, errors: Array, x: str, costs: Costs, start: float) -> Array:
     """What the axis counts at the points, beyond what the present rows took."""
     once = bool(points.practised.all() and points.kept[-1] - points.initial[-1] == points.increment[-1])
     strategy = "direct" if points.practised.any() and not once else "static"
     generated = points.generated
     if once:  # the first learner's window holds a share of the candidates
-        floor = np.cos(np.pi * fitted.values["floor"])
+        floor = np.cos(np.pi * values["floor"])
         against_labels = np.arccos(np.clip(np.cos(np.pi * errors[0]) / floor, -1, 1))
-        share = erf(fitted.values["window"] * np.tan(against_labels) / np.sqrt(2))
+        share = erf(values["window"] * np.tan(against_labels) / np.sqrt(2))
         generated = points.initial + (points.kept - points.initial) / share
     first = start if points.practised.any() else 0.0
     spent = costs.axes("static", start, start)[x] if start else 0.0

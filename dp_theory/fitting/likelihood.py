@@ -1,4 +1,4 @@
-"""Likelihood of a curve under the theory, its maximum, and profile-likelihood intervals of whatever the theory says.
+"""Likelihood of a curve under the theory, and its maximum.
 
 A point's mean error y over k experiments is normal about the theory's mean μ(θ) with variance
 
@@ -8,11 +8,7 @@ A point's mean error y over k experiments is normal about the theory's mean μ(�
 
 deviance(θ) = Σ (y - μ)²/v. Of an exact curve it is quasi-likelihood: v follows from the estimate, and takes no part
 in it. With v(θ) and ln v in the deviance, v would shrink to the residuals, which scatter less than the points by as
-much as the parameters have taken: dimensions come out larger and flips smaller by half a standard error. The interval
-of a number g(θ) is where it can go while the deviance stays within c·q of its least, q the quantile of χ² with one
-degree of freedom, or the square of Student's t where c was estimated. For an exact curve the deviance there is that of
-the fitted means from θ's, with θ's own v: Σ (μ(θ) - μ̂)²/v(θ). With v of the estimate, the interval would be narrow just
-where the dimension came out large.
+much as the parameters have taken: dimensions come out larger and flips smaller by half a standard error.
 """
 
 from __future__ import annotations
@@ -29,16 +25,12 @@ from dp_theory.fitting.parameters import PARAMETERS
 from dp_theory.fitting.theory import predict_points
 
 _STEP = 1e-4  # of differences, in z
-_WIDE = 12.0  # |z| beyond which a number is at the end of its range
+WIDE = 12.0  # |z| beyond which a number is at the end of its range
 _STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 12, 4  # places looked at, those searched from, and to the end
 _WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z where only the window is sought: factors of 3 around 1
 _SOFT = 0.1
 _REWEIGHTED = 2  # times; a third moves estimates by less than a hundredth of their standard error
 _GAIN = 1e-5  # of the deviance that ends a search with practice; 0.001 of an interval's width
-_STRIDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, np.inf)  # away from the best z, to where the end of an interval may be
-_AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth
-_AWAY = 0.1  # of the way that the first order says, below which the end of an interval is looked for once more
-_OUTSIDE = 0.03  # by which share of what is allowed the end of an interval may miss it
 _FLAT = 0.02  # information that every direction is given when the region is searched, so that flat ones have an end
 
 
@@ -140,7 +132,7 @@ class Likelihood:
             likelihood, found = replace(self, soft=soft), []
             options = {"maxiter": 12 if practised else 60, "gtol": 1e-2 if soft else 1e-4, "max_trust_radius": 4.0}
             for start in starts:
-                at = _Remembered(likelihood)
+                at = Remembered(likelihood)
                 result = minimize(
                     at.deviance, start, jac=lambda z, at=at: at(z).gradient,
                     hess=lambda z, at=at: 2 * at(z).information + 1e-6 * np.eye(len(z)),
@@ -149,7 +141,7 @@ class Likelihood:
                 )  # fmt: skip
                 found.append((float(result.fun), result.x))
             starts = [z for _, z in sorted(found, key=lambda pair: pair[0])[:kept]]
-        return np.clip(starts[0], -_WIDE, _WIDE)
+        return np.clip(starts[0], -WIDE, WIDE)
 
     def _starts(self) -> Array:
         """Where to search from (searches, free). With practice, whose theory takes longer, one place: from the rest."""
@@ -173,7 +165,7 @@ class Likelihood:
         return starts[[np.argmin(self.deviances(starts))]]
 
 
-class _Remembered:
+class Remembered:
     """`Likelihood.state` of the latest z, of the curve or of the asked points."""
 
     def __init__(self, likelihood: Likelihood, asked: Curve | None = None) -> None:
@@ -181,6 +173,7 @@ class _Remembered:
         self.z, self.state = None, None
 
     def __call__(self, z: Array) -> State:
+        """The state at z."""
         if self.z is None or not np.array_equal(z, self.z):
             self.z, self.state = np.array(z), self.likelihood.state(z, self.asked)
         assert self.state is not None
@@ -195,7 +188,7 @@ class _Remembered:
     def stop(self, z: Array) -> None:
         """End a search from where the next step would gain next to nothing."""
         state = self(z)
-        if np.sum((state.gradient @ _whitened(state.information)) ** 2) / 4 < _GAIN:
+        if np.sum((state.gradient @ whitened(state.information)) ** 2) / 4 < _GAIN:
             raise StopIteration
 
 
@@ -210,131 +203,7 @@ def _difference(values: Array, free: int) -> Array:
     return ((ahead - back).T / 2 if len(back) else (ahead - centre).T) / _STEP
 
 
-def first_order(likelihood: Likelihood, allowed: float, points: Curve) -> tuple[Array, Array, Array]:
-    """ln of the means of asked points at the best z, and the ends of their intervals to first order (Cramér-Rao)."""
-    z = likelihood.best
-    state = likelihood.state(z, points)
-    slopes = state.slope / state.mean[:, None] @ _whitened(state.information)
-    half = np.sqrt(allowed) * np.linalg.norm(slopes, axis=1)
-    centre = np.log(state.mean)
-    return centre, centre - half, centre + half
-
-
-def _whitened(information: Array) -> Array:
+def whitened(information: Array) -> Array:
     """S (free, free) such that with z - z0 = S s the deviance grows by about |s|²."""
     values, vectors = np.linalg.eigh(information)
     return vectors / np.sqrt(np.maximum(values, 0) + _FLAT)
-
-
-def interval(
-    likelihood: Likelihood, allowed: float, *, parameter: int | None = None, point: Curve | None = None
-) -> tuple[float, float]:
-    """The least and the largest z of a free parameter, or ln of the mean of one asked point, by profile likelihood.
-
-    allowed: by how much the deviance may exceed its least. point: without practice, for which `first_order` is. Of a
-    curve with practice, whose theory takes longer, to first order (Cramér-Rao).
-    """
-    from scipy.optimize import minimize
-
-    z0 = likelihood.best
-    at = _Remembered(likelihood, point)
-    least = at(z0).deviance
-
-    def goal(z: Array) -> tuple[float, Array]:
-        if parameter is not None:
-            return float(z[parameter]), np.eye(len(z))[parameter]
-        state = at(z)
-        return float(np.log(state.mean[0])), state.slope[0] / state.mean[0]
-
-    centre, slope = goal(z0)
-    if likelihood.curve.practised.any():
-        half = float(np.linalg.norm(slope @ _whitened(at(z0).information))) * np.sqrt(allowed)
-        return centre - half, centre + half
-
-    def slack(z: Array) -> float:
-        return 1 - (at(z).deviance - least) / allowed
-
-    ends, settled = [centre], {1.0: False, -1.0: False}
-    for place in [z0, *_inside(likelihood, least + allowed / 2)]:
-        scale = _whitened(at(place).information)
-        slope = goal(place)[1] @ scale
-        reach = float(np.linalg.norm(slope)) * np.sqrt(allowed)
-        for sign in (1.0, -1.0) if reach else ():
-
-            def step(
-                s: Array, sign: float = sign, place: Array = place, scale: Array = scale, reach: float = reach
-            ) -> tuple[float, Array]:
-                value, slope = goal(place + scale @ s)
-                return sign * (value - centre) / reach, sign * (slope @ scale) / reach
-
-            within = {
-                "type": "ineq",
-                "fun": lambda s, place=place, scale=scale: slack(place + scale @ s),
-                "jac": lambda s, place=place, scale=scale: -(at(place + scale @ s).gradient @ scale) / allowed,
-            }
-            for share in (0.9, 0.5, 0.2):  # of the way that the first order says; SLSQP may lose its way from afar
-                first = -sign * slope / reach * allowed * share
-                options = {"maxiter": 40, "ftol": 1e-4}
-                found = minimize(step, first, jac=True, method="SLSQP", constraints=[within], options=options).x
-                end = place + scale @ found
-                ends += [goal(z)[0] for z in (end, place + scale @ first) if slack(z) > -_OUTSIDE]
-                if slack(end) > -_OUTSIDE:
-                    away = sign * (centre - goal(end)[0]) / reach  # about 1; if near 0, another end was met
-                    settled[sign] |= slack(end) < _OUTSIDE and away > _AWAY
-                    break
-    if parameter is not None:  # an end that is not on the region's edge: towards the range's end slopes vanish
-        ends += [_profiled(likelihood, parameter, sign, least + allowed) for sign in settled if not settled[sign]]
-    return min(ends), max(ends)
-
-
-def _profiled(likelihood: Likelihood, parameter: int, sign: float, deviance: float) -> float:
-    """The z of a parameter, below its best (sign 1) or above (-1), at which the others' least deviance is as given.
-
-    The end of its range, where even that is less.
-    """
-    from scipy.optimize import minimize, root_scalar
-
-    z0, at = likelihood.best, _Remembered(likelihood)
-    others = np.arange(len(z0)) != parameter
-    inner = z0[others]  # of a value on the way; those of values far outside lead nowhere
-
-    def excess(value: float) -> float:
-        nonlocal inner
-        if not others.any():
-            return float(likelihood.deviances(np.array([[value]]))[0]) - deviance
-
-        def full(u: Array) -> Array:
-            z = np.full(len(z0), value)
-            z[others] = u
-            return z
-
-        found = minimize(
-            lambda u: at.deviance(full(u)), inner, jac=lambda u: at(full(u)).gradient[others],
-            hess=lambda u: 2 * at(full(u)).information[np.ix_(others, others)] + 1e-6 * np.eye(others.sum()),
-            method="trust-exact", options={"maxiter": 30, "gtol": 1e-2},
-        )  # fmt: skip
-        if found.fun <= deviance:
-            inner = found.x
-        return float(found.fun) - deviance
-
-    within, end = float(z0[parameter]), -sign * _WIDE
-    for stride in _STRIDES:
-        beyond = float(np.clip(z0[parameter] - sign * stride, -_WIDE, _WIDE))
-        if excess(beyond) > 0:
-            return float(root_scalar(excess, bracket=(within, beyond), xtol=0.01).root)
-        within = beyond
-    return end
-
-
-def _inside(likelihood: Likelihood, deviance: float) -> list[Array]:
-    """Places (free,) to search from as well: parameters at an end of their range, where nothing has a slope, moved in.
-
-    Each as far as the deviance stays below the one given.
-    """
-    places = []
-    for j in np.flatnonzero(np.abs(likelihood.best) > _AT_END):
-        moved = np.tile(likelihood.best, (64, 1))
-        moved[:, j] *= np.linspace(1, 0, 64)
-        above = np.flatnonzero(likelihood.deviances(moved) > deviance)
-        places.append(moved[above[0] - 1 if above.size else -1])
-    return places

@@ -249,6 +249,60 @@ def test_a_target_below_the_floor_is_never_reached():
     assert "window = 1 is assumed" in table.note[1]
 
 
+def few_static():
+    """The curve of docs/theory.md's example: its floor is best at 0, where nothing has a slope, and may be .108."""
+    error = np.array([0.436, 0.422, 0.406, 0.362, 0.279, 0.204, 0.154])
+    return Curve(["static"] * 7, [50, 90, 160, 290, 520, 940, 1700], error, se=0.01 * error)
+
+
+def test_a_forecast_is_no_surer_than_its_fit():
+    """What the other floors that the fit allows for take lies in the intervals; what may fail is not preferred."""
+    fitted, allowed = fit(few_static()), 175.2
+    assert fitted.excess * stats.t.ppf(0.975, fitted.freedom) ** 2 == pytest.approx(allowed, abs=0.1)
+    table = forecast(fitted, 0.08).set_index("strategy").sort_index()
+    assert table.more["practice"] == pytest.approx(1725, rel=0.01)
+    for floor, needed in ((0.06, 2703), (0.079, 58_852)):
+        other = fit(few_static(), {"floor": floor})
+        assert other.chi_square - fitted.chi_square < allowed
+        more = forecast(other, 0.08).set_index("strategy").sort_index().more
+        assert more["practice"] == pytest.approx(needed, rel=0.01)
+        assert ((table.low <= more) & (more <= table.high)).all()
+    assert fitted.limits("floor")[1] > 0.1
+    assert np.isinf(table.high).all()
+    assert (table.use == "as good").all()
+    sure = forecast(fit(few_static(), {"floor": 0.0}), 0.08).set_index("strategy")
+    assert sure.use.to_dict() == {"practice": "yes", "prune": "no", "static": "no"}
+
+
+def test_with_practice_a_floor_at_the_end_of_its_range_has_an_interval():
+    """To first order any floor would do; points beside it say otherwise."""
+    values, rng = {"window": 1.5, "floor": 0.0}, np.random.default_rng(1)
+    curve = joined(exact_curve("static", np.geomspace(50, 3200, 10), values),
+                   exact_curve("practice", np.arange(200, 1300, 200), values, initial=200, increment=200))  # fmt: skip
+    se = 0.02 * curve.error
+    curve = replace(curve, error=curve.error * np.exp(0.02 * rng.standard_normal(len(curve))), se=se)
+    known = {"flip": TRUTH["flip"], "ridge": TRUTH["ridge"], "window": 1.5}
+    fitted = fit(curve, known)
+    low, high = fitted.limits("floor")
+    assert low == 0
+    held = fit(curve, known | {"floor": high})
+    assert held.chi_square - fitted.chi_square == pytest.approx(3.84 * fitted.excess, rel=0.2)
+    table = forecast(fitted, 0.9 * high)
+    assert np.isinf(table.high).all()
+    assert "yes" not in set(table.use)
+
+
+def test_the_ends_of_intervals_are_where_the_likelihood_says():
+    """Of a curve that is bent so that a search for the least flips, begun at the best ones, ends too soon."""
+    fitted = fit(few_static())
+    allowed = fitted.excess * stats.t.ppf(0.975, fitted.freedom) ** 2
+    assert fit(few_static(), {"flip": 0.0}).chi_square - fitted.chi_square < allowed
+    assert fitted.limits("flip")[0] == 0
+    for name, end in (("floor", 1), ("flip", 1), ("dimension", 0), ("dimension", 1), ("ridge", 1)):
+        held = fit(few_static(), {name: fitted.limits(name)[end]})
+        assert 0.85 * allowed < held.chi_square - fitted.chi_square < 1.01 * allowed, (name, end)
+
+
 # -- empirical laws
 
 

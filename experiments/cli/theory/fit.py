@@ -12,7 +12,7 @@ from experiments.cli.theory.predict import named
 from experiments.terminal import emit_json, records, say, table
 
 if TYPE_CHECKING:
-    from dp_theory.fitting import Curve
+    from dp_theory.fitting import Curve, Fit
 
 CurveFile = Annotated[
     Path,
@@ -54,14 +54,12 @@ def fit_command(
             raise
         why = str(error)
     judged = [] if hidden is None else records(scores(hidden))
-    fact = {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
     if as_json:
         points_hidden = [] if hidden is None else records(hidden)
-        emit_json({"parameters": parameters, **fact, "held_out": judged, "hidden": points_hidden})
+        emit_json({"parameters": parameters, **_goodness(fitted), "held_out": judged, "hidden": points_hidden})
         return
     table([row | {"note": row["note"] or "-"} for row in parameters], title="parameters of the theory")
-    print(f"\nchi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom", end="")
-    print(f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else "")
+    _print_goodness(fitted)
     if hidden is None:
         say(f"nothing is held out: {why}")
         return
@@ -92,9 +90,20 @@ def forecast_command(
     found = forecast(fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost)
     rows = records(found)
     if as_json:
-        emit_json({"forecast": rows})
+        emit_json({"forecast": rows, **_goodness(fitted)})
         return
     table([row | {"note": row["note"] or "-"} for row in rows], title=f"more {x} to reach {target:g}, the best first")
+    _print_goodness(fitted)
+
+
+def _goodness(fitted: "Fit") -> dict[str, float]:
+    """How well the theory fits: without it nobody can judge what follows from the fit."""
+    return {"chi_square": fitted.chi_square, "freedom": fitted.freedom, "excess": fitted.excess}
+
+
+def _print_goodness(fitted: "Fit") -> None:
+    print(f"\nchi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom", end="")
+    print(f"; intervals allow for {fitted.excess:.3g} times the variance" if fitted.excess > 1 else "")
 
 
 def _read(path: Path, where: list[str]) -> "Curve":
