@@ -87,6 +87,8 @@ def forecast_command(
 
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
     fitted = fit(_read(curve, where), named(fix, "--fix"))
+    if fitted.curve.practised.any():
+        say("the curve has practice, whose theory takes longer: up to two minutes")
     found = forecast(fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost)
     rows = records(found)
     if as_json:
