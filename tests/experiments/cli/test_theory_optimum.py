@@ -67,7 +67,10 @@ def test_a_loop_needs_no_selector(dp):
         (("optimum", "--loop", "--psi", 1, "--d", 30), "--d is not for --loop"),
         (("best", "--rounds", 1, "--training-cost", 5), "--rounds takes none of"),
         (("best", "--rounds", 1, "--axis", "kept"), "--rounds takes none of"),
-        (("best", "--rho", 0.9, "--budget", 2, "--axis", "kept", "--training-cost", 5), "axis 'kept', which counts"),
+        (
+            ("best", "--rho", 0.9, "--budget", 2, "--axis", "kept", "--training-cost", 5),
+            "training_cost = 5.0 is for compute",
+        ),
         (("best", "--rho", 0.9, "--budget", 2, "--phi", 7), "--phi and --increment are for --rounds"),
         (("optimum", "--rho", "0.5:x", "--psi", 1), "--rho '0.5:x' is malformed"),
         (("best", "--rounds", 1, "--out", Path(__file__).parent), "is not empty"),
