@@ -28,8 +28,8 @@ Width = Annotated[int, Field(gt=0, le=2**14)]
 """A width of a network, or pixels a side."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed; TOML's integers end there."""
-Model = Annotated[str, AfterValidator(expanduser)]
-"""A model's folder, or its hub id."""
+Place = Annotated[str, AfterValidator(expanduser)]
+"""A folder or files, where ~ is the home folder, or what of the hub is meant."""
 
 
 class SamplingConfig(Section):
@@ -121,7 +121,7 @@ class GuidanceConfig(Section):
         default="none",
         description="of labels: draw again what the generator, or a CLIP, takes for another class (label_check)",
     )
-    check_model: Model | None = Field(
+    check_model: Place | None = Field(
         default=None, description="the CLIP: a folder, or a hub id, which is fetched unless it is in the hub's cache"
     )
     check_prompts: Templates = Field(

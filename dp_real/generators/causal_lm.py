@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
-from dp_real.sections import GuidanceConfig, Model, Rows, SamplingConfig, Templates
+from dp_real.sections import GuidanceConfig, Place, Rows, SamplingConfig, Templates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
@@ -33,7 +33,7 @@ class CausalLMConfig(GeneratorConfig):
     doubts: ClassVar[bool] = True
 
     kind: Literal["causal-lm"]
-    model: Model = Field(
+    model: Place = Field(
         description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
         "of random weights, to try the path",
     )

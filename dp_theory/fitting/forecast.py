@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import erf
 
 from dp_theory.checks import Array, require, require_number
-from dp_theory.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
+from dp_theory.costs import TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes, predict_points
@@ -60,11 +60,10 @@ def forecast(
 
     require_number(target=target)
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)
-    training_cost = TRAINING_COST if training_cost is None else training_cost
-    direct_cost = DIRECT_COST if direct_cost is None else direct_cost
-    require_costs(direct=direct_cost, training=training_cost)
+    costs = Costs(direct=direct_cost, training=TRAINING_COST if training_cost is None else training_cost)
+    require_costs(direct=costs.sample("direct"), training=costs.training)
     require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
-    costs, curve = Costs(direct=direct_cost, training=training_cost), fitted.curve
+    curve = fitted.curve
     start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
     reason = fitted.why_fixed.get("window", "").partition(": ")[2]  # none of one that was given
     note = f"window = 1 is assumed: {reason}" if reason else ""

@@ -166,9 +166,12 @@ def read_folder(
             continue
         if label is None:
             continue
-        inside = [file for file in path.rglob("*") if not _hidden(file.relative_to(path))]
-        images = sorted(file for file in inside if file.suffix.lower() in ENDINGS)
-        others += [file for file in inside if file.suffix.lower() not in ENDINGS and not file.is_dir()]
+        images: list[Path] = []
+        for file in _visible(path):
+            if file.suffix.lower() in ENDINGS:
+                images.append(file)
+            elif not file.is_dir():
+                others.append(file)
         if not images:
             raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
         files.setdefault(label, []).extend(images)
@@ -185,9 +188,10 @@ def read_folder(
     return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(labels))
 
 
-def _hidden(path: Path) -> bool:
-    """Whether a file, or a folder that it is in, is hidden: what a system or an editor left, such as ._1.jpg."""
-    return any(part.startswith(".") for part in path.parts)
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder and those in it, sorted, but for hidden ones, which a system or an editor left (._1.jpg)."""
+    below = len(folder.parts)
+    return sorted(path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.parts[below:]))
 
 
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from dp_real.data import DataConfig
 from dp_real.data.sets.classes import Classes, class_folders, composed, own_classes, task_classes, warn_once
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task, TrainingExamples
 from dp_real.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
-from dp_real.sections import Seed
+from dp_real.sections import Place, Seed
 
 if TYPE_CHECKING:
     from dp_real.data.sets.places import Located
@@ -37,18 +36,17 @@ def _classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
 ByClass = Annotated[
     dict[str, str], AfterValidator(lambda found: {composed(name): text for name, text in found.items()})
 ]
-Where = Annotated[str, AfterValidator(os.path.expanduser)]
 
 
 class OwnSets(DataConfig):
     """A validation set, and perhaps others. A kind says what an example is, and how a set that was found is read."""
 
-    validation: Where = Field(description="where the examples are that patience watches")
-    test: Where | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
-    train: Where | None = Field(
+    validation: Place = Field(description="where the examples are that patience watches")
+    test: Place | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
+    train: Place | None = Field(
         default=None, description="likewise, for a generator that is trained here, and arm real"
     )
-    sets: dict[str, Where] = Field(
+    sets: dict[str, Place] = Field(
         default={}, description="name = where: further sets for the end; they may have some of the classes only"
     )
     require_sets: bool = Field(

@@ -24,7 +24,9 @@ def too_few(made: float, additions: float, config: Config) -> str | None:
 
 def judged_twice(config: Config) -> str | None:
     """What to say where the images that settings are chosen by also give the accuracies that are compared."""
-    if getattr(config.data, "test", "") is not None:
+    from dp_real.data.sets.own import OwnSets
+
+    if not isinstance(config.data, OwnSets) or config.data.test is not None:
         return None
     return "data.test is not set: accuracies are of the validation images, which choose patience, and settings if tuned"
 
