@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from importlib import resources
+from importlib.util import find_spec
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -23,7 +24,7 @@ Settings = Mapping[str, Any]
 """Key of the configuration -> value."""
 
 RANGE = re.compile(r"(x?)([^:x]+):(x?)([^:x]+)(:log)?")
-OF_IMAGES = ("training.crop", "training.cutmix")  # not of vectors either, which the configuration does not refuse
+OF_IMAGES = ("training.crop", "training.cutmix", "training.randaugment")  # not of vectors, which nothing else refuses
 SIZES = ("practice.initial", "practice.increment", "practice.additions")
 DIGITS = 3  # significant ones of a proposed number
 
@@ -58,9 +59,9 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     """What is searched for an arm: the defaults, and the user's `searches` in place of theirs.
 
     Keys of [guidance] are for arms that are guided, those of [practice] for arms that add to their pool, and what the
-    arm's name sets is not searched. A default that the configuration cannot have is left out, as crops are for texts.
-    Raises InputError, which names the search, for such a key or value among `searches`, for one that changes how many
-    samples the arm makes, and for a seed or split, which are not settings to choose.
+    arm's name sets is not searched. A default that the configuration cannot have is left out, as crops are for texts;
+    so is RandAugment without its library. Raises InputError, which names the search, for such a key or value among
+    `searches`, for one that changes how many samples the arm makes, and for a seed or split, which are not settings.
     """
     for key in ("seed", "data.split"):
         if key in searches:
@@ -73,6 +74,8 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     automatic = cell.guidance.omega == "auto" and "guidance.omega" not in searches
     defaults.pop("guidance.omega" if automatic else "guidance.wrong_share")
     defaults = {key: asked for key, asked in defaults.items() if is_image or key not in OF_IMAGES}
+    if find_spec("kornia") is None:
+        defaults.pop("training.randaugment", None)
     space: Space = {}
     for key, asked in (defaults | dict(searches)).items():
         if sections.get(key.partition(".")[0], True) and key not in settled:

@@ -47,7 +47,16 @@ def test_each_arm_searches_what_it_has():
     assert "guidance.wrong_share" not in space_of(digits, "practice", searched)
     assert set(space_of(digits, "practice-unguided", searched)) - loop == {"practice.patience"}
     assert set(space_of(digits, "static", searched)) == static
-    assert "training.crop" not in space_of(load_preset("gaussian"), "static", {})
+    assert not {"training.crop", "training.randaugment"} & set(space_of(load_preset("gaussian"), "static", {}))
+
+
+def test_randaugment_is_searched_where_its_library_is(monkeypatch: pytest.MonkeyPatch):
+    digits, key = load_preset("digits"), "training.randaugment"
+    monkeypatch.setattr("experiments.tuning.space.find_spec", {"kornia": object()}.get)
+    assert space_of(digits, "static", {})[key] == CategoricalDistribution(["0", "1", "2"])
+    monkeypatch.setattr("experiments.tuning.space.find_spec", dict().get)
+    assert key not in space_of(digits, "static", {})
+    assert key in space_of(digits, "static", {key: [1]})  # a user's own search is never left out
 
 
 def test_texts_have_searches_of_their_own():
@@ -292,7 +301,7 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
     assert not published.differing(config)
     for arm, settings in published.settings.items():
         space = space_of(config, arm, searches)
-        assert settings.keys() == space.keys()
+        assert settings.keys() == space.keys() - ({"training.randaugment"} - settings.keys())  # newer than two tunings
         for key, value in settings.items():
             searched = space[key]
             if isinstance(searched, CategoricalDistribution):
