@@ -6,6 +6,7 @@ A killed process may leave such a file behind; readers ignore it, and the next w
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 PART = ".part-"
 LOCK = ".lock"  # the file by which a folder is locked, see dp_base.locks
 FORMER = "former"  # what a folder replaces, until it is there
+LONGEST_NAME = 200  # bytes; file systems take 255, and part_of and our endings add to it
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -148,8 +150,12 @@ def filled(folder: Path) -> Iterator[Path]:
 
 
 def file_name(text: str) -> str:
-    """The text as the name of one file: a slash in it begins no folder."""
-    return text.replace("/", "%2F")
+    """The text as the name of one file: a slash in it begins no folder, and what is too long for a name is cut."""
+    name = text.replace("/", "%2F")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{name.encode()[: LONGEST_NAME - 20].decode(errors='ignore')}-{digest}"
 
 
 def remove(path: Path) -> None:

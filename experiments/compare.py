@@ -17,7 +17,7 @@ from dp_real.axes import AXES
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, drawers_first, shared_among
-from dp_real.runs.prepare import check_plan, load_generator
+from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
@@ -53,6 +53,9 @@ def run_arms(
     for plan in dict(cells).values():
         check_plan(plan)
     config.data.prepare(progress)
+    for plan in dict(cells).values():
+        if plan.practice.examples == "real" or plan.practice.real_examples:
+            check_real_examples(plan, plan.data.load())
     prepare_generators(configs, workers, progress)
     comparison = Comparison(out)
     folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]

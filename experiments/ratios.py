@@ -46,10 +46,13 @@ def series_of(arms: Sequence[str]) -> dict[str, str]:
     """Arm -> the name of its series: its kind, with the settings that not all of the arms have, KIND@KEY=VALUE."""
     parsed = {arm: ArmName.parse(arm) for arm in arms}
     shared = set.intersection(*(set(map(_meaning, arm.settings)) for arm in parsed.values()))
-    return {
-        name: "@".join([arm.arm, *(each for each in arm.settings if _meaning(each) not in shared)])
-        for name, arm in parsed.items()
-    }
+    written: dict[tuple[str, frozenset[tuple[str, str | float]]], str] = {}  # of one meaning, however an arm writes it
+
+    def series(arm: ArmName) -> str:
+        own = {each: meaning for each in arm.settings if (meaning := _meaning(each)) not in shared}
+        return written.setdefault((arm.arm, frozenset(own.values())), "@".join([arm.arm, *own]))
+
+    return {name: series(arm) for name, arm in parsed.items()}
 
 
 def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:

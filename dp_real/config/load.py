@@ -60,9 +60,14 @@ def override_key(raw: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    set_key(raw, key, value, f"--set {override}")
+
+
+def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a dotted key in nested sections. Raises InputError, which begins with `where`, if a part of it is a value."""
     *path, last = key.split(".")
     for part in path:
         raw = raw.setdefault(part, {})
         if not isinstance(raw, dict):
-            raise InputError(f"--set {override}: {part} is a value, not a section")
+            raise InputError(f"{where}: {part} is a value, not a section")
     raw[last] = value

@@ -99,10 +99,12 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     ones; seconds, of all runs and of generation; verdict. Raises as dp_real.run does.
     """
     small, data = short(config, plan), load_data(config, progress, test=False)
-    if plan.judge and config.data.text:
-        raise InputError(f"--judge {plan.judge}: a judge looks at images, and these are texts; leave it out")
+    is_image = len(config.task.sample_shape) == 3
+    if plan.judge and not is_image:
+        raise InputError(f"--judge {plan.judge}: a judge looks at images, and these are none; leave it out")
     judge = load_judge(plan.judge, config.task) if plan.judge else None
-    is_image, real = len(config.task.sample_shape) == 3, 0 if data.generator is None else len(data.generator.y)
+    trusted = trust(judge, data.validation) if judge else None  # before any run, as it may not know the classes
+    real = 0 if data.generator is None else len(data.generator.y)
     needed = is_image and plan.judge is None and real >= config.task.n_classes
     native = "@pool.size=0" if config.pool.size else ""  # real examples have the learner's size
     real_arm = f"real-{min(real, MOST_REAL)}{native}" if needed else None
@@ -111,7 +113,9 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     runs = run_arms(small, arms, plan.seeds, 1, out, workers, progress, first, test=False)
     comparison = Comparison(out)
     given = plan.judge or (str(comparison.run_folder(real_arm, first)) if real_arm else None)
-    judge = judge or (load_judge(given, config.task) if given else None)
+    if given and judge is None:
+        judge = load_judge(given, config.task)
+        trusted = trust(judge, data.validation)
     seeds = sorted(runs["seed"].unique())
     of_arm = {arm: [Run(comparison.run_folder(arm, seed)) for seed in seeds] for arm in arms}
     by_arm = {arm: runs[runs["arm"] == arm] for arm in arms}
@@ -125,7 +129,7 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     generation = float(runs["generation_seconds"].sum())
     facts: dict[str, Any] = {
         "n": plan.n, "seeds": plan.seeds, "steps": plan.steps,
-        "judge": None if judge is None else {"what": given} | trust(judge, data.validation)._asdict(),
+        "judge": None if trusted is None else {"what": given} | trusted._asdict(),
         "rounds": agreement(rows) if rows is not None else [],
         "boundary": _boundaries(practice, judge, data.validation) if judge else {},
         "static": [

@@ -14,7 +14,7 @@ from dp_real.evaluation.sets import standard_error
 from dp_real.runs.reader import Run
 from experiments.compare import Comparison
 from experiments.presets.presets import load_preset
-from experiments.report.pictures import CAPTIONS, class_counts, leave_figures, readable_pool
+from experiments.report.pictures import CAPTIONS, are_drawn, class_counts, leave_figures, readable_pool
 from experiments.report.texts import hardest_texts
 
 COSTS = {
@@ -58,9 +58,9 @@ def outcome(run: Run) -> Facts:
 
 
 def run_facts(run: Run) -> Facts:
-    """All facts of a run. Draws its figures if they are missing, or if the run is not complete."""
+    """All facts of a run. Draws its figures if they are missing, or older than what the run left."""
     config, result, rounds = run.config, run.result, run.rounds
-    if not result or not run.files.figures.exists():
+    if not are_drawn(run.files):
         leave_figures(run.path)
     base, sizes = preset_of(config), rounds["count"].cumsum().tolist() if len(rounds) else []
     pool = readable_pool(run)

@@ -35,6 +35,7 @@ CAPTIONS = {
     "if the learner took it for another class.",
     "classes": "How many examples of each class the pool has, and what the learner made of them when they were added.",
 }
+LAST = "training"  # the picture that is drawn last, so that all are there if it is
 SHOWN = 10  # rounds and classes in the grid of samples
 THUMBNAIL = 128  # pixels a side of an image in a grid
 TRACES = {"val_accuracy": "validation accuracy (%)", "train_loss": "training loss", "lr": "learning rate"}
@@ -59,18 +60,23 @@ def leave_figures(run: Path) -> None:
 
 
 def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> None:
-    """The same for runs that have none yet, `workers` at a time."""
-    bare = [(run,) for run in runs if not RunFiles(run).figures.exists()]
+    """The same for runs whose figures are not drawn yet, `workers` at a time."""
+    bare = [(run,) for run in runs if not are_drawn(RunFiles(run))]
     with progress("figures", len(bare)) as advance:
         for _ in in_parallel(workers, leave_figures, bare):
             advance(1)
+
+
+def are_drawn(files: RunFiles) -> bool:
+    """Whether all figures of a complete run are there, and show its end."""
+    last = files.figures / f"{LAST}.png"
+    return files.result.exists() and last.exists() and last.stat().st_mtime >= files.result.stat().st_mtime
 
 
 def draw_run(run: Run) -> list[Path]:
     """Write the pictures that a run's files allow, each whole or not at all; PNG only, which takes half the time."""
     metrics, rounds = run.metrics, run.rounds
     figures: dict[str, Figure | None] = {
-        "training": draw_training(metrics, rounds, run.config.training.warmup_steps) if len(metrics) else None,
         "rounds": draw_rounds(metrics, rounds) if len(rounds) > 1 and len(metrics) else None,
         "scaling": draw_scaling(run),
     }
@@ -78,6 +84,7 @@ def draw_run(run: Run) -> list[Path]:
     if pool:
         figures["classes"] = draw_classes(pool, task.classes)
         figures["samples"] = draw_samples(pool, task.classes) if len(task.sample_shape) == 3 else None
+    figures[LAST] = draw_training(metrics, rounds, run.config.training.warmup_steps) if len(metrics) else None
     written = [save(figure, run.files.figures / name, ["png"]) for name, figure in figures.items() if figure]
     return [path for paths in written for path in paths]
 

@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import key_of, override_key, parse_config
+from dp_real.config.load import key_of, parse_config, set_key
 
 Space = dict[str, BaseDistribution]
 """Key of the configuration -> its range, or a choice among values that are written as JSON."""
@@ -33,7 +33,7 @@ def with_settings(config: Config, settings: Settings, where: str = "configuratio
     """The configuration with these values. Raises InputError, which begins with `where`, if it cannot have them."""
     raw = config.model_dump()
     for key, value in settings.items():
-        override_key(raw, f"{key}={json.dumps(value)}")
+        set_key(raw, key, value, where)
     return parse_config(raw, where)
 
 
@@ -81,8 +81,13 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
         if sections.get(key.partition(".")[0], True) and key not in settled:
             if key in SIZES and name.samples is None:
                 raise InputError(f"--search {key}: it changes how many samples {arm} makes; name the arm {arm}-N")
+            if key == "practice.additions":
+                raise InputError(f"--search {key}: it follows from {name.samples} samples; search practice.increment")
             with suppress(InputError) if key not in searches else nullcontext():
-                space[key] = _distribution(config, key, asked)
+                found = _distribution(config, key, asked)
+                with suppress(InputError):  # what the arm's own settings exclude is not searched
+                    _distribution(cell, key, asked)
+                    space[key] = found
     return space
 
 
@@ -96,6 +101,8 @@ def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
     own, match = flat(config).get(key), RANGE.fullmatch(asked)
     is_number = isinstance(own, int | float) and not isinstance(own, bool)
     assert match, "read_searches has checked it"
+    if isinstance(own, bool):
+        raise InputError(f"{where}: is true or false, which has no range: --search {key}=[false, true]")
     try:
         low, high = (_bound(match[at], match[at + 1], own if is_number else None) for at in (1, 3))
         searched = (
@@ -108,7 +115,7 @@ def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
         return searched
     except InputError:
         raise
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{where}: {error}") from None
 
 

@@ -61,7 +61,10 @@ class Trials:
             seed = np.random.SeedSequence(self._seed, spawn_key=(number,)).generate_state(1)[0]
             scratch.sampler = TPESampler(seed=int(seed))
             parameters = scratch.ask(self._space).params
-            found.append({key: proposed(self._space[key], value) for key, value in parameters.items()})
+            given = first or {} if number == numbers.start else {}  # which are taken as they are
+            found.append(
+                {key: value if key in given else proposed(self._space[key], value) for key, value in parameters.items()}
+            )
         return found
 
     def add(self, trial: Trial) -> None:

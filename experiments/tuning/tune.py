@@ -12,13 +12,13 @@ import pandas as pd
 
 from dp_base.checksums import read_json, reading, seal
 from dp_base.errors import DivergedError, InputError
-from dp_base.files import remove, write_json, write_text
+from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.progress import Progress
 from dp_base.workers import in_parallel
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, kept_for_all
-from dp_real.runs.prepare import check_plan
+from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
 from experiments.compare import on_seeds, prepare_generators
@@ -60,7 +60,7 @@ class Proposal(NamedTuple):
     @property
     def name(self) -> str:
         """The name of the trial's folder."""
-        return f"{self.arm}-trial{self.number}"
+        return file_name(f"{self.arm}-trial{self.number}")
 
 
 def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
@@ -120,7 +120,8 @@ def _begin(config: Config, plan: Plan, out: Path) -> None:
         earlier = parse_config(begun["config"], str(file)).model_dump(mode="json")
         begun_with = {"plan": begun["plan"], "config": earlier}
     for part, values in asked.items():
-        other = next((key for key, value in values.items() if begun_with[part].get(key) != value), None)
+        settled = [key for key in values if key != "compare"]  # of which no trial knows
+        other = next((key for key in settled if begun_with[part].get(key) != values[key]), None)
         if other:
             raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
 
@@ -164,6 +165,10 @@ def _folder(out: Path, proposal: Proposal, cell: Config) -> Path:
 
 def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None, float, str]:
     """Validation accuracy, seconds, and why it failed if it did. Test images are not looked at."""
+    try:
+        fresh_learner(config)
+    except InputError as error:  # layers that do not fit together, which only their network knows
+        return None, 0.0, str(error)
     try:
         told = aside(f"{out.parent.name}, {out.name}")
         result = run(config, out, resume=out.exists(), progress=told, test=False, shared=shared)

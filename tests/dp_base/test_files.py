@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dp_base.errors import InputError
-from dp_base.files import PART, discard_parts, remove, unused, whole_file, whole_folder, write_json
+from dp_base.files import PART, discard_parts, file_name, remove, unused, whole_file, whole_folder, write_json
 from dp_base.locks import claimed
 
 
@@ -89,6 +89,16 @@ def test_an_empty_folder_is_taken_over(tmp_path: Path):
     with whole_folder(tmp_path / "folder") as staged:
         (staged / "a").touch()
     assert names(tmp_path / "folder") == ["a"]
+
+
+def test_any_text_is_the_name_of_one_file(tmp_path: Path):
+    long = [f"practice@{'training.steps=9@' * 20}{end}/é" for end in (1, 2)]
+    names = [file_name(text) for text in ("a/b", *long, long[0] + "é" * 300)]
+    assert names[0] == "a%2Fb"
+    assert len(set(names)) == 4
+    for name in names:
+        with whole_file(tmp_path / f"{name}-seed1000") as part:
+            part.touch()
 
 
 def test_removing(tmp_path: Path):

@@ -107,6 +107,13 @@ def test_each_part_of_a_comparison_says_how_far_it_is(
     assert "seed 0" not in capsys.readouterr().err
 
 
+def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "out"
+    assert dp("real", "compare", "digits", "--arms", "static,real-5000", "--seeds", "1", "--out", str(out)) == 2
+    assert "there are 900 real training examples" in capsys.readouterr().err
+    assert not (out / "runs").exists()
+
+
 def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = ["real", "compare", "gaussian", "--arms", "static-400", "--seeds", "1", "--workers", "1"]
     command += ["--set", "training.steps=20", "--out", str(tmp_path / "compare")]

@@ -127,6 +127,12 @@ def test_a_series_is_named_by_the_settings_that_not_all_arms_have():
     }  # fmt: skip
 
 
+def test_settings_that_are_written_otherwise_are_one_series():
+    crop, steps = "training.crop=0.7", "training.steps=9"
+    arms = ["practice-4", f"static-4@{crop}@{steps}", f"static-8@{steps}@{crop}", f"static-9@training.crop=.70@{steps}"]
+    assert set(series_of(arms).values()) == {"practice", f"static@{crop}@{steps}"}
+
+
 def test_without_static_arms_there_is_nothing_to_match():
     table = worth(runs(0).query("arm.str.startswith('practice')"))
     assert table.columns.empty

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import CLIPImageProcessor, ViTConfig, ViTForImageClassification
 
 from dp_real.evaluation.assess import logits
 from dp_real.runs.reader import Run
@@ -22,11 +23,22 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_a_judge_that_cannot_be_used_is_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    zoo = tmp_path / "zoo"
+    labels = {0: "cat", 1: "dog", 2: "cow"}
+    ViTForImageClassification(
+        ViTConfig(
+            image_size=8, patch_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+            id2label=labels, label2id={name: label for label, name in labels.items()},
+        )
+    ).save_pretrained(zoo)  # fmt: skip
+    CLIPImageProcessor().save_pretrained(zoo)
     for preset, given, message in (
         ("digits", "no/such/model", "no/such/model: no such folder"),
-        ("text-own-smoke", str(tmp_path), "a judge looks at images, and these are texts"),
+        ("digits", str(zoo), "the judge knows no class that means class 0"),
+        ("gaussian", str(zoo), "a judge looks at images, and these are none"),
+        ("text-own-smoke", str(tmp_path), "a judge looks at images, and these are none"),
     ):
-        out = tmp_path / preset
+        out = tmp_path / "out"
         assert dp("real", "pilot", preset, *FEW, "--judge", given, "--out", str(out)) in (2, 3)
         assert message in capsys.readouterr().err
         assert not out.exists()

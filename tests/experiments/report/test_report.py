@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import json
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -14,13 +15,22 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from dp_base.progress import silent
 from dp_real import Run
 from dp_real.config import load_config
-from dp_real.runs.files import read_rows
+from dp_real.runs.files import RunFiles, read_rows
 from experiments.presets.presets import load_preset
 from experiments.report import pictures
 from experiments.report.page import readable
-from experiments.report.pictures import class_counts, draw_rounds, draw_samples, draw_training
+from experiments.report.pictures import (
+    are_drawn,
+    class_counts,
+    draw_rounds,
+    draw_samples,
+    draw_training,
+    leave_figures,
+    leave_figures_of,
+)
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -148,6 +158,20 @@ def test_a_figure_that_fails_loses_no_run(tmp_path: Path, monkeypatch: pytest.Mo
     out, err = capsys.readouterr()
     assert json.loads(out) == json.loads((tmp_path / "run" / "result.json").read_text())
     assert "figures: not drawn: OSError: no room" in err
+
+
+def test_figures_of_a_run_that_was_looked_at_before_its_end_are_drawn_again(copied: Path):
+    files = RunFiles(copied)
+    leave_figures(copied)
+    assert are_drawn(files)
+    result, drawn = files.result.stat().st_mtime, files.figures / "training.png"
+    os.utime(drawn, (result - 9, result - 9))
+    assert not are_drawn(files)
+    leave_figures_of([copied], 1, silent)
+    assert are_drawn(files)
+    drawn.unlink()  # as of a command that was killed while it drew
+    leave_figures_of([copied], 1, silent)
+    assert drawn.exists()
 
 
 def test_a_damaged_pool_leaves_the_rest_of_the_report(run: Path, copied: Path, capsys):

@@ -107,6 +107,8 @@ def test_the_first_trial_is_as_near_as_the_space_has():
         ("practice.patience=1:4", "no arm of static has it"),
         ("data.split=[0,1]", "every trial has the same seeds and splits"),
         ("seed=0:3", "every trial has the same seeds and splits"),
+        ("training.steps=100:inf", "training.steps=100:inf: cannot convert"),
+        ("training.flip=0:1", "is true or false, which has no range: --search training.flip=[false, true]"),
     ],
 )
 def test_a_search_that_cannot_be_gets_one_line(search: str, complaint: str, tmp_path: Path, capsys):
@@ -235,6 +237,61 @@ def test_settings_that_cannot_be_together_count_as_failed(tmp_path: Path, monkey
     assert trials[~narrow]["problem"].isna().all()
 
 
+def test_a_learner_that_cannot_be_built_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    widths: Mapping[str, Any] = {"learner.widths": [[8, 16], [8, 8, 8, 8, 8, 8]]}
+    monkeypatch.setattr(tuning, "run", pretended)
+    monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
+    (tmp_path / "out").mkdir()
+    tune(load_preset("fashion"), Plan(("static",), widths, 1, 1, 0, 3), 5, tmp_path / "out", 1, silent)
+    trials = read(tmp_path / "out")
+    deep = trials["learner.widths"].str.count(",") > 1
+    assert 0 < deep.sum() < len(trials)
+    assert trials[deep]["problem"].str.contains("halves the image").all()
+    assert trials[~deep]["problem"].isna().all()
+
+
+def test_trials_of_arms_with_a_slash_stay_in_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folders = []
+
+    def noted(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+        folders.append(out.resolve())
+        return pretended(config, out, **options)
+
+    arms = tuple(f"{arm}@guidance.check=clip@guidance.check_model=../../w" for arm in ("practice", "practice-900"))
+    monkeypatch.setattr("tests.experiments.tuning.test_tuning.PLAN", Plan(arms, {}, 1, 1, 0, 3))
+    search(monkeypatch, tmp_path / "out", noted, trials=2)
+    assert {folder.parent.parent for folder in folders} == {(tmp_path / "out" / "runs").resolve()}
+    assert len(set(folders)) == 4
+
+
+def test_what_no_trial_knows_may_change_between_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    search(monkeypatch, tmp_path / "out", pretended, trials=1)
+    edited = load_preset("digits", ["compare.seeds=8"])
+    assert len(tune(edited, PLAN, 2, tmp_path / "out", 1, silent)) == 2
+
+
+def test_values_that_toml_writes_otherwise_can_be_searched():
+    prompts = ["news 😀 {} {examples}"]
+    changed = with_settings(load_preset("text-own-smoke"), {"generator.prompts": prompts})
+    assert list(changed.generator.prompts) == prompts
+    searches = read_searches(["learner.config=[{patch_size = 8, hidden_size = 32}, {patch_size = 4}]"])
+    assert "learner.config" in space_of(load_preset("imagenet100-smoke"), "static", searches)
+
+
+def test_the_first_trial_has_all_digits_of_the_configurations_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rates = []
+
+    def noted(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+        rates.append(config.training.learning_rate)
+        return pretended(config, out, **options)
+
+    monkeypatch.setattr(tuning, "run", noted)
+    monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
+    (tmp_path / "out").mkdir()
+    tune(load_preset("digits", ["training.learning_rate=0.0012345"]), PLAN, 2, tmp_path / "out", 1, silent)
+    assert rates.count(0.0012345) == 4  # two seeds of each arm
+
+
 def test_trials_that_draw_alike_find_each_others_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Of both arms, in any batch: a folder for each guidance_scale and seed."""
     found = defaultdict[tuple[float, int], set[Path]](set)
@@ -268,6 +325,10 @@ def test_what_an_arms_name_sets_is_not_searched_and_no_search_changes_how_many_s
     with pytest.raises(InputError, match="it changes how many samples practice makes; name the arm practice-N"):
         space_of(digits, "practice", {"practice.increment": [300]})
     assert "practice.increment" in space_of(digits, "practice-1000", {"practice.increment": [300]})
+    with pytest.raises(InputError, match="additions: it follows from 1000 samples"):
+        space_of(digits, "practice-1000", {"practice.additions": [3]})
+    candidates = set(space_of(digits, "practice@guidance.candidates=4", {}))
+    assert candidates == set(space_of(load_preset("digits", ["guidance.candidates=4"]), "practice", {}))
 
 
 def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp_path: Path):
@@ -292,7 +353,7 @@ def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp
     ("preset", "searches"),
     [
         ("digits", {"training.steps": "4000:10000"}),
-        ("fashion", {}),
+        ("fashion", {"training.randaugment_magnitude": [6, 9, 12]}),
         ("glyphs", {"training.steps": [12000], "sampling.guidance_scale": [1.0, 1.1, 1.25]}),
     ],
 )
