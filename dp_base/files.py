@@ -154,8 +154,8 @@ def file_name(text: str) -> str:
     name = text.replace("/", "%2F")
     if len(name.encode()) <= LONGEST_NAME:
         return name
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return f"{name.encode()[: LONGEST_NAME - 20].decode(errors='ignore')}-{digest}"
+    ending = f"-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
 
 
 def remove(path: Path) -> None:

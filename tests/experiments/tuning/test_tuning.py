@@ -134,11 +134,18 @@ def pretended(config: Config, out: Path, **options: Any) -> dict[str, Any]:
     return {"val_accuracy": 0.5 - abs(config.training.label_smoothing - 0.2) + 0.1 * config.seed, "seconds": 1.0}
 
 
-def search(monkeypatch: pytest.MonkeyPatch, out: Path, run: Run, trials: int = 5) -> list[dict[str, Any]]:
+def search(
+    monkeypatch: pytest.MonkeyPatch,
+    out: Path,
+    run: Run,
+    trials: int = 5,
+    config: Config | None = None,
+    plan: Plan | None = None,
+) -> list[dict[str, Any]]:
     monkeypatch.setattr(tuning, "run", run)
     monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
     out.mkdir(exist_ok=True)
-    return tune(load_preset("digits"), PLAN, trials, out, 1, silent)
+    return tune(config or load_preset("digits"), plan or PLAN, trials, out, 1, silent)
 
 
 def read(out: Path) -> pd.DataFrame:
@@ -183,7 +190,7 @@ def test_what_is_best_for_one_arm_is_tried_by_all(tmp_path: Path, monkeypatch: p
 
 def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Also if it was begun with fewer trials. The last trials are no longer random: they depend on those before."""
-    monkeypatch.setattr("tests.experiments.tuning.test_tuning.PLAN", Plan(("static",), {}, 1, 1, 0, 3))
+    plan = Plan(("static",), {}, 1, 1, 0, 3)
     calls: list[Config] = []
 
     def counted(config: Config, out: Path, **options: Any) -> dict[str, Any]:
@@ -195,11 +202,11 @@ def test_a_tuning_that_was_killed_has_the_trials_of_one_that_was_not(tmp_path: P
             raise KeyboardInterrupt
         return counted(config, out, **options)
 
-    search(monkeypatch, tmp_path / "whole", pretended, trials=16)
-    search(monkeypatch, tmp_path / "broken", broken, trials=4)
+    search(monkeypatch, tmp_path / "whole", pretended, trials=16, plan=plan)
+    search(monkeypatch, tmp_path / "broken", broken, trials=4, plan=plan)
     with pytest.raises(KeyboardInterrupt):
-        search(monkeypatch, tmp_path / "broken", broken, trials=16)
-    search(monkeypatch, tmp_path / "broken", counted, trials=16)
+        search(monkeypatch, tmp_path / "broken", broken, trials=16, plan=plan)
+    search(monkeypatch, tmp_path / "broken", counted, trials=16, plan=plan)
     pd.testing.assert_frame_equal(read(tmp_path / "broken"), read(tmp_path / "whole"))
     assert len(calls) == 16  # trials that were over were not run again
 
@@ -228,8 +235,7 @@ def test_what_fails_counts_and_the_search_goes_on(tmp_path: Path, monkeypatch: p
 def test_settings_that_cannot_be_together_count_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each value is possible, but some windows have no step to guide."""
     windows: Mapping[str, Any] = {"guidance.window": [[0.0, 1.0], [0.96, 0.97]]}
-    monkeypatch.setattr("tests.experiments.tuning.test_tuning.PLAN", Plan(("practice",), windows, 2, 1, 0, 3))
-    search(monkeypatch, tmp_path / "out", pretended)
+    search(monkeypatch, tmp_path / "out", pretended, plan=Plan(("practice",), windows, 2, 1, 0, 3))
     trials = read(tmp_path / "out")
     narrow = trials["guidance.window"] == "[0.96, 0.97]"
     assert 0 < narrow.sum() < len(trials)
@@ -239,10 +245,8 @@ def test_settings_that_cannot_be_together_count_as_failed(tmp_path: Path, monkey
 
 def test_a_learner_that_cannot_be_built_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     widths: Mapping[str, Any] = {"learner.widths": [[8, 16], [8, 8, 8, 8, 8, 8]]}
-    monkeypatch.setattr(tuning, "run", pretended)
-    monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
-    (tmp_path / "out").mkdir()
-    tune(load_preset("fashion"), Plan(("static",), widths, 1, 1, 0, 3), 5, tmp_path / "out", 1, silent)
+    plan = Plan(("static",), widths, 1, 1, 0, 3)
+    search(monkeypatch, tmp_path / "out", pretended, config=load_preset("fashion"), plan=plan)
     trials = read(tmp_path / "out")
     deep = trials["learner.widths"].str.count(",") > 1
     assert 0 < deep.sum() < len(trials)
@@ -258,8 +262,7 @@ def test_trials_of_arms_with_a_slash_stay_in_their_folder(tmp_path: Path, monkey
         return pretended(config, out, **options)
 
     arms = tuple(f"{arm}@guidance.check=clip@guidance.check_model=../../w" for arm in ("practice", "practice-900"))
-    monkeypatch.setattr("tests.experiments.tuning.test_tuning.PLAN", Plan(arms, {}, 1, 1, 0, 3))
-    search(monkeypatch, tmp_path / "out", noted, trials=2)
+    search(monkeypatch, tmp_path / "out", noted, trials=2, plan=Plan(arms, {}, 1, 1, 0, 3))
     assert {folder.parent.parent for folder in folders} == {(tmp_path / "out" / "runs").resolve()}
     assert len(set(folders)) == 4
 
@@ -267,7 +270,7 @@ def test_trials_of_arms_with_a_slash_stay_in_their_folder(tmp_path: Path, monkey
 def test_what_no_trial_knows_may_change_between_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     search(monkeypatch, tmp_path / "out", pretended, trials=1)
     edited = load_preset("digits", ["compare.seeds=8"])
-    assert len(tune(edited, PLAN, 2, tmp_path / "out", 1, silent)) == 2
+    assert len(search(monkeypatch, tmp_path / "out", pretended, trials=2, config=edited)) == 2
 
 
 def test_values_that_toml_writes_otherwise_can_be_searched():
@@ -285,10 +288,8 @@ def test_the_first_trial_has_all_digits_of_the_configurations_values(tmp_path: P
         rates.append(config.training.learning_rate)
         return pretended(config, out, **options)
 
-    monkeypatch.setattr(tuning, "run", noted)
-    monkeypatch.setattr(tuning, "prepare_generators", lambda *arguments: None)
-    (tmp_path / "out").mkdir()
-    tune(load_preset("digits", ["training.learning_rate=0.0012345"]), PLAN, 2, tmp_path / "out", 1, silent)
+    exact = load_preset("digits", ["training.learning_rate=0.0012345"])
+    search(monkeypatch, tmp_path / "out", noted, trials=2, config=exact)
     assert rates.count(0.0012345) == 4  # two seeds of each arm
 
 
