@@ -31,15 +31,19 @@ def part_of(name: str) -> str:
 def discard_parts(folder: Path, name: str = "") -> None:
     """Delete from a folder what dead processes left half-written, of `name` if it is given; put back what they moved.
 
-    For the holder of the folder's lock: nobody on another machine is writing there, and here a process is dead if no
-    process has its number.
+    For the holder of the folder's lock, or that of `name`: nobody on another machine is writing there, and here a
+    process is dead if no process has its number.
     """
+    whole = re.escape(name) + "(-[a-z0-9_]{8})?" if name else ".*"  # folders have tempfile's ending
     for path in folder.glob(f"{PART}*") if folder.is_dir() else ():
-        part = re.fullmatch(rf"{re.escape(PART)}(\d+)-(.*)", path.name)
-        if part and part[2].startswith(name) and not _alive(int(part[1])):
+        part = re.fullmatch(rf"{re.escape(PART)}(\d+)-({whole})", path.name)
+        if not part:
+            continue
+        former, place = path / FORMER, folder / part[2].rpartition("-")[0]
+        lost = former.exists() and not place.exists()  # killed just before the new one had its name
+        if lost or not _alive(int(part[1])):  # in a container, this process may have its number
             with contextlib.suppress(OSError):  # it stays for the next one
-                former, place = path / FORMER, folder / part[2].rpartition("-")[0]
-                if former.exists() and not place.exists():  # it was killed just before the new one had its name
+                if lost:
                     os.rename(former, place)
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 

@@ -6,16 +6,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from os.path import expanduser
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    model_validator,
+)
 
 
 class Section(BaseModel):
-    """A frozen section that refuses unknown keys, inf and nan."""
+    """A frozen section that refuses unknown keys, inf, nan, and true or false in place of a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_numbers(cls, values: Any) -> Any:
+        for key, value in values.items() if isinstance(values, Mapping) else ():
+            field = cls.model_fields.get(key)
+            if isinstance(value, bool) and field and field.annotation in (int, float):
+                raise ValueError(f"{key} = {str(value).lower()}: should be a number")
+        return values
 
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
@@ -52,12 +69,15 @@ class SamplingConfig(Section):
         return self.steps * self.branches
 
 
+STRONGEST = 1e30  # omega; times an entropy, it is well inside of float32
+
+
 def _strength(value: Any) -> float | Literal["auto"]:
     if value == "auto":
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= STRONGEST:
         return float(value)
-    raise ValueError("should be 'auto' or a number of at least 0")
+    raise ValueError(f"should be 'auto' or a number from 0 to {STRONGEST:g}")
 
 
 def _names_the_class(template: str) -> str:
@@ -69,8 +89,22 @@ def _names_the_class(template: str) -> str:
     return template
 
 
-Templates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], Field(min_length=1)]
-"""Prompts with {} in place of the class's name, {definition} or {synonyms}."""
+def _some(templates: tuple[str, ...]) -> tuple[str, ...]:
+    if not templates:
+        raise ValueError("should have at least one prompt")
+    return templates
+
+
+def _shows_none(templates: tuple[str, ...]) -> tuple[str, ...]:
+    if any("{examples}" in template for template in templates):
+        raise ValueError("{examples} is for generator.kind = 'causal-lm'")
+    return templates
+
+
+TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], AfterValidator(_some)]
+"""Prompts with {} in place of the class's name, {definition} or {synonyms}, and perhaps {examples}."""
+Templates = Annotated[TextTemplates, AfterValidator(_shows_none)]
+"""The same, without {examples}."""
 
 
 class GuidanceConfig(Section):
@@ -287,7 +321,8 @@ class PracticeConfig(Section):
     early_stop: bool = Field(default=False, description="cool down once patience runs out with no addition left")
     seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
     samples: CountOrNone = Field(
-        default=0, description="budget: no addition that would take the samples generated beyond it; 0: none"
+        default=0,
+        description="budget: no addition that would take the samples generated, redraws aside, beyond it; 0: none",
     )
 
     @property

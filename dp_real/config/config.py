@@ -127,6 +127,12 @@ class Config(Section):
             raise ValueError("practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1")
         if self.practice.examples == "real" and self.practice.additions:
             raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
+        if 0 < self.practice.samples < self.practice.initial:
+            raise ValueError(
+                f"practice.samples = {self.practice.samples}: fewer than practice.initial = {self.practice.initial}"
+            )
+        if self.practice.new_sample_weight != 1 and not self.training.batch_size:
+            raise ValueError("practice.new_sample_weight weighs what is drawn: with training.batch_size = 0, all are")
         real = next((key for key in ("examples", "start") if getattr(self.practice, key) == "real"), None)
         if real and not self.data.trains:
             raise ValueError(f"practice.{real} = 'real' takes real training images: data.train names them")

@@ -16,11 +16,12 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), changes: Iterab
     """Read a TOML file, then apply `key=value` overrides (dotted keys, TOML values) and top-level values.
 
     `changes` are overrides that come first. The program makes them, not the user, so error messages leave them out.
-    Raises InputError, which names each problem, for an unreadable file, unknown keys and impossible values.
+    Raises InputError, which names each problem, for an unreadable file, unknown keys and impossible values, and for a
+    top-level value that an override contradicts.
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not TOML: {error}") from error
     except UnicodeDecodeError as error:
@@ -30,6 +31,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), changes: Iterab
     overrides = list(overrides)
     for override in (*changes, *overrides):
         override_key(raw, override)
+    for key, value in values.items():
+        if key in map(key_of, overrides) and raw[key] != value:
+            raise InputError(f"--{key} {value} and --set {key}={raw[key]}: leave one of them out")
     where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
     return parse_config({"name": path.stem} | raw | values, where=where)
 

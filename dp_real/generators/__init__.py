@@ -119,7 +119,7 @@ class TrainedHere(GeneratorConfig):
     def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
         """The real examples to train on: with `real`, those that practice.start = "real" begins with.
 
-        Raises InputError if the data have none, or fewer.
+        Raises InputError if the data have none, or fewer, and for a number below that of the classes.
         """
         import torch
 
@@ -127,13 +127,16 @@ class TrainedHere(GeneratorConfig):
 
         examples = (data or source.load()).generator
         if examples is None:
-            raise InputError(
-                f"generator.kind = '{self.kind}' is trained on real examples; data.source = '{source.source}' has none"
+            lack = (
+                "data.train must name them" if hasattr(source, "train") else f"data.source = '{source.source}' has none"
             )
+            raise InputError(f"generator.kind = '{self.kind}' is trained on real examples; {lack}")
         if self.real > len(examples.y):
             raise InputError(f"generator.real = {self.real}: there are {len(examples.y)} real training examples")
         if not self.real:
             return examples
+        if self.real < source.task.n_classes:
+            raise InputError(f"generator.real = {self.real}: fewer examples than the {source.task.n_classes} classes")
         rows = torch.from_numpy(balanced_rows(examples.y.numpy(), self.real, source.split))
         return Examples(examples.x[rows], examples.y[rows])
 

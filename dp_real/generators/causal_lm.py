@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
-from dp_real.sections import GuidanceConfig, Place, Rows, SamplingConfig, Templates
+from dp_real.sections import GuidanceConfig, Place, Rows, SamplingConfig, TextTemplates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
@@ -37,7 +37,7 @@ class CausalLMConfig(GeneratorConfig):
         description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
         "of random weights, to try the path",
     )
-    prompts: Templates = Field(
+    prompts: TextTemplates = Field(
         default=("Write a short text about {}.",),
         description="a row's seed picks one; {}: the class; also {definition}, {synonyms}, and {examples} with shots",
     )

@@ -39,7 +39,7 @@ class FunctionConfig(GeneratorConfig):
 
         try:
             function = resolve_name(self.call)
-        except Exception as error:  # the module may raise anything when it is imported
+        except (Exception, SystemExit) as error:  # the module may raise anything when it is imported
             raise MissingError(
                 f"{self._key}: {type(error).__name__}: {error}; it should name a function of a module "
                 "that Python finds: installed, or in a folder of PYTHONPATH"

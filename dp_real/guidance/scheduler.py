@@ -8,6 +8,7 @@ It starts again at its lowest order, as solvers of differential equations do at 
 even undo the push, as it computes x_t anew from before the push.
 """
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from types import MethodType
@@ -30,6 +31,8 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_real.guidance.entropy import EntropyGuidance
+
+log = logging.getLogger(__name__)
 
 TELL: tuple[Any, ...] = (  # return x0_hat beside the next sample
     DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler,
@@ -56,6 +59,8 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
     def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
         result = own(self, model_output, timestep, sample, *args, **options)
         index, steps = _done(self, timestep), self.num_inference_steps
+        if index == 0 and steps > 1 and not any(guidance.guides(each, steps) for each in range(steps)):
+            log.warning("none of the %d steps lies in window = %s: the images are plain", steps, guidance.window)
         if not (steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))):
             return result
         x0_hat = _estimate(self, model_output, timestep, sample, result)

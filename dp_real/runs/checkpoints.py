@@ -28,12 +28,18 @@ log = logging.getLogger(__name__)
 
 
 def write_checkpoint(
-    folder: Path, state: State, learner: Learner, pool: Pool, keep: bool, logs: dict[str, Any] | None = None
+    folder: Path,
+    state: State,
+    learner: Learner,
+    pool: Pool,
+    keep: bool,
+    logs: dict[str, Any] | None = None,
+    inputs: dict[str, str] | None = None,
 ) -> None:
     """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content.
 
-    logs: how far the run's logs are written (dp_real.runs.integrity.log_marks). Raises DivergedError, and writes
-    nothing, if the learner's tensors are not finite.
+    logs, inputs: how far the run's logs are written, and what it reads (log_marks and inputs of
+    dp_real.runs.integrity). Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
@@ -44,7 +50,8 @@ def write_checkpoint(
     require_finite("the learner's weights", LEARNER, tensors.values())
     with whole_folder(checkpoint) as staged:
         save_file(tensors, staged / "learner.safetensors")
-        write_json(staged / "state.json", state.record() | {"pool_version": pool.version, "logs": logs or {}})
+        facts = {"pool_version": pool.version, "logs": logs or {}, "inputs": inputs or {}}
+        write_json(staged / "state.json", state.record() | facts)
         seal(staged)
         to_disk(staged)  # before the one that it replaces is gone
     for path in older:
@@ -132,7 +139,7 @@ def state_problem(checkpoint: Path) -> str | None:
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
-    """Read state.json: the fields of State, pool_version, and logs. Raises DamagedError if it cannot be read."""
+    """Read state.json: the fields of State, pool_version, logs and inputs. Raises DamagedError if it cannot be read."""
     return read_json(checkpoint / "state.json", _remedy(checkpoint))
 
 
@@ -141,7 +148,8 @@ def read_state(checkpoint: Path) -> tuple[State, int]:
     record = read_record(checkpoint)
     with reading(checkpoint / "state.json", _remedy(checkpoint)):
         pool_version = int(record.pop("pool_version"))
-        record.pop("logs", None)
+        for note in ("logs", "inputs"):  # earlier versions wrote none
+            record.pop(note, None)
         return State.restored(record), pool_version
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,10 @@ from dp_real.protocols import Learner
 from dp_real.rounds.blocks import discard_blocks
 from dp_real.runs.checkpoints import checkpoints, is_kept, restore_learner, write_checkpoint
 from dp_real.runs.files import RunFiles, append_row
-from dp_real.runs.integrity import cut_logs, log_marks, resumable
+from dp_real.runs.integrity import changed_inputs, cut_logs, log_marks, resumable
 from dp_real.runtime import processes
+
+log = logging.getLogger(__name__)
 
 Tracker = Callable[[dict[str, Any], int], None]
 """tracker(row, step) is called with each evaluation and addition."""
@@ -32,13 +35,22 @@ class RunFolder:
     """A Recorder that writes to disk. Of several processes, the main one writes."""
 
     def __init__(
-        self, files: RunFiles, advance: Callable[[int], None], step: int = 0, tracker: Tracker | None = None
+        self,
+        files: RunFiles,
+        advance: Callable[[int], None],
+        step: int = 0,
+        tracker: Tracker | None = None,
+        inputs: dict[str, str] | None = None,
     ) -> None:
-        """advance: called with the number of steps made since the last call, counted from `step`."""
+        """advance: called with the number of steps made since the last call, counted from `step`.
+
+        inputs: of the run (dp_real.runs.integrity.inputs), which its checkpoints note.
+        """
         self.files = files
         self._track = tracker or (lambda row, step: None)
         self._advance = advance
         self._step = step
+        self._inputs = inputs or {}
         self._asked, self._since_agreed = False, 0
         here = processes.this_process()
         self._main, self._alone = here.is_main_process, here.num_processes == 1
@@ -60,7 +72,7 @@ class RunFolder:
     def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
         """See Recorder."""
         if self._main:
-            write_checkpoint(self.files.checkpoints, state, learner, pool, keep, log_marks(self.files))
+            write_checkpoint(self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs)
 
     def best(self, learner: Learner) -> None:
         """See Recorder. The best learner so far is replaced."""
@@ -72,6 +84,7 @@ class RunFolder:
     def restore(self, config: Config, learner: Learner) -> tuple[State, Pool]:
         """Return state and pool of the newest intact checkpoint, and set all else back to it. None: start afresh.
 
+        A remark says if the run's inputs have changed since then.
         Raises DamagedError if there are checkpoints, and none is intact.
         """
         files, shape, newest = self.files, config.pool_shape, None
@@ -95,6 +108,8 @@ class RunFolder:
         pool = Pool(files.pool, shape, pool_version, config.pool)
         pool.drop_later()
         if self._main:
+            for change in changed_inputs(files, newest, self._inputs):
+                log.warning("%s: the run will not end as it would have", change)
             cut_logs(files, newest, state)
             # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
             discard_blocks(files.drawing, but=state.rounds if is_kept(newest) else None)

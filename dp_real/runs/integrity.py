@@ -8,13 +8,45 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dp_base.checksums import damage
+from dp_base.checksums import damage, digest, json_digest
 from dp_base.errors import DamagedError, InputError
 from dp_real.config import load_config
+from dp_real.data.sets.images import SAMPLED
+from dp_real.examples import RealData
 from dp_real.loop.state import State
 from dp_real.pool.record import PoolRecord, pool_problem
-from dp_real.runs.checkpoints import checkpoint_problem, checkpoints, newest_intact, read_record, read_state
+from dp_real.runs.checkpoints import (
+    checkpoint_problem,
+    checkpoints,
+    newest_intact,
+    read_record,
+    read_state,
+    state_problem,
+)
 from dp_real.runs.files import RunFiles, cut_rows, read_rows
+from dp_real.runtime import processes
+from dp_real.runtime.cache import fingerprints
+
+
+def inputs(files: RunFiles, data: RealData) -> dict[str, str]:
+    """Digests of what a run reads, for its checkpoints: its configuration, and the set that validates.
+
+    Of that, all labels, and about SAMPLED examples. Their places do not matter. The main process looks; others get {}.
+    """
+    if not processes.this_process().is_main_process:
+        return {}
+    x, y = data.validation.x, data.validation.y
+    shown = x[:: max(1, len(y) // SAMPLED)]
+    return {"config": digest(files.config), "validation": json_digest(fingerprints(shown, y))}
+
+
+def changed_inputs(files: RunFiles, checkpoint: Path, now: dict[str, str]) -> Iterator[str]:
+    """What is not as it was when a checkpoint was written, a line each, of the inputs that it noted."""
+    before = read_record(checkpoint).get("inputs", {})
+    names = {"config": str(files.config), "validation": "the validation set"}
+    for name in now.keys() & before.keys():
+        if now[name] != before[name]:
+            yield f"{names[name]} is not what it was when {files.path} began"
 
 
 def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
@@ -99,6 +131,10 @@ def _problems(files: RunFiles) -> Iterator[tuple[str, str]]:
         load_config(files.config)
     except InputError as error:
         yield str(error), "restore it"
+    for checkpoint in checkpoints(files.checkpoints)[:1]:
+        if state_problem(checkpoint) is None and files.config.exists():
+            for change in changed_inputs(files, checkpoint, {"config": digest(files.config)}):
+                yield change, "restore it, unless the change is meant"
     for checkpoint in checkpoints(files.checkpoints):
         if problem := checkpoint_problem(checkpoint):
             yield problem, f"remove {checkpoint} to do without that checkpoint"

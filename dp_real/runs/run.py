@@ -22,6 +22,7 @@ from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
+from dp_real.runs.integrity import inputs
 from dp_real.runs.prepare import Parts, own_torch, prepare, validator
 from dp_real.runs.reader import Run
 from dp_real.runs.tracking import check_tracker, tracking
@@ -72,7 +73,7 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
             disclaim(files)
         raise
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
-        folder = RunFolder(files, advance, tracker=tracker)
+        folder = RunFolder(files, advance, tracker=tracker, inputs=inputs(files, parts.data))
         state, pool = folder.restore(config, parts.learner)
         blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
         first = _first_learner(config, folder.files) if state.rounds > 1 else None

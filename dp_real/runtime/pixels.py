@@ -28,11 +28,14 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
 
 
+GREY = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R 601-2), as Pillow reads real images
+
+
 def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
     """Convert images [B, C, h, w] to [B, *shape], shape = [C, H, W]: grey if C is 1, resized to H x W."""
     channels, *size = shape
-    if channels == 1:
-        images = images.mean(1, keepdim=True)
+    if channels == 1 and images.shape[1] == len(GREY):
+        images = (images * images.new_tensor(GREY).view(-1, 1, 1)).sum(1, keepdim=True)
     if list(images.shape[2:]) != size:
         images = F.interpolate(images, size, mode="bilinear", antialias=True)
     return images

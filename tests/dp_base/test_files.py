@@ -65,9 +65,10 @@ def test_a_folder_is_replaced_only_if_asked(tmp_path: Path):
     assert names(tmp_path) == ["folder"]
 
 
-def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path: Path):
+@pytest.mark.parametrize("process", [2**22 + 1, os.getpid()])  # in a container, the next process has the same number
+def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path: Path, process: int):
     """Between the two renames neither is there."""
-    died = tmp_path / f"{PART}{2**22 + 1}-best-abcd1234"
+    died = tmp_path / f"{PART}{process}-best-abcd1234"
     (died / "former").mkdir(parents=True)
     (died / "former" / "weights").write_text("good")
     discard_parts(tmp_path)

@@ -57,15 +57,16 @@ def test_only_what_dead_processes_left_is_deleted(tmp_path: Path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     for process in (dead.pid, os.getpid()):
-        (tmp_path / f"{PART}{process}-out-x").mkdir()
+        (tmp_path / f"{PART}{process}-out-abcd_123").mkdir()
         (tmp_path / f"{PART}{process}-table.csv").touch()
+    (tmp_path / f"{PART}{dead.pid}-out2-abcd1234").mkdir()  # perhaps of a process on another machine
     with locked_beside(tmp_path / "out"):
         left = {path.name for path in tmp_path.glob(f"{PART}*")}
-        assert f"{PART}{dead.pid}-out-x" not in left
-        assert len(left) == 3
+        assert f"{PART}{dead.pid}-out-abcd_123" not in left
+        assert len(left) == 4
     with locked(tmp_path):
         left = {path.name for path in tmp_path.glob(f"{PART}*")}
-    assert left == {f"{PART}{os.getpid()}-out-x", f"{PART}{os.getpid()}-table.csv"}
+    assert left == {f"{PART}{os.getpid()}-out-abcd_123", f"{PART}{os.getpid()}-table.csv"}
 
 
 def test_a_place_where_nothing_can_be_made_is_refused(tmp_path: Path):

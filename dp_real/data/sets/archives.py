@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.parquet as pq
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets.classes import Classes, folder_name
+from dp_real.data.sets.classes import Classes, folder_name, warn_unread
 from dp_real.data.sets.ilsvrc import IMAGE, WNID, validation_wnid
 from dp_real.data.sets.images import ENDINGS, EncodedImage, read_regular
 from dp_real.imagenet.classes import imagenet_classes
@@ -69,18 +69,29 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> Named:
     own files it is the WordNet id that a tar file is called by, also one within another; or see ilsvrc.
     Raises InputError for a broken or compressed tar file, and for an image without a label.
     """
-    sources, names = [], []
+    sources, names, unread = [], [], []
     for shard in shards:
         try:
             for sample in _samples(shard):
                 images = [file for file in sample.values() if Path(file.name).suffix.lower() in ENDINGS]
                 if images:
                     name = _name(sample, label)
+                    images = images if name is None else [_only(images)]
                     sources += images
                     names += [name if name is not None else _folder(file) for file in images]
+                unread += [] if images else [Path(file.name) for file in sample.values()]
         except tarfile.ReadError as error:
             raise InputError(f"{shard}: not a whole tar file: {error}; a compressed one must be unpacked") from error
+    warn_unread(shards[0], unread, "images")
     return Named(sources, names)
+
+
+def _only(images: Sequence[Member]) -> Member:
+    """The image of a sample that has a label: the one called KEY.jpg, not KEY.mask.png. Raises InputError for two."""
+    plain = [file for file in images if f".{_split(file.name)[1].lower()}" in ENDINGS] or images
+    if len(plain) > 1:
+        raise InputError(f"{plain[0]}: a sample with {len(plain)} images: which one is its label's? leave one")
+    return plain[0]
 
 
 def _samples(shard: Path) -> Iterator[dict[str, Member]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -92,15 +93,43 @@ def folder_names(names: Sequence[str]) -> list[str]:
 def class_folders(folder: Path) -> list[Path]:
     """The folders in `folder` that are not hidden, sorted as numbers if all are numbers, else by name.
 
-    Raises MissingError if `folder` does not exist, InputError if it holds no folders.
+    Raises MissingError if `folder` does not exist, InputError if it holds no folders, or one whose name is not UTF-8.
     """
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
     found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if not found:
         raise InputError(f"{folder}: there are no folders in it; images must be in {folder}/CLASS/IMAGE.jpg")
+    for path in found:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{folder}: the name of its folder {path.name!r} is not UTF-8; rename it") from None
     numbers = all(path.name.isdecimal() for path in found)
     return sorted(found, key=lambda path: (int(path.name) if numbers else 0, path.name))
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """The files in a folder and in those below, without hidden ones, which a system or an editor left (._1.jpg).
+
+    Links to folders are followed, and a folder is entered once, so that a link to one above it ends.
+    """
+    entered: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(root)
+        if here in entered:
+            folders.clear()
+            continue
+        entered.add(here)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in files if not name.startswith("."))
+
+
+def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
+    """Say that these files of a set were not read, since they do not end as `what` do."""
+    if files:
+        kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
+        warn_once(f"{folder}: {len(files)} files are not read, for their endings are none of {what}: {kinds}")
 
 
 @cache

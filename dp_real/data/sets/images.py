@@ -26,7 +26,7 @@ from torch import Tensor
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
-from dp_real.data.sets.classes import Classes, class_folders, warn_once
+from dp_real.data.sets.classes import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.examples import ExampleSet
 from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
@@ -167,11 +167,8 @@ def read_folder(
         if label is None:
             continue
         images: list[Path] = []
-        for file in _visible(path):
-            if file.suffix.lower() in ENDINGS:
-                images.append(file)
-            elif not file.is_dir():
-                others.append(file)
+        for file in sorted(visible_files(path)):
+            (images if file.suffix.lower() in ENDINGS else others).append(file)
         if not images:
             raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
         files.setdefault(label, []).extend(images)
@@ -179,19 +176,11 @@ def read_folder(
         raise strays[0]  # perhaps one of the missing ones, misspelled
     for stray in strays:
         warn_once(f"{stray}; it is skipped")
-    if others:
-        kinds = ", ".join(sorted({file.suffix or file.name for file in others})[:5])
-        warn_once(f"{folder}: {len(others)} files are not read, for their endings are none of images: {kinds}")
+    warn_unread(folder, others, "images")
     labels = [label for label in sorted(files) for _ in files[label]]
     paths = [path for label in sorted(files) for path in files[label]]
     classes.check(folder, labels, needed)
     return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(labels))
-
-
-def _visible(folder: Path) -> list[Path]:
-    """What is in a folder and those in it, sorted, but for hidden ones, which a system or an editor left (._1.jpg)."""
-    below = len(folder.parts)
-    return sorted(path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.parts[below:]))
 
 
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:

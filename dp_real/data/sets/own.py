@@ -67,7 +67,7 @@ class OwnSets(DataConfig):
         if isinstance(self.classes, tuple):
             for fault in self._strangers(self.classes):
                 raise ValueError(fault)
-        if self.classes is None and re.match("hub:|.*[.](tar|parquet|csv|jsonl)(#|$)", self.validation):
+        if self.classes is None and re.match("(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)", self.validation):
             raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
         return self
 

@@ -25,7 +25,7 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets import archives, ilsvrc
 from dp_real.data.sets.archives import Columns, HubSet, Named
-from dp_real.data.sets.classes import Classes
+from dp_real.data.sets.classes import Classes, visible_files
 from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, read_folder
 
 SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
@@ -73,8 +73,10 @@ def locate(where: str, fetch: bool = True) -> Located:
 def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Path]]:
     """The layout of `path`, and its folder or files. A folder with image files in it is taken as class folders."""
     for kind in ("parquet", "tar", "csv", "jsonl"):
-        if path.suffix == f".{kind}":
+        if path.suffix.lower() == f".{kind}" and not path.is_dir():
             return kind, [path] if path.exists() else _matching(where, str(path))
+    if path.is_file():
+        raise InputError(f"{where}: neither a folder nor a file that ends in .tar, .parquet, .csv or .jsonl")
     if not path.is_dir():
         raise MissingError(
             f"{where}: no such folder; put images there, as {path}/CLASS/IMAGE.jpg, or texts, as TEXT.txt"
@@ -83,9 +85,9 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Pat
         return "saved", [path]
     if ilsvrc.is_flat(path):
         return "flat", [path]
-    if not any(file.suffix.lower() in ENDINGS for file in path.rglob("*")):
+    if not any(file.suffix.lower() in ENDINGS for file in visible_files(path)):
         for kind in ("parquet", "tar"):
-            if any(path.rglob(f"*.{kind}")):
+            if any(file.suffix == f".{kind}" for file in visible_files(path)):
                 files = archives.split_files(where, path, split)
                 return kind, [file for file in files if file.suffix == f".{kind}"]
     return "folders", [path]
@@ -100,7 +102,7 @@ def _exists(where: str) -> bool:
 
 def _matching(where: str, pattern: str) -> list[Path]:
     """The files of a pattern, in order. Raises MissingError if an expanded part of it matches none."""
-    files = {part: sorted(glob(part)) for part in expand(pattern)}
+    files = {part: [part] if Path(part).exists() else sorted(glob(part)) for part in expand(pattern)}  # [ in a name
     absent = [part for part, found in files.items() if not found]
     if absent:
         raise MissingError(f"{where}: no such file as {absent[0]}; put {len(absent)} of {len(files)} there")

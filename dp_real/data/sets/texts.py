@@ -1,7 +1,8 @@
 """Sets of real texts: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of the library `datasets`.
 
-All are in UTF-8. In a table, the text is a column called text, sentence, content or the like, the label one called as
-dp_real.data.sets.archives.LABELS has it; #TEXT,LABEL names others.
+All are in UTF-8. In folders, hidden files are ignored, and those of other endings counted in a warning. In a table, the
+text is a column called text, sentence, content or the like, the label one called as dp_real.data.sets.archives.LABELS
+has it; #TEXT,LABEL names others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from dp_base.errors import InputError
 from dp_real.data.sets import archives
 from dp_real.data.sets.archives import LABELS, Columns, pick
-from dp_real.data.sets.classes import Classes, class_folders, warn_once
+from dp_real.data.sets.classes import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.data.sets.images import read_regular
 from dp_real.data.sets.places import Located
 from dp_real.examples import Examples
@@ -74,20 +75,24 @@ def _read(found: Located, classes: Classes) -> Rows:
 
 
 def _read_folders(folder: Path, classes: Classes) -> Rows:
-    texts, names, places = [], [], []
+    texts, names, places, others = [], [], [], []
     for path in class_folders(folder):
         try:
             classes.label(path.name, path)
         except InputError as stray:
             warn_once(f"{stray}; it is skipped")
             continue
-        for file in sorted(path.rglob("*.txt")):
+        for file in sorted(visible_files(path)):
+            if file.suffix.lower() != ".txt":
+                others.append(file)
+                continue
             try:
-                texts.append(read_regular(file).decode("utf-8"))
+                texts.append(read_regular(file).decode("utf-8-sig"))  # some editors begin a file with a mark
             except (OSError, ValueError) as error:
                 raise InputError(f"{file}: cannot be read as text in UTF-8: {error}") from error
             names.append(path.name)
             places.append(str(file))
+    warn_unread(folder, others, "texts")
     return Rows(texts, names, places)
 
 

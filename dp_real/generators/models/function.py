@@ -31,8 +31,8 @@ class FunctionGenerator:
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be pushed")
         try:
-            given = self.function(labels.numpy(), seeds)
-        except Exception as error:  # it may raise anything
+            given = self.function(labels.numpy().copy(), seeds.copy())  # which it may change
+        except (Exception, SystemExit) as error:  # it may raise anything
             raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
         return self._texts(given, len(labels)) if self.text else self._numbers(given, len(labels))
 

@@ -7,6 +7,7 @@ dp_real.unguide(pipe)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -41,9 +42,13 @@ def guide(
     for the classifier, which takes less time and memory; the images always come from the pipeline's own decoder.
 
     The pipeline keeps its scheduler, whose steps are guided from now on, and its decoder's weights are frozen. If it is
-    guided already, it is guided anew. Raises InputError for a scheduler, decoder or classifier that cannot be used,
-    MissingError if the classifier's weights are missing.
+    guided already, it is guided anew. Raises InputError for a scheduler, decoder or classifier that cannot be used, and
+    for numbers out of range; MissingError if the classifier's weights are missing.
     """
+    if not math.isfinite(omega):
+        raise InputError(f"omega = {omega}: should be a finite number")
+    if every < 1 or not 0 <= window[0] < window[1] <= 1:
+        raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
     unguide(pipe)
     if omega == 0:
         return pipe

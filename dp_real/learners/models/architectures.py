@@ -31,6 +31,8 @@ def fresh_network(
     _require(architecture, known, f"learner.architecture = {architecture!r}: not among those of {kind.__name__}")
     keys = AutoConfig.for_model(architecture).to_dict()
     for key in sizes:
+        if key in ("id2label", "label2id", "num_labels"):
+            raise InputError(f"learner.config.{key}: leave it out; the classes are the task's")
         _require(key, keys, f"unknown key learner.config.{key} of {architecture}")
     settings = {key: value for key, value in own.items() if key in keys} | dict(sizes)
     try:

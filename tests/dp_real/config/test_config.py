@@ -34,7 +34,7 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
         (MINIMAL + "patiense = 3", r"unknown key practice.patiense; did you mean practice.patience\?"),
         (MINIMAL + "patience = 'long'", r"practice.patience = 'long': input should be a valid integer"),
         (MINIMAL + "patience = 0", "practice.patience = 0: input should be greater than 0"),
-        (MINIMAL + "[guidance]\nomega = nan", "guidance.omega = nan: should be 'auto' or a number of at least 0"),
+        (MINIMAL + "[guidance]\nomega = nan", "guidance.omega = nan: should be 'auto' or a number from 0 to 1e"),
         (MINIMAL + "[guidance]\nwindow = [0.5, 0.2]", "guidance: window .* must be .begin, end."),
         (MINIMAL + "[guidance]\nscale = 'raw'\napply = 'before'", "guidance: apply = 'before' is for"),
         (
@@ -57,6 +57,14 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
             MINIMAL.replace("'digits'", "'gaussian'") + "start = 'real'",
             "practice.start = 'real' takes",
         ),
+        (MINIMAL + "patience = true", "practice: patience = true: should be a number"),
+        (MINIMAL + "samples = 9", "practice.samples = 9: fewer than practice.initial = 10"),
+        (
+            MINIMAL.replace("steps = 100", "steps = 100\nbatch_size = 0") + "new_sample_weight = 2",
+            "with training.batch_size = 0, all are",
+        ),
+        (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['{}: {examples}']"), "{examples} is for generator.kind"),
+        (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['a coat']"), "would be asked for alike$"),
         (MINIMAL + "real = 5", "practice: real = 5 is for start = 'real'"),
         (MINIMAL + "start = 'real'\nreal = 5000", "practice: real = 5000: at most all of the initial"),
     ],
@@ -127,3 +135,14 @@ def test_the_arms_of_a_comparison_may_be_set(config: Config):
     chosen = parse_config(config.model_dump() | {"compare": {"arms": arms, "seeds": 2, "splits": 1}})
     assert (chosen.compare.arms, chosen.compare.seeds, chosen.compare.splits) == (tuple(arms), 2, 1)
     assert parse_config(tomllib.loads(chosen.to_toml())) == chosen
+
+
+def test_a_value_that_is_given_twice_is_one_or_refused(file: Path):
+    assert load_config(file, ["seed=4"], seed=4).seed == 4
+    with pytest.raises(InputError, match=r"^--seed 3 and --set seed=4: leave one of them out"):
+        load_config(file, ["seed=4"], seed=3)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path):
+    (tmp_path / "marked.toml").write_text(MINIMAL, encoding="utf-8-sig")
+    assert load_config(tmp_path / "marked.toml").practice.initial == 10

@@ -134,3 +134,16 @@ def test_words_of_one_language_alone_are_split_by_their_stems(tmp_path: Path, mo
     assert to_texts(config.model_copy(update={"split": 1}).load().test.x[:]) != sides[2]
     with pytest.raises(InputError, match=r"data.test = 5000: English has \d+ such words of 8 to 20"):
         config.model_copy(update={"test": 5000}).load()
+
+
+def test_text_folders_follow_the_rules_of_image_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for name in ("bad", "good"):
+        (tmp_path / name / ".ipynb_checkpoints").mkdir(parents=True)
+        (tmp_path / name / "0.txt").write_text(f"{name} thing", encoding="utf-8-sig")
+        (tmp_path / name / "1.TXT").write_text("another")
+        (tmp_path / name / "2.md").write_text("third")
+        (tmp_path / name / "._0.txt").write_bytes(b"\xff\xfe")
+        (tmp_path / name / ".ipynb_checkpoints" / "0-checkpoint.txt").write_text("an older one")
+    read = TextConfig(source="text", validation=str(tmp_path), length=20).load().validation
+    assert to_texts(read.x[:]) == ["bad thing", "another", "good thing", "another"]
+    assert "2 files are not read, for their endings are none of texts: .md" in caplog.text

@@ -161,3 +161,32 @@ def test_keys_that_do_not_apply_are_refused(sections: dict[str, Any], message: s
 def test_the_pruning_arms_prune_plain_samples():
     pruned = arm_config(configured(), "prune-in-loop")
     assert (pruned.guidance.candidates, pruned.practice.oversample) == (1, 5)
+
+
+def test_a_function_that_leaves_is_named():
+    def leaves(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        raise SystemExit(0)
+
+    generator = FunctionGenerator(leaves, "generator.call = 'm:f'", Task((1, 8, 8), ("a", "b")))
+    with pytest.raises(InputError, match="raised SystemExit: 0"):
+        generator.sample(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.uint64), None)
+
+
+def test_a_module_that_leaves_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "leaving_script.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = configured()
+    generator = config.generator.model_copy(update={"call": "leaving_script:draw"})
+    with pytest.raises(MissingError, match="SystemExit: 0; it should name a function"):
+        load_generator(config.model_copy(update={"generator": generator}))
+
+
+def test_a_function_may_change_its_arrays():
+    def shifts(labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        labels += 1
+        seeds %= 7
+        return np.zeros((len(labels), 1, 8, 8))
+
+    labels, seeds = torch.zeros(2, dtype=torch.int64), np.array([70, 71], np.uint64)
+    FunctionGenerator(shifts, "f", Task((1, 8, 8), ("a", "b"))).sample(labels, seeds, None)
+    assert (labels.tolist(), seeds.tolist()) == ([0, 0], [70, 71])

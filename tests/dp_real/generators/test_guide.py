@@ -353,3 +353,17 @@ def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monk
         assert image.size == (32, 32)
     assert len(guided) == 3
     assert all(gradient.abs().max() > 0 for gradient in guided)
+
+
+@pytest.mark.parametrize(
+    "options", [{"omega": float("nan")}, {"every": 0}, {"window": (0.7, 0.2)}, {"window": (3.0, 5.0)}]
+)
+def test_numbers_out_of_range_are_refused(options: dict[str, Any]):
+    with pytest.raises(InputError, match="should be"):
+        dp_real.guide(tiny.stable_diffusion(), lambda x: x.flatten(1), **options)
+
+
+def test_a_window_without_a_step_is_said(caplog: pytest.LogCaptureFixture):
+    pipe = dp_real.guide(tiny.stable_diffusion(), classifier_of(torch.rand(4, 3, 32, 32)), window=(0.8, 1.0))
+    pipe(PROMPTS, num_inference_steps=4, output_type="pt")
+    assert caplog.text.count("none of the 4 steps lies in window = (0.8, 1.0): the images are plain") == 1

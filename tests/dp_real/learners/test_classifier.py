@@ -190,6 +190,7 @@ def test_larger_images_are_resized_to_the_models_size():
     ("values", "message"),
     [
         ({"architecture": "vitt"}, "learner.architecture = 'vitt': .* did you mean vit?"),
+        ({"config": {"id2label": {0: "a"}}}, "learner.config.id2label: leave it out; the classes are the task's"),
         ({"config": {"patchsize": 3}}, "unknown key learner.config.patchsize of vit; did you mean patch_size?"),
         ({"config": {**TINY, "patch_size": "big"}}, "learner.config: vit cannot be made of these sizes"),
         ({"config": {**TINY, "patch_size": 64}}, "learner.config: vit cannot be made of these sizes"),

@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
 from dp_real.config import Config
+from dp_real.examples import Examples, RealData
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
-from dp_real.runs.integrity import problems
+from dp_real.runs.files import RunFiles
+from dp_real.runs.integrity import changed_inputs, inputs, problems
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from tests.dp_real.runs.test_run import same_learner, traces
@@ -258,3 +261,22 @@ def test_a_run_that_cannot_begin_leaves_no_folder(config: Config, tmp_path: Path
     with pytest.raises(OSError, match="No space"):
         run(config, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_configuration_is_said(copied: Path, caplog: pytest.LogCaptureFixture):
+    """It is damaged, or somebody edited it, perhaps because the data moved."""
+    file = copied / "config.toml"
+    file.write_text(file.read_text().replace("evaluate_every = 10\n", "evaluate_every = 20\n"))
+    said = f"{file} is not what it was when {copied} began"
+    assert f"{said}; restore it, unless the change is meant" in problems(copied)
+    with caplog.at_level(logging.WARNING, "dp_real"):
+        run(Run(copied).config, copied, resume=True)
+    assert f"{said}: the run will not end as it would have" in [record.getMessage() for record in caplog.records]
+
+
+def test_another_validation_set_is_said(copied: Path, data: RealData):
+    files, newest = RunFiles(copied), only(copied, "checkpoints/latest-*")
+    assert not list(changed_inputs(files, newest, inputs(files, data)))
+    validation = Examples(data.validation.x[:], data.validation.y.flip(0))
+    changes = changed_inputs(files, newest, inputs(files, replace(data, validation=validation)))
+    assert list(changes) == [f"the validation set is not what it was when {copied} began"]

@@ -371,6 +371,8 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
     assert imitated.y.bincount().tolist() == [5] * 10
     with pytest.raises(InputError, match=r"generator.real = 901: there are 900"):
         config.generator.model_copy(update={"real": 901}).imitated(config.data, data)
+    with pytest.raises(InputError, match="generator.real = 9: fewer examples than the 10 classes"):
+        config.generator.model_copy(update={"real": 9}).imitated(config.data, data)
 
 
 def test_a_card_can_be_edited_after_a_second_conclusion(config: Config, unbroken: Path, tmp_path: Path):

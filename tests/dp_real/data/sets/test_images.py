@@ -1,5 +1,6 @@
 """Real images in folders: which folder is which label, and what a picture becomes, whatever its format."""
 
+import os
 import struct
 import unicodedata
 from pathlib import Path
@@ -17,6 +18,7 @@ from dp_real.config import parse_config
 from dp_real.data.sets.classes import folder_name, own_classes
 from dp_real.data.sets.images import decode_ahead, read_folder, read_image
 from dp_real.imagenet.classes import imagenet_classes
+from dp_real.runtime.pixels import fit, to_bytes, to_float
 from dp_real.runtime.processes import own_cores, read_slices
 
 COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
@@ -434,3 +436,38 @@ def test_each_process_has_a_slice_to_read(processes: int, sizes: list[int], monk
     monkeypatch.setattr("dp_real.runtime.processes.this_process", lambda: SimpleNamespace(num_processes=processes))
     assert [rows.stop - rows.start for rows in read_slices(600)] == sizes
     assert list(read_slices(0)) == []
+
+
+def test_links_to_folders_are_followed_and_may_go_round(tmp_path: Path):
+    folder = fill(tmp_path / "val", {"cat": (9, 0, 0), "dog": (0, 9, 0)})
+    fill(tmp_path / "far", {"more": (5, 0, 0)}, count=3)
+    (folder / "cat" / "more").symlink_to(tmp_path / "far" / "more")
+    (tmp_path / "far" / "more" / "round").symlink_to(folder / "cat")
+    (folder / "dog" / "up").symlink_to(folder / "dog")
+    data = settings(folder).load().validation
+    assert data.y.tolist() == [0] * 5 + [1] * 2
+    assert colors(to_float(data.x[:])).count((5, 0, 0)) == 3
+
+
+def test_class_folders_that_are_links_are_not_passed_over_for_an_archive(tmp_path: Path):
+    fill(tmp_path / "far", {"cat": (9, 0, 0), "dog": (0, 9, 0)})
+    (tmp_path / "val").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "val" / name).symlink_to(tmp_path / "far" / name)
+    (tmp_path / "val" / "backup.tar").touch()
+    assert settings(tmp_path / "val").load().validation.y.tolist() == [0, 0, 1, 1]
+
+
+def test_a_name_that_is_not_utf8_is_named(tmp_path: Path):
+    folder = fill(tmp_path / "val", {"cat": (9, 0, 0), "dog": (0, 9, 0)})
+    os.mkdir(os.fsencode(folder) + b"/caf\xe9")
+    with pytest.raises(InputError, match=r"its folder 'caf\\udce9' is not UTF-8; rename it"):
+        settings(folder).load()
+
+
+def test_grey_is_the_same_of_generated_and_of_real_images(tmp_path: Path):
+    for value in ((250, 0, 0), (0, 250, 0), (0, 0, 250), (10, 120, 70)):
+        Image.new("RGB", (8, 8), value).save(tmp_path / "one.png")
+        real = read_image(tmp_path / "one.png", 8, 1)
+        colour = to_float(read_image(tmp_path / "one.png", 8, 3))[None]
+        assert abs(int(to_bytes(fit(colour, (1, 8, 8)))[0, 0, 0, 0]) - int(real[0, 0, 0])) <= 1

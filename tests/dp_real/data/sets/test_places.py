@@ -568,3 +568,28 @@ def test_what_imagenet100_shares_with_others(name: str, shared: int, tmp_path: P
     )
     with pytest.raises(InputError, match=rf"{name}.tar: no images of .*; each class needs some"):
         settings(str(tmp_path / "all.tar"), classes="imagenet100", sets=sets).load()
+
+
+def test_of_a_labelled_sample_one_image_is_read_and_what_is_not_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    files = {"0.jpg": plain(10), "0.cls": b"emu", "0.seg.png": plain(99), "1.heic": b"?", "1.cls": b"cat"}
+    write_tar(tmp_path / "a.tar", files)
+    assert values(read(str(tmp_path / "a.tar"))) == [10]
+    assert "2 files are not read, for their endings are none of images: .cls, .heic" in caplog.text
+    write_tar(tmp_path / "b.tar", {"0.png": plain(10), "0.cls": b"emu", "0.jpg": plain(99)})
+    with pytest.raises(InputError, match=r"b.tar: 0.png: a sample with 2 images: which one is its label's\?"):
+        read(str(tmp_path / "b.tar"))
+
+
+def test_places_with_brackets_and_endings_in_capitals(tmp_path: Path):
+    folder = tmp_path / "sh[1]"
+    folder.mkdir()
+    for shard in (0, 1):
+        write_tar(folder / f"val-{shard}.tar", {f"{shard}.png": plain(10 + shard), f"{shard}.cls": b"emu"})
+    assert values(read(str(folder / "val-{0..1}.tar"))) == [10, 11]
+    (folder / "val-0.tar").rename(folder / "VAL.TAR")
+    assert values(read(str(folder / "VAL.TAR"))) == [10]
+    (folder / "own.toml").touch()
+    with pytest.raises(InputError, match=r"own.toml: neither a folder nor a file that ends in .tar, .parquet"):
+        read(str(folder / "own.toml"))
