@@ -127,7 +127,7 @@ class Config(Section):
             raise ValueError("practice.oversample > 1 prunes, guidance.candidates > 1 chooses: one of them must be 1")
         if self.practice.examples == "real" and self.practice.additions:
             raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
-        if 0 < self.practice.samples < self.practice.initial:
+        if self.practice.additions and 0 < self.practice.samples < self.practice.initial:
             raise ValueError(
                 f"practice.samples = {self.practice.samples}: fewer than practice.initial = {self.practice.initial}"
             )

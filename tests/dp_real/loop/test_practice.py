@@ -174,7 +174,7 @@ def test_a_spent_budget_of_seconds_cools_down_from_the_next_evaluation(tmp_path:
     assert practice.state.step == 10 + 20
 
 
-@pytest.mark.parametrize(("samples", "pools"), [(21, [9, 15, 21]), (20, [9, 15]), (8, [9]), (0, [9, 15, 21, 27])])
+@pytest.mark.parametrize(("samples", "pools"), [(21, [9, 15, 21]), (20, [9, 15]), (9, [9]), (0, [9, 15, 21, 27])])
 def test_no_addition_goes_beyond_the_budget_of_samples(tmp_path: Path, samples: int, pools: list[int]):
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1, samples=samples)
     assert np.cumsum([row["generated"] for row in notebook.additions]).tolist() == pools
