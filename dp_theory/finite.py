@@ -45,9 +45,10 @@ class FinitePrediction(Prediction):
     """One experiment of a `Problem` in dimension d, n = round(d/phi) pool rows: means, and how far draws scatter.
 
     test_error, overlap, squared_norm: means over experiments; ..._sd: standard deviations of one. keep_fraction: mean.
-    certificate: that of the limit, and two estimates of what is left out: the next order, as the largest square of an
+    certificate: that of the limit, and three estimates of what is left out: the next order, as the largest square of an
         output's relative shift from the limit (of the overlap: relative to √squared_norm), which is large near the
-        ridgeless peak; and the chance (1 - p)^n that no row is kept.
+        ridgeless peak; (d - 2)^-2, the square of the order of each fluctuation over the anonymous coordinates, since in
+        few dimensions the shifts that are left may cancel; and the chance (1 - p)^n that no row is kept.
     """
 
     test_error_sd: Real
@@ -87,7 +88,7 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
     exists = np.isfinite(limit[2].reshape(shape))
     require("phi", problem.phi, exists, "differ from the kept fraction at lam = 0: no mean there")
     shift = (mean - limit[:3]) / np.array([limit[0], np.sqrt(limit[2]), limit[2]])
-    certificate = limit[4] + np.square(shift).max(0) + (1 - limit[3]) ** flat(n)
+    certificate = limit[4] + np.square(shift).max(0) + (d - SPECIAL) ** -2.0 + (1 - limit[3]) ** flat(n)
     error, overlap, squared_norm, keep_fraction, certificate, error_sd, overlap_sd, squared_norm_sd = (
         x.reshape(shape)[()] for x in (*mean, limit[3], certificate, *deviation)
     )

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dp_base.errors import InputError
 from dp_theory.api import predict
 from dp_theory.checks import (
     LARGEST_D,
     MOST_ROWS,
     numbers,
+    require,
     require_magnitude,
     require_numbers,
     require_seed,
@@ -28,7 +30,7 @@ from dp_theory.checks import (
 from dp_theory.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.parallel import run_jobs
 from dp_theory.problem import Problem
-from dp_theory.rules import Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
+from dp_theory.rules import RULES, Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
 from dp_theory.simulators import law
 from dp_theory.simulators.curves import error_curves, selected_rows
 from dp_theory.simulators.dense import truth
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 RULE_NAMES = rule_names("swept")
 LINE_POINTS = 121
+_AGREE = 1e-6  # relative difference of errors that are the same
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,9 @@ def sweep(
     require_axis(x)
     require_seed(seed)
     require_costs(direct=direct_cost, training=training_cost)
+    if x == "compute":
+        require("direct cost + training cost", direct_cost + training_cost, direct_cost + training_cost > 0,
+                "be positive on the axis of compute: else directly drawn rows cost nothing")  # fmt: skip
     costs = Costs(direct=direct_cost, training=training_cost)
     require_numbers(alpha=alpha, rho=rho, lam=lam)
     require_some(alpha=alpha, rho=rho, lam=lam, **{} if n is None else {"n": n})
@@ -160,8 +166,9 @@ def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:
 def winners(table: pd.DataFrame) -> pd.DataFrame:
     """Which series has the least predicted error where on the x axis: a row per interval, for every alpha, rho, lam.
 
-    Between the grid's points the curves are interpolated; of series that agree to 1e-6 the first is named. Columns
-    alpha, rho, lam, from, to, series.
+    Between the grid's points the curves are interpolated. One series gives way to another only where that is better by
+    more than interpolation may be wrong; of those that agree the first is named. Columns alpha, rho, lam, from, to,
+    series.
     """
     import pandas as pd
 
@@ -169,13 +176,38 @@ def winners(table: pd.DataFrame) -> pd.DataFrame:
     for (alpha, rho, lam), group in table.query("kind == 'predicted'").groupby(["alpha", "rho", "lam"]):
         curves = {name: curve.sort_values("x") for name, curve in group.groupby("series", sort=False)}
         grid = np.unique(group["x"])
-        errors = [np.interp(np.log(grid), np.log(c["x"]), c["y"], left=np.inf, right=np.inf) for c in curves.values()]
-        best = np.argmin(np.round(errors, 6), axis=0)
+        logs, doubts = np.stack([_logs(curve, grid) for curve in curves.values()], axis=1)
+        best = _leaders(logs, doubts)
         starts = np.r_[0, np.flatnonzero(np.diff(best)) + 1]
         for start, end in zip(starts, np.r_[starts[1:], len(grid) - 1], strict=True):
             rows.append({"alpha": alpha, "rho": rho, "lam": lam, "from": grid[start], "to": grid[end],
                          "series": list(curves)[best[start]]})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _logs(curve: pd.DataFrame, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ln(error) of a curve on the grid (N,), inf where it is not known, and by how much interpolation may be wrong."""
+    from scipy.interpolate import PchipInterpolator
+
+    at, known, values = np.log(grid), np.log(curve["x"].to_numpy(float)), np.log(curve["y"].to_numpy(float))
+    chords = np.interp(at, known, values, left=np.inf, right=np.inf)
+    inside = np.isfinite(chords)
+    logs, doubts = chords.copy(), np.zeros(len(grid))
+    if len(known) > 1:
+        logs[inside] = PchipInterpolator(known, values)(at[inside])
+        doubts[inside] = np.abs(logs[inside] - chords[inside])  # a cubic is nearer to the curve than to its chords
+    return logs, doubts + _AGREE
+
+
+def _leaders(logs: np.ndarray, doubts: np.ndarray) -> np.ndarray:
+    """Which series (N,) leads where, of logs (series, N); the leader stays until another is better beyond doubt."""
+    found, leader = [], 0
+    for values, doubt in zip(logs.T, doubts.T, strict=True):
+        least = int(np.argmin(values))
+        if not found or values[leader] > values[least] + doubt[leader] + doubt[least]:
+            leader = int(np.flatnonzero(values <= values[least] + doubt + doubt[least])[0])
+        found.append(leader)
+    return np.array(found)
 
 
 def noise_check(table: pd.DataFrame) -> dict[str, float]:
@@ -195,6 +227,9 @@ def noise_check(table: pd.DataFrame) -> dict[str, float]:
 def _lines(alphas: np.ndarray, rhos: np.ndarray, rules: Sequence[str]) -> Iterator[Line]:
     for alpha, rho in product(map(float, alphas), map(float, rhos)):
         p = float(KeepHard(alpha).moments(0.0).p)
+        for name in rules:
+            if name in RULES and p > RULES[name].largest_keep:
+                raise InputError(f"alpha = {alpha:g} keeps all rows, as --rule {name} cannot: give a smaller --alpha")
         matched = {name: make_rule(name, keep=p) for name in rules}
         yield Line("static", "keep-all", KeepAll(), alpha, 1.0, rho)
         for strategy in ("prune", "direct"):

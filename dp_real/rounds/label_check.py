@@ -8,7 +8,7 @@ fitted on real images.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -106,5 +106,5 @@ def fit_temperature(
     def surprise(log_temperature: float) -> float:
         return -(-found / np.exp(log_temperature)).log_softmax(1)[:, 0].mean().item()
 
-    best = minimize_scalar(surprise, bounds=np.log(TEMPERATURES), method="bounded")
+    best: Any = minimize_scalar(surprise, bounds=np.log(TEMPERATURES), method="bounded")
     return float(np.exp(best.x)), len(rows)

@@ -97,7 +97,7 @@ class Fit:
         scatter = self._scatter(points, mean, deviation) * self._quantile(level)
         return table.assign(
             new_low=mean * np.exp(-np.hypot(np.log(mean / low), scatter)),
-            new_high=mean * np.exp(np.hypot(np.log(high / mean), scatter)),
+            new_high=mean * np.exp(np.minimum(np.hypot(np.log(high / mean), scatter), -np.log(mean))),  # no more than 1
         )
 
     def bands(self, points: Curve, level: float = 0.95) -> pd.DataFrame:

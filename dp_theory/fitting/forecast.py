@@ -42,8 +42,8 @@ def forecast(
                            wherever the parameters may be
         prune as measured  if the curve tells the selector's rho: a pool from nothing, of the share that the curve kept
 
-    prune and practice keep |t| < window·tan(πE), by the fitted window, or 1 where the curve has no practice. Columns:
-    strategy, use, more, low, high, kept (training rows in all), note.
+    prune and practice keep |t| < window·tan(πE), by the fitted window, or 1 where the curve has no practice. Rows that
+    reach the target as they are need none. Columns: strategy, use, more, low, high, kept (training rows in all), note.
 
     low, high: what it takes within the region of likely parameters; inf: may never reach the target. It holds the
     profile-likelihood interval, for practice that to first order, and what it takes where each parameter is at an end
@@ -104,8 +104,14 @@ class _Asked:
     def more(self, points: Curve, values: dict[str, float], mean: Array, errors: Array, start: float) -> float:
         """More of x at which errors (points,) reach the target, where the mean and the parameters are these."""
         counted = _counted(values, points, mean, self.x, self.costs, start)
-        size = _crossing(np.log(self.target), np.log(errors), points.kept)
-        return float(np.interp(size, points.kept, counted, right=np.inf))
+        size = self.reached(errors, points.kept, start)
+        return float(np.interp(size, points.kept, counted, right=np.inf)) if size > start else 0.0
+
+    def reached(self, errors: Array, sizes: Array, start: float) -> float:
+        """The size at which errors (points,) reach the target: the start, if errors there do already."""
+        if start and errors[0] <= self.target:
+            return start
+        return _crossing(np.log(self.target), np.log(errors), sizes)
 
 
 def _static(start: float) -> list[Curve]:
@@ -146,7 +152,7 @@ def _reached(asked: _Asked, plans: list[Curve], start: float) -> tuple[float, fl
             if np.isfinite(errors).all():  # else the theory has no solution there
                 values = {name: float(value[i]) for name, value in asked.places.items()}
                 ends.append(asked.more(points, values, errors, errors, start))
-        kept = _crossing(np.log(asked.target), np.log(mean), points.kept)
+        kept = asked.reached(mean, points.kept, start)
         found.append((more, min(ends), max(ends), kept))
         if np.isfinite(max(ends)):
             return found[-1]

@@ -13,6 +13,7 @@ from dp_theory.multiclass.prediction import TOLERANCE, predict_softmax
 from dp_theory.multiclass.problem import SoftmaxProblem
 from dp_theory.multiclass.ridge import with_best_ridge
 from dp_theory.multiclass.selection import make_selection
+from dp_theory.simulators.trials import check_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,7 @@ def classes_curves(
     require_numbers(kept=kept)
     require_seed(seed)
     require_tolerance(tolerance)
+    check_size(d, max(trials, 1))
     require("kept", kept, np.asarray(kept) > 0, "be positive: it is the number of training rows per dimension")
     rows = []
     for k in classes:

@@ -139,6 +139,7 @@ def make_selection(
     number of classes that is none, and for options that do not belong to the rule.
     """
     require_classes(classes)
+    hardness = Uncertainty(kappa)
     if rule not in NAMES:
         raise InputError(f"unknown rule '{rule}': one of {', '.join(NAMES)}")
     if by not in ("entropy", "margin"):
@@ -150,17 +151,17 @@ def make_selection(
     if omega is not None:
         if rule != "entropy" or keep is not None:
             raise InputError("omega is for the rule entropy, instead of keep")
-        return Tilted(omega, Uncertainty(kappa))
+        return Tilted(omega, hardness)
     if keep is None:
         raise InputError(f"rule '{rule}' needs keep" + (", or omega instead" if rule == "entropy" else ""))
     share = Share(keep)
     if keep == 1 or rule == "random":
         return share
     if rule == "entropy":
-        return Tilted(_tilt(keep, classes, Uncertainty(kappa)), Uncertainty(kappa))
-    hardness = Margin() if by == "margin" else Uncertainty(kappa)
+        return Tilted(_tilt(keep, classes, hardness), hardness)
+    measure = Margin() if by == "margin" else hardness
     hard = rule == "keep-hard"
-    return Threshold(threshold(hardness, keep if hard else 1 - keep, classes), hardness, hard)
+    return Threshold(threshold(measure, keep if hard else 1 - keep, classes), measure, hard)
 
 
 def require_classes(classes: Any) -> None:

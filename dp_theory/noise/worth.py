@@ -1,8 +1,8 @@
 """Static data, pruning, direct selection and practice, all on labels that are wrong near the boundary (ours).
 
 Samples are counted per dimension. Every learner has its best ridge: static data and selections exactly, loops the best
-of LAMS. For plain rows that is lam = psi(1 − c²)/c² per row, c = E[y z] (`BoundaryFlips.signal`), whatever the flips'
-shape: ridge regression knows no more of their labels.
+of LAMS and of some that follow static data's. For plain rows that is lam = psi(1 − c²)/c² per row, c = E[y z]
+(`BoundaryFlips.signal`), whatever the flips' shape: ridge regression knows no more of their labels.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 WINDOWS = tuple(Window(kappa) for kappa in (0.25, 1.0))
 LAMS = (3e-4, 0.003, 0.03, 0.1, 0.3, 1.0, 3.0)  # of loops, per row of the first pool
+FIRMER = (3.0, 10.0)  # times the best ridge of plain rows: of loops, whose rows have more wrong labels
 KEEPS = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
 SHARES = (0.003, 0.01, 0.02, 0.04, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3)
 COSTS = Costs()
@@ -63,27 +64,32 @@ def worth(
     rounds: int = 12,
     phi: float = 0.5,
     plans: Sequence[RoundPlan] = WINDOWS,
-    lams: Sequence[float] = LAMS,
+    lams: Sequence[float] | None = None,
     costs: Costs = COSTS,
 ) -> pd.DataFrame:
     """Practice against static data round by round: a row per stage, each with the plan and ridge that are best there.
 
     The first pool has 1/phi plain rows per dimension, each round adds what a plan says; rows that fail the flips' check
-    are made and not kept, static data is not checked. Columns: stage; kept and made, training rows and samples per
-    dimension; plan, its number, and lam; test_error; samples, those of static data that are worth one of practice's,
-    and compute, the same of their cost; saved and saved_compute, the share of the error of as many plain samples, or
-    of as much compute, that practice saves; missed and wrong, of the stage's new rows: the shares that the selector
-    misses (nan of the first pool) and whose label is wrong. Raises InputError for what `PracticeProblem` refuses.
+    are made and not kept, static data is not checked. lams: per row of the first pool; by default LAMS, its own best,
+    with which stage 0 is static data, and FIRMER ones beyond all LAMS. Columns: stage; kept and made, training rows and
+    samples per dimension; plan, its number, and lam; test_error; samples, those of static data that are worth one of
+    practice's, and compute, the same of their cost; saved and saved_compute, the share of the error of as many plain
+    samples, or of as much compute, that practice saves; missed and wrong, of the stage's new rows: the shares that the
+    selector misses (nan of the first pool) and whose label is wrong. Raises InputError for what `PracticeProblem`
+    refuses.
     """
     import pandas as pd
 
     require_whole(rounds=rounds)
     require("rounds", rounds, rounds >= 1, "be at least 1")
     require_costs(direct=costs.sample("direct"), training=costs.training)
+    require_number(phi=phi)
+    require("phi", phi, 0 < phi < np.inf, "be positive and finite: d over the rows of the first pool")
+    ridges = _ridges(flips, 1 / phi) if lams is None else lams
     runs = [
         (number, lam, solve_stages(PracticeProblem(phi, lam, [plan] * rounds, flip=flips)))
         for number, plan in enumerate(plans)
-        for lam in lams
+        for lam in ridges
     ]
     made = [_made(flips, phi, solved) for _, _, solved in runs]
     rows = []
@@ -101,6 +107,15 @@ def worth(
             "missed": new[stage].missed, "wrong": new[stage].wrong,
         })  # fmt: skip
     return pd.DataFrame(rows).astype({"stage": int, "plan": int})
+
+
+def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
+    """Ridges for loops to try, per row of a first pool of `rows` per dimension.
+
+    That of plain rows is the best of static data at any number of rows: in total it does not depend on it.
+    """
+    plain = float(plain_lam(flips, rows))
+    return [*LAMS, plain, *(plain * factor for factor in FIRMER if plain * factor > LAMS[-1])]
 
 
 def _made(flips: BoundaryFlips, phi: float, solved: Stages) -> tuple[Array, list[Shares]]:

@@ -68,6 +68,7 @@ def explore(
             break
         q, moments = q + fraction * (target - q), moments + fraction * way
     choices = [choice for choice in (q > 0.5, target > 0.5, start > 0.5) if masses[0] @ choice > (1 - _SLACK) * least]
+    choices = choices or [target > 0]  # a least share below an atom's: its answer keeps part of one
     found = values(np.stack([masses @ choice for choice in choices], axis=1))
     return choices[int(np.argmin(found))]
 
@@ -181,7 +182,7 @@ def gap(view: View, bands: Bands, slope: Slope, least: float) -> float:
     x, weights = view.nodes((*bands.breaks, *FINE))
     level = 0.0
     if moments[0] < least * (1 + 1e-6) and features.size:
-        level = min(0.0, float(-np.mean(gradient @ features / features[0])))
+        level = min(0.0, float(-np.mean(gradient @ features / features[0].clip(1e-300))))
     worth = gradient @ view.features(x) + level * view.features(x)[0]
     kept = bands(x, 1.0)
     return float(weights @ np.maximum(np.where(kept, worth, -worth), 0.0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -21,15 +22,19 @@ from dp_theory.practice import Addition, PracticeProblem
 from dp_theory.practice.cohorts import Cohort, make_cohort
 from dp_theory.practice.dmft import Forces, next_stage, overlaps
 from dp_theory.practice.prediction import ORDER, solve_stages
-from dp_theory.rules import KeepHard
+from dp_theory.rules import KeepAll, KeepHard
 from dp_theory.selection.margins import FEATURES, Bands, View
-from dp_theory.selection.search import explore, gap, polish
+from dp_theory.selection.search import explore, gap, polish, widened
 from dp_theory.span.flips import BoundaryFlips
 from dp_theory.span.losses import Square
 
-WINDOWS = 13  # that are tried before the best is looked for beside them
+_LOGS, _SPACING = (-4.0, 9.0), 0.5  # ln kappa of windows that are tried before the best is looked for beside them
 _NEAR = 0.1  # gap over error, from which a search is not begun afresh
 _ANCHOR, _STEPS = (0.9, 1.1), 8  # of a second start: rows whose labels their scores tell; steps of a search
+_ROUNDING = 1e-9  # relative, of errors that are the same
+_ALIKE = 1e-4  # relative difference of errors that does not matter
+_AGAIN, _MORE, _GAIN = 3, 24, 1e-3  # searches that go on, their steps, and the relative gain without which they end
+_KAPPAS, _WIDTHS = np.geomspace(0.02, 5.0, 12), np.geomspace(0.05, 4.0, 24)  # of simple windows: over tan(πE), in |t|
 _STEP, _WINDOW = 1e-6, 1e-5  # relative, of moments and of thresholds, for derivatives
 _TOGETHER, _FARTHEST, _MARGIN = 20, 1.5, 1e-4  # steps; ln of an edge; ln of a kept share over the least
 _FRACTIONS = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0])  # a loop takes longer than a formula
@@ -179,13 +184,15 @@ def best_window(
 ) -> tuple[float, Array]:
     """kappa of the best constant rule |t| < kappa·tan(πE) for the last error, and the errors (stages,) with it.
 
-    kappa is sought from e^-4 to e^2; the window is never narrower than keeps a share `least`. Everything else as in
-    `best_sequence`.
+    kappa is sought between the window of the least share in every round, narrower than which none ever is, and inf,
+    which keeps all. Everything else as in `best_sequence`.
     """
     rows, narrowest = Addition(candidates, kept), KeepHard.with_keep_fraction(least).alpha
 
     def errors(kappa: float) -> Array:
         def plan(error: float) -> Addition:
+            if np.isinf(kappa):
+                return replace(rows, keep=KeepAll())
             return replace(rows, keep=KeepHard(max(kappa * np.tan(np.pi * min(error, 0.499)), narrowest)))
 
         return solve_stages(replace(problem, additions=[plan] * rounds)).test_error
@@ -193,11 +200,16 @@ def best_window(
     def last(log: float) -> float:
         return float(np.log(errors(np.exp(log))[-1]))
 
-    grid = np.linspace(-4.0, 2.0, WINDOWS)  # there may be two minima, of a narrow window and of a wide one
-    best = grid[np.argmin([last(log) for log in grid])]
-    around = float(max(best - grid[1] + grid[0], grid[0])), float(min(best + grid[1] - grid[0], grid[-1]))
-    kappa = float(np.exp(minimize_scalar(last, bounds=around, method="bounded").x))
-    return kappa, errors(kappa)
+    everything = errors(np.inf)
+    lowest = min(_LOGS[0], float(np.log(narrowest / np.tan(np.pi * everything[0]))))
+    grid = np.append(np.arange(lowest, _LOGS[1], _SPACING), np.inf)  # several minima: narrow windows, wide ones, none
+    found = [last(log) for log in grid]
+    place = -1 if found[-1] <= min(found) + _ROUNDING else int(np.argmin(found))  # so wide a window keeps all
+    best = float(grid[place])
+    if 0 < place < len(grid) - 1:
+        near: Any = minimize_scalar(last, bounds=(best - _SPACING, best + _SPACING), method="bounded")
+        best = float(near.x) if near.fun < found[place] else best
+    return float(np.exp(best)), errors(np.exp(best))
 
 
 def _next(loop: Loop, rounds: Rounds, bands: Bands) -> Loop:
@@ -205,39 +217,92 @@ def _next(loop: Loop, rounds: Rounds, bands: Bands) -> Loop:
     return loop.then(rounds.cohort(loop.view(rounds).moments(bands), len(loop.cohorts), loop.problem.stages))
 
 
-def _best_round(loop: Loop, rounds: Rounds, before: Bands | None) -> tuple[Bands, float]:
-    """The rule of least error after the next round, and its gap. before: a first guess."""
-    view, stage, last = loop.view(rounds), len(loop.cohorts), loop.problem.stages
+@dataclass(frozen=True)
+class _Ahead:
+    """The error after one more round, and what moments of its rule (6,) change it by. power: of the error."""
 
-    def error(moments: Array) -> float:
-        if not moments[0] > 0:
-            return 0.5
-        return loop.then(rounds.cohort(moments, stage, last)).test_error
+    loop: Loop
+    rounds: Rounds
+    power: int = 1
 
-    def errors(moments: Array) -> Array:
-        return np.array([error(column) for column in moments.T])
+    def errors(self, moments: Array) -> Array:
+        """Of rules with moments (6, N): (N,)."""
+        return np.array([self._error(column) ** self.power for column in moments.T])
 
-    def slope(moments: Array) -> Array:
+    def of(self, bands: Bands) -> float:
+        """Of a rule."""
+        return float(self.errors(self.loop.view(self.rounds).moments(bands)[:, None])[0])
+
+    def slope(self, moments: Array) -> Array:
+        """The derivative (6,)."""
         if not moments[0] > 0:  # nothing is kept, and a little more is nothing
             return np.zeros(FEATURES)
-        here, steps = error(moments), _STEP * moments[[0, 1, 2, 3, 1, 5]]  # by parts: E[uw] may be 0
-        seen = np.eye(FEATURES) if rounds.labels else np.delete(np.eye(FEATURES), 4, axis=0)
-        return np.sum([(error(moments + steps * e) - here) / (steps @ e) * e for e in seen], axis=0)
+        here, steps = self._error(moments), _STEP * moments[[0, 1, 2, 3, 1, 5]]  # by parts: E[uw] may be 0
+        seen = np.eye(FEATURES) if self.rounds.labels else np.delete(np.eye(FEATURES), 4, axis=0)
+        known = [e for e in seen if steps @ e]  # a moment of 0 has no scale to step by
+        by = np.sum([(self._error(moments + steps * e) - here) / (steps @ e) * e for e in known], axis=0)
+        return self.power * here ** (self.power - 1) * by
 
+    def _error(self, moments: Array) -> float:
+        if not moments[0] > 0:
+            return 0.5
+        cohort = self.rounds.cohort(moments, len(self.loop.cohorts), self.loop.problem.stages)
+        return self.loop.then(cohort).test_error
+
+
+def _best_round(loop: Loop, rounds: Rounds, before: Bands | None) -> tuple[Bands, float]:
+    """The rule of least error after the next round, and its gap. before: a first guess.
+
+    No worse than any of the `_simple` rules, from the best of which a search begins, too; where the gap is large still,
+    it goes on with more steps.
+    """
+    view, ahead, least = loop.view(rounds), _Ahead(loop, rounds), rounds.least
+
+    def improved(start: Bands, ahead: _Ahead = ahead, steps: int = _STEPS) -> Bands:
+        kept = explore(view, ahead.errors, ahead.slope, start(view.atoms[0], 1.0), least, steps, _FRACTIONS)
+        return polish(view, view.bands(kept), ahead.errors, ahead.slope, least)
+
+    def off(bands: Bands) -> float:
+        return gap(view, bands, ahead.slope, least)
+
+    def best_of(*found: Bands) -> Bands:
+        """The one of least error; of those alike the one of least gap, without bands that hold next to nothing."""
+        worth = [ahead.of(bands) for bands in found]
+        alike = [bands for bands, error in zip(found, worth, strict=True) if error <= min(worth) * (1 + _ALIKE)]
+        return min(alike, key=off) if len(alike) > 1 else alike[0]
+
+    kinds = [[widened(view, bands, least) for bands in kind] for kind in _simple(loop.margin, rounds.labels)]
+    bests = [min(kind, key=ahead.of) for kind in kinds if kind]
+    usual = min(bests, key=ahead.of)
     if before is not None:
-        bands = polish(view, before, errors, slope, rounds.least)
-        off = gap(view, bands, slope, rounds.least)
-        if off < _NEAR * error(view.moments(bands)):
-            return bands, off
+        bands = polish(view, before, ahead.errors, ahead.slope, least)
+        if ahead.of(bands) <= ahead.of(usual) and off(bands) < _NEAR * ahead.of(bands):
+            return bands, off(bands)
     wide, narrow, low = 1.5 * loop.margin, 0.3 * loop.margin, -1.5 * loop.margin * rounds.labels
-    starts = before or Bands(((low, wide),), rounds.labels), Bands(((low, narrow), _ANCHOR), rounds.labels)
-    found = []
-    for start in starts:
-        kept = explore(view, errors, slope, start(view.atoms[0], 1.0), rounds.least, _STEPS, _FRACTIONS)
-        bands = polish(view, view.bands(kept), errors, slope, rounds.least)
-        found.append((error(view.moments(bands)), bands))
-    bands = min(found, key=lambda one: one[0])[1]
-    return bands, gap(view, bands, slope, rounds.least)
+    starts = before or Bands(((low, wide),), rounds.labels), Bands(((low, narrow), _ANCHOR), rounds.labels), usual
+    best = best_of(usual, *(improved(start) for start in starts))
+    squared = replace(ahead, power=2)  # smooth where the error itself has an edge: near a rule without any
+    if off(best) > _NEAR * ahead.of(best):
+        best = best_of(best, *(polish(view, each, squared.errors, squared.slope, least) for each in bests))
+    for _ in range(_AGAIN):
+        if off(best) < _NEAR * ahead.of(best):
+            break
+        there = polish(view, best, squared.errors, squared.slope, least)
+        before, best = best, best_of(best, there, improved(there, squared, _MORE))
+        if ahead.of(best) > (1 - _GAIN) * ahead.of(before):
+            break
+    return best, off(best)
+
+
+def _simple(margin: float, labels: bool) -> tuple[list[Bands], list[Bands], list[Bands]]:
+    """Windows of widths in units of the margin of error and of the scores, up to keep-all; windows with anchors; rings,
+    which keep nothing until they are widened."""
+    widths = sorted({*(margin * _KAPPAS), *_WIDTHS, np.inf})
+    windows = [(-width if labels else 0.0, width) for width in widths]
+    near = [band for band in windows if band[1] < _ANCHOR[0]]
+    rings = [(width, width) for width in _WIDTHS]
+    anchored = [Bands((band, _ANCHOR), labels) for band in near]
+    return [Bands((band,), labels) for band in windows], anchored, [Bands((ring,), labels) for ring in rings]
 
 
 def _carried(bands: Bands, margin: float, now: float) -> Bands:

@@ -161,14 +161,21 @@ def _curve(view: View, rule: Rule, lam: float, sizes: Sequence[int], trials: int
         row |= {name: predicted_error(view, law, rule, size, lam) for name, law in laws.items()}
         row["measured law"] = moments.error(size, lam) if enough else np.nan
         mean, se = float(trained.mean()), float(trained.std(ddof=1) / np.sqrt(trials))
-        sample = mean * (1 - mean) / len(view.y)  # variance of what these rows, which all trials share, happen to be
+        likely = _likely(mean, row["gaussian"], len(view.y))
+        sample = likely * (1 - likely) / len(view.y)  # of what these rows, which all trials share, happen to be
         if view.test is not None:  # all trials share the rows that test, and all laws those that they were measured on
-            se = float(np.sqrt(se**2 + mean * (1 - mean) / len(view.test[1]) + sample))
+            likely = _likely(mean, row["gaussian"], len(view.test[1]))
+            se = float(np.sqrt(se**2 + likely * (1 - likely) / len(view.test[1]) + sample))
         resolved = np.maximum(se, 0.5 / len(view.y))  # no finer than half an error among all rows
         of_theory = resolved if view.test is not None else np.hypot(resolved, np.sqrt(sample))
         row |= {"measured": mean, "se": se, "z": (mean - row["gaussian"]) / of_theory}
         found.append(row | {"z_law": (mean - row["measured law"]) / resolved})
     return found
+
+
+def _likely(mean: float, predicted: float, rows: int) -> float:
+    """The error that scatters as the mean over so many rows does: one of none is no proof that none are made."""
+    return min(0.5, max(mean, predicted, 0.5 / rows))
 
 
 def _table(

@@ -88,6 +88,9 @@ class Features:
             _check_matrix(x_test, "X_test", x.shape[1])
             _check_labels(x_test, y_test, "_test")
             test = _of_pair(x_test, y_test, pair)
+            if not len(test[1]):
+                wanted, there = _some(np.array([name for side in pair for name in side])), _some(np.unique(y_test))
+                raise InputError(f"y_test holds none of the classes {wanted} of y: it has {there}")
         if components is not None:
             turn = _leading(x, components)
             x, test = x @ turn, None if test is None else (test[0] @ turn, test[1])

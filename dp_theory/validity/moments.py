@@ -18,15 +18,15 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import root_scalar
 from scipy.special import ndtr
 
-from dp_base.errors import ConvergenceError
 from dp_theory.checks import Array
 from dp_theory.rules import Rule
 from dp_theory.validity.view import View
 
 LEVELS = 16  # of s: rows of similar length share their mean
-ROUNDS, CLOSE = 500, 1e-10  # of the fixed point, and the relative change of δ that ends it
+_CLOSE = 1e-12  # relative, of δ
 
 
 class _Levels(NamedTuple):
@@ -64,7 +64,7 @@ class KeptMoments:
         )
 
     def error(self, n: float, lam: float) -> float:
-        """P(error) after training on n of the kept rows, lam per row. Raises ConvergenceError."""
+        """P(error) after training on n of the kept rows, lam per row."""
         x, y, s, levels = self.view.x, self.view.y, self.view.lengths, self._levels
         second, mean_length = levels.second.sum(0), float(self.q @ s) / self.kept_rows
         soft, resolvent = self._equivalent(n, lam, second, mean_length)
@@ -82,15 +82,20 @@ class KeptMoments:
     def _equivalent(self, n: float, lam: float, second: Array, mean_length: float) -> tuple[Array, Array]:
         """1/(1 + sδ) of each level, and R."""
         levels, penalty = self._levels, lam * np.eye(len(second))
-        delta, change = len(second) / n, np.inf
-        for _ in range(ROUNDS):
+
+        def at(delta: float) -> tuple[Array, Array]:
             soft = 1 / (1 + delta * levels.length)
-            resolvent = np.linalg.inv(np.tensordot(soft, levels.second, axes=1) + penalty)
-            if change < CLOSE:
-                return soft, resolvent
-            wanted = float(np.vdot(second, resolvent)) / n / mean_length
-            change, delta = abs(wanted / delta - 1), float(np.sqrt(delta * wanted))  # the geometric mean damps
-        raise ConvergenceError(f"{n:g} rows, lam = {lam:g}: δ still moves by {change:.1e} a round")
+            return soft, np.linalg.inv(np.tensordot(soft, levels.second, axes=1) + penalty)
+
+        def image(delta: float) -> float:
+            return float(np.vdot(second, at(delta)[1])) / n / mean_length
+
+        def excess(log: float) -> float:
+            return float(np.log(image(np.exp(log))) - log)
+
+        low, high = image(0.0), float(np.trace(second)) / lam / n / mean_length  # it rises: its least and its most
+        ends = float(np.log(low)) - _CLOSE, float(np.log(high)) + _CLOSE
+        return at(float(np.exp(root_scalar(excess, bracket=ends, xtol=_CLOSE).root)))
 
 
 def _quadratic(x: Array, matrix: Array) -> Array:

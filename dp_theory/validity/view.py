@@ -151,11 +151,16 @@ def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tup
     centred rows in these (N, d), and the test rows alike. Raises InputError for too few rows."""
     mean = features.x.mean(0)
     raw = features.x - mean
-    spectrum, axes = np.linalg.eigh(raw.T @ raw / len(raw))
-    if not spectrum[-1] > 0:
+    every, axes = np.linalg.eigh(raw.T @ raw / len(raw))
+    if not every[-1] > 0:
         raise InputError("X has no variance: all rows are alike")
-    used = spectrum > max(NEGLIGIBLE * lam * spectrum.mean(), ROUNDED * spectrum[-1])
-    spectrum, axes = spectrum[used], axes[:, used]
+    used = every > max(NEGLIGIBLE * lam * every.mean(), ROUNDED * every[-1])
+    spectrum, axes = every[used], axes[:, used]
+    if len(spectrum) < 3 <= np.sum(there := every > ROUNDED * every[-1]):
+        raise InputError(
+            f"lam = {lam:g} hides {there.sum() - len(spectrum)} of the {there.sum()} directions in which X varies: "
+            "at least 3 must be left; take a smaller lam"
+        )
     if len(spectrum) < 3:
         raise InputError(f"X varies in {len(spectrum)} directions only: the theory is one of many directions")
     if len(raw) < PER_DIRECTION * len(spectrum):

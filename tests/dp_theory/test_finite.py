@@ -241,6 +241,21 @@ def test_the_certificate_tells_few_kept_rows_and_the_peak(problem, d, off):
 
 
 @pytest.mark.parametrize(
+    ("rule", "rho", "d", "psi", "lam"),
+    [
+        (KeepEasy.with_keep_fraction(0.99), -0.9, 3, 0.296, 99.0),
+        (Entropy.with_keep_fraction(0.99), 0.0, 3, 0.77, 99.0),
+        (KeepHard.with_keep_fraction(0.99), 0.5, 5, 0.153, 0.99),
+    ],
+)
+def test_the_certificate_tells_few_dimensions(rule, rho, d, psi, lam):
+    """The relative error of the test error against the exact law."""
+    problem = Problem(rule, rho, psi, lam)
+    found, drawn = predict(problem, d=d), draws(problem, d, 4000)[:, 0].mean()
+    assert found.certificate > abs(found.test_error / drawn - 1) * 0.9
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: predict(ISSUE, d=2), "d = 2 must be above 2"),

@@ -513,3 +513,18 @@ def test_an_interval_has_the_estimate_inside():
         found = fit(curve, {"floor": 0.0}).parameters().dropna(subset=["low"])
         assert (found["low"] < found["value"]).all()
         assert (found["value"] < found["high"]).all()
+
+
+def test_rows_that_reach_the_target_need_no_more():
+    """Practice from there may first do worse, and come back only later."""
+    error = np.array([0.2998, 0.2001, 0.1303, 0.0874, 0.0598, 0.0426, 0.0306])
+    fitted = fit(Curve(["static"] * 7, [60, 100, 200, 400, 800, 1600, 3200], error, se=0.02 * error))
+    table = forecast(fitted, 0.05)
+    assert (table[["more", "low", "high"]] == 0).all(axis=None)
+    assert (table["kept"] == 3200).all()
+
+
+def test_a_curve_of_next_to_no_errors_has_finite_bands():
+    fitted = fit(Curve(["static"] * 3, [60, 100, 200], np.array([1e-7, 6e-8, 3e-8]), se=1e-9))
+    table = fitted.predict({"strategy": ["static"] * 2, "kept": [60, 400]})
+    assert (table["new_high"] <= 1).all()

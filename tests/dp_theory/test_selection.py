@@ -1,5 +1,6 @@
 """The best selection: its derivative, its optimality, its limits, and the loop's sequence of rules."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from dp_theory import (
     Direct,
     Entropy,
     Group,
+    KeepAll,
     KeepEasy,
     KeepHard,
     PracticeProblem,
     Problem,
     SpanProblem,
     SymmetricRule,
+    Window,
     best_selection,
     best_sequence,
     influence,
@@ -285,3 +288,36 @@ def test_all_rounds_together_are_no_worse_and_labels_help():
         best_sequence(PracticeProblem(0.25, 0.1, flip=BoundaryFlips(0.1)), 2, kept=1.0)
     with pytest.raises(InputError, match="exactly one"):
         best_sequence(LOOP, 2)
+
+
+def test_a_round_is_no_worse_than_any_simple_rule():
+    """With large rounds the error has valleys with an edge, in which a few steps from two starts got stuck."""
+    problem = PracticeProblem(0.25, 0.0)
+    found = best_sequence(problem, 2, kept=100.0)
+    assert np.all(found.gap < 0.1 * found.test_error[1:])
+    before = found.problem.additions[:1]
+    for rule in (KeepAll(), *map(KeepHard, np.geomspace(0.05, 4, 40))):
+        error = predict(replace(problem, additions=[*before, Addition(kept=100.0, keep=rule)])).test_error[-1]
+        assert found.test_error[-1] < error
+
+
+def test_a_round_that_sees_labels_keeps_no_band_of_nothing():
+    found = best_sequence(PracticeProblem(0.25, 0.0), 2, kept=1.0, labels=True)
+    assert np.all(found.gap < 1e-3)
+
+
+def test_a_least_share_below_that_of_an_atom():
+    budget = Budget.of(0.9, 1.0, "kept", smallest_keep=1e-10)
+    assert best_selection(budget, labels=True).keep >= 1e-10 * (1 - 1e-6)
+
+
+def test_a_window_may_be_wide_keep_all_or_be_the_narrowest():
+    problem = PracticeProblem(0.25, 0.0)
+    _, errors = best_window(problem, 2, kept=300.0)
+    for kappa in (10.0, 100.0, 1e4):
+        other = predict(replace(problem, additions=[Window(kappa, 300.0)] * 2))
+        assert errors[-1] < other.test_error[-1] * (1 + 1e-9)
+    few = PracticeProblem(0.9, 0.0)
+    kappa, errors = best_window(few, 1, candidates=0.1)
+    assert kappa == np.inf
+    assert errors == pytest.approx(predict(replace(few, additions=[Addition(candidates=0.1)])).test_error)

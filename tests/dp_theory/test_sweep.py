@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import brentq
 
-from dp_theory import InputError, KeepEasy, KeepHard, Problem, predict, sweep
+from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, sweep
 from dp_theory.sweeps import noise_check, steps, winners
 
+HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
 
 
@@ -124,3 +126,30 @@ def test_winners_partition_the_axis():
 def test_bad_input_is_named(change, message):
     with pytest.raises(InputError, match=message):
         sweep(**{"alpha": 0.5, "d": 8, "trials": 1} | change)
+
+
+def test_curves_that_are_one_have_one_winner_and_crossings_are_seen():
+    """At equal kept rows prune and direct are one learner, known on two grids; prune ends where its pool does."""
+    table = sweep(0.5, rules=["keep-hard"], d=512, trials=1, x="kept")
+    best = winners(table)
+    assert list(best["series"]) == ["prune keep-hard", "static", "prune keep-hard", "direct keep-hard"]
+    ends = table.query("kind == 'predicted'").groupby("series")["x"].agg(["min", "max"])
+    assert best["from"].iloc[1] == ends.loc["static", "min"]
+    last, grid = ends.loc["prune keep-hard", "max"], np.unique(table.query("kind == 'predicted'")["x"])
+    assert best["from"].iloc[3] == grid[grid > last][0]
+
+    def excess(kept):
+        static, prune = (predict(Problem(rule, 0.9, 512 / kept, 0.01)).test_error for rule in (KeepAll(), HARD))
+        return prune - static
+
+    assert best["from"].iloc[2] == pytest.approx(brentq(excess, 200, 2000), rel=0.04)
+
+
+def test_free_rows_have_no_place_on_the_axis_of_compute():
+    with pytest.raises(InputError, match=r"direct cost \+ training cost = 0 must be positive"):
+        sweep(0.5, d=8, trials=1, x="compute", direct_cost=0.0, training_cost=0.0)
+
+
+def test_a_threshold_beyond_all_rows_is_named():
+    with pytest.raises(InputError, match="alpha = 20 keeps all rows, as --rule keep-easy cannot"):
+        sweep(20.0, d=8, trials=1)

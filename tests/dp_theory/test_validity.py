@@ -282,6 +282,14 @@ def test_wrong_files_are_told_in_a_line(tmp_path, arrays, message):
     assert "\n" not in str(raised.value)
 
 
+def test_classes_and_ridges_that_leave_nothing_are_named():
+    x, y, selector, _ = rows(d=20, n=1000)
+    with pytest.raises(InputError, match=r"y_test holds none of the classes 1\.0, -1\.0 of y: it has -7\.0, 7\.0"):
+        Features.of(x, y, w_s=selector, test=(x, 7 * y))
+    with pytest.raises(InputError, match=r"lam = 1e\+09 hides 20 of the 20 directions"):
+        View.of(Features.of(x, y, w_s=selector), 1e9)
+
+
 def test_too_few_rows_a_direction_or_labels_of_chance_are_refused(tmp_path):
     x, y, selector, _ = rows(d=100, n=600)
     with pytest.raises(InputError, match=r"X has 600 rows in 100 directions: .* fewer components \(60\)"):
@@ -328,3 +336,19 @@ def test_the_order_of_the_classes_does_not_matter():
     assert views[1].flips == pytest.approx(views[0].flips)
     assert abs(views[1].rho) == pytest.approx(abs(views[0].rho))
     assert views[0].flips < 0.1
+
+
+@pytest.mark.parametrize("lam", [1e-3, 1e-6])
+def test_kept_moments_with_hardly_any_ridge(lam):
+    """As many directions as rows: δ rises as 1/λ, and a damped iteration is slow to find it."""
+    view = View.of(features(flip=0.0, d=20, n=1000), lam)
+    assert 0.05 < KeptMoments(view, Random(1.0)).error(20, lam) < 0.45
+
+
+def test_three_test_rows_without_an_error_are_no_proof():
+    x, y, selector, _ = rows(d=20, n=1000, flip=0.0)
+    best, y_test = np.linalg.lstsq(x, y, rcond=None)[0], np.array([1.0, 1.0, -1.0])
+    test = np.outer(y_test, best) / (best @ best), y_test  # any learner is right on these
+    found = check(Features.of(x, y, w_s=selector, test=test), ["random"], sizes=[100], trials=4)
+    assert found.curves["measured"].iloc[0] == 0
+    assert abs(found.curves["z"].iloc[0]) < 2

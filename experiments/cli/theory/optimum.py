@@ -11,6 +11,9 @@ from dp_theory.costs import AXES, DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 from experiments.cli.theory.options import VALUES, Json, grid, those_given
 from experiments.terminal import emit_json, records, say, table
 
+LARGE_GAP = 0.1  # over the error, of a rule that may be far from the best
+ROUNDING = 1e-3  # of gaps, over the error
+
 
 def optimum_command(
     rho: Annotated[
@@ -151,17 +154,32 @@ def best_command(
 def _loop(
     rounds: int, phi: float, lam: float, flip: float, size: dict[str, float], labels: bool, full: bool, least: float
 ) -> list[dict[str, Any]]:
-    """A record per stage of the best sequence."""
-    from dp_theory import PracticeProblem
+    """A record per stage of the best sequence; on stderr, where the search for it ended at a limit of its own."""
+    import numpy as np
+
+    from dp_theory import KeepHard, PracticeProblem
     from dp_theory.selection import best_sequence, best_window
 
     problem = PracticeProblem(phi, lam, flip=flip)
     found = best_sequence(problem, rounds, labels=labels, full=full, least=least, **size)
     kappa, window = best_window(problem, rounds, least=least, **size)
+    for stage, (gap, error) in enumerate(zip(found.gap, found.test_error[1:], strict=True), start=1):
+        if not full and not gap <= LARGE_GAP * error:
+            say(f"round {stage}: the search found no better rule, but there may be one (gap = {gap:.2g})")
+    if np.isinf(kappa):
+        say("the best window keeps all rows in every round: kappa = inf")
+    elif kappa * np.tan(np.pi * window[0]) <= KeepHard.with_keep_fraction(least).alpha:
+        say("the best window is as narrow as --smallest-keep allows in every round")
+    gaps = [_shown(gap, error) for gap, error in zip(found.gap, found.test_error[1:], strict=True)]
     return [
         {"stage": stage, "rule": str(found.bands[stage - 1]) if stage else "-",
          "kept_per_d": float(found.kept[stage] / phi), "candidates_per_d": float(found.candidates[stage] / phi),
-         "test_error": float(found.test_error[stage]), "window": kappa if stage else None,
-         "window_error": float(window[stage])}
+         "test_error": float(found.test_error[stage]), "gap": gaps[stage - 1] if stage else None,
+         "window": kappa if stage else None, "window_error": float(window[stage])}
         for stage in range(rounds + 1)
     ]  # fmt: skip
+
+
+def _shown(gap: float, error: float) -> float:
+    """A gap, or 0 where it is only rounding."""
+    return 0.0 if abs(gap) < ROUNDING * error else float(gap)

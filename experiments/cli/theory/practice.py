@@ -9,7 +9,8 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_theory import rules
-from dp_theory.costs import DIRECT_COST, TRAINING_COST
+from dp_theory.costs import DIRECT_COST, TRAINING_COST, require_costs
+from dp_theory.simulators.trials import check_size
 from dp_theory.span.losses import LOSSES
 from experiments.cli.theory.options import DirectCost, Json, Seed, TrainingCost, Workers
 from experiments.terminal import emit_json, progress, records, say, table
@@ -56,6 +57,8 @@ def practice_command(
     if loss not in LOSSES:
         raise InputError(f"unknown --loss '{loss}': one of {', '.join(LOSSES)}")
     square = loss == "square"  # whose answers are linear: exponents and hindsight are known of it alone
+    require_costs(direct=direct_cost, training=training_cost)
+    check_size(d, max(trials, 1))
     plan = _plan(rule, alpha, window, weight_power, increment, candidates)
     loop = PracticeProblem(phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip,
                            loss=LOSSES[loss])  # fmt: skip
@@ -169,8 +172,9 @@ def _row_errors(prediction: "PracticePrediction", simulation: "PracticeSimulatio
 
 
 def _by_round(rows: "pd.DataFrame") -> list[dict[str, Any]]:
-    wide = rows.pivot(index=["series", "kind"], columns="x", values="y").sort_index(level=0, sort_remaining=False)
-    return records(wide.reset_index())
+    wide = rows.pivot(index=["series", "kind"], columns="x", values="y")
+    in_turn = rows[["series", "kind"]].drop_duplicates()  # a text sorts round 10 before round 2
+    return records(wide.loc[list(in_turn.itertuples(index=False, name=None))].reset_index())
 
 
 def _write(

@@ -17,7 +17,7 @@ Rule = Annotated[str, typer.Option(help=f"Selection rule: {', '.join(RULES)}.")]
 Alpha = Annotated[float | None, typer.Option(help=f"Threshold of {THRESHOLD_RULES}, in units of std(x·w_s).")]
 Keep = Annotated[float | None, typer.Option(help="Kept fraction p, instead of alpha or omega.")]
 Omega = Annotated[float | None, typer.Option(help="Strength of the entropy rule; positive: hard rows.")]
-Kappa = Annotated[float, typer.Option(help="Slope of the entropy rule's logit.")]
+Kappa = Annotated[float | None, typer.Option(help="Slope of the entropy rule's logit.  [default: 1]")]
 OPTIONS = {"alpha", "keep", "omega", "kappa"}
 OTHERS = [name for name, kind in RULES.items() if kind.parameter not in ("alpha", "omega", "keep", None)]
 Parameters = Annotated[
@@ -37,7 +37,7 @@ def predict_command(
     alpha: Annotated[str | None, typer.Option(help=f"Threshold of {THRESHOLD_RULES}, in std(x·w_s): {VALUES}.")] = None,
     keep: Annotated[str | None, typer.Option(help=f"Kept fraction p, instead of alpha or omega: {VALUES}.")] = None,
     omega: Annotated[str | None, typer.Option(help=f"Strength of the entropy rule; > 0: hard rows: {VALUES}.")] = None,
-    kappa: Kappa = 1.0,
+    kappa: Kappa = None,
     parameter: Parameters = [],  # noqa: B006 (typer reads the default)
     d: Annotated[int | None, typer.Option(help="Dimension: means of order 1/d and the band of experiments.")] = None,
     level: Annotated[
@@ -53,7 +53,7 @@ def predict_command(
     texts = {"alpha": alpha, "keep": keep, "omega": omega, "rho": rho, "phi": phi, "lam": lam}
     cells, varied = grid(texts, geometric=("phi", "lam"))
     given = {name: cells[name] for name in ("alpha", "keep", "omega") if name in cells}
-    chosen = dp_theory.make_rule(rule, **given, kappa=kappa, **further(parameter))
+    chosen = dp_theory.make_rule(rule, **given, **_slope(rule, kappa), **further(parameter))
     problem = Problem(chosen, *(cells[name] for name in ("rho", "phi", "lam")))
     prediction = dp_theory.predict(problem) if d is None else dp_theory.predict(problem, d=d)
     columns = asdict(prediction)
@@ -71,16 +71,23 @@ def predict_command(
 
 def simulate_command(
     rho: Rho, phi: Phi, lam: Lam = 0.0, rule: Rule = "keep-hard", alpha: Alpha = None, keep: Keep = None,
-    omega: Omega = None, kappa: Kappa = 1.0, parameter: Parameters = [],  # noqa: B006 (typer reads the default)
+    omega: Omega = None, kappa: Kappa = None, parameter: Parameters = [],  # noqa: B006 (typer reads the default)
     d: Annotated[int, typer.Option(help="Dimension.")] = 350,
     trials: Annotated[int, typer.Option(help="Independent experiments.")] = 20,
     engine: Engine = "dense", seed: Seed = 0, workers: Workers = 1,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """The same experiment at finite d: means over trials with their standard errors."""
-    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, kappa=kappa, **further(parameter))
+    chosen = dp_theory.make_rule(rule, alpha=alpha, keep=keep, omega=omega, **_slope(rule, kappa), **further(parameter))
     problem = Problem(chosen, rho, phi, lam)
     _show(asdict(dp_theory.simulate(problem, d, trials, engine=engine, seed=seed, workers=workers)), as_json)
+
+
+def _slope(rule: str, kappa: float | None) -> dict[str, float]:
+    """kappa, if it was given. Raises InputError for a rule that has none."""
+    if kappa is not None and rule in RULES and "kappa" not in RULES[rule].options:
+        raise InputError(f"--kappa is for --rule entropy: leave it out with {rule}")
+    return {} if kappa is None else {"kappa": kappa}
 
 
 def further(parameters: list[str]) -> dict[str, float]:

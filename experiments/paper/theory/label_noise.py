@@ -58,7 +58,7 @@ def caption(table: pd.DataFrame) -> str:
     return (
         "Labels are y = sign(margin + noise): wrong near the boundary, where practice asks for rows. Left: practice "
         f"against as many static samples, rounds of {1 / PHI:g} rows per dimension, the best of two windows and "
-        f"{len(LAMS)} ridges; middle: against as much compute, a guided sample costing 1.82 plain ones; right: "
+        f"{len(LAMS)} ridges or more; middle: against as much compute, a guided sample costing 1.82 plain ones; right: "
         f"keep-hard by a fixed selector. Between the grey lines less than {LEVEL:.0%} of the error is saved. Per "
         f"sample practice {_at_worst(least)}; in compute it {_until(first)} with {first['x']:.0f} rows per dimension, "
         f"and {_until(last)} with {last['x']:.0f}. Dots: simulated, at most {off:.1%} of the error away."

@@ -371,7 +371,7 @@ def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(conf
     assert imitated.y.bincount().tolist() == [5] * 10
     with pytest.raises(InputError, match=r"generator.real = 901: there are 900"):
         config.generator.model_copy(update={"real": 901}).imitated(config.data, data)
-    with pytest.raises(InputError, match="generator.real = 9: fewer examples than the 10 classes"):
+    with pytest.raises(InputError, match=r"generator.real = 9: fewer examples than the 10 classes"):
         config.generator.model_copy(update={"real": 9}).imitated(config.data, data)
 
 

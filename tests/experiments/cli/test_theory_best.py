@@ -1,6 +1,7 @@
 """`dp theory best` and its figure: what they print and write, and how they refuse."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,22 @@ def test_best_of_a_loop(dp):
     want = best_sequence(PracticeProblem(0.25, 0.01), 1, candidates=1.0, labels=True)
     assert last[1] == str(want.bands[0])
     assert float(last[4]) == pytest.approx(want.test_error[1], rel=1e-3)
-    assert float(last[4]) < float(last[6])
+    assert float(last[4]) < float(last[7])
+
+
+def test_where_a_search_ends_at_a_limit_it_says_so(dp, monkeypatch):
+    """A large gap, or none; a window that keeps all, or as little as it may."""
+    found = best_sequence(PracticeProblem(0.9, 0.0), 1, candidates=0.1)
+    loop = ("best", "--rounds", 1, "--candidates", "--increment", 0.1, "--phi", 0.9)
+    for gap, said in ((0.06, "gap = 0.06"), (np.nan, "gap = nan")):
+        monkeypatch.setattr("dp_theory.selection.best_sequence", lambda *_, gap=gap, **__: replace(found, gap=[gap]))
+        status, out, err = dp(*loop)
+        assert status == 0
+        assert out.splitlines()[0].split("\t")[5] == "gap"
+        assert f"round 1: the search found no better rule, but there may be one ({said})\n" in err
+        assert "the best window keeps all rows in every round: kappa = inf\n" in err
+    monkeypatch.setattr("dp_theory.selection.best_window", lambda *_, **__: (1e-5, found.test_error))
+    assert "the best window is as narrow as --smallest-keep allows in every round\n" in dp(*loop)[2]
 
 
 @pytest.mark.parametrize(

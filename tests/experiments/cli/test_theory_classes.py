@@ -55,6 +55,8 @@ def test_writes_a_table_and_a_picture(run, tmp_path):
         ("--by luck", "by = 'luck' must be"),
         ("--kept 0", "kept = 0 must be positive"),
         ("--keep 2", "keep = 2 must lie in"),
+        ("--d -4", "d = -4 must be at least 1"),
+        ("--rule random --kappa -3", "kappa = -3 must be positive"),
     ],
 )
 def test_bad_input_is_refused(run, arguments, message):

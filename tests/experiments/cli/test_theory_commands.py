@@ -137,6 +137,10 @@ def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
         (("predict", "--alpha", 1, "--rho", "0:1:100001", "--phi", 1), "of at most 100000 values"),
         (("predict", *PROBLEM, "--alpha", 1, "--level", 0.5), "--level is for the band of experiments"),
         (("predict", "--alpha", 1, "--rho", 0), "Missing option '--phi'"),
+        (
+            ("predict", *PROBLEM, "--alpha", 1, "--kappa=-7"),
+            "--kappa is for --rule entropy: leave it out with keep-hard",
+        ),
         (("simulate", *PROBLEM, "--alpha", 1, "--d", 0), "d = 0 must be at least 1"),
         (("simulate", *PROBLEM, "--alpha", 1, "--trials", 0), "trials = 0 must be at least 1"),
         (("simulate", *PROBLEM, "--alpha", 1, "--engine", "fast"), "unknown engine 'fast'"),
@@ -146,6 +150,7 @@ def test_verify_all_reports_the_distribution_of_z(dp, monkeypatch):
         (("sweep", *SMALL, "--lam", "0.1,,1"), "--lam '0.1,,1' is malformed"),
         (("sweep", *SMALL, "--lam", "0:1:3"), "--lam '0:1:3' must start and stop above 0"),
         (("sweep", *SMALL, "--alpha", "nan"), "alpha = nan must be positive"),
+        (("sweep", *SMALL, "--alpha", "20"), "alpha = 20 keeps all rows, as --rule keep-easy cannot"),
         (("sweep", *SMALL, "--n", "inf"), "n = inf must be"),
         (("sweep", *SMALL, "--n", "0"), "n = 0 must be"),
         (("sweep", *SMALL, "--rule", "keep-hard,best"), "unknown rule 'best'"),

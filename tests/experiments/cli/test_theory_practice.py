@@ -71,6 +71,13 @@ def test_what_has_no_picture_is_written_all_the_same(run, tmp_path, loop, files)
     assert len(pd.read_csv(tmp_path / "new" / "stages.csv")) == 2
 
 
+def test_rounds_are_shown_in_turn(run):
+    lines = run("--rounds", "10", "--alpha", "0.5", "--trials", "2", "--d", "20").splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("series\t"))
+    shown = [line.split("\t")[:2] for line in lines[begin + 1 : begin + 21]]
+    assert shown == [[f"round {k}", kind] for k in range(1, 11) for kind in ("predicted", "simulated")]
+
+
 def test_self_verification_has_no_wrong_rows_to_follow(run):
     answer = json.loads(run(*["--rounds", "2", "--rule", "self-verify", "--flip", "0.1", "--lam", "0.01", "--json"]))
     assert answer["row_errors"] == []
@@ -88,6 +95,8 @@ def test_self_verification_has_no_wrong_rows_to_follow(run):
         ("--rule keep-easy", "needs --alpha"),
         ("--candidates", "leave out --candidates"),
         ("--phi 2", "stage 0 has 1·n"),
+        ("--rounds 2 --direct-cost -1", "direct cost = -1 must be at least 0"),
+        ("--rounds 2 --d -5", "d = -5 must be at least 1"),
     ],
 )
 def test_bad_input_is_refused(run, arguments, message):
