@@ -65,7 +65,8 @@ def test_a_folder_is_replaced_only_if_asked(tmp_path: Path):
     assert names(tmp_path) == ["folder"]
 
 
-@pytest.mark.parametrize("process", [2**22 + 1, os.getpid()])  # in a container, the next process has the same number
+# In a container, the next process has the same number.
+@pytest.mark.parametrize("process", [2**22 + 1, os.getpid()], ids=["gone", "this one's"])
 def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path: Path, process: int):
     """Between the two renames neither is there."""
     died = tmp_path / f"{PART}{process}-best-abcd1234"
