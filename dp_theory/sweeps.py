@@ -189,7 +189,11 @@ def _logs(curve: pd.DataFrame, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """ln(error) of a curve on the grid (N,), inf where it is not known, and by how much interpolation may be wrong."""
     from scipy.interpolate import PchipInterpolator
 
-    at, known, values = np.log(grid), np.log(curve["x"].to_numpy(float)), np.log(curve["y"].to_numpy(float))
+    at = np.log(grid)
+    known, places = np.unique(
+        np.log(curve["x"].to_numpy(float)), return_index=True
+    )  # sizes may differ by rounding only
+    values = np.log(curve["y"].to_numpy(float))[places]
     chords = np.interp(at, known, values, left=np.inf, right=np.inf)
     inside = np.isfinite(chords)
     logs, doubts = chords.copy(), np.zeros(len(grid))

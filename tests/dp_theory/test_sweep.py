@@ -153,3 +153,11 @@ def test_free_rows_have_no_place_on_the_axis_of_compute():
 def test_a_threshold_beyond_all_rows_is_named():
     with pytest.raises(InputError, match="alpha = 20 keeps all rows, as --rule keep-easy cannot"):
         sweep(20.0, d=8, trials=1)
+
+
+@pytest.mark.parametrize("size", [1, 37, 64])
+def test_a_sweep_of_one_size_has_a_winner(size: int):
+    """Its grid may hold the size twice, but for rounding."""
+    best = winners(sweep(0.5, rules=["keep-hard"], n=[size], d=64, trials=1))
+    assert best["from"].iloc[0] == pytest.approx(size)
+    assert len(best) == 1

@@ -164,7 +164,7 @@ def test_so_is_a_place_without_a_cache(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_a_killed_process_left_is_deleted_when_the_entry_is_made():
     cached("mine", {}, fill)
-    half = cache_folder() / f".part-999999999-{cached('mine', {}, fill).name}-x"
+    half = cache_folder() / f".part-999999999-{cached('mine', {}, fill).name}-abcd1234"
     half.mkdir()
     (cached("mine", {}, fill) / "weights").unlink()
     cache._intact.clear()

@@ -131,7 +131,7 @@ def test_export(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert [path.name for path in (tmp_path / "empty").iterdir()] == ["train.parquet"]
     capsys.readouterr()
 
-    (half := tmp_path / ".part-999999999-other-x").mkdir()  # a killed export
+    (half := tmp_path / ".part-999999999-other-abcd1234").mkdir()  # a killed export
     with locked_beside(tmp_path / "other"):
         assert dp("real", "export", run, "--out", str(tmp_path / "other"), "--format", "parquet") == 2
         assert "is being written by process" in complaint(capsys)
