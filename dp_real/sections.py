@@ -158,7 +158,7 @@ class GuidanceConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> GuidanceConfig:
-        if not 0 <= self.window[0] < self.window[1] <= 1:
+        if not is_window(self.window):
             raise ValueError(f"window = {list(self.window)} must be [begin, end] with 0 <= begin < end <= 1")
         if self.scale == "raw" and self.apply == "before":
             raise ValueError("apply = 'before' is for scale = 'relative'; raw guidance acts inside the step")
@@ -193,6 +193,11 @@ class GuidanceConfig(Section):
     def guided_steps(self, steps: int) -> list[int]:
         """Indices of the sampler's steps that are guided."""
         return [index for index in range(steps) if is_guided(index, steps, self.window, self.every)]
+
+
+def is_window(window: tuple[float, float]) -> bool:
+    """Whether it is a part [begin, end] of the trajectory."""
+    return 0 <= window[0] < window[1] <= 1
 
 
 def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -> bool:

@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dp_base.checksums import damage, digest, json_digest
 from dp_base.errors import DamagedError, InputError
 from dp_real.config import load_config
+from dp_real.data.sets.images import SAMPLED
+from dp_real.examples import RealData
 from dp_real.loop.state import State
 from dp_real.pool.record import PoolRecord, pool_problem
 from dp_real.runs.checkpoints import (
@@ -24,11 +26,6 @@ from dp_real.runs.checkpoints import (
 from dp_real.runs.files import RunFiles, cut_rows, read_rows
 from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
-
-if TYPE_CHECKING:
-    from dp_real.examples import RealData
-
-SAMPLED = 1000  # examples that stand for a set, about
 
 
 def inputs(files: RunFiles, data: RealData) -> dict[str, str]:

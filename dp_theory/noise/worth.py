@@ -8,6 +8,7 @@ of LAMS and of some that follow static data's. For plain rows that is lam = psi(
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,11 +84,10 @@ def worth(
     require_whole(rounds=rounds)
     require("rounds", rounds, rounds >= 1, "be at least 1")
     require_costs(direct=costs.sample("direct"), training=costs.training)
-    require_number(phi=phi)
-    require("phi", phi, 0 < phi < np.inf, "be positive and finite: d over the rows of the first pool")
+    start = PracticeProblem(phi, 0.0, flip=flips)
     ridges = _ridges(flips, 1 / phi) if lams is None else lams
     runs = [
-        (number, lam, solve_stages(PracticeProblem(phi, lam, [plan] * rounds, flip=flips)))
+        (number, lam, solve_stages(replace(start, lam=lam, additions=[plan] * rounds)))
         for number, plan in enumerate(plans)
         for lam in ridges
     ]

@@ -288,8 +288,8 @@ def _best_round(loop: Loop, rounds: Rounds, before: Bands | None) -> tuple[Bands
         if off(best) < _NEAR * ahead.of(best):
             break
         there = polish(view, best, squared.errors, squared.slope, least)
-        before, best = best, best_of(best, there, improved(there, squared, _MORE))
-        if ahead.of(best) > (1 - _GAIN) * ahead.of(before):
+        last, best = best, best_of(best, there, improved(there, squared, _MORE))
+        if ahead.of(best) > (1 - _GAIN) * ahead.of(last):
             break
     return best, off(best)
 

@@ -37,7 +37,7 @@ IN_MEMORY = 8 * 2**30  # bytes, at one per pixel and channel: 57,000 images of 2
 
 
 NAMED = 20  # broken images, at most
-SAMPLED = 1000  # images of a set on disk that are decoded before a run starts
+SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, and that its fingerprint is of
 TURNS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,

@@ -21,6 +21,7 @@ from dp_real.generators.pipelines.latents import Unpacker, decode, frozen_decode
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import identity
 from dp_real.guidance.scheduler import guide_steps, is_guided_scheduler, release
+from dp_real.sections import is_window
 
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
 
@@ -47,7 +48,7 @@ def guide(
     """
     if not math.isfinite(omega):
         raise InputError(f"omega = {omega}: should be a finite number")
-    if every < 1 or not 0 <= window[0] < window[1] <= 1:
+    if every < 1 or not is_window(window):
         raise InputError(f"every = {every}, window = {window}: should be 1 or more, and (begin, end) within 0 and 1")
     unguide(pipe)
     if omega == 0:

@@ -12,7 +12,7 @@ from experiments.cli.theory.options import VALUES, Json, grid, those_given
 from experiments.terminal import emit_json, records, say, table
 
 LARGE_GAP = 0.1  # over the error, of a rule that may be far from the best
-ROUNDING = 1e-3  # of gaps, over the error
+ROUNDING = 1e-3  # over the error, of a gap that counts as 0
 
 
 def optimum_command(
@@ -163,23 +163,19 @@ def _loop(
     problem = PracticeProblem(phi, lam, flip=flip)
     found = best_sequence(problem, rounds, labels=labels, full=full, least=least, **size)
     kappa, window = best_window(problem, rounds, least=least, **size)
+    gaps: list[float | None] = [None]
     for stage, (gap, error) in enumerate(zip(found.gap, found.test_error[1:], strict=True), start=1):
+        gaps.append(0.0 if abs(gap) < ROUNDING * error else float(gap))
         if not full and not gap <= LARGE_GAP * error:
             say(f"round {stage}: the search found no better rule, but there may be one (gap = {gap:.2g})")
     if np.isinf(kappa):
         say("the best window keeps all rows in every round: kappa = inf")
     elif kappa * np.tan(np.pi * window[0]) <= KeepHard.with_keep_fraction(least).alpha:
         say("the best window is as narrow as --smallest-keep allows in every round")
-    gaps = [_shown(gap, error) for gap, error in zip(found.gap, found.test_error[1:], strict=True)]
     return [
         {"stage": stage, "rule": str(found.bands[stage - 1]) if stage else "-",
          "kept_per_d": float(found.kept[stage] / phi), "candidates_per_d": float(found.candidates[stage] / phi),
-         "test_error": float(found.test_error[stage]), "gap": gaps[stage - 1] if stage else None,
+         "test_error": float(found.test_error[stage]), "gap": gaps[stage],
          "window": kappa if stage else None, "window_error": float(window[stage])}
         for stage in range(rounds + 1)
     ]  # fmt: skip
-
-
-def _shown(gap: float, error: float) -> float:
-    """A gap, or 0 where it is only rounding."""
-    return 0.0 if abs(gap) < ROUNDING * error else float(gap)
