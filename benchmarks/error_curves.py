@@ -13,9 +13,9 @@ from _timing import row, seconds
 from scipy.linalg import eigh
 from sklearn.linear_model import Ridge
 
+from dp_theory.ridge.simulators.curves import error_curves, selected_rows
+from dp_theory.ridge.simulators.dense import measure, truth
 from dp_theory.rules import KeepHard
-from dp_theory.simulators.curves import error_curves, selected_rows
-from dp_theory.simulators.dense import measure, truth
 
 D, RHO = 512, 0.9
 

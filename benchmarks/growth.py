@@ -31,8 +31,8 @@ def sweep_cells(size: int) -> Callable[[], object]:
 def law_simulator(size: int) -> Callable[[], object]:
     import numpy as np
 
+    from dp_theory.ridge.simulators import law
     from dp_theory.rules import KeepHard
-    from dp_theory.simulators import law
 
     d = 10_000 * size
     return lambda: law.trial(KeepHard(0.5), 0.7, 5 * d, d, [0.01], np.random.Generator(np.random.SFC64(0)))
@@ -104,8 +104,8 @@ def _run(folder: Path, rows: int) -> Path:
 
 def report(size: int) -> Callable[[], object]:
     from dp_real import Run
-    from experiments.report.facts import run_facts
-    from experiments.report.page import page
+    from experiments.looking.report.facts import run_facts
+    from experiments.looking.report.page import page
 
     run = _run(Path(tempfile.mkdtemp()), 20 * size)
     return lambda: page([run_facts(Run(run))])
@@ -114,7 +114,7 @@ def report(size: int) -> Callable[[], object]:
 def compare(size: int) -> Callable[[], object]:
     import pandas as pd
 
-    from experiments.compare import summarize
+    from experiments.comparing.compare import summarize
 
     result = json.loads((Path(__file__).parents[1] / "tests/fixtures/0.1.0/run/result.json").read_text())
     rows = [

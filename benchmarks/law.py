@@ -11,8 +11,8 @@ import numpy as np
 from _timing import row, seconds
 from scipy.linalg import solve
 
+from dp_theory.ridge.simulators import law
 from dp_theory.rules import KeepHard
-from dp_theory.simulators import law
 
 RULE, RHO, LAM = KeepHard(0.5), 0.7, 0.01
 

@@ -21,20 +21,22 @@ from dp_base import __version__
 if TYPE_CHECKING:
     from dp_base.errors import ConvergenceError, InputError
     from dp_theory import (
+        budgets,
         derive,
         fitting,
         multiclass,
         noise,
-        optimum,
-        parallel,
+        numerics,
         practice,
+        ridge,
         rules,
         selection,
         span,
         validity,
-    )  # fmt: skip
+    )
     from dp_theory.api import predict, simulate
-    from dp_theory.finite import FinitePrediction
+    from dp_theory.budgets.optimum import optimum
+    from dp_theory.budgets.sweeps import sweep
     from dp_theory.fitting import Curve, Fit, fit, forecast, held_out, read_curve
     from dp_theory.multiclass import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation, make_selection
     from dp_theory.multiclass.curves import classes_curves
@@ -48,8 +50,9 @@ if TYPE_CHECKING:
         row_errors,
     )
     from dp_theory.practice.exponents import scaling
-    from dp_theory.problem import Prediction, Problem, Simulation
-    from dp_theory.ridge import corollary1, theorem1
+    from dp_theory.ridge.finite import FinitePrediction
+    from dp_theory.ridge.problem import Prediction, Problem, Simulation
+    from dp_theory.ridge.theorem1 import corollary1, theorem1
     from dp_theory.rules import (
         RULES,
         Direct,
@@ -76,7 +79,6 @@ if TYPE_CHECKING:
         SpanProblem,
         Verifier,
     )
-    from dp_theory.sweeps import sweep
     from dp_theory.validity import Check, Features, check, read_features
     from dp_theory.verification.theorem1 import verify
 
@@ -124,6 +126,7 @@ __all__ = [
     "__version__",
     "best_selection",
     "best_sequence",
+    "budgets",
     "check",
     "classes_curves",
     "compare_selections",
@@ -138,12 +141,13 @@ __all__ = [
     "make_selection",
     "multiclass",
     "noise",
+    "numerics",
     "optimum",
-    "parallel",
     "practice",
     "predict",
     "read_curve",
     "read_features",
+    "ridge",
     "row_errors",
     "rules",
     "scaling",
@@ -157,13 +161,23 @@ __all__ = [
 ]
 
 _ROOMS = (
-    "derive", "fitting", "multiclass", "noise", "optimum", "parallel", "practice", "rules", "selection", "span",
+    "budgets",
+    "derive",
+    "fitting",
+    "multiclass",
+    "noise",
+    "numerics",
+    "practice",
+    "ridge",
+    "rules",
+    "selection",
+    "span",
     "validity",
-)  # fmt: skip
+)
 _HOMES = {  # of the names that are no room: the module, and the names that it has
     "dp_base.errors": ("ConvergenceError", "InputError"),
     "dp_theory.api": ("predict", "simulate"),
-    "dp_theory.finite": ("FinitePrediction",),
+    "dp_theory.ridge.finite": ("FinitePrediction",),
     "dp_theory.fitting": ("Curve", "Fit", "fit", "forecast", "held_out", "read_curve"),
     "dp_theory.multiclass": ("SoftmaxPrediction", "SoftmaxProblem", "SoftmaxSimulation", "make_selection"),
     "dp_theory.multiclass.curves": ("classes_curves",),
@@ -172,8 +186,8 @@ _HOMES = {  # of the names that are no room: the module, and the names that it h
         "Addition", "MeasuredRows", "PracticePrediction", "PracticeProblem", "PracticeSimulation", "Window",
         "row_errors",
     ),
-    "dp_theory.problem": ("Prediction", "Problem", "Simulation"),
-    "dp_theory.ridge": ("corollary1", "theorem1"),
+    "dp_theory.ridge.problem": ("Prediction", "Problem", "Simulation"),
+    "dp_theory.ridge.theorem1": ("corollary1", "theorem1"),
     "dp_theory.rules": (
         "RULES", "Direct", "Entropy", "KeepAll", "KeepEasy", "KeepHard", "Moments", "Random", "Rule", "SymmetricRule",
         "make_rule",
@@ -183,7 +197,8 @@ _HOMES = {  # of the names that are no room: the module, and the names that it h
         "LOGISTIC", "SQUARE", "SQUARED_HINGE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck",
         "SpanProblem", "Verifier",
     ),
-    "dp_theory.sweeps": ("sweep",),
+    "dp_theory.budgets.optimum": ("optimum",),
+    "dp_theory.budgets.sweeps": ("sweep",),
     "dp_theory.validity": ("Check", "Features", "check", "read_features"),
     "dp_theory.verification.theorem1": ("verify",),
 }  # fmt: skip

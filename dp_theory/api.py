@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from dp_base.errors import InputError
-from dp_theory.problem import Prediction, Problem, Simulation
+from dp_theory.ridge.problem import Prediction, Problem, Simulation
 
 if TYPE_CHECKING:
-    from dp_theory.finite import FinitePrediction
-    from dp_theory.multiclass.problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
-    from dp_theory.practice.problem import PracticePrediction, PracticeProblem, PracticeSimulation
-    from dp_theory.span.problem import SpanProblem
+    from dp_theory.multiclass.softmax_problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
+    from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem, PracticeSimulation
+    from dp_theory.ridge.finite import FinitePrediction
+    from dp_theory.span.span_problem import SpanProblem
 
 TRIALS = 20
 
@@ -48,19 +48,19 @@ def predict(
     Raises InputError where no row is kept and for a tolerance that is not positive, ConvergenceError where the
     tolerance is missed.
     """
-    from dp_theory.checks import require_tolerance
-    from dp_theory.ridge import predict_theorem1
+    from dp_theory.numerics.checks import require_tolerance
+    from dp_theory.ridge.theorem1 import predict_theorem1
 
     require_tolerance(tolerance)
     if d is not None:
-        from dp_theory.finite import predict_finite
+        from dp_theory.ridge.finite import predict_finite
 
         if not isinstance(problem, Problem):
             raise InputError(f"d = {d} is for a Problem: a {type(problem).__name__} has no theory at finite dimension")
         return predict_finite(problem, d, tolerance=tolerance)
     if isinstance(problem, Problem):
         return predict_theorem1(problem, tolerance=tolerance)
-    from dp_theory.span.problem import SpanProblem
+    from dp_theory.span.span_problem import SpanProblem
 
     if isinstance(problem, SpanProblem):
         from dp_theory.span.convex import predict_convex
@@ -69,7 +69,7 @@ def predict(
 
         answer = predict_square if isinstance(problem.loss, Square) else predict_convex
         return answer(problem, tolerance=tolerance)
-    from dp_theory.multiclass.problem import SoftmaxProblem
+    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
     if isinstance(problem, SoftmaxProblem):
         from dp_theory.multiclass.prediction import predict_softmax
@@ -109,13 +109,13 @@ def simulate(
     d may be left out where the problem has a spectrum, which fixes it. engine: 'dense' draws every number; 'law', for
     a `Problem`, draws from exactly the same law in O(kept) operations. A problem over arrays is simulated cell by cell
     with common random numbers. Trial k of a seed is the same however many others run. workers: processes over trials;
-    None is what joblib is configured to (see dp_theory.parallel). A loop answers with further fields, see
+    None is what joblib is configured to (see dp_theory.numerics.parallel). A loop answers with further fields, see
     `PracticeSimulation`.
 
     Raises InputError for sizes that are too small and for an engine that this kind of problem has not.
     """
-    from dp_theory.checks import require_seed
-    from dp_theory.simulators.engines import check_engine, simulate_problem
+    from dp_theory.numerics.checks import require_seed
+    from dp_theory.ridge.simulators.engines import check_engine, simulate_problem
 
     check_engine(engine)
     require_seed(seed)
@@ -123,13 +123,13 @@ def simulate(
         return simulate_problem(problem, d, trials, engine=engine, seed=seed, workers=workers)
     if engine != "dense":
         raise InputError(f"engine = '{engine}' draws a Problem only: take 'dense' for a {type(problem).__name__}")
-    from dp_theory.span.problem import SpanProblem
+    from dp_theory.span.span_problem import SpanProblem
 
     if isinstance(problem, SpanProblem):
         from dp_theory.span.experiment import simulate_span
 
         return simulate_span(problem, d, trials, seed=seed, workers=workers)
-    from dp_theory.multiclass.problem import SoftmaxProblem
+    from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
     if isinstance(problem, SoftmaxProblem):
         from dp_theory.multiclass.experiment import simulate_softmax
@@ -142,7 +142,7 @@ def simulate(
 
 def _practice(problem: Any) -> PracticeProblem:
     """The problem, if it is a loop. Raises InputError if it is no problem at all."""
-    from dp_theory.practice.problem import PracticeProblem
+    from dp_theory.practice.practice_problem import PracticeProblem
 
     if not isinstance(problem, PracticeProblem):
         raise InputError(

@@ -5,8 +5,8 @@
     scaling         small phi: the constant of plain data's law E ∝ √phi, and the best pool selection at rho = 1
     keep-hard       the law of the hardest selection, and what it makes of a loop on fresh data
 
-Symbols as in dp_theory.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows. The tests turn these
-expressions into functions and hold the numeric code to them.
+Symbols as in dp_theory.ridge.problem; c = 1 - 2·(flip rate of the labels), psi = d/m for m kept rows. The tests turn
+these expressions into functions and hold the numeric code to them.
 """
 
 from collections.abc import Callable

@@ -29,7 +29,7 @@ LOADED = (
     "sklearn.datasets",
     "torch._dynamo",
     "experiments.cli.commands",
-    "experiments.report.pictures",
+    "experiments.looking.report.pictures",
     "dp_real.estimate.needs",
     "dp_real.runs.run",
     "figures.style",

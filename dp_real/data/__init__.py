@@ -62,7 +62,7 @@ class DataConfig(Section):
 
         Raises MissingError if it is not there, InputError if it is broken or not a set of this task's classes.
         """
-        from dp_real.data.sets.classes import own_classes
+        from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate, read_set
 
         return read_set(locate(where), own_classes(self.task.classes), self.task.sample_shape, needed=(), keep=False)

@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 
 from dp_real.data import DATA, DataConfig
 from dp_real.data.folder import FolderConfig, Resize, check_resize
+from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
 from dp_real.data.sets.own import OwnSets
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task
-from dp_real.imagenet.classes import ImageNetTask, imagenet_classes
 from dp_real.sections import Seed, Width
 
 RECIPE = 1  # raise it when the written files change

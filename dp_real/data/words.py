@@ -88,7 +88,7 @@ class WordsConfig(DataConfig):
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """See DataConfig; texts."""
-        from dp_real.data.sets.classes import own_classes
+        from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate
         from dp_real.data.sets.texts import read_texts
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, numbers, require
+from dp_theory.numerics.checks import Array, numbers, require
 from dp_theory.rules import RULES
 
 if TYPE_CHECKING:

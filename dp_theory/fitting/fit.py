@@ -10,12 +10,12 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from dp_base.errors import InputError
-from dp_theory.checks import require, require_number
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.likelihood import Likelihood
 from dp_theory.fitting.parameters import PARAMETERS
 from dp_theory.fitting.region import first_order, interval, limits, outermost
 from dp_theory.fitting.theory import predict_points
+from dp_theory.numerics.checks import require, require_number
 
 if TYPE_CHECKING:
     import pandas as pd

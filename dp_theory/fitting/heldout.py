@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import require, require_whole
 from dp_theory.fitting.curve import Curve, Mask
 from dp_theory.fitting.fit import fit
 from dp_theory.fitting.laws import LAWS, LawFit, fit_law
+from dp_theory.numerics.checks import require, require_whole
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array
 from dp_theory.fitting.curve import Curve
+from dp_theory.numerics.checks import Array
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 A point's mean error y over k experiments is normal about the theory's mean μ(θ) with variance
 
-    v       the theory's own variance of an experiment, over k, at the estimate (exact curves; dp_theory.finite)
-    c·se²   else; c = 1, or χ²/(points - parameters) where that is more: what theory and se do not explain
-    c·y²    where no se is known
+    v       the theory's own variance of an experiment, over k, at the estimate (exact curves;
+    dp_theory.ridge.finite) c·se²   else; c = 1, or χ²/(points - parameters) where that is more: what theory and se
+    do not explain c·y²    where no se is known
 
 deviance(θ) = Σ (y - μ)²/v. Of an exact curve it is quasi-likelihood: v follows from the estimate, and takes no part
 in it. With v(θ) and ln v in the deviance, v would shrink to the residuals, which scatter less than the points by as
@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dp_theory.checks import Array
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.parameters import PARAMETERS
 from dp_theory.fitting.theory import predict_points
+from dp_theory.numerics.checks import Array
 
 _STEP = 1e-4  # of differences, in z
 WIDE = 12.0  # |z| beyond which a number is at the end of its range

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dp_theory.checks import Array
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.likelihood import WIDE, Likelihood, Remembered, whitened
+from dp_theory.numerics.checks import Array
 
 _STRIDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, np.inf)  # away from the best z, to where the end of an interval may be
 _AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth

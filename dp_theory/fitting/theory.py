@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array
-from dp_theory.finite import scatter
 from dp_theory.fitting.curve import Curve, Mask
+from dp_theory.numerics.checks import Array
+from dp_theory.practice.practice_problem import PracticeProblem, Window
 from dp_theory.practice.prediction import solve_stages
-from dp_theory.practice.problem import PracticeProblem, Window
+from dp_theory.ridge.finite import scatter
 from dp_theory.rules import RULES, Direct, KeepAll, Rule
 
 MOST_ROUNDS = 14  # of a practice loop that is solved: longer ones take as many larger steps

@@ -5,8 +5,8 @@ quasi-random points of sobol and nodes; ridge finds the best ridge, curves compa
 """
 
 from dp_theory.multiclass.hardness import Margin, Uncertainty
-from dp_theory.multiclass.problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
 from dp_theory.multiclass.selection import Share, Threshold, Tilted, make_selection
+from dp_theory.multiclass.softmax_problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
 
 __all__ = ["Margin", "Share", "SoftmaxPrediction", "SoftmaxProblem", "SoftmaxSimulation", "Threshold", "Tilted",
            "Uncertainty", "make_selection"]  # fmt: skip

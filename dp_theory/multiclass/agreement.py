@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.special import ndtr, owens_t
 
-from dp_theory.checks import Array
-from dp_theory.quadrature import panels, pdf
+from dp_theory.numerics.checks import Array
+from dp_theory.numerics.quadrature import panels, pdf
 
 
 def both_below(u: Array, v: Array, r: float) -> Array:

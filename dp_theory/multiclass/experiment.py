@@ -8,10 +8,10 @@ import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array, require, whole_rows
-from dp_theory.multiclass.problem import SoftmaxProblem, SoftmaxSimulation
-from dp_theory.parallel import run_jobs
-from dp_theory.simulators.trials import DENSE, check_size, generator, mean_and_se
+from dp_theory.multiclass.softmax_problem import SoftmaxProblem, SoftmaxSimulation
+from dp_theory.numerics.checks import Array, require, whole_rows
+from dp_theory.numerics.parallel import run_jobs
+from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean_and_se
 
 TEST_ROWS = 20_000  # drawn in each trial for the two errors
 FIT = 2e-3  # largest relative error of the weights: far below their scatter

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.special import gammainc, ndtr
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array, require, require_number
 from dp_theory.multiclass.sobol import SETS, sets_of_normals
-from dp_theory.quadrature import panels, pdf
+from dp_theory.numerics.checks import Array, require, require_number
+from dp_theory.numerics.quadrature import panels, pdf
 
 FARTHEST = 60.0  # a radius that no row of a few dozen coordinates has
 PRECISION = 1e-12  # of an entropy

@@ -11,9 +11,9 @@ import numpy as np
 from scipy.linalg import helmert
 from scipy.special import ndtri
 
-from dp_theory.checks import Array
 from dp_theory.multiclass.selection import Selection
 from dp_theory.multiclass.sobol import uniforms
+from dp_theory.numerics.checks import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,13 +18,13 @@ from functools import lru_cache
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array
 from dp_theory.multiclass.agreement import disagreement
 from dp_theory.multiclass.nodes import Nodes
-from dp_theory.multiclass.problem import SoftmaxOutputs, SoftmaxPrediction, SoftmaxProblem
 from dp_theory.multiclass.selection import Selection
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
+from dp_theory.multiclass.softmax_problem import SoftmaxOutputs, SoftmaxPrediction, SoftmaxProblem
+from dp_theory.numerics.checks import Array
 
 LEVELS = (4, 6, 8, 10, 12)  # log2 of the points of a set, taken in turn
 TOLERANCE = 2e-3

@@ -7,8 +7,8 @@ import numpy as np
 from dp_theory.multiclass.agreement import disagreement
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import STEPS, WIDE, Equations
-from dp_theory.multiclass.problem import SoftmaxProblem
 from dp_theory.multiclass.sobol import SETS
+from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
 NARROWEST = 1e-6
 _LEVEL = 6  # log2 of the points of a set

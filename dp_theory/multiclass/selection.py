@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, require, require_number, require_size, require_whole
 from dp_theory.multiclass.hardness import FARTHEST, Hardness, Margin, Uncertainty, threshold
 from dp_theory.multiclass.sobol import sets_of_normals
+from dp_theory.numerics.checks import Array, require, require_number, require_size, require_whole
 
 NAMES = ("keep-all", "random", "keep-hard", "keep-easy", "entropy")
 MOST_CLASSES = 100

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 
 SETS = 32  # of points, each scrambled by itself, whose scatter says how well means over all are known
 _BITS = 30

@@ -7,7 +7,7 @@ H = diag(p) − p pᵀ. The proximal point of θ solves h + δ (p − e_y) = θ.
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 
 PRECISION = 1e-12  # of the proximal point's equation, in units of 1 + the largest score
 _STEPS = 500

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dp_theory.checks import require, require_number
 from dp_theory.noise.rows import Missed, shares
+from dp_theory.numerics.checks import require, require_number
 from dp_theory.span.flips import BoundaryFlips, LabelCheck
 
 LEAST = 1e-4  # share of wrong labels that stands for none

@@ -6,7 +6,7 @@ hindsight looks back at the rows of a round, experiment runs the loop, exponents
 """
 
 from dp_theory.practice.hindsight import row_errors
-from dp_theory.practice.problem import (
+from dp_theory.practice.practice_problem import (
     Addition,
     MeasuredRows,
     PracticePrediction,

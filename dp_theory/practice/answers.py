@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 from dp_theory.practice.dmft import Forces, Quadratics, geometry, linear_forces
 from dp_theory.practice.rows import Points
 from dp_theory.span.losses import Loss

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_theory.checks import Array, require
-from dp_theory.practice.problem import Addition, MeasuredRows, RoundRows
-from dp_theory.quadrature import panels, pdf, refined
+from dp_theory.numerics.checks import Array, require
+from dp_theory.numerics.quadrature import panels, pdf, refined
+from dp_theory.practice.practice_problem import Addition, MeasuredRows, RoundRows
 from dp_theory.rules import Rule
 from dp_theory.span.atoms import labelled
 from dp_theory.span.flips import BoundaryFlips, Flips, observed_labels

@@ -8,11 +8,11 @@ import numpy as np
 from scipy.optimize import root
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 from dp_theory.practice.answers import Block, Order, Quadratic, closest, forces
 from dp_theory.practice.cohorts import Cohort
 from dp_theory.practice.dmft import Forces, Quadratics, residuals
-from dp_theory.practice.problem import Addition, PracticeProblem, RoundRows
+from dp_theory.practice.practice_problem import Addition, PracticeProblem, RoundRows
 from dp_theory.practice.rows import draw
 from dp_theory.span.losses import Loss, limits
 

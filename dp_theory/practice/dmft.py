@@ -16,9 +16,9 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 from dp_theory.practice.cohorts import Cohort
-from dp_theory.practice.problem import PracticeProblem
+from dp_theory.practice.practice_problem import PracticeProblem
 
 TOGETHER = 24  # trials at once, if they fit into MEMORY
 MEMORY = 2**22  # elements of the largest array: (trials, modes or atoms, stages, stages)

@@ -6,12 +6,12 @@ import numpy as np
 from scipy.linalg import solve
 
 from dp_base.errors import InputError
-from dp_theory.checks import LARGEST_D, Array, require_size, whole_rows
-from dp_theory.parallel import run_jobs
+from dp_theory.numerics.checks import LARGEST_D, Array, require_size, whole_rows
+from dp_theory.numerics.parallel import run_jobs
 from dp_theory.practice.cohorts import weighted_moments
+from dp_theory.practice.practice_problem import Addition, PracticeProblem, PracticeSimulation
 from dp_theory.practice.prediction import ORDER, solve_stages
-from dp_theory.practice.problem import Addition, PracticeProblem, PracticeSimulation
-from dp_theory.simulators.trials import check_size, mean_and_se
+from dp_theory.ridge.simulators.trials import check_size, mean_and_se
 from dp_theory.span.experiment import fit_convex
 from dp_theory.span.flips import Flips, draw_labels
 from dp_theory.span.losses import Square

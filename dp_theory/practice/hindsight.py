@@ -4,11 +4,11 @@ import numpy as np
 from scipy.special import ndtr, owens_t
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, require, require_whole
+from dp_theory.numerics.checks import Array, require, require_whole
 from dp_theory.practice.cohorts import nodes
 from dp_theory.practice.dmft import geometry
+from dp_theory.practice.practice_problem import MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
 from dp_theory.practice.prediction import ORDER
-from dp_theory.practice.problem import MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
 from dp_theory.span.flips import BoundaryFlips
 from dp_theory.span.losses import Square
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.checks import ROUNDING, Array
+from dp_theory.numerics.checks import ROUNDING, Array
 from dp_theory.practice.cohorts import Cohort, by_nodes, make_cohort
 from dp_theory.practice.convex import ConvexLoop
 from dp_theory.practice.dmft import Quadratics, linear_forces, next_stage, overlaps
-from dp_theory.practice.problem import Addition, MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
+from dp_theory.practice.practice_problem import Addition, MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
 from dp_theory.span.losses import HARD_MARGIN, Loss, Square
 
 TOLERANCE = 1e-9  # of the fixed point, relative

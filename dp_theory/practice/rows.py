@@ -6,10 +6,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
+from dp_theory.numerics.quadrature import gauss, pdf
 from dp_theory.practice.cohorts import Cohort, edges
-from dp_theory.practice.problem import Addition
-from dp_theory.quadrature import gauss, pdf
+from dp_theory.practice.practice_problem import Addition
 from dp_theory.span.flips import BoundaryFlips, Flips
 
 _WIDER = (1.4, 1.15)  # of the first normals, and of t: their tails, where forces grow, take more points

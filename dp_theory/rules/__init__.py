@@ -1,7 +1,7 @@
 """The selection rules, a file each, and the registry `RULES` of those that have a name; see dp_theory.rules.base."""
 
 from dp_base.errors import InputError
-from dp_theory.checks import Real
+from dp_theory.numerics.checks import Real
 from dp_theory.rules.base import RULES, Fourth, Moments, Rule
 from dp_theory.rules.custom import Direct, SymmetricRule
 from dp_theory.rules.entropy import Entropy

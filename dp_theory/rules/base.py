@@ -29,8 +29,8 @@ from scipy.special import erf, gammainc
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_base.registry import Registry
-from dp_theory.checks import MOST_ROWS, ROUNDING, Real, common_shape, require, require_numbers, require_size
-from dp_theory.quadrature import PDF0, half_line
+from dp_theory.numerics.checks import MOST_ROWS, ROUNDING, Real, common_shape, require, require_numbers, require_size
+from dp_theory.numerics.quadrature import PDF0, half_line
 
 RULES: Registry[type[Rule]] = Registry("rules", "dp_theory.rules")
 
@@ -86,7 +86,8 @@ class Rule:
         fraction does; None where nothing need. `keep` also fixes kinds that define `with_keep_fraction`.
     options: further arguments of `make_rule` that it takes.
     swept: whether `dp_theory.sweep` compares it by default, which takes `with_keep_fraction`. optimised: whether
-        `dp_theory.optimum` seeks its best kept fraction, for which that and the moments must be quick over arrays.
+        `dp_theory.budgets.optimum` seeks its best kept fraction, for which that and the moments must be quick over
+        arrays.
     largest_keep: the largest kept fraction that `with_keep_fraction` takes.
     """
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import Real, require, require_breaks
+from dp_theory.numerics.checks import Real, require, require_breaks
 from dp_theory.rules.base import Fourth, Moments, Rule
 
 

@@ -6,8 +6,8 @@ from typing import Any, Self
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Real, require, require_numbers
-from dp_theory.quadrature import half_line
+from dp_theory.numerics.checks import Real, require, require_numbers
+from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 
 SMALLEST_KEEP = 1e-14

@@ -6,8 +6,8 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import erf, erfc, erfcinv
 
-from dp_theory.checks import ROUNDING, Real, require, require_numbers
-from dp_theory.quadrature import PDF0
+from dp_theory.numerics.checks import ROUNDING, Real, require, require_numbers
+from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sin_tan
 
 

@@ -5,8 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from dp_theory.checks import ROUNDING, Real, require
-from dp_theory.quadrature import PDF0
+from dp_theory.numerics.checks import ROUNDING, Real, require
+from dp_theory.numerics.quadrature import PDF0
 from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction, sin_tan
 
 _ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as given

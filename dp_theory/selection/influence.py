@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dp_theory.checks import Array, Real, require
-from dp_theory.problem import Problem
-from dp_theory.ridge import fixed_point
+from dp_theory.numerics.checks import Array, Real, require
+from dp_theory.ridge.problem import Problem
+from dp_theory.ridge.theorem1 import fixed_point
 from dp_theory.rules import KeepAll, Rule
 from dp_theory.selection.margins import Bands, View
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from dp_theory.checks import Array
-from dp_theory.quadrature import half_line, pdf
+from dp_theory.numerics.checks import Array
+from dp_theory.numerics.quadrature import half_line, pdf
 from dp_theory.rules import SymmetricRule
 from dp_theory.rules.base import sin_tan
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize.elementwise import find_root
 
-from dp_theory.checks import Array
-from dp_theory.optimum import least_error
+from dp_theory.budgets.optimum import least_error
+from dp_theory.numerics.checks import Array
 from dp_theory.rules import RULES, Entropy, KeepAll, Rule
 from dp_theory.rules.entropy import entropy_deficit
 from dp_theory.selection.margins import Bands, View

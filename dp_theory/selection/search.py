@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
 
-from dp_theory.checks import Array
-from dp_theory.quadrature import pdf
+from dp_theory.numerics.checks import Array
+from dp_theory.numerics.quadrature import pdf
 from dp_theory.selection.margins import FINE, Bands, View
 
 Values = Callable[[Array], Array]  # moments (6, N) -> values (N,)

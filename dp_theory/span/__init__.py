@@ -6,7 +6,7 @@ simulates.
 
 from dp_theory.span.flips import BoundaryFlips, LabelCheck
 from dp_theory.span.losses import LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Loss, Square
-from dp_theory.span.problem import Group, SpanProblem
+from dp_theory.span.span_problem import Group, SpanProblem
 from dp_theory.span.weights import Agree, Interpolating, Verifier
 
 __all__ = ["LOGISTIC", "SQUARE", "SQUARED_HINGE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck",

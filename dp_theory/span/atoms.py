@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array
-from dp_theory.quadrature import nested
+from dp_theory.numerics.checks import Array
+from dp_theory.numerics.quadrature import nested
 from dp_theory.span.flips import BoundaryFlips, observed_labels
-from dp_theory.span.problem import Group, SpanProblem
+from dp_theory.span.span_problem import Group, SpanProblem
 
 MOST_ATOMS = 3e7  # of a group, made block by block
 MOST_WEIGHTS = 1 << 20  # different ones of a group, held at once: about 200 MB with three directions

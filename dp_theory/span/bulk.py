@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dp_theory.checks import Array
-from dp_theory.span.problem import SpanProblem
+from dp_theory.numerics.checks import Array
+from dp_theory.span.span_problem import SpanProblem
 
 
 class Solution(NamedTuple):

@@ -7,11 +7,11 @@ from functools import lru_cache
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import ROUNDING, Array, require
-from dp_theory.problem import Prediction
+from dp_theory.numerics.checks import ROUNDING, Array, require
+from dp_theory.ridge.problem import Prediction
 from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.span.bulk import Solution
-from dp_theory.span.problem import Group, SpanProblem
+from dp_theory.span.span_problem import Group, SpanProblem
 
 _FIELDS = len(fields(Prediction))
 EXPECTATION = 64 * ROUNDING  # relative error of an expectation by rounding of nodes, weights, atoms and their sum

@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.checks import Array
-from dp_theory.problem import Prediction
+from dp_theory.numerics.checks import Array
+from dp_theory.ridge.problem import Prediction
 from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.span.bulk import Bulk, Solution
 from dp_theory.span.certificate import EXPECTATION, certified
 from dp_theory.span.losses import HARD_MARGIN, limits
-from dp_theory.span.problem import SpanProblem
+from dp_theory.span.span_problem import SpanProblem
 
 NEGLIGIBLE = 1e-14  # mass of an atom, over the largest of its block: the tails of several directions are many
 FARTHEST = 100.0  # |ln σ| and |ln δ| from which no solution is looked for

@@ -1,19 +1,19 @@
 """The experiment of a `SpanProblem` at finite d: rows, labels, rules, weights, and a fit by a standard solver.
 
 The reference that dp_theory.span.square and dp_theory.span.convex are held to. Trial k draws from
-SeedSequence(seed, (stream, k)) as in dp_theory.simulators.dense.
+SeedSequence(seed, (stream, k)) as in dp_theory.ridge.simulators.dense.
 """
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.checks import Array, require, whole_rows
-from dp_theory.problem import Simulation
-from dp_theory.simulators.dense import fit_ridge, measure
-from dp_theory.simulators.trials import DENSE, check_size, generator, run_trials
+from dp_theory.numerics.checks import Array, require, whole_rows
+from dp_theory.ridge.problem import Simulation
+from dp_theory.ridge.simulators.dense import fit_ridge, measure
+from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, run_trials
 from dp_theory.span.flips import draw_labels
 from dp_theory.span.losses import Loss, Square
-from dp_theory.span.problem import Group, SpanProblem
+from dp_theory.span.span_problem import Group, SpanProblem
 
 
 def simulate_span(

@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike
 from scipy.special import erfc, expit, ndtr
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array, require, require_breaks, require_number
-from dp_theory.quadrature import half_line, panels, pdf
+from dp_theory.numerics.checks import Array, require, require_breaks, require_number
+from dp_theory.numerics.quadrature import half_line, panels, pdf
 
 SHAPES: dict[str, Callable[[Array], ArrayLike]] = {
     "probit": lambda u: erfc(u / np.sqrt(2)),
@@ -148,7 +148,8 @@ class BoundaryFlips:
         return (np.concatenate([around, levels]) / max(abs(slope), 0.1)).tolist()
 
     def steps(self, blur: float) -> list[tuple[float, float]]:
-        """(level, thickness) of the steps that labels take along slope·t, for `dp_theory.quadrature.nested`."""
+        """(level, thickness) of the steps that labels take along slope·t, for
+        `dp_theory.numerics.quadrature.nested`."""
         smooth = [(0.0, self.width)]
         if self.check is not None:
             smooth += [(0.0, self.check.width), *((s * self.check.doubt, self.check.width) for s in (-1, 1))]

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 
 
 class Loss(Protocol):

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dp_theory.checks import Array
-from dp_theory.problem import Prediction
+from dp_theory.numerics.checks import Array
+from dp_theory.ridge.problem import Prediction
 from dp_theory.span.atoms import Weighed
 from dp_theory.span.bulk import Bulk, Solution, solve_delta
 from dp_theory.span.certificate import EXPECTATION, certified
-from dp_theory.span.problem import SpanProblem
+from dp_theory.span.span_problem import SpanProblem
 
 _NUDGE = 1e-6  # of ln δ, for a derivative
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 
 
 @dataclass(frozen=True)

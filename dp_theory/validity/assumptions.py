@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import ndtr
 from scipy.stats import anderson, chi2, norm
 
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 from dp_theory.rules import Rule
 from dp_theory.validity.view import View
 

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
-from dp_theory.checks import (
+from dp_theory.numerics.checks import (
     MOST_TRIALS,
     require,
     require_number,

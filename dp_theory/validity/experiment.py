@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from dp_theory.ridge.simulators.dense import fit_ridge
 from dp_theory.rules import Rule
-from dp_theory.simulators.dense import fit_ridge
 from dp_theory.validity.view import View
 
 MOST_USED = 0.75  # of the rows may be looked at: the others test, where no other rows do

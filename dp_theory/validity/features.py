@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError, MissingError
-from dp_theory.checks import Array, numbers, require, require_number, require_seed, require_whole
-from dp_theory.simulators.dense import fit_ridge
+from dp_theory.numerics.checks import Array, numbers, require, require_number, require_seed, require_whole
+from dp_theory.ridge.simulators.dense import fit_ridge
 
 ROWS, DIRECTIONS, TEST = ("X", "y"), ("w_s", "w_g"), ("X_test", "y_test")  # arrays of a file
 SET_ASIDE = 0.1  # share of the rows that train a selector where none is given

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import ndtr
 
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 from dp_theory.rules import Rule
 from dp_theory.validity.view import View
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr
 
-from dp_theory.checks import Array
-from dp_theory.quadrature import panels, pdf
+from dp_theory.numerics.checks import Array
+from dp_theory.numerics.quadrature import panels, pdf
 from dp_theory.rules import Rule
 from dp_theory.span import Group, SpanProblem
 from dp_theory.span.bulk import Bulk, solve_delta

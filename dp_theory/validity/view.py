@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.checks import Array
+from dp_theory.numerics.checks import Array
 from dp_theory.rules import Rule
 from dp_theory.span import Group, SpanProblem
 from dp_theory.validity.features import Features

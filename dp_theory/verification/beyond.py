@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp_theory.api import predict, simulate
-from dp_theory.checks import require
+from dp_theory.numerics.checks import require
 from dp_theory.practice import Addition, PracticeProblem, Window
 from dp_theory.rules import Entropy, KeepEasy, KeepHard, Rule
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier
-from dp_theory.span.problem import Weight
+from dp_theory.span.span_problem import Weight
 from dp_theory.verification import measured
 from dp_theory.verification.boundary import noisy_loops, span_cells
 from dp_theory.verification.convexloop import convex_loops
@@ -109,7 +109,7 @@ def compare_with_experiment(
     """Theory against experiment: a row for each cell and quantity, with keys cell, quantity, theory, simulated, se, z.
 
     Isotropic problems are simulated at dimension d, others at the size of their spectrum; each from a seed of its own.
-    workers as in dp_theory.parallel.
+    workers as in dp_theory.numerics.parallel.
     """
     rows = []
     seeds = np.random.SeedSequence(seed).generate_state(len(cells)).tolist()

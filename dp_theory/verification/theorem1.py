@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_theory.api import predict, simulate
-from dp_theory.checks import LARGEST_D, MOST_TRIALS, require_size
-from dp_theory.problem import Problem
+from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, require_size
+from dp_theory.ridge.problem import Problem
 from dp_theory.rules import Direct, Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def verify(
     cells: scalar problems. Columns: rule, rho, phi, lam, quantity; theory; simulation (the law at d), se, z; dense (at
     dense_d), dense_se, and dense_z against the law at the same dense_d; level, trials, d, dense_d; verdict: 'agrees',
     'DISAGREES' where |z| or |dense_z| exceeds the level, else 'imprecise' where se exceeds 1 % of the value. workers as
-    in dp_theory.parallel; advance(1) is called after each cell. Raises InputError where d, dense_d or trials < 4.
+    in dp_theory.numerics.parallel; advance(1) is called after each cell. Raises InputError where d, dense_d or trials <
+    4.
     """
     import pandas as pd
     from scipy.stats import t

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from dp_theory import Group, KeepAll, KeepHard, Problem, SpanProblem, predict, simulate
 from dp_theory.rules.entropy import entropy_deficit
-from experiments.reported.audit import data_equivalence, misprinted_totals, reported
+from experiments.presets.reported.audit import data_equivalence, misprinted_totals, reported
 
 
 def errata(d: int, trials: int, seed: int) -> list[dict[str, Any]]:

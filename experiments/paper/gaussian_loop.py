@@ -27,7 +27,7 @@ from dp_real.sections import PracticeConfig
 from dp_theory import predict
 from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, RoundPlan
 from dp_theory.rules import KeepHard, Rule, SymmetricRule
-from experiments.compare import Comparison, run_arms
+from experiments.comparing.compare import Comparison, run_arms
 from experiments.presets.presets import load_preset
 from experiments.terminal import progress
 
@@ -58,7 +58,7 @@ class Trace:
 def traces(
     config: Config, arms: Sequence[str], seeds: int, folder: Path, workers: int = cpu_count()
 ) -> dict[str, Trace]:
-    """Run arms (experiments.compare) in `folder`, and read their learners and pools."""
+    """Run arms (experiments.comparing.compare) in `folder`, and read their learners and pools."""
     run_arms(config, arms, seeds, seeds, folder, workers, progress)
     scale, _ = sampler_law(config)
     found = {}

@@ -23,12 +23,12 @@ from dp_real.pool import Pool
 from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
 from dp_real.runtime.processes import slices
-from experiments.compare import Comparison, run_arms
+from experiments.comparing.compare import Comparison, run_arms
+from experiments.looking.sample import Judge, load_judge
 from experiments.pilot.agreement import ROWS, agreement, judged_rows, trust
 from experiments.pilot.boundary import boundary, scores
 from experiments.pilot.verdict import verdict
 from experiments.pilot.worth import worth
-from experiments.sample import Judge, load_judge
 
 LEAST = 400  # samples, unless there are many classes
 OF_A_CLASS = 8

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
-from experiments.ratios import LEVEL
+from experiments.comparing.ratios import LEVEL
 
 COVERED = (1 - LEVEL) / 2, (1 + LEVEL) / 2  # the quantiles of an interval
 DRAWS = 4000

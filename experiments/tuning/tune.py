@@ -21,7 +21,7 @@ from dp_real.rounds.shared import Shared, kept_for_all
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
-from experiments.compare import on_seeds, prepare_generators
+from experiments.comparing.compare import on_seeds, prepare_generators
 from experiments.terminal import aside
 from experiments.tuning.space import Space, own_parameters, settings_of, space_of, with_settings
 from experiments.tuning.trials import Trial, Trials, best_of, kept_trials, untried

@@ -95,7 +95,7 @@ WORKERS = """
 import sys, time
 from pathlib import Path
 import os
-from dp_theory.parallel import run_jobs
+from dp_theory.numerics.parallel import run_jobs
 sys.path.insert(0, {tests!r})
 from tests.dp_base.test_locks import slowly
 run_jobs(slowly, [({out!r},)] * 4, workers=2)

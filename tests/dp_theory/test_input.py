@@ -23,7 +23,7 @@ from dp_theory import (
     sweep,
     theorem1,
 )
-from dp_theory.optimum import boundary, least_error, optimum
+from dp_theory.budgets.optimum import boundary, least_error, optimum
 
 HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.parquet as pq
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets.classes import Classes, folder_name, warn_unread
+from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.sets.class_names import Classes, folder_name, warn_unread
 from dp_real.data.sets.ilsvrc import IMAGE, WNID, validation_wnid
 from dp_real.data.sets.images import ENDINGS, EncodedImage, read_regular
-from dp_real.imagenet.classes import imagenet_classes
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

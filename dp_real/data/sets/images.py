@@ -26,7 +26,7 @@ from torch import Tensor
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
-from dp_real.data.sets.classes import Classes, class_folders, visible_files, warn_once, warn_unread
+from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.examples import ExampleSet
 from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints

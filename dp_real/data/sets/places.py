@@ -25,7 +25,7 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_real.data.sets import archives, ilsvrc
 from dp_real.data.sets.archives import Columns, HubSet, Named
-from dp_real.data.sets.classes import Classes, visible_files
+from dp_real.data.sets.class_names import Classes, visible_files
 from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, read_folder
 
 SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"

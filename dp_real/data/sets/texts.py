@@ -17,7 +17,7 @@ import torch
 from dp_base.errors import InputError
 from dp_real.data.sets import archives
 from dp_real.data.sets.archives import LABELS, Columns, pick
-from dp_real.data.sets.classes import Classes, class_folders, visible_files, warn_once, warn_unread
+from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.data.sets.images import read_regular
 from dp_real.data.sets.places import Located
 from dp_real.examples import Examples

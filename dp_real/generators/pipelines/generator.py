@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.latents import Unpacker, decode, frozen_decoder
+from dp_real.generators.pipelines.scheduler import guide_steps, is_guided_scheduler, release
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import identity
-from dp_real.guidance.scheduler import guide_steps, is_guided_scheduler, release
 from dp_real.sections import is_window
 
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from dp_base.locks import claimed
-from dp_real.axes import AXES
 from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, refuse
 from experiments.cli.real.remarks import at_limit, judged_twice, too_few
+from experiments.comparing.axes import AXES
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -82,9 +82,9 @@ def compare_command(
         if x == "compute" and not of_arm.learner.counted:
             raise InputError(f"--x compute: {name} has a learner whose FLOPs are not counted; count seconds or samples")
     from dp_real import Run
-    from experiments.compare import JOURNAL, Comparison, curves, run_arms, summarize
-    from experiments.ratios import exponents
-    from experiments.report.pictures import leave_figures_of
+    from experiments.comparing.compare import JOURNAL, Comparison, curves, run_arms, summarize
+    from experiments.comparing.ratios import exponents
+    from experiments.looking.report.pictures import leave_figures_of
     from figures.curves import draw_curves, draw_ranking, save
 
     out = out or Path("runs") / f"{config.name}-compare"

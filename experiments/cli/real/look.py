@@ -56,7 +56,7 @@ def sample_command(
         raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
     with claimed(out):
         from dp_real import Run
-        from experiments.sample import draw, load_judge, rows_along, rows_over, summarize
+        from experiments.looking.sample import draw, load_judge, rows_along, rows_over, summarize
 
         chosen = choose_classes(config.task.classes, classes, labels)
         wanted = [label for label in chosen for _ in range(n)]
@@ -91,8 +91,8 @@ def _sample_texts(
 ) -> None:
     """`dp real sample` for texts."""
     from dp_real import Run
-    from experiments.sample import summarize
-    from experiments.sample_texts import draw_texts, rows_along, rows_over
+    from experiments.looking.sample import summarize
+    from experiments.looking.sample_texts import draw_texts, rows_along, rows_over
 
     if along and run:
         rows = rows_along(Run(run), omegas)
@@ -130,9 +130,9 @@ def report_command(
     from dp_base.files import write_text
     from dp_real import Run
     from dp_real.runs.files import RunFiles
-    from experiments.compare import Comparison
-    from experiments.report.facts import comparison_facts, run_facts
-    from experiments.report.page import overview, page
+    from experiments.comparing.compare import Comparison
+    from experiments.looking.report.facts import comparison_facts, run_facts
+    from experiments.looking.report.page import overview, page
 
     compared = [Comparison(folder) for folder in folders]
     for each in compared:
@@ -163,8 +163,8 @@ def add_confirmed(facts: dict[str, Any], judge: str) -> None:
     """Add to a run's facts the share of each round that a judge confirms, and its own accuracy on validation images."""
     from dp_real import Run
     from dp_real.runs.prepare import load_data
+    from experiments.looking.sample import load_judge
     from experiments.pilot.agreement import agreement, judged_rows, trust
-    from experiments.sample import load_judge
 
     run = Run(facts["run"])
     asked, data = load_judge(judge, run.config.task), load_data(run.config, progress, test=False)

@@ -38,7 +38,7 @@ def pilot_command(
 
     refuse(settings, ("seed",), "a pilot's seeds begin at data.split")
     config = load_preset(preset, settings)
-    from experiments.compare import JOURNAL
+    from experiments.comparing.compare import JOURNAL
     from experiments.pilot.pilot import Plan, pilot, short
 
     plan = Plan.of(config, n, seeds, steps, judge)

@@ -95,7 +95,7 @@ def branch_command(
     else:
         shown = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
         table([{key: result[key] for key in shown} for result in results])
-    from experiments.report.pictures import leave_figures
+    from experiments.looking.report.pictures import leave_figures
 
     leave_figures(folder)
 
@@ -118,6 +118,6 @@ def _report(result: dict, folder: Path, as_json: bool, config: "Config") -> None
         table([{key: result[key] for key in shown}], title=result["name"])
         if result.get("sets"):
             table(result["sets"])
-    from experiments.report.pictures import leave_figures
+    from experiments.looking.report.pictures import leave_figures
 
     leave_figures(folder)

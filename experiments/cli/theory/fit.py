@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dp_base.errors import InputError
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
+from dp_theory.budgets.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
 from experiments.cli.theory.options import Json
 from experiments.cli.theory.predict import named
 from experiments.terminal import emit_json, records, say, table
@@ -110,7 +110,7 @@ def _print_goodness(fitted: "Fit") -> None:
 
 def _read(path: Path, where: list[str]) -> "Curve":
     from dp_theory.fitting import MOST_ROUNDS, read_curve
-    from experiments.reported.curves import CURVES, reported_curve
+    from experiments.presets.reported.curves import CURVES, reported_curve
 
     pairs = [entry.partition("=") for entry in where]
     for name, sign, _ in pairs:

@@ -7,7 +7,7 @@ import typer
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
-from dp_theory.costs import AXES, DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
+from dp_theory.budgets.costs import AXES, DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 from experiments.cli.theory.options import VALUES, Json, grid, those_given
 from experiments.terminal import emit_json, records, say, table
 
@@ -46,7 +46,7 @@ def optimum_command(
     Of lists every combination: a phase diagram, of which the best of each is printed.
     """
     from dp_base.files import write_text
-    from dp_theory import optimum as search
+    from dp_theory.budgets import optimum as search
 
     texts = {"rho": rho, "psi": psi, "budget": budget, "keep": keep, "lam": lam, "flip": flip}
     given, varied = grid(texts, geometric=("psi", "budget", "lam"))

@@ -7,7 +7,7 @@ import typer
 
 import dp_theory
 from dp_base.errors import InputError
-from dp_theory.problem import Problem
+from dp_theory.ridge.problem import Problem
 from dp_theory.rules import RULES
 from experiments.cli.theory.options import VALUES, Engine, Json, Seed, Workers, grid
 from experiments.terminal import emit_json, table

@@ -8,7 +8,7 @@ import typer
 import dp_theory
 from dp_base.errors import InputError
 from dp_base.locks import claimed
-from dp_theory.costs import AXES, DIRECT_COST, TRAINING_COST
+from dp_theory.budgets.costs import AXES, DIRECT_COST, TRAINING_COST
 from dp_theory.rules import rule_names
 from experiments.cli.theory.options import (
     VALUES,
@@ -52,8 +52,8 @@ def sweep_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Static, pruned and directly drawn data at the same kept fraction: predicted lines, simulated points."""
-    from dp_theory.parallel import on_cluster
-    from dp_theory.sweeps import noise_check, steps, winners
+    from dp_theory.budgets.sweeps import noise_check, steps, winners
+    from dp_theory.numerics.parallel import on_cluster
 
     alphas, rhos = values("alpha", alpha), values("rho", rho)
     rules = [name.strip() for name in rule.split(",")]

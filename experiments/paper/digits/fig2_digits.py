@@ -8,7 +8,7 @@ from joblib import cpu_count
 from matplotlib.figure import Figure
 
 from dp_real import Run
-from experiments.compare import Comparison, run_arms
+from experiments.comparing.compare import Comparison, run_arms
 from experiments.paper.digits_runs import digits
 from experiments.terminal import progress
 from figures.tables import measured

@@ -7,7 +7,7 @@ import pandas as pd
 from joblib import cpu_count
 from matplotlib.figure import Figure
 
-from experiments.compare import run_arms, summarize
+from experiments.comparing.compare import run_arms, summarize
 from experiments.paper.digits_runs import digits
 from experiments.terminal import progress
 from figures.curves import draw_curves
@@ -25,7 +25,7 @@ SIZES = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: one row per arm and size, with the columns of experiments.compare.summarize."""
+    """Tidy: one row per arm and size, with the columns of experiments.comparing.compare.summarize."""
     seeds, splits = (2, 1) if quick else (8, 8)
     arms = {f"{name}-{size}": name for name, sizes in SIZES.items() for size in sizes}
     with tempfile.TemporaryDirectory() as folder:

@@ -7,8 +7,8 @@ import pandas as pd
 from joblib import cpu_count
 from matplotlib.figure import Figure
 
-from dp_real.axes import AXES
-from experiments.compare import run_arms, summarize
+from experiments.comparing.axes import AXES
+from experiments.comparing.compare import run_arms, summarize
 from experiments.paper.digits_runs import digits
 from experiments.terminal import progress
 from figures.curves import draw_curves
@@ -20,7 +20,8 @@ PRUNED, GUIDED = "over-generated and pruned", "guided"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: one row per over-sampling ratio or strength (column `setting`), see experiments.compare.summarize.
+    """Tidy: one row per over-sampling ratio or strength (column `setting`), see
+    experiments.comparing.compare.summarize.
 
     x is the compute of the whole run in FLOPs. All runs end with the same numbers of examples and steps.
     """

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from experiments.reported.audit import data_equivalence
+from experiments.presets.reported.audit import data_equivalence
 from figures.scaling import draw_data_equivalence
 from figures.tables import reported
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: Tables 4 and 5, with static_equivalent, bound and ratio (see experiments.reported.audit)."""
+    """Tidy: Tables 4 and 5, with static_equivalent, bound and ratio (see experiments.presets.reported.audit)."""
     found = data_equivalence()
     rest = found.drop(columns=["method", "total", "val"])
     return pd.concat([reported(found["method"], found["total"], found["val"]), rest], axis=1)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dp_theory import Direct, KeepAll, KeepEasy, KeepHard, Problem, simulate
-from dp_theory.optimum import Least, least_error
+from dp_theory.budgets.optimum import Least, least_error
 from figures.phases import draw_phases
 
 TUNED, RIDGELESS, PAID = "best ridge", "no ridge (λ → 0+)", "best ridge, candidates paid"

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.stand_in import StandInConfig
-from dp_real.imagenet.classes import imagenet_classes
 
 
 def test_the_sets_are_laid_out_as_published(cache: None):

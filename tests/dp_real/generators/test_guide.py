@@ -31,8 +31,8 @@ from transformers.models.vit.modeling_vit import ViTForImageClassification
 import dp_real
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.latents import decode
+from dp_real.generators.pipelines.scheduler import KNOWN, guide_steps
 from dp_real.guidance.entropy import EntropyGuidance, entropy
-from dp_real.guidance.scheduler import KNOWN, guide_steps
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny
 

@@ -216,7 +216,7 @@ def test_compare_is_refused_before_generators_are_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     """Where nothing can be written, where another process is at work, and where the table cannot be read."""
-    monkeypatch.setattr("experiments.compare.run_arms", None)
+    monkeypatch.setattr("experiments.comparing.compare.run_arms", None)
     (tmp_path / "file").touch()
     arguments = ["real", "compare", "digits", *SET, "--out"]
     assert dp(*arguments, str(tmp_path / "file" / "out")) == 2

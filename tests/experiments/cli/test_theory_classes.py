@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from dp_base.errors import InputError
 from dp_theory import classes_curves
 from experiments.cli.theory.classes import classes_command
-from experiments.paper.theory import classes as figure
+from experiments.paper.theory import fig_classes as figure
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dp_theory.optimum import least_error, optimum
+from dp_theory.budgets.optimum import least_error, optimum
 from experiments.paper.theory import phase_diagram
 
 

@@ -12,7 +12,7 @@ from dp_theory import KeepHard, Problem, predict
 from experiments.paper import gallery, overlay
 from experiments.paper.reported import fig4_reported
 from experiments.paper.theory import fig3, fig5c, fig7
-from experiments.reported import audit, tables
+from experiments.presets.reported import audit, tables
 from tests.experiments.conftest import run_dp
 from tests.installed import install
 

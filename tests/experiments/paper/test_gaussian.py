@@ -9,8 +9,8 @@ import pytest
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_theory.practice import MeasuredRows
-from dp_theory.problem import Problem
-from dp_theory.ridge import predict_theorem1 as theorem_1
+from dp_theory.ridge.problem import Problem
+from dp_theory.ridge.theorem1 import predict_theorem1 as theorem_1
 from dp_theory.rules import KeepAll, KeepHard
 from experiments.paper.gaussian import gaussian as figure_gaussian
 from experiments.paper.gaussian import gaussian_rule as figure_gaussian_rule

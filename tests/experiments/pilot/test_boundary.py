@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.looking.sample import Judge
 from experiments.pilot.boundary import boundary, scores
-from experiments.sample import Judge
 
 N, CLASSES = 20_000, 4
 

@@ -15,8 +15,8 @@ from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.learners.transformers import TransformersConfig
 from dp_real.text.prompts import class_prompts
 from experiments.presets.presets import families, load_preset, preset_names
+from experiments.presets.reported.tables import table_rows
 from experiments.presets.variants import variants
-from experiments.reported.tables import table_rows
 from tests.experiments.conftest import run_dp as dp
 
 pytestmark = pytest.mark.usefixtures("cache")

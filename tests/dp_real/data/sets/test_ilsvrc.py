@@ -10,10 +10,10 @@ import pytest
 import scipy.io
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets.classes import task_classes
+from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.sets.class_names import task_classes
 from dp_real.data.sets.images import ImageSet
 from dp_real.data.sets.places import count, locate, read_set
-from dp_real.imagenet.classes import imagenet_classes
 from tests.dp_real.data.sets.test_places import plain, values, write_tar
 
 WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]

@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 import dp_real.data.sets.images
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
-from dp_real.data.sets.classes import folder_name, own_classes
+from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.sets.class_names import folder_name, own_classes
 from dp_real.data.sets.images import decode_ahead, read_folder, read_image
-from dp_real.imagenet.classes import imagenet_classes
 from dp_real.runtime.pixels import fit, to_bytes, to_float
 from dp_real.runtime.processes import own_cores, read_slices
 

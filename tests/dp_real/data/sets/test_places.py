@@ -17,11 +17,11 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
 from dp_real.data.folder import FolderConfig
-from dp_real.data.sets.classes import own_classes
+from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.sets.class_names import own_classes
 from dp_real.data.sets.images import ImageSet, decode_ahead, read_image
 from dp_real.data.sets.places import expand, locate, read_set
 from dp_real.examples import SetStatus
-from dp_real.imagenet.classes import imagenet_classes
 
 CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
 LABELS = [2, 0, 1, 0, 2, 1]  # of the images, in their order

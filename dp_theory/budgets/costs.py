@@ -1,0 +1,77 @@
+"""What samples cost: the one model by which strategies are compared, in `sweep`, `optimum` and `scaling`.
+
+A strategy says how training rows are made, an axis what is counted (ours, after the paper's sections 2 and 5).
+
+    strategies  static   generates plain samples and trains on all of them
+                prune    generates plain samples and trains on the share p that a rule keeps; it pays for all
+                direct   draws from the distribution that the rule selects (guidance) and trains on every draw
+    axes        generated  samples generated, plain or direct
+                kept       training rows
+                compute    generation and training together
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dp_base.errors import InputError
+from dp_theory.numerics.checks import require, require_number
+
+AXES = ("generated", "kept", "compute")
+STRATEGIES = ("static", "prune", "direct")
+
+DIRECT_COST = 1.82  # of an entropy-guided sample, in plain samples (paper, section 2)
+TRAINING_COST = 0.1  # of training on a row, in plain samples; the paper gives none, this is our order of magnitude
+SMALLEST_KEEP = 0.002  # the hardest selection considered: where candidates are free, nothing else bounds it
+
+
+def generated(strategy: str, kept: Any, p: Any) -> Any:
+    """Samples generated for `kept` training rows, if a rule keeps the share p. Broadcasts."""
+    return kept / p if strategy == "prune" else kept
+
+
+def require_costs(**costs: float) -> None:
+    """Raises InputError, "direct cost = … must …", for a cost that is no number, negative or not finite."""
+    for name, cost in costs.items():
+        require_number(**{f"{name} cost": cost})
+        require(f"{name} cost", cost, 0 <= cost < np.inf, "be at least 0 and finite")
+
+
+def require_axis(axis: str, **costs: float | None) -> None:
+    """Raises InputError for an unknown axis, and for a cost, not None, that it does not count."""
+    if axis not in AXES:
+        raise InputError(f"unknown axis '{axis}': one of {', '.join(AXES)}")
+    for name, cost in costs.items():
+        if cost is not None and axis != "compute":
+            raise InputError(f"{name} = {cost} is for compute: {axis} counts samples")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Cost of a plain sample, of a directly drawn one and of training on a row, in one unit.
+
+    direct: by default DIRECT_COST plain samples.
+    """
+
+    plain: float = 1.0
+    direct: float | None = None
+    training: float = TRAINING_COST
+
+    def sample(self, strategy: str) -> float:
+        """Cost of generating one sample."""
+        if strategy != "direct":
+            return self.plain
+        return DIRECT_COST * self.plain if self.direct is None else self.direct
+
+    def row(self, strategy: str, p: Any = 1.0) -> Any:
+        """Cost of one training row, generated and trained on; prune generates 1/p samples for it. Broadcasts in p."""
+        return self.training + generated(strategy, self.sample(strategy), p)
+
+    def axes(self, strategy: str, generated: Any, kept: Any, first: Any = 0.0) -> dict[str, Any]:
+        """What each axis counts when `generated` samples are generated and `kept` of them trained on; broadcasts.
+
+        first: how many of the samples are plain whatever the strategy, such as the first pool of a loop.
+        """
+        generation = self.plain * first + self.sample(strategy) * (generated - first)
+        return {"generated": generated, "kept": kept, "compute": generation + self.training * kept}

@@ -1,0 +1,73 @@
+"""The experiment itself at finite d, as the paper describes it: the reference for theory and for faster simulators.
+
+By rotation invariance w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2. Trial k draws from SeedSequence(seed, (stream, k)),
+so a trial depends neither on how many others run nor on which process runs it.
+"""
+
+import numpy as np
+from scipy.linalg import solve
+
+from dp_theory.numerics.checks import require, whole_rows
+from dp_theory.ridge.problem import Problem
+from dp_theory.ridge.simulators.trials import DENSE, generator
+from dp_theory.rules import Direct
+
+
+def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
+    """One experiment with a scalar problem, naively: draw the pool, select, fit, measure; O(n·d·min(n, d)).
+
+    Returns (test_error, overlap, squared_norm).
+    """
+    rng = generator(seed, DENSE, trial)
+    n = pool_size(problem, d)
+    x = rng.standard_normal((n, d))
+    if isinstance(problem.rule, Direct):
+        x[:, 0] = problem.rule.draw(rng, n)
+    else:
+        x = x[rng.random(n) < problem.rule.keep_probability(x[:, 0])]
+    w0 = truth(problem.rho, d)
+    return measure(fit_ridge(x, labels(x, w0), n * problem.lam), w0)
+
+
+def pool_size(problem: Problem, d: int) -> int:
+    """n = round(d/phi). Raises InputError where the pool is empty or larger than any, or d has no room for w0."""
+    n = whole_rows("d/phi", d / problem.phi)
+    require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
+    require("d", d, d > 1 or abs(problem.rho) == 1, f"be at least 2 at rho = {problem.rho:g}: w0 lies off w_s")
+    return n
+
+
+def truth(rho: float, d: int) -> np.ndarray:
+    """w0 (d,), of unit length, in coordinates where w_s = e_1."""
+    w0 = np.zeros(d)
+    w0[:2] = (rho, np.sqrt((1 - rho) * (1 + rho)))[:d]
+    return w0
+
+
+def labels(x: np.ndarray, w0: np.ndarray) -> np.ndarray:
+    """sign(w0·x) of rows (n, d), for a w0 as `truth` makes them."""
+    return np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
+
+
+def fit_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
+    """argmin Σ (w·x_i - y_i)² + penalty·|w|² (d,), x of shape (kept, d); penalty 0 gives the solution of least norm."""
+    kept, d = x.shape
+    if kept == 0:
+        return np.zeros(d)
+    if penalty == 0:
+        return np.linalg.lstsq(x, y)[0]
+    if kept < d:
+        return x.T @ solve(x @ x.T + penalty * np.eye(kept), y, assume_a="pos")
+    return solve(x.T @ x + penalty * np.eye(d), x.T @ y, assume_a="pos")
+
+
+def measure(w: np.ndarray, w0: np.ndarray) -> tuple[float, float, float]:
+    """(test_error, overlap, squared_norm) of w against the unit vector w0; w = 0 answers at random, error 1/2."""
+    return tuple(outputs(w @ w0, w @ w))
+
+
+def outputs(overlap: np.ndarray, squared_norm: np.ndarray) -> np.ndarray:
+    """Test error, overlap, squared norm, stacked on the last axis."""
+    across = np.sqrt(np.maximum(squared_norm - overlap**2, 0))
+    angle = np.where(squared_norm > 0, np.arctan2(across, overlap), np.pi / 2)
+    return np.stack([angle / np.pi, overlap, squared_norm], axis=-1)

@@ -1,0 +1,206 @@
+"""Compares arms in pairs: the runs, their statistics, and the folder that holds both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dp_base.checksums import reading
+from dp_base.errors import DamagedError
+from dp_base.files import file_name, remove, write_text
+from dp_base.progress import Progress
+from dp_base.workers import in_parallel
+from dp_real.config import Config
+from dp_real.config.arms import arm_config
+from dp_real.rounds.shared import Shared, drawers_first, shared_among
+from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
+from dp_real.runs.reader import Run
+from dp_real.runs.run import run
+from dp_real.runtime.processes import visible_gpus
+from experiments.comparing.axes import AXES
+from experiments.comparing.ratios import by_unit, costs, series_of, worth
+from experiments.terminal import aside
+
+JOURNAL = "runs"  # the folder in which runs are kept
+RUNS = "runs.csv"
+REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
+
+
+def run_arms(
+    config: Config,
+    arms: Sequence[str],
+    seeds: int,
+    splits: int,
+    out: Path,
+    workers: int,
+    progress: Progress,
+    first: int = 0,
+    settle: Callable[[Config, str], Config] = arm_config,
+    test: bool = True,
+) -> pd.DataFrame:
+    """Run every arm with the seeds first + i, i < seeds, each on the data split first + (i mod splits).
+
+    Each split has its own generator. Arms with the same seed share the split, the initial weights and the noise of each
+    row, so they can be compared in pairs. What they draw alike in their initial rounds is drawn once. A finished run in
+    `out` is not repeated, an unfinished one is resumed. settle: makes a configuration that of an arm. test: False: look
+    at no test image. Returns a row per run: arm, split, and the content of result.json. Raises as dp_real.run does.
+    """
+    cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
+    configs = [cell for _, cell in cells]
+    for plan in dict(cells).values():
+        check_plan(plan)
+    config.data.prepare(progress)
+    for plan in dict(cells).values():
+        if plan.practice.examples == "real" or plan.practice.real_examples:
+            check_real_examples(plan, plan.data.load())
+    prepare_generators(configs, workers, progress)
+    comparison = Comparison(out)
+    folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]
+    shared, order = shared_among(configs, comparison.drawn), drawers_first(configs)
+    jobs = [(*cells[index], folders[index], shared[index], test) for index in order]
+    rows: list[dict[str, Any]] = []
+    with progress("runs", len(jobs)) as advance:
+        for row in in_parallel(workers, _run, jobs, visible_gpus()):
+            rows.append(row)
+            advance(1)
+    remove(comparison.drawn)
+    return pd.DataFrame(rows, index=order).sort_index()
+
+
+def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Config]:
+    """The configuration with the seeds first + i, i < seeds, each on the data split first + (i mod splits)."""
+    pairs = [(first + index, first + index % splits) for index in range(seeds)]
+    return [
+        config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": split})})
+        for seed, split in pairs
+    ]
+
+
+def prepare_generators(configs: Iterable[Config], workers: int, progress: Progress) -> None:
+    """Get the generators ready, one for each [generator] and, of those trained here, each data split.
+
+    So the runs find them. Runs on real examples alone need none. Raises as load_generator does.
+    """
+    drawing = (config for config in configs if config.practice.draws)
+    distinct = {
+        (config.generator.trained_here and config.data.split, config.generator.model_dump_json()): (config,)
+        for config in drawing
+    }
+    with progress("generators", len(distinct)) as advance:
+        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus()):
+            advance(1)
+
+
+def _prepare(config: Config) -> None:
+    load_generator(config, progress=aside(f"generator of split {config.data.split}"))
+
+
+def _run(arm: str, config: Config, out: Path, shared: Shared | None, test: bool) -> dict[str, Any]:
+    told = aside(f"{arm}, seed {config.seed}")
+    result = run(config, out, resume=out.exists(), progress=told, test=test, shared=shared)
+    return {"arm": arm, "split": config.data.split} | result
+
+
+def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
+    """One row per arm: mean accuracies in percent, standard errors, and the paired difference to the baseline.
+
+    Tidy (figures.tables). x is an axis of experiments.comparing.axes; all axes also have columns of their own. y is the
+    mean test accuracy; y_low and y_high are one standard error away. Means and standard errors are over `units`
+    independent ones, see experiments.comparing.ratios. If there are static arms, the columns of worth there follow.
+    """
+    test = 100 * by_unit(runs, runs["test_accuracy"])
+    difference = test.sub(test[baseline], axis=0)
+    table = pd.DataFrame({"series": test.columns, "kind": "measured"}, index=test.columns)
+    spent = costs(runs)
+    for axis in AXES:
+        table[axis] = by_unit(runs, spent[axis]).mean()
+    table.insert(2, "x", table[x])
+    table["y"], table["se"] = test.mean(), test.sem()
+    table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
+    table["n_seeds"], table["units"] = runs["seed"].nunique(), len(test)
+    table["validation"] = 100 * by_unit(runs, runs["val_accuracy"]).mean()
+    table[f"{Comparison.MINUS}{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
+    return table.join(worth(runs, x)).reset_index(drop=True)
+
+
+def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """`summarize`'s rows as curves over sizes: arms that differ in samples only are one series.
+
+    A series is named by its arm and the settings that not all arms have. y_low and y_high are one standard error away
+    that leaves out what a unit, a split or a seed, does to all arms alike, since only paired differences mean something
+    (Cousineau 2005, with the factor of Morey 2008). A single arm keeps its own.
+    """
+    test = 100 * by_unit(runs, runs["test_accuracy"])[list(summary["series"])]
+    table = summary.assign(series=[name.replace("@", "\n") for name in series_of(list(summary["series"])).values()])
+    if (arms := len(summary)) > 1:
+        within = test.sub(test.mean(axis=1), axis=0).sem() * (arms / (arms - 1)) ** 0.5
+        table["y_low"], table["y_high"] = table["y"] - within.to_numpy(), table["y"] + within.to_numpy()
+    return table
+
+
+class Comparison:
+    """The folder of `dp real compare`: runs/ARM-seedS, a figure of the arms, runs.csv, comparison.csv, exponents.csv"""
+
+    MINUS = "minus_"  # the column of differences is called MINUS + the baseline's name
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run_folder(self, arm: str, seed: int) -> Path:
+        """The folder of a run, whether it exists or not."""
+        return self.path / JOURNAL / f"{file_name(arm)}-seed{seed}"
+
+    @property
+    def drawn(self) -> Path:
+        """What runs draw alike, until all have ended."""
+        return self.path / "drawn"
+
+    @property
+    def figure(self) -> Path:
+        """The path of the figure of the arms, without its ending."""
+        return self.path / "comparison"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the comparison is complete."""
+        return (self.path / "comparison.csv").is_file()
+
+    @property
+    def arms(self) -> pd.DataFrame:
+        """The table that `summarize` made. Raises DamagedError if it cannot be read."""
+        file = self.path / "comparison.csv"
+        with reading(file, REMEDY):
+            arms = pd.read_csv(file)
+            if not {"series", "x", "y"} <= set(arms) or not any(str(name).startswith(self.MINUS) for name in arms):
+                raise ValueError("columns are missing")
+        return arms
+
+    @property
+    def baseline(self) -> str:
+        """The arm from which differences are taken."""
+        return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
+
+    def runs(self) -> Iterator[tuple[str, Run]]:
+        """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names none, or one that is missing."""
+        file = self.path / RUNS
+        with reading(file, REMEDY):
+            table = pd.read_csv(file)
+            pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
+            if not pairs:
+                raise ValueError("it has no rows")
+        for arm, seed in pairs:
+            folder = self.run_folder(arm, seed)
+            if not folder.is_dir():
+                raise DamagedError(f"{folder} is missing; {REMEDY}")
+            yield arm, Run(folder)
+
+    def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
+        """Write the tables, each whole or not at all; that of exponents if it has rows."""
+        remove(self.path / "exponents.csv")  # an earlier one, of more arms
+        tables = {RUNS: runs.drop(columns="versions"), "exponents.csv": exponents, "comparison.csv": arms}
+        for name, frame in tables.items():
+            if len(frame):
+                write_text(self.path / name, frame.to_csv(index=False))

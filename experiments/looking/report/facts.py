@@ -1,0 +1,188 @@
+"""The facts of a report: settings, costs and results of runs and comparisons, read from their folders."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from dp_base.errors import InputError
+from dp_real.config import Config
+from dp_real.config.arms import arm_config
+from dp_real.evaluation.sets import standard_error
+from dp_real.runs.reader import Run
+from experiments.comparing.compare import Comparison
+from experiments.looking.report.pictures import CAPTIONS, are_drawn, class_counts, leave_figures, readable_pool
+from experiments.looking.report.texts import hardest_texts
+from experiments.presets.presets import load_preset
+
+COSTS = {
+    "steps": "optimizer steps",
+    "processes": "processes",
+    "samples_generated": "samples generated, kept or not",
+    "samples_redrawn": "samples drawn again for not being finite, or of one value",
+    "samples_seen": "rows trained on, with repeats",
+    "seconds": "seconds",
+    "generation_seconds": "seconds of generation",
+    "training_seconds": "seconds of training and validation",
+    "denoiser_forwards": "forward passes of the denoiser, counted by sample",
+    "denoiser_backwards": "backward passes of the denoiser",
+    "generation_flops": "FLOPs of generation",
+    "training_flops": "FLOPs of training",
+}
+
+Facts = dict[str, Any]
+
+
+def outcome(run: Run) -> Facts:
+    """A run so far: name, seed, complete, step of steps, pool_size, accuracies (a row per set, with its `se`)."""
+    config, result, metrics = run.config, run.result, run.metrics
+    last = result or (metrics.iloc[-1].to_dict() if len(metrics) else {})
+    own = [
+        {"set": name, "images": result.get(f"{key}_examples")}
+        | with_error(last[f"{key}_accuracy"], result.get(f"{key}_examples"))
+        for name, key in (("test", "test"), ("validation", "val"))
+        if last.get(f"{key}_accuracy") is not None
+    ]
+    return {
+        "run": str(run.path),
+        "name": config.name,
+        "seed": config.seed,
+        "complete": bool(result),
+        "step": int(last.get("steps", last.get("step", 0))),
+        "steps": config.training.steps,
+        "pool_size": int(last.get("pool_size", 0)),
+        "accuracies": [*own, *result.get("sets", [])],
+    }
+
+
+def run_facts(run: Run) -> Facts:
+    """All facts of a run. Draws its figures if they are missing, or older than what the run left."""
+    config, result, rounds = run.config, run.result, run.rounds
+    if not are_drawn(run.files):
+        leave_figures(run.path)
+    base, sizes = preset_of(config), rounds["count"].cumsum().tolist() if len(rounds) else []
+    pool = readable_pool(run)
+    classes = class_counts(pool, config.task.classes).reset_index() if pool else None
+    figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
+    return outcome(run) | {
+        "command": run_command(config, base) or f"dp real run {shlex.quote(str(run.files.config))}",
+        "preset": base.name if base else None,
+        "settings": differences(config, base),
+        "rounds": [row | {"pool_size": size} for row, size in zip(rounds.to_dict("records"), sizes, strict=True)],
+        "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
+        "classes": [] if classes is None else classes.to_dict("records"),
+        "hardest": hardest_texts(run, pool) if pool and pool.of_texts else [],
+        "near": result.get("near", {}),
+        "branches": [
+            {"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], row["test_examples"])
+            for row in run.branches
+        ],
+        "versions": result.get("versions", {}),
+        "figures": {name: str(file) for name, file in figures.items() if file.exists()},
+    }
+
+
+def comparison_facts(comparison: Comparison) -> Facts:
+    """The facts of a folder of `dp real compare`: the arms, and the outcome of each run."""
+    arms, figure = comparison.arms, comparison.figure.with_suffix(".png")
+    return {
+        "comparison": str(comparison.path),
+        "command": compare_command(comparison),
+        "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
+        "runs": [outcome(run) for _, run in comparison.runs()],
+        "figures": {"comparison": str(figure)} if figure.exists() else {},
+    }
+
+
+def with_error(accuracy: float, n: int | None) -> Facts:
+    """An accuracy over n independent examples and its binomial standard error, None while n is not known."""
+    return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
+
+
+def costs_so_far(run: Run) -> Facts:
+    """The costs of an unfinished run, as far as its logs tell."""
+    metrics, rounds = run.metrics, run.rounds
+    last = metrics.iloc[-1] if len(metrics) else {}
+    known = {"steps": "step", "samples_generated": "images_generated", "seconds": "seconds"}
+    sums = {"generation_seconds": "seconds", "generation_flops": "flops"}
+    sums |= {key: key for key in ("denoiser_forwards", "denoiser_backwards")}
+    costs: Facts = {key: last[name] for key, name in known.items() if name in last}
+    return costs | {key: rounds[name].sum() for key, name in sums.items() if name in rounds}
+
+
+def preset_of(config: Config) -> Config | None:
+    """The preset with the name of this configuration, if there is one."""
+    try:
+        return load_preset(config.name)
+    except InputError:
+        return None
+
+
+def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
+    """The settings that differ, as key: [value in `base`, value in `config`].
+
+    Without a base: those that differ from the defaults, as [None, value].
+    """
+    own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
+    before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
+    keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
+    return {key: [before.get(key), own.get(key)] for key in keys}
+
+
+def flat(sections: Mapping[str, Any], prefix: str = "") -> Facts:
+    """Nested sections as one dictionary with dotted keys."""
+    found: Facts = {}
+    for key, value in sections.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
+    """The settings as key=value, for --set."""
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
+
+
+def run_command(config: Config, base: Config | None) -> str | None:
+    """The command that repeats a run of a preset. None if there is no preset, or settings alone cannot repeat it."""
+    if base is None:
+        return None
+    settings = as_options({k: v for k, v in differences(config, base).items() if k != "seed"})
+    try:
+        if load_preset(config.name, settings, seed=config.seed) != config:
+            return None
+    except InputError:
+        return None
+    seed = ["--seed", str(config.seed)] if config.seed != base.seed else []
+    return shlex.join(["dp", "real", "run", config.name, *seed, *(part for s in settings for part in ("--set", s))])
+
+
+def compare_command(comparison: Comparison) -> str | None:
+    """The command that repeats a comparison of a preset's arms. None if none is found.
+
+    Tries the settings of each run in turn: they are right if the configurations of all runs follow from them.
+    """
+    arms, configs = comparison.arms, [(arm, run.config) for arm, run in comparison.runs()]
+    name, base = configs[0][1].name, preset_of(configs[0][1])
+    if base is None:
+        return None
+    splits, baseline = {config.data.split for _, config in configs}, comparison.baseline
+    options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
+    options += ["--first", str(min(splits))] if min(splits) else []
+    for _, candidate in configs:
+        changes = differences(candidate, base)
+        settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
+        if all(follows(config, arm, settings) for arm, config in configs):
+            options += ["--baseline", baseline, *(part for setting in settings for part in ("--set", setting))]
+            return shlex.join(["dp", "real", "compare", name, *options])
+    return None
+
+
+def follows(config: Config, arm: str, settings: list[str]) -> bool:
+    """Whether the preset with these settings gives this configuration for the arm."""
+    try:
+        whole = load_preset(config.name, [*settings, f"data.split={config.data.split}"], seed=config.seed)
+        return arm_config(whole, arm) == config
+    except InputError:
+        return False

@@ -1,0 +1,327 @@
+"""The optimum against a search over `predict`, simulation, the keep-hard law, and tables computed elsewhere."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dp_theory
+from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, corollary1, predict, simulate
+from dp_theory.budgets.optimum import RULE_NAMES, boundary, keep_hard_law, least_error, loop, optimum
+from dp_theory.span import Group, SpanProblem
+
+RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
+PSI = (4, 2, 1, 0.8, 0.5, 0.25, 0.1)
+RHO = (0.3, 0.6, 0.9, 0.99)
+PLAIN = (0.3736, 0.3228, 0.2571, 0.2339, 0.1860, 0.1280, 0.0783)
+BEST = (  # rows PSI, columns RHO: the better rule with its best p and ridge, from an independent program
+    "E.3662 E.3208 E.2089 E.1632",
+    "E.3197 E.3008 E.1778 E.1174",
+    "E.2565 E.2512 E.1598 E.0854",
+    "E.2337 E.2310 E.1563 H.0669",
+    "H.1859 H.1731 H.1013 H.0338",
+    "H.1255 H.1069 H.0598 H.0196",
+    "H.0750 H.0633 H.0348 H.0113",
+)
+
+
+def test_the_table_for_a_fixed_number_of_rows():
+    psi = np.array(PSI)[:, None]
+    hard, easy = (least_error(name, np.array(RHO), psi).test_error for name in RULE_NAMES)
+    for i, row in enumerate(BEST):
+        for j, cell in enumerate(row.split()):
+            won, lost = (hard, easy) if cell[0] == "H" else (easy, hard)
+            assert won[i, j] < lost[i, j]
+            assert round(float(won[i, j]), 4) == float(cell[1:])
+    assert np.round(least_error("keep-easy", 0.0, np.array(PSI), keep=1.0).test_error, 4).tolist() == list(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "rho", "psi"), [("keep-hard", 0.6, 0.7), ("keep-easy", 0.5, 1.5), ("keep-hard", 0.9, 3)]
+)
+def test_no_other_p_and_ridge_is_better(name, rho, psi):
+    p, lam = np.linspace(0.002, 1 - 1e-9, 400), np.geomspace(1e-6, 30, 300)[:, None]
+    grid = predict(Problem(Direct(RULES[name].with_keep_fraction(p)), rho, psi, lam)).test_error.min()
+    best = least_error(name, rho, psi)
+    there = predict(Problem(Direct(RULES[name].with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam))
+    assert best.test_error == pytest.approx(there.test_error, rel=1e-10)
+    assert grid * (1 - 1e-4) < best.test_error <= grid
+
+
+def test_without_a_ridge_the_hardest_selection_is_best():
+    """The two limits of the keep-hard law, attained: lam = 0 itself, and the smallest p."""
+    best = least_error("keep-hard", 0.9, 0.5, smallest_keep=1e-4)
+    assert best.lam == 0
+    assert best.keep == pytest.approx(1e-4)
+    assert best.test_error == pytest.approx(keep_hard_law(0.9, 0.5), rel=1e-6)
+
+
+def test_batch_equals_loop_on_every_field():
+    rho, psi, flip = np.array([0.5, 0.95]), np.array([[0.3], [2.0]]), np.array([[0.1], [0.0]])
+    batch = least_error("keep-easy", rho, psi, flip=flip)
+    for i, j in np.ndindex(2, 2):
+        one = least_error("keep-easy", rho[j], psi[i, 0], flip=flip[i, 0])
+        assert [float(field[i, j]) for field in batch] == pytest.approx([float(x) for x in one], rel=1e-12)
+
+
+def test_flipped_labels_are_the_span_recipe():
+    rho, psi, lam, flip = 0.7, 0.6, 0.05, 0.15
+    rule = KeepHard.with_keep_fraction(0.4)
+    group = Group(along=(rho, np.sqrt(1 - rho**2)), keep=rule, flip=flip)
+    want = predict(SpanProblem((1.0, 0.0), [group], 0.4 * psi, 0.4 * lam)).test_error  # per pool row
+    assert least_error("keep-hard", rho, psi, keep=0.4, lam=lam, flip=flip).test_error == pytest.approx(want, rel=1e-8)
+
+
+# -- the boundary
+
+
+@pytest.mark.parametrize(
+    ("rho", "psi"), [(0.5, 0.642), (0.7, 0.684), (0.8, 0.752), (0.9, 0.721), (0.95, 0.728), (0.99, 0.853)]
+)
+def test_keep_hard_and_keep_easy_change_places(rho, psi):
+    assert boundary(rho) == pytest.approx(psi, abs=1e-3)
+
+
+def test_the_boundary_separates():
+    at = boundary(0.3)
+    for psi, sign in ((at * 0.97, 1), (at * 1.03, -1)):
+        hard, easy = (least_error(name, 0.3, psi).test_error for name in RULE_NAMES)
+        assert np.sign(easy - hard) == sign
+    assert 1.5 < boundary(0.3, lam=0.0) < 1.7  # without a ridge it lies elsewhere
+    assert 0.8 < boundary(0.8, lam=0.0) < 1.0
+
+
+def test_boundaries_of_an_array_are_those_of_its_cells():
+    rho, flip = np.array([0.3, 0.8]), np.array([[0.0], [0.1]])
+    both = boundary(rho, lam=0.0, flip=flip)
+    each = [[boundary(float(r), lam=0.0, flip=float(f)) for r in rho] for f in flip[:, 0]]
+    np.testing.assert_allclose(both, each, rtol=1e-6)
+    assert np.isnan(boundary(np.array([0.0, 0.3]), lam=0.0)).tolist() == [True, False]  # what is kept is no matter
+
+
+def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
+    monkeypatch.setattr(dp_theory.budgets.optimum, "_TOGETHER", 4)  # several blocks
+    rho, psi = np.array([0.5, 0.9]), np.array([[0.2], [0.5], [2.0]])
+    for paid in (False, True):
+
+        def search(r: Any, x: Any, paid: bool = paid) -> pd.DataFrame:
+            return optimum(r, budget=1 / x, lam=0.05) if paid else optimum(r, psi=x, lam=0.05)
+
+        table = search(rho, psi)
+        assert table["cell"].is_monotonic_increasing
+        for cell, (i, j) in enumerate(np.ndindex(3, 2)):
+            one = search(rho[j], float(psi[i, 0]))
+            here = table[table["cell"] == cell]
+            assert (here["rho"] == rho[j]).all()
+            pd.testing.assert_frame_equal(here[one.columns].reset_index(drop=True), one, rtol=1e-9)
+
+
+# -- the keep-hard law
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.1, 0.2])
+def test_keep_hard_law(flip):
+    rho, psi = np.array([-0.5, 0.3, 0.9, 0.99]), np.array([[0.1], [0.5], [0.9]])
+    law = keep_hard_law(rho, psi, flip)
+    rule = KeepHard(1e-5)
+    p, gamma, beta, beta_tilde = rule.moments(rho)
+    clean = 1 - 2 * flip
+    np.testing.assert_allclose(corollary1(p, gamma, clean * beta, clean * beta_tilde, rho, p * psi)[0], law, rtol=1e-7)
+    plain = keep_hard_law(0.0, psi, flip)
+    np.testing.assert_allclose(np.tan(np.pi * law), np.sqrt(1 - rho**2) * np.tan(np.pi * plain), rtol=1e-12)
+    np.testing.assert_allclose(least_error("keep-easy", 0.0, psi, keep=1.0, lam=0.0, flip=flip).test_error, plain)
+
+
+def test_the_limits_do_not_commute():
+    """p → 0 first: w_hat has nothing along w_s, and its angle to w0 is at least that of the plane off w_s."""
+    rho, psi = 0.9, 0.5
+    first_lam = predict(Problem(Direct(KeepHard(1e-7)), rho, psi, 0.0)).test_error
+    first_p = predict(Problem(Direct(KeepHard(1e-7)), rho, psi, 1e-8)).test_error
+    assert first_lam == pytest.approx(keep_hard_law(rho, psi), rel=1e-7)
+    assert first_p > np.arcsin(rho) / np.pi > 3 * first_lam
+
+
+def test_plain_data_scale_as_the_root_of_psi():
+    psi = np.array([1e-4, 1e-6])
+    error = least_error("keep-hard", 0.0, psi, keep=1.0, lam=0.0).test_error
+    np.testing.assert_allclose(error / np.sqrt(psi), np.sqrt(np.pi / 2 - 1) / np.pi, rtol=1e-4)
+    # a selector at fixed rho < 1: the same exponent, a better constant; a fixed p < 1 leaves a floor
+    hard = [least_error("keep-hard", 0.9, x, lam=0.0, smallest_keep=1e-5).test_error for x in psi]
+    np.testing.assert_allclose(hard / error, np.sqrt(1 - 0.81), rtol=1e-2)
+    assert least_error("keep-hard", 0.9, 1e-9, keep=0.5, lam=0.0).test_error == pytest.approx(0.0118, abs=5e-5)
+    assert least_error("keep-easy", 0.9, 1e-9, keep=0.5, lam=0.0).test_error == pytest.approx(0.1033, abs=5e-5)
+
+
+def test_the_truth_as_selector_of_a_pool_has_exponent_1():
+    phi = 1e-4  # d/n of the pool; it has d/(phi p) kept rows per dimension
+    best = least_error("keep-hard", 1.0, lambda p: phi / p, lam=0.0, smallest_keep=phi)
+    assert best.keep == pytest.approx(2 * phi, rel=1e-3)
+    assert best.test_error / phi == pytest.approx(np.sqrt(2 / np.pi) / 3, rel=1e-4)
+
+
+# -- finite dimension, and simulation
+
+
+FINITE = [(0.6, 0.5, 0.1), (0.6, 0.2, 0.1), (0.9, 0.2, 0.1), (0.6, 0.5, 0.2)]  # rho, psi, p
+
+
+@pytest.mark.parametrize(("rho", "psi", "p"), FINITE)
+def test_hard_selection_at_finite_d_misses_its_limit_by_the_predicted_amount(rho, psi, p):
+    """The error exceeds the limit d → ∞ by 5 to 25 %; the theory at finite d accounts for all but 1 % of it."""
+    seen = simulate(Problem(Direct(KeepHard.with_keep_fraction(p)), rho, psi, 0.0), 200, 200, engine="law", seed=3)
+    limit, finite = (least_error("keep-hard", rho, psi, keep=p, lam=0.0, d=d).test_error for d in (np.inf, 200))
+    assert seen.test_error - limit > 4 * seen.test_error_se
+    assert abs(seen.test_error - finite) < 3 * seen.test_error_se + 0.01 * finite
+
+
+def test_first_order_in_one_over_d_is_what_was_measured():
+    """d·(E_d − E) at rho = .9, psi = .5, lam = .001, by simulation."""
+    for keep, measured, se in ((0.2, 0.70, 0.04), (1.0, -0.13, 0.02)):
+        near, limit = (
+            least_error("keep-hard", 0.9, 0.5, keep=keep, lam=0.001, d=d).test_error for d in (10**6, np.inf)
+        )
+        assert abs(10**6 * (near - limit) - measured) < se
+    assert least_error("keep-hard", 0.9, 0.5, keep=0.2, lam=0.001, d=400).test_error == pytest.approx(
+        predict(Problem(Direct(KeepHard.with_keep_fraction(0.2)), 0.9, 0.5, 0.001), d=400).test_error, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize(("rho", "psi"), [(0.9, 0.5), (0.6, 2.5), (0.9, 2.5)])
+def test_the_predicted_optimum_is_what_a_simulation_finds(rho, psi):
+    d = 300
+    results = {}
+    for name, rule in RULES.items():
+        best = least_error(name, rho, psi, d=d)
+        problem = Problem(Direct(rule.with_keep_fraction(min(best.keep, 1 - 1e-12))), rho, psi, best.lam)
+        results[name] = best.test_error, simulate(problem, d, 150, engine="law", seed=1)
+    for predicted, seen in results.values():
+        assert abs(seen.test_error - predicted) < 4 * seen.test_error_se
+    winner = min(results, key=lambda name: results[name][0])
+    assert winner == ("keep-hard" if psi < 1 else "keep-easy")
+    assert winner == min(results, key=lambda name: results[name][1].test_error)
+
+
+# -- budgets
+
+
+@pytest.mark.parametrize(("rho", "keep", "error"), [(0.6, 0.53, 0.0499), (0.9, 0.28, 0.0301), (0.99, 0.12, 0.0122)])
+def test_pruning_under_a_budget(rho, keep, error):
+    """Candidates at a tenth of a training row, 20 rows' worth per dimension."""
+    table = optimum(rho, budget=20, candidate_cost=0.1, training_cost=1.0)
+    pruned = table.query("strategy == 'prune' and rule == 'keep-hard'").iloc[0]
+    assert pruned["test_error"] == pytest.approx(error, abs=5e-5)
+    assert pruned["keep"] == pytest.approx(keep, abs=0.01)
+    assert table.query("strategy == 'static'")["test_error"].iloc[0] == pytest.approx(0.0573, abs=5e-5)
+    np.testing.assert_allclose(table["cost"], 20)
+    np.testing.assert_allclose(table["kept"] * table["psi"], 1)
+    assert table["test_error"].is_monotonic_increasing
+
+
+def test_expensive_candidates_leave_plain_data_or_keep_easy():
+    for rho in (0.3, 0.9):
+        table = optimum(rho, budget=5, candidate_cost=10, training_cost=1.0, guided_cost=100)
+        assert table.iloc[0]["rule"] in ("keep-all", "keep-easy")
+        hard = table.query("strategy == 'prune' and rule == 'keep-hard'").iloc[0]
+        assert hard["keep"] == 1.0
+
+
+def test_free_candidates_make_pruning_direct():
+    table = optimum(0.8, budget=3, candidate_cost=0.0, training_cost=1.0).set_index(["strategy", "rule"])
+    for name in RULE_NAMES:
+        for field in ("test_error", "keep", "lam"):
+            assert table.loc[("prune", name), field] == table.loc[("direct", name), field]
+
+
+def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():
+    table = optimum(0.9, psi=0.5, d=400)
+    assert table.iloc[0][["strategy", "rule"]].tolist() == ["direct", "keep-hard"]
+    np.testing.assert_allclose(table["kept"], 2)
+    assert table.iloc[1]["generated"] == pytest.approx(2 / table.iloc[1]["keep"])
+    assert table.set_index("rule").loc["keep-all", "needs_d"] == 1
+
+
+# -- the learner selects
+
+
+@pytest.mark.parametrize(
+    ("psi", "flip", "hard", "plain", "easy"),
+    [(4.0, 0.0, 0.3200, 0.3229, 0.3294), (1.5, 0.0, 0.2150, 0.2272, 0.2525), (0.5, 0.0, 0.1040, 0.1279, 0.1798)],
+)
+def test_a_learner_that_selects_its_own_rows_gains_by_keep_hard_on_either_side(psi, flip, hard, plain, easy):
+    table = loop(psi, flip=flip).set_index("rule")["test_error"]
+    assert list(table.index) == ["keep-hard", "keep-all", "keep-easy"]
+    np.testing.assert_allclose(table, [hard, plain, easy], atol=1.6e-4)
+
+
+def test_with_flips_and_a_small_ridge_it_loses():
+    assert loop(0.5, flip=0.2).iloc[0]["rule"] == "keep-hard"
+    assert loop(0.5, flip=0.2).iloc[0]["test_error"] == pytest.approx(0.2318, abs=5e-5)
+    fixed = loop(0.5, flip=0.2, lam=0.02)
+    assert fixed.iloc[0]["rule"] == "keep-all"
+    assert fixed.iloc[0]["test_error"] == pytest.approx(0.2584, abs=5e-5)
+
+
+def test_the_loop_at_a_fixed_ridge_is_the_simulated_one():
+    """.321004 ± .00056 and .330883 ± .00062 in dense simulation at d = 1000."""
+    table = loop(4.0, lam=1.0).set_index("rule")["test_error"]
+    assert table["keep-hard"] == pytest.approx(0.321219, abs=5e-7)
+    assert table["keep-easy"] == pytest.approx(0.331875, abs=5e-7)
+
+
+# -- input
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: least_error("keep-medium", 0.5, 0.5), "unknown rule 'keep-medium'"),
+        (lambda: least_error("keep-hard", 1.5, 0.5), "rho = 1.5 must lie"),
+        (lambda: least_error("keep-hard", 0.5, -1.0), "psi = -1 must be positive"),
+        (lambda: least_error("keep-hard", 0.5, 0.5, keep=0.0), "keep = 0 must lie"),
+        (lambda: least_error("keep-hard", 0.5, 0.5, keep=2.0), "keep = 2 must lie"),
+        (lambda: optimum(0.9, psi=0.5, keep=2.0), "keep = 2 must lie"),
+        (lambda: least_error("keep-hard", [0.9, 0.8], [0.5, 0.4, 0.3]), r"do not broadcast: psi \(3,\), rho \(2,\)"),
+        (lambda: least_error("keep-hard", 0.5, 0.5, lam=-1.0), "lam = -1 must be at least 0"),
+        (lambda: least_error("keep-hard", 0.5, 0.5, flip=0.5), "flip = 0.5 must lie"),
+        (lambda: least_error("keep-hard", 0.5, 0.5, smallest_keep=1.0), "smallest keep = 1 must lie"),
+        (lambda: least_error("keep-hard", 0.5, 0.5, d=2), "d = 2 must be above 2"),
+        (lambda: keep_hard_law(0.5, 1.5), "psi = 1.5 must lie in"),
+        (lambda: optimum(0.5), "exactly one of psi"),
+        (lambda: optimum(0.5, psi=1.0, budget=1.0), "exactly one of psi"),
+        (lambda: optimum(0.5, budget=-1.0), "budget = -1 must be positive"),
+        (lambda: keep_hard_law(1, 0.5), r"rho = 1 must lie in \(-1, 1\)"),
+        (lambda: optimum(0.5, budget=1.0, candidate_cost=-1.0), "candidate cost = -1"),
+        (lambda: optimum(0.5, budget=1.0, candidate_cost=0.0, training_cost=0.0), "costs nothing"),
+        (lambda: loop(0.5, keep=1.0), "keep = 1 must lie in"),
+        (lambda: optimum(0.9, psi=800.0, d=400), "psi = 800 must be at most d = 400"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_lists_are_arrays():
+    rho, psi = [0.9, 0.8], [0.5, 0.25]
+    both = least_error("keep-hard", rho, psi, keep=0.5, lam=[0.1, 0.2], flip=[0.0, 0.1])
+    one = least_error("keep-hard", 0.8, 0.25, keep=0.5, lam=0.2, flip=0.1)
+    assert [x[1] for x in both] == list(one)
+    assert least_error("keep-hard", 0.9, psi, keep=0.5).test_error.shape == (2,)
+    assert least_error("keep-hard", [], 0.5).test_error.shape == (0,)
+
+
+def test_plain_data_is_keep_all():
+    for psi, lam in ((0.5, 0.1), (2.0, 0.0)):
+        want = predict(Problem(KeepAll(), 0.3, psi, lam)).test_error
+        for name in RULE_NAMES:
+            assert least_error(name, 0.3, psi, keep=1.0, lam=lam).test_error == pytest.approx(want, rel=1e-9)
+
+
+def test_a_finite_dimension_is_not_left_to_an_expansion_that_fails():
+    """At psi = 1 the limit of hard rows by the truth itself has no error; experiments with d = 400 have a fourth."""
+    found = least_error("keep-hard", 1.0, 1.0, d=400)
+    p, lam = float(found.keep), float(found.lam)
+    measured = simulate(Problem(KeepHard.with_keep_fraction(p), 1.0, p, lam * p), 400, 20)
+    assert abs(found.test_error - measured.test_error) < 0.1
+    assert np.isnan(least_error("keep-hard", 1.0, 1.0, keep=0.004, d=400).test_error)

@@ -1,0 +1,163 @@
+"""The sweep's table: what each strategy is charged, that its points are its theory's, and that its checks can fail."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import brentq
+
+from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, sweep
+from dp_theory.budgets.sweeps import noise_check, steps, winners
+
+HARD = Direct(KeepHard(0.5))
+SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}
+
+
+@pytest.fixture(scope="module", params=["law", "dense"])
+def table(request):
+    return sweep(0.5, engine=request.param, x="compute", **SMALL)
+
+
+def test_every_strategy_and_rule_has_a_line_and_points(table):
+    expected = {"static"} | {
+        f"{s} {r}" for s in ("prune", "direct") for r in ("keep-hard", "keep-easy", "random", "entropy")
+    }
+    for _, rows in table.groupby("kind"):
+        assert set(rows["series"]) == expected
+    assert (table.query("kind == 'simulated'").groupby("series").size() == 3).all()
+    assert set(table["n_seeds"]) == {0, 40}
+
+
+def test_simulated_points_lie_on_the_predicted_lines(table):
+    check = noise_check(table)
+    assert check["points"] == 27
+    assert check["largest_z"] < check["noise_level"]
+    assert check["largest_se"] < 0.02
+    points = table.query("kind == 'simulated'")
+    np.testing.assert_allclose(points["z"] * points["se"], points["y"] - points["predicted"])
+    np.testing.assert_allclose(points["y_high"] - points["y_low"], 2 * points["se"])
+    assert points["z"].std() > 0.5  # standard errors are not inflated
+
+
+def test_points_off_the_line_are_noticed(table):
+    wrong = table.assign(z=table["z"] + np.where(table["series"] == "static", 8, 0))
+    assert noise_check(wrong)["largest_z"] > noise_check(wrong)["noise_level"]
+
+
+def test_costs(table):
+    p = float(KeepHard(0.5).moments(0.0).p)
+    at = table.query("kind == 'simulated' and generated == 600").set_index("series")
+    assert at.loc["static", ["kept", "compute"]].tolist() == pytest.approx([600, 600 + 60])
+    assert at.loc["prune keep-hard", ["kept", "compute"]].tolist() == pytest.approx([600 * p, 600 + 60 * p])
+    assert at.loc["direct keep-hard", ["kept", "compute"]].tolist() == pytest.approx([600, 1.82 * 600 + 60])
+    assert at.loc["direct random", "compute"] == pytest.approx(660)  # nothing to guide
+    assert (table["x"] == table["compute"]).all()
+
+
+def test_the_ridge_is_the_same_per_training_row_and_p_the_same_for_all_rules(table):
+    p = float(KeepHard(0.5).moments(0.0).p)
+    easy = KeepEasy.with_keep_fraction(p)
+    want = predict(Problem(easy, 0.9, 64 / 600, p * 0.01)).test_error  # Theorem 1's ridge is per pool row
+    line = table.query("kind == 'predicted' and series == 'prune keep-easy' and generated == 600")
+    assert line["y"].item() == pytest.approx(want, rel=1e-9)
+    # what is kept decides: prune at n and direct at p·n are one learner
+    prune, direct = (
+        table.query("kind == 'predicted' and series == @s") for s in ("prune keep-hard", "direct keep-hard")
+    )
+    again = np.interp(np.log(prune["kept"]), np.log(direct["kept"]), direct["y"])
+    shared = prune["kept"] > direct["kept"].min()
+    assert np.max(np.abs(again / prune["y"] - 1)[shared]) < 2e-3
+    static, control = (table.query("kind == 'predicted' and series == @s")["y"] for s in ("static", "direct random"))
+    np.testing.assert_allclose(static, control)
+
+
+def test_grid_over_alpha_rho_lam_and_default_sizes():
+    table = sweep([0.3, 0.6], rho=[0.5, 0.9], lam=[0.0, 0.1], rules=["keep-hard"], d=16, trials=2)
+    assert table.groupby(["alpha", "rho", "lam", "series", "kind"]).ngroups == 2 * 2 * 2 * 3 * 2
+    sizes = table.query("kind == 'simulated'")["generated"].unique()
+    assert len(sizes) >= 10
+    assert (sizes.min(), sizes.max()) == (4, 256)
+
+
+def test_workers_and_progress_change_nothing():
+    done = []
+    arguments = {"rules": ["keep-easy"], "d": 16, "trials": 3, "n": [8, 20]}
+    one = sweep(0.5, advance=done.append, **arguments)
+    assert sum(done) == steps(0.5, 0.9, ["keep-easy"], 3) == 6
+    pd.testing.assert_frame_equal(one, sweep(0.5, workers=2, **arguments))
+
+
+def test_one_trial_has_points_without_error_bars():
+    points = sweep(0.5, rules=["random"], d=16, trials=1, n=20).query("kind == 'simulated'")
+    assert points["y"].notna().all()
+    assert points["y_low"].isna().all()
+    assert (points["se"] == np.inf).all()
+
+
+def test_winners_partition_the_axis():
+    table = sweep(0.5, d=512, trials=1, n=[128, 8192])
+    best = winners(table)
+    assert best["from"].iloc[0] == 128
+    assert best["to"].iloc[-1] == 8192
+    assert (best["from"].to_numpy()[1:] == best["to"].to_numpy()[:-1]).all()
+    # few rows: easy ones; many: hard ones (theory: Kolossov et al. 2024; Sorscher et al. 2022)
+    assert [best["series"].iloc[0], best["series"].iloc[-1]] == ["direct keep-easy", "direct keep-hard"]
+    lines = table.query("kind == 'predicted'")
+    for _, row in best.iterrows():
+        middle = lines[(lines["x"] >= row["from"]) & (lines["x"] < row["to"])]
+        errors = middle.pivot_table(index="x", columns="series", values="y")
+        assert (errors.idxmin(axis=1) == row["series"]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": "time"}, "unknown axis 'time': one of generated, kept, compute"),
+        ({"alpha": -1.0}, "alpha = -1 must be positive"),
+        ({"rho": 2.0}, "rho = 2 must lie"),
+        ({"lam": -1.0}, "lam = -1 must be at least 0"),
+        ({"n": 0}, "n = 0 must be at least 1"),
+        ({"d": 0}, "d = 0 must be at least 1"),
+        ({"d": 1}, "d = 1 must be at least 2"),
+        ({"rules": ["hard"]}, "unknown rule 'hard'"),
+        ({"direct_cost": -1.0}, "direct cost = -1 must be at least 0"),
+        ({"engine": "sparse"}, "unknown engine"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    with pytest.raises(InputError, match=message):
+        sweep(**{"alpha": 0.5, "d": 8, "trials": 1} | change)
+
+
+def test_curves_that_are_one_have_one_winner_and_crossings_are_seen():
+    """At equal kept rows prune and direct are one learner, known on two grids; prune ends where its pool does."""
+    table = sweep(0.5, rules=["keep-hard"], d=512, trials=1, x="kept")
+    best = winners(table)
+    assert list(best["series"]) == ["prune keep-hard", "static", "prune keep-hard", "direct keep-hard"]
+    ends = table.query("kind == 'predicted'").groupby("series")["x"].agg(["min", "max"])
+    assert best["from"].iloc[1] == ends.loc["static", "min"]
+    last, grid = ends.loc["prune keep-hard", "max"], np.unique(table.query("kind == 'predicted'")["x"])
+    assert best["from"].iloc[3] == grid[grid > last][0]
+
+    def excess(kept):
+        static, prune = (predict(Problem(rule, 0.9, 512 / kept, 0.01)).test_error for rule in (KeepAll(), HARD))
+        return prune - static
+
+    assert best["from"].iloc[2] == pytest.approx(brentq(excess, 200, 2000), rel=0.04)
+
+
+def test_free_rows_have_no_place_on_the_axis_of_compute():
+    with pytest.raises(InputError, match=r"direct cost \+ training cost = 0 must be positive"):
+        sweep(0.5, d=8, trials=1, x="compute", direct_cost=0.0, training_cost=0.0)
+
+
+def test_a_threshold_beyond_all_rows_is_named():
+    with pytest.raises(InputError, match="alpha = 20 keeps all rows, as --rule keep-easy cannot"):
+        sweep(20.0, d=8, trials=1)
+
+
+@pytest.mark.parametrize("size", [1, 37, 64])
+def test_a_sweep_of_one_size_has_a_winner(size: int):
+    """Its grid may hold the size twice, but for rounding."""
+    best = winners(sweep(0.5, rules=["keep-hard"], n=[size], d=64, trials=1))
+    assert best["from"].iloc[0] == pytest.approx(size)
+    assert len(best) == 1

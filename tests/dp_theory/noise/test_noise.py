@@ -1,0 +1,369 @@
+"""Labels that are wrong near the boundary: an independent transcription, limits, simulation, and what follows."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar, root_scalar
+from scipy.special import erfc
+from scipy.stats import norm
+
+from dp_base.errors import InputError
+from dp_theory import (
+    LOGISTIC,
+    Addition,
+    BoundaryFlips,
+    Entropy,
+    Group,
+    KeepHard,
+    LabelCheck,
+    MeasuredRows,
+    PracticeProblem,
+    SpanProblem,
+    Window,
+    predict,
+    row_errors,
+    simulate,
+)
+from dp_theory.budgets.costs import Costs
+from dp_theory.noise import (
+    Missed,
+    confirmation,
+    judged_share,
+    last_useful,
+    phases,
+    row_worth,
+    selections,
+    shares,
+    worth,
+)
+from dp_theory.noise.worth import LAMS, plain_error, plain_lam
+from dp_theory.ridge.theorem1 import theorem1
+from dp_theory.rules import KeepAll, Rule
+from dp_theory.span.flips import SHAPES
+from dp_theory.verification.beyond import compare_with_experiment
+from dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
+from tests.dp_theory.span.test_span import assert_agrees
+
+RHO = 0.9
+PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])
+CELLS = {"probit": SOFT, "heavy": HEAVY, "band, checked": BAND, "logistic": BoundaryFlips(0.1, shape="logistic")}
+
+
+def problem(flip: float | BoundaryFlips, keep: Rule) -> SpanProblem:
+    return SpanProblem((1.0, 0.0), [Group(along=PRUNER, keep=keep, flip=flip)], 0.3, 0.02)
+
+
+# -- an independent transcription -------------------------------------------------------------------------------------
+
+
+def transcribed(flips: BoundaryFlips, keep: Rule, phi: float, lam: float) -> tuple[float, float]:
+    """Test error and squared norm by the recipe's formulas, on a plain grid over (margin z, coordinate v off it).
+
+    The grid is symmetric about the boundary and fine there; its error falls with its square.
+    """
+    half = np.sort(np.concatenate([np.linspace(0, 9, 6001), np.geomspace(1e-5, 1, 2000), np.array([0.5])]))
+    z = np.concatenate([-half[::-1], half])
+    u, weight = np.polynomial.legendre.leggauss(40)
+    middle, dz = (z[1:] + z[:-1]) / 2, np.diff(z)
+    edge = float(getattr(keep, "alpha", 1.0))
+    cuts = np.sort(np.stack([np.full_like(middle, -9), *(np.clip((s * edge - RHO * middle) / PRUNER[1], -9, 9)
+                             for s in (-1, 1)), np.full_like(middle, 9), 0 * middle]), axis=0)  # fmt: skip
+    total, pull, second = 0.0, np.zeros(2), np.zeros((2, 2))
+    f = flips(middle)
+    for low, high in pairwise(cuts):
+        v = (low + high)[:, None] / 2 + (high - low)[:, None] / 2 * u
+        mass = (high - low)[:, None] / 2 * weight * norm.pdf(v) * (norm.pdf(middle) * dz)[:, None]
+        mass = mass * keep.keep_probability(RHO * middle[:, None] + PRUNER[1] * v)
+        for agreement, chance in ((1, 1 - f), (-1, f)):
+            passing = 1.0
+            if flips.check is not None:
+                passing = norm.cdf((agreement * np.abs(middle) + flips.check.doubt) / flips.check.width)[:, None]
+            kept = mass * chance[:, None] * passing
+            g = np.stack([np.broadcast_to(middle[:, None], v.shape), v])
+            y = agreement * np.sign(middle)[:, None]
+            total += kept.sum()
+            pull += (kept * y * g).sum((1, 2))
+            second += np.einsum("nm,inm,jnm->ij", kept, g, g)
+    m = float(root_scalar(lambda m: 1 / m - lam - total / (1 + phi * m), bracket=(1e-6, 1e6), xtol=1e-15).root)
+    soft = 1 / (1 + phi * m)
+    a = np.linalg.solve(lam * np.eye(2) + soft * second, soft * pull)
+    misfit = soft**2 * (total - 2 * a @ pull + a @ second @ a)
+    variance = phi * m**2 * misfit / (1 - phi * m**2 * soft**2 * total)
+    return float(np.arctan2(np.hypot(a[1], np.sqrt(variance)), a[0]) / np.pi), float(a @ a + variance)
+
+
+@pytest.mark.parametrize("keep", [KeepHard(0.5), Entropy(8.0)], ids=str)
+@pytest.mark.parametrize("flips", CELLS.values(), ids=CELLS)
+def test_recipe_against_a_plain_grid(flips, keep):
+    error, squared_norm = transcribed(flips, keep, 0.3, 0.02)
+    prediction = predict(problem(flips, keep))
+    assert prediction.test_error == pytest.approx(error, rel=2e-6)
+    assert prediction.squared_norm == pytest.approx(squared_norm, rel=2e-6)
+    assert prediction.certificate < 1e-11
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+def of(flip: float | BoundaryFlips) -> np.ndarray:
+    """Errors of a pruned, an entropy-selected and a practised learner."""
+    loop = PracticeProblem(0.5, 0.1, [Window(1)] * 2, flip=flip)
+    once = [predict(problem(flip, keep)).test_error for keep in (KeepHard(0.5), Entropy(8.0), KeepAll())]
+    return np.append(once, predict(loop).test_error)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_noise_is_the_theory_without_it(shape):
+    np.testing.assert_allclose(of(BoundaryFlips(0.3, 0.0, shape)), of(0.0), rtol=1e-12)
+    np.testing.assert_allclose(of(BoundaryFlips(1e-15, 0.5, shape)), of(0.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", ["window", lambda u: np.ones_like(u)])
+def test_flips_everywhere_are_uniform(shape):
+    uniform = BoundaryFlips(1e3, 0.1, shape)
+    np.testing.assert_allclose(of(uniform), of(0.1), rtol=1e-12)
+    loops = [PracticeProblem(0.5, 0.05, [Addition(2, keep=KeepHard(0.3))] * 2, flip=flip) for flip in (uniform, 0.1)]
+    one, other = (row_errors(predict(loop), 0) for loop in loops)
+    np.testing.assert_allclose(one, other, rtol=1e-10)
+
+
+def test_a_probit_of_ones_own_is_the_closed_form():
+    own = BoundaryFlips(0.3, shape=lambda u: erfc(u / np.sqrt(2)))
+    np.testing.assert_allclose(of(own), of(SOFT), rtol=1e-11)
+    assert own.share == pytest.approx(np.arctan(0.3) / np.pi, rel=1e-12)
+    assert own.signal == pytest.approx(np.sqrt(2 / np.pi) / np.hypot(1, 0.3), rel=1e-12)
+    one, other = (predict(SpanProblem((1.0, 0.0), [Group(along=PRUNER, keep=KeepHard(0.5), flip=flip)], 0.3, 0.1,
+                                      loss=LOGISTIC)).test_error for flip in (own, SOFT))  # fmt: skip
+    assert one == pytest.approx(float(other), rel=1e-8)  # many drifts, from a table
+
+
+def test_a_check_that_doubts_nothing_is_none():
+    np.testing.assert_allclose(of(BoundaryFlips(0.3, check=LabelCheck(0.1, 5.0))), of(SOFT), rtol=1e-12)
+
+
+def test_width_of_a_share():
+    for shape in ("probit", "exponential"):
+        assert BoundaryFlips.of_share(0.07, shape).share == pytest.approx(0.07, rel=1e-9)
+
+
+# -- simulation -------------------------------------------------------------------------------------------------------
+
+
+def test_experiments_agree():
+    cells = {name: cell for name, cell in span_cells().items() if "heavy" in name or "checked" in name}
+    assert_agrees(compare_with_experiment(cells, trials=24, d=200, seed=3), 24)
+
+
+@pytest.mark.parametrize("name", ["practice, heavy flips, labeller", "practice, flips in a band, checked"])
+def test_loops_agree(name):
+    loop, trials = noisy_loops()[name], 12
+    prediction, simulation = predict(loop), simulate(loop, 120, trials)
+    assert np.all(np.abs(simulation.test_error - prediction.test_error) < 4 * simulation.test_error_se)
+    kept = simulation.kept.mean(0) - prediction.kept
+    assert np.all(np.abs(kept) < 4 * simulation.kept.std(0) / np.sqrt(trials) + 1e-2)
+    found = simulation.row_errors[:, 0]
+    off = np.delete(found.mean(0) - row_errors(prediction, 0), 1)  # 1 at the stage that selected them
+    assert np.all(np.abs(off) < 4.5 * np.delete(found.std(0), 1) / np.sqrt(trials) + 1e-12)
+
+
+def test_rows_with_flips_of_their_own():
+    rows = Addition(2, keep=KeepHard(0.3), flip=SOFT)
+    mixed = predict(PracticeProblem(0.5, 0.1, [rows], flip=0.05))
+    both = predict(PracticeProblem(0.5, 0.1, [rows], flip=SOFT))
+    assert mixed.test_error[0] == pytest.approx(predict(PracticeProblem(0.5, 0.1, flip=0.05)).test_error[0], rel=1e-12)
+    alone = PracticeProblem(0.5, 0.1, [rows], flip=0.05, accumulate=False)
+    angle = np.pi * mixed.test_error[0]
+    group = Group(2.0, flip=SOFT, along=(np.cos(angle), np.sin(angle)), keep=KeepHard(0.3))
+    expected = predict(SpanProblem((1.0, 0.0), [group], 0.5, 0.1)).test_error
+    assert predict(alone).test_error[1] == pytest.approx(float(expected), rel=1e-9)
+    assert mixed.test_error[1] != pytest.approx(both.test_error[1], rel=1e-3)
+
+
+# -- what follows -----------------------------------------------------------------------------------------------------
+
+
+def test_shares_against_draws():
+    flips, error, alpha = BoundaryFlips(0.2, check=LabelCheck(0.3)), 0.1, 0.4
+    rng, n = np.random.default_rng(0), 10**6
+    t, zeta = rng.uniform(-alpha, alpha, n), rng.standard_normal(n)
+    t = t[rng.random(n) < np.exp(-(t**2) / 2)]
+    z = np.cos(np.pi * error) * t + np.sin(np.pi * error) * zeta[: len(t)]
+    wrong = rng.random(len(z)) < flips(z)
+    y = np.sign(z) * np.where(wrong, -1, 1)
+    passed = z * y + 0.3 * rng.standard_normal(len(z)) > 0
+    missed = y * t < 0
+    drawn = [missed[passed].mean(), wrong[passed].mean(), wrong[passed & missed].mean(), passed.mean()]
+    np.testing.assert_allclose(shares(flips, error, alpha), drawn, atol=0.003)
+
+
+def test_a_window_is_found_by_what_is_missed():
+    for flips in (SOFT, HEAVY):
+        plan = Missed(flips, 0.35)
+        assert shares(flips, 0.06, plan.alpha(0.06)).missed == pytest.approx(0.35, rel=1e-9)
+        assert plan(0.06).flip is flips
+    assert np.isinf(Missed(SOFT, 0.1).alpha(0.2))  # plain rows are missed more often
+
+
+@pytest.mark.parametrize("flips", [SOFT, BoundaryFlips(0.2, 0.4, "exponential")])
+def test_worth_of_a_row_is_the_recipe_with_the_truth_as_selector(flips):
+    rule = KeepHard.with_keep_fraction(0.2)
+    hard = SpanProblem((1.0, 0.0), [Group(5.0, along=(1.0, 0.0), keep=rule, flip=flips)], 0.3, 0.0)
+    tangents = [
+        np.tan(np.pi * predict(cell).test_error) for cell in (SpanProblem((1.0,), [Group(flip=flips)], 0.3), hard)
+    ]
+    assert row_worth(flips, float(rule.alpha)) == pytest.approx((tangents[0] / tangents[1]) ** 2, rel=1e-9)
+
+
+def test_worth_at_the_boundary_itself():
+    assert row_worth(SOFT, 1e-4) == pytest.approx(1 + (1 - 2 / np.pi) / SOFT.width**2, rel=1e-6)
+    assert row_worth(BoundaryFlips(0.3, 0.5, "window"), 0.29) < 1e-20  # a coin says nothing
+    assert row_worth(BoundaryFlips(0.3, 0.4, "window"), 1e-4) > 1e4  # a biased one tells the side
+    with pytest.raises(InputError, match="right more often than wrong"):
+        row_worth(BoundaryFlips(0.3, 0.9, "window"), 1e-4)
+
+
+@pytest.mark.parametrize("flips", [SOFT, BoundaryFlips(0.2, check=LabelCheck(0.3)), BoundaryFlips(0.2, 0.4)], ids=str)
+def test_worth_keeps_its_digits_next_to_the_boundary(flips):
+    """It tends to a limit, or, where the boundary's labels are no coins, grows as alpha^-2."""
+    grows = 2 if flips.eps < 0.5 else 0
+    near = row_worth(flips, 1e-6)
+    for alpha in (1e-9, 1e-13, 1e-20, 1e-30):
+        assert row_worth(flips, alpha) * (alpha / 1e-6) ** grows == pytest.approx(near, rel=1e-4)
+
+
+def test_static_data_has_its_best_ridge():
+    flips, rows = HEAVY, 6.0
+    c = flips.signal
+    best = minimize_scalar(lambda log: theorem1(1.0, 1.0, 0.0, c, 1.0, 1 / rows, np.exp(log))[0], bounds=(-6, 4),
+                           method="bounded", options={"xatol": 1e-8})  # fmt: skip
+    assert np.log(plain_lam(flips, rows)) == pytest.approx(best.x, abs=1e-4)
+    static = SpanProblem((1.0,), [Group(flip=flips)], 1 / rows, plain_lam(flips, rows))
+    assert plain_error(flips, rows) == pytest.approx(float(predict(static).test_error), rel=1e-10)
+
+
+def test_selections_are_the_recipe():
+    table = selections(HEAVY, RHO, 8.0, keep=0.2, lam=0.05).set_index("rule")
+    for name, rule in (("keep-hard", KeepHard.with_keep_fraction(0.2)), ("entropy", Entropy.with_keep_fraction(0.2))):
+        group = Group(5.0, along=PRUNER, keep=rule, flip=HEAVY)
+        expected = predict(SpanProblem((1.0, 0.0), [group], 1 / 8, 0.05)).test_error
+        assert table.loc[name, "test_error"] == pytest.approx(float(expected), rel=1e-9)
+    with pytest.raises(InputError, match="no label check"):
+        selections(BAND, RHO, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("flips", "rows"), [(HEAVY, 8.0), (BoundaryFlips(1e-9, eps=0.0), [20.0, 100.0])], ids=["heavy", "none"]
+)
+def test_selections_have_their_best_ridge(flips, rows):
+    """Also where that is 0: static data's by its closed form, the others' no worse than on a grid."""
+    found, grid = (selections(flips, RHO, rows, lam=lam) for lam in (None, [0.0, *np.geomspace(1e-6, 100, 161)]))
+    assert np.all(found["test_error"] < grid["test_error"] * (1 + 1e-8))
+    np.testing.assert_allclose(found["test_error"], grid["test_error"], rtol=3e-4)
+    plain = found.query("rule == 'static'")
+    np.testing.assert_allclose(plain["test_error"], plain_error(flips, rows), rtol=1e-8)
+    np.testing.assert_allclose(plain["lam"], plain_lam(flips, rows), rtol=1e-3)
+
+
+def test_a_selection_that_keeps_all_is_static_data():
+    table = selections(HEAVY, RHO, 8.0, keep=1.0)
+    np.testing.assert_allclose(table["test_error"], table["test_error"][0], rtol=1e-10)
+
+
+def test_loops_have_their_best_ridge():
+    """1 % wrong labels: next to none is best from the third round on; a smaller ridge gains less than 1e-4."""
+    flips = BoundaryFlips.of_share(0.01)
+    ours, less = (worth(flips, rounds=4, plans=[Window(0.25)], lams=lams).iloc[-1] for lams in (LAMS, (3e-5, *LAMS)))
+    assert ours["test_error"] == pytest.approx(less["test_error"], rel=1e-4)
+    assert ours["test_error"] < 0.0371
+
+
+def test_practice_pays_less_the_more_labels_are_wrong():
+    table = phases([0.01, 0.1, 0.3], rounds=2)
+    for _, cells in table.groupby(["panel", "x"]):
+        assert np.all(np.diff(cells.sort_values("y")["gain"]) < 0)
+    limits = last_useful(table).set_index("panel")["share"]
+    assert np.all(np.isinf(limits["practice, as many samples"]))
+    assert limits["practice, as much compute"].iloc[-1] == pytest.approx(0.09, abs=0.05)
+
+
+def test_a_check_pays_for_what_it_drops():
+    flips = BoundaryFlips.of_share(0.1)
+    plain = worth(flips, rounds=2, lams=(0.1,)).iloc[-1]
+    checked = worth(BoundaryFlips(flips.width, check=LabelCheck(0.02)), rounds=2, lams=(0.1,)).iloc[-1]
+    assert checked["made"] > checked["kept"]
+    assert (checked["test_error"], checked["wrong"]) < (0.8 * plain["test_error"], 0.2 * plain["wrong"])
+
+
+def test_a_judge_who_errs_near_the_boundary():
+    error, accuracy = 0.05, 0.93
+    rng, n = np.random.default_rng(0), 10**6
+    z, generator, judge = rng.standard_normal((3, n))
+    flips = BoundaryFlips(0.2)
+    label, answer = np.sign(z + 0.2 * generator), np.sign(z + np.tan(np.pi * (1 - accuracy)) * judge)
+    assert judged_share(float(np.mean(label == answer)), accuracy) == pytest.approx(flips.share, abs=0.002)
+    assert judged_share(0.99, 0.98) == pytest.approx(1e-4)  # no more doubts than the judge has by itself
+    found = confirmation(flips, error, 0.4, accuracy)
+    t = np.cos(np.pi * error) * z + np.sin(np.pi * error) * rng.standard_normal(n)
+    inside = np.abs(t) < found.window
+    missed = inside & (label * t < 0)
+    assert missed.sum() / inside.sum() == pytest.approx(0.4, abs=0.01)
+    assert np.mean((label == answer)[inside]) == pytest.approx(found.confirmed, abs=0.01)
+    assert np.mean((label == answer)[missed]) == pytest.approx(found.confirmed_of_missed, abs=0.015)
+
+
+def test_measured_rows_may_be_lists():
+    rows = MeasuredRows(1.0, [0.5, 0.2], [[1, 0], [0, 1]])  # type: ignore[arg-type]
+    same = MeasuredRows(1.0, np.array([0.5, 0.2]), np.eye(2))
+    one, other = (predict(PracticeProblem(0.5, 0.1, [these])).test_error for these in (rows, same))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BoundaryFlips(0.0), "width = 0 must be positive"),
+        (lambda: BoundaryFlips(0.3, 1.5), r"eps = 1.5 must lie in \[0, 1\]"),
+        (lambda: BoundaryFlips(0.3, shape="cauchy"), "unknown shape 'cauchy'"),
+        (lambda: BoundaryFlips(0.3, shape=lambda u: 1 + u)(0.1), r"shape\(u\) = .* must lie in \[0, 1\]"),
+        (lambda: BoundaryFlips.of_share(0.6), "share = 0.6 must lie between 0 and 0.5"),
+        (lambda: LabelCheck(0.0), "width = 0 must be positive"),
+        (lambda: Group(flip=lambda z: 0.1), "BoundaryFlips"),  # type: ignore[arg-type]
+        (lambda: Addition(1.0, flip=2.0), "flip = 2 must lie in"),
+        (lambda: Missed(SOFT, 0.6), "share = 0.6 must lie"),
+        (lambda: shares(SOFT, 0.7), "test_error = 0.7 must lie"),
+        (lambda: row_worth(SOFT, 0.0), "alpha = 0 must be positive"),
+        (lambda: row_worth(SOFT, 1e-31), "alpha = 1e-31 must be positive, and at least 1e-30"),
+        (lambda: BoundaryFlips(0.3, breaks=0.3), r"breaks = 0.3 must be a sequence of numbers"),  # type: ignore[arg-type]
+        (lambda: Missed(SOFT, 0.4999999).alpha(0.1), "share = 0.5 must be at most 0.49"),
+        (lambda: MeasuredRows(1.0, np.ones(3), np.eye(2)), r"linear has shape \(3,\): it must be \(2,\)"),
+        (lambda: MeasuredRows(1.0, np.ones(2), np.full((2, 2), np.inf)), "second = inf must be finite"),
+        (lambda: MeasuredRows(1.0, np.ones(2), "a"), "second = 'a' must be a real number"),  # type: ignore[arg-type]
+        (lambda: MeasuredRows(1.0, np.array([0, 0.5]), -np.eye(2)), "are no rows' means"),
+        (lambda: MeasuredRows(1.0, np.array([0, 1.5]), np.eye(2)), "are no rows' means"),
+        (lambda: MeasuredRows(1.0, np.zeros(2), np.array([[1, 0.2], [0, 1]])), "must be symmetric"),
+        (lambda: MeasuredRows.of(1.0, np.ones(3), np.ones(3), np.array([1, 0, 1])), "y = 0 must be -1 or 1"),
+        (lambda: MeasuredRows.of(1.0, np.ones(3), np.ones(3), np.ones(2)), r"shapes \(3,\), \(3,\), \(2,\)"),
+        (lambda: selections(SOFT, RHO, 0), "rows = 0 must be positive"),
+        (lambda: selections(SOFT, RHO, [4, -1]), "rows = -1 must be positive"),
+        (lambda: selections(SOFT, RHO, 4, keep=2), "keep = 2 must lie in"),
+        (lambda: selections(SOFT, RHO, 4, keep="a"), "keep = 'a' must be a real number"),
+        (lambda: selections(SOFT, RHO, 4, lam=-1), "lam = -1 must be at least 0"),
+        (lambda: worth(SOFT, rounds=1, costs=Costs(training=-5)), "training cost = -5 must be at least 0"),
+        (lambda: judged_share(0.4), "confirmed = 0.4 must lie"),
+        (lambda: confirmation(SOFT, 0.05, 0.4, 0.5), "accuracy = 0.5 must lie"),
+        (lambda: confirmation(SOFT, 0.05, 0.4, 2), "accuracy = 2 must lie"),
+        (lambda: confirmation(SOFT, 0.2, 0.1), "missed = 0.1 must be above"),
+        (lambda: worth(SOFT, rounds=1, plans=[Addition(1.0, keep=lambda t, y: abs(t) < 1)]), "must keep a window"),
+    ],
+)
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(("share", "phi"), [(0.2, 20.0), (0.45, 0.5), (0.49, 0.5)])
+def test_the_first_pool_is_static_data(share, phi):
+    table = worth(BoundaryFlips.of_share(share), rounds=1, phi=phi)
+    assert table["samples"].iloc[0] == pytest.approx(1, abs=1e-6)
+    assert table["saved"].iloc[0] == pytest.approx(0, abs=1e-9)

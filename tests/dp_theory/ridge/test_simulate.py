@@ -1,0 +1,111 @@
+"""The naive experiment against numpy's own solver and the theory; shared factorizations against the naive one."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict, simulate
+from dp_theory.ridge.simulators.curves import error_curves, selected_rows
+from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure, truth
+
+QUANTITIES = ("test_error", "overlap", "squared_norm")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 30, 31, 80])
+@pytest.mark.parametrize("penalty", [0.0, 1e-3, 10.0])
+def test_ridge_solves_the_regularised_least_squares_problem(rows, penalty):
+    rng = np.random.default_rng(rows)
+    x, y = rng.standard_normal((rows, 30)), rng.choice([-1.0, 1.0], rows)
+    stacked = np.vstack([x, np.sqrt(penalty) * np.eye(30)])
+    want = np.linalg.lstsq(stacked, np.r_[y, np.zeros(30)], rcond=None)[0]
+    np.testing.assert_allclose(fit_ridge(x, y, penalty), want, atol=1e-8)
+
+
+def test_measure_is_the_angle_the_overlap_and_the_squared_norm():
+    w0 = np.array([0.6, 0.8, 0.0])
+    assert measure(2 * w0, w0) == pytest.approx((0.0, 2.0, 4.0))
+    assert measure(-3 * w0, w0) == pytest.approx((1.0, -3.0, 9.0))
+    assert measure(np.array([0.8, -0.6, 0.0]), w0) == pytest.approx((0.5, 0.0, 1.0))
+    assert measure(np.zeros(3), w0) == (0.5, 0.0, 0.0)
+
+
+def test_error_curves_equal_the_naive_fits():
+    rng = np.random.default_rng(0)
+    x, y = selected_rows(KeepHard(0.5), 0.7, 300, 60, rng)
+    w0, sizes = truth(0.7, 60), np.array([200, 0, 1, 2, 59, 60, 61, 300, 200])
+    penalties = np.outer(np.arange(1, 10), [1e-3, 1.0, 1e4])
+    want = [[measure(fit_ridge(x[:m], y[:m], q), w0) for q in row] for m, row in zip(sizes, penalties, strict=True)]
+    np.testing.assert_allclose(error_curves(x, y, w0, sizes, penalties), want, rtol=1e-8)
+
+
+CELLS = [
+    Problem(KeepHard(0.8), 0.6, 0.4, 0.01),
+    Problem(KeepEasy(0.7), -0.8, 1.5, 0.1),
+    Problem(Random(0.5), 0.0, 0.9, 0.05),
+    Problem(Entropy(6.0), 0.9, 0.3, 0.01),
+    Problem(KeepAll(), 1.0, 0.3, 0.0),
+    Problem(KeepAll(), 0.0, 3.0, 0.0),
+    Problem(Direct(KeepHard(0.5)), 0.8, 0.5, 0.01),
+]
+
+
+@pytest.mark.parametrize("engine", ["dense", "law"])
+@pytest.mark.parametrize("problem", CELLS, ids=lambda problem: f"{problem.rule}")
+def test_simulation_agrees_with_theory_in_standard_errors(problem, engine):
+    theory, simulation = predict(problem), simulate(problem, 200, 60, engine=engine)
+    level = stats.t.isf(0.0005 / (2 * 3 * len(CELLS)), 59)
+    for quantity in QUANTITIES:
+        gap = getattr(simulation, quantity) - getattr(theory, quantity)
+        assert abs(gap) < level * getattr(simulation, f"{quantity}_se")
+        assert getattr(simulation, f"{quantity}_se") < 0.03 * getattr(theory, quantity)
+
+
+def test_direct_draws_are_what_pruning_a_pool_keeps():
+    rule, rho, phi, lam = KeepEasy(0.5), 0.7, 0.8, 0.03
+    p = float(rule.moments(rho).p)
+    pruned, direct = Problem(rule, rho, p * phi, p * lam), Problem(Direct(rule), rho, phi, lam)
+    for quantity in QUANTITIES:
+        assert getattr(predict(direct), quantity) == pytest.approx(getattr(predict(pruned), quantity), rel=1e-12)
+
+
+def test_trials_are_a_pure_function_of_seed_and_trial():
+    problem = Problem(KeepHard(0.5), 0.7, 0.5, 0.01)
+    one = simulate(problem, 20, 4, seed=3)
+    assert simulate(problem, 20, 4, seed=3) == one
+    assert simulate(problem, 20, 4, seed=3, workers=2) == one
+    assert simulate(problem, 20, 4, seed=4) != one
+    trials = [dense_trial(problem, 20, 3, k) for k in (3, 1, 0, 2)]
+    assert one.test_error == pytest.approx(np.mean(trials, axis=0)[0], rel=1e-12)
+
+
+def test_batch_equals_loop():
+    alpha, lam = np.array([[0.5], [1.0]]), np.array([0.0, 0.1, 1.0])
+    problem = Problem(KeepHard(alpha), 0.7, 0.5, lam)
+    batch = simulate(problem, 10, 3)
+    for quantity in QUANTITIES:
+        loop = [getattr(simulate(cell, 10, 3), quantity) for cell in problem.cells()]
+        assert getattr(batch, quantity).shape == (2, 3)
+        assert getattr(batch, quantity).ravel().tolist() == loop
+
+
+def test_one_trial_has_no_standard_error():
+    assert simulate(Problem(KeepAll(), 0.0, 1.0, 0.1), 5, 1).test_error_se == np.inf
+
+
+def test_a_pool_of_which_nothing_is_kept_answers_at_random():
+    assert simulate(Problem(KeepHard(1e-6), 0.5, 2.0, 0.1), 10, 2).test_error == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"d": 0}, "d = 0 must be at least 1"),
+        ({"trials": 0}, "trials = 0 must be at least 1"),
+        ({"engine": "sparse"}, "unknown engine 'sparse': one of dense, law"),
+        ({"d": 1}, "d = 1 must be at least 2 at rho = 0.5"),
+        ({"problem": Problem(KeepAll(), 0.5, 100.0, 0.1)}, "phi = 100 must be below 20 at d = 10"),
+    ],
+)
+def test_bad_sizes_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        simulate(**{"problem": Problem(KeepAll(), 0.5, 0.5, 0.1), "d": 10, "trials": 2} | change)

@@ -1,0 +1,316 @@
+"""Moments against direct high-precision integrals, inverses of the kept fraction, and draws against densities."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import mpmath as mp
+import numpy as np
+import pytest
+from scipy import stats
+
+import dp_theory
+from dp_theory import RULES, Direct, InputError, Problem, Rule, make_rule, predict
+from dp_theory.numerics.checks import Real
+from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, rule_names
+from dp_theory.rules.entropy import entropy_deficit
+from tests.installed import install
+
+GUIDE = (Path(dp_theory.__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
+INTERVALS = [0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1, 2, 4, 8, 16, 30]
+
+
+def integrated_moments(q, rho, cuts=()):
+    """The definitions: p = E[q], gamma = E[q G²], beta = 2E[q pdf(tau G)], beta_tilde = 2E[q cdf(tau G) G]."""
+    tau = rho / mp.sqrt(1 - mp.mpf(rho) ** 2)
+    edges = sorted({*map(mp.mpf, INTERVALS), *map(mp.mpf, cuts)})
+
+    def mean(f):
+        return 2 * mp.quad(lambda t: q(t) * f(t) * mp.npdf(t), edges)
+
+    return [
+        mean(lambda t: 1),
+        mean(lambda t: t**2),
+        mean(lambda t: 2 * mp.npdf(tau * t)),
+        mean(lambda t: t * (2 * mp.ncdf(tau * t) - 1)),
+    ]
+
+
+def tilted(omega, kappa):
+    def q(t):
+        s = 1 / (1 + mp.exp(-kappa * t))
+        entropy = -s * mp.log(s) - (1 - s) * mp.log(1 - s) if s < 1 else mp.mpf(0)
+        return mp.exp(omega * (entropy - (mp.log(2) if omega > 0 else 0)))
+
+    return q
+
+
+@pytest.mark.parametrize("rho", [-0.99999, 0.3, 0.95])
+@pytest.mark.parametrize(("omega", "kappa"), [(5.0, 1.0), (-20.0, 2.0), (1e6, 1.0), (30.0, 50.0)])
+def test_entropy_moments_against_integrals(omega, kappa, rho):
+    with mp.workdps(30):
+        want = [float(x) for x in integrated_moments(tilted(omega, kappa), rho)]
+    np.testing.assert_allclose(Entropy(omega, kappa).moments(rho), want, rtol=1e-10)
+
+
+@pytest.mark.parametrize("rho", [-0.8, 0.999999])
+@pytest.mark.parametrize("alpha", [1e-4, 0.4999, 0.5, 3.0])
+def test_lemmas_against_integrals(alpha, rho):
+    with mp.workdps(25):
+        hard = [float(x) for x in integrated_moments(lambda t: 1 if t <= alpha else 0, rho, [alpha])]
+        easy = [float(x) for x in integrated_moments(lambda t: 0 if t <= alpha else 1, rho, [alpha])]
+    np.testing.assert_allclose(KeepHard(alpha).moments(rho), hard, rtol=1e-12)
+    np.testing.assert_allclose(KeepEasy(alpha).moments(rho), easy, rtol=1e-12)
+
+
+def test_hard_and_easy_are_complements_and_random_is_linear():
+    rho = np.linspace(-1, 1, 41)[:, None]
+    alpha = np.geomspace(0.01, 5, 30)
+    three = (rule.moments(rho) for rule in (KeepHard(alpha), KeepEasy(alpha), KeepAll()))
+    for hard, easy, every in zip(*three, strict=True):
+        one, other = np.broadcast_arrays(hard + easy, every)
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(Random(0.3).moments(0.5), 0.3 * np.array(KeepAll().moments(0.5)))
+
+
+def test_at_full_alignment_beta_is_0_and_beta_tilde_the_mean_magnitude():
+    alpha = np.array([1e-6, 1e-3, 0.7, 2.0])
+    for rho in (-1.0, 1.0):
+        *_, beta, beta_tilde = KeepHard(alpha).moments(rho)
+        assert np.all(beta == 0)
+        np.testing.assert_allclose(beta_tilde, rho * np.sqrt(2 / np.pi) * -np.expm1(-(alpha**2) / 2), rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["keep-hard", "keep-easy", "random", "entropy"])
+def test_with_keep_fraction_inverts_the_kept_fraction(name):
+    p = np.array([1e-4, 0.2, 0.5, 0.999])
+    np.testing.assert_allclose(make_rule(name, keep=p).moments(0.0).p, p, rtol=1e-9)
+
+
+def test_entropy_meets_keep_all_at_omega_0_from_both_sides():
+    for omega in (-1e-9, 0.0, 1e-9):
+        np.testing.assert_allclose(Entropy(omega).moments(0.4), KeepAll().moments(0.4), rtol=1e-8)
+
+
+def test_entropy_deficit_is_accurate_at_both_ends():
+    np.testing.assert_allclose(entropy_deficit(np.array([0, 1e-9, 1e-4, 1e3, np.inf])),
+                               [0, 1e-18 / 8, 1e-8 / 8, np.log(2), np.log(2)], rtol=1e-8)  # fmt: skip
+
+
+RULES_TO_DRAW = [
+    KeepHard(0.5), KeepHard(np.inf), KeepEasy(1.2), KeepEasy(8.0), Entropy(8.0), Entropy(-6.0, 2.0), Random(0.2),
+    SymmetricRule(lambda t: np.exp(-t)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES_TO_DRAW, ids=lambda rule: type(rule).__name__)
+def test_direct_draws_have_the_selected_distribution(rule):
+    rng = np.random.default_rng(3)
+    t = rule.draw(rng, 20_000)
+    assert t.shape == (20_000,)
+    p, gamma, _, beta_tilde = rule.moments(1.0)
+    assert abs(np.sign(t).mean()) < 4 / np.sqrt(t.size)
+    for sample, mean in ((np.abs(t), beta_tilde / p), (t**2, gamma / p)):
+        assert abs(sample.mean() - mean) < 4 * stats.sem(sample)
+    pool = rng.standard_normal(int(20_000 / p)) if p > 0.01 else np.empty(0)
+    if pool.size:  # and equal to what pruning keeps, as a two-sample test
+        kept = pool[rng.random(pool.size) < rule.keep_probability(pool)]
+        assert stats.ks_2samp(t, kept).pvalue > 1e-3
+
+
+def test_draw_is_exact_about_its_size():
+    rng = np.random.default_rng(0)
+    assert [rule.draw(rng, n).size for rule in RULES_TO_DRAW for n in (0, 1, 7)] == [0, 1, 7] * len(RULES_TO_DRAW)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "keep-best", "alpha": 1}, "unknown rule 'keep-best': one of keep-hard"),
+        ({"name": "keep-hard", "alpha": -1.0}, "alpha = -1 must be positive"),
+        ({"name": "keep-hard", "alpha": 0.0}, "alpha = 0 must be positive"),
+        ({"name": "keep-hard", "alpha": float("nan")}, "alpha = nan"),
+        ({"name": "keep-hard"}, "exactly one of alpha and keep; given: nothing"),
+        ({"name": "keep-hard", "alpha": 1.0, "keep": 0.5}, "given: alpha, keep"),
+        ({"name": "keep-easy", "alpha": 50.0}, "underflows"),
+        ({"name": "keep-easy", "keep": 1.0}, "below 1 for keep-easy"),
+        ({"name": "random", "alpha": 1.0}, "random takes keep and nothing else; given: alpha"),
+        ({"name": "random", "keep": 1.5}, "keep = 1.5 must lie in"),
+        ({"name": "keep-all", "keep": 0.5}, "keep = 0.5 must be 1"),
+        ({"name": "entropy", "omega": float("inf")}, "omega = inf must be finite"),
+        ({"name": "entropy", "omega": 1.0, "kappa": 0.0}, "kappa = 0 must be positive"),
+    ],
+)
+def test_bad_rules_are_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        make_rule(**arguments)
+
+
+def test_a_probability_outside_0_1_is_named():
+    with pytest.raises(InputError, match=r"q\(t\) = 2 must lie in"):
+        SymmetricRule(lambda t: 2.0).moments(0.5)
+
+
+def test_registry_covers_the_named_rules():
+    assert list(RULES) == ["keep-hard", "keep-easy", "keep-all", "random", "entropy"]
+
+
+# -- rules of other people --------------------------------------------------------------------------------------------
+
+MINE = """\
+from dataclasses import dataclass
+import numpy as np
+from dp_theory.rules import RULES, Rule
+
+@dataclass(frozen=True)
+class Bell(Rule):
+    help, parameter, swept = "rows in proportion to exp(-width·t²/2)", "alpha", True
+    alpha: float
+
+    def keep_probability(self, t):
+        return np.exp(-np.asarray(self.alpha) * t**2 / 2)
+
+    @classmethod
+    def with_keep_fraction(cls, p):
+        return cls(np.asarray(p) ** -2.0 - 1)  # p = (1 + width)^-1/2
+
+RULES.register("mine", Bell)
+
+@dataclass(frozen=True)
+class Wide(Bell):
+    help, parameter, swept = "the same by its width", "width", False
+    alpha: float = 0.0
+    width: float = 0.0
+
+    def keep_probability(self, t):
+        return np.exp(-np.asarray(self.width) * t**2 / 2)
+
+RULES.register("wide", Wide)
+"""
+
+
+@pytest.fixture
+def dp_with_mine(tmp_path):
+    """Runs `dp theory ARGUMENTS` where a package is installed that brings the rule `mine`: its standard output."""
+    install(tmp_path, "bells", {"bells.py": MINE}, "[deliberate_practice.rules]\nmine = bells\n")
+    paths = [str(tmp_path), str(Path(dp_theory.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+
+    def run(*arguments):
+        dp = [sys.executable, "-c", "from experiments.cli.main import main; main()", "theory", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"}
+        done = subprocess.run(dp, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_rule_of_another_package_is_predicted_simulated_and_swept(dp_with_mine):
+    where = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01, "--rule", "mine")
+    by_keep, by_alpha = (json.loads(dp_with_mine("predict", *where, *given, "--json"))
+                         for given in (("--keep", 0.5), ("--alpha", 3.0)))  # fmt: skip
+    same = predict(Problem(SymmetricRule(lambda t: np.exp(-1.5 * t**2)), 0.8, 0.5, 0.01))
+    assert by_keep["keep_fraction"] == pytest.approx(0.5, rel=1e-14)
+    assert by_keep == pytest.approx(by_alpha, rel=1e-12)
+    assert by_keep["test_error"] == pytest.approx(same.test_error, rel=1e-12)
+    simulated = json.loads(dp_with_mine("simulate", *where, "--keep", 0.5, "--engine", "law", "--d", 2000, "--json"))
+    assert abs(simulated["test_error"] - same.test_error) < 5 * simulated["test_error_se"] < 0.02
+    table = dp_with_mine("sweep", "--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)
+    assert "direct\tmine" in table
+
+
+def test_a_rule_of_another_package_has_a_parameter_of_its_own(dp_with_mine):
+    where = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01, "--json")
+    by_alpha = dp_with_mine("predict", *where, "--rule", "mine", "--alpha", 3.0)
+    by_width = dp_with_mine("predict", *where, "--rule", "wide", "--parameter", "width=3")
+    assert json.loads(by_width) == pytest.approx(json.loads(by_alpha), rel=1e-12)
+    assert "What fixes wide." in dp_with_mine("predict", "--help")
+
+
+def test_a_rule_of_another_package_is_in_the_help_of_commands(dp_with_mine):
+    said = " ".join(dp_with_mine("predict", "--help").split())
+    assert "keep-hard, keep-easy, keep-all, random, entropy, mine, wide." in said
+    assert "Threshold of keep-hard, keep-easy, mine," in said
+    assert "keep-hard,keep-easy,random,entropy,mine" in dp_with_mine("sweep", "--help")
+    assert "keep-hard, keep-easy, keep-all, mine, self-verify" in " ".join(dp_with_mine("practice", "--help").split())
+
+
+def test_every_rule_says_what_it_keeps():
+    assert all(kind.help for _, kind in RULES.items())
+    assert rule_names("swept") == ("keep-hard", "keep-easy", "random", "entropy")
+    assert rule_names("optimised") == ("keep-hard", "keep-easy")
+
+
+def test_the_documentation_lists_every_rule():
+    listed = re.findall(r"^- `([\w-]+)`: (.+)$", GUIDE, re.M)
+    assert listed == [(name, kind.help) for name, kind in RULES.items()]
+
+
+def test_the_rule_that_the_documentation_writes_works():
+    (written,) = re.findall(r"```python\n(from dataclasses import dataclass\n.*?RULES\.register.*?)```", GUIDE, re.S)
+    asked = "from dp_theory import make_rule, Problem, predict\nrule = make_rule('bell', keep=0.5)\n"
+    shown = "print(rule.alpha, predict(Problem(rule, 0.8, 0.5, 0.01)).keep_fraction)"
+    done = subprocess.run([sys.executable, "-c", written + asked + shown], capture_output=True, text=True, check=True)
+    assert [float(number) for number in done.stdout.split()] == pytest.approx([3.0, 0.5])
+
+
+def test_a_rule_that_no_kept_fraction_fixes_says_so():
+    with pytest.raises(InputError, match="SymmetricRule cannot be made from the fraction"):
+        SymmetricRule.with_keep_fraction(0.5)
+
+
+# -- parameters that are arrays ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WindowByQuadrature(Rule):
+    """Keep-hard without its closed forms, so that its moments are integrated up to a threshold that may be an array."""
+
+    alpha: Real
+
+    def breakpoints(self):
+        return (self.alpha,)
+
+    def keep_probability(self, t):
+        return KeepHard(self.alpha).keep_probability(t)
+
+
+def test_quadrature_cuts_at_breakpoints_that_are_arrays():
+    alpha, rho = np.array([[0.1], [0.7], [1.0], [50.0]]), np.array([-0.3, 0.9])
+    moments = WindowByQuadrature(alpha).moments(rho)
+    for got, want in zip(moments, KeepHard(alpha).moments(rho), strict=True):
+        np.testing.assert_allclose(*np.broadcast_arrays(got, want), rtol=1e-13)
+    for i, j in np.ndindex(4, 2):
+        alone = WindowByQuadrature(float(alpha[i, 0])).moments(float(rho[j]))
+        assert [np.broadcast_to(m, (4, 2))[i, j] for m in moments] == [float(m) for m in alone]
+
+
+@pytest.mark.parametrize(
+    "rule", [KeepHard(0.3), KeepEasy(0.3), Random(0.3), Entropy(2.0, 3.0), Direct(KeepEasy(0.3))], ids=str
+)
+def test_map_reaches_every_parameter(rule):
+    doubled = rule.map(lambda value: np.full((2, 1), 2.0 * value))
+    assert doubled.shape == (2, 1)
+    assert doubled.at((1, 2), (2, 3)) == rule.map(lambda value: 2.0 * value)
+    assert [np.shape(b) for b in doubled.breakpoints()] == [(2, 1)] * len(rule.breakpoints())
+
+
+def test_a_symmetric_rule_has_no_parameters():
+    rule = SymmetricRule(np.cos, breaks=(1.0,))
+    assert rule.map(lambda value: 2 * value) is not None
+    assert (rule.shape, rule.parameters(), rule.breakpoints()) == ((), {}, (1.0,))
+
+
+def test_a_break_of_either_sign_is_one_of_an_even_rule():
+    """Group.breaks has both, a rule of |t| needs the positive ones."""
+    keep = lambda t: (t < 0.5) * 1.0  # noqa: E731
+    errors = [
+        predict(Problem(SymmetricRule(keep, breaks), 0.9, 0.2, 0.01)) for breaks in ((0.5,), (-0.5,), (-0.5, 0.5))
+    ]
+    assert errors[1] == errors[0]
+    assert errors[2].test_error == pytest.approx(errors[0].test_error, rel=1e-12)
+    assert errors[0].keep_fraction == pytest.approx(0.3829, abs=5e-5)

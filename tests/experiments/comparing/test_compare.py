@@ -1,0 +1,123 @@
+"""A comparison: paired statistics, the figure's curves, and the folder that keeps it."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dp_base.errors import DamagedError
+from dp_base.progress import silent
+from experiments.cli.real.remarks import too_few
+from experiments.comparing.compare import Comparison, curves, run_arms, summarize
+from experiments.presets.presets import load_preset
+from tests.experiments.conftest import run_dp as dp
+
+
+def test_paired_differences_and_the_data_equivalence():
+    """Arms that share a large seed effect: the paired error is small; the equivalence is read off the static arms."""
+    seed_effect = [0.0, 0.2, 0.1, 0.3]
+    accuracies = {"practice": 0.5, "static": 0.4, "static-400": 0.45}
+    samples = {"practice": 200, "static": 200, "static-400": 400}
+    wobble = [0.01, -0.01, 0.0, 0.0]
+    runs = pd.DataFrame(
+        {"arm": arm, "seed": seed, "split": seed, "samples_generated": samples[arm], "pool_size": samples[arm],
+         "val_accuracy": 0.5, "generation_flops": 1000 * samples[arm], "training_flops": 7,
+         "generation_seconds": 2, "training_seconds": 3,
+         "test_accuracy": accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)}
+        for arm, accuracy in accuracies.items()
+        for seed in range(4)
+    )  # fmt: skip
+    table = summarize(runs, "static").set_index("series")
+    assert table.loc["practice", "minus_static"] == pytest.approx(10)
+    assert table.loc["practice", "difference_se"] == pytest.approx((2 / 3) ** 0.5 / 2)
+    assert table.loc["practice", "se"] == pytest.approx(100 * pd.Series([0.51, 0.69, 0.6, 0.8]).std() / 2)
+    assert (table.loc["practice", "static_to_match"], table.loc["practice", "bound"]) == (400, ">")
+    assert table.loc["static", "static_to_match"] == pytest.approx(200)
+    assert table.loc["static-400", "x"] == 400
+    assert summarize(runs, "static", "compute").set_index("series").loc["static-400", "x"] == 400_007
+
+
+def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
+    """Bars against their definition: with two arms, the difference's standard error over √2, whatever seeds share."""
+    arms = ["practice@training.crop=0.5@guidance.omega=0.04", "static@training.crop=0.5"]
+    runs = pd.DataFrame(
+        {"arm": arm, "seed": seed, "split": 0, "samples_generated": 200, "pool_size": 200, "val_accuracy": 0.5,
+         "generation_flops": 0, "training_flops": 1, "generation_seconds": 2, "training_seconds": 3,
+         "test_accuracy": 0.2 * seed + (0.05 + 0.02 * seed**2 if arm == arms[0] else 0)}
+        for arm in arms
+        for seed in range(3)
+    )  # fmt: skip
+    table = curves(runs, summarize(runs, arms[1]))
+    assert list(table["series"]) == ["practice\nguidance.omega=0.04", "static"]
+    expected = pd.Series([0, 2, 8]).sem() / 2**0.5
+    assert (table["y"] - table["y_low"]).tolist() == pytest.approx([expected] * 2)
+    assert (table["y_high"] - table["y"]).tolist() == pytest.approx([expected] * 2)
+    sizes = runs.assign(arm=runs["arm"].map(dict(zip(arms, ("static-400", "static"), strict=True))))
+    assert list(curves(sizes, summarize(sizes, "static"))["series"]) == ["static", "static"]
+
+
+def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
+    """An arm's name may have a slash. Runs of arms that an earlier call had, and an exponent of theirs, are not its."""
+    arms = ["practice@guidance.check_model=openai/x", "static"]
+    runs = pd.DataFrame({"arm": arms, "seed": 3, "versions": "-"})
+    none = pd.DataFrame()
+    comparison = Comparison(tmp_path)
+    (tmp_path / "exponents.csv").write_text("arm\nstatic\n")
+    for arm in (*arms, "static-400"):
+        folder = comparison.run_folder(arm, 3)
+        folder.mkdir(parents=True)
+        (folder / "config.toml").touch()
+    comparison.write(runs, pd.DataFrame({"series": arms}), none)
+    assert [arm for arm, _ in comparison.runs()] == arms
+    assert {folder.parent for folder in (tmp_path / "runs").iterdir()} == {tmp_path / "runs"}
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+    assert not (tmp_path / "exponents.csv").exists()
+    shutil.rmtree(comparison.run_folder("static", 3))
+    with pytest.raises(DamagedError, match="static-seed3 is missing"):
+        list(comparison.runs())
+
+
+def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "letter.txt").write_text("hi")
+    for command in ("compare", "pilot"):
+        assert dp("real", command, "gaussian", "--resume", "--out", str(tmp_path)) == 2
+        assert "is not empty: give a new or an empty folder" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_patience_is_named_where_it_ended_a_run_and_not_where_a_budget_did():
+    config, budget = load_preset("digits"), load_preset("digits", ["practice.samples=800"])
+    planned = config.practice.additions
+    assert "800 of 1,000 samples were made: patience took the steps" in str(too_few(800, planned - 1, config))
+    assert too_few(800, planned, config) is None  # pool.distinct dropped the others
+    assert too_few(800, planned - 1, budget) is None
+
+
+def test_each_part_of_a_comparison_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Where nobody watches a bar; on a terminal the bar of all runs is the only one."""
+    monkeypatch.setattr("experiments.terminal.ASIDE_EVERY", 0.0)
+    config = load_preset("gaussian", ["training.steps=20"])
+    run_arms(config, ["static-400"], 1, 1, tmp_path / "piped", 1, silent)
+    assert "static-400, seed 0: gaussian: 20/20\n" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run_arms(config, ["static-400"], 1, 1, tmp_path / "watched", 1, silent)
+    assert "seed 0" not in capsys.readouterr().err
+
+
+def test_more_real_images_than_there_are_are_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "out"
+    assert dp("real", "compare", "digits", "--arms", "static,real-5000", "--seeds", "1", "--out", str(out)) == 2
+    assert "there are 900 real training examples" in capsys.readouterr().err
+    assert not (out / "runs").exists()
+
+
+def test_an_axis_that_is_not_counted_is_refused_before_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["real", "compare", "gaussian", "--arms", "static-400", "--seeds", "1", "--workers", "1"]
+    command += ["--set", "training.steps=20", "--out", str(tmp_path / "compare")]
+    assert dp(*command, "--x", "compute") == 2
+    assert "--x compute: static-400 has a learner whose FLOPs are not counted" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert dp(*command, "--x", "seconds") == 0

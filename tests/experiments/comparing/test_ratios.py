@@ -1,0 +1,156 @@
+"""The worth of an arm in static samples, and exponents: known curves are read back, with intervals that cover them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.comparing.ratios import by_unit, exponents, series_of, worth
+
+SIZES = (1000, 2000, 4000, 8000)
+
+
+def runs(noise: float, seeds: int = 8, faster: float = 3.0, splits: int = 1, rng: int = 5) -> pd.DataFrame:
+    """Runs with the error .2 (n / 1000)^-.3 of static data; practice is worth `faster` times its samples.
+
+    Half of the variance of the noise is the split's, where there are several.
+    """
+    draw = np.random.default_rng(rng)
+    rows = []
+    arms = [(f"static-{n}", n, 1.0) for n in SIZES] + [(f"practice-{n}", n, faster) for n in SIZES[:3]]
+    of_split = draw.normal(0, noise, (splits, len(arms))) if splits > 1 else np.zeros((1, len(arms)))
+    for seed in range(seeds):
+        shared = draw.normal(0, 0.01)  # the seed's, which pairing takes out
+        for index, (arm, n, times) in enumerate(arms):
+            own = of_split[seed % splits, index] + noise * draw.normal()
+            error = 0.2 * (times * n / 1000) ** -0.3 * (1 + own / 0.2) + shared
+            rows.append({"arm": arm, "seed": seed, "split": seed % splits, "test_accuracy": 1 - error, "pool_size": n})
+    spent = {"generation_flops": 10, "samples_generated": 2, "generation_seconds": 1 / 500}
+    table = pd.DataFrame(rows).assign(training_flops=1000, training_seconds=4, test_examples=10_000)
+    return table.assign(**{name: each * table["pool_size"] for name, each in spent.items()})
+
+
+def test_an_arm_is_worth_what_static_data_of_its_accuracy_cost():
+    table = worth(runs(0), "kept").to_dict("index")
+    own = table["practice-1000"]
+    assert own["static_to_match"] == pytest.approx(3000, rel=0.02)  # between sizes, it is linear in log n
+    assert own["bound"] == "="
+    assert own["ratio_low"] == pytest.approx(own["ratio"], rel=1e-3) == own["ratio_high"]
+    for size in SIZES:
+        assert [table[f"static-{size}"][key] for key in ("ratio", "ratio_low", "ratio_high")] == pytest.approx([1] * 3)
+    largest = table["practice-4000"]
+    assert (largest["bound"], largest["ratio"]) == (">", 2)
+    assert (largest["ratio_low"], largest["ratio_high"]) == (2, np.inf)
+    compute = worth(runs(0), "compute").to_dict("index")["practice-1000"]
+    assert compute["static_to_match"] == pytest.approx(31_000, rel=0.03)
+    assert compute["ratio"] == pytest.approx(31 / 11, rel=0.03)
+
+
+@pytest.mark.parametrize(("seeds", "splits"), [(4, 4), (8, 1), (8, 4)])
+def test_intervals_cover_the_truth_as_often_as_they_say(seeds: int, splits: int):
+    """95 % of 60 times, within three standard errors; the curve that counts is the interpolated one."""
+    matched = worth(runs(0), "kept").loc["practice-1000", "ratio"]
+    held, slope = 0, 0
+    for rng in range(60):
+        table = runs(0.004, seeds=seeds, splits=splits, rng=rng)
+        ratio, static = worth(table, "kept").loc["practice-1000"], exponents(table).set_index("series").loc["static"]
+        held += ratio["ratio_low"] <= matched <= ratio["ratio_high"]
+        slope += static["low"] <= 0.3 <= static["high"]
+    assert held / 60 > 0.866
+    assert slope / 60 > 0.866
+
+
+def test_an_interval_ends_where_the_difference_is_as_large_as_its_students_error():
+    """At each end, between two sizes, the paired difference is 2.365 of its standard errors (7 degrees of freedom)."""
+    table = runs(0.004)
+    accuracy = by_unit(table, table["test_accuracy"])
+    own = worth(table, "kept").loc["practice-1000"]
+    for end, sign in (("ratio_low", -1), ("ratio_high", 1)):
+        size = 1000 * own[end]
+        upper = next(n for n in SIZES if n > size)
+        share = np.log(size / (upper / 2)) / np.log(2)
+        static = (1 - share) * accuracy[f"static-{upper // 2}"] + share * accuracy[f"static-{upper}"]
+        ahead = static - accuracy["practice-1000"]
+        assert ahead.mean() / ahead.sem() == pytest.approx(sign * 2.365, abs=0.01)
+
+
+@pytest.mark.parametrize("middle", [0.88, 0.918])
+def test_a_size_that_is_no_better_than_a_smaller_one_is_not_of_the_curve(middle: float):
+    """So an estimate lies in its interval."""
+    draw = np.random.default_rng(0)
+    means = {"static-1000": 0.9, "static-2000": 0.92, "static-4000": middle, "static-8000": 0.94, "practice": 0.93}
+    table = pd.DataFrame(
+        [{"arm": arm, "seed": seed, "test_accuracy": mean + draw.normal(0, 0.001)} for arm, mean in means.items()
+         for seed in range(8)]
+    )  # fmt: skip
+    sizes = table["arm"].map(lambda arm: int(arm.partition("-")[2] or 1000))
+    own = worth(table.assign(split=0, pool_size=sizes, samples_generated=sizes, **dict.fromkeys(
+        ("generation_flops", "training_flops", "generation_seconds", "training_seconds"), 1)), "kept")  # fmt: skip
+    practice = own.loc["practice"]
+    assert practice["ratio_low"] < practice["ratio"] < practice["ratio_high"]
+    assert practice["ratio"] == pytest.approx(4, rel=0.1)  # half way from 2,000 to 8,000 in logarithms
+    assert own.loc["static-4000", "ratio"] < 1
+
+
+def test_one_seed_has_no_interval():
+    alone = runs(0.004, seeds=1)
+    assert worth(alone, "kept").loc["practice-1000", ["ratio_low", "ratio_high"]].isna().all()
+    assert exponents(alone)[["low", "high"]].isna().all(axis=None)
+
+
+def test_seeds_of_a_split_are_one_unit():
+    table = runs(0.004, seeds=8, splits=4)
+    accuracy = by_unit(table, table["test_accuracy"])
+    assert accuracy.shape == (4, 7)
+    own = table.query("arm == 'static-1000' and split == 2")["test_accuracy"]
+    assert len(own) == 2
+    assert accuracy.loc[2, "static-1000"] == pytest.approx(own.mean())
+    one = runs(0.004, seeds=3)
+    assert len(by_unit(one, one["test_accuracy"])) == 3
+
+
+def test_an_arm_is_held_against_static_data_of_its_own_settings():
+    arms = {"static-500@training.crop=0.7": 0.85, "static-4000": 0.8, "practice-500@training.crop=0.7": 0.86}
+    table = pd.DataFrame(
+        {"arm": list(arms), "test_accuracy": list(arms.values()), "pool_size": [500, 4000, 500], "seed": 0, "split": 0,
+         "samples_generated": [500, 4000, 500], "generation_flops": 0, "training_flops": 1}
+    ).assign(generation_seconds=1.0, training_seconds=1.0)  # fmt: skip
+    own = worth(table, "kept").loc["practice-500@training.crop=0.7"]
+    assert (own["static_series"], own["static_to_match"], own["bound"]) == ("static@training.crop=0.7", 500, ">")
+    assert worth(table.assign(training_flops=0), "compute")["ratio"].isna().all()  # nobody counted them
+
+
+def test_a_series_is_named_by_the_settings_that_not_all_arms_have():
+    long, own = "training.steps=9", "guidance.omega=0.04"
+    assert series_of([f"practice-4@{long}@{own}", f"practice-8@{long}", "static@training.steps=9.0"]) == {
+        f"practice-4@{long}@{own}": f"practice@{own}", f"practice-8@{long}": "practice",
+        "static@training.steps=9.0": "static",
+    }  # fmt: skip
+
+
+def test_settings_that_are_written_otherwise_are_one_series():
+    crop, steps = "training.crop=0.7", "training.steps=9"
+    arms = ["practice-4", f"static-4@{crop}@{steps}", f"static-8@{steps}@{crop}", f"static-9@training.crop=.70@{steps}"]
+    assert set(series_of(arms).values()) == {"practice", f"static@{crop}@{steps}"}
+
+
+def test_without_static_arms_there_is_nothing_to_match():
+    table = worth(runs(0).query("arm.str.startswith('practice')"))
+    assert table.columns.empty
+
+
+def test_exponents():
+    static = exponents(runs(0.001)).set_index("series").to_dict("index")["static"]
+    assert static["sizes"] == 4
+    assert static["low"] < 0.3 < static["high"]
+    assert exponents(runs(0).query("pool_size > 2000")).empty
+    ended = runs(0).assign(pool_size=800)  # patience took the steps of all of them
+    assert exponents(ended).empty
+    three = runs(0)["arm"].map({f"static-{n}": f"static@guidance.omega={n}" for n in SIZES}).fillna("practice")
+    assert exponents(runs(0).assign(arm=three).drop_duplicates(["arm", "seed"])).empty  # each is a series of its own
+
+
+def test_a_run_without_an_error_counts_as_half_an_image():
+    table = runs(0.001).query("arm.str.startswith('static')")
+    perfect = table.assign(test_accuracy=table["test_accuracy"].where(table["seed"] + table["pool_size"] != 8000, 1.0))
+    found = exponents(perfect).iloc[0]
+    assert np.isfinite([found["exponent"], found["low"], found["high"]]).all()

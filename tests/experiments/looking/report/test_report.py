@@ -1,0 +1,360 @@
+"""A run's figures, and `dp real report`: that they show what the run's files say."""
+
+import base64
+import html.parser
+import json
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import lance
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from dp_base.progress import silent
+from dp_real import Run
+from dp_real.config import load_config
+from dp_real.runs.files import RunFiles, read_rows
+from experiments.looking.report import pictures
+from experiments.looking.report.page import readable
+from experiments.looking.report.pictures import (
+    are_drawn,
+    class_counts,
+    draw_rounds,
+    draw_samples,
+    draw_training,
+    leave_figures,
+    leave_figures_of,
+)
+from experiments.presets.presets import load_preset
+from tests.experiments.conftest import run_dp as dp
+
+QUICK = (
+    "generator.width=64", "generator.blocks=1", "generator.train_steps=100", "sampling.steps=4", "training.steps=60",
+    "practice.initial=40", "practice.increment=20", "practice.additions=2", "practice.patience=1",
+    "practice.evaluate_every=4", "guidance.omega=0.04",
+)  # fmt: skip
+SET = [part for override in QUICK for part in ("--set", override)]
+
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
+    """A finished run in a folder whose name must be escaped in HTML and in the shell."""
+    folder = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
+    assert dp("real", "run", "digits", *SET, "--seed", 3, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run that a test may change."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+def markers(figure, panel: int) -> list[float]:
+    """The steps at which a panel marks additions of data."""
+    (line,) = [line for line in figure.axes[panel].get_lines() if line.get_marker() == "v"]
+    return list(line.get_xdata())
+
+
+# figures
+
+
+def test_a_run_leaves_figures(run: Path):
+    assert {path.name for path in (run / "figures").iterdir()} == {
+        "training.png", "rounds.png", "samples.png", "classes.png"
+    }  # fmt: skip
+    for path in (run / "figures").iterdir():
+        with Image.open(path) as image:
+            image.load()
+            assert image.size[0] == 1300  # 6.5 inches
+
+
+def test_training_marks_the_steps_of_the_additions():
+    """In each panel, though the accuracy begins after the warm-up; the initial round is no addition."""
+    steps = np.arange(10, 101, 10)
+    metrics = pd.DataFrame({"step": steps, "val_accuracy": steps / 100, "train_loss": 1 / steps, "lr": 0.1})
+    rounds = pd.DataFrame({"round": [0, 1, 2], "step": [0, 40, 70]})
+    figure = draw_training(metrics, rounds, warmup_steps=30)
+    assert [markers(figure, panel) for panel in range(3)] == [[40, 70]] * 3
+    assert list(figure.axes[0].get_lines()[0].get_xdata()) == list(range(30, 101, 10))
+    assert list(figure.axes[0].get_lines()[0].get_ydata()) == list(range(30, 101, 10))  # percent
+    assert list(figure.axes[1].get_lines()[0].get_xdata()) == list(steps)
+    assert figure.axes[1].get_yscale() == "log"
+    early = draw_training(metrics.iloc[:2], rounds.iloc[:1], warmup_steps=30)  # not warm yet
+    assert list(early.axes[0].get_lines()[0].get_xdata()) == [20]
+
+
+def test_rounds_are_drawn_against_the_pools_size(run: Path):
+    figure = draw_rounds(Run(run).metrics, Run(run).rounds)
+    points = {ax.get_title(): ax.get_lines()[1].get_xydata() for ax in figure.axes}
+    np.testing.assert_allclose(points["strength ω"], [[60, 0.04], [80, 0.04]])
+    np.testing.assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
+    # Four plain steps; guided ones are differentiated at all but the last.
+    np.testing.assert_allclose(points["denoiser passes per example"], [[40, 4], [60, 7], [80, 7]])
+    last = [row["val_accuracy"] for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())][-1]
+    np.testing.assert_allclose(points["validation accuracy reached (%)"][-1], [80, 100 * last])
+
+
+def test_a_round_may_have_none_of_the_classes_that_are_shown(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of twenty classes ten are shown, from 0 to 8 the even ones: so none of round 1 if its labels are odd."""
+    pool = Run(run).pool
+    table = pool.table()
+    even = 2 * table["label"].to_numpy() // 2 * 2
+    labels = pa.array(np.minimum(np.where(table["round"].to_numpy() == 1, 1, even), 8), pa.int32())
+    changed = table.set_column(table.column_names.index("label"), "label", labels)
+    monkeypatch.setattr(pool, "table", lambda: changed)
+    (ax,) = draw_samples(pool, tuple(map(str, range(20)))).axes
+    assert [label.get_text()[:12] for label in ax.get_yticklabels()] == ["0  (initial)", "1  (ω = 0.04", "2  (ω = 0.04"]
+
+
+def test_the_grid_shows_the_pools_own_rows(run: Path):
+    figure = draw_samples(Run(run).pool, tuple("0123456789"))
+    (ax,) = figure.axes
+    sheet = ax.get_images()[0].get_array()
+    rows = lance.dataset(str(run / "pool")).to_table().to_pylist()
+    frames = {patch.get_xy() for patch in ax.patches}
+    assert [label.get_text()[0] for label in ax.get_yticklabels()] == ["0", "1", "2"]
+    for index in range(3):
+        for label in range(10):
+            row = next(row for row in rows if (row["round"], row["label"]) == (index, label))
+            top, left = 10 * index, 9 * label  # 8 pixels, and 2 below for the note, 1 beside
+            drawn = sheet[top : top + 8, left : left + 8]
+            np.testing.assert_allclose(drawn, (np.reshape(row["example"], (8, 8)) + 1) / 2, atol=1e-6)
+            note = ax.texts[10 * index + label].get_text()
+            assert note == (f"{row['entropy']:.2f}" if index else "")
+            assert ((left - 0.5, top - 0.5) in frames) == (index > 0 and not row["correct"])
+
+
+def test_classes_are_counted(run: Path):
+    counts = class_counts(Run(run).pool, tuple("0123456789"))
+    rows = pd.DataFrame(lance.dataset(str(run / "pool")).to_table().to_pylist())
+    assert list(counts["initial"]) == [4] * 10
+    assert list(counts["right"] + counts["wrong"]) == [4] * 10
+    of_seven = rows[(rows["label"] == 7) & (rows["round"] > 0)]
+    assert counts.loc["7", "wrong"] == (~of_seven["correct"]).sum()
+    assert counts.loc["7", "entropy"] == pytest.approx(of_seven["entropy"].mean())
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path: Path):
+    (tmp_path / "log").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert read_rows(tmp_path / "log") == [{"step": 1}, {"step": 2}]
+    assert read_rows(tmp_path / "absent") == []
+
+
+def test_a_figure_that_fails_loses_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    def fails(run: Run) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(pictures, "draw_run", fails)
+    assert dp("real", "run", "digits", *SET, "--out", tmp_path / "run", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "figures: not drawn: OSError: no room" in err
+
+
+def test_figures_of_a_run_that_was_looked_at_before_its_end_are_drawn_again(copied: Path):
+    files = RunFiles(copied)
+    leave_figures(copied)
+    assert are_drawn(files)
+    result, drawn = files.result.stat().st_mtime, files.figures / "training.png"
+    os.utime(drawn, (result - 9, result - 9))
+    assert not are_drawn(files)
+    leave_figures_of([copied], 1, silent)
+    assert are_drawn(files)
+    drawn.unlink()  # as of a command that was killed while it drew
+    leave_figures_of([copied], 1, silent)
+    assert drawn.exists()
+
+
+def test_a_damaged_pool_leaves_the_rest_of_the_report(run: Path, copied: Path, capsys):
+    (file, *_) = sorted((copied / "pool" / "data").iterdir())
+    file.write_bytes(file.read_bytes()[:-9])
+    shutil.rmtree(copied / "figures", ignore_errors=True)
+    assert dp("real", "report", copied, "--json") == 0
+    out, err = capsys.readouterr()
+    (report,) = json.loads(out)["reports"]
+    assert (report["classes"], set(report["figures"])) == ([], {"training", "rounds"})
+    assert report["rounds"]
+    assert f"{file} is damaged" in err
+
+
+def test_branches_are_drawn_and_reported(copied: Path, capsys):
+    assert dp("real", "branch", copied) == 0
+    assert (copied / "figures" / "scaling.png").exists()
+    capsys.readouterr()
+    assert dp("real", "report", copied, "--json") == 0
+    branches = json.loads(capsys.readouterr().out)["reports"][0]["branches"]
+    results = [json.loads((copied / "branches" / f"{size:09d}" / "result.json").read_text()) for size in (40, 60)]
+    assert [(row["pool_size"], row["accuracy"]) for row in branches] == [
+        (result["pool_size"], result["test_accuracy"]) for result in results
+    ]
+
+
+# report
+
+
+class Page(html.parser.HTMLParser):
+    """The text of a page, its images, and whether what is opened is closed."""
+
+    void = ("meta", "img", "br", "!doctype")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words, self.images, self.open, self.links = "", [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value for name, value in attrs if name in ("src", "href") and tag != "img"]
+        if tag == "img":
+            self.images.append(dict(attrs)["src"])
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_report_of_a_run(run: Path, capsys):
+    capsys.readouterr()
+    assert dp("real", "report", run, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    (facts,) = answer["reports"]
+    result = json.loads((run / "result.json").read_text())
+    assert (facts["complete"], facts["pool_size"], facts["costs"]["samples_generated"]) == (True, 80, 80)
+    test, validation = facts["accuracies"]
+    p = result["test_accuracy"]
+    assert test == {"set": "test", "images": 647, "accuracy": p, "se": pytest.approx((p * (1 - p) / 647) ** 0.5)}
+    assert (validation["images"], validation["accuracy"]) == (250, result["val_accuracy"])
+    assert facts["settings"]["practice.patience"] == [3, 1]
+    assert "practice.branch" not in facts["settings"]
+    assert [row["pool_size"] for row in facts["rounds"]] == [40, 60, 80]
+
+    page = Page((run / "report.html").read_text())
+    assert not page.open
+    assert not page.links
+    assert {base64.b64decode(image.removeprefix("data:image/png;base64,")) for image in page.images} == {
+        path.read_bytes() for path in (run / "figures").iterdir()
+    }
+    assert str(run) in page.words  # as it is: < and & are escaped
+    assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
+
+
+def test_a_judge_confirms_rows_of_each_round(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Here the run's own learner, which differs from the one that had missed rows before."""
+    page = tmp_path / "report.html"
+    assert dp("real", "report", run, "--judge", run, "--out", page, "--json") == 0
+    (facts,) = json.loads(capsys.readouterr().out)["reports"]
+    validation = next(row for row in facts["accuracies"] if row["set"] == "validation")
+    assert facts["judge"]["accuracy"] == pytest.approx(validation["accuracy"])
+    shares = [row["confirmed"] for row in facts["rounds"]]
+    pool, learner = Run(run).pool, Run(run).learner()
+    right = learner.logits(pool.x[:]).argmax(1) == pool.y
+    counts = [row["count"] for row in facts["rounds"]]
+    assert shares == pytest.approx([part.double().mean().item() for part in right.split(counts)])
+    assert f"It is right about {100 * facts['judge']['accuracy']:.1f} % of 250 real images" in page.read_text()
+
+
+def test_the_command_repeats_the_run(run: Path, capsys):
+    """For a preset, with just the settings that differ. For a file of the user, with the run's config.toml."""
+    capsys.readouterr()
+    assert dp("real", "report", run, "--json") == 0
+    words = shlex.split(json.loads(capsys.readouterr().out)["reports"][0]["command"])
+    assert words[:6] == ["dp", "real", "run", "digits", "--seed", "3"]
+    settings = [word for word in words[6:] if word != "--set"]
+    assert load_preset("digits", settings, seed=3) == load_config(run / "config.toml")
+    assert sorted(setting.partition("=")[0] for setting in settings) == sorted(part.partition("=")[0] for part in QUICK)
+
+
+def test_the_command_of_ones_own_file(copied: Path, capsys):
+    text = (copied / "config.toml").read_text()
+    (copied / "config.toml").write_text(text.replace('name = "digits"', 'name = "mine"'))
+    assert dp("real", "report", copied, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)["reports"][0]
+    assert shlex.split(facts["command"]) == ["dp", "real", "run", str(copied / "config.toml")]
+    assert (facts["preset"], facts["settings"]["practice.initial"]) == (None, [None, 40])
+
+
+def test_an_unfinished_run(copied: Path, capsys):
+    """Killed in the middle of a line; its figures are drawn from what there is."""
+    for name in ("result.json", "learner", "figures", "branches"):
+        path = copied / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for checkpoint in (copied / "checkpoints").iterdir():
+        if int(checkpoint.name.partition("step-")[2].partition("-")[0]) > 32:
+            shutil.rmtree(checkpoint)  # it would have come later
+    lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (copied / "metrics.jsonl").write_text("".join(lines[:8]) + lines[8][:20])
+    assert dp("real", "report", copied) == 0
+    out, err = capsys.readouterr()
+    header, row = (line.split("\t") for line in out.splitlines())
+    assert dict(zip(header, row, strict=True))["status"] == "step 32 of 60"
+    assert err.splitlines()[-1] == str(copied / "report.html")
+    page = Page((copied / "report.html").read_text())
+    assert "not finished, at step 32 of 60" in page.words
+    assert f"dp real resume {copied}" in page.words
+    assert len(page.images) == 4
+    assert "test" not in header
+
+
+def test_report_of_a_run_that_has_only_begun(copied: Path):
+    for path in copied.iterdir():
+        if path.name != "config.toml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert dp("real", "report", copied) == 0
+    assert "not finished, at step 0 of 60" in Page((copied / "report.html").read_text()).words
+
+
+def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys):
+    """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
+    out = tmp_path / "compare"
+    options = ["--arms", "practice,static-60,static", "--seeds", "2", "--splits", "1", "--first", "1"]
+    options += ["--baseline", "static-60"]
+    assert dp("real", "compare", "digits", *SET, *options, "--workers", "1", "--out", out) == 0
+    assert (out / "runs" / "static-seed2" / "figures" / "training.png").exists()
+    assert dp("real", "report", out, run) == 2
+    capsys.readouterr()
+    assert dp("real", "report", out, run, "--out", tmp_path / "both.html", "--json") == 0
+    comparison, alone = json.loads(capsys.readouterr().out)["reports"]
+    assert alone["run"] == str(run)
+    words = shlex.split(comparison["command"])
+    assert words[: 4 + len(options)] == ["dp", "real", "compare", "digits", *options]
+    assert sorted(words[5 + len(options) :: 2]) == sorted(QUICK)
+    assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
+    assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
+    page = Page((tmp_path / "both.html").read_text())
+    assert len(page.images) == 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["RUN", "RUN"], "several folders: name the file of the report as --out FILE.html"),
+        (["RUN", "--out", "report.md"], "--out report.md: the report is a page"),
+        (["RUN", "--out", "no/such/folder/report.html"], "report.html cannot be written: No such file"),
+        (["nowhere"], "nowhere: neither a run"),
+        ([], "Missing argument"),
+    ],
+)
+def test_mistakes_get_one_line(run: Path, arguments: list[str], complaint: str, capsys):
+    capsys.readouterr()
+    assert dp("real", "report", *(run if word == "RUN" else word for word in arguments)) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert complaint in err
+
+
+def test_numbers_are_readable():
+    assert [readable(value) for value in (np.inf, -np.inf, 1200.0, 0.12345, None, np.nan, "static")] == [
+        "∞", "−∞", "1,200", "0.1235", "", "", "static"
+    ]  # fmt: skip

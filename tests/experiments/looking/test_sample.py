@@ -1,0 +1,247 @@
+"""`dp real sample`: what it draws, at which noise, and what the classifier says of it."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+from transformers.models.clip.image_processing_clip import CLIPImageProcessor
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTForImageClassification
+
+from dp_real.config import parse_config
+from dp_real.generators.models.stable_diffusion import make_pipeline
+from tests.dp_real.conftest import SMALL
+from tests.experiments.conftest import run_dp as dp
+
+QUICK = (
+    "generator.width=64", "generator.blocks=1", "generator.train_steps=300", "sampling.steps=6", "training.steps=120",
+    "training.learning_rate=0.003", "practice.initial=40", "practice.increment=20", "practice.additions=2",
+    "practice.patience=1", "practice.evaluate_every=10", "guidance.omega=0.04",
+)  # fmt: skip
+SET = [part for override in QUICK for part in ("--set", override)]
+NAMES = ("cat", "dog", "em/u")
+
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
+    """A finished run of digits with two guided additions."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert dp("real", "run", "digits", *SET, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of transformers that knows other classes and takes colour images of another size."""
+    folder = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(0)
+    labels = {0: "emu, em/u, big bird", 1: "Cat", 2: "3", 3: "lion"}
+    config = ViTConfig(
+        image_size=16, patch_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        id2label=labels, label2id={name: label for label, name in labels.items()},
+    )  # fmt: skip
+    ViTForImageClassification(config).save_pretrained(folder)
+    CLIPImageProcessor(image_mean=[0.4] * 3, image_std=[0.2] * 3).save_pretrained(folder)
+    return folder
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "samples.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pixels(file: Path) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.asarray(image).astype(float)
+
+
+def probabilities(weights: dict[str, np.ndarray], file: Path) -> np.ndarray:
+    """The class probabilities of the digits perceptron for an image, written out."""
+    hidden = np.maximum(weights["1.weight"] @ (pixels(file).ravel() / 127.5 - 1) + weights["1.bias"], 0)
+    logits = weights["3.weight"] @ hidden + weights["3.bias"]
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def test_plain_images_are_those_of_the_initial_round(run: Path, tmp_path: Path):
+    """The number-th of a class is row 10 * number + class: the pool goes through the classes in turn."""
+    assert dp("real", "sample", run, "--omega", "0", "--classes", "7,3", "--n", 2, "--out", tmp_path / "out") == 0
+    pool = lance.dataset(str(run / "pool")).to_table().to_pylist()
+    for number in (0, 1):
+        for label in (3, 7):
+            drawn = pixels(tmp_path / "out" / "omega-0" / f"{label}-{number}.png")
+            expected = (np.reshape(pool[10 * number + label]["example"], (8, 8)) + 1) * 127.5
+            np.testing.assert_allclose(drawn, expected, atol=0.51)
+
+
+def test_entropies_and_answers_are_those_of_the_runs_learner(run: Path, tmp_path: Path, capsys):
+    out = tmp_path / "out"
+    capsys.readouterr()
+    assert dp("real", "sample", run, "--omega", "0,0.08", "--seed", 5, "--n", 3, "--out", out, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    samples = answer["samples"]
+    assert [row["omega"] for row in answer["rows"]] == [0, 0.08]
+    assert [(row["class"], row["number"]) for row in samples[:4]] == [("0", 0), ("0", 1), ("0", 2), ("1", 0)]
+    assert [row["file"] for row in table(out)] == [row["file"] for row in samples]
+    assert len(samples) == 2 * 10 * 3
+    weights = load_file(run / "learner" / "model.safetensors")
+    for row in samples:
+        p = probabilities(weights, out / row["file"])
+        assert row["entropy"] == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)  # the files are rounded to bytes
+        if np.sort(p)[-1] - np.sort(p)[-2] > 0.06:
+            assert row["predicted"] == str(p.argmax())
+        assert row["as_asked"] == (row["predicted"] == row["class"])
+    plain, guided = answer["rows"]
+    assert guided["entropy"] > plain["entropy"] + 0.2
+    assert guided["as_asked"] == np.mean([row["as_asked"] for row in samples[30:]])
+
+
+def test_guidance_starts_from_the_same_noise(run: Path, tmp_path: Path):
+    """A tiny strength hardly changes the images."""
+    assert dp("real", "sample", run, "--omega", "0,0.001,0.08", "--out", tmp_path / "out") == 0
+    for name in ("0-0.png", "4-0.png"):
+        plain, weak, strong = (pixels(tmp_path / "out" / f"omega-{w}" / name) for w in ("0", "0.001", "0.08"))
+        assert 0 < abs(weak - plain).mean() < 0.2 * abs(strong - plain).mean()
+
+
+def test_along_a_run(run: Path, tmp_path: Path):
+    """A row a checkpoint, guided as strongly as the addition was; the learner before it had seen that many examples."""
+    assert dp("real", "sample", run, "--along", "--labels", "1,2", "--out", tmp_path / "out") == 0
+    rows = table(tmp_path / "out")
+    assert [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]] == [
+        ("40", 0), ("40", 0.04), ("60", 0.04)
+    ]  # fmt: skip
+    first, second = sorted((run / "checkpoints").glob("step-*"))
+    for checkpoint, of_it in ((first, rows[:4]), (second, rows[4:])):
+        saved = load_file(checkpoint / "learner.safetensors")
+        weights = {name.removeprefix("module."): value for name, value in saved.items()}
+        for row in of_it:
+            p = probabilities(weights, tmp_path / "out" / row["file"])
+            assert float(row["entropy"]) == pytest.approx(-(p * np.log(p)).sum(), abs=0.06)
+    assert dp("real", "sample", run, "--along", "--omega", "0.1", "--labels", "1", "--out", tmp_path / "strong") == 0
+    assert [float(row["omega"]) for row in table(tmp_path / "strong")] == [0, 0.1, 0.1]
+
+
+def test_settings_change_the_guidance(run: Path, tmp_path: Path):
+    """Guided at every sixth of six steps, which is the first one only, it moves less."""
+    entropy = {}
+    for name, setting in (("all", "guidance.every=1"), ("one", "guidance.every=6")):
+        assert dp("real", "sample", run, "--omega", "0.08", "--set", setting, "--out", tmp_path / name) == 0
+        entropy[name] = np.mean([float(row["entropy"]) for row in table(tmp_path / name)])
+    assert entropy["one"] < entropy["all"]
+
+
+def test_a_transformers_classifier_on_digits(run: Path, vit: Path, tmp_path: Path):
+    """It knows one of the classes; the preset's own generator needs no run."""
+    out = tmp_path / "out"
+    assert dp("real", "sample", "digits", *SET, "--classifier", vit, "--labels", "2,3", "--out", out) == 0
+    rows = table(out)
+    assert [float(row["omega"]) for row in rows[::2]] == [0, 0.01, 0.02, 0.05]
+    assert {row["as_asked"] for row in rows if row["class"] == "2"} == {""}
+    assert {row["as_asked"] == str(row["predicted"] == "3") for row in rows if row["class"] == "3"} == {True}
+    assert all(0 < float(row["entropy"]) <= math.log(4) + 1e-6 for row in rows)
+    assert {row["predicted"] for row in rows} <= {"emu, em/u, big bird", "Cat", "3", "lion"}
+
+
+def test_text_prompts_need_no_real_images(vit: Path, tmp_path: Path):
+    """A Stable Diffusion folder and a file with class names; the images are in colour, and classified by name."""
+    torch.manual_seed(0)
+    pipe: Any = make_pipeline(32, [f"a photo of a {name}" for name in NAMES])
+    pipe.save_pretrained(tmp_path / "pipe", safe_serialization=True)
+    own = tmp_path / "own.toml"
+    own.write_text(f"""
+        [data]
+        source = "folder"
+        classes = {json.dumps(NAMES)}
+        validation = "{tmp_path / "nowhere"}"
+        size = 24
+        [generator]
+        kind = "stable-diffusion"
+        model = "{tmp_path / "pipe"}"
+        [sampling]
+        steps = 3
+        guidance_scale = 3.0
+        [learner]
+        kind = "conv"
+        [training]
+        steps = 10
+        [practice]
+        initial = 6
+        """)
+    out = tmp_path / "out"
+    assert dp("real", "sample", own, "--classifier", vit, "--omega", "0,0.3", "--n", 2, "--out", out) == 0
+    assert pixels(out / "omega-0.3" / "em_u-1.png").shape == (24, 24, 3)
+    rows = table(out)
+    asked = {"cat": "Cat", "em/u": "emu, em/u, big bird"}
+    for row in rows:
+        expected = "" if row["class"] == "dog" else str(row["predicted"] == asked[row["class"]])
+        assert row["as_asked"] == expected
+    entropy = np.array([float(row["entropy"]) for row in rows]).reshape(2, 6)
+    assert (entropy[1] > entropy[0]).all()
+    assert all((out / f"samples.{kind}").stat().st_size > 1000 for kind in ("png", "pdf"))
+
+
+def test_names_of_a_classifier():
+    from experiments.looking.sample import accepted_answers
+
+    config = parse_config(SMALL)
+    cranes = ["crane", "goldfish, Carassius auratus", "crane, machine"]
+    assert accepted_answers(cranes, ["Goldfish", "crane", "emu"]) == [{1}, {0, 2}, set()]
+    assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b"]) == [{0}, {1}]  # by position
+    assert accepted_answers(["LABEL_0", "LABEL_1"], ["a", "b", "c"]) == [set()] * 3
+    source = {"source": "folder", "validation": "nowhere", "classes": "imagenet100", "size": 8}
+    imagenet = config.model_copy(update={"data": parse_config(SMALL | {"data": source}).data})
+    first, *others = accepted_answers([str(label) for label in range(1000)], imagenet.task.classes)
+    assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "status", "complaint"),
+    [
+        ("gaussian", [], 2, "gaussian: data.source = 'gaussian' has neither images nor texts"),
+        ("nowhere", [], 2, "unknown preset 'nowhere'"),
+        ("digits", ["--omega", "0.1"], 2, "--classifier"),
+        ("digits", ["--along"], 2, "--along takes the folder of a run"),
+        ("RUN", ["--along", "--classifier", "RUN"], 2, "no --classifier"),
+        ("RUN", ["--omega", "-1"], 2, "--omega -1: must be numbers of at least 0"),
+        ("RUN", ["--omega", "0,x"], 2, "--omega 0,x: must be numbers"),
+        ("RUN", ["--omega", "nan"], 2, "--omega nan: must be numbers"),
+        ("RUN", ["--classes", "1", "--labels", "1"], 2, "say the same"),
+        ("RUN", ["--classes", "1,eleven"], 2, "'eleven' is none of the 10 classes"),
+        ("RUN", ["--labels", "10"], 2, "'10' is none of the 10 classes"),
+        ("RUN", ["--classifier", "a/b/c"], 3, "a/b/c: no such folder"),
+        ("RUN", ["--n", "0"], 2, "--n"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(
+    run: Path, source: str, arguments: list[str], status: int, complaint: str, tmp_path: Path, capsys
+):
+    capsys.readouterr()
+    words = [str(run) if word == "RUN" else word for word in (source, *arguments)]
+    assert dp("real", "sample", *words, "--out", tmp_path / "out") == status
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert complaint in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_refused(run: Path, tmp_path: Path):
+    (tmp_path / "mine").write_text("")
+    assert dp("real", "sample", run, "--out", tmp_path) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_run_without_a_learner_yet(tmp_path: Path, capsys):
+    (tmp_path / "config.toml").write_text(parse_config(SMALL).to_toml())
+    assert dp("real", "sample", tmp_path, "--out", tmp_path / "out") == 2
+    assert f"dp real resume {tmp_path}" in capsys.readouterr().err
