@@ -53,8 +53,8 @@ def _pool(folder: Path, rounds: int):
     pool = Pool(folder / "pool", (1, 8, 8))
     count = 100
     zeros, no = np.zeros(count, np.int64), np.zeros(count, bool)
-    facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "hardness", "draws", "redrawn", "seconds")}
-    facts |= {"correct": no, "missed": no}
+    facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "draws", "redrawn", "seconds")}
+    facts |= {"correct": no}
     example = pool.storage.encode(torch.zeros(count, 1, 8, 8))
     for index in range(rounds):
         pool.append(index, Batch(row=np.arange(count), example=example, **facts))
@@ -92,13 +92,17 @@ def evaluation(size: int) -> Callable[[], object]:
 
 
 def _run(folder: Path, rows: int) -> Path:
-    """The run of tests/fixtures, with `rows` evaluations."""
-    import shutil
+    """A run of digits, whose log is then replaced by one of `rows` evaluations."""
+    import dp_real
+    from dp_base.checksums import seal
+    from experiments.presets.presets import load_preset
 
-    run = Path(shutil.copytree(Path(__file__).parents[1] / "tests/fixtures/0.1.0/run", folder / "run"))
+    run = folder / "run"
+    dp_real.run(load_preset("digits", ["generator.train_steps=10", "training.steps=100", "practice.additions=1"]), run)
     log = run / "metrics.jsonl"
     first = json.loads(log.read_text().splitlines()[0])
     log.write_text("".join(json.dumps(first | {"step": step + 1}) + "\n" for step in range(rows)))
+    seal(run, ["metrics.jsonl", "rounds.jsonl", "result.json"])
     return run
 
 
@@ -116,7 +120,7 @@ def compare(size: int) -> Callable[[], object]:
 
     from experiments.comparing.compare import summarize
 
-    result = json.loads((Path(__file__).parents[1] / "tests/fixtures/0.1.0/run/result.json").read_text())
+    result = json.loads((_run(Path(tempfile.mkdtemp()), 1) / "result.json").read_text())
     rows = [
         result | {"arm": arm, "seed": seed, "split": seed}
         for arm in ("practice", "static")

@@ -38,10 +38,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pool = Pool(Path(folder) / "pool", (3, SIZE, SIZE), config=PoolConfig(storage="jpeg"))
         zeros, no = np.zeros(IMAGES, np.int64), np.zeros(IMAGES, bool)
-        facts = {
-            name: zeros for name in ("label", "seed", "omega", "entropy", "hardness", "draws", "redrawn", "seconds")
-        }
-        facts |= {"correct": no, "missed": no}
+        facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "draws", "redrawn", "seconds")}
+        facts |= {"correct": no}
         pool.append(0, Batch(row=np.arange(IMAGES), example=pool.storage.encode(photographs(IMAGES)), **facts))
         rows = torch.randint(IMAGES, (STEPS, BATCH), generator=torch.Generator().manual_seed(1))
         loader = Loader(pool, lambda step: rows[step % STEPS])

@@ -1,7 +1,6 @@
 """Checksums of the files in a folder, written when the folder is finished and compared when it is read.
 
-The file RECORD in the folder has the SHA-256 of each file. A folder without it, which an earlier version wrote, is
-taken as it is.
+The file RECORD in the folder has the SHA-256 of each file. A folder without it was not finished, and is taken as it is.
 """
 
 from __future__ import annotations

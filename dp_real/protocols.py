@@ -23,14 +23,6 @@ class Generator(Space, Protocol):
         """
         ...
 
-    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """The denoiser's mean squared error [B] on samples x, given the classes int64 [B]. A bad fit has a large error.
-
-        x is noised to a level between 0 (no noise) and 1 (noise only). The noise is a function of the row's seed, but
-        differs from the noise that `sample` starts from. There is no classifier-free guidance.
-        """
-        ...
-
     def rest(self) -> None:
         """Free the device for the learner, if the configuration asks for it. Called after each round."""
         ...

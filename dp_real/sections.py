@@ -103,9 +103,7 @@ Templates = Annotated[TextTemplates, AfterValidator(_shows_none)]
 class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance.entropy."""
 
-    OF_PUSHES: ClassVar[tuple[str, ...]] = (
-        "spread", "control", "scale", "apply", "through", "window", "every", "check",
-    )  # fmt: skip
+    OF_PUSHES: ClassVar[tuple[str, ...]] = ("control", "scale", "through", "window", "every")
 
     candidates: int = Field(
         default=1, ge=1, le=1000, description="plain samples drawn for a row, one of which is chosen; 1: pushed instead"
@@ -122,20 +120,10 @@ class GuidanceConfig(Section):
     wrong_share: float = Field(
         default=0.2, gt=0, lt=1, description="of the rows; 0.4 where labels are exact near boundaries"
     )
-    steer_every: CountOrNone = Field(default=0, description="rows between moves of an automatic omega; 0: a round")
-    spread: bool = Field(default=False, description="a row's strength is uniform on [0, omega]")
-    selector: Literal["current", "first"] = Field(
-        default="current", description="guided by the learner as it is, or as it was at the first addition"
-    )
-    control: Literal["none", "random-direction", "finished"] = Field(
-        default="none", description="for comparison: push at random, or push finished samples only"
-    )
+    control: Literal["none", "random-direction"] = Field(default="none", description="for comparison: push at random")
     scale: Literal["relative", "raw"] = Field(
         default="relative",
         description="relative: omega times the norm of x_t is a push's length; raw: omega times the gradient",
-    )
-    apply: Literal["after", "before"] = Field(
-        default="after", description="push after the scheduler's step, or x_t before"
     )
     through: Literal["unet", "x0"] = Field(
         default="unet", description="what the gradient goes through; x0: not the denoiser, which is cheaper"
@@ -144,30 +132,15 @@ class GuidanceConfig(Section):
         default=(0.0, 1.0), description="part of the trajectory that is guided, 0 being noise"
     )
     every: Count = Field(default=1, description="1: guide each step there; 2: every second one")
-    check: Literal["none", "diffusion-classifier", "clip"] = Field(
-        default="none",
-        description="of labels: draw again what the generator, or a CLIP, takes for another class (label_check)",
-    )
-    check_model: Place | None = Field(
-        default=None, description="the CLIP: a folder, or a hub id, which is fetched unless it is in the hub's cache"
-    )
-    check_prompts: Templates = Field(
-        default=("a photo of a {}",), description="its prompts; several are averaged; as generator.prompts"
-    )
-    check_threshold: float = Field(default=0.3, ge=0, le=1, description="least probability of the label, among three")
 
     @model_validator(mode="after")
     def _check(self) -> GuidanceConfig:
         if not is_window(self.window):
             raise ValueError(f"window = {list(self.window)} must be [begin, end] with 0 <= begin < end <= 1")
-        if self.scale == "raw" and self.apply == "before":
-            raise ValueError("apply = 'before' is for scale = 'relative'; raw guidance acts inside the step")
         if self.scale == "raw" and self.omega == "auto":
             raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
         if self.scale == "raw" and self.control != "none":
             raise ValueError(f"control = {self.control!r} is for scale = 'relative', where a push's length is known")
-        if self.check == "clip" and not self.check_model:
-            raise ValueError("check = 'clip' needs check_model, for example openai/clip-vit-base-patch32")
         return self
 
     @model_validator(mode="after")
@@ -180,10 +153,6 @@ class GuidanceConfig(Section):
         if self.doubt and self.candidates == 1:
             raise ValueError(f"doubt = {self.doubt:g} is for samples that are chosen: set candidates to at least 2")
         return self
-
-    def weights(self) -> dict[str, str]:
-        """The folders or hub ids that it reads, each under the configuration key that names it."""
-        return {"guidance.check_model": self.check_model} if self.check == "clip" and self.check_model else {}
 
     @property
     def pushes(self) -> bool:
@@ -316,12 +285,6 @@ class PracticeConfig(Section):
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
     )
     branch: bool = Field(default=False, description="afterwards, cool down from each pool size: the scaling curve")
-    early_stop: bool = Field(default=False, description="cool down once patience runs out with no addition left")
-    seconds: float = Field(default=0.0, ge=0, description="budget: cool down after this long; 0: none")
-    samples: CountOrNone = Field(
-        default=0,
-        description="budget: no addition that would take the samples generated, redraws aside, beyond it; 0: none",
-    )
 
     @property
     def real_examples(self) -> int:

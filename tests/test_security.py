@@ -19,7 +19,6 @@ from tests.test_house import modules
 from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
-RUN = ROOT / "tests" / "fixtures" / "0.1.0" / "run"
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
 
 
@@ -55,9 +54,9 @@ def test_a_run_opens_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return Path(shutil.copytree(RUN, tmp_path / "inner" / "run"))
+    return Path(shutil.copytree(small_run, tmp_path / "inner" / "run"))
 
 
 def test_members_of_archives_are_not_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

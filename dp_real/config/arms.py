@@ -140,22 +140,12 @@ def _prune_once(config: Config, samples: int) -> Changes:
     return {"guidance": PRUNED, "practice": once}
 
 
-@arm("frozen", "guided by the learner as it was at the first addition", place=6)
-def _frozen(config: Config, samples: int) -> Changes:
-    return {"guidance": {"selector": "first"}}
-
-
-@arm("random-direction", "pushed in random directions; an automatic strength is its own", place=7)
+@arm("random-direction", "pushed in random directions; an automatic strength is its own", place=6)
 def _random_direction(config: Config, samples: int) -> Changes:
     return {"guidance": {"control": "random-direction"}}
 
 
-@arm("finished", "the pushes made on finished samples instead of inside the sampler", place=8)
-def _finished(config: Config, samples: int) -> Changes:
-    return {"guidance": {"control": "finished"}}
-
-
-@arm("real", "the real examples that trained the generator", place=9)
+@arm("real", "the real examples that trained the generator", place=7)
 def _real(config: Config, samples: int) -> Changes:
     real = {"examples": "real", "start": "generated", "real": 0}
     return {"practice": real | {"initial": samples, "additions": 0}}

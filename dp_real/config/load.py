@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from dp_base.errors import InputError
-from dp_real.config.config import Config
+from dp_base.formats import KEY, require_format
+from dp_real.config.config import FORMAT, Config
 from dp_real.config.explain import explain
 
 
@@ -39,9 +40,14 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), changes: Iterab
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> Config:
-    """Validate `raw`. Raises one InputError that lists every problem: its key, and what would be right."""
+    """Validate `raw`. Raises one InputError that lists every problem: its key, and what would be right.
+
+    A file that a run wrote has a format number, and is refused if that is another one. Files of users need none.
+    """
+    if KEY in raw:
+        require_format(raw, FORMAT, where)
     try:
-        return Config.model_validate(raw)
+        return Config.model_validate({key: value for key, value in raw.items() if key != KEY})
     except ValidationError as error:
         raise InputError(f"{where}: " + "; ".join(explain(problem) for problem in error.errors())) from error
 

@@ -14,7 +14,6 @@ from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator, Learner
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.costs import SampleFlops
-from dp_real.rounds.label_check import Judge, LabelCheck
 from dp_real.rounds.source import GeneratedRounds, Sampled
 from dp_real.runtime.flops import count
 from dp_real.runtime.seeds import row_seeds
@@ -27,14 +26,12 @@ class MeasuredFlops(SampleFlops):
     which take more memory than the fused kernel.
     """
 
-    def __init__(self, config: Config, generator: Generator, learner: Learner, judge: Judge | None = None) -> None:
-        """judge: of the label check, if there is one."""
+    def __init__(self, config: Config, generator: Generator, learner: Learner) -> None:
         self._generator, self._learner = generator, learner
         storage = Storage(config.pool, config.pool_shape)
-        self._rounds = GeneratedRounds(config, generator, storage, Blocks(1), judge)
+        self._rounds = GeneratedRounds(config, generator, storage, Blocks(1))
         self._choosing = config.guidance.candidates > 1
         self._label, self._seeds = torch.zeros(1, dtype=torch.int64), row_seeds(config.seed, 0, range(1))
-        self._check = None if judge is None else LabelCheck(judge, temperature=1.0)
         self._soft = config.pool.soft_labels
         self._known: dict[str, int] = {}
 
@@ -45,10 +42,6 @@ class MeasuredFlops(SampleFlops):
     def of_labels(self) -> int:
         """See SampleFlops."""
         return self._once("labels", self._labels) if self._soft else 0
-
-    def of_check(self) -> int:
-        """See SampleFlops."""
-        return self._once("check", self._checked) if self._check else 0
 
     def _once(self, name: str, work: Callable[[], object]) -> int:
         if name not in self._known:  # a bound method as key would keep itself, and the generator, in memory
@@ -62,10 +55,6 @@ class MeasuredFlops(SampleFlops):
     def _labels(self) -> Tensor | None:
         return self._rounds.posterior(self._sample)
 
-    def _checked(self) -> Tensor:
-        assert self._check, "it is asked for"
-        return self._check(self._learner, self._sample, self._label, self._seeds)
-
     def _plain(self) -> Tensor:
         return self._generator.sample(self._label, self._seeds, None)
 
@@ -73,7 +62,7 @@ class MeasuredFlops(SampleFlops):
         omega = np.zeros(1, np.float32)
         if self._choosing:
             return self._rounds.chosen(self._learner, self._label, [self._seeds], omega, "samples")
-        return self._rounds.guided(self._learner, self._label, [self._seeds], omega, temperature=1.0)
+        return self._rounds.guided(self._learner, self._label, self._seeds, omega)
 
 
 def _counted(work: Callable[[], object]) -> int:

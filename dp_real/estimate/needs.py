@@ -177,7 +177,7 @@ def duration(seconds: float) -> str:
 
 
 def _weights(config: Config) -> Iterator[Need]:
-    drawing = config.generator.weights() | config.guidance.weights() if config.practice.draws else {}
+    drawing = config.generator.weights() if config.practice.draws else {}
     models = drawing | config.learner.weights()
     for key, model in models.items():
         yield _weights_of(key, model, key == "generator.model" and isinstance(config.generator, DiffusersConfig))

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from dp_real.config import Config
-from dp_real.rounds.label_check import denoiser_calls
 from dp_real.runtime.flops import count
 
 
@@ -68,8 +67,7 @@ def image_operations(config: Config, network: Network | None) -> tuple[float, fl
         return None
     # A push goes through the learner and back to the image, but not to the weights: two thirds of a training step.
     pushes = len(config.guidance.guided_steps(config.sampling.steps))
-    checks = denoiser_calls(config.guidance)  # beside one encoding of the image
-    return image.plain, image.guided + checks * image.call + pushes * 2 / 3 * network.training
+    return image.plain, image.guided + pushes * 2 / 3 * network.training
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:

@@ -33,9 +33,9 @@ Module = TypeVar("Module", bound="nn.Module")
 class ImageCost:
     """The cost of one image, known before anything is measured.
 
-    plain, guided: TFLOP of an unguided and a guided image, without the learner's part of the guidance and without the
-    label check. call: of one evaluation of the denoiser, for that check. The rest are bytes. weights: of the whole
-    generator. resting: of it, on the device while the learner trains. kept: for the backward pass of a guided image.
+    plain, guided: TFLOP of an unguided and a guided image, without the learner's part of the guidance. The rest are
+    bytes. weights: of the whole generator. resting: of it, on the device while the learner trains. kept: for the
+    backward pass of a guided image.
     """
 
     plain: float
@@ -43,7 +43,6 @@ class ImageCost:
     weights: float
     resting: float
     kept: float
-    call: float = 0.0
 
 
 class GeneratorConfig(Section):

@@ -23,7 +23,7 @@ class DiffusersConfig(GeneratorConfig):
 
     any_size: ClassVar[bool] = True
 
-    kind: Literal["diffusers", "stable-diffusion"]
+    kind: Literal["diffusers"]
     model: Place = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
     prompts: Templates = Field(
         default=("a photo of a {}",), description="a row's seed picks one; {}: the class; also {definition}, {synonyms}"
@@ -133,4 +133,4 @@ class DiffusersConfig(GeneratorConfig):
         weights = size.parameters * width
         guided = plain + len(guidance.guided_steps(sampling.steps)) * pixels * push
         resting, kept = 0 if self.offload else weights, pixels * kept * width / 4
-        return ImageCost(plain, guided, weights, resting, kept, call=pixels * size.denoiser.forward)
+        return ImageCost(plain, guided, weights, resting, kept)

@@ -1,4 +1,4 @@
-"""Controls for entropy guidance: pushes of the same length, in random directions or on finished samples."""
+"""A control for entropy guidance: pushes of the same length, in random directions."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -30,14 +30,3 @@ class RandomGuidance(EntropyGuidance):
     def rows(self, rows: slice) -> Self:
         """See EntropyGuidance. The directions of these rows start from the first again."""
         return replace(super().rows(rows), seeds=self.seeds[rows])
-
-
-def ascend(guidance: EntropyGuidance, x: Tensor, pushes: int) -> Tensor:
-    """A control: all pushes of a trajectory, made on finished samples x. Images [B, C, H, W] stay in [-1, 1]."""
-    for _ in range(pushes):
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            gradient = guidance.gradient(leaf, leaf)
-        x = guidance.push(x, gradient)
-        x = x.clamp(-1, 1) if x.dim() == 4 else x
-    return x

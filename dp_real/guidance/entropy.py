@@ -26,9 +26,8 @@ class EntropyGuidance:
 
     logits: differentiable, [B, ...] -> [B, K]; one row must not influence another (eval mode).
     omega: strength, a float or one value per row [B]; positive raises the entropy.
-    scale: `relative` adds omega * |x| * g / |g| to the sample, g the gradient of its entropy;
+    scale: `relative` adds omega * |x| * g / |g| to the sample after the solver's step, g the gradient of its entropy;
         `raw` adds omega * g to the score (eq. 7 with its sign mended).
-    apply: for `relative`, push `after` the scheduler's step or x_t `before` it.
     through: differentiate with respect to x_t through the denoiser (`unet`), or to x0_hat only (`x0`, cheaper).
     window, every: guide the steps in this fraction of the trajectory (0 noise, 1 image), each `every`-th of them.
     """
@@ -38,7 +37,6 @@ class EntropyGuidance:
     logits: Callable[[Tensor], Tensor]
     omega: float | Tensor
     scale: Literal["relative", "raw"] = "relative"
-    apply: Literal["after", "before"] = "after"
     through: Literal["unet", "x0"] = "unet"
     window: tuple[float, float] = (0.0, 1.0)
     every: int = 1
@@ -46,7 +44,7 @@ class EntropyGuidance:
     @classmethod
     def of(cls, options: GuidanceConfig, logits: Callable[[Tensor], Tensor], omega: float | Tensor) -> Self:
         """The guidance that a configuration describes, at strength omega."""
-        return cls(logits, omega, options.scale, options.apply, options.through, options.window, options.every)
+        return cls(logits, omega, options.scale, options.through, options.window, options.every)
 
     def guides(self, index: int, steps: int) -> bool:
         """Whether step `index` of `steps` is guided."""

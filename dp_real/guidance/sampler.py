@@ -61,18 +61,9 @@ def _guided_step(
         at = leaf if guidance.through == "unet" else x0_hat.requires_grad_()
         gradient = guidance.gradient(decode(x0_hat) if guidance.looks else x0_hat, at)
     output = output.detach()
-    if guidance.scale == "relative" and guidance.apply == "before":
-        x = guidance.push(x, gradient)
     if guidance.scale == "raw":
         output = solver.raise_score(output, guidance.weigh(gradient), index)
     x, x0_hat = solver.step(output, index, x)
-    if guidance.scale == "relative" and guidance.apply == "after":
+    if guidance.scale == "relative":
         x = guidance.push(x, gradient)
     return x, x0_hat
-
-
-@torch.no_grad()
-def denoising_error(denoiser: Denoiser, solver: Solver, x0: Tensor, noise: Tensor, level: float) -> Tensor:
-    """Mean squared error [B] of the denoiser on x0, noised with `noise` to a level in (0, 1)."""
-    x, t, answer = solver.noised(x0, noise, level)
-    return (denoiser(x, t) - answer).square().flatten(1).mean(1)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 
@@ -24,10 +23,6 @@ class Solver(Protocol):
 
         Unchanged if x_t is noise only (a = 0).
         """
-        ...
-
-    def noised(self, x0: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 noised to a level in (0, 1): returns x_t, t, and the output of a perfect denoiser."""
         ...
 
 
@@ -62,13 +57,6 @@ class DDIM:
             return output
         return output + {"epsilon": -sigma, "v_prediction": -sigma / a, "sample": sigma**2 / a}[self._kind] * by
 
-    def noised(self, x0: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
-        """See Solver."""
-        t = round(level * (self.scheduler.config["num_train_timesteps"] - 1))
-        a, sigma = self._level(t)
-        answers = {"epsilon": noise, "v_prediction": a * noise - sigma * x0, "sample": x0}
-        return a * x0 + sigma * noise, torch.full((), t, device=x0.device), answers[self._kind]
-
 
 @dataclass(frozen=True)
 class FlowEuler:
@@ -90,8 +78,3 @@ class FlowEuler:
         """See Solver."""
         sigma = self.scheduler.sigmas[index].item()
         return output if sigma == 1 else output - sigma / (1 - sigma) * by
-
-    def noised(self, x0: Tensor, noise: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
-        """See Solver."""
-        t = torch.full((), level * self.scheduler.config["num_train_timesteps"], device=x0.device)
-        return (1 - level) * x0 + level * noise, t, noise - x0

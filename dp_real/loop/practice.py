@@ -65,9 +65,6 @@ class Practice:
             if self.wants_examples():  # T ≥ T_max
                 self.checkpoint(keep=True)  # branches start here
                 self.add_examples(options.increment)  # P samples that are hard for f; T = 0
-            elif self.wants_cooldown():
-                self.begin_cooldown()
-                continue
             if self.recorder.stop_requested():
                 self.checkpoint(keep=False)
                 raise Interrupted
@@ -88,13 +85,6 @@ class Practice:
         """Whether patience has run out, with additions left, at the constant rate."""
         return self.out_of_patience and self.may_add and self.constant
 
-    def wants_cooldown(self) -> bool:
-        """Whether to cool down early: out of patience with no addition left (`early_stop`), or of time (`seconds`)."""
-        options = self.config.practice
-        done = options.early_stop and self.out_of_patience and not self.may_add
-        late = 0 < options.seconds < self.state.seconds
-        return (done or late) and self.constant
-
     @property
     def out_of_patience(self) -> bool:
         """Whether T ≥ T_max."""
@@ -102,10 +92,8 @@ class Practice:
 
     @property
     def may_add(self) -> bool:
-        """Whether `additions` and the budget of `samples` allow another addition."""
-        options, state = self.config.practice, self.state
-        generated = state.costs.generated + self.config.drawn_per_row * options.increment
-        return state.rounds <= options.additions and (not options.samples or generated <= options.samples)
+        """Whether there is another addition to come."""
+        return self.state.rounds <= self.config.practice.additions
 
     @property
     def constant(self) -> bool:

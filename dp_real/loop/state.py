@@ -26,16 +26,15 @@ class State:
     generation_seconds: float = 0.0
     training_seconds: float = 0.0  # until data was last added; all but generation
     training_flops: int = 0  # until data was last added
-    temperature: float = 0.0  # steering of the next round
 
     @property
     def steering(self) -> Steering:
         """The steering of the next round."""
-        return Steering(self.push, self.temperature)
+        return Steering(self.push)
 
     @steering.setter
     def steering(self, steering: Steering) -> None:
-        self.push, self.temperature = steering
+        (self.push,) = steering
 
     def record(self) -> dict[str, Any]:
         """The state as values for JSON; `restored` reads them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow as pa
 from dp_base.checksums import digest
 from dp_base.files import whole_file, write_text
 
+FORMAT = 1  # of the files that batches are written to
 POSTERIOR = pa.list_(pa.float32())  # a probability for each class
 
 
@@ -27,8 +27,6 @@ class Batch:
     entropy: np.ndarray  # float32, nats, of the learner at the time
     correct: np.ndarray  # bool, whether that learner predicted the label
     example: pa.Array | pa.ChunkedArray  # as the pool stores it
-    hardness: np.ndarray  # float32, nats, entropy of the selector
-    missed: np.ndarray  # bool, whether the selector did not predict the label
     draws: np.ndarray  # int64, how many samples were generated for this row
     redrawn: np.ndarray  # int64, how many of them were of no use: not finite, or of one value
     seconds: np.ndarray  # float64, that drawing and assessing the row took; a block's are shared evenly
@@ -41,7 +39,7 @@ class Batch:
     def empty(cls, example: pa.DataType, soft_labels: bool = False) -> Batch:
         """A batch without rows. example: the pool's type of that column."""
         kinds = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
-        kinds |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8", "seconds": "f8"}
+        kinds |= {"draws": "i8", "redrawn": "i8", "seconds": "f8"}
         columns = {name: np.empty(0, kind) for name, kind in kinds.items()}
         posterior = pa.array([], POSTERIOR) if soft_labels else None
         return cls(**columns, example=pa.array([], example), posterior=posterior)
@@ -77,15 +75,14 @@ class Batch:
 
     @classmethod
     def read(cls, path: Path) -> Batch:
-        """Memory-map what `write` left. Raises KeyError for a file of another version, which lacks columns."""
+        """Memory-map what `write` left."""
         return cls.of(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
     @classmethod
     def kept(cls, path: Path, make: Callable[[], Batch]) -> Batch:
-        """The batch in a file, memory-mapped; made and written if it is missing, damaged or of another version."""
+        """The batch in a file, memory-mapped; made and written if it is missing or damaged."""
         if intact(path):
-            with contextlib.suppress(KeyError):  # another version's
-                return cls.read(path)
+            return cls.read(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         make().write(path)
         return cls.read(path)

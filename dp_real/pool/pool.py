@@ -67,10 +67,9 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def latest(cls, path: Path, sample_shape: tuple[int, ...], config: PoolConfig | None = None) -> Pool:
         """Open a pool at its latest version. Raises MissingError if there is none, DamagedError if a file of it is
         missing or changed."""
-        if not path.is_dir():
+        version = PoolRecord.read(path).latest
+        if version is None:
             raise MissingError(f"{path}: there is no pool")
-        with opening(path):
-            version = PoolRecord.read(path).latest or lance.dataset(uri(path)).latest_version
         verify_pool(path, version)
         return cls(path, sample_shape, version, config)
 

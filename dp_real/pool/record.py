@@ -1,7 +1,7 @@
 """What a pool's folder must hold: its versions, with the checksums of the files that each is made of.
 
 POOL/checksums.json is written after each round. Lance only ever adds files, so a version's data files are the first so
-many of those that the record has. A pool without it was written by an earlier version of this project.
+many of those that the record has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import lance
 from dp_base.checksums import RECORD, changed, digests, read_json
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import write_text
+from dp_base.formats import KEY, require_format
 
+FORMAT = 1  # of a pool: its columns, and its record
 LARGEST = 2**64 - 1  # Lance counts the names of its manifests down from here
 REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
 
@@ -32,10 +34,14 @@ class PoolRecord:
 
     @classmethod
     def read(cls, pool: Path) -> PoolRecord:
-        """The record of a pool; empty if there is none. Raises DamagedError if it cannot be read."""
+        """The record of a pool; empty if no round is in it yet.
+
+        Raises DamagedError if it cannot be read, InputError if it has another format.
+        """
         if not (pool / RECORD).exists():
             return cls()
         record = read_json(pool / RECORD)
+        require_format(record, FORMAT, pool / RECORD)
         try:
             known = cls(dict(record["files"]), {str(int(number)): dict(v) for number, v in record["versions"].items()})
             assert all({"rows", "files", "manifest"} <= version.keys() for version in known.versions.values())
@@ -45,7 +51,7 @@ class PoolRecord:
 
     @property
     def latest(self) -> int | None:
-        """The newest recorded version; None if there is no record."""
+        """The newest version; None if no round is in the pool yet."""
         return max(map(int, self.versions), default=None)
 
     def add(self, pool: Path, version: int) -> None:
@@ -57,7 +63,7 @@ class PoolRecord:
         manifest = digests(pool, [_manifest(pool, version)])
         self.versions = {number: each for number, each in self.versions.items() if each["files"] <= len(names)}
         self.versions[str(version)] = {"rows": data.count_rows(), "files": len(names), "manifest": manifest}
-        record = {"files": self.files, "versions": self.versions}
+        record = {KEY: FORMAT, "files": self.files, "versions": self.versions}
         write_text(pool / RECORD, json.dumps(record) + "\n")  # in one line: indenting is 10 times slower
 
     def drop_strays(self, pool: Path) -> None:
@@ -71,7 +77,10 @@ class PoolRecord:
 
         Each file is read once.
         """
-        known = [self.versions[str(version)] for version in versions if str(version) in self.versions]
+        unknown = next((version for version in versions if str(version) not in self.versions), None)
+        if unknown is not None:
+            return f"{pool / RECORD} lacks version {unknown} of the pool"
+        known = [self.versions[str(version)] for version in versions]
         names = list(self.files)[: max((version["files"] for version in known), default=0)]
         manifests = {name: checksum for version in known for name, checksum in version["manifest"].items()}
         return changed(pool, manifests | {name: self.files[name] for name in names})
@@ -92,21 +101,15 @@ def uri(pool: Path) -> str:
 def pool_rows(pool: Path, version: int) -> int:
     """How many rows a version of a pool has. Raises DamagedError if it cannot be read."""
     with opening(pool):
-        known = PoolRecord.read(pool).versions.get(str(version))
-        return known["rows"] if known else lance.dataset(uri(pool), version=version).count_rows()
+        return PoolRecord.read(pool).versions[str(version)]["rows"]
 
 
 def pool_problem(pool: Path, version: int) -> str | None:
-    """What is wrong with a version of a pool, or None. A pool without checksums must at least open."""
+    """What is wrong with a version of a pool, or None."""
     try:
-        with opening(pool):
-            record = PoolRecord.read(pool)
-            problem = record.problem(pool, version)
-            if problem is None:
-                lance.dataset(uri(pool), version=version).count_rows()
+        return PoolRecord.read(pool).problem(pool, version)
     except DamagedError as error:
         return str(error).partition(";")[0]
-    return problem
 
 
 def drop_unreadable(pool: Path, version: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from dp_real.rounds.label_check import denoiser_calls
 from dp_real.sections import GuidanceConfig, SamplingConfig
 
 
@@ -30,15 +29,11 @@ class SampleFlops:
     """FLOPs of what is done for one sample. Here they are not counted, so 0; see dp_real.estimate.flops."""
 
     def __call__(self, guided: bool) -> int:
-        """Of a plain sample, or of a candidate or a guided one with its label check."""
+        """Of a plain sample, or of a candidate or a guided one."""
         return 0
 
     def of_labels(self) -> int:
         """Of its soft labels; 0 without them."""
-        return 0
-
-    def of_check(self) -> int:
-        """Of the label check of a sample that is there already; 0 without one."""
         return 0
 
 
@@ -51,4 +46,4 @@ def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: Sam
     """The costs of one guided sample. Only guidance through "unet", not a control, goes back through the denoiser."""
     through_denoiser = guidance.through == "unet" and guidance.control == "none"
     backwards = len(guidance.guided_steps(sampling.steps)) if through_denoiser else 0
-    return Costs(1, sampling.forwards + denoiser_calls(guidance), backwards, flops(True))
+    return Costs(1, sampling.forwards, backwards, flops(True))

@@ -18,32 +18,30 @@ from dp_real.pool import Batch
 from dp_real.rounds.costs import Costs, SampleFlops, guided_sample, plain_sample
 from dp_real.rounds.steering import PUSH_RANGE, Steering, steer
 from dp_real.runtime import processes
-from dp_real.runtime.seeds import Stream, rng, row_seeds
+from dp_real.runtime.seeds import row_seeds
 
 # The first guided round has this many parts, and parts of so many rows at least: an automatic strength finds its place.
 FIRST_PARTS, FIRST_ROWS = 8, 20
 CHOICE = 25.0  # an automatic strength of choosing, per nat, for a push of 1
-REFILLS = 3  # how often a sample that fails the label check is drawn again
 
 
 @dataclass(frozen=True)
 class Request:
     """The n rows to draw for a round.
 
-    labels: int64 [n]. omega: float32 [n], the strength for each row; None: plain. tries: how often a row may be drawn
-    until it passes the label check. candidates: if more than 1, how many plain samples a row is chosen from.
+    labels: int64 [n]. omega: float32 [n], the strength for each row; None: plain. candidates: if more than 1, how many
+    plain samples a row is chosen from.
     """
 
     index: int  # of the round
     labels: Tensor
     omega: np.ndarray | None = None
-    tries: int = 1
     candidates: int = 1
 
     def seeds(self, seed: int, rows: slice) -> list[np.ndarray]:
-        """Seeds uint64 [B] of these rows for each try or candidate. Those of row i are rows i, i + n, … of a round."""
+        """Seeds uint64 [B] of these rows for each candidate. Those of row i are rows i, i + n, … of a round."""
         n = len(self.labels)
-        firsts = range(0, n * self.tries * self.candidates, n)
+        firsts = range(0, n * self.candidates, n)
         return [row_seeds(seed, self.index, range(first + rows.start, first + rows.stop)) for first in firsts]
 
 
@@ -108,8 +106,8 @@ class Pruned(Plain):
         return Request(self.index, labels.repeat(self.config.practice.oversample))
 
     def keep(self, drawn: Batch, labels: Tensor) -> Batch:
-        """The hardest rows for the selector, as many of each class as in `labels`; of equally hard rows the first."""
-        mine = zip(drawn.hardness.tolist(), drawn.label.tolist(), drawn.row.tolist(), strict=True)
+        """The hardest rows for the learner, as many of each class as in `labels`; of equally hard rows the first."""
+        mine = zip(drawn.entropy.tolist(), drawn.label.tolist(), drawn.row.tolist(), strict=True)
         everybodys = torch.tensor(processes.gather(list(mine)), dtype=torch.float64)
         hardest = everybodys[everybodys[:, 0].argsort(descending=True, stable=True)]
         counts = labels.bincount(minlength=self.config.task.n_classes).tolist()
@@ -121,12 +119,10 @@ class Pruned(Plain):
 
 @dataclass(frozen=True)
 class Guided(Plain):
-    """Draws samples that the selector finds hard.
+    """Draws samples that the learner finds hard.
 
-    With omega = "auto" the strength is steering.push over the number of guided steps. It changes after every
-    `guidance.steer_every` rows, or each round and within the first guided one, so that the rows do not depend on how
-    batches or processes share them. With a label
-    check, samples that fail are drawn again; the rows do not depend on the sharing then, either.
+    With omega = "auto" the strength is steering.push over the number of guided steps. It changes after each round, and
+    within the first guided one, so that the rows do not depend on how batches or processes share them.
     """
 
     def automatic(self, push: float) -> float:
@@ -134,26 +130,22 @@ class Guided(Plain):
         return push / len(self.config.guidance.guided_steps(self.config.sampling.steps))
 
     def request(self, labels: Tensor, steering: Steering) -> Request:
-        """All rows have the same strength; with `guidance.spread` it is uniform between 0 and that."""
-        options, config, n = self.config.guidance, self.config, len(labels)
-        shares = rng(config.seed, Stream.OMEGA, self.index).random(n, np.float32) if options.spread else np.float32(1)
+        """All rows have the same strength."""
+        options = self.config.guidance
         omega = self.automatic(steering.push) if options.omega == "auto" else options.omega
-        tries = 1 if options.check == "none" else 1 + REFILLS
-        return Request(self.index, labels, np.broadcast_to(shares, n) * omega, tries)
+        return Request(self.index, labels, np.full(len(labels), omega, np.float32))
 
     def portions(self, n: int) -> Iterator[slice]:
         """The rows between two changes of the strength."""
-        options = self.config.guidance
-        seeks = options.omega == "auto" and self.index == 1
-        usual = max(FIRST_ROWS, -(-n // FIRST_PARTS)) if seeks else n
-        return processes.slices(slice(0, n), options.steer_every or usual)
+        seeks = self.config.guidance.omega == "auto" and self.index == 1
+        return processes.slices(slice(0, n), max(FIRST_ROWS, -(-n // FIRST_PARTS)) if seeks else n)
 
     def steer(self, steering: Steering, drawn: Batch, size: int) -> Steering:
-        """A stronger push if the selector gets less than `guidance.wrong_share` of the portion wrong, else a weaker."""
+        """A stronger push if the learner gets less than `guidance.wrong_share` of the portion wrong, else a weaker."""
         if self.config.guidance.omega != "auto":
             return steering
-        missed = sum(processes.gather([int(drawn.missed.sum())]))
-        return steering._replace(push=steer(steering.push, missed / size, self.config.guidance.wrong_share))
+        wrong = sum(processes.gather([int((~drawn.correct).sum())]))
+        return steering._replace(push=steer(steering.push, wrong / size, self.config.guidance.wrong_share))
 
     def price(self, flops: SampleFlops) -> Costs:
         """The costs of a guided sample."""
@@ -198,10 +190,10 @@ def policy_of(config: Config, index: int) -> Policy:
 def end_of_range(config: Config, omega: float) -> Literal["lowest", "highest"] | None:
     """At which end of its range an automatic strength is, given omega of the last rows; None if at neither.
 
-    None, too, for a strength that is fixed, and with `guidance.spread`, where rows differ.
+    None, too, for a strength that is fixed.
     """
     policy = policy_of(config, 1)
-    if not isinstance(policy, Guided) or config.guidance.omega != "auto" or config.guidance.spread:
+    if not isinstance(policy, Guided) or config.guidance.omega != "auto":
         return None
     lowest, highest = map(policy.automatic, PUSH_RANGE)
     return "lowest" if omega <= lowest * 1.001 else "highest" if omega >= highest / 1.001 else None

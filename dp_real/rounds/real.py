@@ -42,7 +42,7 @@ class RealRounds:
         rows, y, omega = slice(0, len(nothing)), self.examples.y[chosen][here], nothing.astype(np.float32)
         known = F.one_hot(y, self.config.task.n_classes) if self.storage.config.soft_labels else None
         batch = as_batch(rows, y, omega, sampled, self.storage, known)
-        return Drawn(assessed(batch, self.storage, learner, learner), Costs(), steering)
+        return Drawn(assessed(batch, self.storage, learner), Costs(), steering)
 
     def forget(self) -> None:
         """Do nothing: nothing was kept."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from dp_base.checksums import json_digest
 from dp_base.locks import in_turn
 from dp_real.config import Config
-from dp_real.pool.batch import Batch
+from dp_real.pool.batch import FORMAT, Batch
 from dp_real.rounds.policies import Request
 
 
@@ -72,7 +72,7 @@ def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
 def _family(config: Config) -> str:
     """A digest of what plain rows of a run depend on."""
     parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
-    return json_digest([parts, config.training.precision])[:32]
+    return json_digest([FORMAT, parts, config.training.precision])[:32]
 
 
 def _drawn_at_first(config: Config) -> int:

@@ -1,13 +1,11 @@
 """Sources: they draw the rounds of a run.
 
 A round flows one way: a policy says which rows to draw → a generator draws them in blocks → the learner assesses them →
-a batch of columns goes into the pool. The steering (the automatic strength, the temperature of the label check) and
-the costs are returned.
+a batch of columns goes into the pool. The steering (the automatic strength) and the costs are returned.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,8 +19,7 @@ from torch import Tensor
 
 from dp_real.config import Config
 from dp_real.evaluation.assess import assess
-from dp_real.examples import ExampleSet
-from dp_real.guidance.controls import RandomGuidance, ascend
+from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Batch
 from dp_real.pool.batch import POSTERIOR
@@ -31,12 +28,10 @@ from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.choice import choose
 from dp_real.rounds.costs import Costs, SampleFlops
-from dp_real.rounds.label_check import Judge, LabelCheck, denoiser_calls, fit_temperature
 from dp_real.rounds.policies import Request, policy_of
-from dp_real.rounds.redraw import Sound, draw_sound
+from dp_real.rounds.redraw import draw_sound
 from dp_real.rounds.shared import Shared
 from dp_real.rounds.steering import Steering
-from dp_real.runtime import processes
 
 
 class Drawn(NamedTuple):
@@ -88,8 +83,6 @@ def as_batch(
         entropy=unknown,
         correct=nobody,
         example=storage.encode(sampled.x),
-        hardness=unknown,
-        missed=nobody,
         draws=sampled.draws,
         redrawn=sampled.redrawn,
         seconds=np.zeros(len(labels)),
@@ -97,14 +90,11 @@ def as_batch(
     )
 
 
-def assessed(batch: Batch, storage: Storage, learner: Learner, selector: Learner) -> Batch:
-    """Have the learner and the selector assess a batch. Both see what the pool keeps, which may be bytes or a JPEG."""
+def assessed(batch: Batch, storage: Storage, learner: Learner) -> Batch:
+    """Have the learner assess a batch. It sees what the pool keeps, which may be bytes or a JPEG."""
     x, labels = storage.decode(batch.table()["example"].combine_chunks()), torch.tensor(batch.label)
     entropy, correct = assess(learner, x, labels)
-    hardness, right = (entropy, correct) if selector is learner else assess(selector, x, labels)
-    return replace(
-        batch, entropy=entropy.numpy(), correct=correct.numpy(), hardness=hardness.numpy(), missed=~right.numpy()
-    )
+    return replace(batch, entropy=entropy.numpy(), correct=correct.numpy())
 
 
 def timed(make: Callable[[], Batch]) -> Batch:
@@ -118,39 +108,30 @@ def timed(make: Callable[[], Batch]) -> Batch:
 class GeneratedRounds:
     """A Source that draws a generator's samples as a configuration asks.
 
-    storage: that of the pool. judge: of a label check, and images: real ones to fit it. first: the learner at the first
-    addition, if guidance.selector asks for it; `draw` sets it then. shared: what other runs draw alike.
+    storage: that of the pool. shared: what other runs draw alike.
     """
 
     config: Config
     generator: Generator
     storage: Storage
     blocks: Blocks
-    judge: Judge | None = None
-    images: ExampleSet | None = None
-    first: Learner | None = None
     flops: SampleFlops = field(default_factory=SampleFlops)
     shared: Shared | None = None
 
     def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
         """See Source. The initial round, 0, is plain."""
-        if index == 1 and self.config.guidance.selector == "first":
-            self.first = copy.deepcopy(learner)
-        selector, costs, policy = self.first or learner, Costs(), policy_of(self.config, index)
-        asked = policy.request(labels, steering)
-        if asked.tries > 1 and not steering.temperature:  # a label check, its first time
-            steering, costs = self.fit_check(steering, selector)
+        policy = policy_of(self.config, index)
         parts, saved = [Batch.empty(self.storage.type, self.storage.config.soft_labels)], 0.0
-        for rows in policy.portions(len(asked.labels)):
+        for rows in policy.portions(len(policy.request(labels, steering).labels)):
             request = policy.request(labels, steering)
-            draw = partial(self.block, request, learner, selector, steering.temperature)
+            draw = partial(self.block, request, learner)
             own = self.blocks.draw(index, rows, draw)
             portion = Batch.concatenate([parts[0], *own.batches])
             saved += own.saved
             steering = policy.steer(steering, portion, rows.stop - rows.start)
             parts.append(portion)
         drawn = Batch.concatenate(parts)
-        costs += policy.price(self.flops) * int(drawn.draws.sum()) + Costs(redrawn=int(drawn.redrawn.sum()))
+        costs = policy.price(self.flops) * int(drawn.draws.sum()) + Costs(redrawn=int(drawn.redrawn.sum()))
         costs += Costs(flops=self.flops.of_labels()) * len(drawn)
         self.generator.rest()
         return Drawn(policy.keep(drawn, labels), costs, steering, saved)
@@ -159,42 +140,27 @@ class GeneratedRounds:
         """Delete the blocks on disk."""
         self.blocks.forget()
 
-    def fit_check(self, steering: Steering, selector: Learner) -> tuple[Steering, Costs]:
-        """Fit the label check's temperature: returns the steering with it, and the costs (all in the main process)."""
-        assert self.images is not None, "the configuration asks for a check"
-        assert self.judge is not None, "likewise"
-        temperature, n = fit_temperature(
-            self.judge,
-            self.images,
-            selector,
-            seed=self.config.seed,
-            block_size=self.config.sampling.block_size,
-        )
-        own = n if processes.this_process().is_main_process else 0
-        costs = Costs(forwards=denoiser_calls(self.config.guidance), flops=self.flops.of_check()) * own
-        return steering._replace(temperature=temperature), costs
-
-    def block(self, request: Request, learner: Learner, selector: Learner, temperature: float, rows: slice) -> Batch:
+    def block(self, request: Request, learner: Learner, rows: slice) -> Batch:
         """Draw and assess these rows of a request. Raises DivergedError as draw_sound does, and keeps none of them."""
 
         def draw() -> Batch:
-            return timed(lambda: self.drawn(request, selector, temperature, rows))
+            return timed(lambda: self.drawn(request, learner, rows))
 
         shared = self.shared if request.index == 0 else None  # the initial round is plain in every arm
         batch = shared.block(request, rows, self.config.seed, draw) if shared else draw()
-        return timed(lambda: assessed(batch, self.storage, learner, selector))
+        return timed(lambda: assessed(batch, self.storage, learner))
 
-    def drawn(self, request: Request, selector: Learner, temperature: float, rows: slice) -> Batch:
+    def drawn(self, request: Request, learner: Learner, rows: slice) -> Batch:
         """Draw these rows of a request, for whoever assesses them."""
         labels, seeds = request.labels[rows], request.seeds(self.config.seed, rows)
         omega = np.zeros(len(labels), np.float32) if request.omega is None else request.omega[rows]
         what = f"round {request.index}"
         if request.candidates > 1:
-            sampled = self.chosen(selector, labels, seeds, omega, what)
+            sampled = self.chosen(learner, labels, seeds, omega, what)
         elif request.omega is None:
             sampled = self.plain(labels, seeds[0], what)
         else:
-            sampled = self.guided(selector, labels, seeds, omega, temperature, what)
+            sampled = self.guided(learner, labels, seeds[0], omega, what)
         return as_batch(rows, labels, omega, sampled, self.storage, self.posterior(sampled.x))
 
     def posterior(self, x: Tensor) -> Tensor | None:
@@ -214,81 +180,46 @@ class GeneratedRounds:
         return Sampled(x, kept, 1 + redrawn, redrawn)
 
     def chosen(
-        self, selector: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: np.ndarray, what: str
+        self, learner: Learner, labels: Tensor, seeds: Sequence[np.ndarray], omega: np.ndarray, what: str
     ) -> Sampled:
         """Draw a plain candidate from each of `seeds`, uint64 [B] each, and choose one for each row.
 
-        The selector sees them as the pool would keep them. What was drawn in vain counts as drawn.
+        The learner sees them as the pool would keep them. What was drawn in vain counts as drawn.
         """
         drawn = [self.plain(labels, each, what) for each in seeds]
         seen = [self.storage.decode(self.storage.encode(candidate.x)) for candidate in drawn]
-        hardness = np.stack([self.score(selector, x, labels).numpy() for x in seen], axis=1)
+        hardness = np.stack([self.score(learner, x, labels).numpy() for x in seen], axis=1)
         x, kept, draws, redrawn = zip(*drawn, strict=True)
         best, row = choose(hardness, omega, np.stack(kept, axis=1)), np.arange(len(labels))
         return Sampled(torch.stack(x)[best, row], np.stack(kept)[best, row], np.sum(draws, 0), np.sum(redrawn, 0))
 
-    def score(self, selector: Learner, x: Tensor, labels: Tensor) -> Tensor:
-        """What candidates are chosen by, float64 [B]: the selector's entropy in nats, less the generator's doubt.
+    def score(self, learner: Learner, x: Tensor, labels: Tensor) -> Tensor:
+        """What candidates are chosen by, float64 [B]: the learner's entropy in nats, less the generator's doubt.
 
         Entropy alone also finds samples whose label is ambiguous, or wrong.
         """
-        hardness, doubt = assess(selector, x, labels)[0].double(), self.config.guidance.doubt
+        hardness, doubt = assess(learner, x, labels)[0].double(), self.config.guidance.doubt
         if not doubt:
             return hardness
         log_posterior = cast(LikelihoodGenerator, self.generator).log_posterior(x)
         return hardness + doubt * log_posterior.gather(1, labels.unsqueeze(1)).squeeze(1)
 
     def guided(
-        self,
-        selector: Learner,
-        labels: Tensor,
-        seeds: Sequence[np.ndarray],
-        omega: np.ndarray,
-        temperature: float,
-        what: str = "samples",
+        self, learner: Learner, labels: Tensor, seeds: np.ndarray, omega: np.ndarray, what: str = "samples"
     ) -> Sampled:
-        """Draw guided samples from the first of `seeds`, uint64 [B] each. Those that fail the check use the next.
+        """Draw guided samples. what: begins an error, see draw_sound."""
+        x, kept, redrawn = draw_sound(
+            lambda row, again: self.pushed(learner, labels[row], again, omega[row]),
+            seeds,
+            what,
+            self.config.tamer(guided=True),
+        )
+        return Sampled(x, kept, 1 + redrawn, redrawn)
 
-        A row that never passes keeps the most credible of its tries. what: begins an error, see draw_sound.
-        """
-
-        def draw(rows: Tensor, seeds: np.ndarray) -> Sound:
-            y, strength = labels[rows], omega[rows.numpy()]
-            return draw_sound(
-                lambda row, again: self.pushed(selector, y[row], again, strength[row]),
-                seeds,
-                what,
-                self.config.tamer(guided=True),
-            )
-
-        x, kept, redrawn = draw(torch.arange(len(labels)), seeds[0])
-        draws = 1 + redrawn
-        if self.config.guidance.check == "none":
-            return Sampled(x, kept, draws, redrawn)
-        assert self.judge is not None, "the configuration asks for a check"
-        check = LabelCheck(self.judge, temperature)
-        credible = check(selector, x, labels, kept)
-        for again in seeds[1:]:
-            failed = (credible < self.config.guidance.check_threshold).nonzero().squeeze(1)
-            if not len(failed):
-                break
-            row = failed.numpy()
-            fresh = draw(failed, again[row])
-            found = check(selector, fresh.x, labels[failed], fresh.seeds)
-            better = found > credible[failed]
-            place = failed[better]
-            x[place], credible[place], kept[place.numpy()] = fresh.x[better], found[better], fresh.seeds[better.numpy()]
-            draws[row] += 1 + fresh.redrawn
-            redrawn[row] += fresh.redrawn
-        return Sampled(x, kept, draws, redrawn)
-
-    def pushed(self, selector: Learner, labels: Tensor, seeds: np.ndarray, omega: np.ndarray) -> Tensor:
+    def pushed(self, learner: Learner, labels: Tensor, seeds: np.ndarray, omega: np.ndarray) -> Tensor:
         """Draw guided samples, or those of a control."""
         options = self.config.guidance
-        guidance = EntropyGuidance.of(options, selector.logits, torch.from_numpy(omega))
+        guidance = EntropyGuidance.of(options, learner.logits, torch.from_numpy(omega))
         if options.control == "random-direction":
             guidance = RandomGuidance(**vars(replace(guidance, through="x0")), seeds=seeds)  # no gradient is needed
-        if options.control == "finished":
-            pushes = len(options.guided_steps(self.config.sampling.steps))
-            return ascend(guidance, self.generator.sample(labels, seeds, None), pushes)
         return self.generator.sample(labels, seeds, guidance)

@@ -1,4 +1,4 @@
-"""What a run learns about its guidance: the strength of guidance.omega = "auto", and the label check's temperature."""
+"""What a run learns about its guidance: the strength of guidance.omega = "auto"."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,9 @@ DAMPING = 0.5  # the wrong share grows faster than the push: moving by the whole
 
 
 class Steering(NamedTuple):
-    """push: omega times the guided steps, for the next rows of an automatic omega. temperature: 0: not fitted yet."""
+    """push: omega times the guided steps, for the next rows of an automatic omega."""
 
     push: float = PUSH_START
-    temperature: float = 0.0
 
 
 def steer(push: float, wrong: float, target: float) -> float:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dp_base.checksums import damage, read_json, reading, seal, verify
 from dp_base.errors import DamagedError
 from dp_base.files import remove, to_disk, whole_folder, write_json
+from dp_base.formats import KEY, require_format
 from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
@@ -25,6 +25,7 @@ from dp_real.runs.files import RunFiles
 from dp_real.runtime.finite import LEARNER, require_finite
 
 log = logging.getLogger(__name__)
+FORMAT = 1  # of checkpoints; raise it when what is written here, or a learner's tensors, change
 
 
 def write_checkpoint(
@@ -50,7 +51,7 @@ def write_checkpoint(
     require_finite("the learner's weights", LEARNER, tensors.values())
     with whole_folder(checkpoint) as staged:
         save_file(tensors, staged / "learner.safetensors")
-        facts = {"pool_version": pool.version, "logs": logs or {}, "inputs": inputs or {}}
+        facts = {KEY: FORMAT, "pool_version": pool.version, "logs": logs or {}, "inputs": inputs or {}}
         write_json(staged / "state.json", state.record() | facts)
         seal(staged)
         to_disk(staged)  # before the one that it replaces is gone
@@ -114,16 +115,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def checkpoint_problem(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files; None if nothing is. Without checksums, they must at least open."""
-    problem = damage(checkpoint) or state_problem(checkpoint)
-    if problem:
-        return problem
-    try:
-        with reading(checkpoint / "learner.safetensors", ""):
-            safe_open(checkpoint / "learner.safetensors", "pt")
-    except DamagedError as error:
-        return str(error).rpartition("; ")[0]
-    return None
+    """What is wrong with a checkpoint's files; None if nothing is."""
+    return damage(checkpoint) or state_problem(checkpoint)
 
 
 def state_problem(checkpoint: Path) -> str | None:
@@ -139,8 +132,13 @@ def state_problem(checkpoint: Path) -> str | None:
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
-    """Read state.json: the fields of State, pool_version, logs and inputs. Raises DamagedError if it cannot be read."""
-    return read_json(checkpoint / "state.json", _remedy(checkpoint))
+    """Read state.json: the fields of State, its format number, pool_version, logs and inputs.
+
+    Raises DamagedError if it cannot be read, InputError if it has another format.
+    """
+    record = read_json(checkpoint / "state.json", _remedy(checkpoint))
+    require_format(record, FORMAT, checkpoint / "state.json")
+    return record
 
 
 def read_state(checkpoint: Path) -> tuple[State, int]:
@@ -148,8 +146,8 @@ def read_state(checkpoint: Path) -> tuple[State, int]:
     record = read_record(checkpoint)
     with reading(checkpoint / "state.json", _remedy(checkpoint)):
         pool_version = int(record.pop("pool_version"))
-        for note in ("logs", "inputs"):  # earlier versions wrote none
-            record.pop(note, None)
+        for note in (KEY, "logs", "inputs"):
+            del record[note]
         return State.restored(record), pool_version
 
 

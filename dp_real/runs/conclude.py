@@ -69,8 +69,7 @@ def load_best(learner: Learner, files: RunFiles) -> None:
 
     def written() -> bytes:
         verify(files.best, remedy)
-        record = files.best / RECORD
-        return record.read_bytes() if record.exists() else b""  # runs of before have none
+        return (files.best / RECORD).read_bytes()
 
     with processes.main_first() as main, reading(files.best, remedy):
         record = written() if main else b""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dp_base.checksums import read_json, reading, verify
 from dp_base.errors import InputError
-from dp_base.files import strict_json, write_text
+from dp_base.files import strict_json
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,3 @@ def read_rows(log: Path) -> list[dict[str, Any]]:
     with reading(log, f"restore it; or {RunFiles(log.parent).repeat}"):
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]
-
-
-def cut_rows(log: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Remove the other rows from a log."""
-    write_text(log, "".join(strict_json(row) + "\n" for row in read_rows(log) if keep(row)))

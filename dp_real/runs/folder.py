@@ -110,7 +110,7 @@ class RunFolder:
         if self._main:
             for change in changed_inputs(files, newest, self._inputs):
                 log.warning("%s: the run will not end as it would have", change)
-            cut_logs(files, newest, state)
+            cut_logs(files, newest)
             # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
             discard_blocks(files.drawing, but=state.rounds if is_kept(newest) else None)
         return state, pool

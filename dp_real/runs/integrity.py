@@ -23,7 +23,7 @@ from dp_real.runs.checkpoints import (
     read_state,
     state_problem,
 )
-from dp_real.runs.files import RunFiles, cut_rows, read_rows
+from dp_real.runs.files import RunFiles, read_rows
 from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 
@@ -42,7 +42,7 @@ def inputs(files: RunFiles, data: RealData) -> dict[str, str]:
 
 def changed_inputs(files: RunFiles, checkpoint: Path, now: dict[str, str]) -> Iterator[str]:
     """What is not as it was when a checkpoint was written, a line each, of the inputs that it noted."""
-    before = read_record(checkpoint).get("inputs", {})
+    before = read_record(checkpoint)["inputs"]
     names = {"config": str(files.config), "validation": "the validation set"}
     for name in now.keys() & before.keys():
         if now[name] != before[name]:
@@ -60,7 +60,7 @@ def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
 
 def log_problem(files: RunFiles, checkpoint: Path) -> str | None:
     """The first log that does not begin with what it had at a checkpoint; None if both do."""
-    for name, mark in read_record(checkpoint).get("logs", {}).items():
+    for name, mark in read_record(checkpoint)["logs"].items():
         log = files.path / name
         begin = log.read_bytes()[: mark["bytes"]] if log.exists() else b""
         if len(begin) < mark["bytes"]:
@@ -99,16 +99,11 @@ def _best_problem(files: RunFiles, state: State) -> str | None:
     return None if any(accuracy > state.best for accuracy in later) else problem
 
 
-def cut_logs(files: RunFiles, checkpoint: Path, state: State) -> None:
-    """Cut the logs back to what they had at a checkpoint, whatever follows. An earlier version noted no bytes."""
-    marks = read_record(checkpoint).get("logs")
-    if marks:
-        for name, mark in marks.items():
-            if (files.path / name).exists():
-                os.truncate(files.path / name, mark["bytes"])
-        return
-    cut_rows(files.metrics, lambda row: row["step"] <= state.step)
-    cut_rows(files.rounds, lambda row: row["round"] < state.rounds)
+def cut_logs(files: RunFiles, checkpoint: Path) -> None:
+    """Cut the logs back to what they had at a checkpoint, whatever follows."""
+    for name, mark in read_record(checkpoint)["logs"].items():
+        if (files.path / name).exists():
+            os.truncate(files.path / name, mark["bytes"])
 
 
 def problems(folder: Path) -> list[str]:

@@ -16,18 +16,16 @@ from dp_real.data.sets.images import decode_ahead
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
 from dp_real.protocols import AnySize, Generator, Learner
-from dp_real.rounds.label_check import DiffusionClassifier, Judge
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run consists of. generator: None if nothing is drawn. judge: of the label check, if there is one."""
+    """What a run consists of. generator: None if nothing is drawn."""
 
     data: RealData
     generator: Generator | None
-    judge: Judge | None
     learner: Learner
 
 
@@ -40,8 +38,7 @@ def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -
     check_plan(config)
     check_real_examples(config, data)
     generator = load_generator(config, data, progress) if config.practice.draws else None
-    judge = load_judge(config, generator) if generator else None
-    return Parts(data, generator, judge, fresh_learner(config))
+    return Parts(data, generator, fresh_learner(config))
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
@@ -71,25 +68,6 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
             config.data.prepare(progress)
         generator = config.generator.load(config.sampling, config.data, data, progress)
         return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
-
-
-def load_judge(config: Config, generator: Generator) -> Judge | None:
-    """The judge of the label check; None if there is no check. Raises as Clip.load does."""
-    match config.guidance.check:
-        case "clip":
-            from dp_real.rounds.clip import Clip
-            from dp_real.text.prompts import class_prompts
-
-            task, options = config.task, config.guidance
-            assert options.check_model is not None, "the configuration was checked"
-            prompts = class_prompts(options.check_prompts, task.classes, task.definitions, task.synonyms)
-            processes.enter("loading the label check", patient=True)
-            with processes.main_first(), quietly():
-                return Clip.load(options.check_model, prompts)
-        case "diffusion-classifier":
-            return DiffusionClassifier(generator)
-        case "none":
-            return None
 
 
 def fresh_learner(config: Config) -> Learner:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dp_base.errors import DamagedError, DivergedError, Interrupted
+from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.estimate.flops import MeasuredFlops
 from dp_real.loop.distinct import DistinctTexts
 from dp_real.loop.practice import Practice
 from dp_real.pool import Pool
-from dp_real.protocols import Learner
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.shared import Shared
@@ -24,7 +23,6 @@ from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
 from dp_real.runs.integrity import inputs
 from dp_real.runs.prepare import Parts, own_torch, prepare, validator
-from dp_real.runs.reader import Run
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
@@ -76,8 +74,7 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
         folder = RunFolder(files, advance, tracker=tracker, inputs=inputs(files, parts.data))
         state, pool = folder.restore(config, parts.learner)
         blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
-        first = _first_learner(config, folder.files) if state.rounds > 1 else None
-        source = _source(config, parts, pool, blocks, first, shared)
+        source = _source(config, parts, pool, blocks, shared)
         practice = Practice(config, parts.learner, source, pool, validator(parts.data), folder, state)
         try:
             with folder.stops_on_signal():
@@ -92,31 +89,13 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
     return conclude(practice, parts.data, files, test)
 
 
-def _source(
-    config: Config, parts: Parts, pool: Pool, blocks: Blocks, first: Learner | None, shared: Shared | None
-) -> Source:
-    """The source of this run's examples. first: see _first_learner."""
-    real, images = RealRounds(config, parts.data.generator, pool.storage), parts.data.validation
+def _source(config: Config, parts: Parts, pool: Pool, blocks: Blocks, shared: Shared | None) -> Source:
+    """The source of this run's examples."""
+    real = RealRounds(config, parts.data.generator, pool.storage)
     source: Source = real
     if parts.generator is not None:
-        flops = MeasuredFlops(config, parts.generator, parts.learner, parts.judge)
-        drawn = GeneratedRounds(
-            config, parts.generator, pool.storage, blocks, parts.judge, images, first, flops, shared
-        )
+        flops = MeasuredFlops(config, parts.generator, parts.learner)
+        drawn = GeneratedRounds(config, parts.generator, pool.storage, blocks, flops, shared)
         source = RealStart(real, drawn) if config.practice.start == "real" else drawn
     filtered = config.pool.distinct and config.practice.examples == "generated"
-    return DistinctTexts(source, pool, images, config.pool.distinct) if filtered else source
-
-
-def _first_learner(config: Config, files: RunFiles) -> Learner | None:
-    """The learner just before the first addition, if guidance.selector = 'first'."""
-    if config.guidance.selector != "first":
-        return None
-    run = Run(files.path)
-    before = [checkpoint for checkpoint in run.checkpoints if checkpoint.state.rounds == 1]
-    if not before:
-        raise DamagedError(
-            f"{files.checkpoints}: the checkpoint before the first addition is missing or damaged, and "
-            f"guidance.selector = 'first' needs it; {files.repeat}"
-        )
-    return run.learner(before[-1])
+    return DistinctTexts(source, pool, parts.data.validation, config.pool.distinct) if filtered else source

@@ -70,7 +70,7 @@ class Plan:
 def short(config: Config, plan: Plan) -> Config:
     """The configuration's practice in small: half of the samples at first, then ROUNDS rounds of a quarter.
 
-    An automatic strength is steered within a round, since there are few. Raises InputError for one without guidance.
+    Raises InputError for a practice without guidance.
     """
     if not config.guidance.omega and config.practice.oversample == 1:
         raise InputError("guidance.omega = 0: there is nothing to try; set guidance.omega = 'auto' or a strength")
@@ -79,13 +79,11 @@ def short(config: Config, plan: Plan) -> Config:
     raw, increment = config.model_dump(), plan.n // (2 * ROUNDS)
     raw["practice"] |= {
         "initial": plan.n // 2, "increment": increment, "additions": ROUNDS, "patience": 1, "patience_policy": "fixed",
-        "evaluate_every": max(1, plan.steps // EVALUATIONS), "branch": False, "seconds": 0.0, "samples": 0,
-        "examples": "generated", "early_stop": False,
+        "evaluate_every": max(1, plan.steps // EVALUATIONS), "branch": False,
+        "examples": "generated",
     }  # fmt: skip
     raw["training"] |= {"steps": plan.steps}
     raw["data"] |= {"sets": {}} if "sets" in raw["data"] else {}
-    if config.guidance.omega == "auto" and not config.guidance.steer_every:
-        raw["guidance"] |= {"steer_every": max(1, increment // 4)}
     return parse_config(raw | {"tracker": "none"}, "the pilot")
 
 

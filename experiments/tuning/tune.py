@@ -13,6 +13,7 @@ import pandas as pd
 from dp_base.checksums import read_json, reading, seal
 from dp_base.errors import DivergedError, InputError
 from dp_base.files import file_name, remove, write_json, write_text
+from dp_base.formats import KEY, require_format
 from dp_base.progress import Progress
 from dp_base.workers import in_parallel
 from dp_real.config import Config, parse_config
@@ -25,7 +26,7 @@ from experiments.comparing.compare import on_seeds, prepare_generators
 from experiments.terminal import aside
 from experiments.tuning.space import Space, own_parameters, settings_of, space_of, with_settings
 from experiments.tuning.trials import Trial, Trials, best_of, kept_trials, untried
-from experiments.tuning.tuned import TUNED
+from experiments.tuning.tuned import FORMAT, TUNED
 
 ASKED = "tuning.json"  # what was asked for; it is there from the start
 RUNS = "runs"  # of trials that are not over
@@ -113,12 +114,12 @@ def _begin(config: Config, plan: Plan, out: Path) -> None:
     asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
     file = out / ASKED
     if not file.exists():
-        write_json(file, asked)
-    begun = read_json(file)
-    with reading(file, "restore it, or take another --out"):
-        # Keys that an earlier version did not have are at their defaults.
-        earlier = parse_config(begun["config"], str(file)).model_dump(mode="json")
-        begun_with = {"plan": begun["plan"], "config": earlier}
+        write_json(file, {KEY: FORMAT} | asked)
+    remedy = "restore it, or take another --out"
+    begun_with = read_json(file, remedy)
+    with reading(file, remedy):
+        require_format(begun_with, FORMAT, file)
+        parse_config(begun_with["config"], str(file))
     for part, values in asked.items():
         settled = [key for key in values if key != "compare"]  # of which no trial knows
         other = next((key for key in settled if begun_with[part].get(key) != values[key]), None)
@@ -206,7 +207,8 @@ def _write(
         best.append(_row(arm, chosen, spaces[arm], facts))
     write_text(out / "best.csv", pd.DataFrame(best, dtype=object).to_csv(index=False))
     fresh = plan.first + plan.seeds
-    write_json(out / TUNED, {"config": config.model_dump(mode="json"), "fresh": fresh, "settings": settings})
+    found = {"config": config.model_dump(mode="json"), "fresh": fresh, "settings": settings}
+    write_json(out / TUNED, {KEY: FORMAT} | found)
     seal(out, [TUNED])
     return best
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dp_base.checksums import read_json, reading, verify
 from dp_base.errors import InputError
+from dp_base.formats import require_format
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ArmName, arm_config
 from dp_real.config.load import key_of
@@ -19,6 +20,7 @@ from experiments.presets.presets import load_preset
 from experiments.tuning.space import flat, with_settings
 
 TUNED = "best.json"
+FORMAT = 1  # of the files that a tuning leaves
 PUBLISHED = "published"  # in place of a folder: what this project's own tunings chose
 ALONE = ("static", "real")  # arms that are not the loop
 
@@ -45,6 +47,7 @@ class Tuned:
         verify(folder, remedy, [TUNED])
         record = read_json(file, remedy)
         with reading(file, remedy):
+            require_format(record, FORMAT, file)
             return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])
 
     @classmethod

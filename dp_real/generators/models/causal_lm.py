@@ -186,10 +186,6 @@ class CausalLMGenerator:
         each = logits.double().log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2)
         return (each * mask).sum(1).cpu()
 
-    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """See Generator. Raises InputError: there is no denoiser."""
-        raise InputError("a language model has no denoiser: guidance.check must be 'none'")
-
     def rest(self) -> None:
         """See Generator."""
         if self.config.offload:

@@ -119,10 +119,6 @@ class CharLMGenerator:
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
         return found.double().log_softmax(1).cpu()
 
-    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """See Generator. Raises InputError: there is no denoiser."""
-        raise InputError("a language model has no denoiser: guidance.check must be 'none'")
-
     def rest(self) -> None:
         """See Generator. It is small and stays on the device."""
 

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dp_real.examples import TrainingExamples
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import denoising_error, sample
+from dp_real.guidance.sampler import sample
 from dp_real.guidance.solvers import DDIM
 from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite, require_samples
@@ -96,11 +96,6 @@ class DenoiserGenerator:
 
         x = row_noise(seeds, self.sample_shape).to(labels.device)
         return sample(denoise, self.solver, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
-
-    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """See Generator."""
-        x, labels, noise = (part.to(processes.device()) for part in (x, labels, row_noise(~seeds, self.sample_shape)))
-        return denoising_error(lambda x, t: self.denoiser(x, t, labels), self.solver, x, noise, level).cpu()
 
     def rest(self) -> None:
         """See Generator. It is small and stays on the device."""

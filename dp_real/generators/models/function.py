@@ -58,9 +58,5 @@ class FunctionGenerator:
             raise InputError(f"{self.name} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")
         return x
 
-    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """See Generator. Raises InputError: there is no denoiser."""
-        raise InputError(f"{self.name} has no denoiser: guidance.check must be 'none'")
-
     def rest(self) -> None:
         """See Generator. Nothing is held here."""

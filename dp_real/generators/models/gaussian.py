@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import Denoiser, denoising_error, sample
+from dp_real.guidance.sampler import Denoiser, sample
 from dp_real.guidance.solvers import DDIM
 from dp_real.runtime.seeds import row_noise
 
@@ -60,10 +60,6 @@ class GaussianGenerator:
     def from_noise(self, x: Tensor, labels: Tensor, guidance: EntropyGuidance | None = None) -> Tensor:
         """Turn noise x [B, d], for any d, into samples of the classes int64 [B]."""
         return sample(self._denoiser(labels, self.guidance_scale), self.solver, x, guidance=guidance)
-
-    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """See Generator. The error is that of x0_hat."""
-        return denoising_error(self._denoiser(labels), self.solver, x, row_noise(~seeds, x.shape[1:]), level)
 
     def rest(self) -> None:
         """See Generator. There are no weights to move."""

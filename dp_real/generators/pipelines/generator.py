@@ -37,11 +37,6 @@ class PipelineGenerator:
         """See AnySize. Both share the pipeline."""
         return PipelineGenerator(self.model, self.asked, sample_shape)
 
-    def denoising_error(self, x: Tensor, labels: Tensor, seeds: np.ndarray, level: float) -> Tensor:
-        """See Generator. The VAE first encodes x, resized to the pipeline's own size."""
-        noise = row_noise(~seeds, self.model.latent_shape)
-        return self.model.denoising_error(x, self._pick(labels, seeds), noise, level).cpu()
-
     def rest(self) -> None:
         """See Generator."""
         self.model.rest()

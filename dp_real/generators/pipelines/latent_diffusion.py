@@ -9,7 +9,6 @@ As a library, with any of these pipelines and any image classifier of transforme
     images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
 """
 
-import weakref
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -20,10 +19,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from dp_real.generators.pipelines.adapters import Adapter, Condition, adapt, make_solver
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.generators.pipelines.latents import decode, encode, image_side
+from dp_real.generators.pipelines.latents import decode
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.guidance.sampler import Denoiser, denoising_error, identity, sample
-from dp_real.runtime.pixels import fit
+from dp_real.guidance.sampler import Denoiser, identity, sample
 from dp_real.runtime.seeds import row_noise, row_seeds
 
 CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB, for SD 3 2.8 GB
@@ -67,7 +65,6 @@ class LatentDiffusion:
         self.offload = offload
         self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
         self._embed = lru_cache(CONDITIONS)(partial(embed, self.adapter))
-        self._encoded: tuple[Callable[[], Tensor | None], dict[tuple[int, int], Tensor]] = (lambda: None, {})
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -95,31 +92,6 @@ class LatentDiffusion:
 
         self._move(self.device)
         return self.batches.draw(len(asked), draw, kind=guidance and guidance.through)
-
-    def denoising_error(self, images: Tensor, asked: Sequence[Any], noise: Tensor, level: float) -> Tensor:
-        """Errors [B], as in dp_real.guidance.sampler, of images [B, C, h, w] of any size. No classifier-free guidance.
-
-        Raises MissingError if not even one row fits into the GPU.
-        """
-
-        def measure(rows: slice) -> Tensor:
-            denoiser = self.denoiser(asked[rows], guidance_scale=1)
-            x0 = self._latents(images, rows)
-            return denoising_error(denoiser, self.solver, x0, noise[rows].to(self.device), level)
-
-        self._move(self.device)
-        return self.batches.draw(len(asked), measure, kind="error")
-
-    def _latents(self, images: Tensor, rows: slice) -> Tensor:
-        """Of some rows. They are kept: the same images are asked about for several classes and levels in turn."""
-        if self._encoded[0]() is not images:
-            self._encoded = (weakref.ref(images), {})
-        kept = self._encoded[1]
-        if (rows.start, rows.stop) not in kept:
-            height, width = (image_side(self.pipe.vae, side) for side in self.latent_shape[1:])
-            own = fit(images[rows].to(self.device).expand(-1, 3, -1, -1), (3, height, width))
-            kept[rows.start, rows.stop] = encode(self.pipe.vae, own)
-        return kept[rows.start, rows.stop]
 
     def rest(self) -> None:
         """Move the weights off the device, if `offload` is set."""

@@ -36,13 +36,10 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode(vae: Any, images: Tensor) -> Tensor:
-    """Encode images to scaled latents [B, C, h, w]: the mode, where the encoder gives a distribution."""
-    film = isinstance(vae, AutoencoderKLQwenImage)
-    answer = vae.encode((images.unsqueeze(2) if film else images).to(vae.dtype), return_dict=False)[0]
-    latents = (answer if isinstance(answer, Tensor) else answer.mode()).float()
+    """Encode images to scaled latents [B, C, h, w]: the mode of the distribution that an AutoencoderKL gives."""
+    latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
     scale, shift = _scaling(vae, latents)
-    latents = (latents - shift) / scale
-    return latents[:, :, 0] if film else latents
+    return (latents - shift) / scale
 
 
 def image_side(vae: Any, side: int) -> int:

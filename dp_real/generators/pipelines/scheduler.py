@@ -48,10 +48,10 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
 
     decode maps x0_hat to the space that guidance.logits reads. The last step is not guided, but a schedule of a single
     step is, though no later step can repair that sample. Raises InputError for a scheduler that cannot be guided,
-    ValueError unless guidance has through = "x0", scale = "relative" and apply = "after".
+    ValueError unless guidance has through = "x0" and scale = "relative".
     """
-    if (guidance.through, guidance.scale, guidance.apply) != ("x0", "relative", "after"):
-        raise ValueError("a scheduler can guide through = 'x0', scale = 'relative', apply = 'after' only")
+    if (guidance.through, guidance.scale) != ("x0", "relative"):
+        raise ValueError("a scheduler can guide through = 'x0', scale = 'relative' only")
     _check(scheduler)
     own = type(scheduler).step
 

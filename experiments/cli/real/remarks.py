@@ -14,7 +14,7 @@ def too_few(made: float, additions: float, config: Config) -> str | None:
 
     made: samples, in the mean of the runs, as is additions.
     """
-    if additions >= config.practice.additions or config.practice.samples or config.practice.seconds:
+    if additions >= config.practice.additions:
         return None
     return (
         f"{made:,.0f} of {config.samples:,} samples were made: patience took the steps; lower practice.patience or "

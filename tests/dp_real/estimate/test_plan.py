@@ -112,13 +112,11 @@ def test_operations_of_an_image():
     assert guided / plain == pytest.approx(1.82, abs=0.01)  # the paper's figure, of time
 
 
-def test_checks_and_checkpoints_are_counted():
-    """24 calls of Stable Diffusion's UNet, .8 TFLOP each, and with checkpoints a forward pass more in a guided step."""
+def test_checkpoints_are_counted():
+    """A forward pass more of Stable Diffusion's UNet, .8 TFLOP, in a guided step."""
     plain = work.image_operations(config(), MLP) or (0, 0)
-    checked = work.image_operations(config(guidance={"check": "diffusion-classifier"}), MLP) or (0, 0)
     again = work.image_operations(config(generator={"checkpointing": True}), MLP) or (0, 0)
-    assert checked[0] == again[0] == plain[0]
-    assert checked[1] - plain[1] == pytest.approx(24 * 0.8, rel=0.02)
+    assert again[0] == plain[0]
     asked = config()
     guided = len(asked.guidance.guided_steps(asked.sampling.steps))
     assert again[1] - plain[1] == pytest.approx(guided * asked.sampling.branches * 0.8, rel=0.02)

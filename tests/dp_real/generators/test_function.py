@@ -145,7 +145,6 @@ def test_numbers_that_are_not_finite_name_the_function(tmp_path: Path):
     ("sections", "message"),
     [
         ({"guidance": {"omega": "auto"}}, "no denoiser to push: set guidance.candidates to at least 2"),
-        ({"guidance": {"omega": 0, "check": "diffusion-classifier"}}, "no denoiser to check labels with"),
         ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale must be 1"),
         ({"guidance": {"candidates": 2, "window": [0.2, 1]}}, "window is for samples that are pushed"),
         ({"guidance": {"candidates": 2, "through": "x0"}}, "through is for samples that are pushed"),

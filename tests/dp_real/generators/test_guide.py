@@ -324,7 +324,7 @@ def test_what_cannot_be_guided_is_said(tmp_path: Path):
     pipe.vae = nn.Identity()
     with pytest.raises(InputError, match="latents of Identity"):
         dp_real.guide(pipe, classifier, 0.1)
-    for options in ({"through": "unet"}, {"scale": "raw"}, {"apply": "before"}):
+    for options in ({"through": "unet"}, {"scale": "raw"}):
         guidance = EntropyGuidance(classifier, 0.1, **{"through": "x0", **options})  # pyright: ignore
         with pytest.raises(ValueError, match="through = 'x0'"):
             guide_steps(DDIMScheduler(), guidance, lambda x: x)

@@ -113,7 +113,6 @@ def test_without_guidance_it_is_the_pipelines_own_image(scheduler: Any, guidance
         {"omega": 0.01, "through": "x0"},
         {"omega": 0.02, "through": "x0", "every": 2},
         {"omega": 0.02, "window": (0.3, 0.9)},
-        {"omega": 0.01, "apply": "before"},
         {"omega": 0.1, "scale": "raw", "through": "x0"},
     ],
     ids=str,
@@ -246,9 +245,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_a_saved_pipeline_is_a_generator(pipe: Any, real: Any, tmp_path: Path):
     pipe.save_pretrained(tmp_path / "sd")
-    config = config_of(
-        {"kind": "stable-diffusion", "model": str(tmp_path / "sd"), "prompts": ["a photo of a {}", "{}"]}
-    )
+    config = config_of({"kind": "diffusers", "model": str(tmp_path / "sd"), "prompts": ["a photo of a {}", "{}"]})
     generator = load_generator(config, real)
     assert (generator.n_classes, generator.sample_shape) == (3, (1, 32, 32))
     labels, seeds = torch.arange(3), row_seeds(0, 0, range(3))

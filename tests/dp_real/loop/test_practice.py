@@ -163,25 +163,6 @@ def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
     assert [row["step"] for row in notebook.additions] == [0, 20, 40, 60]
 
 
-def test_early_stop_cools_down_when_nothing_is_left_to_add(tmp_path: Path):
-    notebook, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, early_stop=True)
-    assert [row["step"] for row in notebook.additions] == [0, 20]
-    assert practice.state.step == practice.learner.last_step == 30 + 20  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_a_spent_budget_of_seconds_cools_down_from_the_next_evaluation(tmp_path: Path):
-    _, practice = run(tmp_path, [0.5] * 10, seconds=1e-9)
-    assert practice.state.step == 10 + 20
-
-
-@pytest.mark.parametrize(("samples", "pools"), [(21, [9, 15, 21]), (20, [9, 15]), (9, [9]), (0, [9, 15, 21, 27])])
-def test_no_addition_goes_beyond_the_budget_of_samples(tmp_path: Path, samples: int, pools: list[int]):
-    notebook, practice = run(tmp_path, [0.5] * 10, patience=1, samples=samples)
-    assert np.cumsum([row["generated"] for row in notebook.additions]).tolist() == pools
-    _, practice = run(tmp_path / "early", [0.5] * 10, patience=1, samples=samples, early_stop=True)
-    assert practice.state.step == min(10 * (1 + len(pools)) + 20, 100)  # nothing to wait for once it is spent
-
-
 def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
     rows, state = notebook.additions, practice.state

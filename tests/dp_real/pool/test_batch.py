@@ -20,7 +20,7 @@ from dp_real.runs.run import run
 from tests.dp_real.runs.test_run import same_learner, traces
 
 KINDS = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
-KINDS |= {"hardness": "f4", "missed": "?", "draws": "i8", "redrawn": "i8", "seconds": "f8"}
+KINDS |= {"draws": "i8", "redrawn": "i8", "seconds": "f8"}
 
 
 def batch(rows: range, images: bool = False) -> Batch:
@@ -35,8 +35,6 @@ def batch(rows: range, images: bool = False) -> Batch:
         entropy=(n / 10).astype(np.float32),
         correct=n % 2 == 0,
         example=pa.array([bytes([row]) * row for row in rows], pa.large_binary()) if images else numbers,
-        hardness=(n / 7).astype(np.float32),
-        missed=n % 5 == 0,
         draws=n + 1,
         redrawn=n % 4,
         seconds=n / 9,
@@ -113,17 +111,6 @@ def test_a_pool_takes_what_was_read(tmp_path: Path):
 # blocks that a stopped run left
 
 
-def without_draws(whole: Path) -> bytes:
-    """As the version before wrote it: no `draws`, `missed` in numbers, and the costs of the block in its metadata."""
-    table = Batch.read(whole).table().drop_columns("draws")
-    missed = pa.array(table["missed"].to_numpy(zero_copy_only=False).astype(np.int32))
-    table = table.set_column(table.column_names.index("missed"), "missed", missed)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.replace_schema_metadata({"costs": '{"generated": 32}'}).schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
-
-
 def flipped(content: bytes) -> bytes:
     """In the middle, where the examples are."""
     middle = len(content) // 2
@@ -136,7 +123,6 @@ DAMAGE = {
     "empty": lambda whole: b"",
     "a byte flipped": lambda whole: flipped(whole.read_bytes()),
     "something else": lambda whole: b"a block of stone" * 100,
-    "of the version before": without_draws,
 }
 
 

@@ -16,7 +16,6 @@ from experiments.presets.presets import load_preset
         (("guidance.every=5",), 1.6 / 4, "highest"),
         (("guidance.candidates=3",), 0.02 * CHOICE, "lowest"),
         (("guidance.omega=0.001",), 0.001, None),
-        (("guidance.spread=true",), 0.02 / 19, None),
         (("guidance.omega=0.0", "practice.oversample=5"), 0.0, None),
     ],
 )

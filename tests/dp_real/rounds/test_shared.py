@@ -37,9 +37,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[slice]:
     """The blocks of initial rounds that were drawn, not taken from another run."""
     blocks, draw = [], GeneratedRounds.drawn
 
-    def noted(self: GeneratedRounds, request: Any, selector: Any, temperature: float, rows: slice) -> Any:
+    def noted(self: GeneratedRounds, request: Any, learner: Any, rows: slice) -> Any:
         blocks.extend([rows] if request.index == 0 else [])
-        return draw(self, request, selector, temperature, rows)
+        return draw(self, request, learner, rows)
 
     monkeypatch.setattr(GeneratedRounds, "drawn", noted)
     return blocks

@@ -168,11 +168,9 @@ def broken_images(config: Config, monkeypatch: pytest.MonkeyPatch, rows: dict[in
 
 
 @pytest.mark.parametrize("guided", [False, True])
-@pytest.mark.parametrize("check", ["none", "diffusion-classifier"])
 def test_an_image_of_no_use_is_drawn_again_counted_and_drawn_so_on_resuming(
-    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guided: bool, check: str
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guided: bool
 ):
-    config = changed(config, guidance={"check": check, "check_threshold": 0.0})
     plain, broken, stopped = (tmp_path / name for name in ("plain", "broken", "stopped"))
     run(config, plain)
     broken_images(config, monkeypatch, {3: 1, 20: 2}, guided)

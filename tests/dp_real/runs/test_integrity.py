@@ -1,4 +1,4 @@
-"""Damage is named or mended by going back; it is never used. A run without checksums is read as before."""
+"""Damage is named or mended by going back; it is never used."""
 
 import json
 import logging
@@ -207,30 +207,6 @@ def test_the_remedies_work(keeps_best: Config, whole: Path, tmp_path: Path):
     assert traces(folder) == traces(whole)
     assert same_learner(folder, whole)
     assert problems(folder) == []
-
-
-@pytest.mark.parametrize("complete", [True, False])
-def test_a_run_of_before_has_no_checksums_and_is_read(
-    keeps_best: Config, whole: Path, broken_off: Path, tmp_path: Path, complete: bool
-):
-    folder = Path(shutil.copytree(whole if complete else broken_off, tmp_path / "run"))
-    for record in folder.rglob(RECORD):
-        record.unlink()
-    for state in folder.rglob("state.json"):
-        known = json.loads(state.read_text())
-        del known["logs"]
-        state.write_text(json.dumps(known))
-    read = Run(folder)
-    assert problems(folder) == []
-    assert len(read.pool) == 140
-    assert len(read.metrics) >= 9
-    assert read.learner() is not None
-    run(keeps_best, folder, resume=True)
-    assert traces(folder) == traces(whole)
-    if not complete:
-        assert problems(folder) == []
-        halve(only(folder, "checkpoints/step-*/state.json"))
-        assert len(problems(folder)) == 1
 
 
 def test_what_a_log_has_after_the_checkpoint_is_written_again_however_damaged(

@@ -26,7 +26,6 @@ from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.models.sequence_classifier import known_classifier
 from dp_real.learners.transformers import TransformersConfig
-from dp_real.rounds.label_check import DiffusionClassifier, LabelCheck
 from dp_real.runtime import processes
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
@@ -192,18 +191,7 @@ def test_a_sampling_step_waits_for_nothing_guided_or_not(
 
     plain = waits(2, None)
     assert len(plain) <= 5  # the conditions and noise of a batch there, and its images back
-    for options in ({}, {"through": "x0"}, {"scale": "raw"}, {"apply": "before"}):
+    for options in ({}, {"through": "x0"}, {"scale": "raw"}):
         assert waits(2, options) == waits(4, options) == plain
     drawing = generator(pipe, 2)
     drawing.sample(LABELS, SEEDS, RandomGuidance(judge.logits, 0.1, seeds=SEEDS, through="x0"))
-
-
-@pytest.mark.parametrize("make", PIPELINES)
-@pytest.mark.parametrize("marks", [pytest.param(None, marks=on_device)])
-def test_the_label_check_waits_for_its_results(marks: None, make: Callable[[], Any], device: FakeDevice):
-    drawing, judge = generator(pipeline(device, make, torch.float32), 2), learner(device)
-    check = LabelCheck(DiffusionClassifier(drawing), temperature=1.0)
-    check(judge, torch.zeros(3, *TASK.sample_shape), LABELS, SEEDS)  # encodes the prompts
-    device.waits.clear()
-    assert check(judge, torch.zeros(3, *TASK.sample_shape), LABELS, SEEDS).device.type == "cpu"
-    assert not [wait for wait in device.waits if wait.startswith(READ)]

@@ -10,13 +10,12 @@ from torch.nn import functional as F
 
 from dp_real.config import Config, parse_config
 from dp_real.estimate.flops import MeasuredFlops
-from dp_real.examples import Examples, Task
+from dp_real.examples import Task
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.label_check import CALLS, DiffusionClassifier
 from dp_real.rounds.source import GeneratedRounds
 from dp_real.rounds.steering import Steering
 from dp_real.runs.prepare import fresh_learner
@@ -76,25 +75,6 @@ def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
     assert flops["x0"] == plain + 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
     assert plain == 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
     assert flops["unet"] == flops["x0"] + 7 * 6 * 2 * 64 * 64  # back through all but the time's two layers
-
-
-def test_fitting_the_label_check_costs_a_check_of_each_image(config: Config, generator: Generator):
-    """Eight layers of the small denoiser for each level and class, and the learner that ranks the rivals."""
-    raw, learner, judge = config.model_dump(), fresh_learner(config), DiffusionClassifier(generator)
-    asked = parse_config(raw | {"guidance": raw["guidance"] | {"check": "diffusion-classifier", "omega": 0.05}})
-    measured = MeasuredFlops(asked, generator, learner, judge)
-    network = 2 * (64 * 64 + 64 * 10)
-    assert measured.of_check() == CALLS * 8 * 2 * 64 * 64 + network
-    assert (measured.of_labels(), MeasuredFlops(config, generator, learner).of_check()) == (0, 0)
-
-    images = Examples(torch.zeros(5, *generator.sample_shape, dtype=torch.uint8), torch.arange(5))
-    source = GeneratedRounds(
-        asked, generator, Storage(config.pool, generator.sample_shape), Blocks(32), judge, images, flops=measured
-    )
-    drawn = source.draw(1, torch.arange(10), learner, Steering())
-    per_sample = measured(True)
-    assert drawn.costs.flops == drawn.costs.generated * per_sample + 5 * measured.of_check()
-    assert drawn.costs.forwards == drawn.costs.generated * (8 + CALLS) + 5 * CALLS
 
 
 def test_counting_changes_no_sample(config: Config, generator: Generator):

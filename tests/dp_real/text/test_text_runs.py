@@ -140,15 +140,14 @@ def test_a_finished_run_needs_no_weights_that_it_began_with(practised: Run, mode
         (models / "gone").rename(models / "encoder")
 
 
-@pytest.mark.parametrize("arm", [name for name in ARMS if name not in ("random-direction", "finished")])
+@pytest.mark.parametrize("arm", [name for name in ARMS if name != "random-direction"])
 def test_each_arm_has_its_settings(chars: Config, arm: str):
     assert arm_config(chars, arm if arm != "real" else "real-16")
 
 
 def test_arms_that_push_are_refused(chars: Config):
-    for arm in ("random-direction", "finished"):
-        with pytest.raises(InputError, match="control is for samples that are pushed"):
-            arm_config(chars, arm)
+    with pytest.raises(InputError, match="control is for samples that are pushed"):
+        arm_config(chars, "random-direction")
 
 
 def remarks(labels: np.ndarray, seeds: np.ndarray) -> list[str]:

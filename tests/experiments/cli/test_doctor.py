@@ -11,8 +11,6 @@ from dp_base.checksums import seal
 from experiments.cli import doctor
 from tests.experiments.conftest import run_dp as dp
 
-RUN = Path(__file__).parents[2] / "fixtures" / "0.1.0" / "run"
-
 
 def test_a_machine_that_has_everything(cache: None, capsys: pytest.CaptureFixture[str]):
     assert dp("doctor", "--json") == 0
@@ -43,16 +41,17 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
     assert "is nearly full" in err
 
 
-def test_a_folder_intact_and_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    run = shutil.copytree(RUN, tmp_path / "all" / "run")
-    shutil.copytree(RUN, tmp_path / "all" / "other")
+def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = shutil.copytree(small_run, tmp_path / "all" / "run")
+    shutil.copytree(small_run, tmp_path / "all" / "other")
+    capsys.readouterr()
     assert dp("doctor", tmp_path / "all") == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     weights = next((run / "checkpoints").glob("latest-*")) / "learner.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     assert dp("doctor", run, "--json") == 2
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
-    assert f"{weights} cannot be read" in finding["problem"]
+    assert f"{weights} is damaged" in finding["problem"]
     assert str(run) in finding["problem"].partition("; ")[2]  # the way on
     assert dp("doctor", tmp_path / "nothing") == 2
     assert "no run is in it" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def test_keys_are_those_that_a_file_may_have(tmp_path: Path, capsys: pytest.Capt
     }  # fmt: skip
     assert rows["training.steps"]["default"] == "required"
     assert rows["training.crop"]["may be"] == "number ≥ 0, ≤ 1"
-    assert rows["guidance.apply"]["may be"] == '"after" | "before"'
+    assert rows["guidance.through"]["may be"] == '"unet" | "x0"'
     assert rows["data.fonts"]["may be"] == "string or none"
     tables = {"data.sets": "{ handwriting = 'handwriting', display = 'display' }"}
     lines = [f"{key} = {tables.get(key, row['value'])}" for key, row in rows.items() if row["value"] != "none"]

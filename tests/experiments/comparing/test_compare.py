@@ -59,7 +59,7 @@ def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
 
 def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
     """An arm's name may have a slash. Runs of arms that an earlier call had, and an exponent of theirs, are not its."""
-    arms = ["practice@guidance.check_model=openai/x", "static"]
+    arms = ["practice@generator.model=openai/x", "static"]
     runs = pd.DataFrame({"arm": arms, "seed": 3, "versions": "-"})
     none = pd.DataFrame()
     comparison = Comparison(tmp_path)
@@ -86,12 +86,11 @@ def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path, capsys: pytes
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 
 
-def test_patience_is_named_where_it_ended_a_run_and_not_where_a_budget_did():
-    config, budget = load_preset("digits"), load_preset("digits", ["practice.samples=800"])
+def test_patience_is_named_where_it_ended_a_run():
+    config = load_preset("digits")
     planned = config.practice.additions
     assert "800 of 1,000 samples were made: patience took the steps" in str(too_few(800, planned - 1, config))
     assert too_few(800, planned, config) is None  # pool.distinct dropped the others
-    assert too_few(800, planned - 1, budget) is None
 
 
 def test_each_part_of_a_comparison_says_how_far_it_is(

@@ -166,7 +166,7 @@ def test_text_prompts_need_no_real_images(vit: Path, tmp_path: Path):
         validation = "{tmp_path / "nowhere"}"
         size = 24
         [generator]
-        kind = "stable-diffusion"
+        kind = "diffusers"
         model = "{tmp_path / "pipe"}"
         [sampling]
         steps = 3

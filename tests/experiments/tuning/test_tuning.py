@@ -261,8 +261,9 @@ def test_trials_of_arms_with_a_slash_stay_in_their_folder(tmp_path: Path, monkey
         folders.append(out.resolve())
         return pretended(config, out, **options)
 
-    arms = tuple(f"{arm}@guidance.check=clip@guidance.check_model=../../w" for arm in ("practice", "practice-900"))
-    search(monkeypatch, tmp_path / "out", noted, trials=2, plan=Plan(arms, {}, 1, 1, 0, 3))
+    arms = tuple(f"{arm}@data.folder=../../w" for arm in ("practice", "practice-2500"))
+    plan = Plan(arms, {}, 1, 1, 0, 3)
+    search(monkeypatch, tmp_path / "out", noted, trials=2, config=load_preset("fashion"), plan=plan)
     assert {folder.parent.parent for folder in folders} == {(tmp_path / "out" / "runs").resolve()}
     assert len(set(folders)) == 4
 
@@ -412,7 +413,9 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     assert dp(*words, "--resume", "--seeds", "2") == 2
     assert "begun with another seeds" in capsys.readouterr().err
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
-    del asked["config"]["pool"]["soft_labels"]  # as an earlier version left it
+    (out / "tuning.json").write_text(json.dumps(asked | {"format": 0}))
+    assert dp(*words, "--resume") == 2
+    assert "tuning.json has format 0, and this version of dp reads format 1" in capsys.readouterr().err
     (out / "tuning.json").write_text(json.dumps(asked))
     assert dp(*words, "--resume") == 0
     assert (out / "best.csv").read_text() == table

@@ -59,7 +59,7 @@ def test_an_export_keeps_classes_apart_whose_safe_names_are_alike(tmp_path: Path
     zero, n = np.zeros(2), np.arange(2)
     example = pool.storage.encode(torch.rand(2, 1, 2, 2))
     columns = {"row": n, "label": n, "seed": n.astype("u8"), "omega": zero.astype("f4"), "entropy": zero.astype("f4")}
-    columns |= {"correct": zero == 0, "hardness": zero.astype("f4"), "missed": zero == 0, "draws": n, "redrawn": n}
+    columns |= {"correct": zero == 0, "draws": n, "redrawn": n}
     columns |= {"seconds": zero}
     pool.append(0, Batch(**columns, example=example))
     (tmp_path / "out").mkdir()
