@@ -18,6 +18,7 @@ import pytest
 from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
+EXTRAS = ("real", "track", "tune", "augment")
 COMMANDS = (
     ("--version",),
     ("theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1", "--json"),
@@ -29,13 +30,19 @@ COMMANDS = (
     ("doctor",),
     ("doctor", "run"),
 )
+OF_EXTRAS = {
+    ("real", "tune", *SMALL, "--trials", "1", "--out", "tuned"): "tune",
+    ("real", "run", *SMALL, "--set", "tracker=tensorboard", "--out", "tracked"): "track",
+    ("real", "run", *SMALL, "--set", "training.randaugment=1", "--out", "augmented"): "augment",
+}
 
 
 def lowest() -> list[str]:
     """The least version of each direct dependency that pyproject.toml allows, but torch's build of constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = []
-    for line in (*project["dependencies"], *project["optional-dependencies"]["real"]):
+    extras = [line for name in EXTRAS for line in project["optional-dependencies"][name]]
+    for line in (*project["dependencies"], *extras):
         name, version = line.split(">=")
         pinned.append(f"{name}=={version}" if version.count(".") > 1 else f"{name}=={version}.*")
     torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
@@ -80,6 +87,14 @@ def test_the_wheel_works_in_a_clean_environment(built: Path, versions: str, tmp_
     pins = (ROOT / "constraints.txt").read_text() if versions == "newest" else "\n".join(lowest())
     constraints.write_text(pins)
     (wheel,) = built.glob("*.whl")
-    call(tmp_path / "env/bin/pip", "install", "--constraint", constraints, f"{wheel}[real]", folder=tmp_path)
+    pip, dp = (tmp_path / "env/bin" / name for name in ("pip", "dp"))
+    call(pip, "install", "--constraint", constraints, f"{wheel}[real]", folder=tmp_path)
     for words in COMMANDS:
-        assert call(tmp_path / "env/bin/dp", *words, folder=tmp_path) or words[1] in ("init", "report")
+        assert call(dp, *words, folder=tmp_path) or words[1] in ("init", "report")
+    for words, extra in OF_EXTRAS.items():
+        refused = subprocess.run([dp, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert refused.returncode == 3
+        assert f"pip install 'deliberate-practice[{extra}]'" in refused.stderr
+    call(pip, "install", "--constraint", constraints, f"{wheel}[{','.join(EXTRAS)}]", folder=tmp_path)
+    for words in OF_EXTRAS:
+        call(dp, *words, folder=tmp_path)

@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from dp_base.errors import MissingError
+from dp_base.extras import install_command
 from dp_real.config import Config
 from dp_real.estimate import clock, cost, speed, work
 from dp_real.generators.diffusers import DiffusersConfig
@@ -104,10 +105,10 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
 
 def tracker(package: str) -> Need:
     """The package of a dashboard."""
-    there = importlib.util.find_spec(package)
-    return Need(
-        "package", package, None if there else f"tracker = '{package}' needs that package: pip install {package}"
-    )
+    if importlib.util.find_spec(package):
+        return Need("package", package)
+    further = "" if package == "tensorboard" else f" {package}"
+    return Need("package", package, f"tracker = '{package}' needs that package: {install_command('track')}{further}")
 
 
 def _device(config: Config, network: work.Network | None, device: Device) -> Need:

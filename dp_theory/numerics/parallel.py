@@ -22,6 +22,7 @@ import numpy as np
 
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError, MissingError
+from dp_base.extras import install_command
 from dp_base.workers import ending_with_this_process, quiet_when_left
 from dp_theory.numerics.checks import require_workers
 
@@ -150,7 +151,7 @@ def on_cluster(address: str | None) -> Iterator[None]:
     try:
         from distributed import Client
     except ImportError:
-        raise MissingError("a dask cluster needs distributed: pip install 'deliberate-practice[cluster]'") from None
+        raise MissingError(f"a dask cluster needs distributed: {install_command('cluster')}") from None
     from joblib import parallel_config
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from importlib import resources
 from importlib.util import find_spec
@@ -16,25 +16,16 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import key_of, parse_config, set_key
+from dp_real.config.load import key_of
+from experiments.tuning.settings import flat, with_settings
 
 Space = dict[str, BaseDistribution]
 """Key of the configuration -> its range, or a choice among values that are written as JSON."""
-Settings = Mapping[str, Any]
-"""Key of the configuration -> value."""
 
 RANGE = re.compile(r"(x?)([^:x]+):(x?)([^:x]+)(:log)?")
 OF_IMAGES = ("training.crop", "training.cutmix", "training.randaugment")  # not of vectors, which nothing else refuses
 SIZES = ("practice.initial", "practice.increment", "practice.additions")
 DIGITS = 3  # significant ones of a proposed number
-
-
-def with_settings(config: Config, settings: Settings, where: str = "configuration") -> Config:
-    """The configuration with these values. Raises InputError, which begins with `where`, if it cannot have them."""
-    raw = config.model_dump()
-    for key, value in settings.items():
-        set_key(raw, key, value, where)
-    return parse_config(raw, where)
 
 
 def read_searches(searches: Iterable[str]) -> dict[str, Any]:
@@ -123,19 +114,6 @@ def _bound(factor: str, text: str, own: float | None) -> float:
     if factor and own is None:
         raise ValueError("x is a multiple of the configuration's own value, which is no number")
     return float(text) * (own if factor and own is not None else 1)
-
-
-def flat(config: Config) -> dict[str, Any]:
-    """All values of a configuration by dotted key, as JSON has them."""
-
-    def leaves(value: Any, *path: str) -> Iterator[tuple[str, Any]]:
-        if not isinstance(value, dict):
-            yield ".".join(path), value
-            return
-        for key, inner in value.items():
-            yield from leaves(inner, *path, key)
-
-    return dict(leaves(config.model_dump(mode="json")))
 
 
 def own_parameters(config: Config, space: Space) -> dict[str, Any]:

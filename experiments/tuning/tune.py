@@ -24,7 +24,8 @@ from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
 from experiments.comparing.compare import on_seeds, prepare_generators
 from experiments.terminal import aside
-from experiments.tuning.space import Space, own_parameters, settings_of, space_of, with_settings
+from experiments.tuning.settings import with_settings
+from experiments.tuning.space import Space, own_parameters, settings_of, space_of
 from experiments.tuning.trials import Trial, Trials, best_of, kept_trials, untried
 from experiments.tuning.tuned import FORMAT, TUNED
 

@@ -17,7 +17,7 @@ from dp_real.config import Config, parse_config
 from dp_real.config.arms import ArmName, arm_config
 from dp_real.config.load import key_of
 from experiments.presets.presets import load_preset
-from experiments.tuning.space import flat, with_settings
+from experiments.tuning.settings import flat, with_settings
 
 TUNED = "best.json"
 FORMAT = 1  # of the files that a tuning leaves

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from dp_base.errors import InputError, MissingError
+from dp_base.extras import install_command
 from dp_real.runtime.seeds import seeded
 
 STRONGEST = 30  # kornia's scale of magnitudes, and the paper's
@@ -20,7 +21,7 @@ class RandAugment:
             from kornia.augmentation.auto import RandAugment as OfKornia
         except ImportError as error:
             raise MissingError(
-                "training.randaugment needs kornia: pip install 'deliberate-practice[augment]', or set it to 0"
+                f"training.randaugment needs kornia: {install_command('augment')}, or set it to 0"
             ) from error
         self.operations = OfKornia(n=operations, m=magnitude)
 

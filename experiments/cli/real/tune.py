@@ -40,8 +40,11 @@ def tune_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Find each arm's best settings on validation images, with the same number of trials for each."""
+    from dp_base.extras import require_package
     from dp_base.locks import claimed
 
+    for package in ("optuna", "sqlalchemy"):
+        require_package(package, "tune", "dp real tune")
     refuse(settings, ("data.split",), "--first and --splits say which splits there are")
     config, names = load_preset(preset, settings), arm_names(arms)
     from experiments.tuning.space import read_searches

@@ -330,7 +330,7 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
             "training.batch_size=1000000": None,  # in pieces
             "pool.storage=float32": None,
             "practice.initial=900000000": ("disk", "name another --out"),
-            "tracker=wandb": ("package", "pip install wandb"),
+            "tracker=wandb": ("package", "pip install 'deliberate-practice[track]' wandb"),
         },
         {
             "generator.model=sd/vae/model.safetensors": ("generator.model", "name the pipeline that it is in: /"),

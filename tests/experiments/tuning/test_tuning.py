@@ -18,7 +18,8 @@ from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
 from experiments.presets.presets import load_preset
 from experiments.tuning import tune as tuning
-from experiments.tuning.space import flat, own_parameters, read_searches, settings_of, space_of, with_settings
+from experiments.tuning.settings import flat, with_settings
+from experiments.tuning.space import own_parameters, read_searches, settings_of, space_of
 from experiments.tuning.tune import Plan, tune
 from experiments.tuning.tuned import Tuned
 from tests.experiments.conftest import run_dp as dp
@@ -469,3 +470,9 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_plan_for_no_arm_is_refused():
     with pytest.raises(InputError, match="must read"):
         read_searches(["training.steps"])
+
+
+def test_tuning_asks_for_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("dp_base.extras.find_spec", lambda package: None)
+    assert dp("real", "tune", "digits", "--out", tmp_path / "tuned") == 3
+    assert capsys.readouterr().err == "dp: dp real tune needs optuna: pip install 'deliberate-practice[tune]'\n"
