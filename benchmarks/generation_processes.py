@@ -16,20 +16,23 @@ def work() -> None:
 
     from dp_real.pool.storage import Storage
     from dp_real.rounds.blocks import Blocks
+    from dp_real.rounds.samples import SampleDrawer
     from dp_real.rounds.source import GeneratedRounds
-    from dp_real.rounds.steering import Steering
+    from dp_real.rounds.steering import INITIAL_TOTAL
     from dp_real.runs.prepare import fresh_learner, load_generator
     from dp_real.runtime import processes
     from experiments.paper.digits_runs import digits
 
     config = digits("sampling.block_size=250")
-    storage, blocks = Storage(config.pool, config.task.sample_shape), Blocks(config.sampling.block_size)
-    source = GeneratedRounds(config, load_generator(config), storage, blocks)
-    learner, labels, walls = fresh_learner(config), torch.arange(ROWS) % 10, []
+    drawer = SampleDrawer(config, load_generator(config), Storage(config.pool, config.task.sample_shape))
+    source = GeneratedRounds(drawer, Blocks(config.sampling.block_size))
+    learner = fresh_learner(config)
+    labels = torch.arange(ROWS) % 10
+    walls = []
     for _ in range(REPEATS):
         processes.this_process().wait_for_everyone()
         begin = time.perf_counter()
-        source.draw(1, labels, learner, Steering())
+        source.draw(1, labels, learner, INITIAL_TOTAL)
         walls.append(time.perf_counter() - begin)
     if processes.this_process().is_main_process:
         print(min(walls))

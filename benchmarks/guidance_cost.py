@@ -73,7 +73,7 @@ def step_times(
 ) -> tuple[list[float], float]:
     """Seconds of each step, and peak memory in GiB of the GPU, or without one of the process."""
     noise = torch.randn(batch, *model.latent_shape, device=DEVICE)
-    denoiser = model.denoiser([PROMPT] * batch, GUIDANCE_SCALE)
+    denoiser = model.denoiser([PROMPT] * batch)
     reset_peak()
     marks = [now()]
     sample(

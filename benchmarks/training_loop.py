@@ -25,7 +25,8 @@ from dp_real import run
 from dp_real.config import Config
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.practice import Practice
-from dp_real.loop.state import State
+from dp_real.loop.state import LoopState
+from dp_real.loop.training import Training
 from dp_real.runs.prepare import fresh_learner, load_generator
 from experiments.paper.digits_runs import digits
 from experiments.terminal import progress
@@ -52,9 +53,9 @@ class Memory:
 def practice_loop(config: Config, rows: Memory) -> None:
     unused: Any = None
     pool: Any = rows
-    practice = Practice(config, fresh_learner(config), None, pool, unused, unused, State(STEPS))
+    training = Training(config, fresh_learner(config), pool, unused, unused, LoopState(STEPS))
     for _ in range(STEPS):
-        practice.train_step()
+        training.train_step()
 
 
 def bare_loop(config: Config, rows: Memory) -> None:
@@ -126,8 +127,8 @@ def overhead(config: Config) -> None:
         (Practice, "run"),
         (Practice, "add_examples"),
         (NetworkLearner, "train_step"),
-        (Practice, "evaluate"),
-        (Practice, "checkpoint"),
+        (Training, "evaluate"),
+        (Training, "checkpoint"),
     ]
     spent = {name: timed(owner, name) for owner, name in parts}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,23 @@
 """The paper's pipeline: a generator, a learner that sees generated samples only, and a loop that adds harder ones.
 
-    from dp_real import load_config, run, Run
+The names below are imported on first use, because that takes seconds.
+
+Examples
+--------
+Run a configuration in a folder, and read what it left:
+
+    from dp_real import Run, load_config, run
 
     config = load_config("mine.toml")
     run(config, "runs/mine")
     Run("runs/mine").metrics
 
-The names below are imported on first use, because that takes seconds.
+Guide a pipeline of diffusers by a classifier:
+
+    import dp_real
+
+    dp_real.guide(pipe, "google/vit-base-patch16-224", omega=0.05)
+    images = pipe("a photo of a crane").images
 """
 
 from importlib import import_module

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import Int64
     from torch import Tensor
 
 
@@ -21,27 +22,23 @@ class Space(Protocol):
 
     @property
     def n_classes(self) -> int:
-        """Labels are 0 .. n_classes - 1."""
+        """The number of classes. Labels are 0 to n_classes - 1."""
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: the shape of one example, and the class names in the order of the labels.
+    """What is learned."""
 
-    definitions, synonyms: of each class, for prompts; a definition may be empty, and () means none for any class.
-    resize: of real images to validate or test, the shorter side before the middle is taken; 0: that of the sample.
-    """
-
-    sample_shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    definitions: tuple[str, ...] = ()
-    synonyms: tuple[str, ...] = ()
-    resize: int = 0
+    sample_shape: tuple[int, ...]  # of one example
+    classes: tuple[str, ...]  # their names, in the order of the labels
+    definitions: tuple[str, ...] = ()  # of each class, for prompts; one may be empty, and () means none for any class
+    synonyms: tuple[str, ...] = ()  # likewise
+    resize: int = 0  # of real images to validate or test, the shorter side before the middle is taken; 0: the sample's
 
     @property
     def n_classes(self) -> int:
-        """Labels are 0 .. n_classes - 1."""
+        """The number of classes. Labels are 0 to n_classes - 1."""
         return len(self.classes)
 
 
@@ -76,7 +73,7 @@ class ExampleSet(Protocol):
 
 
 class TrainingExamples(Protocol):
-    """Examples to train on, in memory at the latest when they are asked for: an ExampleSet of tensors."""
+    """Examples to train on: an ExampleSet of tensors, which are read when they are asked for at the latest."""
 
     @property
     def x(self) -> Tensor:
@@ -89,7 +86,7 @@ class TrainingExamples(Protocol):
         ...
 
     def fingerprint(self) -> list[str]:
-        """Hashes that differ for other examples, wherever they lie."""
+        """Hashes of the examples, which do not depend on where they lie."""
         ...
 
 
@@ -120,23 +117,33 @@ class RealData:
 
 @dataclass(frozen=True)
 class SetStatus:
-    """The status of a set of real examples, found without reading it.
+    """What is known of a set of real examples without reading it."""
 
-    name: its role in a run. images: how many there are; None: not known. problem: what is wrong or missing, and the
-    command or folder that would provide it; None: the set is there. needed: whether a run stops without it.
-    """
-
-    name: str
-    where: str
-    images: int | None
-    problem: str | None
-    needed: bool = True
+    name: str  # its role in a run
+    where: str  # a folder, file or place on the hub
+    images: int | None  # how many there are; None: not known
+    problem: str | None  # what is wrong or missing, and the command or folder that would provide it; None: nothing
+    needed: bool = True  # whether a run stops without it
 
 
-def balanced_rows(y: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Random rows [count] of examples with labels y: as many of each class as there are, up to an equal share.
+def balanced_rows(y: Int64[np.ndarray, " n"], count: int, seed: int) -> Int64[np.ndarray, " count"]:
+    """Random rows of examples, as many of each class as there are, up to an equal share.
 
     A larger count adds to the rows of a smaller one.
+
+    Parameters
+    ----------
+    y
+        The labels of all examples.
+    count
+        How many rows to take; at most n.
+    seed
+        Of the order.
+
+    Returns
+    -------
+    Int64[np.ndarray, " count"]
+        The rows.
     """
     import numpy as np
     import pandas as pd

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, Int32, Int64, Shaped, UInt64
 from torch import Tensor
 
 from dp_real.examples import Space
@@ -13,26 +14,56 @@ from dp_real.runtime.shares import Share
 
 
 class Generator(Space, Protocol):
-    """Draws samples of given classes, guided or not."""
+    """Draws samples of given classes, plain or guided."""
 
-    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """Draw samples float32 [B, *sample_shape], on the CPU, for labels int64 [B] and seeds uint64 [B]. Texts: int32.
+    def sample(
+        self,
+        labels: Int64[Tensor, " batch"],
+        seeds: UInt64[np.ndarray, " batch"],
+        guidance: EntropyGuidance | None,
+    ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
+        """Draw a sample for each label and seed.
 
-        Row i is a function of labels[i], seeds[i] and the guidance; other rows change it by rounding only.
+        Row i is a function of labels[i], seeds[i] and the guidance. Other rows change it by rounding only.
         dp_real.runtime.seeds.row_noise turns seeds into noise.
+
+        Parameters
+        ----------
+        labels
+            The classes that are asked for, on the CPU.
+        seeds
+            Of the rows.
+        guidance
+            What guides the sampler; None: the samples are plain.
+
+        Returns
+        -------
+        Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]
+            The samples, on the CPU: images in [-1, 1], vectors, or texts (dp_real.text.codes).
         """
         ...
 
-    def rest(self) -> None:
+    def offload(self) -> None:
         """Free the device for the learner, if the configuration asks for it. Called after each round."""
         ...
 
 
 class LikelihoodGenerator(Generator, Protocol):
-    """A generator of a kind that `doubts`: it can tell how likely a class is."""
+    """A generator whose kind `has_likelihood`: it can tell how likely a class is."""
 
-    def log_posterior(self, x: Tensor) -> Tensor:
-        """log p(class | sample) in nats, float64 [B, K], classes being as likely, for samples x [B, *sample_shape]."""
+    def log_posterior(self, x: Shaped[Tensor, "batch *sample"]) -> Float64[Tensor, "batch classes"]:
+        """log p(class | sample) in nats, where all classes are as likely beforehand.
+
+        Parameters
+        ----------
+        x
+            Samples.
+
+        Returns
+        -------
+        Float64[Tensor, "batch classes"]
+            The logarithms, on the CPU.
+        """
         ...
 
 
@@ -40,7 +71,18 @@ class AnySize(Generator, Protocol):
     """A generator of images that can be had at any size."""
 
     def resized(self, sample_shape: tuple[int, ...]) -> Generator:
-        """The generator of the same images as [C, h, w]."""
+        """The generator of the same images at another size.
+
+        Parameters
+        ----------
+        sample_shape
+            [channels, height, width].
+
+        Returns
+        -------
+        Generator
+            It may share its weights with this one.
+        """
         ...
 
 
@@ -57,22 +99,52 @@ class Learner(Protocol):
         """The dtype of the forward pass in training, which is good enough for evaluation, too."""
         ...
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Logits [B, K] in evaluation mode, differentiable in x [B, *sample_shape]. Rows are independent.
+    def logits(self, x: Float[Tensor, "batch *sample"]) -> Float[Tensor, "batch classes"]:
+        """Logits in evaluation mode, differentiable in x. Rows do not depend on each other.
 
         A kind with `any_size` also takes larger images here and in `train_step`.
+
+        Parameters
+        ----------
+        x
+            Samples; of a learner of texts int32.
+
+        Returns
+        -------
+        Float[Tensor, "batch classes"]
+            The logits, on the learner's device.
         """
         ...
 
-    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
-        """One optimizer step on a batch. x: as an ExampleArray has it. y: int64 [B].
+    def train_step(
+        self, x: Shaped[Tensor, "batch *sample"], y: Shaped[Tensor, "batch *target"], share: Share | None = None
+    ) -> None:
+        """One optimizer step on a batch.
 
-        share: which rows of the step these are; it is given if several processes share them. None: all, in each.
+        Parameters
+        ----------
+        x
+            Samples, as an ExampleArray has them.
+        y
+            Their labels, int64, or their soft labels [batch, classes].
+        share
+            Which rows of the step these are, if several processes share them; None: all, in each process.
         """
         ...
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """FLOPs of one row of a training step, forward and backward (dp_real.runtime.flops). 0 if not `counted`."""
+        """FLOPs of one row of a training step, forward and backward (dp_real.runtime.flops).
+
+        Parameters
+        ----------
+        sample_shape
+            Of the row.
+
+        Returns
+        -------
+        int
+            The count; 0 for a learner whose operations are not counted.
+        """
         ...
 
     def drain_loss(self) -> float:
@@ -84,7 +156,7 @@ class Learner(Protocol):
         ...
 
     def load_tensors(self, state: dict[str, Tensor], step: int) -> None:
-        """Restore what `tensors()` returned after `step` training steps."""
+        """Restore what `tensors` returned after `step` training steps."""
         ...
 
     def finish_at(self, last_step: int) -> None:

@@ -1,6 +1,7 @@
 """The base of all configuration sections, and the sections that every run has.
 
-[data], [generator] and [learner] come in kinds, a file each: see dp_real.data, dp_real.generators and dp_real.learners.
+[data], [generator] and [learner] come in kinds, a file each: see dp_real.data, dp_real.generators and
+dp_real.learners.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 
 class Section(BaseModel):
-    """A frozen section that refuses unknown keys, inf, nan, and true or false in place of a number."""
+    """Base of all sections: frozen, without unknown keys, inf, nan, or true and false in place of a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -62,18 +63,20 @@ class SamplingConfig(Section):
         return self.steps * self.branches
 
 
-STRONGEST = 1e30  # omega; times an entropy, it is well inside of float32
+LARGEST_OMEGA = 1e30  # times an entropy, it is well inside of float32
 
 
 def _strength(value: Any) -> float | Literal["auto"]:
+    """The value of guidance.omega, if it can be one. Raises ValueError otherwise."""
     if value == "auto":
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= STRONGEST:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_OMEGA:
         return float(value)
-    raise ValueError(f"should be 'auto' or a number from 0 to {STRONGEST:g}")
+    raise ValueError(f"should be 'auto' or a number from 0 to {LARGEST_OMEGA:g}")
 
 
 def _names_the_class(template: str) -> str:
+    """The prompt, if it has a place for the class and no unknown place. Raises ValueError otherwise."""
     if not any(place in template for place in ("{}", "{definition}", "{synonyms}")):
         raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
     for place in re.findall(r"\{\w+\}", template):
@@ -82,37 +85,43 @@ def _names_the_class(template: str) -> str:
     return template
 
 
-def _some(templates: tuple[str, ...]) -> tuple[str, ...]:
+def _not_empty(templates: tuple[str, ...]) -> tuple[str, ...]:
+    """The prompts, if there are any. Raises ValueError otherwise."""
     if not templates:
         raise ValueError("should have at least one prompt")
     return templates
 
 
-def _shows_none(templates: tuple[str, ...]) -> tuple[str, ...]:
+def _without_examples(templates: tuple[str, ...]) -> tuple[str, ...]:
+    """The prompts, if none has a place for examples. Raises ValueError otherwise."""
     if any("{examples}" in template for template in templates):
         raise ValueError("{examples} is for generator.kind = 'causal-lm'")
     return templates
 
 
-TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], AfterValidator(_some)]
-"""Prompts with {} in place of the class's name, {definition} or {synonyms}, and perhaps {examples}."""
-Templates = Annotated[TextTemplates, AfterValidator(_shows_none)]
+TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], AfterValidator(_not_empty)]
+"""Prompts with {}, {definition} or {synonyms} in place of the class, and perhaps {examples}."""
+Templates = Annotated[TextTemplates, AfterValidator(_without_examples)]
 """The same, without {examples}."""
 
 
 class GuidanceConfig(Section):
     """Entropy guidance, see dp_real.guidance.entropy."""
 
-    OF_PUSHES: ClassVar[tuple[str, ...]] = ("control", "scale", "through", "window", "every")
+    SAMPLER_KEYS: ClassVar[tuple[str, ...]] = ("control", "scale", "through", "window", "every")
+    """The keys that say how the sampler is guided. They mean nothing where samples are chosen instead."""
 
     candidates: int = Field(
-        default=1, ge=1, le=1000, description="plain samples drawn for a row, one of which is chosen; 1: pushed instead"
+        default=1,
+        ge=1,
+        le=1000,
+        description="plain samples drawn for a row, one of which is chosen; 1: the sampler is guided",
     )
-    doubt: float = Field(
+    likelihood_weight: float = Field(
         default=0.0,
         ge=0,
         le=1000,
-        description="of choosing: times the generator's -log p(label | sample), off its entropy",
+        description="of choosing: so many times the generator's log p(label | sample) is added to the entropy",
     )
     omega: Annotated[float | Literal["auto"], PlainValidator(_strength)] = Field(
         default="auto", description="strength; 0: none; auto: steered so that wrong_share of the new rows is wrong"
@@ -120,10 +129,12 @@ class GuidanceConfig(Section):
     wrong_share: float = Field(
         default=0.2, gt=0, lt=1, description="of the rows; 0.4 where labels are exact near boundaries"
     )
-    control: Literal["none", "random-direction"] = Field(default="none", description="for comparison: push at random")
+    control: Literal["none", "random-direction"] = Field(
+        default="none", description="for comparison: guide in random directions"
+    )
     scale: Literal["relative", "raw"] = Field(
         default="relative",
-        description="relative: omega times the norm of x_t is a push's length; raw: omega times the gradient",
+        description="relative: omega times the norm of x_t is a step's length; raw: omega times the gradient",
     )
     through: Literal["unet", "x0"] = Field(
         default="unet", description="what the gradient goes through; x0: not the denoiser, which is cheaper"
@@ -140,23 +151,26 @@ class GuidanceConfig(Section):
         if self.scale == "raw" and self.omega == "auto":
             raise ValueError("omega = 'auto' is for scale = 'relative'; give raw guidance a number")
         if self.scale == "raw" and self.control != "none":
-            raise ValueError(f"control = {self.control!r} is for scale = 'relative', where a push's length is known")
+            raise ValueError(f"control = {self.control!r} is for scale = 'relative', where a step's length is known")
         return self
 
     @model_validator(mode="after")
     def _check_candidates(self) -> GuidanceConfig:
-        changed = [key for key in self.OF_PUSHES if getattr(self, key) != type(self).model_fields[key].default]
+        changed = [key for key in self.SAMPLER_KEYS if getattr(self, key) != type(self).model_fields[key].default]
         if self.candidates > 1 and changed:
             raise ValueError(
-                f"{changed[0]} is for samples that are pushed: leave it out, as candidates = {self.candidates} are not"
+                f"{changed[0]} is for guided samples: leave it out, as candidates = {self.candidates} are plain"
             )
-        if self.doubt and self.candidates == 1:
-            raise ValueError(f"doubt = {self.doubt:g} is for samples that are chosen: set candidates to at least 2")
+        if self.likelihood_weight and self.candidates == 1:
+            raise ValueError(
+                f"likelihood_weight = {self.likelihood_weight:g} is for samples that are chosen: "
+                "set candidates to at least 2"
+            )
         return self
 
     @property
-    def pushes(self) -> bool:
-        """Whether the sampler is pushed. If not, the samples are plain, and may be chosen among."""
+    def guides_sampler(self) -> bool:
+        """Whether the sampler is guided. If not, the samples are plain, and may be chosen among."""
         return bool(self.omega) and self.candidates == 1
 
     def guided_steps(self, steps: int) -> list[int]:
@@ -174,7 +188,8 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
 
     The last step is never guided: no later step could repair the sample.
     """
-    begin, end = (round(edge * steps) for edge in window)
+    begin = round(window[0] * steps)
+    end = round(window[1] * steps)
     return begin <= index < min(end, steps - 1) and (index - begin) % every == 0
 
 
@@ -205,7 +220,7 @@ class PoolConfig(Section):
 
 
 class TrainingConfig(Section):
-    """AdamW with a warm-up, constant, cool-down schedule (WSD; paper App. D). Lengths are in optimizer steps."""
+    """AdamW with a schedule of warm-up, constant rate and cool-down (WSD; paper App. D). Lengths are in steps."""
 
     steps: Count = Field(description="optimizer steps")
     batch_size: int = Field(
@@ -305,11 +320,17 @@ class PracticeConfig(Section):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations. `incremental` makes it proportional to the pool, so passes over the pool stay equal."""
-        return self.patience if self.patience_policy == "fixed" else round(self.patience * pool_size / self.initial)
+        """T_max in evaluations.
+
+        The policy `incremental` makes it proportional to the pool. So patience always takes as many passes over it.
+        """
+        if self.patience_policy == "fixed":
+            return self.patience
+        return round(self.patience * pool_size / self.initial)
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, if none is there twice. Raises ValueError otherwise."""
     if len(set(names)) < len(names):
         raise ValueError("names one twice")
     return names

@@ -21,7 +21,7 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import late
 from dp_real.pool import pool as pools
 from dp_real.pool.record import PoolRecord
-from dp_real.rounds.source import GeneratedRounds
+from dp_real.rounds.samples import SampleDrawer
 from dp_real.runtime import watch
 from experiments.cli.main import main
 
@@ -118,7 +118,7 @@ def slow() -> None:
 def hung() -> None:
     """A rank never ends a block."""
     impatient(2.0, limit=10.0)
-    at([ROUND], GeneratedRounds, "drawn", waits(1000.0))
+    at([ROUND], SampleDrawer, "draw_block", waits(1000.0))
 
 
 def late_view() -> None:
@@ -138,8 +138,8 @@ FAULTS: dict[str, Callable[[], None]] = {
     "no memory in training": lambda: at([5, 9], NetworkLearner, "_loss", no_memory),
     "slow": slow,
     "hung while drawing": hung,
-    "killed while drawing": lambda: at([ROUND], GeneratedRounds, "drawn", dies),
-    "broken while drawing": lambda: at([2], GeneratedRounds, "drawn", broken),
+    "killed while drawing": lambda: at([ROUND], SampleDrawer, "draw_block", dies),
+    "broken while drawing": lambda: at([2], SampleDrawer, "draw_block", broken),
     "nan while drawing": lambda: at(range(ROUND, 1000), DenoiserGenerator, "sample", times_nan),
     "killed while training": lambda: at([7], NetworkLearner, "train_step", dies),
     "killed while committing": lambda: at([2], pools, "write_fragments", dies_afterwards),

@@ -32,7 +32,7 @@ class Arm:
 
 
 ARMS: Registry[Arm] = Registry("arms", "dp_real.config")
-PRUNED = {"omega": 0.0, "candidates": 1, "doubt": 0.0}  # [guidance] of the pruning arms
+PRUNED = {"omega": 0.0, "candidates": 1, "likelihood_weight": 0.0}  # [guidance] of the pruning arms
 OVERSAMPLE = 5  # practice.oversample of the pruning arms, unless the configuration sets it
 NOT_OF_AN_ARM = ("seed", "data.split", "name")
 

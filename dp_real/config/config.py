@@ -1,4 +1,7 @@
-"""A run's whole configuration: a validated, frozen object. [data], [generator] and [learner] are registered kinds."""
+"""A run's whole configuration: a validated, frozen object.
+
+Its sections [data], [generator] and [learner] are registered kinds.
+"""
 
 from __future__ import annotations
 
@@ -77,10 +80,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_text(self) -> Config:
-        source, text = f"data.source = '{self.data.source}'", self.data.text
+        source = f"data.source = '{self.data.source}'"
+        text = self.data.text
+        has = "texts" if text else "no texts"
+        takes = "numbers" if text else "texts"
         for key, kind in (("generator", self.generator), ("learner", self.learner)):
             if kind.text not in (text, None):
-                has, takes = ("texts", "numbers") if text else ("no texts", "texts")
                 raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {takes}")
         if (self.pool.storage == "text") != text:
             raise ValueError(f"{source}: pool.storage must {'' if text else 'not '}be 'text'")
@@ -93,26 +98,24 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_denoiser(self) -> Config:
-        if self.generator.denoises:
+        if self.generator.has_denoiser:
             return self
         kind = f"generator.kind = '{self.generator.kind}' has no denoiser"
-        if self.guidance.pushes:
-            raise ValueError(f"{kind} to push: set guidance.candidates to at least 2, or guidance.omega = 0")
+        if self.guidance.guides_sampler:
+            raise ValueError(f"{kind} to guide: set guidance.candidates to at least 2, or guidance.omega = 0")
         if self.sampling.guidance_scale != 1:
             raise ValueError(f"{kind} for classifier-free guidance: sampling.guidance_scale must be 1")
         return self
 
     @model_validator(mode="after")
-    def _check_doubt(self) -> Config:
-        if self.guidance.doubt and not self.generator.doubts:
-            raise ValueError(
-                f"generator.kind = '{self.generator.kind}' cannot tell how likely a label is: guidance.doubt must be 0"
-            )
-        if self.pool.soft_labels and not self.generator.doubts:
-            raise ValueError(
-                f"generator.kind = '{self.generator.kind}' cannot tell how likely a class is: "
-                "pool.soft_labels must be false"
-            )
+    def _check_likelihood(self) -> Config:
+        if self.generator.has_likelihood:
+            return self
+        kind = f"generator.kind = '{self.generator.kind}' cannot tell how likely a"
+        if self.guidance.likelihood_weight:
+            raise ValueError(f"{kind} label is: guidance.likelihood_weight must be 0")
+        if self.pool.soft_labels:
+            raise ValueError(f"{kind} class is: pool.soft_labels must be false")
         return self
 
     @model_validator(mode="after")
@@ -128,7 +131,7 @@ class Config(Section):
         if self.practice.new_sample_weight != 1 and not self.training.batch_size:
             raise ValueError("practice.new_sample_weight weighs what is drawn: with training.batch_size = 0, all are")
         real = next((key for key in ("examples", "start") if getattr(self.practice, key) == "real"), None)
-        if real and not self.data.trains:
+        if real and not self.data.has_training_examples:
             raise ValueError(f"practice.{real} = 'real' takes real training images: data.train names them")
         return self
 
@@ -146,7 +149,7 @@ class Config(Section):
         return self
 
     def resolved(self) -> Self:
-        """This configuration with what else only the data would tell, for a run's record; see DataConfig."""
+        """This configuration with all that otherwise only the data would tell, for a run's record; see DataConfig."""
         return self.model_copy(update={"data": self.data.resolved()})
 
     @property
@@ -157,7 +160,8 @@ class Config(Section):
     @property
     def pool_shape(self) -> tuple[int, ...]:
         """The shape of an example in the pool: the task's, unless pool.size keeps larger images. Raises as `task`."""
-        shape, size = self.task.sample_shape, self.pool.size
+        shape = self.task.sample_shape
+        size = self.pool.size
         return (shape[0], size, size) if size else shape
 
     @property
@@ -170,7 +174,7 @@ class Config(Section):
         """How many samples are drawn for each row of an addition."""
         return self.practice.oversample * self.guidance.candidates
 
-    def tamer(self, guided: bool) -> str:
+    def sample_remedy(self, guided: bool) -> str:
         """What to change if samples, guided or plain ones, are not finite: the keys that apply, with their values."""
         keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []
         if self.sampling.guidance_scale != 1:

@@ -39,7 +39,7 @@ class DataConfig(Section):
         return self
 
     @property
-    def trains(self) -> bool:
+    def has_training_examples(self) -> bool:
         """Whether there are real examples to train a generator on."""
         return True
 

@@ -27,7 +27,7 @@ class GaussianDataConfig(DataConfig):
         return Task((self.dimension,), ("negative", "positive"))
 
     @property
-    def trains(self) -> bool:
+    def has_training_examples(self) -> bool:
         """False: the score of this data is known, so no generator is trained."""
         return False
 

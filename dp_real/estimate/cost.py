@@ -15,19 +15,19 @@ def images(config: Config) -> tuple[int, int]:
     if options.examples == "real":
         return 0, 0
     added, plain = options.additions * options.increment * config.drawn_per_row, options.initial - options.real_examples
-    return (plain, added) if config.guidance.pushes else (plain + added, 0)
+    return (plain, added) if config.guidance.guides_sampler else (plain + added, 0)
 
 
 def tokens(config: Config) -> dict[str, int]:
     """About how many tokens a language model reads in prompts and writes at most, if every addition is made; 0: none.
 
-    With guidance.doubt it also reads a prompt of each class, and the text, for each candidate; with
+    With guidance.likelihood_weight it also reads a prompt of each class, and the text, for each candidate; with
     pool.soft_labels for each row, too: `judged`.
     """
     prompt, written = config.generator.tokens(config.task)
     drawn = sum(images(config))
     initial = config.practice.initial - config.practice.real_examples
-    judged = drawn - initial if config.guidance.doubt else 0
+    judged = drawn - initial if config.guidance.likelihood_weight else 0
     judged += config.samples - config.practice.real_examples if config.pool.soft_labels else 0
     each = config.task.n_classes * (prompt + written)
     return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}

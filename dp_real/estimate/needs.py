@@ -136,7 +136,7 @@ def _memory(config: Config, network: work.Network | None, device: Device) -> Ite
 def _remedies(config: Config, phase: str, device: Device) -> str:
     """What makes a phase take less memory, of what is not in force already."""
     generator, training = config.generator, config.training
-    through_unet = config.guidance.pushes and config.guidance.through == "unet"
+    through_unet = config.guidance.guides_sampler and config.guidance.through == "unet"
     if phase == "training":
         rows = min(training.rows_per_device or cost.rows_per_step(config), cost.rows_per_step(config))
         remedies = {

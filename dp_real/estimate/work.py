@@ -87,5 +87,5 @@ def memory(config: Config, network: Network | None) -> dict[str, float] | None:
     if image is None:
         return {"training": state + row, "row": row}
     kept = image.kept + network.kept
-    training = {"training": state + row + image.resting, "row": row}
+    training = {"training": state + row + image.resident, "row": row}
     return training | {"drawing": state + image.weights + kept, "image": kept}

@@ -33,37 +33,66 @@ Module = TypeVar("Module", bound="nn.Module")
 class ImageCost:
     """The cost of one image, known before anything is measured.
 
-    plain, guided: TFLOP of an unguided and a guided image, without the learner's part of the guidance. The rest are
-    bytes. weights: of the whole generator. resting: of it, on the device while the learner trains. kept: for the
-    backward pass of a guided image.
+    Parameters
+    ----------
+    plain
+        TFLOP of a plain image.
+    guided
+        TFLOP of a guided image, without the learner's part of the guidance.
+    weights
+        Bytes of the whole generator.
+    resident
+        Bytes of the generator that stay on the device while the learner trains.
+    kept
+        Bytes that are kept for the backward pass of a guided image.
     """
 
     plain: float
     guided: float
     weights: float
-    resting: float
+    resident: float
     kept: float
 
 
 class GeneratorConfig(Section):
-    """Base of the [generator] sections. The key `kind` says which."""
+    """Base of the [generator] sections. The key `kind` says which one a section is."""
 
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
-    trained_here: ClassVar[bool] = False
+    trained_here: ClassVar[bool] = False  # whether it is trained on first use, and then cached
     any_size: ClassVar[bool] = False  # whether what it loads is AnySize
-    denoises: ClassVar[bool] = True  # in steps that guidance can push; if not, it can only choose among samples
-    text: ClassVar[bool | None] = False  # draws texts (dp_real.text.codes); None: either these or numbers
-    doubts: ClassVar[bool] = False  # knows log p(label | sample) (LikelihoodGenerator)
+    has_denoiser: ClassVar[bool] = True  # whether its steps can be guided; if not, one can only choose among samples
+    has_likelihood: ClassVar[bool] = False  # whether it knows log p(label | sample) (LikelihoodGenerator)
+    text: ClassVar[bool | None] = False  # whether it draws texts (dp_real.text.codes); None: either these or numbers
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
         """Load the generator. A kind that is trained here is trained now if it is not in the cache.
 
-        source: the data that its samples imitate. data: the examples of `source`, if they are loaded already. Raises
-        MissingError if weights or data are not there, InputError if they do not fit. Both say what to do.
+        Parameters
+        ----------
+        sampling
+            How its samples are drawn.
+        source
+            The data that its samples imitate.
+        data
+            The examples of `source`, if they are loaded already.
+        progress
+            Shows how far a training is.
+
+        Returns
+        -------
+        Generator
+            It is on this process's device, or moves there when it draws.
+
+        Raises
+        ------
+        MissingError
+            If weights or data are not there. The message says how to get them.
+        InputError
+            If they do not fit. The message says what would.
         """
         raise NotImplementedError
 
@@ -74,7 +103,7 @@ class GeneratorConfig(Section):
         """Raise InputError for examples of a form that this kind cannot draw."""
 
     def training_seconds(self, task: Task) -> float:
-        """Roughly how long one core trains it, before its first use; 0: it is not trained here."""
+        """Roughly how many seconds one core trains it, before its first use; 0: it is not trained here."""
         return 0.0
 
     @property
@@ -93,11 +122,11 @@ class GeneratorConfig(Section):
 
     @property
     def shows_examples(self) -> bool:
-        """Whether its prompts show real validation examples, which it may repeat."""
+        """Whether its prompts show real validation examples. It may repeat these."""
         return False
 
     def tokens(self, task: Task) -> tuple[int, int]:
-        """About how many tokens a sample takes: those of its prompt, and the most that are generated."""
+        """About how many tokens a sample takes: those of its prompt, and those that are generated at most."""
         return 0, 0
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
@@ -109,16 +138,31 @@ class TrainedHere(GeneratorConfig):
     """Base of kinds that are trained on real examples on first use, and then kept in the user's cache."""
 
     trained_here: ClassVar[bool] = True
-    recipe: ClassVar[int]  # raise it when training changes, so that results of the older recipe are not used
+    recipe: ClassVar[int]  # raise it when the training changes, so that what was trained before is not used
 
     real: CountOrNone = Field(
         default=0, description="train on so many of the real examples, as many of each class; 0: on all"
     )
 
     def imitated(self, source: DataConfig, data: RealData | None) -> TrainingExamples:
-        """The real examples to train on: with `real`, those that practice.start = "real" begins with.
+        """The real examples to train on. With the key `real` they are those that practice.start = "real" begins with.
 
-        Raises InputError if the data have none, or fewer, and for a number below that of the classes.
+        Parameters
+        ----------
+        source
+            The data that the samples imitate.
+        data
+            The examples of `source`, if they are loaded already.
+
+        Returns
+        -------
+        TrainingExamples
+            All of them, or so many as `real` says.
+
+        Raises
+        ------
+        InputError
+            If the data have none, or fewer than asked for, or if there are fewer than classes.
         """
         import torch
 
@@ -126,9 +170,8 @@ class TrainedHere(GeneratorConfig):
 
         examples = (data or source.load()).generator
         if examples is None:
-            lack = (
-                "data.train must name them" if hasattr(source, "train") else f"data.source = '{source.source}' has none"
-            )
+            can_name_them = hasattr(source, "train")
+            lack = "data.train must name them" if can_name_them else f"data.source = '{source.source}' has none"
             raise InputError(f"generator.kind = '{self.kind}' is trained on real examples; {lack}")
         if self.real > len(examples.y):
             raise InputError(f"generator.real = {self.real}: there are {len(examples.y)} real training examples")
@@ -149,9 +192,23 @@ class TrainedHere(GeneratorConfig):
     ) -> Path:
         """The folder that `train` filled, now or earlier. It is cached by the examples' content, not by their place.
 
-        classes: what the training uses of the classes, their number or their names; it is part of the key, too. train:
-        takes the folder, and another one for what lets it go on after a kill. keys: of this section, for a part that
-        depends on no others; (): on all.
+        Parameters
+        ----------
+        source
+            The data; its split seeds the training.
+        examples
+            What it is trained on.
+        classes
+            What the training uses of the classes: their number, or their names.
+        train
+            Fills the folder. It also takes the path of another one, for what lets it go on after a kill.
+        keys
+            The keys of this section that the training depends on; (): all of them.
+
+        Returns
+        -------
+        Path
+            The folder in the cache.
         """
         from dp_real.runtime.cache import cached
 
@@ -173,7 +230,22 @@ class TrainedHere(GeneratorConfig):
         train: Callable[[Path], Module],
         keys: tuple[str, ...] = (),
     ) -> Module:
-        """make(), with the weights of train(unfinished), which was called now or earlier; see `trained`."""
+        """A module with the weights of a training that was done now or earlier.
+
+        Parameters
+        ----------
+        source, examples, n_classes, keys
+            See `trained`.
+        make
+            Returns the module with fresh weights.
+        train
+            Returns the trained module. It takes the path of a folder for what lets it go on after a kill.
+
+        Returns
+        -------
+        Module
+            What `make` returned, with the trained weights.
+        """
         from safetensors.torch import load_file, save_file
 
         def fill(folder: Path, unfinished: Path) -> None:

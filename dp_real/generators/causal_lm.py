@@ -28,9 +28,9 @@ SHOT = 50  # tokens of a real example in a prompt, about
 class CausalLMConfig(GeneratorConfig):
     """A language model of transformers in a folder or on the hub, asked by prompts (guidance.candidates)."""
 
-    denoises: ClassVar[bool] = False
+    has_denoiser: ClassVar[bool] = False
     text: ClassVar[bool | None] = True
-    doubts: ClassVar[bool] = True
+    has_likelihood: ClassVar[bool] = True
 
     kind: Literal["causal-lm"]
     model: Place = Field(
@@ -127,7 +127,7 @@ class CausalLMConfig(GeneratorConfig):
         template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots
         cost = 2 * parameters * (template + self.max_new_tokens) / 1e12
         weights = parameters * (4 if self.dtype == "float32" else 2)
-        return ImageCost(cost, cost, weights, resting=0 if self.offload else weights, kept=0.0)
+        return ImageCost(cost, cost, weights, resident=0 if self.offload else weights, kept=0.0)
 
 
 def parameter_count(folder: Path) -> int:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class CharLMConfig(TrainedHere):
     """A small class-conditional language model of characters, trained here on first use; for words and short texts."""
 
-    denoises: ClassVar[bool] = False
+    has_denoiser: ClassVar[bool] = False
     text: ClassVar[bool | None] = True
-    doubts: ClassVar[bool] = True
+    has_likelihood: ClassVar[bool] = True
     recipe: ClassVar[int] = 1
 
     kind: Literal["char-lm"]

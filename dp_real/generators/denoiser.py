@@ -34,14 +34,19 @@ class DenoiserConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load it from the cache, or train it.
+        """Load it from the cache, or train it. See GeneratorConfig.
 
-        Raises InputError if the data have no images to train on, DivergedError if what was trained is of no use: it is
-        not cached then.
+        Raises
+        ------
+        InputError
+            If the data have no examples to train on.
+        DivergedError
+            If what was trained is of no use. It is not cached then.
         """
         from dp_real.generators.models.denoiser import Denoiser, DenoiserGenerator, train_denoiser
 
-        examples, task = self.imitated(source, data), source.task
+        examples = self.imitated(source, data)
+        task = source.task
 
         def make() -> Denoiser:
             return Denoiser(task.sample_shape, task.n_classes, self.width, self.blocks)
@@ -54,5 +59,5 @@ class DenoiserConfig(TrainedHere):
         return DenoiserGenerator(denoiser, task.sample_shape, task.n_classes, sampling.steps, sampling.guidance_scale)
 
     def training_seconds(self, task: Task) -> float:
-        """From the steps, by the time measured on one core with the default sizes."""
+        """See GeneratorConfig. The time of a step was measured on one core with the default sizes."""
         return 0.009 * self.train_steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,9 +68,14 @@ class DiffusersConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load the pipeline, on the GPU if there is one. Needs no real examples.
+        """Load the pipeline, on the GPU if there is one. It needs no real examples. See GeneratorConfig.
 
-        Raises MissingError if weights are missing, InputError for a pipeline or classes that cannot be used.
+        Raises
+        ------
+        MissingError
+            If weights are missing.
+        InputError
+            For a pipeline or classes that cannot be used.
         """
         from dp_real.generators.pipelines.adapters import ADAPTERS
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
@@ -78,7 +83,8 @@ class DiffusersConfig(GeneratorConfig):
         from dp_real.generators.pipelines.load import load_index, load_pipeline, load_tiny_decoder
         from dp_real.text.prompts import class_prompts
 
-        index, task = load_index(self.model), source.task
+        index = load_index(self.model)
+        task = source.task
         if ADAPTERS[index["_class_name"]].asked_for == "class number":
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
@@ -92,19 +98,24 @@ class DiffusersConfig(GeneratorConfig):
             tiny,
             size=(self.size, self.size) if self.size else None,
             batch_size=self.batch_size,
-            offload=self.offload,
+            offloads=self.offload,
         )
-        for part in (model.network, pipe.vae, tiny):
-            # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
-            if part is not None and self.checkpointing and part._supports_gradient_checkpointing:
-                part.enable_gradient_checkpointing()
-        for part in (pipe.vae, tiny):
-            if part is not None and self.slicing:
-                part.enable_slicing()
+        self._save_memory(model.network, [part for part in (pipe.vae, tiny) if part is not None])
         if self.compile:
             model.network.compile()
-        model.rest()
+        model.offload()
         return PipelineGenerator(model, asked, task.sample_shape)
+
+    def _save_memory(self, network: Any, decoders: list[Any]) -> None:
+        """Switch on what `checkpointing` and `slicing` ask for."""
+        if self.checkpointing:
+            for part in (network, *decoders):
+                # The decoders of SANA and Qwen-Image cannot. The denoiser, which can, takes most of the memory.
+                if part._supports_gradient_checkpointing:
+                    part.enable_gradient_checkpointing()
+        if self.slicing:
+            for decoder in decoders:
+                decoder.enable_slicing()
 
     def weights(self) -> dict[str, str]:
         """The pipeline, and the tiny decoder if it is used."""
@@ -114,7 +125,8 @@ class DiffusersConfig(GeneratorConfig):
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """The cost by the counts for published pipelines; None for one that was not counted.
 
-        At another size than the usual one it is in proportion to the pixels: attention would fall or rise faster.
+        At another size than the usual one, the cost is taken in proportion to the pixels. Attention alone would fall or
+        rise faster.
         """
         size = known_size(self.model)
         if size is None:
@@ -122,15 +134,22 @@ class DiffusersConfig(GeneratorConfig):
         decoder = size.tiny if self.decoder == "tiny" else size.decoder
         if decoder is None:
             return None
-        through_unet, pixels = guidance.through == "unet", (self.size / size.side) ** 2 if self.size else 1
+        pixels = (self.size / size.side) ** 2 if self.size else 1
         plain = pixels * (sampling.forwards * size.denoiser.forward + size.decoder.forward)
-        push = decoder.forward + decoder.backward  # through the decoder and back to x0_hat
-        push += sampling.branches * size.denoiser.backward if through_unet else 0  # and on to x_t
-        push += sampling.branches * size.denoiser.forward if through_unet and self.checkpointing else 0  # once more
-        width = 4 if self.dtype == "float32" else 2
+        gradient = decoder.forward + decoder.backward  # through the decoder and back to x0_hat
         kept = decoder.kept
-        kept += sampling.branches * size.denoiser.kept if through_unet and not self.checkpointing else 0
+        if guidance.through == "unet":
+            gradient += sampling.branches * size.denoiser.backward  # and on to x_t
+            if self.checkpointing:
+                gradient += sampling.branches * size.denoiser.forward  # once more
+            else:
+                kept += sampling.branches * size.denoiser.kept
+        width = 4 if self.dtype == "float32" else 2
         weights = size.parameters * width
-        guided = plain + len(guidance.guided_steps(sampling.steps)) * pixels * push
-        resting, kept = 0 if self.offload else weights, pixels * kept * width / 4
-        return ImageCost(plain, guided, weights, resting, kept)
+        return ImageCost(
+            plain=plain,
+            guided=plain + len(guidance.guided_steps(sampling.steps)) * pixels * gradient,
+            weights=weights,
+            resident=0 if self.offload else weights,
+            kept=pixels * kept * width / 4,
+        )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class FunctionConfig(GeneratorConfig):
     """A function of yours: a renderer, a simulator or a service, without a gradient (guidance.candidates)."""
 
-    denoises: ClassVar[bool] = False
+    has_denoiser: ClassVar[bool] = False
     text: ClassVar[bool | None] = None
 
     kind: Literal["function"]
@@ -34,7 +34,15 @@ class FunctionConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Import the function. Raises MissingError if that fails, InputError if it is none."""
+        """Import the function. See GeneratorConfig.
+
+        Raises
+        ------
+        MissingError
+            If it cannot be imported.
+        InputError
+            If it is no function.
+        """
         from dp_real.generators.models.function import FunctionGenerator
 
         try:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
     from dp_real.protocols import Generator
 
-
-TRIED, TRIED_STEPS = 8, 4  # samples that are drawn once it is trained, and the sampler's steps
+TRIED = 8  # samples that are drawn once it is trained, to see whether they are of any use
+TRIED_STEPS = 4  # of the sampler, for these
+VAE_KEYS = ("vae_steps", "vae_batch")  # all that the training of the VAE depends on
 
 
 @GENERATORS.named("latent", place=2)
@@ -44,10 +45,14 @@ class LatentConfig(TrainedHere):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load it from the cache, or train it.
+        """Load it from the cache, or train it. See GeneratorConfig.
 
-        Raises InputError if the data have no square images whose side is a multiple of 8 to train on, DivergedError if
-        what was trained is of no use: it is not cached then.
+        Raises
+        ------
+        InputError
+            If the data have no square images to train on, of a side that is a multiple of 8.
+        DivergedError
+            If what was trained is of no use. It is not cached then.
         """
         import torch
 
@@ -61,24 +66,25 @@ class LatentConfig(TrainedHere):
 
         task = source.task
         self.check_task(task)
-        examples, shape = self.imitated(source, data), task.sample_shape
+        examples = self.imitated(source, data)
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
 
         def train_vae(folder: Path, unfinished: Path) -> None:
             train_autoencoder(self, examples.x, source.split, progress, folder, unfinished)
 
         def train(folder: Path, unfinished: Path) -> None:
-            vae = load_autoencoder(str(self.trained(source, examples, None, train_vae, ("vae_steps", "vae_batch"))))
+            vae = load_autoencoder(str(self.trained(source, examples, None, train_vae, VAE_KEYS)))
             train_pipeline(self, examples, prompts, vae, source.split, progress, folder, unfinished)
-            tried = torch.arange(min(task.n_classes, TRIED))
-            trained = PipelineGenerator(LatentDiffusion(load_pipeline(str(folder)), TRIED_STEPS, 1.0), prompts, shape)
-            samples = trained.sample(tried, row_seeds(source.split, 0, range(len(tried))), None)
+            labels = torch.arange(min(task.n_classes, TRIED))
+            seeds = row_seeds(source.split, 0, range(len(labels)))
+            trained = LatentDiffusion(load_pipeline(str(folder)), TRIED_STEPS, guidance_scale=1.0)
+            samples = PipelineGenerator(trained, prompts, task.sample_shape).sample(labels, seeds, None)
             require_samples(samples, "the trained generator", REMEDY)
 
-        plain = all(prompt.replace("{}", "").find("{") < 0 for prompt in self.prompts)
-        folder = self.trained(source, examples, task.classes if plain else prompts, train)
+        names_suffice = all("{" not in prompt.replace("{}", "") for prompt in self.prompts)
+        folder = self.trained(source, examples, task.classes if names_suffice else prompts, train)
         model = LatentDiffusion(load_pipeline(str(folder)), sampling.steps, sampling.guidance_scale)
-        return PipelineGenerator(model, prompts, shape)
+        return PipelineGenerator(model, prompts, task.sample_shape)
 
     def check_task(self, task: Task) -> None:
         """Raise InputError unless examples are square images whose side is a multiple of 8."""
@@ -90,6 +96,7 @@ class LatentConfig(TrainedHere):
             )
 
     def training_seconds(self, task: Task) -> float:
-        """From the pixels that the VAE and the UNet see, and the steps, by times measured on one core."""
-        pixels, steps = task.sample_shape[1] ** 2, self.vae_steps + self.unet_steps
-        return 1.8e-6 * pixels * (self.vae_steps * self.vae_batch + self.unet_steps * self.unet_batch) + 0.03 * steps
+        """See GeneratorConfig. The times of a pixel and of a step were measured on one core."""
+        pixels = task.sample_shape[1] ** 2
+        images = self.vae_steps * self.vae_batch + self.unet_steps * self.unet_batch
+        return 1.8e-6 * pixels * images + 0.03 * (self.vae_steps + self.unet_steps)

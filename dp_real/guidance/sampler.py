@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dp_real.guidance.entropy import EntropyGuidance
@@ -21,16 +22,33 @@ def identity(x: Tensor) -> Tensor:
 def sample(
     denoiser: Denoiser,
     solver: Solver,
-    x: Tensor,
+    x: Float[Tensor, "batch *latent"],
     *,
     guidance: EntropyGuidance | None = None,
     decode: Callable[[Tensor], Tensor] = identity,
     callback: Callable[[int, Tensor], None] | None = None,
-) -> Tensor:
-    """Turn standard normal noise x [B, ...] into samples of the same shape, by the solver's steps.
+) -> Float[Tensor, "batch *latent"]:
+    """Turn standard normal noise into samples, by the solver's steps.
 
-    decode maps x0_hat to the space that guidance.logits reads (the VAE's decoder for a latent model).
-    callback(index, x0_hat) sees the estimate of each step (paper Fig. 8).
+    Parameters
+    ----------
+    denoiser
+        Says what of x_t is noise.
+    solver
+        The noise schedule and its steps.
+    x
+        The noise.
+    guidance
+        What guides the steps; None: the samples are plain.
+    decode
+        Maps x0_hat to what guidance.logits reads: the VAE's decoder for a latent model.
+    callback
+        Is called with each step's index and its x0_hat (paper Fig. 8).
+
+    Returns
+    -------
+    Float[Tensor, "batch *latent"]
+        The samples.
     """
     timesteps = solver.timesteps.to(x.device)
     for index, t in enumerate(timesteps):
@@ -46,24 +64,25 @@ def sample(
 def _guided_step(
     denoiser: Denoiser,
     solver: Solver,
-    x: Tensor,
-    t: Tensor,
+    x: Float[Tensor, "batch *latent"],
+    t: Shaped[Tensor, ""],
     index: int,
     guidance: EntropyGuidance,
     decode: Callable[[Tensor], Tensor],
-) -> tuple[Tensor, Tensor]:
-    """One guided step: returns the next x and the estimate x0_hat."""
+) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
+    """One guided step: the next x, and the denoised estimate x0_hat."""
+    through_denoiser = guidance.through == "unet"
     with torch.enable_grad():
-        leaf = x.detach().requires_grad_(guidance.through == "unet")
-        with torch.set_grad_enabled(guidance.through == "unet"):
+        leaf = x.detach().requires_grad_(through_denoiser)
+        with torch.set_grad_enabled(through_denoiser):
             output = denoiser(leaf, t)
             _, x0_hat = solver.step(output, index, leaf)
-        at = leaf if guidance.through == "unet" else x0_hat.requires_grad_()
-        gradient = guidance.gradient(decode(x0_hat) if guidance.looks else x0_hat, at)
+        at = leaf if through_denoiser else x0_hat.requires_grad_()
+        gradient = guidance.gradient(decode(x0_hat) if guidance.reads_estimate else x0_hat, at)
     output = output.detach()
     if guidance.scale == "raw":
         output = solver.raise_score(output, guidance.weigh(gradient), index)
     x, x0_hat = solver.step(output, index, x)
     if guidance.scale == "relative":
-        x = guidance.push(x, gradient)
+        x = guidance.move(x, gradient)
     return x, x0_hat

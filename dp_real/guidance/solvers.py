@@ -3,78 +3,129 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
 class Solver(Protocol):
-    """A noise schedule, x_t = a x0 + sigma noise, and the sampling steps from noise to x0."""
+    """A noise schedule, x_t = a·x0 + sigma·noise, and the sampling steps from noise to x0."""
 
     @property
-    def timesteps(self) -> Tensor:
-        """The timestep [steps] that the denoiser is given at each step."""
+    def timesteps(self) -> Shaped[Tensor, " steps"]:
+        """The timestep that the denoiser is given at each step."""
         ...
 
-    def step(self, output: Tensor, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the next x and the estimate x0_hat, given the denoiser's output at step `index`."""
+    def step(
+        self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
+    ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
+        """Take one step.
+
+        Parameters
+        ----------
+        output
+            What the denoiser said of x.
+        index
+            Of the step.
+        x
+            The sample before the step, x_t.
+
+        Returns
+        -------
+        tuple
+            The sample after the step, and the denoised estimate x0_hat.
+        """
         ...
 
-    def raise_score(self, output: Tensor, by: Tensor, index: int) -> Tensor:
-        """The denoiser's output if its score, -noise/sigma, had `by` added to it (paper eq. 7 with its sign mended).
+    def raise_score(
+        self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
+    ) -> Float[Tensor, "batch *latent"]:
+        """What the denoiser would say if its score, -noise/sigma, had `by` added to it.
 
-        Unchanged if x_t is noise only (a = 0).
+        Parameters
+        ----------
+        output
+            What the denoiser said.
+        by
+            What is added to the score.
+        index
+            Of the step.
+
+        Returns
+        -------
+        Float[Tensor, "batch *latent"]
+            The output with that score. It is unchanged where x_t is noise only (a = 0).
+
+        References
+        ----------
+        Paper, eq. 7, with its sign mended.
         """
         ...
 
 
 @dataclass(frozen=True)
 class DDIM:
-    """DDIM for diffusion. The denoiser predicts what scheduler.config.prediction_type names."""
+    """DDIM for diffusion (paper eq. 4). The denoiser predicts what scheduler.config.prediction_type names.
 
-    scheduler: Any  # a DDIMScheduler whose timesteps are set
+    Parameters
+    ----------
+    scheduler
+        A DDIMScheduler of diffusers whose timesteps are set.
+    """
+
+    scheduler: Any
 
     @property
-    def timesteps(self) -> Tensor:
+    def timesteps(self) -> Shaped[Tensor, " steps"]:
         """See Solver."""
         return self.scheduler.timesteps
 
-    @property
-    def _kind(self) -> str:
-        return self.scheduler.config["prediction_type"]
-
-    def _level(self, t: int) -> tuple[float, float]:
-        """a and sigma at a timestep. The schedule stays on the CPU: a GPU would be waited for."""
-        alpha_bar = self.scheduler.alphas_cumprod[t].item()
-        return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-
-    def step(self, output: Tensor, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
+    ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
         """See Solver."""
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
-    def raise_score(self, output: Tensor, by: Tensor, index: int) -> Tensor:
+    def raise_score(
+        self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
+    ) -> Float[Tensor, "batch *latent"]:
         """See Solver."""
-        a, sigma = self._level(int(self.timesteps[index]))
+        # The schedule stays on the CPU: a GPU would be waited for.
+        alpha_bar = self.scheduler.alphas_cumprod[int(self.timesteps[index])].item()
+        a = alpha_bar**0.5
+        sigma = (1 - alpha_bar) ** 0.5
         if a == 0:
             return output
-        return output + {"epsilon": -sigma, "v_prediction": -sigma / a, "sample": sigma**2 / a}[self._kind] * by
+        factors = {"epsilon": -sigma, "v_prediction": -sigma / a, "sample": sigma**2 / a}
+        return output + factors[self.scheduler.config["prediction_type"]] * by
 
 
 @dataclass(frozen=True)
 class FlowEuler:
-    """Euler for flow matching, a = 1 - sigma. The denoiser predicts v = noise - x0, and x0_hat = x_t - sigma v."""
+    """Euler for flow matching, where a = 1 - sigma. The denoiser predicts v = noise - x0, and x0_hat = x_t - sigma·v.
 
-    scheduler: Any  # a FlowMatchEulerDiscreteScheduler whose timesteps are set
+    Parameters
+    ----------
+    scheduler
+        A FlowMatchEulerDiscreteScheduler of diffusers whose timesteps are set.
+    """
+
+    scheduler: Any
 
     @property
-    def timesteps(self) -> Tensor:
+    def timesteps(self) -> Shaped[Tensor, " steps"]:
         """See Solver."""
         return self.scheduler.timesteps
 
-    def step(self, output: Tensor, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, output: Float[Tensor, "batch *latent"], index: int, x: Float[Tensor, "batch *latent"]
+    ) -> tuple[Float[Tensor, "batch *latent"], Float[Tensor, "batch *latent"]]:
         """See Solver."""
-        sigma, after = self.scheduler.sigmas[index : index + 2].tolist()
-        return x + (after - sigma) * output, x - sigma * output
+        sigma, next_sigma = self.scheduler.sigmas[index : index + 2].tolist()
+        return x + (next_sigma - sigma) * output, x - sigma * output
 
-    def raise_score(self, output: Tensor, by: Tensor, index: int) -> Tensor:
+    def raise_score(
+        self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
+    ) -> Float[Tensor, "batch *latent"]:
         """See Solver."""
         sigma = self.scheduler.sigmas[index].item()
         return output if sigma == 1 else output - sigma / (1 - sigma) * by

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dp_real.loop.state import State
+from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
-from dp_real.rounds.costs import Costs
+from dp_real.rounds.costs import GenerationCosts
 from dp_real.runtime.processes import from_main
 
 
@@ -39,16 +39,16 @@ class RoundAccount:
     """What a round added and cost, over all processes."""
 
     pool: Pool  # after the round
-    costs: Costs
+    costs: GenerationCosts
     begin: float  # by the run's clock
     seconds: float  # that drawing took
     row_flops: int  # of training on one row
 
-    def training(self, state: State) -> tuple[float, int]:
+    def training(self, state: LoopState) -> tuple[float, int]:
         """Seconds and FLOPs of training until the round began. The seconds include validation and checkpoints."""
         return self.begin - state.generation_seconds, self.row_flops * state.seen
 
-    def row(self, state: State, n_classes: int) -> dict[str, Any]:
+    def row(self, state: LoopState, n_classes: int) -> dict[str, Any]:
         """A row of rounds.jsonl. state: as it was before the round."""
         facts = self.pool.table(newest=True)
         column = {name: facts[name].to_numpy(zero_copy_only=False) for name in ("label", "omega", "entropy", "correct")}
@@ -72,7 +72,7 @@ class RoundAccount:
         }
 
 
-def evaluation_row(state: State, pool: Pool, learning_rate: float, loss: float, accuracy: float) -> dict[str, Any]:
+def evaluation_row(state: LoopState, pool: Pool, learning_rate: float, loss: float, accuracy: float) -> dict[str, Any]:
     """A row of metrics.jsonl."""
     return {
         "step": state.step,

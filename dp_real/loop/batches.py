@@ -10,19 +10,22 @@ from dp_real.runtime.processes import this_process
 from dp_real.runtime.seeds import Stream, torch_rng
 from dp_real.runtime.shares import Share, edges
 
-BLOCK_STEPS = 256  # steps whose batches are drawn at once
+BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time
 
 
 class MiniBatches:
-    """Positions in the pool, a function of the seed, the step and the pool's size: those that this process prepares.
+    """The positions in the pool of each step's rows: those that this process prepares.
 
-    They are uniform, or the latest round's rows are `new_sample_weight` times as likely. They are drawn for many steps
-    at once, to save time.
+    They are a function of the seed, the step and the pool's size. All rows are equally likely, or the latest round's
+    rows are `new_sample_weight` times as likely as the others.
     """
 
     def __init__(self, pool: Pool, size: int, new_sample_weight: float, seed: int) -> None:
         """size: rows of a step, over all processes; 0: all rows of the pool, in each of them."""
-        self.pool, self.size, self.weight, self.seed = pool, size, new_sample_weight, seed
+        self.pool = pool
+        self.size = size
+        self.weight = new_sample_weight
+        self.seed = seed
         here = this_process()
         self.share = Share.of(size, here.process_index, here.num_processes)
         self._drawn: dict[tuple[int, int], Tensor] = {}  # by block of steps and size of the pool; the latest two
@@ -34,21 +37,26 @@ class MiniBatches:
             return torch.arange(n)
         block, row = divmod(step, BLOCK_STEPS)
         if (block, n) not in self._drawn:
-            self._drawn = dict([*self._drawn.items()][-1:]) | {(block, n): self._draw(block)}
+            latest = list(self._drawn.items())[-1:]
+            self._drawn = dict(latest) | {(block, n): self._draw(block)}
         return self._drawn[block, n][row]
 
     def _draw(self, block: int) -> Tensor:
-        """int64 [BLOCK_STEPS, B]: points on a line on which an old row has length 1, a new one length `weight`."""
-        n, old = len(self.pool), len(self.pool) - self.pool.newest
+        """The positions of a block of steps, int64 [BLOCK_STEPS, B].
+
+        They are uniform on a line on which an old row has length 1, and a new one length `weight`.
+        """
+        n = len(self.pool)
+        old = n - self.pool.newest
         sizes = [end - begin for begin, end in pairwise(edges(self.size))]
-        parcels = [self._parcel(block, part.parcel, sizes[part.parcel]) for part in self.share.parts]
-        position = torch.cat(parcels or [self._parcel(block, 0, 0)], dim=1)
+        parcels = [self._uniforms(block, part.parcel, sizes[part.parcel]) for part in self.share.parts]
+        position = torch.cat(parcels or [self._uniforms(block, 0, 0)], dim=1)
         position *= old + self.weight * self.pool.newest
         if self.weight != 1:
             position = torch.where(position < old, position, old + (position - old) / self.weight)
         return position.long().clamp_(max=n - 1)
 
-    def _parcel(self, block: int, index: int, size: int) -> Tensor:
-        """float64 [BLOCK_STEPS, size], uniform on [0, 1): the draws of a parcel."""
-        draw = torch_rng(self.seed, Stream.BATCH, block, index)
+    def _uniforms(self, block: int, parcel: int, size: int) -> Tensor:
+        """The draws of a parcel of `size` rows, float64 [BLOCK_STEPS, size], uniform on [0, 1)."""
+        draw = torch_rng(self.seed, Stream.BATCH, block, parcel)
         return torch.rand(BLOCK_STEPS, size, generator=draw, dtype=torch.float64)

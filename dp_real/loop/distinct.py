@@ -12,8 +12,7 @@ from dp_base.errors import DivergedError
 from dp_real.examples import ExampleSet
 from dp_real.pool import Pool, texts_of
 from dp_real.protocols import Learner
-from dp_real.rounds.source import Drawn, Source
-from dp_real.rounds.steering import Steering
+from dp_real.rounds.source import DrawnRound, Source
 from dp_real.runtime import processes
 from dp_real.text.near import NearTexts
 
@@ -38,11 +37,11 @@ class DistinctTexts:
         seen.add(texts_of(self.pool.x))
         return seen
 
-    def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
+    def draw(self, index: int, labels: Tensor, learner: Learner, total_guidance: float) -> DrawnRound:
         """See Source. The round may have fewer rows. Raises DivergedError if it has none."""
         main = processes.this_process().is_main_process
         seen = self.seen if main else None  # as it is before the round
-        drawn = self.source.draw(index, labels, learner, steering)
+        drawn = self.source.draw(index, labels, learner, total_guidance)
         mine = zip(drawn.batch.row.tolist(), drawn.batch.example.to_pylist(), strict=True)
         everybodys = sorted(processes.gather(list(mine)))
         near = processes.from_main(seen.add([text for _, text in everybodys]) if seen else np.zeros(0, bool))

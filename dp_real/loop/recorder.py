@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from dp_real.loop.state import State
+from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
 
@@ -18,7 +18,7 @@ class Recorder(Protocol):
         """Write a row of rounds.jsonl."""
         ...
 
-    def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
+    def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
         """Write a checkpoint, from which a run resumes. keep: it stays, and a branch can start from it.
 
         Raises DivergedError if the learner's tensors are not finite.

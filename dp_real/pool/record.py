@@ -98,7 +98,7 @@ def uri(pool: Path) -> str:
     return str(pool.absolute())
 
 
-def pool_rows(pool: Path, version: int) -> int:
+def recorded_rows(pool: Path, version: int) -> int:
     """How many rows a version of a pool has. Raises DamagedError if it cannot be read."""
     with opening(pool):
         return PoolRecord.read(pool).versions[str(version)]["rows"]

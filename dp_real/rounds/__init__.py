@@ -1,1 +1,1 @@
-"""Draws the examples of one round: plain, guided by a learner, or over-generated and pruned by a learner."""
+"""Draws the examples of one round: plain, guided by the learner, chosen among candidates, or pruned."""

@@ -1,7 +1,7 @@
 """Draws a round in blocks of rows. One process draws a whole block, so the rows do not depend on which process it is.
 
 Each process keeps the blocks that it drew, in the form of the pool, so none needs the whole round in memory. Blocks
-that a stopped run left on disk are read, not drawn again, unless they are damaged.
+that a stopped run left on disk are read instead of being drawn again, unless they are damaged.
 """
 
 from __future__ import annotations
@@ -20,22 +20,19 @@ from dp_real.runtime import processes
 
 
 class OwnBlocks(NamedTuple):
-    """This process's blocks of some rows, and the seconds that it saved, because others or a stopped run drew them."""
+    """This process's blocks of some rows."""
 
     batches: list[Batch]
-    saved: float
+    saved: float  # seconds that the process saved, because others or a stopped run drew some blocks
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """size: rows of a block. folder: where blocks are kept until their round is in the pool; None: nowhere.
+    """How a round is cut into blocks, and where they are kept."""
 
-    stop: whether to stop drawing. All processes call it before each block.
-    """
-
-    size: int
-    folder: Path | None = None
-    stop: Callable[[], bool] = lambda: False
+    size: int  # rows of a block
+    folder: Path | None = None  # keeps the blocks until their round is in the pool; None: they are kept in memory
+    stop: Callable[[], bool] = lambda: False  # whether to stop drawing; all processes call it before each block
     progress: Progress = silent
 
     def draw(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> OwnBlocks:
@@ -44,17 +41,20 @@ class Blocks:
         Raises Interrupted if `stop` says so.
         """
         blocks = list(processes.slices(rows, self.size))
-        mine, turns = processes.own_share(blocks), -(-len(blocks) // processes.this_process().num_processes)
-        drawn, saved = [], 0.0
-        with self.progress("drawing examples", max(1, len(mine))) as advance:
+        own = processes.own_share(blocks)
+        turns = -(-len(blocks) // processes.this_process().num_processes)
+        drawn: list[Batch] = []
+        saved = 0.0
+        with self.progress("drawing examples", max(1, len(own))) as advance:
             for turn in range(turns):
                 if self.stop():
                     raise Interrupted
-                if turn < len(mine):
-                    processes.enter(f"drawing rows {mine[turn].start} to {mine[turn].stop - 1} of round {index}")
-                    begin = time.monotonic()
-                    drawn.append(self._kept(index, mine[turn], draw))
-                    saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
+                if turn < len(own):
+                    block = own[turn]
+                    with processes.phase(f"drawing rows {block.start} to {block.stop - 1} of round {index}"):
+                        begin = time.monotonic()
+                        drawn.append(self._kept(index, block, draw))
+                        saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
                     advance(1)
         return OwnBlocks(drawn, max(0.0, saved))  # to draw and write them here takes a little more than `seconds`
 
@@ -72,11 +72,12 @@ class Blocks:
 
 
 def discard_blocks(folder: Path, but: int | None) -> None:
-    """Delete blocks of all rounds but that of this index, if it is given."""
+    """Delete the blocks of all rounds but that of this index, if one is given."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if but is None or not path.name.startswith(_prefix(but)):
             remove(path)
 
 
 def _prefix(index: int) -> str:
+    """How the names of a round's blocks begin."""
     return f"round-{index}-row-"

@@ -1,49 +1,87 @@
-"""The costs of drawing, as counts rather than times."""
+"""The costs of drawing a round, as counts rather than times."""
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from typing import NamedTuple, Protocol
 
-from dp_real.sections import GuidanceConfig, SamplingConfig
+from dp_real.config import Config
+from dp_real.rounds.policies import policy_name
+
+
+class DrawCounts(NamedTuple):
+    """What one process drew for a round."""
+
+    rows: int = 0  # that were drawn, before any was pruned
+    samples: int = 0  # generated for these rows, candidates and redrawn ones included
+    redrawn: int = 0  # samples that were drawn in place of one of no use
 
 
 @dataclass(frozen=True)
-class Costs:
-    """Samples drawn, kept or not; passes through the denoiser; FLOPs; samples drawn again for being of no use."""
+class GenerationCosts:
+    """The costs of generating samples."""
 
-    generated: int = 0
-    forwards: int = 0
-    backwards: int = 0
+    generated: int = 0  # samples, kept or not
+    forwards: int = 0  # passes through the denoiser
+    backwards: int = 0  # backward passes through the denoiser
     flops: int = 0
-    redrawn: int = 0
+    redrawn: int = 0  # samples that were drawn in place of one of no use
 
-    def __add__(self, other: Costs) -> Costs:
-        return Costs(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
-
-    def __mul__(self, count: int) -> Costs:
-        """The costs of `count` such samples."""
-        return Costs(*(count * cost for cost in astuple(self)))
+    def __add__(self, other: GenerationCosts) -> GenerationCosts:
+        return GenerationCosts(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
-class SampleFlops:
-    """FLOPs of what is done for one sample. Here they are not counted, so 0; see dp_real.estimate.flops."""
-
-    def __call__(self, guided: bool) -> int:
-        """Of a plain sample, or of a candidate or a guided one."""
-        return 0
-
-    def of_labels(self) -> int:
-        """Of its soft labels; 0 without them."""
-        return 0
+def no_price(index: int, counts: DrawCounts) -> GenerationCosts:
+    """The costs of a round of a source that generates nothing."""
+    return GenerationCosts()
 
 
-def plain_sample(forwards: int, flops: SampleFlops) -> Costs:
-    """The costs of one plain sample, which passes `forwards` times through the denoiser."""
-    return Costs(1, forwards, 0, flops(False))
+class SampleFlops(Protocol):
+    """The floating-point operations of what is done for one sample; usually dp_real.estimate.flops.MeasuredFlops."""
+
+    def plain(self) -> int:
+        """FLOPs of a plain sample."""
+        ...
+
+    def guided(self) -> int:
+        """FLOPs of a guided sample, or of a candidate with what the learner and the generator do to judge it."""
+        ...
+
+    def soft_labels(self) -> int:
+        """FLOPs of the soft labels of a sample; 0 if the pool keeps none."""
+        ...
 
 
-def guided_sample(sampling: SamplingConfig, guidance: GuidanceConfig, flops: SampleFlops) -> Costs:
-    """The costs of one guided sample. Only guidance through "unet", not a control, goes back through the denoiser."""
-    through_denoiser = guidance.through == "unet" and guidance.control == "none"
-    backwards = len(guidance.guided_steps(sampling.steps)) if through_denoiser else 0
-    return Costs(1, sampling.forwards, backwards, flops(True))
+@dataclass(frozen=True)
+class Prices:
+    """Says what the rounds of a run cost, given the FLOPs of a sample."""
+
+    config: Config
+    flops: SampleFlops
+
+    def price(self, index: int, counts: DrawCounts) -> GenerationCosts:
+        """The costs of what was drawn for round `index`."""
+        if not counts.samples:
+            return GenerationCosts()
+        policy = policy_name(self.config, index)
+        flops = self.flops.guided() if policy in ("guided", "chosen") else self.flops.plain()
+        return GenerationCosts(
+            generated=counts.samples,
+            forwards=counts.samples * self._forwards,
+            backwards=counts.samples * self._backwards if policy == "guided" else 0,
+            flops=counts.samples * flops + counts.rows * self.flops.soft_labels(),
+            redrawn=counts.redrawn,
+        )
+
+    @property
+    def _forwards(self) -> int:
+        """Passes of one sample through the denoiser."""
+        return self.config.sampling.forwards if self.config.generator.has_denoiser else 0
+
+    @property
+    def _backwards(self) -> int:
+        """Backward passes of one guided sample through the denoiser. The control needs no gradient."""
+        guidance = self.config.guidance
+        if guidance.through != "unet" or guidance.control != "none":
+            return 0
+        return len(guidance.guided_steps(self.config.sampling.steps))

@@ -14,35 +14,38 @@ from dp_real.examples import TrainingExamples, balanced_rows
 from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Learner
-from dp_real.rounds.costs import Costs
-from dp_real.rounds.source import Drawn, GeneratedRounds, Sampled, as_batch, assessed
-from dp_real.rounds.steering import Steering
+from dp_real.rounds.costs import DrawCounts
+from dp_real.rounds.samples import Samples, as_batch
+from dp_real.rounds.source import DrawnRound, GeneratedRounds, assessed
 from dp_real.runtime import processes
 
 
 @dataclass(frozen=True)
 class RealRounds:
-    """A Source of real training examples alone, to compare generated ones with. One round only, which costs nothing.
+    """A Source of real training examples alone, to compare generated ones with. Its one round costs nothing.
 
-    There must be as many as it asks for (dp_real.runs.prepare.check_real_examples). Runs on one
-    data split take the same ones.
+    There must be as many examples as the configuration asks for (dp_real.runs.prepare.check_real_examples). Runs on
+    one data split take the same ones.
     """
 
     config: Config
-    examples: TrainingExamples | None
+    examples: TrainingExamples
     storage: Storage
 
-    def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
-        """As many examples as there are labels, whose values do not matter; see balanced_rows."""
-        assert self.examples is not None, "their number was checked"
+    def draw(self, index: int, labels: Tensor, learner: Learner, total_guidance: float) -> DrawnRound:
+        """As many examples as there are labels, see balanced_rows. The values of the labels do not matter.
+
+        The main process has all rows.
+        """
         chosen = torch.from_numpy(balanced_rows(self.examples.y.numpy(), len(labels), self.config.data.split))
-        here = slice(0, len(chosen) if processes.this_process().is_main_process else 0)
-        nothing = np.zeros(len(chosen[here]), np.int64)
-        sampled = Sampled(self.examples.x[chosen][here], nothing.astype(np.uint64), draws=nothing, redrawn=nothing)
-        rows, y, omega = slice(0, len(nothing)), self.examples.y[chosen][here], nothing.astype(np.float32)
-        known = F.one_hot(y, self.config.task.n_classes) if self.storage.config.soft_labels else None
-        batch = as_batch(rows, y, omega, sampled, self.storage, known)
-        return Drawn(assessed(batch, self.storage, learner), Costs(), steering)
+        if not processes.this_process().is_main_process:
+            chosen = chosen[:0]
+        y = self.examples.y[chosen]
+        zeros = np.zeros(len(chosen), np.int64)
+        samples = Samples(self.examples.x[chosen], zeros.astype(np.uint64), draws=zeros, redrawn=zeros)
+        certain = F.one_hot(y, self.config.task.n_classes) if self.config.pool.soft_labels else None
+        batch = as_batch(slice(0, len(chosen)), y, zeros.astype(np.float32), samples, self.storage, certain)
+        return DrawnRound(assessed(batch, self.storage, learner), DrawCounts(), total_guidance)
 
     def forget(self) -> None:
         """Do nothing: nothing was kept."""
@@ -55,17 +58,17 @@ class RealStart:
     real: RealRounds
     generated: GeneratedRounds
 
-    def draw(self, index: int, labels: Tensor, learner: Learner, steering: Steering) -> Drawn:
+    def draw(self, index: int, labels: Tensor, learner: Learner, total_guidance: float) -> DrawnRound:
         """See Source."""
         count = 0 if index else self.real.config.practice.real_examples
         if not count:
-            return self.generated.draw(index, labels, learner, steering)
-        real = self.real.draw(index, labels[:count], learner, steering)
+            return self.generated.draw(index, labels, learner, total_guidance)
+        real = self.real.draw(index, labels[:count], learner, total_guidance)
         if count == len(labels):
             return real
-        rest = self.generated.draw(index, labels[count:], learner, steering)
-        after = replace(rest.batch, row=rest.batch.row + count)
-        return rest._replace(batch=Batch.concatenate([real.batch, after]))
+        generated = self.generated.draw(index, labels[count:], learner, total_guidance)
+        behind = replace(generated.batch, row=generated.batch.row + count)
+        return generated._replace(batch=Batch.concatenate([real.batch, behind]))
 
     def forget(self) -> None:
         """Delete what was kept of generated examples."""

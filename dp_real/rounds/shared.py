@@ -1,7 +1,7 @@
 """Plain rows that several runs draw alike: the first run that needs a block of them draws it for all.
 
-A plain row is a function of the generator, its label and its seed, but for rounding, which depends on the block. So the
-runs share whole blocks, and a block is known by its labels and seeds. Each run assesses them with its own learner.
+A plain row is a function of the generator, its label and its seed. Only its rounding depends on the block. So the runs
+share whole blocks, and find a block by its labels and seeds. Each run assesses them with its own learner.
 """
 
 from __future__ import annotations
@@ -26,45 +26,50 @@ class Shared:
     rows: int
 
     def block(self, request: Request, rows: slice, seed: int, draw: Callable[[], Batch]) -> Batch:
-        """These rows of a plain request: as another run drew them, or as draw() does, which others then find.
+        """These rows of a plain request. They are as another run drew them; else draw() makes them, for others too.
 
-        Waits while another run draws them.
+        Waits while another run draws them. seed: of the run.
         """
         if rows.stop > self.rows:
             return draw()
-        name = json_digest([request.labels[rows].tolist(), *(each.tolist() for each in request.seeds(seed, rows))])
-        file = self.folder / name[:2] / f"{name}.arrow"  # folders stay small, which locks read
+        seeds = [each.tolist() for each in request.seeds(seed, rows)]
+        name = json_digest([request.labels[rows].tolist(), *seeds])
+        file = self.folder / name[:2] / f"{name}.arrow"  # a lock reads the folder, so it should be small
         file.parent.mkdir(parents=True, exist_ok=True)
         with in_turn(file):
             return Batch.kept(file, draw)
 
 
 def kept_for_all(config: Config, folder: Path) -> Shared | None:
-    """What a run shares with all that draw alike, before and after it, kept in `folder`; None: nothing."""
+    """What a run shares with all runs that draw alike, before and after it. It is kept in `folder`. None: nothing."""
     rows = _drawn_at_first(config)
     return Shared(folder / _family(config), rows) if rows else None
 
 
 def shared_among(configs: Sequence[Config], folder: Path) -> list[Shared | None]:
-    """What each of these runs shares with others, kept in `folder`; None: nothing."""
+    """What each of these runs shares with others. It is kept in `folder`. None: nothing."""
     shared: list[Shared | None] = [None] * len(configs)
     for family, members in _families(configs).items():
-        if len(members) > 1 and (rows := _drawn_at_first(configs[members[1]])):
+        if len(members) < 2:
+            continue
+        rows = _drawn_at_first(configs[members[1]])  # all that a second run needs
+        if rows:
             for index in members:
                 shared[index] = Shared(folder / family, rows)
     return shared
 
 
 def drawers_first(configs: Sequence[Config]) -> list[int]:
-    """An order in which to run them: of runs that draw alike, the one that draws the most comes before all others."""
+    """An order in which to run them. Of runs that draw alike, the one that draws the most comes before all others."""
     drawers = {members[0] for members in _families(configs).values()}
     return sorted(range(len(configs)), key=lambda index: index not in drawers)
 
 
 def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
-    """The runs whose initial rounds draw alike, by family; what draws the most first."""
+    """The runs whose initial rounds draw alike, by family. Within a family, the run that draws the most is first."""
     families = defaultdict[str, list[int]](list)
-    for index in sorted(range(len(configs)), key=lambda index: _drawn_at_first(configs[index]), reverse=True):
+    most_first = sorted(range(len(configs)), key=lambda index: _drawn_at_first(configs[index]), reverse=True)
+    for index in most_first:
         families[_family(configs[index])].append(index)
     return families
 

@@ -1,21 +1,23 @@
-"""What a run learns about its guidance: the strength of guidance.omega = "auto"."""
+"""The automatic strength of guidance (guidance.omega = "auto"): it follows the share of new rows that are wrong.
 
-from typing import NamedTuple
+What is steered is the total guidance: omega times the number of guided steps. The effect depends on this product.
+"""
 
 import numpy as np
 
-# Start and range of omega = "auto", as omega times the number of guided steps: the effect depends on this product.
-PUSH_START, PUSH_RANGE = 0.2, (0.02, 1.6)
-DAMPING = 0.5  # the wrong share grows faster than the push: moving by the whole ratio swings about the target
+INITIAL_TOTAL = 0.2  # total guidance of the first guided rows
+TOTAL_RANGE = (0.02, 1.6)  # the total guidance stays within it
+DAMPING = 0.5  # the wrong share grows faster than the total guidance: moving by the whole ratio would swing about it
+LARGEST_FACTOR = 2.0  # by which the total guidance changes at once
 
 
-class Steering(NamedTuple):
-    """push: omega times the guided steps, for the next rows of an automatic omega."""
+def steer(total_guidance: float, wrong: float, target: float) -> float:
+    """The total guidance for the next rows.
 
-    push: float = PUSH_START
-
-
-def steer(push: float, wrong: float, target: float) -> float:
-    """The push for the next rows, given the share of the last that are wrong. It changes by a factor of 2 at most."""
-    factor = float(np.clip((target / wrong) ** DAMPING, 0.5, 2)) if wrong else 2.0
-    return float(np.clip(push * factor, *PUSH_RANGE))
+    wrong: the share of the latest rows that the learner got wrong. target: the share that it should get wrong.
+    """
+    if wrong == 0:
+        factor = LARGEST_FACTOR
+    else:
+        factor = float(np.clip((target / wrong) ** DAMPING, 1 / LARGEST_FACTOR, LARGEST_FACTOR))
+    return float(np.clip(total_guidance * factor, *TOTAL_RANGE))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dp_base.files import remove
 from dp_base.progress import Progress, silent
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
-from dp_real.loop.practice import Practice
+from dp_real.loop.training import Training
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
-from dp_real.pool.record import pool_rows, verify_pool
+from dp_real.pool.record import recorded_rows, verify_pool
 from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
 from dp_real.runs.conclude import conclude
 from dp_real.runs.files import RunFiles
@@ -29,9 +30,10 @@ log = logging.getLogger(__name__)
 def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
     """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5).
 
-    One run gives the whole scaling curve. Returns the result of each pool size, by size, including the run's own if it
-    is complete. Each branch leaves its files in branches/SIZE; finished ones are not repeated. Raises InputError if
-    `run` is not the folder of a run, or another process is writing there, and DamagedError as `cool_down` does.
+    One run gives the whole scaling curve. Returns the result of each pool size, by size. The run's own is among them if
+    the run is complete. Each branch leaves its files in branches/SIZE. Finished ones are not repeated. Raises
+    InputError if `run` is not the folder of a run, or another process is writing there, and DamagedError as `cool_down`
+    does.
     """
     files = RunFiles.of(run)
     with sole_writer(files):
@@ -41,7 +43,7 @@ def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
 def cool_down(files: RunFiles, progress: Progress, test: bool = True) -> list[dict[str, Any]]:
     """The same, for the writer of the folder. Raises DamagedError for a checkpoint or a pool that is not intact.
 
-    test: False: look at no test image and no further set, as in dp_real.run. A checkpoint whose state cannot be read is
+    test: whether to look at test images and further sets, as in dp_real.run. A checkpoint whose state cannot be read is
     left out, with a remark.
     """
     config = load_config(files.config)
@@ -50,8 +52,8 @@ def cool_down(files: RunFiles, progress: Progress, test: bool = True) -> list[di
         with processes.main_first() as main:
             planned = _planned(files) if main else []
         results = {}
-        for checkpoint, out, result in processes.from_main(planned):
-            result = result or _branch_at(checkpoint, out, config, data, files, progress, test)
+        for plan in processes.from_main(planned):
+            result = plan.result or _branch_at(plan, config, data, files.pool, progress, test)
             results[result["pool_size"]] = result
     own = files.read_result()
     if own:
@@ -61,40 +63,44 @@ def cool_down(files: RunFiles, progress: Progress, test: bool = True) -> list[di
     return [results[size] for size in sorted(results)]
 
 
-class Planned(NamedTuple):
-    """A branch: the checkpoint that it starts from, its folder, and its result, if it is complete."""
+@dataclass(frozen=True)
+class BranchPlan:
+    """A branch: where it starts, and what there is of it."""
 
-    checkpoint: Path
-    out: RunFiles
-    result: dict[str, Any] | None
+    checkpoint: Path  # that it starts from
+    out: RunFiles  # its folder
+    result: dict[str, Any] | None  # None: it is not complete
 
 
-def _planned(files: RunFiles) -> list[Planned]:
-    """The branches of a run. The pool of those to come is verified here, once, since they have most files in common."""
-    planned, versions = [], []
+def _planned(files: RunFiles) -> list[BranchPlan]:
+    """The branches of a run. The pools of those to come are verified together, as they have most files in common."""
+    planned: list[BranchPlan] = []
+    versions: list[int] = []
     for checkpoint in kept_checkpoints(files.checkpoints):
         _, version = read_state(checkpoint)
-        out = files.branch(pool_rows(files.pool, version))
-        planned.append(Planned(checkpoint, out, out.read_result()))
-        versions += [] if planned[-1].result else [version]
-    processes.enter("verifying the pool", patient=True)
-    verify_pool(files.pool, *versions)
+        out = files.branch(recorded_rows(files.pool, version))
+        result = out.read_result()
+        planned.append(BranchPlan(checkpoint, out, result))
+        if result is None:
+            versions.append(version)
+    with processes.phase("verifying the pool", patient=True):
+        verify_pool(files.pool, *versions)
     return planned
 
 
 def _branch_at(
-    checkpoint: Path, out: RunFiles, config: Config, data: RealData, files: RunFiles, progress: Progress, test: bool
+    plan: BranchPlan, config: Config, data: RealData, pool_folder: Path, progress: Progress, test: bool
 ) -> dict[str, Any]:
-    """The result of the branch that starts at a checkpoint."""
-    learner, cooldown = fresh_learner(config), config.training.cooldown_steps
-    state, pool_version = when_visible(lambda: restore_learner(learner, checkpoint), checkpoint)
-    pool = Pool(files.pool, config.pool_shape, pool_version, config.pool)
+    """The result of a branch that is not complete."""
+    learner = fresh_learner(config)
+    state, pool_version = when_visible(lambda: restore_learner(learner, plan.checkpoint), plan.checkpoint)
+    pool = Pool(pool_folder, config.pool_shape, pool_version, config.pool)
     with processes.main_first() as main:
         if main:
-            remove(out.path)
-            out.path.mkdir(parents=True)
-    with progress(f"branch at {len(pool)}", cooldown) as advance:
-        folder = BranchFolder(out, advance, state.step)
-        practice = Practice(config, learner, None, pool, validator(data), folder, state)
-        practice.cool_down()
-    return conclude(practice, data, out, test)
+            remove(plan.out.path)
+            plan.out.path.mkdir(parents=True)
+    with progress(f"branch at {len(pool)}", config.training.cooldown_steps) as advance:
+        folder = BranchFolder(plan.out, advance, state.step)
+        training = Training(config, learner, pool, validator(data), folder, state)
+        training.cool_down()
+    return conclude(training, data, plan.out, test)

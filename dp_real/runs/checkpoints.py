@@ -18,7 +18,7 @@ from dp_base.checksums import damage, read_json, reading, seal, verify
 from dp_base.errors import DamagedError
 from dp_base.files import remove, to_disk, whole_folder, write_json
 from dp_base.formats import KEY, require_format
-from dp_real.loop.state import State
+from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
 from dp_real.runs.files import RunFiles
@@ -30,7 +30,7 @@ FORMAT = 1  # of checkpoints; raise it when what is written here, or a learner's
 
 def write_checkpoint(
     folder: Path,
-    state: State,
+    state: LoopState,
     learner: Learner,
     pool: Pool,
     keep: bool,
@@ -132,7 +132,7 @@ def state_problem(checkpoint: Path) -> str | None:
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
-    """Read state.json: the fields of State, its format number, pool_version, logs and inputs.
+    """Read state.json: the fields of LoopState, its format number, pool_version, logs and inputs.
 
     Raises DamagedError if it cannot be read, InputError if it has another format.
     """
@@ -141,17 +141,17 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
     return record
 
 
-def read_state(checkpoint: Path) -> tuple[State, int]:
+def read_state(checkpoint: Path) -> tuple[LoopState, int]:
     """The run's state at a checkpoint, and the version of its pool. Raises DamagedError if it cannot be read."""
     record = read_record(checkpoint)
     with reading(checkpoint / "state.json", _remedy(checkpoint)):
         pool_version = int(record.pop("pool_version"))
         for note in (KEY, "logs", "inputs"):
             del record[note]
-        return State.restored(record), pool_version
+        return LoopState.restored(record), pool_version
 
 
-def restore_learner(learner: Learner, checkpoint: Path) -> tuple[State, int]:
+def restore_learner(learner: Learner, checkpoint: Path) -> tuple[LoopState, int]:
     """Restore a learner from a checkpoint; returns the run's state there and the version of its pool.
 
     Raises DamagedError if its files are not as they were written.

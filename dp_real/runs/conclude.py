@@ -14,7 +14,7 @@ from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import evaluate_sets
 from dp_real.examples import ExampleSet, RealData
-from dp_real.loop.practice import Practice
+from dp_real.loop.training import Training
 from dp_real.pool import Pool, texts_of
 from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
@@ -28,24 +28,20 @@ CARD = "README.md"  # of the learner
 VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
 
-def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = True) -> dict[str, Any]:
+def conclude(training: Training, data: RealData, files: RunFiles, test: bool = True) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result.
 
     The learner is written before it is evaluated: a broken image among the real ones must not cost it. test: whether to
     look at test images and further sets.
     """
-    config, learner = practice.config, practice.learner
-    if config.training.keep_best and practice.state.best >= 0:  # a branch without steps has measured none
+    config, learner = training.config, training.learner
+    if config.training.keep_best and training.state.best >= 0:  # a branch without steps has measured none
         load_best(learner, files)
-    with processes.main_first() as main:
-        if main:
-            files.learner.mkdir(exist_ok=True)
-            learner.save(files.learner)
-            remove(files.learner / CARD)  # of an earlier conclusion
-            seal(files.learner)  # before the card, which people edit
-    result = {"name": config.name, "seed": config.seed} | _reached(practice, data, test) | _spent(practice)
+    _save_learner(learner, files)
+    with processes.phase("evaluating the trained learner"):
+        result = {"name": config.name, "seed": config.seed} | _reached(training, data, test) | _spent(training)
     if config.data.text:
-        result["near"] = near_texts(practice.pool, data.validation)
+        result["near"] = near_texts(training.pool, data.validation)
         if config.generator.shows_examples and result["near"]["validation"]:
             log.warning(
                 "%d texts that were learned are nearly texts of the validation set, which prompts showed: its accuracy "
@@ -60,9 +56,20 @@ def conclude(practice: Practice, data: RealData, files: RunFiles, test: bool = T
     return result
 
 
-def load_best(learner: Learner, files: RunFiles) -> None:
-    """Load the best learner in all processes. Another node may see the one before it for a while, so it compares.
+def _save_learner(learner: Learner, files: RunFiles) -> None:
+    """Write the learner. Its card comes later, as people edit it, and has no checksum."""
+    with processes.main_first() as main:
+        if main:
+            files.learner.mkdir(exist_ok=True)
+            learner.save(files.learner)
+            remove(files.learner / CARD)  # of an earlier conclusion
+            seal(files.learner)
 
+
+def load_best(learner: Learner, files: RunFiles) -> None:
+    """Load the best learner in all processes.
+
+    Another node may see the one before it for a while, so each compares its checksums with those of the main process.
     Raises DamagedError if its files are not as they were written.
     """
     remedy = files.branch_again or f"dp real resume {files.path} trains again from a checkpoint before it"
@@ -84,9 +91,9 @@ def load_best(learner: Learner, files: RunFiles) -> None:
         learner.load(files.best)
 
 
-def _reached(practice: Practice, data: RealData, test: bool) -> dict[str, Any]:
+def _reached(training: Training, data: RealData, test: bool) -> dict[str, Any]:
     """Accuracies as shares, with the number of real examples of each. The processes share the work."""
-    learner = practice.learner
+    learner = training.learner
     return {
         "test_accuracy": accuracy(learner, data.test) if test else None,
         "test_examples": len(data.test.y) if test else 0,
@@ -103,21 +110,22 @@ def near_texts(pool: Pool, validation: ExampleSet) -> dict[str, float]:
     """
 
     def counted() -> dict[str, float]:
-        processes.enter("counting texts that are nearly alike", patient=True)
-        texts, real = texts_of(pool.x), NearTexts(NEAR)
+        texts = texts_of(pool.x)
+        real = NearTexts(NEAR)
         real.add(texts_of(validation.x))
         copies = int(NearTexts(NEAR).add(texts).sum())
         return {"likeness": NEAR, "pool": copies, "validation": int(real.like(texts).sum())}
 
-    return processes.from_main(counted() if processes.this_process().is_main_process else {})
+    with processes.phase("counting texts that are nearly alike", patient=True):
+        return processes.from_main(counted() if processes.this_process().is_main_process else {})
 
 
-def _spent(practice: Practice) -> dict[str, Any]:
+def _spent(training: Training) -> dict[str, Any]:
     """Sizes and costs of the whole run, and the versions of the packages."""
-    state = practice.state
+    state = training.state
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
     return {
-        "pool_size": len(practice.pool),
+        "pool_size": len(training.pool),
         "samples_generated": state.costs.generated,
         "samples_redrawn": state.costs.redrawn,
         "samples_seen": state.seen,
@@ -130,6 +138,6 @@ def _spent(practice: Practice) -> dict[str, Any]:
         "denoiser_forwards": state.costs.forwards,
         "denoiser_backwards": state.costs.backwards,
         "generation_flops": state.costs.flops,
-        "training_flops": practice.row_flops * state.seen,
+        "training_flops": training.row_flops * state.seen,
         "versions": versions,
     }

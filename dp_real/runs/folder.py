@@ -13,7 +13,7 @@ from dp_base.errors import InputError
 from dp_base.files import LOCK, discard_parts, remove, unused, whole_folder, write_text
 from dp_base.locks import locked
 from dp_real.config import Config, load_config
-from dp_real.loop.state import State
+from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
@@ -69,7 +69,7 @@ class RunFolder:
             append_row(self.files.rounds, row)
         self._track({f"round/{name}": value for name, value in row.items()}, row["step"])
 
-    def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
+    def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
         """See Recorder."""
         if self._main:
             write_checkpoint(self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs)
@@ -81,7 +81,7 @@ class RunFolder:
                 learner.save(staged)
                 seal(staged)
 
-    def restore(self, config: Config, learner: Learner) -> tuple[State, Pool]:
+    def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
         """Return state and pool of the newest intact checkpoint, and set all else back to it. None: start afresh.
 
         A remark says if the run's inputs have changed since then.
@@ -103,7 +103,7 @@ class RunFolder:
                     for path in (files.pool, files.metrics, files.rounds):
                         remove(path)
                     discard_blocks(files.drawing, but=0)
-            return State(config.training.steps), Pool(files.pool, shape, 0, config.pool)
+            return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool)
         state, pool_version = when_visible(lambda: restore_learner(learner, newest), newest)
         pool = Pool(files.pool, shape, pool_version, config.pool)
         pool.drop_later()
@@ -156,7 +156,7 @@ class RunFolder:
 class BranchFolder(RunFolder):
     """A run's folder without checkpoints. A branch that is stopped starts over."""
 
-    def checkpoint(self, state: State, learner: Learner, pool: Pool, keep: bool) -> None:
+    def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
         """Write none."""
 
 

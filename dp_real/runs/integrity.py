@@ -6,14 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dp_base.checksums import damage, digest, json_digest
 from dp_base.errors import DamagedError, InputError
 from dp_real.config import load_config
 from dp_real.data.sets.images import SAMPLED
 from dp_real.examples import RealData
-from dp_real.loop.state import State
+from dp_real.loop.state import LoopState
 from dp_real.pool.record import PoolRecord, pool_problem
 from dp_real.runs.checkpoints import (
     checkpoint_problem,
@@ -31,7 +31,8 @@ from dp_real.runtime.cache import fingerprints
 def inputs(files: RunFiles, data: RealData) -> dict[str, str]:
     """Digests of what a run reads, for its checkpoints: its configuration, and the set that validates.
 
-    Of that, all labels, and about SAMPLED examples. Their places do not matter. The main process looks; others get {}.
+    Of that set all labels count, and about SAMPLED examples. Their places do not matter. The main process computes the
+    digests. The others return {}.
     """
     if not processes.this_process().is_main_process:
         return {}
@@ -41,7 +42,7 @@ def inputs(files: RunFiles, data: RealData) -> dict[str, str]:
 
 
 def changed_inputs(files: RunFiles, checkpoint: Path, now: dict[str, str]) -> Iterator[str]:
-    """What is not as it was when a checkpoint was written, a line each, of the inputs that it noted."""
+    """What is not as it was when a checkpoint was written, a line each. now: the inputs of today, or some of them."""
     before = read_record(checkpoint)["inputs"]
     names = {"config": str(files.config), "validation": "the validation set"}
     for name in now.keys() & before.keys():
@@ -87,7 +88,7 @@ def resumable(files: RunFiles, keep_best: bool) -> Path | None:
     return newest_intact(files.checkpoints, problem)
 
 
-def _best_problem(files: RunFiles, state: State) -> str | None:
+def _best_problem(files: RunFiles, state: LoopState) -> str | None:
     """What is wrong with the best learner, unless a better one came after this state and will come again."""
     problem = damage(files.best) if files.best.exists() else f"{files.best} is missing"
     if problem is None or state.best < 0:
@@ -106,48 +107,58 @@ def cut_logs(files: RunFiles, checkpoint: Path) -> None:
             os.truncate(files.path / name, mark["bytes"])
 
 
+class Problem(NamedTuple):
+    """What is damaged, and the way on."""
+
+    what: str
+    remedy: str
+
+
 def problems(folder: Path) -> list[str]:
     """What is damaged in a run's folder, and the way on: a line each; none if all is as it was written.
 
-    Raises InputError if the folder is not a run's.
+    Raises InputError if the folder is not a run's, or if it is of another format.
     """
-    found = _problems(RunFiles.of(folder))
+    files = RunFiles.of(folder)
+    found = [
+        *_config_problems(files),
+        *_checkpoint_problems(files),
+        *_pool_problems(files),
+        *_part_problems(files),
+        *_log_problems(files),
+        *_branch_problems(files),
+    ]
     return list(dict.fromkeys(f"{what}; {remedy}" for what, remedy in found))
 
 
-def _problems(files: RunFiles) -> Iterator[tuple[str, str]]:
-    """Pairs of what is damaged and the way on."""
-    run = files.path
-    again = f"restore it, or {files.repeat}"
-    back = f"dp real resume {run} goes back to the newest intact checkpoint"
-    if files.result.exists():
-        back = f"remove {files.result}, and {back}"
+def _config_problems(files: RunFiles) -> Iterator[Problem]:
+    """Of the configuration: that it cannot be read, or is not what it was at the newest checkpoint."""
     try:
         load_config(files.config)
     except InputError as error:
-        yield str(error), "restore it"
+        yield Problem(str(error), "restore it")
     for checkpoint in checkpoints(files.checkpoints)[:1]:
-        if state_problem(checkpoint) is None and files.config.exists():
+        if state_problem(checkpoint) is None:
             for change in changed_inputs(files, checkpoint, {"config": digest(files.config)}):
-                yield change, "restore it, unless the change is meant"
+                yield Problem(change, "restore it, unless the change is meant")
+
+
+def _checkpoint_problems(files: RunFiles) -> Iterator[Problem]:
+    """Of the checkpoints, and of the logs as these know them."""
     for checkpoint in checkpoints(files.checkpoints):
         if problem := checkpoint_problem(checkpoint):
-            yield problem, f"remove {checkpoint} to do without that checkpoint"
+            yield Problem(problem, f"remove {checkpoint} to do without that checkpoint")
         elif problem := log_problem(files, checkpoint):
-            yield problem, again
-    if files.pool.exists() and (problem := _newest_pool_problem(files.pool)):
-        yield problem, again if files.result.exists() else back
-    for part in (files.path, files.learner, files.best):
-        if problem := damage(part):
-            yield problem, back
-    for log in (files.metrics, files.rounds):
-        try:
-            read_rows(log)
-        except DamagedError as error:
-            yield str(error).partition(";")[0], again
-    for branch in files.branches:
-        if problem := damage(branch.path) or damage(branch.learner):
-            yield problem, branch.branch_again
+            yield Problem(problem, _restore_or_repeat(files))
+
+
+def _pool_problems(files: RunFiles) -> Iterator[Problem]:
+    """Of the pool at its newest version."""
+    if not files.pool.exists():
+        return
+    problem = _newest_pool_problem(files.pool)
+    if problem:
+        yield Problem(problem, _restore_or_repeat(files) if files.result.exists() else _go_back(files))
 
 
 def _newest_pool_problem(pool: Path) -> str | None:
@@ -156,3 +167,35 @@ def _newest_pool_problem(pool: Path) -> str | None:
     except DamagedError as error:
         return str(error).partition(";")[0]
     return None if latest is None else pool_problem(pool, latest)
+
+
+def _part_problems(files: RunFiles) -> Iterator[Problem]:
+    """Of the result, the trained learner and the best learner."""
+    for part in (files.path, files.learner, files.best):
+        if problem := damage(part):
+            yield Problem(problem, _go_back(files))
+
+
+def _log_problems(files: RunFiles) -> Iterator[Problem]:
+    """Of the logs' lines."""
+    for log in (files.metrics, files.rounds):
+        try:
+            read_rows(log)
+        except DamagedError as error:
+            yield Problem(str(error).partition(";")[0], _restore_or_repeat(files))
+
+
+def _branch_problems(files: RunFiles) -> Iterator[Problem]:
+    """Of the branches."""
+    for branch in files.branches:
+        if problem := damage(branch.path) or damage(branch.learner):
+            yield Problem(problem, branch.branch_again)
+
+
+def _restore_or_repeat(files: RunFiles) -> str:
+    return f"restore it, or {files.repeat}"
+
+
+def _go_back(files: RunFiles) -> str:
+    back = f"dp real resume {files.path} goes back to the newest intact checkpoint"
+    return f"remove {files.result}, and {back}" if files.result.exists() else back

@@ -22,17 +22,17 @@ from dp_real.runtime.hub import quietly
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run consists of. generator: None if nothing is drawn."""
+    """What a run consists of."""
 
     data: RealData
-    generator: Generator | None
+    generator: Generator | None  # None: nothing is drawn
     learner: Learner
 
 
 def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -> Parts:
-    """Load the parts of a run, and check that its plan can be carried out with them. test: see load_data.
+    """Load the parts of a run, and check that its plan can be carried out with them.
 
-    Raises as the functions below do.
+    test: whether test images and further sets are decoded. Raises as the functions below do.
     """
     data = load_data(config, progress, test=test)
     check_plan(config)
@@ -42,32 +42,38 @@ def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:
-    """Load the real data, in the main process first. Images that are kept in memory are decoded now, some of others.
+    """Load the real data, in the main process first.
 
-    progress: shows that, and what is made on first use. test: whether test images and further sets are decoded.
-
-    Raises as DataConfig.load does, and InputError for a broken image.
+    Images that are kept in memory are decoded now, and some of the others. progress: shows that, and what is made on
+    first use. test: whether test images and further sets are decoded. Raises as DataConfig.load does, and InputError
+    for a broken image.
     """
-    processes.enter("reading the data", patient=True)
-    with processes.main_first():
-        config.data.prepare(progress)
-        data = config.data.load()
-    judged = [data.test, *data.sets.values()] if test else []
-    decode_ahead(data.validation, *judged, progress=progress)
+    with processes.phase("reading the data", patient=True):
+        with processes.main_first():
+            config.data.prepare(progress)
+            data = config.data.load()
+        judged = [data.test, *data.sets.values()] if test else []
+        decode_ahead(data.validation, *judged, progress=progress)
     return data
 
 
 def load_generator(config: Config, data: RealData | None = None, progress: Progress = silent) -> Generator:
-    """Load the generator, or train it as own_torch says, in the main process first. data: if they are loaded already.
+    """Load the generator, or train it as own_torch says, in the main process first.
 
-    Raises as GeneratorConfig.load does.
+    data: the real data, if they are loaded already. Raises as GeneratorConfig.load does.
     """
-    processes.enter("loading the generator", patient=True)
-    with processes.main_first(), quietly(), own_torch(config):
+    with (
+        processes.phase("loading the generator", patient=True),
+        processes.main_first(),
+        quietly(),
+        own_torch(config),
+    ):
         if data is None:
             config.data.prepare(progress)
         generator = config.generator.load(config.sampling, config.data, data, progress)
-        return cast(AnySize, generator).resized(config.pool_shape) if config.pool.size else generator
+        if config.pool.size:
+            generator = cast(AnySize, generator).resized(config.pool_shape)
+    return generator
 
 
 def fresh_learner(config: Config) -> Learner:
@@ -76,17 +82,20 @@ def fresh_learner(config: Config) -> Learner:
 
 
 def check_plan(config: Config) -> None:
-    """Raise InputError for a plan that cannot be carried out: examples of a form that the generator cannot draw, a pool
-    of smaller images than the learner's, no guided step, or fewer initial examples than classes. Raises MissingError if
-    only missing data tell the task.
+    """Raise InputError for a plan that cannot be carried out.
+
+    That is one with examples of a form that the generator cannot draw, a pool of smaller images than the learner's, no
+    guided step, or fewer initial examples than classes. Raises MissingError if only missing data tell the task.
     """
-    steps, classes = config.sampling.steps, config.task.n_classes
+    steps = config.sampling.steps
+    classes = config.task.n_classes
     if config.practice.draws:
         config.generator.check_task(config.task)
-    shape, size = config.task.sample_shape, config.pool.size
+    shape = config.task.sample_shape
+    size = config.pool.size
     if size and (len(shape) != 3 or size < max(shape[1:])):
         raise InputError(f"pool.size = {size}: must be 0, or at least the side of the learner's images {list(shape)}")
-    if config.guidance.pushes and not config.guidance.guided_steps(steps):
+    if config.guidance.guides_sampler and not config.guidance.guided_steps(steps):
         raise InputError(
             f"guidance.window = {list(config.guidance.window)} guides none of the {steps} sampling.steps, the last of "
             "which is never guided; widen it, or set guidance.omega = 0"
@@ -97,7 +106,8 @@ def check_plan(config: Config) -> None:
 
 def check_real_examples(config: Config, data: RealData) -> None:
     """Raise InputError if the pool is to have more real training examples than there are."""
-    options, available = config.practice, 0 if data.generator is None else len(data.generator.y)
+    options = config.practice
+    available = 0 if data.generator is None else len(data.generator.y)
     asked = options.initial if options.examples == "real" else options.real_examples
     if asked > available:
         key = "real" if options.real else "initial"
@@ -113,11 +123,12 @@ def validator(data: RealData) -> Callable[[Learner], float]:
 def own_torch(config: Config) -> Iterator[None]:
     """Within the block, torch computes as the configuration asks, and its random state may change.
 
-    `threads` of 0 are torch's own choice. With training.precision = "bfloat16", products of float32 matrices are TF32
-    on GPUs that have it: it is eight times as fine as bfloat16.
+    `threads = 0` leaves their number to torch. With training.precision = "bfloat16", products of float32 matrices are
+    TF32 on GPUs that have it, which is eight times as fine as bfloat16.
     """
-    before, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_num_threads(config.threads or before)
+    threads = torch.get_num_threads()
+    precision = torch.get_float32_matmul_precision()
+    torch.set_num_threads(config.threads or threads)
     if config.training.precision == "bfloat16":
         torch.set_float32_matmul_precision("high")
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
@@ -125,5 +136,5 @@ def own_torch(config: Config) -> Iterator[None]:
         with torch.random.fork_rng(devices):
             yield
     finally:
-        torch.set_num_threads(before)
-        torch.set_float32_matmul_precision(products)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)

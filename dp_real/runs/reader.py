@@ -12,7 +12,6 @@ import pandas as pd
 from dp_base.checksums import reading, verify
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real.config import Config, load_config
-from dp_real.loop.state import State
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
 from dp_real.runs.checkpoints import (

@@ -11,9 +11,11 @@ from dp_real.config import Config
 from dp_real.estimate.flops import MeasuredFlops
 from dp_real.loop.distinct import DistinctTexts
 from dp_real.loop.practice import Practice
-from dp_real.pool import Pool
+from dp_real.loop.training import Training
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.costs import Prices, no_price
 from dp_real.rounds.real import RealRounds, RealStart
+from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.shared import Shared
 from dp_real.rounds.source import GeneratedRounds, Source
 from dp_real.runs.branch import cool_down
@@ -38,15 +40,40 @@ def run(
     test: bool = True,
     shared: Shared | None = None,
 ) -> dict[str, Any]:
-    """Train by deliberate practice in a folder; returns the content of result.json.
+    """Train by deliberate practice, in a folder.
 
-    resume: go on with this configuration's run in the folder; a finished one is not repeated. test: False: look at no
-    test image and no further set, to choose settings; test_accuracy is None then. shared: where other runs draw some of
-    the same rows; the result is as if this run had drawn its own. Raises InputError if the folder is in use, also by
-    another process, or the configuration does not fit its data; MissingError if something needed is not there;
-    DamagedError if files of the run are damaged and no checkpoint goes without them; and Interrupted on Ctrl-C or
-    SIGTERM, after which the run can be resumed. Raises DivergedError, which names the step and the keys, once numbers
-    are not finite; the last checkpoint before that stays.
+    Parameters
+    ----------
+    config
+        What to run.
+    folder
+        Where the run leaves its files; it is made.
+    resume
+        Go on with this configuration's run in the folder. A finished one is not repeated.
+    progress
+        Shows how far the run is.
+    test
+        Whether to look at test images and further sets. Without, `test_accuracy` is None: to choose settings.
+    shared
+        Where other runs draw some of the same rows. The result is as if this run had drawn its own.
+
+    Returns
+    -------
+    dict[str, Any]
+        The content of result.json.
+
+    Raises
+    ------
+    InputError
+        If the folder is in use, also by another process, or if the configuration does not fit its data.
+    MissingError
+        If something that the run needs is not there.
+    DamagedError
+        If files of the run are damaged, and no checkpoint goes without them.
+    DivergedError
+        Once numbers are not finite. The message names the step and the keys. The last checkpoint before that stays.
+    Interrupted
+        On Ctrl-C or SIGTERM. The run can be resumed.
     """
     config, files = config.resolved(), RunFiles(Path(folder))
     with sole_writer(files, resume):
@@ -73,9 +100,9 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         folder = RunFolder(files, advance, tracker=tracker, inputs=inputs(files, parts.data))
         state, pool = folder.restore(config, parts.learner)
-        blocks = Blocks(config.sampling.block_size, folder.files.drawing, folder.told_to_stop, progress)
-        source = _source(config, parts, pool, blocks, shared)
-        practice = Practice(config, parts.learner, source, pool, validator(parts.data), folder, state)
+        training = Training(config, parts.learner, pool, validator(parts.data), folder, state)
+        blocks = Blocks(config.sampling.block_size, files.drawing, folder.told_to_stop, progress)
+        practice = _practice(training, parts, blocks, shared)
         try:
             with folder.stops_on_signal():
                 practice.run()
@@ -86,16 +113,32 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
             last = newest_checkpoint(files.checkpoints)
             kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {kept}") from error
-    return conclude(practice, parts.data, files, test)
+    return conclude(training, parts.data, files, test)
 
 
-def _source(config: Config, parts: Parts, pool: Pool, blocks: Blocks, shared: Shared | None) -> Source:
-    """The source of this run's examples."""
-    real = RealRounds(config, parts.data.generator, pool.storage)
-    source: Source = real
-    if parts.generator is not None:
-        flops = MeasuredFlops(config, parts.generator, parts.learner)
-        drawn = GeneratedRounds(config, parts.generator, pool.storage, blocks, flops, shared)
-        source = RealStart(real, drawn) if config.practice.start == "real" else drawn
-    filtered = config.pool.distinct and config.practice.examples == "generated"
-    return DistinctTexts(source, pool, parts.data.validation, config.pool.distinct) if filtered else source
+def _practice(training: Training, parts: Parts, blocks: Blocks, shared: Shared | None) -> Practice:
+    """The loop, with the source that the configuration asks for."""
+    if parts.generator is None:
+        return Practice(training, _distinct(_real(parts, training), parts, training), no_price)
+    config = training.config
+    drawer = SampleDrawer(config, parts.generator, training.pool.storage)
+    generated = GeneratedRounds(drawer, blocks, shared)
+    mixed = config.practice.start == "real"
+    source = RealStart(_real(parts, training), generated) if mixed else generated
+    prices = Prices(config, MeasuredFlops(drawer, parts.learner))
+    return Practice(training, _distinct(source, parts, training), prices.price)
+
+
+def _real(parts: Parts, training: Training) -> RealRounds:
+    """The source of real examples."""
+    examples = parts.data.generator
+    assert examples is not None, "check_real_examples has counted them"
+    return RealRounds(training.config, examples, training.pool.storage)
+
+
+def _distinct(source: Source, parts: Parts, training: Training) -> Source:
+    """The source without texts that are nearly alike, if the configuration asks for that."""
+    likeness = training.config.pool.distinct
+    if likeness == 0 or training.config.practice.examples == "real":
+        return source
+    return DistinctTexts(source, training.pool, parts.data.validation, likeness)

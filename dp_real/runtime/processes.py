@@ -78,13 +78,21 @@ def joining(what: str, lasting: bool = False) -> Iterator[None]:
             ) from error
 
 
-def enter(phase: str, *, patient: bool = False) -> None:
-    """Say what this process does from now on, for the message of others that wait for it.
+@contextmanager
+def phase(what: str, *, patient: bool = False) -> Iterator[None]:
+    """Say what this process does within the block, for the message of others that wait for it.
 
     patient: it may take any time. Otherwise others wait for an hour without a sign of life, see dp_real.runtime.watch.
+    After the block the phase around it goes on. If the block fails, the message still says what it did.
     """
-    if this_process().num_processes > 1:
-        _watch().enter(phase, patient)
+    if this_process().num_processes == 1:
+        yield
+        return
+    watch = _watch()
+    outer, outer_patient = watch.phase, watch.patient
+    watch.enter(what, patient)
+    yield
+    watch.enter(outer, outer_patient)
 
 
 def alive() -> None:

@@ -154,9 +154,10 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
     """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`."""
     task, replay = run.config.task, Replay(run)
     accepted = [{label} for label in range(task.n_classes)]
+    guided_omegas = run.rounds["omega"] * run.config.guidance.guides_sampler
     rows = [
         GridRow(omega, Judge(partial(replay.logits, checkpoint), task.classes, accepted, size))
-        for checkpoint, size, omega in before_additions(run, run.rounds["omega"] * run.config.guidance.pushes, omegas)
+        for checkpoint, size, omega in before_additions(run, guided_omegas, omegas)
     ]
     if not rows:
         raise InputError(
@@ -205,7 +206,7 @@ def sample_row(
     parts = []
     for block in slices(slice(0, len(y)), config.sampling.block_size):
         parts.append(generator.sample(y[block], seeds[block], guidance))
-        require_samples(parts[-1], row.folder, "lower --omega" if guidance else config.tamer(guided=False))
+        require_samples(parts[-1], row.folder, "lower --omega" if guidance else config.sample_remedy(guided=False))
         advance(len(parts[-1]))
     return torch.cat(parts)
 

@@ -21,8 +21,7 @@ from dp_real.guidance.entropy import entropy
 from dp_real.pool import texts_of
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Learner
-from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.source import GeneratedRounds
+from dp_real.rounds.samples import SampleDrawer
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
@@ -85,9 +84,8 @@ def draw_texts(
     of a run with this seed.
     """
     task, count = config.task, max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
-    rounds = GeneratedRounds(
-        config, load_generator(config, progress=progress), Storage(config.pool, task.sample_shape), Blocks(1)
-    )
+    storage = Storage(config.pool, task.sample_shape)
+    drawer = SampleDrawer(config, load_generator(config, progress=progress), storage)
     numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
     places = [number * task.n_classes + label for number, label in zip(numbers, labels, strict=True)]
     step = (max(places) // task.n_classes + 1) * task.n_classes
@@ -98,9 +96,9 @@ def draw_texts(
             for row in rows:
                 judge, strength = row.learner and row.learner(), np.full(len(y), row.omega, np.float32)
                 if judge is None:
-                    sampled = rounds.plain(y, seeds[0], "samples")
+                    sampled = drawer.sample_plain(y, seeds[0])
                 else:
-                    sampled = rounds.chosen(judge, y, seeds, strength, "samples")
+                    sampled = drawer.sample_chosen(judge, y, seeds, strength)
                 facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}
                 facts |= {"number": numbers, "seed": sampled.seeds, "text": texts_of(sampled.x)}
                 parts.append(pd.DataFrame(facts | _verdicts(judge, sampled.x, y, task.classes)))

@@ -81,7 +81,7 @@ def test_texts_are_no_image_folder(run: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ("--omega", "0,1000", "--n", "2", "--labels", "0,2", "--set", "guidance.doubt=0.0")
+    words = ("--omega", "0,1000", "--n", "2", "--labels", "0,2", "--set", "guidance.likelihood_weight=0.0")
     assert dp("real", "sample", str(run), "--out", str(tmp_path / "look"), *words) == 0
     assert "samples.csv" in capsys.readouterr().err
     samples = pd.read_csv(tmp_path / "look" / "samples.csv")
@@ -95,7 +95,7 @@ def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys:
 
 
 def test_texts_along_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ("--along", "--labels", "0,2", "--set", "guidance.doubt=0.0")
+    words = ("--along", "--labels", "0,2", "--set", "guidance.likelihood_weight=0.0")
     assert dp("real", "sample", str(run), "--out", str(tmp_path / "own"), *words) == 0
     assert dp("real", "sample", str(run), "--out", str(tmp_path / "hard"), *words, "--omega", "1000") == 0
     capsys.readouterr()

@@ -114,7 +114,7 @@ class OwnSets(DataConfig):
         return len(self.read(found, needed).y)
 
     @property
-    def trains(self) -> bool:
+    def has_training_examples(self) -> bool:
         """Whether `train` is named."""
         return self.train is not None
 

@@ -85,7 +85,7 @@ class CausalLMGenerator:
         self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]
         self.encoded([self.asked(label, np.uint64(0), pick=pick) for label in range(self.n_classes)
                       for pick in range(len(prompts[label]))], config.max_new_tokens)  # fmt: skip
-        self.rest()
+        self.offload()
 
     def asked(self, label: int, seed: np.uint64, pick: int | None = None) -> str:
         """A row's prompt, with its examples, as the model reads it. pick: which of the class's; None: by the seed."""
@@ -123,7 +123,7 @@ class CausalLMGenerator:
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """See Generator; texts, int32. Raises InputError if guidance is asked for, or for prompts that are too long."""
         if guidance is not None:
-            raise InputError("tokens are discrete: they cannot be pushed, but chosen among (guidance.candidates)")
+            raise InputError("tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)")
         self.model.to(processes.device())
         return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
 
@@ -186,7 +186,7 @@ class CausalLMGenerator:
         each = logits.double().log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2)
         return (each * mask).sum(1).cpu()
 
-    def rest(self) -> None:
+    def offload(self) -> None:
         """See Generator."""
         if self.config.offload:
             self.model.to("cpu")

@@ -24,14 +24,14 @@ REMEDY = "lower generator.train_learning_rate"
 EDGE = 0  # the index of the mark that begins and ends a text
 
 
-class Sizes(Protocol):
+class CharLMSizes(Protocol):
     """The sizes of the network."""
 
     width: int
     layers: int
 
 
-class Recipe(Sizes, Protocol):
+class CharLMTraining(CharLMSizes, Protocol):
     """The same, and the settings of its training."""
 
     train_steps: int
@@ -49,7 +49,7 @@ class CharLM(nn.Module):
 
     characters: Tensor
 
-    def __init__(self, characters: Tensor, n_classes: int, sizes: Sizes, dropout: float = 0.0) -> None:
+    def __init__(self, characters: Tensor, n_classes: int, sizes: CharLMSizes, dropout: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("characters", characters)
         self.character = nn.Embedding(len(characters) + 1, sizes.width)
@@ -101,7 +101,7 @@ class CharLMGenerator:
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """See Generator; texts, int32. Raises InputError if guidance is asked for."""
         if guidance is not None:
-            raise InputError("characters are discrete: they cannot be pushed, but chosen among (guidance.candidates)")
+            raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
         device, (length,) = processes.device(), self.sample_shape
         uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
         character = torch.full((len(labels), 1), EDGE, device=device)
@@ -119,7 +119,7 @@ class CharLMGenerator:
         found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
         return found.double().log_softmax(1).cpu()
 
-    def rest(self) -> None:
+    def offload(self) -> None:
         """See Generator. It is small and stays on the device."""
 
 
@@ -130,7 +130,7 @@ def known_characters(texts: Tensor) -> Tensor:
 
 
 def train_char_lm(
-    recipe: Recipe,
+    settings: CharLMTraining,
     texts: TrainingExamples,
     n_classes: int,
     seed: int,
@@ -144,18 +144,16 @@ def train_char_lm(
     """
     draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()
     with seeded(draw):
-        model = CharLM(known_characters(texts.x), n_classes, recipe, recipe.dropout).to(device)
+        model = CharLM(known_characters(texts.x), n_classes, settings, settings.dropout).to(device)
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.train_learning_rate, weight_decay=recipe.weight_decay, fused=True
+            model.parameters(), lr=settings.train_learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.train_steps)
+        anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.train_steps)
         loop = Resumable(unfinished, {"model": model}, optimizer, anneal, draw)
-        watch = LossWatch("the generator", REMEDY, recipe.train_steps - loop.first)
-        for step in loop.steps(recipe.train_steps, advance):
-            torch.manual_seed(
-                torch_rng(seed, Stream.DROPOUT, step).initial_seed()
-            )  # of dropout, which takes no other generator
-            rows = torch.randint(len(texts.x), (recipe.train_batch,), generator=draw)
+        watch = LossWatch("the generator", REMEDY, settings.train_steps - loop.first)
+        for step in loop.steps(settings.train_steps, advance):
+            torch.manual_seed(torch_rng(seed, Stream.DROPOUT, step).initial_seed())  # dropout takes no other generator
+            rows = torch.randint(len(texts.x), (settings.train_batch,), generator=draw)
             x, y = texts.x[rows], texts.y[rows].to(device)
             x = x[:, : int((x != 0).sum(1).max())]
             likelihood = model.log_likelihood(F.pad(x, (0, 1)), y)  # padded: each text ends

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from jaxtyping import Float, Float32, Int64, Shaped, UInt64
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -20,11 +21,25 @@ from dp_real.runtime.finite import LossWatch, require_finite, require_samples
 from dp_real.runtime.seeds import Stream, row_noise, row_seeds, seeded, torch_rng
 
 REMEDY = "lower generator.train_learning_rate"
-TRIED, TRIED_STEPS = 16, 8  # samples that are tried once it is trained, and the sampler's steps
+TRIED = 16  # samples that are drawn once it is trained, to see whether they are of any use
+TRIED_STEPS = 8  # of the sampler, for these
+AVERAGE_DECAY = 0.995  # of the averaged weights, a step
 
 
 class Denoiser(nn.Module):
-    """A residual MLP that predicts v from x_t, t and the class. Class index `n_classes` means no class."""
+    """A residual MLP that predicts v from x_t, t and the class.
+
+    Parameters
+    ----------
+    sample_shape
+        Of one sample.
+    n_classes
+        The number of classes. The label `n_classes` means no class.
+    width
+        Of the hidden layers.
+    blocks
+        How many residual ones there are.
+    """
 
     def __init__(self, sample_shape: tuple[int, ...], n_classes: int, width: int, blocks: int) -> None:
         super().__init__()
@@ -39,8 +54,25 @@ class Denoiser(nn.Module):
         )
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
-        """Predict v, shaped like x [B, *sample_shape], for timesteps t [] or [B] and labels int64 [B]."""
+    def forward(
+        self, x: Float[Tensor, "batch *sample"], t: Shaped[Tensor, "*rows"], label: Int64[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *sample"]:
+        """Predict v.
+
+        Parameters
+        ----------
+        x
+            Noised samples, x_t.
+        t
+            Their timesteps: one for all rows, or one for each.
+        label
+            Their classes.
+
+        Returns
+        -------
+        Float[Tensor, "batch *sample"]
+            The prediction.
+        """
         condition = self.time(get_timestep_embedding(t.expand(len(x)), self.width)) + self.label(label)
         h = self.enter(x.flatten(1))
         for block in self.blocks:
@@ -59,7 +91,21 @@ def make_scheduler() -> DDIMScheduler:
 
 
 class DenoiserGenerator:
-    """A class-conditional denoiser under DDIM, with classifier-free guidance."""
+    """A Generator: a class-conditional denoiser under DDIM, with classifier-free guidance.
+
+    Parameters
+    ----------
+    denoiser
+        The network. It is frozen and moved to this process's device.
+    sample_shape
+        Of one sample.
+    n_classes
+        The number of classes.
+    steps
+        Of the sampler.
+    guidance_scale
+        Of classifier-free guidance; 1 or less: none.
+    """
 
     def __init__(
         self,
@@ -79,12 +125,12 @@ class DenoiserGenerator:
 
     def sample(
         self,
-        labels: Tensor,
-        seeds: np.ndarray,
+        labels: Int64[Tensor, " batch"],
+        seeds: UInt64[np.ndarray, " batch"],
         guidance: EntropyGuidance | None,
         callback: Callable[[int, Tensor], None] | None = None,
-    ) -> Tensor:
-        """See Generator. callback(index, x0_hat) sees the estimate of each step."""
+    ) -> Float32[Tensor, "batch *sample"]:
+        """See Generator. callback: is called with each step's index and its x0_hat."""
         labels = labels.to(processes.device())
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -97,12 +143,12 @@ class DenoiserGenerator:
         x = row_noise(seeds, self.sample_shape).to(labels.device)
         return sample(denoise, self.solver, x, guidance=guidance, callback=callback).clamp(-1, 1).cpu()
 
-    def rest(self) -> None:
+    def offload(self) -> None:
         """See Generator. It is small and stays on the device."""
 
 
-class Recipe(Protocol):
-    """The sizes of a denoiser and the settings of its training."""
+class DenoiserTraining(Protocol):
+    """The sizes of a denoiser and the settings of its training; see dp_real.generators.denoiser."""
 
     width: int
     blocks: int
@@ -113,23 +159,47 @@ class Recipe(Protocol):
 
 
 def train_denoiser(
-    config: Recipe, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
+    config: DenoiserTraining, images: TrainingExamples, n_classes: int, seed: int, advance: Callable[[int], None]
 ) -> Denoiser:
-    """Train a denoiser: v-prediction, AdamW with a cosine decay of the rate to 0, and averaged weights.
+    """Train a denoiser by v-prediction. AdamW's rate decays to 0 as a cosine, and the weights are averaged.
 
-    All draws are a function of the seed. advance(1) is called after each step. Raises DivergedError if the loss, a
-    weight or a sample of what was trained is not finite, or an image has one value throughout.
+    Parameters
+    ----------
+    config
+        Sizes and settings.
+    images
+        The examples.
+    n_classes
+        The number of their classes.
+    seed
+        Of all draws.
+    advance
+        Is called with 1 after each step.
+
+    Returns
+    -------
+    Denoiser
+        The network with the averaged weights.
+
+    Raises
+    ------
+    DivergedError
+        If the loss, a weight or a trial sample is not finite, or a trial image has one value throughout.
     """
-    draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()  # draws on the CPU, the same for any device
+    draw = torch_rng(seed, Stream.GENERATOR)  # it draws on the CPU, so that draws are the same for any device
+    device = processes.device()
+    sample_shape = tuple(images.x.shape[1:])
     with seeded(draw):
-        model = Denoiser(tuple(images.x.shape[1:]), n_classes, config.width, config.blocks).to(device)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
+        model = Denoiser(sample_shape, n_classes, config.width, config.blocks).to(device)
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.train_learning_rate, fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.train_steps)
-    scheduler, watch = make_scheduler(), LossWatch("the generator", REMEDY, config.train_steps)
+    scheduler = make_scheduler()
+    watch = LossWatch("the generator", REMEDY, config.train_steps)
     for _ in range(config.train_steps):
         rows = torch.randint(len(images.x), (config.train_batch,), generator=draw)
-        x0, label = images.x[rows], images.y[rows]
+        x0 = images.x[rows]
+        label = images.y[rows]
         label = label.where(torch.rand(len(rows), generator=draw) >= config.label_dropout, torch.tensor(n_classes))
         noise = torch.randn(x0.shape, generator=draw)
         t: Any = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=draw)
@@ -145,7 +215,8 @@ def train_denoiser(
         advance(1)
     model.load_state_dict(ema.module.state_dict())
     require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
-    trained = DenoiserGenerator(model, tuple(images.x.shape[1:]), n_classes, TRIED_STEPS, 1.0)
-    tried = torch.arange(min(n_classes, TRIED))
-    require_samples(trained.sample(tried, row_seeds(seed, 0, range(len(tried))), None), "the trained generator", REMEDY)
+    trained = DenoiserGenerator(model, sample_shape, n_classes, TRIED_STEPS, guidance_scale=1.0)
+    labels = torch.arange(min(n_classes, TRIED))
+    samples = trained.sample(labels, row_seeds(seed, 0, range(len(labels))), None)
+    require_samples(samples, "the trained generator", REMEDY)
     return model

@@ -1,10 +1,11 @@
-"""A generator that asks a function for samples, and checks what it gives."""
+"""A generator that asks a function for samples, and checks what the function gives."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
@@ -14,35 +15,61 @@ from dp_real.text.codes import to_codes
 
 
 class FunctionGenerator:
-    """Samples of function(labels int64 [B], seeds uint64 [B]), numpy arrays both. name: begins errors.
+    """A Generator: samples of function(labels, seeds).
 
-    The function returns floats [B, *sample_shape], of numpy or torch, images in [-1, 1]; or B texts, each a str, which
-    are cut to sample_shape. Row i must be a function of labels[i] and seeds[i] alone.
+    Parameters
+    ----------
+    function
+        Takes labels int64 [batch] and seeds uint64 [batch], both of numpy. It returns floats [batch, *sample_shape] of
+        numpy or torch, images in [-1, 1]; or a list of texts, which are cut to sample_shape. Row i must be a function
+        of labels[i] and seeds[i] alone.
+    name
+        Of the function, with which errors begin.
+    task
+        What the samples are of.
+    text
+        Whether the function returns texts.
     """
 
     def __init__(
         self, function: Callable[[np.ndarray, np.ndarray], Any], name: str, task: Task, text: bool = False
     ) -> None:
-        self.function, self.name, self.text = function, name, text
-        self.sample_shape, self.n_classes = task.sample_shape, task.n_classes
+        self.function = function
+        self.name = name
+        self.text = text
+        self.sample_shape = task.sample_shape
+        self.n_classes = task.n_classes
 
-    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
-        """See Generator. Raises InputError for what the function raises, a wrong type, shape or range, and guidance."""
+    def sample(
+        self,
+        labels: Int64[Tensor, " batch"],
+        seeds: UInt64[np.ndarray, " batch"],
+        guidance: EntropyGuidance | None,
+    ) -> Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]:
+        """See Generator.
+
+        Raises
+        ------
+        InputError
+            For what the function raises, for a wrong type, shape or range, and if guidance is asked for.
+        """
         if guidance is not None:
-            raise InputError(f"{self.name} gives no gradient: its samples cannot be pushed")
+            raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
         try:
             given = self.function(labels.numpy().copy(), seeds.copy())  # which it may change
         except (Exception, SystemExit) as error:  # it may raise anything
             raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
         return self._texts(given, len(labels)) if self.text else self._numbers(given, len(labels))
 
-    def _texts(self, given: Any, count: int) -> Tensor:
+    def _texts(self, given: Any, count: int) -> Int32[Tensor, "batch characters"]:
+        """What the function gave as `count` texts. Raises InputError if that is something else."""
         texts = list(given) if isinstance(given, list | tuple | np.ndarray) else []
         if len(texts) != count or not all(isinstance(text, str) for text in texts):
             raise InputError(f"{self.name} gave no {count} texts for {count} labels: should be a list of str")
         return to_codes((text.strip() for text in texts), self.sample_shape[0])
 
-    def _numbers(self, given: Any, count: int) -> Tensor:
+    def _numbers(self, given: Any, count: int) -> Float32[Tensor, "batch *sample"]:
+        """What the function gave as `count` samples. Raises InputError if that is something else."""
         if not isinstance(given, np.ndarray | Tensor):
             raise InputError(f"{self.name} gave a {type(given).__name__}: should be an array of numpy or torch")
         shape = (count, *self.sample_shape)
@@ -58,5 +85,5 @@ class FunctionGenerator:
             raise InputError(f"{self.name} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")
         return x
 
-    def rest(self) -> None:
+    def offload(self) -> None:
         """See Generator. Nothing is held here."""

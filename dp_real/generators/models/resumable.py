@@ -13,13 +13,22 @@ from torch import Tensor, nn
 from dp_base.checksums import damage, read_json, seal
 from dp_base.files import whole_folder, write_json
 
-EVERY = 200  # steps between two times that the state is kept; what a loop keeps for some steps must end there, too
+EVERY = 200  # steps between two times that the state is kept; a loop must not keep anything else over such a step
 
 
 class Resumable:
-    """All that a loop changes: modules, an optimizer with its schedule, and a generator of random numbers.
+    """Keeps all that a training loop changes, and restores it.
 
-    folder: where it is kept; None: nowhere. One whose files are damaged is passed over: the loop begins again.
+    Parameters
+    ----------
+    folder
+        Where the state is kept; None: nowhere. If its files are damaged, the loop begins again.
+    modules
+        What is trained, by name.
+    optimizer, schedule
+        Of the training.
+    draw
+        The loop's generator of random numbers.
     """
 
     def __init__(
@@ -38,7 +47,7 @@ class Resumable:
         self.first = self.restore()  # steps that are done
 
     def steps(self, total: int, advance: Callable[[int], None]) -> Iterator[int]:
-        """The numbers of the steps that are left of `total`, from 0. advance(n) is called for steps that are done."""
+        """The numbers of the steps that are left, of `total` steps from 0. advance(n) is called for n steps done."""
         advance(self.first)
         for step in range(self.first, total):
             yield step
@@ -59,7 +68,8 @@ class Resumable:
         """Restore what was kept, if anything was; returns the number of steps that are done."""
         if self.folder is None or not self.folder.exists() or damage(self.folder):
             return 0
-        state, tensors = read_json(self.folder / "state.json"), load_file(self.folder / "state.safetensors")
+        state = read_json(self.folder / "state.json")
+        tensors = load_file(self.folder / "state.safetensors")
         for name, module in self.modules.items():
             module.load_state_dict(_below(f"{name}.", tensors))
         slots: dict[int, dict[str, Tensor]] = {}
@@ -72,6 +82,7 @@ class Resumable:
         return state["step"]
 
     def _tensors(self) -> dict[str, Tensor]:
+        """All tensors of the state, by name."""
         found: dict[str, Any] = {"draw": self.draw.get_state()}
         for name, module in self.modules.items():
             found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
@@ -81,4 +92,5 @@ class Resumable:
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

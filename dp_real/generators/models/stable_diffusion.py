@@ -1,8 +1,8 @@
 """A small Stable Diffusion that is trained here, made of diffusers' own classes, for images of a few dozen pixels.
 
 It has all parts of Stable Diffusion: prompts, text encoder, VAE, latents, cross-attention, classifier-free guidance.
-Training takes minutes on a CPU and writes a folder that StableDiffusionPipeline.from_pretrained reads. Images are
-[n, C, H, W] in [-1, 1], with C = 1 or 3.
+Training takes minutes on a CPU, and writes a folder that StableDiffusionPipeline.from_pretrained reads. Images are in
+[-1, 1], of one channel or three.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from jaxtyping import Float, Int64
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,13 +35,15 @@ from dp_real.runtime.seeds import Stream, seeded, torch_rng
 
 TEXT_WIDTH = 64
 REMEDY = "its images, generator.vae_steps, vae_batch, unet_steps or unet_batch are at fault"
-ENCODED_EVERY = 10  # steps; to encode all captions in each step would take a fifth of it
-AVERAGED_EVERY = 8  # likewise: a fifteenth
+ENCODED_EVERY = 10  # steps; to encode all captions in each step would take a fifth of its time
+AVERAGED_EVERY = 8  # steps; to average the weights in each step would take a fifteenth of its time
 TRIED = 64  # images that the trained VAE must reconstruct
+AVERAGE_STEPS = 7.2  # sets the decay of the averaged weights: 1 - 7.2 / steps, so 0.998 for 3,600 steps
+ENCODED_ROWS = 500  # images that are encoded together
 
 
-class Recipe(Protocol):
-    """The settings of a pipeline's training."""
+class PipelineTraining(Protocol):
+    """The settings of a pipeline's training; see dp_real.generators.latent."""
 
     prompts: tuple[str, ...]
     vae_steps: int
@@ -51,12 +54,34 @@ class Recipe(Protocol):
 
 
 def train_autoencoder(
-    config: Recipe, images: Tensor, seed: int, progress: Progress, folder: Path, unfinished: Path | None = None
+    config: PipelineTraining,
+    images: Float[Tensor, "images channels height width"],
+    seed: int,
+    progress: Progress,
+    folder: Path,
+    unfinished: Path | None = None,
 ) -> None:
-    """Train a VAE on images [n, C, H, W], and save it as diffusers does. All draws are a function of `seed`.
+    """Train a VAE, and save it as diffusers does.
 
-    unfinished: a folder that lets a killed training go on. Raises DivergedError if a loss or a weight is not finite, or
-    if the VAE reconstructs the images worse than their mean does and worse than before it was trained.
+    Parameters
+    ----------
+    config
+        The settings.
+    images
+        What it is trained on.
+    seed
+        Of all draws.
+    progress
+        Shows how far the training is.
+    folder
+        Where the VAE is saved.
+    unfinished
+        A folder that lets a killed training go on; None: it begins again.
+
+    Raises
+    ------
+    DivergedError
+        If a loss or a weight is not finite, or if `check_vae` finds the VAE to be of no use.
     """
     draw = torch_rng(seed, Stream.GENERATOR, 0)
     with seeded(draw):
@@ -70,7 +95,7 @@ def train_autoencoder(
 
 
 def train_pipeline(
-    config: Recipe,
+    config: PipelineTraining,
     images: TrainingExamples,
     prompts: Sequence[Sequence[str]],
     vae: AutoencoderKL,
@@ -79,11 +104,31 @@ def train_pipeline(
     folder: Path,
     unfinished: Path | None = None,
 ) -> None:
-    """Train a pipeline on images with captions from `prompts` (a list per class), and save it as diffusers does.
+    """Train a text encoder and a UNet together on the latents of images, and save the pipeline as diffusers does.
 
-    vae: one that is trained on these images. The text encoder and the UNet are trained together, on its latents. All
-    draws are a function of `seed`. unfinished: a folder that lets a killed training go on. Raises DivergedError if a
-    loss or a weight is not finite.
+    Parameters
+    ----------
+    config
+        The settings.
+    images
+        The images with their classes.
+    prompts
+        The captions of each class.
+    vae
+        A VAE that is trained on these images.
+    seed
+        Of all draws.
+    progress
+        Shows how far the training is.
+    folder
+        Where the pipeline is saved.
+    unfinished
+        A folder that lets a killed training go on; None: it begins again.
+
+    Raises
+    ------
+    DivergedError
+        If a loss or a weight is not finite.
     """
     draw = torch_rng(seed, Stream.GENERATOR, 1)
     captions = [*(prompt for names in prompts for prompt in names), ""]  # the last one: no caption, for CFG
@@ -91,7 +136,7 @@ def train_pipeline(
         pipe = make_pipeline(images.x.shape[-1], captions)
     pipe.vae = vae.eval().requires_grad_(False)
     pipe = pipe.to(processes.device())
-    parts = (x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(500))
+    parts = [x.to(pipe.device).expand(-1, 3, -1, -1) for x in images.x.split(ENCODED_ROWS)]
     latents = torch.cat([encode(pipe.vae, x) for x in parts])
     pipe.vae.register_to_config(scaling_factor=1 / latents.std().item())
     latents *= pipe.vae.config.scaling_factor
@@ -103,32 +148,53 @@ def train_pipeline(
 
 
 @torch.no_grad()
-def reconstruction_error(vae: AutoencoderKL, images: Tensor) -> float:
-    """Mean squared error of the first TRIED images [n, C, H, W], encoded and decoded."""
+def reconstruction_error(vae: AutoencoderKL, images: Float[Tensor, "images channels height width"]) -> float:
+    """Mean squared error of the first TRIED images, encoded and decoded."""
     x = images[:TRIED].to(vae.device).expand(-1, 3, -1, -1)
     return F.mse_loss(decode(vae, encode(vae, x)), x).item()
 
 
-def check_vae(vae: AutoencoderKL, images: Tensor, before: float) -> None:
-    """Raise DivergedError if its weights are not finite, or if it reconstructs worse than the mean image and `before`.
+def check_vae(vae: AutoencoderKL, images: Float[Tensor, "images channels height width"], before: float) -> None:
+    """Raise DivergedError if a VAE's weights are not finite, or if it reconstructs images too badly.
 
-    before: its reconstruction_error with fresh weights, which a training of a few steps need not leave far behind.
+    Too badly is worse than the mean image would, and worse than `before`.
+
+    Parameters
+    ----------
+    vae
+        The trained VAE.
+    images
+        What it was trained on.
+    before
+        Its reconstruction_error with fresh weights. A training of a few steps need not be much better.
     """
     require_finite("weights of the trained VAE", REMEDY, vae.state_dict().values())
-    error, spread = reconstruction_error(vae, images), images[:TRIED].var().item()
-    if not error <= 1.001 * max(before, spread):  # the same weights need not compute the same to the last digit
+    error = reconstruction_error(vae, images)
+    variance = images[:TRIED].var().item()
+    if not error <= 1.001 * max(before, variance):  # the same weights need not compute the same to the last digit
         raise DivergedError(
             f"the trained VAE reconstructs its images with a squared error of {error:.3g}; their variance is "
-            f"{spread:.3g}: {REMEDY}"
+            f"{variance:.3g}: {REMEDY}"
         )
 
 
 def make_pipeline(size: int, captions: Sequence[str]) -> Any:
     """A StableDiffusionPipeline for images of size x size, with fresh weights and a tokenizer for these captions."""
-    vae, unet, tokenizer = make_vae(size), make_unet(size // 4), make_tokenizer(captions)
-    parts: dict[str, Any] = {"vae": vae, "unet": unet, "tokenizer": tokenizer, "scheduler": make_scheduler()}
-    parts |= {"text_encoder": make_text_encoder(tokenizer), "safety_checker": None, "feature_extractor": None}
-    return StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    vae = make_vae(size)
+    unet = make_unet(size // 4)
+    tokenizer = make_tokenizer(captions)
+    scheduler: Any = make_scheduler()
+    absent: Any = None
+    return StableDiffusionPipeline(
+        vae=vae,
+        unet=unet,
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+        text_encoder=make_text_encoder(tokenizer),
+        safety_checker=absent,
+        feature_extractor=absent,
+        requires_safety_checker=False,
+    )
 
 
 def make_vae(size: int) -> AutoencoderKL:
@@ -160,7 +226,7 @@ def make_unet(size: int) -> UNet2DConditionModel:
 
 
 def make_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
-    """CLIP's tokenizer without merges, so one token per byte. Its length is that of the longest caption."""
+    """CLIP's tokenizer without merges: one token per byte. Its length is that of the longest caption."""
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(tokens)}
@@ -202,13 +268,16 @@ def make_scheduler() -> DDIMScheduler:
 
 def train_vae(
     vae: AutoencoderKL,
-    images: Tensor,
-    config: Recipe,
+    images: Float[Tensor, "images channels height width"],
+    config: PipelineTraining,
     draw: torch.Generator,
     advance: Callable[[int], None],
     unfinished: Path | None = None,
 ) -> None:
-    """Train the VAE. The loss is squared error, 0.1 of the absolute error, and 0.001 of the KL to a unit Gaussian."""
+    """Train the VAE in place.
+
+    The loss is the squared error, 0.1 of the absolute error, and 0.001 of the KL divergence from a unit Gaussian.
+    """
     optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.99), fused=True)
     anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.vae_steps)
     kept = Resumable(unfinished, {"vae": vae}, optimizer, anneal, draw)
@@ -232,24 +301,24 @@ def train_vae(
 
 def train_unet(
     pipe: Any,
-    latents: Tensor,
-    labels: Tensor,
+    latents: Float[Tensor, "images channels height width"],
+    labels: Int64[Tensor, " images"],
     captions: Sequence[str],
-    config: Recipe,
+    config: PipelineTraining,
     draw: torch.Generator,
     advance: Callable[[int], None],
     unfinished: Path | None = None,
 ) -> None:
-    """Train the UNet and the text encoder: v-prediction, captions dropped at random, averaged weights.
+    """Train the UNet and the text encoder of a pipeline in place: v-prediction, captions dropped at random.
 
-    The rate warms up, then decays linearly to 0. The captions are few, so all are encoded together, once for every
-    ENCODED_EVERY steps of the UNet, whose mean gradient then moves the text encoder: caption templates * label + i is
-    the i-th of a class.
+    The rate warms up, then decays linearly to 0. The weights are averaged. The captions are few, so all are encoded
+    together, once for every ENCODED_EVERY steps of the UNet. The mean gradient of these steps then moves the text
+    encoder. Caption `templates·label + i` is the i-th one of a class. The last caption is empty.
     """
     both = nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder}).train()
     steps = config.unet_steps
     warmup = max(1, steps // 36)
-    decay = max(0.0, 1 - 7.2 / max(1, steps))  # 0.998 for 3,600 steps
+    decay = max(0.0, 1 - AVERAGE_STEPS / max(1, steps))
     ema = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(decay**AVERAGED_EVERY))
     optimizer = torch.optim.AdamW(both.parameters(), lr=2e-3, fused=True)
     anneal = LambdaLR(optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup)))
@@ -266,9 +335,7 @@ def train_unet(
             text = encoded.detach().requires_grad_()
         rows = torch.randint(len(latents), (config.unet_batch,), generator=draw)
         x0 = latents[rows.to(device)]
-        caption = templates * labels[rows] + torch.randint(templates, (len(rows),), generator=draw)
-        dropped = torch.rand(len(rows), generator=draw) < config.caption_dropout
-        caption = caption.where(~dropped, torch.tensor(len(captions) - 1))
+        caption = draw_captions(labels[rows], templates, len(captions) - 1, config.caption_dropout, draw)
         noise = torch.randn(x0.shape, generator=draw).to(device)
         t = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(rows),), generator=draw).to(device)
         condition = text[caption.to(device)]
@@ -286,3 +353,12 @@ def train_unet(
         watch.see(loss.detach())
     both.load_state_dict(ema.module.state_dict())
     both.eval().requires_grad_(False)
+
+
+def draw_captions(
+    labels: Int64[Tensor, " rows"], templates: int, empty: int, dropout: float, draw: torch.Generator
+) -> Int64[Tensor, " rows"]:
+    """The number of a caption for each row: one of its class's, or with a probability of `dropout` the empty one."""
+    caption = templates * labels + torch.randint(templates, (len(labels),), generator=draw)
+    dropped = torch.rand(len(labels), generator=draw) < dropout
+    return caption.where(~dropped, torch.tensor(empty))

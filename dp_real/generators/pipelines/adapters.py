@@ -1,6 +1,7 @@
 """Adapters: how diffusers' pipelines differ in conditioning a row, calling the denoiser, and the solver they need.
 
-To support another pipeline, add a class here that implements `Adapter`, registered under the pipeline's class name.
+To support another pipeline, add a class here that implements `Adapter`, and register it under the name of the
+pipeline's class.
 """
 
 import inspect
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dp_base.errors import InputError
@@ -19,8 +21,11 @@ from dp_real.generators.pipelines.latents import image_side
 from dp_real.guidance.solvers import DDIM, FlowEuler, Solver
 
 Condition = dict[str, Tensor]
+"""What the denoiser is conditioned on, by the names of its arguments: tensors [1, ...] for a row."""
 
-USUAL = 3.5  # diffusers' guidance_scale for transformers that it was distilled into
+Latents = Float[Tensor, "batch channels height width"]
+
+DISTILLED_GUIDANCE = 3.5  # diffusers' guidance_scale for transformers that it was distilled into
 
 
 class Adapter(Protocol):
@@ -32,35 +37,81 @@ class Adapter(Protocol):
 
     @property
     def network(self) -> Any:
-        """The denoiser, a module whose config gives the shape of its latents."""
+        """The denoiser: a module whose config gives the shape of its latents."""
         ...
 
     @property
     def patch(self) -> int:
-        """Side, in latents, of what the denoiser takes as one."""
+        """The side, in latents, of a patch that the denoiser takes as one token."""
         ...
 
     latent_shape: tuple[int, int, int]
-    """Shape [C, h, w] of the noise from which one image starts: of the usual size, unless `adapt` sets another."""
+    """Shape [channels, height, width] of an image's noise: of the usual size, unless `adapt` sets another."""
 
     def embed(self, what: Any) -> Condition:
-        """The denoiser's condition for one row, tensors [1, ...]. None: no condition, for classifier-free guidance.
+        """The denoiser's condition for one row.
 
         Prompts of different lengths are padded with zeros behind, so their mask must be among the tensors.
+
+        Parameters
+        ----------
+        what
+            A prompt or class number; None: no condition, for classifier-free guidance.
+
+        Returns
+        -------
+        Condition
+            The tensors.
         """
         ...
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The denoiser's output, shaped like x [B, ...], at timestep t []."""
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
+        """What the denoiser says.
+
+        Parameters
+        ----------
+        x
+            Noised latents, x_t.
+        t
+            Their timestep.
+        condition
+            Of all rows.
+
+        Returns
+        -------
+        Latents
+            Its output, of the shape of x.
+        """
         ...
 
-    def combine(self, unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
-        """Classifier-free guidance: one output of two [B, ...]."""
+    def combine(self, unconditional: Latents, conditional: Latents, guidance_scale: float) -> Latents:
+        """One output of two, by classifier-free guidance.
+
+        Parameters
+        ----------
+        unconditional, conditional
+            Outputs of the denoiser.
+        guidance_scale
+            Of the guidance, in diffusers' convention: 1 gives the conditional output.
+
+        Returns
+        -------
+        Latents
+            The output.
+        """
         ...
 
 
-class OfNetwork:
-    """Base of adapters: the denoiser is a part of the pipeline, takes latents as they are, and says their shape."""
+class NetworkAdapter:
+    """Base of adapters whose denoiser is a part of the pipeline.
+
+    The denoiser takes latents as they are, and its config gives their shape.
+
+    Parameters
+    ----------
+    pipe
+        The pipeline.
+    """
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "prompt"
     part: ClassVar[str] = "transformer"
@@ -71,7 +122,7 @@ class OfNetwork:
         self.latent_shape: tuple[int, int, int] = self.usual_shape()
 
     def usual_shape(self) -> tuple[int, int, int]:
-        """The latents' shape [C, h, w] at the size that the pipeline draws unless it is told another."""
+        """The latents' shape [channels, height, width] at the size that the pipeline draws unless told another."""
         config = self.network.config
         return config.in_channels, config.sample_size, config.sample_size
 
@@ -80,22 +131,22 @@ class OfNetwork:
         """See Adapter."""
         return self.network.config.get("patch_size", 1)
 
-    def combine(self, unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
+    def combine(self, unconditional: Latents, conditional: Latents, guidance_scale: float) -> Latents:
         """See Adapter."""
         return unconditional + guidance_scale * (conditional - unconditional)
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images in pixels."""
-        height, width = (image_side(self.pipe.vae, side) for side in self.latent_shape[1:])
-        return height, width
+        _, height, width = self.latent_shape
+        return image_side(self.pipe.vae, height), image_side(self.pipe.vae, width)
 
 
 ADAPTERS: dict[str, type[Adapter]] = {}
 
 
 def adapts(pipeline: str) -> Callable[[type[Adapter]], type[Adapter]]:
-    """Return a decorator that registers the adapter of a class of pipelines."""
+    """Return a decorator that registers an adapter under the name of a pipeline's class."""
 
     def register(adapter: type[Adapter]) -> type[Adapter]:
         ADAPTERS[pipeline] = adapter
@@ -105,75 +156,76 @@ def adapts(pipeline: str) -> Callable[[type[Adapter]], type[Adapter]]:
 
 
 @adapts("StableDiffusionPipeline")
-class StableDiffusion(OfNetwork):
+class StableDiffusion(NetworkAdapter):
     """Stable Diffusion 1 and 2: a UNet that attends to a prompt."""
 
     part: ClassVar[str] = "unet"
 
     def embed(self, what: str | None) -> Condition:
-        """The encoding of a prompt; of "" for None."""
+        """See Adapter: the encoding of a prompt. Without a condition it is that of the empty prompt."""
         return {"encoder_hidden_states": self.pipe.encode_prompt(what or "", self.network.device, 1, False)[0]}
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
         return self.network(x, t, **condition, return_dict=False)[0]
 
 
 @adapts("StableDiffusionXLPipeline")
-class StableDiffusionXL(OfNetwork):
-    """Stable Diffusion XL: a UNet that attends to two encodings of a prompt. It also gets a pooled one and the size."""
+class StableDiffusionXL(NetworkAdapter):
+    """Stable Diffusion XL: a UNet that attends to two encodings of a prompt, and gets a pooled one and the size."""
 
     part: ClassVar[str] = "unet"
 
     def embed(self, what: str | None) -> Condition:
-        """Both encodings of a prompt, the pooled one, and the size of the image."""
+        """See Adapter: both encodings of a prompt, the pooled one, and the size of the image."""
         texts = self.pipe.encode_prompt(
             what or "", device=self.network.device, do_classifier_free_guidance=what is None
         )
         text, no_text, pooled, no_pooled = texts  # no_text is zeros or the encoding of "": the pipeline's config says
-        sizes = torch.tensor([[*self.image_size, 0, 0, *self.image_size]]).to(text)  # original, crop corner, target
+        crop_corner = (0, 0)
+        sizes = torch.tensor([[*self.image_size, *crop_corner, *self.image_size]]).to(text)  # original and target
         return {
             "encoder_hidden_states": no_text if what is None else text,
             "text_embeds": no_pooled if what is None else pooled,
             "time_ids": sizes,
         }
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
         added = {name: condition[name] for name in ("text_embeds", "time_ids")}
         return self.network(x, t, condition["encoder_hidden_states"], added_cond_kwargs=added, return_dict=False)[0]
 
 
 @adapts("StableDiffusion3Pipeline")
-class StableDiffusion3(OfNetwork):
+class StableDiffusion3(NetworkAdapter):
     """Stable Diffusion 3: a transformer over latents and prompt encodings together, trained by flow matching."""
 
     def embed(self, what: str | None) -> Condition:
-        """The joint encoding of a prompt, and the pooled one."""
+        """See Adapter: the joint encoding of a prompt, and the pooled one."""
         text, _, pooled, _ = self.pipe.encode_prompt(
             what or "", None, None, device=self.network.device, do_classifier_free_guidance=False
         )
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
         return self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
 
 
 @adapts("DiTPipeline")
-class DiT(OfNetwork):
+class DiT(NetworkAdapter):
     """DiT: a transformer conditioned on a class number. The number after the last class means no class."""
 
     asked_for: ClassVar[Literal["prompt", "class number"]] = "class number"
 
     def embed(self, what: int | None) -> Condition:
-        """The class number. Raises InputError for a number that the model does not have."""
+        """See Adapter: the class number. Raises InputError for a number that the model does not have."""
         classes = self.network.config.num_embeds_ada_norm
         if what is not None and what >= classes:
             raise InputError(f"class number {what}: this DiT has {classes} classes, from 0")
         return {"class_labels": torch.tensor([classes if what is None else what])}
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
         answer = self.network(x, timestep=t.expand(len(x)), **condition, return_dict=False)[0]
         return answer[:, : x.shape[1]]  # the other channels are a learned variance, which DDIM does not use
@@ -181,20 +233,20 @@ class DiT(OfNetwork):
 
 @adapts("PixArtAlphaPipeline")
 @adapts("PixArtSigmaPipeline")
-class PixArt(OfNetwork):
-    """PixArt: a transformer that attends to a prompt; the alpha of large images is also told their size."""
+class PixArt(NetworkAdapter):
+    """PixArt: a transformer that attends to a prompt. The alpha of large images is also told their size."""
 
     def embed(self, what: str | None) -> Condition:
-        """The encoding of a prompt with its mask, and the size of the image where it is asked for."""
+        """See Adapter: the encoding of a prompt with its mask, and the size of the image where it is asked for."""
         text, mask, _, _ = self.pipe.encode_prompt(what or "", False, device=self.network.device)
         condition = {"encoder_hidden_states": text, "encoder_attention_mask": mask}
         if self.network.use_additional_conditions:
             height, width = self.image_size
-            condition |= {"resolution": text.new_tensor([[height, width]])}
-            condition |= {"aspect_ratio": text.new_tensor([[height / width]])}
+            condition["resolution"] = text.new_tensor([[height, width]])
+            condition["aspect_ratio"] = text.new_tensor([[height / width]])
         return condition
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
         text = {name: condition[name] for name in ("encoder_hidden_states", "encoder_attention_mask")}
         size = {name: condition.get(name) for name in ("resolution", "aspect_ratio")}
@@ -203,7 +255,7 @@ class PixArt(OfNetwork):
 
 
 @adapts("SanaPipeline")
-class Sana(OfNetwork):
+class Sana(NetworkAdapter):
     """SANA: a transformer with linear attention over few, deep latents, trained by flow matching."""
 
     def __init__(self, pipe: Any) -> None:
@@ -211,22 +263,26 @@ class Sana(OfNetwork):
         self.instruction = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
 
     def embed(self, what: str | None) -> Condition:
-        """The encoding of a prompt, behind the pipeline's usual instruction, and its mask."""
-        how = {"device": self.network.device, "complex_human_instruction": None if what is None else self.instruction}
-        text, mask, _, _ = self.pipe.encode_prompt(what or "", False, **how)
+        """See Adapter: the encoding of a prompt, behind the pipeline's usual instruction, and its mask."""
+        text, mask, _, _ = self.pipe.encode_prompt(
+            what or "",
+            False,
+            device=self.network.device,
+            complex_human_instruction=None if what is None else self.instruction,
+        )
         return {"encoder_hidden_states": text, "encoder_attention_mask": mask}
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
         timestep = t.expand(len(x)) * self.network.config.timestep_scale
         return self.network(x, timestep=timestep, **condition, return_dict=False)[0]
 
 
-class Packed(OfNetwork):
+class PackedAdapter(NetworkAdapter):
     """Base of adapters of a transformer whose tokens are patches of 2 x 2 latents, with all channels of each."""
 
     def usual_shape(self) -> tuple[int, int, int]:
-        """See OfNetwork."""
+        """See NetworkAdapter."""
         side = self.pipe.default_sample_size
         return self.network.config.in_channels // 4, side, side
 
@@ -235,98 +291,145 @@ class Packed(OfNetwork):
         """See Adapter."""
         return 2
 
-    def tokens(self, x: Tensor, t: Tensor) -> dict[str, Any]:
-        """The arguments that such transformers share. Those distilled for it get the usual guidance."""
-        guidance = torch.full((len(x),), USUAL, device=x.device) if self.network.config.guidance_embeds else None
-        packed = self.pipe._pack_latents(x, *x.shape)
+    def tokens(self, x: Latents, t: Shaped[Tensor, ""]) -> dict[str, Any]:
+        """The arguments that such transformers share. One that guidance was distilled into gets its usual scale."""
+        if self.network.config.guidance_embeds:
+            guidance = torch.full((len(x),), DISTILLED_GUIDANCE, device=x.device)
+        else:
+            guidance = None
         return {
-            "hidden_states": packed,
+            "hidden_states": self.pipe._pack_latents(x, *x.shape),
             "timestep": t.expand(len(x)) / 1000,
             "guidance": guidance,
             "return_dict": False,
         }
 
-    def latents(self, tokens: Tensor, x: Tensor) -> Tensor:
-        """An answer, shaped like x."""
-        height, width = (side * self.pipe.vae_scale_factor for side in x.shape[2:])
-        return self.pipe._unpack_latents(tokens, height, width, self.pipe.vae_scale_factor).view_as(x)
+    def latents(self, tokens: Float[Tensor, "batch tokens width"], x: Latents) -> Latents:
+        """Tokens as latents, of the shape of x."""
+        scale = self.pipe.vae_scale_factor
+        _, _, height, width = x.shape
+        return self.pipe._unpack_latents(tokens, height * scale, width * scale, scale).view_as(x)
 
 
 @adapts("FluxPipeline")
-class Flux(Packed):
+class Flux(PackedAdapter):
     """FLUX: a transformer over packed latents and a prompt together, trained by flow matching."""
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe)
-        self._places = cache(pipe._prepare_latent_image_ids)  # they come from the CPU
+        self._positions = cache(pipe._prepare_latent_image_ids)  # they come from the CPU, so they are kept
 
     def embed(self, what: str | None) -> Condition:
-        """The encoding of a prompt, and the pooled one."""
+        """See Adapter: the encoding of a prompt, and the pooled one."""
         text, pooled, _ = self.pipe.encode_prompt(what or "", device=self.network.device)
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
-        places = self._places(1, x.shape[2] // 2, x.shape[3] // 2, x.device, x.dtype)
-        none = x.new_zeros(condition["encoder_hidden_states"].shape[1], 3)
-        answer = self.network(**self.tokens(x, t), **condition, img_ids=places, txt_ids=none)[0]
+        positions = self._positions(1, x.shape[2] // 2, x.shape[3] // 2, x.device, x.dtype)
+        text_positions = x.new_zeros(condition["encoder_hidden_states"].shape[1], 3)
+        answer = self.network(**self.tokens(x, t), **condition, img_ids=positions, txt_ids=text_positions)[0]
         return self.latents(answer, x)
 
 
 @adapts("QwenImagePipeline")
-class QwenImage(Packed):
+class QwenImage(PackedAdapter):
     """Qwen-Image: a transformer over packed latents and a prompt together, trained by flow matching."""
 
     def embed(self, what: str | None) -> Condition:
-        """The encoding of a prompt, and its mask."""
+        """See Adapter: the encoding of a prompt, and its mask."""
         text, mask = self.pipe.encode_prompt(what or " ", device=self.network.device)
-        mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device) if mask is None else mask
+        if mask is None:
+            mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device)
         return {"encoder_hidden_states": text, "encoder_hidden_states_mask": mask}
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
         shapes = [[(1, x.shape[2] // 2, x.shape[3] // 2)]] * len(x)
         return self.latents(self.network(**self.tokens(x, t), **condition, img_shapes=shapes)[0], x)
 
-    def combine(self, unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
+    def combine(self, unconditional: Latents, conditional: Latents, guidance_scale: float) -> Latents:
         """See Adapter. Each token gets the norm of the conditional one, as in the pipeline."""
         combined = super().combine(unconditional, conditional, guidance_scale)
-        own, found = (self.pipe._pack_latents(x, *x.shape) for x in (conditional, combined))
-        length = own.norm(dim=-1, keepdim=True) / found.norm(dim=-1, keepdim=True)
-        return self.latents(found * length, combined)
+        wanted = self.pipe._pack_latents(conditional, *conditional.shape)
+        found = self.pipe._pack_latents(combined, *combined.shape)
+        ratio = wanted.norm(dim=-1, keepdim=True) / found.norm(dim=-1, keepdim=True)
+        return self.latents(found * ratio, combined)
 
 
 def adapt(pipe: Any, size: tuple[int, int] | None = None) -> Adapter:
-    """The adapter of a pipeline. size: height and width of the images in pixels; None: the pipeline's usual size.
+    """The adapter of a pipeline.
 
-    Raises InputError if its class has none, or if it cannot draw that size.
+    Parameters
+    ----------
+    pipe
+        The pipeline.
+    size
+        Height and width of the images in pixels; None: the pipeline's usual size.
+
+    Returns
+    -------
+    Adapter
+        Of that size.
+
+    Raises
+    ------
+    InputError
+        If there is no adapter for its class, or if it cannot draw that size.
     """
     check_supported(type(pipe).__name__)
     adapter = ADAPTERS[type(pipe).__name__](pipe)
-    if size:
+    if size is not None:
+        _check_size(type(pipe).__name__, adapter, image_side(pipe.vae, adapter.patch), size)
         scale = image_side(pipe.vae, 1)
-        token, most = scale * adapter.patch, adapter.network.config.get("pos_embed_max_size")
-        if any(side % token or (most and side > most * token) for side in size):
-            limit = f", {most * token} at most" if most else ""
-            raise InputError(
-                f"{type(pipe).__name__} cannot draw {size[0]} x {size[1]} pixels: multiples of {token}{limit}, it can"
-            )
         adapter.latent_shape = (adapter.latent_shape[0], size[0] // scale, size[1] // scale)
     return adapter
 
 
+def _check_size(pipeline: str, adapter: Adapter, token_side: int, size: tuple[int, int]) -> None:
+    """Raise InputError unless a pipeline can draw images of that size. token_side: pixels of a token's side."""
+    most_tokens = adapter.network.config.get("pos_embed_max_size")
+    limit = most_tokens * token_side if most_tokens else None
+    if any(side % token_side or (limit and side > limit) for side in size):
+        at_most = f", {limit} at most" if limit else ""
+        raise InputError(
+            f"{pipeline} cannot draw {size[0]} x {size[1]} pixels: multiples of {token_side}{at_most}, it can"
+        )
+
+
 def check_supported(kind: str, where: str = "") -> None:
-    """Raise InputError unless pipelines of class `kind` have an adapter. where: begins the message."""
+    """Raise InputError unless there is an adapter for pipelines of class `kind`. where: begins the message."""
     if kind not in ADAPTERS:
         raise InputError(f"{where}{kind} is no pipeline that can be used here; these can: {', '.join(ADAPTERS)}")
 
 
 def make_solver(pipe: Any, adapter: Adapter, steps: int) -> Solver:
-    """A solver with the pipeline's own noise schedule: DDIM, or Euler for flow matching. Else raises InputError."""
+    """A solver with the pipeline's own noise schedule: DDIM, or Euler for flow matching.
+
+    Parameters
+    ----------
+    pipe
+        The pipeline.
+    adapter
+        Of the pipeline.
+    steps
+        Of the sampler.
+
+    Returns
+    -------
+    Solver
+        With its timesteps set.
+
+    Raises
+    ------
+    InputError
+        For another schedule.
+    """
     config = pipe.scheduler.config
     if isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):
         flow: Any = FlowMatchEulerDiscreteScheduler.from_config(config)
-        even = np.linspace(1, 1 / steps, steps) if isinstance(adapter, Packed) else None  # as such a pipeline asks for
+        packs = isinstance(adapter, PackedAdapter)
+        even = np.linspace(1, 1 / steps, steps) if packs else None  # as such a pipeline asks for
         shift = dynamic_shift(config, adapter) if config.use_dynamic_shifting else None
         flow.set_timesteps(steps, sigmas=even, mu=shift)
         return FlowEuler(flow)
@@ -346,7 +449,7 @@ def make_solver(pipe: Any, adapter: Adapter, steps: int) -> Solver:
 
 
 def dynamic_shift(config: Any, adapter: Adapter) -> float:
-    """The shift mu of the noise levels, for schedulers in which it depends on the image size."""
+    """The shift mu of the noise levels, for schedulers in which it depends on the size of the image."""
     from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
     _, height, width = adapter.latent_shape

@@ -17,9 +17,15 @@ FIRST = 8  # rows in the first attempt on a GPU
 class DeviceBatches:
     """Draws rows in device batches. The size of a batch changes the rows by rounding only.
 
-    size: rows in a batch; 0: as many as fit, found once for each kind of work by doubling. Without a GPU, 0 means all
-    rows: the size cannot be found there, as running out of memory ends the process. A batch that is too large for the
-    GPU is halved and drawn again.
+    A batch that is too large for the GPU is halved and drawn again.
+
+    Parameters
+    ----------
+    size
+        Rows in a batch; 0: as many as fit, which is found once for each kind of work by doubling. Without a GPU, 0
+        means all rows: the size cannot be found there, as running out of memory ends the process.
+    gpu
+        Whether the device is a GPU.
     """
 
     def __init__(self, size: int, gpu: bool) -> None:
@@ -28,18 +34,37 @@ class DeviceBatches:
         self._found: dict[Hashable, tuple[int, bool]] = {}  # rows that fit, and whether more might
 
     def draw(self, rows: int, work: Callable[[slice], Tensor], kind: Hashable = None) -> Tensor:
-        """The result of work(slice(0, rows)), computed in parts. Raises MissingError if not even one row fits.
+        """The result of work(slice(0, rows)), computed in parts.
 
-        kind: tells apart work that needs different amounts of memory.
+        Parameters
+        ----------
+        rows
+            How many rows there are.
+        work
+            Draws a slice of them, as a tensor [batch, ...].
+        kind
+            Tells apart work that needs different amounts of memory.
+
+        Returns
+        -------
+        Tensor
+            The rows [rows, ...].
+
+        Raises
+        ------
+        MissingError
+            If not even one row fits.
         """
         size, grows = self._found.get(kind, (self._first, self._grows))
-        parts, start = [], 0
+        parts: list[Tensor] = []
+        start = 0
         while start < rows:
             stop = min(start + size, rows)
             part = attempt(partial(work, slice(start, stop)))
             processes.alive()
             if part is None:
-                size, grows = (stop - start) // 2, False
+                size = (stop - start) // 2
+                grows = False
                 if size == 0:
                     raise MissingError(
                         "a single row needs more memory than the GPU has: generator.checkpointing or slicing = true, "
@@ -47,7 +72,8 @@ class DeviceBatches:
                     )
             else:
                 parts.append(part)
-                size *= 2 if grows and stop - start == size else 1
+                if grows and stop - start == size:
+                    size *= 2
                 start = stop
             self._found[kind] = size, grows
         return torch.cat(parts)

@@ -1,9 +1,4 @@
-"""Entropy guidance for the pipelines that people have: one call, and pipe(...) draws what a classifier finds hard.
-
-pipe = dp_real.guide(pipe, "google/vit-base-patch16-224", omega=0.05)
-images = pipe("a photo of a crane").images
-dp_real.unguide(pipe)
-"""
+"""Entropy guidance for the pipelines that people have: one call, and pipe(...) draws what a classifier finds hard."""
 
 from __future__ import annotations
 
@@ -35,16 +30,43 @@ def guide(
     window: tuple[float, float] = (0.0, 1.0),
     decoder: Any = None,
 ) -> Any:
-    """Guide a text-to-image or class-conditional pipeline of diffusers; returns it. It is called as before.
+    """Guide a text-to-image or class-conditional pipeline of diffusers. It is then called as before.
 
-    classifier: a folder or hub id of an image classifier of transformers, or a function, differentiable and with
-    independent rows, of images [B, 3, H, W] in [-1, 1] to logits [B, K]. omega, every, window: as in EntropyGuidance;
-    a negative omega makes easy images, 0 leaves the pipeline as it is. decoder: an AutoencoderTiny that decodes x0_hat
-    for the classifier, which takes less time and memory; the images always come from the pipeline's own decoder.
+    The pipeline keeps its scheduler, whose steps are guided from now on. Its decoder's weights are frozen. If it is
+    guided already, it is guided anew.
 
-    The pipeline keeps its scheduler, whose steps are guided from now on, and its decoder's weights are frozen. If it is
-    guided already, it is guided anew. Raises InputError for a scheduler, decoder or classifier that cannot be used, and
-    for numbers out of range; MissingError if the classifier's weights are missing.
+    Parameters
+    ----------
+    pipe
+        The pipeline.
+    classifier
+        A folder or hub id of an image classifier of transformers. Or a function of images [batch, 3, height, width] in
+        [-1, 1] to logits [batch, classes], which is differentiable and whose rows do not depend on each other.
+    omega
+        The strength, as in EntropyGuidance. A negative one makes easy images, and 0 leaves the pipeline as it is.
+    every, window
+        Which steps are guided, as in EntropyGuidance.
+    decoder
+        An AutoencoderTiny that decodes x0_hat for the classifier, which takes less time and memory. The images always
+        come from the pipeline's own decoder.
+
+    Returns
+    -------
+    Any
+        The pipeline.
+
+    Raises
+    ------
+    InputError
+        For a scheduler, decoder or classifier that cannot be used, and for numbers out of range.
+    MissingError
+        If the classifier's weights are missing.
+
+    Examples
+    --------
+        pipe = dp_real.guide(pipe, "google/vit-base-patch16-224", omega=0.05)
+        images = pipe("a photo of a crane").images
+        dp_real.unguide(pipe)
     """
     if not math.isfinite(omega):
         raise InputError(f"omega = {omega}: should be a finite number")
@@ -59,7 +81,8 @@ def guide(
     if _draws_pixels(pipe):
         guide_steps(pipe.scheduler, guidance, identity)
         return pipe
-    unpack, vae = Unpacker(pipe), frozen_decoder(decoder or pipe.vae)
+    unpack = Unpacker(pipe)
+    vae = frozen_decoder(decoder or pipe.vae)
     guide_steps(pipe.scheduler, guidance, lambda x0_hat: decode(vae, unpack(x0_hat)))
     if hasattr(pipe, "prepare_latents"):
         pipe.prepare_latents = MethodType(_noting(type(pipe).prepare_latents, unpack), pipe)
@@ -67,7 +90,18 @@ def guide(
 
 
 def unguide(pipe: Any) -> Any:
-    """End the guidance of a pipeline, if there is any; returns the pipeline, which is as it was."""
+    """End the guidance of a pipeline, if there is any.
+
+    Parameters
+    ----------
+    pipe
+        The pipeline.
+
+    Returns
+    -------
+    Any
+        The pipeline, whose steps are as they were.
+    """
     vars(pipe).pop("prepare_latents", None)
     if hasattr(pipe, "scheduler"):
         release(pipe.scheduler)
@@ -75,6 +109,7 @@ def unguide(pipe: Any) -> Any:
 
 
 def _logits(classifier: str | Callable[[Tensor], Tensor], pipe: Any) -> Callable[[Tensor], Tensor]:
+    """The classifier as a function of images to logits. Raises InputError for one in training mode."""
     if isinstance(classifier, str):
         from dp_real.learners.models.classifier import known_classifier
 
@@ -92,7 +127,7 @@ def _draws_pixels(pipe: Any) -> bool:
 
 
 def _noting(own: Callable[..., Any], unpack: Unpacker) -> Callable[..., Any]:
-    """The pipeline's prepare_latents, which tells the size of the images to come."""
+    """The pipeline's prepare_latents, which also tells `unpack` the size of the images to come."""
 
     @wraps(own)
     def prepare_latents(self: Any, *args: Any, **options: Any) -> Any:

@@ -1,12 +1,7 @@
 """Latent diffusion with entropy guidance, for any pipeline of diffusers that has an adapter.
 
-Images are [B, 3, H, W] in [-1, 1]. x_t and the guidance are float32, also for a pipeline of lower precision.
-
-As a library, with any of these pipelines and any image classifier of transformers:
-
-    logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.learners.models.classifier
-    guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
-    images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
+Images are [batch, 3, height, width] in [-1, 1]. x_t and the guidance are float32, also for a pipeline of lower
+precision.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +9,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -26,16 +22,31 @@ from dp_real.runtime.seeds import row_noise, row_seeds
 
 CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB, for SD 3 2.8 GB
 
-View = Callable[[Tensor], Tensor]
-"""view(images) returns images as the learner sees them."""
-
 
 class LatentDiffusion:
     """A sampler made of a pipeline's parts, which are frozen. It is asked for prompts, or class numbers of a DiT.
 
-    tiny_decoder: decodes x0_hat for the guidance; the images themselves always come from the pipeline's own VAE.
-    size: height and width of what is drawn, in pixels; None: the pipeline's usual size.
-    batch_size: see DeviceBatches. offload: whether `rest` moves the weights off the device until they are needed.
+    Parameters
+    ----------
+    pipe
+        The pipeline.
+    steps
+        Of the sampler.
+    guidance_scale
+        Of classifier-free guidance; 1 or less: none.
+    tiny_decoder
+        Decodes x0_hat for the guidance; None: the pipeline's VAE does. The images always come from that one.
+    size
+        Height and width of what is drawn, in pixels; None: the pipeline's usual size.
+    batch_size
+        Rows on the device at a time, see DeviceBatches.
+    offloads
+        Whether `offload` moves the weights off the device until they are needed again.
+
+    Raises
+    ------
+    InputError
+        For a pipeline that cannot be used, or cannot draw that size.
     """
 
     def __init__(
@@ -47,9 +58,8 @@ class LatentDiffusion:
         *,
         size: tuple[int, int] | None = None,
         batch_size: int = 0,
-        offload: bool = False,
+        offloads: bool = False,
     ) -> None:
-        """Raises InputError for a pipeline that cannot be used, or cannot draw that size."""
         self.pipe = pipe
         self.adapter = adapt(pipe, size)
         self.network = self.adapter.network
@@ -62,7 +72,7 @@ class LatentDiffusion:
         if pipe.vae.dtype == torch.float16 and pipe.vae.config.get("force_upcast"):  # it would overflow
             pipe.vae.float()
         self.device = self.network.device
-        self.offload = offload
+        self.offloads = offloads
         self.batches = DeviceBatches(batch_size, gpu=self.device.type == "cuda")
         self._embed = lru_cache(CONDITIONS)(partial(embed, self.adapter))
 
@@ -72,51 +82,75 @@ class LatentDiffusion:
         return self.adapter.latent_shape
 
     def sample(
-        self, asked: Sequence[Any], noise: Tensor, guidance: EntropyGuidance | None = None, view: View = identity
-    ) -> Tensor:
-        """Images for B prompts or class numbers, from standard normal noise [B, *latent_shape], passed through `view`.
+        self,
+        asked: Sequence[Any],
+        noise: Float[Tensor, "batch channels latent_height latent_width"],
+        guidance: EntropyGuidance | None = None,
+        to_learner: Callable[[Tensor], Tensor] = identity,
+    ) -> Float[Tensor, "batch ..."]:
+        """Draw an image for each row.
 
-        Raises MissingError if not even one row fits into the GPU.
+        Parameters
+        ----------
+        asked
+            The prompts or class numbers.
+        noise
+            Standard normal, of `latent_shape`.
+        guidance
+            What guides the sampler; None: the images are plain.
+        to_learner
+            Turns images into what the learner sees.
+
+        Returns
+        -------
+        Float[Tensor, "batch ..."]
+            The images, as the learner sees them.
+
+        Raises
+        ------
+        MissingError
+            If not even one row fits into the GPU.
         """
 
         def draw(rows: slice) -> Tensor:
             x = sample(
-                self.denoiser(asked[rows], self.guidance_scale),
+                self.denoiser(asked[rows]),
                 self.solver,
                 noise[rows].to(self.device),
-                guidance=guidance and guidance.rows(rows),
-                decode=lambda x0_hat: view(decode(self.guidance_decoder, x0_hat)),
+                guidance=guidance and guidance.for_rows(rows),
+                decode=lambda x0_hat: to_learner(decode(self.guidance_decoder, x0_hat)),
             )
             with torch.no_grad():
-                return view(decode(self.pipe.vae, x).clamp(-1, 1))
+                return to_learner(decode(self.pipe.vae, x).clamp(-1, 1))
 
         self._move(self.device)
         return self.batches.draw(len(asked), draw, kind=guidance and guidance.through)
 
-    def rest(self) -> None:
-        """Move the weights off the device, if `offload` is set."""
-        if self.offload:
+    def offload(self) -> None:
+        """Move the weights off the device, if `offloads` is set."""
+        if self.offloads:
             self._move(torch.device("cpu"))
             torch.cuda.empty_cache()
 
     def _move(self, device: torch.device) -> None:
-        for part in self.modules if self.offload else ():
+        """Move the weights to a device, if they may leave it."""
+        for part in self.modules if self.offloads else ():
             part.to(device)
 
-    def denoiser(self, asked: Sequence[Any], guidance_scale: float) -> Denoiser:
+    def denoiser(self, asked: Sequence[Any]) -> Denoiser:
         """The denoiser for a solver: the network with the condition of each row, and classifier-free guidance."""
         rows = [self._embed(what) for what in asked]
-        if guidance_scale > 1:
+        if self.guidance_scale > 1:
             rows = [self._embed(None)] * len(rows) + rows
         condition = {name: stack([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             stacked = x.repeat(len(rows) // len(x), 1, 1, 1).to(self.network.dtype)
             output = self.adapter.predict(stacked, t, condition).to(x)
-            if guidance_scale <= 1:
+            if self.guidance_scale <= 1:
                 return output
             unconditional, conditional = output.chunk(2)
-            return self.adapter.combine(unconditional, conditional, guidance_scale)
+            return self.adapter.combine(unconditional, conditional, self.guidance_scale)
 
         return denoise
 
@@ -143,12 +177,46 @@ def sample_images(
     guidance_scale: float = 7.5,
     seed: int = 0,
     size: tuple[int, int] | None = None,
-) -> Tensor:
-    """Draw an image for each prompt (class number of a DiT); returns [B, 3, H, W] in [-1, 1]. Freezes the pipeline.
+) -> Float[Tensor, "batch 3 height width"]:
+    """Draw an image for each prompt. This freezes the pipeline.
 
-    guidance.logits reads images of that form. The noise of image i is a function of `seed` and i alone. size: (H, W);
-    None: the pipeline's usual size. Raises InputError for a pipeline without an adapter or a solver, or that cannot
-    draw that size, MissingError if not even one image fits into the GPU.
+    Parameters
+    ----------
+    pipe
+        A pipeline of diffusers.
+    prompts
+        What to draw; of a DiT the class numbers.
+    guidance
+        What guides the sampler. Its `logits` read images of the form that is returned. None: the images are plain.
+    steps
+        Of the sampler.
+    guidance_scale
+        Of classifier-free guidance; 1 or less: none.
+    seed
+        The noise of image i is a function of `seed` and i alone.
+    size
+        Height and width in pixels; None: the pipeline's usual size.
+
+    Returns
+    -------
+    Float[Tensor, "batch 3 height width"]
+        The images, in [-1, 1].
+
+    Raises
+    ------
+    InputError
+        For a pipeline without an adapter or a solver, or one that cannot draw that size.
+    MissingError
+        If not even one image fits into the GPU.
+
+    Examples
+    --------
+    With any image classifier of transformers:
+
+        logits = Classifier(vit, size=224, mean=[0.5] * 3, std=[0.5] * 3)  # dp_real.learners.models.classifier
+        guidance = EntropyGuidance(logits, omega=0.05, every=5, through="x0")
+        images = sample_images(pipe, ["a photo of a crane"] * 8, guidance)
     """
     model = LatentDiffusion(pipe, steps, guidance_scale, size=size)
-    return model.sample(prompts, row_noise(row_seeds(seed, 0, range(len(prompts))), model.latent_shape), guidance)
+    noise = row_noise(row_seeds(seed, 0, range(len(prompts))), model.latent_shape)
+    return model.sample(prompts, noise, guidance)

@@ -1,6 +1,6 @@
 """The latents of diffusers' pipelines: how each family's become images, and images latents.
 
-Images are [B, 3, H, W], in [-1, 1] but for what a decoder overshoots.
+Images are [batch, 3, height, width]. They are in [-1, 1] but for what a decoder overshoots.
 """
 
 import copy
@@ -15,6 +15,7 @@ from diffusers.models.autoencoders.autoencoder_dc import AutoencoderDC
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from jaxtyping import Float
 from torch import Tensor
 
 from dp_base.errors import InputError
@@ -22,10 +23,20 @@ from dp_base.errors import InputError
 DECODERS = (AutoencoderKL, AutoencoderTiny, AutoencoderDC, AutoencoderKLQwenImage, AsymmetricAutoencoderKL)
 
 
-def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Decode latents [B, C, h, w], or [B, C, 1, h, w] of a decoder for films, to images.
+def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Tensor, "batch 3 height width"]:
+    """Decode latents to images.
 
-    The decoder is one of DECODERS. An AutoencoderTiny's config has a scaling factor of 1.
+    Parameters
+    ----------
+    vae
+        One of DECODERS. An AutoencoderTiny's config has a scaling factor of 1.
+    latents
+        [batch, channels, height, width], or [batch, channels, 1, height, width] of a decoder of films.
+
+    Returns
+    -------
+    Float[Tensor, "batch 3 height width"]
+        The images.
     """
     if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
         latents = latents.unsqueeze(2)
@@ -35,24 +46,32 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode(vae: Any, images: Tensor) -> Tensor:
-    """Encode images to scaled latents [B, C, h, w]: the mode of the distribution that an AutoencoderKL gives."""
+def encode(
+    vae: Any, images: Float[Tensor, "batch 3 height width"]
+) -> Float[Tensor, "batch channels latent_height latent_width"]:
+    """Encode images to scaled latents: the mode of the distribution that an AutoencoderKL gives."""
     latents = vae.encode(images.to(vae.dtype), return_dict=False)[0].mode().float()
     scale, shift = _scaling(vae, latents)
     return (latents - shift) / scale
 
 
 def image_side(vae: Any, side: int) -> int:
-    """Side, in pixels, of the images of latents with a side of `side`."""
-    config = vae.config
-    levels = next(
-        config[key] for key in ("block_out_channels", "encoder_block_out_channels", "dim_mult") if key in config
-    )
+    """The side in pixels of the images whose latents have a side of `side`."""
+    keys = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
+    levels = next(vae.config[key] for key in keys if key in vae.config)
     return side * 2 ** (len(levels) - 1)
 
 
 def frozen_decoder(vae: Any) -> Any:
-    """The decoder with frozen weights. A float32 copy of one that would overflow in float16, as XL's own does."""
+    """The decoder with frozen weights.
+
+    One that would overflow in float16, as XL's own does, is copied in float32.
+
+    Raises
+    ------
+    InputError
+        If it is none of DECODERS.
+    """
     if not isinstance(vae, DECODERS):
         known = ", ".join(kind.__name__ for kind in DECODERS)
         raise InputError(f"latents of {type(vae).__name__} cannot be decoded for the classifier; those of {known} can")
@@ -62,14 +81,23 @@ def frozen_decoder(vae: Any) -> Any:
 
 
 class Unpacker:
-    """Unpacks the latents [B, n, c] of a call of a pipeline that packs them, such as FLUX and Qwen-Image.
+    """Unpacks the latents [batch, tokens, channels] of a pipeline that packs them, such as FLUX and Qwen-Image.
 
-    The pipeline's own function does it. It needs the image's size, which `note` takes from the pipeline's call of
-    prepare_latents.
+    The pipeline's own function does it. It needs the image's size, which `note` is told of before each call of the
+    pipeline.
+
+    Parameters
+    ----------
+    pipe
+        The pipeline.
+
+    Raises
+    ------
+    InputError
+        For a pipeline that packs in a way of its own.
     """
 
     def __init__(self, pipe: Any) -> None:
-        """Raises InputError for a pipeline that packs in a way of its own."""
         self.pipe = pipe
         self.size: tuple[int, int] | None = None
         self._own: Callable[..., Tensor] | None = getattr(pipe, "_unpack_latents", None)
@@ -78,10 +106,10 @@ class Unpacker:
             raise InputError(f"{type(pipe).__name__} packs its latents in a way that is not known here")
 
     def note(self, height: int, width: int) -> None:
-        """The size in pixels of the images that are drawn next."""
+        """Take note of the size in pixels of the images that are drawn next."""
         self.size = height, width
 
-    def __call__(self, latents: Tensor) -> Tensor:
+    def __call__(self, latents: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Latents as `decode` takes them. Those that are not packed are returned as they are."""
         if latents.dim() != 3 or self._own is None or self.size is None:
             return latents
@@ -89,24 +117,26 @@ class Unpacker:
 
 
 def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
-    """scale and shift: a decoder takes scale * latents + shift."""
+    """The scale and the shift of a decoder, which takes scale·latents + shift. They are numbers, or one a channel."""
     config = vae.config
-    scale, shift = 1 / (config.get("scaling_factor") or 1), config.get("shift_factor") or 0
+    scale = 1 / (config.get("scaling_factor") or 1)
+    shift = config.get("shift_factor") or 0
     if config.get("latents_mean") and config.get("latents_std"):
-        std, shift = (_channels(vae, config[key], latents) for key in ("latents_std", "latents_mean"))
-        scale = scale * std
+        scale = scale * _channels(vae, config["latents_std"], latents)
+        shift = _channels(vae, config["latents_mean"], latents)
     return scale, shift
 
 
-_there: WeakKeyDictionary[Any, dict[Hashable, Tensor]] = WeakKeyDictionary()
+_on_device: WeakKeyDictionary[Any, dict[Hashable, Tensor]] = WeakKeyDictionary()  # by decoder, see _channels
 
 
 def _channels(vae: Any, values: list[float], latents: Tensor) -> Tensor:
-    """A value for each channel, [1, C, 1, ...] like latents [B, C, ...]. It is copied to the device once.
+    """A value for each channel, [1, C, 1, ...] like latents [B, C, ...].
 
-    Each copy would make the CPU wait, in each guided step.
+    It is copied to the device once for each decoder. In each guided step a copy would make the CPU wait.
     """
-    copies, key = _there.setdefault(vae, {}), (tuple(values), latents.device, latents.dim())
+    copies = _on_device.setdefault(vae, {})
+    key = (tuple(values), latents.device, latents.dim())
     if key not in copies:
         copies[key] = torch.tensor(values).view(1, -1, *[1] * (latents.dim() - 2)).to(latents.device)
     return copies[key]

@@ -1,6 +1,6 @@
 """Loads pipelines of diffusers from a folder or the hub: safetensors only, and without a safety checker.
 
-A safety checker would blacken images silently.
+A safety checker would blacken images without a word.
 """
 
 import json
@@ -18,7 +18,25 @@ from dp_real.runtime.hub import lacking, load, reading
 
 
 def load_index(model: str) -> dict[str, Any]:
-    """Read a pipeline's model_index.json. Raises MissingError if there is none, InputError if it has no adapter."""
+    """Read a pipeline's model_index.json.
+
+    Parameters
+    ----------
+    model
+        A folder or hub id.
+
+    Returns
+    -------
+    dict[str, Any]
+        The content.
+
+    Raises
+    ------
+    MissingError
+        If there is none.
+    InputError
+        If there is no adapter for such a pipeline.
+    """
     with reading(model, "a diffusers pipeline", pipeline=True) as local:
         path = Path(model, "model_index.json") if local else hf_hub_download(model, "model_index.json")
         index = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -29,12 +47,32 @@ def load_index(model: str) -> dict[str, Any]:
 def load_pipeline(model: str, dtype: str = "float32") -> Any:
     """Load a pipeline without its safety checker.
 
-    Raises as `load_index` and dp_real.runtime.hub.load do, and InputError for parts that diffusers does not accept.
+    Parameters
+    ----------
+    model
+        A folder or hub id.
+    dtype
+        Of its weights.
+
+    Returns
+    -------
+    Any
+        The pipeline.
+
+    Raises
+    ------
+    MissingError
+        If a file is missing.
+    InputError
+        If there is no adapter for it, or if diffusers does not accept its parts.
     """
     index = load_index(model)
-    if Path(model).is_dir() and (lack := lacking(Path(model), pipeline=True)):
-        raise MissingError(f"{model} {'; '.join(lack)}")
-    options: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}  # saved as absent
+    if Path(model).is_dir():
+        lack = lacking(Path(model), pipeline=True)
+        if lack:
+            raise MissingError(f"{model} {'; '.join(lack)}")
+    absent = [name for name, part in index.items() if part == [None, None]]
+    options: dict[str, Any] = dict.fromkeys(absent)
     if index["_class_name"] == "StableDiffusionPipeline":
         options |= {"safety_checker": None, "requires_safety_checker": False}
         if any(index.get("safety_checker") or ()) and processes.this_process().is_main_process:
@@ -48,14 +86,14 @@ def load_pipeline(model: str, dtype: str = "float32") -> Any:
 
 
 def load_autoencoder(model: str) -> Any:
-    """Load an AutoencoderKL. Raises as dp_real.runtime.hub.load does."""
+    """Load an AutoencoderKL from a folder or the hub. Raises as dp_real.runtime.hub.load does."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return load(AutoencoderKL, model)
 
 
 def load_tiny_decoder(model: str, dtype: str = "float32") -> Any:
-    """Load an AutoencoderTiny. Raises as dp_real.runtime.hub.load does."""
+    """Load an AutoencoderTiny from a folder or the hub. Raises as dp_real.runtime.hub.load does."""
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # imported on use: it takes a second
 
     return load(AutoencoderTiny, model, dtype)

@@ -1,11 +1,11 @@
 """Entropy guidance in the steps of a scheduler of diffusers, for pipelines that run their own loop.
 
-In diffusers a guider sees noise predictions and a step callback sees x_t, but neither sees x0_hat. The scheduler's step
+In diffusers a guider sees noise predictions, and a step callback sees x_t. Neither sees x0_hat. The scheduler's step
 knows it, and needs no gradient through the denoiser (`through = "x0"`).
 
-A push is a jump of the trajectory, so what a multistep solver remembers of the steps before is of another trajectory.
-It starts again at its lowest order, as solvers of differential equations do at a discontinuity. UniPC's corrector would
-even undo the push, as it computes x_t anew from before the push.
+Guidance makes the trajectory jump, so a multistep solver remembers steps of another trajectory. It starts again at its
+lowest order, as solvers of differential equations do at a discontinuity. UniPC's corrector would even undo the jump, as
+it computes x_t anew from the step before.
 """
 
 import logging
@@ -34,21 +34,40 @@ from dp_real.guidance.entropy import EntropyGuidance
 
 log = logging.getLogger(__name__)
 
-TELL: tuple[Any, ...] = (  # return x0_hat beside the next sample
-    DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler,
-    LCMScheduler, SCMScheduler,
-)  # fmt: skip
-REMEMBER: tuple[Any, ...] = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)  # keep the x0_hat of the last steps
+RETURN_ESTIMATE: tuple[Any, ...] = (  # return x0_hat beside the next sample
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    EulerAncestralDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    SCMScheduler,
+)
+MULTISTEP: tuple[Any, ...] = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)  # keep the x0_hat of the last steps
 FLOW: tuple[Any, ...] = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)  # x0_hat = x_t - sigma v
-KNOWN: tuple[Any, ...] = (*TELL, *REMEMBER, *FLOW, PNDMScheduler)
+KNOWN: tuple[Any, ...] = (*RETURN_ESTIMATE, *MULTISTEP, *FLOW, PNDMScheduler)
 
 
 def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Tensor], Tensor]) -> None:
-    """Guide the scheduler's steps from now on, as dp_real.guidance.sampler does; `release` ends it.
+    """Guide the scheduler's steps from now on, as dp_real.guidance.sampler does. `release` ends it.
 
-    decode maps x0_hat to the space that guidance.logits reads. The last step is not guided, but a schedule of a single
-    step is, though no later step can repair that sample. Raises InputError for a scheduler that cannot be guided,
-    ValueError unless guidance has through = "x0" and scale = "relative".
+    The last step is not guided. But a schedule of a single step is, though no later step can repair that sample.
+
+    Parameters
+    ----------
+    scheduler
+        Of a pipeline.
+    guidance
+        With through = "x0" and scale = "relative".
+    decode
+        Maps x0_hat to what guidance.logits reads.
+
+    Raises
+    ------
+    InputError
+        For a scheduler that cannot be guided.
+    ValueError
+        For another kind of guidance.
     """
     if (guidance.through, guidance.scale) != ("x0", "relative"):
         raise ValueError("a scheduler can guide through = 'x0', scale = 'relative' only")
@@ -58,10 +77,12 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
     @wraps(own)  # pipelines ask which parameters it takes
     def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
         result = own(self, model_output, timestep, sample, *args, **options)
-        index, steps = _done(self, timestep), self.num_inference_steps
+        index = _steps_taken(self, timestep)
+        steps = self.num_inference_steps
         if index == 0 and steps > 1 and not any(guidance.guides(each, steps) for each in range(steps)):
             log.warning("none of the %d steps lies in window = %s: the images are plain", steps, guidance.window)
-        if not (steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))):
+        is_guided = steps == 1 or (_at_end_of_step(self) and guidance.guides(index, steps))
+        if not is_guided:
             return result
         x0_hat = _estimate(self, model_output, timestep, sample, result)
         with torch.inference_mode(False), torch.enable_grad():  # pipelines run without gradients
@@ -69,28 +90,32 @@ def guide_steps(scheduler: Any, guidance: EntropyGuidance, decode: Callable[[Ten
             gradient = guidance.gradient(decode(leaf), leaf)
         _restart(self)
 
-        def push(x: Tensor) -> Tensor:
-            return guidance.push(x.float(), gradient).to(x)
+        def moved(x: Tensor) -> Tensor:
+            return guidance.move(x.float(), gradient).to(x)
 
-        if isinstance(result, tuple):  # some pipelines decode the last x0_hat instead of the last sample
-            return (push(result[0]), *(push(other) if steps == 1 else other for other in result[1:]))
-        result.prev_sample = push(result.prev_sample)
+        if isinstance(result, tuple):
+            next_sample, *others = result
+            if steps == 1:  # some pipelines decode the last x0_hat instead of the last sample
+                others = [moved(other) for other in others]
+            return (moved(next_sample), *others)
+        result.prev_sample = moved(result.prev_sample)
         return result
 
     scheduler.step = MethodType(step, scheduler)  # in a copy of the scheduler, it is the copy's
 
 
 def release(scheduler: Any) -> None:
-    """The scheduler's own steps again, if they were guided."""
+    """Give a scheduler its own steps back, if they were guided."""
     vars(scheduler).pop("step", None)
 
 
 def is_guided_scheduler(scheduler: Any) -> bool:
-    """Whether `guide_steps` was called for it, and `release` was not."""
+    """Whether the scheduler's steps are guided: `guide_steps` was called for it, and `release` was not."""
     return "step" in vars(scheduler)
 
 
 def _check(scheduler: Any) -> None:
+    """Raise InputError for a scheduler that cannot be guided. The message says what to do."""
     name = type(scheduler).__name__
     if not isinstance(scheduler, KNOWN):
         usual = "EulerDiscreteScheduler or DPMSolverMultistepScheduler"
@@ -98,18 +123,19 @@ def _check(scheduler: Any) -> None:
             f"{name} cannot be guided; these can: {', '.join(kind.__name__ for kind in KNOWN)}. Most pipelines also "
             f"run with pipe.scheduler = X.from_config(pipe.scheduler.config), X = {usual}"
         )
-    if isinstance(scheduler, REMEMBER) and not _predicts_x0(scheduler):
+    if isinstance(scheduler, MULTISTEP) and not _predicts_x0(scheduler):
         raise InputError(f"{name} is set to predict noise; use its algorithm_type 'dpmsolver++', or predict_x0 = true")
     if isinstance(scheduler, PNDMScheduler) and not scheduler.config["skip_prk_steps"]:
         raise InputError(f"{name} can be guided with skip_prk_steps = true only")
 
 
 def _predicts_x0(scheduler: Any) -> bool:
+    """Whether a multistep solver converts what the denoiser says to x0_hat."""
     return getattr(scheduler, "predict_x0", scheduler.config.get("algorithm_type", "").endswith("++"))
 
 
-def _done(scheduler: Any, timestep: Any) -> int:
-    """The index, among the steps asked for, of the one that was just taken, or that Heun's method is amid."""
+def _steps_taken(scheduler: Any, timestep: Any) -> int:
+    """The index, among the steps asked for, of the one that was just taken. Heun's method may be amid it."""
     if isinstance(scheduler, PNDMScheduler):  # it takes its first step twice
         return max(0, scheduler.counter - 2)
     if not hasattr(scheduler, "step_index"):
@@ -118,7 +144,7 @@ def _done(scheduler: Any, timestep: Any) -> int:
 
 
 def _at_end_of_step(scheduler: Any) -> bool:
-    """Whether the next call begins a step, instead of repairing the one that was just taken."""
+    """Whether the next call begins a step. If not, it repairs the one that was just taken."""
     if isinstance(scheduler, PNDMScheduler):
         return scheduler.counter != 1
     return getattr(scheduler, "state_in_first_order", True)
@@ -126,21 +152,22 @@ def _at_end_of_step(scheduler: Any) -> bool:
 
 def _estimate(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, result: Any) -> Tensor:
     """x0_hat, from what the scheduler converted, in the latents' own scale."""
-    if isinstance(scheduler, TELL):
+    if isinstance(scheduler, RETURN_ESTIMATE):
         return result[1] / (scheduler.config["sigma_data"] if isinstance(scheduler, SCMScheduler) else 1)
-    if isinstance(scheduler, REMEMBER):
+    if isinstance(scheduler, MULTISTEP):
         return scheduler.model_outputs[-1]
     if isinstance(scheduler, FLOW):
         return sample.float() - scheduler.sigmas[scheduler.step_index - 1] * output.float()
-    alpha_bar, sample, output = scheduler.alphas_cumprod[timestep], sample.float(), output.float()
+    alpha_bar = scheduler.alphas_cumprod[timestep]
+    x_t = sample.float()
     if scheduler.config["prediction_type"] == "v_prediction":
-        return alpha_bar.sqrt() * sample - (1 - alpha_bar).sqrt() * output
-    return (sample - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()
+        return alpha_bar.sqrt() * x_t - (1 - alpha_bar).sqrt() * output.float()
+    return (x_t - (1 - alpha_bar).sqrt() * output.float()) / alpha_bar.sqrt()
 
 
 def _restart(scheduler: Any) -> None:
-    """Forget the trajectory before a push. PNDM's lowest order but for its first step is the second."""
-    if isinstance(scheduler, REMEMBER):
+    """Make a scheduler forget the steps before a jump. PNDM's lowest order is the second, but for its first step."""
+    if isinstance(scheduler, MULTISTEP):
         scheduler.lower_order_nums = 0
     if isinstance(scheduler, UniPCMultistepScheduler):
         scheduler.last_sample = None

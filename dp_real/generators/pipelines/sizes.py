@@ -8,84 +8,133 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
-class Part(NamedTuple):
-    """A part of a pipeline: TFLOP forward and backward to the input, and float32 bytes kept for the latter."""
+class NetworkCost(NamedTuple):
+    """The cost of one evaluation of a part of a pipeline."""
 
-    forward: float
-    backward: float
-    kept: float
+    forward: float  # TFLOP
+    backward: float  # TFLOP, back to the input
+    kept: float  # float32 bytes, kept for going back
 
 
 class PipelineSize(NamedTuple):
-    """What a text-to-image pipeline costs for an image of its usual size.
+    """What a text-to-image pipeline costs for an image of its usual size."""
 
-    parameters: of all its parts. side: pixels. denoiser: of one evaluation. tiny: an AutoencoderTiny in place of the
-    decoder; None: there is none for such latents. config: tells the pipeline by its denoiser's configuration.
-    """
-
-    parameters: float
-    side: int
-    denoiser: Part
-    decoder: Part
-    tiny: Part | None
-    config: dict[str, Any]
+    parameters: float  # of all its parts
+    side: int  # pixels
+    denoiser: NetworkCost
+    decoder: NetworkCost
+    tiny: NetworkCost | None  # an AutoencoderTiny in place of the decoder; None: there is none for such latents
+    config: dict[str, Any]  # tells the pipeline by its denoiser's configuration
 
 
-# Counted on meta tensors; tests/dp_real/estimate/published.py has the architectures, and a test repeats the counts. The
-# first three keep attention's weights. The others do not: fused kernels need not.
+# These are counted on meta tensors. tests/dp_real/estimate/published.py has the architectures, and a test repeats the
+# counts. The first three keep attention's weights. The others do not: fused kernels need not.
 SD1 = PipelineSize(
-    1.066e9, 512, Part(0.803, 0.923, 4.34e9), Part(2.515, 2.549, 6.02e9), Part(0.141, 0.141, 0.58e9),
-    {"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2},
-)  # fmt: skip
+    parameters=1.066e9,
+    side=512,
+    denoiser=NetworkCost(0.803, 0.923, 4.34e9),
+    decoder=NetworkCost(2.515, 2.549, 6.02e9),
+    tiny=NetworkCost(0.141, 0.141, 0.58e9),
+    config={"cross_attention_dim": 768, "sample_size": 64, "layers_per_block": 2},
+)
 SD2 = PipelineSize(
-    1.290e9, 768, Part(2.149, 2.765, 12.76e9), Part(5.754, 5.928, 13.74e9), Part(0.318, 0.318, 1.30e9),
-    {"cross_attention_dim": 1024, "sample_size": 96, "layers_per_block": 2},
-)  # fmt: skip
+    parameters=1.290e9,
+    side=768,
+    denoiser=NetworkCost(2.149, 2.765, 12.76e9),
+    decoder=NetworkCost(5.754, 5.928, 13.74e9),
+    tiny=NetworkCost(0.318, 0.318, 1.30e9),
+    config={"cross_attention_dim": 1024, "sample_size": 96, "layers_per_block": 2},
+)
 XL = PipelineSize(
-    3.469e9, 1024, Part(6.761, 7.460, 21.64e9), Part(10.470, 11.020, 24.90e9), Part(0.565, 0.565, 2.31e9),
-    {"cross_attention_dim": 2048, "sample_size": 128, "layers_per_block": 2},
-)  # fmt: skip
-DECODER, TINY = Part(10.470, 11.020, 23.82e9), Part(0.565, 0.565, 2.31e9)  # 1,024 pixels, latents of a side of 128
+    parameters=3.469e9,
+    side=1024,
+    denoiser=NetworkCost(6.761, 7.460, 21.64e9),
+    decoder=NetworkCost(10.470, 11.020, 24.90e9),
+    tiny=NetworkCost(0.565, 0.565, 2.31e9),
+    config={"cross_attention_dim": 2048, "sample_size": 128, "layers_per_block": 2},
+)
+DECODER = NetworkCost(10.470, 11.020, 23.82e9)  # of 1,024 pixels, and latents of a side of 128
+TINY = NetworkCost(0.565, 0.565, 2.31e9)  # likewise
 SD3 = PipelineSize(
-    7.692e9, 1024, Part(8.904, 11.787, 5.90e9), DECODER, TINY,
-    {"_class_name": "SD3Transformer2DModel", "num_layers": 24, "qk_norm": None},
-)  # fmt: skip
+    parameters=7.692e9,
+    side=1024,
+    denoiser=NetworkCost(8.904, 11.787, 5.90e9),
+    decoder=DECODER,
+    tiny=TINY,
+    config={"_class_name": "SD3Transformer2DModel", "num_layers": 24, "qk_norm": None},
+)
 SD35_MEDIUM = PipelineSize(
-    7.907e9, 1024, Part(11.250, 15.472, 8.86e9), DECODER, TINY,
-    {"_class_name": "SD3Transformer2DModel", "num_layers": 24, "qk_norm": "rms_norm"},
-)  # fmt: skip
+    parameters=7.907e9,
+    side=1024,
+    denoiser=NetworkCost(11.250, 15.472, 8.86e9),
+    decoder=DECODER,
+    tiny=TINY,
+    config={"_class_name": "SD3Transformer2DModel", "num_layers": 24, "qk_norm": "rms_norm"},
+)
 SD35_LARGE = PipelineSize(
-    13.720e9, 1024, Part(31.121, 38.349, 18.08e9), DECODER, TINY,
-    {"_class_name": "SD3Transformer2DModel", "num_layers": 38},
-)  # fmt: skip
+    parameters=13.720e9,
+    side=1024,
+    denoiser=NetworkCost(31.121, 38.349, 18.08e9),
+    decoder=DECODER,
+    tiny=TINY,
+    config={"_class_name": "SD3Transformer2DModel", "num_layers": 38},
+)
 FLUX = PipelineSize(
-    16.870e9, 1024, Part(74.385, 89.209, 33.45e9), DECODER, TINY,
-    {"_class_name": "FluxTransformer2DModel", "num_layers": 19, "num_single_layers": 38},
-)  # fmt: skip
+    parameters=16.870e9,
+    side=1024,
+    denoiser=NetworkCost(74.385, 89.209, 33.45e9),
+    decoder=DECODER,
+    tiny=TINY,
+    config={"_class_name": "FluxTransformer2DModel", "num_layers": 19, "num_single_layers": 38},
+)
 QWEN = PipelineSize(
-    28.849e9, 1024, Part(68.679, 81.221, 33.59e9), Part(11.683, 12.095, 25.87e9), TINY,
-    {"_class_name": "QwenImageTransformer2DModel", "num_layers": 60},
-)  # fmt: skip
+    parameters=28.849e9,
+    side=1024,
+    denoiser=NetworkCost(68.679, 81.221, 33.59e9),
+    decoder=NetworkCost(11.683, 12.095, 25.87e9),
+    tiny=TINY,
+    config={"_class_name": "QwenImageTransformer2DModel", "num_layers": 60},
+)
 SANA = PipelineSize(
-    4.531e9, 1024, Part(2.967, 2.846, 6.01e9), Part(8.369, 8.379, 22.25e9), None,
-    {"_class_name": "SanaTransformer2DModel", "num_layers": 20, "sample_size": 32},
-)  # fmt: skip
+    parameters=4.531e9,
+    side=1024,
+    denoiser=NetworkCost(2.967, 2.846, 6.01e9),
+    decoder=NetworkCost(8.369, 8.379, 22.25e9),
+    tiny=None,
+    config={"_class_name": "SanaTransformer2DModel", "num_layers": 20, "sample_size": 32},
+)
 PIXART_ALPHA = PipelineSize(
-    5.457e9, 1024, Part(6.510, 8.655, 5.34e9), DECODER, TINY,
-    {"caption_channels": 4096, "num_layers": 28, "sample_size": 128, "use_additional_conditions": True},
-)  # fmt: skip
+    parameters=5.457e9,
+    side=1024,
+    denoiser=NetworkCost(6.510, 8.655, 5.34e9),
+    decoder=DECODER,
+    tiny=TINY,
+    config={"caption_channels": 4096, "num_layers": 28, "sample_size": 128, "use_additional_conditions": True},
+)
 PIXART_SIGMA = PipelineSize(
-    5.457e9, 1024, Part(6.634, 8.750, 5.38e9), DECODER, TINY,
-    {"caption_channels": 4096, "num_layers": 28, "sample_size": 128},
-)  # fmt: skip
+    parameters=5.457e9,
+    side=1024,
+    denoiser=NetworkCost(6.634, 8.750, 5.38e9),
+    decoder=DECODER,
+    tiny=TINY,
+    config={"caption_channels": 4096, "num_layers": 28, "sample_size": 128},
+)
 DIT_256 = PipelineSize(
-    0.833e9, 256, Part(0.237, 0.245, 0.30e9), Part(0.622, 0.624, 1.49e9), Part(0.035, 0.035, 0.144e9),
-    {"norm_type": "ada_norm_zero", "num_layers": 28, "sample_size": 32},
-)  # fmt: skip
+    parameters=0.833e9,
+    side=256,
+    denoiser=NetworkCost(0.237, 0.245, 0.30e9),
+    decoder=NetworkCost(0.622, 0.624, 1.49e9),
+    tiny=NetworkCost(0.035, 0.035, 0.144e9),
+    config={"norm_type": "ada_norm_zero", "num_layers": 28, "sample_size": 32},
+)
 DIT_512 = PipelineSize(
-    0.833e9, 512, Part(1.049, 1.184, 1.20e9), Part(2.515, 2.549, 5.96e9), Part(0.141, 0.141, 0.58e9),
-    {"norm_type": "ada_norm_zero", "num_layers": 28, "sample_size": 64},
-)  # fmt: skip
+    parameters=0.833e9,
+    side=512,
+    denoiser=NetworkCost(1.049, 1.184, 1.20e9),
+    decoder=NetworkCost(2.515, 2.549, 5.96e9),
+    tiny=NetworkCost(0.141, 0.141, 0.58e9),
+    config={"norm_type": "ada_norm_zero", "num_layers": 28, "sample_size": 64},
+)
 
 SIZES = {
     "CompVis/stable-diffusion-v1-4": SD1,
@@ -109,9 +158,19 @@ SIZES = {
 
 
 def known_size(model: str) -> PipelineSize | None:
-    """The size of a pipeline, by its hub id, or by its denoiser's configuration in its folder or in the hub's cache.
+    """The size of a pipeline.
 
-    None for a pipeline that was not counted.
+    It is known by its hub id, or by its denoiser's configuration in its folder or in the hub's cache.
+
+    Parameters
+    ----------
+    model
+        A folder or hub id.
+
+    Returns
+    -------
+    PipelineSize | None
+        The size; None for a pipeline that was not counted.
     """
     if model in SIZES:
         return SIZES[model]
@@ -119,20 +178,24 @@ def known_size(model: str) -> PipelineSize | None:
         file = _configuration(model, f"{part}/config.json")
         if file:
             own = json.loads(file.read_text(encoding="utf-8"))
-            told = (size for size in SIZES.values() if all(own.get(key) == size.config[key] for key in size.config))
-            return next(told, None)
+            return next((size for size in SIZES.values() if _is_of(own, size)), None)
     return None
 
 
+def _is_of(config: dict[str, Any], size: PipelineSize) -> bool:
+    """Whether a denoiser's configuration is that of a pipeline of this size."""
+    return all(config.get(key) == value for key, value in size.config.items())
+
+
 def _configuration(model: str, name: str) -> Path | None:
-    """A file of a pipeline in a folder, or in the hub's cache."""
+    """A file of a pipeline in a folder, or in the hub's cache; None if it is not there."""
     if Path(model).is_dir():
         found = Path(model, name)
-    else:
-        import huggingface_hub
+        return found if found.is_file() else None
+    import huggingface_hub
 
-        found = None
-        with suppress(ValueError):  # no hub id
-            cached = huggingface_hub.try_to_load_from_cache(model, name)
-            found = Path(cached) if isinstance(cached, str) else None
-    return found if found and found.is_file() else None
+    with suppress(ValueError):  # no hub id
+        cached = huggingface_hub.try_to_load_from_cache(model, name)
+        if isinstance(cached, str) and Path(cached).is_file():
+            return Path(cached)
+    return None

@@ -42,7 +42,7 @@ class CloudsConfig(DataConfig):
         return RealData(self.task, None, validation, test)
 ''',
     "cloud_generator.py": '''\
-"""Points of the clouds; guided ones are pushed once."""
+"""Points of the clouds; guided ones are moved once."""
 
 from typing import Literal
 
@@ -76,9 +76,9 @@ class Weather:
         with torch.enable_grad():
             leaf = x.requires_grad_()
             gradient = guidance.gradient(leaf, leaf)
-        return guidance.push(x.detach(), gradient)
+        return guidance.move(x.detach(), gradient)
 
-    def rest(self):
+    def offload(self):
         pass
 ''',
     "cloud_learner.py": '''\

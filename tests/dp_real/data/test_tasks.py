@@ -98,7 +98,7 @@ def test_the_task_is_that_of_the_examples(
     data = config.load()
     assert data.task == task
     assert task.n_classes == len(set(task.classes)) > 1
-    assert config.trains == (data.generator is not None)
+    assert config.has_training_examples == (data.generator is not None)
     for part in filter(None, (data.generator, data.validation, data.test)):
         assert tuple(part.x.shape) == (len(part.y), *task.sample_shape)
         assert part.x[0:2].shape == (2, *task.sample_shape)

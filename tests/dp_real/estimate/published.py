@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dp_real.estimate.work import kept_bytes
-from dp_real.generators.pipelines.sizes import Part
+from dp_real.generators.pipelines.sizes import NetworkCost
 from dp_real.runtime.flops import count
 
 TEXT = {"CLIP-L": 0.123e9, "CLIP-bigG": 0.695e9, "T5-XXL": 4.762e9, "Gemma-2-2B": 2.614e9, "Qwen2.5-VL-7B": 8.292e9}
@@ -110,7 +110,7 @@ PUBLISHED = {
 
 
 def counted(name: str) -> dict[str, Any]:
-    """Its parameters, and each Part, as PipelineSize has them."""
+    """Its parameters, and the cost of each part, as PipelineSize has them."""
     one = PUBLISHED[name]
     with torch.device("meta"):
         denoiser, decoder, t = one.denoiser(), one.decoder(), torch.zeros(1)
@@ -135,7 +135,7 @@ def counted(name: str) -> dict[str, Any]:
             x, two = (torch.empty(rows, *one.latent, requires_grad=True) for rows in (1, 2))
             forward = count(lambda work=work, x=x: work(x)) / 1e12
             both = count(lambda work=work, x=x: work(x).sum().backward()) / 1e12
-            found[part] = Part(forward, both - forward, kept(work, two) - kept(work, x))
+            found[part] = NetworkCost(forward, both - forward, kept(work, two) - kept(work, x))
     return found
 
 

@@ -144,10 +144,10 @@ def test_numbers_that_are_not_finite_name_the_function(tmp_path: Path):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"guidance": {"omega": "auto"}}, "no denoiser to push: set guidance.candidates to at least 2"),
+        ({"guidance": {"omega": "auto"}}, "no denoiser to guide: set guidance.candidates to at least 2"),
         ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale must be 1"),
-        ({"guidance": {"candidates": 2, "window": [0.2, 1]}}, "window is for samples that are pushed"),
-        ({"guidance": {"candidates": 2, "through": "x0"}}, "through is for samples that are pushed"),
+        ({"guidance": {"candidates": 2, "window": [0.2, 1]}}, "window is for guided samples"),
+        ({"guidance": {"candidates": 2, "through": "x0"}}, "through is for guided samples"),
         ({"guidance": {"candidates": 2, "omega": 0}, "practice": {"initial": 9, "oversample": 2}}, "must be 1"),
         ({"generator": {"kind": "function", "call": "os.path"}}, "generator.call = 'os.path'"),
     ],

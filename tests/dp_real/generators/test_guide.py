@@ -346,7 +346,7 @@ def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monk
         assert published in example
         example = example.replace(published, str(tmp_path / place))
     guided: list[Any] = []
-    monkeypatch.setattr(EntropyGuidance, "push", lambda self, x, gradient: guided.append(gradient) or x)
+    monkeypatch.setattr(EntropyGuidance, "move", lambda self, x, gradient: guided.append(gradient) or x)
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {})
     with Image.open("crane.png") as image:

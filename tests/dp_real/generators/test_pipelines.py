@@ -361,12 +361,12 @@ def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(type(pipe.vae), "to", lambda self, device: went.append(str(device)))
     generator = make_generator(pipe)
     generator.model.device = torch.device("cpu", 0)  # a name for the device that differs from the memory's
-    generator.rest()
+    generator.offload()
     draw(generator, None, 3)
     assert not went
     generator.model.offload = True
     draw(generator, None, 3)
-    generator.rest()
+    generator.offload()
     assert went == ["cpu:0", "cpu"]
 
 
@@ -391,7 +391,7 @@ def test_on_a_gpu(pipe: Any, classifier: nn.Module, tmp_path: Path):
     on_gpu = replace(guidance, logits=copy.deepcopy(classifier).cuda())
     torch.testing.assert_close(draw(generator, on_gpu, 6), expected, atol=2e-2, rtol=0)
     assert torch.cuda.memory_allocated() > at_rest
-    generator.rest()
+    generator.offload()
     assert torch.cuda.memory_allocated() <= at_rest + 2**20
     free, total = torch.cuda.mem_get_info()
     torch.cuda.set_per_process_memory_fraction(min(1.0, (total - free + 2**28) / total))

@@ -112,7 +112,7 @@ def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classi
     direction = gradient.clone()
     gradient[1] *= 1e-30  # its square underflows in float32
     gradient[2] = 0
-    moved = EntropyGuidance(classifier, 0.1).push(x, gradient) - x
+    moved = EntropyGuidance(classifier, 0.1).move(x, gradient) - x
     lengths = moved.flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
     torch.testing.assert_close(lengths, torch.tensor([0.1, 0.1, 0.0]), atol=1e-6, rtol=1e-5)
     cosine = nn.functional.cosine_similarity(moved.flatten(1), direction.flatten(1))[:2]
@@ -231,7 +231,7 @@ def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifie
 
 def test_guidance_of_some_rows(classifier: nn.Module):
     guidance = EntropyGuidance(classifier, torch.arange(5.0))
-    assert torch.equal(torch.as_tensor(guidance.rows(slice(1, 3)).omega), torch.tensor([1.0, 2.0]))
+    assert torch.equal(torch.as_tensor(guidance.for_rows(slice(1, 3)).omega), torch.tensor([1.0, 2.0]))
     assert EntropyGuidance(classifier, 0.3).rows(slice(1, 3)).omega == 0.3
 
 
@@ -240,7 +240,7 @@ def test_random_directions_belong_to_the_row(classifier: nn.Module):
     guidance = RandomGuidance(classifier, 0.1, seeds=row_seeds(0, 0, range(5)))
     x = torch.zeros(5, 2, 3)
     first, second = (guidance.gradient(x, x) for _ in range(2))
-    part = guidance.rows(slice(1, 3))
+    part = guidance.for_rows(slice(1, 3))
     assert torch.equal(part.gradient(x[1:3], x[1:3]), first[1:3])
     assert torch.equal(part.gradient(x[1:3], x[1:3]), second[1:3])
     assert len({*first.flatten().tolist(), *second.flatten().tolist()}) == 60

@@ -15,11 +15,15 @@ from dp_real.estimate.flops import MeasuredFlops
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.loop.batches import MiniBatches
 from dp_real.loop.practice import Practice
-from dp_real.loop.state import State
+from dp_real.loop.state import LoopState
+from dp_real.loop.training import Training
 from dp_real.pool import Pool
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.costs import Prices
+from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.source import GeneratedRounds
 from dp_real.rounds.steering import steer
+from dp_real.runtime.shares import Share
 
 
 @dataclass
@@ -29,7 +33,7 @@ class ScriptedLearner:
     batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     learning_rate: float = 0.1
 
-    def train_step(self, x: Tensor, y: Tensor) -> None:
+    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
         self.batches.append((x, y))
 
     def finish_at(self, last_step: int) -> None:
@@ -60,7 +64,7 @@ class ConstantGenerator:
             x = x @ torch.eye(2)
         return nn.functional.pad(x, (0, 1)).view(-1, 3, 1, 1)
 
-    def rest(self) -> None:
+    def offload(self) -> None:
         pass
 
 
@@ -78,7 +82,7 @@ class Notebook:
     def addition(self, row: dict[str, Any]) -> None:
         self.additions.append(row)
 
-    def checkpoint(self, state: State, learner: Any, pool: Pool, keep: bool) -> None:
+    def checkpoint(self, state: LoopState, learner: Any, pool: Pool, keep: bool) -> None:
         (self.checkpoints if keep else self.latest).append(state.step)
 
     def stop_requested(self) -> bool:
@@ -103,13 +107,19 @@ def run(
     script = iter(accuracies + [0.0] * 20)
     notebook = notebook or Notebook()
     pool = Pool(tmp_path / "pool", config.task.sample_shape)
-    generator: Any = ConstantGenerator()
-    learner, recorder = (cast(Any, stand_in) for stand_in in (ScriptedLearner(), notebook))
-    flops, blocks = MeasuredFlops(config, generator, learner), Blocks(config.sampling.block_size)
-    source = GeneratedRounds(config, generator, pool.storage, blocks, flops=flops)
-    practice: Any = Practice(config, learner, source, pool, lambda _: next(script), recorder, State(100))
+    learner = cast(Any, ScriptedLearner())
+    recorder = cast(Any, notebook)
+    training = Training(config, learner, pool, lambda _: next(script), recorder, LoopState(100))
+    source = GeneratedRounds(drawer(config, pool), Blocks(config.sampling.block_size))
+    prices = Prices(config, MeasuredFlops(drawer(config, pool), learner))
+    practice = Practice(training, source, prices.price)
     practice.run()
     return notebook, practice
+
+
+def drawer(config: Config, pool: Pool) -> SampleDrawer:
+    """Draws from a generator of its own."""
+    return SampleDrawer(config, cast(Any, ConstantGenerator()), pool.storage)
 
 
 def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path: Path):
@@ -118,7 +128,7 @@ def test_data_is_added_when_patience_runs_out_and_patience_starts_anew(tmp_path:
     assert [row["step"] for row in notebook.additions] == [0, 30, 60]
     assert [row["pool_size"] for row in notebook.evaluations] == [9] * 3 + [15] * 3 + [21] * 4
     assert notebook.checkpoints == [30, 60]  # taken before the data, for branching out
-    assert practice.state.best == 0.8
+    assert practice.training.state.best == 0.8
 
 
 def test_an_equal_accuracy_is_no_improvement_and_an_addition_resets_patience(tmp_path: Path):
@@ -136,25 +146,25 @@ def test_nothing_is_added_in_the_cooldown_or_beyond_the_plan(tmp_path: Path):
 def test_rounds_are_class_balanced_drawn_in_blocks_and_guided_after_the_first(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1)
     source: Any = practice.source
-    calls = source.generator.calls
-    measured = [calls.pop(at) for at in (3, 3, 5, 5)]  # the FLOPs of a sample, plain, guided; each the second time
-    assert [(count, guidance is None) for count, guidance in measured] == [(1, True)] * 2 + [(1, False)] * 2
+    calls = source.drawer.generator.calls
+    pool = practice.training.pool
     assert [count for count, _ in calls] == [4, 4, 1] + [4, 2] * 3
     assert [guidance is None for _, guidance in calls] == [True] * 3 + [False] * 6
-    assert torch.bincount(practice.pool.y).tolist() == [9, 9, 9]
+    assert torch.bincount(pool.y).tolist() == [9, 9, 9]
     assert notebook_row(practice)["fraction_wrong"] == pytest.approx(2 / 3)
-    assert len(np.unique(practice.pool.table()["seed"].to_numpy())) == 27
+    assert len(np.unique(pool.table()["seed"].to_numpy())) == 27
 
 
 def notebook_row(practice: Practice) -> dict[str, Any]:
-    recorder: Any = practice.recorder
+    recorder: Any = practice.training.recorder
     return recorder.additions[-1]
 
 
 def test_batches_are_uniform_over_the_pool_as_it_is(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1)
-    assert practice.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
-    assert len(practice.learner.batches) == 100
+    learner: Any = practice.training.learner
+    assert practice.training.state.epoch == pytest.approx(20 * 5 / 9 + 10 * 5 / 15 + 10 * 5 / 21 + 60 * 5 / 27)
+    assert len(learner.batches) == 100
 
 
 def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
@@ -165,7 +175,8 @@ def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
 
 def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
     notebook, practice = run(tmp_path, [0.5] * 10, patience=1)
-    rows, state = notebook.additions, practice.state
+    rows = notebook.additions
+    state = practice.training.state
     plain = 20 * 2 * (2 * 2)  # 20 products of a [2, 2] matrix and a row
     assert [row["flops"] for row in rows] == [9 * plain] + [6 * plain] * 3
     assert [row["denoiser_forwards"] for row in rows] == [9 * 20] + [6 * 20] * 3
@@ -181,8 +192,8 @@ def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):
 
 def test_new_rows_are_drawn_as_often_as_asked(tmp_path: Path):
     _, practice = run(tmp_path, [0.5] * 10, patience=1, additions=1, new_sample_weight=4.0)
-    batches = MiniBatches(practice.pool, 20_000, 4.0, seed=0)
-    counts = torch.bincount(batches.at(practice.state.step), minlength=15).double()
+    batches = MiniBatches(practice.training.pool, 20_000, 4.0, seed=0)
+    counts = torch.bincount(batches.at(practice.training.state.step), minlength=15).double()
     expected = 20_000 / (9 + 4 * 6) * torch.tensor([1.0] * 9 + [4.0] * 6)
     assert ((counts - expected).abs() < 5 * expected.sqrt()).all()
 

@@ -184,7 +184,7 @@ def test_the_run_ends_as_if_nothing_had_happened(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str | None
 ):
     """It died at the second block of its first addition, and left the first."""
-    block, sizes = GeneratedRounds.block, []
+    block, sizes = GeneratedRounds.draw_assessed, []
 
     def dies(self: GeneratedRounds, request: Request, *rest: Any) -> Batch:
         if request.index == 1 and rest[-1].start == 32:
@@ -196,14 +196,14 @@ def test_the_run_ends_as_if_nothing_had_happened(
         return block(self, request, *rest)
 
     folder = tmp_path / "broken"
-    monkeypatch.setattr(GeneratedRounds, "block", dies)
+    monkeypatch.setattr(GeneratedRounds, "draw_assessed", dies)
     with pytest.raises(ZeroDivisionError):
         run(config, folder)
     (left,) = (folder / "drawing").glob("*.arrow")
     assert left.name == "round-1-row-0.arrow"
     if damage:
         left.write_bytes(DAMAGE[damage](left))
-    monkeypatch.setattr(GeneratedRounds, "block", counted)
+    monkeypatch.setattr(GeneratedRounds, "draw_assessed", counted)
     run(config, folder, resume=True)
     assert sizes == [*([32] if damage else []), 8, 32, 8]
     assert traces(folder) == traces(unbroken)

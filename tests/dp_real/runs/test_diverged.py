@@ -15,7 +15,7 @@ from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData
 from dp_real.generators.models import denoiser, stable_diffusion
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.loop.state import State
+from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.rounds.blocks import Blocks
@@ -63,7 +63,7 @@ def test_a_checkpoint_never_has_weights_that_are_not_finite(config: Config, tmp_
     with torch.no_grad():
         learner.parameters[0][0] = torch.inf
     with pytest.raises(DivergedError, match="weights are not finite"):
-        write_checkpoint(tmp_path, State(10), learner, Pool(tmp_path / "pool", (1, 8, 8)), keep=False)
+        write_checkpoint(tmp_path, LoopState(10), learner, Pool(tmp_path / "pool", (1, 8, 8)), keep=False)
     assert not list(tmp_path.iterdir())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import dp_real.loop.practice
+import dp_real.loop.training
 from dp_base.checksums import RECORD
 from dp_base.errors import DamagedError, InputError
 from dp_base.locks import locked
@@ -71,16 +71,16 @@ def whole(keeps_best: Config, generator: Generator, tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="module")
 def broken_off(keeps_best: Config, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that died at step 95, after both additions."""
-    train_step = dp_real.loop.practice.Practice.train_step
+    train_step = dp_real.loop.training.Training.train_step
 
-    def dies(self: dp_real.loop.practice.Practice) -> None:
+    def dies(self: dp_real.loop.training.Training) -> None:
         if self.state.step == 95:
             raise ZeroDivisionError
         train_step(self)
 
     folder = tmp_path_factory.mktemp("broken") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dp_real.loop.practice.Practice, "train_step", dies)
+        patch.setattr(dp_real.loop.training.Training, "train_step", dies)
         with pytest.raises(ZeroDivisionError):
             run(keeps_best, folder)
     return folder

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import dp_real.loop.practice
+import dp_real.loop.training
 from dp_base import checksums
 from dp_base.checksums import digest
 from dp_base.errors import DamagedError, InputError, Interrupted
@@ -105,9 +105,9 @@ def test_a_resumed_run_repeats_the_unbroken_one(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, polite: bool
 ):
     """Broken off at `step`: by request, after a checkpoint, or dead on the spot."""
-    train_step = dp_real.loop.practice.Practice.train_step
+    train_step = dp_real.loop.training.Training.train_step
 
-    def breaks_off(self: dp_real.loop.practice.Practice) -> None:
+    def breaks_off(self: dp_real.loop.training.Training) -> None:
         recorder = self.recorder
         assert isinstance(recorder, RunFolder)
         if self.state.step == step:
@@ -117,7 +117,7 @@ def test_a_resumed_run_repeats_the_unbroken_one(
         train_step(self)
 
     folder = tmp_path / "broken"
-    monkeypatch.setattr(dp_real.loop.practice.Practice, "train_step", breaks_off)
+    monkeypatch.setattr(dp_real.loop.training.Training, "train_step", breaks_off)
     if not (polite and step == 119):  # asked at the very end, it finishes
         with pytest.raises(Interrupted if polite else ZeroDivisionError):
             run(config, folder)
@@ -137,15 +137,15 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: signal.Signals, ends: type
 ):
     """Launchers and cluster managers send SIGTERM as often as they like."""
-    train_step = dp_real.loop.practice.Practice.train_step
+    train_step = dp_real.loop.training.Training.train_step
 
-    def signalled(self: dp_real.loop.practice.Practice) -> None:
+    def signalled(self: dp_real.loop.training.Training) -> None:
         if self.state.step == 17:
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(again)
         train_step(self)
 
-    monkeypatch.setattr(dp_real.loop.practice.Practice, "train_step", signalled)
+    monkeypatch.setattr(dp_real.loop.training.Training, "train_step", signalled)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(config, tmp_path / "run")
     assert caught.type is ends
@@ -204,7 +204,7 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Between its blocks. Blocks that are drawn are not drawn again, since rounds of real images take hours."""
-    block, rounds, blocks = GeneratedRounds.block, [], []
+    block, rounds, blocks = GeneratedRounds.draw_assessed, [], []
 
     def noted(self: GeneratedRounds, request: Request, *rest: Any) -> Any:
         rounds.append(request.index)
@@ -212,7 +212,7 @@ def test_a_stop_is_heeded_while_a_round_is_drawn(
         return block(self, request, *rest)
 
     folder = tmp_path / "stopped"
-    monkeypatch.setattr(GeneratedRounds, "block", noted)
+    monkeypatch.setattr(GeneratedRounds, "draw_assessed", noted)
     monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: 1 in rounds)
     with pytest.raises(Interrupted, match="dp real resume"):
         run(config, folder)
@@ -281,9 +281,9 @@ def test_every_policy_resumes_as_it_would_have_gone_on(
     raw = config.model_dump()
     changed = parse_config(raw | {section: raw[section] | values for section, values in changes.items()})
     run(changed, tmp_path / "whole")
-    train_step = dp_real.loop.practice.Practice.train_step
+    train_step = dp_real.loop.training.Training.train_step
     monkeypatch.setattr(
-        dp_real.loop.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
+        dp_real.loop.training.Training, "train_step", lambda self: 1 / 0 if self.state.step == 70 else train_step(self)
     )
     with pytest.raises(ZeroDivisionError):
         run(changed, tmp_path / "broken")

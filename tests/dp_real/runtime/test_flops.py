@@ -16,8 +16,9 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.source import GeneratedRounds
-from dp_real.rounds.steering import Steering
+from dp_real.rounds.steering import INITIAL_TOTAL
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.flops import count
 from dp_real.sections import TrainingConfig
@@ -64,29 +65,35 @@ def test_a_learner_that_is_no_network_counts_none():
     assert learner.row_flops((6,)) == 0
 
 
+def drawer(config: Config, generator: Generator) -> SampleDrawer:
+    return SampleDrawer(config, generator, Storage(config.pool, config.task.sample_shape))
+
+
 def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
     learner, flops, plain = fresh_learner(config), {}, 0
     for through in ("unet", "x0"):
         raw = config.model_dump()
         asked = parse_config(raw | {"guidance": raw["guidance"] | {"through": through}})
-        measured = MeasuredFlops(asked, generator, learner)
-        plain, flops[through] = measured(False), measured(True)
+        measured = MeasuredFlops(drawer(asked, generator), learner)
+        plain = measured.plain()
+        flops[through] = measured.guided()
     assert flops["x0"] == plain + 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
     assert plain == 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
     assert flops["unet"] == flops["x0"] + 7 * 6 * 2 * 64 * 64  # back through all but the time's two layers
 
 
 def test_counting_changes_no_sample(config: Config, generator: Generator):
-    learner, drawn = fresh_learner(config), torch.get_rng_state()
-    source = GeneratedRounds(config, generator, Storage(config.pool, generator.sample_shape), Blocks(32))
+    learner = fresh_learner(config)
+    drawn = torch.get_rng_state()
+    source = GeneratedRounds(drawer(config, generator), Blocks(32))
 
     def sample() -> list[Any]:
-        rows = source.draw(1, torch.arange(10), learner, Steering()).batch.table()
+        rows = source.draw(1, torch.arange(10), learner, INITIAL_TOTAL).batch.table()
         return rows.drop_columns("seconds").to_pylist()
 
     before = sample()
-    assert MeasuredFlops(config, generator, learner)(True) > 0
+    assert MeasuredFlops(drawer(config, generator), learner).guided() > 0
     assert sample() == before
     assert torch.equal(torch.get_rng_state(), drawn)
 
@@ -100,9 +107,12 @@ def test_what_a_generator_keeps_of_its_first_sample_is_not_counted(config: Confi
             calls.append(guidance is None)
             return torch.ones(5, 50 if len(calls) == 1 else 3) @ torch.ones(50 if len(calls) == 1 else 3, 7)
 
+        def offload(self) -> None:
+            pass
+
     generator: Any = Keeps()
-    measured = MeasuredFlops(config, generator, fresh_learner(config))
-    assert [measured(False), measured(False)] == [2 * 5 * 3 * 7] * 2
+    measured = MeasuredFlops(drawer(config, generator), fresh_learner(config))
+    assert [measured.plain(), measured.plain()] == [2 * 5 * 3 * 7] * 2
     assert calls == [True, True]
-    assert measured(True) == 2 * 5 * 3 * 7
+    assert measured.guided() == 2 * 5 * 3 * 7
     assert calls == [True, True, False, False]

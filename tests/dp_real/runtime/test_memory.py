@@ -16,9 +16,11 @@ from dp_real.estimate.flops import MeasuredFlops
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.loop.practice import Practice
+from dp_real.loop.training import Training
 from dp_real.pool import Loader, Pool
+from dp_real.pool.storage import Storage
 from dp_real.protocols import Generator
+from dp_real.rounds.samples import SampleDrawer
 from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.runs.run import run
 from dp_real.runtime import memory, processes
@@ -82,9 +84,10 @@ def test_memory_is_given_back_between_drawing_and_training(
 ):
     """NCCL and cuBLAS allocate outside torch's cache: it must be empty whenever the kind of work changes."""
     events: list[str] = []
-    step, draw = Practice.train_step, type(generator).sample
+    step = Training.train_step
+    draw = type(generator).sample
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("release"))
-    monkeypatch.setattr(Practice, "train_step", lambda self: events.append("train") or step(self))
+    monkeypatch.setattr(Training, "train_step", lambda self: events.append("train") or step(self))
     monkeypatch.setattr(type(generator), "sample", lambda *rest: events.append("draw") or draw(*rest))
     run(config, tmp_path / "run")
     changes = set(pairwise(events))
@@ -131,8 +134,9 @@ def test_counting_keeps_no_generator(config: Config, generator: Generator):
     gc.collect()
     gc.disable()
     try:
-        flops = MeasuredFlops(config, generator, fresh_learner(config))
-        assert flops(True) > 0
+        drawer = SampleDrawer(config, generator, Storage(config.pool, config.task.sample_shape))
+        flops = MeasuredFlops(drawer, fresh_learner(config))
+        assert flops.guided() > 0
         gone = weakref.ref(flops)
         del flops
         assert gone() is None

@@ -146,13 +146,13 @@ import sys, time
 from accelerate import PartialState
 from dp_base.errors import DivergedError
 from dp_real.runtime import processes
-from dp_real.loop.practice import Practice
+from dp_real.loop.training import Training
 from experiments.cli.main import main
 def fails(self):
     if processes.this_process().process_index == 1:
         raise DivergedError("broken")
     processes.gather([0])
-Practice.evaluate = fails
+Training.evaluate = fails
 PartialState.destroy_process_group = lambda *_: time.sleep(600)  # as nccl may wait for peers
 main()
 """

@@ -121,8 +121,8 @@ import sys, time
 from dp_real.runtime import processes, watch
 watch.LOOKS, watch.PATIENCE, watch.LIMIT = 0.1, 0.5, 1.5
 if processes.this_process().process_index == 1:
-    processes.enter("drawing rows 0 to 63 of round 2")
-    time.sleep(120)
+    with processes.phase("drawing rows 0 to 63 of round 2"):
+        time.sleep(120)
 processes.gather([0])
 """
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import dp_real.loop.practice
+import dp_real.loop.training
 from dp_base.errors import DivergedError, InputError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ARMS, arm_config
@@ -56,7 +56,7 @@ def chars(models: Path) -> Config:
         "data": {"source": "text", "validation": texts, "train": texts, "length": 40},
         "generator": {"kind": "char-lm", "width": 32, "train_steps": 60, "train_batch": 16},
         "sampling": {"block_size": 16},
-        "guidance": {"candidates": 2, "doubt": 0.5},
+        "guidance": {"candidates": 2, "likelihood_weight": 0.5},
         "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
         "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 16},
         "practice": {"initial": 20, "increment": 10, "additions": 2, "patience": 1, "evaluate_every": 5},
@@ -101,9 +101,9 @@ def test_a_pool_of_texts(practised: Run):
 
 
 def test_resuming_is_exact(chars: Config, practised: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    step = dp_real.loop.practice.Practice.train_step
+    step = dp_real.loop.training.Training.train_step
     monkeypatch.setattr(
-        dp_real.loop.practice.Practice, "train_step", lambda self: 1 / 0 if self.state.step == 33 else step(self)
+        dp_real.loop.training.Training, "train_step", lambda self: 1 / 0 if self.state.step == 33 else step(self)
     )
     with pytest.raises(ZeroDivisionError):
         run(chars, tmp_path / "run")
@@ -145,8 +145,8 @@ def test_each_arm_has_its_settings(chars: Config, arm: str):
     assert arm_config(chars, arm if arm != "real" else "real-16")
 
 
-def test_arms_that_push_are_refused(chars: Config):
-    with pytest.raises(InputError, match="control is for samples that are pushed"):
+def test_the_arm_that_guides_the_sampler_is_refused(chars: Config):
+    with pytest.raises(InputError, match="control is for guided samples"):
         arm_config(chars, "random-direction")
 
 
@@ -158,7 +158,7 @@ def remarks(labels: np.ndarray, seeds: np.ndarray) -> list[str]:
 
 def test_a_function_that_writes_texts(chars: Config, tmp_path: Path):
     raw = chars.model_dump() | {"generator": {"kind": "function", "call": f"{__name__}:remarks"}}
-    raw["guidance"] |= {"candidates": 3, "doubt": 0.0}
+    raw["guidance"] |= {"candidates": 3, "likelihood_weight": 0.0}
     result = run(parse_config(raw), tmp_path / "run")
     assert result["samples_generated"] == 20 + 3 * 20
     drawn = Run(tmp_path / "run")
@@ -205,7 +205,7 @@ def test_rows_of_a_language_model_are_their_own(asked: Config):
     assert prompt.endswith("[assistant] ")
 
 
-def test_the_doubt_is_that_of_the_prompts(asked: Config):
+def test_the_likelihood_is_that_of_the_prompts(asked: Config):
     """Bayes over the likelihoods, one text and class at a time, without padding."""
     generator: Any = load_generator(asked)
     texts = ["a fine film", "bad jokes"]
@@ -356,8 +356,8 @@ def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Pat
     [
         ({"pool": {"storage": "uint8"}}, "data.source = 'text': pool.storage must be 'text'"),
         ({"training": {"mixup": 0.5}}, "training.mixup is for images"),
-        ({"guidance": {"candidates": 1}}, "doubt = 0.5 is for samples that are chosen"),
-        ({"guidance": {"candidates": 1, "doubt": 0}}, "has no denoiser to push"),
+        ({"guidance": {"candidates": 1}}, "likelihood_weight = 0.5 is for samples that are chosen"),
+        ({"guidance": {"candidates": 1, "likelihood_weight": 0}}, "has no denoiser to guide"),
         ({"generator": {"shots": 0}}, "has {examples}: shots says how many"),
         ({"generator": {"prompts": ["a {} text"]}}, "has no {examples}, where shots = 1 examples would go"),
         ({"generator": {"chat": False}}, "system is a chat's message"),

@@ -62,7 +62,7 @@ def test_randaugment_is_searched_where_its_library_is(monkeypatch: pytest.Monkey
 
 def test_texts_have_searches_of_their_own():
     practice, static = (set(space_of(load_preset("words"), arm, {})) for arm in ("practice", "static"))
-    assert practice - static == {"guidance.omega", "guidance.doubt"}
+    assert practice - static == {"guidance.omega", "guidance.likelihood_weight"}
     assert static >= {"training.label_smoothing", "generator.temperature", "pool.soft_labels"}
     assert not [key for key in static if "crop" in key or "mix" in key or "guidance_scale" in key]
     with pytest.raises(InputError, match=r"--search training\.mixup=.*is for images"):
