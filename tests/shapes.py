@@ -21,6 +21,7 @@ PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_theory.ridge",
     "dp_theory.rules",
     "dp_theory.span",
+    "dp_theory.validity",
     "dp_real.protocols",
     "dp_real.guidance",
     "dp_real.generators",
