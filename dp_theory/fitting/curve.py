@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, numbers, require
@@ -15,113 +15,187 @@ from dp_theory.rules import RULES
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Bool, Float, Int, Shaped
 
-Mask = NDArray[np.bool_]
 STRATEGIES = ("static", "prune", "direct", "practice")
-REQUIRED = ("strategy", "kept", "error")
+REQUIRED = ("strategy", "kept", "error")  # columns that a table of points must have
+_OF_THE_CURVE = ("rule", "exact")  # fields that have one value for all points
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Curve:
-    """Points of error curves; arrays (points,).
+    """Points of error curves, with one array element for each point.
 
-    strategy: of STRATEGIES. static trains on plain rows; prune on the rows of a pool that `rule` keeps, by a fixed
-        selector; direct on rows drawn from what it would keep; practice on rows near its own boundary, round by round.
-    kept: training rows. generated: samples made for them; by default kept, for prune kept/keep.
-    error: test error. se: its standard error, nan where unknown. trials: experiments that it is the mean of.
-    keep: the share p that the rule of prune and direct keeps; for prune by default kept/generated.
-    initial, increment: plain rows before the first round of practice, and rows of a round; practice needs both.
-    rule: of prune and direct, a name of RULES that is fixed by p.
-    exact: the experiments scatter as theory says, not as `se` says: those of dp_theory's own simulators do.
+    A curve may mix the strategies. Arguments that are one number hold for all points.
 
-    Raises InputError for what is no such curve.
+    Parameters
+    ----------
+    strategy
+        How the training rows of a point were chosen, one of STRATEGIES. `static` trains on plain rows. `prune` trains
+        on the rows of a pool that `rule` keeps, by a fixed selector. `direct` trains on rows that were drawn from the
+        distribution that `rule` would keep. `practice` trains on rows near the learner's own boundary, which were
+        added round by round.
+    kept
+        Number of training rows.
+    error
+        Measured test error, in (0, 1).
+    se
+        Standard error of `error`; nan where it is unknown. It is known for all points or for none.
+    trials
+        Number of experiments that `error` is the mean of.
+    generated
+        Number of samples that were made. By default it is `kept`, and kept/keep for `prune`.
+    keep
+        Share p of the rows that the rule of `prune` or `direct` keeps. By default it is kept/generated for `prune`.
+        It is 1 for `static` and `practice`, whatever is given.
+    initial
+        Number of plain rows before the first round. `practice` needs it.
+    increment
+        Number of rows that a round adds. `practice` needs it.
+    rule
+        Name of the rule of `prune` and `direct`, one of RULES that a kept share determines.
+    exact
+        Whether the experiments scatter exactly as theory says, as those of dp_theory's own simulators do. `se` is
+        then ignored. There is no such theory for `practice`.
+
+    Raises
+    ------
+    InputError
+        Where the arguments do not describe a curve. The message names the argument and its first wrong value.
+
+    Examples
+    --------
+    >>> curve = Curve(["static", "static"], kept=[100, 400], error=[0.3, 0.2], se=0.01)
+    >>> len(curve), curve.se.tolist()
+    (2, [0.01, 0.01])
     """
 
-    strategy: Any
-    kept: Any
-    error: Any
-    se: Any = np.nan
-    trials: Any = 1
-    generated: Any = None
-    keep: Any = None
-    initial: Any = None
-    increment: Any = None
-    rule: str = "keep-hard"
-    exact: bool = False
+    strategy: Shaped[np.ndarray, " points"]
+    kept: Float[np.ndarray, " points"]
+    error: Float[np.ndarray, " points"]
+    se: Float[np.ndarray, " points"]
+    trials: Float[np.ndarray, " points"]
+    generated: Float[np.ndarray, " points"]
+    keep: Float[np.ndarray, " points"]
+    initial: Float[np.ndarray, " points"]
+    increment: Float[np.ndarray, " points"]
+    rule: str
+    exact: bool
 
-    def __post_init__(self) -> None:
-        strategy = np.atleast_1d(np.asarray(self.strategy, dtype=str))
-        require("curve", len(strategy), len(strategy) > 0, "have a point")
-        for name in strategy:
-            if name not in STRATEGIES:
-                raise InputError(f"unknown strategy '{name}' of a point: one of {', '.join(STRATEGIES)}")
-        kept, pruned = self._column("kept", self.kept), strategy == "prune"
-        generated, keep = (np.full(kept.shape, np.nan) if x is None else x for x in (self.generated, self.keep))
-        generated, keep = self._column("generated", generated), self._column("keep", keep)
-        keep = np.where(np.isnan(keep), np.where(pruned, kept / generated, 1.0), keep)
-        keep = np.where((strategy == "static") | (strategy == "practice"), 1.0, keep)
-        generated = np.where(np.isnan(generated), np.where(pruned, kept / keep, kept), generated)
-        initial = self._column("initial", np.nan if self.initial is None else self.initial)
-        initial = np.where(np.isnan(initial) & (strategy != "practice"), kept, initial)
-        increment = self._column("increment", np.nan if self.increment is None else self.increment)
-        increment = np.where(np.isnan(increment) & (initial == kept), kept, increment)  # no round: whatever its size
-        given = {
-            "strategy": strategy, "kept": kept, "error": self._column("error", self.error),
-            "se": self._column("se", self.se), "trials": self._column("trials", self.trials), "generated": generated,
-            "keep": keep, "initial": initial, "increment": increment,
-        }  # fmt: skip
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
+    def __init__(
+        self,
+        strategy: Any,
+        kept: ArrayLike,
+        error: ArrayLike,
+        se: ArrayLike = np.nan,
+        trials: ArrayLike = 1,
+        generated: ArrayLike | None = None,
+        keep: ArrayLike | None = None,
+        initial: ArrayLike | None = None,
+        increment: ArrayLike | None = None,
+        rule: str = "keep-hard",
+        exact: bool = False,
+    ) -> None:
+        names = _strategies(strategy)
+        points = len(names)
+        is_pruned = names == "prune"
+        is_practice = names == "practice"
+        kept = _column("kept", kept, points)
+
+        generated = _column("generated", np.nan if generated is None else generated, points)
+        keep = _column("keep", np.nan if keep is None else keep, points)
+        keep = _filled(keep, np.where(is_pruned, kept / generated, 1.0))
+        keep = np.where((names == "static") | is_practice, 1.0, keep)
+        generated = _filled(generated, np.where(is_pruned, kept / keep, kept))
+
+        initial = _column("initial", np.nan if initial is None else initial, points)
+        initial = np.where(np.isnan(initial) & ~is_practice, kept, initial)
+        increment = _column("increment", np.nan if increment is None else increment, points)
+        without_rounds = initial == kept  # such a point does not depend on the size of a round
+        increment = np.where(np.isnan(increment) & without_rounds, kept, increment)
+
+        values = {
+            "strategy": names,
+            "kept": kept,
+            "error": _column("error", error, points),
+            "se": _column("se", se, points),
+            "trials": _column("trials", trials, points),
+            "generated": generated,
+            "keep": keep,
+            "initial": initial,
+            "increment": increment,
+            "rule": rule,
+            "exact": exact,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # the way to set a field of a frozen dataclass
         self._check()
 
     @classmethod
     def of(cls, table: pd.DataFrame | Mapping[str, Any], **options: Any) -> Curve:
-        """From columns of these names, strategy, kept and error at least; others are ignored. options: rule, exact.
+        """The curve of a table whose columns have the names of `Curve`'s arguments.
 
-        Raises InputError where a column is missing.
+        Parameters
+        ----------
+        table
+            Columns strategy, kept and error, and whichever others there are. Columns of other names are ignored.
+        options
+            `rule` and `exact`, which are no columns.
+
+        Returns
+        -------
+        Curve
+            A point for each row of the table.
+
+        Raises
+        ------
+        InputError
+            Where a column of REQUIRED is missing, and as `Curve` does.
         """
         missing = [name for name in REQUIRED if name not in table]
         if missing:
             raise InputError(f"a curve has no {', '.join(missing)}: it needs {', '.join(REQUIRED)}, and better se")
-        names = [field.name for field in fields(cls) if field.name not in ("rule", "exact")]
-        return cls(**{name: np.asarray(table[name]) for name in names if name in table}, **options)
+        return cls(**{name: np.asarray(table[name]) for name in _columns() if name in table}, **options)
 
     def __len__(self) -> int:
         return len(self.strategy)
 
     def at(self, rows: Any) -> Curve:
-        """The points of a mask or of indices (points,)."""
-        arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("rule", "exact")}
-        return replace(self, **arrays)
+        """The points that a mask, or an array of indices, selects."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _columns()})
 
     @property
-    def plain(self) -> Mask:
-        """Which points were trained on plain rows alone: static, and selection that keeps all."""
+    def plain(self) -> Bool[np.ndarray, " points"]:
+        """Which points were trained on plain rows alone: static ones, and those of a selection that keeps all."""
         return (self.keep == 1) & (self.strategy != "practice")
 
     @property
-    def selected(self) -> Mask:
-        """Which points a fixed selector chose the rows of."""
+    def selected(self) -> Bool[np.ndarray, " points"]:
+        """Which points were trained on rows that a fixed selector chose."""
         return (self.keep < 1) & (self.strategy != "practice")
 
     @property
-    def practised(self) -> Mask:
-        """Which points the loop made."""
+    def practised(self) -> Bool[np.ndarray, " points"]:
+        """Which points were trained by the practice loop."""
         return self.strategy == "practice"
 
     @property
-    def rounds(self) -> Array:
-        """Rounds after the first pool, about (points,)."""
+    def has_practice(self) -> bool:
+        """Whether any point was trained by the practice loop."""
+        return bool(self.practised.any())
+
+    @property
+    def knows_scatter(self) -> bool:
+        """Whether the variance of the points is known: from theory, or from standard errors."""
+        return self.exact or not bool(np.isnan(self.se).any())
+
+    @property
+    def rounds(self) -> Int[np.ndarray, " points"]:
+        """Number of rounds after the first pool, to the nearest whole number."""
         return np.round((self.kept - self.initial) / self.increment).astype(int)
 
-    def _column(self, name: str, value: Any) -> Array:
-        value = numbers(name, value)
-        length = len(np.atleast_1d(self.strategy))
-        if value.ndim > 1 or value.size not in (1, length):
-            raise InputError(f"{name} has {value.size} values for {length} points")
-        return np.broadcast_to(value, length).astype(float)
-
     def _check(self) -> None:
+        """Raises InputError for the first condition that does not hold."""
         if self.rule not in RULES or RULES[self.rule].parameter is None:
             raise InputError(f"unknown rule '{self.rule}' of a curve: one that selects, such as keep-hard")
         if np.isnan(self.generated).any():
@@ -130,17 +204,52 @@ class Curve:
             value = getattr(self, name)
             require(name, value, (value >= 1) & np.isfinite(value), "be at least 1: it counts rows")
         require("error", self.error, (self.error > 0) & (self.error < 1), "lie in (0, 1): it is a share of test errors")
-        require("se", self.se, np.isnan(self.se) | ((self.se > 0) & np.isfinite(self.se)), "be positive, or left out")
-        if np.isnan(self.se).any() and not np.isnan(self.se).all():
-            raise InputError("se is given for some points and not for others: give it for all or for none")
+        self._check_se()
         require("trials", self.trials, self.trials >= 1, "be at least 1: it counts experiments")
         require("keep", self.keep, (self.keep > 0) & (self.keep <= 1), "lie in (0, 1]: it is the kept share of a pool")
-        practised = self.practised
-        if (practised & np.isnan(self.initial)).any():
+        self._check_practice()
+
+    def _check_se(self) -> None:
+        is_unknown = np.isnan(self.se)
+        require("se", self.se, is_unknown | ((self.se > 0) & np.isfinite(self.se)), "be positive, or left out")
+        if is_unknown.any() and not is_unknown.all():
+            raise InputError("se is given for some points and not for others: give it for all or for none")
+
+    def _check_practice(self) -> None:
+        others = ~self.practised
+        if (self.practised & np.isnan(self.initial)).any():
             raise InputError("initial is missing: practice needs initial and increment, its first pool and its rounds")
-        require("initial", self.initial, ~practised | ((self.initial >= 1) & (self.initial <= self.kept)),
-                "lie in [1, kept]: the plain rows before the first round")  # fmt: skip
-        require("increment", self.increment, ~practised | (self.increment > 0),
-                "be given for practice: the rows of a round")  # fmt: skip
-        if self.exact and practised.any():
+        fits = (self.initial >= 1) & (self.initial <= self.kept)
+        require("initial", self.initial, others | fits, "lie in [1, kept]: the plain rows before the first round")
+        is_given = self.increment > 0
+        require("increment", self.increment, others | is_given, "be given for practice: the rows of a round")
+        if self.exact and self.has_practice:
             raise InputError("exact = True is for points without practice: theory has no scatter for it")
+
+
+def _columns() -> list[str]:
+    """The names of the fields that are arrays."""
+    return [field.name for field in fields(Curve) if field.name not in _OF_THE_CURVE]
+
+
+def _strategies(strategy: Any) -> NDArray[np.str_]:
+    """The names of the points' strategies. Raises InputError for an unknown one, and where there is none."""
+    names = np.atleast_1d(np.asarray(strategy, dtype=str))
+    require("curve", len(names), len(names) > 0, "have a point")
+    for name in names:
+        if name not in STRATEGIES:
+            raise InputError(f"unknown strategy '{name}' of a point: one of {', '.join(STRATEGIES)}")
+    return names
+
+
+def _column(name: str, value: Any, points: int) -> Array:
+    """A number for each point. Raises InputError where `value` has neither one element nor as many as points."""
+    given = numbers(name, value)
+    if given.ndim > 1 or given.size not in (1, points):
+        raise InputError(f"{name} has {given.size} values for {points} points")
+    return np.broadcast_to(given, points).astype(float)
+
+
+def _filled(values: Array, default: Array) -> Array:
+    """The values, with the default in place of nan."""
+    return np.where(np.isnan(values), default, values)

@@ -13,27 +13,48 @@ from dp_base.errors import InputError
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.likelihood import Likelihood
 from dp_theory.fitting.parameters import PARAMETERS
-from dp_theory.fitting.region import first_order, interval, limits, outermost
+from dp_theory.fitting.region import Region
+from dp_theory.fitting.search import likelihood_about_fit, most_likely, most_likely_exact
 from dp_theory.fitting.theory import predict_points
 from dp_theory.numerics.checks import require, require_number
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Float
 
-_ENDS = 4.6  # |z| there: the outer percent of a range
+NOT_IDENTIFIED = "not identified"  # begins the reason why a parameter has no value
+_AT_END = 4.6  # |z| of an interval's end that counts as the end of the range: its outer percent
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The theory fitted to a curve by maximum likelihood, or quasi-likelihood (see dp_theory.fitting.likelihood).
+    """The theory fitted to a curve, by maximum likelihood or quasi-likelihood.
 
-    values: every parameter's number; those that the curve cannot speak of have an assumed one. excess: c, the variance
-    of points over what is known of them; 1 where nothing is left unexplained. chi_square, freedom: of the points that
-    are left after the free parameters.
+    `fit` makes it. The model is that of dp_theory.fitting.likelihood.
+
+    Attributes
+    ----------
+    curve
+        What was measured.
+    likelihood
+        The likelihood about the fit, which intervals are taken from.
+    best
+        The free parameters' z at its maximum.
+    values
+        The number of every parameter. Those that the curve cannot determine have an assumed one.
+    why_fixed
+        Why a parameter was not estimated, for each that was not.
+    chi_square
+        The squared residuals over their variance, summed.
+    freedom
+        Number of points that are left after the free parameters.
+    excess
+        c, the variance of the points over what is known of it; 1 where theory leaves nothing unexplained.
     """
 
     curve: Curve
     likelihood: Likelihood
+    best: Float[np.ndarray, " free"]
     values: dict[str, float]
     why_fixed: dict[str, str]
     chi_square: float
@@ -41,147 +62,253 @@ class Fit:
     excess: float
 
     def parameters(self, level: float = 0.95) -> pd.DataFrame:
-        """A row per parameter: parameter, value, low, high, note.
+        """The estimates of all parameters, with their profile-likelihood intervals.
 
-        low and high are ends of its profile-likelihood interval, nan where it is not estimated. note says what the
-        curve does not determine: a parameter whose interval ends where its range does is bounded on one side only, or
-        not identified at all, and then has no value.
+        Parameters
+        ----------
+        level
+            Level of the intervals.
+
+        Returns
+        -------
+        pd.DataFrame
+            Columns parameter, value, low, high and note, a row for each of PARAMETERS. `low` and `high` are nan for a
+            parameter that was not estimated. `note` says what the curve does not determine. A parameter whose
+            interval ends where its range does is bounded on one side only. If it does so on both sides, it is not
+            identified and has no value.
         """
         import pandas as pd
 
-        rows = []
-        for name, parameter in PARAMETERS.items():
-            if name in self.why_fixed:
-                unknown = self.why_fixed[name].startswith("not identified")
-                rows.append((name, np.nan if unknown else self.values[name], np.nan, np.nan, self.why_fixed[name]))
-                continue
-            low, high = self.limits(name, level)
-            down, up = low == parameter.low, high == parameter.high
-            value, note = self.values[name], ""
-            if down and up:
-                value, note = np.nan, "not identified: any value fits"
-            elif down or up:
-                note = "bounded from above only" if down else "bounded from below only"
-            rows.append((name, value, low, high, note))
-        return pd.DataFrame(rows, columns=["parameter", "value", "low", "high", "note"])
+        columns = ["parameter", "value", "low", "high", "note"]
+        return pd.DataFrame([(name, *self._estimate(name, level)) for name in PARAMETERS], columns=columns)
 
     def limits(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Ends of a parameter's profile-likelihood interval, or of its range; its value where it is not estimated."""
+        """The ends of a parameter's profile-likelihood interval, or of its range.
+
+        Both are its value where it was not estimated.
+        """
         if name in self.why_fixed:
             return self.values[name], self.values[name]
         parameter = PARAMETERS[name]
-        low, high = limits(self.likelihood, self._allowed(level), self.likelihood.free.index(name))
+        low, high = self._region(level).limits(self.likelihood.free.index(name))
         return (
-            parameter.low if low < -_ENDS else float(parameter.value(low)),
-            parameter.high if high > _ENDS else float(parameter.value(high)),
+            parameter.low if low < -_AT_END else float(parameter.from_z(low)),
+            parameter.high if high > _AT_END else float(parameter.from_z(high)),
         )
 
-    def outermost(self, level: float = 0.95) -> dict[str, Any]:
-        """All parameters (places,): of the fit, and with each free one at an end of its interval, the rest refitted."""
-        return self.likelihood.values(outermost(self.likelihood, self._allowed(level)))
+    def outermost(self, level: float = 0.95) -> dict[str, Float[np.ndarray, " places"]]:
+        """All parameters at the fit, and where each free one is at an end of its interval and the rest are refitted."""
+        return self.likelihood.values(self._region(level).outermost())
 
     def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> pd.DataFrame:
-        """What the theory expects at other points: strategy, kept, generated, error, low, high, new_low, new_high.
+        """What the theory expects at other points.
 
-        points: a `Curve`, or its columns; their errors do not matter and may be left out. low and high are the
-        profile-likelihood interval of the mean error, new_low and new_high that of a mean over `trials` experiments
-        that scatter as those of the curve do. Raises InputError where a point needs a parameter that the curve does not
-        determine: the selector's rho, practice's window.
+        Parameters
+        ----------
+        points
+            A `Curve`, or the columns of one. The errors of the points do not matter, and may be left out.
+        level
+            Level of the intervals.
+
+        Returns
+        -------
+        pd.DataFrame
+            Columns strategy, kept, generated, error, low, high, new_low and new_high, a row for each point. `low` and
+            `high` are the profile-likelihood interval of the expected error. `new_low` and `new_high` are that of a
+            new measurement, the mean of the point's `trials` experiments, which scatter as those of the curve do.
+
+        Raises
+        ------
+        InputError
+            Where a point needs a parameter that the curve does not determine: `rho` for selected rows, `window` for
+            practice.
         """
         if not isinstance(points, Curve):
             points = Curve.of({"error": 0.5, **points}, rule=self.curve.rule)
-        self._check_known(points)
+        self._require_known(points)
         table = self.bands(points, level)
-        mean, low, high = (table[name].to_numpy() for name in ("error", "low", "high"))
-        deviation = predict_points(points, {name: np.array([value]) for name, value in self.values.items()})[1][0]
-        scatter = self._scatter(points, mean, deviation) * self._quantile(level)
+        mean = table["error"].to_numpy()
+        below = np.log(mean / table["low"].to_numpy())
+        above = np.log(table["high"].to_numpy() / mean)
+        _, deviation = predict_points(points, self._value_arrays())
+        scatter = self._relative_scatter(points, mean, deviation[0]) * self._quantile(level)
+        largest = -np.log(mean)  # no error is larger than 1
         return table.assign(
-            new_low=mean * np.exp(-np.hypot(np.log(mean / low), scatter)),
-            new_high=mean * np.exp(np.minimum(np.hypot(np.log(high / mean), scatter), -np.log(mean))),  # no more than 1
+            new_low=mean * np.exp(-np.hypot(below, scatter)),
+            new_high=mean * np.exp(np.minimum(np.hypot(above, scatter), largest)),
         )
 
     def bands(self, points: Curve, level: float = 0.95) -> pd.DataFrame:
-        """The columns of `predict` but the last two. Where the curve has no practice, practice takes the window 1.
+        """Expected errors and their intervals: the columns of `predict` but the last two.
 
-        Practice has intervals to first order (Cramér-Rao): its theory takes too long for a profile. They are too narrow
-        where a parameter is at an end of its range, so that `forecast` asks the `outermost` places, too.
+        Where the curve has no practice, practice takes the window 1. With practice, in the curve or in the points,
+        intervals are those of the first order (Cramér-Rao), since its theory takes too long for a profile. They are too
+        narrow where a parameter is at an end of its range, so `forecast` looks at the `outermost` places as well.
         """
         import pandas as pd
 
-        allowed = self._allowed(level)
-        if points.practised.any() or self.curve.practised.any():
-            ends = np.exp(first_order(self.likelihood, allowed, points))
+        region = self._region(level)
+        if points.has_practice or self.curve.has_practice:
+            error, low, high = np.exp(region.first_order(points))
         else:
-            mean, _ = predict_points(points, {name: np.array([value]) for name, value in self.values.items()})
-            each = [np.exp(interval(self.likelihood, allowed, points.at([i]))) for i in range(len(points))]
-            ends = np.vstack([mean, np.transpose(each)])
-        columns = dict(zip(("error", "low", "high"), ends, strict=True))
+            mean, _ = predict_points(points, self._value_arrays())
+            error = mean[0]
+            ends = np.array([np.exp(region.interval(points.at([i]))) for i in range(len(points))])
+            low = ends[:, 0]
+            high = ends[:, 1]
         return pd.DataFrame(
-            {"strategy": points.strategy, "kept": points.kept, "generated": points.generated, **columns}
+            {
+                "strategy": points.strategy,
+                "kept": points.kept,
+                "generated": points.generated,
+                "error": error,
+                "low": low,
+                "high": high,
+            }
         )
 
-    def _allowed(self, level: float) -> float:
-        """By how much the deviance may exceed its least within an interval of this level."""
+    def _estimate(self, name: str, level: float) -> tuple[float, float, float, str]:
+        """Value, low, high and note of a parameter."""
+        if name in self.why_fixed:
+            reason = self.why_fixed[name]
+            value = np.nan if reason.startswith(NOT_IDENTIFIED) else self.values[name]
+            return value, np.nan, np.nan, reason
+        low, high = self.limits(name, level)
+        is_open_below = low == PARAMETERS[name].low
+        is_open_above = high == PARAMETERS[name].high
+        if is_open_below and is_open_above:
+            return np.nan, low, high, f"{NOT_IDENTIFIED}: any value fits"
+        if is_open_below:
+            return self.values[name], low, high, "bounded from above only"
+        if is_open_above:
+            return self.values[name], low, high, "bounded from below only"
+        return self.values[name], low, high, ""
+
+    def _region(self, level: float) -> Region:
+        """The region of parameters that are likely at this level."""
         require_number(level=level)
         require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
-        return self.excess * self._quantile(level) ** 2
+        return Region(self.likelihood, self.best, self.excess * self._quantile(level) ** 2)
 
     def _quantile(self, level: float) -> float:
-        """Of a deviation in units of its standard one: Student's where that was estimated, else the normal's."""
-        estimated = self.excess != 1 or (np.isnan(self.curve.se).all() and not self.curve.exact)
-        return float(stdtrit(self.freedom, (1 + level) / 2) if estimated else ndtri((1 + level) / 2))
+        """How many standard deviations an interval reaches: by Student's t where these were estimated."""
+        is_estimated = self.excess != 1 or not self.curve.knows_scatter
+        return float(stdtrit(self.freedom, (1 + level) / 2) if is_estimated else ndtri((1 + level) / 2))
 
-    def _scatter(self, points: Curve, mean: Any, deviation: Any) -> Any:
-        """Relative standard deviation of a new measurement at the points (points,)."""
+    def _value_arrays(self) -> dict[str, Float[np.ndarray, " sets"]]:
+        """The values as `predict_points` takes them: a single set of parameters."""
+        return {name: np.array([value]) for name, value in self.values.items()}
+
+    def _relative_scatter(
+        self, points: Curve, mean: Float[np.ndarray, " points"], deviation: Float[np.ndarray, " points"]
+    ) -> Any:
+        """The relative standard deviation of a new measurement, a number or (points,).
+
+        `deviation` is the theory's for a single experiment, nan where it has none.
+        """
         if self.curve.exact:
             return np.where(np.isfinite(deviation), deviation, 0.0) / np.sqrt(points.trials) / mean
-        known = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se) / self.curve.error
-        return np.sqrt(self.excess) * np.median(known)
+        se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
+        return np.sqrt(self.excess) * np.median(se / self.curve.error)
 
-    def _check_known(self, points: Curve) -> None:
-        for rows, name, what in (
-            (points.selected, "rho", "a pruned point, or rho"), (points.practised, "window", "practice, or window"),
-        ):  # fmt: skip
-            if rows.any() and self.why_fixed.get(name, "").startswith("not identified"):
+    def _require_known(self, points: Curve) -> None:
+        """Raises InputError where a point needs a parameter that the curve does not determine."""
+        needs = (
+            (points.selected, "rho", "a pruned point, or rho"),
+            (points.practised, "window", "practice, or window"),
+        )
+        for rows, name, what in needs:
+            if rows.any() and self.why_fixed.get(name, "").startswith(NOT_IDENTIFIED):
                 raise InputError(f"the curve says nothing of {name}: fit it with {what} = a number in `fixed`")
 
 
 def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
-    """The theory's parameters that a measured curve is most likely under.
+    """The parameters of the theory that a measured curve is most likely under.
 
-    curve: at least 3 points. fixed: parameters that are known, by name (see dp_theory.fitting.PARAMETERS); 0 for floor
-    says that the truth labels the rows. Parameters that no point depends on are not estimated; where points are few,
-    the last ones of PARAMETERS take their assumed values. Raises InputError for too few points and for unknown or
-    impossible fixed values.
+    Parameters that no point depends on are not estimated. Where points are few, the last ones of PARAMETERS take their
+    assumed values.
+
+    Parameters
+    ----------
+    curve
+        At least 2 different points if their standard errors are known or the curve is exact, else at least 3.
+    fixed
+        Values of parameters that are known, by name of PARAMETERS. A `floor` of 0 says that the truth labels the rows.
+
+    Returns
+    -------
+    Fit
+        The estimates, from which intervals and predictions follow.
+
+    Raises
+    ------
+    InputError
+        For too few points, an unknown parameter in `fixed`, or a value outside its range.
+
+    References
+    ----------
+    The model is that of dp_theory.fitting.likelihood, equations (1) to (8).
     """
-    given = dict(fixed or {})
-    for name, value in given.items():
+    given = _checked_values(fixed or {})
+    why_fixed = _not_identified(curve, given) | dict.fromkeys(given, "fixed")
+    wanted = [name for name in PARAMETERS if name not in why_fixed]
+    most = _most_free(curve)
+    why_fixed |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
+    known = {name: given.get(name, PARAMETERS[name].assumed) for name in why_fixed}
+    return _fitted(curve, tuple(wanted[:most]), known, why_fixed)
+
+
+def _checked_values(fixed: Mapping[str, float]) -> dict[str, float]:
+    """The values as floats. Raises InputError for an unknown parameter and for a value outside its range."""
+    for name, value in fixed.items():
         if name not in PARAMETERS:
             raise InputError(f"unknown parameter '{name}' is fixed: one of {', '.join(PARAMETERS)}")
         require_number(**{name: value})
-        low, high = PARAMETERS[name].low, PARAMETERS[name].high
+        low = PARAMETERS[name].low
+        high = PARAMETERS[name].high
         require(name, value, low <= value <= high, f"lie in [{low:g}, {high:g}]")
-    silent = {}
+    return {name: float(value) for name, value in fixed.items()}
+
+
+def _not_identified(curve: Curve, given: Mapping[str, float]) -> dict[str, str]:
+    """The parameters, but those given, that no point of the curve depends on, and the reasons."""
+    reasons = {}
     if not curve.selected.any():
-        silent["rho"] = "not identified: no point with selected rows"
+        reasons["rho"] = f"{NOT_IDENTIFIED}: no point with selected rows"
     if not (curve.practised & (curve.kept > curve.initial)).any():
-        silent["window"] = "not identified: no point with a round of practice"
-    why = {name: text for name, text in silent.items() if name not in given} | dict.fromkeys(given, "fixed")
-    wanted = [name for name in PARAMETERS if name not in why]
-    spare = 1 if curve.exact or not np.isnan(curve.se).any() else 2  # the scatter is estimated, too
-    most = len({(s, k, p) for s, k, p in zip(curve.strategy, curve.kept, curve.keep, strict=True)}) - spare
-    if most < 1:
+        reasons["window"] = f"{NOT_IDENTIFIED}: no point with a round of practice"
+    return {name: reason for name, reason in reasons.items() if name not in given}
+
+
+def _most_free(curve: Curve) -> int:
+    """How many parameters the curve can determine: one less than its different points, and one less for the scatter.
+
+    Raises InputError where it is none.
+    """
+    different = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True)))
+    spare = 1 if curve.knows_scatter else 2
+    if different - spare < 1:
         raise InputError(f"a curve of {len(curve)} points is too short to fit: it needs {1 + spare} different ones")
-    why |= dict.fromkeys(wanted[most:], "assumed: too few points to estimate it")
-    free = tuple(wanted[:most])
-    known = {name: float(given.get(name, PARAMETERS[name].assumed)) for name in why}
-    likelihood = (Likelihood.quasi if curve.exact else Likelihood)(curve, free, known)
-    values = {name: float(x[0]) for name, x in likelihood.values(likelihood.best[None]).items()}
-    state = likelihood.state(likelihood.best)
+    return different - spare
+
+
+def _fitted(curve: Curve, free: tuple[str, ...], known: dict[str, float], why_fixed: dict[str, str]) -> Fit:
+    """The most likely values of the free parameters, and c."""
+    if curve.exact:
+        likelihood, best = most_likely_exact(curve, free, known)
+    else:
+        likelihood = Likelihood(curve, free, known)
+        best = most_likely(likelihood)
+    values = {name: float(x[0]) for name, x in likelihood.values(best[None]).items()}
+    at_best = likelihood.linearise(best)
     freedom = len(curve) - len(free)
     if curve.exact:
-        chi_square = float(np.sum((curve.error - state.mean) ** 2 / state.deviation**2 * curve.trials))
-        return Fit(curve, Likelihood.about(likelihood, curve), values, why, chi_square, freedom, 1.0)
-    chi_square = state.deviance
-    excess = chi_square / max(freedom, 1)
-    return Fit(curve, likelihood, values, why, chi_square, freedom, excess if spare == 2 else max(1.0, excess))
+        chi_square = float(np.sum((curve.error - at_best.mean) ** 2 / at_best.deviation**2 * curve.trials))
+        likelihood, best = likelihood_about_fit(curve, likelihood, best)
+        excess = 1.0
+    else:
+        chi_square = at_best.deviance
+        excess = chi_square / max(freedom, 1)
+        if curve.knows_scatter:
+            excess = max(1.0, excess)
+    return Fit(curve, likelihood, best, values, why_fixed, chi_square, freedom, excess)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import erf
@@ -16,10 +17,12 @@ from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Float
 
-FARTHEST = 1e4  # times the present pool: what is looked at of plain rows
-_POINTS = 13  # of a curve whose every point is a fit
-FEW = 6  # rounds as large as the first pool, which a forecast considers before larger ones
+FARTHEST = 1e4  # the largest pool that is looked at, over the present one
+FEW_ROUNDS = 6  # as large as the first pool, which a forecast considers before rounds that grow
+_POINTS = 13  # of a plan with one round at most, each of which is a fit
+_SMALLEST_PRUNED = 16  # a pool that is pruned from nothing begins with this fraction of the present rows
 
 
 def forecast(
@@ -31,31 +34,52 @@ def forecast(
     direct_cost: float | None = None,
     training_cost: float | None = None,
 ) -> pd.DataFrame:
-    """A row per strategy: how much more of `x` (an axis of dp_theory.numerics.costs) reaches the target error; the best
-    first.
+    """How much more each strategy takes to reach a target error, the best strategy first.
 
-    All go on from the plain rows that the curve's largest plain point has, or the first pool of its practice:
+    All strategies but the last go on from the same rows: the plain rows of the curve's largest plain point, or the
+    first pool of its practice. Where these reach the target as they are, no more are needed.
 
         static             more plain rows
-        prune              the learner on those rows looks at plain candidates and keeps those near its boundary, once
-        practice           the same rows, generated where each newest learner wants them: FEW rounds as large as the
-                           first pool; or MOST_ROUNDS that grow with the pool, if only these suffice, in the mean or
-                           wherever the parameters may be
-        prune as measured  if the curve tells the selector's rho: a pool from nothing, of the share that the curve kept
+        prune              the learner on those rows looks at plain candidates once, and those near its boundary are
+                           kept
+        practice           the newest learner says, round by round, where rows are generated. There are FEW_ROUNDS
+                           rounds as large as the first pool. There are MOST_ROUNDS that grow with the pool if only
+                           these reach the target, in the mean or wherever the parameters may be
+        prune as measured  only if the curve tells the selector's rho: a pool from nothing, pruned to the share that
+                           the curve kept
 
-    prune and practice keep |t| < window·tan(πE), by the fitted window, or 1 where the curve has no practice. Rows that
-    reach the target as they are need none. Columns: strategy, use, more, low, high, kept (training rows in all), note.
+    `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window, or by 1 where the curve has no
+    practice.
 
-    low, high: what it takes within the region of likely parameters; inf: may never reach the target. It holds the
-    profile-likelihood interval, for practice that to first order, and what it takes where each parameter is at an end
-    of its interval with the others refitted, since at an end of a range, as for a floor of 0, first order sees nothing.
-    high is inf where the floor may be as high as the target. use: "yes" where all others' intervals lie above;
-    "as good" for the least and those whose intervals overlap with its own; else "no".
+    Parameters
+    ----------
+    fitted
+        The fit of a curve.
+    target
+        The test error to reach, in (0, 1/2).
+    x
+        What is counted, one of AXES of dp_theory.numerics.costs.
+    level
+        Level of the intervals.
+    direct_cost, training_cost
+        Costs of a directly drawn sample and of a training row, in plain samples, if `x` is "compute". They are
+        DIRECT_COST and TRAINING_COST unless given.
 
-    direct_cost, training_cost: of `Costs`, and only for "compute"; DIRECT_COST and TRAINING_COST unless given.
+    Returns
+    -------
+    pd.DataFrame
+        Columns strategy, use, more, low, high, kept and note, a row for each strategy. `more` is what it takes beyond
+        the present rows, and inf where the target is out of reach. `low` and `high` are what it takes within the
+        region of likely parameters. This holds the profile-likelihood interval (for practice, that to first order).
+        It also holds what it takes where a parameter is at an end of its interval and the others are refitted, since
+        first order sees nothing at an end of a range, as at a floor of 0. `high` is inf where the floor may be as
+        high as the target. `use` is "yes" for the best strategy if all other intervals lie above its own, "as good"
+        for it and those whose intervals overlap with its own, else "no". `kept` counts the training rows in all.
 
-    Raises InputError for a target outside (0, 1/2), an unknown axis, and costs that are negative, no numbers, or not
-    counted.
+    Raises
+    ------
+    InputError
+        For a target outside (0, 1/2), an unknown axis, and costs that are negative, no numbers, or not counted.
     """
     import pandas as pd
 
@@ -64,19 +88,19 @@ def forecast(
     costs = Costs(direct=direct_cost, training=TRAINING_COST if training_cost is None else training_cost)
     require_costs(direct=costs.sample("direct"), training=costs.training)
     require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
-    curve = fitted.curve
-    start = float(np.max(curve.kept[curve.plain]) if curve.plain.any() else np.min(curve.initial))
-    reason = fitted.why_fixed.get("window", "").partition(": ")[2]  # none of one that was given
-    note = f"window = 1 is assumed: {reason}" if reason else ""
-    asked = _Asked(fitted, target, level, x, costs, fitted.outermost(level))
-    rows = [("static", *_reached(asked, _static(start), start), "")]
-    for name, once in (("prune", True), ("practice", False)):
-        rows.append((name, *_reached(asked, _loop(start, once), start), note))
+    start = _present_rows(fitted.curve)
+    question = _Question(fitted, target, x, level, costs, fitted.outermost(level))
+    note = _note_on_window(fitted)
+    rows = [
+        ("static", *question.answer(_static_plans(start), start), ""),
+        ("prune", *question.answer(_loop_plans(start, once=True), start), note),
+        ("practice", *question.answer(_loop_plans(start, once=False), start), note),
+    ]
     if "rho" not in fitted.why_fixed:
-        keep = float(np.median(curve.keep[curve.selected]))
-        found = _reached(asked, _pruned(start, keep, curve.rule), 0.0)
-        rows.append(("prune as measured", *found, f"from nothing, keeps {keep:.3g}"))
-    table = pd.DataFrame(rows, columns=["strategy", "more", "low", "high", "kept", "note"])
+        keep = float(np.median(fitted.curve.keep[fitted.curve.selected]))
+        plans = _pruned_plans(start, keep, fitted.curve.rule)
+        rows.append(("prune as measured", *question.answer(plans, 0.0), f"from nothing, keeps {keep:.3g}"))
+    table = pd.DataFrame(rows, columns=["strategy", *_Answer._fields, "note"])
     table = table.sort_values("more", kind="stable", ignore_index=True)
     if target <= fitted.limits("floor", level)[1]:
         table["high"] = np.inf
@@ -84,99 +108,148 @@ def forecast(
     return table
 
 
+def _present_rows(curve: Curve) -> float:
+    """The plain rows that strategies go on from."""
+    if curve.plain.any():
+        return float(np.max(curve.kept[curve.plain]))
+    return float(np.min(curve.initial))
+
+
+def _note_on_window(fitted: Fit) -> str:
+    """Why the window is assumed; nothing where it was fitted or given."""
+    _, _, reason = fitted.why_fixed.get("window", "").partition(": ")
+    return f"window = 1 is assumed: {reason}" if reason else ""
+
+
 def _use(table: pd.DataFrame) -> Array:
-    """Which to use (strategies,), the least first: one only if no other's interval overlaps with its own."""
+    """Which strategies to use, of a table that has the best one first."""
     best = table.iloc[0]
-    alike = (table["low"] <= best["high"]) & np.isfinite(table["low"]) & np.isfinite(best["more"])
-    return np.where(alike, "as good" if alike.sum() > 1 else "yes", "no")
+    overlaps = (table["low"] <= best["high"]) & np.isfinite(table["low"]) & np.isfinite(best["more"])
+    return np.where(overlaps, "as good" if overlaps.sum() > 1 else "yes", "no")
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What is asked of every strategy. places: parameters (places,) on the edge of the region of likely ones."""
-
-    fitted: Fit
-    target: float
-    level: float
-    x: str
-    costs: Costs
-    places: dict[str, Array]
-
-    def more(self, points: Curve, values: dict[str, float], mean: Array, errors: Array, start: float) -> float:
-        """More of x at which errors (points,) reach the target, where the mean and the parameters are these."""
-        counted = _counted(values, points, mean, self.x, self.costs, start)
-        size = self.reached(errors, points.kept, start)
-        return float(np.interp(size, points.kept, counted, right=np.inf)) if size > start else 0.0
-
-    def reached(self, errors: Array, sizes: Array, start: float) -> float:
-        """The size at which errors (points,) reach the target: the start, if errors there do already."""
-        if start and errors[0] <= self.target:
-            return start
-        return _crossing(np.log(self.target), np.log(errors), sizes)
+# -- plans: curves without measurements, the sizes that a strategy would go through. The first is tried first.
 
 
-def _static(start: float) -> list[Curve]:
-    sizes = np.geomspace(start, start * FARTHEST, _POINTS)
-    return [_points("static", sizes)]
+def _static_plans(start: float) -> list[Curve]:
+    return [_plan("static", np.geomspace(start, start * FARTHEST, _POINTS))]
 
 
-def _pruned(start: float, keep: float, rule: str) -> list[Curve]:
-    sizes = np.geomspace(max(start * keep / 16, 2), start * FARTHEST * keep, _POINTS)
-    return [_points("prune", sizes, keep=keep, generated=sizes / keep, rule=rule)]
+def _pruned_plans(start: float, keep: float, rule: str) -> list[Curve]:
+    sizes = np.geomspace(max(start * keep / _SMALLEST_PRUNED, 2), start * FARTHEST * keep, _POINTS)
+    return [_plan("prune", sizes, keep=keep, generated=sizes / keep, rule=rule)]
 
 
-def _loop(start: float, once: bool) -> list[Curve]:
-    """Near and far: loops of the first pool and rows near the learner's boundary. once: a round for each size."""
-    near = pool_sizes(start, start, (FEW + 1) * start)
-    far = np.geomspace(start, 2.0**FEW * start, MOST_ROUNDS + 1)
-    return [
-        _points("practice", sizes, initial=start, increment=np.maximum(sizes - start, 1.0) if once else start)
-        for sizes in (near, far)
-    ]
+def _loop_plans(start: float, once: bool) -> list[Curve]:
+    """A first pool, and then rows near the learner's boundary: in a single round for each size, or round by round."""
+    near = pool_sizes(start, start, (FEW_ROUNDS + 1) * start)
+    far = np.geomspace(start, 2.0**FEW_ROUNDS * start, MOST_ROUNDS + 1)
+    plans = []
+    for sizes in (near, far):
+        increment = np.maximum(sizes - start, 1.0) if once else start
+        plans.append(_plan("practice", sizes, initial=start, increment=increment))
+    return plans
 
 
-def _points(strategy: str, sizes: Array, **more: Any) -> Curve:
+def _plan(strategy: str, sizes: Array, **more: Any) -> Curve:
+    """A curve of these sizes. Its errors do not matter."""
     return Curve(np.full(len(sizes), strategy), sizes, np.full(len(sizes), 0.25), **more)
 
 
-def _reached(asked: _Asked, plans: list[Curve], start: float) -> tuple[float, float, float, float]:
-    """More of x at which the mean reaches the target, its least and its most, and training rows of the mean.
+def _is_single_round(plan: Curve) -> bool:
+    """Whether each size of a plan of practice is reached by one round from the first pool."""
+    return bool(plan.practised.all() and plan.kept[-1] - plan.initial[-1] == plan.increment[-1])
 
-    Of the first plan that reaches it wherever the parameters may be; if none does, of the first whose mean reaches it.
-    """
-    found = []
-    for points in plans:
-        table = asked.fitted.bands(points, asked.level)
-        mean, low, high = (table[name].to_numpy() for name in ("error", "low", "high"))
-        more, *ends = (asked.more(points, asked.fitted.values, mean, errors, start) for errors in (mean, low, high))
-        for i, errors in enumerate(predict_points(points, asked.places)[0]):
+
+# -- answers
+
+
+class _Answer(NamedTuple):
+    """What it takes to reach the target."""
+
+    more: float
+    low: float
+    high: float
+    kept: float
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of every strategy."""
+
+    fitted: Fit
+    target: float
+    x: str
+    level: float
+    costs: Costs
+    places: Mapping[str, Float[np.ndarray, " places"]]  # parameters on the edge of the region of likely ones
+
+    def answer(self, plans: list[Curve], start: float) -> _Answer:
+        """What the first plan takes that reaches the target wherever the parameters may be.
+
+        If none does, it is the first that reaches it in the mean, and else the last. `start` counts the rows that are
+        there already.
+        """
+        answers = []
+        for plan in plans:
+            answers.append(self._answer_of(plan, start))
+            if np.isfinite(answers[-1].high):
+                return answers[-1]
+        in_the_mean = [answer for answer in answers if np.isfinite(answer.more)]
+        return in_the_mean[0] if in_the_mean else answers[-1]
+
+    def _answer_of(self, plan: Curve, start: float) -> _Answer:
+        """What a plan takes at the fit, and at least and most within the region of likely parameters."""
+        table = self.fitted.bands(plan, self.level)
+        mean = table["error"].to_numpy()
+        counted = self._counted(plan, self.fitted.values, mean[0], start)
+        more = self._more(plan, counted, mean, start)
+        ends = [self._more(plan, counted, table[end].to_numpy(), start) for end in ("low", "high")]
+        at_places, _ = predict_points(plan, self.places)
+        for i, errors in enumerate(at_places):
             if np.isfinite(errors).all():  # else the theory has no solution there
-                values = {name: float(value[i]) for name, value in asked.places.items()}
-                ends.append(asked.more(points, values, errors, errors, start))
-        kept = asked.reached(mean, points.kept, start)
-        found.append((more, min(ends), max(ends), kept))
-        if np.isfinite(max(ends)):
-            return found[-1]
-    return next((each for each in found if np.isfinite(each[0])), found[-1])
+                values = {name: float(value[i]) for name, value in self.places.items()}
+                counted = self._counted(plan, values, errors[0], start)
+                ends.append(self._more(plan, counted, errors, start))
+        return _Answer(more, min(ends), max(ends), self._reached(mean, plan.kept, start))
+
+    def _more(self, plan: Curve, counted: Array, errors: Array, start: float) -> float:
+        """What the axis counts where the errors (points,) of a plan reach the target; inf where they do not."""
+        size = self._reached(errors, plan.kept, start)
+        return float(np.interp(size, plan.kept, counted, right=np.inf)) if size > start else 0.0
+
+    def _reached(self, errors: Array, sizes: Array, start: float) -> float:
+        """The size at which errors (points,) reach the target. It is the start if they do so there already."""
+        if start and errors[0] <= self.target:
+            return start
+        return _last_crossing(np.log(self.target), np.log(errors), sizes)
+
+    def _counted(self, plan: Curve, values: Mapping[str, float], first_error: float, start: float) -> Array:
+        """What the axis counts at the points of a plan (points,), beyond what the present rows took.
+
+        A single round keeps candidates that the first learner, of error `first_error`, finds in its window. Several
+        rounds draw their rows directly.
+        """
+        generated = plan.generated
+        strategy = "static"
+        if _is_single_round(plan):
+            share = _share_in_window(values["window"], values["floor"], first_error)
+            generated = plan.initial + (plan.kept - plan.initial) / share
+        elif plan.has_practice:
+            strategy = "direct"
+        plain = start if plan.has_practice else 0.0
+        spent = self.costs.axes("static", start, start)[self.x] if start else 0.0
+        return self.costs.axes(strategy, generated, plan.kept, first=plain)[self.x] - spent
 
 
-def _counted(values: dict[str, float], points: Curve, errors: Array, x: str, costs: Costs, start: float) -> Array:
-    """What the axis counts at the points, beyond what the present rows took."""
-    once = bool(points.practised.all() and points.kept[-1] - points.initial[-1] == points.increment[-1])
-    strategy = "direct" if points.practised.any() and not once else "static"
-    generated = points.generated
-    if once:  # the first learner's window holds a share of the candidates
-        floor = np.cos(np.pi * values["floor"])
-        against_labels = np.arccos(np.clip(np.cos(np.pi * errors[0]) / floor, -1, 1))
-        share = erf(values["window"] * np.tan(against_labels) / np.sqrt(2))
-        generated = points.initial + (points.kept - points.initial) / share
-    first = start if points.practised.any() else 0.0
-    spent = costs.axes("static", start, start)[x] if start else 0.0
-    return costs.axes(strategy, generated, points.kept, first=first)[x] - spent
+def _share_in_window(window: float, floor: float, test_error: float) -> float:
+    """P(|t| < window·tan(πE')), E' the learner's error against labels whose own error is `floor`."""
+    against_labels = np.arccos(np.clip(np.cos(np.pi * test_error) / np.cos(np.pi * floor), -1, 1))
+    return erf(window * np.tan(against_labels) / np.sqrt(2))
 
 
-def _crossing(level: float, values: Array, sizes: Array) -> float:
-    """Where values fall below the level for good, between the sizes; inf where the last is above."""
+def _last_crossing(level: float, values: Array, sizes: Array) -> float:
+    """The size from which on interpolated values stay below a level; inf where the last value is above."""
     from scipy.interpolate import PchipInterpolator
 
     above = np.flatnonzero(values > level)

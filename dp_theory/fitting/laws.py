@@ -1,115 +1,212 @@
-"""The usual empirical laws of error against training rows, fitted to one strategy's points.
+"""The usual empirical laws of error against training rows, fitted to the points of one strategy.
 
-power law              E = A n^-b
-power law with floor   E = A n^-b + c
-broken power law       E = A n^-b (1 + n/n1)^-s     the slope goes from -b to -(b + s) around n1
+    power law              E = A n^-b
+    power law with floor   E = A n^-b + c
+    broken power law       E = A n^-b (1 + n/n1)^-s     the slope goes from -b to -(b + s) around n1
+
+They are fitted as x = ln n against y = ln E, with a = ln A.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from dp_base.errors import InputError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.fitting.curve import Curve
 from dp_theory.numerics.checks import Array
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_STEP = 1e-5  # of a parameter in differences, relative to it where it is above 1
+_MOST_EVALUATIONS = 2000  # of a law, in one search
+_OFF_BOUNDS = 1e-6  # how far inside its bounds a search starts
+
 
 @dataclass(frozen=True)
-class Law:
-    """ln E as a function of (ln n, parameters), and parameters to start from, given points (ln n, ln E)."""
+class EmpiricalLaw:
+    """An empirical law, and how it is fitted."""
 
-    log_error: Callable[..., Any]
-    starts: Callable[[Array, Array], list[tuple[float, ...]]]
-    bounds: tuple[tuple[float, ...], tuple[float, ...]]
+    log_error: Callable[..., Any]  # (x, *parameters) -> y
+    starts: Callable[[Array, Array], list[tuple[float, ...]]]  # points (x, y) -> parameters that a search starts from
+    low: tuple[float, ...]  # least values of the parameters
+    high: tuple[float, ...]  # and their largest
 
     @property
     def size(self) -> int:
         """The number of parameters."""
-        return len(self.bounds[0])
+        return len(self.low)
 
 
 def _line(x: Array, y: Array) -> tuple[float, float]:
-    """ln A and b of a power law."""
+    """a and b of the power law through the points, with b within the bounds."""
     slope, level = np.polyfit(x, y, 1)
     return float(level), float(np.clip(-slope, 1e-3, 9.9))
 
 
+def _power(x: Any, a: float, b: float) -> Any:
+    return a - b * x
+
+
+def _power_starts(x: Array, y: Array) -> list[tuple[float, ...]]:
+    return [_line(x, y)]
+
+
+def _with_floor(x: Any, a: float, b: float, log_c: float) -> Any:
+    return np.logaddexp(a - b * x, log_c)
+
+
+def _with_floor_starts(x: Array, y: Array) -> list[tuple[float, ...]]:
+    """Floors a little, by a half, and by far below the least error."""
+    return [(*_line(x, y), float(y.min()) - below) for below in (0.05, 0.7, 3.0)]
+
+
+def _broken(x: Any, a: float, b: float, s: float, log_n1: float) -> Any:
+    return a - b * x - s * np.logaddexp(0.0, x - log_n1)
+
+
+def _broken_starts(x: Array, y: Array) -> list[tuple[float, ...]]:
+    """No break yet, at the quartiles of the sizes."""
+    return [(*_line(x, y), 0.0, float(at)) for at in np.quantile(x, (0.25, 0.75))]
+
+
 LAWS = {
-    "power law": Law(
-        lambda x, a, b: a - b * x, lambda x, y: [_line(x, y)], ((-50.0, 0.0), (50.0, 10.0))
+    "power law": EmpiricalLaw(
+        _power,
+        _power_starts,
+        low=(-50.0, 0.0),
+        high=(50.0, 10.0),
     ),
-    "power law with floor": Law(
-        lambda x, a, b, c: np.logaddexp(a - b * x, c),
-        lambda x, y: [(*_line(x, y), float(y.min()) - off) for off in (0.05, 0.7, 3.0)],
-        ((-50.0, 0.0, -30.0), (50.0, 10.0, 0.0)),
+    "power law with floor": EmpiricalLaw(
+        _with_floor,
+        _with_floor_starts,
+        low=(-50.0, 0.0, -30.0),
+        high=(50.0, 10.0, 0.0),
     ),
-    "broken power law": Law(
-        lambda x, a, b, s, at: a - b * x - s * np.logaddexp(0.0, x - at),
-        lambda x, y: [(*_line(x, y), 0.0, float(at)) for at in np.quantile(x, (0.25, 0.75))],
-        ((-50.0, 0.0, -10.0, -5.0), (50.0, 10.0, 10.0, 40.0)),
+    "broken power law": EmpiricalLaw(
+        _broken,
+        _broken_starts,
+        low=(-50.0, 0.0, -10.0, -5.0),
+        high=(50.0, 10.0, 10.0, 40.0),
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class LawFit:
-    """A law with its parameters, their covariance, and the relative deviation of a point (its scatter)."""
+    """An empirical law with fitted parameters."""
 
-    law: Law
-    parameters: Array
-    covariance: Array
-    freedom: int
-    scatter: float
+    law: EmpiricalLaw
+    parameters: Float[np.ndarray, " parameters"]
+    covariance: Float[np.ndarray, "parameters parameters"]
+    freedom: int  # points that are left after the parameters
+    scatter: float  # relative standard deviation of a point
 
-    def predict(self, kept: Any, level: float = 0.95) -> tuple[Array, Array, Array]:
-        """Errors at numbers of training rows (points,), and the band of a new measurement, to first order."""
+    def predict(
+        self, kept: ArrayLike, level: float = 0.95
+    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+        """Errors at other sizes, and the band of a new measurement to first order.
+
+        Parameters
+        ----------
+        kept
+            Numbers of training rows (points,).
+        level
+            Level of the band.
+
+        Returns
+        -------
+        error, low, high
+            The law's error, and the ends of the band.
+        """
         x = np.log(np.asarray(kept, float))
-        value = self.law.log_error(x, *self.parameters)
-        steps = 1e-5 * np.maximum(1.0, np.abs(self.parameters)) * np.eye(len(self.parameters))
-        slopes = np.array(
-            [
-                (self.law.log_error(x, *(self.parameters + h)) - self.law.log_error(x, *(self.parameters - h)))
-                / (2 * h.sum())
-                for h in steps
-            ]
-        )
+        y = self.law.log_error(x, *self.parameters)
+        slopes = self._slopes(x)
         variance = np.einsum("ip,ij,jp->p", slopes, self.covariance, slopes) + self.scatter**2
         half = stdtrit(self.freedom, (1 + level) / 2) * np.sqrt(variance)
-        return np.exp(value), np.exp(value - half), np.exp(np.minimum(value + half, 0.0))
+        return np.exp(y), np.exp(y - half), np.exp(np.minimum(y + half, 0.0))
+
+    def _slopes(self, x: Array) -> Array:
+        """∂y/∂parameters (parameters, points)."""
+        slopes = []
+        for step in _STEP * np.maximum(1.0, np.abs(self.parameters)) * np.eye(len(self.parameters)):
+            ahead = self.law.log_error(x, *(self.parameters + step))
+            back = self.law.log_error(x, *(self.parameters - step))
+            slopes.append((ahead - back) / (2 * step.sum()))
+        return np.array(slopes)
 
 
 def fit_law(name: str, curve: Curve) -> LawFit:
-    """The law of that name (see LAWS), fitted to the logarithms of the points by least squares.
+    """An empirical law, fitted to the logarithms of a curve's points by least squares.
 
-    Points weigh by their standard errors if they have any. Raises InputError for an unknown law, and for fewer points
-    than parameters + 1.
+    Points weigh by their standard errors if they have any.
+
+    Parameters
+    ----------
+    name
+        One of LAWS.
+    curve
+        Points of one strategy, at one size more than the law has parameters.
+
+    Returns
+    -------
+    LawFit
+        The law with its parameters and their covariance.
+
+    Raises
+    ------
+    InputError
+        For an unknown law, and for too few sizes.
+    ConvergenceError
+        Where no search ends.
     """
-    from scipy.optimize import curve_fit
-
     if name not in LAWS:
         raise InputError(f"unknown law '{name}': one of {', '.join(LAWS)}")
-    law, x, y = LAWS[name], np.log(curve.kept), np.log(curve.error)
+    law = LAWS[name]
+    x = np.log(curve.kept)
+    y = np.log(curve.error)
+    sizes = len(np.unique(x))
+    if sizes < law.size + 1:
+        raise InputError(f"a {name} needs {law.size + 1} sizes: this curve has {sizes}")
+    has_se = not np.isnan(curve.se).any()
+    sigma = curve.se / curve.error if has_se else np.ones(len(x))
+    parameters, covariance, chi_square = _least_squares(name, x, y, sigma)
     freedom = len(x) - law.size
-    if freedom < 1 or len(np.unique(x)) < law.size + 1:
-        raise InputError(f"a {name} needs {law.size + 1} sizes: this curve has {len(np.unique(x))}")
-    known = not np.isnan(curve.se).any()
-    sigma = curve.se / curve.error if known else np.ones(len(x))
+    excess = chi_square / freedom
+    if has_se:
+        excess = max(1.0, excess)
+    return LawFit(law, parameters, excess * covariance, freedom, float(np.sqrt(excess) * np.median(sigma)))
+
+
+def _least_squares(name: str, x: Array, y: Array, sigma: Array) -> tuple[Array, Array, float]:
+    """Parameters, their covariance and χ² of the best of the searches that end."""
+    from scipy.optimize import curve_fit
+
+    law = LAWS[name]
     found = []
     for start in law.starts(x, y):
-        start = np.clip(
-            start, *(np.asarray(bound) + shift for bound, shift in zip(law.bounds, (1e-6, -1e-6), strict=True))
-        )
-        values, covariance = curve_fit(
-            law.log_error, x, y, start, sigma, absolute_sigma=True, bounds=law.bounds, max_nfev=2000
-        )
-        chi_square = float(np.sum(((y - law.log_error(x, *values)) / sigma) ** 2))
-        found.append((chi_square, values, covariance))
-    chi_square, values, covariance = min(found, key=lambda one: one[0])
-    excess = chi_square / freedom
-    excess = max(1.0, excess) if known else excess
-    return LawFit(law, values, excess * covariance, freedom, float(np.sqrt(excess) * np.median(sigma)))
+        inside = np.clip(start, np.asarray(law.low) + _OFF_BOUNDS, np.asarray(law.high) - _OFF_BOUNDS)
+        try:
+            parameters, covariance = curve_fit(
+                law.log_error,
+                x,
+                y,
+                inside,
+                sigma,
+                absolute_sigma=True,
+                bounds=(law.low, law.high),
+                max_nfev=_MOST_EVALUATIONS,
+            )
+        except RuntimeError:  # it needs more evaluations
+            continue
+        chi_square = float(np.sum(((y - law.log_error(x, *parameters)) / sigma) ** 2))
+        found.append((parameters, covariance, chi_square))
+    if not found:
+        raise ConvergenceError(f"a {name} does not fit this curve: no search ends in {_MOST_EVALUATIONS} evaluations")
+    return min(found, key=lambda one: one[2])

@@ -1,21 +1,50 @@
-"""Likelihood of a curve under the theory, and its maximum.
+"""The statistical model of a measured curve: how likely its points are at given parameters of the theory.
 
-A point's mean error y over k experiments is normal about the theory's mean μ(θ) with variance
+**What is fitted.** Point i is the mean test error y_i of k_i experiments. The theory's parameters θ determine its
+expectation μ_i(θ) and the standard deviation s_i(θ) of a single experiment (dp_theory.fitting.theory). Some parameters
+are free, the others are fixed. Each free one is moved as an unbounded number z_j (dp_theory.fitting.parameters), so
+that θ = θ(z). A point is normal about its expectation,
 
-    v       the theory's own variance of an experiment, over k, at the estimate (exact curves;
-    dp_theory.ridge.finite) c·se²   else; c = 1, or χ²/(points - parameters) where that is more: what theory and se
-    do not explain c·y²    where no se is known
+    y_i ~ N(μ_i(z), c v_i)                                                                                    (1)
 
-deviance(θ) = Σ (y - μ)²/v. Of an exact curve it is quasi-likelihood: v follows from the estimate, and takes no part
-in it. With v(θ) and ln v in the deviance, v would shrink to the residuals, which scatter less than the points by as
-much as the parameters have taken: dimensions come out larger and flips smaller by half a standard error.
+**Which variance.** v_i is one of two (`Variance`):
+
+    v_i = se_i², or y_i² where no standard error is known                    MEASURED                         (2)
+    v_i = s_i(z)²/k_i                                                        THEORY, for exact curves         (3)
+
+With (2) the factor c is estimated from the residuals (dp_theory.fitting.fit). With (3) it is 1.
+
+**The deviance** is −2 ln(likelihood), up to a constant and with c = 1. It is the first of these where v does not depend
+on z, and the second where it does:
+
+    D(z) = Σ (y_i − μ_i(z))²/v_i                                                                              (4)
+    D(z) = Σ [(y_i − μ_i(z))²/v_i(z) + ln v_i(z)]                                                             (5)
+
+**Why quasi-likelihood.** The estimate for an exact curve is not the minimum of (5). There v would shrink towards the
+squared residuals, which are smaller than the points' true scatter by as much as the parameters have taken: dimensions
+come out larger, and flips smaller, by half a standard error. Instead z minimises (4) with the variance (3) held at the
+estimate itself. `dp_theory.fitting.search.most_likely_exact` finds it in turns: first the minimum of (5), and then that
+of (4) with v at the minimum before.
+
+**The region of likely parameters** of an exact curve is taken about its fitted means μ̂ (dp_theory.fitting.region). Its
+deviance has the variance of each z, but not the logarithm:
+
+    D(z) = Σ (μ̂_i − μ_i(z))²/v_i(z)                                                                           (6)
+
+With v held at the estimate, intervals would be too narrow just where the dimension came out too large.
+
+**To first order** in z, with the slopes J = ∂μ/∂z and G = ∂ ln v/∂z (points, free) and V = diag(v), half the expected
+second derivative of D is the information
+
+    I = Jᵀ V⁻¹ J               for (4) and (6)                                                                (7)
+    I = Jᵀ V⁻¹ J + GᵀG/2       for (5)                                                                        (8)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import NamedTuple
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,186 +53,151 @@ from dp_theory.fitting.parameters import PARAMETERS
 from dp_theory.fitting.theory import predict_points
 from dp_theory.numerics.checks import Array
 
-_STEP = 1e-4  # of differences, in z
-WIDE = 12.0  # |z| beyond which a number is at the end of its range
-_STARTS, _FEW_STARTS, _SEARCHED, _POLISHED = 256, 32, 12, 4  # places looked at, those searched from, and to the end
-_WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z where only the window is sought: factors of 3 around 1
-_SOFT = 0.1
-_REWEIGHTED = 2  # times; a third moves estimates by less than a hundredth of their standard error
-_GAIN = 1e-5  # of the deviance that ends a search with practice; 0.001 of an interval's width
-_FLAT = 0.02  # information that every direction is given when the region is searched, so that flat ones have an end
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+WIDE = 12.0  # |z| beyond which a parameter is at the end of its range
+UNSOLVED_ERROR = 0.5  # expectation where the theory has no solution, so that a search turns back
+UNSOLVED_DEVIATION = 1.0  # standard deviation of an experiment there
+_STEP = 1e-4  # of z in finite differences
+_LEAST_INFORMATION = 0.02  # given to every direction of z, so that the region has an end in flat ones
 
 
-class State(NamedTuple):
-    """At one z: the deviance, means of the points (points,), and what they change by with z."""
+class Variance(Enum):
+    """What the variance v of the points is."""
 
-    deviance: float
-    gradient: Array  # (free,)
-    information: Array  # (free, free), half the expected second derivative of the deviance
-    mean: Array  # (points,)
-    slope: Array  # (points, free)
-    deviation: Array  # (points,), of single experiments
+    MEASURED = "measured"  # equation (2)
+    THEORY = "theory"  # equation (3)
+
+
+class Linearisation(NamedTuple):
+    """The likelihood about one z."""
+
+    deviance: float  # D
+    gradient: Float[np.ndarray, " free"]  # ∂D/∂z
+    information: Float[np.ndarray, "free free"]  # I
+    mean: Float[np.ndarray, " points"]  # μ
+    deviation: Float[np.ndarray, " points"]  # s
+
+
+class PointSlopes(NamedTuple):
+    """What the theory expects of some points about one z."""
+
+    mean: Float[np.ndarray, " points"]  # μ
+    slope: Float[np.ndarray, "points free"]  # J
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Of a curve, in the free parameters' z (free,); the others have their `fixed` values.
+    """The likelihood of a curve as a function of the free parameters' z.
 
-    logarithm: whether ln v counts, where v moves with z: that of an exact curve. start: z where the search begins.
-    soft: a relative deviation that every point is given besides. It widens the valleys in which the search begins.
+    Parameters
+    ----------
+    curve
+        What was measured.
+    free
+        Names of the free parameters, in the order of z.
+    fixed
+        Values of all other parameters.
+    variance
+        Whether v is (2) or (3).
+    with_log
+        Whether the deviance has the term ln v, as in (5).
+    softening
+        A relative standard deviation that every point is given besides. It widens the valleys of the deviance, so that
+        a search finds them from afar.
     """
 
     curve: Curve
     free: tuple[str, ...]
     fixed: dict[str, float]
-    logarithm: bool = True
-    start: Array | None = None
-    soft: float = 0.0
+    variance: Variance = Variance.MEASURED
+    with_log: bool = False
+    softening: float = 0.0
 
-    @classmethod
-    def quasi(cls, curve: Curve, free: tuple[str, ...], fixed: dict[str, float]) -> Likelihood:
-        """Of an exact curve, its points' standard errors known: those at the estimate, from the most likely z on."""
-        likelihood = cls(curve, free, fixed)
-        for _ in range(_REWEIGHTED):
-            z = likelihood.best
-            _, deviation = predict_points(curve, likelihood.values(z[None]))
-            weighted = replace(curve, se=np.sqrt(_scatter(curve, deviation)[0]), exact=False)
-            likelihood = cls(weighted, free, fixed, start=z)
-        return likelihood
+    def values(self, z: Float[np.ndarray, "sets free"]) -> dict[str, Float[np.ndarray, " sets"]]:
+        """The values of all parameters, free and fixed, at each z."""
+        moved = {name: PARAMETERS[name].from_z(z[:, j]) for j, name in enumerate(self.free)}
+        constant = {name: np.full(len(z), value) for name, value in self.fixed.items()}
+        return moved | constant
 
-    @classmethod
-    def about(cls, estimate: Likelihood, curve: Curve) -> Likelihood:
-        """Of an exact curve's fitted means, in place of what was measured: 0 at the estimate, its least."""
-        mean, _ = predict_points(curve, estimate.values(estimate.best[None]))
-        fitted = replace(curve, error=mean[0])
-        return cls(fitted, estimate.free, estimate.fixed, logarithm=False, start=estimate.best)
+    def deviances(self, z: Float[np.ndarray, "sets free"]) -> Float[np.ndarray, " sets"]:
+        """The deviance (4), (5) or (6) at each z."""
+        mean, deviation = predict_points(self.curve, self.values(z))
+        return self._deviances(mean, self._variances(deviation))
 
-    def values(self, z: Array) -> dict[str, Array]:
-        """All parameters (sets,) at z (sets, free)."""
-        moved = {name: PARAMETERS[name].value(z[:, j]) for j, name in enumerate(self.free)}
-        return moved | {name: np.full(len(z), value) for name, value in self.fixed.items()}
+    def linearise(self, z: Float[np.ndarray, " free"], *, one_sided: bool | None = None) -> Linearisation:
+        """The deviance, its gradient and the information at z, by finite differences.
 
-    def deviances(self, z: Array) -> Array:
-        """The deviance at each z (sets, free)."""
-        return self._deviances(*predict_points(self.curve, self.values(z)))
+        Parameters
+        ----------
+        z
+            Where.
+        one_sided
+            Whether differences are taken ahead only. They take half as long, and are less precise. By default they
+            are one-sided if the curve has practice, each point of which takes the solution of a loop.
+        """
+        if one_sided is None:
+            one_sided = self.curve.has_practice
+        mean, deviation = predict_points(self.curve, self.values(_stencil(z, one_sided)))
+        variance = self._variances(deviation)
+        deviance = self._deviances(mean, variance)
+        slope = _differences(mean, len(z))
+        information = slope.T @ (slope / variance[0][:, None])  # (7)
+        if self.with_log:
+            log_slope = _differences(np.log(variance), len(z))
+            information = information + log_slope.T @ log_slope / 2  # (8)
+        gradient = _differences(deviance[:, None], len(z))[0]
+        return Linearisation(float(deviance[0]), gradient, information, mean[0], deviation[0])
 
-    def state(self, z: Array, asked: Curve | None = None) -> State:
-        """Everything at z, of the curve's points; mean, slope and deviation of the `asked` points instead."""
-        ahead = _STEP * np.eye(len(z))
-        practised = self.curve.practised.any() or (asked is not None and asked.practised.any())
-        steps = np.vstack([np.zeros(len(z)), ahead, *([] if practised else [-ahead])])  # practice takes longer
-        mean, deviation = predict_points(self.curve, self.values(z + steps))
-        deviance = self._deviances(mean, deviation)
-        variance = self._variance(deviation)
-        slope = _difference(mean, len(z))
-        information = slope.T @ (slope / variance[0][:, None])
-        if self.curve.exact and self.logarithm:
-            growth = _difference(np.log(variance), len(z))
-            information = information + growth.T @ growth / 2
-        if asked is not None:
-            mean, deviation = predict_points(asked, self.values(z + steps))
-            slope = _difference(mean, len(z))
-        return State(
-            float(deviance[0]), _difference(deviance[:, None], len(z))[0], information, mean[0], slope, deviation[0]
-        )
+    def slopes(self, points: Curve, z: Float[np.ndarray, " free"], *, one_sided: bool = False) -> PointSlopes:
+        """What the theory expects of other points at z, and its derivative in z. `one_sided` is as in `linearise`."""
+        mean, _ = predict_points(points, self.values(_stencil(z, one_sided)))
+        return PointSlopes(mean[0], _differences(mean, len(z)))
 
-    def _variance(self, deviation: Array) -> Array:
-        if self.curve.exact:
-            variance = _scatter(self.curve, deviation)
+    def _variances(self, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
+        """v of each point, with its softening, where a single experiment has this standard deviation."""
+        if self.variance is Variance.THEORY:
+            variance = variance_of_theory(self.curve, deviation)  # (3)
         else:
-            known = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
-            variance = np.broadcast_to(known**2, deviation.shape)
-        return variance + (self.soft * self.curve.error) ** 2
+            se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
+            variance = np.broadcast_to(se**2, deviation.shape)  # (2)
+        return variance + (self.softening * self.curve.error) ** 2
 
-    def _deviances(self, mean: Array, deviation: Array) -> Array:
-        mean, variance = np.where(np.isfinite(mean), mean, 0.5), self._variance(deviation)
-        terms = (self.curve.error - mean) ** 2 / variance
-        return (terms + np.log(variance) if self.curve.exact and self.logarithm else terms).sum(-1)
-
-    @cached_property
-    def best(self) -> Array:
-        """z (free,) of the least deviance that several searches find."""
-        from scipy.optimize import minimize
-
-        if not self.free:
-            return np.empty(0)
-        starts, practised = self._starts(), self.curve.practised.any()
-        for soft, kept in ((0.0, 1),) if practised or self.start is not None else ((_SOFT, _POLISHED), (0.0, 1)):
-            likelihood, found = replace(self, soft=soft), []
-            options = {"maxiter": 12 if practised else 60, "gtol": 1e-2 if soft else 1e-4, "max_trust_radius": 4.0}
-            for start in starts:
-                at = Remembered(likelihood)
-                result = minimize(
-                    at.deviance, start, jac=lambda z, at=at: at(z).gradient,
-                    hess=lambda z, at=at: 2 * at(z).information + 1e-6 * np.eye(len(z)),
-                    method="dogleg" if practised else "trust-exact",  # which needs slopes at rejected places, too
-                    options=options, callback=at.stop if practised else None,
-                )  # fmt: skip
-                found.append((float(result.fun), result.x))
-            starts = [z for _, z in sorted(found, key=lambda pair: pair[0])[:kept]]
-        return np.clip(starts[0], -WIDE, WIDE)
-
-    def _starts(self) -> Array:
-        """Where to search from (searches, free). With practice, whose theory takes longer, one place: from the rest."""
-        if self.start is not None:
-            return self.start[None]
-        rng = np.random.default_rng(0)
-        others = ~self.curve.practised
-        if others.all():
-            starts = rng.normal(scale=1.5, size=(_STARTS, len(self.free)))
-            return starts[np.argsort(replace(self, soft=_SOFT).deviances(starts))[:_SEARCHED]]
-        rest = [j for j, name in enumerate(self.free) if name != "window"]
-        if others.sum() <= len(rest):
-            starts = rng.normal(scale=1.5, size=(_FEW_STARTS, len(self.free)))
-        else:  # the rest says where, but for the window
-            windows = np.array(_WINDOWS if "window" in self.free else [0.0])
-            starts = np.zeros((len(windows), len(self.free)))
-            starts[:, [j for j in range(len(self.free)) if j not in rest]] = windows[:, None]
-            known = {"window": PARAMETERS["window"].assumed} | self.fixed
-            part = Likelihood(self.curve.at(others), tuple(self.free[j] for j in rest), known)
-            starts[:, rest] = part.best
-        return starts[[np.argmin(self.deviances(starts))]]
+    def _deviances(
+        self, mean: Float[np.ndarray, "sets points"], variance: Float[np.ndarray, "sets points"]
+    ) -> Float[np.ndarray, " sets"]:
+        """D, from the expectations and the variances of the points."""
+        mean = np.where(np.isfinite(mean), mean, UNSOLVED_ERROR)
+        terms = (self.curve.error - mean) ** 2 / variance  # (4), (6)
+        if self.with_log:
+            terms = terms + np.log(variance)  # (5)
+        return terms.sum(-1)
 
 
-class Remembered:
-    """`Likelihood.state` of the latest z, of the curve or of the asked points."""
-
-    def __init__(self, likelihood: Likelihood, asked: Curve | None = None) -> None:
-        self.likelihood, self.asked = likelihood, asked
-        self.z, self.state = None, None
-
-    def __call__(self, z: Array) -> State:
-        """The state at z."""
-        if self.z is None or not np.array_equal(z, self.z):
-            self.z, self.state = np.array(z), self.likelihood.state(z, self.asked)
-        assert self.state is not None
-        return self.state
-
-    def deviance(self, z: Array) -> float:
-        """The deviance alone, without slopes where practice makes them dear: a search asks there before it goes."""
-        if self.likelihood.curve.practised.any():
-            return float(self.likelihood.deviances(z[None])[0])  # its loop is remembered
-        return self(z).deviance
-
-    def stop(self, z: Array) -> None:
-        """End a search from where the next step would gain next to nothing."""
-        state = self(z)
-        if np.sum((state.gradient @ whitened(state.information)) ** 2) / 4 < _GAIN:
-            raise StopIteration
+def variance_of_theory(curve: Curve, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
+    """Equation (3), where a single experiment has this standard deviation."""
+    return np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION) ** 2 / curve.trials
 
 
-def _scatter(curve: Curve, deviation: Array) -> Array:
-    """Variances of an exact curve's points, for experiments with this deviation (sets, points)."""
-    return np.where(np.isfinite(deviation), deviation, 1.0) ** 2 / curve.trials
-
-
-def _difference(values: Array, free: int) -> Array:
-    """Slopes (points, free) of values (1 + steps, points), a step ahead along each axis, and then perhaps one back."""
-    centre, ahead, back = values[:1], values[1 : 1 + free], values[1 + free :]
-    return ((ahead - back).T / 2 if len(back) else (ahead - centre).T) / _STEP
-
-
-def whitened(information: Array) -> Array:
-    """S (free, free) such that with z - z0 = S s the deviance grows by about |s|²."""
+def whitening_matrix(information: Float[np.ndarray, "free free"]) -> Float[np.ndarray, "free free"]:
+    """S such that the deviance grows by about |s|² along z = z0 + S s, from its minimum z0 on."""
     values, vectors = np.linalg.eigh(information)
-    return vectors / np.sqrt(np.maximum(values, 0) + _FLAT)
+    return vectors / np.sqrt(np.maximum(values, 0) + _LEAST_INFORMATION)
+
+
+def _stencil(z: Float[np.ndarray, " free"], one_sided: bool) -> Float[np.ndarray, "sets free"]:
+    """z itself, then a step ahead along each axis, and then a step back unless differences are one-sided."""
+    ahead = _STEP * np.eye(len(z))
+    steps = [np.zeros(len(z)), ahead] if one_sided else [np.zeros(len(z)), ahead, -ahead]
+    return z + np.vstack(steps)
+
+
+def _differences(values: Float[np.ndarray, "sets points"], free: int) -> Float[np.ndarray, "points free"]:
+    """The derivatives in z of values at the places of `_stencil`."""
+    centre: Array = values[:1]
+    ahead: Array = values[1 : 1 + free]
+    back: Array = values[1 + free :]
+    if len(back):
+        return (ahead - back).T / 2 / _STEP
+    return (ahead - centre).T / _STEP

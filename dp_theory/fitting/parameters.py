@@ -1,4 +1,4 @@
-"""What a fit estimates: the numbers that fix the theory's error curves, and the ranges that they are sought in."""
+"""The parameters that a fit estimates: the numbers that determine the theory's error curves, and their ranges."""
 
 from __future__ import annotations
 
@@ -11,36 +11,43 @@ from scipy.special import expit, logit
 
 @dataclass(frozen=True)
 class Parameter:
-    """A number and its open range (low, high). A fit moves it freely as z: logit of the place in its range.
+    """A number in an open range (low, high).
 
-    log: places are equal ratios. assumed: its value where too few points could fix it. help: what it is, in a line.
+    A search moves it freely as z, the logit of its place in the range: z = 0 is the middle, z → ±∞ are the ends. With
+    `log` the place is that of the logarithm.
     """
 
     low: float
     high: float
     log: bool
-    assumed: float
-    help: str
+    assumed: float  # value where there are too few points to estimate it
 
-    def value(self, z: Any) -> Any:
-        """The number at z."""
+    def from_z(self, z: Any) -> Any:
+        """The number at z. Arrays are taken element by element."""
         place = expit(z)
         if self.log:
             return np.exp(np.log(self.low) + np.log(self.high / self.low) * place)
         return self.low + (self.high - self.low) * place
 
-    def place(self, value: Any) -> Any:
-        """z of the number."""
+    def to_z(self, value: Any) -> Any:
+        """z of the number, the inverse of `from_z`."""
         if self.log:
             return logit(np.log(np.asarray(value) / self.low) / np.log(self.high / self.low))
         return logit((np.asarray(value) - self.low) / (self.high - self.low))
 
 
-PARAMETERS = {  # in the order in which few points are spent on them
-    "dimension": Parameter(4.0, 1e7, True, 100.0, "effective dimension d: n/d sets the error"),
-    "floor": Parameter(0.0, 0.5, False, 0.0, "error of what labels the rows: arccos(w_g·w0)/pi"),
-    "rho": Parameter(0.0, 1.0, False, 0.9, "cosine of the selector to what labels the rows"),
-    "window": Parameter(0.02, 50.0, True, 1.0, "practice keeps |t| < window·tan(pi E)"),
-    "flip": Parameter(0.0, 0.5, False, 0.0, "probability that a label is flipped, whatever its row"),
-    "ridge": Parameter(1e-5, 1e2, True, 0.01, "lam per training row"),
+# Where points are too few, the last parameters take their assumed values.
+PARAMETERS = {
+    # Effective dimension d: n/d sets the error.
+    "dimension": Parameter(4.0, 1e7, log=True, assumed=100.0),
+    # Error of what labels the rows, arccos(w_g·w0)/π.
+    "floor": Parameter(0.0, 0.5, log=False, assumed=0.0),
+    # Cosine of the selector to what labels the rows.
+    "rho": Parameter(0.0, 1.0, log=False, assumed=0.9),
+    # Practice keeps rows with |t| < window·tan(πE).
+    "window": Parameter(0.02, 50.0, log=True, assumed=1.0),
+    # Probability that a label is flipped, whatever its row.
+    "flip": Parameter(0.0, 0.5, log=False, assumed=0.0),
+    # Ridge lam per training row.
+    "ridge": Parameter(1e-5, 1e2, log=True, assumed=0.01),
 }

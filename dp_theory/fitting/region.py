@@ -1,191 +1,310 @@
-"""The region of likely parameters about a fit: profile-likelihood intervals of whatever the theory says, and its ends.
+"""The region of likely parameters about a fit: the intervals of parameters and of predictions.
 
-The interval of a number g(θ) is where it can go while the deviance stays within c·q of its least, q the quantile of χ²
-with one degree of freedom, or the square of Student's t where c was estimated. For an exact curve the deviance there is
-that of the fitted means from θ's, with θ's own v: Σ (μ(θ) - μ̂)²/v(θ). With v of the estimate, the interval would be
-narrow just where the dimension came out large. c and v are those of dp_theory.fitting.likelihood.
+The region holds every z whose deviance exceeds its least by no more than is allowed,
+
+    D(z) − D(z0) ≤ A = c q²                                                                                   (1)
+
+with q the quantile of the normal, or of Student's t where the factor c was estimated. D and c are those of
+dp_theory.fitting.likelihood. The profile-likelihood interval of a number g(z) is the range of g over the region. To
+first order (Cramér-Rao) its half-width is
+
+    √A |S ᵀ ∂g/∂z|    with S the whitening matrix of the information, z = z0 + S s                            (2)
+
+Two cases need care. A parameter at an end of its range has no slope there, so that (2) gives an interval of width 0.
+And with practice the theory takes so long that (2) is used wherever the deviance confirms it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
+from numpy.typing import NDArray
 
 from dp_theory.fitting.curve import Curve
-from dp_theory.fitting.likelihood import WIDE, Likelihood, Remembered, whitened
+from dp_theory.fitting.likelihood import WIDE, Likelihood, whitening_matrix
+from dp_theory.fitting.search import Evaluations, Latest
 from dp_theory.numerics.checks import Array
 
-_STRIDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, np.inf)  # away from the best z, to where the end of an interval may be
-_AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth
-_OUTSIDE = 0.03  # by which share of what is allowed the end of an interval may miss it
-_CONFIRMED = 0.3  # by which share of what is allowed the deviance may differ from it where first order holds
-_NEAR, _NEAR_DEAR = 0.005, 0.05  # of the end of an interval, in z, and of its half; with practice, which makes it dear
-_NEXT = 1e-6  # in z: nearer to the best no end of an interval is looked for
-_SEARCHED, _SEARCHED_DEAR = 30, 8  # steps to where the other parameters are likely
-_HOPELESS = 0.1  # of what a search lacks: it ends where the next step would gain less
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+LEAST = 1.0  # direction of a search for the least value of a parameter
+LARGEST = -1.0  # and for the largest
+AT_END = 3.0  # |z| that counts as an end of a range: its outer twentieth
+
+# Profiles of a parameter.
+_STRIDES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, np.inf)  # in z, away from the best, until the region is left
+_PRECISION = 0.005  # of the end of an interval, in z, and relative to its distance from the start
+_PRECISION_WITH_PRACTICE = 0.05
+_CLOSEST = 1e-6  # in z: ends are not told from the start any closer
+_STEPS = 30  # of the search in which the other parameters become likely
+_STEPS_WITH_PRACTICE = 8
+_HOPELESS = 0.1  # that search ends where the next step would gain less than this share of what is missing
+_CONFIRMED = 0.3  # the deviance confirms the first order where it differs from A by less than this share of A
+
+# Intervals of predictions.
+_SHARES = (0.9, 0.5, 0.2)  # of the way of the first order, from where the end is searched; from afar it may be missed
+_MISSED = 0.03  # by which share of A the end of an interval may lie outside the region
+_INNER_PLACES = 64  # that are tried between the end of a range and its middle
 
 
-def first_order(likelihood: Likelihood, allowed: float, points: Curve) -> tuple[Array, Array, Array]:
-    """ln of the means of asked points at the best z, and the ends of their intervals to first order (Cramér-Rao)."""
-    z = likelihood.best
-    state = likelihood.state(z, points)
-    slopes = state.slope / state.mean[:, None] @ whitened(state.information)
-    half = np.sqrt(allowed) * np.linalg.norm(slopes, axis=1)
-    centre = np.log(state.mean)
-    return centre, centre - half, centre + half
+@dataclass(frozen=True)
+class Region:
+    """The region of likely parameters.
 
-
-def interval(likelihood: Likelihood, allowed: float, point: Curve) -> tuple[float, float]:
-    """The least and the largest ln of the mean of one asked point, by profile likelihood.
-
-    allowed: by how much the deviance may exceed its least. Neither the curve nor the point is of practice, whose theory
-    takes longer: for it `first_order` is.
+    Parameters
+    ----------
+    likelihood
+        The likelihood whose deviance is D.
+    best
+        z0, where the deviance is least.
+    allowed
+        A, by how much the deviance may exceed its least.
     """
-    from scipy.optimize import minimize
 
-    z0, at = likelihood.best, Remembered(likelihood, point)
-    least = at(z0).deviance
+    likelihood: Likelihood
+    best: Float[np.ndarray, " free"]
+    allowed: float
 
-    def goal(z: Array) -> tuple[float, Array]:
-        state = at(z)
-        return float(np.log(state.mean[0])), state.slope[0] / state.mean[0]
+    def first_order(
+        self, points: Curve
+    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+        """ln of the expected errors of some points at the best z, and the ends of their intervals by (2)."""
+        one_sided = self.likelihood.curve.has_practice or points.has_practice
+        information = self.likelihood.linearise(self.best, one_sided=one_sided).information
+        expected = self.likelihood.slopes(points, self.best, one_sided=one_sided)
+        whitened = expected.slope / expected.mean[:, None] @ whitening_matrix(information)
+        half = np.sqrt(self.allowed) * np.linalg.norm(whitened, axis=1)
+        centre = np.log(expected.mean)
+        return centre, centre - half, centre + half
 
-    def slack(z: Array) -> float:
-        return 1 - (at(z).deviance - least) / allowed
+    def interval(self, point: Curve) -> tuple[float, float]:
+        """The least and the largest ln of the expected error of one point, by profile likelihood.
 
-    centre = goal(z0)[0]
-    ends = [centre]
-    for place in [z0, *_inside(likelihood, least + allowed / 2)]:
-        scale = whitened(at(place).information)
-        slope = goal(place)[1] @ scale
-        reach = float(np.linalg.norm(slope)) * np.sqrt(allowed)
-        for sign in (1.0, -1.0) if reach else ():
+        Neither the curve nor the point may be of practice, whose theory takes longer; `first_order` is for these.
+        """
+        search = _IntervalSearch(self, point)
+        ends = [search.centre]
+        for start in [self.best, *self._inner_starts()]:
+            ends += search.ends_from(start, 1.0)
+            ends += search.ends_from(start, -1.0)
+        return min(ends), max(ends)
 
-            def step(
-                s: Array, sign: float = sign, place: Array = place, scale: Array = scale, reach: float = reach
-            ) -> tuple[float, Array]:
-                value, slope = goal(place + scale @ s)
-                return sign * (value - centre) / reach, sign * (slope @ scale) / reach
+    def limits(self, parameter: int) -> tuple[float, float]:
+        """The least and the largest z of a free parameter, by profile likelihood.
 
-            within = {
-                "type": "ineq",
-                "fun": lambda s, place=place, scale=scale: slack(place + scale @ s),
-                "jac": lambda s, place=place, scale=scale: -(at(place + scale @ s).gradient @ scale) / allowed,
-            }
-            for share in (0.9, 0.5, 0.2):  # of the way that the first order says; SLSQP may lose its way from afar
-                first = -sign * slope / reach * allowed * share
-                options = {"maxiter": 40, "ftol": 1e-4}
-                found = minimize(step, first, jac=True, method="SLSQP", constraints=[within], options=options).x
-                end = place + scale @ found
-                ends += [goal(z)[0] for z in (end, place + scale @ first) if slack(z) > -_OUTSIDE]
-                if slack(end) > -_OUTSIDE:
-                    break
-    return min(ends), max(ends)
+        With practice they are those of (2), unless the parameter is at an end of its range.
+        """
+        if self.likelihood.curve.has_practice and abs(self.best[parameter]) < AT_END:
+            information = self.likelihood.linearise(self.best).information
+            half = np.sqrt(self.allowed) * float(np.linalg.norm(whitening_matrix(information)[parameter]))
+            return self.best[parameter] - half, self.best[parameter] + half
+        least = float(self._end(parameter, LEAST)[parameter])
+        largest = float(self._end(parameter, LARGEST)[parameter])
+        return least, largest
+
+    def outermost(self) -> Float[np.ndarray, "places free"]:
+        """The best z, and the places of the region where each free parameter is least and largest."""
+        places = [self.best]
+        for parameter in range(len(self.best)):
+            places += [self._end(parameter, LEAST), self._end(parameter, LARGEST)]
+        return np.array(places)
+
+    def _end(self, parameter: int, direction: float) -> Float[np.ndarray, " free"]:
+        """The place of the region where a parameter is least, or largest."""
+        at = Evaluations(self.likelihood)
+        least = at.deviance(self.best)
+        if self.likelihood.curve.has_practice:
+            place = self._confirmed_end(at, least, parameter, direction)
+            if place is not None:
+                return place
+            starts = [self.best]
+        else:
+            starts = [self.best, *self._inner_starts()]
+        profile = _Profile(at, parameter, direction, least + self.allowed)
+        ends = [profile.end_from(start) for start in starts]
+        return min(ends, key=lambda place: direction * place[parameter])
+
+    def _confirmed_end(
+        self, at: Evaluations, least: float, parameter: int, direction: float
+    ) -> Float[np.ndarray, " free"] | None:
+        """The end by (2), scaled to where the deviance is A above its least. None where it is far from that at (2)."""
+        scale = whitening_matrix(at.linearise(self.best).information)
+        way = -direction * np.sqrt(self.allowed) * scale @ scale[parameter] / np.linalg.norm(scale[parameter])
+        risen = at.deviance(self.best + way) - least
+        is_within_range = (np.abs(self.best + way) < WIDE).all()
+        if is_within_range and abs(risen - self.allowed) < _CONFIRMED * self.allowed:
+            return self.best + way * np.sqrt(self.allowed / risen)
+        return None
+
+    def _inner_starts(self) -> list[Float[np.ndarray, " free"]]:
+        """More places to search from: for each parameter at an end of its range, one where it has moved inwards.
+
+        There the parameter has a slope. It has moved as far as the deviance rises by no more than A/2.
+        """
+        most = Evaluations(self.likelihood).deviance(self.best) + self.allowed / 2
+        starts = []
+        for j in np.flatnonzero(np.abs(self.best) > AT_END):
+            moved = np.tile(self.best, (_INNER_PLACES, 1))
+            moved[:, j] *= np.linspace(1, 0, _INNER_PLACES)
+            above = np.flatnonzero(self.likelihood.deviances(moved) > most)
+            last = above[0] - 1 if above.size else -1
+            starts.append(moved[last])
+        return starts
 
 
-def limits(likelihood: Likelihood, allowed: float, parameter: int) -> tuple[float, float]:
-    """The least and the largest z of a free parameter, by profile likelihood.
+class _IntervalSearch:
+    """A search for the ends of the interval of g(z), ln of the expected error of one point.
 
-    Of a curve with practice, whose theory takes longer, to first order (Cramér-Rao), unless the parameter is at an end
-    of its range, where nothing has a slope.
+    It moves s, with z = place + S s, so that the region is about as long in all directions.
     """
-    z = likelihood.best
-    if likelihood.curve.practised.any() and abs(z[parameter]) < _AT_END:
-        half = np.sqrt(allowed) * float(np.linalg.norm(whitened(likelihood.state(z).information)[parameter]))
-        return z[parameter] - half, z[parameter] + half
-    low, high = (float(_end(likelihood, allowed, parameter, sign)[parameter]) for sign in (1.0, -1.0))
-    return low, high
+
+    def __init__(self, region: Region, point: Curve) -> None:
+        likelihood = region.likelihood
+        self.allowed = region.allowed
+        self.at = Evaluations(likelihood)
+        self.expected = Latest(lambda z: likelihood.slopes(point, z))
+        self.least = self.at.deviance(region.best)
+        self.centre = self.value(region.best)
+
+    def value(self, z: Array) -> float:
+        """g."""
+        return float(np.log(self.expected(z).mean[0]))
+
+    def slope(self, z: Array) -> Array:
+        """∂g/∂z (free,)."""
+        return self.expected(z).slope[0] / self.expected(z).mean[0]
+
+    def room(self, z: Array) -> float:
+        """How far z is inside the region: 1 at the least deviance, 0 on the edge, negative outside."""
+        return 1 - (self.at.deviance(z) - self.least) / self.allowed
+
+    def is_allowed(self, z: Array) -> bool:
+        """Whether z is inside the region, or next to it."""
+        return self.room(z) > -_MISSED
+
+    def ends_from(self, place: Array, direction: float) -> list[float]:
+        """Values of g at places of the region that are as far as found in one direction: 1 is down, -1 is up.
+
+        The search starts on the way of the first order, near its end; if it leaves the region, then nearer.
+        """
+        from scipy.optimize import minimize
+
+        scale = whitening_matrix(self.at.linearise(place).information)
+        whitened = self.slope(place) @ scale
+        reach = float(np.linalg.norm(whitened)) * np.sqrt(self.allowed)
+        if not reach:
+            return []
+
+        def goal(s: Array) -> tuple[float, Array]:
+            z = place + scale @ s
+            return direction * (self.value(z) - self.centre) / reach, direction * (self.slope(z) @ scale) / reach
+
+        def room(s: Array) -> float:
+            return self.room(place + scale @ s)
+
+        def room_slope(s: Array) -> Array:
+            return -(self.at.gradient(place + scale @ s) @ scale) / self.allowed
+
+        inside = {"type": "ineq", "fun": room, "jac": room_slope}
+        options = {"maxiter": 40, "ftol": 1e-4}
+        ends = []
+        for share in _SHARES:
+            first = -direction * whitened / reach * self.allowed * share
+            found = minimize(goal, first, jac=True, method="SLSQP", constraints=[inside], options=options).x
+            end = place + scale @ found
+            ends += [self.value(z) for z in (end, place + scale @ first) if self.is_allowed(z)]
+            if self.is_allowed(end):
+                break
+        return ends
 
 
-def outermost(likelihood: Likelihood, allowed: float) -> Array:
-    """Places (1 + 2 free, free) of the region: the best z, and those where each parameter is least and largest."""
-    pairs = [(j, sign) for j in range(len(likelihood.best)) for sign in (1.0, -1.0)]
-    return np.array([likelihood.best, *(_end(likelihood, allowed, j, sign) for j, sign in pairs)])
+class _Profile:
+    """A search for the place of the region where a parameter is least or largest.
 
-
-def _end(likelihood: Likelihood, allowed: float, parameter: int, sign: float) -> Array:
-    """The place (free,) of the region where a parameter is least (sign 1) or largest (-1).
-
-    Of a curve with practice, where a search takes long, to first order where the deviance confirms it.
+    Parameters
+    ----------
+    at
+        The likelihood.
+    parameter
+        Which of the free ones.
+    direction
+        LEAST or LARGEST.
+    most
+        The deviance of the region's edge.
     """
-    z0, at = likelihood.best, Remembered(likelihood)
-    least = at.deviance(z0)
-    starts = [z0]
-    if likelihood.curve.practised.any():
-        scale = whitened(at(z0).information)
-        way = -sign * np.sqrt(allowed) * scale @ scale[parameter] / np.linalg.norm(scale[parameter])
-        risen = at.deviance(z0 + way) - least
-        if (np.abs(z0 + way) < WIDE).all() and abs(risen - allowed) < _CONFIRMED * allowed:
-            return z0 + way * np.sqrt(allowed / risen)
-    else:
-        starts += _inside(likelihood, least + allowed / 2)
-    found = [_profiled(likelihood, start, parameter, sign, least + allowed) for start in starts]
-    return min(found, key=lambda place: sign * place[parameter])
 
+    def __init__(self, at: Evaluations, parameter: int, direction: float, most: float) -> None:
+        self.at = at
+        self.parameter = parameter
+        self.direction = direction
+        self.most = most
+        self.has_practice = at.likelihood.curve.has_practice
 
-def _profiled(likelihood: Likelihood, place: Array, parameter: int, sign: float, deviance: float) -> Array:
-    """The place (free,) of at most this deviance where a parameter is least (sign 1) or largest (-1), from one on."""
-    at = Remembered(likelihood)
-    within = first = float(place[parameter])
-    beyond = within
-    for stride in _STRIDES:
-        beyond = float(np.clip(first - sign * stride, -WIDE, WIDE))
-        moved = _lowered(at, place, parameter, beyond, deviance)
-        if moved is None:
-            break
-        place, within = moved, beyond
-    near = _NEAR_DEAR if likelihood.curve.practised.any() else _NEAR
-    while abs(beyond - within) > max(near * min(1.0, abs(beyond - first)), _NEXT):
-        middle = (within + beyond) / 2
-        moved = _lowered(at, place, parameter, middle, deviance)
-        place, within, beyond = (place, within, middle) if moved is None else (moved, middle, beyond)
-    return place
+    def end_from(self, place: Array) -> Array:
+        """The end (free,) that a search from a place of the region finds.
 
+        The parameter strides away until the region is left. The end is then found by halving.
+        """
+        start = float(place[self.parameter])
+        within = start
+        beyond = start
+        for stride in _STRIDES:
+            beyond = float(np.clip(start - self.direction * stride, -WIDE, WIDE))
+            moved = self.made_likely(place, beyond)
+            if moved is None:
+                break
+            place = moved
+            within = beyond
+        precision = _PRECISION_WITH_PRACTICE if self.has_practice else _PRECISION
+        while abs(beyond - within) > max(precision * min(1.0, abs(beyond - start)), _CLOSEST):
+            middle = (within + beyond) / 2
+            moved = self.made_likely(place, middle)
+            if moved is None:
+                beyond = middle
+            else:
+                place = moved
+                within = middle
+        return place
 
-def _lowered(at: Remembered, place: Array, parameter: int, value: float, deviance: float) -> Array | None:
-    """The place with a parameter's z held at this value, the others moved until the deviance is as low as that.
+    def made_likely(self, place: Array, value: float) -> Array | None:
+        """A place (free,) of the region where the parameter's z has this value, found by moving the others.
 
-    None where it does not get as low.
-    """
-    from scipy.optimize import minimize
+        None where the deviance does not get as low.
+        """
+        others = np.arange(len(place)) != self.parameter
+        held = np.where(others, place, value)
+        if self.at.deviance(held) > self.most and others.any():
+            held = self._descended(held, others)
+        return held if self.at.deviance(held) <= self.most else None
 
-    others, dear = np.arange(len(place)) != parameter, at.likelihood.curve.practised.any()
-    lowest = np.where(others, place, value)
+    def _descended(self, place: Array, others: NDArray[np.bool_]) -> Array:
+        """Where the deviance is lower, with only the other parameters moved. It ends as soon as that is in the region.
 
-    def full(u: Array) -> Array:
-        z = np.full(len(place), value)
-        z[others] = u
-        return z
+        It also ends where the next step would gain next to nothing of what is missing.
+        """
+        from scipy.optimize import minimize
 
-    def stop(u: Array) -> None:
-        nonlocal lowest
-        lowest = full(u)
-        missing = at.deviance(lowest) - deviance
-        if missing <= 0:
-            raise StopIteration
-        state = at(lowest)
-        expected = np.sum((state.gradient[others] @ whitened(state.information[np.ix_(others, others)])) ** 2) / 4
-        if expected < _HOPELESS * missing:
-            raise StopIteration
+        def full(u: Array) -> Array:
+            z = place.copy()
+            z[others] = u
+            return z
 
-    if at.deviance(lowest) > deviance and others.any():
-        minimize(
-            lambda u: at.deviance(full(u)), place[others], jac=lambda u: at(full(u)).gradient[others],
-            hess=lambda u: 2 * at(full(u)).information[np.ix_(others, others)] + 1e-6 * np.eye(others.sum()),
-            method="dogleg" if dear else "trust-exact", callback=stop,
-            options={"maxiter": _SEARCHED_DEAR if dear else _SEARCHED, "gtol": 1e-2},
-        )  # fmt: skip
-    return lowest if at.deviance(lowest) <= deviance else None
+        def stop_where_inside_or_hopeless(u: Array) -> None:
+            z = full(u)
+            missing = self.at.deviance(z) - self.most
+            if missing <= 0 or self.at.expected_gain(z, others) < _HOPELESS * missing:
+                raise StopIteration
 
-
-def _inside(likelihood: Likelihood, deviance: float) -> list[Array]:
-    """Places (free,) to search from as well: parameters at an end of their range, where nothing has a slope, moved in.
-
-    Each as far as the deviance stays below the one given.
-    """
-    places = []
-    for j in np.flatnonzero(np.abs(likelihood.best) > _AT_END):
-        moved = np.tile(likelihood.best, (64, 1))
-        moved[:, j] *= np.linspace(1, 0, 64)
-        above = np.flatnonzero(likelihood.deviances(moved) > deviance)
-        places.append(moved[above[0] - 1 if above.size else -1])
-    return places
+        result = minimize(
+            lambda u: self.at.deviance(full(u)),
+            place[others],
+            jac=lambda u: self.at.gradient(full(u))[others],
+            hess=lambda u: self.at.curvature(full(u))[np.ix_(others, others)],
+            method="dogleg" if self.has_practice else "trust-exact",
+            callback=stop_where_inside_or_hopeless,
+            options={"maxiter": _STEPS_WITH_PRACTICE if self.has_practice else _STEPS, "gtol": 1e-2},
+        )
+        return full(result.x)

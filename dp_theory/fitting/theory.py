@@ -1,132 +1,198 @@
-"""The theory's error curves: means and scatter of the points of a `Curve`, for many sets of parameters at once.
+"""The theory's error curves: mean and scatter of the points of a `Curve`, for many sets of parameters at once.
 
-Rows are labelled by w_g, flips besides; the ridge is per *training* row, as in `sweep`. The labeller's own error is a
-floor: w_hat's part off the plane of w_g and w_s is turned at random against w0's, so that with θ = π·E against w_g
+Rows are labelled by w_g, and labels are flipped besides. The ridge is per *training* row, as in `sweep`. Theory first
+gives the error E' against w_g. The labeller's own error, the floor, is added by geometry: the part of w_hat off the
+plane of w_g and w_s lies at random against w0, so that
 
-    cos πE = cos θ · cos(π·floor)             as in dp_theory.practice for a labeller
-    Var[cos πE] = (cos(π·floor) sin θ)² Var θ + (sin(π·floor) sin θ)²/d
+    cos πE = cos πE' · cos(π·floor)                                                                           (1)
+    Var[cos πE] = (cos(π·floor) sin πE')² Var[πE'] + (sin(π·floor) sin πE')²/d                                (2)
+
+(1) is that of dp_theory.practice for a labeller. A curve may have three kinds of points:
+
+    plain and selected rows   Theorem 1 at finite dimension: mean and standard deviation of single experiments
+    practice                  the limit d → ∞ of the loop: the mean alone
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.fitting.curve import Curve, Mask
+from dp_theory.fitting.curve import Curve
 from dp_theory.numerics.checks import Array
 from dp_theory.practice.practice_problem import PracticeProblem, Window
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.ridge.finite import scatter
 from dp_theory.rules import RULES, Direct, KeepAll, Rule
 
-MOST_ROUNDS = 14  # of a practice loop that is solved: longer ones take as many larger steps
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+MOST_ROUNDS = 14  # rounds of a loop that is solved; a longer loop is solved with as many larger rounds
 
 
-def predict_points(curve: Curve, values: Mapping[str, Any]) -> tuple[Array, Array]:
-    """Means and standard deviations of single experiments, (sets, points); values: an array (sets,) per parameter.
+def predict_points(
+    curve: Curve, values: Mapping[str, Float[np.ndarray, " sets"]]
+) -> tuple[Float[np.ndarray, "sets points"], Float[np.ndarray, "sets points"]]:
+    """Mean test errors of a curve's points, and standard deviations of single experiments.
 
-    Practice has the mean of the limit d → ∞, and no deviation (nan). What has no solution is nan.
+    Parameters
+    ----------
+    curve
+        The points. What was measured does not matter.
+    values
+        Sets of parameters: for each name of PARAMETERS an array with an element for each set.
+
+    Returns
+    -------
+    mean, deviation
+        nan where the theory has no solution. Practice has no deviation: it is nan there.
     """
     sets = len(values["dimension"])
-    mean, deviation = np.full((2, sets, len(curve)), np.nan)
-    for pool in _pools(curve):
-        mean[:, pool.rows], deviation[:, pool.rows] = _scatter(pool, values)
-    if curve.practised.any():
+    mean = np.full((sets, len(curve)), np.nan)
+    deviation = np.full((sets, len(curve)), np.nan)
+    for group in _pool_groups(curve):
+        mean[:, group.rows], deviation[:, group.rows] = _pool_errors(group, values)
+    if curve.has_practice:
         loop = curve.at(curve.practised)
         for i in range(sets):
-            mean[i, curve.practised] = _practised(loop, {name: float(value[i]) for name, value in values.items()})
-    floor, d = (np.asarray(values[name])[:, None] for name in ("floor", "dimension"))
-    return with_floor(mean, deviation, floor, d)
+            of_set = {name: float(value[i]) for name, value in values.items()}
+            mean[i, curve.practised] = _practice_errors(loop, of_set)
+    floor = np.asarray(values["floor"])[:, None]
+    dimension = np.asarray(values["dimension"])[:, None]
+    return with_floor(mean, deviation, floor, dimension)
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
-    """Test error and its deviation against the truth, from those against the labeller, whose own error is `floor`."""
-    cosine, sine = np.cos(np.pi * floor), np.sin(np.pi * floor)
-    seen = np.cos(np.pi * error) * cosine
-    off = np.sin(np.pi * error)
-    scattered = np.hypot(cosine * np.pi * deviation, sine / np.sqrt(d)) * off
-    return np.arccos(seen) / np.pi, scattered / np.sqrt(1 - seen**2) / np.pi
+    """Test error and its deviation against the truth, by equations (1) and (2).
+
+    `error` and `deviation` are those against the labeller, whose own error is `floor`. All arguments broadcast.
+    """
+    cos_floor = np.cos(np.pi * floor)
+    sin_floor = np.sin(np.pi * floor)
+    sin_error = np.sin(np.pi * error)
+    cosine = np.cos(np.pi * error) * cos_floor
+    deviation_of_cosine = np.hypot(cos_floor * np.pi * deviation, sin_floor / np.sqrt(d)) * sin_error
+    return np.arccos(cosine) / np.pi, deviation_of_cosine / np.sqrt(1 - cosine**2) / np.pi
 
 
-class _Pool(NamedTuple):
-    """Points of a curve whose rows are of one kind."""
+class _PoolGroup(NamedTuple):
+    """Points of a curve, without practice, whose rows were chosen in the same way."""
 
-    rows: Mask  # which points (all points,)
-    rule: Rule
-    size: Array  # rows of the pool (points,)
-    ridge: Array  # of a pool's row, over that of a training row (points,)
+    rows: Bool[np.ndarray, " points"]  # which of the curve's points
+    rule: Rule  # its parameters are arrays (group,)
+    size: Float[np.ndarray, " group"]  # number of rows of the pool
+    ridge: Float[np.ndarray, " group"]  # ridge per row of the pool, over the ridge per training row
 
 
-def _pools(curve: Curve) -> Iterator[_Pool]:
-    """The points without practice."""
-    plain, pruned = curve.plain, curve.strategy == "prune"
+def _pool_groups(curve: Curve) -> Iterator[_PoolGroup]:
+    """The plain, the pruned and the directly drawn points, as far as there are any."""
+    plain = curve.plain
     if plain.any():
-        count = curve.kept[plain]
-        yield _Pool(plain, KeepAll(), count, np.ones(len(count)))
-    for rows in (curve.selected & pruned, curve.selected & ~pruned):
-        if rows.any():
-            rule, keep = RULES[curve.rule].with_keep_fraction(curve.keep[rows]), curve.keep[rows]
-            if pruned[rows].all():
-                yield _Pool(rows, rule, curve.generated[rows], keep)
-            else:
-                yield _Pool(rows, Direct(rule), curve.kept[rows], np.ones(len(keep)))
+        size = curve.kept[plain]
+        yield _PoolGroup(plain, KeepAll(), size, np.ones(len(size)))
+    pruned = curve.selected & (curve.strategy == "prune")
+    if pruned.any():
+        keep = curve.keep[pruned]
+        yield _PoolGroup(pruned, RULES[curve.rule].with_keep_fraction(keep), curve.generated[pruned], keep)
+    direct = curve.selected & (curve.strategy != "prune")
+    if direct.any():
+        keep = curve.keep[direct]
+        rule = Direct(RULES[curve.rule].with_keep_fraction(keep))
+        yield _PoolGroup(direct, rule, curve.kept[direct], np.ones(len(keep)))
 
 
-def _scatter(pool: _Pool, values: Mapping[str, Any]) -> Array:
-    """Means and standard deviations (2, sets, points) against the labeller: Theorem 1 at finite dimension."""
-    shape = (len(values["dimension"]), len(pool.size))
+def _pool_errors(
+    group: _PoolGroup, values: Mapping[str, Float[np.ndarray, " sets"]]
+) -> tuple[Float[np.ndarray, "sets group"], Float[np.ndarray, "sets group"]]:
+    """Mean and standard deviation of the error against the labeller, by Theorem 1 at finite dimension."""
+    shape = (len(values["dimension"]), len(group.size))
 
     def flat(x: Any) -> Array:
         return np.broadcast_to(x, shape).ravel()
 
-    flip, d, ridge, rho = (flat(np.asarray(values[name])[:, None]) for name in ("flip", "dimension", "ridge", "rho"))
-    if isinstance(pool.rule, KeepAll):  # whatever w_s
-        rho = np.ones(rho.size)
-    moments, _, fourth = pool.rule.map(flat).up_to_fourth(rho)
-    with np.errstate(all="ignore"):
-        means, deviations = scatter(
-            moments.flipped(flip), fourth.flipped(flip), rho, d / flat(pool.size), ridge * flat(pool.ridge), d
+    def flat_parameter(name: str) -> Array:
+        return flat(np.asarray(values[name])[:, None])
+
+    dimension = flat_parameter("dimension")
+    flip = flat_parameter("flip")
+    ridge = flat_parameter("ridge") * flat(group.ridge)
+    rho = np.ones(dimension.size) if isinstance(group.rule, KeepAll) else flat_parameter("rho")
+    moments, _, fourth = group.rule.map(flat).up_to_fourth(rho)
+    with np.errstate(all="ignore"):  # nan where there is no solution
+        mean, deviation = scatter(
+            moments.flipped(flip), fourth.flipped(flip), rho, dimension / flat(group.size), ridge, dimension
         )
-    return np.stack([means[0], deviations[0]]).reshape(2, *shape)
+    return mean[0].reshape(shape), deviation[0].reshape(shape)
 
 
-def _practised(curve: Curve, values: dict[str, float]) -> Array:
-    """Limits (points,) against the labeller of one set of parameters."""
+def _practice_errors(curve: Curve, values: Mapping[str, float]) -> Float[np.ndarray, " points"]:
+    """Errors against the labeller for one set of parameters.
+
+    Points with the same first pool and the same increment lie on the curve of one loop, between its stages.
+    """
     errors = np.empty(len(curve))
-    parameters = [values[name] for name in ("dimension", "window", "flip", "ridge")]
     for initial, increment in set(zip(curve.initial, curve.increment, strict=True)):
         rows = (curve.initial == initial) & (curve.increment == increment)
-        sizes, limits = practice_curve(initial, increment, curve.kept[rows].max(), *parameters)
+        sizes, limits = practice_curve(
+            initial,
+            increment,
+            curve.kept[rows].max(),
+            values["dimension"],
+            values["window"],
+            values["flip"],
+            values["ridge"],
+        )
         errors[rows] = np.exp(np.interp(np.log(curve.kept[rows]), np.log(sizes), np.log(limits)))
     return errors
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # a loop takes 20 ms, and a search asks for the same parameters several times
 def practice_curve(
     initial: float, increment: float, last: float, d: float, window: float, flip: float, ridge: float
-) -> tuple[Array, Array]:
-    """Pool sizes (stages,) of a loop and its errors against the labeller: `initial` plain rows, then rounds to `last`.
+) -> tuple[Float[np.ndarray, " stages"], Float[np.ndarray, " stages"]]:
+    """Pool sizes of a practice loop, and its errors against the labeller.
 
-    Rows of a round have |t| < window·tan(πE). Rounds are of `increment` rows, or larger where there would be more than
-    MOST_ROUNDS. nan where the loop has no solution to its tolerance.
+    Parameters
+    ----------
+    initial
+        Number of plain rows of the first pool.
+    increment
+        Number of rows of a round. Rounds are larger where there would be more than MOST_ROUNDS of them.
+    last
+        Number of rows at the end.
+    d
+        Dimension.
+    window
+        Rows of a round have |t| < window·tan(πE), E the error of the stage before.
+    flip
+        Probability that a label is flipped.
+    ridge
+        Ridge per training row.
+
+    Returns
+    -------
+    sizes, errors
+        nan errors where the loop has no solution to its tolerance.
     """
     sizes = pool_sizes(initial, increment, last)
-    steps = np.diff(sizes) / initial
-    problem = PracticeProblem(
-        d / initial, (ridge * sizes / initial).tolist(), [Window(window, float(step)) for step in steps], flip=flip
-    )
+    rounds = [Window(window, float(rows)) for rows in np.diff(sizes) / initial]
+    problem = PracticeProblem(d / initial, (ridge * sizes / initial).tolist(), rounds, flip=flip)
     try:
         return sizes, solve_stages(problem).test_error
     except (ConvergenceError, ArithmeticError):
         return sizes, np.full(len(sizes), np.nan)
 
 
-def pool_sizes(initial: float, increment: float, last: float) -> Array:
-    """Sizes of the pool, round by round, from `initial` to `last` (stages,)."""
+def pool_sizes(initial: float, increment: float, last: float) -> Float[np.ndarray, " stages"]:
+    """Numbers of rows of a pool that grows from `initial` to `last` in equal steps of about `increment`.
+
+    Where this would take more than MOST_ROUNDS steps, there are as many in equal ratios.
+    """
     if last <= initial:
         return np.array([initial])
     rounds = max(1, round((last - initial) / increment))

@@ -1,7 +1,11 @@
 """Whether the Gaussian theory of selection is valid for features that somebody has, and how wrong it would be.
 
-features reads them; view is what theory sees of them; assumptions has a test for each assumption; recipe and moments
-predict from the rows' own law in its place, step by step; experiment measures; check lays all of it side by side.
+features         reads them
+view             what the theory sees of them
+assumptions      a test for each assumption
+recipe, moments  predictions from the rows' own law in place of the Gaussian one, step by step
+experiment       measures
+check            lays all of it side by side
 """
 
 from dp_theory.validity.check import RULES, STEPS, Check, check

@@ -1,140 +1,184 @@
-"""A test for each assumption of the Gaussian theory: a statistic, and the probability of one as large if it holds."""
+"""A test for each assumption of the Gaussian theory: a statistic, and the probability of one as large if it holds.
+
+z are the whitened rows; t, ζ, g, v and γ are those of dp_theory.validity.view. N is the number of rows and d that of
+directions. Where several statistics are tried, the p-value is that of the largest times their number (Bonferroni).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import ndtr
-from scipy.stats import anderson, chi2, norm
+from scipy.special import chdtrc, log_ndtr, ndtr
 
 from dp_theory.numerics.checks import Array
 from dp_theory.rules import Rule
-from dp_theory.validity.view import View
+from dp_theory.validity.view import FeatureView
 
-ANGLES, BINS = 8, 21  # directions of the plane that are tested; groups of rows by their margin, one around 0
-LARGEST_SQUARE = 13.0  # of A*, beyond which the formula for its p-value ends: at exp(-69)
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+ANGLES = 8  # directions of the plane that are tested
+BINS = 21  # groups of rows by their margin; with an odd number there is one around 0
+LARGEST_SQUARE = 13.0  # of A*², beyond which the formula for its p-value ends: at exp(−69)
+_NOT_SELECTED = 1e-12  # a variance of q below which the rule keeps all rows alike
+_LEAST_VARIANCE = 0.5  # of the count of positive labels in a group
 
 
-class Test(NamedTuple):
-    """statistic: its name and value, for people. p_value: an upper bound, over all that was tried."""
+class AssumptionTest(NamedTuple):
+    """The answer of a test."""
 
-    statistic: str
-    p_value: float
+    statistic: str  # its name and value, for people
+    p_value: float  # an upper bound, over all that was tried
 
 
-def normal_selector(view: View) -> Test:
-    """t is normal: Anderson and Darling's A*² with mean and variance fitted."""
+def normal_selector(view: FeatureView) -> AssumptionTest:
+    """t is normal: A*² of Anderson and Darling, with fitted mean and variance."""
     square = anderson_darling(view.plane[0])
-    return Test(f"A*² = {square:.3g}", anderson_p(square))
+    return AssumptionTest(f"A*² = {square:.3g}", anderson_p(square))
 
 
-def normal_truth(view: View) -> Test:
-    """g, left out one by one, is normal: as `normal_selector`."""
+def normal_truth(view: FeatureView) -> AssumptionTest:
+    """g, left out one by one, is normal: the same as `normal_selector`."""
     square = anderson_darling(view.score)
-    return Test(f"A*² = {square:.3g}", anderson_p(square))
+    return AssumptionTest(f"A*² = {square:.3g}", anderson_p(square))
 
 
-def normal_plane(view: View) -> Test:
-    """(t, g) are jointly normal: so is every combination (Cramér and Wold); the largest A*² of ANGLES, Bonferroni."""
+def normal_plane(view: FeatureView) -> AssumptionTest:
+    """(t, g) are jointly normal: so is every combination of them (Cramér and Wold).
+
+    The statistic is the largest A*² of ANGLES combinations.
+    """
     if len(view.plane) == 1:
         return normal_selector(view)
-    angles = np.pi * (np.arange(ANGLES) + 0.5) / ANGLES
-    square = max(anderson_darling(np.cos(angle) * view.plane[0] + np.sin(angle) * view.score) for angle in angles)
-    return Test(f"largest A*² = {square:.3g}", min(1.0, ANGLES * anderson_p(square)))
+    squares = []
+    for angle in np.pi * (np.arange(ANGLES) + 0.5) / ANGLES:
+        squares.append(anderson_darling(np.cos(angle) * view.plane[0] + np.sin(angle) * view.score))
+    square = max(squares)
+    return AssumptionTest(f"largest A*² = {square:.3g}", min(1.0, ANGLES * anderson_p(square)))
 
 
-def uniform_flips(view: View) -> Test:
-    """y = sign(g − b), flipped whatever g: χ² of labels in BINS groups by v against ε + (1 − 2ε) Φ((v − b)/tan γ).
+def uniform_flips(view: FeatureView) -> AssumptionTest:
+    """y = sign(g − b), flipped with the same probability ε whatever g.
 
-    Its least value over ε, b, the offset that centring leaves, and tan γ. This is the length of the fitted truth's
-    error, of d coordinates: in one sample it is off `view.tangent` by 1/√(2d) of it, the prior's standard deviation.
+    The statistic is χ² of the labels in BINS groups of rows by v, against
+
+        P(y = 1) = ε + (1 − 2ε) Φ((v − b)/tan γ)
+
+    It is the least over ε, over the offset b that centring leaves, and over tan γ. The latter is the length of the
+    fitted truth's error, which has d coordinates. In one sample it is off `view.tangent` by 1/√(2d) of it, so that ln
+    of their ratio has a normal prior with this standard deviation.
     """
-    order, scatter = np.argsort(view.score), 1 / np.sqrt(len(view.y))
-    score, blur = view.score[order], max(view.tangent, scatter)
+    from scipy.optimize import minimize
 
-    def sums(values: Array) -> Array:
+    rows = len(view.y)
+    order = np.argsort(view.score)
+    score = view.score[order]
+    scatter = 1 / np.sqrt(rows)
+    tangent = max(view.tangent, scatter)
+
+    def group_sums(values: Array) -> Array:
         return np.array([group.sum() for group in np.array_split(values, BINS)])
 
-    seen = sums((view.y[order] > 0).astype(float))
+    seen = group_sums((view.y[order] > 0).astype(float))
 
-    def square(fitted: Array) -> float:
+    def chi_square(fitted: Array) -> float:
         flips, offset, log_ratio = fitted
-        positive = flips + (1 - 2 * flips) * ndtr((score - offset) / (blur * np.exp(log_ratio)))
-        variance = np.maximum(sums(positive * (1 - positive)), 0.5)
-        return float(((seen - sums(positive)) ** 2 / variance).sum() + 2 * view.dimension * log_ratio**2)
+        positive = flips + (1 - 2 * flips) * ndtr((score - offset) / (tangent * np.exp(log_ratio)))
+        variance = np.maximum(group_sums(positive * (1 - positive)), _LEAST_VARIANCE)
+        prior = 2 * view.dimension * log_ratio**2
+        return float(((seen - group_sums(positive)) ** 2 / variance).sum() + prior)
 
-    bounds = [(0.5 / len(view.y), 0.5), (-1.0, 1.0), (-1.0, 1.0)]
+    bounds = [(0.5 / rows, 0.5), (-1.0, 1.0), (-1.0, 1.0)]
     start = np.array([np.clip(view.flips, *bounds[0]), 0.0, 0.0])
     steps = np.array([scatter if start[0] < 0.25 else -scatter, scatter, 1 / np.sqrt(view.dimension)])
     simplex = start + np.vstack([np.zeros(3), np.diag(steps)])  # at its default size, b would hardly move from 0
-    value = minimize(square, start, method="Nelder-Mead", bounds=bounds, options={"initial_simplex": simplex}).fun
-    return Test(f"χ²/{BINS - 2} = {value / (BINS - 2):.3g}", float(chi2.sf(value, BINS - 2)))
+    found = minimize(chi_square, start, method="Nelder-Mead", bounds=bounds, options={"initial_simplex": simplex})
+    freedom = BINS - 2
+    return AssumptionTest(f"χ²/{freedom} = {found.fun / freedom:.3g}", float(chdtrc(freedom, found.fun)))
 
 
-def equal_lengths(view: View) -> Test:
+def equal_lengths(view: FeatureView) -> AssumptionTest:
     """|z|² off the plane scatters no more than that of normal rows: a one-sided z of its relative variance.
 
-    Over N it is a leverage, Beta(d/2, (N − d)/2) for normal rows, of relative variance 2(1 − d/N)/d.
+    Over N it is a leverage. For normal rows it has the law Beta(d/2, (N − d)/2), of relative variance 2(1 − d/N)/d.
     """
-    rows, dimension = len(view.y), view.dimension - len(view.plane)
+    rows = len(view.y)
+    dimension = view.dimension - len(view.plane)
     leverage = np.square(view.off_plane).sum(1)
-    normal = 2 * (1 - dimension / rows) / dimension
-    ratio = float(leverage.var() / leverage.mean() ** 2) / normal
-    z = (ratio - 1) / np.sqrt((2 + 6 * normal) / rows)
-    return Test(f"variance {ratio:.3g} × normal", float(norm.sf(z)))
+    of_normal_rows = 2 * (1 - dimension / rows) / dimension
+    ratio = float(leverage.var() / leverage.mean() ** 2) / of_normal_rows
+    z = (ratio - 1) / np.sqrt((2 + 6 * of_normal_rows) / rows)
+    return AssumptionTest(f"variance {ratio:.3g} × normal", _normal_tail(z))
 
 
-def no_pull(view: View, rules: Iterable[Rule]) -> Test:
-    """E[q y z] = 0 off the plane: N|mean|² over its expectation, χ² with a degree of freedom for each direction.
+def no_pull(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
+    """E[q y z] = 0 off the plane, for each rule q.
 
-    The sample's own z is orthogonal to t and ζ, and to y where the truth was fitted to it: of q y what these explain is
-    taken out, e = q y − p y − b t with p = E[qyζ]/E[yζ]. Then E[e z] = 0 off the plane as the population has it, too.
+    The statistic is N|mean|² over its expectation: χ² with a degree of freedom for each direction. The sample's own z
+    is orthogonal to t and ζ, and to y where the truth was fitted to it. What these explain is taken out of q y, which
+    leaves e = q y − p y − b t with p = E[qyζ]/E[yζ]. Then E[e z] = 0 off the plane, as in the population.
     """
-    z, found = view.off_plane, []
+    z = view.off_plane
     freedom = view.dimension - len(view.plane)
+    found = []
     for rule in rules:
         rest = np.asarray(rule.keep_probability(view.plane[0]), float) * view.y
         if view.tangent:
-            rest = rest - float(rest @ view.plane[-1] / (view.y @ view.plane[-1])) * view.y
+            zeta = view.plane[-1]
+            rest = rest - float(rest @ zeta / (view.y @ zeta)) * view.y
         rest = rest - np.linalg.lstsq(view.plane.T, rest)[0] @ view.plane
-        if rest.var() > 1e-12:
-            total = float(np.square(rest @ z).sum() / np.square(rest).sum())
-            found.append((float(chi2.sf(total, freedom)), total / freedom))
+        if rest.var() > _NOT_SELECTED:
+            chi_square = float(np.square(rest @ z).sum() / np.square(rest).sum())
+            found.append((float(chdtrc(freedom, chi_square)), chi_square / freedom))
     return _worst(found, "χ²/d")
 
 
-def isotropic_rest(view: View, rules: Iterable[Rule]) -> Test:
-    """E[q zzᵀ] = p I off the plane: |mean (q − p) zzᵀ|² over its expectation where q is independent of a normal z."""
-    z, found = view.off_plane, []
-    fourth = float(np.square(np.square(z).sum(1)).mean())
+def isotropic_rest(view: FeatureView, rules: Iterable[Rule]) -> AssumptionTest:
+    """E[q zzᵀ] = p I off the plane, for each rule q.
+
+    The statistic is |mean (q − p) zzᵀ|² over its expectation where q is independent of a normal z.
+    """
+    z = view.off_plane
     dimension = view.dimension - len(view.plane)
+    fourth = float(np.square(np.square(z).sum(1)).mean())
+    deviation = 2 / np.sqrt(dimension * (dimension + 1.0))  # of the ratio
+    found = []
     for rule in rules:
         q = np.asarray(rule.keep_probability(view.plane[0]), float)
         q = q - q.mean()
-        if q.var() > 1e-12:
+        if q.var() > _NOT_SELECTED:
             mean = (q[:, None] * z).T @ z / len(q)
             ratio = float(np.square(mean).sum()) / (q.var() * fourth / len(q))
-            spread = 2 / np.sqrt(dimension * (dimension + 1.0))
-            found.append((float(norm.sf((ratio - 1) / spread)), ratio))
+            found.append((_normal_tail((ratio - 1) / deviation), ratio))
     return _worst(found, "|·|²/expected")
 
 
-def _worst(found: list[tuple[float, float]], name: str) -> Test:
-    """The least p-value of several tests, Bonferroni."""
+def _worst(found: list[tuple[float, float]], name: str) -> AssumptionTest:
+    """The test of the least p-value, of several tests' p-values and statistics."""
     if not found:
-        return Test("no rule selects", 1.0)
-    p, ratio = min(found, key=lambda one: (one[0], -one[1]))
-    return Test(f"{name} = {ratio:.3g}", min(1.0, len(found) * p))
+        return AssumptionTest("no rule selects", 1.0)
+    p_value, statistic = min(found, key=lambda one: (one[0], -one[1]))
+    return AssumptionTest(f"{name} = {statistic:.3g}", min(1.0, len(found) * p_value))
 
 
-def anderson_darling(sample: Array) -> float:
-    """A² against a normal with fitted mean and variance, corrected for the size: A²(1 + .75/N + 2.25/N²)."""
+def _normal_tail(z: float) -> float:
+    """P(Z > z) of a standard normal."""
+    return float(ndtr(-z))
+
+
+def anderson_darling(sample: Float[np.ndarray, " rows"]) -> float:
+    """A*² against a normal with fitted mean and variance.
+
+    It is A²(1 + .75/N + 2.25/N²), corrected for the size of the sample, with A² = −N − Σ (2i − 1)/N · (ln Φ(w_i) +
+    ln Φ(−w_(N+1−i))) of the ordered and standardised sample w. scipy.stats has A², too, but takes longer to import than
+    all else that `dp theory check` imports.
+    """
     n = len(sample)
-    found: Any = anderson(sample, "norm", method="interpolate")  # its own p-values end at .01
-    square = float(found.statistic)
+    w = (np.sort(sample) - np.mean(sample)) / np.std(sample, ddof=1)
+    i = np.arange(1, n + 1)
+    square = float(-n - np.sum((2 * i - 1.0) / n * (log_ndtr(w) + log_ndtr(-w)[::-1])))
     return square * (1 + 0.75 / n + 2.25 / n**2)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
@@ -22,6 +22,7 @@ from dp_theory.numerics.checks import (
 )
 from dp_theory.rules import Rule, make_rule
 from dp_theory.validity.assumptions import (
+    AssumptionTest,
     equal_lengths,
     isotropic_rest,
     no_pull,
@@ -33,52 +34,63 @@ from dp_theory.validity.assumptions import (
 from dp_theory.validity.experiment import MOST_USED, measured_errors
 from dp_theory.validity.features import Features
 from dp_theory.validity.moments import KeptMoments
-from dp_theory.validity.recipe import LAWS, predicted_error
-from dp_theory.validity.view import View
+from dp_theory.validity.recipe import MEASURED_LAWS, predicted_error
+from dp_theory.validity.view import FeatureView
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Float
 
 RULES = ("random", "keep-hard", "keep-easy")
 LAM = 0.05
-MOST_SIZES, FEWEST_KEPT = 6, 16  # sizes that are compared: d/2, d, 2d, …, of at least this many rows
-STEPS = ("gaussian", *LAWS, "measured law")  # each column of predictions takes one thing more from the rows
+FEWEST_TRIALS = 4  # that a standard error takes
+MOST_SIZES = 6  # numbers of kept rows that are compared by default: d/2, d, 2d, …
+FEWEST_KEPT = 16  # the least of them
+STEPS = ("gaussian", *MEASURED_LAWS, "measured law")  # columns of predictions: each takes one thing more from the rows
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
     """What a check found.
 
-    curves: a row for each rule and number of kept rows: rule, kept, share (of the rows, that the rule keeps), the
-    predictions STEPS, and measured, se (with test rows also that of their number, and of the law's), z (of the Gaussian
-    theory; in units of se and of what N rows leave open, which are not all rows of their kind), z_law (of the measured
-    law, which knows these rows). `gaussian` knows Σ, ρ and the flips. Each further column replaces one thing by what
-    was measured: the law of t, of ζ, of both, of labels, of rows' lengths, and at last all second moments of kept rows.
-    nan: not measured, since too few rows are kept.
-
-    assumptions: assumption, statistic, p_value, effect (the largest relative change of a prediction when the assumption
-    is replaced by what was measured), at (its rule and kept rows), verdict: 'holds', 'fails, harmless' where the effect
-    is within the tolerance, 'fails'. The last two rows hold the predictions of theory and of the measured law against
-    the experiment; there the effect is the measured error over the predicted one, less 1.
+    Attributes
+    ----------
+    view
+        What the theory sees of the features.
+    curves
+        A row for each rule and number of kept rows. rule, kept and share (of the rows, that the rule keeps) say which.
+        The columns STEPS are predicted test errors. `gaussian` knows the covariance, rho and the flips. Each further
+        column replaces one thing by what was measured: the law of t, of ζ, of both, of labels, of rows' lengths, and
+        in the end all second moments of kept rows. `measured` is the error of the experiment, and `se` its standard
+        error; with test rows it is also that of their number and of the law's rows. `z` and `z_law` are the
+        differences from the Gaussian theory and from the measured law, in standard errors. Numbers are nan where too
+        few rows are kept to measure them.
+    assumptions
+        A row for each assumption, with its statistic and p_value. `effect` is the largest relative change of a
+        prediction when the assumption is replaced by what was measured, and `at` is its rule and number of kept rows.
+        verdict is "holds", "fails, harmless" where the effect is within the tolerance, or "fails". The last two rows
+        hold the Gaussian theory and the measured law against the experiment. Their effect is the measured error over
+        the predicted one, less 1.
     """
 
-    view: View
+    view: FeatureView
     curves: pd.DataFrame
     assumptions: pd.DataFrame
 
     @property
     def gaussian_holds(self) -> bool:
-        """Whether the Gaussian theory's errors are those that were measured, within tolerance or noise.
+        """Whether the Gaussian theory's errors are those measured, but for the tolerance or noise.
 
         Where a rule keeps too few rows to measure, no assumption must fail either.
         """
-        *verdicts, theory, _ = self.assumptions["verdict"]
-        judged = verdicts if self.curves["measured"].isna().any() else []
-        return "fails" not in (theory, *judged)
+        *of_assumptions, of_theory, _ = self.assumptions["verdict"]
+        if of_theory == "fails":
+            return False
+        return "fails" not in of_assumptions or not self.curves["measured"].isna().any()
 
     @property
     def law_holds(self) -> bool:
-        """Whether the errors predicted from the measured law are."""
+        """Whether the errors predicted from the measured law are those measured, but for the tolerance or noise."""
         return bool(self.assumptions["verdict"].iloc[-1] != "fails")
 
 
@@ -97,27 +109,47 @@ def check(
 ) -> Check:
     """Hold the theory of ridge regression on selected rows against features, assumption by assumption.
 
-    rules: by name, each at the threshold that keeps a share `keep` of normal scores. lam: ridge per kept row, in units
-    of the features' mean variance. sizes: numbers of kept rows; by default d/2, d, 2d, … as far as there are rows.
-    trials: experiments, on random rows. level: of all tests together. tolerance: a relative error that does not matter.
-    advance(1) is called after each rule.
+    Parameters
+    ----------
+    features
+        Rows, labels, and the directions that select and label them.
+    rules
+        Names of selection rules.
+    keep
+        Share of normal scores that each rule keeps.
+    lam
+        Ridge per kept row, in units of the features' mean variance.
+    sizes
+        Numbers of kept rows. By default they are d/2, d, 2d, … as far as there are rows.
+    trials
+        Number of experiments, each on random rows.
+    seed
+        Seed of the experiments.
+    level
+        Level of significance of all tests together.
+    tolerance
+        A relative error of predictions that does not matter.
+    advance
+        advance(1) is called after each rule.
 
-    Raises InputError for parameters outside their domain, too few rows, also of those kept, and features without
-    variance or labels that have nothing to do with them.
+    Returns
+    -------
+    Check
+        The curves, and a verdict on each assumption.
+
+    Raises
+    ------
+    InputError
+        For parameters outside their domain, for too few rows or too few that are kept, for features without variance,
+        and for labels that have nothing to do with them.
     """
     import pandas as pd
 
-    require_number(keep=keep, lam=lam, level=level, tolerance=tolerance)
-    require_whole(trials=trials)
-    require_seed(seed)
-    require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per kept row, over the mean variance")
-    require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
-    require("tolerance", tolerance, 0 < tolerance < np.inf, "be positive: a relative error")
-    require_size("trials", trials, 4, MOST_TRIALS, "a standard error is needed")
+    _require_options(keep=keep, lam=lam, trials=trials, seed=seed, level=level, tolerance=tolerance)
     if not rules or len(set(rules)) < len(rules):
         raise InputError(f"rules = {', '.join(rules) or 'none'}: name at least one, each once")
     chosen = {name: make_rule(name, keep=None if name == "keep-all" else keep) for name in rules}
-    view = View.of(features, lam)
+    view = FeatureView.of(features, lam)
     rows = []
     for name, rule in chosen.items():
         rows += [{"rule": name} | row for row in _curve(view, rule, lam, _sizes(view, sizes), trials, seed)]
@@ -126,65 +158,137 @@ def check(
     if curves["measured"].isna().all():
         most = round(MOST_USED * curves["share"].max() * len(view.y))
         raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
-    return Check(view, curves, _table(view, curves, list(chosen.values()), trials, level, tolerance))
+    tested = _tested_assumptions(view, curves, list(chosen.values()), level, tolerance)
+    compared = _compared_predictions(curves, trials, level, tolerance)
+    return Check(view, curves, pd.DataFrame(tested + compared))
 
 
-def _sizes(view: View, wanted: Sequence[int] | None) -> list[int]:
-    """Numbers of kept rows to compare, as far as half of the rows go."""
+def _require_options(*, keep: float, lam: float, trials: int, seed: int, level: float, tolerance: float) -> None:
+    """Raises InputError for the first option outside its domain."""
+    require_number(keep=keep, lam=lam, level=level, tolerance=tolerance)
+    require_whole(trials=trials)
+    require_seed(seed)
+    require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per kept row, over the mean variance")
+    require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+    require("tolerance", tolerance, 0 < tolerance < np.inf, "be positive: a relative error")
+    require_size("trials", trials, FEWEST_TRIALS, MOST_TRIALS, "a standard error is needed")
+
+
+def _sizes(view: FeatureView, wanted: Sequence[int] | None) -> list[int]:
+    """The numbers of kept rows to compare: those wanted, or d/2, d, 2d, … up to half of the rows."""
+    rows = len(view.y)
     if wanted is None:
         doubled = [round(view.dimension * 2.0**power) for power in range(-1, MOST_SIZES - 1)]
-        return [size for size in doubled if FEWEST_KEPT <= size <= len(view.y) / 2] or [max(FEWEST_KEPT, doubled[0])]
+        fitting = [size for size in doubled if FEWEST_KEPT <= size <= rows / 2]
+        return fitting or [max(FEWEST_KEPT, doubled[0])]
     require_some(sizes=wanted)
     for size in wanted:
         require_whole(sizes=size)
-        require_size("sizes", size, 2, MOST_USED * len(view.y), "kept rows, while a quarter of the rows test")
+        require_size("sizes", size, 2, MOST_USED * rows, "kept rows, while a quarter of the rows test")
     return sorted(set(wanted))
 
 
-def _curve(view: View, rule: Rule, lam: float, sizes: Sequence[int], trials: int, seed: int) -> list[dict[str, float]]:
-    """A rule's rows of `Check.curves`."""
+# -- curves
+
+
+class _StandardErrors(NamedTuple):
+    """Standard errors of a measured mean error, and of its differences from predictions."""
+
+    measured: float
+    from_theory: float  # which speaks of all rows of this kind
+    from_law: float  # which was measured on these rows
+
+
+def _curve(
+    view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int], trials: int, seed: int
+) -> list[dict[str, Any]]:
+    """A rule's rows of `Check.curves`, but for the rule's name.
+
+    They end at the first size that the rule does not keep often enough to measure. That is left out, too, unless it is
+    the only one.
+    """
     moments = KeptMoments(view, rule)
-    laws = {name: law(view) for name, law in LAWS.items()}
-    errors = measured_errors(view, rule, np.asarray(sizes), lam, trials, seed)
-    p = float(rule.moments(0.0).p)
-    angles = predict(view.problem(rule, p * view.dimension / np.asarray(sizes, float), lam * p)).test_error
-    found = []
-    for place, size in enumerate(sizes):
-        trained = errors[:, place]
-        enough = not np.isnan(trained).any() and size <= MOST_USED * moments.independent
-        if not enough:
-            trained = np.full(trials, np.nan)
-        if found and not enough:
+    laws = {name: measure(view) for name, measure in MEASURED_LAWS.items()}
+    errors = measured_errors(view, rule, sizes, lam, trials, seed)
+    theory = _gaussian_errors(view, rule, lam, sizes)
+    rows = []
+    for size, gaussian, of_trials in zip(sizes, theory, errors.T, strict=True):
+        is_measured = not np.isnan(of_trials).any() and size <= MOST_USED * moments.independent
+        if rows and not is_measured:
             break
-        row = {"kept": size, "share": moments.kept_rows / len(view.y)}
-        row["gaussian"] = view.flips + (1 - 2 * view.flips) * float(angles[place])
+        row: dict[str, Any] = {"kept": size, "share": moments.kept_rows / len(view.y), "gaussian": gaussian}
         row |= {name: predicted_error(view, law, rule, size, lam) for name, law in laws.items()}
-        row["measured law"] = moments.error(size, lam) if enough else np.nan
-        mean, se = float(trained.mean()), float(trained.std(ddof=1) / np.sqrt(trials))
-        likely = _likely(mean, row["gaussian"], len(view.y))
-        sample = likely * (1 - likely) / len(view.y)  # of what these rows, which all trials share, happen to be
-        if view.test is not None:  # all trials share the rows that test, and all laws those that they were measured on
-            likely = _likely(mean, row["gaussian"], len(view.test[1]))
-            se = float(np.sqrt(se**2 + likely * (1 - likely) / len(view.test[1]) + sample))
-        resolved = np.maximum(se, 0.5 / len(view.y))  # no finer than half an error among all rows
-        of_theory = resolved if view.test is not None else np.hypot(resolved, np.sqrt(sample))
-        row |= {"measured": mean, "se": se, "z": (mean - row["gaussian"]) / of_theory}
-        found.append(row | {"z_law": (mean - row["measured law"]) / resolved})
-    return found
+        row["measured law"] = moments.error(size, lam) if is_measured else np.nan
+        row |= _comparison(view, row, of_trials if is_measured else np.full(trials, np.nan))
+        rows.append(row)
+    return rows
 
 
-def _likely(mean: float, predicted: float, rows: int) -> float:
-    """The error that scatters as the mean over so many rows does: one of none is no proof that none are made."""
-    return min(0.5, max(mean, predicted, 0.5 / rows))
+def _gaussian_errors(view: FeatureView, rule: Rule, lam: float, sizes: Sequence[int]) -> list[float]:
+    """The Gaussian theory's test error at each number of kept rows."""
+    p = float(rule.moments(0.0).p)
+    phi = p * view.dimension / np.asarray(sizes, float)
+    against_truth = predict(view.problem(rule, phi, lam * p)).test_error
+    return [view.flips + (1 - 2 * view.flips) * float(error) for error in against_truth]
 
 
-def _table(
-    view: View, curves: pd.DataFrame, rules: Sequence[Rule], trials: int, level: float, tolerance: float
-) -> pd.DataFrame:
-    """`Check.assumptions`."""
-    import pandas as pd
+def _comparison(view: FeatureView, row: dict[str, Any], of_trials: Float[np.ndarray, " trials"]) -> dict[str, float]:
+    """The columns measured, se, z and z_law, beside a row's predictions."""
+    mean = float(of_trials.mean())
+    errors = _standard_errors(view, of_trials, row["gaussian"])
+    return {
+        "measured": mean,
+        "se": errors.measured,
+        "z": (mean - row["gaussian"]) / errors.from_theory,
+        "z_law": (mean - row["measured law"]) / errors.from_law,
+    }
 
-    tests = [
+
+def _standard_errors(view: FeatureView, of_trials: Float[np.ndarray, " trials"], predicted: float) -> _StandardErrors:
+    """Standard errors of the mean over trials, whose errors are `of_trials`.
+
+    Three things scatter: which rows train, which the trials show; which rows of their kind the N rows are; and which
+    rows test. All trials share the last two, so that theirs are variances of an error rate over so many rows.
+
+    Where the N rows also test, the measured law speaks of these very rows, and their choice counts against the theory
+    alone. Where other rows test, both their choice and that of the N rows are in the measured error itself.
+    """
+    rows = len(view.y)
+    mean = float(of_trials.mean())
+    finest = 0.5 / rows  # half an error among all rows
+    of_training = float(of_trials.std(ddof=1) / np.sqrt(len(of_trials)))
+    variance_of_rows = _variance_of_error_rate(mean, predicted, rows)
+    if view.test is None:
+        from_law = np.maximum(of_training, finest)
+        from_theory = np.hypot(from_law, np.sqrt(variance_of_rows))
+        return _StandardErrors(of_training, from_theory, from_law)
+    variance_of_test_rows = _variance_of_error_rate(mean, predicted, len(view.test[1]))
+    measured = float(np.sqrt(of_training**2 + variance_of_test_rows + variance_of_rows))
+    from_either = np.maximum(measured, finest)
+    return _StandardErrors(measured, from_either, from_either)
+
+
+def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
+    """The variance of an error rate over so many rows.
+
+    The rate itself is the larger of what was measured and predicted: no error among few rows is no proof that none are
+    made. It is at least half an error among these rows, and at most that of chance.
+    """
+    rate = min(0.5, max(mean, predicted, 0.5 / rows))
+    return rate * (1 - rate) / rows
+
+
+# -- verdicts
+
+
+def _tested_assumptions(
+    view: FeatureView, curves: pd.DataFrame, rules: Sequence[Rule], level: float, tolerance: float
+) -> list[dict[str, Any]]:
+    """The rows of `Check.assumptions` that are assumptions.
+
+    Each has two columns of predictions: one before and one after it is replaced by what was measured.
+    """
+    tests = (
         ("selector's score t is normal", normal_selector(view), "gaussian", "selector"),
         ("truth's score g is normal", normal_truth(view), "selector", "margins"),
         ("(t, g) are jointly normal", normal_plane(view), "margins", "plane"),
@@ -192,31 +296,60 @@ def _table(
         ("rows are equally long off the plane", equal_lengths(view), "labels", "lengths"),
         ("kept labels do not pull off the plane", no_pull(view, rules), "lengths", "measured law"),
         ("kept rows are isotropic off the plane", isotropic_rest(view, rules), "lengths", "measured law"),
-    ]
+    )
     rows = []
     for name, test, before, after in tests:
         change = (curves[after] / curves[before] - 1).to_numpy(float)
-        rows.append(_row(name, test.statistic, test.p_value, change, curves, level / len(tests), tolerance))
-    known = curves["measured"].notna().to_numpy()
+        rows.append(_verdict(name, test, change, curves, level / len(tests), tolerance))
+    return rows
+
+
+def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
+    """The last two rows of `Check.assumptions`: predictions against the experiment.
+
+    Only errors that are significantly off count for the effect, if there are any.
+    """
+    comparisons = curves["measured"].notna().sum()
+    rows = []
     for name, column, z in (
         ("Gaussian theory, all in all", "gaussian", "z"),
         ("the measured law", "measured law", "z_law"),
     ):
-        sizes = np.nan_to_num(curves[z].abs().to_numpy(float))
-        p = np.minimum(1.0, max(1, known.sum()) * 2 * student.sf(sizes, trials - 1))
-        off = (curves["measured"] / curves[column] - 1).to_numpy(float)
-        judged = np.where(p < level, off, np.nan) if np.any(p < level) else off
-        rows.append(_row(name, f"largest |z| = {sizes.max():.3g}", float(p.min()), judged, curves, level, tolerance))
-    return pd.DataFrame(rows)
+        size = np.nan_to_num(curves[z].abs().to_numpy(float))
+        two_sided = 2 * stdtr(trials - 1, -size)
+        p_values = np.minimum(1.0, max(1, comparisons) * two_sided)
+        is_off = p_values < level
+        change = (curves["measured"] / curves[column] - 1).to_numpy(float)
+        if is_off.any():
+            change = np.where(is_off, change, np.nan)
+        test = AssumptionTest(f"largest |z| = {size.max():.3g}", float(p_values.min()))
+        rows.append(_verdict(name, test, change, curves, level, tolerance))
+    return rows
 
 
-def _row(
-    name: str, statistic: str, p: float, change: np.ndarray, curves: pd.DataFrame, level: float, tolerance: float
-) -> dict[str, object]:
-    """A row of `Check.assumptions`. change: relative, of each row of the curves; nan where there is none."""
-    known = np.where(np.isfinite(change), np.abs(change), -1.0)
-    where = int(known.argmax())
-    effect = float(change[where]) if known[where] >= 0 else np.nan
-    verdict = "holds" if not p < level else "fails" if abs(effect) > tolerance else "fails, harmless"
-    at = f"{curves['rule'].iloc[where]}, {curves['kept'].iloc[where]}"
-    return {"assumption": name, "statistic": statistic, "p_value": p, "effect": effect, "at": at, "verdict": verdict}
+def _verdict(
+    name: str,
+    test: AssumptionTest,
+    change: Float[np.ndarray, " rows"],
+    curves: pd.DataFrame,
+    level: float,
+    tolerance: float,
+) -> dict[str, Any]:
+    """A row of `Check.assumptions`. `change` is relative, for each row of the curves; nan where there is none."""
+    sizes = np.where(np.isfinite(change), np.abs(change), -1.0)
+    largest = int(sizes.argmax())
+    effect = float(change[largest]) if np.isfinite(change[largest]) else np.nan
+    if not test.p_value < level:
+        verdict = "holds"
+    elif abs(effect) > tolerance:
+        verdict = "fails"
+    else:
+        verdict = "fails, harmless"
+    return {
+        "assumption": name,
+        "statistic": test.statistic,
+        "p_value": test.p_value,
+        "effect": effect,
+        "at": f"{curves['rule'].iloc[largest]}, {curves['kept'].iloc[largest]}",
+        "verdict": verdict,
+    }

@@ -1,19 +1,49 @@
 """The experiment on rows as they are: keep some by a rule, train on them, and count errors on others."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from dp_theory.ridge.simulators.dense import fit_ridge
 from dp_theory.rules import Rule
-from dp_theory.validity.view import View
+from dp_theory.validity.view import FeatureView
 
-MOST_USED = 0.75  # of the rows may be looked at: the others test, where no other rows do
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+MOST_USED = 0.75  # share of the rows that may train; the others test, where there are no test rows
 
 
-def measured_errors(view: View, rule: Rule, sizes: np.ndarray, lam: float, trials: int, seed: int) -> np.ndarray:
-    """Test errors (trials, sizes): rows in random order, the first that the rule keeps train. The view's test rows test
-    or, where it has none, those not reached.
+def measured_errors(
+    view: FeatureView, rule: Rule, sizes: Sequence[int], lam: float, trials: int, seed: int
+) -> Float[np.ndarray, "trials sizes"]:
+    """Test errors of ridge regression on the rows that a rule keeps.
 
-    All sizes of a trial share their order. nan where the rule does not keep as many among MOST_USED of the rows.
+    A trial looks at the rows in random order and trains on the first that the rule keeps. All sizes of a trial share
+    this order. The view's test rows test; where it has none, those that were not looked at do.
+
+    Parameters
+    ----------
+    view
+        The rows.
+    rule
+        Says with what probability a row is kept.
+    sizes
+        Numbers of kept rows.
+    lam
+        Ridge per kept row.
+    trials
+        Number of experiments.
+    seed
+        Seed of the orders. Trial k depends on it and on k alone.
+
+    Returns
+    -------
+    Float[np.ndarray, "trials sizes"]
+        nan where the rule does not keep as many of the first MOST_USED of the rows.
     """
     errors = np.full((trials, len(sizes)), np.nan)
     keep = np.asarray(rule.keep_probability(view.plane[0]), float)
@@ -21,11 +51,17 @@ def measured_errors(view: View, rule: Rule, sizes: np.ndarray, lam: float, trial
     for trial in range(trials):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(trial,)))
         order = rng.permutation(len(keep))
-        kept = np.flatnonzero(rng.random(most) < keep[order[:most]])
-        for place, size in enumerate(sizes):
-            if size <= len(kept):
-                train, unseen = order[kept[:size]], order[kept[size - 1] + 1 :]
-                w = fit_ridge(view.x[train], view.y[train], size * lam)
-                x, y = (view.x[unseen], view.y[unseen]) if view.test is None else view.test
-                errors[trial, place] = np.mean(y * (x @ w) <= 0)
+        kept = np.flatnonzero(rng.random(most) < keep[order[:most]])  # places in the order
+        for i, size in enumerate(sizes):
+            if size > len(kept):
+                continue
+            train = order[kept[:size]]
+            w = fit_ridge(view.x[train], view.y[train], size * lam)
+            if view.test is None:
+                not_reached = order[kept[size - 1] + 1 :]
+                x = view.x[not_reached]
+                y = view.y[not_reached]
+            else:
+                x, y = view.test
+            errors[trial, i] = np.mean(y * (x @ w) <= 0)
     return errors

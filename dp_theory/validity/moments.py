@@ -1,21 +1,28 @@
-"""What ridge regression makes of kept rows when all their second moments are measured, not those of a plane (ours).
+"""What ridge regression makes of kept rows when all their second moments are measured, beyond a plane (ours).
 
 Selection may leave kept rows that are not isotropic off the plane of selector and truth, and labels that pull there.
-Both are in the kept rows' own moments. With E over kept rows, their mean length s̄, and n training rows,
+Both are in the kept rows' own moments. With E over kept rows, their mean length s̄, n training rows, λ per row and
+⟨A, B⟩ = tr AᵀB,
 
-    T = E[xxᵀ/(1 + sδ)],  R = (T + λ)^-1,  δ = tr(E[xxᵀ] R)/(n s̄)         the deterministic equivalent
-    w = R E[yx/(1 + sδ)]                                                    the mean of ŵ
-    V = R E[((y − x·w)² + sv) xxᵀ/(1 + sδ)²] R/n,  v = tr(E[xxᵀ] V)/s̄       its covariance
+    T = E[xxᵀ/(1 + sδ)],  R = (T + λ)^-1,  δ = ⟨E[xxᵀ], R⟩/(n s̄)             the deterministic equivalent     (1)
+    w = R E[yx/(1 + sδ)]                                                      the mean of ŵ                    (2)
+    V = R E[((y − x·w)² + sv) xxᵀ/(1 + sδ)²] R/n,  v = ⟨E[xxᵀ], V⟩/s̄         its covariance                   (3)
 
-so that x·ŵ is normal about x·w with variance xᵀVx, for a row x. The moments are of N rows, whose own noise is in w:
-scores are left out one by one (w is ridge regression on all kept rows with weights 1/(1 + sδ)), and of V a share n/N,
-that noise, is there already. So this is the error of n rows drawn from the N without replacement, on rows not drawn.
+so that x·ŵ is normal about x·w with variance xᵀVx, for a row x. V is linear in v, so that with
+
+    F = R E[(y − x·w)² xxᵀ/(1 + sδ)²] R/n  and  G = R E[s xxᵀ/(1 + sδ)²] R/n
+
+it is F + vG, and v = f/(1 − g) with f = ⟨E[xxᵀ], F⟩/s̄ and g likewise.
+
+The moments are those of N rows, whose own noise is in w. So scores are left out one by one: w is ridge regression on
+all kept rows with weights 1/(1 + sδ), in which the leverage of a row is its weight times xᵀRx. And of V a share n/N,
+that noise, is there already. So the error is that of n rows drawn from the N without replacement, on rows not drawn.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.optimize import root_scalar
@@ -23,81 +30,112 @@ from scipy.special import ndtr
 
 from dp_theory.numerics.checks import Array
 from dp_theory.rules import Rule
-from dp_theory.validity.view import View
+from dp_theory.validity.view import FeatureView
 
-LEVELS = 16  # of s: rows of similar length share their mean
-_CLOSE = 1e-12  # relative, of δ
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+LEVELS = 16  # groups of rows of similar length s, which share their mean
+_PRECISION = 1e-12  # of δ, relative
+_LEAST_VARIANCE = 1e-12  # of x·ŵ, over the mean square of x·w
+_LEAST = 1e-300  # a sum of squares that may be divided by
 
 
 class _Levels(NamedTuple):
-    """Kept rows by their length."""
+    """Moments of the kept rows by their length."""
 
-    of_row: np.ndarray  # (N,): which level
-    length: Array  # (L,): s
-    second: Array  # (L, d, d): E[xxᵀ; level]
-    pull: Array  # (L, d): E[yx; level]
+    of_row: Int[np.ndarray, " rows"]  # the level of each row
+    length: Float[np.ndarray, " levels"]  # s
+    second: Float[np.ndarray, "levels d d"]  # E[xxᵀ; level]
+    pull: Float[np.ndarray, "levels d"]  # E[yx; level]
+
+
+class _Equivalent(NamedTuple):
+    """The deterministic equivalent (1)."""
+
+    soft: Float[np.ndarray, " levels"]  # 1/(1 + sδ)
+    resolvent: Float[np.ndarray, "d d"]  # R
 
 
 class KeptMoments:
-    """The second moments of the rows of a view that a rule keeps."""
+    """The second moments of the rows of a view that a rule keeps, and the error that follows from them."""
 
-    def __init__(self, view: View, rule: Rule) -> None:
+    def __init__(self, view: FeatureView, rule: Rule) -> None:
         self.view = view
-        self.q = np.asarray(rule.keep_probability(view.plane[0]), float)
-        self.kept_rows = float(self.q.sum())
+        self.keep = np.asarray(rule.keep_probability(view.plane[0]), float)  # q (rows,)
+        self.kept_rows = float(self.keep.sum())
 
     @property
     def independent(self) -> float:
         """How many rows the moments are as certain as: N where a rule keeps any row with the same probability."""
-        return self.kept_rows**2 / max(float(np.square(self.q).sum()), 1e-300)
+        return self.kept_rows**2 / max(float(np.square(self.keep).sum()), _LEAST)
+
+    def error(self, n: float, lam: float) -> float:
+        """The test error after training on n of the kept rows, with the ridge lam per row."""
+        x = self.view.x
+        y = self.view.y
+        s = self.view.lengths
+        levels = self._levels
+        second = levels.second.sum(0)  # E[xxᵀ]
+        mean_length = float(self.keep @ s) / self.kept_rows  # s̄
+        soft, resolvent = self._equivalent(n, lam, second, mean_length)
+
+        weight = self.keep * soft[levels.of_row] / self.kept_rows
+        leverage = weight * _quadratic(x, resolvent)
+        score = (x @ (resolvent @ (soft @ levels.pull)) - leverage * y) / (1 - leverage)  # x·w, left out: (2)
+
+        noise = weight * soft[levels.of_row]
+        constant = resolvent @ ((noise * np.square(y - score) * x.T) @ x) @ resolvent / n  # F
+        growth = resolvent @ ((noise * s * x.T) @ x) @ resolvent / n  # G
+        of_constant = float(np.vdot(second, constant)) / mean_length  # f
+        of_growth = float(np.vdot(second, growth)) / mean_length  # g
+        unseen = max(0.0, 1 - n / self.independent)  # share of V that is not in the scores yet
+        covariance = constant + unseen * of_constant / (1 - unseen * of_growth) * growth  # (3)
+        least = _LEAST_VARIANCE * np.square(score).mean()
+        variance = np.maximum(unseen * _quadratic(x, covariance), least)
+        return float(ndtr(-y * score / np.sqrt(variance)).mean())
 
     @cached_property
     def _levels(self) -> _Levels:
-        x, y, s, q = self.view.x, self.view.y, self.view.lengths, self.q / self.kept_rows
-        level = np.searchsorted(np.quantile(s, np.arange(1, LEVELS) / LEVELS), s)
-        members = [rows for index in range(LEVELS) if len(rows := np.flatnonzero(level == index))]
+        """The moments by length. Levels are as large as each other; empty ones are left out."""
+        x = self.view.x
+        y = self.view.y
+        s = self.view.lengths
+        share = self.keep / self.kept_rows
+        quantiles = np.quantile(s, np.arange(1, LEVELS) / LEVELS)
+        used, of_row = np.unique(np.searchsorted(quantiles, s), return_inverse=True)
+        members = [np.flatnonzero(of_row == level) for level in range(len(used))]
         return _Levels(
-            np.unique(level, return_inverse=True)[1],
-            np.array([s[rows].mean() for rows in members]),
-            np.array([(q[rows] * x[rows].T) @ x[rows] for rows in members]),
-            np.array([(q[rows] * y[rows]) @ x[rows] for rows in members]),
+            of_row,
+            length=np.array([s[rows].mean() for rows in members]),
+            second=np.array([(share[rows] * x[rows].T) @ x[rows] for rows in members]),
+            pull=np.array([(share[rows] * y[rows]) @ x[rows] for rows in members]),
         )
 
-    def error(self, n: float, lam: float) -> float:
-        """P(error) after training on n of the kept rows, lam per row."""
-        x, y, s, levels = self.view.x, self.view.y, self.view.lengths, self._levels
-        second, mean_length = levels.second.sum(0), float(self.q @ s) / self.kept_rows
-        soft, resolvent = self._equivalent(n, lam, second, mean_length)
-        weight = self.q * soft[levels.of_row] / self.kept_rows
-        leverage = weight * _quadratic(x, resolvent)
-        score = (x @ (resolvent @ (soft @ levels.pull)) - leverage * y) / (1 - leverage)
-        noise = weight * soft[levels.of_row]
-        fixed, rising = (resolvent @ ((noise * part * x.T) @ x) @ resolvent / n for part in (np.square(y - score), s))
-        own, more = (float(np.vdot(second, part)) / mean_length for part in (fixed, rising))
-        unseen = max(0.0, 1 - n / self.independent)  # share of V that is not in the scores yet
-        covariance = fixed + unseen * own / (1 - unseen * more) * rising
-        variance = np.maximum(unseen * _quadratic(x, covariance), 1e-12 * np.square(score).mean())
-        return float(ndtr(-y * score / np.sqrt(variance)).mean())
+    def _equivalent(self, n: float, lam: float, second: Array, mean_length: float) -> _Equivalent:
+        """The solution of (1). `second` is E[xxᵀ] and `mean_length` s̄.
 
-    def _equivalent(self, n: float, lam: float, second: Array, mean_length: float) -> tuple[Array, Array]:
-        """1/(1 + sδ) of each level, and R."""
-        levels, penalty = self._levels, lam * np.eye(len(second))
+        The right side of δ's equation rises with δ: its values at δ = 0 and at δ = ∞ bracket the root.
+        """
+        levels = self._levels
+        ridge = lam * np.eye(len(second))
 
-        def at(delta: float) -> tuple[Array, Array]:
+        def at(delta: float) -> _Equivalent:
             soft = 1 / (1 + delta * levels.length)
-            return soft, np.linalg.inv(np.tensordot(soft, levels.second, axes=1) + penalty)
+            return _Equivalent(soft, np.linalg.inv(np.tensordot(soft, levels.second, axes=1) + ridge))
 
-        def image(delta: float) -> float:
-            return float(np.vdot(second, at(delta)[1])) / n / mean_length
+        def right_side(delta: float) -> float:
+            return float(np.vdot(second, at(delta).resolvent)) / n / mean_length
 
-        def excess(log: float) -> float:
-            return float(np.log(image(np.exp(log))) - log)
+        def excess(log_delta: float) -> float:
+            return float(np.log(right_side(np.exp(log_delta))) - log_delta)
 
-        low, high = image(0.0), float(np.trace(second)) / lam / n / mean_length  # it rises: its least and its most
-        ends = float(np.log(low)) - _CLOSE, float(np.log(high)) + _CLOSE
-        return at(float(np.exp(root_scalar(excess, bracket=ends, xtol=_CLOSE).root)))
+        least = float(np.log(right_side(0.0))) - _PRECISION
+        most = float(np.log(float(np.trace(second)) / lam / n / mean_length)) + _PRECISION
+        found = root_scalar(excess, bracket=(least, most), xtol=_PRECISION)
+        return at(float(np.exp(found.root)))
 
 
 def _quadratic(x: Array, matrix: Array) -> Array:
-    """xᵀMx of each row (N,)."""
+    """xᵀMx of each row (rows,)."""
     return np.asarray(((x @ matrix) * x).sum(1))

@@ -1,18 +1,33 @@
-"""What the theory sees of a matrix of features: its covariance, two scores of each row, and the length of the rest.
+"""What the theory sees of features: their covariance, two scores of each row, and the length of the rest.
 
-Features are centred and whitened, x − mean = Σ^½z. t = z·u_s is the selector's score, u_s along Σ^½w_s, and g = z·u_0
-that of the truth, both of variance 1. The truth is w_g if that is known, else the direction of least squares, on which
-labels pull. Its scores are then left out one by one, by the leverage h_i = |z_i|²/N,
+Features are centred and whitened, x − mean = Σ^½z. Theory looks at a row in the plane of selector and truth:
 
-    v_i = (ŷ_i − h_i y_i)/(1 − h_i)
+    t = z·u_s       the selector's score, u_s along Σ^½w_s
+    g = z·u_0       the truth's score, u_0 along Σ^½w_g, or along the pull E[yz] where w_g is not known
+    ζ               the coordinate of the plane that is orthogonal to t, so that g = ρt + √(1 − ρ²)ζ          (1)
 
-so that they are projections like any other, normal where rows are. Their direction is off the truth by an angle γ,
-cos²γ = E[yv]/E[v²], so that v/√E[v²] = cosγ·g + sinγ·(a coordinate off the plane). Who needs g takes v over cosγ, and
-the `blur` of the rest away.
+All have variance 1. ρ is the cosine of u_s and u_0.
+
+A truth that is not known is the direction of least squares, ŷ = z·E[yz]. The labels of the same rows determined it, so
+that its scores are left out one by one, by the leverage h_i = |z_i|²/N,
+
+    v_i = (ŷ_i − h_i y_i)/(1 − h_i)                                                                           (2)
+
+Now they are projections like any other, normal where rows are. Their direction is that of the rows' pull p̂, which is
+off the truth's p by an angle γ. In many directions the error p̂ − p is at right angles to p, so that E[yv] = p·p̂ = |p|²
+and E[v²] = |p̂|². Hence
+
+    cos²γ = E[yv]/E[v²]                                                                                       (3)
+    v/√E[v²] = cos γ · g + sin γ · (a coordinate off the plane)                                               (4)
+
+Whoever needs g takes v/√E[v²] over cos γ, and takes the variance of the rest, the `blur`, away.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,78 +37,129 @@ from dp_theory.rules import Rule
 from dp_theory.span import Group, SpanProblem
 from dp_theory.validity.features import Features
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 NEGLIGIBLE = 0.01  # a direction whose variance is a smaller share of the ridge is left out: it trains no classifier
 ROUNDED = 1e-12  # an eigenvalue that is nothing but rounding, over the largest
-PER_DIRECTION = 10  # rows that a direction takes
+ROWS_PER_DIRECTION = 10  # that a check takes
+FEWEST_DIRECTIONS = 3
 LEAST_R2 = 0.02  # below, labels have nothing to do with the features
 MOST_LEVERAGE = 0.99  # of a row, beyond which leaving it out takes a direction away
 PARALLEL = 1e-6  # squared sine between selector and truth that rounding leaves
+_NO_LENGTH = 1e-9  # of a whitened direction, relative
+_MOST_FLIPS = 0.49
+_MOVES = np.linspace(-3, 3, 25)  # of the boundary of a known truth, in N^-½
+
+
+class _Truth(NamedTuple):
+    """The truth's direction, as far as the rows know it."""
+
+    direction: Float[np.ndarray, " d"]  # unit vector in whitened coordinates
+    score: Float[np.ndarray, " rows"]  # v/√E[v²], or g where the truth is known
+    cosine: float  # cos γ
+
+
+class _Principal(NamedTuple):
+    """Rows in the directions that a ridge does not hide."""
+
+    spectrum: Float[np.ndarray, " d"]  # eigenvalues of the covariance, of mean 1
+    axes: Float[np.ndarray, "columns d"]  # their directions, of length 1
+    x: Float[np.ndarray, "rows d"]  # the centred rows in these directions, in the spectrum's unit
+    test: tuple[Float[np.ndarray, "tests d"], Float[np.ndarray, " tests"]] | None  # the test rows, alike
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """N rows in d directions; t and ζ are their coordinates in the plane of selector and truth, g = ρt + √(1 − ρ²)ζ.
+class FeatureView:
+    """N rows in d directions, as the theory sees them.
 
-    Where selector and truth are one direction, as far as N rows tell, there is t alone, and k = 1; else k = 2.
+    Where selector and truth are one direction, as far as N rows can tell, the plane is a line: k = 1, and there is t
+    alone. Otherwise k = 2. `FeatureView.of` makes it.
+
+    Attributes
+    ----------
+    x
+        The centred rows in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1.
+    y
+        Their labels, 1 and -1.
+    spectrum
+        The eigenvalues of Σ.
+    basis
+        u_s, and the unit vector along the rest of u_0.
+    plane
+        t and ζ.
+    blur
+        The variance of the noise that is in each of t and ζ and is none of the rows'.
+    score
+        v/√E[v²], or g where the truth is known.
+    tangent
+        tan γ; 0 where the truth is known.
+    rho
+        The cosine of u_s and u_0.
+    test
+        Other rows, as x and y, that only test.
     """
 
-    x: Array  # (N, d): centred, in Σ's eigenbasis, in units that make Σ's mean eigenvalue 1
-    y: Array  # (N,): ±1
-    spectrum: Array  # (d,): eigenvalues of Σ
-    basis: Array  # (d, k): u_s, and the unit vector along the rest of u_0
-    plane: Array  # (k, N): t, ζ
-    blur: Array  # (k,): variance of the noise in each
-    score: Array  # (N,): v/√E[v²]
-    tangent: float  # tan γ; 0: the truth is known
-    rho: float  # cos(u_s, u_0)
-    test: tuple[Array, Array] | None = None  # other rows as x (M, d), y (M,), which only test
+    x: Float[np.ndarray, "rows d"]
+    y: Float[np.ndarray, " rows"]
+    spectrum: Float[np.ndarray, " d"]
+    basis: Float[np.ndarray, "d k"]
+    plane: Float[np.ndarray, "k rows"]
+    blur: Float[np.ndarray, " k"]
+    score: Float[np.ndarray, " rows"]
+    tangent: float
+    rho: float
+    test: tuple[Float[np.ndarray, "tests d"], Float[np.ndarray, " tests"]] | None = None
 
     @classmethod
-    def of(cls, features: Features, lam: float) -> "View":
-        """lam: the ridge per row, in units of Σ's mean eigenvalue. Directions that it hides are left out.
+    def of(cls, features: Features, lam: float) -> FeatureView:
+        """The view of features, without the directions that a ridge hides.
 
-        Raises InputError for too few rows, and where the labels have nothing to do with the features, or w_s or w_g no
-        variance.
+        Parameters
+        ----------
+        features
+            Rows, labels and directions.
+        lam
+            The ridge per row, in units of Σ's mean eigenvalue.
+
+        Returns
+        -------
+        FeatureView
+            What the theory sees.
+
+        Raises
+        ------
+        InputError
+            For too few rows or directions, where w_s or w_g has no variance, and where the labels have nothing to do
+            with the features.
         """
-        spectrum, axes, x, test = _principal(features, lam)
-        z, y = x / np.sqrt(spectrum), features.y
+        principal = _principal(features, lam)
+        spectrum = principal.spectrum
+        y = features.y
+        z = principal.x / np.sqrt(spectrum)
         leverage = np.square(z).sum(1) / len(y)
         _require_company(leverage)
-
-        def direction(w: Array, name: str) -> Array:
-            u = np.sqrt(spectrum) * (w @ axes)
-            if not np.linalg.norm(u) > 1e-9 * np.linalg.norm(w) * np.sqrt(spectrum[-1]):
-                raise InputError(f"{name} has no variance: it lies where rows do not differ")
-            return u / np.linalg.norm(u)
-
-        select = direction(features.w_s, "w_s")
-        if features.w_g is not None:
-            teach, cosine = direction(features.w_g, "w_g"), 1.0
-            if np.mean(y * (z @ teach)) < 0:  # which class is +1 is the caller's order
-                teach = -teach
-            score = z @ teach
+        selector = _whitened_direction(features.w_s, "w_s", principal)
+        if features.w_g is None:
+            truth = _fitted_truth(z, y, leverage)
         else:
-            pull = y @ z / len(y)
-            left_out = (z @ pull - leverage * y) / (1 - leverage)
-            along, size = float(np.mean(y * left_out)), float(np.mean(left_out**2))
-            if not along > LEAST_R2:
-                raise InputError(
-                    f"y has nothing to do with X that a linear classifier could learn: R² = {max(along, 0.0):.3f} on "
-                    "rows left out"
-                )
-            teach, cosine = pull / np.linalg.norm(pull), min(np.sqrt(along / size), 1.0)
-            score = left_out / np.sqrt(size)
-        t, tangent = z @ select, float(np.sqrt(1 / cosine**2 - 1))
-        rho = float(np.mean(t * score)) / cosine
-        square = 1 - rho**2
-        if square <= max(tangent**2, PARALLEL):
-            return cls(x, y, spectrum, select[:, None], t[None], np.zeros(1), score, tangent, float(np.sign(rho)), test)
-        rest = teach - (teach @ select) * select
-        zeta = (score / cosine - rho * t) / np.sqrt(square)
-        return cls(
-            x, y, spectrum, basis=np.column_stack([select, rest / np.linalg.norm(rest)]), plane=np.stack([t, zeta]),
-            blur=np.array([0.0, tangent**2 / square]), score=score, tangent=tangent, rho=rho, test=test,
-        )  # fmt: skip
+            truth = _known_truth(z, y, _whitened_direction(features.w_g, "w_g", principal))
+        t = z @ selector
+        tangent = float(np.sqrt(1 / truth.cosine**2 - 1))
+        rho = float(np.mean(t * truth.score)) / truth.cosine
+        squared_sine = 1 - rho**2
+        if squared_sine <= max(tangent**2, PARALLEL):
+            basis = selector[:, None]
+            plane = t[None]
+            blur = np.zeros(1)
+            rho = float(np.sign(rho))
+        else:
+            rest = truth.direction - (truth.direction @ selector) * selector
+            zeta = (truth.score / truth.cosine - rho * t) / np.sqrt(squared_sine)  # (1), (4)
+            basis = np.column_stack([selector, rest / np.linalg.norm(rest)])
+            plane = np.stack([t, zeta])
+            blur = np.array([0.0, tangent**2 / squared_sine])
+        return cls(principal.x, y, spectrum, basis, plane, blur, truth.score, tangent, rho, principal.test)
 
     @property
     def dimension(self) -> int:
@@ -101,39 +167,74 @@ class View:
         return len(self.spectrum)
 
     @property
-    def truth(self) -> Array:
-        """u_0 in the basis (k,)."""
+    def truth(self) -> Float[np.ndarray, " k"]:
+        """u_0 in the basis."""
         return np.array([self.rho, np.sqrt(1 - self.rho**2)])[: len(self.plane)]
 
     @cached_property
-    def off_plane(self) -> Array:
-        """z off the plane (N, d)."""
+    def off_plane(self) -> Float[np.ndarray, "rows d"]:
+        """z without its part in the plane."""
         z = self.x / np.sqrt(self.spectrum)
         return z - (z @ self.basis) @ self.basis.T
 
     @cached_property
-    def lengths(self) -> Array:
-        """Squared lengths s of rows off the plane, over their mean (N,). h/(1 − h): as if whitened by other rows."""
+    def lengths(self) -> Float[np.ndarray, " rows"]:
+        """Squared lengths s of rows off the plane, over their mean.
+
+        A row's length is taken as h/(1 − h), with h its leverage there: as if other rows had whitened it.
+        """
         leverage = np.square(self.off_plane).sum(1) / len(self.y)
         squares = leverage / (1 - leverage)
         return squares / squares.mean()
 
     @cached_property
     def flips(self) -> float:
-        """Share of labels that the truth's own direction gets wrong, which the Gaussian theory takes for flips.
+        """The share of labels that the truth's own direction gets wrong, which the Gaussian theory takes for flips.
 
-        v errs on γ/π of the others besides. A known truth errs where the sample's mean moved its boundary, a few N^-½.
+        A fitted truth errs on a share γ/π of the others besides, which is taken away. A known truth errs also where the
+        sample's mean moved its boundary, by a few N^-½; the least share over such moves is taken.
         """
-        angle = np.arctan(self.tangent) / np.pi
-        moves = [0.0] if self.tangent else np.linspace(-3, 3, 25) / np.sqrt(len(self.y))
+        moves = [0.0] if self.tangent else _MOVES / np.sqrt(len(self.y))
         wrong = min(float(np.mean(self.y * (self.score - move) < 0)) for move in moves)
-        return float(np.clip((wrong - angle) / (1 - 2 * angle), 0.0, 0.49))
+        by_angle = np.arctan(self.tangent) / np.pi
+        return float(np.clip((wrong - by_angle) / (1 - 2 * by_angle), 0.0, _MOST_FLIPS))
 
     def problem(self, rule: Rule, phi: float | Array, lam: float) -> SpanProblem:
         """The Gaussian problem with this covariance, selector, truth and share of flips."""
         unwhitened = self.basis / np.sqrt(self.spectrum)[:, None]
         group = Group(along=unwhitened[:, 0], keep=rule, flip=self.flips)
         return SpanProblem(unwhitened @ self.truth, [group], phi, lam, self.spectrum)
+
+
+def _known_truth(z: Array, y: Array, direction: Array) -> _Truth:
+    """The truth along a known direction. Which class is +1 is the caller's order: it points to where labels do."""
+    if np.mean(y * (z @ direction)) < 0:
+        direction = -direction
+    return _Truth(direction, z @ direction, 1.0)
+
+
+def _fitted_truth(z: Array, y: Array, leverage: Array) -> _Truth:
+    """The truth along the pull of the labels. Raises InputError where these have nothing to do with the rows."""
+    pull = y @ z / len(y)
+    v = (z @ pull - leverage * y) / (1 - leverage)  # (2)
+    with_labels = float(np.mean(y * v))  # E[yv]
+    squared = float(np.mean(v**2))  # E[v²]
+    if not with_labels > LEAST_R2:
+        raise InputError(
+            "y has nothing to do with X that a linear classifier could learn: "
+            f"R² = {max(with_labels, 0.0):.3f} on rows left out"
+        )
+    cosine = min(np.sqrt(with_labels / squared), 1.0)  # (3)
+    return _Truth(pull / np.linalg.norm(pull), v / np.sqrt(squared), cosine)
+
+
+def _whitened_direction(w: Array, name: str, principal: _Principal) -> Array:
+    """The unit vector (d,) along Σ^½w. Raises InputError where the rows do not vary along w."""
+    u = np.sqrt(principal.spectrum) * (w @ principal.axes)
+    length = np.linalg.norm(u)
+    if not length > _NO_LENGTH * np.linalg.norm(w) * np.sqrt(principal.spectrum[-1]):
+        raise InputError(f"{name} has no variance: it lies where rows do not differ")
+    return u / length
 
 
 def _require_company(leverage: Array) -> None:
@@ -146,28 +247,39 @@ def _require_company(leverage: Array) -> None:
         )
 
 
-def _principal(features: Features, lam: float) -> tuple[Array, Array, Array, tuple[Array, Array] | None]:
-    """Eigenvalues (d,) of the covariance that a ridge does not hide, of mean 1, their directions (columns, d), the
-    centred rows in these (N, d), and the test rows alike. Raises InputError for too few rows."""
+def _principal(features: Features, lam: float) -> _Principal:
+    """The rows in the principal directions that a ridge does not hide. Raises InputError for too few of either."""
     mean = features.x.mean(0)
-    raw = features.x - mean
-    every, axes = np.linalg.eigh(raw.T @ raw / len(raw))
-    if not every[-1] > 0:
+    centred = features.x - mean
+    eigenvalues, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    if not eigenvalues[-1] > 0:
         raise InputError("X has no variance: all rows are alike")
-    used = every > max(NEGLIGIBLE * lam * every.mean(), ROUNDED * every[-1])
-    spectrum, axes = every[used], axes[:, used]
-    if len(spectrum) < 3 <= np.sum(there := every > ROUNDED * every[-1]):
+    least = ROUNDED * eigenvalues[-1]
+    is_seen = eigenvalues > max(NEGLIGIBLE * lam * eigenvalues.mean(), least)
+    spectrum = eigenvalues[is_seen]
+    axes = axes[:, is_seen]
+    _require_directions(len(spectrum), int(np.sum(eigenvalues > least)), lam)
+    if len(centred) < ROWS_PER_DIRECTION * len(spectrum):
         raise InputError(
-            f"lam = {lam:g} hides {there.sum() - len(spectrum)} of the {there.sum()} directions in which X varies: "
-            "at least 3 must be left; take a smaller lam"
+            f"X has {len(centred)} rows in {len(spectrum)} directions: a check takes {ROWS_PER_DIRECTION} rows a "
+            f"direction; give more rows, fewer components ({len(centred) // ROWS_PER_DIRECTION}), or a larger lam, "
+            "which hides directions"
         )
-    if len(spectrum) < 3:
-        raise InputError(f"X varies in {len(spectrum)} directions only: the theory is one of many directions")
-    if len(raw) < PER_DIRECTION * len(spectrum):
+    unit = spectrum.mean()
+    scaled = axes / np.sqrt(unit)
+    test = None
+    if features.test is not None:
+        test = ((features.test[0] - mean) @ scaled, features.test[1])
+    return _Principal(spectrum / unit, axes, centred @ scaled, test)
+
+
+def _require_directions(seen: int, there: int, lam: float) -> None:
+    """Raises InputError unless enough directions are seen, of those in which the rows vary."""
+    if seen >= FEWEST_DIRECTIONS:
+        return
+    if there >= FEWEST_DIRECTIONS:
         raise InputError(
-            f"X has {len(raw)} rows in {len(spectrum)} directions: a check takes {PER_DIRECTION} rows a direction; "
-            f"give more rows, fewer components ({len(raw) // PER_DIRECTION}), or a larger lam, which hides directions"
+            f"lam = {lam:g} hides {there - seen} of the {there} directions in which X varies: "
+            f"at least {FEWEST_DIRECTIONS} must be left; take a smaller lam"
         )
-    unit, test = spectrum.mean(), features.test
-    turned = axes / np.sqrt(unit)
-    return spectrum / unit, axes, raw @ turned, None if test is None else ((test[0] - mean) @ turned, test[1])
+    raise InputError(f"X varies in {seen} directions only: the theory is one of many directions")

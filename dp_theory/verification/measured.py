@@ -12,7 +12,7 @@ from dp_theory.rules import KeepEasy, KeepHard
 from dp_theory.validity.experiment import measured_errors
 from dp_theory.validity.features import Features
 from dp_theory.validity.moments import KeptMoments
-from dp_theory.validity.view import View
+from dp_theory.validity.view import FeatureView
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +57,8 @@ def measured_laws(
     rows = []
     seeds = np.random.SeedSequence(seed).generate_state(len(CELLS)).tolist()
     for cell_seed, (name, (kind, selector, rule)) in zip(seeds, CELLS.items(), strict=True):
-        view = View.of(example(kind, selector, cell_seed), LAM)
-        errors = measured_errors(view, rule, np.array([KEPT]), LAM, trials, cell_seed)
+        view = FeatureView.of(example(kind, selector, cell_seed), LAM)
+        errors = measured_errors(view, rule, [KEPT], LAM, trials, cell_seed)
         theory, mean = KeptMoments(view, rule).error(KEPT, LAM), float(errors.mean())
         se = float(errors.std(ddof=1) / np.sqrt(trials))
         cell = {"cell": name, "quantity": "test_error", "theory": theory, "simulation": mean, "se": se}

@@ -1,0 +1,214 @@
+"""The most likely parameters: the least deviance that searches from several places find.
+
+Equations are those of dp_theory.fitting.likelihood. A search is Newton's method within a trust region, with the
+information in place of the second derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from dp_theory.fitting.curve import Curve
+from dp_theory.fitting.likelihood import (
+    WIDE,
+    Likelihood,
+    Linearisation,
+    Variance,
+    variance_of_theory,
+    whitening_matrix,
+)
+from dp_theory.fitting.parameters import PARAMETERS
+from dp_theory.fitting.theory import predict_points
+from dp_theory.numerics.checks import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_STARTS = 256  # random places whose deviance is computed
+_FEW_STARTS = 32  # as many with practice, whose theory takes longer
+_SEARCHED = 12  # of these places, those from which a search starts
+_POLISHED = 4  # of these searches, those that are repeated without softening
+_SPREAD = 1.5  # standard deviation of z of random places
+_SOFTENING = 0.1  # of the first searches
+_WINDOWS = 0.8 * np.array([0, 1, -1, 2, -2, 3, -3])  # z of the window that are tried: factors of 3 around 1
+_REWEIGHTED = 2  # times; a third moves estimates by less than a hundredth of their standard error
+_LEAST_GAIN = 1e-5  # of the deviance, below which a search with practice ends: .001 of an interval's width
+_DAMPING = 1e-6  # added to the second derivative, which may be singular
+_LONGEST_STEP = 4.0  # in z
+
+Answer = TypeVar("Answer")
+
+
+def most_likely_exact(
+    curve: Curve, free: tuple[str, ...], fixed: dict[str, float]
+) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
+    """The quasi-likelihood of an exact curve, and its most likely z.
+
+    The variance of this likelihood is (3) at a z that is the estimate but for a hundredth of its standard error. It is
+    held as the points' standard errors.
+    """
+    likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (5)
+    z = most_likely(likelihood)
+    for _ in range(_REWEIGHTED):
+        likelihood = _with_variance_at(curve, free, fixed, z)
+        z = most_likely(likelihood, start=z)
+    return likelihood, z
+
+
+def _with_variance_at(
+    curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[np.ndarray, " free"]
+) -> Likelihood:
+    """The likelihood (4) of an exact curve, with its variance held at z."""
+    likelihood = Likelihood(curve, free, fixed)
+    _, deviation = predict_points(curve, likelihood.values(z[None]))
+    se = np.sqrt(variance_of_theory(curve, deviation)[0])
+    return replace(likelihood, curve=replace(curve, se=se, exact=False))
+
+
+def likelihood_about_fit(
+    curve: Curve, estimate: Likelihood, z: Float[np.ndarray, " free"]
+) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
+    """The deviance (6) of an exact curve about its means at the estimate z, and the z where that is least.
+
+    There it is 0 but for rounding.
+    """
+    mean, _ = predict_points(curve, estimate.values(z[None]))
+    fitted = replace(curve, error=mean[0])
+    likelihood = Likelihood(fitted, estimate.free, estimate.fixed, Variance.THEORY)
+    return likelihood, most_likely(likelihood, start=z)
+
+
+def most_likely(likelihood: Likelihood, start: Float[np.ndarray, " free"] | None = None) -> Float[np.ndarray, " free"]:
+    """The z of the least deviance that is found.
+
+    Parameters
+    ----------
+    likelihood
+        What is maximised.
+    start
+        Where the search starts. By default searches start from several places: first a softened likelihood is
+        searched from the best of random places, and then the likelihood itself from the best of what was found. With
+        practice there is one search from one place, since its theory takes longer.
+    """
+    if not likelihood.free:
+        return np.empty(0)
+    if start is not None:
+        starts = [start]
+    elif likelihood.curve.has_practice:
+        starts = [_start_with_practice(likelihood)]
+    else:
+        softened = replace(likelihood, softening=_SOFTENING)
+        places = _random_places(_STARTS, len(likelihood.free))
+        best_first = np.argsort(softened.deviances(places))
+        starts = _search(softened, places[best_first[:_SEARCHED]])[:_POLISHED]
+    return np.clip(_search(likelihood, starts)[0], -WIDE, WIDE)
+
+
+def _random_places(count: int, free: int) -> Float[np.ndarray, "count free"]:
+    """Random z, always the same."""
+    return np.random.default_rng(0).normal(scale=_SPREAD, size=(count, free))
+
+
+def _start_with_practice(likelihood: Likelihood) -> Float[np.ndarray, " free"]:
+    """A place to start from for a curve with practice.
+
+    The points without practice determine all parameters but the window, if there are enough of them. The window is then
+    the best of a few; otherwise the place is the best of random ones.
+    """
+    curve = likelihood.curve
+    others = ~curve.practised
+    without_window = [j for j, name in enumerate(likelihood.free) if name != "window"]
+    if others.sum() <= len(without_window):
+        places = _random_places(_FEW_STARTS, len(likelihood.free))
+    else:
+        names = tuple(likelihood.free[j] for j in without_window)
+        fixed = {"window": PARAMETERS["window"].assumed} | likelihood.fixed
+        place = np.zeros(len(likelihood.free))
+        place[without_window] = most_likely(Likelihood(curve.at(others), names, fixed))
+        places = np.tile(place, (len(_WINDOWS), 1))
+        if "window" in likelihood.free:
+            places[:, likelihood.free.index("window")] = _WINDOWS
+    return places[np.argmin(likelihood.deviances(places))]
+
+
+def _search(likelihood: Likelihood, starts: Any) -> list[Float[np.ndarray, " free"]]:
+    """Where a search from each of the starts ends, the least deviance first."""
+    from scipy.optimize import minimize
+
+    has_practice = likelihood.curve.has_practice
+    options = {
+        "maxiter": 12 if has_practice else 60,
+        "gtol": 1e-2 if likelihood.softening else 1e-4,
+        "max_trust_radius": _LONGEST_STEP,
+    }
+    found: list[tuple[float, Array]] = []
+    for start in starts:
+        at = Evaluations(likelihood)
+        result = minimize(
+            at.deviance,
+            start,
+            jac=at.gradient,
+            hess=at.curvature,
+            method="dogleg" if has_practice else "trust-exact",  # which asks for slopes at rejected places, too
+            options=options,
+            callback=at.stop_where_little_is_gained if has_practice else None,
+        )
+        found.append((float(result.fun), result.x))
+    return [z for _, z in sorted(found, key=lambda pair: pair[0])]
+
+
+class Latest(Generic[Answer]):
+    """A function of z that remembers its answer at the latest z."""
+
+    def __init__(self, function: Callable[[Array], Answer]) -> None:
+        self.function = function
+        self.z: Array | None = None
+        self.answer: Answer | None = None
+
+    def __call__(self, z: Array) -> Answer:
+        """The function at z."""
+        if self.answer is None or self.z is None or not np.array_equal(z, self.z):
+            self.z = np.array(z)
+            self.answer = self.function(self.z)
+        return self.answer
+
+
+class Evaluations:
+    """A likelihood as a minimiser asks for it: deviance, gradient and second derivative at the same z, one by one.
+
+    Each z is linearised once. With practice the deviance alone is computed first, since a minimiser asks for it at
+    places that it then rejects; the loop that is solved for it is remembered (`dp_theory.fitting.theory`).
+    """
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        self.likelihood = likelihood
+        self.linearise: Latest[Linearisation] = Latest(likelihood.linearise)
+
+    def deviance(self, z: Float[np.ndarray, " free"]) -> float:
+        """The deviance D."""
+        if self.likelihood.curve.has_practice:
+            return float(self.likelihood.deviances(z[None])[0])
+        return self.linearise(z).deviance
+
+    def gradient(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, " free"]:
+        """∂D/∂z."""
+        return self.linearise(z).gradient
+
+    def curvature(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, "free free"]:
+        """The second derivative of D, to which twice the information is near. It has no zero eigenvalue."""
+        return 2 * self.linearise(z).information + _DAMPING * np.eye(len(z))
+
+    def expected_gain(self, z: Float[np.ndarray, " free"], moving: Any = slice(None)) -> float:
+        """By how much a step of Newton's method along the `moving` axes would lower the deviance."""
+        here = self.linearise(z)
+        information = here.information[moving][:, moving]
+        return float(np.sum((here.gradient[moving] @ whitening_matrix(information)) ** 2) / 4)
+
+    def stop_where_little_is_gained(self, z: Float[np.ndarray, " free"]) -> None:
+        """End a search from where the next step would gain next to nothing (scipy's way is to raise StopIteration)."""
+        if self.expected_gain(z) < _LEAST_GAIN:
+            raise StopIteration

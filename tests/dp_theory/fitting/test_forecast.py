@@ -1,0 +1,128 @@
+"""Forecasts: where the theory reaches the target, and no surer than the fit is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import root_scalar
+
+from dp_theory import Curve, InputError, fit, forecast
+from dp_theory.fitting import Fit
+from dp_theory.fitting.theory import predict_points
+from tests.dp_theory.fitting.curves import (
+    TRUTH,
+    few_static,
+    noiseless_curve,
+    static_and_practice,
+    static_and_pruned,
+)
+
+
+def test_forecast_is_where_the_theory_reaches_the_target():
+    fitted = fit(static_and_pruned(np.geomspace(50, 1600, 10), {"floor": 0.0}), {"floor": 0.0})
+    table = forecast(fitted, 0.06).set_index("strategy")
+    values = {name: np.array([value]) for name, value in fitted.values.items()}
+
+    def excess(log_n: float) -> float:
+        mean, _ = predict_points(Curve(["static"], [np.exp(log_n)], [0.1]), values)
+        return mean[0, 0] - 0.06
+
+    needed = np.exp(root_scalar(excess, bracket=(np.log(1600), np.log(1e6))).root)
+    assert table.kept["static"] == pytest.approx(needed, rel=5e-3)
+    assert table.more["static"] == pytest.approx(needed - 1600, rel=1e-2)
+    assert (table.low <= table.more).all()
+    assert (table.more <= table.high).all()
+    assert table.use["practice"] == "yes"
+
+
+def test_a_target_below_the_floor_is_never_reached():
+    curve = noiseless_curve("static", np.geomspace(50, 6400, 12), {"floor": 0.1})
+    table = forecast(fit(curve, {"flip": 0.1, "ridge": 0.02}), 0.05)
+    assert np.isinf(table.more).all()
+    assert (table.use == "no").all()
+    assert "window = 1 is assumed" in table.note[1]
+
+
+def test_a_forecast_is_no_surer_than_its_fit():
+    """What the other floors that the fit allows for take lies in the intervals; what may fail is not preferred."""
+    fitted = fit(few_static())
+    allowed = 175.2
+    assert fitted.excess * stats.t.ppf(0.975, fitted.freedom) ** 2 == pytest.approx(allowed, abs=0.1)
+    table = forecast(fitted, 0.08).set_index("strategy").sort_index()
+    assert table.more["practice"] == pytest.approx(1725, rel=0.01)
+    for floor, needed in ((0.06, 2703), (0.079, 58_852)):
+        other = fit(few_static(), {"floor": floor})
+        assert other.chi_square - fitted.chi_square < allowed
+        more = forecast(other, 0.08).set_index("strategy").sort_index().more
+        assert more["practice"] == pytest.approx(needed, rel=0.01)
+        assert ((table.low <= more) & (more <= table.high)).all()
+    assert fitted.limits("floor")[1] > 0.1
+    assert np.isinf(table.high).all()
+    assert (table.use == "as good").all()
+
+
+def test_a_forecast_with_a_known_floor_prefers_one_strategy():
+    table = forecast(fit(few_static(), {"floor": 0.0}), 0.08).set_index("strategy")
+    assert table.use.to_dict() == {"practice": "yes", "prune": "no", "static": "no"}
+
+
+def test_with_practice_a_floor_at_the_end_of_its_range_has_an_interval():
+    """To first order any floor would do; points beside it say otherwise."""
+    curve = static_and_practice({"window": 1.5, "floor": 0.0})
+    noise = np.random.default_rng(1).standard_normal(len(curve))
+    curve = replace(curve, error=curve.error * np.exp(0.02 * noise), se=0.02 * curve.error)
+    known = {"flip": TRUTH["flip"], "ridge": TRUTH["ridge"], "window": 1.5}
+    fitted = fit(curve, known)
+    low, high = fitted.limits("floor")
+    assert low == 0
+    held = fit(curve, known | {"floor": high})
+    assert held.chi_square - fitted.chi_square == pytest.approx(3.84 * fitted.excess, rel=0.2)
+    table = forecast(fitted, 0.9 * high)
+    assert np.isinf(table.high).all()
+    assert "yes" not in set(table.use)
+
+
+def test_practice_that_never_added_is_as_static():
+    """Its window cannot be told, and a search must start without it."""
+    sizes = np.array([50, 100, 200, 400, 100, 200])
+    errors = np.array([0.3, 0.24, 0.18, 0.14, 0.24, 0.18])
+    strategy = ["static"] * 4 + ["practice"] * 2
+    found = fit(Curve(strategy, sizes, errors, se=0.004, initial=sizes, increment=50))
+    assert "no point with a round of practice" in found.why_fixed["window"]
+    note = forecast(found, 0.1).set_index("strategy").loc["practice", "note"]
+    assert note == "window = 1 is assumed: no point with a round of practice"
+
+
+def test_rows_that_reach_the_target_need_no_more():
+    """Practice from there may first do worse, and come back only later."""
+    error = np.array([0.2998, 0.2001, 0.1303, 0.0874, 0.0598, 0.0426, 0.0306])
+    fitted = fit(Curve(["static"] * 7, [60, 100, 200, 400, 800, 1600, 3200], error, se=0.02 * error))
+    table = forecast(fitted, 0.05)
+    assert (table[["more", "low", "high"]] == 0).all(axis=None)
+    assert (table["kept"] == 3200).all()
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fit:
+    return fit(noiseless_curve("static", [100, 400, 900]))
+
+
+def test_a_wrong_target_is_refused(fitted: Fit):
+    with pytest.raises(InputError, match=r"target = 0.6 must lie in \(0, 1/2\)"):
+        forecast(fitted, 0.6)
+
+
+@pytest.mark.parametrize("cost", [-5, np.nan])
+def test_a_wrong_cost_is_refused(fitted: Fit, cost: float):
+    with pytest.raises(InputError, match=f"training cost = {cost:g} must be at least 0 and finite"):
+        forecast(fitted, 0.1, x="compute", training_cost=cost)
+
+
+def test_a_wrong_axis_is_refused(fitted: Fit):
+    with pytest.raises(InputError, match="unknown axis 'cost'"):
+        forecast(fitted, 0.1, x="cost")
+    with pytest.raises(InputError, match="direct_cost = 2 is for compute: kept counts samples"):
+        forecast(fitted, 0.1, x="kept", direct_cost=2)
+    with pytest.raises(InputError, match="training_cost = 2 is for compute: kept counts samples"):
+        forecast(fitted, 0.1, x="kept", training_cost=2)

@@ -1,0 +1,72 @@
+"""Rows that the tests of this room check: linearly labelled, of laws that the theory fits or does not."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dp_theory import Features
+from dp_theory.validity.view import FeatureView
+
+COLUMNS = 100
+ROWS = 5000
+LAM = 0.05
+
+
+class Rows(NamedTuple):
+    """A matrix (n, d), its labels ±1 (n,), the selector (d,) and the truth (d,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    selector: np.ndarray
+    truth: np.ndarray
+
+
+def make_rows(
+    kind: str = "normal", seed: int = 0, flip: float = 0.05, d: int = COLUMNS, n: int = ROWS, sparse: bool = False
+) -> Rows:
+    """Rows with flipped labels.
+
+    kind: "normal", random "signs", normal ones of two "lengths", or with a "spectrum". sparse: whether the selector
+    looks at three columns only, which count for the truth as well.
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal(d) / np.sqrt(d)
+    selector = truth + 0.6 * rng.standard_normal(d) / np.sqrt(d)
+    x = rng.choice([-1.0, 1.0], (n, d)) if kind == "signs" else rng.standard_normal((n, d))
+    if kind == "lengths":
+        x *= np.sqrt(rng.choice([0.3, 1.7], (n, 1)))
+    if kind == "spectrum":
+        x *= np.arange(1, d + 1.0) ** -0.3
+    if sparse:
+        selector = np.append([1.0, 0.7, 0.5], np.zeros(d - 3))
+        truth = 0.6 * truth
+        truth[:3] += 0.45
+    flips = np.where(rng.random(n) < flip, -1, 1)
+    return Rows(x, np.where(x @ truth > 0, 1.0, -1.0) * flips, selector, truth)
+
+
+def make_features(
+    kind: str = "normal",
+    known: bool = False,
+    seed: int = 0,
+    flip: float = 0.05,
+    d: int = COLUMNS,
+    n: int = ROWS,
+    sparse: bool = False,
+) -> Features:
+    """The features of such rows. known: whether the truth is given."""
+    rows = make_rows(kind, seed, flip, d, n, sparse)
+    return Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth if known else None)
+
+
+def make_view(
+    kind: str = "normal",
+    known: bool = False,
+    seed: int = 0,
+    flip: float = 0.05,
+    d: int = COLUMNS,
+    n: int = ROWS,
+    lam: float = LAM,
+) -> FeatureView:
+    """What the theory sees of such features."""
+    return FeatureView.of(make_features(kind, known, seed, flip, d, n), lam)

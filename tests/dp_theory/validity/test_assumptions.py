@@ -1,0 +1,65 @@
+"""The tests of the assumptions: on normal rows they reject as often as their level says."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dp_theory import KeepEasy, KeepHard
+from dp_theory.validity import assumptions
+from dp_theory.validity.view import FeatureView
+from tests.dp_theory.validity.rows import make_view
+
+TESTS = (
+    assumptions.normal_selector,
+    assumptions.normal_truth,
+    assumptions.normal_plane,
+    assumptions.uniform_flips,
+    assumptions.equal_lengths,
+)
+RULES = (KeepHard.with_keep_fraction(0.3), KeepEasy.with_keep_fraction(0.3))
+
+
+def p_values(view: FeatureView) -> list[float]:
+    """Those of all tests."""
+    tests = [test(view) for test in TESTS]
+    tests += [assumptions.no_pull(view, RULES), assumptions.isotropic_rest(view, RULES)]
+    return [test.p_value for test in tests]
+
+
+def test_p_values_of_normal_rows_are_uniform():
+    """40 sets of rows: no test rejects more often than its level says, give or take what 40 can show."""
+    found = np.array([p_values(make_view(seed=seed, d=40, n=1500)) for seed in range(40)])
+    rejected = (found < 0.1).sum(0)
+    assert (rejected <= stats.binom.ppf(0.999, 40, 0.1)).all(), rejected
+    assert found.min() > 1e-4
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_labels_of_many_normal_rows_pass(known: bool):
+    """Many rows show how sharply labels change: the edge of a group there, or a blur of usual size, would not do."""
+    views = [make_view(seed=seed, d=40, n=6000, known=known) for seed in range(80)]
+    combined: Any = stats.combine_pvalues([assumptions.uniform_flips(view).p_value for view in views])
+    assert 1e-3 < combined.pvalue < 1 - 1e-3
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_truth_that_was_fitted_does_not_pull(known: bool):
+    """Nor does the noise shrink, which it would by a third if the labels that fitted it were not taken out."""
+    views = [make_view(seed=seed, d=150, n=1500, known=known) for seed in range(12)]
+    found = [assumptions.no_pull(view, RULES[:1]).p_value for view in views]
+    combined: Any = stats.combine_pvalues(found, "stouffer")
+    assert 1e-3 < combined.pvalue < 1 - 1e-3
+
+
+def test_anderson_darling_is_scipys():
+    sample = np.random.default_rng(0).standard_normal(500) ** 3
+    scipys: Any = stats.anderson(sample, "norm", method="interpolate")
+    corrected = scipys.statistic * (1 + 0.75 / 500 + 2.25 / 500**2)
+    assert assumptions.anderson_darling(sample) == pytest.approx(corrected, rel=1e-13)
+
+
+@pytest.mark.parametrize(("square", "p_value"), [(0.340, 0.4928), (0.631, 0.1), (0.752, 0.05), (1.035, 0.01)])
+def test_anderson_darling_has_stephens_points(square: float, p_value: float):
+    assert assumptions.anderson_p(square) == pytest.approx(p_value, rel=0.03)

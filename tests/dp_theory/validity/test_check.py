@@ -1,0 +1,161 @@
+"""Where the Gaussian theory holds `check` must say so, where it does not it must say why, and predict from the rows."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from dp_theory import Check, Features, InputError, check
+from dp_theory.validity import assumptions
+from dp_theory.validity.view import FeatureView
+from tests.dp_theory.validity.rows import COLUMNS, LAM, make_features, make_rows
+
+
+def verdicts(found: Check) -> dict[str, str]:
+    """The verdict on each assumption."""
+    return dict(zip(found.assumptions["assumption"], found.assumptions["verdict"], strict=True))
+
+
+# -- verdicts
+
+
+@pytest.mark.parametrize("kind", ["normal", "signs"])
+def test_dense_directions_pass(kind: str):
+    found = check(make_features(kind, seed=1), sizes=(50, 200), trials=16)
+    said = list(verdicts(found).values())
+    assert set(said) <= {"holds", "fails, harmless"}
+    assert said.count("holds") >= 8
+    assert found.gaussian_holds
+    assert found.law_holds
+
+
+def test_few_normal_rows_pass():
+    """Theory is judged by what such rows are on average, of which these are a sample."""
+    for seed in range(6):
+        features = make_features(seed=seed, d=20, n=1000)
+        assert check(features, ["keep-hard"], sizes=(20, 80), seed=seed).gaussian_holds, seed
+
+
+def test_a_sparse_selector_is_flagged_and_the_measured_law_predicts_its_errors():
+    found = check(make_features("signs", sparse=True), sizes=(50, 200, 400), trials=20)
+    said = verdicts(found)
+    assert said["selector's score t is normal"] == "fails"
+    assert said["kept labels do not pull off the plane"] == "fails"
+    assert said["truth's score g is normal"] == "holds"
+    assert said["rows are equally long off the plane"] == "holds"
+    assert not found.gaussian_holds
+    assert found.law_holds
+    hard = found.curves.query("rule == 'keep-hard' and kept == 400").iloc[0]
+    assert abs(hard["z"]) > 15
+    assert abs(hard["z_law"]) < 4
+    assert hard["gaussian"] < 0.75 * hard["measured"]
+
+
+def test_a_selector_with_two_scores_keeps_no_row_and_is_flagged():
+    rows = make_rows("signs")
+    first_column = np.eye(COLUMNS)[0]
+    found = check(Features.of(rows.x, rows.y, w_s=first_column), ["random", "keep-hard"], sizes=(100,), trials=4)
+    hard = found.curves.query("rule == 'keep-hard'").iloc[0]
+    assert hard["share"] == 0
+    assert hard["selector"] == 0.5
+    assert np.isnan(hard["measured"])
+    assert not found.gaussian_holds
+
+
+def test_where_nothing_is_measured_nothing_holds():
+    with pytest.raises(InputError, match=r"keep = 0\.003: too few rows are kept to measure anything, 8 at most"):
+        check(make_features(d=20), ["keep-hard"], keep=0.003)
+
+
+def test_lengths_are_told_from_other_failures():
+    found = check(make_features("lengths", n=8000), ["random"], sizes=(100, 300), trials=16)
+    said = verdicts(found)
+    assert said["rows are equally long off the plane"] == "fails"
+    assert said["labels are sign(g), flips uniform"] == "holds"
+    assert found.law_holds
+    curves = found.curves
+    assert (abs(curves["lengths"] / curves["measured"] - 1) < 0.06).all()
+    assert (curves["labels"] / curves["lengths"] > 1.05).all()
+
+
+def test_labels_that_err_near_the_boundary_are_told_from_uniform_flips():
+    rows = make_rows()
+    margin = rows.x @ rows.truth / np.linalg.norm(rows.truth)
+    rng = np.random.default_rng(1)
+    near = np.sign(margin + 0.3 * rng.standard_normal(len(margin)))
+    share = np.mean(near != np.sign(margin))
+    uniform = np.sign(margin) * np.where(rng.random(len(margin)) < share, -1, 1)
+
+    def p_value(y: np.ndarray) -> float:
+        features = Features.of(rows.x, y, w_s=rows.selector)
+        return assumptions.uniform_flips(FeatureView.of(features, LAM)).p_value
+
+    assert p_value(near) < 1e-6
+    assert p_value(uniform) > 1e-3
+
+
+# -- experiments
+
+
+def test_curves_do_not_depend_on_units_or_a_rotation():
+    rows = make_rows("spectrum", d=20, n=2000)
+    turn, _ = np.linalg.qr(np.random.default_rng(2).standard_normal((20, 20)))
+    features = Features.of(rows.x, rows.y, w_s=rows.selector, w_g=rows.truth)
+    turned = Features.of(7 * rows.x @ turn + 3, rows.y, w_s=rows.selector @ turn, w_g=rows.truth @ turn)
+    one, other = (check(each, ["keep-hard"], sizes=(30, 100), trials=4) for each in (features, turned))
+    assert_allclose(other.curves.drop(columns="rule"), one.curves.drop(columns="rule"), rtol=1e-6)
+
+
+def test_test_rows_test_and_no_prediction_knows_of_them():
+    """Rows that only test: the same curves as the rows' own, and half of them flipped errs on half."""
+    rows = make_rows("spectrum", d=20, n=4000)
+    x_test = rows.x[2500:]
+    y_test = rows.y[2500:]
+    half_flipped = y_test * np.resize([1, -1], 1500)
+
+    def checked(test: tuple[np.ndarray, np.ndarray] | None) -> Check:
+        features = Features.of(rows.x[:2500], rows.y[:2500], w_s=rows.selector, w_g=rows.truth, test=test)
+        return check(features, ["random", "keep-hard"], sizes=(50, 400), trials=8)
+
+    alone = checked(None)
+    fresh = checked((x_test, y_test))
+    flipped = checked((x_test, half_flipped))
+    predictions = ["gaussian", "measured law"]
+    for found in (fresh, flipped):
+        assert found.curves[predictions].equals(alone.curves[predictions])
+    assert_allclose(fresh.curves["measured"], alone.curves["measured"], atol=0.03)
+    assert (fresh.curves["measured"] != alone.curves["measured"]).all()
+    assert (fresh.curves["se"] > 0.005).all()  # as certain as 1,500 rows
+    assert fresh.law_holds
+    assert_allclose(flipped.curves["measured"], 0.5, atol=0.05)
+    assert not flipped.law_holds
+
+
+def test_three_test_rows_without_an_error_are_no_proof():
+    rows = make_rows(d=20, n=1000, flip=0.0)
+    best, *_ = np.linalg.lstsq(rows.x, rows.y, rcond=None)
+    y_test = np.array([1.0, 1.0, -1.0])
+    x_test = np.outer(y_test, best) / (best @ best)  # any learner is right on these
+    features = Features.of(rows.x, rows.y, w_s=rows.selector, test=(x_test, y_test))
+    found = check(features, ["random"], sizes=[100], trials=4)
+    assert found.curves["measured"].iloc[0] == 0
+    assert abs(found.curves["z"].iloc[0]) < 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lam": 0}, "lam = 0 must be positive"),
+        ({"rules": ["keep-hrad"]}, "unknown rule"),
+        ({"rules": ["random", "random"]}, "each once"),
+        ({"trials": 2}, "trials"),
+        ({"sizes": []}, "sizes is empty"),
+        ({"sizes": [4999]}, "sizes = 4999 must be at most 3750"),
+        ({"keep": 2}, "keep = 2 must lie in"),
+        ({"level": 1}, "level = 1 must lie in"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        check(make_features(d=20), **options)

@@ -1,0 +1,123 @@
+"""Features are read from files and from matrices; what is wrong with them is told in a line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp_theory import Features, InputError, check, read_features
+from dp_theory.validity.view import FeatureView
+from tests.dp_theory.validity.rows import LAM, make_rows
+
+
+def test_several_classes_are_taken_in_pairs_or_unions(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    means = np.array([[0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0], [9, 2, 0, 0]])
+    label = rng.integers(4, size=2000)
+    x = means[label] + rng.standard_normal((2000, 4))
+    names = np.array(["ant", "bee", "cat", "dog"])[label]
+    np.savez(tmp_path / "f.npz", X=x, y=names)
+    assert read_features(tmp_path / "f.npz").classes == ("cat", "dog")
+    union = read_features(tmp_path / "f.npz", classes=("ant+cat", "bee"))
+    assert union.classes == ("ant+cat", "bee")
+    assert len(union.y) == round(0.9 * np.isin(label, (0, 1, 2)).sum())
+    assert np.mean(union.y > 0) == pytest.approx(2 / 3, abs=0.05)
+    assert Features.of(x, label.astype(float), classes=("1", "2")).classes == ("1.0", "2.0")
+    assert read_features(tmp_path / "f.npz", components=3).x.shape[1] == 3
+    with pytest.raises(InputError, match=r"classes = ant,cow: must be two of ant, bee, cat, dog"):
+        read_features(tmp_path / "f.npz", classes=("ant", "cow"))
+
+
+ROWS = make_rows(d=20, n=500)
+X = ROWS.x
+Y = ROWS.y
+
+
+def arrays_with(**changed: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of a file that can be read, but for what is changed."""
+    return {"X": X, "y": Y, "w_s": ROWS.selector} | changed
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": X}, "lacks y"),
+        (arrays_with(z=X), "has z: its arrays must be"),
+        (arrays_with(X=X[0]), r"X has shape \(20,\): it must be \(rows, columns\)"),
+        (arrays_with(X=np.where(X > 3, np.nan, X)), "X has nan or inf, first in row"),
+        (arrays_with(X=X[:50], y=np.ones(50)), "X has 50 rows: a check takes at least 100"),
+        (arrays_with(y=np.ones(499)), r"y has shape \(499,\): X has 500 rows, so that it must be \(500,\)"),
+        (arrays_with(y=np.ones(500)), "there must be two classes"),
+        (arrays_with(y=np.full(500, np.nan)), "y has nan or inf"),
+        (arrays_with(y=np.arange(500)), "classes = 500 must be at most a tenth of the rows"),
+        (arrays_with(X_test=X), "lacks y_test: its arrays must be"),
+        (arrays_with(X_test=X[:, :3], y_test=Y), "X_test has 3 columns: it must have the 20 of X"),
+        (arrays_with(X_test=X, y_test=np.ones(500)), "y_test is 1 in all rows"),
+        (arrays_with(w_s=np.ones(3)), r"w_s has shape \(3,\): with 20 columns in X it must be \(20,\)"),
+        (arrays_with(w_s=np.zeros(20)), "w_s must be finite and not zero"),
+        (arrays_with(X=np.ones((500, 20))), "X has no variance"),
+    ],
+)
+def test_wrong_files_are_told_in_a_line(tmp_path: Path, arrays: dict[str, Any], message: str):
+    np.savez(tmp_path / "f.npz", **arrays)
+    with pytest.raises(InputError, match=message) as raised:
+        check(read_features(tmp_path / "f.npz"))
+    assert "\n" not in str(raised.value)
+
+
+def test_directions_that_the_ridge_hides_are_left_out(tmp_path: Path):
+    repeated = np.repeat(X, 8, axis=1) + 1e-3 * np.random.default_rng(0).standard_normal((500, 160))
+    np.savez(tmp_path / "f.npz", X=repeated, y=Y)
+    assert FeatureView.of(read_features(tmp_path / "f.npz"), LAM).dimension == 20
+
+
+def test_a_file_of_another_kind_is_told(tmp_path: Path):
+    (tmp_path / "f.npz").write_bytes(b"PK\3\4 no archive")
+    np.save(tmp_path / "f.npy", X)
+    for name in ("f.npz", "f.npy"):
+        with pytest.raises(InputError, match=r"is no \.npz file of plain arrays"):
+            read_features(tmp_path / name)
+
+
+def test_test_rows_of_other_classes_are_told():
+    with pytest.raises(InputError, match=r"y_test holds none of the classes 1\.0, -1\.0 of y: it has -7\.0, 7\.0"):
+        Features.of(X, Y, w_s=ROWS.selector, test=(X, 7 * Y))
+
+
+def test_a_ridge_that_leaves_nothing_is_told():
+    with pytest.raises(InputError, match=r"lam = 1e\+09 hides 20 of the 20 directions"):
+        FeatureView.of(Features.of(X, Y, w_s=ROWS.selector), 1e9)
+
+
+def test_too_few_rows_a_direction_are_refused():
+    rows = make_rows(d=100, n=600)
+    with pytest.raises(InputError, match=r"X has 600 rows in 100 directions: .* fewer components \(60\)"):
+        check(Features.of(rows.x, rows.y, w_s=rows.selector))
+
+
+def test_labels_of_chance_are_refused():
+    chance = np.random.default_rng(1).choice([-1.0, 1.0], 500)
+    with pytest.raises(InputError, match="y has nothing to do with X"):
+        check(Features.of(X, chance, w_s=ROWS.selector))
+
+
+def test_a_row_with_a_direction_to_itself_is_refused():
+    alone = X.copy()
+    alone[:, 0] = 0
+    alone[7, 0] = 30.0
+    with pytest.raises(InputError, match="row 7 of those used has a direction of X to itself"):
+        check(Features.of(alone, Y, w_s=ROWS.selector))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"w_s": np.ones(3), "components": 5}, r"w_s has shape \(3,\): with 20 columns in X"),
+        ({"lam": -1}, "lam = -1 must be positive"),
+        ({"seed": -1}, "seed = -1 must be at least 0"),
+    ],
+)
+def test_wrong_options_of_features_are_refused(options: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        Features.of(X, Y, **options)
