@@ -14,7 +14,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
-from dp_real.data.sets.images import read_image
+from dp_real.data.sets.decode import read_image
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.classifier import Classifier, ClassifierLearner, normalisation

@@ -13,7 +13,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import task_classes
 from dp_real.data.sets.images import ImageSet
-from dp_real.data.sets.places import count, locate, read_set
+from dp_real.data.sets.places import count_images, locate, read_set
 from tests.dp_real.data.sets.test_places import plain, values, write_tar
 
 WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
@@ -55,7 +55,7 @@ def packed_devkit(root: Path) -> None:
 def read(where: Path | str, task="imagenet1k") -> ImageSet:
     found = locate(str(where))
     images = read_set(found, task_classes(task), (3, 8, 8), (), keep=False)
-    assert count(found, task_classes(task), ()) == len(images.y)
+    assert count_images(found, task_classes(task), ()) == len(images.y)
     return images
 
 

@@ -17,7 +17,8 @@ from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import folder_name, own_classes
-from dp_real.data.sets.images import decode_ahead, read_folder, read_image
+from dp_real.data.sets.decode import read_image
+from dp_real.data.sets.images import decode_ahead, read_folder
 from dp_real.runtime.pixels import fit, to_bytes, to_float
 from dp_real.runtime.processes import own_cores, read_slices
 
@@ -360,7 +361,7 @@ def test_all_broken_files_are_named_together(tmp_path: Path, monkeypatch: pytest
     assert [name for name in ("cat/1", "cat/3", "emu/0") if f"{name}.png: not a whole image" in str(raised.value)] == [
         "cat/1", "cat/3", "emu/0",
     ]  # fmt: skip
-    monkeypatch.setattr(dp_real.data.sets.images, "NAMED", 2)
+    monkeypatch.setattr(dp_real.data.sets.images, "MOST_NAMED", 2)
     with pytest.raises(InputError, match=r"; and 1 more$"):
         decode_ahead(data.load().validation)
 

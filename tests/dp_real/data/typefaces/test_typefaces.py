@@ -48,7 +48,7 @@ def test_a_font_tells_its_family_style_kind_and_characters(folder: Path, tmp_pat
     assert font == Font(folder / "Elm.ttf", "Elm", "Regular", "text", 400, False, "".join(CHARACTERS))
     bold = read_font(make_font(tmp_path / "b.ttf", "Elm", 0.1, "Bold Italic"))
     assert bold is not None
-    assert (bold.weight, bold.italic, bold.slot) == (700, True, (True, True))
+    assert (bold.weight, bold.italic, bold.bold) == (700, True, True)
     for family, panose, kind in (
         ("Elm Script", 0, "handwriting"),
         ("Elm", 3, "handwriting"),
