@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dp_real.examples import Space
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 
 
 class Generator(Space, Protocol):
@@ -72,7 +72,7 @@ class Learner(Protocol):
         """
         ...
 
-    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
+    def train_step(self, x: Tensor, y: Tensor, share: StepShare | None = None) -> None:
         """One optimizer step on a batch. x: as an ExampleArray has it. y: int64 [B].
 
         share: which rows of the step these are; it is given if several processes share them. None: all, in each.

@@ -11,7 +11,7 @@ from dp_base.errors import MissingError
 from dp_real.runtime import processes
 from dp_real.runtime.memory import attempt
 from dp_real.runtime.seeds import Stream, torch_rng
-from dp_real.runtime.shares import Part, Share
+from dp_real.runtime.shares import Part, StepShare
 
 Prepared = tuple[Part, Tensor, Tensor]
 """A part with its own rows, ready for the module: x [B, *sample_shape], and y int64 [B] or float [B, K]."""
@@ -42,7 +42,7 @@ class StepGradient:
         self.drops = any(map(_drops, module.modules()))
         self.apart = self.drops or any(isinstance(part, _NormBase) for part in module.modules())
 
-    def fill(self, loss_of: Loss, prepare: Callable[[], list[Prepared]], share: Share, step: int) -> Tensor:
+    def fill(self, loss_of: Loss, prepare: Callable[[], list[Prepared]], share: StepShare, step: int) -> Tensor:
         """Fill the gradients; return the mean loss over the step. prepare(): this process's parts.
 
         Raises MissingError if not even one row fits into the GPU's memory.
@@ -60,7 +60,7 @@ class StepGradient:
             self._add_up(loss)
         return loss
 
-    def _sum(self, loss_of: Loss, parts: list[Prepared], share: Share, step: int, before: list[Tensor]) -> Tensor:
+    def _sum(self, loss_of: Loss, parts: list[Prepared], share: StepShare, step: int, before: list[Tensor]) -> Tensor:
         """The weighted sum of the losses of this process's pieces, with its gradient and what the layers gathered."""
         for parameter in self.parameters:  # like zero_grad, without its bookkeeping
             parameter.grad = None

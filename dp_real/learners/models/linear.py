@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from dp_base.errors import InputError
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 
 
 class LinearLearner:
@@ -47,7 +47,7 @@ class LinearLearner:
         half = self.kappa / 2 * (x.flatten(1) @ self.weight.to(x))
         return torch.stack([-half, half], dim=1)
 
-    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
+    def train_step(self, x: Tensor, y: Tensor, share: StepShare | None = None) -> None:
         """Solve on the whole pool (training.batch_size = 0), unless its size is unchanged: a pool only grows."""
         n = len(y)
         if n == self.rows:

@@ -21,7 +21,7 @@ from dp_real.runtime import processes
 from dp_real.runtime.flops import count
 from dp_real.runtime.pixels import fit, to_float
 from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 from dp_real.sections import TrainingConfig
 
 
@@ -64,12 +64,12 @@ class NetworkLearner:
         """See Learner. The weights are those in use."""
         return self.in_use.eval()(self._view(x.to(self.device)))
 
-    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
+    def train_step(self, x: Tensor, y: Tensor, share: StepShare | None = None) -> None:
         """One AdamW step on the mean cross-entropy over the step's rows. See Learner.
 
         Raises MissingError if not even one row fits into the GPU's memory.
         """
-        share = share or Share.whole(len(y), processes.this_process().num_processes)
+        share = share or StepShare.whole(len(y), processes.this_process().num_processes)
         if not self.module.training:  # train() walks all layers
             self.module.train()
         loss = self.gradient.fill(self._loss, lambda: self._prepared(x, y, share), share, self.step)
@@ -89,7 +89,7 @@ class NetworkLearner:
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
-    def _prepared(self, x: Tensor, y: Tensor, share: Share) -> list[Prepared]:
+    def _prepared(self, x: Tensor, y: Tensor, share: StepShare) -> list[Prepared]:
         """This process's parts of the step. Each parcel is augmented whole; then the rows of others are dropped."""
         x, y = to_float(x.to(self.device, non_blocking=True)), y.to(self.device, non_blocking=True)
         prepared = []

@@ -14,7 +14,7 @@ from dp_base.errors import MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime import processes
-from dp_real.runtime.shares import PARCEL, Share, edges
+from dp_real.runtime.shares import PARCEL, StepShare, edges
 from dp_real.sections import TrainingConfig
 
 TASK = Task((1, 8, 8), tuple("abc"))
@@ -45,7 +45,7 @@ def as_processes(count: int, size: int, monkeypatch: pytest.MonkeyPatch, **kind:
     """The gradient and the gathered statistics that `count` processes would add up."""
     sums: list[Tensor] = []
     for process in range(count):
-        student, share = learner(**kind), Share.of(size, process, count)
+        student, share = learner(**kind), StepShare.of(size, process, count)
         x, y = rows(size)
         bounds = list(pairwise(edges(size)))
         own = torch.cat([torch.arange(*bounds[part.parcel]) for part in share.parts] or [torch.arange(0)])
@@ -141,7 +141,7 @@ def test_shares_cover_each_row_once_and_evenly(size: int, count: int):
     bounds, owned, sizes = list(pairwise(edges(size))), [], []
     assert max(last - first for first, last in bounds) <= PARCEL
     for process in range(count):
-        share = Share.of(size, process, count)
+        share = StepShare.of(size, process, count)
         sizes.append(share.rows)
         for part in share.parts:
             first, last = bounds[part.parcel]

@@ -176,7 +176,7 @@ from torch import nn
 from dp_real.runtime import processes
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 from dp_real.sections import TrainingConfig
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
@@ -185,7 +185,7 @@ learner = NetworkLearner(module, Task((1, 8, 8), tuple("abc")), TrainingConfig(s
 rank = processes.this_process().process_index
 for step in range(5):
     x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
-    learner.train_step(x, torch.arange(8) % 3, Share.of(16, rank, 2))
+    learner.train_step(x, torch.arange(8) % 3, StepShare.of(16, rank, 2))
 answers = processes.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
 assert len(answers) == 2
 assert torch.equal(*answers), "each process would find other samples hard"
