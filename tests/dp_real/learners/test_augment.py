@@ -173,10 +173,9 @@ def test_the_training_step_mixes_by_the_position_of_the_step():
     learner = NetworkLearner.fresh(
         lambda task: nn.Sequential(nn.Flatten(), nn.Linear(70, 4)), Task((2, 7, 5), tuple("abcd")), training, seed=3
     )
-    learner.step = 2
     x, y = torch.randn(20, 2, 7, 5, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 4
     expected = mixed_by_the_papers(x.numpy(), np.eye(4)[y], rng(3, Stream.MIX, 2, 0), 0.5, 1.0)
-    for ours, theirs in zip(learner._augmented(x, y, parcel=0), expected, strict=True):
+    for ours, theirs in zip(learner.augmentation(x, y, step=2, parcel=0), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=0)
 
 

@@ -180,7 +180,7 @@ def test_larger_images_are_resized_to_the_models_size():
     class Spy(torch.nn.Module):
         def forward(self, pixel_values: torch.Tensor) -> Any:
             seen["x"] = pixel_values
-            return type("Output", (), {"logits": pixel_values.mean((1, 2, 3))})
+            return type("Output", (), {"logits": pixel_values.mean((2, 3))})
 
     Classifier(Spy(), 8, [0.5] * 3, [0.5] * 3)(torch.full((1, 1, 32, 32), 0.25))
     torch.testing.assert_close(seen["x"], torch.full((1, 3, 8, 8), 0.25))

@@ -50,7 +50,7 @@ def as_processes(count: int, size: int, monkeypatch: pytest.MonkeyPatch, **kind:
         bounds = list(pairwise(edges(size)))
         own = torch.cat([torch.arange(*bounds[part.parcel]) for part in share.parts] or [torch.arange(0)])
         student.module.train()
-        student.gradient.fill(student._loss, lambda: student._prepared(x[own], y[own], share), share, student.step)  # noqa: B023
+        student.gradient.fill(student._loss, lambda: student._prepare(x[own], y[own], share), share, student.step)  # noqa: B023
         found = [torch.zeros_like(each) if each.grad is None else each.grad for each in student.parameters]
         found += [each for each in student.gradient.gathered if each.is_floating_point()]
         sums = [total + each for total, each in zip(sums, found, strict=True)] if sums else found
