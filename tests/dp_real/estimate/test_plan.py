@@ -24,7 +24,7 @@ from dp_real.generators.pipelines import sizes
 from dp_real.generators.pipelines.sizes import SD1, SIZES, known_size
 from dp_real.runtime import memory
 from dp_real.runtime.flops import count
-from dp_real.runtime.hub import download
+from dp_real.runtime.weights import download_command
 from experiments.presets.presets import load_preset
 from tests.dp_real.estimate.published import PUBLISHED, counted
 from tests.experiments.conftest import run_dp as dp
@@ -285,7 +285,7 @@ def test_the_files_to_fetch_are_those_that_are_used():
     others = {"v1-5-pruned-emaonly.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors", "unet/model.onnx",
               "unet/diffusion_pytorch_model.non_ema.safetensors", "safety_checker/model.safetensors",
               "unet/diffusion_pytorch_model.bin", "text_encoder_3/model.fp16-00001-of-00002.safetensors"}  # fmt: skip
-    words = shlex.split(download("an/id"))
+    words = shlex.split(download_command("an/id"))
     assert words[:3] == ["hf", "download", "an/id"]
     chosen = {
         option: [word for before, word in pairwise(words) if before == f"--{option}"]
