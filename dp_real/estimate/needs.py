@@ -14,8 +14,8 @@ from dp_base.errors import MissingError
 from dp_real.config import Config
 from dp_real.estimate import clock, cost, speed, work
 from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.runtime.model_folders import NAME, WHOLE, Lack, download_command, is_hub_id, lacking, misnamed
 from dp_real.runtime.processes import own_cores
-from dp_real.runtime.weights import NAME, WHOLE, Lack, download_command, is_hub_id, lacking, misnamed
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long

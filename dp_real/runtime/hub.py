@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from dp_base.errors import InputError, MissingError
 from dp_real.runtime import processes
-from dp_real.runtime.weights import NAME, WHOLE, download_command, is_hub_id, misnamed
+from dp_real.runtime.model_folders import NAME, WHOLE, download_command, is_hub_id, misnamed
 
 LIBRARIES: tuple[Any, ...] = (diffusers_logging, transformers_logging)
 

@@ -15,7 +15,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.generators.pipelines.adapters import check_supported
 from dp_real.runtime import processes
 from dp_real.runtime.hub import load, reading
-from dp_real.runtime.weights import lacking
+from dp_real.runtime.model_folders import lacking
 
 
 def load_index(model: str) -> dict[str, Any]:

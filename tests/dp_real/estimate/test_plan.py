@@ -24,7 +24,7 @@ from dp_real.generators.pipelines import sizes
 from dp_real.generators.pipelines.sizes import SD1, SIZES, known_size
 from dp_real.runtime import memory
 from dp_real.runtime.flops import count
-from dp_real.runtime.weights import download_command
+from dp_real.runtime.model_folders import download_command
 from experiments.presets.presets import load_preset
 from tests.dp_real.estimate.published import PUBLISHED, counted
 from tests.experiments.conftest import run_dp as dp

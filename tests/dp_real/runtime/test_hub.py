@@ -13,7 +13,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.load import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
-from dp_real.runtime.weights import is_hub_id, lacking, misnamed
+from dp_real.runtime.model_folders import is_hub_id, lacking, misnamed
 
 ROOT = Path(dp_base.__file__).parents[1]
 TRAP = "from pathlib import Path\nPath({mark!r}).touch()\nclass Trap: pass\n"
