@@ -126,17 +126,16 @@ def phase(name: str, *, patient: bool = False) -> Iterator[None]:
     """Say what this process does within the block, for the messages of others that wait for it.
 
     A patient phase may take any time. In others, the run is ended after an hour without a sign of life (see
-    dp_real.runtime.watch). After the block, the process is in the phase in which it was before.
+    dp_real.runtime.watch). After the block, the process is in the phase in which it was before. If the block fails, the
+    messages still say what the process did in it.
     """
     if this_process().num_processes == 1:
         yield
         return
     before = _watch().phase
     _watch().enter(Phase(name, patient))
-    try:
-        yield
-    finally:
-        _watch().enter(before)
+    yield
+    _watch().enter(before)
 
 
 def enter(name: str, *, patient: bool = False) -> None:

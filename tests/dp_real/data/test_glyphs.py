@@ -14,8 +14,11 @@ from dp_real.data.typefaces.characters import CHARACTERS
 from dp_real.examples import Examples
 from tests.dp_real.data.typefaces.made import make_font
 
-FAMILIES = {f"{name} {kind}": 0.08 * (place - 4.5) + more for place, name in enumerate("ABCDEFGHIJ")
-            for kind, more in (("Serif", 0.0), ("Sans", 0.02))}  # fmt: skip
+FAMILIES = {
+    f"{name} {kind}": 0.08 * (place - 4.5) + more
+    for place, name in enumerate("ABCDEFGHIJ")
+    for kind, more in (("Serif", 0.0), ("Sans", 0.02))
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,8 @@ def test_no_group_of_families_is_on_two_sides(fonts: Path, cache: None):
 
 def test_each_image_has_its_characters_label(fonts: Path, cache: None):
     config = section(fonts, size=32)
-    data, collection = config.load(), config._collection()
+    data = config.load()
+    collection = config._collection()
     assert data.task == config.task
     assert data.task.classes[:2] == ("digit two", "digit three")
     assert isinstance(data.test, Examples)

@@ -39,8 +39,9 @@ def test_known_operations(work, flops: int):
 
 
 def test_a_gradient_taken_inside_counts():
-    """torch's own FlopCounterMode does not allow that for modules."""
-    layer, x = nn.Linear(6, 4), torch.ones(1, 6, requires_grad=True)
+    """torch's own FlopCounterMode does not allow this for modules."""
+    layer = nn.Linear(6, 4)
+    x = torch.ones(1, 6, requires_grad=True)
     assert count(lambda: torch.autograd.grad(layer(x).sum(), x)) == 2 * 2 * 6 * 4
 
 
@@ -50,7 +51,8 @@ def layers(*widths: int, dropout: float = 0.0) -> nn.Module:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_first_layers_input(ema: float):
-    task, training = Task((12,), tuple("abcde")), TrainingConfig(steps=1, ema_decay=ema)
+    task = Task((12,), tuple("abcde"))
+    training = TrainingConfig(steps=1, ema_decay=ema)
     learner = NetworkLearner(layers(12, 9, 5, dropout=0.5), task, training, seed=0)
     before = {name: value.clone() for name, value in learner.tensors().items()}
     drawn = torch.get_rng_state()
@@ -67,12 +69,15 @@ def test_a_learner_that_is_no_network_counts_none():
 
 def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
-    learner, flops, plain = fresh_learner(config), {}, 0
+    learner = fresh_learner(config)
+    flops = {}
+    plain = 0
     for through in ("unet", "x0"):
         raw = config.model_dump()
         asked = parse_config(raw | {"guidance": raw["guidance"] | {"through": through}})
         measured = MeasuredFlops(asked, generator, learner)
-        plain, flops[through] = measured(False), measured(True)
+        plain = measured(False)
+        flops[through] = measured(True)
     assert flops["x0"] == plain + 7 * 2 * 2 * (64 * 64 + 64 * 10)  # the learner forward, and back to its input
     assert plain == 8 * 8 * 2 * 64 * 64  # steps, and layers of the small denoiser
     assert flops["unet"] == flops["x0"] + 7 * 6 * 2 * 64 * 64  # back through all but the time's two layers
@@ -80,7 +85,9 @@ def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
 
 def test_fitting_the_label_check_costs_a_check_of_each_image(config: Config, generator: Generator):
     """Eight layers of the small denoiser for each level and class, and the learner that ranks the rivals."""
-    raw, learner, judge = config.model_dump(), fresh_learner(config), DiffusionClassifier(generator)
+    raw = config.model_dump()
+    learner = fresh_learner(config)
+    judge = DiffusionClassifier(generator)
     asked = parse_config(raw | {"guidance": raw["guidance"] | {"check": "diffusion-classifier", "omega": 0.05}})
     measured = MeasuredFlops(asked, generator, learner, judge)
     network = 2 * (64 * 64 + 64 * 10)
@@ -98,7 +105,8 @@ def test_fitting_the_label_check_costs_a_check_of_each_image(config: Config, gen
 
 
 def test_counting_changes_no_sample(config: Config, generator: Generator):
-    learner, drawn = fresh_learner(config), torch.get_rng_state()
+    learner = fresh_learner(config)
+    drawn = torch.get_rng_state()
     source = GeneratedRounds(config, generator, Storage(config.pool, generator.sample_shape), Blocks(32))
 
     def sample() -> list[Any]:

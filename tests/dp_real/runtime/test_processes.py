@@ -55,7 +55,7 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
-    """A run of one process, cut off after its first checkpoint: what the others continue from."""
+    """A run of one process, cut off after its first checkpoint, from which the others go on."""
     options = {"omega": "auto", "steer_every": 25, "check": "diffusion-classifier", "check_threshold": 0.6}
     config = config.model_copy(update={"guidance": config.guidance.model_copy(update=options)})
     folder = tmp_path / "alone"
@@ -67,7 +67,7 @@ def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
     alone: Path, script: Path, tmp_path: Path, generator: Generator, processes: int
 ):
-    """Each continues from the first checkpoint: the round that follows it depends on that learner alone."""
+    """Each goes on from the first checkpoint. The round that follows depends on that learner alone."""
     together = tmp_path / "together"
     shutil.copytree(alone, together)
     (together / "result.json").unlink()
@@ -85,7 +85,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
 
 
 def rows(folder: Path) -> list[dict]:
-    """Everything that the pool's latest version says of the first two rounds."""
+    """Return all that the pool's latest version says of the first two rounds."""
     return lance.dataset(str(folder / "pool")).to_table().slice(0, 100).to_pylist()
 
 
@@ -94,8 +94,9 @@ def rows(folder: Path) -> list[dict]:
 def test_whole_runs_agree_statistically(
     config: Config, script: Path, tmp_path: Path, generator: Generator, processes: int
 ):
-    """The same steps in one process and in several: first rounds bit for bit, accuracies within noise."""
-    folders, arguments = [], []
+    """One process and several make the same steps. First rounds agree bit for bit, and accuracies within noise."""
+    folders = []
+    arguments = []
     for seed in range(12):
         whole = config.model_copy(update={"seed": seed})
         folders.append((tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}"))
@@ -111,7 +112,8 @@ def test_whole_runs_agree_statistically(
         assert [result["processes"] for result in results] == [1, processes]
         assert results[0]["samples_seen"] == results[1]["samples_seen"] == 120 * 64
         gaps.append(results[1]["test_accuracy"] - results[0]["test_accuracy"])
-    gap, error = np.mean(gaps), np.std(gaps, ddof=1) / len(gaps) ** 0.5
+    gap = np.mean(gaps)
+    error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
     print(f"{100 * gap:+.2f} ± {100 * error:.2f} points")
     assert error < 0.015  # or agreement would say little
     assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
@@ -201,7 +203,7 @@ def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):
 def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
     script: Path, tmp_path: Path, processes: int
 ):
-    """Prompts, classifier-free guidance, VAE, JPEGs: the whole path of Stable Diffusion, with random weights."""
+    """The run has prompts, classifier-free guidance, a VAE and JPEGs, as Stable Diffusion with random weights."""
     smoke = load_preset(
         "imagenet100-smoke",
         ["practice.initial=100", "practice.increment=40", "training.batch_size=8", "sampling.block_size=10"],

@@ -18,11 +18,11 @@ from dp_real.runs import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runtime import processes, watch
 from dp_real.runtime.watch import Phase, Watch
-from tests.dp_real.pool.test_pool import SHAPE, batch
+from tests.dp_real.pool.made import SHAPE, batch
 
 
 class Store(dict[str, str]):
-    """What two processes share."""
+    """The store by which two processes leave notes."""
 
     def set(self, name: str, note: str) -> None:
         self[name] = note
@@ -60,7 +60,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def waiting(store: Store, rank: int = 0, processes: int = 3, what: str = "the sum of the gradients") -> Watch:
-    """A process that has come for the seventh time, and waits from now on."""
+    """Return the watch of a process that has joined the others for the seventh time, and waits from now on."""
     one = Watch(store, rank, processes)
     for _ in range(7):
         with one.joining(what, lasting=True):
@@ -215,8 +215,10 @@ def test_a_node_that_sees_late_waits_for_the_version_with_a_remark(
 
 
 def test_the_best_learner_is_the_one_that_the_main_process_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """At its first look another node sees the one before."""
-    files, looks, loaded = RunFiles(tmp_path), [], []
+    """At its first look, another node sees the learner before the best one."""
+    files = RunFiles(tmp_path)
+    looks = []
+    loaded = []
     files.best.mkdir()
 
     def view(folder: Path, remedy: str) -> None:

@@ -57,7 +57,8 @@ def test_what_is_written_has_safe_names_that_are_all_different_and_found_again()
 
 def test_an_export_keeps_classes_apart_whose_safe_names_are_alike(tmp_path: Path):
     pool = Pool(tmp_path / "pool", (1, 2, 2))
-    zero, n = np.zeros(2), np.arange(2)
+    zero = np.zeros(2)
+    n = np.arange(2)
     example = pool.storage.encode(torch.rand(2, 1, 2, 2))
     columns = {"row": n, "label": n, "seed": n.astype("u8"), "omega": zero.astype("f4"), "entropy": zero.astype("f4")}
     columns |= {"correct": zero == 0, "hardness": zero.astype("f4"), "missed": zero == 0, "draws": n, "redrawn": n}

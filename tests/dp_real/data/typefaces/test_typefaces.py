@@ -89,8 +89,11 @@ def test_a_family_has_one_font_for_each_style(fonts: list[Font]):
     )
     chosen = pick_styles([light, black, bold, italic, plain, fonts[1]])
     assert [(font.family, font.style) for font in chosen] == [
-        ("Ash", "Regular"), ("Ash", "Bold"), ("Ash", "Italic"), ("Beech", "Regular")
-    ]  # fmt: skip
+        ("Ash", "Regular"),
+        ("Ash", "Bold"),
+        ("Ash", "Italic"),
+        ("Beech", "Regular"),
+    ]
 
 
 def test_characters_are_white_on_black_and_fill_the_square(images: np.ndarray):
