@@ -17,6 +17,7 @@ from dp_real.estimate.work import kept_bytes
 from dp_real.generators.pipelines.sizes import Part
 from dp_real.runtime.flops import count
 
+MODELS: Any = diffusers  # it does not declare that it exports them
 TEXT = {"CLIP-L": 0.123e9, "CLIP-bigG": 0.695e9, "T5-XXL": 4.762e9, "Gemma-2-2B": 2.614e9, "Qwen2.5-VL-7B": 8.292e9}
 KL: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
@@ -85,8 +86,8 @@ def _dit(rows: int) -> dict[str, Any]:
 def _sd3(**sizes: Any) -> Published:
     sizes = SD3 | {"pos_embed_max_size": 192, "sample_size": 128} | sizes
     return Published(
-        lambda: diffusers.SD3Transformer2DModel(**sizes),
-        lambda: diffusers.AutoencoderKL(**KL16),
+        lambda: MODELS.SD3Transformer2DModel(**sizes),
+        lambda: MODELS.AutoencoderKL(**KL16),
         (16, 128, 128),
         _text(333, 4096, pooled_projections=(2048,)),
         ("CLIP-L", "CLIP-bigG", "T5-XXL"),
@@ -96,8 +97,8 @@ def _sd3(**sizes: Any) -> Published:
 def _pixart_xl(side: int, alpha: bool) -> Published:
     sizes: dict[str, Any] = {"sample_size": side, "caption_channels": 4096, "use_additional_conditions": alpha}
     return Published(
-        lambda: diffusers.PixArtTransformer2DModel(**sizes),
-        lambda: diffusers.AutoencoderKL(**KL),
+        lambda: MODELS.PixArtTransformer2DModel(**sizes),
+        lambda: MODELS.AutoencoderKL(**KL),
         (4, side, side),
         _pixart(120 if alpha else 300),
         ("T5-XXL",),
@@ -106,8 +107,8 @@ def _pixart_xl(side: int, alpha: bool) -> Published:
 
 def _dit_xl(side: int) -> Published:
     return Published(
-        lambda: diffusers.DiTTransformer2DModel(sample_size=side, out_channels=8),
-        lambda: diffusers.AutoencoderKL(**KL),
+        lambda: MODELS.DiTTransformer2DModel(sample_size=side, out_channels=8),
+        lambda: MODELS.AutoencoderKL(**KL),
         (4, side, side),
         _dit,
         (),
@@ -119,24 +120,24 @@ PUBLISHED = {
     "SD35_MEDIUM": _sd3(pos_embed_max_size=384, qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
     "SD35_LARGE": _sd3(num_layers=38, num_attention_heads=38, caption_projection_dim=2432, qk_norm="rms_norm"),
     "FLUX": Published(
-        lambda: diffusers.FluxTransformer2DModel(guidance_embeds=True),
-        lambda: diffusers.AutoencoderKL(**KL16),
+        lambda: MODELS.FluxTransformer2DModel(guidance_embeds=True),
+        lambda: MODELS.AutoencoderKL(**KL16),
         (16, 128, 128),
         _flux,
         ("CLIP-L", "T5-XXL"),
         packs=True,
     ),
     "QWEN": Published(
-        diffusers.QwenImageTransformer2DModel,
-        diffusers.AutoencoderKLQwenImage,
+        MODELS.QwenImageTransformer2DModel,
+        MODELS.AutoencoderKLQwenImage,
         (16, 128, 128),
         _qwen,
         ("Qwen2.5-VL-7B",),
         packs=True,
     ),
     "SANA": Published(
-        diffusers.SanaTransformer2DModel,
-        lambda: diffusers.AutoencoderDC(**DC),
+        MODELS.SanaTransformer2DModel,
+        lambda: MODELS.AutoencoderDC(**DC),
         (32, 32, 32),
         _text(300, 2304),
         ("Gemma-2-2B",),
@@ -155,7 +156,7 @@ def counted(name: str) -> dict[str, Any]:
         denoiser = one.denoiser()
         decoder = one.decoder()
         t = torch.zeros(1)
-        tiny = diffusers.AutoencoderTiny(latent_channels=one.latent[0])
+        tiny = MODELS.AutoencoderTiny(latent_channels=one.latent[0])
         for module in (denoiser, decoder, tiny):
             module.eval().requires_grad_(False)
 
@@ -164,7 +165,7 @@ def counted(name: str) -> dict[str, Any]:
             return denoiser(packed, timestep=t.expand(len(x)), return_dict=False, **one.arguments(len(x)))[0]
 
         def decode(x: Tensor) -> Tensor:
-            film = isinstance(decoder, diffusers.AutoencoderKLQwenImage)
+            film = isinstance(decoder, MODELS.AutoencoderKLQwenImage)
             return decoder.decode(x.unsqueeze(2) if film else x, return_dict=False)[0]
 
         parts = {"denoiser": denoise, "decoder": decode}

@@ -41,7 +41,7 @@ on_device = [
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # when its average is copied
 ]
 TASK = Task((3, 16, 16), tiny_pipelines.CLASSES)
-SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 PAPER: dict[str, Any] = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
 PAPER |= {"ema_decay": 0.9, "max_grad_norm": 1.0}
 LABELS = torch.arange(3)
@@ -132,7 +132,7 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
     marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config = ViTConfig(**SIZES, image_size=16, patch_size=8, num_labels=3)
+    config = ViTConfig(**(SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}))
     ViTForImageClassification(config).save_pretrained(tmp_path)
     ViTImageProcessorPil().save_pretrained(tmp_path)
     monkeypatch.setattr(processes, "device", lambda: device.device)

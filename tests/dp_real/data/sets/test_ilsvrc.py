@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
 from dp_real.data.sets.class_names import task_classes
 from dp_real.data.sets.images import ImageSet
 from dp_real.data.sets.places import count_images, locate, read_set
@@ -52,7 +52,7 @@ def packed_devkit(root: Path) -> None:
             tar.addfile(entry, io.BytesIO(content))
 
 
-def read(where: Path | str, task="imagenet1k") -> ImageSet:
+def read(where: Path | str, task: ImageNetTask = "imagenet1k") -> ImageSet:
     found = locate(str(where))
     images = read_set(found, task_classes(task), (3, 8, 8), (), keep=False)
     assert count_images(found, task_classes(task), ()) == len(images.y)

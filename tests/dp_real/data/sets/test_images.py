@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 import dp_real.data.sets.images
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
+from dp_real.data.folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import folder_name, own_classes
 from dp_real.data.sets.decode import read_image
@@ -34,10 +35,12 @@ def fill(root: Path, folders: dict[str, tuple[int, int, int]], count: int = 2, s
     return root
 
 
-def settings(validation: Path, **more):
+def settings(validation: Path, **more: Any) -> FolderConfig:
     data = {"source": "folder", "validation": str(validation), "size": 8} | more
     rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}}
-    return parse_config({"data": data, "training": {"steps": 1}, "practice": {"initial": 3}} | rest).data
+    found = parse_config({"data": data, "training": {"steps": 1}, "practice": {"initial": 3}} | rest).data
+    assert isinstance(found, FolderConfig)
+    return found
 
 
 def colors(x: torch.Tensor) -> list[tuple[int, ...]]:
@@ -267,7 +270,10 @@ def test_the_shorter_side_is_resized_and_the_longer_one_cropped(tmp_path: Path, 
     picture.save(tmp_path / "a.png")
     x = read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy().astype(int)
     whole = picture.resize(resized, Image.Resampling.BICUBIC)
-    crops = [np.asarray(whole.crop([round(edge + shift) for edge in box])).astype(int) for shift in (-0.4, 0.4)]
+    crops = []
+    for shift in (-0.4, 0.4):
+        left, top, right, bottom = (round(edge + shift) for edge in box)
+        crops.append(np.asarray(whole.crop((left, top, right, bottom))).astype(int))
     assert abs(x - sum(crops) / 2).max() <= 1
 
 

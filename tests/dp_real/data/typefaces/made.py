@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from fontTools.pens.recordingPen import DecomposingRecordingPen
@@ -47,7 +48,7 @@ def make_font(
     instead: str = "",
 ) -> Path:
     """Write a font. `instead` has pairs of characters, of which the first is drawn as the second."""
-    font = TTFont(BytesIO(_plain(characters)))
+    font: Any = TTFont(BytesIO(_plain(characters)))
     glyphs = font.getGlyphSet()
     table = font["glyf"]
     move = slanted(slope)
