@@ -17,32 +17,39 @@ from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import PART, write_json
 
 RECORD = "checksums.json"
-READERS = 8  # threads that read files; hashing leaves Python's lock
+READERS = 8  # threads that read files; hashing releases Python's global lock
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits. Raises OSError if it cannot be read."""
+    """Return the SHA-256 of a file as hexadecimal digits. Raises OSError if the file cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_digest(value: Any, sort_keys: bool = False) -> str:
-    """The SHA-256 of a value's JSON, as hexadecimal digits. sort_keys: mappings count as equal in any order."""
+    """Return the SHA-256 of a value's JSON as hexadecimal digits.
+
+    With `sort_keys`, the order of a mapping's keys does not count.
+    """
     return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The digest of each named file of a folder, read by several threads. Raises OSError likewise."""
+    """Return the digest of each named file of a folder. Several threads read them.
+
+    Raises OSError if a file cannot be read.
+    """
     names = list(names)
     with ThreadPoolExecutor(READERS) as readers:
         return dict(zip(names, readers.map(lambda name: digest(folder / name), names), strict=True))
 
 
 def seal(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Write the checksums of these files of a folder, by default of all that are in it."""
+    """Write the checksums of the named files of a folder, or of all its files if no names are given."""
     if names is None:
-        names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
-    write_json(folder / RECORD, digests(folder, [name for name in names if name != RECORD and PART not in name]))
+        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    sealed = [name for name in names if name != RECORD and PART not in name]
+    write_json(folder / RECORD, digests(folder, sealed))
 
 
 def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
@@ -61,20 +68,25 @@ def damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
 
 
 def changed(folder: Path, wanted: dict[str, str]) -> str | None:
-    """The first of these files whose digest is another, or which is not there; None if there is none."""
-    missing = next((name for name in wanted if not (folder / name).is_file()), None)
-    if missing:
-        return f"{folder / missing} is missing"
+    """Say which file of a folder is missing or does not have the wanted digest. Return None if every file is right.
+
+    Only the first such file is named. `wanted` maps the names of files to their digests.
+    """
+    for name in wanted:
+        if not (folder / name).is_file():
+            return f"{folder / name} is missing"
     try:
         found = digests(folder, wanted)
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
-    wrong = next((name for name in wanted if found[name] != wanted[name]), None)
-    return None if wrong is None else f"{folder / wrong} is damaged: its checksum is not that of what was written"
+    for name in wanted:
+        if found[name] != wanted[name]:
+            return f"{folder / name} is damaged: its checksum is not that of what was written"
+    return None
 
 
 def verify(folder: Path, remedy: str, names: Iterable[str] | None = None) -> None:
-    """Raise DamagedError, with the remedy, if a file of the folder is not as it was sealed."""
+    """Raise DamagedError, which ends with `remedy`, if a file of the folder is not as it was sealed."""
     problem = damage(folder, names)
     if problem:
         raise DamagedError(f"{problem}; {remedy}")
@@ -82,18 +94,19 @@ def verify(folder: Path, remedy: str, names: Iterable[str] | None = None) -> Non
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[None]:
-    """For a block that reads one file: raise DamagedError, which names the file and the remedy, for what it raises."""
+    """Run a block that reads one file, and turn its errors into a DamagedError that names the file and the remedy."""
     try:
         yield
     except (InputError, MissingError):
         raise
     except Exception as error:
-        what = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
-        raise DamagedError(f"{path} cannot be read: {what}; {remedy}") from error
+        words = " ".join(str(error).split())[:200]
+        cause = getattr(error, "strerror", None) or words or type(error).__name__
+        raise DamagedError(f"{path} cannot be read: {cause}; {remedy}") from error
 
 
 def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str, Any]:
-    """The object in a JSON file. Raises DamagedError if there is none."""
+    """Read the object in a JSON file. Raises DamagedError if the file holds no object, or cannot be read."""
     with reading(path, remedy):
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):

@@ -1,20 +1,20 @@
-"""Errors meant for the user. The `dp` command exits with the `exit_status` of the error."""
+"""Errors that are meant for the user. The `dp` command exits with the `exit_status` of the error."""
 
 
 class InputError(ValueError):
-    """Wrong input. The message says what is wrong, where, and what would be right."""
+    """The input is wrong. The message says what is wrong, where it is, and what would be right."""
 
     exit_status = 2
 
 
 class MissingError(RuntimeError):
-    """Something needed is missing (weights, data, a device, a package). The message says what, and how to get it."""
+    """Weights, data, a device or a package are missing. The message says what is missing and how to get it."""
 
     exit_status = 3
 
 
 class DamagedError(MissingError):
-    """A file that was written is missing, cut short or changed. The message names it, and says the way on."""
+    """A file that was written is missing, cut short or changed. The message names it and says what to do."""
 
 
 class ConvergenceError(ArithmeticError):
@@ -24,10 +24,10 @@ class ConvergenceError(ArithmeticError):
 
 
 class DivergedError(ArithmeticError):
-    """Numbers stopped being finite, or of any use, under the user's settings. The message names what, and the keys."""
+    """Numbers are no longer finite, or no longer useful, under the user's settings. The message names the settings."""
 
     exit_status = 2
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stopped on request. What was finished is on disk, and the work can be resumed."""
+    """The work was stopped on request. What was finished is on disk, and the work can be resumed."""

@@ -1,7 +1,8 @@
 """Writes files and folders whole or not at all.
 
-While something is written, it has a hidden name in the same folder: PART, the process, and the name that it will have.
-A killed process may leave such a file behind; readers ignore it, and the next writer of the folder deletes it.
+While something is being written, it has a hidden name in the same folder. The hidden name consists of PART, the number
+of the process, and the final name. A killed process may leave such a file behind. Readers ignore it, and the next
+writer of the folder deletes it.
 """
 
 import contextlib
@@ -17,44 +18,65 @@ from pathlib import Path
 from typing import Any
 
 PART = ".part-"
-LOCK = ".lock"  # the file by which a folder is locked, see dp_base.locks
-FORMER = "former"  # what a folder replaces, until it is there
-LONGEST_NAME = 200  # bytes; file systems take 255, and part_of and our endings add to it
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+LOCK = ".lock"  # name of the file by which a folder is locked, see dp_base.locks
+FORMER = "former"  # name under which a folder that is being replaced is kept until the new one is in place
+LONGEST_NAME = 200  # bytes; file systems allow 255, and part_of and file endings add to a name
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no space, no quota, read-only
 
 
 def part_of(name: str) -> str:
-    """The hidden name of what this process writes, until it becomes `name`."""
+    """Return the hidden name of what this process writes until it becomes `name`."""
     return f"{PART}{os.getpid()}-{name}"
 
 
 def discard_parts(folder: Path, name: str = "") -> None:
-    """Delete from a folder what dead processes left half-written, of `name` if it is given; put back what they moved.
+    """Clean up what dead processes left half-written in a folder.
 
-    For the holder of the folder's lock, or that of `name`: nobody on another machine is writing there, and here a
-    process is dead if no process has its number.
+    Half-written files are deleted. A folder that was moved aside to be replaced is moved back if its replacement never
+    took its place. With `name`, only parts of that name are touched.
+
+    The caller must hold the lock of the folder, or that of `name`. So no process on another machine is writing there.
+    A process on this machine is dead if no process has its number.
     """
-    whole = re.escape(name) + "(-[a-z0-9_]{8})?" if name else ".*"  # folders have tempfile's ending
-    for path in folder.glob(f"{PART}*") if folder.is_dir() else ():
-        part = re.fullmatch(rf"{re.escape(PART)}(\d+)-({whole})", path.name)
-        if not part:
-            continue
-        former, place = path / FORMER, folder / part[2].rpartition("-")[0]
-        lost = former.exists() and not place.exists()  # killed just before the new one had its name
-        if lost or not _alive(int(part[1])):  # in a container, this process may have its number
-            with contextlib.suppress(OSError):  # it stays for the next one
-                if lost:
-                    os.rename(former, place)
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if not folder.is_dir():
+        return
+    random_ending = "(-[a-z0-9_]{8})?"  # tempfile adds it to the names of folders
+    final_name = re.escape(name) + random_ending if name else ".*"
+    for path in folder.glob(f"{PART}*"):
+        part = re.fullmatch(rf"{re.escape(PART)}(\d+)-({final_name})", path.name)
+        if part:
+            process = int(part[1])
+            replaced = folder / part[2].rpartition("-")[0]
+            _discard(path, process, replaced)
 
 
-def _alive(process: int) -> bool:
+def _discard(path: Path, process: int, replaced: Path) -> None:
+    """Delete one part, unless its process lives. `replaced` is the folder that the part was to replace."""
+    former = path / FORMER
+    # The process was killed after it moved the old folder aside and before the new one had its name. This is certain
+    # even if the number lives: in a container, this process itself may have the number of the dead one.
+    killed_between = former.exists() and not replaced.exists()
+    if not killed_between and _is_alive(process):
+        return
+    with contextlib.suppress(OSError):  # what cannot be removed now is left for the next writer
+        if killed_between:
+            os.rename(former, replaced)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this number runs on this machine. A number that no process can have counts as alive."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # somebody else's; no number of a process
-        pass
+    except PermissionError:  # the process is somebody else's
+        return True
+    except OverflowError:  # no process has such a number, so this project did not write the file
+        return True
     return True
 
 
@@ -64,7 +86,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises OSError if the folder of `path` cannot be written to.
     """
-    partial = path.with_name(part_of(path.name))  # keeps the ending, by which writers choose a format
+    partial = path.with_name(part_of(path.name))  # the ending stays, because writers choose a format by it
     try:
         yield partial
         os.replace(partial, path)
@@ -79,24 +101,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file of strict JSON, whole or not at all; see `strict_json`."""
+    """Write a file of strict JSON, whole or not at all. See `strict_json`."""
     write_text(path, strict_json(value, indent=2) + "\n")
 
 
 def disk_problem(error: BaseException, codes: Sequence[int] = FULL) -> str | None:
-    """What a disk that is full or read-only said, with the file if it is known; None for any other error.
+    """Return what the system said if an error comes from a full or read-only disk; None for any other error.
 
-    codes: errors of the system that count. Libraries that are not written in Python tell them in words only.
+    The text names the file if the error does. `codes` are the system's error numbers that count. Libraries that are not
+    written in Python pass them on in the words of the message only, so the words are searched, too.
     """
     if isinstance(error, OSError) and error.errno in codes:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     words = " ".join(str(error).split())
-    told = any(f"os error {code})" in words or os.strerror(code) in words for code in codes)
-    return words[:200] if told else None
+    for code in codes:
+        if f"os error {code})" in words or os.strerror(code) in words:
+            return words[:200]
+    return None
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:
-    """JSON that every parser reads: nan and inf become null, arrays become lists, keys become text."""
+    """Return JSON that every parser reads: nan and inf become null, arrays become lists, and keys become text."""
     return json.dumps(_strict(value), indent=indent, allow_nan=False)
 
 
@@ -105,7 +130,7 @@ def _strict(value: Any) -> Any:
         return {str(key): _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(item) for item in value]
-    if hasattr(value, "tolist"):
+    if hasattr(value, "tolist"):  # arrays and scalars of numpy and torch
         return _strict(value.tolist())
     if isinstance(value, float) and not (abs(value) < float("inf")):
         return None
@@ -116,10 +141,10 @@ def _strict(value: Any) -> Any:
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder to fill. It becomes `path` if the block ends without error, else it is deleted.
 
-    Creates the parents of `path`. Replaces an empty folder at `path`. Raises OSError if anything else is there, unless
-    `replace` is set.
+    The parents of `path` are created. An empty folder at `path` is replaced. With `replace`, so is one that is not
+    empty. Raises OSError if anything else is there.
     """
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # if it is a link, its target is replaced and the link stays
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
         staged = Path(temporary) / "whole"
@@ -131,9 +156,9 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def to_disk(folder: Path) -> None:
-    """Have the system write a folder and its files to the disk now, so that they outlive a loss of power."""
+    """Make the system write a folder and its files to the disk now, so that they survive a loss of power."""
     for path in (*folder.iterdir(), folder):
-        with contextlib.suppress(OSError):  # a file system that cannot, or folders on Windows
+        with contextlib.suppress(OSError):  # some file systems cannot do this, and Windows cannot for folders
             place = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(place)
@@ -143,9 +168,10 @@ def to_disk(folder: Path) -> None:
 
 @contextlib.contextmanager
 def filled(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill. What it holds moves to `folder`, which exists, if the block ends without error.
+    """Yield an empty folder to fill. Its content moves to the existing `folder` if the block ends without error.
 
-    Else it is deleted. Raises OSError if `folder` has an entry of that name already, or cannot be written to.
+    Otherwise the content is deleted. Raises OSError if `folder` has an entry of the same name already, or cannot be
+    written to.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as temporary:
         yield Path(temporary)
@@ -154,18 +180,22 @@ def filled(folder: Path) -> Iterator[Path]:
 
 
 def file_name(text: str) -> str:
-    """The text as the name of one file: a slash in it begins no folder, and what is too long for a name is cut."""
+    """Return the text as the name of one file.
+
+    A slash is escaped, since it would begin a folder. A text that is too long is cut, and ends with its own hash.
+    """
     name = text.replace("/", "%2F")
     if len(name.encode()) <= LONGEST_NAME:
         return name
     ending = f"-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    return name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
+    start = name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore")
+    return start + ending
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if it exists. A folder disappears in one step, before its files are deleted.
+    """Remove a file or folder if it exists. A folder disappears in one step, before its files are deleted.
 
-    NFS keeps a file that a process still reads, and with it the folder under its hidden name, which is no error.
+    A file that another process still reads stays on NFS, and so does the folder, under a hidden name. This is no error.
     """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
@@ -178,6 +208,6 @@ def remove(path: Path) -> None:
 
 def unused(folder: Path) -> bool:
     """Whether a folder is missing, or holds only its lock and what a killed process left half-written."""
-    return not folder.exists() or (
-        folder.is_dir() and all(path.name.startswith(PART) or path.name == LOCK for path in folder.iterdir())
-    )
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(path.name.startswith(PART) or path.name == LOCK for path in folder.iterdir())

@@ -1,8 +1,8 @@
-"""Locks: a folder has one writer at a time.
+"""Locks that give a folder one writer at a time.
 
-A lock is held by an open file, so the kernel releases it when its process ends, however that happens. The locks are
-those of flock(2). Linux passes them on to the server of an NFS (version 4, or 3 with lockd), so that they hold between
-machines. Where a file system has no locks at all, a remark says so, and work goes on without.
+A lock is held by an open file. So the kernel releases it when its process ends, however that happens. The locks are
+those of flock(2). On NFS (version 4, or 3 with lockd) they also hold between machines. Where a file system has no
+locks at all, a warning says so, and work goes on without.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted with
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the folder's only writer within the block. The folder is made, and removed if the block leaves it empty.
+    """Make this process the folder's only writer within the block.
 
-    What killed writers left half-written directly in it is deleted first. Raises InputError, which names the writer, if
-    there is one already, and if the folder cannot be written to.
+    The folder is made if it is missing, and removed if the block leaves it empty. What killed writers left half-written
+    directly in it is deleted first. Raises InputError if another process writes there, and names that process. Raises
+    InputError if the folder cannot be written to.
     """
     with _refusing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,54 +50,61 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_beside(path: Path) -> Iterator[None]:
-    """The same for what appears as a whole, and not before the block ends. The lock lies beside it."""
+    """Make this process the only writer of a file or folder that appears as a whole at the end of the block.
+
+    The lock lies beside `path`. Raises InputError as `locked` does.
+    """
     with _refusing(path):
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _acquire(_beside(path), path)
+        lock = _acquire(_lock_beside(path), path)
     with _holding(lock, path.parent, path.name):
         yield
 
 
 @contextlib.contextmanager
 def in_turn(path: Path) -> Iterator[None]:
-    """Wait for other writers of `path`, then be the only one within the block. The lock lies beside it.
+    """Wait for other writers of `path`, then be its only writer within the block.
 
-    Raises OSError if it cannot be made.
+    The lock lies beside `path`. Raises OSError if the lock cannot be made.
     """
-    with _holding(_acquire(_beside(path), path, wait=True), path.parent, path.name):
+    lock = _acquire(_lock_beside(path), path, wait=True)
+    with _holding(lock, path.parent, path.name):
         yield
 
 
 @contextlib.contextmanager
 def claimed(out: Path | None, journal: str | None = None, resume: bool = False) -> Iterator[None]:
-    """Lock the folder of --out; it is made, and removed if the block leaves it empty. None: do nothing.
+    """Lock the folder of a command's --out option, as `locked` does. Do nothing if `out` is None.
 
-    journal: the file or folder in which the command keeps finished work. With `resume`, a folder that holds it is
-    accepted. Raises InputError, before the block, if the folder is not empty, or as `locked` does. If a journal is
-    there, an interrupt is raised again as a KeyboardInterrupt that says how to resume.
+    `journal` names the file or folder below `out` in which the command keeps finished work. The folder must be empty,
+    unless `resume` is set and it holds the journal. Otherwise InputError is raised before the block. If there is a
+    journal when the user interrupts the block, the KeyboardInterrupt that leaves it says how to resume.
     """
     if out is None:
         yield
         return
+
+    def has_journal() -> bool:
+        return journal is not None and (out / journal).exists()
+
     with locked(out):
-        begun = journal is not None and (out / journal).exists()
+        begun = has_journal()
         if not unused(out) and not (resume and begun):
             hint = "--resume goes on with what is finished there" if begun else "give a new or an empty folder"
             raise InputError(f"--out {out} is not empty: {hint}")
         try:
             yield
         except KeyboardInterrupt:
-            if journal is not None and (out / journal).exists():
-                raise KeyboardInterrupt(
-                    f"interrupted: what is finished is in {out}; --resume goes on from there"
-                ) from None
-            raise
+            if not has_journal():
+                raise
+            advice = f"interrupted: what is finished is in {out}; --resume goes on from there"
+            raise KeyboardInterrupt(advice) from None
 
 
 @contextlib.contextmanager
 def _refusing(out: Path) -> Iterator[None]:
-    """Raise InputError in place of an OSError in the block, which makes the folder of --out."""
+    """Raise InputError in place of an OSError in the block, which makes and locks the folder of --out."""
     try:
         yield
     except OSError as error:
@@ -104,9 +112,10 @@ def _refusing(out: Path) -> Iterator[None]:
 
 
 def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
-    """Hold a lock file, and write into it who does; None where there are no locks.
+    """Lock a file, and write into it which process holds it. Return None where the file system has no locks.
 
-    Raises InputError if somebody else holds it, unless `wait` is set, and OSError if it cannot be made.
+    `what` names the locked thing in messages. If another process holds the lock, this waits for it with `wait`, and
+    raises InputError otherwise. Raises OSError if the file cannot be made.
     """
     from filelock import FileLock, Timeout
 
@@ -120,16 +129,17 @@ def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
             raise
         log.warning("%s: this file system has no locks; write there from one process only", what)
         return None
-    with contextlib.suppress(OSError):  # a full disk: the lock holds, and only its message is poorer
-        file.write_text(json.dumps(_self()), encoding="utf-8")
+    with contextlib.suppress(OSError):  # on a full disk the lock holds, and only the message to others says less
+        file.write_text(json.dumps(_this_process()), encoding="utf-8")
     return lock
 
 
 @contextlib.contextmanager
 def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[None]:
-    """A block under a lock that is held. First deletes what dead writers left in a folder, of `name` if it is given.
+    """Run a block under a lock that is held already, and release the lock at its end.
 
-    At its end the lock file is deleted while it is held (one that waited for it looks whether it is still there).
+    What dead writers left in `folder` is deleted first; with `name`, only what is of that name. The lock file is
+    deleted while it is still locked. This is safe, because a process that waited for it checks that it still exists.
     """
     try:
         discard_parts(folder, name)
@@ -141,20 +151,22 @@ def _holding(lock: FileLock | None, folder: Path, name: str = "") -> Iterator[No
             lock.release()
 
 
-def _beside(path: Path) -> Path:
-    """The lock file beside a path."""
+def _lock_beside(path: Path) -> Path:
+    """Return the path of the lock file beside a path."""
     return path.with_name(f".{path.name}{LOCK}")
 
 
-def _self() -> dict[str, str | int]:
+def _this_process() -> dict[str, str | int]:
+    """Describe this process for others that find its lock."""
     began = datetime.now().astimezone().isoformat(" ", "seconds")
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": began, "command": command}
 
 
 def _owner(file: Path) -> str:
+    """Say which process holds a lock file."""
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        return f"process {said['pid']} on {said['host']} since {said['since']} ({said['command']})"
-    except (OSError, ValueError, KeyError, TypeError):  # it has not written it yet
+        owner = json.loads(file.read_text(encoding="utf-8"))
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']} ({owner['command']})"
+    except (OSError, ValueError, KeyError, TypeError):  # it has not written its description yet
         return "another process"

@@ -1,13 +1,13 @@
-"""The interface through which long work reports progress. The caller chooses the display."""
+"""The interface through which long work reports its progress. The caller decides how progress is shown."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""progress(description, total) is a context manager that yields advance(steps), to be called as steps are done."""
+"""`progress(description, total)` is a context manager. It yields `advance(steps)`, to be called as steps are done."""
 
 
 @contextmanager
 def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A Progress that shows nothing."""
+    """A `Progress` that shows nothing."""
     yield lambda steps: None

@@ -1,8 +1,8 @@
-"""Registries: named kinds of one thing, such as generators, that other packages can add to.
+"""Registries of named kinds of one thing, such as generators. Other packages can add kinds.
 
-Each kind is a file, which registers what it defines. The configuration schema, the choices and help of commands, plans
-and documentation take their lists from the registry. Kinds of this project are modules of the registry's package;
-another package names its module as an entry point:
+Each kind is a module, which registers what it defines. The configuration schema, the commands and the documentation
+take their lists from the registry. Kinds of this project are modules of the registry's package. Another package names
+its module as an entry point:
 
     [project.entry-points."deliberate_practice.generators"]
     mine = "my_package.my_generator"
@@ -21,14 +21,14 @@ from dp_base.errors import InputError, MissingError
 Kind = TypeVar("Kind")
 Decorated = TypeVar("Decorated")
 GROUP = "deliberate_practice"
-LAST = 100  # the place of a kind that states none
+LAST = 100  # the place in lists of a kind that states none
 
 
 class Registry(Generic[Kind]):
-    """The kinds of one thing. Their modules are imported on first use.
+    """The kinds of one thing. The modules that define them are imported on first use.
 
-    what: the plural name of the thing; its entry points are in the group deliberate_practice.WHAT. room: the package
-    whose modules register kinds when they are imported. Its sub-packages are not searched.
+    `what` is the plural name of the thing, and its entry points are in the group deliberate_practice.WHAT. `room` is
+    the package whose modules register kinds when they are imported. Its sub-packages are not searched.
     """
 
     def __init__(self, what: str, room: str) -> None:
@@ -39,14 +39,17 @@ class Registry(Generic[Kind]):
         self._searched = False
 
     def register(self, name: str, kind: Kind, *, place: int = LAST) -> Kind:
-        """Add a kind and return it. Lists are sorted by `place`, then by name. Raises ValueError for a name in use."""
+        """Add a kind and return it. Lists are sorted by `place`, then by name.
+
+        Raises ValueError if another kind has the name.
+        """
         if name in self._kinds and self._kinds[name][1] is not kind:
             raise ValueError(f"two of the {self.what} are called {name!r}")
         self._kinds[name] = (place, kind)
         return kind
 
     def named(self, name: str, *, place: int = LAST) -> Callable[[Decorated], Decorated]:
-        """`register` as a decorator."""
+        """Return a decorator that registers what it decorates."""
 
         def decorate(kind: Decorated) -> Decorated:
             self.register(name, cast(Kind, kind), place=place)
@@ -55,7 +58,10 @@ class Registry(Generic[Kind]):
         return decorate
 
     def __getitem__(self, name: str) -> Kind:
-        """Return the kind of that name. Raises InputError if there is none, MissingError if it cannot be loaded."""
+        """Return the kind of that name.
+
+        Raises InputError if there is none, and MissingError if another package's kind cannot be loaded.
+        """
         self._search()
         if name in self._kinds:
             return self._kinds[name][1]
@@ -66,16 +72,16 @@ class Registry(Generic[Kind]):
         raise InputError(f"{self.what}: there is no {name!r}; {hint}there are {', '.join(self.names())}")
 
     def names(self) -> list[str]:
-        """All names, sorted by place, then by name."""
+        """Return all names, sorted by place, then by name."""
         self._search()
         return sorted(self._kinds, key=lambda name: (self._kinds[name][0], name))
 
     def items(self) -> list[tuple[str, Kind]]:
-        """Pairs of name and kind, in the order of `names`."""
+        """Return pairs of name and kind, in the order of `names`."""
         return [(name, self._kinds[name][1]) for name in self.names()]
 
     def summaries(self) -> dict[str, str]:
-        """One line about each kind: its `help`, or the first line of its docstring."""
+        """Return one line about each kind: its `help`, or the first line of its docstring."""
         return {
             name: getattr(kind, "help", None) or (inspect.getdoc(kind) or "").partition("\n")[0]
             for name, kind in self.items()
@@ -89,6 +95,7 @@ class Registry(Generic[Kind]):
         return name in self._kinds
 
     def _search(self) -> None:
+        """Import the modules and entry points that register kinds, once."""
         if self._searched:
             return
         self._searched = True  # set first: a kind's module may ask the registry while it is imported
@@ -100,7 +107,7 @@ class Registry(Generic[Kind]):
             self._load(entry)
 
     def _load(self, entry: EntryPoint) -> None:
-        """Load a kind of another package. An error is kept, and raised only when this kind is asked for."""
+        """Load a kind of another package. An error is kept, and raised only when that kind is asked for."""
         try:
             entry.load()
         except Exception as error:  # another package may raise anything on import

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import tempfile
@@ -17,15 +16,19 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from filelock import FileLock  # imported on first use, since sweeps start with this module
 
-PATIENCE = 0.5  # seconds between looks at the parent
-IDLE = 14 * 86_400  # seconds that a worker waits for a job while others have long ones; the kernel counts to 24 days
+PARENT_CHECK_INTERVAL = 0.5  # seconds between looks at whether the parent still runs
+# Seconds that a worker without a job waits while others have long ones. The kernel cannot wait for more than 24 days.
+IDLE_TIMEOUT = 14 * 86_400
 
-_held: list[FileLock] = []  # as long as this process lives
+_held_locks: list[FileLock] = []  # keeps this process's locks until it ends
 
 
 def ending_with_this_process() -> dict[str, Any]:
-    """Arguments for joblib.Parallel: its processes, also those that have no work yet, end when this one does."""
-    return {"initializer": _begin, "initargs": (os.getpid(),), "idle_worker_timeout": IDLE}
+    """Return arguments for joblib.Parallel that make its processes end when this process does.
+
+    This includes worker processes that have no work yet.
+    """
+    return {"initializer": _start_worker, "initargs": (os.getpid(),), "idle_worker_timeout": IDLE_TIMEOUT}
 
 
 def in_parallel(
@@ -35,25 +38,28 @@ def in_parallel(
     gpus: Sequence[str] = (),
     batch_size: int | Literal["auto"] = "auto",
 ) -> Iterator[Any]:
-    """Yield function(*job) for each job, in order, as joblib's processes finish them; they end with this one.
+    """Yield function(*job) for each job in order, computed by `workers` processes that end with this one.
 
-    gpus: see on_gpus_of_their_own. batch_size: jobs that are sent to a process together.
+    With `gpus`, each process sees one of these GPUs, see `on_gpus_of_their_own`. `batch_size` is the number of jobs
+    that are sent to a process together.
     """
     import joblib
 
     tasks = (joblib.delayed(function)(*job) for job in jobs)
-    begin = on_gpus_of_their_own(gpus) if gpus else ending_with_this_process()
-    options: dict[str, Any] = begin | {"batch_size": batch_size}  # joblib declares text only
-    return quiet_when_left(joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks))
+    start = on_gpus_of_their_own(gpus) if gpus else ending_with_this_process()
+    options: dict[str, Any] = start | {"batch_size": batch_size}  # Any, because joblib declares the options as text
+    results = joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks)
+    return quiet_when_left(results)
 
 
 def quiet_when_left(results: Any) -> Iterator[Any]:
-    """Yield from a generator of joblib (which declares lists, too), without its advice to those who leave it early.
+    """Yield the results of joblib's generator, without its warning if the caller stops early.
 
-    An interrupt or an error of the caller leaves it early, and says so itself.
+    The caller stops early on an interrupt or an error, which is reported anyway. `results` is annotated as Any, because
+    joblib declares a list or a generator.
     """
     try:
-        for result in results:  # noqa: UP028 - `yield from` would close them before the warnings are off
+        for result in results:  # noqa: UP028 - `yield from` would close the generator before warnings are off
             yield result
     finally:
         with warnings.catch_warnings():
@@ -62,50 +68,53 @@ def quiet_when_left(results: Any) -> Iterator[Any]:
 
 
 def on_gpus_of_their_own(gpus: Sequence[str]) -> dict[str, Any]:
-    """The same, and each process sees one of the GPUs only; with more processes than GPUs they are dealt out evenly.
+    """Return the arguments of `ending_with_this_process`, and make each process see only one of the GPUs.
 
-    gpus: as CUDA_VISIBLE_DEVICES names them.
+    Several processes share a GPU, as evenly as possible, if there are more processes than GPUs. `gpus` are named as in
+    CUDA_VISIBLE_DEVICES.
     """
-    return ending_with_this_process() | {"initargs": (os.getpid(), _desk().name, tuple(gpus))}
+    return ending_with_this_process() | {"initargs": (os.getpid(), _numbers_folder().name, tuple(gpus))}
 
 
 @cache
-def _desk() -> tempfile.TemporaryDirectory[str]:
-    """The folder in which the workers of this process take their numbers."""
+def _numbers_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make the folder in which the workers of this process take their numbers."""
     return tempfile.TemporaryDirectory(prefix="dp-workers-")
 
 
-def _begin(parent: int, desk: str = "", gpus: Sequence[str] = ()) -> None:
-    """What a worker does first."""
+def _start_worker(parent: int, numbers_folder: str = "", gpus: Sequence[str] = ()) -> None:
+    """Prepare a worker process before its first job."""
     from joblib.externals.loky import process_executor
 
     end_with(parent)
-    process_executor._USE_PSUTIL = False  # else one that holds 300 MB more than after its first job is replaced
+    process_executor._USE_PSUTIL = False  # else a worker that holds 300 MB more than after its first job is replaced
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[take_number(Path(desk)) % len(gpus)]  # before CUDA is asked
+        number = take_number(Path(numbers_folder))
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]  # before the first job asks for CUDA
 
 
-def take_number(desk: Path) -> int:
-    """The lowest number that no living process has taken at this folder. It is this process's until it ends."""
+def take_number(folder: Path) -> int:
+    """Take the lowest number that no living process has taken in this folder. This process keeps it until it ends."""
     from filelock import FileLock, Timeout
 
-    for number in itertools.count():
-        lock = FileLock(desk / f"{number}.lock")
+    number = 0
+    while True:
+        lock = FileLock(folder / f"{number}.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            continue
-        _held.append(lock)
-        return number
-    raise AssertionError("there is always a next number")
+            number += 1
+        else:
+            _held_locks.append(lock)
+            return number
 
 
 def end_with(parent: int) -> None:
-    """Kill this process, a child of `parent`, soon after `parent` has ended."""
+    """Kill this process soon after `parent`, which started it, has ended."""
 
     def watch() -> None:
-        while os.getppid() == parent:  # children of a dead process are given to another one
-            time.sleep(PATIENCE)
-        os.kill(os.getpid(), signal.SIGKILL)  # what it writes is whole or not there
+        while os.getppid() == parent:  # the system gives children of a dead process another parent
+            time.sleep(PARENT_CHECK_INTERVAL)
+        os.kill(os.getpid(), signal.SIGKILL)  # this is safe: what a process writes is whole or not there
 
     threading.Thread(target=watch, name="end with the parent", daemon=True).start()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dp_real.examples import Space
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 
 
 class Generator(Space, Protocol):
@@ -117,7 +117,7 @@ class Learner(Protocol):
         ...
 
     def train_step(
-        self, x: Shaped[Tensor, "batch *sample"], y: Shaped[Tensor, "batch *target"], share: Share | None = None
+        self, x: Shaped[Tensor, "batch *sample"], y: Shaped[Tensor, "batch *target"], share: StepShare | None = None
     ) -> None:
         """One optimizer step on a batch.
 

@@ -26,6 +26,7 @@ PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_real.guidance",
     "dp_real.generators",
     "dp_real.learners",
+    "dp_real.pool",
 )
 NAMES = ("Bool", "Float", "Int", "Num", "Real", "Shaped")
 SHAPED = re.compile(r"\b(Bool|Float\d*|Inexact|Int\d*|Integer|Num|Real|Shaped|UInt\d*)\[|jaxtyping")

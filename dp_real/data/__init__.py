@@ -1,4 +1,4 @@
-"""Sources of real data, a file each: its configuration section, what is known without loading it, and its loader.
+"""Sources of real data. Each is a module with its configuration section, what is known without loading, and its loader.
 
 Code that several sources share is in `sets`.
 """
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class DataConfig(Section):
-    """Base of the [data] sections. The key `source` says which.
+    """The base of the [data] sections. The key `source` says which one it is.
 
-    Every source also has `split`, the seed of all that is random about it: which set an image goes to, and the training
-    of a generator on it.
+    Every source also has a key `split`. It is the seed of all that is random about the data: which set an image goes
+    to, and the training of a generator on it.
     """
 
     if TYPE_CHECKING:
@@ -31,11 +31,17 @@ class DataConfig(Section):
 
     @property
     def task(self) -> Task:
-        """Shape and classes, without loading the examples. Raises MissingError if only a missing folder tells them."""
+        """The shape of an example and the classes, without loading the examples.
+
+        Raises MissingError if only a missing folder tells them.
+        """
         raise NotImplementedError
 
     def resolved(self) -> Self:
-        """This section with what else only a folder would tell, for a run's record. Raises as `task` does."""
+        """Return this section with all that otherwise only a folder would tell, for the record of a run.
+
+        Raises as `task` does.
+        """
         return self
 
     @property
@@ -44,28 +50,31 @@ class DataConfig(Section):
         return True
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Make what `load` reads, if it is made here on first use, and show the progress. Raises as `load` does."""
+        """Make what `load` reads, and show the progress, if this source is made on first use. Raises as `load` does."""
 
     def load(self) -> RealData:
         """Load the real examples.
 
-        Raises MissingError if they are not there, InputError if they are broken or do not fit. Both say what to do.
+        Raises MissingError if they are not there. Raises InputError if they are broken or do not fit. Both say what to
+        do.
         """
         raise NotImplementedError
 
     def describe(self) -> list[SetStatus]:
-        """The status of each set that the section names, in order. Decodes no image and fetches nothing."""
+        """Return the status of each set that the section names, in order. Nothing is decoded or fetched."""
         return []
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """Read a further set of images for the task. `where` is written as dp_real.data.sets.places explains.
 
-        Raises MissingError if it is not there, InputError if it is broken or not a set of this task's classes.
+        Raises MissingError if the set is not there. Raises InputError if it is broken, or is no set of this task's
+        classes.
         """
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate, read_set
 
-        return read_set(locate(where), own_classes(self.task.classes), self.task.sample_shape, needed=(), keep=False)
+        task = self.task
+        return read_set(locate(where), own_classes(task.classes), task.sample_shape, needed=(), keep=False)
 
 
 DATA: Registry[type[DataConfig]] = Registry("data", "dp_real.data")

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 images of 8 x 8."""
+"""The data source of scikit-learn's digits: 1,797 grey images of 8 x 8 pixels."""
 
 from __future__ import annotations
 
@@ -31,9 +31,14 @@ class DigitsConfig(DataConfig):
 
         from dp_real.runtime.seeds import Stream, rng
 
-        images, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
+        images, labels = datasets.load_digits(return_X_y=True)
         order = rng(self.split, Stream.SPLIT).permutation(len(labels))
-        x = torch.from_numpy((images[order] / 8 - 1).astype(np.float32)).view(-1, *self.task.sample_shape)
+        scaled = images[order] / 8 - 1  # scikit-learn's pixels are in [0, 16]
+        x = torch.from_numpy(scaled.astype(np.float32)).view(-1, *self.task.sample_shape)
         y = torch.from_numpy(labels[order].astype(np.int64))
-        generator, validation, test = (Examples(x[a:b], y[a:b]) for a, b in ((0, 900), (900, 1150), (1150, 1797)))
-        return RealData(self.task, generator, validation, test)
+        return RealData(
+            self.task,
+            generator=Examples(x[:900], y[:900]),
+            validation=Examples(x[900:1150], y[900:1150]),
+            test=Examples(x[1150:], y[1150:]),
+        )

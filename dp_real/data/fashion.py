@@ -1,4 +1,4 @@
-"""Fashion-MNIST from its four IDX files, as Debian ships them or as its authors do."""
+"""The data source of Fashion-MNIST, from its four IDX files as Debian or its authors ship them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-VALIDATION = 2000
+VALIDATION = 2000  # of the published training images
 
 
 @DATA.named("fashion", place=2)
@@ -38,10 +38,11 @@ class FashionConfig(DataConfig):
         return Task((1, 32, 32), CLASSES)
 
     def load(self) -> RealData:
-        """Load the images, shuffled by `split`: of the published 60,000 for training, 2,000 validate and the rest are
-        for the generator. The 10,000 test images are the published ones.
+        """Load the images.
 
-        Raises MissingError if a file is missing, InputError if one is broken.
+        The 60,000 published training images are shuffled by `split`. Of these, 2,000 validate and the rest are for the
+        generator. The 10,000 published test images test. Raises MissingError if a file is missing, and InputError if
+        one is broken.
         """
         import torch
 
@@ -58,19 +59,22 @@ class FashionConfig(DataConfig):
         )
 
     def describe(self) -> list[SetStatus]:
-        """One set: the four files together."""
-        paths = [path for part in ("train", "t10k") for path in self._paths(part)]
+        """Return the status of the four files together, as one set."""
+        paths = [*self._paths("train"), *self._paths("t10k")]
         absent = [path for path in paths if not (path.exists() or _zipped(path).exists())]
-        return [SetStatus("fashion", self.folder, 70_000, None if not absent else _remedy(absent[0]))]
+        return [SetStatus("fashion", self.folder, 70_000, _remedy(absent[0]) if absent else None)]
 
     def _paths(self, part: str) -> tuple[Path, Path]:
-        """The images and the labels of a part, train or t10k."""
+        """Return the files of the images and of the labels of a part, train or t10k."""
         return Path(self.folder, f"{part}-images-idx3-ubyte"), Path(self.folder, f"{part}-labels-idx1-ubyte")
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:
+        """Read the images of a part, float32 [n, 1, 32, 32], and their labels, int64 [n]."""
         import torch
 
-        images, labels = map(read_idx, self._paths(part))
+        images_file, labels_file = self._paths(part)
+        images = read_idx(images_file)
+        labels = read_idx(labels_file)
         if images.shape != (len(labels), 28, 28):
             raise InputError(
                 f"{self.folder}: {part} has images of shape {images.shape} and {len(labels)} labels; "
@@ -92,9 +96,11 @@ def _remedy(path: Path) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of unsigned bytes: 0, 0, 8, the number of axes; big-endian sizes; the bytes.
+    """Read an IDX file of unsigned bytes as a uint8 array.
 
-    If `path` does not exist, `path`.gz is read. Raises MissingError if neither exists, InputError for a broken file.
+    The file begins with the bytes 0, 0, 8 and the number of axes. The size of each axis follows as a big-endian integer
+    of four bytes, and then the values. If `path` does not exist, `path`.gz is read. Raises MissingError if neither
+    exists, and InputError for a broken file.
     """
     zipped = _zipped(path)
     try:
@@ -103,8 +109,14 @@ def read_idx(path: Path) -> np.ndarray:
         raise MissingError(_remedy(path)) from error
     except (gzip.BadGzipFile, EOFError) as error:
         raise InputError(f"{zipped}: not a whole gzip file: {error}") from error
-    axes = raw[3] if len(raw) > 3 else 0
-    sizes = np.frombuffer(raw, ">i4", count=axes, offset=4) if len(raw) >= 4 + 4 * axes else np.zeros(0, int)
-    if raw[:3] != b"\0\0\x08" or len(sizes) != axes or len(raw) != 4 + 4 * axes + sizes.prod():
-        raise InputError(f"{path}: not an IDX file of unsigned bytes, or cut short")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(sizes)
+    fault = InputError(f"{path}: not an IDX file of unsigned bytes, or cut short")
+    if len(raw) < 4 or raw[:3] != b"\0\0\x08":
+        raise fault
+    axes = raw[3]
+    header = 4 + 4 * axes
+    if len(raw) < header:
+        raise fault
+    sizes = np.frombuffer(raw, ">i4", count=axes, offset=4)
+    if len(raw) != header + sizes.prod():
+        raise fault
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(sizes)

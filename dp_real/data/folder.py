@@ -1,4 +1,4 @@
-"""A user's own images, or ImageNet's, in folders, shards or data sets."""
+"""The data source of a user's own images, or ImageNet's, in folders, shards or data sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ Resize = Annotated[
 
 
 def check_resize(resize: int, size: int) -> None:
-    """Raise ValueError unless the middle of `size` can be taken of images with that shorter side."""
+    """Raise ValueError if images whose shorter side is `resize` pixels are too small to take `size` of their middle.
+
+    A `resize` of 0 stands for `size` itself.
+    """
     if 0 < resize < size:
         raise ValueError(f"resize = {resize}: must be 0, or at least size = {size}")
 
@@ -54,7 +57,7 @@ class FolderConfig(OwnSets):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Images of `size`, in colour or grey."""
+        """The shape of an image, [channels, size, size]."""
         return (self.channels, self.size, self.size)
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ImageSet:
@@ -64,14 +67,14 @@ class FolderConfig(OwnSets):
         return read_set(found, self.labels, self.shape, needed, keep, self.resize)
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """See OwnSets. They are decoded if they are used, as float32."""
+        """See OwnSets. The images are decoded, as float32, on first use."""
         from dp_real.data.sets.images import TrainingImages
         from dp_real.data.sets.places import read_set
 
         return TrainingImages(read_set(found, self.labels, self.shape, needed, keep=False))
 
     def count(self, found: Located, needed: Collection[int]) -> int:
-        """See OwnSets. Decodes no image."""
-        from dp_real.data.sets.places import count
+        """See OwnSets. No image is decoded."""
+        from dp_real.data.sets.places import count_images
 
-        return count(found, self.labels, needed)
+        return count_images(found, self.labels, needed)

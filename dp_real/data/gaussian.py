@@ -1,4 +1,4 @@
-"""The theory's own data: x ~ N(0, I), y = 1[x_0 > 0] (paper section 4)."""
+"""The data source of the theory: vectors x ~ N(0, I) with labels y = 1[x_0 > 0] (paper section 4)."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ class GaussianDataConfig(DataConfig):
 
     @property
     def has_training_examples(self) -> bool:
-        """False: the score of this data is known, so no generator is trained."""
+        """False. The score of this distribution is known, so no generator is trained."""
         return False
 
     def load(self) -> RealData:
-        """Draw the validation and test rows; `split` is the seed."""
+        """Draw the validation and test rows. The key `split` is the seed."""
         import numpy as np
         import torch
 
         from dp_real.runtime.seeds import Stream, rng
 
-        draw = rng(self.split, Stream.SPLIT)
-        parts = []
-        for n in (self.validation, self.test):
-            x = torch.from_numpy(draw.standard_normal((n, self.dimension), np.float32))
-            parts.append(Examples(x, (x[:, 0] > 0).long()))
-        return RealData(self.task, None, *parts)
+        generator = rng(self.split, Stream.SPLIT)
+
+        def draw(n: int) -> Examples:
+            x = torch.from_numpy(generator.standard_normal((n, self.dimension), np.float32))
+            return Examples(x, (x[:, 0] > 0).long())
+
+        validation = draw(self.validation)
+        test = draw(self.test)
+        return RealData(self.task, None, validation, test)

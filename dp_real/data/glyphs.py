@@ -1,4 +1,4 @@
-"""Characters of typefaces, drawn from the fonts of Debian's packages or of a folder."""
+"""The data source of characters, drawn from the fonts of Debian's packages or of a folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from dp_real.sections import Seed
 if TYPE_CHECKING:
     from dp_real.data.typefaces.collection import Collection
 
-SHARES = (0.55, 0.15, 0.30)  # of the groups of families: for the generator, to validate, to test
-OF_A_GROUP = 2  # fonts of each group that validate and test, so that large groups do not count for more
+GENERATOR_SHARE = 0.55  # of the groups of families; the rest test
+VALIDATION_SHARE = 0.15
+FONTS_PER_GROUP = 2  # that validate or test, so that large groups do not count for more
 LEAST_GROUPS = 10
 DEBIANS = "Debian's packages"
-MOST_MISSING = 12  # of the packages: what a newer Debian may have dropped
-FURTHER = ("handwriting", "display")  # kinds of families that are in none of the three
+MOST_MISSING = 12  # packages that may be missing, because a newer Debian may have dropped them
+FURTHER = ("handwriting", "display")  # kinds of families that are not used for the generator, validation or test
 
 
 @DATA.named("glyphs", place=3)
@@ -41,33 +42,35 @@ class GlyphsConfig(DataConfig):
 
     @property
     def task(self) -> Task:
-        """77 characters, grey and square; the classes have the names that prompts use."""
+        """One class for each character, with the name that prompts use. The images are grey and square."""
         return Task((1, self.size, self.size), tuple(CHARACTERS.values()))
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Draw the fonts on first use, in a minute or two. Raises as `load` does."""
+        """Draw the fonts on first use, which takes a minute or two. Raises as `load` does."""
         self._collection(progress)
 
     def load(self) -> RealData:
-        """The images, split by groups of families that are alike: 55 % for the generator, 15 % to validate, 30 % to
-        test, which have up to OF_A_GROUP fonts of each group.
+        """Load the images, split by groups of families that are alike.
 
-        Raises MissingError if fonts are missing, InputError if a folder has too few that serve.
+        Of the groups, 55 % are for the generator, 15 % validate and 30 % test. Raises MissingError if fonts are
+        missing, and InputError if a folder has too few fonts that can be used.
         """
         collection = self._collection()
-        sides = self.sides(collection)
+        generator, validation, test = self.split_fonts(collection)
         return RealData(
             self.task,
-            generator=self._examples(collection, sides[0]),
-            validation=self._examples(collection, sides[1]),
-            test=self._examples(collection, sides[2]),
+            generator=self._examples(collection, generator),
+            validation=self._examples(collection, validation),
+            test=self._examples(collection, test),
             sets={name: self._further(name, where, collection) for name, where in self.sets.items()},
         )
 
-    def sides(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
-        """The fonts of the collection that are for the generator, to validate and to test."""
-        import numpy as np
+    def split_fonts(self, collection: Collection) -> tuple[list[int], list[int], list[int]]:
+        """Return the rows of the collection's fonts that are for the generator, that validate, and that test.
 
+        All fonts of a group are on one side. Validation and test have up to FONTS_PER_GROUP fonts of each group. Raises
+        InputError if there are too few groups.
+        """
         from dp_real.runtime.seeds import Stream, rng
 
         members: dict[int, list[int]] = {}
@@ -80,13 +83,15 @@ class GlyphsConfig(DataConfig):
                 f"{self.fonts}: fonts of {len(groups)} groups of families that have Latin letters, digits and signs, "
                 f"and are legible; at least {LEAST_GROUPS} are needed"
             )
-        first, second = (round(edge * len(groups)) for edge in np.cumsum(SHARES)[:2])
-        train, validation, test = groups[:first], groups[first:second], groups[second:]
-        few = [[row for group in part for row in members[group][:OF_A_GROUP]] for part in (validation, test)]
-        return [row for group in train for row in members[group]], few[0], few[1]
+        first = round(GENERATOR_SHARE * len(groups))
+        second = round((GENERATOR_SHARE + VALIDATION_SHARE) * len(groups))
+        generator = [row for group in groups[:first] for row in members[group]]
+        validation = [row for group in groups[first:second] for row in members[group][:FONTS_PER_GROUP]]
+        test = [row for group in groups[second:] for row in members[group][:FONTS_PER_GROUP]]
+        return generator, validation, test
 
     def describe(self) -> list[SetStatus]:
-        """One set: the fonts. They are counted, not drawn."""
+        """Return the status of the fonts as one set. They are counted, not drawn."""
         where = ", ".join(map(str, self._folders))
         try:
             return [SetStatus("fonts", f"{where}: {len(self._files()):,} files", None, None)]
@@ -94,16 +99,18 @@ class GlyphsConfig(DataConfig):
             return [SetStatus("fonts", where, None, str(error))]
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """See DataConfig. `where` may also be "handwriting" or "display": all fonts of that kind."""
+        """See DataConfig. `where` may also be "handwriting" or "display", for all fonts of that kind."""
         return self._further(name, where, self._collection() if where in FURTHER else None)
 
     @property
     def _folders(self) -> tuple[Path, ...]:
+        """The folders in which fonts are sought."""
         from dp_real.data.typefaces.fonts import DEBIAN
 
         return DEBIAN if self.fonts is None else (Path(self.fonts),)
 
     def _files(self) -> list[Path]:
+        """Return the font files. Raises MissingError if the folder is missing, or too many packages are."""
         from dp_real.data.typefaces.fonts import PACKAGES, font_files, missing_packages
 
         if self.fonts is not None and not Path(self.fonts).is_dir():
@@ -123,6 +130,7 @@ class GlyphsConfig(DataConfig):
         return collect(self._files(), progress)
 
     def _further(self, name: str, where: str, collection: Collection | None) -> ExampleSet:
+        """Read a further set. `collection` is needed only if `where` is a kind of families."""
         if where not in FURTHER or collection is None:
             return super().read_set(name, where)
         rows = [row for row, face in enumerate(collection.faces) if face.kind == where]
@@ -131,10 +139,12 @@ class GlyphsConfig(DataConfig):
         return self._examples(collection, rows)
 
     def _examples(self, collection: Collection, rows: list[int]) -> Examples:
+        """Return the characters that these fonts have, at the task's size."""
         import torch
 
         from dp_real.runtime.pixels import fit, to_float
 
         images = torch.from_numpy(collection.images[rows])
         font, label = images.flatten(2).any(2).nonzero(as_tuple=True)
-        return Examples(fit(to_float(images[font, label].unsqueeze(1)), self.task.sample_shape), label)
+        characters = to_float(images[font, label].unsqueeze(1))
+        return Examples(fit(characters, self.task.sample_shape), label)

@@ -1,6 +1,6 @@
-"""Stand-ins for ImageNet and four related sets: noise images in the same folders, made on first use.
+"""The data source that stands in for ImageNet and four related sets: images of noise in the same folders.
 
-They let the whole path run without the data. Accuracies on noise mean nothing.
+The images are made on first use. They let everything run without the data. Accuracies on noise mean nothing.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ RECIPE = 1  # raise it when the written files change
 
 
 class MadeUp(DataConfig):
-    """Base of sources that are made up: folders like a user's, filled on first use."""
+    """The base of sources that are made up. Their sets lie in folders like a user's, which are filled on first use."""
 
     @property
     def folders(self) -> OwnSets:
-        """The section of a user with such sets on disk. Its folders are in the cache, and are filled on first use."""
+        """The section of a user who has such sets on disk. Its folders are in the cache, and filled on first use."""
         raise NotImplementedError
 
     def load(self) -> RealData:
-        """Load what was made up, as a user's own sets would be loaded."""
+        """Load the sets as a user's own sets would be loaded."""
         return self.folders.load()
 
     def describe(self) -> list[SetStatus]:
@@ -62,16 +62,21 @@ class StandInConfig(MadeUp):
 
     @property
     def task(self) -> Task:
-        """ImageNet's classes, colour images of `size`."""
+        """ImageNet's classes, and colour images of `size` pixels a side."""
         known = imagenet_classes(self.classes)
-        words = zip(*((entry.name, entry.definition, entry.synonyms) for entry in known), strict=True)
-        return Task((3, self.size, self.size), *words, resize=self.resize)
+        return Task(
+            (3, self.size, self.size),
+            classes=tuple(entry.name for entry in known),
+            definitions=tuple(entry.definition for entry in known),
+            synonyms=tuple(entry.synonyms for entry in known),
+            resize=self.resize,
+        )
 
     @property
     def folders(self) -> FolderConfig:
-        """The section of a user with ImageNet on disk. Its folders are in the cache, and are filled on first use.
+        """The section of a user who has ImageNet on disk. Its folders are in the cache, and filled on first use.
 
-        Each set has all classes of the published one. Reading leaves out those that the task does not use.
+        Each set has all classes of the published one. Reading leaves out classes that the task does not use.
         """
         from dp_real.runtime.cache import cached
 
@@ -92,7 +97,10 @@ class StandInConfig(MadeUp):
 
 
 def write_sets(config: StandInConfig, root: Path) -> None:
-    """Write all six sets below `root`. Folders are WordNet ids; in ImageNet-V2, numbers without leading zeros."""
+    """Write all six sets below `root`.
+
+    Class folders are called by WordNet ids. Those of ImageNet-V2 are called by numbers without leading zeros.
+    """
     import numpy as np
     from PIL import Image
 
@@ -110,9 +118,9 @@ def write_sets(config: StandInConfig, root: Path) -> None:
     }
     for position, (name, classes) in enumerate(folders.items()):
         draw = rng(config.split, Stream.SPLIT, position)
+        shape = (config.images, config.size, config.size + 4, 3)  # not square, so that reading must crop
         for folder in classes:
             (root / name / folder).mkdir(parents=True)
-            # Not square, so that reading must crop.
-            pixels = draw.integers(256, size=(config.images, config.size, config.size + 4, 3), dtype=np.uint8)
+            pixels = draw.integers(256, size=shape, dtype=np.uint8)
             for number, image in enumerate(pixels):
                 Image.fromarray(image).save(root / name / folder / f"{number}.JPEG")

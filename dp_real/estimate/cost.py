@@ -10,7 +10,7 @@ from dp_real.estimate.work import Network
 
 
 def images(config: Config) -> tuple[int, int]:
-    """The numbers of unguided and of guided images to draw, if every addition is made."""
+    """Return the numbers of plain and of guided images to draw, if every addition is made."""
     options = config.practice
     if options.examples == "real":
         return 0, 0
@@ -34,9 +34,9 @@ def tokens(config: Config) -> dict[str, int]:
 
 
 def waiting_steps(config: Config) -> int:
-    """Optimizer steps that patience takes until every addition is made, if the accuracy never rises meanwhile.
+    """Return how many optimizer steps patience takes until every addition is made, if the accuracy never rises.
 
-    If they do not fit between warm-up and cool-down, the run ends with fewer additions.
+    If these steps do not fit between warm-up and cool-down, the run ends with fewer additions.
     """
     options = config.practice
     sizes = (options.initial + done * options.increment for done in range(options.additions))
@@ -44,20 +44,22 @@ def waiting_steps(config: Config) -> int:
 
 
 def example_bytes(config: Config) -> float:
-    """Bytes of an example on disk, of a text of full length without accents."""
-    shape, pool = config.pool_shape, config.pool
+    """Return the bytes of an example on disk. A text is taken to have full length and no accents."""
+    shape = config.pool_shape
+    pool = config.pool
     if pool.storage == "jpeg" and len(shape) == 3:
         return jpeg_bytes(shape, pool.quality)
-    return {"float32": 4, "uint8": 1, "jpeg": 1, "text": 1}[pool.storage] * prod(shape)
+    bytes_per_value = 4 if pool.storage == "float32" else 1
+    return bytes_per_value * prod(shape)
 
 
 def pool_bytes(config: Config) -> float:
-    """Bytes of the pool's examples on disk after all additions."""
+    """Return the bytes of the pool's examples on disk after all additions."""
     return config.samples * example_bytes(config)
 
 
 def drawing_bytes(config: Config) -> float:
-    """Most bytes of the blocks of a round, which lie beside the pool until the round is in it."""
+    """Return the bytes of the largest round's blocks, which lie beside the pool until the round is in it."""
     options = config.practice
     if options.examples == "real":
         return 0
@@ -66,11 +68,19 @@ def drawing_bytes(config: Config) -> float:
 
 
 def rows_per_step(config: Config) -> int:
-    """Rows of a training step, over all devices; of the whole pool, at its largest, if it is solved at once."""
+    """Return the rows of a training step, over all devices.
+
+    A learner that is solved at once takes the whole pool, which counts here with its largest size.
+    """
     return config.training.batch_size or config.samples
 
 
 def checkpoint_bytes(config: Config, network: Network | None) -> float:
-    """Bytes of the checkpoints before each addition and of the latest: weights, AdamW's two moments, and the EMA."""
-    copies = 3 + bool(config.training.ema_decay)
-    return (config.practice.additions + 1) * 4 * copies * (network.parameters if network else 0)
+    """Return the bytes of the latest checkpoint and of those before each addition.
+
+    A checkpoint has the weights, the two moments of AdamW, and the average of the weights if there is one.
+    """
+    if network is None:
+        return 0
+    numbers_per_weight = 4 if config.training.ema_decay else 3
+    return (config.practice.additions + 1) * 4 * numbers_per_weight * network.parameters

@@ -1,7 +1,7 @@
-"""Operations and memory that an image and a training step take, counted without weights or data.
+"""The operations and the memory of an image and of a training step, counted without weights or data.
 
-Operations are counted by torch's formulas (dp_real.runtime.flops), in TFLOP: 1e12 multiplications and additions. Sizes
-are bytes, for one device.
+Operations are counted by torch's formulas (dp_real.runtime.flops). Their unit is the TFLOP, which is 1e12
+multiplications and additions. Sizes are in bytes, for one device.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class Network:
 
 
 def learner_network(config: Config) -> Network | None:
-    """The learner's size, from a module without memory for its weights.
+    """Return the size of the learner, found from a module without memory for its weights.
 
-    None if LearnerConfig.network gives none, or one that asks for the values of its input, which is not there either.
+    The result is None if LearnerConfig.network gives no module. It is also None if the module asks for the values of
+    its input, which has no memory either.
     """
     shape = config.task.sample_shape
     with torch.device("meta"):
@@ -39,20 +40,21 @@ def learner_network(config: Config) -> Network | None:
     row = torch.empty(1, *shape, device="meta")
     try:
         training = count(lambda: module(row).sum().backward()) / 1e12
-        # The difference between two rows and one: the weights are kept for the backward pass, too, but only once.
-        kept = kept_bytes(module, row.repeat(2, *[1] * len(shape))) - kept_bytes(module, row)
+        # The weights are kept for the backward pass, too, but only once. So the bytes of one row are a difference.
+        two_rows = row.repeat(2, *[1] * len(shape))
+        kept = kept_bytes(module, two_rows) - kept_bytes(module, row)
     except RuntimeError:
         return None
     return Network(sum(weight.numel() for weight in module.parameters()), training, kept)
 
 
 def kept_bytes(module: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Bytes that autograd keeps of module(x) for the backward pass. Memory that operations share counts once."""
-    kept = {}
+    """Return the bytes that autograd keeps of module(x) for the backward pass. Shared memory counts once."""
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # held, so that no other storage gets its address
+        kept[storage._cdata] = storage  # it is held, so that no other storage gets its address
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -71,12 +73,16 @@ def image_operations(config: Config, network: Network | None) -> tuple[float, fl
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:
-    """Peak bytes on the device in `training` one row at a time, and in `drawing` one image at a time.
+    """Return the peak bytes on the device, in `training` one row at a time and in `drawing` one image at a time.
 
-    `row` and `image` are the bytes for each more at a time. Training takes 16 bytes per parameter (weights, gradients,
-    AdamW's moments), 4 for an EMA, what autograd keeps of a row (half in bfloat16), and the generator's weights that
-    stay on the device. Drawing takes the same bytes per parameter, the generator's weights, and what autograd keeps of
-    a guided image. None if the learner's size is not known; without a known generator only training is there.
+    `row` and `image` are the bytes that each further row or image takes.
+
+    Training takes 16 bytes per parameter (weights, gradients and AdamW's moments), and 4 more with an average of the
+    weights. To these come what autograd keeps of a row (half of it in bfloat16), and the generator's weights that stay
+    on the device. Drawing takes the same bytes per parameter, the generator's weights, and what autograd keeps of a
+    guided image.
+
+    The result is None if the learner's size is not known. If the generator's is not known, it has only training.
     """
     if network is None:
         return None
@@ -86,6 +92,10 @@ def memory(config: Config, network: Network | None) -> dict[str, float] | None:
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None:
         return {"training": state + row, "row": row}
-    kept = image.kept + network.kept
-    training = {"training": state + row + image.resident, "row": row}
-    return training | {"drawing": state + image.weights + kept, "image": kept}
+    one_image = image.kept + network.kept
+    return {
+        "training": state + row + image.resident,
+        "row": row,
+        "drawing": state + image.weights + one_image,
+        "image": one_image,
+    }

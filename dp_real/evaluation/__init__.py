@@ -1,0 +1,1 @@
+"""What a trained learner is measured by, and how it is described."""

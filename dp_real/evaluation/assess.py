@@ -13,16 +13,19 @@ from dp_real.runtime.processes import device, distribute, read_slices, slices
 
 @torch.no_grad()
 def assess(learner: Learner, x: ExampleArray, y: Tensor, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
-    """Entropy in nats [n], and whether the prediction is y, bool [n]; both on the CPU. This process does all work."""
+    """Return the entropy of each row in nats [n], and whether the prediction is y, bool [n]. Both are on the CPU.
+
+    This process does all the work. Raises DivergedError if a logit is not finite.
+    """
     parts = [logits(learner, x[rows]) for rows in slices(slice(0, len(y)), batch_size)]
     answers = torch.cat(parts) if parts else torch.empty(0, 1)
     return entropy(answers), answers.argmax(-1) == y
 
 
 def logits(learner: Learner, x: Tensor) -> Tensor:
-    """Logits [B, K], on the CPU, of examples in float32 or uint8. uint8 is converted on the device.
+    """Return the logits [B, K], on the CPU, of examples in float32 or uint8. uint8 is converted on the device.
 
-    Raises DivergedError if they are not finite.
+    Raises DivergedError if a logit is not finite.
     """
     answers = learner.logits(to_float(x.to(device()))).cpu()
     require_finite("the learner's logits", LEARNER, [answers])
@@ -31,20 +34,20 @@ def logits(learner: Learner, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predictions(learner: Learner, images: ExampleSet, among: Tensor | None = None) -> Tensor:
-    """The predicted class of each row, int64 [n], in training's precision. The processes share the work.
+    """Return the predicted class of each row, int64 [n], in the precision of training. The processes share the work.
 
-    among: the classes to choose from; None: all. Raises DivergedError if a logit is not finite.
+    `among` are the classes to choose from, by default all. Raises DivergedError if a logit is not finite.
     """
     precision = getattr(torch, learner.precision)
 
-    def of(rows: slice) -> Tensor:
+    def predict(rows: slice) -> Tensor:
         with torch.autocast(device().type, precision, enabled=precision != torch.float32):
             answers = logits(learner, images.x[rows])
         return answers.argmax(1) if among is None else among[answers[:, among].argmax(1)]
 
-    return torch.cat(distribute(of, read_slices(len(images.y))))
+    return torch.cat(distribute(predict, read_slices(len(images.y))))
 
 
 def accuracy(learner: Learner, images: ExampleSet) -> float:
-    """Share of rows whose prediction is the label. See `predictions`."""
+    """Return the share of rows whose prediction is the label. See `predictions`."""
     return (predictions(learner, images) == images.y).double().mean().item()

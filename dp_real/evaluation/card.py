@@ -20,32 +20,12 @@ CITATION = """\
 
 
 def model_card(config: Config, result: Mapping[str, Any]) -> str:
-    """The card in Markdown. result: the content of result.json."""
-    known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
-    start = f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
-    examples = "generated examples only"
-    if config.practice.start == "real":
-        examples = f"{config.practice.real_examples:,} real examples, and generated ones"
-    if config.practice.examples == "real":
-        examples = "the real examples that its generator was trained on"
-    tested = {} if result["test_accuracy"] is None else {"accuracy on test examples": f"{result['test_accuracy']:.4f}"}
-    facts = tested | {
-        "accuracy on validation examples": f"{result['val_accuracy']:.4f}",
-        "training examples": f"{result['pool_size']:,}",
-        "examples generated for them": f"{result['samples_generated']:,}",
-        "rounds of addition": result["additions"],
-        "optimizer steps": f"{result['steps']:,}",
-        "seed": result["seed"],
-        "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
-        "denoiser evaluations": f"{result['denoiser_forwards']:,} forward, {result['denoiser_backwards']:,} backward",
-        "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
-        "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
-    }
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    """Return the card in Markdown. `result` is the content of result.json."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _facts(result).items())
     return f"""{_header(config)}# {config.name}
 
-A classifier trained on {examples}, by Deliberate Practice (arXiv:2502.15588): while it
-learns, a generator adds examples that it finds hard. {start}
+A classifier trained on {_examples(config)}, by Deliberate Practice (arXiv:2502.15588): while it
+learns, a generator adds examples that it finds hard. {_start(config)}
 
 | | |
 |---|---|
@@ -69,8 +49,42 @@ The accuracies are for one seed and one set of real examples. The validation one
 """
 
 
+def _examples(config: Config) -> str:
+    """Say what examples the learner was trained on."""
+    if config.practice.examples == "real":
+        return "the real examples that its generator was trained on"
+    if config.practice.start == "real":
+        return f"{config.practice.real_examples:,} real examples, and generated ones"
+    return "generated examples only"
+
+
+def _start(config: Config) -> str:
+    """Say what weights training started from."""
+    known = ", ".join(f"`{model}`" for model in config.learner.weights().values())
+    return f"It started from {known}, and knows what that was trained on." if known else "It started from scratch."
+
+
+def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rows of the card's table."""
+    facts: dict[str, Any] = {}
+    if result["test_accuracy"] is not None:
+        facts["accuracy on test examples"] = f"{result['test_accuracy']:.4f}"
+    return facts | {
+        "accuracy on validation examples": f"{result['val_accuracy']:.4f}",
+        "training examples": f"{result['pool_size']:,}",
+        "examples generated for them": f"{result['samples_generated']:,}",
+        "rounds of addition": result["additions"],
+        "optimizer steps": f"{result['steps']:,}",
+        "seed": result["seed"],
+        "seconds": f"{result['seconds']:.0f}, {result['generation_seconds']:.0f} of them for generation",
+        "denoiser evaluations": f"{result['denoiser_forwards']:,} forward, {result['denoiser_backwards']:,} backward",
+        "FLOPs": f"{result['generation_flops']:.2g} of generation, {result['training_flops']:.2g} of training",
+        "versions": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+    }
+
+
 def _header(config: Config) -> str:
-    """The hub's metadata block; empty unless a library can read the learner."""
+    """Return the hub's block of metadata. It is empty unless a library can read the learner."""
     if config.learner.library is None:
         return ""
     data = ModelCardData(

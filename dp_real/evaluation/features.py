@@ -1,4 +1,4 @@
-"""Penultimate features: what a network's last linear layer sees of each example."""
+"""Penultimate features: the input of a network's last linear layer, for each example."""
 
 import numpy as np
 import torch
@@ -10,21 +10,27 @@ from dp_real.examples import ExampleArray
 from dp_real.protocols import Learner
 from dp_real.runtime.processes import slices
 
-BATCH = 1024
+BATCH = 1024  # examples that are computed together
 
 
 @torch.no_grad()
 def penultimate(learner: Learner, x: ExampleArray) -> np.ndarray:
-    """The input of the learner's last linear layer [n, d], float32, for examples [n, *sample_shape]; flat if it is not.
+    """Return the input of the learner's last linear layer, float32 [n, d], for examples [n, *sample_shape].
 
-    Raises InputError for a learner that is no network with such a layer, DivergedError for logits that are not finite.
+    An input of more axes is flattened. Raises InputError for a learner that is not a network with such a layer. Raises
+    DivergedError if a logit is not finite.
     """
     module = getattr(learner, "in_use", None)
-    layers = [part for part in module.modules() if isinstance(part, nn.Linear)] if isinstance(module, nn.Module) else []
-    if not layers:
+    modules = module.modules() if isinstance(module, nn.Module) else ()
+    linear_layers = [layer for layer in modules if isinstance(layer, nn.Linear)]
+    if not linear_layers:
         raise InputError("the learner has no penultimate features: it is no network with a linear layer")
     seen: list[Tensor] = []
-    hook = layers[-1].register_forward_pre_hook(lambda layer, given: seen.append(given[0].flatten(1).float().cpu()))
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0].flatten(1).float().cpu())
+
+    hook = linear_layers[-1].register_forward_pre_hook(keep)
     try:
         for rows in slices(slice(0, x.shape[0]), BATCH):
             logits(learner, x[rows])

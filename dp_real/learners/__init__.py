@@ -1,7 +1,7 @@
-"""Kinds of learners, a file each: its configuration section, what it needs, and how it is built.
+"""Kinds of learners. Each is a module with its configuration section, what it needs, and how it is built.
 
-These files import no torch, so that commands which only read configurations start quickly. `models` has the learners
-themselves.
+These modules import no torch, so that commands which only read configurations start quickly. The learners themselves
+are in `models`.
 """
 
 from __future__ import annotations
@@ -20,29 +20,61 @@ if TYPE_CHECKING:
 
 
 class LearnerConfig(Section):
-    """Base of the [learner] sections. The key `kind` says which."""
+    """The base of the [learner] sections. The key `kind` says which one it is."""
 
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
     text: ClassVar[bool] = False  # learns texts (dp_real.text.codes)
-    library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what a learner saves
+    library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what the learner saves
 
     any_size: ClassVar[bool] = True  # whether it takes images larger than the task's, which a pool may keep
     counted: ClassVar[bool] = True  # whether Learner.row_flops counts
 
     def network(self, task: Task) -> nn.Module | None:
-        """Build the module, [B, *sample_shape] -> logits [B, n_classes]. Draws weights from torch's random state.
+        """Build the module that is trained. Its weights are drawn from torch's random state.
 
-        None if the learner is not a network, or if only its weights tell its sizes. Raises InputError for a task that
-        it is not made for.
+        Parameters
+        ----------
+        task : Task
+            The task to learn.
+
+        Returns
+        -------
+        nn.Module or None
+            Maps samples [B, *sample_shape] to logits [B, n_classes]. None if the learner is not a network, or if only
+            its weights tell its sizes.
+
+        Raises
+        ------
+        InputError
+            If the kind is not made for such a task.
         """
         raise NotImplementedError
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """The learner that a run starts from, a function of the seed. By default it trains `network`.
+        """Return the learner that a run starts from. By default it trains `network`.
 
-        Raises MissingError if weights are not there, InputError for a task that it is not made for.
+        Parameters
+        ----------
+        task : Task
+            The task to learn.
+        training : TrainingConfig
+            The section [training].
+        seed : int
+            The learner is a function of it.
+
+        Returns
+        -------
+        Learner
+            The learner, before its first step.
+
+        Raises
+        ------
+        MissingError
+            If weights are not there.
+        InputError
+            If the kind is not made for such a task.
         """
         from dp_real.learners.models.network import NetworkLearner
 
@@ -52,7 +84,7 @@ class LearnerConfig(Section):
         """Raise ValueError for settings that this kind cannot be trained with."""
 
     def weights(self) -> dict[str, str]:
-        """The folders or hub ids that it reads, each under the configuration key that names it."""
+        """Return the folders or hub ids that it reads, by the configuration key that names each."""
         return {}
 
 

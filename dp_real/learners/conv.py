@@ -1,4 +1,4 @@
-"""A small convolutional classifier."""
+"""The learner kind `conv`: a small convolutional classifier."""
 
 from __future__ import annotations
 
@@ -26,19 +26,23 @@ class ConvConfig(LearnerConfig):
     hidden: Width = Field(default=128, description="width of the hidden layer")
 
     def network(self, task: Task) -> nn.Module:
-        """See LearnerConfig. Raises InputError for samples that are not images [C, H, W], or too small ones."""
+        """See LearnerConfig. Raises InputError for samples that are not images [C, H, W], or are too small."""
         from torch import nn
 
         shape = task.sample_shape
         if len(shape) != 3:
             raise InputError(f"learner.kind = 'conv' takes images [C, H, W]; these samples have shape {list(shape)}")
-        widths = [shape[0], *self.widths]
-        halved = [side // 2 ** len(self.widths) for side in shape[1:]]
-        if min(halved) < 1:
-            pixels = f"{shape[1]} x {shape[2]} pixels"
+        channels, height, width = shape
+        reduction = 2 ** len(self.widths)  # of the sides, by the poolings
+        if min(height, width) < reduction:
+            pixels = f"{height} x {width} pixels"
             raise InputError(f"learner.widths = {list(self.widths)}: each halves the image of {pixels}: name fewer")
-        stages = [  # the largest value's ReLU is the largest ReLU, with a quarter of the work
-            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()) for pair in pairwise(widths)
-        ]
-        hidden = [nn.Flatten(), nn.Linear(widths[-1] * halved[0] * halved[1], self.hidden), nn.ReLU()]
-        return nn.Sequential(*stages, *hidden, nn.Linear(self.hidden, task.n_classes))
+        widths = [channels, *self.widths]
+        flat = widths[-1] * (height // reduction) * (width // reduction)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+            # ReLU after pooling gives the same result as before it, with a quarter of the work.
+            layers.append(nn.Sequential(convolution, nn.MaxPool2d(2), nn.ReLU()))
+        layers += [nn.Flatten(), nn.Linear(flat, self.hidden), nn.ReLU(), nn.Linear(self.hidden, task.n_classes)]
+        return nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""Linear classifiers, the learners of the theory."""
+"""The learner kind `linear`: linear classifiers, the learners of the theory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,22 @@ from dp_real.sections import TrainingConfig
 if TYPE_CHECKING:
     from dp_real.examples import Task
     from dp_real.protocols import Learner
+
 UNUSED = (
-    "learning_rate", "weight_decay", "max_grad_norm", "ema_decay", "label_smoothing", "crop", "flip", "mixup", "cutmix",
-    "randaugment", "precision", "compile",
-)  # fmt: skip
+    "learning_rate",
+    "weight_decay",
+    "max_grad_norm",
+    "ema_decay",
+    "label_smoothing",
+    "crop",
+    "flip",
+    "mixup",
+    "cutmix",
+    "randaugment",
+    "precision",
+    "compile",
+)
+"""Keys of [training] that mean nothing to a solver."""
 
 
 @LEARNERS.named("linear", place=4)
@@ -34,16 +46,16 @@ class LinearConfig(LearnerConfig):
     kappa: float = Field(default=1.0, gt=0, le=1e15, description="the entropy is that of sigmoid(kappa w·x)")
 
     def network(self, task: Task) -> None:
-        """None: it is not a network."""
+        """Return None, since it is not a network."""
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """A learner at w = 0, where every entropy is ln 2. Raises InputError unless there are two classes."""
+        """Return a learner at w = 0, where every entropy is ln 2. Raises InputError unless there are two classes."""
         from dp_real.learners.models.linear import LinearLearner
 
         return LinearLearner(task.sample_shape, task.n_classes, lam=self.lam, loss=self.loss, kappa=self.kappa)
 
     def check(self, training: TrainingConfig, source: DataConfig) -> None:
-        """Raise ValueError for training in batches, and for what a solver makes nothing of."""
+        """Raise ValueError for training in batches, and for keys that mean nothing to a solver."""
         if training.batch_size:
             raise ValueError("learner.kind = 'linear' is solved on the whole pool: training.batch_size must be 0")
         for key in UNUSED:

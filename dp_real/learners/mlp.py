@@ -1,4 +1,4 @@
-"""A multilayer perceptron."""
+"""The learner kind `mlp`: a multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ class MLPConfig(LearnerConfig):
     hidden: tuple[Width, ...] = Field(default=(64,), max_length=100, description="widths of the hidden layers")
 
     def network(self, task: Task) -> nn.Module:
-        """See LearnerConfig. It takes samples of any shape."""
+        """See LearnerConfig. The network takes samples of any shape."""
         import torch
         from torch import nn
 
         widths = [torch.Size(task.sample_shape).numel(), *self.hidden]
-        hidden = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], task.n_classes))
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width, next_width in pairwise(widths):
+            layers += [nn.Linear(width, next_width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(widths[-1], task.n_classes))

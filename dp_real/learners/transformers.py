@@ -1,4 +1,4 @@
-"""Image classifiers of transformers."""
+"""The learner kind `transformers`: image classifiers of the library transformers."""
 
 from __future__ import annotations
 
@@ -38,16 +38,33 @@ class TransformersConfig(LearnerConfig):
         return self
 
     def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
-        """A learner with the classifier that is named, or a fresh one. See `classifier`."""
+        """Return a learner with the classifier that is named, or with a fresh one. Raises as `classifier` does."""
         from dp_real.learners.models.classifier import ClassifierLearner
 
         return ClassifierLearner(self.classifier(task, seed), task, training, seed)
 
     def classifier(self, task: Task, seed: int) -> Classifier:
-        """The classifier to train. Fresh weights, such as a last layer for other classes, are a function of the seed.
+        """Return the classifier to train.
 
-        Raises MissingError if weights are missing, InputError if they are no image classifier's, if no classifier can
-        have these sizes, or if the samples are not images [C, H, W].
+        Parameters
+        ----------
+        task : Task
+            The task to learn.
+        seed : int
+            The seed of fresh weights, such as those of a last layer for other classes.
+
+        Returns
+        -------
+        Classifier
+            The classifier that is named, or a fresh one.
+
+        Raises
+        ------
+        MissingError
+            If weights are missing.
+        InputError
+            If the weights are not those of an image classifier, if no classifier can have these sizes, or if the
+            samples are not images [C, H, W].
         """
         from dp_real.learners.models.architectures import class_names, freeze_unused
         from dp_real.learners.models.classifier import known_classifier
@@ -66,7 +83,7 @@ class TransformersConfig(LearnerConfig):
             return freeze_unused(known_classifier(self.model, shape, class_names(task)), shape)
 
     def network(self, task: Task) -> Classifier | None:
-        """A fresh classifier; None for an existing one, whose sizes are with its weights."""
+        """Return a fresh classifier, or None for an existing one, whose sizes are with its weights."""
         if self.model:
             return None
         from dp_real.learners.models.classifier import fresh_classifier
@@ -74,5 +91,5 @@ class TransformersConfig(LearnerConfig):
         return fresh_classifier(task, self.architecture, self.config)
 
     def weights(self) -> dict[str, str]:
-        """The existing classifier, if one is named."""
+        """Return the existing classifier if one is named."""
         return {"learner.model": self.model} if self.model else {}

@@ -8,7 +8,7 @@ from torch import Tensor
 from dp_real.pool import Pool
 from dp_real.runtime.processes import this_process
 from dp_real.runtime.seeds import Stream, torch_rng
-from dp_real.runtime.shares import Share, edges
+from dp_real.runtime.shares import StepShare, edges
 
 BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time
 
@@ -27,7 +27,7 @@ class MiniBatches:
         self.weight = new_sample_weight
         self.seed = seed
         here = this_process()
-        self.share = Share.of(size, here.process_index, here.num_processes)
+        self.share = StepShare.of(size, here.process_index, here.num_processes)
         self._drawn: dict[tuple[int, int], Tensor] = {}  # by block of steps and size of the pool; the latest two
 
     def at(self, step: int) -> Tensor:

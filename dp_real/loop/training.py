@@ -19,7 +19,7 @@ from dp_real.pool import Loader, Pool
 from dp_real.protocols import Learner
 from dp_real.runtime import processes
 from dp_real.runtime.finite import LEARNER, require_finite
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Training:
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
         shares_rows = size > 0 and processes.this_process().num_processes > 1
-        self.share: Share | None = self.batches.share if shares_rows else None
+        self.share: StepShare | None = self.batches.share if shares_rows else None
 
     def cool_down(self) -> None:
         """End the run from this step on: a branch, in which nothing is added and the best accuracy is its own."""

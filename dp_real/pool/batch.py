@@ -1,10 +1,11 @@
-"""Rows of one round, between drawing and the pool."""
+"""The rows of a round, between drawing and the pool."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,28 +47,31 @@ class Batch:
 
     @classmethod
     def concatenate(cls, batches: Sequence[Batch]) -> Batch:
-        """The rows of all batches, in order."""
+        """Return the rows of all batches, in order."""
         return cls.of(pa.concat_tables([batch.table() for batch in batches]))
 
     def select(self, mask: np.ndarray) -> Batch:
-        """The rows where `mask`, bool [n], is set."""
+        """Return the rows where `mask`, bool [n], is set."""
         return self.of(self.table().filter(pa.array(mask)))
 
     def table(self) -> pa.Table:
-        """The columns as a table."""
+        """Return the columns as a table."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return pa.table({name: column for name, column in columns.items() if column is not None})
 
     @classmethod
     def of(cls, table: pa.Table) -> Batch:
-        """A batch from such a table. The examples are not copied, and may lie in a memory-mapped file."""
-        arrow = ("example", "posterior")
-        names = [field.name for field in fields(cls) if field.name not in arrow]
-        columns = {name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in names}
-        return cls(**columns, **{name: table[name] for name in arrow if name in table.column_names})
+        """Return the batch of such a table. The examples are not copied, and may lie in a memory-mapped file."""
+        columns: dict[str, Any] = {}
+        for field in fields(cls):
+            if field.name not in ("example", "posterior"):
+                columns[field.name] = table[field.name].combine_chunks().to_numpy(zero_copy_only=False)
+            elif field.name in table.column_names:
+                columns[field.name] = table[field.name]
+        return cls(**columns)
 
     def write(self, path: Path) -> None:
-        """Write an Arrow file, whole or not at all, and then its checksum beside it."""
+        """Write the batch as an Arrow file, whole or not at all, and then the file's checksum beside it."""
         table = self.table()
         with whole_file(path) as partial, pa.ipc.new_file(str(partial), table.schema) as writer:
             writer.write_table(table)
@@ -89,7 +93,7 @@ class Batch:
 
 
 def intact(path: Path) -> bool:
-    """Whether a file is there as `Batch.write` left it. One without its checksum may be anything."""
+    """Whether a file is there as `Batch.write` left it. A file without its checksum counts as damaged."""
     try:
         return _checksum(path).read_text(encoding="utf-8") == digest(path)
     except (OSError, UnicodeDecodeError):

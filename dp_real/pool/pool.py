@@ -1,16 +1,15 @@
-"""The pool of generated examples: append-only, one Lance version per round, in memory for training while it fits."""
-
-from __future__ import annotations
+"""The pool of generated examples. It only grows, by a version of Lance for each round, and is in memory if it fits."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lance
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Int, Shaped
 from lance.fragment import write_fragments
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -33,30 +32,52 @@ FACTS = {
     "entropy": pa.float32(),  # nats, of the learner at the time
     "correct": pa.bool_(),  # whether that learner predicted the label
 }
+"""The columns of the pool that every row has, beside the example."""
 
 
 class Pool(Dataset[tuple[Tensor, int]]):
-    """Examples x [n, *sample_shape] with labels y, int64 [n]. `version` 0 is empty; each append makes the next one.
+    """Examples x [n, *sample_shape] with labels y, int64 [n].
 
-    With soft labels, the targets of training are the classes' probabilities, float32 [n, K]; else they are y.
+    Version 0 is empty, and each round that is appended makes the next version. With soft labels, training's targets
+    are the probabilities of the classes, float32 [n, K]. Otherwise they are y.
 
-    It is an ExampleSet, and a map-style data set of torch: pool[i] is an example, float32, and its label. Workers of a
-    DataLoader open the pool anew. They must be spawned, because Lance does not survive a fork.
+    The pool is an ExampleSet, and a map-style data set of torch: pool[i] is an example, float32, and its label. Workers
+    of a DataLoader open the pool anew. They must be spawned, because Lance does not survive a fork.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the pool.
+    sample_shape : tuple of int
+        The shape of an example.
+    version : int
+        The version to open.
+    config : PoolConfig, optional
+        The section [pool].
+
+    Raises
+    ------
+    InputError
+        If `config` asks for a storage that is not made for such examples.
+    DamagedError
+        If the pool cannot be read.
+
+    Examples
+    --------
+    >>> pool = Pool(folder / "pool", (1, 8, 8))  # doctest: +SKIP
+    >>> pool.append(0, batch)  # doctest: +SKIP
+    >>> x, targets = pool.minibatch(torch.tensor([3, 0]))  # doctest: +SKIP
     """
 
     def __init__(
         self, path: Path, sample_shape: tuple[int, ...], version: int = 0, config: PoolConfig | None = None
     ) -> None:
-        """Open a pool at a version.
-
-        Raises InputError if `config` asks for JPEG files of what are not images, DamagedError for what cannot be read.
-        """
         self.path = path
         self.sample_shape = sample_shape
         self.config = config or PoolConfig()
         self.storage = Storage(self.config, sample_shape)
         self.version = 0
-        self.newest = 0  # rows of the latest round
+        self.newest = 0  # number of rows of the latest round
         self.y = torch.empty(0, dtype=torch.int64)
         self.posterior: Tensor | None = None  # float32 [n, K], of a pool with soft labels
         self._kept: Tensor | None = None  # the examples as they are stored, if they are in memory
@@ -64,9 +85,26 @@ class Pool(Dataset[tuple[Tensor, int]]):
             self._open(version)
 
     @classmethod
-    def latest(cls, path: Path, sample_shape: tuple[int, ...], config: PoolConfig | None = None) -> Pool:
-        """Open a pool at its latest version. Raises MissingError if there is none, DamagedError if a file of it is
-        missing or changed."""
+    def latest(cls, path: Path, sample_shape: tuple[int, ...], config: PoolConfig | None = None) -> Self:
+        """Open a pool at its latest version.
+
+        Parameters
+        ----------
+        path, sample_shape, config
+            See Pool.
+
+        Returns
+        -------
+        Pool
+            The pool.
+
+        Raises
+        ------
+        MissingError
+            If there is no pool.
+        DamagedError
+            If a file of the pool is missing or changed.
+        """
         version = PoolRecord.read(path).latest
         if version is None:
             raise MissingError(f"{path}: there is no pool")
@@ -77,25 +115,43 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """An example, float32 [*sample_shape], and its label."""
+        """Return an example, float32 [*sample_shape], and its label."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
-        """Several at once, as torch's DataLoader asks for a batch. From disk, this is much faster than one by one."""
-        rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
-        return list(zip(pixels.to_float(self._read(rows)), self.y[rows].tolist(), strict=True))
+        """Return several examples and labels, as torch's DataLoader asks for them.
 
-    def __reduce__(self) -> tuple[type[Pool], tuple[Any, ...]]:
+        From disk, this is much faster than one by one.
+        """
+        rows = torch.arange(len(self))[torch.as_tensor(indices)]  # raises IndexError, and resolves negative indices
+        examples = pixels.to_float(self._read(rows))
+        return list(zip(examples, self.y[rows].tolist(), strict=True))
+
+    def __reduce__(self) -> tuple[type["Pool"], tuple[Any, ...]]:
         return type(self), (self.path, self.sample_shape, self.version, self.config)
 
     @property
-    def x(self) -> PoolExamples:
+    def x(self) -> "PoolExamples":
         """The examples, read on demand."""
         return PoolExamples(self)
 
-    def minibatch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Examples at rows int64 [B], float32 or uint8 as they are stored (dp_real.runtime.pixels), and targets."""
-        return self._read(rows), (self.y if self.posterior is None else self.posterior).index_select(0, rows)
+    def minibatch(
+        self, rows: Int[Tensor, " batch"]
+    ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
+        """Read examples to train on.
+
+        Parameters
+        ----------
+        rows : Int[Tensor, " batch"]
+            Positions in the pool.
+
+        Returns
+        -------
+        tuple of Tensor
+            The examples, float32 or uint8 as they are stored (see dp_real.runtime.pixels), and their targets.
+        """
+        targets = self.y if self.posterior is None else self.posterior
+        return self._read(rows), targets.index_select(0, rows)
 
     @property
     def of_texts(self) -> bool:
@@ -108,34 +164,53 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self._kept is not None
 
     def append(self, round_index: int, batch: Batch) -> None:
-        """Commit one round, whole or not at all. All processes call it.
+        """Commit one round, whole or not at all. All processes must call this.
 
-        Each process passes its own rows, in ascending order. `row` counts within the round, over all processes.
+        Parameters
+        ----------
+        round_index : int
+            The number of the round.
+        batch : Batch
+            The rows of this process in ascending order. Their `row` counts within the round, over all processes.
         """
-        columns = {name: getattr(batch, name) for name in FACTS if name != "round"}
-        columns |= {"row": batch.row + len(self), "round": np.full(len(batch), round_index), "example": batch.example}
-        columns |= {} if batch.posterior is None else {"posterior": batch.posterior}
-        mine = pa.table(columns).select(self._schema().names).cast(self._schema())
-        gaps = np.flatnonzero(np.diff(batch.row) != 1) + 1  # where rows of other processes come between
-        mode, written = "append" if self.version else "create", []
-        for begin, end in pairwise([0, *gaps.tolist(), len(batch)] if len(batch) else []):
-            files = write_fragments(mine.slice(begin, end - begin), uri(self.path), schema=mine.schema, mode=mode)
-            written.append((int(batch.row[begin]), files))
-        fragments = [file for _, files in sorted(gather(written), key=lambda pair: pair[0]) for file in files]
-        with main_first() as main:  # one commits for all
-            version = self._commit(fragments) if main else 0
-            if main:
+        table = self._table_of(round_index, batch)
+        # Each run of consecutive rows becomes fragments of its own, since rows of other processes lie between them.
+        breaks = np.flatnonzero(np.diff(batch.row) != 1) + 1
+        edges = [0, *breaks.tolist(), len(batch)] if len(batch) else []
+        mode = "append" if self.version else "create"
+        written: list[tuple[int, list[Any]]] = []
+        for begin, end in pairwise(edges):
+            run = table.slice(begin, end - begin)
+            fragments = write_fragments(run, uri(self.path), schema=table.schema, mode=mode)
+            written.append((int(batch.row[begin]), fragments))
+        in_order = sorted(gather(written), key=lambda pair: pair[0])
+        all_fragments = [fragment for _, fragments in in_order for fragment in fragments]
+        with main_first() as is_main:  # the main process commits for all
+            version = 0
+            if is_main:
+                version = self._commit(all_fragments)
                 when_visible(lambda: PoolRecord.read(self.path).add(self.path, version), self.path)
         self._open(from_main(version))
 
+    def _table_of(self, round_index: int, batch: Batch) -> pa.Table:
+        """Return the rows of a round as a table of the pool's columns."""
+        columns = {name: getattr(batch, name) for name in FACTS if name != "round"}
+        columns["row"] = batch.row + len(self)
+        columns["round"] = np.full(len(batch), round_index)
+        columns["example"] = batch.example
+        if batch.posterior is not None:
+            columns["posterior"] = batch.posterior
+        schema = self._schema()
+        return pa.table(columns).select(schema.names).cast(schema)
+
     def drop_later(self) -> None:
-        """Drop what was appended after this version, by a run that was killed before its checkpoint."""
-        with main_first() as main:
+        """Drop what a run appended after this version before it was killed. All processes must call this."""
+        with main_first() as is_main:
             version = self.version
-            if main:
+            if is_main:
                 drop_unreadable(self.path, version)
             dataset = lance.dataset(uri(self.path), version=version)
-            if main:
+            if is_main:
                 record = PoolRecord.read(self.path)
                 if dataset.latest_version > version:
                     dataset.restore()
@@ -145,16 +220,27 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self._open(from_main(version))
 
     def table(self, newest: bool = False) -> pa.Table:
-        """The FACTS of all rows, and `posterior` with soft labels; or with `newest` of the latest round's rows."""
+        """Return the columns FACTS, and `posterior` if the pool has soft labels.
+
+        Parameters
+        ----------
+        newest : bool
+            Whether to return only the rows of the latest round.
+
+        Returns
+        -------
+        pa.Table
+            A table with a row for each example.
+        """
         start = len(self) - self.newest if newest else 0
         return self._data.scanner(columns=[*FACTS, *self.soft], offset=start).to_table()
 
     def _commit(self, fragments: list[Any]) -> int:
-        operation = (
-            lance.LanceOperation.Append(fragments)
-            if self.version
-            else lance.LanceOperation.Overwrite(self._schema(), fragments)
-        )
+        """Make a version with these new fragments, and return its number."""
+        if self.version:
+            operation = lance.LanceOperation.Append(fragments)
+        else:
+            operation = lance.LanceOperation.Overwrite(self._schema(), fragments)
         return lance.LanceDataset.commit(uri(self.path), operation, read_version=self.version or None).version
 
     def _open(self, version: int) -> None:
@@ -171,22 +257,35 @@ class Pool(Dataset[tuple[Tensor, int]]):
         """Read the rows after the first `known` ones."""
         if self._data.count_rows() == known:
             return
-        new = self._data.scanner(columns=["round", "label", *self.soft], offset=known).to_table()
-        rounds = new["round"].to_numpy()
+        facts = self._data.scanner(columns=["round", "label", *self.soft], offset=known).to_table()
         kept = None
-        if self.storage.fits(self._data.schema.field("example").type, known + len(new)):
-            column = self._data.scanner(columns=["example"], offset=known).to_table()["example"]
-            fresh = self.storage.decode(column.combine_chunks())
-            kept = fresh if self._kept is None else torch.cat([self._kept, fresh])
-        posterior = [] if self.posterior is None else [self.posterior]
-        flat = [new[name].combine_chunks().flatten().to_numpy() for name in self.soft]
-        posterior += [torch.tensor(values).view(len(new), -1) for values in flat]
-        self._kept = kept  # what follows cannot fail, so all rows are there or none
-        self.posterior = torch.cat(posterior) if posterior else None
+        if self.storage.fits(self._data.schema.field("example").type, known + len(facts)):
+            kept = self._examples_with_new(known)
+        posterior = self._posterior_with_new(facts)
+        rounds = facts["round"].to_numpy()
+        labels = torch.from_numpy(facts["label"].to_numpy().astype(np.int64))
+        # From here on nothing can fail, so either all new rows are there or none.
+        self._kept = kept
+        self.posterior = posterior
         self.newest = int((rounds == rounds[-1]).sum())
-        self.y = torch.cat([self.y, torch.from_numpy(new["label"].to_numpy().astype(np.int64))])
+        self.y = torch.cat([self.y, labels])
+
+    def _examples_with_new(self, known: int) -> Tensor:
+        """Return the examples in memory, as they are stored, followed by those after the first `known` ones."""
+        column = self._data.scanner(columns=["example"], offset=known).to_table()["example"]
+        new = self.storage.decode(column.combine_chunks())
+        return new if self._kept is None else torch.cat([self._kept, new])
+
+    def _posterior_with_new(self, facts: pa.Table) -> Tensor | None:
+        """Return the soft labels, followed by those of new rows. Return None if the pool has none."""
+        parts = [] if self.posterior is None else [self.posterior]
+        for name in self.soft:
+            values = facts[name].combine_chunks().flatten().to_numpy()
+            parts.append(torch.tensor(values).view(len(facts), -1))
+        return torch.cat(parts) if parts else None
 
     def _read(self, rows: Tensor) -> Tensor:
+        """Return the examples at these rows, as they are stored."""
         if self._kept is not None:
             return self._kept.index_select(0, rows)  # faster than [rows]
         with opening(self.path):
@@ -203,7 +302,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
 
 
 class PoolExamples:
-    """A pool's examples as an ExampleArray, float32."""
+    """The examples of a pool as an ExampleArray, float32."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -213,6 +312,8 @@ class PoolExamples:
         """[n, *sample_shape]."""
         return (len(self._pool), *self._pool.sample_shape)
 
-    def __getitem__(self, rows: slice) -> Tensor:
-        """Consecutive examples."""
-        return pixels.to_float(self._pool.minibatch(torch.arange(*rows.indices(len(self._pool))))[0])
+    def __getitem__(self, rows: slice) -> Shaped[Tensor, "rows *sample"]:
+        """Return consecutive examples: float32, or texts as int32."""
+        positions = torch.arange(*rows.indices(len(self._pool)))
+        examples, _ = self._pool.minibatch(positions)
+        return pixels.to_float(examples)

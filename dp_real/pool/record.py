@@ -27,7 +27,11 @@ REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume 
 
 @dataclass
 class PoolRecord:
-    """files: checksum by name, in the order of the rows. versions: number -> rows, files (how many), manifest."""
+    """The files of a pool and its versions.
+
+    `files` has the checksum of each data file by its name, in the order of the rows. `versions` has, for the number of
+    each version, `rows` and `files` (how many there are), and `manifest` (the checksum of its manifest, by name).
+    """
 
     files: dict[str, str] = field(default_factory=dict)
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -58,32 +62,47 @@ class PoolRecord:
         """Record a version that was just committed on top of the newest one recorded, and write the record."""
         data = lance.dataset(uri(pool), version=version)
         names = [f"data/{file.path}" for part in data.get_fragments() for file in part.data_files()]
-        self.files = {name: self.files[name] for name in names if name in self.files}
-        self.files |= digests(pool, [name for name in names if name not in self.files])
-        manifest = digests(pool, [_manifest(pool, version)])
+        known = {name: self.files[name] for name in names if name in self.files}
+        self.files = known | digests(pool, [name for name in names if name not in known])
+        # Versions that had more files were dropped.
         self.versions = {number: each for number, each in self.versions.items() if each["files"] <= len(names)}
-        self.versions[str(version)] = {"rows": data.count_rows(), "files": len(names), "manifest": manifest}
+        self.versions[str(version)] = {
+            "rows": data.count_rows(),
+            "files": len(names),
+            "manifest": digests(pool, [_manifest(pool, version)]),
+        }
         record = {KEY: FORMAT, "files": self.files, "versions": self.versions}
-        write_text(pool / RECORD, json.dumps(record) + "\n")  # in one line: indenting is 10 times slower
+        write_text(
+            pool / RECORD,
+            json.dumps(record)
+            + "\
+",
+        )  # in one line, because indenting is 10 times slower
 
     def drop_strays(self, pool: Path) -> None:
-        """Delete data files that no recorded version has: those of a round that was not committed, or was dropped."""
-        for path in (pool / "data").iterdir() if self.files else ():
+        """Delete data files that no recorded version has. They are of rounds that were not committed, or dropped."""
+        if not self.files:
+            return
+        for path in (pool / "data").iterdir():
             if f"data/{path.name}" not in self.files:
                 path.unlink()
 
     def problem(self, pool: Path, *versions: int) -> str | None:
-        """The first file of these versions that is missing or changed, and what is wrong; None if all are as written.
+        """Say which file of these versions is missing or changed. Return None if all files are as they were written.
 
-        Each file is read once.
+        Each file is read once, and only the first problem is named.
         """
         unknown = next((version for version in versions if str(version) not in self.versions), None)
         if unknown is not None:
             return f"{pool / RECORD} lacks version {unknown} of the pool"
         known = [self.versions[str(version)] for version in versions]
-        names = list(self.files)[: max((version["files"] for version in known), default=0)]
-        manifests = {name: checksum for version in known for name, checksum in version["manifest"].items()}
-        return changed(pool, manifests | {name: self.files[name] for name in names})
+        most_files = max((version["files"] for version in known), default=0)
+        wanted: dict[str, str] = {}
+        for version in known:
+            wanted |= version["manifest"]
+        for name in list(self.files)[:most_files]:
+            wanted[name] = self.files[name]
+        return changed(pool, wanted)
 
 
 def verify_pool(pool: Path, *versions: int) -> None:
@@ -94,7 +113,7 @@ def verify_pool(pool: Path, *versions: int) -> None:
 
 
 def uri(pool: Path) -> str:
-    """A pool's path for Lance, which would take one such as exp:1/pool for an address."""
+    """Return a pool's path for Lance. It is absolute, since Lance would take exp:1/pool for an address."""
     return str(pool.absolute())
 
 
@@ -113,29 +132,33 @@ def pool_problem(pool: Path, version: int) -> str | None:
 
 
 def drop_unreadable(pool: Path, version: int) -> None:
-    """Delete the manifests after a version that Lance cannot read, since it could not commit another one then."""
+    """Delete the manifests after a version that Lance cannot read. With them, it could not commit another version."""
     for manifest in (pool / "_versions").glob("*.manifest"):
-        number = int(manifest.stem)
-        number = LARGEST - number if len(manifest.stem) == 20 else number
+        named = int(manifest.stem)
+        counts_down = len(manifest.stem) == 20
+        number = LARGEST - named if counts_down else named
+        if number <= version:
+            continue
         try:
-            _ = number > version and lance.dataset(uri(pool), version=number).count_rows()
+            lance.dataset(uri(pool), version=number).count_rows()
         except (ValueError, OSError):
             manifest.unlink()
 
 
 @contextmanager
 def opening(pool: Path) -> Iterator[None]:
-    """Raise DamagedError, which names the pool, for what Lance raises within the block."""
+    """Raise DamagedError, which names the pool, in place of what Lance raises within the block."""
     try:
         yield
     except (InputError, MissingError):
         raise
     except Exception as error:
-        what = " ".join(str(error).split()).partition(", /")[0][:200]
-        raise DamagedError(f"{pool} cannot be read: {what}; {REMEDY}") from error
+        words = " ".join(str(error).split())
+        cause = words.partition(", /")[0][:200]  # without the places in Lance's source that follow
+        raise DamagedError(f"{pool} cannot be read: {cause}; {REMEDY}") from error
 
 
 def _manifest(pool: Path, version: int) -> str:
-    """The name of a version's manifest, in either of Lance's two ways to number them."""
+    """Return the name of a version's manifest, in either of Lance's two ways to number them."""
     name = f"_versions/{LARGEST - version:020d}.manifest"
     return name if (pool / name).exists() else f"_versions/{version}.manifest"

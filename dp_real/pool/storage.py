@@ -1,4 +1,4 @@
-"""How a pool stores examples: as float32, images as bytes or JPEG files, or texts."""
+"""How a pool stores examples: as float32 numbers, as bytes, as JPEG files, or as texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from dp_real.text.codes import to_codes, to_texts
 class Storage:
     """Converts between tensors [n, *sample_shape] and a column of the pool.
 
-    Raises InputError for JPEG storage of anything but images [1 or 3, H, W], and for bytes of anything but images.
+    Raises InputError if JPEG storage is asked for examples that are not images [1 or 3, H, W], or storage as bytes for
+    examples that are not images.
     """
 
     config: PoolConfig
@@ -36,7 +37,7 @@ class Storage:
 
     @property
     def size(self) -> int:
-        """How many numbers an example has."""
+        """The number of values of an example."""
         return int(np.prod(self.sample_shape))
 
     @property
@@ -48,7 +49,7 @@ class Storage:
         return pa.list_(numbers, self.size) if numbers else pa.large_binary()
 
     def encode(self, x: Tensor) -> pa.Array:
-        """The column for examples x, which are float32, uint8 already, or texts (dp_real.text.codes)."""
+        """Return the column for examples x [n, *sample_shape]: float32, uint8, or texts (dp_real.text.codes)."""
         if self.config.storage == "text":
             return pa.array(to_texts(x), pa.large_string())
         stored = x if self.config.storage == "float32" or x.dtype == torch.uint8 else pixels.to_bytes(x)
@@ -57,7 +58,10 @@ class Storage:
         return pa.FixedSizeListArray.from_arrays(pa.array(stored.flatten().numpy()), self.size)
 
     def decode(self, column: pa.Array) -> Tensor:
-        """The examples of a column, float32, uint8 or texts. The column's type tells how it stores them."""
+        """Return the examples of a column [n, *sample_shape], float32, uint8 or texts.
+
+        The type of the column tells how it stores them.
+        """
         if pa.types.is_large_string(column.type):
             return to_codes(column.to_pylist(), self.size)
         if pa.types.is_large_binary(column.type):
@@ -65,8 +69,8 @@ class Storage:
         return torch.from_numpy(column.flatten().to_numpy().copy()).view(-1, *self.sample_shape)
 
     def fits(self, stored: pa.DataType, rows: int) -> bool:
-        """Whether that many rows of a column of type `stored` may be in memory. JPEG files never are."""
+        """Whether this many rows of a column of type `stored` may be in memory. JPEG files never are."""
         if pa.types.is_large_binary(stored):
             return False
-        width = 32 if pa.types.is_large_string(stored) else stored.value_type.bit_width
-        return width // 8 * rows * self.size <= self.config.memory * 2**30
+        value_bits = 32 if pa.types.is_large_string(stored) else stored.value_type.bit_width
+        return value_bits // 8 * rows * self.size <= self.config.memory * 2**30

@@ -12,6 +12,7 @@ import pandas as pd
 from dp_base.checksums import reading, verify
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real.config import Config, load_config
+from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
 from dp_real.runs.checkpoints import (
@@ -33,7 +34,7 @@ class Checkpoint:
     """A run's checkpoint before an addition of data."""
 
     path: Path
-    state: State
+    state: LoopState
 
 
 class Run:

@@ -1,4 +1,4 @@
-"""The user's cache: what was made once is kept under a hash of all that it depends on."""
+"""The user's cache. What was made once is kept under a hash of all that it depends on."""
 
 import errno
 import hashlib
@@ -21,23 +21,23 @@ log = logging.getLogger(__name__)
 DEPENDS = "depends.json"
 UNFINISHED = ".unfinished"
 UNWRITABLE = (*FULL, errno.EACCES, errno.EPERM, errno.ENOTDIR)
-_intact: set[Path] = set()  # entries that this process has made or looked through
+_intact: set[Path] = set()  # entries that this process has made or verified
 
 
 def cache_folder() -> Path:
-    """The folder of the cache."""
+    """Return the folder of the cache."""
     return Path(platformdirs.user_cache_dir("deliberate-practice"))
 
 
 def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], resumable: bool = False) -> Path:
     """Return the folder that `make` filled, now or earlier with the same `depends`. It is never left half-made.
 
-    make(folder) fills it. If it is `resumable`, it is make(folder, unfinished): the second is the path of a folder in
-    which it may keep what it needs to go on after a kill. That one is deleted once the first is made.
+    `make(folder)` fills the folder. If it is `resumable`, it is called as `make(folder, unfinished)`. Then it may keep
+    in the folder `unfinished` what it needs to go on after it was killed. That folder is deleted at the end.
 
-    While one process makes it, others that want the same wait, so that a generator is not trained twice. The lock is on
-    an open file, so it ends with its process in any case. A damaged folder is made again, which a remark says. Raises
-    MissingError if the cache cannot be written to.
+    While one process makes the folder, others that want the same one wait, so that a generator is not trained twice.
+    The lock is on an open file, so it ends with its process in any case. A damaged folder is made again with a warning.
+    Raises MissingError if the cache cannot be written to.
     """
     digest = json_digest(depends, sort_keys=True)[:16]
     folder = cache_folder() / f"{name}-{digest}"
@@ -50,7 +50,10 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
                 log.warning("%s; it is made again", problem)
             unfinished = folder.with_name(folder.name + UNFINISHED)
             with whole_folder(folder, replace=True) as staged:
-                make(*(staged, unfinished) if resumable else (staged,))
+                if resumable:
+                    make(staged, unfinished)
+                else:
+                    make(staged)
                 write_json(staged / DEPENDS, depends)
                 seal(staged)
             remove(unfinished)
@@ -59,10 +62,12 @@ def cached(name: str, depends: Mapping[str, Any], make: Callable[..., None], res
 
 
 def _usable(folder: Path) -> bool:
-    """Whether an entry is there, and is as it was made."""
-    if folder not in _intact or not folder.exists():
+    """Whether an entry is there and is as it was made. Its files are verified once in this process."""
+    if not folder.exists():
         _intact.discard(folder)
-        if not folder.exists() or damage(folder):
+        return False
+    if folder not in _intact:
+        if damage(folder):
             return False
         _intact.add(folder)
     return True
@@ -70,73 +75,83 @@ def _usable(folder: Path) -> bool:
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Make a folder of the cache. Raises MissingError if it, or what the block writes, lacks room or permission."""
-    began = False
+    """Make a folder of the cache, and run a block that writes to it.
+
+    Raises MissingError if the folder cannot be made, or if the block lacks room or permission to write.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        began = True
+    except Exception as error:
+        raise _unwritable(disk_problem(error, UNWRITABLE) or str(error)) from error
+    try:
         yield
     except Exception as error:
-        what = disk_problem(error, UNWRITABLE)
-        if began and not what:
+        problem = disk_problem(error, UNWRITABLE)
+        if problem is None:
             raise
-        remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
-        raise MissingError(f"the cache {cache_folder()} cannot be written to: {what or error}; {remedy}") from error
+        raise _unwritable(problem) from error
+
+
+def _unwritable(problem: str) -> MissingError:
+    remedy = "make room there, or let XDG_CACHE_HOME name a folder that has some"
+    return MissingError(f"the cache {cache_folder()} cannot be written to: {problem}; {remedy}")
 
 
 def fingerprints(*arrays: Any) -> list[str]:
-    """A hash of the values of each array (torch tensors on the CPU, or numpy arrays)."""
+    """Return a hash of the values of each array. Arrays are those of numpy, or tensors of torch on the CPU."""
     return [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in arrays]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A cached folder: its name below the cache, what it was made from, size in bytes, time in seconds since 1970.
+    """A cached folder."""
 
-    problem: what is damaged in it, if anything is.
-    """
-
-    name: str
-    depends: dict[str, Any]
-    size: int
-    made: float
-    problem: str = ""
+    name: str  # below the cache
+    depends: dict[str, Any]  # what it was made from
+    size: int  # bytes
+    made: float  # time in seconds since 1970
+    problem: str = ""  # what is damaged in it; empty if nothing is
 
 
 def entries() -> list[Entry]:
-    """The entries of the cache, by name, broken ones included."""
+    """Return the entries of the cache, by name, with broken ones."""
     root = cache_folder()
-    marks = sorted({file.parent for mark in (DEPENDS, RECORD) for file in root.rglob(mark)})
-    made = (folder for folder in marks if not any(part in str(folder.relative_to(root)) for part in (PART, UNFINISHED)))
-    return [_entry(folder, root) for folder in made]
+    folders = {file.parent for mark in (DEPENDS, RECORD) for file in root.rglob(mark)}
+    return [_entry(folder, root) for folder in sorted(folders) if not _is_half_made(folder.relative_to(root))]
+
+
+def _is_half_made(path: Path) -> bool:
+    """Whether a path below the cache belongs to what is half-made."""
+    return PART in str(path) or UNFINISHED in str(path)
 
 
 def leftovers() -> list[Path]:
-    """What is half-made in the cache: by a process that is at work, or that was killed."""
-    marks = (path for pattern in (f"{PART}*", f"*{UNFINISHED}") for path in cache_folder().rglob(pattern))
-    return sorted(path for path in marks if not any(PART in above.name for above in path.parents))
+    """Return what is half-made in the cache, by a process that is at work or that was killed."""
+    found = [*cache_folder().rglob(f"{PART}*"), *cache_folder().rglob(f"*{UNFINISHED}")]
+    return sorted(path for path in found if not any(PART in above.name for above in path.parents))
 
 
 def _entry(folder: Path, root: Path) -> Entry:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    problem, depends = damage(folder), {}
+    problem = damage(folder) or ""
+    depends: dict[str, Any] = {}
     try:
         depends = read_json(folder / DEPENDS)
     except DamagedError as error:
         problem = problem or str(error).partition(";")[0]
-    return Entry(folder.relative_to(root).as_posix(), depends, size, folder.stat().st_mtime, problem or "")
+    return Entry(folder.relative_to(root).as_posix(), depends, size, folder.stat().st_mtime, problem)
 
 
 def broken_entries(among: Iterable[Entry] | None = None) -> dict[Path, str]:
-    """The entries that are damaged: folder -> what is wrong. `cached` makes them again when they are needed.
+    """Return what is wrong with each damaged entry, by its folder. `cached` makes such an entry again when needed.
 
-    among: the entries, if they are known; to list them is to read them all.
+    `among` are the entries, if the caller has them. Listing them reads them all.
     """
     found = entries() if among is None else among
     return {cache_folder() / entry.name: entry.problem for entry in found if entry.problem}
 
 
 def clear() -> None:
-    """Remove the whole cache, including what killed runs left half-made."""
+    """Remove the whole cache, with what killed runs left half-made."""
     remove(cache_folder())
     _intact.clear()

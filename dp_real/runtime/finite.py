@@ -1,4 +1,4 @@
-"""Finite or not: numbers are checked where they are born, and not in every step, which would wait for the device."""
+"""Checks that numbers are finite, where they arise, but not in every step: that would wait for the device."""
 
 from collections.abc import Iterable
 
@@ -8,37 +8,40 @@ from torch import Tensor
 from dp_base.errors import DivergedError
 
 LEARNER = "lower training.learning_rate or training.weight_decay, or set training.max_grad_norm"
+"""What to do if a learner's numbers are not finite."""
 
 
 def require_finite(what: str, remedy: str, values: Iterable[Tensor]) -> None:
-    """Raise DivergedError unless all these tensors are finite. what, remedy: begin and end the message."""
+    """Raise DivergedError unless all these tensors are finite. The message has `what` first and `remedy` last."""
     if not all(bool(value.isfinite().all()) for value in values):
         raise DivergedError(f"{what} are not finite: {remedy}")
 
 
 class LossWatch:
-    """Watches the loss of a training loop without slowing it: it looks each EVERY steps, and at the end.
+    """Watches the loss of a training loop. It looks at every EVERY-th step and the last one, to not slow training.
 
-    what: is trained. remedy: ends the message.
+    `what` says what is trained, and `remedy` ends the message.
     """
 
     EVERY = 100
 
     def __init__(self, what: str, remedy: str, steps: int) -> None:
-        self.what, self.remedy, self.steps = what, remedy, steps
+        self.what = what
+        self.remedy = remedy
+        self.steps = steps
         self.step = 0
 
     def see(self, loss: Tensor) -> None:
-        """The loss of the next step, a scalar. Raises DivergedError if it is looked at, and not finite."""
+        """Take the loss of the next step, a scalar. Raises DivergedError if it is looked at and is not finite."""
         self.step += 1
         if self.step % self.EVERY == 0 or self.step == self.steps:
             require_finite(f"training {self.what}: step {self.step}: losses", self.remedy, [loss])
 
 
 def require_samples(samples: Tensor, what: str, remedy: str) -> None:
-    """Raise DivergedError if one of the samples [B, ...] is not finite, an image of one value throughout, or no text.
+    """Raise DivergedError if one of the samples [B, ...] has a fault, see `faults`.
 
-    what: names the samples in the message.
+    The message names the samples by `what` and ends with `remedy`.
     """
     for fault, bad in faults(samples).items():
         if bad.any():
@@ -46,15 +49,20 @@ def require_samples(samples: Tensor, what: str, remedy: str) -> None:
 
 
 def faults(samples: Tensor) -> dict[str, Tensor]:
-    """Which of the samples [B, ...] have a fault, bool [B], by the fault's name. Integers are texts."""
+    """Return which of the samples [B, ...] have a fault, bool [B], by the name of the fault.
+
+    Samples of integers are texts, which may be empty. Other samples may not be finite. Images may have one value
+    throughout.
+    """
     rows = samples.flatten(1)
-    if not samples.is_floating_point():
+    is_text = not samples.is_floating_point()
+    if is_text:
         return {"empty": (rows == 0).all(1)}
-    image = samples.dim() == 4 and samples.shape[2:].numel() > 1
-    constant = (rows == rows[:, :1]).all(1) if image else torch.zeros(len(rows), dtype=torch.bool)
+    is_image = samples.dim() == 4 and samples.shape[2:].numel() > 1
+    constant = (rows == rows[:, :1]).all(1) if is_image else torch.zeros(len(rows), dtype=torch.bool)
     return {"not finite": ~rows.isfinite().all(1), "of one value throughout": constant}
 
 
 def unusable(samples: Tensor) -> Tensor:
-    """Which of the samples [B, ...] have any fault, bool [B]."""
+    """Return which of the samples [B, ...] have any fault, bool [B]."""
     return torch.stack([*faults(samples).values()]).any(0)

@@ -1,4 +1,4 @@
-"""FLOPs by torch's own formulas: matrix products, convolutions and attention; element-wise work is left out."""
+"""Counts FLOPs by torch's formulas, of matrix products, convolutions and attention, without element-wise work."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,21 +9,26 @@ from torch.utils.flop_counter import flop_registry
 
 
 class FlopCounter(TorchDispatchMode):
-    """Adds up the FLOPs of the block. Not torch's FlopCounterMode: its hooks on modules break torch.autograd.grad."""
+    """Adds up the FLOPs of a block.
+
+    torch's FlopCounterMode does not serve, because its hooks on modules break torch.autograd.grad.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        options = kwargs or {}
+        result = func(*args, **options)
         formula = flop_registry.get(func.overloadpacket)
-        self.total += formula(*args, **(kwargs or {}), out_val=result) if formula else 0
+        if formula:
+            self.total += formula(*args, **options, out_val=result)
         return result
 
 
 def count(work: Callable[[], object]) -> int:
-    """FLOPs of doing `work` once. A multiplication and an addition are two."""
+    """Return the FLOPs of doing `work` once. A multiplication and an addition are two."""
     # There are formulas for the matrix products of attention, but not for the fused kernels of all devices.
     with sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
         work()

@@ -1,4 +1,4 @@
-"""Running out of a GPU's memory: how it shows, and how to try again."""
+"""What to do when a GPU's memory runs out: how it shows, and how to try again."""
 
 import gc
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 Result = TypeVar("Result")
 
-# What CUDA and its libraries say when they find no memory, beside what accelerate knows. They allocate outside torch's
-# cache, and some only say that they cannot start.
+# What CUDA and its libraries say when they find no memory, beside what accelerate knows. These libraries allocate
+# outside torch's cache, and some only say that they cannot start.
 SIGNS = (
     "CUDA error: out of memory",
     "STATUS_ALLOC_FAILED",
@@ -19,48 +19,48 @@ SIGNS = (
     "CUDNN_STATUS_EXECUTION_FAILED",
     "unable to find an engine",
 )
+SHARE = 0.95  # of a GPU's memory that torch may take; NCCL, cuDNN and cuBLAS find the rest
+
+_failures = 0  # attempts of this process that ran out of memory
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device's memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and (should_reduce_batch_size(error) or any(sign.lower() in text for sign in SIGNS))
-    )
-
-
-SHARE = 0.95  # of a GPU's memory that torch may take; NCCL, cuDNN and cuBLAS find the rest
-
-_failures = 0
+    return should_reduce_batch_size(error) or any(sign.lower() in text for sign in SIGNS)
 
 
 def leave_reserve(device: torch.device) -> None:
-    """Keep torch from taking all of a GPU's memory. It reports memory as run out before the reserve is touched."""
+    """Keep torch from taking all of a GPU's memory. It reports memory as run out before it touches the reserve."""
     if device.type == "cuda":
-        torch.cuda.set_per_process_memory_fraction(SHARE, device.index)  # None, in a single process: its present GPU
+        # In a single process the index is None, which stands for the present GPU.
+        torch.cuda.set_per_process_memory_fraction(SHARE, device.index)
 
 
 def failures() -> int:
-    """How many attempts have run out of memory in this process."""
+    """Return how many attempts have run out of memory in this process."""
     return _failures
 
 
 def attempt(work: Callable[[], Result]) -> Result | None:
-    """work(), or None if the device ran out of memory. Then that memory is free again."""
+    """Return what `work` returns, or None if the device ran out of memory. In that case the memory is freed again."""
     global _failures
     try:
         return work()
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-        # The exception holds the failed work's memory until this block ends, so the cache is emptied after it.
+        # The exception holds the failed work's memory until this block ends. So the cache is emptied after it.
     _failures += 1
     release()
     return None
 
 
 def release() -> None:
-    """Give memory that torch keeps for later back to the device, where NCCL and others look for it."""
-    gc.collect()  # a module that refers to itself is freed only so
+    """Give memory that torch keeps for later back to the device, where NCCL and other libraries look for it."""
+    gc.collect()  # modules that refer to themselves are freed only by this
     torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Images as numbers: float32 in [-1, 1] to compute with, uint8 in 0 .. 255 to store, JPEG to store many."""
+"""Images as numbers: float32 in [-1, 1] to compute with, uint8 in 0 .. 255 to store, and JPEG to store many."""
 
 import io
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ from torch.nn import functional as F
 
 from dp_real.runtime.processes import own_cores
 
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R 601-2), as Pillow has them for real images
+
 
 def to_bytes(x: Tensor) -> Tensor:
-    """Convert float32 in [-1, 1] to uint8: round(127.5 (x + 1)), clipped."""
+    """Convert float32 in [-1, 1] to uint8: round(127.5 (x + 1)), clipped to 0 .. 255."""
     return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [-1, 1]. Floats are returned as they are, and so are texts (dp_real.text.codes)."""
+    """Convert uint8 to float32 in [-1, 1]. Floats and texts (dp_real.text.codes) are returned as they are."""
     return pixels / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """Convert uint8 [C, H, W], C = 1 or 3, to a Pillow image."""
-    return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
-
-
-GREY = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R 601-2), as Pillow reads real images
+    """Convert uint8 [C, H, W], with C = 1 or 3, to a Pillow image."""
+    is_grey = len(pixels) == 1
+    return Image.fromarray(pixels[0].numpy() if is_grey else pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
-    """Convert images [B, C, h, w] to [B, *shape], shape = [C, H, W]: grey if C is 1, resized to H x W."""
+    """Resize images [B, c, h, w] to [B, C, H, W], with shape = [C, H, W]. Colours become grey if C is 1."""
     channels, *size = shape
     if channels == 1 and images.shape[1] == len(GREY):
         images = (images * images.new_tensor(GREY).view(-1, 1, 1)).sum(1, keepdim=True)
@@ -42,20 +42,22 @@ def fit(images: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def encode(pixels: Tensor, quality: int) -> list[bytes]:
-    """Encode each image of uint8 [B, C, H, W], C = 1 or 3, as JPEG, with colours at full resolution."""
+    """Encode each image of uint8 [B, C, H, W], with C = 1 or 3, as JPEG, with colours at full resolution."""
 
-    def encoded(image: Tensor) -> bytes:
+    def encode_one(image: Tensor) -> bytes:
         with io.BytesIO() as buffer:
             to_image(image).save(buffer, "JPEG", quality=quality, subsampling=0)
             return buffer.getvalue()
 
-    with ThreadPoolExecutor(own_cores()) as threads:  # encoding releases the interpreter's lock
-        return list(threads.map(encoded, pixels))
+    with ThreadPoolExecutor(own_cores()) as threads:  # encoding releases Python's global lock
+        return list(threads.map(encode_one, pixels))
 
 
 def decode(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
-    """Decode images to uint8 [B, *shape], shape = [C, H, W]."""
-    pixels = torch.empty(len(files), shape[1], shape[2], shape[0], dtype=torch.uint8)
+    """Decode images to uint8 [B, C, H, W] with shape = [C, H, W]. In memory, the channels are last."""
+    channels, height, width = shape
+    pixels = torch.empty(len(files), height, width, channels, dtype=torch.uint8)
     for row, file in zip(pixels, files, strict=True):
-        row.copy_(torch.from_numpy(np.array(Image.open(io.BytesIO(file)))).view(row.shape))
+        decoded = np.array(Image.open(io.BytesIO(file)))
+        row.copy_(torch.from_numpy(decoded).view(row.shape))
     return pixels.permute(0, 3, 1, 2)

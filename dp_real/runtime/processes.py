@@ -1,6 +1,7 @@
-"""Shares work among processes: of `dp real run`, torchrun, srun, `accelerate launch`. A single one does all of it.
+"""The processes of a run, and how they share work.
 
-Whole items are shared (a block of rows, a batch to assess), so that results do not depend on the number of processes.
+They are started by `dp real run`, torchrun, srun or `accelerate launch`. A single process does all the work. Several
+share whole items, such as blocks of rows or batches to assess. So results do not depend on the number of processes.
 """
 
 import atexit
@@ -21,49 +22,91 @@ from torch.distributed import distributed_c10d
 from dp_base.errors import Interrupted
 from dp_real.runtime.memory import leave_reserve, out_of_memory
 from dp_real.runtime.slurm import adopt_tasks
-from dp_real.runtime.watch import LIMIT, Watch
+from dp_real.runtime.watch import LIMIT, Phase, Watch
 
 TIMEOUT = timedelta(days=1)  # processes may wait long for the main one to train a generator, or for the last block
-STEP_TIMEOUT = timedelta(seconds=2 * LIMIT)  # of the sums in a step; dp_real.runtime.watch says before who is missing
+STEP_TIMEOUT = timedelta(seconds=2 * LIMIT)  # of the sums in a step; dp_real.runtime.watch ends the run before
 LOST = 30.0  # seconds from the loss of another process until this one ends by itself
 GRACE = 5.0  # seconds for the main process to end with the same error as this one
+MOST_READ = 256  # rows that a process reads together
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class LostError(RuntimeError):
-    """Other processes cannot be reached. Which one ended first, and why, that process or the launcher says."""
+    """Other processes cannot be reached. The process that ended first, or the launcher, says why it ended."""
 
     exit_status = 1
 
 
+# this process among the others
+
+
 @cache
 def this_process() -> PartialState:
-    """This process and its rank. With others, the first call starts the process group (gloo on CPUs, nccl on GPUs)."""
+    """Return this process and its rank.
+
+    If there are others, the first call starts the process group, with gloo on CPUs and nccl on GPUs.
+    """
     adopt_tasks()
     here = PartialState(cpu=not torch.cuda.is_available(), timeout=STEP_TIMEOUT)
     if here.num_processes > 1:
         atexit.register(_leave, here)
-        _group()  # now, while all are there
+        _object_group()  # made now, while all processes are there
         _watch().start()
     leave_reserve(here.device or torch.device("cpu"))
     return here
 
 
 @cache
+def _object_group() -> Any:
+    """Return the group that sends objects between CPUs. nccl would copy them to the GPUs and back."""
+    return distributed.new_group(backend="gloo", timeout=TIMEOUT)
+
+
+def _leave(here: PartialState) -> None:
+    """End the process group in order."""
+    here.destroy_process_group()
+
+
+def device() -> torch.device:
+    """Return the device of this process: its GPU, or the CPU."""
+    return this_process().device or torch.device("cpu")
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = named.split(",") if named else [str(index) for index in range(count)]
+    return names[:count]
+
+
+def own_cores() -> int:
+    """Return the number of cores for this process: its share, if a launcher started several on the machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+# what others are told of this process
+
+
+@cache
 def _watch() -> Watch:
-    """The watch over the waits of this process, which is one of several."""
+    """Return the watch over the waits of this process, which is one of several."""
     here = PartialState()
     store: Any = distributed_c10d._get_default_store()
-    return Watch(store.clone(), here.process_index, here.num_processes)  # a store waits for one thread at a time
+    own_store = store.clone()  # because a store waits for one thread at a time
+    return Watch(own_store, here.process_index, here.num_processes)
 
 
 @contextmanager
 def joining(what: str, lasting: bool = False) -> Iterator[None]:
-    """The block waits for all processes. The message to come, if one does not, says `what`. Raises LostError.
+    """Run a block that waits for all processes. `what` names it in messages.
 
-    lasting: the block only asks a GPU to wait; the process itself does so later, where it needs the result.
+    With `lasting`, the block only tells a GPU to wait, and the process itself waits later, where it needs the result.
+    Raises LostError if the others cannot be reached.
     """
     with _watch().joining(what, lasting):
         try:
@@ -71,28 +114,28 @@ def joining(what: str, lasting: bool = False) -> Iterator[None]:
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            cause = said[0] if len(said) == 1 else f"{said[0]} … {said[-1]}"  # NCCL's own words come last
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            cause = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"  # NCCL's own words come last
             raise LostError(
                 f"other processes are gone, or the network is, in {what} ({cause}); resume the run"
             ) from error
 
 
 @contextmanager
-def phase(what: str, *, patient: bool = False) -> Iterator[None]:
-    """Say what this process does within the block, for the message of others that wait for it.
+def phase(name: str, *, patient: bool = False) -> Iterator[None]:
+    """Say what this process does within the block, for the messages of others that wait for it.
 
-    patient: it may take any time. Otherwise others wait for an hour without a sign of life, see dp_real.runtime.watch.
-    After the block the phase around it goes on. If the block fails, the message still says what it did.
+    A patient phase may take any time. In others, the run is ended after an hour without a sign of life (see
+    dp_real.runtime.watch). After the block, the process is in the phase in which it was before. If the block fails, the
+    messages still say what the process did in it.
     """
     if this_process().num_processes == 1:
         yield
         return
-    watch = _watch()
-    outer, outer_patient = watch.phase, watch.patient
-    watch.enter(what, patient)
+    before = _watch().phase
+    _watch().enter(Phase(name, patient))
     yield
-    watch.enter(outer, outer_patient)
+    _watch().enter(before)
 
 
 def alive() -> None:
@@ -101,17 +144,16 @@ def alive() -> None:
         _watch().beats += 1
 
 
-def _leave(here: PartialState) -> None:
-    """End the process group in order."""
-    here.destroy_process_group()
+# how processes end
 
 
 def is_reporter(error: str) -> bool:
-    """Whether this process is to tell the user of an error that ends it.
+    """Whether this process is the one that tells the user of an error that ends it.
 
-    The main process is. Another one is if the main process does not end with the same error within GRACE.
+    The main process is. Another one is if the main process does not end with the same error within GRACE seconds.
     """
-    if not this_process.cache_info().currsize or this_process().num_processes == 1:
+    is_started = this_process.cache_info().currsize > 0
+    if not is_started or this_process().num_processes == 1:
         return os.environ.get("RANK", "0") == "0"
     store: Any = distributed_c10d._get_default_store()
     note = f"error/{hashlib.sha256(error.encode()).hexdigest()}"
@@ -131,15 +173,16 @@ def is_reporter(error: str) -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """For a block that all processes run: if it fails here, let this process end without waiting for the others.
+    """Run a block that all processes run. If it fails here, this process ends without waiting for the others.
 
     Ending the process group in order would wait for the others, while they wait for this process. The launcher sees it
-    end, and ends the others. One that has lost another gives it time to do so, before it raises LostError.
+    end, and ends the others. A process that has lost another one gives the launcher time for this, before it raises
+    LostError.
     """
     try:
         yield
     except Interrupted:
-        raise  # all processes raise it, by agreement
+        raise  # all processes agreed to raise it
     except BaseException as error:
         atexit.unregister(_leave)
         if isinstance(error, LostError):
@@ -147,53 +190,39 @@ def together() -> Iterator[None]:
         raise
 
 
-def device() -> torch.device:
-    """The device of this process: its GPU, or the CPU."""
-    return this_process().device or torch.device("cpu")
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (named.split(",") if named else [str(index) for index in range(count)])[:count]
+# sharing work
 
 
 def gather(items: list[Result]) -> list[Result]:
-    """The items of all processes, ordered by rank, in every process. They are sent between CPUs."""
+    """Return the items of all processes, ordered by rank, in every process. They are sent between CPUs."""
     here = this_process()
     if here.num_processes == 1:
         return items
     parts: list[Any] = [None] * here.num_processes
     with joining("an exchange of results"):
-        distributed.all_gather_object(parts, items, group=_group())
+        distributed.all_gather_object(parts, items, group=_object_group())
     return [item for part in parts for item in part]
 
 
-@cache
-def _group() -> Any:
-    """The group that sends objects. nccl would copy them to the GPUs and back."""
-    return distributed.new_group(backend="gloo", timeout=TIMEOUT)
-
-
 def distribute(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """[function(item) for item in items], in every process. One process computes each; results must be on the CPU."""
+    """Return function(item) for each item, in every process. One process computes each result.
+
+    Results must be on the CPU.
+    """
     here = this_process()
-    share = [
-        (index, function(item)) for index, item in enumerate(items) if index % here.num_processes == here.process_index
-    ]
-    return [result for _, result in sorted(gather(share), key=lambda pair: pair[0])]
+    own: list[tuple[int, Result]] = []
+    for index, item in enumerate(items):
+        if index % here.num_processes == here.process_index:
+            own.append((index, function(item)))
+    return [result for _, result in sorted(gather(own), key=lambda pair: pair[0])]
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:
-    """This process's items. They are consecutive, so that results are in order by rank."""
-    here, n = this_process(), len(items)
-    return items[here.process_index * n // here.num_processes : (here.process_index + 1) * n // here.num_processes]
-
-
-def own_cores() -> int:
-    """The number of cores for this process: its share, if a launcher started several on the machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """Return this process's items. They are consecutive, so that results are in order by rank."""
+    here = this_process()
+    begin = here.process_index * len(items) // here.num_processes
+    end = (here.process_index + 1) * len(items) // here.num_processes
+    return items[begin:end]
 
 
 def slices(rows: slice, size: int) -> Iterator[slice]:
@@ -202,8 +231,17 @@ def slices(rows: slice, size: int) -> Iterator[slice]:
 
 
 def read_slices(n: int) -> Iterator[slice]:
-    """Slices of n rows for `distribute`: of at most 256 rows, and small enough that each process gets some."""
-    return slices(slice(0, n), max(1, min(256, -(-n // this_process().num_processes))))
+    """Split n rows into slices for `distribute`, of at most 256 rows, so that each process gets some."""
+    rows_per_process = -(-n // this_process().num_processes)
+    return slices(slice(0, n), max(1, min(MOST_READ, rows_per_process)))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is set in any process. All processes must call this."""
+    return any(gather([flag]))
+
+
+# what the main process decides
 
 
 def from_main(value: Result) -> Result:
@@ -212,48 +250,45 @@ def from_main(value: Result) -> Result:
         return value
     values = [value]
     with joining("a decision of rank 0"):
-        distributed.broadcast_object_list(values, group=_group())
+        distributed.broadcast_object_list(values, group=_object_group())
     return values[0]
 
 
 def copy_from_main(tensors: Iterable[torch.Tensor]) -> None:
     """Overwrite the tensors in place by those of the main process. Those of one type travel together."""
-    if this_process().num_processes > 1:
-        alike: dict[torch.dtype, list[torch.Tensor]] = {}
-        for tensor in tensors:
-            alike.setdefault(tensor.dtype, []).append(tensor)
-        for part in alike.values():
-            with _together(part) as values, joining("a copy from rank 0", lasting=values.is_cuda):
-                distributed.broadcast(values, 0)
+    if this_process().num_processes == 1:
+        return
+    by_type: dict[torch.dtype, list[torch.Tensor]] = {}
+    for tensor in tensors:
+        by_type.setdefault(tensor.dtype, []).append(tensor)
+    for alike in by_type.values():
+        with _as_one_vector(alike) as values, joining("a copy from rank 0", lasting=values.is_cuda):
+            distributed.broadcast(values, 0)
 
 
 def add_up(tensors: Sequence[torch.Tensor]) -> None:
     """Overwrite the tensors in place by their sums over the processes. They travel together."""
-    with _together(tensors) as values, joining("the sum of the gradients", lasting=values.is_cuda):
+    with _as_one_vector(tensors) as values, joining("the sum of the gradients", lasting=values.is_cuda):
         distributed.all_reduce(values)
 
 
 @contextmanager
-def _together(tensors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """The tensors' values as one vector. What the block makes of it they take over."""
+def _as_one_vector(tensors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Yield the values of all tensors as one vector. After the block, the tensors have the values of the vector."""
     values = torch.cat([tensor.flatten() for tensor in tensors])
     yield values
     for tensor, part in zip(tensors, values.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 
 
-def any_process(flag: bool) -> bool:
-    """Whether `flag` is set in any process. All processes call it."""
-    return any(gather([flag]))
-
-
 @contextmanager
 def main_first() -> Iterator[bool]:
-    """The main process runs the block before the others. Yields whether this is the main process.
+    """Let the main process run the block before the others. Yield whether this is the main process.
 
-    An exception in the main process is raised in all of them, so that none waits for ever.
+    An exception in the main process is raised in all processes, so that none waits for ever.
     """
-    here, failure = this_process(), None
+    here = this_process()
+    failure: Exception | None = None
     if here.is_main_process:
         try:
             yield True

@@ -1,6 +1,6 @@
-"""Counter-based randomness: every draw is a pure function of (seed, stream, position), never of earlier draws.
+"""Randomness in which each draw is a function of the seed, the stream and the position, and never of earlier draws.
 
-So a resumed run repeats an unbroken one, and a row of the pool is the same on any rank and in any batch.
+So a resumed run repeats one that was not interrupted, and a row of the pool is the same in any process and batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,48 +30,55 @@ class Stream(IntEnum):
 
 
 def sequence(seed: int, stream: Stream, *position: int) -> np.random.SeedSequence:
-    """The seed sequence at a position of a stream. With `spawn_key`, positions (7, 1) and (7, 1, 0) differ."""
+    """Return the seed sequence at a position of a stream. Positions such as (7,) and (7, 0) differ."""
     return np.random.SeedSequence(seed, spawn_key=(int(stream), *position))
 
 
 def rng(seed: int, stream: Stream, *position: int) -> np.random.Generator:
-    """A numpy generator at a position of a stream."""
+    """Return a numpy generator at a position of a stream."""
     return np.random.Generator(np.random.PCG64(sequence(seed, stream, *position)))
 
 
 def torch_rng(seed: int, stream: Stream, *position: int) -> torch.Generator:
-    """A CPU torch generator at a position of a stream."""
+    """Return a generator of torch, on the CPU, at a position of a stream."""
     state = int(sequence(seed, stream, *position).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state >> 1)
+    return torch.Generator().manual_seed(state >> 1)  # torch takes signed seeds
 
 
 @contextmanager
 def seeded(draw: torch.Generator) -> Iterator[None]:
-    """Within the block, torch's global generator starts from the seed of `draw`. Layers take no other generator."""
+    """Within the block, let torch's global generator start from the seed of `draw`. Layers take no other generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw.initial_seed())
         yield
 
 
 def row_seeds(seed: int, round_index: int, rows: Sequence[int]) -> np.ndarray:
-    """Seeds uint64 [B], one per row of a round. A row's seed is all that is needed to draw its noise again."""
-    states = [sequence(seed, Stream.NOISE, round_index, row).generate_state(1, np.uint64) for row in rows]
-    return np.concatenate(states) if states else np.zeros(0, np.uint64)
+    """Return seeds uint64 [B], one for each row of a round. A row's seed is enough to draw its noise again."""
+    return _states([sequence(seed, Stream.NOISE, round_index, row) for row in rows])
 
 
 def next_seeds(seeds: np.ndarray) -> np.ndarray:
-    """Seeds uint64 [B] to draw rows with in place of those of `seeds`, uint64 [B], whose samples are of no use."""
-    states = [sequence(int(seed), Stream.REDRAW).generate_state(1, np.uint64) for seed in seeds]
-    return np.concatenate(states) if states else np.zeros(0, np.uint64)
+    """Return seeds uint64 [B] that replace `seeds`, uint64 [B], whose samples cannot be used."""
+    return _states([sequence(int(seed), Stream.REDRAW) for seed in seeds])
+
+
+def _states(sequences: Sequence[np.random.SeedSequence]) -> np.ndarray:
+    """Return the first state of each seed sequence, uint64 [B]."""
+    return np.array([each.generate_state(1, np.uint64)[0] for each in sequences], np.uint64)
 
 
 def row_uniforms(seeds: np.ndarray, count: int) -> np.ndarray:
-    """Uniform draws on [0, 1), float64 [B, count]. Row i depends on seeds[i] alone."""
-    rows = [np.random.Generator(np.random.PCG64(int(seed))).random(count) for seed in seeds]
-    return np.stack(rows) if rows else np.empty((0, count))
+    """Return uniform draws on [0, 1), float64 [B, count]. Row i depends on seeds[i] alone."""
+    draws = np.empty((len(seeds), count))
+    for row, seed in enumerate(seeds):
+        draws[row] = np.random.Generator(np.random.PCG64(int(seed))).random(count)
+    return draws
 
 
 def row_noise(seeds: np.ndarray, shape: Sequence[int]) -> Tensor:
-    """Standard normal noise float32 [B, *shape]. Row i depends on seeds[i] alone."""
-    rows = [np.random.Generator(np.random.PCG64(int(seed))).standard_normal(shape, np.float32) for seed in seeds]
-    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)
+    """Return standard normal noise, float32 [B, *shape]. Row i depends on seeds[i] alone."""
+    noise = np.empty((len(seeds), *shape), np.float32)
+    for row, seed in enumerate(seeds):
+        noise[row] = np.random.Generator(np.random.PCG64(int(seed))).standard_normal(shape, np.float32)
+    return torch.from_numpy(noise)

@@ -1,8 +1,9 @@
-"""How the processes share the rows of a training step.
+"""How processes share the rows of a training step.
 
-A step's rows come in parcels of at most PARCEL. The rows of a parcel are drawn, cropped and mixed together, as a
-function of the seed, the step and the parcel's place. So a step's rows do not depend on the number of processes. A
-process that trains on a part of a parcel prepares all of it, and drops the rows of others.
+The rows of a step come in parcels of at most PARCEL rows. The rows of a parcel are drawn, cropped and mixed together.
+The randomness of this is a function of the seed, the step and the place of the parcel. So the rows of a step do not
+depend on the number of processes. A process that trains on a part of a parcel prepares all of it, and drops the rows of
+the others.
 """
 
 from __future__ import annotations
@@ -11,46 +12,49 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-PARCEL = 64  # rows; the paper's rows per GPU on ImageNet-100
+PARCEL = 64  # rows; the paper trains on as many per GPU on ImageNet-100
 
 
-class Part(NamedTuple):
+class ParcelPart(NamedTuple):
     """A parcel of which this process trains on some rows, or on all."""
 
-    parcel: int  # its place in the step
-    rows: slice  # the parcel's rows among those that the process prepares
-    own: slice  # the process's rows among those of the parcel
+    parcel: int  # place of the parcel in the step
+    rows: slice  # the parcel's rows, among all rows that the process prepares
+    own: slice  # the rows that the process trains on, among those of the parcel
 
 
 @dataclass(frozen=True)
-class Share:
-    """The rows of a step that this process trains on.
+class StepShare:
+    """The rows of a training step that this process trains on.
 
-    size: of the step, over all processes. copies: how many processes train on each row.
+    `size` is the number of rows of the step, over all processes. `copies` is how many processes train on each row.
     """
 
     size: int
-    parts: tuple[Part, ...]
+    parts: tuple[ParcelPart, ...]
     copies: int = 1
 
     @classmethod
-    def of(cls, size: int, process: int = 0, processes: int = 1) -> Share:
-        """The share of one of several processes. Shares are consecutive and differ by one row at most.
+    def of(cls, size: int, process: int = 0, processes: int = 1) -> StepShare:
+        """Return the share of one of several processes.
 
-        The first is not empty; if there are fewer rows than processes, others are.
+        The shares are consecutive, and their sizes differ by one row at most. If there are fewer rows than processes,
+        some shares are empty, but not the first one.
         """
-        begin, end = (-(-size * each // processes) for each in (process, process + 1))
-        parts, prepared = [], 0
-        for index, (first, last) in enumerate(pairwise(edges(size))):
+        begin = -(-size * process // processes)
+        end = -(-size * (process + 1) // processes)
+        parts: list[ParcelPart] = []
+        prepared = 0
+        for parcel, (first, last) in enumerate(pairwise(edges(size))):
             own = slice(max(begin - first, 0), min(end, last) - first)
             if own.start < own.stop:
-                parts.append(Part(index, slice(prepared, prepared + last - first), own))
+                parts.append(ParcelPart(parcel, slice(prepared, prepared + last - first), own))
                 prepared += last - first
         return cls(size, tuple(parts))
 
     @classmethod
-    def whole(cls, size: int, copies: int = 1) -> Share:
-        """All rows, in each of `copies` processes."""
+    def whole(cls, size: int, copies: int = 1) -> StepShare:
+        """Return the share of a process that trains on all rows, as each of `copies` processes does."""
         return cls(size, cls.of(size).parts, copies)
 
     @property
@@ -59,11 +63,14 @@ class Share:
         return sum(part.own.stop - part.own.start for part in self.parts)
 
     def weight(self, rows: int) -> float:
-        """What the mean over so many rows counts in the mean over the step."""
+        """Return the weight of the mean over this many rows in the mean over the step."""
         return rows / (self.size * self.copies)
 
 
 def edges(size: int) -> list[int]:
-    """Where the parcels of `size` rows begin, and where the last one ends. Their sizes differ by one row at most."""
+    """Return where the parcels of `size` rows begin, and where the last one ends.
+
+    The sizes of the parcels differ by one row at most.
+    """
     parcels = -(-size // PARCEL)
     return [size * index // parcels for index in range(parcels + 1)] if parcels else [0]

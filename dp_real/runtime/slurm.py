@@ -1,16 +1,16 @@
-"""SLURM's tasks as processes of one run: `srun dp real run …`, a task per GPU. Needs no torch."""
+"""Makes SLURM's tasks the processes of one run: `srun dp real run …` with a task for each GPU. It needs no torch."""
 
 import os
 import re
 
-PORTS = range(20_000, 30_000)  # below those that systems give to outgoing connections
+PORTS = range(20_000, 30_000)  # below the ports that systems give to outgoing connections
 
 
 def adopt_tasks() -> None:
-    """If srun started this process beside others, tell torch its rank, as torchrun would.
+    """Tell torch the rank of this process, as torchrun would, if srun started the process beside others.
 
-    Nothing changes if torchrun did already, or if the process is srun's only one. A batch script is no task of srun,
-    though SLURM numbers it like one.
+    Nothing changes if torchrun has done so already, or if the process is srun's only one. A batch script is no task of
+    srun, though SLURM numbers it like one.
     """
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if tasks == "1" or "RANK" in os.environ:
@@ -26,7 +26,7 @@ def adopt_tasks() -> None:
 
 
 def first_host(nodes: str) -> str:
-    """The first of SLURM's list of hosts: gpu-07 of gpu-[07-09,12],login."""
-    first = re.match(r"[^,\[]+(?:\[(?P<number>\d+)[^\]]*\](?P<rest>[^,\[]*))?", nodes)
+    """Return the first of SLURM's list of hosts: gpu-07 of gpu-[07-09,12],login."""
+    first = re.match(r"(?P<start>[^,\[]+)(?:\[(?P<number>\d+)[^\]]*\](?P<end>[^,\[]*))?", nodes)
     assert first, "SLURM lists hosts by name"
-    return first[0].partition("[")[0] + (first["number"] or "") + (first["rest"] or "")
+    return first["start"] + (first["number"] or "") + (first["end"] or "")

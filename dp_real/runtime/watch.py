@@ -1,7 +1,8 @@
-"""Watches processes that wait for each other: names the one that does not come, and what it was doing.
+"""Watches processes that wait for each other. It names the process that does not come, and what that one was doing.
 
-A thread of each process leaves a note in the store that the processes met by: how many times it has joined the others,
-its phase, and its signs of life. If a process waits long, its thread compares the notes. It costs the work nothing.
+A thread of each process leaves a note in the store by which the processes met. The note has how many times the process
+has joined the others, its phase, and its signs of life. If a process waits for long, its thread compares the notes.
+This does not slow the work.
 """
 
 import os
@@ -12,29 +13,54 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 LOOKS = 5.0  # seconds between notes
-PATIENCE = 300.0  # seconds of waiting until it is remarked
+PATIENCE = 300.0  # seconds of waiting until a message says so
 LIMIT = 3600.0  # seconds without a sign of life until the run is ended, unless the phase may take any time
 
 
+class Phase(NamedTuple):
+    """What a process does. If it is patient, it may take any time."""
+
+    name: str
+    patient: bool
+
+
 class _Note(NamedTuple):
+    """What a process tells the others: how often it has joined them, its phase, and its number of signs of life."""
+
     joined: int
     patient: bool
     beats: int
     phase: str
 
 
+class _Wait(NamedTuple):
+    """What a process waits for, and since when (time.monotonic)."""
+
+    what: str
+    since: float
+
+
+class _Seen(NamedTuple):
+    """The latest note of a process, and since when it reads the same (time.monotonic)."""
+
+    note: _Note
+    since: float
+
+
 class Watch:
-    """The watch of one process among several. store: a torch.distributed.Store that all of them reach."""
+    """The watch of one process among several. `store` is a torch.distributed.Store that all of them reach."""
 
     def __init__(self, store: Any, rank: int, processes: int) -> None:
-        self.store, self.rank, self.processes = store, rank, processes
+        self.store = store
+        self.rank = rank
+        self.processes = processes
         self.joined = 0  # times that this process came to wait for the others
-        self.phase, self.patient = "starting", True
+        self.phase = Phase("starting", patient=True)
         self.beats = 0  # signs of life
-        self.waiting: tuple[str, float] | None = None  # for what, and since when
-        self._told = 0.0  # seconds of waiting at the last remark
-        self._seen: dict[int, tuple[_Note, float]] = {}  # of those that are missing, and since when it reads so
-        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+        self.waiting: _Wait | None = None
+        self._told = 0.0  # seconds of waiting at the last message
+        self._missing: dict[int, _Seen] = {}  # what is known of the processes that are missing, by rank
+        self._thread = threading.Thread(target=self._look_again_and_again, name="watch", daemon=True)
 
     def start(self) -> None:
         """Start the thread. It ends with the process."""
@@ -42,61 +68,88 @@ class Watch:
 
     @contextmanager
     def joining(self, what: str, lasting: bool = False) -> Iterator[None]:
-        """The block waits for all processes. lasting: so does what follows, until it joins or enters again."""
+        """Run a block that waits for all processes.
+
+        With `lasting`, what follows the block also waits, until the process joins again or enters a phase.
+        """
         self.joined += 1
-        self._told, self._seen, self.waiting = 0.0, {}, (what, time.monotonic())
+        self._told = 0.0
+        self._missing = {}
+        self.waiting = _Wait(what, time.monotonic())
         try:
             yield
         finally:
             if not lasting:
                 self.waiting = None
 
-    def enter(self, phase: str, patient: bool) -> None:
-        """This process now does something else. patient: which may take any time."""
-        self.phase, self.patient, self.waiting = phase, patient, None
+    def enter(self, phase: Phase) -> None:
+        """Say that this process does something else from now on."""
+        self.phase = phase
+        self.waiting = None
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Leave a note, and compare it with those of the others if this process waits.
+
+        Raises RuntimeError if the store has closed.
+        """
+        name, patient = self.phase
+        self.store.set(f"watch/{self.rank}", f"{self.joined}|{int(patient)}|{self.beats}|{name}")
+        waiting = self.waiting
+        if waiting:
+            self._compare(waiting)
+
+    def _look_again_and_again(self) -> None:
+        """Look until the store closes, because the processes are ending."""
         while True:
             time.sleep(LOOKS)
             try:
-                self.store.set(f"watch/{self.rank}", f"{self.joined}|{int(self.patient)}|{self.beats}|{self.phase}")
-                if self.waiting:
-                    self._compare(*self.waiting)
-            except RuntimeError:  # the store has closed: the processes are ending
+                self.look()
+            except RuntimeError:
                 return
 
-    def _compare(self, what: str, since: float) -> None:
-        """Say who is missing, if this process has waited long. Of those that wait, the first one speaks."""
+    def _compare(self, waiting: _Wait) -> None:
+        """Say which processes are missing, if this process has waited for long. End the run if they are lost.
+
+        Of the processes that wait, the first one speaks. The pauses between messages grow.
+        """
         now = time.monotonic()
-        waited = now - since
-        if waited < max(PATIENCE, min(2 * self._told, self._told + LIMIT / 3)):
+        waited = now - waiting.since
+        next_message = max(PATIENCE, min(2 * self._told, self._told + LIMIT / 3))
+        if waited < next_message:
             return
         notes = [self._note(rank) for rank in range(self.processes)]
         missing = [rank for rank, note in enumerate(notes) if note.joined < self.joined]
-        self._seen = {rank: self._since(rank, notes[rank], now if self._told else since) for rank in missing}
+        # At the first look nothing is known, so it is assumed that the notes read so since the wait began.
+        seen_since = now if self._told else waiting.since
+        self._missing = {rank: self._seen(rank, notes[rank], seen_since) for rank in missing}
         self._told = waited
-        if not missing or min(rank for rank in range(self.processes) if rank not in missing) != self.rank:
+        present = [rank for rank in range(self.processes) if rank not in missing]
+        if not missing or min(present) != self.rank:
             return
         names = " and ".join(f"rank {rank} (last seen {notes[rank].phase})" for rank in missing)
-        _say(f"dp: waiting for {waited / 60:.0f} min in {what} for {names}")
-        if all(now - begin >= LIMIT and not note.patient for note, begin in self._seen.values()):
-            _say(f"dp: {names} did not come to {what}, nor go on, for {LIMIT / 60:.0f} min: the run ends; resume it")
+        _say(f"dp: waiting for {waited / 60:.0f} min in {waiting.what} for {names}")
+        if all(now - since >= LIMIT and not note.patient for note, since in self._missing.values()):
+            _say(
+                f"dp: {names} did not come to {waiting.what}, nor go on, for {LIMIT / 60:.0f} min: the run ends; "
+                "resume it"
+            )
             os._exit(1)
 
-    def _since(self, rank: int, note: _Note, now: float) -> tuple[_Note, float]:
-        """A note, and since when it reads so."""
-        known = self._seen.get(rank)
-        return known if known and known[0] == note else (note, now)
+    def _seen(self, rank: int, note: _Note, since: float) -> _Seen:
+        """Return a note, and since when it reads the same: `since` if it is new."""
+        known = self._missing.get(rank)
+        return known if known and known.note == note else _Seen(note, since)
 
     def _note(self, rank: int) -> _Note:
+        """Read the note of a process."""
         if rank == self.rank:
-            return _Note(self.joined, self.patient, self.beats, self.phase)
+            return _Note(self.joined, self.phase.patient, self.beats, self.phase.name)
         if not self.store.check([f"watch/{rank}"]):
-            return _Note(0, True, 0, "starting")
+            return _Note(joined=0, patient=True, beats=0, phase="starting")
         joined, patient, beats, phase = self.store.get(f"watch/{rank}").decode().split("|", 3)
         return _Note(int(joined), patient == "1", int(beats), phase)
 
 
 def _say(message: str) -> None:
-    """Write a line to the terminal, also in a process whose sys.stderr is closed."""
+    """Write a line to the terminal, even in a process whose sys.stderr is closed."""
     os.write(2, f"{message}\n".encode())

@@ -68,7 +68,7 @@ def test_a_folder_is_replaced_only_if_asked(tmp_path: Path):
 # In a container, the next process has the same number.
 @pytest.mark.parametrize("process", [2**22 + 1, os.getpid()], ids=["gone", "this one's"])
 def test_a_folder_whose_replacement_was_killed_is_put_back(tmp_path: Path, process: int):
-    """Between the two renames neither is there."""
+    """A process is killed between the two renames, when neither folder is in place."""
     died = tmp_path / f"{PART}{process}-best-abcd1234"
     (died / "former").mkdir(parents=True)
     (died / "former" / "weights").write_text("good")
@@ -113,7 +113,7 @@ def test_removing(tmp_path: Path):
 
 
 def test_what_the_file_system_keeps_for_a_reader_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """As NFS does with a file that is memory-mapped: it is renamed in its folder, which therefore is not empty."""
+    """NFS renames a file that is memory-mapped within its folder, so the folder is not empty."""
     (tmp_path / "drawing").mkdir()
 
     def kept(*_: object, **__: object) -> None:

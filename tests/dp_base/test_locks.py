@@ -27,7 +27,8 @@ def hold(folder: Path, held: Event) -> None:
 
 
 def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_path: Path):
-    held, folder = SPAWN.Event(), tmp_path / "run"
+    held = SPAWN.Event()
+    folder = tmp_path / "run"
     writer = SPAWN.Process(target=hold, args=(folder, held))
     writer.start()
     assert held.wait(60)
@@ -97,14 +98,9 @@ from pathlib import Path
 import os
 from dp_theory.numerics.parallel import run_jobs
 sys.path.insert(0, {tests!r})
-from tests.dp_base.test_locks import slowly
+from tests.dp_base.slow_job import slowly
 run_jobs(slowly, [({out!r},)] * 4, workers=2)
 """
-
-
-def slowly(out: str) -> None:
-    (Path(out) / str(os.getpid())).touch()
-    time.sleep(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -125,7 +121,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals):
 
 
 def runs(process: int) -> bool:
-    """Whether it is there, and no zombie."""
+    """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

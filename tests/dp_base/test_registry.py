@@ -14,7 +14,7 @@ ENTRY_POINTS = "[deliberate_practice.animals]\ncow = farm\n"
 
 @pytest.fixture
 def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A registry whose room is the package `zoo`, with one kind of its own; and the folder it lies in."""
+    """A package `zoo` with one kind of its own, which is the room of a registry. Yields the folder in which it lies."""
     room = tmp_path / "zoo"
     (room / "machinery").mkdir(parents=True)
     (room / "__init__.py").write_text("from dp_base.registry import Registry\nANIMALS = Registry('animals', 'zoo')\n")

@@ -35,7 +35,7 @@ def holding(size: int) -> int:
 
 
 def test_a_worker_that_holds_much_is_kept():
-    """Without a warning, which would be an error here."""
+    """joblib would warn when it replaces the worker, and a warning is an error here."""
     found = list(in_parallel(2, holding, [(1,)] * 2 + [(310_000_000,)] + [(1,)] * 5, batch_size=1))
     assert len(set(found)) <= 2
 

@@ -10,7 +10,7 @@ from typing import Literal
 ImageNetTask = Literal["imagenet1k", "imagenet100"]
 TASKS: tuple[ImageNetTask, ...] = ("imagenet1k", "imagenet100")
 
-# Names for pairs of classes that the list calls by the same name, up to capitals.
+# Names for pairs of classes that the list calls by the same name, apart from capitals.
 PROMPT_NAMES = {
     "n02012849": "crane bird",
     "n03126707": "construction crane",
@@ -23,41 +23,44 @@ PROMPT_NAMES = {
 
 @dataclass(frozen=True)
 class ImageNetClass:
-    """One class. index: among all 1,000, in the order of their folders; ImageNet-V2 names its folders by it."""
+    """One class of ImageNet."""
 
-    wnid: str
-    index: int
+    wnid: str  # WordNet id, the name of its folder
+    index: int  # its place among all 1,000 classes, sorted by folder; ImageNet-V2 names its folders by it
     name: str  # unique; used in prompts
     definition: str  # WordNet's
-    synonyms: str  # WordNet's words for it, its name among them, between commas
-    lemmas: tuple[str, ...]  # WordNet's words for it in one string, as hub sets name it; none if another class has them
+    synonyms: str  # WordNet's words for it with its name among them, separated by commas
+    lemmas: tuple[str, ...]  # WordNet's words in one string, as hub sets name it; empty if another class has the same
     in_imagenet_a: bool
     in_imagenet_r: bool
 
 
 @cache
 def imagenet_classes(task: ImageNetTask) -> tuple[ImageNetClass, ...]:
-    """The classes of a task; label i is the i-th. ImageNet-100 is that of CMC (Tian et al. 2020), in CMC's order."""
+    """Return the classes of a task in the order of their labels.
+
+    ImageNet-100 is that of CMC (Tian et al. 2020), in CMC's order.
+    """
     text = (resources.files("dp_real.data.imagenet") / "classes.csv").read_text(encoding="utf-8")
     rows = [row for row in csv.DictReader(text.splitlines()) if row[f"{task}_index"]]
     rows.sort(key=lambda row: int(row[f"{task}_index"]))
     return tuple(
         ImageNetClass(
-            row["wnid"],
-            int(row["imagenet1k_index"]),
-            PROMPT_NAMES.get(row["wnid"], row["name"]),
-            row["definition"],
-            row["lemmas"],
-            () if row["lemmas"] == "crane" else (row["lemmas"],),  # the only string that two classes share
-            row["in_imagenet_a"] == "1",
-            row["in_imagenet_r"] == "1",
+            wnid=row["wnid"],
+            index=int(row["imagenet1k_index"]),
+            name=PROMPT_NAMES.get(row["wnid"], row["name"]),
+            definition=row["definition"],
+            synonyms=row["lemmas"],
+            lemmas=() if row["lemmas"] == "crane" else (row["lemmas"],),  # the only string that two classes share
+            in_imagenet_a=row["in_imagenet_a"] == "1",
+            in_imagenet_r=row["in_imagenet_r"] == "1",
         )
         for row in rows
     )
 
 
 def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
-    """The ImageNet task that has these class names in this order; None if there is none."""
+    """Return the ImageNet task that has these class names in this order, or None if there is none."""
     for task in TASKS:
         if tuple(names) == tuple(entry.name for entry in imagenet_classes(task)):
             return task
@@ -65,7 +68,10 @@ def imagenet_of(names: Sequence[str]) -> ImageNetTask | None:
 
 
 def shared_labels(task: ImageNetTask, dataset: str) -> list[int]:
-    """The labels of a task that a data set has. imagenet-a and imagenet-r have 200 of the 1,000 classes, others all."""
+    """Return the labels of a task that a published data set has.
+
+    The data sets imagenet-a and imagenet-r have 200 of the 1,000 classes. Others have all.
+    """
     classes = imagenet_classes(task)
     match dataset:
         case "imagenet-a":

@@ -15,18 +15,25 @@ from pathlib import Path
 from dp_base.errors import InputError, MissingError
 from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
 
-LONGEST = 200  # bytes of a folder's name; file systems take 255, of which a file's number and ending need some
+LONGEST = 200  # bytes of a folder's name; file systems allow 255, and a number may be added
 
 
 @dataclass(frozen=True)
 class Classes:
-    """A task's classes: label i is names[i]. folders: the label of each folder name; None: the class is left out."""
+    """The classes of a task, and the folder names by which they are found.
+
+    Label i stands for the class `names[i]`. `folders` maps each known folder name to a label, or to None if the task
+    leaves that class out.
+    """
 
     names: tuple[str, ...]
     folders: Mapping[str, int | None]
 
     def label(self, name: str, place: object) -> int | None:
-        """The label of a name; None if its class is left out. Raises InputError, naming `place`, for an unknown one."""
+        """Return the label of a class by name, or None if the task leaves that class out.
+
+        Raises InputError, which names `place`, if the name is not known.
+        """
         name = composed(name)
         key = name if name in self.folders else folder_name(name)
         if key not in self.folders:
@@ -36,7 +43,10 @@ class Classes:
         return self.folders[key]
 
     def check(self, place: object, labels: Collection[int], needed: Collection[int], what: str = "images") -> None:
-        """Raise InputError if the set at `place`, which has `labels`, is empty, or lacks a label in `needed`."""
+        """Raise InputError if a set that has these labels is empty, or lacks a label in `needed`.
+
+        `place` names the set in the message, and `what` names the kind of its examples.
+        """
         missing = [self.names[label] for label in sorted(set(needed) - set(labels))]
         if missing:
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -46,14 +56,15 @@ class Classes:
 
 
 def composed(name: str) -> str:
-    """A name with each letter and its accents as one character (NFC). macOS names files with several."""
+    """Return a name with each letter and its accents as one character (NFC). macOS names files with several."""
     return unicodedata.normalize("NFC", name)
 
 
 def own_classes(names: Sequence[str]) -> Classes:
-    """A user's classes. A folder has the name of its class, or its number from 0 unless some name is a number.
+    """Return a user's classes, which folders have as their names.
 
-    A name that makes a bad folder's name is also found by that of `folder_names`.
+    A name that cannot be the name of a folder is also found by what `folder_names` makes of it. Unless some name is a
+    number, a folder may also be called by the number of its class, from 0.
     """
     names = [composed(name) for name in names]
     folders: dict[str, int | None] = {name: label for label, name in enumerate(folder_names(names))}
@@ -64,7 +75,10 @@ def own_classes(names: Sequence[str]) -> Classes:
 
 
 def task_classes(task: ImageNetTask) -> Classes:
-    """The classes of an ImageNet task. A folder has the WordNet id, the number in ImageNet, or a name of its class."""
+    """Return the classes of an ImageNet task.
+
+    A folder may be called by the WordNet id of its class, by its number in ImageNet, or by one of its names.
+    """
     chosen = imagenet_classes(task)
     labels = {entry.wnid: label for label, entry in enumerate(chosen)}
     folders = {
@@ -76,24 +90,26 @@ def task_classes(task: ImageNetTask) -> Classes:
 
 
 def folder_name(name: str) -> str:
-    """A class's name as a folder name: characters that file systems forbid, and a first dot, become underscores.
+    """Return the name of a class as the name of a folder.
 
-    A name that is too long for them is cut.
+    Characters that file systems forbid and a leading dot become underscores. A name that is too long is cut.
     """
-    safe = re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]', "_", name)
+    forbidden = r'[\\/:*?"<>|\x00-\x1f\x7f]|^[.]'
+    safe = re.sub(forbidden, "_", name)
     return safe.encode()[:LONGEST].decode(errors="ignore")
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """A `folder_name` for each class, all different: where two would be alike, the class's number follows."""
+    """Return a `folder_name` for each class. Where two would be alike, the number of the class is added."""
     safe = [folder_name(name) for name in names]
     return [f"{name}-{label}" if safe.count(name) > 1 else name for label, name in enumerate(safe)]
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders in `folder` that are not hidden, sorted as numbers if all are numbers, else by name.
+    """Return the folders in `folder` that are not hidden. They are sorted as numbers if all are numbers, else by name.
 
-    Raises MissingError if `folder` does not exist, InputError if it holds no folders, or one whose name is not UTF-8.
+    Raises MissingError if `folder` does not exist. Raises InputError if it holds no folders, or one whose name is not
+    UTF-8.
     """
     if not folder.is_dir():
         raise MissingError(f"{folder}: no such folder; put images there, as {folder}/CLASS/IMAGE.jpg")
@@ -110,9 +126,10 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """The files in a folder and in those below, without hidden ones, which a system or an editor left (._1.jpg).
+    """Yield the files in a folder and in all folders below it, without hidden ones.
 
-    Links to folders are followed, and a folder is entered once, so that a link to one above it ends.
+    Hidden files are those that a system or an editor left, such as ._1.jpg. Links to folders are followed. A folder is
+    entered once, so that a link to a folder above it does not lead in circles.
     """
     entered: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
@@ -126,7 +143,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 
 def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
-    """Say that these files of a set were not read, since they do not end as `what` do."""
+    """Warn that these files of a set are not read, because they do not have the endings of `what`, such as images."""
     if files:
         kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
         warn_once(f"{folder}: {len(files)} files are not read, for their endings are none of {what}: {kinds}")
@@ -134,5 +151,5 @@ def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:
 
 @cache
 def warn_once(message: str) -> None:
-    """Log a warning, once in this process: sets are looked at several times before they are read."""
+    """Log a warning once in this process. Sets are looked at several times before they are read."""
     logging.getLogger(__name__).warning(message)

@@ -1,4 +1,4 @@
-"""ImageNet as it is distributed: validation images without folders, whose classes a file beside them tells.
+"""ImageNet as it is distributed: validation images without folders. A file beside them tells their classes.
 
 That file is Kaggle's LOC_val_solution.csv, or the development kit, ILSVRC2012_devkit_t12, unpacked or not. It may lie
 beside the images or up to four folders above them, as in Kaggle's archive.
@@ -12,12 +12,15 @@ from io import BytesIO
 from pathlib import Path
 
 from dp_base.errors import InputError, MissingError
+from dp_real.data.sets.encoded import NamedImages
 
 IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})")
 WNID = re.compile(r"n\d{8}")
-KAGGLE, KIT = "LOC_val_solution.csv", "ILSVRC2012_devkit_t12"
-TRUTH, META = f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt", f"{KIT}/data/meta.mat"
-ABOVE = 4  # folders
+KAGGLE = "LOC_val_solution.csv"
+KIT = "ILSVRC2012_devkit_t12"
+TRUTH = f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt"
+META = f"{KIT}/data/meta.mat"
+MOST_FOLDERS_ABOVE = 4
 
 
 def is_flat(folder: Path) -> bool:
@@ -25,16 +28,17 @@ def is_flat(folder: Path) -> bool:
     return next(folder.glob("ILSVRC2012_val_*"), None) is not None
 
 
-def read_flat(folder: Path) -> tuple[list[Path], list[str]]:
-    """The validation images in a folder, in order, and their WordNet ids. Raises as `validation_wnid` does."""
+def read_flat(folder: Path) -> NamedImages:
+    """Find the validation images in a folder, in order, with their WordNet ids. Raises as `validation_wnid` does."""
     files = sorted(file for file in folder.iterdir() if IMAGE.match(file.name))
-    return list(files), [validation_wnid(file.name, folder) for file in files]
+    return NamedImages(files, [validation_wnid(file.name, folder) for file in files])
 
 
 def validation_wnid(name: str, folder: Path) -> str:
-    """The WordNet id of a validation image, as ILSVRC2012_val_00000001.JPEG, that lies in `folder` or in a file there.
+    """Return the WordNet id of a validation image, such as ILSVRC2012_val_00000001.JPEG.
 
-    Raises MissingError if no file tells the classes, InputError if that file is broken, or does not have the image.
+    The image lies in `folder`, or in a tar file there. Raises MissingError if no file tells the classes. Raises
+    InputError if that file is broken, or does not list the image.
     """
     match = IMAGE.match(name)
     wnids = _validation_wnids(folder.resolve())
@@ -46,34 +50,46 @@ def validation_wnid(name: str, folder: Path) -> str:
 
 @cache
 def _validation_wnids(folder: Path) -> dict[int, str]:
-    """The WordNet id of each validation image by its number, from 1."""
-    for place in (folder, *folder.parents[:ABOVE]):
+    """Return the WordNet id of each validation image by its number, from 1."""
+    for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
         try:
-            if (place / KAGGLE).is_file():
-                return _kaggle(place / KAGGLE)
-            if (place / TRUTH).is_file():
-                return _kit((place / TRUTH).read_text(), (place / META).read_bytes())
-            if (place / f"{KIT}.tar.gz").is_file():
-                with tarfile.open(place / f"{KIT}.tar.gz") as kit:
-                    truth, meta = (_member(kit, name) for name in (TRUTH, META))
-                return _kit(truth.decode(), meta)
+            wnids = _wnids_at(place)
         except (OSError, ValueError, KeyError, IndexError, NotImplementedError, tarfile.TarError) as error:
             raise InputError(f"{place}: the classes of the validation images cannot be read: {error!r}") from error
+        if wnids is not None:
+            return wnids
     raise MissingError(
         f"{folder}: images without class folders; put {KIT}.tar.gz (the development kit) or Kaggle's {KAGGLE}, which "
         "tell their classes, beside them"
     )
 
 
-def _kaggle(file: Path) -> dict[int, str]:
-    """By Kaggle's table: ImageId, and the class with boxes."""
+def _wnids_at(place: Path) -> dict[int, str] | None:
+    """Return the WordNet ids by a file in this folder, or None if there is no such file."""
+    if (place / KAGGLE).is_file():
+        return _read_kaggles(place / KAGGLE)
+    if (place / TRUTH).is_file():
+        return _read_kit((place / TRUTH).read_text(), (place / META).read_bytes())
+    if (place / f"{KIT}.tar.gz").is_file():
+        with tarfile.open(place / f"{KIT}.tar.gz") as kit:
+            truth = _member(kit, TRUTH)
+            meta = _member(kit, META)
+        return _read_kit(truth.decode(), meta)
+    return None
+
+
+def _read_kaggles(file: Path) -> dict[int, str]:
+    """Read Kaggle's table. It has an image's name, and its class with boxes."""
     with file.open(newline="", encoding="utf-8") as lines:
         rows = [(IMAGE.match(row["ImageId"]), row["PredictionString"].split()[0]) for row in csv.DictReader(lines)]
     return {int(match[1]): wnid for match, wnid in rows if match}
 
 
-def _kit(truth: str, meta: bytes) -> dict[int, str]:
-    """By the kit: a number for each image, in order, which is not the class's place among the sorted folders."""
+def _read_kit(truth: str, meta: bytes) -> dict[int, str]:
+    """Read the development kit's list of classes and its table of what the numbers in that list mean.
+
+    The list has a number for each image, in order. It is not the place of the class among the sorted folders.
+    """
     from scipy.io import loadmat
 
     synsets = loadmat(BytesIO(meta), squeeze_me=True)["synsets"]
@@ -82,6 +98,7 @@ def _kit(truth: str, meta: bytes) -> dict[int, str]:
 
 
 def _member(kit: tarfile.TarFile, name: str) -> bytes:
+    """Read a file of a tar file. Raises KeyError or ValueError if there is none of that name."""
     file = kit.extractfile(name)
     if file is None:
         raise ValueError(f"{name} is no file")

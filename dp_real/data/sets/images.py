@@ -1,56 +1,38 @@
-"""Real images in folders, DIR/CLASS/IMAGE.jpg, read as colour or grey, resized and cropped to a square.
+"""Sets of real images, decoded on first use. They lie in folders, DIR/CLASS/IMAGE.jpg, or are encoded elsewhere.
 
 CLASS is the class's name, its number, or for ImageNet its WordNet id. A file that cannot be read raises an InputError
-that names it, because accuracies on a set that silently lost images could not be compared. Files beside the class
-folders, such as a README, and hidden ones are ignored; files without the ending of an image are counted in a warning.
+that names it: accuracies on a set that silently lost images could not be compared. Files beside the class folders, such
+as a README, and hidden files are ignored. Files that do not end as images do are counted in a warning.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import stat
 import warnings
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dp_base.checksums import json_digest
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
+from dp_real.data.sets.decode import read_image
+from dp_real.data.sets.encoded import ENDINGS, EncodedImage, read_encoded
 from dp_real.examples import ExampleSet
 from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 from dp_real.runtime.pixels import to_float
 
-ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-IN_MEMORY = 8 * 2**30  # bytes, at one per pixel and channel: 57,000 images of 224 x 224. Larger sets stay on disk
-
-
-NAMED = 20  # broken images, at most
+# Bytes, at one per pixel and channel. This is enough for 57,000 images of 224 x 224; larger sets stay on disk.
+IN_MEMORY = 8 * 2**30
+MOST_NAMED = 20  # broken images that a message names
 SAMPLED = 1000  # images of a set on disk that are decoded before a run starts, and that its fingerprint is of
-TURNS = {  # by EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
-
-
-class EncodedImage(Protocol):
-    """A place of an image file's bytes, such as a Path. str() names it."""
-
-    def read_bytes(self) -> bytes:
-        """The bytes of the file."""
-        ...
 
 
 class ImageFiles:
@@ -62,13 +44,17 @@ class ImageFiles:
     def __init__(
         self, sources: Sequence[EncodedImage], sample_shape: tuple[int, ...], keep: bool = True, resize: int = 0
     ) -> None:
-        """sample_shape: [C, S, S], C = 1 (grey) or 3. keep: decoded rows may be kept. resize: see `read_image`."""
+        """Take the encoded images, without reading them.
+
+        `sample_shape` is [C, S, S] with C = 1 (grey) or 3. `keep` says whether decoded rows may be kept. `resize` is
+        that of `read_image`.
+        """
         self.sources = sources
         self.resize = resize
         self.shape = (len(sources), *sample_shape)
         self.kept = keep and math.prod(self.shape) <= IN_MEMORY
         self._pixels = torch.empty(self.shape if self.kept else 0, dtype=torch.uint8)  # takes memory only when written
-        self._known = torch.zeros(len(sources), dtype=torch.bool)
+        self._is_decoded = torch.zeros(len(sources), dtype=torch.bool)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -77,57 +63,63 @@ class ImageFiles:
         if not self.kept:
             return self._read(range(*rows.indices(len(self))))
         asked = torch.arange(len(self))[rows]
-        new = asked[~self._known[rows]]
+        new = asked[~self._is_decoded[rows]]
         if len(new):
             self._pixels[new] = self._read(new.tolist())
-            self._known[new] = True
+            self._is_decoded[new] = True
         return self._pixels[rows]
 
     def digest(self) -> str:
-        """The SHA-256 of the encoded images and the shape they are decoded to. Raises InputError as reading does."""
+        """Return the SHA-256 of the encoded images and of the shape that they are decoded to.
 
-        def one(source: EncodedImage) -> str:
+        Raises InputError for a file that cannot be read.
+        """
+
+        def digest_of(source: EncodedImage) -> str:
             try:
-                return hashlib.sha256(content(source)).hexdigest()
+                return hashlib.sha256(read_encoded(source)).hexdigest()
             except (OSError, ValueError) as error:
                 raise InputError(f"{source}: cannot be read: {error}") from error
 
         with ThreadPoolExecutor(processes.own_cores()) as threads:
-            return json_digest([self.shape, *threads.map(one, self.sources)])
+            return json_digest([self.shape, *threads.map(digest_of, self.sources)])
 
     def broken(self, rows: slice) -> list[str]:
-        """What is wrong, a line for each of these images that cannot be read."""
-
-        def problem(row: int) -> str:
+        """Return a line for each of these images that cannot be read. It says what is wrong."""
+        problems = []
+        for row in range(*rows.indices(len(self))):
             try:
                 self._read([row])
             except InputError as error:
-                return str(error)
-            return ""
-
-        return [line for line in map(problem, range(*rows.indices(len(self)))) if line]
+                problems.append(str(error))
+        return problems
 
     def _read(self, rows: Sequence[int]) -> Tensor:
+        """Decode some rows by several threads, uint8 [len(rows), C, S, S]."""
+        if not rows:
+            return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
         _, channels, size, _ = self.shape
         with warnings.catch_warnings(), ThreadPoolExecutor(processes.own_cores()) as threads:
-            warnings.filterwarnings("ignore", module="PIL")  # of broken metadata, without the name of their file
+            # Pillow warns of broken metadata, but does not name the file.
+            warnings.filterwarnings("ignore", module="PIL")
             images = threads.map(lambda row: read_image(self.sources[row], size, channels, self.resize), rows)
-            return torch.stack(list(images)) if rows else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
+            return torch.stack(list(images))
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """An ExampleSet of image files. y: int64 [n]."""
+    """An ExampleSet of image files. The labels y are int64 [n]."""
 
     x: ImageFiles
     y: Tensor
 
 
 class TrainingImages:
-    """TrainingExamples of image files: decoded on first use, all together, and known by the bytes of their files."""
+    """TrainingExamples of image files, decoded together on first use. Their fingerprint is of the files' bytes."""
 
     def __init__(self, images: ImageSet) -> None:
-        self.files, self.y = images.x, images.y
+        self.files = images.x
+        self.y = images.y
         self._x: Tensor | None = None
 
     @property
@@ -138,7 +130,7 @@ class TrainingImages:
         return self._x
 
     def fingerprint(self) -> list[str]:
-        """See TrainingExamples. Decodes nothing. Raises InputError for a file that cannot be read."""
+        """See TrainingExamples. Nothing is decoded. Raises InputError for a file that cannot be read."""
         return [self.files.digest(), *fingerprints(self.y)]
 
 
@@ -150,10 +142,11 @@ def read_folder(
     keep: bool = True,
     resize: int = 0,
 ) -> ImageSet:
-    """The images of class folders as rows of sample_shape [C, S, S], ordered by label, then by path.
+    """Find the images of class folders, as rows of sample_shape [C, S, S]. They are ordered by label, then by path.
 
-    A folder that is named like no class is skipped, and named in a warning. keep, resize: see ImageFiles. Raises
-    InputError for such a folder if a label in `needed`, or every one, has no images, and for a folder without images.
+    `keep` and `resize` are those of ImageFiles. A folder that is named like no class is skipped with a warning.
+    However, it raises InputError if a label in `needed` has no images, or none has, since the folder may be that of a
+    misspelled class. A class folder without images raises InputError, too.
     """
     files: dict[int, list[Path]] = {}
     strays: list[InputError] = []
@@ -168,12 +161,15 @@ def read_folder(
             continue
         images: list[Path] = []
         for file in sorted(visible_files(path)):
-            (images if file.suffix.lower() in ENDINGS else others).append(file)
+            if file.suffix.lower() in ENDINGS:
+                images.append(file)
+            else:
+                others.append(file)
         if not images:
             raise InputError(f"{path}: there are no images in it ({', '.join(sorted(ENDINGS))})")
         files.setdefault(label, []).extend(images)
     if strays and (not files or set(needed) - set(files)):
-        raise strays[0]  # perhaps one of the missing ones, misspelled
+        raise strays[0]
     for stray in strays:
         warn_once(f"{stray}; it is skipped")
     warn_unread(folder, others, "images")
@@ -183,66 +179,18 @@ def read_folder(
     return ImageSet(ImageFiles(paths, sample_shape, keep, resize), torch.tensor(labels))
 
 
-def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
-    """Read an image as uint8 [C, size, size]: its shorter side is resized to `resize`, and `size` of its middle taken.
-
-    resize: at least `size`, as in ImageNet's usual 256 for 224; 0: `size`, so that only the longer side is cropped.
-    EXIF orientation is applied, and transparency is laid over white. Raises InputError for a broken image.
-    """
-    try:
-        with Image.open(BytesIO(content(source))) as file:
-            image = _upright(file)
-            if image.mode.startswith("I;16"):  # convert() would clip 16 bits instead of scaling them
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode in ("I", "F"):  # convert() would clip these, too; what is white in them nobody says
-                raise ValueError("its pixels are numbers of 32 bits; save it with 8 or 16")
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert("RGB" if channels == 3 else "L")
-            edge = (1 - size / (resize or size)) / 2  # of either side: cropping first resizes fewer pixels
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, bleed=edge)
-    except Exception as error:  # what Pillow raises on a broken file depends on where it is broken
-        reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"{source}: not a whole image: {reason}; repair or remove it") from error
-    return torch.from_numpy(np.array(image).reshape(size, size, channels)).permute(2, 0, 1)
-
-
-def content(source: EncodedImage) -> bytes:
-    """The bytes of an image's file. Raises as read_regular does."""
-    return read_regular(source) if isinstance(source, Path) else source.read_bytes()
-
-
-def read_regular(path: Path) -> bytes:
-    """The bytes of a file. Raises ValueError, without opening it, for a pipe, a socket or a device: it may never end.
-
-    Raises OSError for a file that is not there, or cannot be read.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file")
-    return path.read_bytes()
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says, if that can be read. Nothing else of EXIF matters."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # what Pillow raises on a broken block depends on where it is broken
-        orientation = None
-    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
-
-
 def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
-    """Decode image files, each process its share, so that a broken one stops a run early.
+    """Decode image files before a run, so that a broken one stops it early. Each process decodes its share.
 
-    Those that are kept in memory are all decoded; of a larger set, about SAMPLED, evenly spaced. Raises an InputError
-    that names the broken images, in all processes.
+    Sets that are kept in memory are decoded whole. Of a larger set, about SAMPLED images are decoded, evenly spaced.
+    Raises an InputError that names the broken images, in all processes.
     """
-    files = [part.x for part in sets if isinstance(part.x, ImageFiles)]
-    parts = [(images, rows) for images in {id(each): each for each in files}.values() for rows in _checked(images)]
+    files = [each.x for each in sets if isinstance(each.x, ImageFiles)]
+    different = {id(images): images for images in files}.values()
+    parts = [(images, rows) for images in different for rows in _rows_to_check(images)]
     with progress("checking images", max(1, len(processes.own_share(parts)))) as advance:
 
-        def complaints(part: tuple[ImageFiles, slice]) -> list[str]:
+        def problems(part: tuple[ImageFiles, slice]) -> list[str]:
             images, rows = part
             try:
                 images[rows]
@@ -252,14 +200,14 @@ def decode_ahead(*sets: ExampleSet, progress: Progress = silent) -> None:
                 advance(1)
             return []
 
-        broken = [line for lines in processes.distribute(complaints, parts) for line in lines]
+        broken = [line for lines in processes.distribute(problems, parts) for line in lines]
     if broken:
-        rest = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
-        raise InputError("; ".join(broken[:NAMED]) + rest)
+        rest = f"; and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+        raise InputError("; ".join(broken[:MOST_NAMED]) + rest)
 
 
-def _checked(images: ImageFiles) -> list[slice]:
-    """The rows of a set that are decoded ahead."""
+def _rows_to_check(images: ImageFiles) -> list[slice]:
+    """Return the rows of a set that are decoded ahead."""
     step = 1 if images.kept else max(1, len(images) // SAMPLED)
     sampled = processes.read_slices(-(-len(images) // step))
     return [slice(step * rows.start, step * rows.stop, step) for rows in sampled]

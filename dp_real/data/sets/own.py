@@ -1,9 +1,9 @@
-"""Base of the sources whose sets of real examples a user names: folders, files, or data sets of the hub."""
+"""The base of data sources whose sets a user names: folders, files, or data sets of the hub."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -19,27 +19,37 @@ from dp_real.sections import Place, Seed
 if TYPE_CHECKING:
     from dp_real.data.sets.places import Located
 
+NO_FOLDERS = re.compile(r"(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)")
+"""Places of sets that have no folders, whose names could tell the classes."""
 
-def _classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
+
+def _check_classes(value: Any) -> tuple[str, ...] | ImageNetTask | None:
+    """Check the key `classes`. Raises ValueError unless it is missing, an ImageNet task, or two or more names."""
     if value is None or value in TASKS:
         return value
-    names = tuple(value) if isinstance(value, list | tuple) else ()
-    if len(names) < 2 or not all(isinstance(name, str) and name.strip() for name in names):
+    given = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(given) < 2 or not all(isinstance(name, str) and name.strip() for name in given):
         raise ValueError(f"should be a list of at least two names, or one of {', '.join(TASKS)}")
-    names = tuple(map(composed, names))
+    names = tuple(composed(name) for name in given)
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"{twice[0]!r} is in it twice; prompts and folders could not tell the two apart")
     return names
 
 
-ByClass = Annotated[
-    dict[str, str], AfterValidator(lambda found: {composed(name): text for name, text in found.items()})
-]
+def _composed_keys(texts: dict[str, str]) -> dict[str, str]:
+    return {composed(name): text for name, text in texts.items()}
+
+
+TextOfClass = Annotated[dict[str, str], AfterValidator(_composed_keys)]
+"""A text for each class, by the name of the class."""
 
 
 class OwnSets(DataConfig):
-    """A validation set, and perhaps others. A kind says what an example is, and how a set that was found is read."""
+    """A validation set and perhaps others, all named by the user.
+
+    A kind of this source says what an example is, and how a set is read once it is found.
+    """
 
     validation: Place = Field(description="where the examples are that patience watches")
     test: Place | None = Field(default=None, description="likewise, for the final accuracy; none: validation once more")
@@ -52,11 +62,11 @@ class OwnSets(DataConfig):
     require_sets: bool = Field(
         default=False, description="a further set that is not there stops a run; else it is named and left out"
     )
-    classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_classes)] = Field(
+    classes: Annotated[tuple[str, ...] | ImageNetTask | None, BeforeValidator(_check_classes)] = Field(
         default=None, description="names in the order of the labels, or an ImageNet; none: validation's folders, sorted"
     )
-    definitions: ByClass = Field(default={}, description="class = what it is, for {definition} in prompts")
-    synonyms: ByClass = Field(default={}, description="class = words for it, for {synonyms} in prompts")
+    definitions: TextOfClass = Field(default={}, description="class = what it is, for {definition} in prompts")
+    synonyms: TextOfClass = Field(default={}, description="class = words for it, for {synonyms} in prompts")
     split: Seed = Field(default=0, description="seed of a generator that is trained here")
 
     @model_validator(mode="after")
@@ -65,64 +75,76 @@ class OwnSets(DataConfig):
         if taken:
             raise ValueError(f"sets.{taken[0]}: a set of that name is there already; call it something else")
         if isinstance(self.classes, tuple):
-            for fault in self._strangers(self.classes):
+            fault = self._text_of_no_class(self.classes)
+            if fault:
                 raise ValueError(fault)
-        if self.classes is None and re.match("(?i)hub:|.*[.](tar|parquet|csv|jsonl)([@#]|$)", self.validation):
+        if self.classes is None and NO_FOLDERS.match(self.validation):
             raise ValueError(f"classes must be named: there are no folders in validation = {self.validation!r}")
         return self
 
     @property
     def task(self) -> Task:
-        """The shape of an example, and the classes: those of the key, else the folders of `validation`."""
+        """The shape of an example, and the classes.
+
+        The classes are those of the key `classes`, or the folders of `validation` if the key is not set. Raises
+        InputError if a definition or a synonym is given for something else.
+        """
         names = self.labels.names
-        for fault in self._strangers(names):
+        fault = self._text_of_no_class(names)
+        if fault:
             raise InputError(f"data.{fault} {', '.join(names[:10])}…")
         known = imagenet_classes(self.classes) if self.classes in TASKS else ()
         definitions = {entry.name: entry.definition for entry in known} | self.definitions
         synonyms = {entry.name: entry.synonyms for entry in known} | self.synonyms
-        defined, alike = (tuple(each.get(name, "") for name in names) for each in (definitions, synonyms))
-        return Task(self.shape, names, defined, alike)
+        return Task(
+            self.shape,
+            names,
+            definitions=tuple(definitions.get(name, "") for name in names),
+            synonyms=tuple(synonyms.get(name, "") for name in names),
+        )
 
     def resolved(self) -> Self:
-        """See DataConfig: the classes, which a folder that is renamed later would change."""
+        """See DataConfig. The classes become part of the section, since renaming a folder later would change them."""
         return self if self.classes is not None else self.model_copy(update={"classes": self.labels.names})
 
-    def _strangers(self, classes: Collection[str]) -> Iterator[str]:
-        """What is wrong with each definition, and each synonym, of something that is none of the classes."""
+    def _text_of_no_class(self, classes: Collection[str]) -> str | None:
+        """Say which definition or synonym is for something that is none of the classes. Return None if none is."""
         for key in ("definitions", "synonyms"):
             for name in sorted(set(getattr(self, key)) - set(classes)):
-                yield f"{key}.{name}: {name!r} is none of the classes"
+                return f"{key}.{name}: {name!r} is none of the classes"
+        return None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of an example."""
+        """The shape of an example."""
         raise NotImplementedError
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> ExampleSet:
-        """Read a set that was found. needed: the labels that it must have. keep: whether it may stay in memory.
+        """Read a set that was found.
 
-        Raises InputError for an unknown class, and if a label in `needed` has no example.
+        `needed` are the labels that it must have. `keep` says whether its examples may stay in memory. Raises
+        InputError for an unknown class, and if a label in `needed` has no example.
         """
         raise NotImplementedError
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
-        """The same set, to train on."""
+        """Read a set that was found, to train on it. Raises as `read` does."""
         raise NotImplementedError
 
     def count(self, found: Located, needed: Collection[int]) -> int:
-        """The number of a set's examples that are of the task's classes. Raises InputError as `read` does."""
+        """Return how many of a set's examples are of the task's classes. Raises InputError as `read` does."""
         return len(self.read(found, needed).y)
 
     @property
     def has_training_examples(self) -> bool:
-        """Whether `train` is named."""
+        """Whether a set to train a generator on is named."""
         return self.train is not None
 
     @property
     def labels(self) -> Classes:
-        """The classes and the folder names of each.
+        """The classes, and the folder names by which they are found.
 
-        Raises MissingError if only a missing folder tells them, InputError if there is one class only.
+        Raises MissingError if only a missing folder tells the classes. Raises InputError if it has one class only.
         """
         match self.classes:
             case None:
@@ -139,13 +161,15 @@ class OwnSets(DataConfig):
 
     @property
     def places(self) -> dict[str, str]:
-        """The name of each set, and where it is."""
+        """Where each set is, by its name."""
         own = {"validation": self.validation, "test": self.test, "train": self.train}
         return {name: where for name, where in own.items() if where} | self.sets
 
     def needed(self, name: str) -> Collection[int]:
-        """The labels that a set must have: all for validation, test and train. A further set may lack classes, but
-        an ImageNet task's imagenet-NAME must have those of the published set.
+        """Return the labels that a set must have.
+
+        The sets validation, test and train need all labels. A further set may lack classes. However, the set
+        imagenet-NAME of an ImageNet task must have the classes of the published set.
         """
         if name in ("validation", "test", "train"):
             return range(len(self.labels.names))
@@ -154,9 +178,10 @@ class OwnSets(DataConfig):
         return ()
 
     def load(self) -> RealData:
-        """Load the sets. Of further sets, those that are there.
+        """Load the sets. Further sets that are not there are left out, unless `require_sets` is set.
 
-        Raises one MissingError for all others that are not there, InputError for one that is broken or lacks a class.
+        Raises one MissingError for all sets that are needed and not there. Raises InputError for a set that is broken
+        or lacks a class.
         """
         found = self._locate_all()
         train = self.read_training(found["train"], self.needed("train")) if self.train else None
@@ -170,11 +195,11 @@ class OwnSets(DataConfig):
         )
 
     def describe(self) -> list[SetStatus]:
-        """The status of each named set. Only the images that the task uses are counted."""
+        """Return the status of each named set. Only examples that the task uses are counted."""
         return [self._describe(name, where) for name, where in self.places.items()]
 
     def read_set(self, name: str, where: str) -> ExampleSet:
-        """See DataConfig. An ImageNet task's imagenet-NAME must have the classes of the published set."""
+        """See DataConfig. The set imagenet-NAME of an ImageNet task must have the classes of the published set."""
         from dp_real.data.sets.places import locate
 
         return self._read(locate(where), name)
@@ -193,22 +218,32 @@ class OwnSets(DataConfig):
             return SetStatus(name, where, None, str(error), needed=not self._may_lack(name))
 
     def _may_lack(self, name: str) -> bool:
-        """Whether a run goes on without the set."""
+        """Whether a run goes on without this set."""
         return name in self.sets and not self.require_sets
 
     def _locate_all(self) -> dict[str, Located]:
-        """Find the sets. Raises one MissingError for all that are absent, but for those that a run can do without."""
+        """Find the sets, by name.
+
+        Raises one MissingError for all sets that are absent, unless a run goes on without them. Then a warning names
+        them.
+        """
         from dp_real.data.sets.places import locate
 
-        found, missing, absent = {}, [], []
-        by_cost = sorted(self.places.items(), key=lambda item: item[1].startswith("hub:"))
-        for name, where in by_cost:  # local sets first: if one is missing, nothing is fetched
+        found: dict[str, Located] = {}
+        missing: list[str] = []
+        dispensable: list[str] = []
+        # Local sets come first, so that nothing is fetched if one of them is missing.
+        local_first = sorted(self.places.items(), key=lambda item: item[1].startswith("hub:"))
+        for name, where in local_first:
             try:
                 found[name] = locate(where, fetch=not missing)
             except MissingError as error:
-                (absent if self._may_lack(name) else missing).append(str(error))
+                if self._may_lack(name):
+                    dispensable.append(str(error))
+                else:
+                    missing.append(str(error))
         if missing:
-            raise MissingError("; ".join([*missing, *absent]))
-        for error in absent:
-            warn_once(f"{error}; the run goes on without it, or asks for it by --require-sets")
+            raise MissingError("; ".join([*missing, *dispensable]))
+        for problem in dispensable:
+            warn_once(f"{problem}; the run goes on without it, or asks for it by --require-sets")
         return found

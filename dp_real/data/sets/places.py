@@ -7,7 +7,7 @@
     texts.csv, texts.jsonl    texts, a row each (dp_real.data.sets.texts)
     hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
-@SPLIT after it picks one of several splits, and #LABEL or #IMAGE,LABEL names the columns, as in
+@SPLIT after it picks one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in
 hub:axiong/imagenet-r@test#wnid. Texts lie in DIR/CLASS/TEXT.txt, and #TEXT,LABEL names their columns.
 """
 
@@ -23,22 +23,29 @@ from typing import Literal
 import torch
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets import archives, ilsvrc
-from dp_real.data.sets.archives import Columns, HubSet, Named
+from dp_real.data.sets import ilsvrc, shards, tables
 from dp_real.data.sets.class_names import Classes, visible_files
-from dp_real.data.sets.images import ENDINGS, ImageFiles, ImageSet, read_folder
+from dp_real.data.sets.encoded import ENDINGS, NamedImages, to_labels
+from dp_real.data.sets.hub_sets import HubSet
+from dp_real.data.sets.images import ImageFiles, ImageSet, read_folder
+from dp_real.data.sets.tables import Columns
 
-SUFFIX = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
-HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SUFFIX)
-LOCAL = re.compile(r"(?P<path>.+?)" + SUFFIX)
-MOST_FILES = 100_000  # that ranges may mean
+SPLIT_AND_COLUMNS = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
+HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SPLIT_AND_COLUMNS)
+LOCAL = re.compile(r"(?P<path>.+?)" + SPLIT_AND_COLUMNS)
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+MOST_FILES = 100_000  # that the ranges of a pattern may mean together
+MOST_DIGITS = 18  # of a number in a range
 Layout = Literal["folders", "flat", "saved", "parquet", "tar", "csv", "jsonl"]
-BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 @dataclass(frozen=True)
 class Located:
-    """A set that was found. paths: one folder (of images, or what save_to_disk wrote), or files of one kind."""
+    """A set that was found but not read.
+
+    `where` is what names it in the configuration. `paths` is one folder (with class folders, with images, or written by
+    save_to_disk), or files of one kind.
+    """
 
     where: str
     kind: Layout
@@ -50,8 +57,8 @@ class Located:
 def locate(where: str, fetch: bool = True) -> Located:
     """Find a set without reading it. With `fetch`, a hub set that is not in the hub's cache is fetched.
 
-    Raises MissingError, which says how to get it, if it is not there; InputError if `where` is not written as above, or
-    is no regular file.
+    Raises MissingError, which says how to get the set, if it is not there. Raises InputError if `where` is not written
+    as above, or names something other than a regular file or a folder.
     """
     if where.startswith("hub:"):
         match = HUB.fullmatch(where)
@@ -62,7 +69,8 @@ def locate(where: str, fetch: bool = True) -> Located:
         check_ranges(where)
         match = None if _exists(where) else LOCAL.fullmatch(where)
         path = Path(match["path"] if match else where)
-    split, columns = (match["split"], Columns(match["image"], match["label"])) if match else (None, Columns())
+    split = match["split"] if match else None
+    columns = Columns(match["image"], match["label"]) if match else Columns()
     kind, paths = _layout(where, path, split)
     for each in paths:
         if not (each.is_file() or each.is_dir()):
@@ -71,7 +79,7 @@ def locate(where: str, fetch: bool = True) -> Located:
 
 
 def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Path]]:
-    """The layout of `path`, and its folder or files. A folder with image files in it is taken as class folders."""
+    """Return the layout of `path`, and its folder or files."""
     for kind in ("parquet", "tar", "csv", "jsonl"):
         if path.suffix.lower() == f".{kind}" and not path.is_dir():
             return kind, [path] if path.exists() else _matching(where, str(path))
@@ -81,28 +89,41 @@ def _layout(where: str, path: Path, split: str | None) -> tuple[Layout, list[Pat
         raise MissingError(
             f"{where}: no such folder; put images there, as {path}/CLASS/IMAGE.jpg, or texts, as TEXT.txt"
         )
-    if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
-        return "saved", [path]
-    if ilsvrc.is_flat(path):
-        return "flat", [path]
-    if not any(file.suffix.lower() in ENDINGS for file in visible_files(path)):
+    return _folder_layout(where, path, split)
+
+
+def _folder_layout(where: str, folder: Path, split: str | None) -> tuple[Layout, list[Path]]:
+    """Return the layout of a folder, and the folder or its files. If it has image files, it is taken as class folders.
+
+    A folder without any of the known files is taken as class folders, too.
+    """
+    if any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):
+        return "saved", [folder]
+    if ilsvrc.is_flat(folder):
+        return "flat", [folder]
+    has_images = any(file.suffix.lower() in ENDINGS for file in visible_files(folder))
+    if not has_images:
         for kind in ("parquet", "tar"):
-            if any(file.suffix == f".{kind}" for file in visible_files(path)):
-                files = archives.split_files(where, path, split)
+            if any(file.suffix == f".{kind}" for file in visible_files(folder)):
+                files = tables.split_files(where, folder, split)
                 return kind, [file for file in files if file.suffix == f".{kind}"]
-    return "folders", [path]
+    return "folders", [folder]
 
 
 def _exists(where: str) -> bool:
+    """Whether a path exists. Raises InputError for a text that is no path."""
     try:
         return Path(where).exists()
-    except (OSError, ValueError) as error:  # too long, or with a null byte
+    except (OSError, ValueError) as error:  # it is too long, or has a null byte
         raise InputError(f"{where[:100]!r} is no path: {error.args[-1]}") from None
 
 
 def _matching(where: str, pattern: str) -> list[Path]:
-    """The files of a pattern, in order. Raises MissingError if an expanded part of it matches none."""
-    files = {part: [part] if Path(part).exists() else sorted(glob(part)) for part in expand(pattern)}  # [ in a name
+    """Return the files of a pattern, in order. Raises MissingError if one of its expanded parts matches none."""
+    files: dict[str, list[str]] = {}
+    for part in expand(pattern):
+        # A file may have a [ in its name, which is no pattern then.
+        files[part] = [part] if Path(part).exists() else sorted(glob(part))
     absent = [part for part, found in files.items() if not found]
     if absent:
         raise MissingError(f"{where}: no such file as {absent[0]}; put {len(absent)} of {len(files)} there")
@@ -112,10 +133,11 @@ def _matching(where: str, pattern: str) -> list[Path]:
 def check_ranges(pattern: str) -> None:
     """Raise InputError for a range that runs backwards, and for ranges of more than MOST_FILES files together."""
     count = 1
-    for match in BRACES.finditer(pattern):
-        if max(map(len, match.groups())) > 18:
+    for match in RANGE.finditer(pattern):
+        if max(map(len, match.groups())) > MOST_DIGITS:
             raise InputError(f"{pattern[:100]}: {match[0][:50]} has too many digits")
-        first, last = map(int, match.groups())
+        first = int(match[1])
+        last = int(match[2])
         if first > last:
             raise InputError(f"{pattern}: {match[0]} runs backwards; write {{{match[2]}..{match[1]}}}")
         count *= last - first + 1
@@ -125,12 +147,16 @@ def check_ranges(pattern: str) -> None:
 
 def expand(pattern: str) -> list[str]:
     """Expand ranges of numbers: 'a-{08..10}' gives a-08, a-09 and a-10."""
-    match = BRACES.search(pattern)
+    match = RANGE.search(pattern)
     if not match:
         return [pattern]
     first, last = match.groups()
-    numbers = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
-    return [part for number in numbers for part in expand(pattern[: match.start()] + number + pattern[match.end() :])]
+    before = pattern[: match.start()]
+    after = pattern[match.end() :]
+    expanded = []
+    for number in range(int(first), int(last) + 1):
+        expanded += expand(before + str(number).zfill(len(first)) + after)
+    return expanded
 
 
 def read_set(
@@ -141,42 +167,46 @@ def read_set(
     keep: bool,
     resize: int = 0,
 ) -> ImageSet:
-    """Read a set as rows of sample_shape [C, S, S]: class folders by label and path, others in their own order.
+    """Read a set of images as rows of sample_shape [C, S, S].
 
-    keep, resize: see ImageFiles. Raises InputError for an unknown class, and if a label in `needed` has no image.
+    Images of class folders are ordered by label and path, others are in their own order. `keep` and `resize` are those
+    of ImageFiles. Raises InputError for an unknown class, and if a label in `needed` has no image.
     """
     if found.kind == "folders":
         return read_folder(found.paths[0], classes, sample_shape, needed, keep, resize)
-    named = _named(found, classes)
-    labels = archives.to_labels(named, classes)
-    rows = [row for row, label in enumerate(labels) if label is not None]
-    y = [label for label in labels if label is not None]
+    named = _named_images(found, classes)
+    labels = to_labels(named, classes)
+    kept = [(source, label) for source, label in zip(named.sources, labels, strict=True) if label is not None]
+    y = [label for _, label in kept]
     classes.check(found.where, y, needed)
-    files = ImageFiles([named.sources[row] for row in rows], sample_shape, keep, resize)
+    files = ImageFiles([source for source, _ in kept], sample_shape, keep, resize)
     return ImageSet(files, torch.tensor(y))
 
 
-def _named(found: Located, classes: Classes) -> Named:
+def _named_images(found: Located, classes: Classes) -> NamedImages:
+    """Find the images of a set that are not in class folders, and their class names."""
     match found.kind:
         case "flat":
-            return Named(*ilsvrc.read_flat(found.paths[0]))
+            return ilsvrc.read_flat(found.paths[0])
         case "tar":
-            return archives.read_shards(found.paths, found.columns.label)
+            return shards.read_shards(found.paths, found.columns.label)
         case "parquet":
-            data = archives.open_parquet(found.where, found.paths)
+            data = tables.open_parquet(found.where, found.paths)
         case "csv" | "jsonl":
             raise InputError(f"{found.where}: there are no images in it; texts are for data.source = 'text'")
         case _:
-            data = archives.open_saved(found.where, found.paths[0], found.split)
-    return archives.read_rows(found.where, data, found.columns, classes)
+            data = tables.open_saved(found.where, found.paths[0], found.split)
+    return tables.read_rows(found.where, data, found.columns, classes)
 
 
-def count(found: Located, classes: Classes, needed: Collection[int]) -> int:
-    """The number of a set's images that are of the task's classes. Raises InputError as `read_set` does."""
+def count_images(found: Located, classes: Classes, needed: Collection[int]) -> int:
+    """Return how many of a set's images are of the task's classes. Raises InputError as `read_set` does."""
     if found.kind != "parquet":
-        return len(read_set(found, classes, (3, 1, 1), needed, keep=False).y)
-    names = archives.parquet_names(found.where, found.paths, found.columns, classes)
-    labels = archives.to_labels(Named([found.paths[0]] * len(names), names), classes)
+        any_shape = (3, 1, 1)  # nothing is decoded
+        return len(read_set(found, classes, any_shape, needed, keep=False).y)
+    names = tables.parquet_class_names(found.where, found.paths, found.columns, classes)
+    file_of_each = [found.paths[0]] * len(names)  # for messages
+    labels = to_labels(NamedImages(file_of_each, names), classes)
     y = [label for label in labels if label is not None]
     classes.check(found.where, y, needed)
     return len(y)

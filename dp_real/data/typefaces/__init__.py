@@ -1,1 +1,1 @@
-"""Characters of typefaces: fonts are found, drawn, weeded out, grouped, and kept as one collection."""
+"""Characters of typefaces. Fonts are found, drawn, weeded out, grouped, and kept as one collection."""

@@ -1,5 +1,6 @@
-"""The characters that are the classes of `glyphs`, with the names that prompts use."""
+"""The characters that are the classes of the data source `glyphs`, with the names that prompts use."""
 
+# fmt: off
 CHARACTERS = {
     "2": "digit two", "3": "digit three", "4": "digit four", "5": "digit five", "6": "digit six", "7": "digit seven",
     "8": "digit eight", "9": "digit nine",
@@ -11,11 +12,12 @@ CHARACTERS = {
     "]": "right bracket", "*": "asterisk", "=": "equals sign", "£": "pound sign", "¥": "yen sign", "§": "section sign",
     "¶": "paragraph sign", "ß": "sharp s", "æ": "small ae", "Æ": "capital AE", "Ø": "capital O with stroke",
     "÷": "division sign", "±": "plus-minus sign", "«": "left guillemet", "»": "right guillemet", "©": "copyright sign",
-}  # fmt: skip
-"""Characters whose forms differ after each is scaled to one size: no twins such as c and C, o and 0, or l and I."""
+}
+# fmt: on
+"""Characters whose forms differ after each is scaled to one size. Twins are left out, such as c and C, or o and 0."""
 
 CASES = tuple((letter, letter.upper()) for letter in "abdeghqrt")
-"""Small letters whose capital has another form. Where they look alike, small letters are drawn as capitals."""
+"""Small letters whose capital has another form. A font where they look alike draws small letters as capitals."""
 
 BEYOND_ASCII = [place for place, character in enumerate(CHARACTERS) if not character.isascii()]
-"""The places of signs where some fonts have letters of another script."""
+"""The places of signs in whose place some fonts have letters of another script."""

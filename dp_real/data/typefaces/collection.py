@@ -1,4 +1,4 @@
-"""The collection: all fonts that serve, drawn once and kept in the user's cache."""
+"""The collection: all fonts that can be used, drawn once and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from dp_real.runtime.processes import own_cores
 
 RECIPE = 1  # raise it when the images change
 LEGIBLE: dict[Kind, float] = {"text": 0.55, "handwriting": 0.25, "display": 0.25}
-"""The least share of a font's characters that a classifier of other families must read."""
-MOSTLY = 0.5
+"""The least share of a font's characters that a classifier of other families must read, by the kind of the font."""
+MOSTLY = 0.5  # share of a font's signs beyond ASCII that must be read, so that these signs are used
+FILES_PER_WORKER = 100  # with fewer, starting a process takes longer than the work
 
 
 @dataclass(frozen=True)
 class Face:
-    """A font of the collection. group: of families that nearly coincide, or share a first name."""
+    """A font of the collection. Families of one group nearly coincide, or share a first name."""
 
     file: str
     family: str
@@ -40,31 +41,33 @@ class Face:
 
 @dataclass(frozen=True)
 class Collection:
-    """Fonts and their characters. images: uint8 [n, CHARACTERS, SIDE, SIDE], all 0 where a font has no such one."""
+    """Fonts and their characters.
+
+    The images are uint8 [fonts, CHARACTERS, SIDE, SIDE]. A character that a font does not have is all 0.
+    """
 
     faces: list[Face]
     images: np.ndarray
 
 
 def collect(files: Sequence[Path], progress: Progress) -> Collection:
-    """The collection of these font files, from the cache, or drawn now, in a minute or two.
+    """Return the collection of these font files, from the cache or drawn now, which takes a minute or two.
 
-    A file is known by its name, size and time of change. Raises MissingError if the cache cannot be written to.
+    A file is known by its name, its size, and the time of its last change. Raises MissingError if the cache cannot be
+    written to.
     """
+    from safetensors.numpy import load_file, save_file
 
     def make(folder: Path) -> None:
-        from safetensors.numpy import save_file
+        drawn = draw(different_files, progress)
+        save_file({"images": drawn.images}, folder / "images.safetensors")
+        write_json(folder / "faces.json", {"faces": [vars(face) for face in drawn.faces]})
 
-        made = draw(files, progress)
-        save_file({"images": made.images}, folder / "images.safetensors")
-        write_json(folder / "faces.json", {"faces": [vars(face) for face in made.faces]})
-
-    files = list({path.resolve(): path for path in files}.values())  # some are linked to from other packages
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    known = json_digest(states)
-    folder = cached("glyphs", {"recipe": RECIPE, "fonts": len(files), "files": known}, make)
-    from safetensors.numpy import load_file
-
+    # Packages link to fonts of others.
+    different_files = list({path.resolve(): path for path in files}.values())
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in different_files]
+    depends = {"recipe": RECIPE, "fonts": len(different_files), "files": json_digest(states)}
+    folder = cached("glyphs", depends, make)
     with reading(folder, f"remove {folder}, and it is made again"):
         faces = [Face(**face) for face in read_json(folder / "faces.json")["faces"]]
         return Collection(faces, load_file(folder / "images.safetensors")["images"])
@@ -72,56 +75,87 @@ def collect(files: Sequence[Path], progress: Progress) -> Collection:
 
 def draw(files: Sequence[Path], progress: Progress) -> Collection:
     """Read, pick, draw and weed out fonts, and group their families."""
-    workers = min(own_cores(), 1 + len(files) // 100)  # processes take seconds to start
-    with progress("reading fonts", len(files)) as advance:
-        read = []
-        for font in in_parallel(workers, read_font, [(path,) for path in files], batch_size=32):
-            read.append(font)
-            advance(1)
-    fonts = pick_styles(filter(None, read))
-    with progress("drawing fonts", len(fonts)) as advance:
-        found = []
-        for images, traits in in_parallel(workers, _drawn, [(font,) for font in fonts], batch_size=8):
-            found.append((images, traits))
-            advance(1)
-    usable = [row for row, (_, traits) in enumerate(found) if traits is not None]
-    return _weeded(
-        [fonts[row] for row in usable],
-        np.stack([found[row][0] for row in usable]) if usable else np.zeros((0, 0, 0, 0), np.uint8),
-        np.stack([found[row][1] for row in usable]) if usable else np.zeros((0, 0, 0), np.float32),
+    workers = min(own_cores(), 1 + len(files) // FILES_PER_WORKER)
+    fonts = pick_styles(_read_fonts(files, workers, progress))
+    drawn = _draw_fonts(fonts, workers, progress)
+    usable = [(font, each) for font, each in zip(fonts, drawn, strict=True) if each.usable]
+    if not usable:
+        return Collection([], np.zeros((0, 0, 0, 0), np.uint8))
+    return _weed(
+        [font for font, _ in usable],
+        np.stack([each.images for _, each in usable]),
+        np.stack([each.traits for _, each in usable]),
     )
 
 
-def _drawn(font: Font) -> tuple[np.ndarray, np.ndarray | None]:
-    """The images of a font and their features; None if it has too few characters, or small letters like capitals."""
+@dataclass(frozen=True)
+class DrawnFont:
+    """The characters of one font, their features, and whether the font can be used."""
+
+    images: np.ndarray  # uint8 [CHARACTERS, SIDE, SIDE]
+    traits: np.ndarray  # float32 [CHARACTERS, features]
+    usable: bool
+
+
+def _read_fonts(files: Sequence[Path], workers: int, progress: Progress) -> list[Font]:
+    """Read what the files say of themselves, by several processes. Files that are no fonts are left out."""
+    fonts: list[Font] = []
+    with progress("reading fonts", len(files)) as advance:
+        for font in in_parallel(workers, read_font, [(path,) for path in files], batch_size=32):
+            if font is not None:
+                fonts.append(font)
+            advance(1)
+    return fonts
+
+
+def _draw_fonts(fonts: Sequence[Font], workers: int, progress: Progress) -> list[DrawnFont]:
+    """Draw fonts by several processes."""
+    drawn: list[DrawnFont] = []
+    with progress("drawing fonts", len(fonts)) as advance:
+        for each in in_parallel(workers, _draw, [(font,) for font in fonts], batch_size=8):
+            drawn.append(each)
+            advance(1)
+    return drawn
+
+
+def _draw(font: Font) -> DrawnFont:
+    """Draw a font. It cannot be used if it has too few characters, or draws small letters as capitals."""
     images = draw_font(font)
     traits = features(images)
     usable = images.any((1, 2)).sum() >= LEAST_CHARACTERS and not is_unicase(traits)
-    return images, traits if usable else None
+    return DrawnFont(images, traits, bool(usable))
 
 
-def _weeded(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Collection:
-    """The fonts that are legible, and differ from the others of their group.
+def _weed(fonts: Sequence[Font], images: np.ndarray, traits: np.ndarray) -> Collection:
+    """Keep the fonts that are legible and differ from the others of their group.
 
-    Signs beyond ASCII of which a font's are mostly not read right are left out: it has other letters in their places.
+    `images` are uint8 [fonts, CHARACTERS, SIDE, SIDE] and `traits` are float32 [fonts, CHARACTERS, features]. If most
+    of a font's signs beyond ASCII are not read right, the font has other letters in their places. These signs of it are
+    then set to 0 in `images`.
     """
-    if not fonts:
-        return Collection([], images)
-    families = list(dict.fromkeys(font.family for font in fonts))
-    firsts = [next(row for row, font in enumerate(fonts) if font.family == family) for family in families]
-    group_of = dict(zip(families, group_families(families, images[firsts]).tolist(), strict=True))
-    groups = [group_of[font.family] for font in fonts]
-    right, there = read_by_others(traits, groups), np.asarray(traits.any(2))
-    doubtful = shares(right[:, BEYOND_ASCII], there[:, BEYOND_ASCII]) < MOSTLY
+    groups = _group(fonts, images)
+    is_read = read_by_others(traits, groups)
+    is_there = np.asarray(traits.any(2))
+    doubtful = shares(is_read[:, BEYOND_ASCII], is_there[:, BEYOND_ASCII]) < MOSTLY
     images[:, BEYOND_ASCII] *= ~doubtful[:, None, None, None]
-    members: dict[int, list[int]] = defaultdict(list)
-    for row, share in enumerate(shares(right, there)):
+    legible: dict[int, list[int]] = defaultdict(list)  # rows of fonts, by group
+    for row, share in enumerate(shares(is_read, is_there)):
         if share >= LEGIBLE[fonts[row].kind]:
-            members[groups[row]].append(row)
-    kept = [rows[place] for rows in members.values() for place in different(images[rows])]
-    faces = [Face(fonts[row].path.name, *_titles(fonts[row]), groups[row]) for row in kept]
+            legible[groups[row]].append(row)
+    kept = [rows[place] for rows in legible.values() for place in different(images[rows])]
+    faces = []
+    for row in kept:
+        font = fonts[row]
+        faces.append(Face(font.path.name, font.family, font.style, font.kind, groups[row]))
     return Collection(faces, images[kept])
 
 
-def _titles(font: Font) -> tuple[str, str, Kind]:
-    return font.family, font.style, font.kind
+def _group(fonts: Sequence[Font], images: np.ndarray) -> list[int]:
+    """Return the group of each font. Families are compared by their first fonts."""
+    first_rows: dict[str, int] = {}
+    for row, font in enumerate(fonts):
+        first_rows.setdefault(font.family, row)
+    families = list(first_rows)
+    family_groups = group_families(families, images[list(first_rows.values())]).tolist()
+    group_of = dict(zip(families, family_groups, strict=True))
+    return [group_of[font.family] for font in fonts]

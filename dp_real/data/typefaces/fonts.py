@@ -1,4 +1,4 @@
-"""Finds outline fonts in folders, reads their names, and picks up to four styles of each family."""
+"""Finds outline fonts in folders, reads what they say of themselves, and picks up to four styles of each family."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ log = logging.getLogger(__name__)
 DEBIAN = (Path("/usr/share/fonts"), Path("/usr/share/texmf/fonts"))
 """Where Debian's packages put fonts."""
 ENDINGS = (".ttf", ".otf", ".ttc")
-LEAST_CHARACTERS = 60  # of CHARACTERS, in a font that is used
-BOLD, REGULAR = 700, 400  # OpenType's weights
+LEAST_CHARACTERS = 60  # of CHARACTERS that a font must have to be used
+BOLD = 700  # OpenType's weight
+REGULAR = 400  # OpenType's weight
 
 Kind = Literal["text", "handwriting", "display"]
 OTHER = re.compile(
     r"symbol|math|dingbat|phon[eé]ti|\bipa\b|keyboard|keyfont|small ?cap|\bsc\b|\bcaps\b|titling|bitmap|pixel"
     r"|^px |terminus|spleen|proggy|^atari|^amiga|^c-64|glass tty|klingon|futhark",
     re.I,
-)  # symbols, mathematics, phonetics, keyboards, small capitals and bitmaps: not the characters that they stand for
+)
+"""Fonts of symbols, mathematics, phonetics, keyboards, small capitals and bitmaps. They do not show the characters."""
 HANDWRITING = re.compile(
     r"script|handwriting|scrawl|chancery|chorus|ecolier|abecedario|kristi|vibes|breip|rufscript|femkeklaver|purisa"
     r"|domestic manners|humor|\bz003|eunjin|bangwool|lobster|leckerli|penguin attack|comic|dkghand|delphine|caliban",
@@ -38,13 +40,21 @@ DISPLAY = re.compile(
     r"|d050000l|it wasn't me|el abogado|metal|conakry|ocr ?b",
     re.I,
 )
-PANOSE: dict[int, Kind] = {3: "handwriting", 4: "display"}  # the first number of a font's PANOSE: its family kind
-FAMILY_CLASS: dict[int, Kind] = {9: "display", 10: "handwriting"}  # of the OS/2 table: ornamentals and scripts
+PANOSE: dict[int, Kind] = {3: "handwriting", 4: "display"}
+"""Kinds by the first number of a font's PANOSE, which is its family kind."""
+FAMILY_CLASS: dict[int, Kind] = {9: "display", 10: "handwriting"}
+"""Kinds by the family class of the OS/2 table. Class 9 has ornamental fonts, and class 10 has scripts."""
+ITALIC_BIT = 2  # of macStyle in the head table
+BOLD_BIT = 1
 
 
 @dataclass(frozen=True)
 class Font:
-    """A font file. weight: OpenType's, 400 for regular. characters: those of CHARACTERS that it has, in their order."""
+    """A font file.
+
+    `weight` is OpenType's, which is 400 for regular. `characters` are those of CHARACTERS that the font has, in their
+    order.
+    """
 
     path: Path
     family: str
@@ -55,74 +65,93 @@ class Font:
     characters: str
 
     @property
-    def slot(self) -> tuple[bool, bool]:
-        """Whether it is italic, and whether bold: a family has one font for each."""
-        return self.italic, self.weight > (REGULAR + BOLD) / 2
+    def bold(self) -> bool:
+        """Whether the weight is nearer to bold than to regular."""
+        return self.weight > (REGULAR + BOLD) / 2
 
 
 PACKAGES = Path(str(resources.files("dp_real.data.typefaces") / "packages.csv"))
-"""Debian's packages of fonts, a line each, with a file by which each is known to be installed, if it has fonts."""
+"""A table of Debian's packages of fonts. A package that has fonts is installed if the file beside its name is there."""
 
 
 def missing_packages(files: Iterable[Path]) -> list[str]:
-    """The packages of PACKAGES whose files are not among these."""
+    """Return the packages of PACKAGES whose files are not among these."""
     there = {path.name for path in files}
     packages = csv.reader(PACKAGES.read_text(encoding="utf-8").splitlines())
     return [package for package, font in packages if font and font not in there]
 
 
 def font_files(folders: Iterable[Path]) -> list[Path]:
-    """All outline fonts below the folders, in order."""
+    """Return all outline fonts below the folders, in order."""
     return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS]
 
 
 def read_font(path: Path) -> Font | None:
-    """What a font file says of itself; None if it cannot be read, or is not of letters that are used here."""
+    """Read what a font file says of itself. Return None if it cannot be read, or does not have the letters in use."""
     from fontTools.ttLib import TTFont
 
-    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it remarks on dates and on padding
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of dates and of padding
     try:
         with open(path, "rb") as file, TTFont(file, lazy=True, fontNumber=0) as font:
-            return _described(path, font)
+            return _describe(path, font)
     except Exception as error:  # what fontTools raises on a broken file depends on where it is broken
         log.warning("%s: not a font that can be read: %s; it is left out", path, error)
         return None
 
 
-def _described(path: Path, font: Any) -> Font | None:
+def _describe(path: Path, font: Any) -> Font | None:
+    """Return what an open font says of itself, or None if it does not have the letters in use."""
     known = font.getBestCmap() or {}
     characters = "".join(character for character in CHARACTERS if ord(character) in known)
-    family, style = _named(font, (16, 1), path.stem.partition("-")[0]), _named(font, (17, 2), "")
+    family = _name(font, (16, 1), path.stem.partition("-")[0])
+    style = _name(font, (17, 2), "")
     if len(characters) < LEAST_CHARACTERS or OTHER.search(f"{family} {style}"):
         return None
+    mac_style = font["head"].macStyle
+    italic = bool(mac_style & ITALIC_BIT) or bool(re.search(r"italic|oblique|slanted", style, re.I))
     metrics = font.get("OS/2")
-    kind: Kind = "text"
+    weight = BOLD if mac_style & BOLD_BIT else REGULAR
     if metrics is not None:
-        kind = PANOSE.get(metrics.panose.bFamilyType) or FAMILY_CLASS.get(metrics.sFamilyClass >> 8) or kind
-    kind = "display" if DISPLAY.search(family) else "handwriting" if HANDWRITING.search(family) else kind
-    italic = bool(font["head"].macStyle & 2) or bool(re.search(r"italic|oblique|slanted", style, re.I))
-    weight = metrics.usWeightClass if metrics is not None else BOLD if font["head"].macStyle & 1 else REGULAR
-    return Font(path, family, style, kind, weight, italic, characters)
+        weight = metrics.usWeightClass
+    return Font(path, family, style, _kind(family, metrics), weight, italic, characters)
 
 
-def _named(font: Any, numbers: Sequence[int], otherwise: str) -> str:
-    """The first of these entries of the name table that has a letter in it."""
+def _kind(family: str, metrics: Any) -> Kind:
+    """Return the kind of a family by its name, or else by the OS/2 table of its font, which may be None."""
+    if DISPLAY.search(family):
+        return "display"
+    if HANDWRITING.search(family):
+        return "handwriting"
+    if metrics is not None:
+        return PANOSE.get(metrics.panose.bFamilyType) or FAMILY_CLASS.get(metrics.sFamilyClass >> 8) or "text"
+    return "text"
+
+
+def _name(font: Any, numbers: Sequence[int], default: str) -> str:
+    """Return the first of these entries of the font's name table that has a letter in it."""
     table = font.get("name")
-    names = (table.getDebugName(number) for number in numbers) if table is not None else ()
-    return next((name.strip() for name in names if name and any(map(str.isalpha, name))), otherwise)
+    if table is None:
+        return default
+    for number in numbers:
+        name = table.getDebugName(number)
+        if name and any(character.isalpha() for character in name):
+            return name.strip()
+    return default
 
 
 def pick_styles(fonts: Iterable[Font]) -> list[Font]:
-    """Up to four fonts of a family: regular, bold, italic and bold italic, those nearest to the usual weights.
+    """Pick up to four fonts of each family: regular, bold, italic and bold italic.
 
-    Of equally near ones it is that with the most characters, then with the shortest name, which is the plainest.
+    The font with the weight nearest to the usual one is taken. Of equally near ones it is the one with the most
+    characters, and then the one with the shortest style name, which is the plainest.
     """
-    slots: dict[tuple[str, bool, bool], list[Font]] = defaultdict(list)
+    by_style: dict[tuple[str, bool, bool], list[Font]] = defaultdict(list)
     for font in fonts:
-        slots[font.family, *font.slot].append(font)
-    return [min(slots[slot], key=_oddness) for slot in sorted(slots)]
+        by_style[font.family, font.italic, font.bold].append(font)
+    return [min(by_style[style], key=_oddness) for style in sorted(by_style)]
 
 
 def _oddness(font: Font) -> tuple[int, int, int, str]:
-    usual = BOLD if font.slot[1] else REGULAR
+    """Return the key by which the usual font of a style sorts first."""
+    usual = BOLD if font.bold else REGULAR
     return abs(font.weight - usual), -len(font.characters), len(font.style), str(font.path)

@@ -1,4 +1,4 @@
-"""Tells fonts that cannot serve: small letters drawn as capitals, and characters that cannot be told apart."""
+"""Finds fonts that cannot be used: those that draw small letters as capitals, and those that cannot be read."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from dp_real.data.typefaces.characters import CASES
 from dp_real.data.typefaces.draw import INK, PLACES, SMALL, stretched
 
-ALIKE = 0.65  # the correlation of a small letter and its capital beyond which they are one; ordinary fonts have 0.35
+ALIKE = 0.65  # correlation of a small letter and its capital beyond which they count as one; ordinary fonts have 0.35
 FOLDS = 5
 
 
 def features(images: np.ndarray) -> np.ndarray:
-    """Simple features of images [n, SIDE, SIDE]: float32 [n, SMALL * SMALL + 3].
+    """Return simple features of images [n, SIDE, SIDE], float32 [n, SMALL * SMALL + 3].
 
-    The stretched ink, its width, its height, and their ratio. An image without ink has zeros.
+    They are the stretched ink, its width, its height, and the ratio of the two. An image without ink has zeros.
     """
     found = np.zeros((len(images), SMALL * SMALL + 3), np.float32)
     for row in np.flatnonzero(images.any((1, 2))):
@@ -25,39 +25,48 @@ def features(images: np.ndarray) -> np.ndarray:
     return found
 
 
-def is_unicase(of_font: np.ndarray) -> bool:
-    """Whether small letters are drawn as capitals, from the features [CHARACTERS, d] of a font.
+def is_unicase(traits: np.ndarray) -> bool:
+    """Whether a font draws small letters as capitals, from its features [CHARACTERS, features].
 
-    The median correlation of stretched small letters and capitals decides. Pairs that the font lacks do not count; a
-    font that lacks all cannot serve, either.
+    The median correlation of stretched small letters and their capitals decides. Pairs that the font lacks do not
+    count. A font that lacks all pairs cannot be used either, so this is true of it.
     """
-    ink = of_font[:, : SMALL * SMALL]
-    pairs = [(ink[PLACES[small]], ink[PLACES[capital]]) for small, capital in CASES]
-    alike = [np.corrcoef(small, capital)[0, 1] for small, capital in pairs if small.std() and capital.std()]
-    return not alike or float(np.median(alike)) > ALIKE
+    ink = traits[:, : SMALL * SMALL]
+    correlations = []
+    for small, capital in CASES:
+        small_ink = ink[PLACES[small]]
+        capital_ink = ink[PLACES[capital]]
+        if small_ink.std() and capital_ink.std():
+            correlations.append(np.corrcoef(small_ink, capital_ink)[0, 1])
+    return not correlations or float(np.median(correlations)) > ALIKE
 
 
-def read_by_others(of_fonts: np.ndarray, groups: Sequence[int]) -> np.ndarray:
-    """Which characters of each font a ridge classifier reads right: bool [n, CHARACTERS].
+def read_by_others(traits: np.ndarray, groups: Sequence[int]) -> np.ndarray:
+    """Return which characters of each font a ridge classifier reads right, bool [n, CHARACTERS].
 
-    of_fonts: the features [n, CHARACTERS, d]. groups: of families that are alike, [n]; the classifier was fitted to the
-    other groups, in FOLDS parts. Where there are fewer groups than parts, all that there is counts as read.
+    `traits` are the fonts' features [n, CHARACTERS, features]. `groups` [n] are those of families that are alike. The
+    groups are divided into FOLDS parts, and a classifier that was fitted to the other parts reads each one. If there
+    are fewer groups than parts, every character that a font has counts as read.
     """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import GroupKFold
 
-    there = np.asarray(of_fonts.any(2))
+    is_there = np.asarray(traits.any(2))
     if len(set(groups)) < FOLDS:
-        return there
-    font, label = there.nonzero()
-    x, group = of_fonts[font, label], np.asarray(groups)[font]
-    right = np.zeros_like(there)
+        return is_there
+    font, label = is_there.nonzero()
+    x = traits[font, label]
+    group = np.asarray(groups)[font]
+    is_read = np.zeros_like(is_there)
     for others, own in GroupKFold(FOLDS).split(x, label, group):
         reader = RidgeClassifier(alpha=10.0).fit(x[others], label[others])
-        right[font[own], label[own]] = reader.predict(x[own]) == label[own]
-    return right
+        is_read[font[own], label[own]] = reader.predict(x[own]) == label[own]
+    return is_read
 
 
-def shares(right: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """The share of the characters that a font has which are read right, from bool [n, C]: float64 [n]; 1 of none."""
-    return np.where(there.any(1), right.sum(1) / np.maximum(1, there.sum(1)), 1.0)
+def shares(is_read: np.ndarray, is_there: np.ndarray) -> np.ndarray:
+    """Return the share of each font's characters that are read right, float64 [n].
+
+    Both arguments are bool [n, C]. A font without any of these characters has a share of 1.
+    """
+    return np.where(is_there.any(1), is_read.sum(1) / np.maximum(1, is_there.sum(1)), 1.0)

@@ -14,7 +14,8 @@ from huggingface_hub import hf_hub_download
 from dp_base.errors import InputError, MissingError
 from dp_real.generators.pipelines.adapters import check_supported
 from dp_real.runtime import processes
-from dp_real.runtime.hub import lacking, load, reading
+from dp_real.runtime.hub import load, reading
+from dp_real.runtime.model_folders import lacking
 
 
 def load_index(model: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Classifiers of transformers, images' and texts' alike: fresh ones by architecture and sizes, and their classes."""
+"""What classifiers of transformers share, of images as of texts: fresh ones by their sizes, and their classes."""
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -22,11 +22,32 @@ def fresh_network(
     own: Mapping[str, Any],
     wrap: Callable[[Any], Network],
 ) -> Network:
-    """wrap(model), of a fresh model. Draws weights from torch's random state.
+    """Make a fresh model and wrap it. The weights are drawn from torch's random state.
 
-    kind: an AutoModelFor… of transformers, which knows the architectures `known`. architecture, sizes: as transformers
-    names them. own: what the task asks for, where the architecture has such a key and `sizes` do not set it. Raises
-    InputError for unknown names, and if no network can be made of these sizes.
+    Parameters
+    ----------
+    kind : Any
+        A class AutoModelFor… of transformers.
+    known : iterable of str
+        The architectures that this class knows.
+    architecture : str
+        The model's type, as transformers names it.
+    sizes : mapping
+        The model's sizes that the user sets, as transformers names them.
+    own : mapping
+        The sizes that the task asks for. Each is used if the architecture has such a key and `sizes` does not set it.
+    wrap : callable
+        Makes the network of the model.
+
+    Returns
+    -------
+    nn.Module
+        What `wrap` returns.
+
+    Raises
+    ------
+    InputError
+        If a name is not known, or no network of these sizes can be made.
     """
     _require(architecture, known, f"learner.architecture = {architecture!r}: not among those of {kind.__name__}")
     keys = AutoConfig.for_model(architecture).to_dict()
@@ -43,12 +64,13 @@ def fresh_network(
 
 
 def _require(name: str, known: Iterable[str], problem: str) -> None:
+    """Raise InputError, which suggests the nearest known name, if a name is not known."""
     if name not in known:
         raise InputError(f"{problem}; did you mean {get_close_matches(name, known, n=1, cutoff=0)[0]}?")
 
 
 def class_names(task: Task) -> dict[str, Any]:
-    """The options that give a model of transformers the names of its classes."""
+    """Return the options that give a model of transformers the names of the task's classes."""
     return {
         "id2label": dict(enumerate(task.classes)),
         "label2id": {name: label for label, name in enumerate(task.classes)},
@@ -56,9 +78,24 @@ def class_names(task: Task) -> dict[str, Any]:
 
 
 def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network:
-    """Freeze weights that no logit depends on, such as a mask token: weight decay alone would change them.
+    """Freeze weights that no logit depends on, such as a mask token. Weight decay alone would change them.
 
-    Raises InputError for a network that cannot classify by itself.
+    Parameters
+    ----------
+    classifier : nn.Module
+        The network, which is changed in place.
+    sample_shape : tuple of int
+        The shape of an example.
+
+    Returns
+    -------
+    nn.Module
+        The same network.
+
+    Raises
+    ------
+    InputError
+        If the network cannot classify by itself.
     """
     with torch.enable_grad():
         device = next(classifier.parameters()).device
@@ -67,6 +104,7 @@ def freeze_unused(classifier: Network, sample_shape: tuple[int, ...]) -> Network
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(f"learner: this model cannot classify: {error}") from error
     weights = [weight for weight in classifier.parameters() if weight.requires_grad]
-    for weight, gradient in zip(weights, torch.autograd.grad(total, weights, allow_unused=True), strict=True):
+    gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    for weight, gradient in zip(weights, gradients, strict=True):
         weight.requires_grad_(gradient is not None)
     return classifier

@@ -1,84 +1,194 @@
-"""Augmentation of batches, row by row: crops and flips, Mixup and CutMix (paper App. D)."""
+"""Augmentation of batches, each row by itself: crops and flips, Mixup and CutMix (paper App. D)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from dp_base.errors import InputError
 
 
-def crop_and_flip(
-    x: Tensor, rng: np.random.Generator, *, least_area: float, flip: bool, size: Sequence[int] | None = None
-) -> Tensor:
-    """Resize a random window of each image [B, C, H, W] to `size` (Szegedy et al. 2015), mirrored with probability 1/2.
+class Windows(NamedTuple):
+    """A random window of each image of a batch, each array [n].
 
-    The window's share of the area is uniform on [least_area, 1]. Its aspect ratio is log-uniform on [3/4, 4/3]; a side
-    that would leave the image is cut off. least_area 0 takes whole images. size: [h, w]; none: H x W, to which windows
-    are only enlarged, so that interpolation is bilinear. From larger images, windows of whole pixels are also shrunk,
-    without aliasing. Raises InputError for x of another shape.
+    Coordinates are those of `F.affine_grid`: the image reaches from -1 to 1. Widths and heights are relative to the
+    image's.
+    """
+
+    width: np.ndarray
+    height: np.ndarray
+    mirrored: np.ndarray  # bool
+    centre_x: np.ndarray
+    centre_y: np.ndarray
+
+
+def crop_and_flip(
+    x: Float[Tensor, "batch *sample"],
+    rng: np.random.Generator,
+    *,
+    least_area: float,
+    flip: bool,
+    size: Sequence[int] | None = None,
+) -> Float[Tensor, "batch channels new_height new_width"]:
+    """Resize a random window of each image, and mirror it with probability 1/2.
+
+    The window's share of the image's area is uniform on [least_area, 1]. Its aspect ratio is log-uniform on [3/4, 4/3].
+    A side that would leave the image is cut off.
+
+    Parameters
+    ----------
+    x : Float[Tensor, "batch channels height width"]
+        The images.
+    rng : np.random.Generator
+        The source of randomness.
+    least_area : float
+        The least share of the area. 0 takes whole images.
+    flip : bool
+        Whether images are mirrored.
+    size : sequence of int, optional
+        The height and width of the result. By default they are those of x. Then windows are only enlarged, so the
+        interpolation is bilinear. For another size, windows of whole pixels are resized with anti-aliasing.
+
+    Returns
+    -------
+    Float[Tensor, "batch channels new_height new_width"]
+        The changed images.
+
+    Raises
+    ------
+    InputError
+        If x does not have the shape of images.
+
+    References
+    ----------
+    Szegedy et al. (2015), Going deeper with convolutions.
     """
     if x.dim() != 4:
         raise InputError(f"training.crop and training.flip take images [B, C, H, W]; these are {tuple(x.shape[1:])}")
-    n = len(x)
+    windows = _draw_windows(len(x), rng, least_area, flip)
+    if size is None or list(x.shape[2:]) == [*size]:
+        return _enlarge(x, windows)
+    return _resize(x, windows, size)
+
+
+def _draw_windows(n: int, rng: np.random.Generator, least_area: float, flip: bool) -> Windows:
+    """Draw a window for each of n images."""
     area = rng.uniform(least_area, 1, n) if least_area else np.ones(n)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n)) if least_area else np.ones(n)
-    wide, high = np.minimum(np.sqrt(area * ratio), 1), np.minimum(np.sqrt(area / ratio), 1)
+    width = np.minimum(np.sqrt(area * ratio), 1)
+    height = np.minimum(np.sqrt(area / ratio), 1)
     mirrored = flip & (rng.random(n) < 0.5)
-    across, down = rng.uniform(-1, 1, n) * (1 - wide), rng.uniform(-1, 1, n) * (1 - high)  # centres, in [-1, 1]
-    if size is not None and list(x.shape[2:]) != [*size]:
-        columns, rows = _pixels(across, wide, x.shape[3]), _pixels(down, high, x.shape[2])
-        windows = (image[:, :, row, column] for image, row, column in zip(x.split(1), rows, columns, strict=True))
-        resized = torch.cat([F.interpolate(each, size, mode="bilinear", antialias=True) for each in windows])
-        return torch.where(_on(x.device, mirrored).view(n, 1, 1, 1), resized.flip(3), resized)
-    affine = np.zeros((n, 2, 3), np.float32)  # from the window's coordinates in [-1, 1] to the image's
-    affine[:, 0, 0] = wide * np.where(mirrored, -1, 1)
-    affine[:, 1, 1] = high
-    affine[:, 0, 2], affine[:, 1, 2] = across, down
+    centre_x = rng.uniform(-1, 1, n) * (1 - width)
+    centre_y = rng.uniform(-1, 1, n) * (1 - height)
+    return Windows(width, height, mirrored, centre_x, centre_y)
+
+
+def _enlarge(x: Tensor, windows: Windows) -> Tensor:
+    """Enlarge the windows of images [B, C, H, W] to H x W, by bilinear interpolation."""
+    affine = np.zeros((len(x), 2, 3), np.float32)  # maps coordinates in the window to those in the image
+    affine[:, 0, 0] = windows.width * np.where(windows.mirrored, -1, 1)
+    affine[:, 1, 1] = windows.height
+    affine[:, 0, 2] = windows.centre_x
+    affine[:, 1, 2] = windows.centre_y
     grid = F.affine_grid(_on(x.device, affine), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def mix(x: Tensor, y: Tensor, rng: np.random.Generator, *, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019): blend each row of a batch with another.
-
-    x: [B, C, H, W], any [B, ...] for Mixup; y: class probabilities [B, K].
-    mixup, cutmix: the parameter a of the weight's Beta(a, a), 0 for none; with both, each row gets one at random.
-    Under CutMix the label's weight is the area that is really kept: more than drawn if the window crosses the border.
-    Raises InputError for CutMix of what are not images.
-    """
-    if cutmix and x.dim() != 4:
-        raise InputError(
-            f"training.cutmix cuts images [B, C, H, W]; these examples are {tuple(x.shape[1:])}: set it to 0"
-        )
-    n, partner = len(x), _on(x.device, rng.permutation(len(x)))
-    is_cut = rng.random(n) < (0.5 if mixup and cutmix else float(cutmix > 0))
-    weight = np.where(is_cut, rng.beta(cutmix or 1, cutmix or 1, n), rng.beta(mixup or 1, mixup or 1, n))
-    kept = _on(x.device, weight.astype(np.float32)).view(n, 1, 1)
-    if is_cut.any():
-        rows, columns = (_on(x.device, _outside(size, np.sqrt(1 - weight), rng.random(n))) for size in x.shape[2:])
-        cut = rows[:, :, None] | columns[:, None, :]
-        kept = torch.where(_on(x.device, is_cut).view(n, 1, 1), cut.float(), kept)
-    pixels = kept.unsqueeze(1) if x.dim() == 4 else kept.flatten(1).view(n, *[1] * (x.dim() - 1))
-    share = kept.flatten(1).mean(1, keepdim=True)
-    return pixels * x + (1 - pixels) * x[partner], share * y + (1 - share) * y[partner]
-
-
-def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Bool [B, size]: which positions lie outside the window of relative `length` around `centre`."""
-    position = (np.arange(size) + 0.5) / size
-    return np.abs(position - centre[:, None]) > length[:, None] / 2
+def _resize(x: Tensor, windows: Windows, size: Sequence[int]) -> Tensor:
+    """Resize the windows of images [B, C, H, W], in whole pixels, to `size` with anti-aliasing."""
+    columns = _pixels(windows.centre_x, windows.width, x.shape[3])
+    rows = _pixels(windows.centre_y, windows.height, x.shape[2])
+    resized = []
+    for image, row, column in zip(x.split(1), rows, columns, strict=True):
+        resized.append(F.interpolate(image[:, :, row, column], size, mode="bilinear", antialias=True))
+    images = torch.cat(resized)
+    mirrored = _on(x.device, windows.mirrored).view(-1, 1, 1, 1)
+    return torch.where(mirrored, images.flip(3), images)
 
 
 def _pixels(centre: np.ndarray, length: np.ndarray, size: int) -> list[slice]:
-    """The window of each row, in pixels: at `centre` in [-1, 1], of relative `length`, and at least one pixel."""
+    """Return the pixels of each window along an axis of `size` pixels: at least one."""
     begin = np.rint((centre + 1 - length) / 2 * size).astype(int)
     end = np.rint((centre + 1 + length) / 2 * size).astype(int)
     return [slice(min(first, size - 1), max(last, first + 1)) for first, last in zip(begin, end, strict=True)]
 
 
+def mix(
+    x: Float[Tensor, "batch *sample"],
+    y: Float[Tensor, "batch classes"],
+    rng: np.random.Generator,
+    *,
+    mixup: float,
+    cutmix: float,
+) -> tuple[Float[Tensor, "batch *sample"], Float[Tensor, "batch classes"]]:
+    """Blend each row of a batch with another one, by Mixup or CutMix.
+
+    If both are asked for, each row gets one of them at random. Under CutMix, the weight of a row's own label is the
+    share of the area that is really kept. It is more than the weight drawn if the window crosses the border.
+
+    Parameters
+    ----------
+    x : Float[Tensor, "batch *sample"]
+        The examples: images for CutMix, anything for Mixup.
+    y : Float[Tensor, "batch classes"]
+        The probabilities of the classes.
+    rng : np.random.Generator
+        The source of randomness.
+    mixup, cutmix : float
+        The parameter a of the weight's distribution Beta(a, a), or 0 not to mix in this way.
+
+    Returns
+    -------
+    tuple of Tensor
+        The blended examples and probabilities.
+
+    Raises
+    ------
+    InputError
+        If CutMix is asked for examples that are not images.
+
+    References
+    ----------
+    Zhang et al. (2018), mixup. Yun et al. (2019), CutMix.
+    """
+    if cutmix and x.dim() != 4:
+        raise InputError(
+            f"training.cutmix cuts images [B, C, H, W]; these examples are {tuple(x.shape[1:])}: set it to 0"
+        )
+    n = len(x)
+    partner = _on(x.device, rng.permutation(n))
+    is_cut = rng.random(n) < (0.5 if mixup and cutmix else float(cutmix > 0))
+    cut_weight = rng.beta(cutmix or 1, cutmix or 1, n)
+    mix_weight = rng.beta(mixup or 1, mixup or 1, n)
+    weight = np.where(is_cut, cut_weight, mix_weight)
+    kept = _on(x.device, weight.astype(np.float32)).view(n, 1, 1)  # how much of each pixel is the row's own
+    if is_cut.any():
+        height, width = x.shape[2:]
+        side = np.sqrt(1 - weight)
+        rows = _on(x.device, _outside(height, side, rng.random(n)))
+        columns = _on(x.device, _outside(width, side, rng.random(n)))
+        is_outside = rows[:, :, None] | columns[:, None, :]
+        kept = torch.where(_on(x.device, is_cut).view(n, 1, 1), is_outside.float(), kept)
+    own_pixels = kept.unsqueeze(1) if x.dim() == 4 else kept.flatten(1).view(n, *[1] * (x.dim() - 1))
+    own_share = kept.flatten(1).mean(1, keepdim=True)
+    mixed_x = own_pixels * x + (1 - own_pixels) * x[partner]
+    mixed_y = own_share * y + (1 - own_share) * y[partner]
+    return mixed_x, mixed_y
+
+
+def _outside(size: int, length: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Return which positions along an axis lie outside each row's window, bool [B, size].
+
+    The windows have relative lengths [B] and relative centres [B].
+    """
+    position = (np.arange(size) + 0.5) / size
+    return np.abs(position - centre[:, None]) > length[:, None] / 2
+
+
 def _on(device: torch.device, values: np.ndarray) -> Tensor:
-    """Copy to a device without waiting for its pending work."""
+    """Copy values to a device without waiting for its pending work."""
     return torch.from_numpy(values).to(device, non_blocking=True)

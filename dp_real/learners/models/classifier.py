@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.modeling_auto import (
@@ -21,17 +22,26 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, no_code_of
 from dp_real.runtime.pixels import fit
 
-ASKED = (64, 64)  # pixels of the images that a processor is asked about
+PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation is found
 
 
 class Classifier(nn.Module):
-    """[B, C, H, W] in [-1, 1] -> logits [B, K]. Images are resized and normalised as the model expects."""
+    """Maps images in [-1, 1] to logits. Images are resized and normalised as the model expects.
+
+    Parameters
+    ----------
+    model : Any
+        An image classifier of transformers.
+    size : int
+        The height and width of the images that the model takes.
+    mean, std : sequence of float
+        The normalisation of pixels in [0, 1], one value for each channel.
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, model: Any, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        """size: the model's height and width. mean, std: one value per channel, for pixels in [0, 1]."""
         super().__init__()
         self.model = model
         self.size = size
@@ -39,9 +49,11 @@ class Classifier(nn.Module):
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1).to(device), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K] of images [B, C, h, w] of any size, grey or colour."""
-        pixels = fit(x.expand(-1, max(x.shape[1], len(self.mean)), -1, -1), (len(self.mean), self.size, self.size))
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Return the logits of images of any size, in grey or colour."""
+        channels = len(self.mean)
+        coloured = x.expand(-1, max(x.shape[1], channels), -1, -1)
+        pixels = fit(coloured, (channels, self.size, self.size))
         return self.model(pixel_values=((pixels + 1) / 2 - self.mean) / self.std).logits
 
 
@@ -51,11 +63,12 @@ class ClassifierLearner(NetworkLearner):
     def save(self, folder: Path) -> None:
         """Write the model with its class names, and a processor that prepares images as they were validated."""
         classifier: Any = self.in_use
-        side, resize = self.task.sample_shape[-1], self.task.resize
+        side = self.task.sample_shape[-1]
+        resize = self.task.resize or side
         classifier.model.save_pretrained(folder)
-        processor = CLIPImageProcessorPil(  # this one resizes the shorter side and crops the longer
+        processor = CLIPImageProcessorPil(  # this one resizes the shorter side and crops the longer one
             do_convert_rgb=len(classifier.mean) == 3,
-            size={"shortest_edge": round(classifier.size * (resize or side) / side)},
+            size={"shortest_edge": round(classifier.size * resize / side)},
             crop_size={"height": classifier.size, "width": classifier.size},
             image_mean=classifier.mean.flatten().tolist(),
             image_std=classifier.std.flatten().tolist(),
@@ -65,12 +78,34 @@ class ClassifierLearner(NetworkLearner):
     def load(self, folder: Path) -> None:
         """See Learner."""
         classifier: Any = self.in_use
-        classifier.model.load_state_dict(load(AutoModelForImageClassification, str(folder)).state_dict())
+        saved = load(AutoModelForImageClassification, str(folder))
+        classifier.model.load_state_dict(saved.state_dict())
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:
-    """A fresh classifier for images of the task's shape; see fresh_network."""
-    channels, size = task.sample_shape[0], sizes.get("image_size", task.sample_shape[-1])
+    """Return a fresh classifier for images of the task's shape.
+
+    Parameters
+    ----------
+    task : Task
+        The task, whose samples are images [C, H, W].
+    architecture : str
+        The model's type, as transformers names it.
+    sizes : mapping
+        The model's sizes, as transformers names them.
+
+    Returns
+    -------
+    Classifier
+        The classifier. Its weights are drawn from torch's random state.
+
+    Raises
+    ------
+    InputError
+        See `fresh_network`.
+    """
+    channels = task.sample_shape[0]
+    size = sizes.get("image_size", task.sample_shape[-1])
     own = {"image_size": size, "num_channels": channels} | class_names(task)
 
     def wrap(model: Any) -> Classifier:
@@ -80,10 +115,29 @@ def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) ->
 
 
 def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str, Any]) -> Classifier:
-    """Load a classifier from a folder or the hub. labels: the options of `class_names`, or none to keep its classes.
+    """Load a classifier from a folder or the hub.
 
-    If it has another number of classes, its last layer is fresh. Raises MissingError if weights are missing, InputError
-    if they are no image classifier's.
+    Parameters
+    ----------
+    model : str
+        The folder or the hub id.
+    sample_shape : tuple of int
+        The shape [C, H, W] of the samples. Its size is taken if the model has none.
+    labels : dict
+        What `class_names` returns for the task's classes, or an empty dict to keep the model's classes. If the numbers
+        of classes differ, the last layer is fresh.
+
+    Returns
+    -------
+    Classifier
+        The classifier.
+
+    Raises
+    ------
+    MissingError
+        If weights are missing.
+    InputError
+        If the weights are not those of an image classifier.
     """
     try:
         loaded = load(AutoModelForImageClassification, model, ignore_mismatched_sizes=True, **labels)
@@ -91,19 +145,58 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
         raise
     except ValueError as error:
         raise InputError(f"{model}: no image classifier of transformers: {error}") from error
+    size = getattr(loaded.config, "image_size", sample_shape[-1])
     mean, std = normalisation(model)
-    return Classifier(loaded, getattr(loaded.config, "image_size", sample_shape[-1]), mean, std)
+    return Classifier(loaded, size, mean, std)
 
 
-def normalisation(model: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and standard deviation of each channel that a model's images are normalised by, for pixels in [0, 1].
+class Normalisation(NamedTuple):
+    """The mean and standard deviation of each channel, by which pixels in [0, 1] are normalised."""
 
-    Its processor is asked for a black and a white image, so that whatever it does to each channel is in them. Raises
-    MissingError if its preprocessor_config.json is missing, InputError if it takes channels in another order.
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+def normalisation(model: str) -> Normalisation:
+    """Return the mean and standard deviation by which a model's images are normalised.
+
+    The model's processor is given a black and a white image. So the result has all that it does to each channel.
+
+    Parameters
+    ----------
+    model : str
+        The folder or the hub id of the model.
+
+    Returns
+    -------
+    Normalisation
+        One mean and one standard deviation for each channel.
+
+    Raises
+    ------
+    MissingError
+        If the model's preprocessor_config.json is missing.
+    InputError
+        If the processor takes channels in another order than red, green, blue.
     """
+    processor = _image_processor(model)
+    black_white_red = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0]], np.uint8)
+    images = [np.tile(colour, (*PROBE_SIZE, 1)) for colour in black_white_red]
+    pixels = np.asarray(processor(images=images, return_tensors="np")["pixel_values"], np.float64)
+    middle_row = pixels.shape[2] // 2
+    middle_column = pixels.shape[3] // 2
+    black, white, red = pixels[:, :, middle_row, middle_column]
+    if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
+        raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
+    std = 1 / (white - black)
+    return Normalisation((-black * std).tolist(), std.tolist())
+
+
+def _image_processor(model: str) -> Any:
+    """Load the image processor of a model. Raises MissingError if its file cannot be read."""
     try:
         with no_code_of(model):
-            processor: Any = AutoImageProcessor.from_pretrained(
+            return AutoImageProcessor.from_pretrained(
                 model, local_files_only=Path(model).is_dir(), trust_remote_code=False
             )
     except InputError:
@@ -113,11 +206,3 @@ def normalisation(model: str) -> tuple[Sequence[float], Sequence[float]]:
             f"{model}: no preprocessor_config.json could be read, which says how its images are normalised; put one "
             'there: {"image_processor_type": "ViTImageProcessor", "image_mean": [R, G, B], "image_std": [R, G, B]}'
         ) from error
-    colours = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0]], np.uint8)
-    images = [np.tile(colour, (*ASKED, 1)) for colour in colours]
-    pixels = np.asarray(processor(images=images, return_tensors="np")["pixel_values"], np.float64)
-    black, white, red = pixels[:, :, pixels.shape[2] // 2, pixels.shape[3] // 2]
-    if not np.allclose(red, [white[0], *black[1:]], atol=1e-6):
-        raise InputError(f"{model}: its image processor takes channels in another order than red, green, blue")
-    std = 1 / (white - black)
-    return (-black * std).tolist(), std.tolist()

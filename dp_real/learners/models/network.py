@@ -1,4 +1,4 @@
-"""The learner of all kinds that are networks: it trains a torch module, averages its weights and computes logits."""
+"""The learner of all kinds that are networks. It trains a torch module, averages its weights and computes logits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from jaxtyping import Float, Shaped
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,33 +15,47 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers.optimization import get_wsd_schedule
 
 from dp_real.examples import Task
-from dp_real.learners.models.augment import crop_and_flip, mix
-from dp_real.learners.models.gradient import Prepared, StepGradient
-from dp_real.learners.models.randaugment import RandAugment
+from dp_real.learners.models.augmentation import Augmentation, at_task_size
+from dp_real.learners.models.gradient import PreparedRows, StepGradient
 from dp_real.runtime import processes
 from dp_real.runtime.flops import count
-from dp_real.runtime.pixels import fit, to_float
-from dp_real.runtime.seeds import Stream, rng, seeded, torch_rng
-from dp_real.runtime.shares import Share
+from dp_real.runtime.pixels import to_float
+from dp_real.runtime.seeds import Stream, seeded, torch_rng
+from dp_real.runtime.shares import StepShare
 from dp_real.sections import TrainingConfig
 
 
 class NetworkLearner:
-    """Trains a module on batches. With an EMA (paper App. D), the averaged weights compute `logits`."""
+    """Trains a module on batches, as the protocol Learner says.
+
+    With an exponential moving average of the weights (paper App. D), the averaged weights compute the logits.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Maps examples [B, *sample_shape] to logits [B, n_classes].
+    task : Task
+        The task that it learns.
+    config : TrainingConfig
+        The section [training].
+    seed : int
+        The seed of all that training draws, except for the batches.
+    device : torch.device, optional
+        The device to train on. By default it is that of the process.
+    """
 
     def __init__(
         self, module: nn.Module, task: Task, config: TrainingConfig, seed: int, device: torch.device | None = None
     ) -> None:
-        """module: [B, *sample_shape] -> logits [B, n_classes]. seed: of all that training draws, except the batches."""
         self.device: torch.device = device or processes.device()
-        # Convolutions are faster so.
-        self.module = convert_conv2d_weight_memory_format(module.to(self.device), torch.channels_last)
-        processes.copy_from_main(self.module.state_dict().values())  # they are alike already, unless a file is not
-        self.config = config
-        drawn = config.randaugment
-        self.randaugment = RandAugment(drawn, config.randaugment_magnitude) if drawn else None
         self.task = task
+        self.config = config
         self.seed = seed
+        # Convolutions are faster in this memory format.
+        self.module = convert_conv2d_weight_memory_format(module.to(self.device), torch.channels_last)
+        # The processes have the same weights already, unless a file that they read differs.
+        processes.copy_from_main(self.module.state_dict().values())
+        self.augmentation = Augmentation(task, config, seed)
         self.parameters = list(self.module.parameters())
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -49,30 +64,61 @@ class NetworkLearner:
         self.gradient = StepGradient(self.module, config.rows_per_device, seed)
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.step = 0
+        self.losses: list[Tensor] = []  # one for each step since the last call of drain_loss
         self.finish_at(config.steps)
-        self.losses: list[Tensor] = []  # since the last drain
 
     @classmethod
     def fresh(cls, build: Callable[[Task], nn.Module | None], task: Task, training: TrainingConfig, seed: int) -> Self:
-        """A learner with the module that `build` makes for a task. Its weights are a function of the seed alone."""
+        """Return a learner with fresh weights, which are a function of the seed alone.
+
+        Parameters
+        ----------
+        build : callable
+            Builds the module for a task. It draws weights from torch's random state.
+        task : Task
+            The task to learn.
+        training : TrainingConfig
+            The section [training].
+        seed : int
+            The seed of the weights and of training.
+
+        Returns
+        -------
+        NetworkLearner
+            The learner, before its first step.
+        """
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
             module = build(task)
         assert module is not None, "a kind of learner without a network has a `fresh` of its own"
         return cls(module, task, training, seed)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """See Learner. The weights are those in use."""
-        return self.in_use.eval()(self._view(x.to(self.device)))
+    def logits(self, x: Shaped[Tensor, "batch *stored"]) -> Float[Tensor, "batch classes"]:
+        """See Learner. The averaged weights compute them if there is an average."""
+        return self.in_use.eval()(at_task_size(x.to(self.device), self.task))
 
-    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
-        """One AdamW step on the mean cross-entropy over the step's rows. See Learner.
+    def train_step(
+        self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], share: StepShare | None = None
+    ) -> None:
+        """Make one AdamW step on the mean cross-entropy over the rows of the step. See Learner.
 
-        Raises MissingError if not even one row fits into the GPU's memory.
+        Parameters
+        ----------
+        x : Shaped[Tensor, "batch *stored"]
+            The examples, float or uint8.
+        y : Shaped[Tensor, "batch *classes"]
+            The labels, int64 [B], or the probabilities of the classes, float [B, K].
+        share : StepShare, optional
+            Which rows of the step these are. By default they are all rows, in each process.
+
+        Raises
+        ------
+        MissingError
+            If not even one row fits into the GPU's memory.
         """
-        share = share or Share.whole(len(y), processes.this_process().num_processes)
-        if not self.module.training:  # train() walks all layers
+        share = share or StepShare.whole(len(y), processes.this_process().num_processes)
+        if not self.module.training:  # train() walks through all layers, which takes time
             self.module.train()
-        loss = self.gradient.fill(self._loss, lambda: self._prepared(x, y, share), share, self.step)
+        loss = self.gradient.fill(self._loss, lambda: self._prepare(x, y, share), share, self.step)
         if self.config.max_grad_norm:
             nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
@@ -83,44 +129,34 @@ class NetworkLearner:
         self.losses.append(loss)
 
     def _average(self, ema: nn.Module) -> None:
-        """Average like AveragedModel, from the weights after the first step on, but without waiting for the device."""
+        """Update the average of the weights. It begins with the weights after the first step.
+
+        AveragedModel of torch does the same, but waits for the device.
+        """
         decay = self.config.ema_decay if self.step > 1 else 0.0
         get_ema_multi_avg_fn(decay)([*ema.parameters()], [*self.parameters], 0)
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
-    def _prepared(self, x: Tensor, y: Tensor, share: Share) -> list[Prepared]:
-        """This process's parts of the step. Each parcel is augmented whole; then the rows of others are dropped."""
-        x, y = to_float(x.to(self.device, non_blocking=True)), y.to(self.device, non_blocking=True)
+    def _prepare(self, x: Tensor, y: Tensor, share: StepShare) -> list[PreparedRows]:
+        """Return this process's rows of the step, augmented.
+
+        Each parcel is augmented whole, and then the rows of other processes are dropped.
+        """
+        x = to_float(x.to(self.device, non_blocking=True))
+        y = y.to(self.device, non_blocking=True)
         prepared = []
         for part in share.parts:
-            rows, targets = self._augmented(x[part.rows], y[part.rows], part.parcel)
-            prepared.append((part, rows[part.own], targets[part.own]))
+            rows, targets = self.augmentation(x[part.rows], y[part.rows], self.step, part.parcel)
+            prepared.append(PreparedRows(part, rows[part.own], targets[part.own]))
         return prepared
 
-    def _augmented(self, x: Tensor, y: Tensor, parcel: int) -> tuple[Tensor, Tensor]:
-        """A parcel, augmented as configured, at the module's size. y becomes [B, K] if examples are mixed."""
-        options, position, size = self.config, (self.step, parcel), self.task.sample_shape[1:]
-        if options.crop or options.flip:
-            crop = rng(self.seed, Stream.CROP, *position)
-            x = crop_and_flip(x, crop, least_area=options.crop, flip=options.flip, size=size)
-        x = self._view(x)
-        if self.randaugment:
-            x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, *position))
-        if options.mixup or options.cutmix:
-            y = F.one_hot(y, self.task.n_classes).float() if y.dim() == 1 else y
-            x, y = mix(x, y, rng(self.seed, Stream.MIX, *position), mixup=options.mixup, cutmix=options.cutmix)
-        return x, y
-
-    def _view(self, x: Tensor) -> Tensor:
-        """Examples as the module takes them: images of a pool that keeps larger ones are resized."""
-        return x if x.shape[1:] == self.task.sample_shape or x.dim() != 4 else fit(x, self.task.sample_shape)
-
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """The mean cross-entropy of rows that are computed together."""
+        """Return the mean cross-entropy of rows that are computed together."""
         return F.cross_entropy(self._forward(x), y, label_smoothing=self.config.label_smoothing)
 
     def _forward(self, x: Tensor) -> Tensor:
+        """Return the logits in training mode, computed in the configured precision."""
         if self.config.precision == "float32":
             return self.forward(x)
         with torch.autocast(self.device.type, getattr(torch, self.config.precision)):
@@ -132,29 +168,34 @@ class NetworkLearner:
         return self.config.precision
 
     def row_flops(self, sample_shape: Sequence[int]) -> int:
-        """See Learner. Counted in eval mode, so that nothing changes."""
+        """See Learner. They are counted in evaluation mode, so that nothing changes."""
         weights = [weight for weight in self.parameters if weight.requires_grad]
 
-        def step() -> tuple[Tensor | None, ...]:
+        def compute_gradient() -> tuple[Tensor | None, ...]:
             logits = self.module.eval()(torch.zeros(1, *sample_shape, device=self.device))
             label = torch.zeros(1, dtype=torch.int64, device=self.device)
             return torch.autograd.grad(F.cross_entropy(logits, label), weights, allow_unused=True)
 
-        return count(step)
+        return count(compute_gradient)
 
     def drain_loss(self) -> float:
-        """Mean training loss since the last call. This waits for the device; train_step does not."""
+        """Return the mean training loss since the last call. This waits for the device, which train_step does not."""
         mean = torch.stack(self.losses).mean().item()
         self.losses.clear()
         return mean
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next step."""
+        """The learning rate of the next step."""
         return self.optimizer.param_groups[0]["lr"]
 
+    @property
+    def in_use(self) -> nn.Module:
+        """The module that computes logits: the average of the weights if there is one, else the trained module."""
+        return self.module if self.ema is None else self.ema
+
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes, as tensors by name; `load_tensors` restores it."""
+        """Return all that training changes, as tensors by name. `load_tensors` restores it."""
         state = {"losses": torch.stack(self.losses) if self.losses else torch.empty(0)}
         state |= {f"module.{name}": value for name, value in self.module.state_dict().items()}
         if self.ema is not None:
@@ -162,20 +203,6 @@ class NetworkLearner:
         for index, slots in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
         return {name: value.contiguous() for name, value in state.items()}
-
-    @property
-    def in_use(self) -> nn.Module:
-        """The module whose weights are in use: the average, if there is one."""
-        return self.module if self.ema is None else self.ema
-
-    def save(self, folder: Path) -> None:
-        """Write model.safetensors, the weights in use."""
-        weights = {name: value.contiguous() for name, value in self.in_use.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
-
-    def load(self, folder: Path) -> None:
-        """See Learner."""
-        self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
 
     def load_tensors(self, state: Mapping[str, Tensor], step: int) -> None:
         """See Learner."""
@@ -185,16 +212,31 @@ class NetworkLearner:
             self.ema.load_state_dict(_below("ema.", state))
         slots: dict[int, dict[str, Any]] = {}
         for name, value in _below("optimizer.", state).items():
-            index, slot = name.split(".", 1)
-            weight = self.parameters[int(index)]
-            # The fused optimizer reads both in the order of memory.
-            slots.setdefault(int(index), {})[slot] = torch.empty_like(weight).copy_(value) if value.dim() else value
+            index_text, slot = name.split(".", 1)
+            index = int(index_text)
+            if value.dim():
+                # The fused optimizer reads averages and weights in the order of memory, which must be the same.
+                value = torch.empty_like(self.parameters[index]).copy_(value)
+            slots.setdefault(index, {})[slot] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
         self.step = step
         self.finish_at(self.config.steps)
 
+    def save(self, folder: Path) -> None:
+        """Write model.safetensors with the weights of the module that is in use."""
+        weights = {name: value.contiguous() for name, value in self.in_use.state_dict().items()}
+        save_file(weights, folder / "model.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """See Learner."""
+        self.in_use.load_state_dict(load_file(folder / "model.safetensors"))
+
     def finish_at(self, last_step: int) -> None:
-        """Set the WSD schedule (paper App. D): linear warm-up, constant, cosine cool-down that ends at last_step."""
+        """Let the learning rate fall to 0 at `last_step`, and keep the length of the cool-down.
+
+        The learning rate rises linearly in a warm-up, is constant, and falls along a cosine in the cool-down (paper
+        App. D).
+        """
         self.schedule = get_wsd_schedule(
             self.optimizer,
             num_warmup_steps=self.config.warmup_steps,
@@ -205,4 +247,5 @@ class NetworkLearner:
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

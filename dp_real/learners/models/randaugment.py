@@ -1,38 +1,67 @@
-"""RandAugment (Cubuk et al. 2020), as kornia has it."""
+"""RandAugment (Cubuk et al. 2020), as the library kornia has it."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dp_base.errors import InputError, MissingError
 from dp_base.extras import install_command
 from dp_real.runtime.seeds import seeded
 
-STRONGEST = 30  # kornia's scale of magnitudes, and the paper's
-
 
 class RandAugment:
-    """Applies `operations` of kornia's, chosen at random for each call, to all images of the call.
+    """Applies operations of kornia, chosen at random for each call, to all images of the call.
 
-    Each image has signs of its own. magnitude: of STRONGEST. Raises MissingError without kornia.
+    Each image has signs of its own.
+
+    Parameters
+    ----------
+    operations : int
+        The number of operations for each call.
+    magnitude : int
+        Their magnitude, between 0 and 30. This is kornia's scale, and the paper's.
+
+    Raises
+    ------
+    MissingError
+        If kornia is not installed.
     """
 
     def __init__(self, operations: int, magnitude: int) -> None:
         try:
-            from kornia.augmentation.auto import RandAugment as OfKornia
+            from kornia.augmentation.auto import RandAugment as KorniaRandAugment
         except ImportError as error:
             raise MissingError(
                 f"training.randaugment needs kornia: {install_command('augment')}, or set it to 0"
             ) from error
-        self.operations = OfKornia(n=operations, m=magnitude)
+        self.operations = KorniaRandAugment(n=operations, m=magnitude)
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, draw: torch.Generator) -> Tensor:
-        """Images [B, C, H, W] in [-1, 1], changed: a function of x and `draw`. C is 1 or 3, as operations take colours.
+    def __call__(
+        self, x: Float[Tensor, "batch *sample"], draw: torch.Generator
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Change images. The result is a function of the images and of `draw`.
 
-        Raises InputError for another shape.
+        Parameters
+        ----------
+        x : Float[Tensor, "batch channels height width"]
+            Images in [-1, 1] of 1 or 3 channels.
+        draw : torch.Generator
+            The source of randomness.
+
+        Returns
+        -------
+        Float[Tensor, "batch channels height width"]
+            The changed images, of as many channels. Operations take colours, so grey images are changed as colours.
+
+        Raises
+        ------
+        InputError
+            If x does not have the shape of such images.
         """
         if x.dim() != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"training.randaugment takes images [1 or 3, H, W]; these are {tuple(x.shape[1:])}")
+        pixels = (x.expand(-1, 3, -1, -1) + 1) / 2
         with seeded(draw):
-            changed = self.operations((x.expand(-1, 3, -1, -1) + 1) / 2) * 2 - 1
+            changed = self.operations(pixels) * 2 - 1
         return changed[:, : x.shape[1]]

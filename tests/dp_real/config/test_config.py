@@ -92,7 +92,7 @@ def test_unreadable_files(tmp_path: Path):
 
 
 def test_arms(config: Config):
-    """Same steps, same total; only when the samples are drawn and whether they are guided differs."""
+    """The arms have the same steps and samples. They differ in when samples are drawn, and whether they are guided."""
     arms = {arm: arm_config(config, arm) for arm in ("practice", "practice-unguided", "static")}
     assert {arm.samples for arm in arms.values()} == {140}
     assert {arm.training.steps for arm in arms.values()} == {120}

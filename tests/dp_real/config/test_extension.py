@@ -1,4 +1,4 @@
-"""Another package adds a source of data, a generator, a learner and an arm, a file each."""
+"""Another package adds a source of data, a generator, a learner and an arm, each in a file."""
 
 import json
 import os
@@ -150,20 +150,24 @@ evaluate_every = 2
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where mine.toml is; the package lies in `site` beside it, as pip would leave it."""
+    """The folder of mine.toml. The package lies in `site` beside it, as pip would leave it."""
     install(tmp_path / "site", "clouds", FILES, ENTRY_POINTS)
     (tmp_path / "mine.toml").write_text(MINE)
     return tmp_path
 
 
 def start(folder: Path, *arguments: str, installed: bool = True) -> subprocess.Popen[str]:
-    """`dp ARGUMENTS` in that folder, in an interpreter of its own."""
+    """Start `dp ARGUMENTS` in that folder, in an interpreter of its own."""
     root = str(Path(__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "site"), root] if installed else [root])}
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", "from experiments.cli.main import main; main()", *arguments],
-        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
@@ -174,8 +178,21 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
 
 def test_a_package_adds_kinds_and_an_arm(folder: Path):
     running = start(folder, "real", "run", "mine.toml", "--out", "run", "--json")
-    comparing = start(folder, "real", "compare", "mine.toml", "--arms", "my-arm,static", "--seeds", "2",
-                      "--workers", "1", "--out", "compared", "--json")  # fmt: skip
+    comparing = start(
+        folder,
+        "real",
+        "compare",
+        "mine.toml",
+        "--arms",
+        "my-arm,static",
+        "--seeds",
+        "2",
+        "--workers",
+        "1",
+        "--out",
+        "compared",
+        "--json",
+    )
     result = json.loads(finish(running)[0])
     assert (result["pool_size"], result["additions"]) == (18, 1)
     assert result["test_accuracy"] > 0.9  # what it learned is what the source shows

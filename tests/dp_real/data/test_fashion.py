@@ -12,16 +12,14 @@ import dp_real.data.fashion
 from dp_base.errors import InputError, MissingError
 from dp_real.data.fashion import CLASSES, FashionConfig, read_idx
 from dp_real.examples import SetStatus
-
-
-def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
+from tests.dp_real.data.made import idx
 
 
 def images_and_labels(n: int) -> tuple[np.ndarray, np.ndarray]:
     """The i-th image is known by its first two pixels."""
     images = np.random.default_rng(0).integers(0, 256, (n, 28, 28))
-    images[:, 0, 0], images[:, 0, 1] = np.arange(n) // 256, np.arange(n) % 256
+    images[:, 0, 0] = np.arange(n) // 256
+    images[:, 0, 1] = np.arange(n) % 256
     return images, np.arange(n) % 10
 
 
@@ -44,7 +42,7 @@ def load(folder: Path, split: int = 0) -> Any:
 
 
 def number(x: torch.Tensor) -> torch.Tensor:
-    """Which of the images x is, read off its first two pixels behind the padding."""
+    """Return the number of each image, which its first two pixels inside of the padding tell."""
     first, second = ((x[:, 0, 2, 2 + i] + 1) * 127.5 for i in (0, 1))
     return (256 * first + second).round().long()
 
@@ -55,8 +53,10 @@ def test_the_files_become_padded_images_in_three_disjoint_sets(folder: Path):
     assert status.problem is None
     assert data.task.classes == CLASSES
     assert [tuple(part.x.shape) for part in (data.generator, data.validation, data.test)] == [
-        (460, 1, 32, 32), (40, 1, 32, 32), (30, 1, 32, 32)
-    ]  # fmt: skip
+        (460, 1, 32, 32),
+        (40, 1, 32, 32),
+        (30, 1, 32, 32),
+    ]
     together = torch.cat([number(data.generator.x), number(data.validation.x)])
     assert together.sort().values.tolist() == list(range(500))
     assert number(data.test.x).tolist() == list(range(30))

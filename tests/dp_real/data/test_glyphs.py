@@ -9,13 +9,16 @@ import torch
 import dp_real.data.typefaces.collection
 import dp_real.data.typefaces.fonts
 from dp_base.errors import InputError, MissingError
-from dp_real.data.glyphs import OF_A_GROUP, GlyphsConfig
+from dp_real.data.glyphs import FONTS_PER_GROUP, GlyphsConfig
 from dp_real.data.typefaces.characters import CHARACTERS
 from dp_real.examples import Examples
 from tests.dp_real.data.typefaces.made import make_font
 
-FAMILIES = {f"{name} {kind}": 0.08 * (place - 4.5) + more for place, name in enumerate("ABCDEFGHIJ")
-            for kind, more in (("Serif", 0.0), ("Sans", 0.02))}  # fmt: skip
+FAMILIES = {
+    f"{name} {kind}": 0.08 * (place - 4.5) + more
+    for place, name in enumerate("ABCDEFGHIJ")
+    for kind, more in (("Serif", 0.0), ("Sans", 0.02))
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +39,25 @@ def test_no_group_of_families_is_on_two_sides(fonts: Path, cache: None):
     for split in (0, 1):
         config = section(fonts, split=split)
         collection = config._collection()
-        sides = config.sides(collection)
+        sides = config.split_fonts(collection)
         groups = [{collection.faces[row].group for row in side} for side in sides]
         assert [len(side) for side in groups] == [6, 1, 3]  # 55, 15 and 30 % of ten
         assert sum(map(len, groups)) == len(set.union(*groups))
         assert {collection.faces[row].kind for side in sides for row in side} == {"text"}
         for evaluated in sides[1:]:
             members = [collection.faces[row].group for row in evaluated]
-            assert max(map(members.count, members)) <= OF_A_GROUP
-    assert sides != section(fonts).sides(collection)
+            assert max(map(members.count, members)) <= FONTS_PER_GROUP
+    assert sides != section(fonts).split_fonts(collection)
 
 
 def test_each_image_has_its_characters_label(fonts: Path, cache: None):
     config = section(fonts, size=32)
-    data, collection = config.load(), config._collection()
+    data = config.load()
+    collection = config._collection()
     assert data.task == config.task
     assert data.task.classes[:2] == ("digit two", "digit three")
     assert isinstance(data.test, Examples)
-    first = torch.from_numpy(collection.images[config.sides(collection)[2][0]])
+    first = torch.from_numpy(collection.images[config.split_fonts(collection)[2][0]])
     torch.testing.assert_close((data.test.x[: len(first), 0] + 1) * 127.5, first.float(), atol=1e-3, rtol=0)
     assert data.test.y[: len(first)].tolist() == list(range(len(CHARACTERS)))
     smaller = section(fonts).load()

@@ -1,4 +1,4 @@
-"""Noise in the folders of the published sets."""
+"""The stand-in has noise in the folders of the published sets."""
 
 from pathlib import Path
 
@@ -28,9 +28,13 @@ def test_the_sets_are_laid_out_as_published(cache: None):
     assert data.validation.x.shape == (100, *config.task.sample_shape) == (100, 3, 8, 8)
     assert data.task.classes == config.task.classes == tuple(entry.name for entry in imagenet_classes("imagenet100"))
     assert {name: len(images.y) for name, images in data.sets.items()} == {
-        "imagenet-v2": 100, "imagenet-sketch": 100, "imagenet-r": 19, "imagenet-a": 15
-    }  # fmt: skip
+        "imagenet-v2": 100,
+        "imagenet-sketch": 100,
+        "imagenet-r": 19,
+        "imagenet-a": 15,
+    }
     assert data.generator is not None
-    validation, test = data.validation.x[:100], data.test.x[:100]
+    validation = data.validation.x[:100]
+    test = data.test.x[:100]
     torch.testing.assert_close(data.generator.x, validation / 127.5 - 1)
     assert not torch.equal(validation, test)

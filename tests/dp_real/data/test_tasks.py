@@ -14,6 +14,7 @@ from PIL import Image
 import dp_real.data.fashion
 from dp_real.config import parse_config
 from dp_real.data import DATA, DataConfig
+from tests.dp_real.data.made import idx
 from tests.dp_real.data.typefaces.made import make_font
 from tests.dp_real.text.made import text_folder, word_lists
 
@@ -26,10 +27,6 @@ def pictures(root: Path, names: tuple[str, ...]) -> str:
     return str(root)
 
 
-def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
-
-
 def fashion(root: Path) -> dict[str, Any]:
     for part, n in (("train", 200), ("t10k", 20)):
         (root / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros((n, 28, 28)))))
@@ -38,15 +35,17 @@ def fashion(root: Path) -> dict[str, Any]:
 
 
 def own(root: Path) -> dict[str, Any]:
-    """Classes as validation's folders tell them."""
+    """The classes are those of the folders of validation."""
     return {
-        "size": 9, "validation": pictures(root / "validation", ("cat", "dog", "emu")),
-        "train": pictures(root / "train", ("cat", "dog", "emu")), "sets": {"more": pictures(root / "more", ("dog",))},
-    }  # fmt: skip
+        "size": 9,
+        "validation": pictures(root / "validation", ("cat", "dog", "emu")),
+        "train": pictures(root / "train", ("cat", "dog", "emu")),
+        "sets": {"more": pictures(root / "more", ("dog",))},
+    }
 
 
 def named(root: Path) -> dict[str, Any]:
-    """Classes as the configuration names them, in an order of its own; without a train set."""
+    """The configuration names the classes, in an order of its own. There is no set to train a generator on."""
     return {"size": 9, "classes": ["emu", "cat"], "validation": pictures(root / "validation", ("cat", "emu"))}
 
 
@@ -76,7 +75,7 @@ def test_every_source_is_among_them():
 
 
 def section(source: str, values: dict[str, Any]) -> DataConfig:
-    """As a file would name it."""
+    """Return a section as a file would name it."""
     rest: dict[str, Any] = {"name": "any", "learner": {"kind": "mlp"}, "training": {"steps": 1}}
     rest |= {"generator": {"kind": "gaussian" if source == "gaussian" else "denoiser"}, "practice": {"initial": 3}}
     if DATA[source].text:

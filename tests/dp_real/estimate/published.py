@@ -17,35 +17,42 @@ from dp_real.estimate.work import kept_bytes
 from dp_real.generators.pipelines.sizes import NetworkCost
 from dp_real.runtime.flops import count
 
+MODELS: Any = diffusers  # it does not declare that it exports them
 TEXT = {"CLIP-L": 0.123e9, "CLIP-bigG": 0.695e9, "T5-XXL": 4.762e9, "Gemma-2-2B": 2.614e9, "Qwen2.5-VL-7B": 8.292e9}
 KL: dict[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4, "layers_per_block": 2, "latent_channels": 4,
-}  # fmt: skip
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
 KL16 = KL | {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
 DC: dict[str, Any] = {
-    "latent_channels": 32, "attention_head_dim": 32,
+    "latent_channels": 32,
+    "attention_head_dim": 32,
     "encoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
     "decoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
     "encoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
     "decoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
-    "encoder_layers_per_block": (2, 2, 2, 3, 3, 3), "decoder_layers_per_block": (3,) * 6,
+    "encoder_layers_per_block": (2, 2, 2, 3, 3, 3),
+    "decoder_layers_per_block": (3,) * 6,
     "encoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
     "decoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
-    "downsample_block_type": "conv", "upsample_block_type": "interpolate",
-}  # fmt: skip
+    "downsample_block_type": "conv",
+    "upsample_block_type": "interpolate",
+}
 SD3: dict[str, Any] = {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536}
 
 
 class Published(NamedTuple):
-    """latent: [C, h, w]. arguments(rows): the denoiser's, without the latents. texts: encoders, by name."""
+    """A published architecture."""
 
-    denoiser: Callable[[], Any]
-    decoder: Callable[[], Any]
-    latent: tuple[int, int, int]
-    arguments: Callable[[int], dict[str, Any]]
-    texts: tuple[str, ...]
-    packs: bool = False
+    denoiser: Callable[[], Any]  # makes it
+    decoder: Callable[[], Any]  # makes it
+    latent: tuple[int, int, int]  # shape of a latent [C, h, w]
+    arguments: Callable[[int], dict[str, Any]]  # the denoiser's for a number of rows, without the latents
+    texts: tuple[str, ...]  # names of the text encoders
+    packs: bool = False  # whether 2 x 2 latents go into one token
 
 
 def _text(length: int, width: int, **more: tuple[int, ...]) -> Callable[[int], dict[str, Any]]:
@@ -54,11 +61,13 @@ def _text(length: int, width: int, **more: tuple[int, ...]) -> Callable[[int], d
 
 
 def _pixart(length: int) -> Callable[[int], dict[str, Any]]:
-    sizes = lambda rows: {"resolution": torch.empty(rows, 2), "aspect_ratio": torch.empty(rows, 1)}  # noqa: E731
-    return lambda rows: (
-        _text(length, 4096)(rows)
-        | {"added_cond_kwargs": sizes(rows) if length == 120 else {"resolution": None, "aspect_ratio": None}}
-    )
+    def arguments(rows: int) -> dict[str, Any]:
+        conditions: dict[str, Any] = {"resolution": None, "aspect_ratio": None}
+        if length == 120:  # PixArt-alpha is told the sizes of images
+            conditions = {"resolution": torch.empty(rows, 2), "aspect_ratio": torch.empty(rows, 1)}
+        return _text(length, 4096)(rows) | {"added_cond_kwargs": conditions}
+
+    return arguments
 
 
 def _flux(rows: int) -> dict[str, Any]:
@@ -76,45 +85,78 @@ def _dit(rows: int) -> dict[str, Any]:
 
 def _sd3(**sizes: Any) -> Published:
     sizes = SD3 | {"pos_embed_max_size": 192, "sample_size": 128} | sizes
-    return Published(lambda: diffusers.SD3Transformer2DModel(**sizes), lambda: diffusers.AutoencoderKL(**KL16),
-                     (16, 128, 128), _text(333, 4096, pooled_projections=(2048,)),
-                     ("CLIP-L", "CLIP-bigG", "T5-XXL"))  # fmt: skip
+    return Published(
+        lambda: MODELS.SD3Transformer2DModel(**sizes),
+        lambda: MODELS.AutoencoderKL(**KL16),
+        (16, 128, 128),
+        _text(333, 4096, pooled_projections=(2048,)),
+        ("CLIP-L", "CLIP-bigG", "T5-XXL"),
+    )
 
 
 def _pixart_xl(side: int, alpha: bool) -> Published:
     sizes: dict[str, Any] = {"sample_size": side, "caption_channels": 4096, "use_additional_conditions": alpha}
-    return Published(lambda: diffusers.PixArtTransformer2DModel(**sizes), lambda: diffusers.AutoencoderKL(**KL),
-                     (4, side, side), _pixart(120 if alpha else 300), ("T5-XXL",))  # fmt: skip
+    return Published(
+        lambda: MODELS.PixArtTransformer2DModel(**sizes),
+        lambda: MODELS.AutoencoderKL(**KL),
+        (4, side, side),
+        _pixart(120 if alpha else 300),
+        ("T5-XXL",),
+    )
 
 
 def _dit_xl(side: int) -> Published:
-    return Published(lambda: diffusers.DiTTransformer2DModel(sample_size=side, out_channels=8),
-                     lambda: diffusers.AutoencoderKL(**KL), (4, side, side), _dit, ())  # fmt: skip
+    return Published(
+        lambda: MODELS.DiTTransformer2DModel(sample_size=side, out_channels=8),
+        lambda: MODELS.AutoencoderKL(**KL),
+        (4, side, side),
+        _dit,
+        (),
+    )
 
 
 PUBLISHED = {
     "SD3": _sd3(),
     "SD35_MEDIUM": _sd3(pos_embed_max_size=384, qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
     "SD35_LARGE": _sd3(num_layers=38, num_attention_heads=38, caption_projection_dim=2432, qk_norm="rms_norm"),
-    "FLUX": Published(lambda: diffusers.FluxTransformer2DModel(guidance_embeds=True),
-                      lambda: diffusers.AutoencoderKL(**KL16), (16, 128, 128), _flux, ("CLIP-L", "T5-XXL"), packs=True),
-    "QWEN": Published(diffusers.QwenImageTransformer2DModel, diffusers.AutoencoderKLQwenImage, (16, 128, 128), _qwen,
-                      ("Qwen2.5-VL-7B",), packs=True),
-    "SANA": Published(diffusers.SanaTransformer2DModel, lambda: diffusers.AutoencoderDC(**DC), (32, 32, 32),
-                      _text(300, 2304), ("Gemma-2-2B",)),
+    "FLUX": Published(
+        lambda: MODELS.FluxTransformer2DModel(guidance_embeds=True),
+        lambda: MODELS.AutoencoderKL(**KL16),
+        (16, 128, 128),
+        _flux,
+        ("CLIP-L", "T5-XXL"),
+        packs=True,
+    ),
+    "QWEN": Published(
+        MODELS.QwenImageTransformer2DModel,
+        MODELS.AutoencoderKLQwenImage,
+        (16, 128, 128),
+        _qwen,
+        ("Qwen2.5-VL-7B",),
+        packs=True,
+    ),
+    "SANA": Published(
+        MODELS.SanaTransformer2DModel,
+        lambda: MODELS.AutoencoderDC(**DC),
+        (32, 32, 32),
+        _text(300, 2304),
+        ("Gemma-2-2B",),
+    ),
     "PIXART_ALPHA": _pixart_xl(128, alpha=True),
     "PIXART_SIGMA": _pixart_xl(128, alpha=False),
     "DIT_256": _dit_xl(32),
     "DIT_512": _dit_xl(64),
-}  # fmt: skip
+}
 
 
 def counted(name: str) -> dict[str, Any]:
-    """Its parameters, and the cost of each part, as PipelineSize has them."""
+    """Return the parameters of an architecture and each of its parts, as PipelineSize has them."""
     one = PUBLISHED[name]
     with torch.device("meta"):
-        denoiser, decoder, t = one.denoiser(), one.decoder(), torch.zeros(1)
-        tiny = diffusers.AutoencoderTiny(latent_channels=one.latent[0])
+        denoiser = one.denoiser()
+        decoder = one.decoder()
+        t = torch.zeros(1)
+        tiny = MODELS.AutoencoderTiny(latent_channels=one.latent[0])
         for module in (denoiser, decoder, tiny):
             module.eval().requires_grad_(False)
 
@@ -123,7 +165,7 @@ def counted(name: str) -> dict[str, Any]:
             return denoiser(packed, timestep=t.expand(len(x)), return_dict=False, **one.arguments(len(x)))[0]
 
         def decode(x: Tensor) -> Tensor:
-            film = isinstance(decoder, diffusers.AutoencoderKLQwenImage)
+            film = isinstance(decoder, MODELS.AutoencoderKLQwenImage)
             return decoder.decode(x.unsqueeze(2) if film else x, return_dict=False)[0]
 
         parts = {"denoiser": denoise, "decoder": decode}
@@ -140,7 +182,7 @@ def counted(name: str) -> dict[str, Any]:
 
 
 class Fused(torch.autograd.Function):
-    """Attention as its fused kernels keep it for the backward pass: without its weights."""
+    """Attention that keeps for the backward pass what its fused kernels keep, which is all but its weights."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -149,9 +191,12 @@ class Fused(torch.autograd.Function):
 
 
 def kept(work: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """dp_real.estimate.work.kept_bytes of what uses fused attention."""
-    with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention",
-                           lambda query, key, value, *args, **options: Fused.apply(query, key, value)):  # fmt: skip
+    """Return dp_real.estimate.work.kept_bytes of a module that uses fused attention."""
+    with mock.patch.object(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda query, key, value, *args, **options: Fused.apply(query, key, value),
+    ):
         return kept_bytes(work, x)
 
 

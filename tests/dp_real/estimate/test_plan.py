@@ -24,7 +24,7 @@ from dp_real.generators.pipelines import sizes
 from dp_real.generators.pipelines.sizes import SD1, SIZES, known_size
 from dp_real.runtime import memory
 from dp_real.runtime.flops import count
-from dp_real.runtime.hub import download
+from dp_real.runtime.model_folders import download_command
 from experiments.presets.presets import load_preset
 from tests.dp_real.estimate.published import PUBLISHED, counted
 from tests.experiments.conftest import run_dp as dp
@@ -44,7 +44,7 @@ def offline(monkeypatch: pytest.MonkeyPatch):
 
 
 def config(**changes: dict[str, Any]) -> Config:
-    """Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes; sections can be changed."""
+    """Return a configuration of Stable Diffusion 1.5 for a perceptron on 8 x 8 images of two classes, with changes."""
     raw: dict[str, dict[str, Any]] = {
         "data": {"source": "folder", "classes": ["cat", "dog"], "validation": "nowhere", "size": 8},
         "generator": {"kind": "diffusers", "model": "stable-diffusion-v1-5/stable-diffusion-v1-5", "dtype": "bfloat16"},
@@ -52,10 +52,16 @@ def config(**changes: dict[str, Any]) -> Config:
         "guidance": {"omega": 0.05, "every": 5},
         "learner": {"kind": "mlp", "hidden": [10]},
         "training": {"steps": 1000, "batch_size": 32, "ema_decay": 0.9},
-        "practice": {"initial": 100, "increment": 50, "additions": 3, "patience": 2, "evaluate_every": 20,
-                     "patience_policy": "incremental"},
+        "practice": {
+            "initial": 100,
+            "increment": 50,
+            "additions": 3,
+            "patience": 2,
+            "evaluate_every": 20,
+            "patience_policy": "incremental",
+        },
         "pool": {"storage": "uint8"},
-    }  # fmt: skip
+    }
     return parse_config({"name": "mine"} | {key: raw.get(key, {}) | changes.get(key, {}) for key in raw | changes})
 
 
@@ -96,7 +102,7 @@ def test_what_a_run_makes():
 
 
 def test_operations_of_an_image():
-    """30 steps of two evaluations; six of them guided: 0, 5, ..., 25."""
+    """There are 30 steps of two evaluations. Six of them are guided: 0, 5, ..., 25."""
     operations = work.image_operations(config(), MLP)
     assert operations is not None
     assert operations[0] == pytest.approx(60 * 0.803 + 2.515)
@@ -124,7 +130,9 @@ def test_checkpoints_are_counted():
 
 def test_memory():
     peaks = work.memory(config(), MLP)
-    state, weights, image = 20 * MLP.parameters, 2 * 1.066e9, (2 * 4.34e9 + 6.02e9) / 2 + MLP.kept
+    state = 20 * MLP.parameters
+    weights = 2 * 1.066e9
+    image = (2 * 4.34e9 + 6.02e9) / 2 + MLP.kept
     assert peaks == pytest.approx(
         {"training": state + MLP.kept + weights, "row": MLP.kept, "drawing": state + weights + image, "image": image}
     )
@@ -180,14 +188,20 @@ def test_what_training_waits_for_on_several_devices():
 
 
 def test_stable_diffusion_is_as_counted():
-    """The sizes that the estimates take, on the architecture as published; nothing of it needs memory."""
+    """The sizes of the estimates are counted on the published architecture, without memory for it."""
     blocks: dict[str, Any] = {
-        "block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4, "layers_per_block": 2, "latent_channels": 4,
-    }  # fmt: skip
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 2,
+        "latent_channels": 4,
+    }
     with torch.device("meta"):
-        unet, vae = UNet2DConditionModel(sample_size=64, cross_attention_dim=768), AutoencoderKL(**blocks)
-        tiny, text, t = AutoencoderTiny(), torch.empty(2, 77, 768), torch.zeros(())
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+        vae = AutoencoderKL(**blocks)
+        tiny = AutoencoderTiny()
+        text = torch.empty(2, 77, 768)
+        t = torch.zeros(())
     parts = {
         "denoiser": lambda x: unet(x, t, text[: len(x)], return_dict=False)[0],
         "decoder": lambda x: vae.decode(x, return_dict=False)[0],  # pyright: ignore[reportIndexIssue]
@@ -210,7 +224,8 @@ def test_stable_diffusion_is_as_counted():
     "name", [pytest.param(name, marks=() if name == "DIT_256" else pytest.mark.slow) for name in PUBLISHED]
 )
 def test_other_pipelines_are_as_counted(name: str):
-    known, found = getattr(sizes, name), counted(name)
+    known = getattr(sizes, name)
+    found = counted(name)
     assert known.parameters == pytest.approx(found["parameters"], rel=1e-3)
     for part in ("denoiser", "decoder", "tiny"):
         assert (getattr(known, part) is None) == (part not in found)
@@ -220,7 +235,7 @@ def test_other_pipelines_are_as_counted(name: str):
 
 
 def test_other_pipelines_are_priced(tmp_path: Path):
-    """By hub id, by a folder that save_pretrained wrote, and at another size in proportion to its pixels."""
+    """They are known by hub id or by the folder that save_pretrained wrote. Another size is priced by its pixels."""
     flux = work.image_operations(config(generator={"model": "black-forest-labs/FLUX.1-dev"}), MLP)
     assert flux is not None
     assert flux[0] == pytest.approx(60 * 74.385 + 10.470)
@@ -262,7 +277,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def complete(disk: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A machine that has all that imagenet100 needs; options that name the weights."""
+    """A machine that has all that imagenet100 needs. Returns the options that name the weights."""
     monkeypatch.chdir(disk)
     monkeypatch.setattr(needs, "this_device", lambda: GPU)
     return ["--set", "generator.model=sd"]
@@ -277,13 +292,25 @@ def test_the_size_of_a_jpeg_is_measured():
 
 
 def test_the_files_to_fetch_are_those_that_are_used():
-    """Of a listing as published: one file a part, and no copies for other libraries and dtypes."""
-    used = {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt",
-            "text_encoder/model.safetensors", "text_encoder_3/model-00001-of-00002.safetensors"}  # fmt: skip
-    others = {"v1-5-pruned-emaonly.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors", "unet/model.onnx",
-              "unet/diffusion_pytorch_model.non_ema.safetensors", "safety_checker/model.safetensors",
-              "unet/diffusion_pytorch_model.bin", "text_encoder_3/model.fp16-00001-of-00002.safetensors"}  # fmt: skip
-    words = shlex.split(download("an/id"))
+    """Of a published listing, one file of each part is fetched, and no copies for other libraries and dtypes."""
+    used = {
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "tokenizer/merges.txt",
+        "text_encoder/model.safetensors",
+        "text_encoder_3/model-00001-of-00002.safetensors",
+    }
+    others = {
+        "v1-5-pruned-emaonly.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/model.onnx",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "safety_checker/model.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "text_encoder_3/model.fp16-00001-of-00002.safetensors",
+    }
+    words = shlex.split(download_command("an/id"))
     assert words[:3] == ["hf", "download", "an/id"]
     chosen = {
         option: [word for before, word in pairwise(words) if before == f"--{option}"]
@@ -353,9 +380,10 @@ def test_what_is_missing_is_named(complete: list[str], problems: dict[str, tuple
 
 
 def test_a_gpu_takes_the_rows_of_a_step_in_pieces_and_a_cpu_is_told_how_many():
-    """A ViT-B/16 keeps 70 MB of a row in bfloat16: 2,048 of them are 144 GB."""
+    """A ViT-B/16 keeps 70 MB of a row in bfloat16, so 2,048 rows take 144 GB."""
     preset = load_preset("imagenet100", ["generator.offload=true"])
-    network, gigabytes = work.learner_network(preset), 10**9
+    network = work.learner_network(preset)
+    gigabytes = 10**9
     said = {}
     for name, device in {"gpu": GPU, "cpu": needs.Device("CPU", 1, 100 * gigabytes, cores=8)}.items():
         said[name] = next(needs._memory(preset, network, device))
@@ -366,7 +394,7 @@ def test_a_gpu_takes_the_rows_of_a_step_in_pieces_and_a_cpu_is_told_how_many():
 
 
 def test_no_command_fetches_what_is_not_on_the_hub(complete: list[str], tmp_path: Path, monkeypatch):
-    """Not a checkpoint in one file, which is to be converted; not a path; not a URL, which has the id in it."""
+    """Such things are a checkpoint in one file, which is to be converted, a path, and a URL, which has the id in it."""
     file = tmp_path / "my.safetensors"
     file.touch()
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -388,7 +416,7 @@ def test_no_command_fetches_what_is_not_on_the_hub(complete: list[str], tmp_path
 
 
 def test_a_plan_for_a_gpu_elsewhere_asks_nothing_of_this_machines_memory(complete: list[str], monkeypatch, capsys):
-    """Where a CPU would take too long; its 25 GB are too little. Nor does it if only the training's hours are known."""
+    """A CPU would take too long, and its 25 GB are too little, also if only the hours of training are known."""
     monkeypatch.setattr(needs, "this_device", lambda: CPU)
     for known in (True, False):
         monkeypatch.setattr("dp_real.generators.diffusers.known_size", lambda _, known=known: SD1 if known else None)
@@ -417,7 +445,7 @@ def test_a_device_can_be_named(complete: list[str], monkeypatch, capsys: pytest.
 
 
 def test_remedies_are_not_in_force_already():
-    """On a CPU a generator has nowhere else to wait; on a GPU as many rows as fit are taken anyway."""
+    """On a CPU a generator cannot be moved off the device. On a GPU as many rows as fit are taken anyway."""
     small = needs.Device("CPU", 1, 10**9, cores=8)
 
     def told(device: needs.Device, *settings: str) -> list[str]:
@@ -441,7 +469,7 @@ def test_remedies_are_not_in_force_already():
 
 
 def test_what_is_timed_is_an_attempt_that_fitted():
-    """The first try is warm-up; one in which memory ran out is done again."""
+    """The first try is a warm-up, and one in which memory ran out is done again."""
     outcomes = iter([False, True, True, False])
 
     def work() -> str:
@@ -483,8 +511,11 @@ def test_a_run_says_the_same_before_any_work(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_cpu_does_for_small_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    quick = [part for key in ("generator.width=16", "generator.blocks=1", "generator.train_steps=5")
-             for part in ("--set", key)]  # fmt: skip
+    quick = [
+        part
+        for key in ("generator.width=16", "generator.blocks=1", "generator.train_steps=5")
+        for part in ("--set", key)
+    ]
     assert dp("real", "plan", "digits", *quick, "--measure", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["needs"][0]["found"].endswith("no GPU")
@@ -502,7 +533,7 @@ def test_a_cpu_does_for_small_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def test_data_alone_are_left_to_whoever_reads_them(complete: list[str], monkeypatch: pytest.MonkeyPatch):
-    """If only data are missing, a run is not refused here: they may be fetched, and their reader says what is wrong."""
+    """If only data are missing, a run is not refused. They may be fetched, and their reader says what is wrong."""
     mine = load_preset("imagenet100", ["generator.model=sd", "data.validation=data/none"])
     needs.require(mine, Path("run"))
     monkeypatch.setattr(needs, "this_device", lambda: SimpleNamespace(name="CPU", cores=1, count=1, memory=10**12))

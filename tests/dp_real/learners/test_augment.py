@@ -16,7 +16,7 @@ from dp_real.sections import TrainingConfig
 
 
 def batch(n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row i is the constant i, and so is its label: what is mixed can be read off."""
+    """Return n examples. Row i has the constant i, and so has its label, so that results show what was mixed."""
     x = torch.arange(n).float()[:, None, None, None].expand(n, 1, 16, 16)
     return x, torch.eye(n)
 
@@ -38,7 +38,8 @@ def test_cutmix_pastes_a_rectangle_and_counts_its_area():
     own = (mixed == x).float().mean((1, 2, 3))
     assert torch.allclose(labels.diagonal(), own, atol=1e-6)
     foreign = mixed[:, 0] != x[:, 0]
-    rows, columns = foreign.any(2).sum(1), foreign.any(1).sum(1)
+    rows = foreign.any(2).sum(1)
+    columns = foreign.any(1).sum(1)
     assert torch.equal(foreign.sum((1, 2)), rows * columns)  # one solid rectangle
 
 
@@ -67,7 +68,8 @@ def test_a_crop_is_a_window_of_its_image_and_half_are_mirrored():
     )
     assert seen.min() > -1e-3  # nothing from outside the image, nor of another
     assert seen.max() < 31 + 1e-3
-    high, wide = seen[:, 0, -1, 0] - seen[:, 0, 0, 0], seen[:, 1, 0, -1] - seen[:, 1, 0, 0]
+    high = seen[:, 0, -1, 0] - seen[:, 0, 0, 0]
+    wide = seen[:, 1, 0, -1] - seen[:, 1, 0, 0]
     mirrored = (wide < 0).double().mean()
     assert 0.4 < mirrored < 0.6
     area = (high * wide.abs() / 31**2).double()
@@ -87,7 +89,8 @@ def test_a_crop_of_a_larger_image_is_shrunk_without_aliasing():
     seen = crop_and_flip(x, np.random.default_rng(0), least_area=0.3, flip=True, size=(16, 16))
     assert seen.shape == (n, 3, 16, 16)
     assert (seen[:, 2] - 50).abs().max() < 15  # 100 without: a fine check would show as stripes
-    high, wide = seen[:, 0, -1, 0] - seen[:, 0, 0, 0], seen[:, 1, 0, -1] - seen[:, 1, 0, 0]
+    high = seen[:, 0, -1, 0] - seen[:, 0, 0, 0]
+    wide = seen[:, 1, 0, -1] - seen[:, 1, 0, 0]
     area = high * wide.abs() / 60**2  # between the centres of the first pixel and of the last
     assert 0.25 < area.min() < 0.35
     assert 0.6 < area.mean() < 0.7
@@ -116,19 +119,24 @@ def mixed_by_the_papers(
     CutMix (Yun et al. 2019, eqs. 1 and 2): of x_j the box about (r_x, r_y), uniform over the image, whose sides are
     √(1 - λ) of the image's; λ is then what the box, as far as it lies in the image, leaves of x_i.
     """
-    n, (height, width) = len(x), x.shape[2:] if x.ndim == 4 else (0, 0)
-    partner, coin = rng.permutation(n), rng.random(n)
-    lam_cut, lam_mix = rng.beta(cutmix or 1, cutmix or 1, n), rng.beta(mixup or 1, mixup or 1, n)
+    n = len(x)
+    (height, width) = x.shape[2:] if x.ndim == 4 else (0, 0)
+    partner = rng.permutation(n)
+    coin = rng.random(n)
+    lam_cut = rng.beta(cutmix or 1, cutmix or 1, n)
+    lam_mix = rng.beta(mixup or 1, mixup or 1, n)
     cuts = [bool(cutmix) and (not mixup or coin[i] < 0.5) for i in range(n)]
     centre_y, centre_x = (rng.random(n), rng.random(n)) if any(cuts) else (np.zeros(n), np.zeros(n))
-    new_x, new_y = np.array(x, dtype=float), np.array(y, dtype=float)
+    new_x = np.array(x, dtype=float)
+    new_y = np.array(y, dtype=float)
     for i in range(n):
         j = partner[i]
         if not cuts[i]:
             new_x[i] = lam_mix[i] * x[i] + (1 - lam_mix[i]) * x[j]
             new_y[i] = lam_mix[i] * y[i] + (1 - lam_mix[i]) * y[j]
             continue
-        side_y, side_x = height * np.sqrt(1 - lam_cut[i]), width * np.sqrt(1 - lam_cut[i])
+        side_y = height * np.sqrt(1 - lam_cut[i])
+        side_x = width * np.sqrt(1 - lam_cut[i])
         pasted = 0
         for row in range(height):
             for column in range(width):
@@ -157,7 +165,8 @@ def mixed_by_the_papers(
 )
 def test_they_are_what_the_papers_say(shape: tuple[int, ...], mixup: float, cutmix: float, seed: int):
     draw = np.random.default_rng([seed, 1])
-    x, y = draw.standard_normal((20, *shape)).astype(np.float32), draw.dirichlet(np.ones(4), 20).astype(np.float32)
+    x = draw.standard_normal((20, *shape)).astype(np.float32)
+    y = draw.dirichlet(np.ones(4), 20).astype(np.float32)
     expected_x, expected_y = mixed_by_the_papers(x, y, np.random.default_rng(seed), mixup, cutmix)
     mixed, labels = mix(
         torch.from_numpy(x), torch.from_numpy(y), np.random.default_rng(seed), mixup=mixup, cutmix=cutmix
@@ -168,15 +177,15 @@ def test_they_are_what_the_papers_say(shape: tuple[int, ...], mixup: float, cutm
 
 
 def test_the_training_step_mixes_by_the_position_of_the_step():
-    """Batches as the learner makes them: mixed as above, by draws that belong to the seed and the step."""
+    """A learner's batches are mixed as above, by draws that are a function of the seed and the step."""
     training = TrainingConfig(steps=5, mixup=0.5, cutmix=1.0)
     learner = NetworkLearner.fresh(
         lambda task: nn.Sequential(nn.Flatten(), nn.Linear(70, 4)), Task((2, 7, 5), tuple("abcd")), training, seed=3
     )
-    learner.step = 2
-    x, y = torch.randn(20, 2, 7, 5, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 4
+    x = torch.randn(20, 2, 7, 5, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(20) % 4
     expected = mixed_by_the_papers(x.numpy(), np.eye(4)[y], rng(3, Stream.MIX, 2, 0), 0.5, 1.0)
-    for ours, theirs in zip(learner._augmented(x, y, parcel=0), expected, strict=True):
+    for ours, theirs in zip(learner.augmentation(x, y, step=2, parcel=0), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=0)
 
 
@@ -227,9 +236,10 @@ def test_randaugment_needs_kornia(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_learner_of_images_goes_on_from_its_tensors_bit_for_bit():
-    """Weights of convolutions, and the optimizer's averages, lie otherwise in memory than in a checkpoint."""
+    """Weights of convolutions, and the optimizer's averages, have another order in memory than in a checkpoint."""
     training = TrainingConfig(steps=20, crop=0.7, randaugment=2)
-    whole, second = conv(training), conv(training)
+    whole = conv(training)
+    second = conv(training)
     for step in range(6):
         whole.train_step(*images(step))
     saved = {name: value.clone() for name, value in whole.tensors().items()}

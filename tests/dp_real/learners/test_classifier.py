@@ -14,7 +14,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
-from dp_real.data.sets.images import read_image
+from dp_real.data.sets.decode import read_image
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.classifier import Classifier, ClassifierLearner, normalisation
@@ -22,8 +22,12 @@ from dp_real.learners.transformers import TransformersConfig
 from dp_real.sections import TrainingConfig
 
 TINY = {
-    "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-}  # fmt: skip
+    "patch_size": 8,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
 CLASSES = ("cat", "dog", "emu")
 TASK = Task((3, 16, 16), CLASSES)
 TRAINING = TrainingConfig(steps=4, learning_rate=0.01, ema_decay=0.5)
@@ -54,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierLearner
 
 
 def test_the_default_is_the_papers_vit():
-    """ViT-B/16 at 224: 86 M parameters. Only its description is made here."""
+    """It is ViT-B/16 for 224 pixels, which has 86 M parameters. Only its description is made here."""
     vit = ViTConfig()
     assert (vit.patch_size, vit.hidden_size, vit.num_hidden_layers, vit.num_attention_heads) == (16, 768, 12, 12)
     assert section().architecture == vit.model_type == "vit"
@@ -76,7 +80,7 @@ def test_another_architecture_that_takes_any_size():
 
 
 def test_weights_that_no_logit_hangs_on_are_left_alone():
-    """Data-parallel training would fail at them, and weight decay would shrink them."""
+    """Data-parallel training would fail at such weights, and weight decay would shrink them."""
     drawn = torch.get_rng_state()
     sizes = {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     student = learner(section(architecture="dinov2", config=sizes))
@@ -144,12 +148,13 @@ def test_a_folder_is_where_another_learner_starts(trained: tuple[ClassifierLearn
 
 
 def test_images_are_normalised_as_the_model_expects(trained: tuple[ClassifierLearner, Path], tmp_path: Path):
-    """With the mean and deviation of its own processor; pixels are in [0, 1] there."""
+    """The mean and deviation are those of its own processor, for pixels in [0, 1]."""
     _, folder = trained
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     processor = json.loads((folder / "preprocessor_config.json").read_text())
-    mean, std = [0.1, 0.2, 0.3], [0.5, 0.4, 0.25]
+    mean = [0.1, 0.2, 0.3]
+    std = [0.5, 0.4, 0.25]
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor | {"image_mean": mean, "image_std": std}))
     module = section(model=str(tmp_path)).classifier(TASK, 0)
     x = pictures(2, 3, 16, 16)
@@ -180,7 +185,7 @@ def test_larger_images_are_resized_to_the_models_size():
     class Spy(torch.nn.Module):
         def forward(self, pixel_values: torch.Tensor) -> Any:
             seen["x"] = pixel_values
-            return type("Output", (), {"logits": pixel_values.mean((1, 2, 3))})
+            return type("Output", (), {"logits": pixel_values.mean((2, 3))})
 
     Classifier(Spy(), 8, [0.5] * 3, [0.5] * 3)(torch.full((1, 1, 32, 32), 0.25))
     torch.testing.assert_close(seen["x"], torch.full((1, 3, 8, 8), 0.25))

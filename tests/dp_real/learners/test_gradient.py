@@ -14,7 +14,7 @@ from dp_base.errors import MissingError
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime import processes
-from dp_real.runtime.shares import PARCEL, Share, edges
+from dp_real.runtime.shares import PARCEL, StepShare, edges
 from dp_real.sections import TrainingConfig
 
 TASK = Task((1, 8, 8), tuple("abc"))
@@ -45,12 +45,13 @@ def as_processes(count: int, size: int, monkeypatch: pytest.MonkeyPatch, **kind:
     """The gradient and the gathered statistics that `count` processes would add up."""
     sums: list[Tensor] = []
     for process in range(count):
-        student, share = learner(**kind), Share.of(size, process, count)
+        student = learner(**kind)
+        share = StepShare.of(size, process, count)
         x, y = rows(size)
         bounds = list(pairwise(edges(size)))
         own = torch.cat([torch.arange(*bounds[part.parcel]) for part in share.parts] or [torch.arange(0)])
         student.module.train()
-        student.gradient.fill(student._loss, lambda: student._prepared(x[own], y[own], share), share, student.step)  # noqa: B023
+        student.gradient.fill(student._loss, lambda: student._prepare(x[own], y[own], share), share, student.step)  # noqa: B023
         found = [torch.zeros_like(each) if each.grad is None else each.grad for each in student.parameters]
         found += [each for each in student.gradient.gathered if each.is_floating_point()]
         sums = [total + each for total, each in zip(sums, found, strict=True)] if sums else found
@@ -60,7 +61,7 @@ def as_processes(count: int, size: int, monkeypatch: pytest.MonkeyPatch, **kind:
 @pytest.mark.parametrize("size", [3, 64, 150])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_processes_add_up_to_one(size: int, count: int, monkeypatch: pytest.MonkeyPatch):
-    """Also with augmentation that mixes rows of different processes, and with fewer rows than processes."""
+    """This holds with augmentation that mixes rows of different processes, and with fewer rows than processes."""
     for ours, alone in zip(as_processes(count, size, monkeypatch), as_processes(1, size, monkeypatch), strict=True):
         torch.testing.assert_close(ours, alone, atol=1e-6, rtol=1e-5)
 
@@ -79,7 +80,8 @@ def test_layers_that_gather_or_drop_do_not_notice_processes_that_divide_the_parc
 
 @pytest.mark.parametrize("pieces", [1, 7, 64])
 def test_pieces_add_up_to_the_whole(pieces: int):
-    whole, cut = learner(), learner(rows_per_device=pieces)
+    whole = learner()
+    cut = learner(rows_per_device=pieces)
     for student in (whole, cut):
         student.train_step(*rows(150))
     for ours, theirs in zip(gradients(cut), gradients(whole), strict=True):
@@ -88,8 +90,9 @@ def test_pieces_add_up_to_the_whole(pieces: int):
 
 
 def test_statistics_are_the_mean_over_the_parcels():
-    """As if each parcel had been the whole step, and the results were averaged."""
-    together, apart = learner(norm=True, crop=0, flip=False, mixup=0, cutmix=0), []
+    """They are as if each parcel had been the whole step, and the results were averaged."""
+    together = learner(norm=True, crop=0, flip=False, mixup=0, cutmix=0)
+    apart = []
     x, y = rows(2 * PARCEL)
     together.train_step(x, y)
     for part in (slice(0, PARCEL), slice(PARCEL, None)):
@@ -107,8 +110,10 @@ def test_statistics_are_the_mean_over_the_parcels():
 def test_a_step_that_does_not_fit_is_computed_in_smaller_pieces_and_ends_the_same(
     kind: dict[str, Any], room: int, monkeypatch: pytest.MonkeyPatch
 ):
-    """Nothing of the failed tries is left: as if the final size had been set at once."""
-    student, forward, seen = learner(**kind), NetworkLearner._forward, []
+    """Nothing of the failed tries is left. The step ends as if the final size had been set at once."""
+    student = learner(**kind)
+    forward = NetworkLearner._forward
+    seen = []
 
     def with_little_memory(self: NetworkLearner, x: Tensor) -> Tensor:
         answer = forward(self, x)  # so that a try leaves something
@@ -138,10 +143,12 @@ def test_a_row_that_does_not_fit_is_missing_memory(monkeypatch: pytest.MonkeyPat
 
 @given(size=st.integers(1, 5000), count=st.integers(1, 40))
 def test_shares_cover_each_row_once_and_evenly(size: int, count: int):
-    bounds, owned, sizes = list(pairwise(edges(size))), [], []
+    bounds = list(pairwise(edges(size)))
+    owned = []
+    sizes = []
     assert max(last - first for first, last in bounds) <= PARCEL
     for process in range(count):
-        share = Share.of(size, process, count)
+        share = StepShare.of(size, process, count)
         sizes.append(share.rows)
         for part in share.parts:
             first, last = bounds[part.parcel]

@@ -43,10 +43,11 @@ def batch(rows: range, images: bool = False) -> Batch:
 
 
 def assert_same(one: Batch, other: Batch) -> None:
-    """Column by column, kinds of numbers too."""
+    """Compare two batches column by column, with the types of numbers."""
     assert len(one) == len(other)
     for name, kind in KINDS.items():
-        mine, its = getattr(one, name), getattr(other, name)
+        mine = getattr(one, name)
+        its = getattr(other, name)
         assert mine.dtype == its.dtype == np.dtype(kind), name
         np.testing.assert_array_equal(mine, its, err_msg=name)
     assert one.example.type == other.example.type
@@ -98,7 +99,7 @@ def test_no_rows_change_nothing(images: bool):
 
 
 def test_a_pool_takes_what_was_read(tmp_path: Path):
-    """Also a batch without rows, as of a process that got none."""
+    """One of the batches has no rows, as that of a process that got none."""
     pool = Pool(tmp_path / "pool", (3,))
     batch(range(4)).write(tmp_path / "block.arrow")
     pool.append(0, Batch.concatenate([Batch.empty(pool.storage.type), Batch.read(tmp_path / "block.arrow")]))
@@ -112,7 +113,7 @@ def test_a_pool_takes_what_was_read(tmp_path: Path):
 
 
 def flipped(content: bytes) -> bytes:
-    """In the middle, where the examples are."""
+    """Return the content with bits flipped in the middle, where the examples are."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -127,7 +128,7 @@ DAMAGE = {
 
 
 def drawing(blocks: Blocks) -> tuple[Batch, list[slice]]:
-    """Rows 2 to 9 of round 3, and which blocks were drawn for that."""
+    """Draw rows 2 to 9 of round 3. Also return which blocks were drawn for that."""
     drawn: list[slice] = []
 
     def draw(rows: slice) -> Batch:
@@ -183,8 +184,9 @@ def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.Temp
 def test_the_run_ends_as_if_nothing_had_happened(
     config: Config, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str | None
 ):
-    """It died at the second block of its first addition, and left the first."""
-    block, sizes = GeneratedRounds.draw_assessed, []
+    """A run died at the second block of its first addition, and left the first block."""
+    block = GeneratedRounds.draw_assessed
+    sizes = []
 
     def dies(self: GeneratedRounds, request: Request, *rest: Any) -> Batch:
         if request.index == 1 and rest[-1].start == 32:

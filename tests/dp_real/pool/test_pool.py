@@ -6,25 +6,11 @@ import pytest
 import torch
 
 from dp_base.errors import InputError
-from dp_real.pool import Batch, Loader, Pool
+from dp_real.pool import Loader, Pool
 from dp_real.pool import loader as loaders
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig
-
-SHAPE = (1, 2, 2)
-
-
-def batch(pool: Pool, x: torch.Tensor, **facts: np.ndarray) -> Batch:
-    """A round of these examples. Columns that are not given have default values."""
-    n = len(x)
-    nothing = {"label": np.zeros(n, int), "seed": np.zeros(n, np.uint64), "correct": np.ones(n, bool)}
-    nothing |= {name: np.zeros(n, np.float32) for name in ("omega", "entropy")}
-    nothing |= {
-        "draws": np.ones(n, int),
-        "redrawn": np.zeros(n, int),
-        "seconds": np.zeros(n),
-    }
-    return Batch(row=np.arange(n), example=pool.storage.encode(x), **nothing | facts)
+from tests.dp_real.pool.made import SHAPE, batch
 
 
 def append(pool: Pool, round_index: int, n: int) -> torch.Tensor:
@@ -66,7 +52,7 @@ def test_a_round_after_the_checkpoint_is_dropped_and_added_again(tmp_path: Path)
 
 
 def smooth(n: int) -> torch.Tensor:
-    """Colour images [n, 3, 16, 16] that a JPEG keeps well, each of a brightness of its own."""
+    """Return colour images [n, 3, 16, 16] that a JPEG keeps well. Each has a brightness of its own."""
     ramp = torch.linspace(-0.5, 0.5, 16).view(1, 1, 1, 16).expand(n, 3, 16, 16)
     return ramp + torch.linspace(-0.4, 0.4, n).view(n, 1, 1, 1) * torch.tensor([1.0, -1.0, 0.5]).view(1, 3, 1, 1)
 

@@ -28,7 +28,7 @@ OF_VALUES = (READ, "aten.nonzero", "aten.masked_select", "aten._unique2", "aten.
 
 
 class _NoValues(FakeTensorMode):
-    avoid_device_init = True  # else it would really copy what comes from the CPU
+    avoid_device_init: Any = True  # pyright: ignore[reportIncompatibleMethodOverride] - else it would really copy
 
 
 class _Backend(backend_registration._DummyBackendModule):
@@ -57,7 +57,8 @@ class FakeDevice(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        options, name = dict(kwargs or {}), str(func).rpartition(".")[0]
+        options = dict(kwargs or {})
+        name = str(func).rpartition(".")[0]
         tensors = [leaf for leaf in tree_leaves((args, options)) if isinstance(leaf, Tensor)]
         target = options.get("device")
         if not any(isinstance(tensor, FakeTensor) for tensor in tensors) and _kind(target) != NAME:
@@ -67,7 +68,8 @@ class FakeDevice(TorchDispatchMode):
         if name == READ:
             return 1
         if name in ("aten._to_copy", "aten.copy_"):
-            begin, end = tensors[-1].device.type, _kind(target) or tensors[0].device.type
+            begin = tensors[-1].device.type
+            end = _kind(target) or tensors[0].device.type
             blocks = not (options.get("non_blocking") or args[2:] == (True,))
             if begin != end and (blocks or end == "cpu"):
                 self._note(f"{name} {begin} -> {end} {list(tensors[-1].shape)}")
@@ -87,7 +89,7 @@ def _kind(device: Any) -> str:
 
 
 def _with_values(result: FakeTensor) -> Tensor:
-    """A result on the CPU has values."""
+    """Return a result on the CPU with values."""
     return torch.zeros(result.shape, dtype=result.dtype) if result.device.type == "cpu" else result
 
 

@@ -19,7 +19,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Spawned processes inherit it."""
+    """Give this test a cache of its own, which spawned processes inherit."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -48,7 +48,8 @@ def start(together: Barrier, made: Path, seconds: float) -> list[SpawnProcess]:
 
 
 def test_two_processes_that_want_the_same_make_it_once(tmp_path: Path):
-    together, made = SPAWN.Barrier(2), tmp_path / "made"
+    together = SPAWN.Barrier(2)
+    made = tmp_path / "made"
     processes = start(together, made, 1.0)
     for process in processes:
         process.join(60)
@@ -58,7 +59,8 @@ def test_two_processes_that_want_the_same_make_it_once(tmp_path: Path):
 
 
 def test_when_the_first_is_killed_the_other_makes_it(tmp_path: Path):
-    together, made = SPAWN.Barrier(2), tmp_path / "made"
+    together = SPAWN.Barrier(2)
+    made = tmp_path / "made"
     processes = start(together, made, 2.0)
     deadline = time.monotonic() + 60
     while not list(made.iterdir()) and time.monotonic() < deadline:

@@ -40,10 +40,11 @@ on_device = [
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),  # when its average is copied
 ]
 TASK = Task((3, 16, 16), tiny_pipelines.CLASSES)
-SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 PAPER: dict[str, Any] = {"mixup": 0.5, "cutmix": 1.0, "crop": 0.3, "flip": True, "label_smoothing": 0.1}
 PAPER |= {"ema_decay": 0.9, "max_grad_norm": 1.0}
-LABELS, SEEDS = torch.arange(3), row_seeds(0, 0, range(3))
+LABELS = torch.arange(3)
+SEEDS = row_seeds(0, 0, range(3))
 
 
 @pytest.mark.skipif(SET_UP is None, reason="this torch has no device in name only")
@@ -74,7 +75,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
 
 
 def small(task: Task) -> nn.Module:
-    """With all that a step may have to do: statistics, dropout, weights that no loss depends on."""
+    """Return a network with all that a step may have to do: statistics, dropout, weights that no loss depends on."""
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)
     )
@@ -130,7 +131,7 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
     marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config = ViTConfig(**SIZES, image_size=16, patch_size=8, num_labels=3)
+    config = ViTConfig(**(SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}))
     ViTForImageClassification(config).save_pretrained(tmp_path)
     ViTImageProcessorPil().save_pretrained(tmp_path)
     monkeypatch.setattr(processes, "device", lambda: device.device)
@@ -151,9 +152,13 @@ def test_quick_an_existing_classifier_of_texts_lies_on_the_device(
 
 # Not Qwen-Image and SANA, whose pipelines encode a prompt in ways that need values on the device.
 PIPELINES = (
-    tiny_pipelines.stable_diffusion, tiny_pipelines.stable_diffusion_xl, tiny_pipelines.stable_diffusion_3,
-    tiny_pipelines.dit, tiny_pipelines.flux, tiny_pipelines.pixart,
-)  # fmt: skip
+    tiny_pipelines.stable_diffusion,
+    tiny_pipelines.stable_diffusion_xl,
+    tiny_pipelines.stable_diffusion_3,
+    tiny_pipelines.dit,
+    tiny_pipelines.flux,
+    tiny_pipelines.pixart,
+)
 
 
 def pipeline(device: FakeDevice, make: Callable[[], Any], dtype: torch.dtype) -> Any:
@@ -178,11 +183,13 @@ PROMPTS = tiny_pipelines.PROMPTS
 def test_a_sampling_step_waits_for_nothing_guided_or_not(
     marks: None, make: Callable[[], Any], dtype: torch.dtype, device: FakeDevice
 ):
-    """What is waited for does not depend on the number of steps, nor on the guidance."""
-    pipe, judge = pipeline(device, make, dtype), learner(device)
+    """What is waited for depends neither on the number of steps nor on the guidance."""
+    pipe = pipeline(device, make, dtype)
+    judge = learner(device)
 
     def waits(steps: int, options: dict[str, Any] | None) -> list[str]:
-        drawing, omega = generator(pipe, steps), torch.full((3,), 0.1)
+        drawing = generator(pipe, steps)
+        omega = torch.full((3,), 0.1)
         drawing.sample(LABELS, SEEDS, None)  # encodes the prompts
         device.waits.clear()
         x = drawing.sample(LABELS, SEEDS, None if options is None else EntropyGuidance(judge.logits, omega, **options))

@@ -23,13 +23,15 @@ from dp_real.runs.prepare import fresh_learner
 from dp_real.runtime.flops import count
 from dp_real.sections import TrainingConfig
 
+HEADS = torch.ones(1, 2, 5, 8)  # two heads of five rows
+
 
 @pytest.mark.parametrize(
     ("work", "flops"),
     [
         (lambda: torch.ones(3, 5) @ torch.ones(5, 7), 2 * 3 * 5 * 7),
         (lambda: F.conv2d(torch.ones(2, 4, 6, 6), torch.ones(8, 4, 3, 3), padding=1), 2 * 2 * 8 * 6 * 6 * 4 * 3 * 3),
-        (lambda: F.scaled_dot_product_attention(*torch.ones(3, 1, 2, 5, 8).unbind(0)), 2 * 2 * 2 * 5 * 5 * 8),
+        (lambda: F.scaled_dot_product_attention(HEADS, HEADS, HEADS), 2 * 2 * 2 * 5 * 5 * 8),
         (lambda: torch.ones(100).exp().sum(), 0),
     ],
     ids=["product", "convolution", "attention", "element-wise"],
@@ -39,8 +41,9 @@ def test_known_operations(work, flops: int):
 
 
 def test_a_gradient_taken_inside_counts():
-    """torch's own FlopCounterMode does not allow that for modules."""
-    layer, x = nn.Linear(6, 4), torch.ones(1, 6, requires_grad=True)
+    """torch's own FlopCounterMode does not allow this for modules."""
+    layer = nn.Linear(6, 4)
+    x = torch.ones(1, 6, requires_grad=True)
     assert count(lambda: torch.autograd.grad(layer(x).sum(), x)) == 2 * 2 * 6 * 4
 
 
@@ -50,7 +53,8 @@ def layers(*widths: int, dropout: float = 0.0) -> nn.Module:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_row_of_training_is_a_forward_pass_and_two_backward_ones_but_for_the_first_layers_input(ema: float):
-    task, training = Task((12,), tuple("abcde")), TrainingConfig(steps=1, ema_decay=ema)
+    task = Task((12,), tuple("abcde"))
+    training = TrainingConfig(steps=1, ema_decay=ema)
     learner = NetworkLearner(layers(12, 9, 5, dropout=0.5), task, training, seed=0)
     before = {name: value.clone() for name, value in learner.tensors().items()}
     drawn = torch.get_rng_state()
@@ -71,7 +75,9 @@ def drawer(config: Config, generator: Generator) -> SampleDrawer:
 
 def test_guidance_costs_what_it_adds(config: Config, generator: Generator):
     """A gradient through the denoiser at every step but the last; through x0, the learner's alone."""
-    learner, flops, plain = fresh_learner(config), {}, 0
+    learner = fresh_learner(config)
+    flops = {}
+    plain = 0
     for through in ("unet", "x0"):
         raw = config.model_dump()
         asked = parse_config(raw | {"guidance": raw["guidance"] | {"through": through}})

@@ -13,7 +13,7 @@ from dp_base.errors import InputError, MissingError
 from dp_real.generators.models.stable_diffusion import make_pipeline
 from dp_real.generators.pipelines.load import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
-from dp_real.runtime.hub import is_hub_id, lacking, misnamed
+from dp_real.runtime.model_folders import is_hub_id, lacking, misnamed
 
 ROOT = Path(dp_base.__file__).parents[1]
 TRAP = "from pathlib import Path\nPath({mark!r}).touch()\nclass Trap: pass\n"
@@ -86,7 +86,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def saved(whole: Path, tmp_path: Path) -> Path:
-    """A pipeline's folder to take parts from."""
+    """A copy of a pipeline's folder, from which a test may take parts."""
     return Path(shutil.copytree(whole, tmp_path / "sd"))
 
 
@@ -118,7 +118,7 @@ def test_parts_that_a_pipelines_folder_lacks_are_named(saved: Path, gone: tuple[
 
 
 def test_weights_of_a_variant_are_not_those_that_are_read(saved: Path):
-    """What is told to do about it makes a folder that is whole."""
+    """What the message says to do makes a folder that is whole."""
     for path in saved.rglob("*.safetensors"):
         path.rename(path.with_suffix(".fp16.safetensors"))
     with pytest.raises(MissingError, match="only fp16 weights in text_encoder, unet, vae; write plain ones") as caught:

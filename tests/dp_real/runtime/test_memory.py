@@ -25,17 +25,18 @@ from dp_real.runs.prepare import fresh_learner, own_torch
 from dp_real.runs.run import run
 from dp_real.runtime import memory, processes
 from dp_real.sections import PoolConfig, TrainingConfig
-from tests.dp_real.pool.test_pool import batch
+from tests.dp_real.pool.made import batch
 
 TASK = Task((4,), tuple("ab"))
 
 
 class Spy(nn.Module):
-    """Remembers whether it was called under autocast."""
+    """A layer that remembers whether it was called under autocast."""
 
     def __init__(self, *_: Any) -> None:
         super().__init__()
-        self.layer, self.seen = nn.Linear(4, 2), []
+        self.layer = nn.Linear(4, 2)
+        self.seen = []
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
@@ -48,7 +49,8 @@ def learner(**training: Any) -> NetworkLearner:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_evaluation_has_the_precision_of_training_and_guidance_has_float32(precision: str):
-    student, half = learner(precision=precision), precision == "bfloat16"
+    student = learner(precision=precision)
+    half = precision == "bfloat16"
     student.train_step(torch.randn(3, 4), torch.tensor([0, 1, 0]))
     accuracy(student, Examples(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)))
     student.logits(torch.randn(2, 4, requires_grad=True))
@@ -82,7 +84,7 @@ def test_a_learner_is_compiled_on_request_for_training_only(monkeypatch: pytest.
 def test_memory_is_given_back_between_drawing_and_training(
     config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """NCCL and cuBLAS allocate outside torch's cache: it must be empty whenever the kind of work changes."""
+    """NCCL and cuBLAS allocate outside of torch's cache, which must be empty whenever the kind of work changes."""
     events: list[str] = []
     step = Training.train_step
     draw = type(generator).sample

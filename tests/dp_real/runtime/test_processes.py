@@ -55,7 +55,7 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
-    """A run of one process, cut off after its first checkpoint: what the others continue from."""
+    """A run of one process, cut off after its first checkpoint, from which the others go on."""
     config = config.model_copy(update={"guidance": config.guidance.model_copy(update={"omega": "auto"})})
     folder = tmp_path / "alone"
     run(config, folder)
@@ -66,7 +66,7 @@ def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
     alone: Path, script: Path, tmp_path: Path, generator: Generator, processes: int
 ):
-    """Each continues from the first checkpoint: the round that follows it depends on that learner alone."""
+    """Each goes on from the first checkpoint. The round that follows depends on that learner alone."""
     together = tmp_path / "together"
     shutil.copytree(alone, together)
     (together / "result.json").unlink()
@@ -84,7 +84,7 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
 
 
 def rows(folder: Path) -> list[dict]:
-    """Everything that the pool's latest version says of the first two rounds."""
+    """Return all that the pool's latest version says of the first two rounds."""
     return lance.dataset(str(folder / "pool")).to_table().slice(0, 100).to_pylist()
 
 
@@ -93,8 +93,9 @@ def rows(folder: Path) -> list[dict]:
 def test_whole_runs_agree_statistically(
     config: Config, script: Path, tmp_path: Path, generator: Generator, processes: int
 ):
-    """The same steps in one process and in several: first rounds bit for bit, accuracies within noise."""
-    folders, arguments = [], []
+    """One process and several make the same steps. First rounds agree bit for bit, and accuracies within noise."""
+    folders = []
+    arguments = []
     for seed in range(12):
         whole = config.model_copy(update={"seed": seed})
         folders.append((tmp_path / f"alone-{seed}", tmp_path / f"together-{seed}"))
@@ -110,7 +111,8 @@ def test_whole_runs_agree_statistically(
         assert [result["processes"] for result in results] == [1, processes]
         assert results[0]["samples_seen"] == results[1]["samples_seen"] == 120 * 64
         gaps.append(results[1]["test_accuracy"] - results[0]["test_accuracy"])
-    gap, error = np.mean(gaps), np.std(gaps, ddof=1) / len(gaps) ** 0.5
+    gap = np.mean(gaps)
+    error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
     print(f"{100 * gap:+.2f} ± {100 * error:.2f} points")
     assert error < 0.015  # or agreement would say little
     assert abs(gap) <= 2.5 * error  # both are 0 where no rounding tips a prediction
@@ -175,7 +177,7 @@ from torch import nn
 from dp_real.runtime import processes
 from dp_real.examples import Task
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 from dp_real.sections import TrainingConfig
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
@@ -184,7 +186,7 @@ learner = NetworkLearner(module, Task((1, 8, 8), tuple("abc")), TrainingConfig(s
 rank = processes.this_process().process_index
 for step in range(5):
     x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2 * step + rank)) * (1 + rank)
-    learner.train_step(x, torch.arange(8) % 3, Share.of(16, rank, 2))
+    learner.train_step(x, torch.arange(8) % 3, StepShare.of(16, rank, 2))
 answers = processes.gather([learner.logits(torch.ones(2, 1, 8, 8)).detach()])
 assert len(answers) == 2
 assert torch.equal(*answers), "each process would find other samples hard"
@@ -200,7 +202,7 @@ def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):
 def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
     script: Path, tmp_path: Path, processes: int
 ):
-    """Prompts, classifier-free guidance, VAE, JPEGs: the whole path of Stable Diffusion, with random weights."""
+    """The run has prompts, classifier-free guidance, a VAE and JPEGs, as Stable Diffusion with random weights."""
     smoke = load_preset(
         "imagenet100-smoke",
         ["practice.initial=100", "practice.increment=40", "training.batch_size=8", "sampling.block_size=10"],

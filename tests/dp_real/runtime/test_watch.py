@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +17,12 @@ from dp_real.pool import pool as pools
 from dp_real.runs import conclude
 from dp_real.runs.files import RunFiles
 from dp_real.runtime import processes, watch
-from dp_real.runtime.watch import Watch
-from tests.dp_real.pool.test_pool import SHAPE, batch
+from dp_real.runtime.watch import Phase, Watch
+from tests.dp_real.pool.made import SHAPE, batch
 
 
 class Store(dict[str, str]):
-    """What two processes share."""
+    """The store by which two processes leave notes."""
 
     def set(self, name: str, note: str) -> None:
         self[name] = note
@@ -43,44 +42,66 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-def waiting(store: Store, minutes: float, rank: int = 0, processes: int = 3) -> Watch:
-    """A process that has come for the seventh time, and has waited so long."""
+class Clock:
+    """A clock that a test sets. It counts minutes."""
+
+    def __init__(self) -> None:
+        self.minutes = 0.0
+
+    def monotonic(self) -> float:
+        return 60 * self.minutes
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(watch, "time", found)
+    return found
+
+
+def waiting(store: Store, rank: int = 0, processes: int = 3, what: str = "the sum of the gradients") -> Watch:
+    """Return the watch of a process that has joined the others for the seventh time, and waits from now on."""
     one = Watch(store, rank, processes)
-    one.joined, one.waiting = 7, ("the sum of the gradients", time.monotonic() - 60 * minutes)
+    for _ in range(7):
+        with one.joining(what, lasting=True):
+            pass
     return one
 
 
-def test_who_is_missing_is_named_after_minutes_once_by_one(said: list[str]):
+def test_who_is_missing_is_named_after_minutes_once_by_one(said: list[str], clock: Clock):
     store = Store(
         {"watch/0": "7|0|0|a", "watch/1": "6|0|0|drawing rows 0 to 63 of round 2", "watch/2": "7|0|0|training"}
     )
-    patient = waiting(store, 4)
-    patient._compare(*patient.waiting or ("", 0))
+    first = waiting(store)
+    second = waiting(store, rank=2)
+    clock.minutes = 4
+    first.look()
     assert said == []
-    first, second = waiting(store, 6), waiting(store, 6, rank=2)
+    clock.minutes = 6
     for one in (first, second, first):
-        one._compare(*one.waiting or ("", 0))
+        one.look()
     assert said == [
         "dp: waiting for 6 min in the sum of the gradients for rank 1 (last seen drawing rows 0 to 63 of round 2)"
     ]
 
 
 @pytest.mark.parametrize(("note", "ends"), [("6|0|0|training", True), ("6|1|0|loading the generator", False)])
-def test_the_run_ends_unless_the_phase_may_take_any_time(said: list[str], note: str, ends: bool):
-    one = waiting(Store({"watch/1": note}), 61, processes=2)
-    one._compare(*one.waiting or ("", 0))
+def test_the_run_ends_unless_the_phase_may_take_any_time(said: list[str], clock: Clock, note: str, ends: bool):
+    one = waiting(Store({"watch/1": note}), processes=2)
+    clock.minutes = 61
+    one.look()
     assert said[-1:] == (["exit 1"] if ends else said[:1])
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
-def test_who_gives_signs_of_life_may_take_longer(said: list[str], monkeypatch: pytest.MonkeyPatch, goes_on: bool):
+def test_who_gives_signs_of_life_may_take_longer(said: list[str], clock: Clock, goes_on: bool):
     """A block of a large model may take hours. A process that hangs is still ended an hour after its last sign."""
-    store, one = Store(), waiting(Store(), 0, processes=2)
-    one.store, begin = store, one.waiting[1] if one.waiting else 0.0
+    store = Store()
+    one = waiting(store, processes=2, what="an exchange of results")
     for minutes in range(5, 185, 5):
         store["watch/1"] = f"6|0|{minutes if goes_on or minutes < 60 else 60}|drawing rows 0 to 99 of round 1"
-        monkeypatch.setattr(watch.time, "monotonic", lambda now=begin + 60 * minutes + 1: now)
-        one._compare("an exchange of results", begin)
+        clock.minutes = minutes + 1 / 60
+        one.look()
     ended = [line for line in said if line.startswith("exit")]
     assert bool(ended) == (not goes_on)
     assert said[0].startswith("dp: waiting for 5 min in an exchange of results for rank 1")
@@ -92,10 +113,31 @@ def test_a_gpu_waits_after_it_was_told_to(said: list[str], monkeypatch: pytest.M
     one = Watch(Store({"watch/1": "0|0|0|reading rows"}), 0, 2)
     with one.joining("the sum of the gradients", lasting=True):
         pass
-    one._compare(*one.waiting or ("", time.monotonic()))
+    one.look()
     assert said == ["dp: waiting for 0 min in the sum of the gradients for rank 1 (last seen reading rows)"]
-    one.enter("evaluating at step 20", patient=False)
-    assert one.waiting is None
+    one.enter(Phase("evaluating at step 20", patient=False))
+    one.look()
+    assert len(said) == 1
+
+
+def test_others_are_told_the_phase_of_a_block_and_then_the_one_before(monkeypatch: pytest.MonkeyPatch):
+    store = Store()
+    one = Watch(store, 0, 2)
+    monkeypatch.setattr(processes, "_watch", lambda: one)
+    monkeypatch.setattr(processes, "this_process", lambda: SimpleNamespace(num_processes=2))
+    notes = []
+
+    def note() -> None:
+        one.look()
+        notes.append(store["watch/0"])
+
+    with processes.phase("training"):
+        note()
+        with processes.phase("reading the data", patient=True):
+            note()
+        note()
+    note()
+    assert notes == ["0|0|0|training", "0|1|0|reading the data", "0|0|0|training", "0|1|0|starting"]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +215,10 @@ def test_a_node_that_sees_late_waits_for_the_version_with_a_remark(
 
 
 def test_the_best_learner_is_the_one_that_the_main_process_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """At its first look another node sees the one before."""
-    files, looks, loaded = RunFiles(tmp_path), [], []
+    """At its first look, another node sees the learner before the best one."""
+    files = RunFiles(tmp_path)
+    looks = []
+    loaded = []
     files.best.mkdir()
 
     def view(folder: Path, remedy: str) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_real.data.folder import FolderConfig
 from dp_real.data.sets.class_names import folder_name, folder_names, own_classes
-from dp_real.data.sets.images import read_image, read_regular
+from dp_real.data.sets.decode import read_image
+from dp_real.data.sets.encoded import read_regular
 from dp_real.data.sets.places import MOST_FILES, locate
 from dp_real.pool import Batch, Pool
 from dp_real.pool.export import write_folder
@@ -56,7 +57,8 @@ def test_what_is_written_has_safe_names_that_are_all_different_and_found_again()
 
 def test_an_export_keeps_classes_apart_whose_safe_names_are_alike(tmp_path: Path):
     pool = Pool(tmp_path / "pool", (1, 2, 2))
-    zero, n = np.zeros(2), np.arange(2)
+    zero = np.zeros(2)
+    n = np.arange(2)
     example = pool.storage.encode(torch.rand(2, 1, 2, 2))
     columns = {"row": n, "label": n, "seed": n.astype("u8"), "omega": zero.astype("f4"), "entropy": zero.astype("f4")}
     columns |= {"correct": zero == 0, "draws": n, "redrawn": n}

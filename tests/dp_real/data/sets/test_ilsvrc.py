@@ -10,11 +10,11 @@ import pytest
 import scipy.io
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
 from dp_real.data.sets.class_names import task_classes
 from dp_real.data.sets.images import ImageSet
-from dp_real.data.sets.places import count, locate, read_set
-from tests.dp_real.data.sets.test_places import plain, values, write_tar
+from dp_real.data.sets.places import count_images, locate, read_set
+from tests.dp_real.data.sets.made import plain, values, write_tar
 
 WNIDS = [entry.wnid for entry in imagenet_classes("imagenet1k")]
 LABELS = [388, 15, 999, 15]  # of the validation images, in order
@@ -27,7 +27,7 @@ def kaggle(root: Path) -> None:
 
 
 def devkit_files() -> dict[str, bytes]:
-    """Its numbers count the classes in an order of its own: here, backwards."""
+    """Return the files of the development kit. It numbers the classes in its own order, which is backwards here."""
     kind = [("ILSVRC2012_ID", float), ("WNID", object), ("num_children", float)]
     synsets = np.array([(1000 - place, wnid, 0) for place, wnid in enumerate(WNIDS)], kind)
     with io.BytesIO() as file:
@@ -52,17 +52,17 @@ def packed_devkit(root: Path) -> None:
             tar.addfile(entry, io.BytesIO(content))
 
 
-def read(where: Path | str, task="imagenet1k") -> ImageSet:
+def read(where: Path | str, task: ImageNetTask = "imagenet1k") -> ImageSet:
     found = locate(str(where))
     images = read_set(found, task_classes(task), (3, 8, 8), (), keep=False)
-    assert count(found, task_classes(task), ()) == len(images.y)
+    assert count_images(found, task_classes(task), ()) == len(images.y)
     return images
 
 
 @pytest.mark.parametrize("truth", [kaggle, devkit, packed_devkit])
 @pytest.mark.parametrize("folder", ["val", "ILSVRC/Data/CLS-LOC/val"])
 def test_a_folder_of_validation_images(truth: Callable[[Path], None], folder: str, tmp_path: Path):
-    """The second is Kaggle's, whose table lies four folders above."""
+    """The second folder is Kaggle's, whose table lies four folders above."""
     (tmp_path / folder).mkdir(parents=True)
     for name, image in FLAT.items():
         (tmp_path / folder / name).write_bytes(image)
@@ -102,7 +102,7 @@ def class_tars() -> dict[str, bytes]:
 
 
 def test_the_training_tar_and_the_tars_of_classes_in_it(tmp_path: Path):
-    """They are read where they lie: nothing is unpacked."""
+    """The tar files are read where they lie, and nothing is unpacked."""
     tars = class_tars()
     write_tar(tmp_path / "ILSVRC2012_img_train.tar", tars)
     images = read(tmp_path / "ILSVRC2012_img_train.tar")

@@ -15,9 +15,11 @@ from PIL import Image, ImageOps
 import dp_real.data.sets.images
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
+from dp_real.data.folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import folder_name, own_classes
-from dp_real.data.sets.images import decode_ahead, read_folder, read_image
+from dp_real.data.sets.decode import read_image
+from dp_real.data.sets.images import decode_ahead, read_folder
 from dp_real.runtime.pixels import fit, to_bytes, to_float
 from dp_real.runtime.processes import own_cores, read_slices
 
@@ -25,7 +27,7 @@ COLORS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
 
 
 def fill(root: Path, folders: dict[str, tuple[int, int, int]], count: int = 2, size: tuple[int, int] = (8, 8)) -> Path:
-    """A folder a key, with images of the color."""
+    """Make a folder for each key, with `count` images of its colour."""
     for name, color in folders.items():
         (root / name).mkdir(parents=True)
         for index in range(count):
@@ -33,14 +35,16 @@ def fill(root: Path, folders: dict[str, tuple[int, int, int]], count: int = 2, s
     return root
 
 
-def settings(validation: Path, **more):
+def settings(validation: Path, **more: Any) -> FolderConfig:
     data = {"source": "folder", "validation": str(validation), "size": 8} | more
     rest = {"name": "own", "generator": {"kind": "latent"}, "learner": {"kind": "conv"}}
-    return parse_config({"data": data, "training": {"steps": 1}, "practice": {"initial": 3}} | rest).data
+    found = parse_config({"data": data, "training": {"steps": 1}, "practice": {"initial": 3}} | rest).data
+    assert isinstance(found, FolderConfig)
+    return found
 
 
 def colors(x: torch.Tensor) -> list[tuple[int, ...]]:
-    """The color of each (plain) image [n, 3, S, S]."""
+    """Return the colour of each image [n, 3, S, S], which has one colour throughout."""
     assert (x == x[:, :, :1, :1]).all()
     pixels = ((x + 1) * 127.5).round() if x.is_floating_point() else x
     return [tuple(row) for row in pixels[:, :, 0, 0].tolist()]
@@ -67,7 +71,7 @@ def test_classes_are_those_of_the_folders(tmp_path: Path):
 
 
 def test_a_record_has_the_names_of_the_folders(tmp_path: Path):
-    """Else a folder that is renamed later would change the labels."""
+    """Otherwise a folder that is renamed later would change the labels."""
     data = settings(fill(tmp_path, COLORS))
     record: Any = data.resolved()
     assert record.classes == ("cat", "dog", "emu")
@@ -112,7 +116,7 @@ def test_what_is_hidden_is_left_out_and_what_is_not_read_is_said(tmp_path: Path,
 
 
 def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
-    """By name, by number, in deeper folders; with names that no folder can have."""
+    """Folders are called by name or by number, have folders in them, and some names cannot be those of folders."""
     fill(tmp_path / "names", {"emu": COLORS["emu"], "cat_dog": COLORS["dog"]})
     fill(tmp_path / "numbers", {"0": COLORS["emu"], "1": COLORS["dog"]})
     fill(tmp_path / "deep", {"emu/images": COLORS["emu"], "cat_dog/images/more": COLORS["dog"]})
@@ -133,7 +137,7 @@ def test_classes_in_the_order_of_the_configuration(tmp_path: Path):
 
 
 def test_training_images_are_known_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Wherever they lie, and without decoding them."""
+    """Their fingerprint does not depend on where they lie, and nothing is decoded for it."""
     monkeypatch.setattr("dp_real.data.sets.images.read_image", None)
     one, other = (fill(tmp_path / name, COLORS) for name in ("one", "other"))
 
@@ -162,7 +166,7 @@ def test_grey_images_have_one_channel(tmp_path: Path):
 
 
 def test_numbers_sort_as_numbers(tmp_path: Path):
-    """As in ImageNet-V2: '10' comes after '2'."""
+    """Folders are those of ImageNet-V2, where '10' comes after '2'."""
     fill(tmp_path, {str(number): (number, 0, 0) for number in range(12)}, count=1)
     data = settings(tmp_path).load()
     assert data.task.classes == tuple(str(number) for number in range(12))
@@ -174,9 +178,10 @@ def test_names_that_are_numbers_are_not_positions():
 
 
 def test_imagenet_folders_by_wnid_number_or_name(tmp_path: Path):
-    """ImageNet-100 within a full ImageNet-1k: the other classes are left out; numbers count the 1,000."""
+    """ImageNet-100 is read from a full ImageNet-1k. Other classes are left out, and numbers count the 1,000 classes."""
     classes = settings(tmp_path, classes="imagenet100").labels
-    hundred, full = imagenet_classes("imagenet100"), imagenet_classes("imagenet1k")
+    hundred = imagenet_classes("imagenet100")
+    full = imagenet_classes("imagenet1k")
     assert classes.names == tuple(entry.name for entry in hundred)
     other = next(entry for entry in full if entry not in hundred)
     for label, entry in enumerate(hundred):
@@ -243,10 +248,13 @@ def test_wrong_classes(classes, message: str):
 def test_a_resolved_copy_is_equal():
     for classes in (None, ["cat", "dog"], "imagenet100"):
         data = settings(Path("anywhere"), **({"classes": classes} if classes else {}))
-        assert parse_config(
-            {"name": "own", "data": data.model_dump(mode="json"), "generator": {"kind": "latent"}}
-            | {"learner": {"kind": "conv"}, "training": {"steps": 1}, "practice": {"initial": 3}}
-        ).data == data  # fmt: skip
+        assert (
+            parse_config(
+                {"name": "own", "data": data.model_dump(mode="json"), "generator": {"kind": "latent"}}
+                | {"learner": {"kind": "conv"}, "training": {"steps": 1}, "practice": {"initial": 3}}
+            ).data
+            == data
+        )
 
 
 # what a picture becomes
@@ -256,18 +264,21 @@ def test_a_resolved_copy_is_equal():
     ("size", "resized", "box"), [((40, 20), (20, 10), (5, 0, 15, 10)), ((20, 50), (10, 25), (0, 7.5, 10, 17.5))]
 )
 def test_the_shorter_side_is_resized_and_the_longer_one_cropped(tmp_path: Path, size, resized, box):
-    """The middle of 25 rows, of which 10 are kept, lies between two: the crop is exact, not rounded to a row."""
+    """The middle of 25 rows, of which 10 are kept, lies between two rows. The crop is not rounded to a row."""
     smooth = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
     picture = Image.fromarray(smooth)
     picture.save(tmp_path / "a.png")
     x = read_image(tmp_path / "a.png", 10, 3).permute(1, 2, 0).numpy().astype(int)
     whole = picture.resize(resized, Image.Resampling.BICUBIC)
-    crops = [np.asarray(whole.crop([round(edge + shift) for edge in box])).astype(int) for shift in (-0.4, 0.4)]
+    crops = []
+    for shift in (-0.4, 0.4):
+        left, top, right, bottom = (round(edge + shift) for edge in box)
+        crops.append(np.asarray(whole.crop((left, top, right, bottom))).astype(int))
     assert abs(x - sum(crops) / 2).max() <= 1
 
 
 def test_the_middle_of_a_resized_image_is_as_torchvision_takes_it(tmp_path: Path):
-    """ImageNet's usual: the shorter side resized to 256, and the 224 of the middle; here 16 and 10."""
+    """ImageNet's usual sizes are 256 for the shorter side and 224 for its middle. Here they are 16 and 10."""
     smooth = np.linspace(0, 255, 40 * 32 * 3).reshape(32, 40, 3).astype(np.uint8)
     picture = Image.fromarray(smooth)
     picture.save(tmp_path / "a.png")
@@ -278,7 +289,7 @@ def test_the_middle_of_a_resized_image_is_as_torchvision_takes_it(tmp_path: Path
 
 
 def test_it_is_turned_upright(tmp_path: Path):
-    """EXIF orientation 6: the camera was on its side, the first column of the file is the top row."""
+    """With EXIF orientation 6 the camera was on its side, and the first column of the file is the top row."""
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[:, 0] = 255
     exif = Image.Exif()
@@ -301,7 +312,7 @@ def test_each_orientation_is_as_pillow_turns_it(tmp_path: Path, orientation: int
 
 
 def test_broken_exif_turns_what_can_be_read_and_stops_nothing(tmp_path: Path):
-    """A resolution and a text whose values lie behind the end of the block; a block of no format."""
+    """The block has a resolution and a text whose values lie behind its end, or it has no known format."""
     entries = [(0x0112, 3, 1, 6), (0x011A, 5, 1, 9999), (0x8298, 2, 4000, 9999)]
     block = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
     blocks = {"turned": b"Exif\0\0II*\0\x08\0\0\0" + block + bytes(4), "plain": b"Exif\0\0of no format"}
@@ -358,16 +369,18 @@ def test_all_broken_files_are_named_together(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(InputError) as raised:
         decode_ahead(data.load().validation)
     assert [name for name in ("cat/1", "cat/3", "emu/0") if f"{name}.png: not a whole image" in str(raised.value)] == [
-        "cat/1", "cat/3", "emu/0",
-    ]  # fmt: skip
-    monkeypatch.setattr(dp_real.data.sets.images, "NAMED", 2)
+        "cat/1",
+        "cat/3",
+        "emu/0",
+    ]
+    monkeypatch.setattr(dp_real.data.sets.images, "MOST_NAMED", 2)
     with pytest.raises(InputError, match=r"; and 1 more$"):
         decode_ahead(data.load().validation)
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_numbers_of_32_bits_are_refused(tmp_path: Path, kind: type):
-    """Nobody says which of them is white."""
+    """It is not known which number is white."""
     Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / "one.tif")
     with pytest.raises(InputError, match=r"one.tif: not a whole image: its pixels are numbers of 32 bits"):
         read_image(tmp_path / "one.tif", 4, 3)
@@ -387,11 +400,12 @@ def test_a_large_set_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_of_a_set_on_disk_some_images_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Evenly spaced over the whole set."""
+    """The images that are checked are evenly spaced over the whole set."""
     fill(tmp_path, COLORS, count=7)
     monkeypatch.setattr(dp_real.data.sets.images, "SAMPLED", 5)
     images = read_folder(tmp_path, own_classes(sorted(COLORS)), (3, 8, 8), range(3), keep=False)
-    read, asked = images.x._read, []
+    read = images.x._read
+    asked = []
     monkeypatch.setattr(images.x, "_read", lambda rows: asked.extend(rows) or read(rows))
     decode_ahead(images)
     assert asked == [0, 4, 8, 12, 16, 20]
@@ -401,7 +415,7 @@ def test_of_a_set_on_disk_some_images_are_checked(tmp_path: Path, monkeypatch: p
 
 
 def test_only_what_is_asked_for_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """By each process: what is kept is decoded once."""
+    """Each process decodes an image that is kept once."""
     fill(tmp_path, COLORS, count=3)
     decoded = []
     monkeypatch.setattr(

@@ -1,6 +1,5 @@
 """Real images in every layout: the same pixels under the same labels, and the same complaints."""
 
-import io
 import json
 import tarfile
 from collections.abc import Callable
@@ -19,9 +18,11 @@ from dp_real.config import parse_config
 from dp_real.data.folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import own_classes
-from dp_real.data.sets.images import ImageSet, decode_ahead, read_image
+from dp_real.data.sets.decode import read_image
+from dp_real.data.sets.images import ImageSet, decode_ahead
 from dp_real.data.sets.places import expand, locate, read_set
 from dp_real.examples import SetStatus
+from tests.dp_real.data.sets.made import encoded, plain, values, write_tar
 
 CLASSES = own_classes(["emu", "cat", "dog/wolf"])  # not in the order of the alphabet
 LABELS = [2, 0, 1, 0, 2, 1]  # of the images, in their order
@@ -32,28 +33,13 @@ Write = Callable[[Path, list[bytes], list[int]], str]
 
 @pytest.fixture(autouse=True)
 def caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of `datasets` and of the hub: empty ones; and there is no network."""
+    """Give `datasets` and the hub empty caches, and no network."""
     root = tmp_path_factory.mktemp("caches")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", root / "datasets")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(root / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     datasets.disable_progress_bars()
     return root
-
-
-def encoded(picture: Image.Image, form: str = "png", **options: Any) -> bytes:
-    with io.BytesIO() as file:
-        picture.save(file, form, **options)
-        return file.getvalue()
-
-
-def plain(value: int) -> bytes:
-    """Told apart by its colour."""
-    return encoded(Image.new("RGB", (8, 8), (value, 0, 0)))
-
-
-def values(images: ImageSet) -> list[int]:
-    return images.x[:][:, 0, 0, 0].tolist()
 
 
 def read(where: str, classes=CLASSES, needed=(), size: int = 8, keep: bool = False) -> ImageSet:
@@ -78,18 +64,10 @@ def folders(root: Path, images: list[bytes], labels: list[int]) -> str:
     return str(root / "set")
 
 
-def write_tar(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-
-
 def shards(label: Callable[[int], dict[str, bytes]], stem: Callable[[int, int], str]) -> Write:
-    """Two shards, cut after the third image.
+    """Return a function that writes two shards, cut after the third image.
 
-    label: the files that state a label, by ending. stem: the name of a sample, from its row and label.
+    `label` returns the files that state a label, by ending. `stem` returns the name of a sample from its row and label.
     """
 
     def write(root: Path, images: list[bytes], labels: list[int]) -> str:
@@ -107,7 +85,7 @@ def shards(label: Callable[[int], dict[str, bytes]], stem: Callable[[int, int], 
 
 
 def table(images: list[bytes], labels: list[Any], kind: Any = None) -> Dataset:
-    """Labels are indices of CLASSES, stored as a ClassLabel in another order, or as given if `kind` is set."""
+    """Labels are indices of CLASSES. They are stored as a ClassLabel in another order, or as given if `kind` is set."""
     if kind is None:
         kind = ClassLabel(names=["cat", "dog/wolf", "emu"])
         labels = [kind.str2int(CLASSES.names[label]) for label in labels]
@@ -117,7 +95,7 @@ def table(images: list[bytes], labels: list[Any], kind: Any = None) -> Dataset:
 
 
 def parquet(root: Path, images: list[bytes], labels: list[int]) -> str:
-    """As in a clone of a set of the hub, with another split beside it."""
+    """The files lie as in a clone of a set of the hub, with another split beside them."""
     (root / "set" / "data").mkdir(parents=True)
     (root / "set" / "README.md").write_text("about it")
     for part, rows in enumerate((slice(0, 3), slice(3, None))):
@@ -165,7 +143,7 @@ def test_the_same_images_under_the_same_labels(layout: str, tmp_path: Path):
 
 @every_layout
 def test_every_kind_of_picture(layout: str, tmp_path: Path):
-    """Greyscale, CMYK, 16 bits, transparent, on its side, and not square."""
+    """Pictures are grey, CMYK, of 16 bits, transparent, on their side, and not square."""
     half = np.zeros((8, 16, 3), np.uint8)
     half[:, 4:6] = 255
     exif = Image.Exif()
@@ -279,7 +257,7 @@ def saved_labels(folder: Path, labels: list[Any], kind: Any) -> str:
 
 
 def test_the_hubs_imagenet_by_the_words_of_wordnet(tmp_path: Path):
-    """1,000 ClassLabel names, of which the two cranes are like no name of ours; other classes are left out."""
+    """Of the 1,000 names of the ClassLabel, those of the two cranes are none of ours. Other classes are left out."""
     kind = ClassLabel(names=list(WORDS.values()))
     cranes = [i for i, wnid in enumerate(WNIDS) if WORDS[wnid].startswith("crane")]
     assert len(cranes) == 2
@@ -299,7 +277,7 @@ def test_the_hubs_imagenet_by_the_words_of_wordnet(tmp_path: Path):
 
 
 def test_imagenet100_in_an_order_of_its_own(tmp_path: Path):
-    """ClassLabel names in any order count; numbers below 100 are the task's own; larger ones count the 1,000."""
+    """A ClassLabel's names count in any order. Numbers below 100 are the task's own; larger ones count the 1,000."""
     names = sorted(CMC)
     for folder, kind in (("words", [WORDS[wnid] for wnid in names]), ("wnids", names)):
         where = saved_labels(tmp_path / folder, [0, 1, 99], ClassLabel(names=kind))
@@ -325,7 +303,7 @@ def test_every_word_of_imagenet_is_of_one_class():
 
 
 def test_columns_by_name(tmp_path: Path):
-    """As in a copy of ImageNet-R: an image, its WordNet id and a name."""
+    """The columns are those of a copy of ImageNet-R: an image, its WordNet id and a name."""
     rows = {"picture": [{"bytes": plain(7), "path": None}], "wnid": [CMC[5]], "class_name": ["whatever"]}
     features = Features({"picture": datasets.Image(), "wnid": Value("string"), "class_name": Value("string")})
     data = Dataset.from_dict(rows, features=features)
@@ -343,7 +321,7 @@ def test_columns_by_name(tmp_path: Path):
 
 
 def test_images_beside_the_data_set(tmp_path: Path):
-    """A data set may hold paths instead of images; and a row without one is named."""
+    """A data set may hold paths instead of images. A row without an image is named."""
     (tmp_path / "one.png").write_bytes(plain(9))
     features = Features({"image": datasets.Image(), "label": ClassLabel(names=["cat"])})
     rows = {"image": [str(tmp_path / "one.png"), None], "label": [0, 0]}
@@ -358,7 +336,7 @@ def test_images_beside_the_data_set(tmp_path: Path):
 
 
 def test_labels_in_shards(tmp_path: Path):
-    """Of endings and keys by name; .cls before .json; beside an image without either, its folder."""
+    """Endings and keys are named, .cls comes before .json, and an image without either has its folder's label."""
     sample = {"a.jpg": plain(1), "a.cls": b"1", "a.json": b'{"label": 0, "wnid": "emu"}', "a.class.txt": b"dog/wolf"}
     write_tar(
         tmp_path / "a.tar",
@@ -410,7 +388,7 @@ def test_shards_by_pattern(tmp_path: Path):
 
 
 def test_names_that_look_like_more_than_they_are(tmp_path: Path):
-    """A folder that is called like a split of another is that folder."""
+    """A folder whose name looks like a split of another folder is that folder."""
     folders(tmp_path / "a@b", [plain(4)], [1])
     (tmp_path / "a@b" / "set").rename(tmp_path / "set@b#c")
     assert values(read(str(tmp_path / "set@b#c"))) == [4]
@@ -439,7 +417,7 @@ def test_which_split(tmp_path: Path):
 
 
 def in_the_hubs_cache(root: Path, images: list[bytes], labels: list[int]) -> str:
-    """What `hf download org/name --repo-type dataset` leaves."""
+    """Write what `hf download org/name --repo-type dataset` leaves."""
     where = parquet(root / "clone", images, labels)
     cache = root / "hub" / "datasets--org--name"
     (cache / "refs").mkdir(parents=True)
@@ -500,9 +478,16 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     ):
         locate("hub:org/name/part:v2@test")
     assert asked == [
-        ("org/name", {"repo_type": "dataset", "revision": "v2", "local_files_only": False,
-                      "allow_patterns": ["part/*test*.parquet", "part/*test*.tar"]})
-    ]  # fmt: skip
+        (
+            "org/name",
+            {
+                "repo_type": "dataset",
+                "revision": "v2",
+                "local_files_only": False,
+                "allow_patterns": ["part/*test*.parquet", "part/*test*.tar"],
+            },
+        )
+    ]
     answer(RepositoryNotFoundError.__new__(RepositoryNotFoundError))
     with pytest.raises(MissingError, match="org/name is not there, or private: mind the name, or hf auth login"):
         locate("hub:org/name")
@@ -514,7 +499,7 @@ def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """All that is missing is said in one line."""
+    """One line says all that is missing."""
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download", lambda name, local_files_only, **options: fetch(local_files_only)
     )
@@ -534,7 +519,7 @@ def test_nothing_is_fetched_for_a_run_that_cannot_be(monkeypatch: pytest.MonkeyP
 
 
 def test_further_sets_of_a_configuration(tmp_path: Path):
-    """They are read last, may lack classes, and are not kept; known ones must have what the published ones have."""
+    """They may lack classes, and are not kept in memory. Known ones must have what the published ones have."""
     own = folders(tmp_path / "own", [plain(row) for row in range(6)], LABELS)
     some = ARCHIVES["cls-number"](tmp_path / "some", [plain(3), plain(4)], [2, 2])
     data = settings(own, sets={"some": some}).load()
@@ -547,14 +532,20 @@ def test_further_sets_of_a_configuration(tmp_path: Path):
     with pytest.raises(InputError, match=r"sets.test: a set of that name is there already"):
         settings(own, sets={"test": some})
     with pytest.raises(InputError, match=r"classes must be named: there are no folders in validation"):
-        parse_config({"name": "x", "data": {"source": "folder", "validation": "a.tar"}} | {
-            "generator": {"kind": "latent"}, "learner": {"kind": "conv"}, "training": {"steps": 1},
-            "practice": {"initial": 3}})  # fmt: skip
+        parse_config(
+            {"name": "x", "data": {"source": "folder", "validation": "a.tar"}}
+            | {
+                "generator": {"kind": "latent"},
+                "learner": {"kind": "conv"},
+                "training": {"steps": 1},
+                "practice": {"initial": 3},
+            }
+        )
 
 
 @pytest.mark.parametrize(("name", "shared"), [("imagenet-a", 15), ("imagenet-r", 19)])
 def test_what_imagenet100_shares_with_others(name: str, shared: int, tmp_path: Path):
-    """As the published ones are: 200 classes by WordNet id."""
+    """The sets are as published: folders of 200 classes by WordNet id."""
     column = {"imagenet-a": "in_imagenet_a", "imagenet-r": "in_imagenet_r"}[name]
     own = [entry.wnid for entry in imagenet_classes("imagenet1k") if getattr(entry, column)]
     assert len(own) == 200

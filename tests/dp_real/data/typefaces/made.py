@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from fontTools.pens.recordingPen import DecomposingRecordingPen
@@ -14,13 +15,16 @@ from fontTools.ttLib import TTFont
 from dp_real.data.typefaces.characters import CHARACTERS
 
 SOURCE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-MACINTOSH, WINDOWS = (1, 0, 0), (3, 1, 0x409)
+MACINTOSH = (1, 0, 0)
+WINDOWS = (3, 1, 0x409)
 
 
 @cache
 def _plain(characters: str) -> bytes:
-    """DejaVu Sans with these characters only, its composite glyphs made simple."""
-    font, subsetter, file = TTFont(SOURCE), Subsetter(), BytesIO()
+    """Return DejaVu Sans with these characters only. Its composite glyphs are made simple."""
+    font = TTFont(SOURCE)
+    subsetter = Subsetter()
+    file = BytesIO()
     subsetter.options.drop_tables += ["FFTM", "GPOS", "GSUB", "kern"]
     subsetter.options.hinting = False
     subsetter.populate(text=characters)
@@ -30,7 +34,7 @@ def _plain(characters: str) -> bytes:
 
 
 def slanted(slope: float) -> Callable[[float, float], tuple[int, int]]:
-    """An outline's points, leaning by `slope` and a little downhill."""
+    """Return a function that moves an outline's points, so that it leans by `slope` and goes a little downhill."""
     return lambda x, y: (round(x + slope * y), round(y + 0.3 * slope * x))
 
 
@@ -43,17 +47,20 @@ def make_font(
     panose: int = 0,
     instead: str = "",
 ) -> Path:
-    """Write a font. instead: pairs of characters; the first of each is drawn as the second."""
-    font = TTFont(BytesIO(_plain(characters)))
-    glyphs, table, move = font.getGlyphSet(), font["glyf"], slanted(slope)
+    """Write a font. `instead` has pairs of characters, of which the first is drawn as the second."""
+    font: Any = TTFont(BytesIO(_plain(characters)))
+    glyphs = font.getGlyphSet()
+    table = font["glyf"]
+    move = slanted(slope)
     drawn = {}
     for name in font.getGlyphOrder():
-        pen, recorded = TTGlyphPen(None), DecomposingRecordingPen(glyphs)
+        pen = TTGlyphPen(None)
+        recorded = DecomposingRecordingPen(glyphs)
         glyphs[name].draw(recorded)
-        recorded.value = [
-            (step, tuple(point if point is None else move(*point) for point in points))
-            for step, points in recorded.value
-        ]
+        moved = []
+        for step, points in recorded.value:
+            moved.append((step, tuple(point if point is None else move(*point) for point in points)))
+        recorded.value = moved
         recorded.replay(pen)
         drawn[name] = pen.glyph()
     for name, glyph in drawn.items():

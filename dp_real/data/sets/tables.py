@@ -1,0 +1,184 @@
+"""Data sets of the library `datasets`: what its save_to_disk wrote, and Parquet files. Each row has a label."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from dp_base.errors import InputError
+from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.data.sets.class_names import Classes, folder_name
+from dp_real.data.sets.encoded import NamedImages, read_regular
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+LABELS = ("label", "cls", "wnid", "class", "class_name")
+"""Usual names of a label column. They are tried in this order if no column is a ClassLabel."""
+
+
+class Columns(NamedTuple):
+    """The names of the image column and the label column, as #IMAGE,LABEL or #LABEL gives them.
+
+    None stands for a name that is not given. That column is then found by its type or by a usual name.
+    """
+
+    image: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableImage:
+    """An encoded image in a row of a data set. `place` names the data set in messages."""
+
+    place: str
+    data: "Dataset"
+    column: str
+    row: int
+
+    def read_bytes(self) -> bytes:
+        """Read the encoded image. Raises ValueError if the row has none."""
+        cell = self.data[self.row][self.column]
+        if not cell or not (cell["bytes"] or cell["path"]):
+            raise ValueError("the row has no image")
+        return cell["bytes"] or read_regular(Path(cell["path"]))
+
+    def __str__(self) -> str:
+        return f"{self.place}: row {self.row}"
+
+
+def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -> NamedImages:
+    """Find the images of a data set, in order. Raises InputError if its image or label column cannot be told."""
+    from datasets import Image
+
+    image, label = pick_columns(place, data.features, columns)
+    encoded = data.select_columns([image]).cast_column(image, Image(decode=False))
+    images = [TableImage(place, encoded, image, row) for row in range(len(data))]
+    return NamedImages(images, class_names(data[label], data.features[label], classes))
+
+
+def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[str, str]:
+    """Return the names of the image column and the label column. Raises InputError if one cannot be told."""
+    from datasets import ClassLabel, Image
+
+    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    labels = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    image = pick(place, "image", columns.image, images, features, ("image",))
+    label = pick(place, "label", columns.label, labels, features, LABELS)
+    return image, label
+
+
+def pick(
+    place: str, what: str, asked: str | None, fits: Sequence[str], there: Collection[str], usual: Sequence[str]
+) -> str:
+    """Pick a column of a table.
+
+    If a column is `asked` for by name, it is that one. Otherwise it is the only one that `fits` by its type. If none
+    fits, it is the first that has a `usual` name. `there` are all columns. Raises InputError if this gives no column or
+    several. The message says that `what` is sought.
+    """
+    if asked:
+        found = [name for name in there if name == asked]
+    elif fits:
+        found = list(fits)
+    else:
+        found = [name for name in usual if name in there][:1]
+    if len(found) != 1:
+        example = "TEXT" if what == "text" else "IMAGE"
+        raise InputError(f"{place}: which column is the {what}? say so by #{example},LABEL; it has {', '.join(there)}")
+    return found[0]
+
+
+def class_names(values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
+    """Return the class name of each row, from the values of a label column.
+
+    If the column's `feature` has class names, a value is the position of its name. Otherwise the value itself is taken
+    as the name.
+
+    The hub's copies of ImageNet disagree on the names of its two cranes. So if there are 1,000 names, and those that
+    are known are in ImageNet's order, the position decides the class.
+    """
+    names = getattr(feature, "names", None)
+    if names is None:
+        return [str(value) for value in values]
+    wnids = [entry.wnid for entry in imagenet_classes("imagenet1k")]
+    if _are_imagenets(names, wnids, classes):
+        names = wnids
+    return [names[value] if value is not None and value >= 0 else str(value) for value in values]
+
+
+def _are_imagenets(names: Sequence[str], wnids: Sequence[str], classes: Classes) -> bool:
+    """Whether class names are those of ImageNet's 1,000 classes in order, as far as they are known."""
+    if len(names) != len(wnids) or wnids[0] not in classes.folders:
+        return False
+    pairs = [(folder_name(name), wnid) for name, wnid in zip(names, wnids, strict=True)]
+    known = [(name, wnid) for name, wnid in pairs if name in classes.folders]
+    return bool(known) and all(classes.folders[name] == classes.folders[wnid] for name, wnid in known)
+
+
+def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
+    """Open what Dataset.save_to_disk or DatasetDict.save_to_disk wrote, memory-mapped.
+
+    Raises InputError for anything else, and if `split` does not pick one of several splits.
+    """
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        data = load_from_disk(folder)
+    except (OSError, ValueError, LookupError) as error:
+        raise InputError(f"{place}: not what save_to_disk writes: {error}") from error
+    return pick_split(place, data, split) if isinstance(data, DatasetDict) else data
+
+
+def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
+    """Open Parquet files. `datasets` copies them to its cache once, and memory-maps the copy.
+
+    Raises InputError if it cannot read them.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+    except (OSError, ValueError, DatasetsError) as error:
+        raise InputError(f"{place}: not Parquet files that `datasets` can read: {error}") from error
+
+
+def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, classes: Classes) -> list[str]:
+    """Return the class name of each row of Parquet files. Only the labels are read, and nothing is copied.
+
+    Raises InputError if the files cannot be read, or if the label column cannot be told.
+    """
+    from datasets import Features
+
+    try:
+        features = Features.from_arrow_schema(pq.read_schema(files[0]))
+        _, label = pick_columns(place, features, columns)
+        table = pq.read_table([str(file) for file in files], columns=[label])
+        return class_names(table[label].to_pylist(), features[label], classes)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place}: not Parquet files that `datasets` can read: {error}") from error
+
+
+def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:
+    """Return the value of a split, or of the only one if `split` is None.
+
+    Raises InputError if there is no such split, or if there are several and none is named.
+    """
+    if split is None and len(splits) == 1:
+        (only,) = splits.values()
+        return only
+    if split not in splits:
+        asked = f"no split {split}" if split else "which split?"
+        raise InputError(f"{place}: {asked}; add one of {', '.join('@' + str(name) for name in splits)}")
+    return splits[split]
+
+
+def split_files(place: str, folder: Path, split: str | None) -> list[Path]:
+    """Return the data files of a split in a folder. `datasets` tells the split by their names."""
+    from datasets import load_dataset_builder
+
+    files = load_dataset_builder("parquet", data_dir=str(folder)).config.data_files
+    return [Path(file) for file in pick_split(place, files or {}, split)]

@@ -1,0 +1,80 @@
+"""All augmentation that a configuration asks for, as a function of the seed, the step and the parcel."""
+
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn import functional as F
+
+from dp_real.examples import Task
+from dp_real.learners.models.augment import crop_and_flip, mix
+from dp_real.learners.models.randaugment import RandAugment
+from dp_real.runtime.pixels import fit
+from dp_real.runtime.seeds import Stream, rng, torch_rng
+from dp_real.sections import TrainingConfig
+
+
+class Augmentation:
+    """Crops, flips, changes and mixes the rows of a parcel, as the section [training] says.
+
+    Parameters
+    ----------
+    task : Task
+        The task, which has the size of images that the module takes.
+    config : TrainingConfig
+        The section [training].
+    seed : int
+        The seed of all augmentation.
+
+    Raises
+    ------
+    MissingError
+        If RandAugment is asked for and kornia is not installed.
+    """
+
+    def __init__(self, task: Task, config: TrainingConfig, seed: int) -> None:
+        self.task = task
+        self.config = config
+        self.seed = seed
+        self.randaugment: RandAugment | None = None
+        if config.randaugment:
+            self.randaugment = RandAugment(config.randaugment, config.randaugment_magnitude)
+
+    def __call__(
+        self, x: Float[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, parcel: int
+    ) -> tuple[Float[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
+        """Augment the rows of a parcel.
+
+        Parameters
+        ----------
+        x : Float[Tensor, "batch *stored"]
+            The examples, which may be larger images than the module takes.
+        y : Shaped[Tensor, "batch *classes"]
+            The labels, int64 [B], or the probabilities of the classes, float [B, K].
+        step, parcel : int
+            The step, and the place of the parcel in it.
+
+        Returns
+        -------
+        tuple of Tensor
+            The examples at the module's size, and the labels. The labels are probabilities if examples are mixed.
+        """
+        config = self.config
+        if config.crop or config.flip:
+            draw = rng(self.seed, Stream.CROP, step, parcel)
+            size = self.task.sample_shape[1:]
+            x = crop_and_flip(x, draw, least_area=config.crop, flip=config.flip, size=size)
+        x = at_task_size(x, self.task)
+        if self.randaugment:
+            x = self.randaugment(x, torch_rng(self.seed, Stream.RANDAUGMENT, step, parcel))
+        if config.mixup or config.cutmix:
+            if y.dim() == 1:
+                y = F.one_hot(y, self.task.n_classes).float()
+            x, y = mix(x, y, rng(self.seed, Stream.MIX, step, parcel), mixup=config.mixup, cutmix=config.cutmix)
+        return x, y
+
+
+def at_task_size(x: Shaped[Tensor, "batch *stored"], task: Task) -> Shaped[Tensor, "batch *sample"]:
+    """Return examples as the module takes them. Images of another size, which a pool may keep, are resized."""
+    is_image = x.dim() == 4
+    if x.shape[1:] == task.sample_shape or not is_image:
+        return x
+    return fit(x, task.sample_shape)

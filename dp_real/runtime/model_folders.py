@@ -1,0 +1,155 @@
+"""What is wrong with the name or the folder of a model, told before anything is read.
+
+So `dp real plan` and a run say the same.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
+CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
+NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
+WHOLE = "must hold what save_pretrained writes, with safetensors"
+ANY_WEIGHTS = "*.safetensors"
+
+NEEDED_FILES = {
+    "Tokenizer": ("tokenizer.json", "vocab*", "*.model"),
+    "Scheduler": ("scheduler_config.json",),
+    "Processor": ("preprocessor_config.json", "processor_config.json"),
+    "FeatureExtractor": ("preprocessor_config.json",),
+}
+"""Files of which a part of a pipeline must have one, by a word in the name of its class.
+
+A part whose class has none of these words is a model, which has a config.json and weights.
+"""
+
+WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-(\d+))?\.safetensors")
+"""Names of weights that transformers and diffusers read, in one file or in shards."""
+VARIANT = re.compile(r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?\.(\w+)(?:-\d+-of-\d+)?\.safetensors")
+"""Names of weights of a variant, such as fp16, which are not read."""
+
+
+class Lack(NamedTuple):
+    """What a folder lacks, and what to do about it."""
+
+    problem: str
+    remedy: str
+
+
+def download_command(model: str) -> str:
+    """Return the command that fetches what is used of a model, not its copies for other libraries or dtypes."""
+    included = "".join(f" --include '{files}'" for files in ("*.json", "*.txt", "*.model", "*model*.safetensors"))
+    excluded = "".join(f" --exclude '{files}'" for files in ("*fp16*", "*non_ema*", "safety_checker/*"))
+    return f"hf download {model}{included}{excluded}"
+
+
+def misnamed(model: str, pipeline: bool = False) -> str | None:
+    """Say what is to replace a URL, or a file where a folder should be. Return None if `model` is neither.
+
+    `pipeline` says whether it is to be a pipeline of diffusers. A checkpoint in one file can be made into one.
+    """
+    if url := HUB_URL.match(model):
+        return f"{model} is a URL; name the hub id: {url[1].removesuffix('.git')}"
+    if "://" in model:
+        return f"{model} is a URL; {NAME}"
+    path = Path(model)
+    if path.is_file():
+        return f"{model} is one file, not a folder; {_instead_of(path, pipeline)}"
+    return None
+
+
+def _instead_of(file: Path, pipeline: bool) -> str:
+    """Say what to name instead of a file: the pipeline that it is in, or what it can be converted to."""
+    pipelines = [folder for folder in file.absolute().parents[:2] if (folder / "model_index.json").is_file()]
+    if pipeline and pipelines:
+        return f"name the pipeline that it is in: {pipelines[0]}"
+    if not pipeline or not file.name.endswith(CHECKPOINTS):
+        return NAME
+    kind = "StableDiffusionPipeline"
+    folder = str(file.with_suffix(""))
+    code = f"from diffusers import {kind}; {kind}.from_single_file({str(file)!r}).save_pretrained({folder!r})"
+    others = "StableDiffusionXLPipeline for XL, StableDiffusion3Pipeline for 3"
+    return f'convert it where there is a network, and name {folder}: python -c "{code}" ({others})'
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether a name may be the id of a model on the hub: owner/name."""
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        return False
+    return model.count("/") == 1 and not model.startswith("~") and not model.endswith(CHECKPOINTS)
+
+
+def lacking(folder: Path, pipeline: bool = False) -> Lack | None:
+    """Say what a folder lacks of its model, or of the pipeline that its model_index.json names. None if it is whole.
+
+    Libraries do not refuse all such folders. Of one without files, transformers makes a tokenizer that knows no word.
+    """
+    index = folder / "model_index.json"
+    be_whole = f"it {WHOLE}"
+    if pipeline and not index.is_file():
+        return Lack("lacks model_index.json", be_whole)
+    parts = {"": ""}  # a model by itself is one part, which lies in the folder
+    if index.is_file():
+        try:
+            parts = _parts(dict(json.loads(index.read_text(encoding="utf-8"))))
+        except (ValueError, TypeError):
+            return Lack("has a model_index.json that cannot be read", be_whole)
+    lacks = {part: lack for part, kind in parts.items() if (lack := _lacking_file(folder / part, kind))}
+    if not lacks:
+        return None
+    variants = {_variant(folder / part) if lack == ANY_WEIGHTS else "" for part, lack in lacks.items()}
+    has_only_variants = all(variants)
+    if not has_only_variants:
+        missing = ", ".join(str(Path(part, lack)) for part, lack in lacks.items())
+        return Lack(f"lacks {missing}", be_whole)
+    variant = min(variants)
+    if not index.is_file():
+        return Lack(f"has only {variant} weights", f"name the files without .{variant}")
+    plain = f"{folder}-plain"
+    code = f"from diffusers import DiffusionPipeline as P; P.from_pretrained({str(folder)!r}, variant={variant!r})"
+    convert = f'write plain ones, and name {plain}: python -c "{code}.save_pretrained({plain!r})"'
+    return Lack(f"has only {variant} weights in {', '.join(lacks)}", convert)
+
+
+def _parts(index: dict[str, Any]) -> dict[str, str]:
+    """Return the parts of a pipeline that are loaded, and the name of each one's class.
+
+    The index has [library, class] for a part, or two nulls if the pipeline does not have it.
+    """
+    parts = {}
+    for part, kind in index.items():
+        is_part = isinstance(kind, list) and len(kind) == 2 and isinstance(kind[1], str)
+        if is_part and part != "safety_checker":
+            parts[part] = kind[1]
+    return parts
+
+
+def _lacking_file(folder: Path, kind: str) -> str | None:
+    """Return which file the folder of a part of this class lacks, "." for the folder itself, or None."""
+    if not folder.is_dir():
+        return "."
+    needed = next((files for word, files in NEEDED_FILES.items() if word in kind), None)
+    has_weights = needed is None
+    files = needed or ("config.json",)
+    if not any(any(folder.glob(pattern)) for pattern in files):
+        return files[0]
+    if not has_weights:
+        return None
+    found = [match for file in folder.iterdir() if (match := WEIGHTS.fullmatch(file.name))]
+    if any(len(found) >= int(match[1] or 1) for match in found):
+        return None
+    return f"*-of-{found[0][1]}.safetensors" if found else ANY_WEIGHTS
+
+
+def _variant(folder: Path) -> str:
+    """Return the variant of the weights in the folder of a part, such as fp16, or an empty text if there is none."""
+    for file in sorted(folder.iterdir()):
+        if match := VARIANT.fullmatch(file.name):
+            return match[1]
+    return ""
