@@ -1,0 +1,1 @@
+"""Checks of input, quadrature, one-dimensional minima, and jobs over processes: what every room computes with."""
