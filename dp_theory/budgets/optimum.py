@@ -35,7 +35,8 @@ from dp_theory.numerics.minimise import minimise
 from dp_theory.practice.practice_problem import Addition, PracticeProblem
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.ridge.best import best_ridge, ridge_error
-from dp_theory.ridge.finite import SPECIAL, mean_error
+from dp_theory.ridge.finite import mean_error
+from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS
 from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
 from dp_theory.rules.base import kept_fraction
 
@@ -74,7 +75,9 @@ def least_error(
     """
     _check(rho, flip, lam)
     require_number(d=d)
-    require("d", d, d > SPECIAL, f"be above {SPECIAL}: selector and truth span so many dimensions")
+    require(
+        "d", d, d > SPECIAL_DIRECTIONS, f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
+    )
     require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
     if keep is not None:
         kept_fraction(keep)
