@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from dp_theory.numerics.checks import Array, Real, require, require_whole
-from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS, Law, law_of_weights
+from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS, WeightsLaw, law_of_weights
 from dp_theory.ridge.problem import Prediction, Problem
 from dp_theory.ridge.theorem1 import limits
 from dp_theory.rules import Fourth, Moments
@@ -263,7 +263,7 @@ class _Turned(NamedTuple):
     log: Array  # ln sigma²
 
 
-def _turned(law: Law, rho: Any) -> _Turned:
+def _turned(law: WeightsLaw, rho: Any) -> _Turned:
     sine = np.sqrt((1 - rho) * (1 + rho))
     shape = np.broadcast_shapes(np.shape(law.mean_log), np.shape(rho))
     along = np.zeros((4, *shape))

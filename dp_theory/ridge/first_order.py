@@ -31,7 +31,7 @@ from dp_theory.rules import Fourth, Moments
 SPECIAL_DIRECTIONS = 2  # selector and truth span so many dimensions, which are no columns of B
 
 
-class Law(NamedTuple):
+class WeightsLaw(NamedTuple):
     """The law of (a_s, a_v, ln sigma²) to first order in 1/m: Gaussian, with sigma² > 0 log-normal.
 
     With three independent standard normals n1, n2, n3,
@@ -52,7 +52,7 @@ class Law(NamedTuple):
     log3: Any
 
 
-def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> Law:
+def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any) -> WeightsLaw:
     """The law of (a_s, a_v, sigma²) at m kept rows. All arguments broadcast.
 
     nan at the ridgeless peak, lam = 0 and psi = 1.
@@ -80,7 +80,7 @@ def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any)
         v2 = np.sqrt(c_vv - v1 * v1)
         log2 = (c_vo * to_log - v1 * log1) / v2
         log3 = np.sqrt(np.maximum(log_variance - log1 * log1 - log2 * log2, 0.0))
-        return Law(
+        return WeightsLaw(
             mean_s=fluctuation.a_s + fluctuation.shift_s * per_row,
             mean_v=fluctuation.a_v + fluctuation.shift_v * per_row,
             mean_log=np.log(fluctuation.outside) + mean_log,
