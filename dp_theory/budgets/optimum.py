@@ -37,8 +37,7 @@ from dp_theory.practice.prediction import solve_stages
 from dp_theory.ridge.best import best_ridge, ridge_error
 from dp_theory.ridge.finite import mean_error
 from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS
-from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
-from dp_theory.rules.base import kept_fraction
+from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, kept_fraction, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd

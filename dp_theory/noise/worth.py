@@ -23,8 +23,7 @@ from dp_theory.practice.practice_problem import Addition, PracticeProblem, Round
 from dp_theory.practice.prediction import Stages, solve_stages
 from dp_theory.ridge.best import best_ridge, ridge_error
 from dp_theory.ridge.theorem1 import theorem1
-from dp_theory.rules import RULES, KeepAll, KeepHard, Moments, Rule, rule_names
-from dp_theory.rules.base import kept_fraction
+from dp_theory.rules import RULES, KeepAll, KeepHard, Moments, Rule, kept_fraction, rule_names
 from dp_theory.span.flips import BoundaryFlips
 
 if TYPE_CHECKING:
