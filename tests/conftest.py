@@ -4,8 +4,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from jaxtyping import install_import_hook
+from tests.shapes import PACKAGES, check_shapes_of
 
-from tests.shapes import PACKAGES
-
-install_import_hook(list(PACKAGES), "tests.shapes.check_shapes")
+check_shapes_of(PACKAGES)
