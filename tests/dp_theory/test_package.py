@@ -1,6 +1,7 @@
 """What `import dp_theory` offers, how little it takes, and that it says what it is."""
 
 import ast
+import doctest
 import pkgutil
 import subprocess
 import sys
@@ -71,3 +72,9 @@ def test_every_public_thing_says_what_it_is():
                 documented = [vars(base).get(key) for base in thing.__mro__]
                 if callable(method) and not key.startswith("_"):
                     assert any(getattr(one, "__doc__", None) for one in documented), f"{name}.{thing.__name__}.{key}"
+
+
+def test_examples_in_docstrings_are_right():
+    results = [doctest.testmod(import_module(name)) for name in modules()]
+    assert sum(result.failed for result in results) == 0
+    assert sum(result.attempted for result in results) > 10
