@@ -30,23 +30,50 @@ def predict(
     d: int | None = None,
     tolerance: float | None = None,
 ) -> Prediction | SoftmaxPrediction:
-    """The exact limit n, d → ∞ of a problem, with a certificate of every number (see `Prediction`).
+    """The exact limit n, d → ∞ of a problem, with a certificate of every number.
 
-    problem: `Problem` (Theorem 1; Corollary 1 where lam = 0), `SpanProblem` (groups of rows, soft weights, labellers,
-    any covariance and convex loss), `PracticeProblem` (the loop: an entry per stage on the last axis, and further
-    fields, see `PracticePrediction`) or `SoftmaxProblem` (K classes: `SoftmaxPrediction`, whose numbers have standard
-    errors in place of a certificate). Arrays of parameters broadcast.
+    Parameters
+    ----------
+    problem
+        What is asked. Arrays of parameters broadcast.
 
-    d: for a `Problem`, a finite dimension, with n = round(d/phi): means of first order in 1/d and the scatter of single
-    experiments (see `FinitePrediction`).
+        - `Problem`: Theorem 1, and Corollary 1 where lam = 0.
+        - `SpanProblem`: groups of rows, soft weights, labellers, any covariance and convex loss.
+        - `PracticeProblem`: the loop.
+        - `SoftmaxProblem`: K classes.
+    d
+        A finite dimension for a `Problem`, with n = round(d/phi) pool rows. The answer then has means to first order
+        in 1/d and the scatter of single experiments. By default the limit.
+    tolerance
+        The largest relative error that quadrature and iteration may leave. The default is 1e-9; 1e-8 for losses other
+        than the square, and 5e-3 for loops with such losses. With K classes it is the largest relative standard error
+        of the test error, by default 2e-3.
 
-    tolerance: the largest relative error that quadrature and iteration may leave; by default 1e-9, 1e-8 for losses
-    other than the square, and 5e-3 for loops with such; with K classes the largest relative standard error of the test
-    error, by default 2e-3. Conditioning, which no work mends, is in the certificate and never refused: at the ridgeless
-    peak the squared norm is inf, the test error 1/2.
+    Returns
+    -------
+    Prediction
+        Arrays of the problem's shape, or floats for a scalar problem. `FinitePrediction` where d is given. A loop has a
+        `PracticePrediction`, with an entry for each stage on the last axis and further fields. K classes have a
+        `SoftmaxPrediction`, with standard errors in place of a certificate.
 
-    Raises InputError where no row is kept and for a tolerance that is not positive, ConvergenceError where the
-    tolerance is missed.
+        The certificate also bounds what conditioning makes of rounding. No work mends that, so it is never refused: at
+        the ridgeless peak the squared norm is inf, and the test error 1/2.
+
+    Raises
+    ------
+    InputError
+        Where no row is kept, for a tolerance that is not positive, and for a d with another kind of problem.
+    ConvergenceError
+        Where the tolerance is missed.
+
+    Examples
+    --------
+    >>> from dp_theory import KeepEasy, Problem, predict
+    >>> problem = Problem(KeepEasy(0.5), rho=0.9, phi=[0.2, 0.4], lam=0.01)
+    >>> predict(problem).test_error.round(4).tolist()
+    [0.1565, 0.2337]
+    >>> predict(problem, d=400).test_error_sd.round(4).tolist()
+    [0.006, 0.0097]
     """
     from dp_theory.numerics.checks import require_tolerance
     from dp_theory.ridge.theorem1 import predict_theorem1
@@ -67,8 +94,9 @@ def predict(
         from dp_theory.span.losses import Square
         from dp_theory.span.square import predict_square
 
-        answer = predict_square if isinstance(problem.loss, Square) else predict_convex
-        return answer(problem, tolerance=tolerance)
+        if isinstance(problem.loss, Square):
+            return predict_square(problem, tolerance=tolerance)
+        return predict_convex(problem, tolerance=tolerance)
     from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
     if isinstance(problem, SoftmaxProblem):
@@ -77,24 +105,39 @@ def predict(
         return predict_softmax(problem, tolerance=tolerance)
     from dp_theory.practice.prediction import predict_practice
 
-    return predict_practice(_practice(problem), tolerance=tolerance)
+    return predict_practice(_require_loop(problem), tolerance=tolerance)
 
 
 @overload
 def simulate(
-    problem: PracticeProblem, d: int | None = None, trials: int = TRIALS, *,
-    engine: str = "dense", seed: int = 0, workers: int | None = 1,
-) -> PracticeSimulation: ...  # fmt: skip
+    problem: PracticeProblem,
+    d: int | None = None,
+    trials: int = TRIALS,
+    *,
+    engine: str = "dense",
+    seed: int = 0,
+    workers: int | None = 1,
+) -> PracticeSimulation: ...
 @overload
 def simulate(
-    problem: SoftmaxProblem, d: int | None = None, trials: int = TRIALS, *,
-    engine: str = "dense", seed: int = 0, workers: int | None = 1,
-) -> SoftmaxSimulation: ...  # fmt: skip
+    problem: SoftmaxProblem,
+    d: int | None = None,
+    trials: int = TRIALS,
+    *,
+    engine: str = "dense",
+    seed: int = 0,
+    workers: int | None = 1,
+) -> SoftmaxSimulation: ...
 @overload
 def simulate(
-    problem: Problem | SpanProblem, d: int | None = None, trials: int = TRIALS, *,
-    engine: str = "dense", seed: int = 0, workers: int | None = 1,
-) -> Simulation: ...  # fmt: skip
+    problem: Problem | SpanProblem,
+    d: int | None = None,
+    trials: int = TRIALS,
+    *,
+    engine: str = "dense",
+    seed: int = 0,
+    workers: int | None = 1,
+) -> Simulation: ...
 def simulate(
     problem: Problem | SpanProblem | PracticeProblem | SoftmaxProblem,
     d: int | None = None,
@@ -106,13 +149,41 @@ def simulate(
 ) -> Simulation | SoftmaxSimulation:
     """The experiment that a problem describes, in dimension d: means over independent trials with standard errors.
 
-    d may be left out where the problem has a spectrum, which fixes it. engine: 'dense' draws every number; 'law', for
-    a `Problem`, draws from exactly the same law in O(kept) operations. A problem over arrays is simulated cell by cell
-    with common random numbers. Trial k of a seed is the same however many others run. workers: processes over trials;
-    None is what joblib is configured to (see dp_theory.numerics.parallel). A loop answers with further fields, see
-    `PracticeSimulation`.
+    Trial k of a seed is the same however many others run.
 
-    Raises InputError for sizes that are too small and for an engine that this kind of problem has not.
+    Parameters
+    ----------
+    problem
+        The problem, of any kind that `predict` takes. An array of problems is simulated cell by cell with common
+        random numbers.
+    d
+        Dimension. It may be left out where the problem has a spectrum, which fixes it.
+    trials
+        Number of experiments.
+    engine
+        "dense" draws every number. "law", for a `Problem`, draws from exactly the same law in O(kept) operations.
+    seed
+        Seed of the random numbers.
+    workers
+        Number of processes over trials. None is what joblib is configured to (see dp_theory.numerics.parallel).
+
+    Returns
+    -------
+    Simulation
+        Arrays of the problem's shape, or floats for a scalar problem. A loop has a `PracticeSimulation`, with further
+        fields, and K classes have a `SoftmaxSimulation`.
+
+    Raises
+    ------
+    InputError
+        For sizes that are too small, and for an engine that this kind of problem does not have.
+
+    Examples
+    --------
+    >>> from dp_theory import KeepHard, Problem, simulate
+    >>> runs = simulate(Problem(KeepHard(0.5), rho=0.9, phi=0.5, lam=0.01), d=50, trials=4)
+    >>> runs.trials, bool(runs.test_error_se > 0)
+    (4, True)
     """
     from dp_theory.numerics.checks import require_seed
     from dp_theory.ridge.simulators.engines import check_engine, simulate_problem
@@ -137,10 +208,10 @@ def simulate(
         return simulate_softmax(problem, d, trials, seed=seed, workers=workers)
     from dp_theory.practice.experiment import simulate_practice
 
-    return simulate_practice(_practice(problem), d, trials, seed=seed, workers=workers)
+    return simulate_practice(_require_loop(problem), d, trials, seed=seed, workers=workers)
 
 
-def _practice(problem: Any) -> PracticeProblem:
+def _require_loop(problem: Any) -> PracticeProblem:
     """The problem, if it is a loop. Raises InputError if it is no problem at all."""
     from dp_theory.practice.practice_problem import PracticeProblem
 

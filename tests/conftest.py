@@ -7,11 +7,9 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from jaxtyping import install_import_hook
+from tests.shapes import PACKAGES, check_shapes_of
 
-from tests.shapes import PACKAGES
-
-install_import_hook(list(PACKAGES), "tests.shapes.check_shapes")
+check_shapes_of(PACKAGES)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,19 @@
-"""Checks the shapes in annotations (jaxtyping) whenever a test calls a public function.
+"""Checks the shapes in annotations (jaxtyping) whenever a test calls a function.
 
-conftest.py installs this as an import hook. Only the annotations that name a shape are checked: the type checker
-answers for the others, and many of them are imported for it alone.
+conftest.py calls `check_shapes_of` before anything else is imported. Functions, methods and dataclasses that name a
+shape are then checked, and no others: the type checker answers for these, and checks cost time.
 
-jaxtyping takes as long to import as numpy. Modules that quick commands need therefore import it for the type checker
-only. Here its names are made built-in, so that the annotations of these modules have a meaning in tests.
+jaxtyping takes about as long to import as numpy. Modules that quick commands need therefore import it for the type
+checker only. While they are loaded for tests they find its names anyway, so that their annotations have a meaning.
 """
 
-import builtins
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import FunctionType, ModuleType
 from typing import Any
 
 import jaxtyping
@@ -17,9 +21,12 @@ from beartype import BeartypeConf, beartype
 
 PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_theory.api",
+    "dp_theory.budgets",
     "dp_theory.fitting",
+    "dp_theory.practice",
     "dp_theory.ridge",
     "dp_theory.rules",
+    "dp_theory.selection",
     "dp_theory.span",
     "dp_theory.validity",
     "dp_real.protocols",
@@ -32,20 +39,77 @@ NAMES = ("Bool", "Float", "Int", "Num", "Real", "Shaped")
 SHAPED = re.compile(r"\b(Bool|Float\d*|Inexact|Int\d*|Integer|Num|Real|Shaped|UInt\d*)\[|jaxtyping")
 CONFIGURATION = BeartypeConf(is_pep484_tower=True)  # an int is taken where a float is asked for
 
-for name in NAMES:
-    setattr(builtins, name, getattr(jaxtyping, name))
+
+def check_shapes_of(packages: Sequence[str]) -> None:
+    """From now on, check the shapes in the modules of these packages, as they are imported."""
+    sys.meta_path.insert(0, _Finder(tuple(packages)))
 
 
-def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with those of its annotations checked that name a shape; a class as it is."""
-    if isinstance(function, type):
-        return function
-    shaped = {
-        name: annotation
-        for name, annotation in function.__annotations__.items()
-        if SHAPED.search(annotation if isinstance(annotation, str) else repr(annotation))
+class _Finder(MetaPathFinder):
+    """Finds modules as Python does, and lets `_CheckingLoader` load those of the packages."""
+
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self.packages = packages
+
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if not any(fullname == package or fullname.startswith(f"{package}.") for package in self.packages):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _CheckingLoader(spec.loader)
+        return spec
+
+
+class _CheckingLoader(Loader):
+    """Loads a module as another loader does, and then checks its functions and classes."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        for name in NAMES:
+            vars(module)[name] = getattr(jaxtyping, name)
+        self.loader.exec_module(module)
+        for name, thing in list(vars(module).items()):
+            if getattr(thing, "__module__", None) != module.__name__:
+                continue
+            if isinstance(thing, FunctionType) and _names_a_shape(thing):
+                setattr(module, name, _checked(thing))
+            elif isinstance(thing, type):
+                _check_class(thing)
+
+
+def _check_class(cls: type) -> None:
+    """Check the methods of a class that name a shape, and what a dataclass is made of if its fields do."""
+    for name, method in list(vars(cls).items()):
+        function = method.fget if isinstance(method, property) else getattr(method, "__func__", method)
+        if isinstance(function, FunctionType) and name != "__init__" and _names_a_shape(function):
+            setattr(cls, name, _checked(method))
+    if is_dataclass(cls) and any(_is_shape(field.type) for field in fields(cls)):
+        _checked(cls)
+
+
+def _checked(thing: Any) -> Any:
+    return jaxtyping.jaxtyped(thing, typechecker=check_shapes)
+
+
+def check_shapes(function: Any) -> Any:
+    """The function, with those of its annotations checked that name a shape."""
+    function.__annotations__ = {
+        name: annotation for name, annotation in function.__annotations__.items() if _is_shape(annotation)
     }
-    if not shaped:
-        return function
-    function.__annotations__ = shaped
     return beartype(function, conf=CONFIGURATION)
+
+
+def _names_a_shape(function: FunctionType) -> bool:
+    return any(_is_shape(annotation) for annotation in function.__annotations__.values())
+
+
+def _is_shape(annotation: Any) -> bool:
+    return bool(SHAPED.search(annotation if isinstance(annotation, str) else repr(annotation)))

@@ -31,19 +31,18 @@ from dp_theory.numerics.checks import (
     require_some,
 )
 from dp_theory.numerics.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated, require_costs
+from dp_theory.numerics.minimise import minimise
 from dp_theory.practice.practice_problem import Addition, PracticeProblem
 from dp_theory.practice.prediction import solve_stages
-from dp_theory.ridge.finite import SPECIAL, mean_error
-from dp_theory.ridge.theorem1 import corollary1, theorem1
-from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, rule_names
-from dp_theory.rules.base import kept_fraction
+from dp_theory.ridge.best import best_ridge, ridge_error
+from dp_theory.ridge.finite import mean_error
+from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS
+from dp_theory.rules import RULES, Direct, KeepAll, Moments, Rule, kept_fraction, rule_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RULE_NAMES = rule_names("optimised")
-LAMS = (1e-9, 1e4)  # where the best ridge is sought
-PER_DECADE = 5  # points of the first, logarithmic, grid of a search
 _TOGETHER = 128  # cells searched at a time, each over a grid of p and lam
 
 
@@ -66,7 +65,7 @@ def least_error(
     smallest_keep: float = SMALLEST_KEEP,
     d: float = np.inf,
 ) -> Least:
-    """Least test error over p in [smallest_keep, 1] and over lam, 0 or in LAMS, each unless given; 1e-8 accurate.
+    """Least test error over p in [smallest_keep, 1] and over lam, 0 or in RIDGES, each unless given; 1e-8 accurate.
 
     name: one of RULE_NAMES; p = 1 is plain data for all. psi: d/m, or a function of p, where a budget pays for fewer
     rows of a smaller p. lam = 0 is the ridgeless limit, d the dimension: for a finite one, p/gamma ≤ d, where the
@@ -75,7 +74,9 @@ def least_error(
     """
     _check(rho, flip, lam)
     require_number(d=d)
-    require("d", d, d > SPECIAL, f"be above {SPECIAL}: selector and truth span so many dimensions")
+    require(
+        "d", d, d > SPECIAL_DIRECTIONS, f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
+    )
     require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
     if keep is not None:
         kept_fraction(keep)
@@ -107,7 +108,7 @@ def least_error(
         return (error(lam), lam) if lam is not None else best_ridge(error, np.shape(p))
 
     if keep is None:
-        _, p = _minimum(lambda p: over_lam(p)[0], smallest_keep, 1.0, shape)
+        _, p = minimise(lambda p: over_lam(p)[0], smallest_keep, 1.0, shape)
     else:
         p = np.broadcast_to(keep, shape)
     error, ridge = over_lam(p)
@@ -259,7 +260,7 @@ def loop(psi: float, *, keep: float = 0.2, lam: float | None = None, flip: float
         def error(ridge: float, rule: Rule = rule) -> float:
             return solve_stages(PracticeProblem(psi, ridge, [Addition(kept=1.0, keep=rule)], flip=flip)).test_error[-1]
 
-        least, ridge = (error(lam), lam) if lam is not None else _minimum(error, 1e-3, 1e2, ())
+        least, ridge = (error(lam), lam) if lam is not None else minimise(error, 1e-3, 1e2, ())
         kept = 1.0 if name == "keep-all" else keep
         rows.append({"rule": name, "keep": kept, "lam": float(ridge), "test_error": float(least)})
     return pd.DataFrame(rows).sort_values("test_error", ignore_index=True)
@@ -280,41 +281,6 @@ def _rule(name: str, p: Any) -> Direct:
     if name not in RULE_NAMES:
         raise InputError(f"unknown rule '{name}': one of {', '.join(RULE_NAMES)}")
     return Direct(RULES[name].with_keep_fraction(np.minimum(p, RULES[name].largest_keep)))
-
-
-def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
-    """Theorem 1, Corollary 1 where lam = 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
-        ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
-        return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
-
-
-def best_ridge(error: Callable[[Any], Any], shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """The least of error(lam) over lam, 0 or in LAMS, and that lam, for each element; error as `function` below."""
-    least, ridge = _minimum(error, *LAMS, shape)
-    limit = error(0.0)
-    return np.minimum(least, limit), np.where(limit <= least, 0.0, ridge)
-
-
-def _minimum(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Least value in [low, high], and where, for each element of an array of functions.
-
-    function takes x of shape (points, *shape). A logarithmic grid, then finer ones between the neighbours of its best
-    point: such errors are smooth, but not known to be unimodal, and their minimum may lie at an end.
-    """
-    # scipy.optimize.elementwise.find_minimum from the same grid takes twice as long, and brackets no minimum at an end
-    count = 2 + round(PER_DECADE * np.log10(high / low))
-    log_x = np.linspace(np.log(low), np.log(high), count).reshape(-1, *(1 for _ in shape)) + np.zeros(shape)
-    spacing = np.log(high / low) / (count - 1)
-    while True:
-        values = function(np.exp(log_x))
-        best = np.argmin(values, axis=0)[None]
-        centre, least = (np.take_along_axis(x, best, axis=0)[0] for x in (log_x, np.broadcast_to(values, log_x.shape)))
-        if spacing < 1e-4:
-            return least, np.exp(centre)
-        offsets = np.linspace(-spacing, spacing, 9).reshape(-1, *(1 for _ in shape))
-        log_x = np.clip(centre + offsets, np.log(low), np.log(high))
-        spacing /= 4
 
 
 def _check(rho: Real, flip: Real, lam: Real | None) -> None:

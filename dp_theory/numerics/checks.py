@@ -1,4 +1,13 @@
-"""Types that every room uses, and the check that says in one line what input must hold."""
+"""The number types of the whole package, and checks that refuse wrong input in one line.
+
+Two aliases stand in annotations where no shape is named:
+
+Array
+    An array of floats, whose shape the docstring gives.
+Real
+    A number, or an array of numbers. All `Real` arguments of a function broadcast together. What it returns has the
+    broadcast shape, and is a NumPy float where all arguments are numbers.
+"""
 
 import reprlib
 from numbers import Integral
@@ -10,18 +19,27 @@ from numpy.typing import NDArray
 from dp_base.errors import InputError
 
 Array = NDArray[np.floating]
-ROUNDING = np.finfo(float).eps / 2  # largest relative error of one rounded operation
-Real = Any  # a float or an array of float64; as a union it would defeat type checkers at every operator
+Real = Any  # a union of float and array would make type checkers object to every operator
 
+ROUNDING = np.finfo(float).eps / 2  # the largest relative error of one rounded operation
 
-MOST_TRIALS, LARGEST_D, MOST_ROWS = 10**6, 10**8, 1e12  # what an experiment can have at all
-SMALLEST, LARGEST = 1e-30, 1e15  # of a ratio or a ridge: beyond, formulas lose their digits or overflow
+# What an experiment can have at all.
+MOST_TRIALS = 10**6
+LARGEST_D = 10**8
+MOST_ROWS = 1e12
+
+# The range of a ratio or a ridge. Beyond it, the formulas lose their digits or overflow.
+SMALLEST = 1e-30
+LARGEST = 1e15
 
 
 def numbers(name: str, value: Any) -> Array:
-    """The value as an array of float64. Raises InputError unless it is a real number, or an array or list of such."""
+    """The value as an array of float64.
+
+    Raises InputError unless it is a real number, or an array or a list of real numbers.
+    """
     try:
-        if np.asarray(value).dtype.kind not in "biuf":  # text, None and complex numbers are none
+        if np.asarray(value).dtype.kind not in "biuf":  # text, None and complex numbers are no real numbers
             raise TypeError
         return np.asarray(value, float)
     except (TypeError, ValueError):
@@ -29,13 +47,13 @@ def numbers(name: str, value: Any) -> Array:
 
 
 def require_numbers(**values: Any) -> None:
-    """Raises InputError for a value that is no real number and no array of such."""
+    """Raises InputError for a value that is neither a real number nor an array of real numbers."""
     for name, value in values.items():
         numbers(name, value)
 
 
 def require_number(**values: Any) -> None:
-    """Raises InputError for a value that is no single real number."""
+    """Raises InputError for a value that is not a single real number."""
     for name, value in values.items():
         shape = numbers(name, value).shape
         if shape:
@@ -43,34 +61,40 @@ def require_number(**values: Any) -> None:
 
 
 def require_whole(**values: Any) -> None:
-    """Raises InputError for a value that is no whole number."""
+    """Raises InputError for a value that is not a whole number."""
     for name, value in values.items():
         if not isinstance(value, Integral):
             raise InputError(f"{name} = {reprlib.repr(value)} must be a whole number")
 
 
 def require_seed(seed: Any) -> None:
-    """Raises InputError for a seed that is no whole number from 0 on."""
+    """Raises InputError unless the seed is a whole number, at least 0."""
     require_whole(seed=seed)
     require("seed", seed, seed >= 0, "be at least 0")
 
 
 def require_workers(workers: Any) -> None:
-    """Raises InputError unless it is None, a number of processes, or below 0, which joblib counts from all cores."""
+    """Raises InputError unless `workers` is None or a whole number other than 0.
+
+    None leaves the number of processes to joblib's configuration. joblib counts negative numbers from all cores down.
+    """
     if workers is not None:
         require_whole(workers=workers)
         require("workers", workers, workers != 0, "be at least 1, or None for what joblib is configured to")
 
 
 def require_tolerance(tolerance: Any) -> None:
-    """Raises InputError unless it is None or a positive number."""
+    """Raises InputError unless `tolerance` is None or a positive number."""
     if tolerance is not None:
         require_number(tolerance=tolerance)
         require("tolerance", tolerance, tolerance > 0, "be positive: it is a relative error")
 
 
 def common_shape(**values: Any) -> tuple[int, ...]:
-    """The shape that arrays broadcast to. Raises InputError, with all their shapes, where they do not."""
+    """The shape that the values broadcast to.
+
+    Raises InputError, with all their shapes, where they do not broadcast.
+    """
     shapes = {name: np.shape(value) for name, value in values.items()}
     try:
         return np.broadcast_shapes(*shapes.values())
@@ -80,13 +104,19 @@ def common_shape(**values: Any) -> tuple[int, ...]:
 
 
 def require_size(name: str, value: Any, least: float, most: float, what: str) -> None:
-    """Raises InputError unless least <= value <= most. what: ends the message, "be at least 1: it is the dimension"."""
+    """Raises InputError unless least <= value <= most.
+
+    `what` ends the message: "d = 0 must be at least 1: it is the dimension".
+    """
     require(name, value, value >= least, f"be at least {least:g}: {what}")
     require(name, value, value <= most, f"be at most {most:g}: {what}")
 
 
 def whole_rows(name: str, size: float) -> int:
-    """The whole number of rows nearest to `size`. Raises InputError for more than MOST_ROWS."""
+    """The whole number of rows nearest to `size`.
+
+    Raises InputError for more than MOST_ROWS.
+    """
     require_size(name, size, 0, MOST_ROWS, "it is the number of rows of an experiment")
     return round(size)
 
@@ -107,9 +137,9 @@ def require_magnitude(**values: Any) -> None:
 
 
 def require(name: str, value: Any, holds: Any, must: str) -> None:
-    """Raises InputError "name = value must …" with the first element of `value` where `holds` is false.
+    """Raises InputError "name = value must …" unless `holds` is true everywhere.
 
-    value and holds broadcast.
+    `value` and `holds` broadcast. The message shows the first element of `value` where `holds` is false.
     """
     holds = np.asarray(holds)
     if not holds.all():
@@ -119,6 +149,6 @@ def require(name: str, value: Any, holds: Any, must: str) -> None:
 
 
 def require_breaks(breaks: Any) -> None:
-    """Raises InputError unless it is a sequence of numbers."""
+    """Raises InputError unless `breaks` is a sequence of numbers."""
     if numbers("breaks", breaks).ndim != 1:
         raise InputError(f"breaks = {reprlib.repr(breaks)} must be a sequence of numbers, such as (0.5,)")

@@ -1,8 +1,8 @@
-"""Independent jobs: in this process, over processes, or on a cluster, with a journal of those that are done.
+"""Independent jobs: in this process, over processes, or on a cluster, with a journal of those that are finished.
 
-joblib runs them, so that any of its backends will do. With `workers=None`, functions of this package go where the
-caller says: `with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What is drawn for a job depends
-on the job alone, never on where it runs, or when.
+joblib runs the jobs, so that any of its backends will do. With `workers=None`, the functions of this package use the
+backend that the caller configured: `with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What a job
+draws depends on the job alone, never on where or when it runs.
 """
 
 from __future__ import annotations
@@ -36,28 +36,23 @@ def run_jobs(
     advance: Callable[[int], None] = lambda done: None,
     journal: Path | None = None,
 ) -> list:
-    """[function(*job) for job in jobs]; calls advance(1) as each of them ends.
+    """[function(*job) for job in jobs].
 
-    workers: processes, which end with this one; 1: here; None: what joblib is configured to. journal: a file that
-    remembers results, which must be arrays then; jobs that it has are not computed again. Raises as the jobs and
-    `Journal` do, and InputError for a number of workers that is none.
+    `workers` is the number of processes, which end with this one. 1 runs the jobs here, and None leaves the choice to
+    joblib's configuration. `advance(count)` is called with the number of jobs that were finished before, and with 1 as
+    each further job ends.
+
+    `journal` is a file that remembers results, which must then be arrays. A job whose result it has is not computed
+    again.
+
+    Raises InputError for a number of workers that joblib does not know, and what the jobs and `Journal` raise.
     """
     require_workers(workers)
     memory = None if journal is None else Journal(journal, jobs)
     results = {} if memory is None else memory.finished
     advance(len(results))
     missing = [i for i in range(len(jobs)) if i not in results]
-    arriving: Any
-    if workers == 1:
-        arriving = (_numbered(i, function, jobs[i]) for i in missing)
-    else:
-        from joblib import Parallel, delayed
-
-        with _deaf_to_interrupts():
-            own = {} if workers is None else ending_with_this_process()  # None: perhaps a cluster's
-            parallel = Parallel(n_jobs=workers, return_as="generator_unordered", **own)
-            arriving = quiet_when_left(parallel(delayed(_numbered)(i, function, jobs[i]) for i in missing))
-    for i, result in arriving:
+    for i, result in _started(function, jobs, missing, workers):
         results[i] = result
         if memory is not None:
             memory.write(i, result)
@@ -65,17 +60,32 @@ def run_jobs(
     return [results[i] for i in range(len(jobs))]
 
 
+def _started(
+    function: Callable, jobs: Sequence[tuple], missing: Sequence[int], workers: int | None
+) -> Iterator[tuple[int, Any]]:
+    """Start the missing jobs. The iterator has (index, result) of each as it ends."""
+    if workers == 1:
+        return (_numbered(i, function, jobs[i]) for i in missing)
+    from joblib import Parallel, delayed
+
+    with _ignoring_interrupts():
+        options = {} if workers is None else ending_with_this_process()  # None: perhaps a cluster, which stays
+        parallel = Parallel(n_jobs=workers, return_as="generator_unordered", **options)
+        return quiet_when_left(parallel(delayed(_numbered)(i, function, jobs[i]) for i in missing))
+
+
 def _numbered(index: int, function: Callable, job: tuple) -> tuple[int, Any]:
     return index, function(*job)
 
 
 class Journal:
-    """Results by job in a file of JSON lines {"job": key of its arguments, "result": array as nested lists, "sum"}.
+    """Results by job, in a file of JSON lines {"job": key of its arguments, "result": nested lists, "sum": checksum}.
 
-    finished: the results that the file has for `jobs`, by index. Python writes floats so that they are read back
-    exactly. A line whose checksum is not `sum` is damaged: its job is computed again, which a remark says. A last line
-    that a kill cut short is dropped. Raises InputError for a file of another kind, and TypeError for an argument that
-    `described` refuses.
+    `finished` holds the results that the file has for `jobs`, by their index. Floats are read back exactly as they were
+    written. A line whose checksum is wrong is damaged: a warning says so, and its job is computed again. A last line
+    that a kill cut short is dropped.
+
+    Raises InputError for a file of another kind, and TypeError for an argument that `described` refuses.
     """
 
     def __init__(self, path: Path, jobs: Sequence[tuple]) -> None:
@@ -102,11 +112,11 @@ class Journal:
 
 
 def _intact(line: str) -> dict[str, Any] | None:
-    """The record in a line of a journal, None if it is damaged. Earlier versions wrote no checksum."""
+    """The record in a line of a journal, or None if the line is damaged."""
     try:
         record = json.loads(line)
-        stated = record.pop("sum", None)
-        right = stated in (None, _checksum(record)) and isinstance(record["job"], str) and "result" in record
+        stated = record.pop("sum")
+        right = stated == _checksum(record) and isinstance(record["job"], str) and "result" in record
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return record if right else None
@@ -117,12 +127,12 @@ def _checksum(record: dict[str, Any]) -> str:
 
 
 def job_key(job: tuple) -> str:
-    """A key that tells jobs apart by what their arguments say, wherever the classes of these are defined."""
+    """A key of the job's arguments. It stays the same where a class moves to another module."""
     return json_digest(described(job))[:32]
 
 
 def described(value: Any) -> Any:
-    """A job's argument in values that JSON has: numbers, strings, lists, and dataclasses by class name and fields.
+    """A job's argument in JSON's values: numbers, strings, lists, and dataclasses by class name and fields.
 
     Raises TypeError for anything else, which has no description that lasts.
     """
@@ -133,8 +143,8 @@ def described(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [described(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        said = {field.name: described(getattr(value, field.name)) for field in fields(value)}
-        return {type(value).__name__: said}
+        by_name = {field.name: described(getattr(value, field.name)) for field in fields(value)}
+        return {type(value).__name__: by_name}
     raise TypeError(f"a job with the argument {value!r} cannot be kept in a journal")
 
 
@@ -142,8 +152,9 @@ def described(value: Any) -> Any:
 def on_cluster(address: str | None) -> Iterator[None]:
     """Within the block, `workers=None` means the workers of the dask scheduler at `address`, say tcp://host:8786.
 
-    They need this package installed. None changes nothing. Raises MissingError without the package distributed,
-    InputError where no scheduler answers.
+    These workers need this package installed. An address of None changes nothing.
+
+    Raises MissingError without the package distributed, and InputError where no scheduler answers.
     """
     if address is None:
         yield
@@ -163,13 +174,13 @@ def on_cluster(address: str | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, which a terminal sends to all: it is the parent's to answer."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Processes that start within the block ignore Ctrl-C: a terminal sends it to all, and the parent answers it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, heard)
+        signal.signal(signal.SIGINT, handler)

@@ -1,6 +1,11 @@
-"""Expectations over standard normals by Gauss-Legendre panels: on the line, on the half-line, and nested."""
+"""Expectations over standard normals by Gauss-Legendre panels: on the line, on the half-line, and nested.
+
+A panel is an interval that has `order` nodes. Panels end where an integrand jumps or bends, so that it is smooth within
+each of them, and the error falls geometrically in the order.
+"""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 
@@ -10,12 +15,18 @@ from numpy.typing import ArrayLike
 from dp_theory.numerics.checks import Array, Real
 
 PDF0 = 1 / np.sqrt(2 * np.pi)  # the normal density at 0
-_END = 39.0  # the density underflows beyond
-_HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]  # dyadic near 0: any scale is resolved
-BLOCK = 1 << 18  # nodes made at a time
-BLURRED = 1.0  # thickness from which a step is as smooth as the density
+_END = 39.0  # the normal density underflows beyond
+# Edges on the half-line. They are dyadic near 0, so that features of any scale are resolved.
+_HALF_LINE = np.r_[0, 0.5 ** np.arange(45, 0, -1), np.arange(1, _END + 1)]
+
+MOST_HALVINGS = 50  # of a panel in a refinement
 MOST_PANELS = 1000  # of a refinement
-_STEP = np.array([-7.0, 0.0, 7.0])  # panel edges around a smooth step, in units of its width
+_RESOLVED = 1e-13  # a panel is fine enough where halving it changes less than this of the whole integral
+
+BLOCK = 1 << 18  # nodes that nested quadrature makes at a time
+BLURRED = 1.0  # thickness from which a step is as smooth as the normal density
+_STEP_EDGES = np.array([-7.0, 0.0, 7.0])  # panel edges around a smooth step, in units of its thickness
+_PARALLEL = 1e-14  # a plane whose slope along a coordinate is smaller does not cut its line
 
 
 def pdf(t: ArrayLike) -> Array:
@@ -25,81 +36,98 @@ def pdf(t: ArrayLike) -> Array:
 
 @lru_cache
 def gauss(order: int) -> tuple[Array, Array]:
-    """Gauss-Legendre nodes and weights (order,) on [0, 1].
+    """Gauss-Legendre nodes and weights, (order,) each, on [0, 1].
 
-    numpy's and scipy's outermost weights are off by 1e-13 (order 20) to 1e-10 (order 256) of themselves, which tails
-    would notice: Newton's method in extended precision, where the machine has it, makes all of them exact to rounding.
+    The outermost weights of numpy and scipy have relative errors from 1e-13 (order 20) to 1e-10 (order 256), which
+    would show in tails. Two of Newton's steps in extended precision make all weights exact to rounding, where the
+    machine has extended precision.
     """
     x = np.polynomial.legendre.leggauss(order)[0].astype(np.longdouble)
-    slope = x
-    for _ in range(2):
-        before, value = np.ones_like(x), x  # Legendre polynomials of degree k - 1 and k
-        for k in range(1, order):
-            before, value = value, ((2 * k + 1) * x * value - k * before) / (k + 1)
-        slope = order * (before - x * value) / ((1 - x) * (1 + x))
-        x = x - value / slope
+    x, _ = _newton_step(order, x)
+    x, slope = _newton_step(order, x)
     weights = 1 / ((1 - x) * (1 + x) * slope**2)
     return ((x + 1) / 2).astype(float), weights.astype(float)
 
 
-def panels(edges: Array, order: int) -> tuple[Array, Array]:
-    """Gauss-Legendre nodes and weights of the integral from the first edge to the last, `order` nodes in each panel.
+def _newton_step(order: int, x: Array) -> tuple[Array, Array]:
+    """Better roots of the Legendre polynomial of this degree, and its derivative at the given ones."""
+    before = np.ones_like(x)
+    value = x
+    for k in range(1, order):  # before and value are the polynomials of degree k - 1 and k
+        following = ((2 * k + 1) * x * value - k * before) / (k + 1)
+        before = value
+        value = following
+    slope = order * (before - x * value) / ((1 - x) * (1 + x))
+    return x - value / slope, slope
 
-    edges: (..., panels + 1), rising; a panel of width 0 has weight 0. Returns two arrays (..., panels·order).
+
+def panels(edges: Array, order: int) -> tuple[Array, Array]:
+    """Nodes and weights of the integral from the first edge to the last, with `order` nodes in each panel.
+
+    `edges` (..., panels + 1) rise along the last axis. A panel of width 0 has weight 0. Both results have the shape
+    (..., panels·order).
     """
     x, weights = gauss(order)
     width = np.diff(edges)[..., None]
     shape = (*edges.shape[:-1], -1)
-    return (edges[..., :-1, None] + width * x).reshape(shape), (width * weights).reshape(shape)
+    nodes = edges[..., :-1, None] + width * x
+    return nodes.reshape(shape), (width * weights).reshape(shape)
 
 
 def refined(edges: Array, functions: Callable[[Array], Array], order: int) -> Array:
-    """Edges of panels on which `functions`, t (N,) -> values (F, N), are resolved by `order` nodes.
+    """Edges of panels on which `order` nodes resolve all `functions`, which map t (N,) to values (F, N).
 
-    A panel whose integrals change where it is halved, by more than 1e-13 of the whole, is halved, at most 50 times: a
-    jump is closed in on, wherever it is. The work is bounded: what needs more than MOST_PANELS is left as it is.
+    A panel is halved, up to MOST_HALVINGS times, where that changes an integral over it by more than 1e-13 of the
+    whole integral. Thus the panels close in on a jump, wherever it is. The work is bounded: once there would be more
+    than MOST_PANELS panels, the rest is left as it is.
     """
-
-    def integrals(left: Array, right: Array) -> Array:
-        t, weights = panels(np.stack([left, right], axis=-1), order)
-        return (weights * functions(t.ravel()).reshape(-1, *t.shape)).sum(-1)
-
-    kept, left, right = [edges[-1:]], edges[:-1], edges[1:]
-    whole = integrals(left, right)
+    kept = [edges[-1:]]  # left edges of panels that are fine enough, and the last edge
+    left = edges[:-1]
+    right = edges[1:]
+    whole = _panel_integrals(functions, left, right, order)
     size = np.abs(whole).sum(-1, keepdims=True)
-    for _ in range(50):
+    for _ in range(MOST_HALVINGS):
         middle = (left + right) / 2
-        halves = integrals(left, middle), integrals(middle, right)
-        rough = (np.abs(whole - halves[0] - halves[1]) > 1e-13 * size).any(0)
+        first = _panel_integrals(functions, left, middle, order)
+        second = _panel_integrals(functions, middle, right, order)
+        rough = (np.abs(whole - first - second) > _RESOLVED * size).any(0)
         kept.append(left[~rough])
         if not rough.any() or sum(map(len, kept)) + rough.sum() > MOST_PANELS:
             left = left[rough]
             break
-        left, right = np.append(left[rough], middle[rough]), np.append(middle[rough], right[rough])
-        whole = np.concatenate([half[:, rough] for half in halves], axis=1)
+        left = np.append(left[rough], middle[rough])
+        right = np.append(middle[rough], right[rough])
+        whole = np.concatenate([first[:, rough], second[:, rough]], axis=1)
     return np.unique(np.concatenate([*kept, left]))
 
 
-def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Array, Array]:
-    """Nodes t > 0 and weights with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), for f of any scale.
+def _panel_integrals(functions: Callable[[Array], Array], left: Array, right: Array, order: int) -> Array:
+    """The integral (F, panels) of each function over each panel."""
+    t, weights = panels(np.stack([left, right], axis=-1), order)
+    return (weights * functions(t.ravel()).reshape(-1, *t.shape)).sum(-1)
 
-    f may be unsmooth at `breakpoints` of either sign: numbers, or arrays that broadcast to a shape S; the result is
-    (*S, nodes).
+
+def half_line(breakpoints: tuple[Real, ...] = (), order: int = 20) -> tuple[Array, Array]:
+    """Nodes t > 0 and weights with Σ weights·f(t) = E[f(|G|)], G ~ N(0, 1), for an f of any scale.
+
+    f may jump or bend at the absolute values of `breakpoints`: numbers, or arrays that broadcast to a shape S. Both
+    results have the shape (*S, nodes).
     """
     if all(np.ndim(b) == 0 for b in breakpoints):
-        return _fixed_half_line(tuple(map(float, breakpoints)), order)
+        return _half_line_of_numbers(tuple(map(float, breakpoints)), order)
     return _half_line(breakpoints, order)
 
 
 def _half_line(breakpoints: tuple[Real, ...], order: int) -> tuple[Array, Array]:
     cuts = np.broadcast_arrays(*(np.minimum(np.abs(b), _END) for b in breakpoints))
     shape = cuts[0].shape if cuts else ()
-    edges = np.concatenate([np.broadcast_to(_HALF_LINE, (*shape, _HALF_LINE.size)), *(c[..., None] for c in cuts)], -1)
+    everywhere = np.broadcast_to(_HALF_LINE, (*shape, _HALF_LINE.size))
+    edges = np.concatenate([everywhere, *(cut[..., None] for cut in cuts)], axis=-1)
     t, weights = panels(np.sort(edges), order)
     return t, weights * 2 * pdf(t)
 
 
-_fixed_half_line = lru_cache(_half_line)  # the same few rules are asked for over and over
+_half_line_of_numbers = lru_cache(_half_line)  # the same few rules are asked for over and over
 
 
 def nested(
@@ -113,54 +141,88 @@ def nested(
 ) -> Iterator[tuple[Array, Array, np.ndarray]]:
     """Nested Gauss-Legendre nodes and weights for r independent standard normals, in blocks that fit into memory.
 
-    The integrand is smooth but for steps of thickness `width` (F,) across the F planes {t : planes[f]·t = level[f]},
-    planes (F, r). Coordinate by coordinate, the line from -reach to reach is cut where a plane meets it, and around it
-    on the scale on which the step is blurred by its own width and by the coordinates still to come. Yields nodes
-    (r, N), weights (N,) that sum to 1 over all blocks, and the column of `begun` that each node continues (N,).
+    The integrand may take a step across each of F planes {t : planes[f]·t = level[f]}, a step of thickness width[f];
+    elsewhere it is smooth. `planes` is (F, r), `level` and `width` are (F,). Coordinate by coordinate, the line from
+    -reach to reach is cut where a plane meets it. Further cuts lie around it, on the scale to which the step is
+    blurred by its own thickness and by the coordinates that are still to come.
 
-    begun: the first coordinates (i, M) of nodes to continue, their weights left to the caller; by default none of
-    them, once. end: how many coordinates to stop at.
+    `begun` (i, M) holds the first i coordinates of M nodes to continue. Their weights are left to the caller. By
+    default nothing has begun. `end` is the number of coordinates to stop at, by default r.
+
+    Yields nodes (r, N), weights (N,), and for each node the column of `begun` that it continues (N,). The weights sum
+    to 1 over all blocks, or over all blocks that continue a column.
     """
     planes, level, width = _with_crossings(planes, level, width)
-    end = planes.shape[1] if end is None else end
+    nesting = _Nesting(planes, level, width, order, reach, planes.shape[1] if end is None else end)
+    start = np.empty((0, 1)) if begun is None else begun
+    columns = start.shape[1]
+    return nesting.blocks(start, np.ones(columns), np.arange(columns))
 
-    def extended(t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
-        """Blocks of whole nodes that begin with the coordinates t (i, N)."""
-        i = len(t)
-        if i == end:
+
+@dataclass(frozen=True)
+class _Nesting:
+    """What `nested` is asked, and the recursion that answers it. Fields as its arguments."""
+
+    planes: Array
+    level: Array
+    width: Array
+    order: int
+    reach: float
+    end: int
+
+    def blocks(self, t: Array, mass: Array, column: np.ndarray) -> Iterator[tuple[Array, Array, np.ndarray]]:
+        """Blocks of whole nodes that begin with the coordinates t (i, N), of the given mass and column (N,)."""
+        if len(t) == self.end:
             yield t, mass, column
             return
-        crossing = np.flatnonzero(np.abs(planes[:, i]) > 1e-14)
-        slope = planes[crossing, i]
-        scale = np.hypot(width[crossing], np.linalg.norm(planes[crossing, i + 1 :], axis=1)) / np.abs(slope)
-        crossing, slope, scale = crossing[scale < BLURRED], slope[scale < BLURRED], scale[scale < BLURRED]
-        steps = np.unique(_STEP * np.any(scale > 0))
-        block = max(1, BLOCK // (order * (3 + len(crossing) * len(steps))))
-        for start in range(0, len(mass), block):
-            part = slice(start, start + block)
-            before, share = t[:, part], mass[part]
-            centre = ((level[crossing, None] - planes[crossing, :i] @ before) / slope[:, None]).T  # (N, crossing)
-            cuts = centre[..., None] + scale[:, None] * steps
-            fixed = np.broadcast_to([-reach, -3.0, 3.0, reach], (len(share), 4))
-            edges = np.concatenate([fixed, cuts.reshape(len(share), -1)], axis=1)
-            s, weight = panels(np.sort(np.clip(edges, -reach, reach)), order)  # (N, nodes)
-            weight = share[:, None] * weight * pdf(s)
+        crossing, scale = self._steps_along(len(t))
+        steps = np.unique(_STEP_EDGES * np.any(scale > 0))  # sharp steps need no edges around them
+        at_once = max(1, BLOCK // (self.order * (3 + len(crossing) * len(steps))))
+        for start in range(0, len(mass), at_once):
+            block = slice(start, start + at_once)
+            s, weight = self._next_coordinate(t[:, block], mass[block], crossing, scale[:, None] * steps)
             used = weight > 0
-            parent = np.broadcast_to(np.arange(len(share))[:, None], s.shape)[used]
-            yield from extended(np.concatenate([before[:, parent], s[used][None]]), weight[used], column[part][parent])
+            parent = np.broadcast_to(np.arange(len(s))[:, None], s.shape)[used]
+            longer = np.concatenate([t[:, block][:, parent], s[used][None]])
+            yield from self.blocks(longer, weight[used], column[block][parent])
 
-    begun = np.empty((0, 1)) if begun is None else begun
-    return extended(begun, np.ones(begun.shape[1]), np.arange(begun.shape[1]))
+    def _steps_along(self, i: int) -> tuple[np.ndarray, Array]:
+        """The planes that coordinate i crosses where they are sharper than the density, and the steps' thickness."""
+        crossing = np.flatnonzero(np.abs(self.planes[:, i]) > _PARALLEL)
+        slope = self.planes[crossing, i]
+        still_to_come = np.linalg.norm(self.planes[crossing, i + 1 :], axis=1)
+        scale = np.hypot(self.width[crossing], still_to_come) / np.abs(slope)
+        sharp = scale < BLURRED
+        return crossing[sharp], scale[sharp]
+
+    def _next_coordinate(self, before: Array, mass: Array, crossing: np.ndarray, around: Array) -> tuple[Array, Array]:
+        """Values and weights (N, nodes) of the coordinate that follows `before` (i, N), of the given mass (N,).
+
+        `around` (crossing, edges) are the cuts' distances from where each crossing plane meets the line.
+        """
+        i = len(before)
+        slope = self.planes[crossing, i]
+        met = self.planes[crossing, :i] @ before
+        centre = ((self.level[crossing, None] - met) / slope[:, None]).T  # (N, crossing)
+        cuts = centre[..., None] + around
+        fixed = np.broadcast_to([-self.reach, -3.0, 3.0, self.reach], (len(mass), 4))
+        edges = np.concatenate([fixed, cuts.reshape(len(mass), -1)], axis=1)
+        s, weight = panels(np.sort(np.clip(edges, -self.reach, self.reach)), self.order)
+        return s, mass[:, None] * weight * pdf(s)
 
 
 def _with_crossings(planes: Array, level: Array, width: Array) -> tuple[Array, Array, Array]:
-    """The planes, and where two of them cross along the coordinate that is integrated first: a kink for the others."""
+    """The planes, and further ones where two planes cross along the coordinate that is integrated first.
+
+    There the inner integral, a function of the other coordinates, has a kink.
+    """
     for i in range(planes.shape[1] - 1, 0, -1):
-        f, g = np.array(list(combinations(np.flatnonzero(np.abs(planes[:, i]) > 1e-14), 2)), int).reshape(-1, 2).T
         slope = planes[:, i]
-        blurred = np.hypot(width, np.linalg.norm(planes[:, i + 1 :], axis=1))
+        pairs = list(combinations(np.flatnonzero(np.abs(slope) > _PARALLEL), 2))
+        f, g = np.array(pairs, int).reshape(-1, 2).T
         crossing = planes[f] / slope[f, None] - planes[g] / slope[g, None]
         crossing[:, i:] = 0.0
+        blurred = np.hypot(width, np.linalg.norm(planes[:, i + 1 :], axis=1))
         thickness = np.hypot(blurred[f] / slope[f], blurred[g] / slope[g])
         sharp = thickness < 0.5 * np.linalg.norm(crossing, axis=1)  # a thicker one is no kink
         planes = np.concatenate([planes, crossing[sharp]])

@@ -14,7 +14,7 @@ from dp_theory.practice.cohorts import Cohort
 from dp_theory.practice.dmft import Forces, Quadratics, residuals
 from dp_theory.practice.practice_problem import Addition, PracticeProblem, RoundRows
 from dp_theory.practice.rows import draw
-from dp_theory.span.losses import Loss, limits
+from dp_theory.span.losses import Loss, candidate_limits
 
 FEW = 2**11  # points with which a stage is solved first
 EXACT = 1e-9  # residual, relative, at which it is solved
@@ -58,7 +58,7 @@ class ConvexLoop:
         self.blocks.append(Block.of(draw(cohort, rows, rows.flips(self.problem.flip), cosine, self.size, rng)))
         given, ridge = self.problem.loss, float(self.problem.ridges[s])
         off = np.inf
-        for loss, lam in limits(given, ridge):
+        for loss, lam in candidate_limits(given, ridge):
             p, off, stand_ins = self._solve(loss, lam, order)
             if off <= EXACT:
                 solved = insert(order, p)

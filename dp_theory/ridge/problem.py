@@ -1,15 +1,18 @@
 """Problems, predictions and simulations: the records that theory and simulators share.
 
 Conventions, everywhere in the package (paper, section 4)
-    data        x ~ N(0, I_d), y = sign(w0·x) in {-1, +1}
-    selection   t = x·w_s with |w_s| = 1; a row is kept with probability q(t), q symmetric
-    rho         cos(w_s, w0), in [-1, 1]
-    phi         d / n, the aspect ratio; n counts the *pool*, kept or not
-    lam         w_hat = argmin (1/2n) Σ q_i (w·x_i - y_i)² + (lam/2)|w|²; n again the pool. 0 is the limit lam → 0+
-    test_error  P(sign(w_hat·x) ≠ y) = angle(w_hat, w0)/π
-    overlap     w_hat·w0/|w0|
-    squared_norm  |w_hat|²
-Every parameter may be an array; they broadcast.
+
+data            x ~ N(0, I_d), y = sign(w0·x) in {-1, +1}
+selection       t = x·w_s with |w_s| = 1. A row is kept with probability q(t), and q is symmetric.
+rho             cos(w_s, w0), in [-1, 1]
+phi             d/n, the aspect ratio. n counts the rows of the *pool*, kept or not.
+lam             the ridge: w_hat = argmin (1/2n) Σ q_i (w·x_i - y_i)² + (lam/2)|w|². Again n counts the pool.
+                lam = 0 is the limit lam → 0+.
+test_error      P(sign(w_hat·x) ≠ y) = angle(w_hat, w0)/π
+overlap         w_hat·w0/|w0|
+squared_norm    |w_hat|²
+
+Every parameter may be an array. Arrays broadcast.
 """
 
 from collections.abc import Iterator
@@ -24,10 +27,31 @@ from dp_theory.rules import Rule
 
 @dataclass(frozen=True)
 class Problem:
-    """Ridge regression on selected rows; read by `predict` and `simulate` alike. Fields as in the module's head.
+    """Ridge regression on selected rows, for `predict` and `simulate` alike.
 
-    Raises InputError where |rho| > 1, phi ≤ 0 or lam < 0 (nan and inf included), for what is no number, and for shapes
-    that do not broadcast.
+    Parameters
+    ----------
+    rule
+        The selection rule q. Its parameters may be arrays.
+    rho
+        Cosine between the selector w_s and the truth w0, in [-1, 1].
+    phi
+        Aspect ratio d/n, n the rows of the pool.
+    lam
+        Ridge per row of the pool. 0 is the ridgeless limit.
+
+    Raises
+    ------
+    InputError
+        Where |rho| > 1, phi ≤ 0 or lam < 0, for nan and inf, for values that are no numbers, and for shapes that do
+        not broadcast.
+
+    Examples
+    --------
+    >>> from dp_theory import KeepHard, Problem, predict
+    >>> prediction = predict(Problem(KeepHard(0.8), rho=0.5, phi=0.5, lam=0.01))
+    >>> round(float(prediction.test_error), 4)
+    0.2934
     """
 
     rule: Rule
@@ -40,10 +64,11 @@ class Problem:
             raise InputError(f"rule = {self.rule!r} must be a rule, such as KeepHard(alpha=0.8): see dp_theory.rules")
         require_numbers(rho=self.rho, phi=self.phi, lam=self.lam)
         require("rho", self.rho, np.abs(self.rho) <= 1, "lie in [-1, 1]: it is cos(w_s, w0)")
-        require("phi", self.phi, (np.asarray(self.phi) > 0) & np.isfinite(self.phi),
-                "be positive and finite: it is d/n, n the size of the pool")  # fmt: skip
-        require("lam", self.lam, (np.asarray(self.lam) >= 0) & np.isfinite(self.lam),
-                "be at least 0 and finite: it is the ridge; 0 is the ridgeless limit")  # fmt: skip
+        positive = (np.asarray(self.phi) > 0) & np.isfinite(self.phi)
+        require("phi", self.phi, positive, "be positive and finite: it is d/n, n the size of the pool")
+        not_negative = (np.asarray(self.lam) >= 0) & np.isfinite(self.lam)
+        must = "be at least 0 and finite: it is the ridge; 0 is the ridgeless limit"
+        require("lam", self.lam, not_negative, must)
         require_magnitude(phi=self.phi, lam=self.lam)
         common_shape(**self.rule.parameters(), rho=self.rho, phi=self.phi, lam=self.lam)
 
@@ -61,15 +86,22 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The limit n, d → ∞ at d/n = phi of every kind of problem. Fields have the problem's shape; a scalar problem's
-    are floats. A practice loop has one more axis, the last, with an entry per stage.
+    """The limit n, d → ∞ at d/n = phi, of every kind of problem.
 
-    test_error, overlap, squared_norm: as in the module's head; with a covariance Σ, of θ = Σ^½ w_hat and Σ^½ w0.
-    keep_fraction: kept rows over the pool (over n where a problem has several groups of rows).
-    certificate: to first order a bound of the relative error of test_error, overlap (relative to √squared_norm) and
-        squared_norm, whatever they suffer from: quadrature, the fixed point's residual, rounding, and the conditioning
-        that magnifies them, which is infinite at the peak of the ridgeless limit. Quadrature cannot see a feature of a
-        user's function that lies between its nodes: `breaks` beside it show it.
+    Every field has the problem's shape, and is a float for a scalar problem. A practice loop has one more axis, the
+    last, with an entry for each stage.
+
+    Attributes
+    ----------
+    test_error, overlap, squared_norm
+        As in the head of this module. With a covariance Σ they are those of θ = Σ^½ w_hat and Σ^½ w0.
+    keep_fraction
+        Kept rows over the rows of the pool. Where a problem has several groups of rows, kept rows over n.
+    certificate
+        To first order a bound of the relative error of test_error, of squared_norm, and of the overlap relative to
+        √squared_norm. It covers quadrature, the residual of the fixed point, rounding, and the conditioning that
+        magnifies them, which is infinite at the peak of the ridgeless limit. Quadrature cannot see a feature of a
+        user's function that lies between its nodes. Naming `breaks` beside such a feature shows it.
     """
 
     test_error: Real
@@ -81,9 +113,20 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Simulation:
-    """Means over `trials` independent experiments in dimension d, each with its standard error, shaped as Prediction.
+    """Means over independent experiments in dimension d, each with its standard error.
 
-    The standard error of a single trial is inf.
+    Attributes
+    ----------
+    test_error, overlap, squared_norm
+        Means over the trials. Their shapes are those of `Prediction`.
+    test_error_se, overlap_se, squared_norm_se
+        Standard errors of these means. They are inf for a single trial.
+    d
+        Dimension of the experiment.
+    trials
+        Number of experiments.
+    seed
+        Seed of their random numbers.
     """
 
     test_error: Real

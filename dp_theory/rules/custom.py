@@ -1,21 +1,40 @@
 """Rules made of something else: any symmetric function, and direct draws of what a rule selects."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Real, require, require_breaks
-from dp_theory.rules.base import Fourth, Moments, Rule
+from dp_theory.rules.base import Rule
+from dp_theory.rules.moments import Fourth, Moments
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
 class SymmetricRule(Rule):
-    """Any symmetric q with values in [0, 1], called on arrays t ≥ 0; `breaks` are the t > 0 where it is not smooth.
+    """Any symmetric function q.
 
-    Nodes are 1/20 apart on average: name breaks beside a feature of q that is narrower, lest it falls between them.
+    Quadrature has nodes that are 1/20 apart on average. Name breaks beside a feature of q that is narrower, lest it
+    falls between them.
+
+    Parameters
+    ----------
+    q
+        Keep probability, in [0, 1]. It is called on arrays t ≥ 0.
+    breaks
+        The t > 0 at which q is not smooth.
+
+    Raises
+    ------
+    InputError
+        For breaks that are no sequence of numbers.
     """
 
     q: Callable[[np.ndarray], Any]
@@ -32,8 +51,8 @@ class SymmetricRule(Rule):
         """`breaks`."""
         return self.breaks
 
-    def keep_probability(self, t: Any) -> Any:
-        """q(|t|). Raises InputError where that is no probability."""
+    def keep_probability(self, t: Real) -> Real:
+        """q(|t|). Raises InputError where it is no probability."""
         q = np.asarray(self.q(np.abs(t)), float)
         require("q(t)", q, (q >= 0) & (q <= 1), "lie in [0, 1]: it is a probability")
         return q
@@ -41,9 +60,19 @@ class SymmetricRule(Rule):
 
 @dataclass(frozen=True)
 class Direct(Rule):
-    """Rows drawn from the distribution that `rule` selects, all kept: the direct strategy. n counts these rows.
+    """Rows drawn from the distribution that `rule` selects, all of them kept: the direct strategy.
 
-    The same learner as pruning a pool of n/p rows with `rule`, lam being p times as large there.
+    n counts these rows. The learner is the same as with `rule` on a pool of n/p rows, where lam is p times as large.
+
+    Parameters
+    ----------
+    rule
+        The rule that selects.
+
+    Raises
+    ------
+    InputError
+        For what is no rule.
     """
 
     rule: Rule
@@ -64,26 +93,27 @@ class Direct(Rule):
         """Those of `rule`."""
         return self.rule.breakpoints()
 
-    def keep_probability(self, t: Any) -> Any:
-        """Raises InputError: all draws are kept, but they are no N(0, 1)."""
+    def keep_probability(self, t: Real) -> Real:
+        """Raises InputError: all draws are kept, but they are not N(0, 1)."""
         raise InputError(f"direct draws from {self.rule} have no keep probability: they are not N(0, 1) to begin with")
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """The moments of `rule` per kept row; p = 1 exactly."""
+        """The moments of `rule` per kept row. p is exactly 1."""
         return _per_kept_row(*self.rule.moments_with_errors(rho))
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """Those of `rule` per kept row."""
+        """The moments of `rule` per kept row."""
         moments, errors, fourth = self.rule.up_to_fourth(rho)
         return *_per_kept_row(moments, errors), Fourth(*(moment / moments.p for moment in fourth))
 
-    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """`size` values from the distribution that `rule` selects; all are kept."""
+    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
+        """`size` values from the distribution that `rule` selects. All are kept."""
         return self.rule.draw(rng, size)
 
 
 def _per_kept_row(moments: Moments, errors: Moments) -> tuple[Moments, Moments]:
     """Moments of a rule and their relative errors, divided by the kept fraction."""
-    (p, *others), (p_error, *other_errors) = moments, errors
+    p, *others = moments
+    p_error, *other_errors = errors
     divided = Moments(np.ones_like(p), *(moment / p for moment in others))
     return divided, Moments(np.zeros_like(p_error), *(error + p_error for error in other_errors))

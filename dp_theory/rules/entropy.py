@@ -1,7 +1,9 @@
 """Selection by the entropy of a logistic prediction: the law that entropy guidance aims at."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -10,14 +12,33 @@ from dp_theory.numerics.checks import Real, require, require_numbers
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.rules.base import RULES, Rule, kept_fraction
 
-SMALLEST_KEEP = 1e-14
+SMALLEST_KEEP = 1e-14  # no node sees fewer rows
+_STEPS = 200  # of Newton's method for omega, at most
+_MISSED = 1e-9  # relative error of the kept fraction that is refused
 
 
 @dataclass(frozen=True)
 class Entropy(Rule):
-    """q ∝ exp(omega·H(sigmoid(kappa t))), H the binary entropy in nats (paper, section 2: log pi ∝ H).
+    """q ∝ exp(omega·H(sigmoid(kappa·t))), with H the binary entropy in nats.
 
-    Scaled to max q = 1: exp(omega (H - ln 2)) for omega ≥ 0 (hard rows), exp(omega H) for omega < 0 (easy rows).
+    The largest q is 1: q = exp(omega·(H - ln 2)) for omega ≥ 0, which prefers hard rows, and q = exp(omega·H) for
+    omega < 0, which prefers easy ones.
+
+    Parameters
+    ----------
+    omega
+        Strength of the selection.
+    kappa
+        Slope of the logit in t, positive.
+
+    Raises
+    ------
+    InputError
+        For an omega that is not finite, and for another kappa.
+
+    References
+    ----------
+    Section 2 of the paper, log pi ∝ H.
     """
 
     help = "rows in proportion to exp(omega·H), H the entropy of sigmoid(kappa·t); omega > 0: hard rows, < 0: easy ones"
@@ -31,20 +52,33 @@ class Entropy(Rule):
     def __post_init__(self) -> None:
         require_numbers(omega=self.omega, kappa=self.kappa)
         require("omega", self.omega, np.isfinite(self.omega), "be finite")
-        require("kappa", self.kappa, (np.asarray(self.kappa) > 0) & np.isfinite(self.kappa),
-                "be positive: it is the slope of the logit in t")  # fmt: skip
+        positive = (np.asarray(self.kappa) > 0) & np.isfinite(self.kappa)
+        require("kappa", self.kappa, positive, "be positive: it is the slope of the logit in t")
 
-    def keep_probability(self, t: Any) -> Any:
-        """exp(omega (H - ln 2)), or exp(omega H) for omega < 0; H is the entropy at logit kappa t."""
+    def keep_probability(self, t: Real) -> Real:
+        """exp(omega·(H - ln 2)), or exp(omega·H) where omega < 0. H is the entropy at the logit kappa·t."""
         omega = np.asarray(self.omega, float)
         return np.exp(np.minimum(omega, 0) * np.log(2) - omega * entropy_deficit(self.kappa * t))
 
     @classmethod
     def with_keep_fraction(cls, p: Real, kappa: Real = 1.0) -> Self:
-        """omega ≥ 0 such that a fraction p is kept: Newton on ln p(omega), convex and decreasing, from the left.
+        """The rule with the omega ≥ 0 at which a fraction p is kept.
 
-        Raises InputError unless SMALLEST_KEEP ≤ p ≤ 1, ConvergenceError where the fraction is missed by more than 1e-9
-        of it.
+        ln p(omega) is convex and falls, so that Newton's method from omega = 0 approaches the root from the left.
+
+        Parameters
+        ----------
+        p
+            The kept fraction, SMALLEST_KEEP ≤ p ≤ 1. It broadcasts with kappa.
+        kappa
+            Slope of the logit in t.
+
+        Raises
+        ------
+        InputError
+            For another p.
+        ConvergenceError
+            Where the kept fraction is missed by more than 1e-9 of itself.
         """
         target = np.log(kept_fraction(p))
         fits = np.asarray(p) >= SMALLEST_KEEP
@@ -52,7 +86,7 @@ class Entropy(Rule):
         omega = np.zeros(np.broadcast_shapes(np.shape(p), np.shape(kappa)))
         t, weights = half_line()
         deficit = entropy_deficit(np.asarray(kappa)[..., None] * t)
-        for _ in range(200):  # 1.4 to 4.6 times as fast as scipy.optimize.elementwise.find_root
+        for _ in range(_STEPS):  # 1.4 to 4.6 times as fast as scipy.optimize.elementwise.find_root
             tilted = weights * np.exp(-omega[..., None] * deficit)
             kept = tilted.sum(-1)
             step = (np.log(kept) - target) * kept / (tilted * deficit).sum(-1)
@@ -61,14 +95,17 @@ class Entropy(Rule):
                 break
         rule = cls(omega[()], kappa)
         off = np.max(np.abs(rule.moments(0.0).p / p - 1))
-        if not off < 1e-9:
+        if not off < _MISSED:
             raise ConvergenceError(f"omega for keep = {p}, kappa = {kappa}: the kept fraction is off by {off:.1e}")
         return rule
 
 
-def entropy_deficit(logit: Any) -> Any:
-    """ln 2 - H(sigmoid(logit)) in nats, accurate where it is small: logit²/8 at 0, ln 2 at ±inf."""
-    half = np.minimum(np.abs(logit) / 2, 20.0)  # beyond, ln 2 to rounding
+def entropy_deficit(logit: Real) -> Real:
+    """ln 2 - H(sigmoid(logit)) in nats, accurate where it is small.
+
+    It is logit²/8 near 0, and ln 2 at ±inf.
+    """
+    half = np.minimum(np.abs(logit) / 2, 20.0)  # beyond, it is ln 2 to rounding
     return half * np.tanh(half) - np.log1p(np.sinh(half) ** 2) / 2
 
 

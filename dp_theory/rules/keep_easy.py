@@ -1,23 +1,45 @@
 """Keep-easy: the rows far from the selector's boundary."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from scipy.special import erf, erfc, erfcinv
 
 from dp_theory.numerics.checks import ROUNDING, Real, require, require_numbers
 from dp_theory.numerics.quadrature import PDF0
-from dp_theory.rules.base import RULES, SQRT2, THRESHOLD, Fourth, Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import RULES, THRESHOLD, Rule, kept_fraction
+from dp_theory.rules.moments import SQRT2, Fourth, Moments, sine_and_tau
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
 class KeepEasy(Rule):
-    """q = 1[|t| > alpha] (Lemma 2), the complement of keep-hard; 0 < alpha < 37."""
+    """q = 1[|t| > alpha]: the rows far from the selector's boundary, the complement of keep-hard.
+
+    Parameters
+    ----------
+    alpha
+        The threshold, 0 < alpha < 37. From 37 on the kept fraction underflows.
+
+    Raises
+    ------
+    InputError
+        For another threshold.
+
+    References
+    ----------
+    Lemma 2 of the paper.
+    """
 
     help = "rows far from the selector's boundary, |t| > alpha"
     parameter = "alpha"
-    swept = optimised = True
+    swept = True
+    optimised = True
     largest_keep = 1 - 1e-12  # at 1 the threshold is 0
 
     alpha: Real
@@ -25,64 +47,84 @@ class KeepEasy(Rule):
     def __post_init__(self) -> None:
         require_numbers(alpha=self.alpha)
         require("alpha", self.alpha, np.asarray(self.alpha) > 0, THRESHOLD)
-        require("alpha", self.alpha, erfc(self.alpha / SQRT2) > np.finfo(float).tiny,
-                "be below 37 for keep-easy: the kept fraction underflows")  # fmt: skip
+        keeps_some = erfc(self.alpha / SQRT2) > np.finfo(float).tiny
+        require("alpha", self.alpha, keeps_some, "be below 37 for keep-easy: the kept fraction underflows")
 
     def breakpoints(self) -> tuple[Real, ...]:
         """The threshold."""
         return (self.alpha,)
 
-    def keep_probability(self, t: Any) -> Any:
+    def keep_probability(self, t: Real) -> Real:
         """1[|t| > alpha]."""
         return (np.abs(t) > self.alpha).astype(float)
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
-        """Lemma 2 as sums of positive tails rather than as all-kept minus keep-hard."""
-        return self._lemma2(rho)[:2]
+        """Lemma 2, as sums of positive tails rather than as all rows minus keep-hard."""
+        lemma = _lemma2(self.alpha, rho)
+        return lemma.moments, lemma.errors
 
     def up_to_fourth(self, rho: Real) -> tuple[Moments, Moments, Fourth]:
-        """By parts, as Lemma 2: sums of positive tails."""
-        moments, errors, alpha, sine, steep, density, tail, signed = self._lemma2(rho)
-        steep, square = np.minimum(steep, 40.0), alpha * alpha
+        """Integrals by parts, as in Lemma 2: sums of positive tails."""
+        lemma = _lemma2(self.alpha, rho)
+        moments = lemma.moments
+        alpha = lemma.alpha
+        sine = lemma.sine
+        tail = lemma.tail
+        steep = np.minimum(lemma.steep, 40.0)
+        square = alpha * alpha
         bent = tail + 4 * PDF0**2 * steep * np.exp(-(steep * steep) / 2)  # yt2v/sine³
         across = sine * sine * bent
         fourth = Fourth(
-            3 * moments.p + alpha * (square + 3) * density,
-            rho * (across + 2 * tail) + (square + 2) * signed,
-            sine * across,
-            moments.beta_tilde - rho * across,
-            sine * (2 * tail + np.square(rho) * bent),
+            t4=3 * moments.p + alpha * (square + 3) * lemma.density,
+            yt3=rho * (across + 2 * tail) + (square + 2) * lemma.signed,
+            yt2v=sine * across,
+            ytv2=moments.beta_tilde - rho * across,
+            yv3=sine * (2 * tail + np.square(rho) * bent),
         )
-        return moments, errors, fourth
-
-    def _lemma2(self, rho: Real) -> tuple[Moments, Moments, Any, Any, Any, Any, Any, Any]:
-        """The moments, their errors, and what they are made of: alpha, sine, alpha/sine, the density of |t| at alpha,
-        and beta_tilde's two parts, the first over rho."""
-        alpha = np.asarray(self.alpha, float)
-        sine, tau = sin_tan(rho)
-        with np.errstate(divide="ignore"):
-            steep = alpha / sine
-        p, tail = erfc(alpha / SQRT2), 2 * PDF0 * erfc(steep / SQRT2)
-        density = 2 * PDF0 * np.exp(-(alpha**2) / 2)
-        signed = density * erf(tau * alpha / SQRT2)
-        moments = Moments(p, p + alpha * density, sine * tail, rho * tail + signed)
-        error, steep_error = (_tail_error(x) for x in (alpha, steep))
-        return moments, Moments(error, error, steep_error, error), alpha, sine, steep, density, tail, signed
+        return moments, lemma.errors, fourth
 
     @classmethod
     def with_keep_fraction(cls, p: Real) -> Self:
-        """alpha such that P(|t| > alpha) = p. Raises InputError unless 0 < p < 1."""
+        """The rule whose alpha makes P(|t| > alpha) = p. Raises InputError unless 0 < p < 1."""
         require("keep", kept_fraction(p), np.asarray(p) < 1, "be below 1 for keep-easy: keep-all keeps all")
         return cls(SQRT2 * erfcinv(p))
 
-    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
         """`size` values of t from both tails, by inversion."""
         magnitude = SQRT2 * erfcinv((1 - rng.random(size)) * erfc(self.alpha / SQRT2))
         return np.where(rng.random(size) < 0.5, -magnitude, magnitude)
 
 
+class _Lemma2(NamedTuple):
+    """The moments of keep-easy, bounds of their relative errors, and the terms that Lemma 2 makes them of."""
+
+    moments: Moments
+    errors: Moments
+    alpha: Any
+    sine: Any  # √(1 - rho²)
+    steep: Any  # alpha/sine
+    density: Any  # of |t| at alpha
+    tail: Any  # beta/sine
+    signed: Any  # beta_tilde is rho·tail + signed
+
+
+def _lemma2(alpha: Any, rho: Any) -> _Lemma2:
+    alpha = np.asarray(alpha, float)
+    sine, tau = sine_and_tau(rho)
+    with np.errstate(divide="ignore"):
+        steep = alpha / sine
+    p = erfc(alpha / SQRT2)
+    tail = 2 * PDF0 * erfc(steep / SQRT2)
+    density = 2 * PDF0 * np.exp(-(alpha**2) / 2)
+    signed = density * erf(tau * alpha / SQRT2)
+    moments = Moments(p, p + alpha * density, sine * tail, rho * tail + signed)
+    error = _tail_error(alpha)
+    errors = Moments(error, error, _tail_error(steep), error)
+    return _Lemma2(moments, errors, alpha, sine, steep, density, tail, signed)
+
+
 def _tail_error(x: Any) -> Any:
-    """Relative error of the mass beyond x: rounding of x is magnified by x². Beyond 38 the mass underflows to 0."""
+    """Relative error of the mass beyond x. x² magnifies the rounding of x; beyond 38 the mass underflows to 0."""
     return ROUNDING * (12 + 4 * np.square(np.minimum(x, 38.0)))
 
 

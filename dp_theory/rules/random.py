@@ -1,13 +1,19 @@
 """Selection that looks at nothing: a random share of the rows, or all of them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from dp_theory.numerics.checks import ROUNDING, Real, require
 from dp_theory.numerics.quadrature import PDF0
-from dp_theory.rules.base import RULES, Fourth, Moments, Rule, kept_fraction, sin_tan
+from dp_theory.rules.base import RULES, Rule, kept_fraction
+from dp_theory.rules.moments import Fourth, Moments, sine_and_tau
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _ERRORS = Moments(0.0, 0.0, 8 * ROUNDING, 8 * ROUNDING)  # p and gamma are as given
 
@@ -18,7 +24,7 @@ class KeepAll(Rule):
 
     help = "all rows"
 
-    def keep_probability(self, t: Any) -> Any:
+    def keep_probability(self, t: Real) -> Real:
         """1."""
         return np.ones(np.shape(t))
 
@@ -36,14 +42,25 @@ class KeepAll(Rule):
         require("keep", p, np.asarray(p) == 1, "be 1 for keep-all")
         return cls()
 
-    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
         """`size` values of N(0, 1)."""
         return rng.standard_normal(size)
 
 
 @dataclass(frozen=True)
 class Random(Rule):
-    """q = p, whatever t; 0 < p ≤ 1."""
+    """q = p, whatever t is.
+
+    Parameters
+    ----------
+    p
+        The kept fraction, 0 < p ≤ 1.
+
+    Raises
+    ------
+    InputError
+        For another p.
+    """
 
     help = "a random fraction p of the rows"
     parameter = "keep"
@@ -54,13 +71,13 @@ class Random(Rule):
     def __post_init__(self) -> None:
         kept_fraction(self.p)
 
-    def keep_probability(self, t: Any) -> Any:
+    def keep_probability(self, t: Real) -> Real:
         """p, in the shape of t."""
         return self.p + np.zeros(np.shape(t))
 
     def moments_with_errors(self, rho: Real) -> tuple[Moments, Moments]:
         """Closed forms: p times the moments of all rows."""
-        sine, _ = sin_tan(rho)
+        sine, _ = sine_and_tau(rho)
         p = np.asarray(self.p, float)
         return Moments(p, p, 2 * PDF0 * p * sine, 2 * PDF0 * p * rho), _ERRORS
 
@@ -68,9 +85,15 @@ class Random(Rule):
         """Closed forms: p times the moments of all rows."""
         moments, errors = self.moments_with_errors(rho)
         p, _, beta, beta_tilde = moments
-        cosine = np.square(rho)
-        sine = 1 - cosine
-        fourth = Fourth(3 * p, beta_tilde * (3 - cosine), beta * sine, beta_tilde * cosine, beta * (3 - sine))
+        cosine2 = np.square(rho)
+        sine2 = 1 - cosine2
+        fourth = Fourth(
+            t4=3 * p,
+            yt3=beta_tilde * (3 - cosine2),
+            yt2v=beta * sine2,
+            ytv2=beta_tilde * cosine2,
+            yv3=beta * (3 - sine2),
+        )
         return moments, errors, fourth
 
     @classmethod
@@ -78,8 +101,8 @@ class Random(Rule):
         """The rule with that p. Raises InputError unless 0 < p ≤ 1."""
         return cls(p)
 
-    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """`size` values of N(0, 1): selection does not change their law."""
+    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, " size"]:
+        """`size` values of N(0, 1): the selection does not change their law."""
         return rng.standard_normal(size)
 
 

@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import half_line, pdf
 from dp_theory.rules import SymmetricRule
-from dp_theory.rules.base import sin_tan
+from dp_theory.rules.moments import sine_and_tau
 
 FEATURES = 6
 FINE = tuple((0.0517 * np.arange(1, 140)).tolist())  # edges of close panels; none is dyadic
@@ -88,7 +88,7 @@ class View:
         return self._signed(x) if self.labels else self._signed(x) + self._signed(-x)
 
     def _signed(self, u: Array) -> Array:
-        _, tau = sin_tan(self.rho)
+        _, tau = sine_and_tau(self.rho)
         clean = 1 - 2 * self.flip
         b = np.clip(tau * u, -40, 40)
         share, w = self.flip + clean * ndtr(b), clean * pdf(b)

@@ -1,7 +1,7 @@
 """The span recipe: mixtures of groups of rows with rules, soft weights, labellers and flips, any covariance and loss.
 
-problem says what may be asked, weights, flips and losses name the usual ones; square and convex predict, experiment
-simulates.
+span_problem says what may be asked and states the conventions. weights, flips and losses name the usual ones. square
+and convex predict, by atoms and bulk, and certificate bounds their error. experiment simulates.
 """
 
 from dp_theory.span.flips import BoundaryFlips, LabelCheck
@@ -9,5 +9,18 @@ from dp_theory.span.losses import LOGISTIC, SQUARE, SQUARED_HINGE, Logistic, Los
 from dp_theory.span.span_problem import Group, SpanProblem
 from dp_theory.span.weights import Agree, Interpolating, Verifier
 
-__all__ = ["LOGISTIC", "SQUARE", "SQUARED_HINGE", "Agree", "BoundaryFlips", "Group", "Interpolating", "LabelCheck",
-           "Logistic", "Loss", "SpanProblem", "Square", "Verifier"]  # fmt: skip
+__all__ = [
+    "LOGISTIC",
+    "SQUARE",
+    "SQUARED_HINGE",
+    "Agree",
+    "BoundaryFlips",
+    "Group",
+    "Interpolating",
+    "LabelCheck",
+    "Logistic",
+    "Loss",
+    "SpanProblem",
+    "Square",
+    "Verifier",
+]

@@ -1,7 +1,13 @@
-"""Kept rows as weighted atoms, over which every expectation of the span recipe and of the practice loop is a sum."""
+"""Kept rows as weighted atoms, over which every expectation of the span recipe and of the practice loop is a sum.
+
+An atom is a node of quadrature with a label: a part of the rows that have about the same projections and weight.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,32 +17,49 @@ from dp_theory.numerics.quadrature import nested
 from dp_theory.span.flips import BoundaryFlips, observed_labels
 from dp_theory.span.span_problem import Group, SpanProblem
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 MOST_ATOMS = 3e7  # of a group, made block by block
 MOST_WEIGHTS = 1 << 20  # different ones of a group, held at once: about 200 MB with three directions
+_IN_THE_SPAN = 1e-14  # a labeller with a smaller part off the directions lies in their span
 
 
 @dataclass(frozen=True)
 class Atoms:
-    """The kept rows of one group as N weighted atoms: E[F; kept] = Σ_atoms mass · F.
+    """The kept rows of one group as N weighted atoms: E[F; kept] = Σ_atoms mass·F.
 
-    A row's projections on the k directions are g = Q t + ζ e + noise orthogonal to both. t holds the r coordinates that
-    the rule sees, ζ is the labeller's own coordinate. mass, zeta, zeta2 are E[1, ζ, ζ²; the atom].
+    The projections of a row on the k basis vectors are g = Q t + ζ e + noise orthogonal to both. t holds the r
+    coordinates that the rule sees, and ζ is the labeller's own coordinate.
+
+    Attributes
+    ----------
+    y
+        Observed label.
+    q
+        Weight, positive.
+    t
+        The coordinates t.
+    mass, zeta, zeta2
+        E[1, ζ, ζ²; the atom].
+    frame
+        [Q, e], of r + 1 columns. e = 0 where the labeller lies in the span of Q.
     """
 
-    y: Array  # (N,) observed label
-    q: Array  # (N,) weight, positive
-    t: Array  # (r, N)
-    mass: Array  # (N,)
-    zeta: Array  # (N,)
-    zeta2: Array  # (N,)
-    frame: Array  # (k, r + 1): [Q, e]; e = 0 where the labeller lies in the span of Q
+    y: Float[np.ndarray, " N"]
+    q: Float[np.ndarray, " N"]
+    t: Float[np.ndarray, "r N"]
+    mass: Float[np.ndarray, " N"]
+    zeta: Float[np.ndarray, " N"]
+    zeta2: Float[np.ndarray, " N"]
+    frame: Float[np.ndarray, "k r+1"]
 
-    def mean(self, f: Array) -> float:
-        """E[f] for one value of f per atom (N,)."""
+    def mean(self, f: Float[np.ndarray, " N"]) -> float:
+        """E[f] for one value of f for each atom."""
         return float(f @ self.mass)
 
-    def linear(self, f: Array) -> Array:
-        """E[f g] (k,)."""
+    def linear(self, f: Float[np.ndarray, " N"]) -> Float[np.ndarray, " k"]:
+        """E[f g]."""
         return self.frame @ np.append(self.t @ (f * self.mass), f @ self.zeta)
 
 
@@ -44,124 +67,214 @@ def kept_atoms(
     problem: SpanProblem,
     group: Group,
     order: int,
-    score: Array | None = None,
+    score: Float[np.ndarray, " coordinates"] | None = None,
     bends: Sequence[tuple[float, float]] = (),
     least: float = 0.0,
 ) -> Iterator[Atoms]:
-    """Atoms of a group with a scalar rule: nodes of the given order for what its rule sees, ζ in closed form.
+    """The atoms of a group, in blocks, since several directions have many.
 
-    `score` (k + 1,): one more unit vector to integrate over, with a coordinate off the span (for a convex loss), along
-    which the integrand has `bends`, places with a width each. They come in blocks, since several directions have
-    many; nodes of less than `least` times the block's largest weight are left out. Raises InputError where they have
-    more than MOST_ATOMS.
+    They are nodes of quadrature for what the group's rule sees. ζ is integrated in closed form, or by `BoundaryFlips`.
+
+    Parameters
+    ----------
+    problem
+        The problem that the group belongs to, for its directions.
+    group
+        A group whose rule has numbers for parameters.
+    order
+        Order of the panels.
+    score
+        One more unit vector (k + 1,) to integrate over, with a coordinate off the span, for a convex loss.
+    bends
+        Places along the score where the integrand bends, each with a width.
+    least
+        Nodes of less than this share of the block's largest mass are left out.
+
+    Raises
+    ------
+    InputError
+        Where there are more than MOST_ATOMS.
     """
     labeller, along = (vectors @ problem.basis for vectors in problem.directions(group))
     seen = along
     if score is not None:
-        labeller, along = np.append(labeller, 0.0), np.pad(along, ((0, 0), (0, 1)))
+        labeller = np.append(labeller, 0.0)
+        along = np.pad(along, ((0, 0), (0, 1)))
         seen = np.concatenate([along, score[None]])
-    frame, triangle = np.linalg.qr(seen.T)
-    c = labeller @ frame
-    rest = labeller - frame @ c
-    rest = rest - frame @ (rest @ frame)  # again: where the labeller nearly lies in the span, the first left eps/kappa
-    kappa = float(np.linalg.norm(rest))
-    jumps = [*((*jump, 0.0) for jump in group.jumps(len(along))), *((len(along), at, width) for at, width in bends)]
-    coordinates = triangle.T  # of the seen directions in the frame; lower triangular
-    steps = [(0.0, kappa), *(group.flip.steps(kappa) if isinstance(group.flip, BoundaryFlips) else ())]  # along c
-    planes = np.vstack([coordinates[[i for i, *_ in jumps]], *[c] * len(steps)])
-    level = np.array([at for _, at, _ in jumps] + [level for level, _ in steps])
-    width = np.array([width for *_, width in jumps] + [thickness for _, thickness in steps])
-    # at the order's own distance, so that refining the order refines the cut of the tails too
-    reach = float(np.hypot(8 + order / 16, max((abs(at) for i, at, _ in jumps if i < len(along)), default=0.0)))
-    e = rest / kappa if kappa > 1e-14 else 0 * rest
-    frame, own = np.column_stack([frame, e]), min(len(along), len(c))  # coordinates that the rule sees
+    axes = _axes(labeller, seen)
+    steps = _steps(group, axes, len(along), bends)
+    reach = _reach(group, len(along), order)
+    rule_axes = min(len(along), len(axes.labeller))  # coordinates that the rule sees: fewer if directions coincide
     made = 0
-    for view, mass, _ in nested(planes, level, width, order, reach, end=own):
-        share, weight = _selected(group, coordinates[: len(along), :own] @ view)
+    for view, mass, _ in nested(*steps, order, reach, end=rule_axes):
+        share, weight = _selected(group, axes.seen[: len(along), :rule_axes] @ view)
         kept = (share * weight > 0).any(axis=0) & (mass > least * mass.max())
-        view, mass, share, weight = view[:, kept], mass[kept], share[:, kept], weight[:, kept]
-        for t, measure, column in nested(planes, level, width, order, reach, view):
-            measure *= mass[column]
+        mass = mass[kept]
+        share = share[:, kept]
+        weight = weight[:, kept]
+        for t, measure, column in nested(*steps, order, reach, view[:, kept]):
+            measure = measure * mass[column]
             if least:
                 used = measure > least * measure.max()
-                t, measure, column = t[:, used], measure[used], column[used]
+                t = t[:, used]
+                measure = measure[used]
+                column = column[used]
             made += len(measure)
             if made > MOST_ATOMS:
                 raise InputError(
                     f"{len(seen)} directions to integrate over at order {order} take more than {MOST_ATOMS:.0e} nodes,"
                     " more than time and memory allow: let the rule see fewer directions"
                 )
-            labels = observed_labels(group.flip, c @ t, kappa, order)
-            yield labelled(t, measure, labels, share[:, column], weight[:, column], frame)
+            labels = observed_labels(group.flip, axes.labeller @ t, axes.kappa, order)
+            yield labelled(t, measure, labels, share[:, column], weight[:, column], axes.frame)
+
+
+class _Axes(NamedTuple):
+    """The r orthonormal coordinates of the seen directions, in which nodes are made."""
+
+    frame: Array  # (k, r + 1): the coordinates' directions, and the labeller's own
+    seen: Array  # (s, r): the seen directions, a lower triangle
+    labeller: Array  # (r,): the labeller's part in the coordinates
+    kappa: float  # the length of its own part
+
+
+def _axes(labeller: Array, seen: Array) -> _Axes:
+    """From a labeller (k,) and the seen directions (s, k)."""
+    frame, triangle = np.linalg.qr(seen.T)
+    c = labeller @ frame
+    rest = labeller - frame @ c
+    rest = rest - frame @ (rest @ frame)  # again: where the labeller nearly lies in the span, the first left eps/kappa
+    kappa = float(np.linalg.norm(rest))
+    own = rest / kappa if kappa > _IN_THE_SPAN else 0 * rest
+    return _Axes(np.column_stack([frame, own]), triangle.T, c, kappa)
+
+
+class _StepPlanes(NamedTuple):
+    """The planes across which the integrand takes a step, as `nested` takes them."""
+
+    planes: Array  # (F, r)
+    level: Array  # (F,)
+    width: Array  # (F,)
+
+
+def _steps(group: Group, axes: _Axes, directions: int, bends: Sequence[tuple[float, float]]) -> _StepPlanes:
+    """Jumps of the rule along its directions, bends along the score that follows them, and steps of the labels."""
+    planes = [axes.seen[i] for i, _ in group.jumps(directions)]
+    level = [at for _, at in group.jumps(directions)]
+    width = [0.0] * len(level)
+    for at, thickness in bends:
+        planes.append(axes.seen[directions])
+        level.append(at)
+        width.append(thickness)
+    of_labels = [(0.0, axes.kappa)]
+    if isinstance(group.flip, BoundaryFlips):
+        of_labels += group.flip.steps(axes.kappa)
+    for at, thickness in of_labels:
+        planes.append(axes.labeller)
+        level.append(at)
+        width.append(thickness)
+    return _StepPlanes(np.vstack(planes), np.array(level), np.array(width))
+
+
+def _reach(group: Group, directions: int, order: int) -> float:
+    """How far from 0 nodes are made. It grows with the order, so that refining the order refines the tails' cut too."""
+    farthest_jump = max((abs(at) for _, at in group.jumps(directions)), default=0.0)
+    return float(np.hypot(8 + order / 16, farthest_jump))
 
 
 def _selected(group: Group, t: Array) -> tuple[Array, Array]:
     """Share of n and weight, (2, N) each, of a group's kept rows with projections t (r, N) and label 1, then -1."""
-    parts = [group.select(t, np.full(t.shape[1], y)) for y in (1.0, -1.0)]
-    keep, weight = (np.stack(part) for part in zip(*parts, strict=True))
+    positive = group.select(t, np.full(t.shape[1], 1.0))
+    negative = group.select(t, np.full(t.shape[1], -1.0))
+    keep = np.stack([positive[0], negative[0]])
+    weight = np.stack([positive[1], negative[1]])
     return group.ratio * keep, weight
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """The kept rows of a group by their weight: what the square loss needs of them, whatever made them.
+    """The kept rows of a group by their J distinct weights: all that the square loss needs of them.
 
-    Per distinct weight q: E[1, y(t, ζ), (t, ζ)(t, ζ)ᵀ; q], in the coordinates of `frame`.
+    Attributes
+    ----------
+    q
+        The distinct weights.
+    mass, pull, second
+        For each weight E[1, y·(t, ζ), (t, ζ)(t, ζ)ᵀ; q], in the coordinates of `frame`.
+    frame
+        The directions of t and ζ, as in `Atoms`.
     """
 
-    q: Array  # (J,)
-    mass: Array  # (J,)
-    pull: Array  # (J, r + 1)
-    second: Array  # (J, r + 1, r + 1)
-    frame: Array  # (k, r + 1)
+    q: Float[np.ndarray, " J"]
+    mass: Float[np.ndarray, " J"]
+    pull: Float[np.ndarray, "J c"]
+    second: Float[np.ndarray, "J c c"]
+    frame: Float[np.ndarray, "k c"]
 
     @classmethod
-    def of(cls, blocks: Iterator[Atoms]) -> "Weighed":
-        """From the atoms of a group. Raises InputError where they have more than MOST_WEIGHTS different weights."""
+    def of(cls, blocks: Iterator[Atoms]) -> Weighed:
+        """The rows of a group from its atoms.
+
+        Raises
+        ------
+        InputError
+            Where they have more than MOST_WEIGHTS different weights.
+        """
         parts: list[tuple[Array, Array]] = []  # weights, and columns of what is summed over each
-        frame, held = np.zeros((0, 0)), 0
+        held = 0
+        frame = np.zeros((0, 0))
         for atoms in blocks:
             frame = atoms.frame
             parts.append(_by_weight(atoms.q, _sums(atoms)))
             held += len(parts[-1][0])
             if held > MOST_WEIGHTS:
-                parts = [_by_weight(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))]
+                parts = [_merged(parts)]
                 held = len(parts[0][0])
             if held > MOST_WEIGHTS:
                 raise InputError(
                     f"the rows have more than {MOST_WEIGHTS:.0e} different weights, more than memory allows: let the"
                     " weight see fewer directions, or have steps"
                 )
-        q, sums = _by_weight(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
+        q, sums = _merged(parts)
         size = frame.shape[1]
         rows, columns = np.triu_indices(size)
         second = np.empty((len(q), size, size))
-        second[:, rows, columns] = second[:, columns, rows] = sums[1 + size :].T
+        second[:, rows, columns] = sums[1 + size :].T
+        second[:, columns, rows] = sums[1 + size :].T
         return cls(q, sums[0], sums[1 : 1 + size].T, second, frame)
 
-    def mean(self, f: Array) -> float:
-        """E[f] for one value of f per weight (J,)."""
+    def mean(self, f: Float[np.ndarray, " J"]) -> float:
+        """E[f] for one value of f for each weight."""
         return float(f @ self.mass)
 
-    def linear(self, f: Array) -> Array:
-        """E[f y g] (k,)."""
+    def linear(self, f: Float[np.ndarray, " J"]) -> Float[np.ndarray, " k"]:
+        """E[f y g]."""
         return self.frame @ (f @ self.pull)
 
-    def quadratic(self, f: Array) -> Array:
-        """E[f g gᵀ] (k, k): the frame's block, and E[f] times the identity off the frame."""
+    def quadratic(self, f: Float[np.ndarray, " J"]) -> Float[np.ndarray, "k k"]:
+        """E[f g gᵀ]: the frame's block, and E[f] times the identity off the frame."""
         off = np.eye(len(self.frame)) - self.frame @ self.frame.T  # exactly 0 for a frame of one dimension
         return self.mean(f) * off + self.frame @ np.tensordot(f, self.second, axes=1) @ self.frame.T
 
 
 def _sums(atoms: Atoms) -> Array:
-    """Rows of mass, y(t, ζ) and the upper triangle of (t, ζ)(t, ζ)ᵀ, each times the atom's mass (sums, N)."""
-    t, mass = atoms.t, atoms.mass
-    first = np.concatenate([t * mass, atoms.zeta[None]])
-    square = [first[i] * t[j] for i in range(len(t)) for j in range(i, len(t))]
-    triangle, entries = [], iter(square)
-    for i in range(len(t)):
-        triangle += [next(entries) for _ in range(i, len(t))] + [t[i] * atoms.zeta]
-    return np.stack([mass, *(atoms.y * first), *triangle, atoms.zeta2])
+    """Rows of mass, y·(t, ζ) and the upper triangle of (t, ζ)(t, ζ)ᵀ, each times the atom's mass: (sums, N)."""
+    t = atoms.t
+    coordinates = len(t)
+    weighted = t * atoms.mass
+    first = np.concatenate([weighted, atoms.zeta[None]])
+    triangle = []
+    for i in range(coordinates):
+        triangle += [weighted[i] * t[j] for j in range(i, coordinates)]
+        triangle.append(t[i] * atoms.zeta)
+    return np.stack([atoms.mass, *(atoms.y * first), *triangle, atoms.zeta2])
+
+
+def _merged(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """The same by weight for several parts together."""
+    weights = np.concatenate([weights for weights, _ in parts], axis=-1)
+    sums = np.concatenate([sums for _, sums in parts], axis=-1)
+    return _by_weight(weights, sums)
 
 
 def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
@@ -172,11 +285,28 @@ def _by_weight(q: Array, sums: Array) -> tuple[Array, Array]:
     return weight, np.array([np.bincount(at, row, len(weight)) for row in sums], float)
 
 
-def labelled(t: Array, measure: Array, labels: Array, share: Array, weight: Array, frame: Array) -> Atoms:
-    """The atoms with y = 1, then those with y = -1, of nodes t (r, N) of the given measure (N,); used ones only.
+def labelled(
+    t: Float[np.ndarray, "r N"],
+    measure: Float[np.ndarray, " N"],
+    labels: Float[np.ndarray, "2 3 N"],
+    share: Float[np.ndarray, "2 N"],
+    weight: Float[np.ndarray, "2 N"],
+    frame: Float[np.ndarray, "k r+1"],
+) -> Atoms:
+    """The atoms with y = 1, then those with y = -1, of given nodes. Atoms without mass or weight are left out.
 
-    labels (2, 3, N): E[1, ζ, ζ²; observed label | t], of dp_theory.span.flips.observed_labels. share, weight (2, N): of
-    rows kept with that label, and theirs.
+    Parameters
+    ----------
+    t
+        Coordinates of the nodes.
+    measure
+        Mass of the nodes.
+    labels
+        E[1, ζ, ζ²; observed label | t], of dp_theory.span.flips.observed_labels.
+    share, weight
+        Share of n and weight of the rows kept with either label.
+    frame
+        The directions of t and ζ.
     """
     mass, zeta, zeta2 = (measure * share * labels[:, i] for i in range(3))
     used = (mass > 0) & (weight > 0)

@@ -1,48 +1,60 @@
-"""The directions that nothing looks at, the fixed point that they set, and what a solver returns."""
+"""The bulk, which are all directions outside the span: what they contribute, and the fixed point that they set."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_theory.numerics.checks import Array
 from dp_theory.span.span_problem import SpanProblem
 
-
-class Solution(NamedTuple):
-    """a (k,): θ in the span's basis; variance: σ², ‖θ‖² off the span; residual of the fixed point, relative.
-
-    errors(): bounds of |a - exact a| and of |variance - exact variance|, to first order in what rounding and the
-    residual leave of this solver's equations; what its quadrature leaves is not among them. endless: whether ‖θ‖ is
-    infinite; a and σ² then fix its direction only.
-    """
-
-    a: Array
-    variance: float
-    residual: float
-    errors: Callable[[], tuple[float, float]]
-    endless: bool = False
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
 class Bulk:
     """What the directions outside the span contribute when a row's curvature is t on average.
 
-    R0 = (tΣ + λI)^-1, H0 = Σ^½ R0 Σ^½, U the basis of the span: delta = tr(ΣR0)/n, spread = tr(H0²)/n,
-    inside = UᵀH0U, shrink = I − t UᵀH0U (computed without the cancellation), outside = (I − UUᵀ) H0 U. O(d).
+    With R0 = (tΣ + λI)^-1, H0 = Σ^½ R0 Σ^½, and U the basis of the span:
+
+    Attributes
+    ----------
+    delta
+        tr(ΣR0)/n.
+    spread
+        tr(H0²)/n.
+    inside
+        UᵀH0U.
+    shrink
+        I − t UᵀH0U, computed without the cancellation.
+    outside
+        (I − UUᵀ) H0 U.
     """
 
     delta: float
     spread: float
-    inside: Array  # (k, k)
-    shrink: Array  # (k, k)
-    outside: Array  # (d, k)
+    inside: Float[np.ndarray, "k k"]
+    shrink: Float[np.ndarray, "k k"]
+    outside: Float[np.ndarray, "d k"]
 
     @classmethod
-    def of(cls, problem: SpanProblem, t: float, phi: float, lam: float) -> "Bulk":
-        """Of a problem's spectrum and basis, at scalar phi and lam."""
-        eigenvalues, basis = problem.eigenvalues, problem.basis
+    def of(cls, problem: SpanProblem, t: float, phi: float, lam: float) -> Bulk:
+        """The bulk for a problem's spectrum and basis, in O(d k²) operations.
+
+        Parameters
+        ----------
+        problem
+            Only its spectrum and its basis count.
+        t
+            Average curvature of a row.
+        phi, lam
+            Aspect ratio and ridge, numbers.
+        """
+        eigenvalues = problem.eigenvalues
+        basis = problem.basis
         curvature = t * eigenvalues + lam
         h0 = eigenvalues / curvature
         image = h0[:, None] * basis
@@ -55,18 +67,34 @@ class Bulk:
             outside=image - basis @ inside,
         )
 
-    def leak(self, a: Array) -> float:
-        """Squared norm that leaves the span when θ's part in it is a: aᵀK^-1(N − K²)K^-1a with K = UᵀH0U and
-        N = UᵀH0²U; 0 if Σ = I."""
+    def leak(self, a: Float[np.ndarray, " k"]) -> float:
+        """Squared norm of θ off the span that comes with its part a in the span. It is 0 if Σ = I.
+
+        It equals aᵀK^-1(N − K²)K^-1a with K = UᵀH0U and N = UᵀH0²U.
+        """
         return float(np.square(self.outside @ np.linalg.solve(self.inside, a)).sum())
 
 
 def solve_delta(
-    eigenvalues: Array, phi: float, lam: float, mean_weight: Callable[[float], float]
+    eigenvalues: Float[np.ndarray, " d"], phi: float, lam: float, mean_weight: Callable[[float], float]
 ) -> tuple[float, float]:
-    """The one root δ of δ = (1/n) tr Σ(tΣ + λI)^-1, t = mean_weight(δ), and its residual. Σ = I: λδ + tδ = φ.
+    """The one root of δ = (1/n) tr Σ(tΣ + λI)^-1, where t = mean_weight(δ). For Σ = I it is λδ + tδ = φ.
 
-    tδ rises with δ, so that (right side)/δ falls.
+    t·δ must rise with δ, so that (right side)/δ falls.
+
+    Parameters
+    ----------
+    eigenvalues
+        Eigenvalues of Σ.
+    phi, lam
+        Aspect ratio and ridge.
+    mean_weight
+        t as a function of δ.
+
+    Returns
+    -------
+    delta, residual
+        The root, and by how much it misses the equation, relative to δ.
     """
     from scipy.optimize import root_scalar
 
@@ -74,7 +102,8 @@ def solve_delta(
         delta = np.exp(log_delta)
         return 1 - phi * (eigenvalues / (delta * (mean_weight(delta) * eigenvalues + lam))).mean()
 
-    low = high = np.log(phi)
+    low = np.log(phi)
+    high = low
     while excess(low) > 0:
         low -= 4
     while excess(high) < 0:

@@ -1,8 +1,10 @@
 """From a solver of the span recipe to predictions that know their error."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from functools import lru_cache
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,76 +12,168 @@ from dp_base.errors import ConvergenceError
 from dp_theory.numerics.checks import ROUNDING, Array, require
 from dp_theory.ridge.problem import Prediction
 from dp_theory.span.atoms import Weighed, kept_atoms
-from dp_theory.span.bulk import Solution
-from dp_theory.span.span_problem import Group, SpanProblem
+from dp_theory.span.span_problem import Group, SpanCell, SpanProblem
 
-_FIELDS = len(fields(Prediction))
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 EXPECTATION = 64 * ROUNDING  # relative error of an expectation by rounding of nodes, weights, atoms and their sum
+_FIELDS = len(fields(Prediction))
+_RECENT = 3  # orders whose rows are kept for the next cell, which may share its groups
 
 
-def certified(
-    problem: SpanProblem,
-    solve: Callable[[SpanProblem, int, Sequence[Weighed]], Solution],
-    orders: Sequence[int],
-    tolerance: float,
-) -> Prediction:
-    """The prediction from solve(scalar problem, order, its rows), the order raised until it changes nothing more.
+@dataclass(frozen=True)
+class Solution:
+    """What a solver finds at one order of quadrature.
 
-    The certificate is the sum of two relative errors. One is the last change of test error, overlap (over the norm),
-    squared norm and kept fraction, or the fixed point's residual if larger: quadrature converges geometrically, so that
-    the error of the order before bounds that of the result. The other is what rounding and the solver's own errors make
-    of the outputs; it grows without limit towards the peak of the ridgeless limit. Raises ConvergenceError if no order
-    brings the first below `tolerance`, or below the second, InputError if no row is kept.
+    Attributes
+    ----------
+    a
+        θ in the span's basis.
+    variance
+        σ², the squared norm of θ off the span.
+    residual
+        Relative residual of the fixed point.
+    endless
+        Whether ‖θ‖ is infinite. Then a and σ² fix its direction only.
     """
 
-    @lru_cache(maxsize=3)  # the orders that the next cell, which may share its groups, asks for again
-    def rows_of(groups: Sequence[Group], order: int) -> list[Weighed]:
-        return [Weighed.of(kept_atoms(problem, group, order)) for group in groups]
+    a: Float[np.ndarray, " k"]
+    variance: float
+    residual: float
+    endless: bool = field(default=False, kw_only=True)
 
-    def outputs(cell: SpanProblem, order: int) -> tuple[Array, Solution]:
-        rows = rows_of(cell.groups, order)
-        kept = sum(float(of_group.mass.sum()) for of_group in rows)
+    def errors(self) -> tuple[float, float]:
+        """Bounds of |a - exact a| and of |variance - exact variance|, to first order.
+
+        They say what rounding and the residual leave of the solver's equations. What its quadrature leaves is not
+        among them.
+        """
+        raise NotImplementedError
+
+
+# (cell, order, kept rows of each group, solution at the order before, if there is one) -> solution at this order
+Solver = Callable[[SpanCell, int, Sequence[Weighed], Solution | None], Solution]
+
+
+def certified(problem: SpanProblem, solve: Solver, orders: Sequence[int], tolerance: float) -> Prediction:
+    """The prediction of a solver, whose order of quadrature is raised until it changes nothing more.
+
+    The certificate is the sum of two relative errors. The first is the last change of test error, overlap (over the
+    norm), squared norm and kept fraction, or the fixed point's residual if that is larger. Quadrature converges
+    geometrically, so that the error of the order before bounds that of the result. The second is what rounding and
+    the solver's own errors make of the outputs. It grows without limit towards the peak of the ridgeless limit.
+
+    Parameters
+    ----------
+    problem
+        The problem. Each of its cells is solved by itself.
+    solve
+        The solver of a cell.
+    orders
+        Orders of quadrature, rising.
+    tolerance
+        Largest relative error of the first kind.
+
+    Raises
+    ------
+    ConvergenceError
+        If no order brings the first error below `tolerance`, or below the second.
+    InputError
+        If no row is kept.
+    """
+    truth = problem.whitened(problem.truth)[0] @ problem.basis
+    rows = _RecentRows(problem)
+    cells = [_certified_cell(cell, solve, orders, tolerance, truth, rows) for cell in problem.cells()]
+    values = np.reshape(cells, (*problem.shape, _FIELDS))
+    return Prediction(*(values[..., i][()] for i in range(_FIELDS)))
+
+
+@dataclass
+class _RecentRows:
+    """The kept rows by weight of the groups of a cell. Those of the last few orders are remembered."""
+
+    problem: SpanProblem
+    known: dict[tuple[Sequence[Group], int], list[Weighed]] = field(default_factory=dict)
+
+    def find(self, groups: Sequence[Group], order: int) -> list[Weighed]:
+        """The rows of each group. Groups are the same where they are one object."""
+        key = (groups, order)
+        found = self.known.pop(key, None)
+        if found is None:
+            found = [Weighed.of(kept_atoms(self.problem, group, order)) for group in groups]
+        self.known[key] = found  # the last entry is the most recent one
+        if len(self.known) > _RECENT:
+            del self.known[next(iter(self.known))]
+        return found
+
+
+class _Attempt(NamedTuple):
+    """A solution at one order, and what it predicts."""
+
+    solution: Solution
+    outputs: Array  # test error, overlap, squared norm, kept fraction
+
+
+def _attempts(
+    cell: SpanCell, solve: Solver, orders: Sequence[int], truth: Array, rows: _RecentRows
+) -> Iterator[_Attempt]:
+    """Solutions of a scalar problem at rising orders. The lowest order may have none where there is one."""
+    solution = None
+    for order in orders:
+        weighed = rows.find(cell.groups, order)
+        kept = sum(float(of_group.mass.sum()) for of_group in weighed)
         require("keep_fraction", kept, kept > 0, "be positive: no row is kept with a positive weight")
-        solution = solve(cell, order, rows)
+        try:
+            solution = solve(cell, order, weighed, solution)
+        except ConvergenceError:
+            if order != orders[0]:
+                raise
+            continue
         overlap = truth @ solution.a
         off = np.square(solution.a - overlap * truth).sum() + solution.variance
-        return np.array([np.arctan2(np.sqrt(off), overlap) / np.pi, overlap, overlap**2 + off, kept]), solution
+        test_error = np.arctan2(np.sqrt(off), overlap) / np.pi
+        yield _Attempt(solution, np.array([test_error, overlap, overlap**2 + off, kept]))
 
-    def certify(cell: SpanProblem) -> tuple[float, ...]:
-        further, change = iter(orders[1:]), np.inf
-        try:
-            current, solution = outputs(cell, orders[0])
-        except ConvergenceError:  # the lowest order may have no solution where there is one
-            current, solution = outputs(cell, next(further))
-        for order in further:
-            if change <= tolerance:
-                break
-            previous = current
-            current, solution = outputs(cell, order)
-            scale = np.array([current[0], np.sqrt(current[2]), *current[2:]])
-            moved = current != previous  # at the peak both norms are inf
-            change = np.max(np.abs(current[moved] - previous[moved]) / scale[moved], initial=solution.residual)
-        propagated = _propagated(current, truth, solution)
-        if change <= max(tolerance, propagated):  # of what conditioning makes of rounding no order can get rid
-            error, overlap, squared_norm, kept = current
-            if solution.endless:
-                overlap, squared_norm = np.copysign(np.inf, overlap), np.inf
-            return error, overlap, squared_norm, kept, change + propagated
-        raise ConvergenceError(
-            f"phi = {cell.phi:g}, lam = {cell.lam:g}: quadrature of order {orders[-1]} still changes the result by "
-            f"{change:.1e}, more than tolerance = {tolerance:.1e}; are all jumps of the rules named in breaks?"
-        )
 
-    truth = problem.whitened(problem.truth)[0] @ problem.basis
-    cells = np.reshape([certify(cell) for cell in problem.cells()], (*problem.shape, _FIELDS))
-    return Prediction(*(cells[..., i][()] for i in range(_FIELDS)))
+def _certified_cell(
+    cell: SpanCell, solve: Solver, orders: Sequence[int], tolerance: float, truth: Array, rows: _RecentRows
+) -> tuple[float, ...]:
+    """The fields of a prediction for a scalar problem."""
+    attempts = _attempts(cell, solve, orders, truth, rows)
+    solution, current = next(attempts)
+    change = np.inf
+    for solution, outputs in attempts:
+        change = _change(current, outputs, solution.residual)
+        current = outputs
+        if change <= tolerance:
+            break
+    propagated = _propagated(current, truth, solution)
+    if change <= max(tolerance, propagated):  # no order can get rid of what conditioning makes of rounding
+        test_error, overlap, squared_norm, kept = current
+        if solution.endless:
+            overlap = np.copysign(np.inf, overlap)
+            squared_norm = np.inf
+        return test_error, overlap, squared_norm, kept, change + propagated
+    raise ConvergenceError(
+        f"phi = {cell.phi:g}, lam = {cell.lam:g}: quadrature of order {orders[-1]} still changes the result by "
+        f"{change:.1e}, more than tolerance = {tolerance:.1e}; are all jumps of the rules named in breaks?"
+    )
+
+
+def _change(previous: Array, current: Array, residual: float) -> float:
+    """The largest relative change of an output, of the overlap over the norm; at least the residual."""
+    test_error, _, squared_norm, kept = current
+    scale = np.array([test_error, np.sqrt(squared_norm), squared_norm, kept])
+    moved = current != previous  # at the peak both norms are inf
+    return np.max(np.abs(current[moved] - previous[moved]) / scale[moved], initial=residual)
 
 
 def _propagated(outputs: Array, truth: Array, solution: Solution) -> float:
     """Relative error of test error, overlap (over the norm) and squared norm by the solver's own errors.
 
-    If a is off by e and σ² by v, then the squared part off the truth is off by 2e|a off the truth| + v. The angle is
-    off by no more, relatively, than its tangent; besides, directions are rounded, and angles between them with them.
+    If a is off by e and σ² by v, then the squared part off the truth is off by 2e·|a off the truth| + v. The relative
+    error of the angle is at most that of its tangent. Besides, directions are rounded, and the angles between them.
     """
     error, overlap, squared_norm, _ = outputs
     of_a, of_variance = solution.errors()

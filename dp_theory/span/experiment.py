@@ -1,29 +1,55 @@
 """The experiment of a `SpanProblem` at finite d: rows, labels, rules, weights, and a fit by a standard solver.
 
-The reference that dp_theory.span.square and dp_theory.span.convex are held to. Trial k draws from
-SeedSequence(seed, (stream, k)) as in dp_theory.ridge.simulators.dense.
+dp_theory.span.square and dp_theory.span.convex are held to it. Trial k draws from SeedSequence(seed, (stream, k)), as
+in dp_theory.ridge.simulators.dense.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.numerics.checks import Array, require, whole_rows
+from dp_theory.numerics.checks import require, whole_rows
 from dp_theory.ridge.problem import Simulation
 from dp_theory.ridge.simulators.dense import fit_ridge, measure
 from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, run_trials
 from dp_theory.span.flips import draw_labels
 from dp_theory.span.losses import Loss, Square
-from dp_theory.span.span_problem import Group, SpanProblem
+from dp_theory.span.span_problem import Group, SpanCell, SpanProblem
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_SEPARATED = 1e-9  # a margin that is smaller, relative to the residual's scale, is rounding
 
 
 def simulate_span(
     problem: SpanProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> Simulation:
-    """Means and standard errors over `trials` experiments with d columns and round(ratio · d/phi) rows per group.
+    """Means and standard errors over experiments with d columns and round(ratio·d/phi) rows for each group.
 
-    d: for Σ = I any dimension with room for the directions; with a spectrum the number of eigenvalues, which is then
-    the default. Arrays are simulated cell by cell with common random numbers. Raises InputError for another d, and
-    ConvergenceError where the fit fails.
+    Parameters
+    ----------
+    problem
+        The problem. Arrays are simulated cell by cell with common random numbers.
+    d
+        Dimension. For Σ = I it must have room for the directions. With a spectrum it is the number of eigenvalues,
+        which is then the default.
+    trials
+        Number of experiments.
+    seed
+        Seed of the random numbers.
+    workers
+        Number of processes, as in dp_theory.numerics.parallel.
+
+    Raises
+    ------
+    InputError
+        For another d.
+    ConvergenceError
+        Where a fit fails.
     """
     size = problem.eigenvalues.size
     if problem.spectrum is not None:
@@ -35,23 +61,38 @@ def simulate_span(
     return run_trials(span_trial, list(problem.cells()), problem.shape, d, trials, seed, workers)
 
 
-def span_trial(problem: SpanProblem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """(test_error, overlap, squared_norm) of one experiment with a scalar problem."""
+def span_trial(cell: SpanCell, d: int, seed: int, trial: int) -> tuple[float, float, float]:
+    """Test error, overlap and squared norm of one experiment.
+
+    Parameters
+    ----------
+    cell
+        A scalar problem.
+    d
+        Dimension.
+    seed, trial
+        Fix the random numbers.
+    """
+    problem = cell.problem
     rng = generator(seed, DENSE, trial)
-    n = d / problem.phi
-    groups = [_draw(problem, group, d, n, rng) for group in problem.groups]
+    n = d / cell.phi
+    groups = [_draw(problem, group, d, n, rng) for group in cell.groups]
     x, y, q = (np.concatenate(parts) for parts in zip(*groups, strict=True))
-    if isinstance(problem.loss, Square):
+    if isinstance(cell.loss, Square):
         root = np.sqrt(q)
-        w = fit_ridge(root[:, None] * x, root * y, n * problem.lam)
+        w = fit_ridge(root[:, None] * x, root * y, n * cell.lam)
     else:
-        w = fit_convex(x, y, q / n, problem.lam, problem.loss)
+        w = fit_convex(x, y, q / n, cell.lam, cell.loss)
+    size = problem.eigenvalues.size
     scale = np.ones(d)
-    scale[: problem.eigenvalues.size] = np.sqrt(problem.eigenvalues)
-    return measure(scale * w, np.pad(problem.whitened(problem.truth)[0], (0, d - problem.eigenvalues.size)))
+    scale[:size] = np.sqrt(problem.eigenvalues)
+    truth = np.pad(problem.whitened(problem.truth)[0], (0, d - size))
+    return measure(scale * w, truth)
 
 
-def _draw(problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+def _draw(
+    problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Kept rows (kept, d), observed labels and weights of a group."""
     labeller, along = problem.directions(group)
     size = labeller.size
@@ -64,12 +105,34 @@ def _draw(problem: SpanProblem, group: Group, d: int, n: float, rng: np.random.G
     return x, y[kept], q[kept]
 
 
-def fit_convex(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: float = 1e-6) -> Array:
-    """argmin Σ q ℓ(w·x; y) + (lam/2)|w|² by scipy's trust-region Newton method with the exact Hessian.
+def fit_convex(
+    x: Float[np.ndarray, "rows d"],
+    y: Float[np.ndarray, " rows"],
+    q: Float[np.ndarray, " rows"],
+    lam: float,
+    loss: Loss,
+    gradient: float = 1e-6,
+) -> Float[np.ndarray, " d"]:
+    """The w of the least Σ q ℓ(w·x; y) + (lam/2)|w|², by scipy's trust-region Newton method with the exact Hessian.
 
-    lam = 0: where a loss with `margin` finds the rows separable, the `max_margin` solution. Judged by the norm of the
-    gradient, relative to that at w = 0: scipy's own status depends on differences of the objective, which drown in
-    rounding first. Raises ConvergenceError where it is too large.
+    The fit is judged by the norm of the gradient. scipy's own status depends on differences of the objective, which
+    drown in rounding first.
+
+    Parameters
+    ----------
+    x, y, q
+        Rows, labels and weights.
+    lam
+        Ridge. At 0, a loss with `margin` has the `max_margin` solution where the rows are separable.
+    loss
+        The loss.
+    gradient
+        Largest norm of the gradient, relative to that at w = 0.
+
+    Raises
+    ------
+    ConvergenceError
+        Where the gradient is larger.
     """
     from scipy.optimize import minimize
 
@@ -78,33 +141,37 @@ def fit_convex(x: Array, y: Array, q: Array, lam: float, loss: Loss, gradient: f
     if lam == 0 and loss.margin and (widest := max_margin(x, y)) is not None:
         return widest
 
-    def slope(w: Array) -> Array:
+    def value(w: np.ndarray) -> float:
+        return q @ loss.value(x @ w, y) + lam / 2 * w @ w
+
+    def slope(w: np.ndarray) -> np.ndarray:
         return x.T @ (q * loss.slope(x @ w, y)) + lam * w
+
+    def curvature(w: np.ndarray) -> np.ndarray:
+        return (x.T * (q * loss.curvature(x @ w, y))) @ x + lam * np.eye(x.shape[1])
 
     start = np.zeros(x.shape[1])
     allowed = gradient * np.linalg.norm(slope(start))
-    result = minimize(
-        lambda w: q @ loss.value(x @ w, y) + lam / 2 * w @ w,
-        start,
-        jac=slope,
-        hess=lambda w: (x.T * (q * loss.curvature(x @ w, y))) @ x + lam * np.eye(x.shape[1]),
-        method="trust-exact",
-        options={"gtol": allowed / 10},
-    )
+    options = {"gtol": allowed / 10}
+    result = minimize(value, start, jac=slope, hess=curvature, method="trust-exact", options=options)
     missed = np.linalg.norm(result.jac)
     if not missed <= allowed:
         raise ConvergenceError(f"{loss} fit, (kept, d) = {x.shape}, lam = {lam:g}: gradient {missed:.1e} is left")
     return result.x
 
 
-def max_margin(x: Array, y: Array) -> Array | None:
-    """The shortest w with y (w·x) ≥ 1 for all rows x (rows, d); None where the rows are not separable.
+def max_margin(x: Float[np.ndarray, "rows d"], y: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " d"] | None:
+    """The shortest w with y (w·x) ≥ 1 for all rows x, or None where the rows are not separable.
 
-    Lawson and Hanson's "least distance programming" (1974, chapter 23), by their non-negative least squares.
+    References
+    ----------
+    Lawson and Hanson 1974, chapter 23, "least distance programming" by non-negative least squares.
     """
     from scipy.optimize import nnls
 
     columns = np.vstack([(y[:, None] * x).T, np.ones(len(y))])
     target = np.eye(len(columns))[-1]
     residual = columns @ nnls(columns, target, maxiter=100 * len(y))[0] - target
-    return residual[:-1] / -residual[-1] if -residual[-1] > 1e-9 else None
+    if not -residual[-1] > _SEPARATED:
+        return None
+    return residual[:-1] / -residual[-1]

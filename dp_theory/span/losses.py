@@ -1,4 +1,7 @@
-"""Convex losses of a `SpanProblem` or `PracticeProblem`: SQUARE, LOGISTIC, SQUARED_HINGE, and how to write another."""
+"""Convex losses of a `SpanProblem` or `PracticeProblem`: SQUARE, LOGISTIC, SQUARED_HINGE, and how to write another.
+
+A loss ℓ(h; y) is a function of the score h of a row and its label y = ±1. All methods are elementwise and broadcast.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -7,47 +10,67 @@ import numpy as np
 from scipy.special import expit
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.numerics.checks import Array
+from dp_theory.numerics.checks import Real
 
 
 class Loss(Protocol):
-    """A convex loss ℓ(h; y) of the score h for the label y = ±1. Methods are elementwise and broadcast.
+    """A convex loss ℓ(h; y).
 
-    margin: whether, as λ → 0, ŵ turns to the max-margin solution where the rows are separable: so it does for losses
-    that fall to 0 beyond the margin, or exponentially (Rosset, Zhu and Hastie 2003). smooth: whether
-    forces, as functions of the score, have a derivative everywhere.
+    Attributes
+    ----------
+    margin
+        Whether ŵ turns to the max-margin solution as λ → 0, where the rows are separable. It does for losses that fall
+        to 0 beyond the margin, or exponentially (Rosset, Zhu and Hastie 2003).
+    smooth
+        Whether the forces have a derivative everywhere, as functions of the score.
     """
 
     margin: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
 
-    def value(self, h: Array, y: Array) -> Array:
+    def value(self, h: Real, y: Real) -> Real:
         """ℓ(h; y)."""
         ...
 
-    def slope(self, h: Array, y: Array) -> Array:
-        """Its derivative ℓ' in h."""
+    def slope(self, h: Real, y: Real) -> Real:
+        """The derivative ℓ' in h."""
         ...
 
-    def curvature(self, h: Array, y: Array) -> Array:
-        """Its second derivative ℓ'' ≥ 0 in h."""
+    def curvature(self, h: Real, y: Real) -> Real:
+        """The second derivative ℓ'' ≥ 0 in h."""
         ...
 
-    def prox(self, score: Array, y: Array, strength: Array) -> Array:
-        """The root h of h + strength · ℓ'(h; y) = score, for strength ≥ 0."""
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        """The root h of h + strength·ℓ'(h; y) = score, for strength ≥ 0."""
         ...
 
-    def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
-        """The force f = −weight·ℓ'(h; y) of a row on the learner and −∂f/∂score; score is that without the row.
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        """How a row answers to its score without itself.
 
-        h = prox(score, y, response·weight) = score + response·f is the fitted one.
+        Parameters
+        ----------
+        score
+            The row's score by a learner that did not see it.
+        y
+            Its label.
+        weight
+            Its weight.
+        response
+            How much the row's own force moves its score.
+
+        Returns
+        -------
+        force
+            f = −weight·ℓ'(h; y), with which the row pulls the learner. h = score + response·f is the fitted score.
+        bend
+            −∂f/∂score.
         """
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)
         return -weight * self.slope(h, y), bend / (1 + response * bend)
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """Scores around which forces bend, each with the width within which they do, for whoever integrates them."""
+        """Scores around which forces bend, each with the width within which they do, for quadrature."""
         return []
 
 
@@ -55,20 +78,20 @@ class Loss(Protocol):
 class Square(Loss):
     """(y − h)²/2, the paper's loss."""
 
-    def value(self, h: Array, y: Array) -> Array:
+    def value(self, h: Real, y: Real) -> Real:
         """(y − h)²/2."""
         return (y - h) ** 2 / 2
 
-    def slope(self, h: Array, y: Array) -> Array:
+    def slope(self, h: Real, y: Real) -> Real:
         """h − y."""
         return h - y
 
-    def curvature(self, h: Array, y: Array) -> Array:
+    def curvature(self, h: Real, y: Real) -> Real:
         """1."""
         return np.ones_like(h)
 
-    def prox(self, score: Array, y: Array, strength: Array) -> Array:
-        """(score + strength y)/(1 + strength)."""
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        """(score + strength·y)/(1 + strength)."""
         return (score + strength * y) / (1 + strength)
 
 
@@ -78,24 +101,28 @@ class Logistic(Loss):
 
     margin: ClassVar[bool] = True
 
-    def value(self, h: Array, y: Array) -> Array:
+    def value(self, h: Real, y: Real) -> Real:
         """ln(1 + exp(−yh))."""
         return np.logaddexp(0, -y * h)
 
-    def slope(self, h: Array, y: Array) -> Array:
-        """−y σ(−yh), σ the logistic function."""
+    def slope(self, h: Real, y: Real) -> Real:
+        """−y σ(−yh), with the logistic function σ."""
         return -y * expit(-y * h)
 
-    def curvature(self, h: Array, y: Array) -> Array:
+    def curvature(self, h: Real, y: Real) -> Real:
         """σ(h) σ(−h)."""
         return expit(h) * expit(-h)
 
-    def prox(self, score: Array, y: Array, strength: Array) -> Array:
-        """y times the root u of u − strength·σ(−u) = w, with u = yh and w = y·score.
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        """y times the root u of u − strength·σ(−u) = w, where u = y·h and w = y·score.
 
-        The root lies in [w, w + strength]. The left side rises, and bends up below u = 0 and down above, so that
-        Newton's method from the bracket's point nearest to 0 moves one way only: it cannot overshoot or cycle. Raises
-        ConvergenceError where it does not get there.
+        The root lies in [w, w + strength]. The left side rises. It bends up below u = 0 and down above, so that
+        Newton's method from the point of this interval nearest to 0 moves one way only: it cannot overshoot or cycle.
+
+        Raises
+        ------
+        ConvergenceError
+            Where a hundred steps do not reach the root.
         """
         w = y * score
         u = np.clip(0.0, w, w + strength)
@@ -120,60 +147,68 @@ class SquaredHinge(Loss):
     margin: ClassVar[bool] = True
     smooth: ClassVar[bool] = False
 
-    def value(self, h: Array, y: Array) -> Array:
+    def value(self, h: Real, y: Real) -> Real:
         """max(0, 1 − yh)²/2."""
         return np.maximum(1 - y * h, 0.0) ** 2 / 2
 
-    def slope(self, h: Array, y: Array) -> Array:
+    def slope(self, h: Real, y: Real) -> Real:
         """−y max(0, 1 − yh)."""
         return -y * np.maximum(1 - y * h, 0.0)
 
-    def curvature(self, h: Array, y: Array) -> Array:
+    def curvature(self, h: Real, y: Real) -> Real:
         """1 within the margin, else 0."""
         return np.where(y * h < 1, 1.0, 0.0)
 
-    def prox(self, score: Array, y: Array, strength: Array) -> Array:
-        """That of the square loss within the margin, else the score."""
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
+        """That of the square loss within the margin, else the score itself."""
         return np.where(y * score < 1, (score + strength * y) / (1 + strength), score)
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin."""
+        """The margin on either side."""
         return [(-1.0, 0.0), (1.0, 0.0)]
 
 
 @dataclass(frozen=True)
 class HardMargin(Loss):
-    """0 where yh ≥ 1, else ∞: the max-margin solution, min ‖ŵ‖² with every row beyond the margin, at any ridge λ > 0.
+    """0 where yh ≥ 1, else ∞: the max-margin solution, which is the least ‖ŵ‖² with every row beyond the margin.
 
-    The limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ. Weights do not matter to it.
+    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ. The solution is the same
+    at any ridge λ > 0, and weights do not matter to it.
     """
 
     smooth: ClassVar[bool] = False
 
-    def value(self, h: Array, y: Array) -> Array:
+    def value(self, h: Real, y: Real) -> Real:
         """0 where yh ≥ 1, else ∞."""
         return np.where(y * h < 1, np.inf, 0.0)
 
-    def slope(self, h: Array, y: Array) -> Array:
+    def slope(self, h: Real, y: Real) -> Real:
         """0 beyond the margin, −y·∞ within it."""
         return -y * self.value(h, y)
 
-    def curvature(self, h: Array, y: Array) -> Array:
-        """0 where it is finite."""
+    def curvature(self, h: Real, y: Real) -> Real:
+        """0, where it is finite."""
         return np.zeros_like(h)
 
-    def prox(self, score: Array, y: Array, strength: Array) -> Array:
+    def prox(self, score: Real, y: Real, strength: Real) -> Real:
         """The nearest score beyond the margin."""
         return y * np.maximum(1.0, y * score)
 
-    def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
-        """As for every loss; the force is what brings the row to the margin."""
+    def answer(self, score: Real, y: Real, weight: Real, response: float) -> tuple[Real, Real]:
+        """As for every loss. The force is what brings the row to the margin."""
         missing = np.maximum(1 - y * score, 0.0) / response
         return y * missing, np.where(missing > 0, 1 / response, 0.0)
 
     def bends(self, response: float) -> list[tuple[float, float]]:
-        """The margin."""
+        """The margin on either side."""
         return [(-1.0, 0.0), (1.0, 0.0)]
+
+
+SQUARE = Square()
+LOGISTIC = Logistic()
+SQUARED_HINGE = SquaredHinge()
+HARD_MARGIN = HardMargin()
+LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hinge": SQUARED_HINGE}
 
 
 def require_loss(loss: Any) -> None:
@@ -182,12 +217,13 @@ def require_loss(loss: Any) -> None:
         raise InputError(f"loss = {loss!r} must be a Loss, such as SQUARE or LOGISTIC (dp_theory.span.losses)")
 
 
-def limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:
-    """Losses and ridges whose solutions, in turn, may be the one at this ridge: at lam = 0 that of HARD_MARGIN, where
-    the rows are separable, before the loss's own."""
-    widest: list[tuple[Loss, float]] = [(HARD_MARGIN, 1.0)] if lam == 0 and loss.margin else []
-    return [*widest, (loss, lam)]
+def candidate_limits(loss: Loss, lam: float) -> list[tuple[Loss, float]]:
+    """Losses and ridges of which the first that has a solution is the one at this ridge.
 
-
-SQUARE, LOGISTIC, SQUARED_HINGE, HARD_MARGIN = Square(), Logistic(), SquaredHinge(), HardMargin()
-LOSSES: dict[str, Loss] = {"square": SQUARE, "logistic": LOGISTIC, "squared-hinge": SQUARED_HINGE}
+    At lam = 0 and for a loss with `margin`, that of HARD_MARGIN comes first: it has a solution where the rows are
+    separable. The last is always the loss itself at its own ridge.
+    """
+    own = (loss, lam)
+    if lam == 0 and loss.margin:
+        return [(HARD_MARGIN, 1.0), own]
+    return [own]

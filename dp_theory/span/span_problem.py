@@ -1,24 +1,28 @@
 """What the span recipe is asked: ridge or convex regression on selected, weighted, relabelled Gaussian rows (ours).
 
 It generalises the paper's section 4: soft weights, verifiers, mixtures of groups with different rules, wrong labellers,
-flipped labels, a general covariance and any convex loss, with Theorem 1 and Corollary 1 as special cases.
+flipped labels, a general covariance and any convex loss. Theorem 1 and Corollary 1 are special cases.
 
 Conventions
-- Rows x = Σ^½ z with z ~ N(0, I_d). Vectors are written in the eigenbasis of Σ, whose eigenvalues are `spectrum`.
-  `spectrum=None` is Σ = I; then nothing but the angles between directions matters, so that vectors may be as short
+
+- Rows are x = Σ^½ z with z ~ N(0, I_d). Vectors are written in the eigenbasis of Σ, whose eigenvalues are `spectrum`.
+  `spectrum=None` is Σ = I. Then nothing but the angles between directions matters, so that vectors may be as short
   as these angles need (two entries for two directions).
-- A rule sees the standardised projection t = x·w / ‖Σ^½ w‖ ~ N(0, 1), so that thresholds are the paper's α, and the
-  label y = ±1 *as observed*: sign(x·labeller), flipped with probability `flip`.
-- ŵ = argmin (1/n) Σ_i q_i ℓ(ŵ·x_i; y_i) + (λ/2) ‖ŵ‖², the sum over kept rows with weights q_i; the square loss is
-  (ŵ·x − y)²/2. n is a normaliser: group j has ratio_j · n candidate rows, and φ = d/n. With one group of ratio 1, n is
+- A rule sees the standardised projection t = x·w / ‖Σ^½ w‖ ~ N(0, 1), so that thresholds are the paper's α. It also
+  sees the label y = ±1 *as observed*: sign(x·labeller), flipped with probability `flip`.
+- ŵ = argmin (1/n) Σ_i q_i ℓ(ŵ·x_i; y_i) + (λ/2) ‖ŵ‖², the sum over kept rows with weights q_i. The square loss is
+  (ŵ·x − y)²/2. n is a normaliser: group j has ratio_j·n candidate rows, and φ = d/n. With one group of ratio 1, n is
   the pool, as in Theorem 1.
 - θ = Σ^½ ŵ. Its coordinates in the span of the special directions Σ^½ (truth, labellers, `along`) converge to a vector
-  a, the rest of it has squared norm σ²; test error = angle(θ, Σ^½ truth) / π.
+  a, and the rest of it has the squared norm σ². The test error is angle(θ, Σ^½ truth) / π.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +30,6 @@ from scipy.linalg import orth
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import (
-    Array,
     Real,
     common_shape,
     numbers,
@@ -40,19 +43,42 @@ from dp_theory.rules import Rule
 from dp_theory.span.flips import Flips, check_flips
 from dp_theory.span.losses import SQUARE, Loss, require_loss
 
-Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t per direction that the rule sees
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Weight = Callable[..., ArrayLike]  # (t_1, ..., t_r, y) -> values, one t for each direction that the rule sees
 
 
-def select(keep: float | Rule | Weight, weight: float | Weight, t: Array, y: Array) -> tuple[Array, Array]:
-    """Keep probability and weight, (rows,) each, of rows with projections t (r, rows) and observed labels y (rows,).
+def select(
+    keep: float | Rule | Weight,
+    weight: float | Weight,
+    t: Float[np.ndarray, "r rows"],
+    y: Float[np.ndarray, " rows"],
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """Keep probability and weight of each row.
 
-    Raises InputError where a probability is outside [0, 1], or a weight negative or not finite.
+    Parameters
+    ----------
+    keep, weight
+        As in `Group`. Parameters of a rule must be numbers.
+    t
+        Projections of the rows.
+    y
+        Observed labels.
+
+    Raises
+    ------
+    InputError
+        Where a probability lies outside [0, 1], and where a weight is negative or not finite.
     """
-    given = (
-        keep.keep_probability(t[0]) if isinstance(keep, Rule) else keep(*t, y) if callable(keep) else keep,
-        weight(*t, y) if callable(weight) else weight,
-    )
-    kept, weights = (np.broadcast_to(np.asarray(values, float), y.shape) for values in given)
+    if isinstance(keep, Rule):
+        probability = keep.keep_probability(t[0])
+    elif callable(keep):
+        probability = keep(*t, y)
+    else:
+        probability = keep
+    kept = np.broadcast_to(np.asarray(probability, float), y.shape)
+    weights = np.broadcast_to(np.asarray(weight(*t, y) if callable(weight) else weight, float), y.shape)
     require("keep", kept, (kept >= 0) & (kept <= 1 + 1e-12), "lie in [0, 1]: it is a probability")
     require("weight", weights, (weights >= 0) & np.isfinite(weights), "be at least 0 and finite")
     return kept, weights
@@ -62,16 +88,30 @@ def select(keep: float | Rule | Weight, weight: float | Weight, t: Array, y: Arr
 class Group:
     """`ratio`·n candidate rows that share a labeller, a flip rate and a rule.
 
-    labeller: direction (d,) that labels the rows; None: the problem's truth. flip: probability that a label is flipped,
-        or BoundaryFlips, if that depends on the labeller's margin.
-    along: the direction (d,), or the r directions (r, d), whose projections t_1, ..., t_r the rule sees; () for none.
-    keep: probability that a row is kept: a number, a function (t_1, ..., t_r, y), or a `Rule` of one direction, whose
+    Parameters
+    ----------
+    ratio
+        Candidate rows of the group over n.
+    labeller
+        Direction (d,) that labels the rows. None is the problem's truth.
+    flip
+        Probability that a label is flipped, or BoundaryFlips, if that depends on the labeller's margin.
+    along
+        The direction (d,), or the r directions (r, d), whose projections t_1, ..., t_r the rule sees. () for none.
+    keep
+        Probability that a row is kept: a number, a function (t_1, ..., t_r, y), or a `Rule` of one direction, whose
         parameters may be arrays.
-    weight: q of a kept row: a number or such a function.
-    breaks: where these functions jump in t: numbers, or with several directions a sequence of numbers for each
-        (0 is always one, and so are a Rule's own). The certificate notices forgotten ones: they cost accuracy.
+    weight
+        Weight q of a kept row: a number or such a function.
+    breaks
+        Where these functions jump in t: numbers, or with several directions a sequence of numbers for each. 0 always
+        counts as a jump, and so do a rule's own breakpoints. The certificate notices forgotten breaks: they cost
+        accuracy.
 
-    Raises InputError for parameters outside their domain, and where rule, directions and breaks do not match.
+    Raises
+    ------
+    InputError
+        For parameters outside their domain, and where rule, directions and breaks do not match.
     """
 
     ratio: float = 1.0
@@ -93,8 +133,10 @@ class Group:
         if directions == 1:
             require_breaks(self.breaks)
         elif not isinstance(self.breaks, Sequence) or len(self.breaks) not in (0, directions):
-            raise InputError(f"breaks = {self.breaks} must hold a sequence of thresholds for each of the {directions} "
-                             "directions in along")  # fmt: skip
+            raise InputError(
+                f"breaks = {self.breaks} must hold a sequence of thresholds for each of the {directions} "
+                "directions in along"
+            )
         else:
             for thresholds in self.breaks:
                 require_breaks(thresholds)
@@ -105,35 +147,64 @@ class Group:
         return self.keep.shape if isinstance(self.keep, Rule) else ()
 
     def elements(self) -> np.ndarray:
-        """The groups with scalar rules that this one stands for: an array of objects of its shape."""
+        """The groups with scalar rules that this one stands for, as an array of objects of its shape."""
         found = np.empty(self.shape, object)
         for index in np.ndindex(self.shape):
             found[index] = replace(self, keep=self.keep.at(index, self.shape)) if isinstance(self.keep, Rule) else self
         return found
 
-    def select(self, t: Array, y: Array) -> tuple[Array, Array]:
-        """`select` with this group's rule and weight."""
+    def select(
+        self, t: Float[np.ndarray, "r rows"], y: Float[np.ndarray, " rows"]
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """Keep probability and weight of each row, by the function `select` of this module."""
         return select(self.keep, self.weight, t, y)
 
     def jumps(self, directions: int) -> list[tuple[int, float]]:
-        """(direction, threshold) of every jump of the rule, whose parameters must be scalar."""
+        """(direction, threshold) of every jump of the rule, whose parameters must be numbers."""
         breaks = [self.breaks] if directions == 1 else self.breaks
-        named = {(i, float(b)) for i, thresholds in enumerate(breaks) for b in thresholds}
+        found = {(i, float(b)) for i, thresholds in enumerate(breaks) for b in thresholds}
         if isinstance(self.keep, Rule):
-            named |= {(0, s * float(b)) for b in self.keep.breakpoints() if np.isfinite(b) for s in (-1, 1)}
-        return sorted(named | {(i, 0.0) for i in range(directions)})
+            for b in self.keep.breakpoints():
+                if np.isfinite(b):
+                    found |= {(0, -float(b)), (0, float(b))}
+        found |= {(i, 0.0) for i in range(directions)}
+        return sorted(found)
 
 
 @dataclass(frozen=True, eq=False)
 class SpanProblem:
-    """Regression on a mixture of groups of rows; the module's head states the conventions.
+    """Regression on a mixture of groups of rows. The head of this module states the conventions.
 
-    truth: direction w0 (d,) that decides the true label. phi = d/n > 0 and lam ≥ 0: numbers or arrays, which broadcast
-    with the parameters of the groups' rules; lam = 0 is the limit λ → 0+. spectrum: the eigenvalues of Σ (d,), one per
-    entry of the vectors. loss: SQUARE, LOGISTIC or another of dp_theory.span.losses.
+    Parameters
+    ----------
+    truth
+        Direction w0 (d,) that decides the true label.
+    groups
+        The groups of rows, at least one.
+    phi
+        Aspect ratio d/n, positive. It broadcasts with lam and with the parameters of the groups' rules.
+    lam
+        Ridge, at least 0. 0 is the limit λ → 0+.
+    spectrum
+        Eigenvalues of Σ (d,), one for each entry of the vectors. None is Σ = I.
+    loss
+        SQUARE, LOGISTIC or another of dp_theory.span.losses.
 
-    Raises InputError for a direction that is zero, not finite or of another length than the spectrum, and for
-    parameters outside their domain.
+    Raises
+    ------
+    InputError
+        For a direction that is zero, not finite or of another length than the spectrum, and for parameters outside
+        their domain.
+
+    Examples
+    --------
+    Rows near the boundary of a selector at cosine .6 to the truth, a tenth of them with a flipped label:
+
+    >>> from dp_theory import Group, KeepHard, SpanProblem, predict
+    >>> hard = Group(along=(0.6, 0.8), keep=KeepHard(0.8), flip=0.1)
+    >>> prediction = predict(SpanProblem((1.0, 0.0), [hard], phi=0.3, lam=0.02))
+    >>> round(float(prediction.test_error), 4)
+    0.2619
     """
 
     truth: ArrayLike
@@ -144,7 +215,8 @@ class SpanProblem:
     loss: Loss = SQUARE
 
     def __post_init__(self) -> None:
-        phi, lam = numbers("phi", self.phi), numbers("lam", self.lam)
+        phi = numbers("phi", self.phi)
+        lam = numbers("lam", self.lam)
         numbers("truth", self.truth)
         spectrum = numbers("spectrum", self.eigenvalues)
         if not isinstance(self.groups, Sequence) or not all(isinstance(group, Group) for group in self.groups):
@@ -156,19 +228,27 @@ class SpanProblem:
         require_loss(self.loss)
         if not self.groups:
             raise InputError("groups is empty: give at least one group of rows")
-        vectors = [("truth", self.truth)]
-        vectors += [("labeller", group.labeller) for group in self.groups if group.labeller is not None]
-        vectors += [("along", row) for group in self.groups for row in np.atleast_2d(group.along) if np.size(row)]
-        for name, vector in vectors:
+        for name, vector in self._named_vectors():
             if np.shape(vector) != spectrum.shape:
                 raise InputError(f"{name} has shape {np.shape(vector)}, truth and spectrum have {spectrum.shape}")
             if not (np.all(np.isfinite(vector)) and np.any(vector)):
                 raise InputError(f"{name} = {vector} must be finite and not zero: it is a direction")
         self.shape  # noqa: B018 (raises where shapes do not broadcast)
 
+    def _named_vectors(self) -> Iterator[tuple[str, ArrayLike]]:
+        """Every direction, with the name of the parameter that gives it."""
+        yield "truth", self.truth
+        for group in self.groups:
+            if group.labeller is not None:
+                yield "labeller", group.labeller
+        for group in self.groups:
+            for row in np.atleast_2d(group.along):
+                if np.size(row):
+                    yield "along", row
+
     @classmethod
-    def of(cls, problem: Problem) -> "SpanProblem":
-        """Theorem 1's problem; its rho must be scalar, for it places a direction."""
+    def of(cls, problem: Problem) -> SpanProblem:
+        """Theorem 1's problem. Its rho must be a number, because it places a direction."""
         rho = float(problem.rho)
         group = Group(along=(rho, np.sqrt((1 - rho) * (1 + rho))), keep=problem.rule)
         return cls((1.0, 0.0), (group,), problem.phi, problem.lam)
@@ -179,35 +259,57 @@ class SpanProblem:
         rules = {f"groups[{i}]": np.empty(group.shape) for i, group in enumerate(self.groups)}
         return common_shape(phi=self.phi, lam=self.lam, **rules)
 
-    def cells(self) -> Iterator["SpanProblem"]:
-        """The scalar problems that this one broadcasts to, in C order. Equal groups are one object, and the basis is
-        shared, so that whoever solves them can share what depends on these alone."""
-        phi, lam = (np.broadcast_to(np.asarray(x, float), self.shape) for x in (self.phi, self.lam))
-        groups = [np.broadcast_to(group.elements(), self.shape) for group in self.groups]
+    def cells(self) -> Iterator[SpanCell]:
+        """The scalar problems that this one broadcasts to, in C order. Equal groups are one object."""
+        phi = np.broadcast_to(np.asarray(self.phi, float), self.shape)
+        lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
+        groups: list[Any] = [np.broadcast_to(group.elements(), self.shape) for group in self.groups]
         for index in np.ndindex(self.shape):
             scalar = tuple(group[index] for group in groups)
-            cell = replace(self, groups=scalar, phi=float(phi[index]), lam=float(lam[index]))
-            vars(cell)["basis"] = self.basis  # the cached property's own place
-            yield cell
+            yield SpanCell(self, scalar, float(phi[index]), float(lam[index]), self.loss)
 
     @cached_property
-    def eigenvalues(self) -> Array:
-        """Eigenvalues of Σ (d,)."""
+    def eigenvalues(self) -> Float[np.ndarray, " d"]:
+        """Eigenvalues of Σ."""
         return np.ones(np.size(self.truth)) if self.spectrum is None else np.asarray(self.spectrum, float)
 
-    def whitened(self, vectors: ArrayLike) -> Array:
-        """Unit vectors along Σ^½ w, one row for each w: (d,) or (r, d) -> (r, d)."""
+    def whitened(self, vectors: ArrayLike) -> Float[np.ndarray, "r d"]:
+        """Unit vectors along Σ^½ w, one row for each w of `vectors`, which is (d,) or (r, d)."""
         rows = np.sqrt(self.eigenvalues) * np.reshape(np.asarray(vectors, float), (-1, self.eigenvalues.size))
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-    def directions(self, group: Group) -> tuple[Array, Array]:
-        """Whitened labeller (d,) and `along` (r, d) of a group."""
+    def directions(self, group: Group) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "r d"]]:
+        """Whitened labeller and whitened `along` of a group."""
         labeller = self.truth if group.labeller is None else group.labeller
         return self.whitened(labeller)[0], self.whitened(group.along)
 
     @cached_property
-    def basis(self) -> Array:
-        """U (d, k): orthonormal basis of the span of all whitened directions."""
-        pairs = [self.directions(group) for group in self.groups]
-        rows = [self.whitened(self.truth), *(labeller[None] for labeller, _ in pairs), *(along for _, along in pairs)]
+    def basis(self) -> Float[np.ndarray, "d k"]:
+        """U: an orthonormal basis of the span of all whitened directions."""
+        rows = [self.whitened(self.truth)]
+        rows += [self.directions(group)[0][None] for group in self.groups]
+        rows += [self.directions(group)[1] for group in self.groups]
         return orth(np.concatenate(rows).T)
+
+
+@dataclass(frozen=True, eq=False)
+class SpanCell:
+    """A scalar element of a `SpanProblem`, for those who solve or simulate it.
+
+    Attributes
+    ----------
+    problem
+        The problem, which has the directions and the spectrum of all its cells.
+    groups
+        Its groups with the rules of this cell, whose parameters are numbers.
+    phi, lam
+        Aspect ratio and ridge of this cell.
+    loss
+        The loss to solve it under.
+    """
+
+    problem: SpanProblem
+    groups: tuple[Group, ...]
+    phi: float
+    lam: float
+    loss: Loss

@@ -1,6 +1,6 @@
 """The span recipe for the square loss: one monotone scalar root, then linear algebra in the span (ours).
 
-With q̃ = q/(1 + qδ), A = E[q̃ g gᵀ], c = E[q̃ y g], and Σ = I for clarity,
+With q̃ = q/(1 + qδ), A = E[q̃ g gᵀ] and c = E[q̃ y g], and Σ = I for clarity,
 
     a = (λI + A)^-1 c        σ² = φm² E[q̃² (y − g·a)²] / (1 − φm² E[q̃²])        m = 1/(λ + E[q̃]),  δ = φm
 
@@ -8,7 +8,10 @@ which is Theorem 1 for one group and a rule of 0 and 1. As λ → 0 with fewer k
 q̃ → 1[q > 0]/δ: the weights drop out. In units of λ this is the same recipe at λ = 1.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,56 +19,80 @@ import numpy as np
 from dp_theory.numerics.checks import Array
 from dp_theory.ridge.problem import Prediction
 from dp_theory.span.atoms import Weighed
-from dp_theory.span.bulk import Bulk, Solution, solve_delta
-from dp_theory.span.certificate import EXPECTATION, certified
-from dp_theory.span.span_problem import SpanProblem
+from dp_theory.span.bulk import Bulk, solve_delta
+from dp_theory.span.certificate import EXPECTATION, Solution, certified
+from dp_theory.span.span_problem import SpanCell, SpanProblem
 
+_ORDERS = (16, 32, 64, 128, 256)
+_ORDERS_OF_SEVERAL = (8, 12, 18, 27, 40, 60, 90, 128)  # where a rule sees several directions
+_TOLERANCE = 1e-9
+_AT_THE_PEAK = 1e-12  # relative distance of the kept fraction from φ below which the norm counts as infinite
 _NUDGE = 1e-6  # of ln δ, for a derivative
 
 
 def predict_square(problem: SpanProblem, *, tolerance: float | None = None) -> Prediction:
-    """Limits of a problem under the square loss, whatever its `loss` says; everything else as in `dp_theory.predict`.
+    """Limits of a problem under the square loss, whatever its `loss` says.
 
-    Raises InputError if no row is kept, ConvergenceError if the quadrature misses `tolerance`, by default 1e-9.
+    Parameters
+    ----------
+    problem
+        The problem. Its parameters broadcast.
+    tolerance
+        Largest relative error that quadrature may leave, by default 1e-9.
+
+    Raises
+    ------
+    InputError
+        If no row is kept.
+    ConvergenceError
+        If the quadrature misses the tolerance.
     """
     several = max(len(problem.directions(group)[1]) for group in problem.groups) > 1
-    orders = (8, 12, 18, 27, 40, 60, 90, 128) if several else (16, 32, 64, 128, 256)
-    return certified(problem, _solve, orders, tolerance=1e-9 if tolerance is None else tolerance)
+    orders = _ORDERS_OF_SEVERAL if several else _ORDERS
+    return certified(problem, _solve, orders, tolerance=_TOLERANCE if tolerance is None else tolerance)
 
 
-def _solve(problem: SpanProblem, order: int, rows: Sequence[Weighed]) -> Solution:
+def _solve(cell: SpanCell, order: int, rows: Sequence[Weighed], previous: Solution | None) -> Solution:
     """The fixed point of a scalar problem."""
-    phi, lam = problem.phi, problem.lam
     kept, c, second = _moments(rows, [np.ones_like(r.q) for r in rows])
-    if lam == 0 and abs(kept / phi - 1) < 1e-12:  # the peak, where the norm diverges
-        return Solution(np.linalg.solve(second, c), np.inf, 0.0, lambda: (np.inf, np.inf))
-    ridgeless = lam == 0 and kept < phi
-    lam = 1.0 if ridgeless else lam
+    if cell.lam == 0 and abs(kept / cell.phi - 1) < _AT_THE_PEAK:
+        return _AtThePeak(np.linalg.solve(second, c), np.inf, 0.0)
+    ridgeless = cell.lam == 0 and kept < cell.phi
+    equations = _SquareEquations(cell.problem, rows, cell.phi, 1.0 if ridgeless else cell.lam, ridgeless)
+    delta, residual = solve_delta(cell.problem.eigenvalues, equations.phi, equations.lam, equations.mean_weight)
+    here = equations.evaluate(delta)
+    return _SquareSolution(here.a, here.variance, residual, equations=equations, delta=delta, here=here)
 
-    def softened(delta: float) -> list[Array]:
-        return [np.full_like(r.q, 1 / delta) if ridgeless else r.q / (1 + r.q * delta) for r in rows]
 
-    def mean_weight(delta: float) -> float:
-        return sum(r.mean(f) for r, f in zip(rows, softened(delta), strict=True))
+@dataclass(frozen=True)
+class _AtThePeak(Solution):
+    """The ridgeless limit where φ is the kept fraction: σ² is infinite."""
 
-    def at(delta: float) -> _At:
-        return _at(problem, rows, softened(delta), phi, lam)
+    def errors(self) -> tuple[float, float]:
+        """Infinite."""
+        return np.inf, np.inf
 
-    delta, residual = solve_delta(problem.eigenvalues, phi, lam, mean_weight)
-    here = at(delta)
 
-    def errors() -> tuple[float, float]:
-        nudged = at(delta * np.exp(_NUDGE))
-        steps = (residual + EXPECTATION) / here.gap / _NUDGE  # of ln δ: the gap is the derivative of its equation
+@dataclass(frozen=True)
+class _SquareSolution(Solution):
+    """The solution at the root δ of its equations."""
+
+    equations: _SquareEquations
+    delta: float
+    here: _Evaluation
+
+    def errors(self) -> tuple[float, float]:
+        """By the derivative in ln δ, and by the rounding of the equations at δ."""
+        here = self.here
+        nudged = self.equations.evaluate(self.delta * np.exp(_NUDGE))
+        steps = (self.residual + EXPECTATION) / here.gap / _NUDGE  # of ln δ: the gap is its equation's derivative
         of_a = float(np.linalg.norm(nudged.a - here.a)) * steps + here.error
         of_misfit = here.slope * here.error + EXPECTATION * here.scale
         of_variance = (here.factor * of_misfit + EXPECTATION * here.variance) / here.gap
         return of_a, abs(nudged.variance - here.variance) * steps + of_variance
 
-    return Solution(here.a, here.variance, residual, errors)
 
-
-class _At(NamedTuple):
+class _Evaluation(NamedTuple):
     """a and σ² = (leak + factor·misfit)/gap at some δ, with misfit = E[q̃² (y − g·a)²], and how they take rounding."""
 
     a: Array
@@ -77,29 +104,50 @@ class _At(NamedTuple):
     scale: float  # of the terms of the misfit
 
 
-def _at(problem: SpanProblem, rows: Sequence[Weighed], weights: Sequence[Array], phi: float, lam: float) -> _At:
-    """At the δ that makes these weights q̃, one per distinct weight."""
-    t, c, second = _moments(rows, weights)
-    bulk = Bulk.of(problem, t, phi, lam)
-    matrix = bulk.shrink + bulk.inside @ second
-    a = np.linalg.solve(matrix, bulk.inside @ c)
-    t2, c2, second2 = _moments(rows, [f * f for f in weights])
-    gap = 1 - bulk.spread * t2
-    terms = t2, float(-2 * a @ c2), float(a @ second2 @ a)
-    size = float(np.linalg.norm(a))
-    return _At(
-        a=a,
-        variance=float(bulk.leak(a) + bulk.spread * sum(terms)) / gap,
-        gap=gap,
-        factor=bulk.spread,
-        error=EXPECTATION * float(np.linalg.cond(matrix)) * size,
-        slope=2 * float(np.linalg.norm(second2 @ a - c2)),
-        scale=sum(map(abs, terms)),
-    )
+@dataclass(frozen=True)
+class _SquareEquations:
+    """The equations of the module's head for a scalar problem, as functions of δ."""
+
+    problem: SpanProblem
+    rows: Sequence[Weighed]  # of each group
+    phi: float
+    lam: float
+    ridgeless: bool  # whether λ → 0 with fewer kept rows than columns, in units of λ
+
+    def softened(self, delta: float) -> list[Array]:
+        """q̃ of each group, for each distinct weight (J,)."""
+        if self.ridgeless:
+            return [np.full_like(rows.q, 1 / delta) for rows in self.rows]
+        return [rows.q / (1 + rows.q * delta) for rows in self.rows]
+
+    def mean_weight(self, delta: float) -> float:
+        """E[q̃]."""
+        return sum(rows.mean(f) for rows, f in zip(self.rows, self.softened(delta), strict=True))
+
+    def evaluate(self, delta: float) -> _Evaluation:
+        """a and σ² at this δ."""
+        weights = self.softened(delta)
+        t, c, second = _moments(self.rows, weights)
+        bulk = Bulk.of(self.problem, t, self.phi, self.lam)
+        matrix = bulk.shrink + bulk.inside @ second
+        a = np.linalg.solve(matrix, bulk.inside @ c)
+        t2, c2, second2 = _moments(self.rows, [f * f for f in weights])
+        gap = 1 - bulk.spread * t2
+        terms = (t2, float(-2 * a @ c2), float(a @ second2 @ a))
+        size = float(np.linalg.norm(a))
+        return _Evaluation(
+            a=a,
+            variance=float(bulk.leak(a) + bulk.spread * sum(terms)) / gap,
+            gap=gap,
+            factor=bulk.spread,
+            error=EXPECTATION * float(np.linalg.cond(matrix)) * size,
+            slope=2 * float(np.linalg.norm(second2 @ a - c2)),
+            scale=sum(map(abs, terms)),
+        )
 
 
 def _moments(rows: Sequence[Weighed], values: Sequence[Array]) -> tuple[float, Array, Array]:
-    """E[f], E[f y g] (k,), E[f g gᵀ] (k, k) over all groups, one f per distinct weight."""
+    """E[f], E[f y g] (k,), E[f g gᵀ] (k, k) over all groups, one f for each distinct weight."""
     parts = [(r.mean(f), r.linear(f), r.quadratic(f)) for r, f in zip(rows, values, strict=True)]
     mean, linear, quadratic = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
     return mean, linear, quadratic

@@ -1,22 +1,40 @@
 """The experiment itself at finite d, as the paper describes it: the reference for theory and for faster simulators.
 
-By rotation invariance w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2. Trial k draws from SeedSequence(seed, (stream, k)),
-so a trial depends neither on how many others run nor on which process runs it.
+By rotation invariance one may take w_s = e_1 and w0 = rho·e_1 + √(1 - rho²)·e_2. Trial k draws from
+SeedSequence(seed, (stream, k)), so that it depends neither on how many others run nor on which process runs it.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve
 
-from dp_theory.numerics.checks import require, whole_rows
+from dp_theory.numerics.checks import Real, require, whole_rows
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.simulators.trials import DENSE, generator
 from dp_theory.rules import Direct
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """One experiment with a scalar problem, naively: draw the pool, select, fit, measure; O(n·d·min(n, d)).
+    """One experiment with a scalar problem: draw the pool, select, fit, and measure, in O(n·d·min(n, d)) operations.
 
-    Returns (test_error, overlap, squared_norm).
+    Parameters
+    ----------
+    problem
+        A problem whose parameters are numbers.
+    d
+        Dimension.
+    seed, trial
+        Fix the random numbers.
+
+    Returns
+    -------
+    test_error, overlap, squared_norm
     """
     rng = generator(seed, DENSE, trial)
     n = pool_size(problem, d)
@@ -30,27 +48,36 @@ def dense_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float,
 
 
 def pool_size(problem: Problem, d: int) -> int:
-    """n = round(d/phi). Raises InputError where the pool is empty or larger than any, or d has no room for w0."""
+    """n = round(d/phi), the rows of the pool.
+
+    Raises
+    ------
+    InputError
+        Where the pool is empty or larger than any, and where d has no room for w0.
+    """
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
     require("d", d, d > 1 or abs(problem.rho) == 1, f"be at least 2 at rho = {problem.rho:g}: w0 lies off w_s")
     return n
 
 
-def truth(rho: float, d: int) -> np.ndarray:
-    """w0 (d,), of unit length, in coordinates where w_s = e_1."""
+def truth(rho: float, d: int) -> Float[np.ndarray, " d"]:
+    """The unit vector w0, in coordinates where w_s = e_1."""
     w0 = np.zeros(d)
     w0[:2] = (rho, np.sqrt((1 - rho) * (1 + rho)))[:d]
     return w0
 
 
-def labels(x: np.ndarray, w0: np.ndarray) -> np.ndarray:
-    """sign(w0·x) of rows (n, d), for a w0 as `truth` makes them."""
+def labels(x: Float[np.ndarray, "n d"], w0: Float[np.ndarray, " d"]) -> Float[np.ndarray, " n"]:
+    """sign(w0·x) for each row of x. w0 must lie in the span of the first two coordinates, as that of `truth`."""
     return np.where(x[:, :2] @ w0[:2] >= 0, 1.0, -1.0)
 
 
-def fit_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
-    """argmin Σ (w·x_i - y_i)² + penalty·|w|² (d,), x of shape (kept, d); penalty 0 gives the solution of least norm."""
+def fit_ridge(x: Float[np.ndarray, "kept d"], y: Float[np.ndarray, " kept"], penalty: float) -> Float[np.ndarray, " d"]:
+    """The w of the least Σ (w·x_i - y_i)² + penalty·|w|².
+
+    A penalty of 0 gives the solution of least norm, and no rows give w = 0.
+    """
     kept, d = x.shape
     if kept == 0:
         return np.zeros(d)
@@ -61,13 +88,16 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
     return solve(x.T @ x + penalty * np.eye(d), x.T @ y, assume_a="pos")
 
 
-def measure(w: np.ndarray, w0: np.ndarray) -> tuple[float, float, float]:
-    """(test_error, overlap, squared_norm) of w against the unit vector w0; w = 0 answers at random, error 1/2."""
+def measure(w: Float[np.ndarray, " d"], w0: Float[np.ndarray, " d"]) -> tuple[float, float, float]:
+    """Test error, overlap and squared norm of w against the unit vector w0.
+
+    w = 0 answers at random: its test error is 1/2.
+    """
     return tuple(outputs(w @ w0, w @ w))
 
 
-def outputs(overlap: np.ndarray, squared_norm: np.ndarray) -> np.ndarray:
-    """Test error, overlap, squared norm, stacked on the last axis."""
+def outputs(overlap: Real, squared_norm: Real) -> Float[np.ndarray, "*shape 3"]:
+    """Test error, overlap and squared norm, on the last axis, from the latter two. They broadcast."""
     across = np.sqrt(np.maximum(squared_norm - overlap**2, 0))
     angle = np.where(squared_norm > 0, np.arctan2(across, overlap), np.pi / 2)
     return np.stack([angle / np.pi, overlap, squared_norm], axis=-1)

@@ -8,9 +8,13 @@ from dp_theory.ridge.simulators.trials import LAW, check_size, generator, run_tr
 
 
 def law_trial(problem: Problem, d: int, seed: int, trial: int) -> tuple[float, float, float]:
-    """One experiment with exactly the law of `dense_trial`, in O(kept) (see dp_theory.ridge.simulators.law)."""
+    """One experiment with a scalar problem that has exactly the law of `dense_trial`, in O(kept + d) operations.
+
+    Parameters and results are those of `dense_trial`; dp_theory.ridge.simulators.law has the method.
+    """
     rng = generator(seed, LAW, trial)
-    return tuple(law.trial(problem.rule, problem.rho, pool_size(problem, d), d, [problem.lam], rng)[0])
+    (outputs,) = law.trial(problem.rule, problem.rho, pool_size(problem, d), d, [problem.lam], rng)
+    return tuple(outputs)
 
 
 ENGINES = {"dense": dense_trial, "law": law_trial}
@@ -25,13 +29,35 @@ def check_engine(engine: str) -> None:
 def simulate_problem(
     problem: Problem, d: int | None, trials: int, *, engine: str, seed: int, workers: int | None
 ) -> Simulation:
-    """Mean and standard error over independent experiments in dimension d, n = round(d/phi) pool rows.
+    """Means and standard errors over independent experiments in dimension d with n = round(d/phi) pool rows.
 
-    engine: a name of ENGINES. A problem over arrays is simulated cell by cell with common random numbers. Raises
-    InputError where d is missing, d or trials < 1, or where the pool would be empty.
+    Parameters
+    ----------
+    problem
+        The problem. Arrays are simulated cell by cell with common random numbers.
+    d
+        Dimension. None counts as missing.
+    trials
+        Number of experiments.
+    engine
+        A name of ENGINES.
+    seed
+        Seed of the random numbers.
+    workers
+        Number of processes, as in dp_theory.numerics.parallel.
+
+    Returns
+    -------
+    Simulation
+        Arrays of the problem's shape, or floats for a scalar problem.
+
+    Raises
+    ------
+    InputError
+        Where d is missing, where d or trials is below 1, and where the pool would be empty.
     """
     d = check_size(d, trials)
     cells = list(problem.cells())
     for cell in cells:
-        pool_size(cell, d)
+        pool_size(cell, d)  # refuses sizes before anything is drawn
     return run_trials(ENGINES[engine], cells, problem.shape, d, trials, seed, workers)

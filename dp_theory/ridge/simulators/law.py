@@ -1,23 +1,27 @@
 """Ridge on selected Gaussian rows, drawn exactly in law without ever making a row of length d (ours).
 
-Conventions. Sigma = I. k orthonormal special directions (pruner, truth, ...) carry all that labels and selection look
-at; the other D = d - k coordinates of the m kept rows are i.i.d. N(0, 1) and independent of both. lam multiplies the
-normaliser n (the pool), not m. Exact for rows kept or dropped; row weights would destroy the rotation invariance, so
-soft weights need the dense simulator.
+Conventions. Sigma = I. Labels and selection look at k orthonormal special directions only (the selector, the truth,
+...). The other D = d - k coordinates of the m kept rows are i.i.d. N(0, 1) and independent of both. lam multiplies the
+normaliser n (the pool), not m. The law is exact for rows that are kept or dropped. Row weights would destroy the
+rotation invariance, so that soft weights need the dense simulator.
 
-The method. Rotations of rows, and of the D anonymous columns, leave ridge regression as it was. They bring
-[y | special | rest] to an upper *banded* matrix Z with k + 2 diagonals: its first k + 1 columns are the triangular
-factor of [y | special], and with b = k + 1 and everything independent
+The method. Rotations of the rows, and of the D anonymous columns, leave ridge regression as it was. They bring
+[y | special | rest] to an upper *banded* matrix Z with k + 2 diagonals. Its first k + 1 columns are the triangular
+factor of [y | special]. With b = k + 1, and everything independent,
 
     Z[r, r] ~ chi(m - r) (r >= b),     Z[r, r + b] ~ chi(D - r),     Z[r, c] ~ N(0, 1) between them.
 
 Rows end at m, columns at d. This is Golub-Kahan bidiagonalisation, in blocks, of a Gaussian matrix (Dumitriu and
-Edelman 2002 for b = 1), so the normal equations are banded, and a leading part of them is a Krylov space: it gives
-w_hat to rounding after a few hundred equations whatever d is, unless the problem is ill-conditioned.
+Edelman 2002 for b = 1), so that the normal equations are banded. A leading part of them is a Krylov space: it gives
+w_hat to rounding after a few hundred equations, whatever d is, unless the problem is ill-conditioned.
+
+In the code `bands` holds the diagonals of the leading rows of Z: bands[i, r] is Z[r, r + i].
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -28,17 +32,29 @@ from dp_base.errors import InputError
 from dp_theory.numerics.checks import require
 from dp_theory.rules import KeepAll, Random, Rule
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 TOLERANCE = 1e-12  # of the truncation, relative to |w_hat|
-_FIRST = 128  # rows of Z in the first attempt; each later one doubles
-_CHUNK, _LARGE = 4096, 1 << 20  # rows that are rotated at a time, rows that a rule draws at a time
+_FIRST = 128  # rows of Z in the first attempt; each later attempt doubles them
+_CHUNK = 4096  # rows that are rotated at a time
+_LARGE = 1 << 20  # rows that a rule draws at a time
 _DEVIATIONS = 9.0  # the certificate assumes no singular value this many deviations out: probability < 3e-18
 
 
 class Draw(NamedTuple):
     """One draw of w_hat for each lam.
 
-    special (lams, k): its coordinates along the special directions; rest (lams,): the norm of the others.
-    unknowns: how many equations were needed; bound: of the error of w_hat by leaving out the others, over |w_hat|.
+    Attributes
+    ----------
+    special
+        Its coordinates along the special directions (lams, k).
+    rest
+        The norm of its other coordinates (lams,).
+    unknowns
+        How many equations were needed.
+    bound
+        Bound of the error of w_hat by leaving out the other equations, over |w_hat|.
     """
 
     special: np.ndarray
@@ -47,22 +63,44 @@ class Draw(NamedTuple):
     bound: float
 
 
-def trial(rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False) -> np.ndarray:
-    """Test error, overlap and squared norm, (lams, 3), of one data set of n rows of which `rule` keeps some.
+def trial(
+    rule: Rule, rho: float, n: int, d: int, lams: ArrayLike, rng: Generator, full: bool = False
+) -> Float[np.ndarray, "lams 3"]:
+    """Test error, overlap and squared norm of one data set of n rows, of which `rule` keeps some, for each ridge.
 
-    rule and rho are scalar, in the conventions of dp_theory.ridge.problem; lams (lams,) are ridges per pool row;
-    full: as in `draw`. Costs O(kept + d) at most. If no row is kept, w_hat = 0 and the test error is 1/2. Raises as
-    `draw` does.
+    It costs O(kept + d) operations at most. If no row is kept, w_hat = 0 and the test error is 1/2.
+
+    Parameters
+    ----------
+    rule, rho
+        Selection rule and cosine, in the conventions of dp_theory.ridge.problem. They are scalar.
+    n
+        Rows of the pool.
+    d
+        Dimension.
+    lams
+        Ridges per pool row (lams,).
+    rng
+        Random numbers.
+    full
+        Whether to solve the whole system, as in `draw`.
+
+    Raises
+    ------
+    InputError
+        As `draw` does.
     """
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
     m = int(rng.binomial(n, np.clip(rule.moments(rho).p, 0.0, 1.0)))
     if m == 0:
         return np.tile([0.5, 0.0, 0.0], (len(lams), 1))
-    if isinstance(rule, KeepAll | Random):  # nothing looks at w_s
-        rule, rho = KeepAll(), 1.0
+    if isinstance(rule, KeepAll | Random):  # nothing looks at w_s, which may then be the truth
+        rule = KeepAll()
+        rho = 1.0
     sine = np.sqrt((1.0 - rho) * (1.0 + rho))
     truth = np.array([rho, sine] if sine > 0 else [rho])
-    special, rest, *_ = draw(triangle(_labelled(rule, truth, m, rng), len(truth)), m, d, n, lams, rng, full)
+    factor = triangle(_labelled(rule, truth, m, rng), len(truth))
+    special, rest, *_ = draw(factor, m, d, n, lams, rng, full)
     overlap = special @ truth
     across = special @ [sine, -rho] if sine > 0 else 0.0
     off = np.hypot(across, rest)
@@ -81,20 +119,41 @@ def _labelled(rule: Rule, truth: np.ndarray, m: int, rng: Generator) -> Iterator
             yield special
 
 
-def triangle(chunks: Iterable[np.ndarray], k: int) -> np.ndarray:
-    """Triangular factor (k + 1, k + 1) of the rows [y | special], given in chunks (rows, k + 1)."""
+def triangle(chunks: Iterable[Float[np.ndarray, "_ b"]], k: int) -> Float[np.ndarray, "b b"]:
+    """Triangular factor of the rows [y | special], b = k + 1 numbers each, which come in chunks."""
     factor = np.zeros((0, k + 1))
     for chunk in chunks:
         factor = np.linalg.qr(np.concatenate([factor, chunk]), mode="r")
     return np.concatenate([factor, np.zeros((k + 1 - len(factor), k + 1))])
 
 
-def draw(factor: np.ndarray, m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False) -> Draw:
-    """w_hat = argmin (1/2n) sum (w.x_i - y_i)^2 + (lam/2)|w|^2 over m kept rows, for each lam >= 0.
+def draw(
+    factor: Float[np.ndarray, "b b"], m: int, d: int, n: float, lams: ArrayLike, rng: Generator, full: bool = False
+) -> Draw:
+    """w_hat = argmin (1/2n) Σ (w·x_i - y_i)² + (lam/2)|w|² over m kept rows, for each lam.
 
-    factor: from `triangle`. lam = 0 is the limit lam -> 0, the least-norm solution where d > m. By default Z is grown
-    until the solution is certified to TOLERANCE; `full` solves the whole system (the reference). Raises InputError
-    where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
+    Parameters
+    ----------
+    factor
+        Triangular factor of labels and special columns, from `triangle`.
+    m
+        Kept rows.
+    d
+        Dimension.
+    n
+        Normaliser: rows of the pool.
+    lams
+        Ridges (lams,), at least 0. 0 is the limit lam → 0, the solution of least norm where d > m.
+    rng
+        Random numbers.
+    full
+        Whether to solve the whole system, as a reference. By default Z grows until the solution is certified to
+        TOLERANCE.
+
+    Raises
+    ------
+    InputError
+        Where m < 1, d < k or lam < 0, and where lam = 0 leaves w_hat undetermined.
     """
     b = len(factor)
     lams = np.atleast_1d(np.asarray(lams, dtype=float))
@@ -103,24 +162,24 @@ def draw(factor: np.ndarray, m: int, d: int, n: float, lams: ArrayLike, rng: Gen
         raise InputError(f"m = {m} must be at least 1: it is the number of kept rows")
     if d < b - 1:
         raise InputError(f"d = {d} must be at least {b - 1}, the number of special directions")
-    dual = m < d  # solve in the smaller space: it stays regular as lam -> 0
-    last = m if dual else d
-    bands, size = np.zeros((b + 1, 0)), _FIRST
+    system = _Equations(m, d, dual=m < d)
+    bands = np.zeros((b + 1, 0))
+    size = _FIRST
     while True:
         new = _bands(factor, m, d, bands.shape[1], min(size + b + 1, m, d + 1), rng)
         bands = np.concatenate([bands, new], axis=1)
-        unknowns = min(size, last)
-        if unknowns == last or not full:
-            solutions = [_solve(bands, unknowns, m, d, n * lam, dual) for lam in lams]
-            bound = max(s[1] for s in solutions)
+        unknowns = min(size, system.last)
+        if unknowns == system.last or not full:
+            solutions = [_solve(bands, unknowns, system, n * lam) for lam in lams]
+            bound = max(bound for _, bound in solutions)
             if bound <= TOLERANCE:
-                w = np.array([s[0] for s in solutions])
+                w = np.array([solution for solution, _ in solutions])
                 return Draw(w[:, : b - 1], np.linalg.norm(w[:, b - 1 :], axis=1), unknowns, bound)
         size *= 2
 
 
 def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Generator) -> np.ndarray:
-    """Rows start..stop of Z as diagonals: [i, r - start] is Z[r, r + i], zero beyond the last column d."""
+    """Rows start..stop of Z by diagonals, [i, r - start] = Z[r, r + i], with zeros beyond the last column d."""
     b = len(factor)
     r = np.arange(start, stop)
     bands = np.empty((b + 1, len(r)))
@@ -134,55 +193,101 @@ def _bands(factor: np.ndarray, m: int, d: int, start: int, stop: int, rng: Gener
 
 
 def _chi(degrees: np.ndarray, rng: Generator) -> np.ndarray:
-    """Chi-distributed numbers; 0 degrees of freedom give 0."""
+    """Chi-distributed numbers. 0 degrees of freedom give 0."""
     return np.sqrt(2.0 * rng.standard_gamma(0.5 * degrees))
 
 
-def _solve(bands: np.ndarray, size: int, m: int, d: int, shift: float, dual: bool) -> tuple[np.ndarray, float]:
-    """w_hat from the first `size` of the regularised normal equations N; a bound of its relative error.
+class _Equations(NamedTuple):
+    """Which normal equations are solved.
 
-    Primal: (X^T X + shift) u = X^T y, w = u. Dual: (X X^T + shift) u = y, w = X^T u. Both are banded, b wide.
-    Block elimination: the neglected unknowns solve S e2 = r2, r2 the residual, S the Schur complement, which is at
-    least shift + (smallest singular value of a Gaussian matrix)^2; the others are off by N11^-1 N12 e2.
+    Primal: (XᵀX + shift) u = Xᵀy, w = u. Dual: (XXᵀ + shift) u = y, w = Xᵀu. The smaller system of the two stays
+    regular as shift → 0.
+    """
+
+    m: int
+    d: int
+    dual: bool
+
+    @property
+    def last(self) -> int:
+        """The number of equations in all."""
+        return self.m if self.dual else self.d
+
+
+def _solve(bands: np.ndarray, size: int, system: _Equations, shift: float) -> tuple[np.ndarray, float]:
+    """w_hat from the first `size` of the normal equations N, and a bound of its relative error."""
+    normal, right = _normal_equations(bands, size, system)
+    normal[0] += shift
+    try:
+        if size == system.last:
+            u = solveh_banded(normal, right[:, 0], lower=True)
+            return (_transpose_product(bands, u) if system.dual else u), 0.0
+        solved = cho_solve_banded((cholesky_banded(normal, lower=True, check_finite=False), True), right)
+    except np.linalg.LinAlgError:
+        raise InputError(f"lam * n = {shift:g} leaves the normal equations singular: increase lam") from None
+    u = solved[:, 0]
+    response = solved[:, 1:]  # N11^-1 N12
+    w = _transpose_product(bands, u) if system.dual else u
+    residual = right[:, 1:].T @ u
+    return w, _truncation_error(w, residual, response, normal, system, shift)
+
+
+def _normal_equations(bands: np.ndarray, size: int, system: _Equations) -> tuple[np.ndarray, np.ndarray]:
+    """The first `size` equations in lower banded form, and [right-hand side | N12], without the shift.
+
+    N12 couples these equations to the neglected ones. It only reaches the last b of either.
     """
     b = len(bands) - 1
     y = bands[0, 0]
-    right = np.zeros((size, 1 + b))  # the right-hand side, then N12, which only reaches the last b equations
-    if dual:
+    right = np.zeros((size, 1 + b))
+    if system.dual:
         normal = _rows_gram(bands, size)
         right[0, 0] = y
     else:
         normal = _columns_gram(bands, size)
         right[:b, 0] = y * bands[1 : 1 + size, 0]
-    whole = size == (m if dual else d)
-    if not whole:
+    if size < system.last:
         for j in range(1, b + 1):
             right[range(size - j, size), range(1, 1 + j)] = normal[j, size - j :]
-    normal[0] += shift
-    try:
-        if whole:
-            u = solveh_banded(normal, right[:, 0], lower=True)
-            return (_transpose_product(bands, u) if dual else u), 0.0
-        solved = cho_solve_banded((cholesky_banded(normal, lower=True, check_finite=False), True), right)
-    except np.linalg.LinAlgError:
-        raise InputError(f"lam * n = {shift:g} leaves the normal equations singular: increase lam") from None
-    u, response = solved[:, 0], solved[:, 1:]
-    w = _transpose_product(bands, u) if dual else u
-    rows, columns = (m - size, d + 1 - size - b) if dual else (m - size - 1, d - size)
+    return normal, right
+
+
+def _truncation_error(
+    w: np.ndarray,
+    residual: np.ndarray,
+    response: np.ndarray,
+    normal: np.ndarray,
+    system: _Equations,
+    shift: float,
+) -> float:
+    """Bound of the relative error of w by the neglected equations, or inf.
+
+    By block elimination the neglected unknowns solve S e2 = residual. S is the Schur complement, which is at least
+    shift + (smallest singular value of a Gaussian matrix)². The other unknowns are off by response·e2.
+    """
+    size = normal.shape[1]
+    b = len(normal) - 1
+    if system.dual:
+        rows = system.m - size
+        columns = system.d + 1 - size - b
+    else:
+        rows = system.m - size - 1
+        columns = system.d - size
     narrow, wide = sorted((np.sqrt(max(rows, 0)), np.sqrt(max(columns, 0))))
     smallest = shift + max(wide - narrow - _DEVIATIONS, 0.0) ** 2
     if smallest == 0.0:
-        return w, np.inf
-    error = np.linalg.norm(right[:, 1:].T @ u) / smallest * (1.0 + np.linalg.norm(response))
-    if dual:  # |X|^2 <= |N11| + |N22|
+        return np.inf
+    error = np.linalg.norm(residual) / smallest * (1.0 + np.linalg.norm(response))
+    if system.dual:  # |X|² <= |N11| + |N22|
         leading = 2.0 * np.abs(normal).sum(axis=0).max()
         error *= np.sqrt(leading + (narrow + wide + _DEVIATIONS) ** 2)
-    return w, float(error / np.linalg.norm(w))
+    return float(error / np.linalg.norm(w))
 
 
 def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """Lower banded form, [j, q - 1] = (X^T X)[q, q + j], of the first `size` columns q >= 1 of Z."""
-    b, rows = len(bands) - 1, bands.shape[1]
+    """XᵀX of the first `size` columns q >= 1 of Z, in lower banded form: [j, q - 1] is its entry (q, q + j)."""
+    b = len(bands) - 1
+    rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
     for i in range(b + 1):
         r = slice(max(1 - i, 0), max(min(rows, size + 1 - i), 1))
@@ -192,8 +297,12 @@ def _columns_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
-    """Lower banded form, [j, r] = (X X^T)[r, r + j], of the first `size` rows; column 0 of Z is y, not X."""
-    b, rows = len(bands) - 1, bands.shape[1]
+    """XXᵀ of the first `size` rows of Z, in lower banded form: [j, r] is its entry (r, r + j).
+
+    Column 0 of Z is y, and no part of X.
+    """
+    b = len(bands) - 1
+    rows = bands.shape[1]
     gram = np.zeros((b + 1, size))
     for j in range(b + 1):
         stop = max(min(size, rows - j), 0)
@@ -204,8 +313,9 @@ def _rows_gram(bands: np.ndarray, size: int) -> np.ndarray:
 
 
 def _transpose_product(bands: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """X^T u from the rows that u covers."""
-    b, size = len(bands) - 1, len(u)
+    """Xᵀu from the rows that u covers."""
+    b = len(bands) - 1
+    size = len(u)
     w = np.zeros(size + b + 1)
     for i in range(b + 1):
         w[i : i + size] += bands[i, :size] * u

@@ -1,19 +1,28 @@
-"""What every experiment needs: streams of random numbers, sizes that make sense, means with standard errors."""
+"""What every experiment needs: streams of random numbers, sizes that make sense, and means with standard errors."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, require_size, require_whole
+from dp_theory.numerics.checks import LARGEST_D, MOST_TRIALS, Real, require_size, require_whole
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Simulation
 
-DENSE, LAW, CURVES = range(3)  # streams of random numbers
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+# Streams of random numbers: experiments with the same seed and different streams are independent.
+DENSE = 0
+LAW = 1
+CURVES = 2
 
 
 def generator(seed: int, stream: int, *key: int) -> np.random.Generator:
-    """The generator of one trial: a function of the seed, the stream and the key (trial, …), of nothing else."""
+    """The random numbers of one trial. They depend on the seed, the stream and the key (trial, …), and nothing else."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(stream, *key))))
 
 
@@ -26,18 +35,48 @@ def run_trials(
     seed: int,
     workers: int | None,
 ) -> Simulation:
-    """Means over trials of trial(cell, d, seed, k) -> (test_error, overlap, squared_norm), for cells in C order.
+    """Means and standard errors over trials of one experiment, or of an array of experiments.
 
-    Cells share their random numbers. workers: processes, as in dp_theory.numerics.parallel.
+    Parameters
+    ----------
+    trial
+        trial(cell, d, seed, k) -> (test_error, overlap, squared_norm) of experiment number k.
+    cells
+        Scalar problems, in C order. They share their random numbers.
+    shape
+        Shape of the array of cells.
+    d
+        Dimension of the experiment.
+    trials
+        Number of experiments with each cell.
+    seed
+        Seed of the random numbers.
+    workers
+        Number of processes, as in dp_theory.numerics.parallel.
+
+    Returns
+    -------
+    Simulation
+        Arrays of `shape`, or floats for a single cell.
     """
-    results = run_jobs(trial, [(cell, d, seed, k) for cell in cells for k in range(trials)], workers)
-    mean, se = mean_and_se(np.reshape(results, (*shape, trials, 3)), axis=-2)
-    columns = [x[..., i][()] for i in range(3) for x in (mean, se)]
-    return Simulation(*columns, d=d, trials=trials, seed=seed)
+    jobs = [(cell, d, seed, k) for cell in cells for k in range(trials)]
+    results = np.reshape(run_jobs(trial, jobs, workers), (*shape, trials, 3))
+    mean, se = mean_and_se(results, axis=-2)
+    return Simulation(
+        test_error=mean[..., 0][()],
+        test_error_se=se[..., 0][()],
+        overlap=mean[..., 1][()],
+        overlap_se=se[..., 1][()],
+        squared_norm=mean[..., 2][()],
+        squared_norm_se=se[..., 2][()],
+        d=d,
+        trials=trials,
+        seed=seed,
+    )
 
 
-def mean_and_se(samples: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over trials and its standard error, inf where one trial says nothing about it."""
+def mean_and_se(samples: Float[np.ndarray, "*shape"], axis: int) -> tuple[Real, Real]:
+    """Mean over the axis of trials, and its standard error, which is inf for a single trial."""
     trials = samples.shape[axis]
     mean = samples.mean(axis)
     if trials == 1:
@@ -47,7 +86,13 @@ def mean_and_se(samples: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def check_size(d: int | None, trials: int) -> int:
-    """d, if it is there and both numbers are at least 1 and possible. Raises InputError otherwise."""
+    """The dimension d of an experiment, once it and the number of trials are known to be possible.
+
+    Raises
+    ------
+    InputError
+        Where d is missing, and where either number is not whole, below 1, or too large.
+    """
     if d is None:
         raise InputError("d is missing: give the dimension of the experiment")
     require_whole(d=d, trials=trials)

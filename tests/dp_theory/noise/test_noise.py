@@ -78,7 +78,7 @@ def transcribed(flips: BoundaryFlips, keep: Rule, phi: float, lam: float) -> tup
         for agreement, chance in ((1, 1 - f), (-1, f)):
             passing = 1.0
             if flips.check is not None:
-                passing = norm.cdf((agreement * np.abs(middle) + flips.check.doubt) / flips.check.width)[:, None]
+                passing = norm.cdf((agreement * np.abs(middle) + flips.check.slack) / flips.check.width)[:, None]
             kept = mass * chance[:, None] * passing
             g = np.stack([np.broadcast_to(middle[:, None], v.shape), v])
             y = agreement * np.sign(middle)[:, None]

@@ -66,14 +66,6 @@ def test_a_damaged_line_is_computed_again(byte, tmp_path, caplog):
     assert "damaged lines, 1" in caplog.text
 
 
-def test_a_journal_of_before_has_no_checksums(tmp_path):
-    journal = tmp_path / "journal"
-    run_jobs(square, JOBS, journal=journal)
-    records = [json.loads(line) for line in journal.read_text().splitlines()]
-    journal.write_text("".join(json.dumps({key: r[key] for key in ("job", "result")}) + "\n" for r in records))
-    np.testing.assert_array_equal(run_jobs(never, JOBS, journal=journal), [square(*job) for job in JOBS])
-
-
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", '{"job": 1}\n', "[1]\n"])
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "journal").write_text(content)

@@ -1,0 +1,61 @@
+"""The test error of ridge regression at a given ridge, and at the best one.
+
+Here the ridge lam is per *training* row and psi = d/m for m training rows, if the moments are per kept row, as those of
+`Direct` rules are. With moments per pool row, lam and psi count pool rows, as in dp_theory.ridge.problem.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dp_theory.numerics.checks import Real
+from dp_theory.numerics.minimise import minimise
+from dp_theory.ridge.theorem1 import corollary1, theorem1
+from dp_theory.rules import Moments
+
+RIDGES = (1e-9, 1e4)  # the interval in which the best ridge is sought, beside lam = 0
+
+
+def ridge_error(moments: Moments, rho: Real, psi: Real, lam: Real) -> Any:
+    """Test error of Theorem 1, or of Corollary 1 where lam = 0.
+
+    Parameters
+    ----------
+    moments
+        Moments of the selection rule at `rho`.
+    rho
+        Cosine between the selector and the truth.
+    psi
+        Aspect ratio: dimensions per row.
+    lam
+        Ridge per row. 0 is the ridgeless limit.
+
+    Returns
+    -------
+    Real
+        The test error. All parameters broadcast.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):  # each formula is evaluated on the other's cells too
+        ridgeless = corollary1(*moments, rho, psi)[0] if np.any(np.equal(lam, 0)) else 0.0
+        return np.where(np.greater(lam, 0), theorem1(*moments, rho, psi, lam)[0], ridgeless)
+
+
+def best_ridge(error: Callable[[Any], Any], shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The least test error over the ridge, which is 0 or in RIDGES, and the ridge that attains it.
+
+    Parameters
+    ----------
+    error
+        The test error of `shape` cells as a function of the ridge. It takes 0.0, and arrays (points, *shape).
+    shape
+        Shape of the cells, each of which has a best ridge of its own.
+
+    Returns
+    -------
+    least, lam
+        Two arrays of `shape`.
+    """
+    least, ridge = minimise(error, *RIDGES, shape)
+    ridgeless = error(0.0)
+    return np.minimum(least, ridgeless), np.where(ridgeless <= least, 0.0, ridge)
