@@ -4,6 +4,7 @@
 #   make test-slow            those that need minutes
 #   make test-gpu             those that need a GPU
 #   make test-device          where tensors lie and what waits for a GPU, on a device in name only
+#   make coverage           which lines the tests reach, into out/coverage
 #   make bench                measure, and print one table of targets, rivals and growth
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
 #   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies
@@ -16,7 +17,7 @@ BIN := .venv/bin
 # The arrays here are small: BLAS threads only get in the way of the processes that share the work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install figures test test-slow test-gpu test-device lint bench torture release-check audit clean
+.PHONY: install figures test test-slow test-gpu test-device coverage lint bench torture release-check audit clean
 
 install: .venv/installed
 
@@ -40,6 +41,9 @@ test-gpu: install
 
 test-device: install
 	$(BIN)/pytest -m fake_device
+
+coverage: install
+	$(BIN)/pytest --numprocesses auto --cov --cov-report term --cov-report html:out/coverage
 
 lint: install
 	$(BIN)/ruff check .

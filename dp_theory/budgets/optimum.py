@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dp_base.errors import InputError
-from dp_theory.budgets.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated, require_costs
 from dp_theory.numerics.checks import (
     Real,
     common_shape,
@@ -31,6 +30,7 @@ from dp_theory.numerics.checks import (
     require_numbers,
     require_some,
 )
+from dp_theory.numerics.costs import SMALLEST_KEEP, STRATEGIES, TRAINING_COST, Costs, generated, require_costs
 from dp_theory.numerics.minimise import minimise
 from dp_theory.practice.practice_problem import Addition, PracticeProblem
 from dp_theory.practice.prediction import solve_stages
@@ -182,7 +182,7 @@ def optimum(
     `table.groupby("cell").first()` is what wins.
 
     Exactly one of psi = d/m, where the number of training rows is given, and budget, the cost per dimension. Costs are
-    those of dp_theory.budgets.costs: candidate_cost of a plain sample, guided_cost of a directly drawn one (by default
+    those of dp_theory.numerics.costs: candidate_cost of a plain sample, guided_cost of a directly drawn one (by default
     DIRECT_COST plain ones, as the paper measures), training_cost of training on a row. keep, lam: fixed p and ridge,
     otherwise the best. Columns: strategy, rule, keep, lam, psi, test_error; per dimension: kept, generated, cost;
     needs_d: p/gamma, which d must exceed by far for the limit d → ∞ to hold. Raises InputError for parameters outside

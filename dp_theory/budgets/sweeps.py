@@ -1,6 +1,6 @@
 """Ways to spend a budget of generated samples, against each other: predicted curves with simulated points on them.
 
-The strategies and axes are those of dp_theory.budgets.costs, at the same kept fraction p and the same ridge lam per
+The strategies and axes are those of dp_theory.numerics.costs, at the same kept fraction p and the same ridge lam per
 *training* row. Prune and direct are given w_s. With the rule `random`, direct is static by another name, a control.
 """
 
@@ -16,7 +16,6 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
-from dp_theory.budgets.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.numerics.checks import (
     LARGEST_D,
     MOST_ROWS,
@@ -28,6 +27,7 @@ from dp_theory.numerics.checks import (
     require_size,
     require_some,
 )
+from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.simulators import law
@@ -96,7 +96,7 @@ def sweep(
     alpha: keep-hard's threshold; the other rules are matched at its kept fraction p. n: numbers of samples generated
     (by default twelve from d/4 to 16 d). rules: names of RULES. engine: with 'law' the points of a series are
     independent; 'dense' shares rows between the sizes of one trial, so that they are correlated. Trial k of all series
-    draws from the same stream. x: the axis that column x counts; costs as in dp_theory.budgets.costs, in plain
+    draws from the same stream. x: the axis that column x counts; costs as in dp_theory.numerics.costs, in plain
     samples. workers, journal: as in dp_theory.numerics.parallel; a cell of the sweep is one trial of one rule at all
     sizes and ridges. advance is called with the number of cells done, of `steps(...)` in all, as the simulation goes.
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import erf
 
-from dp_theory.budgets.costs import TRAINING_COST, Costs, require_axis, require_costs
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes, predict_points
 from dp_theory.numerics.checks import Array, require, require_number
+from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ def forecast(
     direct_cost: float | None = None,
     training_cost: float | None = None,
 ) -> pd.DataFrame:
-    """A row per strategy: how much more of `x` (an axis of dp_theory.budgets.costs) reaches the target error; the best
+    """A row per strategy: how much more of `x` (an axis of dp_theory.numerics.costs) reaches the target error; the best
     first.
 
     All go on from the plain rows that the curve's largest plain point has, or the first pool of its practice:

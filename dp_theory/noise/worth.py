@@ -15,9 +15,9 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from dp_base.errors import InputError
-from dp_theory.budgets.costs import Costs, require_costs
 from dp_theory.noise.rows import ORDER, Shares, shares
 from dp_theory.numerics.checks import Array, numbers, require, require_magnitude, require_number, require_whole
+from dp_theory.numerics.costs import Costs, require_costs
 from dp_theory.practice.cohorts import weighted_moments
 from dp_theory.practice.practice_problem import Addition, PracticeProblem, RoundPlan, Window
 from dp_theory.practice.prediction import Stages, solve_stages

@@ -8,7 +8,7 @@ Six strategies with the same first pool and, but for static, the same number of 
     practice            the same rows, generated directly where the learner wants them (guidance)
     prune, practice: newest rows    the last two, trained on the newest rows only, not on the accumulated pool
 
-on the axes of dp_theory.budgets.costs, per dimension. docs/theory.md has the exponents and what follows from them.
+on the axes of dp_theory.numerics.costs, per dimension. docs/theory.md has the exponents and what follows from them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory.budgets.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 from dp_theory.numerics.checks import Array
+from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, Costs, require_costs
 from dp_theory.practice.experiment import simulate_practice
 from dp_theory.practice.practice_problem import Addition, MeasuredRows, PracticeProblem, RoundRows
 from dp_theory.practice.prediction import Stages, solve_stages

@@ -1,0 +1,1 @@
+"""Ridge regression on selected rows: Theorem 1, its correction at finite dimension, and its simulators."""

@@ -16,8 +16,8 @@ import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
 from dp_base.errors import InputError
-from dp_theory.budgets.costs import SMALLEST_KEEP
 from dp_theory.numerics.checks import Array, require
+from dp_theory.numerics.costs import SMALLEST_KEEP
 from dp_theory.practice import Addition, PracticeProblem
 from dp_theory.practice.cohorts import Cohort, make_cohort
 from dp_theory.practice.dmft import Forces, next_stage, overlaps

@@ -1,7 +1,7 @@
 """The best rule of a fixed selector for a budget, over all rules.
 
 The learner is Theorem 1's, with the ridge per training row, as in dp_theory.budgets.optimum; the selector is at cosine
-rho to the truth and independent of the rows. A budget counts, per dimension, what an axis of dp_theory.budgets.costs
+rho to the truth and independent of the rows. A budget counts, per dimension, what an axis of dp_theory.numerics.costs
 does. Limits d → ∞.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dp_theory.budgets.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
 from dp_theory.numerics.checks import Array, require, require_magnitude, require_number
+from dp_theory.numerics.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
 from dp_theory.selection.influence import by_moments, learner, ridge_ratio, slopes
 from dp_theory.selection.margins import FEATURES, Bands, View
 from dp_theory.selection.search import Found, answer, explore, gap, polish

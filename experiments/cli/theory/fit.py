@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dp_base.errors import InputError
-from dp_theory.budgets.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
+from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
 from experiments.cli.theory.options import Json
 from experiments.cli.theory.predict import named
 from experiments.terminal import emit_json, records, say, table

@@ -7,7 +7,7 @@ import typer
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
-from dp_theory.budgets.costs import DIRECT_COST, TRAINING_COST
+from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST
 from experiments.cli.theory.options import VALUES, DirectCost, Json, TrainingCost, values
 from experiments.terminal import emit_json, progress, records, say, table
 
@@ -58,8 +58,8 @@ def noise_command(
     import pandas as pd
 
     from dp_base.files import write_text
-    from dp_theory.budgets.costs import Costs
     from dp_theory.noise import kept_price, require_selection, row_worth, selections, worth
+    from dp_theory.numerics.costs import Costs
 
     if window is not None and missed is not None:
         raise InputError("--window and --missed are two ways to say which rows are added: give one")

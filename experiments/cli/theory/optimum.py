@@ -7,7 +7,7 @@ import typer
 
 from dp_base.errors import InputError
 from dp_base.locks import claimed
-from dp_theory.budgets.costs import AXES, DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
+from dp_theory.numerics.costs import AXES, DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 from experiments.cli.theory.options import VALUES, Json, grid, those_given
 from experiments.terminal import emit_json, records, say, table
 

@@ -9,7 +9,7 @@ import typer
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_theory import rules
-from dp_theory.budgets.costs import DIRECT_COST, TRAINING_COST, require_costs
+from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, require_costs
 from dp_theory.ridge.simulators.trials import check_size
 from dp_theory.span.losses import LOSSES
 from experiments.cli.theory.options import DirectCost, Json, Seed, TrainingCost, Workers

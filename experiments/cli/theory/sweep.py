@@ -8,7 +8,7 @@ import typer
 import dp_theory
 from dp_base.errors import InputError
 from dp_base.locks import claimed
-from dp_theory.budgets.costs import AXES, DIRECT_COST, TRAINING_COST
+from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST
 from dp_theory.rules import rule_names
 from experiments.cli.theory.options import (
     VALUES,

@@ -25,7 +25,6 @@ from dp_theory import (
     row_errors,
     simulate,
 )
-from dp_theory.budgets.costs import Costs
 from dp_theory.noise import (
     Missed,
     confirmation,
@@ -38,6 +37,7 @@ from dp_theory.noise import (
     worth,
 )
 from dp_theory.noise.worth import LAMS, plain_error, plain_lam
+from dp_theory.numerics.costs import Costs
 from dp_theory.ridge.theorem1 import theorem1
 from dp_theory.rules import KeepAll, Rule
 from dp_theory.span.flips import SHAPES

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dp_theory.budgets.costs import AXES, DIRECT_COST, STRATEGIES, TRAINING_COST, Costs
+from dp_theory.numerics.costs import AXES, DIRECT_COST, STRATEGIES, TRAINING_COST, Costs
 
 
 def test_a_row_costs_its_generation_and_its_training():
