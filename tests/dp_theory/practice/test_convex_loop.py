@@ -8,11 +8,13 @@ from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import LOGISTIC, SQUARED_HINGE, predict, simulate
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex, row_errors
-from dp_theory.practice.convex import ConvexLoop
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex_loop, row_errors
+from dp_theory.practice.cohorts import make_cohort
+from dp_theory.practice.convex_loop import ConvexLoop
+from dp_theory.practice.dmft import OrderParameters
 from dp_theory.practice.exponents import scaling
-from dp_theory.practice.prediction import ORDER, make_cohort, solve_stages
-from dp_theory.practice.rows import draw
+from dp_theory.practice.points import draw_points
+from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.experiment import fit_convex, max_margin
@@ -33,20 +35,21 @@ SQUARE_LOOPS = {
 }
 
 
-def by_points(problem: PracticeProblem, size=2**11, seed=0):
-    """Order parameters (a, C, X) of a loop by the convex solver, whatever its loss."""
-    loop, order = ConvexLoop(problem, size, seed), (np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
-    for s in range(problem.stages):
-        rows, cosine = problem.initial_rows, 1.0
-        if s:
-            a, c, _ = order
-            cosine = a[-1] / np.hypot(a[-1], np.sqrt(c[-1, -1]))
-            plan = problem.additions[s - 1]
-            rows = plan(np.arctan2(np.sqrt(c[-1, -1]), a[-1]) / np.pi) if callable(plan) else plan
-        last = problem.stages if problem.accumulate else s + 1
-        cohort = make_cohort(rows, problem.flip, cosine, s - 1 if s else None, s, last, ORDER)
-        order, _ = loop.next_stage(cohort, rows, cosine, order)
-    return order
+def by_points(problem: PracticeProblem, size: int = 2**11, seed: int = 0) -> OrderParameters:
+    """Order parameters of a loop by the convex solver, whatever its loss."""
+    loop = ConvexLoop(problem, size, seed)
+    parameters = OrderParameters.of_no_stage()
+    for stage in range(problem.stages):
+        rows = problem.initial_rows
+        cosine = 1.0
+        if stage:
+            cosine = parameters.cosine()
+            plan = problem.additions[stage - 1]
+            rows = plan(np.arccos(cosine) / np.pi) if callable(plan) else plan
+        selector = stage - 1 if stage else None
+        cohort = make_cohort(rows, problem.flip, cosine, selector, stage, problem.last_stage(stage), ORDER)
+        parameters = loop.next_stage(cohort, rows, cosine, parameters).parameters
+    return parameters
 
 
 @pytest.mark.parametrize("problem", SQUARE_LOOPS.values(), ids=SQUARE_LOOPS)
@@ -61,7 +64,7 @@ def test_square_loss_is_the_loop_with_the_square_loss(problem: PracticeProblem):
 @pytest.mark.parametrize("name", ["keep-hard", "flips, labeller", "soft weights"])
 def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
     """Without the quadratic loss that stands in, which the square loss equals."""
-    monkeypatch.setattr(convex, "closest", lambda *arguments: (0.0, 1.0))
+    monkeypatch.setattr(convex_loop, "closest_quadratic", lambda *arguments: (0.0, 1.0))
     problem = SQUARE_LOOPS[name]
     expected = predict(problem)
     for ours, known in zip(by_points(problem, 2**14), (expected.alignment, expected.covariance), strict=False):
@@ -93,7 +96,7 @@ def test_points_are_the_kept_rows():
     """Their moments, against those that rules know."""
     rows, cosine = Addition(1.0, keep=KeepHard(0.7)), 0.8
     cohort = make_cohort(rows, 0.1, cosine, 0, 1, 3, ORDER)
-    points = draw(cohort, rows, 0.1, cosine, 2**13, np.random.default_rng(0))
+    points = draw_points(cohort, rows, 0.1, cosine, 2**13, np.random.default_rng(0))
     mass = points.mass[:, -1]
     assert np.abs(points.view[:, 0]).max() <= 0.7
     np.testing.assert_allclose((mass * points.y) @ points.view, cohort.linear[0], rtol=2e-3)
