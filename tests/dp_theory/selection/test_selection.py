@@ -30,13 +30,13 @@ from dp_theory import (
     predict,
     simulate,
 )
-from dp_theory.budgets.optimum import keep_hard_law
+from dp_theory.budgets.phases import keep_hard_law
 from dp_theory.numerics.quadrature import pdf
 from dp_theory.selection import Budget, best_window, compare_selections
-from dp_theory.selection.influence import learner, ridge_ratio
-from dp_theory.selection.margins import View
+from dp_theory.selection.influence import ridge_limit, ridge_ratio
+from dp_theory.selection.margins import SelectorView
 from dp_theory.selection.rivals import best_entropy, rivals
-from dp_theory.selection.search import gap, widened
+from dp_theory.selection.search import RuleSearch
 from dp_theory.selection.static import local_optima
 
 
@@ -81,18 +81,18 @@ def test_the_best_rule_keeps_the_least_share(flip):
     found = best_selection(Budget.of(0.9, 1e-3, "kept", smallest_keep=0.1, flip=flip))
     assert found.keep == pytest.approx(0.1, rel=2e-6)
     asked = Budget.of(0.9, 1e-3, "kept", smallest_keep=0.1, flip=flip)
-    assert found.test_error == pytest.approx(asked.errors(View(0.9, flip).moments(found.rule)[:, None])[0])
+    assert found.test_error == pytest.approx(asked.errors(SelectorView(0.9, flip).moments(found.rule)[:, None])[0])
 
 
 @pytest.mark.parametrize("labels", [False, True])
 def test_bands_are_widened_to_the_least_share(labels):
-    view = View(0.8, 0.1, labels)
+    view = SelectorView(0.8, 0.1, labels)
     for kept in (((0.5, 0.6), (0.61, 0.7)), ((0.0, 1e-3),), ((2.0, np.inf),)):
         bands = Bands(kept, labels)
-        wide = widened(view, bands, 0.2)
+        wide = RuleSearch(view, Budget.of(0.8, 1.0), 0.2).widened(bands)
         assert view.moments(wide)[0] == pytest.approx(0.2, rel=1e-9)
         assert np.all(wide([0.55, 5e-4, 3.0], 1.0) >= bands([0.55, 5e-4, 3.0], 1.0))
-        assert widened(view, wide, 0.1) == wide
+        assert RuleSearch(view, Budget.of(0.8, 1.0), 0.1).widened(wide) == wide
 
 
 def test_at_the_ridgeless_peak_the_error_is_a_half():
@@ -117,14 +117,14 @@ def test_the_influence_of_a_rule_is_that_of_its_function():
 def test_the_learner_is_theorem_1_and_the_span_recipe(psi, lam):
     r = ridge_ratio(psi, lam)
     for rule in (KeepEasy(0.7), SymmetricRule(lambda t: np.exp(-(t**2)))):
-        moments = View(0.8).moments(lambda t, y, rule=rule: rule.keep_probability(t), rule.breakpoints())
+        moments = SelectorView(0.8).moments(lambda t, y, rule=rule: rule.keep_probability(t), rule.breakpoints())
         want = predict(Problem(Direct(rule), 0.8, psi, lam)).test_error
-        assert learner(moments, psi, 0.8, r).test_error == pytest.approx(want, rel=1e-10)
+        assert ridge_limit(moments, psi, 0.8, r).test_error == pytest.approx(want, rel=1e-10)
     bands = Bands(((-np.inf, -0.4), (0.2, 1.1)), labels=True)
-    moments = View(0.8, 0.1, labels=True).moments(bands)
+    moments = SelectorView(0.8, 0.1, labels=True).moments(bands)
     group = Group(1 / moments[0], flip=0.1, along=(0.8, 0.6), keep=bands, breaks=(-1.1, -0.4, -0.2, 0.2, 0.4, 1.1))
     want = predict(SpanProblem((1.0, 0.0), [group], psi, lam)).test_error
-    assert learner(moments, psi, 0.8, r).test_error == pytest.approx(want, rel=1e-9)
+    assert ridge_limit(moments, psi, 0.8, r).test_error == pytest.approx(want, rel=1e-9)
 
 
 def slow(value):
@@ -144,7 +144,7 @@ BUDGETS = [
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("labels", [False, True])
 def test_the_slope_of_a_budget_counts_what_rows_cost(budget, labels):
-    moments = View(budget.rho, budget.flip, labels).moments(Bands(((0.2, 1.4),), labels))
+    moments = SelectorView(budget.rho, budget.flip, labels).moments(Bands(((0.2, 1.4),), labels))
     steps = 1e-5 * np.eye(6)
     numeric = (budget.errors(moments[:, None] + steps) - budget.errors(moments[:, None] - steps)) / 2e-5
     assert budget.slope(moments) == pytest.approx(numeric, rel=1e-5, abs=1e-8)
@@ -153,7 +153,7 @@ def test_the_slope_of_a_budget_counts_what_rows_cost(budget, labels):
 @pytest.mark.parametrize("budget", [BUDGETS[0], BUDGETS[1], BUDGETS[3], *(slow(b) for b in (BUDGETS[2], *BUDGETS[4:]))])
 def test_nothing_beats_the_best(budget):
     """Not the usual rules at their best, no band and no complement of one, nothing random; nor to first order."""
-    best, view = best_selection(budget), View(budget.rho, budget.flip)
+    best, view = best_selection(budget), SelectorView(budget.rho, budget.flip)
     assert all(best.test_error <= other.test_error * (1 + 1e-9) for other in rivals(budget).values())
     assert best.gap < 1e-6 * best.test_error
     x, masses = view.atoms
@@ -172,12 +172,12 @@ def test_nothing_beats_the_best(budget):
 
 def test_the_gap_notices_a_rule_that_is_not_best():
     budget = Budget.of(0.9, 1.0, "kept", smallest_keep=0.1)
-    view = View(0.9)
+    search = RuleSearch(budget.view(), budget, 0.1)
     best = best_selection(budget)
     for other in (KeepHard.with_keep_fraction(0.1), KeepEasy.with_keep_fraction(0.1)):
         band = ((0.0, float(other.alpha)),) if isinstance(other, KeepHard) else ((float(other.alpha), np.inf),)
-        assert gap(view, Bands(band), budget.slope, 0.1) > 1e-3
-    assert gap(view, best.rule, budget.slope, 0.1) == best.gap < 1e-9
+        assert search.gap(Bands(band)) > 1e-3
+    assert search.gap(best.rule) == best.gap < 1e-9
     assert len({round(found.value, 6) for found in local_optima(budget)}) >= 1
 
 
@@ -211,7 +211,7 @@ def test_the_entropy_rule_is_at_its_best():
 
         def error(at, budget=budget):
             kappa, tilt = np.exp(np.clip(at[0], *np.log([1 / 8, 1000]))), np.sinh(np.clip(at[1], -np.arcsinh(1e4), 24))
-            given = View(budget.rho).moments(lambda t, y: Entropy(tilt, kappa).keep_probability(t))
+            given = SelectorView(budget.rho).moments(lambda t, y: Entropy(tilt, kappa).keep_probability(t))
             return float(budget.errors(given[:, None])[0]) if given[0] >= budget.least else 0.5
 
         starts = [(0.0, 1.0), (2.0, 3.0), (1.5, -6.0)]
