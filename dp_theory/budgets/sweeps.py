@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
@@ -41,6 +40,7 @@ from dp_theory.rules import RULES, Direct, KeepAll, KeepHard, Random, Rule, make
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Float, Int
 
 RULE_NAMES = rule_names("swept")
 LINE_POINTS = 121  # of a predicted curve, beside those of the simulated points

@@ -4,11 +4,13 @@ A learner looks at a row through its score t, standardised so that t ~ N(0, 1) o
 label y = ±1. Sizes are in units of n, the normaliser of a `PracticeProblem`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
@@ -16,6 +18,9 @@ from dp_theory.numerics.checks import Array, Real, numbers, require, require_bre
 from dp_theory.rules import KeepAll, KeepHard, Rule
 from dp_theory.span.flips import Flips, check_flips
 from dp_theory.span.span_problem import select
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 PLAIN = KeepAll()
 Function = Callable[[Array, Array], ArrayLike]  # of (t, y)
@@ -88,7 +93,7 @@ class Addition:
         """The shape of the rule's parameters."""
         return self.keep.shape if isinstance(self.keep, Rule) else ()
 
-    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> "Addition":
+    def at(self, index: tuple[int, ...], shape: tuple[int, ...]) -> Addition:
         """The addition with the scalar rule at `index`, after the rule has been broadcast to `shape`."""
         return replace(self, keep=self.keep.at(index, shape)) if isinstance(self.keep, Rule) else self
 
@@ -187,7 +192,7 @@ class MeasuredRows:
     """
 
     kept: float
-    linear: Float[np.ndarray, "2"]
+    linear: Float[np.ndarray, " 2"]
     second: Float[np.ndarray, "2 2"]
 
     def __post_init__(self) -> None:
@@ -213,7 +218,7 @@ class MeasuredRows:
         return bool(symmetric and np.linalg.eigvalsh(moments)[0] >= -_ASYMMETRY * (1 + trace))
 
     @classmethod
-    def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> "MeasuredRows":
+    def of(cls, kept: float, t: Array, zeta: Array, y: Array) -> MeasuredRows:
         """The means over a sample of rows.
 
         Parameters

@@ -5,10 +5,12 @@ the direction of the labeller off the selector, so that the labeller's own score
 cosine between selector and labeller. Over plain rows t and ζ are independent N(0, 1).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_theory.numerics.checks import Array, require
 from dp_theory.numerics.quadrature import panels, pdf, refined
@@ -16,6 +18,9 @@ from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
 from dp_theory.rules import Rule
 from dp_theory.span.atoms import Atoms, labelled
 from dp_theory.span.flips import BoundaryFlips, Flips, observed_labels
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _REACH = 10  # largest |t| of a panel: the density of N(0, 1) is below 1e-22 there
 _DENSITY_EDGES = (0, 1, 2, 3, 5, 7, _REACH)  # panels between these resolve the density

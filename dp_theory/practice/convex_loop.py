@@ -11,12 +11,13 @@ a_s; the row s of C's Cholesky factor, with the logarithm of its diagonal elemen
 X_ss. All are in units of the stage before: lengths in units of |θ_s-1|, responses in units of X_s-1,s-1.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from scipy.optimize import root
 
 from dp_base.errors import ConvergenceError, InputError
@@ -28,6 +29,9 @@ from dp_theory.practice.forces import QuadraticLoss, SampledCohort, closest_quad
 from dp_theory.practice.points import draw_points
 from dp_theory.practice.practice_problem import PracticeProblem
 from dp_theory.span.losses import Loss, limits
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 FEW = 2**11  # points of a cohort with which a stage is solved first
 EXACT = 1e-9  # relative residual at which a stage counts as solved

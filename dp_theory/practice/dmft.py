@@ -60,15 +60,19 @@ Shapes. S stages; b stages that train on a cohort; J classes of a cohort; `modes
 values of the order parameters that are tried at once; they differ in the last stage only.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_theory.numerics.checks import Array
 from dp_theory.practice.cohorts import Cohort
 from dp_theory.practice.practice_problem import PracticeProblem
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class OrderParameters(NamedTuple):
@@ -79,7 +83,7 @@ class OrderParameters(NamedTuple):
     x: Float[np.ndarray, "*trials stages stages"]
 
     @classmethod
-    def of_no_stage(cls) -> "OrderParameters":
+    def of_no_stage(cls) -> OrderParameters:
         """Those before the first stage."""
         return cls(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
 
@@ -88,7 +92,7 @@ class OrderParameters(NamedTuple):
         """The number of stages S."""
         return self.a.shape[-1]
 
-    def with_zeros(self) -> "OrderParameters":
+    def with_zeros(self) -> OrderParameters:
         """One more stage, whose order parameters are 0. There must be no leading axes."""
         return OrderParameters(np.append(self.a, 0.0), np.pad(self.c, (0, 1)), np.pad(self.x, (0, 1)))
 
@@ -105,7 +109,7 @@ class Forces(NamedTuple):
     fg: Float[np.ndarray, "*trials stages"]  # E[f g]
 
     @classmethod
-    def of_no_stage(cls) -> "Forces":
+    def of_no_stage(cls) -> Forces:
         """Those before the first stage."""
         return cls(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0))
 
@@ -186,8 +190,8 @@ class SelectedRow(NamedTuple):
 
     view: Float[np.ndarray, "*trials b 2"]
     noise: Float[np.ndarray, "*trials b b"]  # covariance of the noise
-    g: Float[np.ndarray, "2"]
-    z_k: Float[np.ndarray, "2"]
+    g: Float[np.ndarray, " 2"]
+    z_k: Float[np.ndarray, " 2"]
 
 
 def selected_row(selector: int | None, parameters: OrderParameters, stages: slice) -> SelectedRow:
@@ -219,11 +223,11 @@ class Quadratics(NamedTuple):
     target: Float[np.ndarray, " stages"]  # m
 
     @classmethod
-    def square(cls, stages: int) -> "Quadratics":
+    def square(cls, stages: int) -> Quadratics:
         """The square loss at every stage."""
         return cls(np.ones(stages), np.ones(stages))
 
-    def extended(self, curvature: float, target: float) -> "Quadratics":
+    def extended(self, curvature: float, target: float) -> Quadratics:
         """One more stage."""
         return Quadratics(np.append(self.curvature, curvature), np.append(self.target, target))
 

@@ -1,10 +1,11 @@
 """The practice loop itself at finite d, every row drawn: the reference that its theory is held to."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from scipy.linalg import solve
 
 from dp_base.errors import InputError
@@ -18,6 +19,9 @@ from dp_theory.ridge.simulators.trials import check_size, mean_and_se
 from dp_theory.span.experiment import fit_convex
 from dp_theory.span.flips import Flips, draw_labels
 from dp_theory.span.losses import Square
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 MOST_CANDIDATES = 1 << 20  # drawn at a time
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import Array
@@ -33,6 +32,7 @@ from dp_theory.span.losses import Square
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Float
 
 STEPS = 6  # strategies
 FEWEST_ROUNDS = 4  # from which an exponent and its curvature can be fitted

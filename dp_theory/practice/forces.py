@@ -15,16 +15,21 @@ where f̂ are the forces under the quadratic losses, whose means (14) and (15) a
 differs by from a quadratic one; for the square loss that is nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_theory.numerics.checks import Array
 from dp_theory.practice.dmft import Forces, OrderParameters, Quadratics, linear_forces, selected_row
 from dp_theory.practice.points import Points
 from dp_theory.span.losses import Loss
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class QuadraticLoss:
     target: float
 
     @classmethod
-    def of_stage(cls, losses: Quadratics, stage: int) -> "QuadraticLoss":
+    def of_stage(cls, losses: Quadratics, stage: int) -> QuadraticLoss:
         """The one of a stage."""
         return cls(float(losses.curvature[stage]), float(losses.target[stage]))
 
@@ -62,15 +67,15 @@ class RowForces:
     slope: Float[np.ndarray, "points_or_1 solved solved"]
 
     @classmethod
-    def of_no_stage(cls, points: int) -> "RowForces":
+    def of_no_stage(cls, points: int) -> RowForces:
         """Those before any stage."""
         return cls(np.zeros((points, 0)), np.zeros((1, 0, 0)))
 
-    def first(self, size: int) -> "RowForces":
+    def first(self, size: int) -> RowForces:
         """Those of the first `size` points."""
         return RowForces(self.force[:size], self.slope[:size])
 
-    def extended(self, force: Array, slope: Array) -> "RowForces":
+    def extended(self, force: Array, slope: Array) -> RowForces:
         """One more stage, whose forces (N,) and slopes (N or 1, solved + 1) are given."""
         solved = self.force.shape[1]
         matrices = max(len(slope), len(self.slope))
@@ -111,12 +116,12 @@ class SampledCohort:
     of_control: RowForces
 
     @classmethod
-    def of(cls, points: Points) -> "SampledCohort":
+    def of(cls, points: Points) -> SampledCohort:
         """The cohort before any stage."""
         none = RowForces.of_no_stage(len(points.y))
         return cls(points, none, none)
 
-    def first(self, size: int) -> "SampledCohort":
+    def first(self, size: int) -> SampledCohort:
         """The first `size` points, or all if there are fewer."""
         size = min(size, len(self.points.y))
         return SampledCohort(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
@@ -144,7 +149,7 @@ class SampledCohort:
 
     def newest_means(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters, smooth: bool
-    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, "2"]]:
+    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " 2"]]:
         """Sums over the points for the force f_s on the newest stage: E[f_s f_j], -E[df_s/dη_j] and E[f_s (t, ζ)].
 
         smooth: whether f_s has a derivative everywhere. If not, its slope would jump from point to point. Then

@@ -9,8 +9,11 @@ row of weight c, (2) and (14) give
 where `unfitted` is the identity less `fit` in the columns of the b stages.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Float
 from scipy.special import ndtr, owens_t
 
 from dp_base.errors import InputError
@@ -22,6 +25,9 @@ from dp_theory.practice.practice_problem import PracticePrediction, PracticeProb
 from dp_theory.practice.prediction import ORDER
 from dp_theory.span.flips import BoundaryFlips, Flips
 from dp_theory.span.losses import Square
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding decides
 _TINY = 1e-100  # in place of a 0 in a denominator

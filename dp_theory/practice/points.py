@@ -5,10 +5,12 @@ have no closed form. A point is a kind of row (its true and its observed label),
 standard normal for each stage that trains on the rows.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
@@ -17,6 +19,9 @@ from dp_theory.numerics.quadrature import gauss, pdf
 from dp_theory.practice.additions import Addition
 from dp_theory.practice.cohorts import Cohort, panel_edges, sine
 from dp_theory.span.flips import BoundaryFlips, Flips
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 # Points are drawn from wider normals than the rows have, and weighted accordingly: forces grow in the tails.
 _SCORE_WIDTH = 1.4  # standard deviation from which t is drawn
@@ -61,7 +66,7 @@ class Points:
     view: Float[np.ndarray, "points 2"]
     normals: Float[np.ndarray, "points b"]
 
-    def first(self, size: int) -> "Points":
+    def first(self, size: int) -> Points:
         """The first `size` points. If that is a power of two, they are such a rule themselves."""
         share = len(self.y) / size
         return Points(

@@ -18,12 +18,14 @@ Conventions
 - The test error of stage s is angle(θ_s, Σ^½w0)/π.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError
@@ -32,6 +34,9 @@ from dp_theory.practice.additions import Addition, MeasuredRows, RoundPlan, Roun
 from dp_theory.ridge.problem import Prediction, Simulation
 from dp_theory.span.flips import Flips, check_flips
 from dp_theory.span.losses import SQUARE, Loss, require_loss
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +170,7 @@ class PracticeProblem:
             }
         )
 
-    def cells(self) -> Iterator["PracticeProblem"]:
+    def cells(self) -> Iterator[PracticeProblem]:
         """The problems with scalar rules that this one broadcasts to, in C order."""
         shape = self.shape
         for index in np.ndindex(shape):

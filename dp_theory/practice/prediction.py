@@ -1,9 +1,11 @@
 """The limits of the practice loop, stage by stage, and their certificate."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import ROUNDING, Array
@@ -14,6 +16,9 @@ from dp_theory.practice.dmft import OrderParameters, Quadratics, SolvedStage, li
 from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem
 from dp_theory.practice.square_loop import next_stage
 from dp_theory.span.losses import HARD_MARGIN, Loss, Square
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 TOLERANCE = 1e-9  # relative error of the order parameters, and by default of quadrature
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it

@@ -13,11 +13,12 @@ This is Theorem 1 without its fixed point. To first order, one row more at (t, y
     h = (L + A)^-1 (w0 - C(1 - kappa·L) a),   C = a·w0/(|a|² + sigma²),   off = |a|² + sigma² - (a·w0)²
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dp_theory.numerics.checks import Array, Real, require
@@ -25,6 +26,9 @@ from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.theorem1 import fixed_point
 from dp_theory.rules import KeepAll, Rule
 from dp_theory.selection.margins import TINY, Bands, SelectorView
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class RidgeLimit(NamedTuple):
@@ -48,7 +52,7 @@ class RidgeLimit(NamedTuple):
         return np.arctan2(np.sqrt(self.off), self.along) / np.pi
 
 
-def ridge_limit(moments: Float[np.ndarray, "6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
+def ridge_limit(moments: Float[np.ndarray, " 6 *shape"], psi: Real, rho: Real, r: Real) -> RidgeLimit:
     """What is learned from rows with these moments E[q·(1, u, w, u², uw, w²)]. The other arguments broadcast."""
     c_s, c_v, ss, sv, vv = moments[1:] / moments[0]
     ell = psi / r - 1
@@ -70,7 +74,7 @@ def ridge_limit(moments: Float[np.ndarray, "6 *shape"], psi: Real, rho: Real, r:
 class ErrorSlopes(NamedTuple):
     """Derivatives of the test error."""
 
-    by_means: Float[np.ndarray, "5"]  # by (c, A), the last five moments per kept row
+    by_means: Float[np.ndarray, " 5"]  # by (c, A), the last five moments per kept row
     by_psi: float  # at a fixed lam
     by_lam: float  # at a fixed psi
 
@@ -100,8 +104,8 @@ def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlope
 
 
 def slope_by_moments(
-    slopes: ErrorSlopes, moments: Float[np.ndarray, "6"], d_psi: float, d_lam: float
-) -> Float[np.ndarray, "6"]:
+    slopes: ErrorSlopes, moments: Float[np.ndarray, " 6"], d_psi: float, d_lam: float
+) -> Float[np.ndarray, " 6"]:
     """The derivative of the test error by the moments of a rule, of which the first is the kept share p.
 
     d_psi and d_lam are the derivatives of psi and of the ridge per row by p.

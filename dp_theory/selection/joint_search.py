@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 from scipy.optimize import minimize
 
 from dp_theory.numerics.checks import Array
 from dp_theory.selection.margins import Bands
 from dp_theory.selection.partial_loop import PartialLoop, RoundOptions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _STEPS = 20  # of the search
 _TOLERANCE = 1e-6  # of ln of the error, at which it ends

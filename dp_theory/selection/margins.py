@@ -10,12 +10,14 @@ w = y·(x·v). A learner of kept rows depends on a rule q by six moments only, w
 In this package "margin" means u where labels are seen, and |t| where they are not.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
@@ -23,6 +25,9 @@ from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import half_line, pdf
 from dp_theory.rules import SymmetricRule
 from dp_theory.rules.base import sin_tan
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 MOMENTS = 6  # on which a learner depends
 CLOSE_EDGES = tuple((0.0517 * np.arange(1, 140)).tolist())  # edges of close panels; none of them is dyadic
@@ -55,7 +60,7 @@ class Bands:
     labels: bool = False
 
     @classmethod
-    def between(cls, edges: Float[np.ndarray, " edges"], labels: bool) -> "Bands":
+    def between(cls, edges: Float[np.ndarray, " edges"], labels: bool) -> Bands:
         """The bands from the first edge to the second, from the third to the fourth, and so on. Edges must rise."""
         return cls(tuple((float(low), float(high)) for low, high in edges.reshape(-1, 2)), labels)
 
@@ -74,7 +79,7 @@ class Bands:
         """The |t| > 0 at which the rule jumps."""
         return tuple(sorted({abs(edge) for band in self.bands for edge in band if 0 < abs(edge) < np.inf}))
 
-    def close_to(self, other: "Bands") -> bool:
+    def close_to(self, other: Bands) -> bool:
         """Whether all edges are the same to a part in a hundred."""
         one = self.edges
         two = other.edges
@@ -145,7 +150,7 @@ class SelectorView:
 
     def moments(
         self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
-    ) -> Float[np.ndarray, "6"]:
+    ) -> Float[np.ndarray, " 6"]:
         """E[q·(1, u, w, u², uw, w²)] of a rule.
 
         Parameters

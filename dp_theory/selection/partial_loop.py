@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_base.errors import InputError
 from dp_theory.practice.additions import LARGEST_ERROR, Addition
@@ -19,6 +19,9 @@ from dp_theory.practice.square_loop import next_stage
 from dp_theory.selection.margins import Bands, SelectorView
 from dp_theory.span.flips import BoundaryFlips
 from dp_theory.span.losses import Square
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class RoundOptions:
         """The rows of a round with this rule."""
         return replace(self.rows, keep=bands if bands.labels else bands.rule, breaks=bands.breaks)
 
-    def cohort(self, moments: Float[np.ndarray, 6], stage: int, last: int) -> Cohort:
+    def cohort(self, moments: Float[np.ndarray, " 6"], stage: int, last: int) -> Cohort:
         """The rows of a rule with these moments, which the learner of the stage before `stage` selects.
 
         They train the stages from `stage` up to `last`, without that.
@@ -91,7 +94,7 @@ class PartialLoop:
         solved = next_stage(self.problem, cohorts, self.parameters)
         return PartialLoop(self.problem, cohorts, solved.parameters, solved.forces)
 
-    def then_moments(self, options: RoundOptions, moments: Float[np.ndarray, 6]) -> PartialLoop:
+    def then_moments(self, options: RoundOptions, moments: Float[np.ndarray, " 6"]) -> PartialLoop:
         """The loop after a round whose rule has these moments."""
         return self.then(options.cohort(moments, len(self.cohorts), self.problem.stages))
 

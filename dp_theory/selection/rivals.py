@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 from scipy.optimize.elementwise import find_root
 
 from dp_theory.budgets.least_error import least_error
@@ -18,6 +17,7 @@ from dp_theory.selection.static import BestRule, Budget, best_selection, rule_fo
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Float
 
 _KAPPAS = (1 / 8, 1000)  # between which the entropy rule's kappa is sought
 _LOG_OMEGAS = (-30.0, 25.0)  # between which ln|omega| is sought
@@ -76,7 +76,7 @@ def _best_of_kind(budget: Budget, name: str) -> BestRule:
     return rule_for(budget, rule, np.array([p, beta_tilde, beta, gamma, 0.0, p]))
 
 
-def best_entropy(budget: Budget) -> tuple[Entropy, Float[np.ndarray, 6]]:
+def best_entropy(budget: Budget) -> tuple[Entropy, Float[np.ndarray, " 6"]]:
     """The best entropy rule for a budget, of either sign of omega and any kappa, and its moments.
 
     The search goes over a grid of ln kappa, the logarithm of the kept share and the sign, and then over finer grids

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_theory.numerics.checks import Array
 from dp_theory.selection.margins import MOMENTS, Bands
 from dp_theory.selection.partial_loop import PartialLoop, RoundOptions
 from dp_theory.selection.search import RuleSearch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 CONVERGED = 0.1  # gap over error below which a search ends
 
@@ -66,7 +68,7 @@ class NextError:
         """The errors of rules with these moments."""
         return np.array([self._error(column) ** self.power for column in moments.T])
 
-    def slope(self, moments: Float[np.ndarray, 6]) -> Float[np.ndarray, 6]:
+    def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
         """The derivative by the moments, from forward differences.
 
         E[uw] may be 0, and is changed in proportion to E[u]. It is not changed at all where rules see no labels, since

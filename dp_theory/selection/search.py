@@ -9,17 +9,21 @@ that rule itself, so that the best rules keep bands of margins. A search has thr
 `gap`       says by how much the bands are worse, to first order, than the rule that is best to first order.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float
 from scipy.optimize import brentq, minimize
 
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import pdf
 from dp_theory.selection.margins import CLOSE_EDGES, TINY, Bands, SelectorView
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 STEPS = 60  # of conditional gradients
 FRACTIONS = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 18), 1 - np.geomspace(0.4, 1e-5, 17), [1.0]])  # of a step
@@ -38,7 +42,7 @@ class Objective(Protocol):
         """The values of rules with these moments."""
         ...
 
-    def slope(self, moments: Float[np.ndarray, "6"]) -> Float[np.ndarray, "6"]:
+    def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
         """The derivative at a rule with these moments."""
         ...
 
@@ -73,7 +77,7 @@ class RuleSearch:
         """The value of bands."""
         return float(self.objective.errors(self.view.moments(bands)[:, None])[0])
 
-    def best_to_first_order(self, slope: Float[np.ndarray, "6"]) -> Float[np.ndarray, " atoms"]:
+    def best_to_first_order(self, slope: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " atoms"]:
         """q of the atoms that is least in slope·moments, among all that keep the least share."""
         features = self.view.atoms[1]
         mass = features[0]
@@ -171,7 +175,7 @@ class RuleSearch:
         """The value at these moments (6,)."""
         return float(self.objective.errors(moments[:, None])[0])
 
-    def _constraints(self, edges: "MovingEdges") -> list[dict]:
+    def _constraints(self, edges: MovingEdges) -> list[dict]:
         """The constraints of `polish`, as scipy takes them: the least share is kept, and edges stay in order."""
 
         def share(z: Array) -> Array:

@@ -10,9 +10,9 @@ sequence moves all rules together for the error after the last (dp_theory.select
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import require
@@ -24,6 +24,9 @@ from dp_theory.selection.margins import Bands
 from dp_theory.selection.partial_loop import PartialLoop, RoundOptions
 from dp_theory.selection.round_search import RoundRule, RoundSearch, carried_over
 from dp_theory.span.flips import BoundaryFlips
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True, eq=False)

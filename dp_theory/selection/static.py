@@ -8,16 +8,18 @@ does. Everything is the limit d → ∞.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from dp_theory.numerics.checks import Array, require, require_magnitude, require_number
 from dp_theory.numerics.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
 from dp_theory.selection.influence import error_slopes, ridge_limit, ridge_ratio, slope_by_moments
 from dp_theory.selection.margins import MOMENTS, Bands, SelectorView
 from dp_theory.selection.search import LocalOptimum, RuleSearch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 RANDOM_STARTS = 2  # of the searches of `local_optima`
 
@@ -151,7 +153,7 @@ class Budget:
             error[some] = self._error(kept, self.psi(kept[0]), self.ridge(kept))
         return error
 
-    def slope(self, moments: Float[np.ndarray, 6]) -> Float[np.ndarray, 6]:
+    def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
         """The derivative of the test error by the moments of a rule.
 
         At the best ridge the change of the ridge itself is of second order.
@@ -198,7 +200,7 @@ class BestRule:
     needs_d: float
 
 
-def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, 6], gap: float = np.nan) -> BestRule:
+def rule_for(budget: Budget, rule: Any, moments: Float[np.ndarray, " 6"], gap: float = np.nan) -> BestRule:
     """What a rule with these moments and this gap gives for the budget."""
     p = float(moments[0])
     psi = float(budget.psi(moments[0]))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 
 from dp_theory.numerics.costs import SMALLEST_KEEP
@@ -14,6 +13,9 @@ from dp_theory.practice.additions import LARGEST_ERROR, Addition
 from dp_theory.practice.practice_problem import PracticeProblem
 from dp_theory.practice.prediction import solve_stages
 from dp_theory.rules import KeepAll, KeepHard
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _LOWEST = -4.0  # ln kappa from which windows are tried, unless narrower ones are possible
 _HIGHEST = 9.0  # ln kappa up to which they are tried
