@@ -13,7 +13,7 @@ from _timing import row, seconds
 
 from dp_theory import PracticeProblem, Window, predict, simulate
 from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import Quadratics, linear_forces, residuals
+from dp_theory.practice.dmft import OrderParameters, Quadratics, linear_forces, residuals
 from dp_theory.practice.prediction import ORDER, solve_stages
 
 ROUNDS = 5  # of the damped iteration: eight take it a minute
@@ -29,9 +29,9 @@ def damped(problem: PracticeProblem, cohorts: list[Cohort]) -> np.ndarray:
             x[s, s] = x[s - 1, s - 1]
         off = np.inf
         while off > 1e-9:
-            of_a, of_c, of_x = (
-                part[s] for part in residuals(problem, linear_forces(cohorts, a, c, x, losses), a, c, x)
-            )
+            parameters = OrderParameters(a, c, x)
+            off_by = residuals(problem, linear_forces(cohorts, parameters, losses), parameters)
+            of_a, of_c, of_x = (part[s] for part in off_by)
             off = max(abs(of_a), np.abs(of_c).max() / c[s, s], np.abs(of_x).max() / x[s, s])
             a[s] += of_a / 2
             c[s] += of_c / 2

@@ -8,8 +8,8 @@ from scipy.optimize import root_scalar
 
 from dp_theory.numerics.checks import SMALLEST, Array, require, require_magnitude, require_number
 from dp_theory.numerics.quadrature import half_line
+from dp_theory.practice.additions import PLAIN, Addition
 from dp_theory.practice.cohorts import nodes
-from dp_theory.practice.practice_problem import PLAIN, Addition
 from dp_theory.rules import KeepHard
 from dp_theory.span.flips import BoundaryFlips
 

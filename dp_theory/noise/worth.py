@@ -18,8 +18,9 @@ from dp_base.errors import InputError
 from dp_theory.noise.rows import ORDER, Shares, shares
 from dp_theory.numerics.checks import Array, numbers, require, require_magnitude, require_number, require_whole
 from dp_theory.numerics.costs import Costs, require_costs
+from dp_theory.practice.additions import Addition, RoundPlan, Window
 from dp_theory.practice.cohorts import weighted_moments
-from dp_theory.practice.practice_problem import Addition, PracticeProblem, RoundPlan, Window
+from dp_theory.practice.practice_problem import PracticeProblem
 from dp_theory.practice.prediction import Stages, solve_stages
 from dp_theory.ridge.best import best_ridge, ridge_error
 from dp_theory.ridge.theorem1 import theorem1

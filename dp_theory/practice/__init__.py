@@ -1,21 +1,26 @@
 """The practice loop: a learner that selects its own training rows, round by round, with exact asymptotics.
 
-problem says what is practised and what is answered; prediction solves it, stage by stage, by the equations of dmft, or
-for losses other than the square by those of convex, answers and rows;
-hindsight looks back at the rows of a round, experiment runs the loop, exponents compares it with other strategies.
+What is asked: `practice_problem`, and the `additions` of its rounds.
+
+How it is answered: `dmft` has the equations, and `cohorts` reduces the rows of a round to what these need.
+`square_loop` solves them for the square loss, `convex_loop` for other losses, with the `forces` of rows at `points`.
+`prediction` goes through the stages and certifies the result. `experiment` runs the loop.
+
+What follows: `hindsight` looks back at the rows of a round, `exponents` compares the loop with other strategies.
 """
 
+from dp_theory.practice.additions import Addition, MeasuredRows, RoundPlan, RoundRows, Window
 from dp_theory.practice.hindsight import row_errors
-from dp_theory.practice.practice_problem import (
-    Addition,
-    MeasuredRows,
-    PracticePrediction,
-    PracticeProblem,
-    PracticeSimulation,
-    RoundPlan,
-    RoundRows,
-    Window,
-)
+from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem, PracticeSimulation
 
-__all__ = ["Addition", "MeasuredRows", "PracticePrediction", "PracticeProblem", "PracticeSimulation", "RoundPlan",
-           "RoundRows", "Window", "row_errors"]  # fmt: skip
+__all__ = [
+    "Addition",
+    "MeasuredRows",
+    "PracticePrediction",
+    "PracticeProblem",
+    "PracticeSimulation",
+    "RoundPlan",
+    "RoundRows",
+    "Window",
+    "row_errors",
+]

@@ -1,113 +1,201 @@
-"""Rows that join the loop together, reduced to what its theory needs of them."""
+"""Cohorts: the rows that join the loop together, reduced to the moments that its theory needs of them.
+
+The rows of a round were chosen by one learner, the selector. It sees the score t of a row. ζ is the row's coordinate in
+the direction of the labeller off the selector, so that the labeller's own score is g = ρt + √(1 − ρ²)ζ, where ρ is the
+cosine between selector and labeller. Over plain rows t and ζ are independent N(0, 1).
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_theory.numerics.checks import Array, require
 from dp_theory.numerics.quadrature import panels, pdf, refined
-from dp_theory.practice.practice_problem import Addition, MeasuredRows, RoundRows
+from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
 from dp_theory.rules import Rule
-from dp_theory.span.atoms import labelled
+from dp_theory.span.atoms import Atoms, labelled
 from dp_theory.span.flips import BoundaryFlips, Flips, observed_labels
 
-_SCALES = [1e-8, 1e-6, 1e-4, 1e-2]  # of features at 0, the selector's boundary, that are looked for
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_REACH = 10  # largest |t| of a panel: the density of N(0, 1) is below 1e-22 there
+_DENSITY_EDGES = (0, 1, 2, 3, 5, 7, _REACH)  # panels between these resolve the density
+_LABEL_EDGES = np.array([1, 3, 9])  # edges around the labeller's boundary, in units of the width of its step in t
+_SMALL_SCALES = (1e-8, 1e-6, 1e-4, 1e-2)  # |t| of features of functions at the selector's boundary that are looked for
+_LEAST_SLOPE = 0.1  # of the cosine over its sine, below which labels are smooth in t
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Rows that joined together, as J atoms of equal weight: E[1, y(t, ζ), (t, ζ)(t, ζ)ᵀ; atom], in units of n.
+    """The rows of one round, in J classes of equal weight.
 
-    (t, ζ) is the selector's view of a row and the coordinate in the labeller's direction off it. selector: the
-    stage that chose the rows, None for the plain ones; first, last: the stages first ≤ s < last train on them.
+    A stage s trains on the rows if first ≤ s < last.
+
+    Attributes
+    ----------
+    weight
+        The weight c of the rows of each class in the training loss.
+    mass, linear, second
+        Sums over the rows of each class of 1, y·(t, ζ) and (t, ζ)(t, ζ)ᵀ, divided by n.
+    candidates
+        Rows that were looked at, in units of n.
+    selector
+        The stage k that chose the rows, or None for plain rows. Then t is the labeller's score and ζ does not matter.
+    first, last
+        The first stage that trains on the rows, and the one after the last.
+    error
+        Bound on the relative error of the moments, apart from that of quadrature.
     """
 
-    weight: Array  # (J,)
-    mass: Array  # (J,)
-    linear: Array  # (J, 2)
-    second: Array  # (J, 2, 2)
+    weight: Float[np.ndarray, " classes"]
+    mass: Float[np.ndarray, " classes"]
+    linear: Float[np.ndarray, "classes 2"]
+    second: Float[np.ndarray, "classes 2 2"]
     candidates: float
     selector: int | None
     first: int
     last: int
-    error: float  # relative, of the moments, apart from that of nodes
+    error: float
+
+    def trains(self, stage: int) -> bool:
+        """Whether a stage trains on the rows."""
+        return self.first <= stage < self.last
 
 
 def make_cohort(
     rows: RoundRows, flip: Flips, cosine: float, selector: int | None, first: int, last: int, order: int
 ) -> Cohort:
-    """The rows of a round, chosen by a learner with cos(θ_k, Σ^½w_g) = cosine. Raises InputError if it keeps none."""
+    """The cohort of a round's rows.
+
+    Parameters
+    ----------
+    rows
+        What the round adds.
+    flip
+        How labels are flipped in the problem.
+    cosine
+        Cosine ρ between the selector's θ_k and Σ^½w_g; 1 for plain rows.
+    selector, first, last
+        As in `Cohort`.
+    order
+        Order of the Gauss-Legendre panels in t, where the moments need quadrature.
+
+    Raises
+    ------
+    InputError
+        If the rule keeps no row.
+    """
     if isinstance(rows, MeasuredRows):
-        size, one = rows.kept, np.ones(1)
-        linear, second = size * rows.linear[None], size * rows.second[None]
-        return Cohort(one, size * one, linear, second, size, selector, first, last, 0.0)
+        one = np.ones(1)
+        linear = rows.kept * rows.linear[None]
+        second = rows.kept * rows.second[None]
+        return Cohort(one, rows.kept * one, linear, second, rows.kept, selector, first, last, 0.0)
     flip = rows.flips(flip)
     weight, mass, linear, second = weighted_moments(rows, flip, cosine, order)
-    known = rows.keep if isinstance(rows.keep, Rule) and not by_nodes(rows, flip) else None
-    errors = known.moments_with_errors(cosine)[1] if known else ()
-    total = mass.sum()
-    require("kept fraction", total, total > 0, f"be positive: {rows} keeps no row")
-    size = rows.size(total)
-    return Cohort(
-        weight, size * mass, size * linear, size * second, size, selector, first, last, float(max(errors, default=0.0))
-    )
+    keep_fraction = mass.sum()
+    require("kept fraction", keep_fraction, keep_fraction > 0, f"be positive: {rows} keeps no row")
+    size = rows.candidates_at(keep_fraction)
+    error = _moment_error(rows, flip, cosine)
+    return Cohort(weight, size * mass, size * linear, size * second, size, selector, first, last, error)
 
 
-def weighted_moments(addition: Addition, flip: Flips, cosine: float, order: int) -> tuple[Array, Array, Array, Array]:
-    """Weight, mass, linear and second moments of the atoms per candidate, as in `Cohort`.
+def weighted_moments(
+    addition: Addition, flip: Flips, cosine: float, order: int
+) -> tuple[
+    Float[np.ndarray, " classes"],
+    Float[np.ndarray, " classes"],
+    Float[np.ndarray, "classes 2"],
+    Float[np.ndarray, "classes 2 2"],
+]:
+    """Weight, mass, linear and second moments per candidate, as in `Cohort`.
 
-    One atom, from the rule's own moments, where it keeps rows of one weight; else one for each weight at the nodes.
+    There is one class, with the rule's own moments, if a rule keeps rows of one weight. Otherwise the moments are
+    integrated over nodes in t, and there is a class for each weight that occurs at a node.
     """
-    if isinstance(addition.keep, Rule) and not isinstance(flip, BoundaryFlips) and not addition.by_nodes:
-        p, gamma, beta, beta_tilde = (float(moment) for moment in addition.keep.moments(cosine))
+    keep = addition.keep
+    if isinstance(keep, Rule) and not isinstance(flip, BoundaryFlips) and not addition.has_functions:
+        p, gamma, beta, beta_tilde = (float(moment) for moment in keep.moments(cosine))
         linear = (1 - 2 * flip) * np.array([[beta_tilde, beta]])
         return np.array([addition.weight]), np.array([p]), linear, np.array([[[gamma, 0.0], [0.0, p]]])
     t, measure, labels = nodes(cosine, flip, addition, order)
-    keep, weights = addition.select(np.tile(t, 2), np.repeat([1.0, -1.0], len(t)))
-    atoms = labelled(t[None], measure, labels, keep.reshape(2, -1), weights.reshape(2, -1), np.eye(2))
-    t, zeta = atoms.t[0], atoms.zeta
-    weight, at = np.unique(atoms.q, return_inverse=True)
+    kept, weights = addition.select(*for_both_labels(t))
+    atoms = labelled(t[None], measure, labels, kept.reshape(2, -1), weights.reshape(2, -1), np.eye(2))
+    return _by_weight(atoms)
+
+
+def _by_weight(atoms: Atoms) -> tuple[Array, Array, Array, Array]:
+    """The results of `weighted_moments`, from nodes t and labels as atoms."""
+    t = atoms.t[0]
+    weight, class_of_atom = np.unique(atoms.q, return_inverse=True)
 
     def total(moment: Array) -> Array:
-        return np.asarray(np.bincount(at, moment, len(weight)), float)
+        """Sums over the atoms of each class (J,)."""
+        return np.asarray(np.bincount(class_of_atom, moment, len(weight)), float)
 
-    cross = total(t * zeta)
-    linear = np.column_stack([total(atoms.y * t * atoms.mass), total(atoms.y * zeta)])
-    second = np.array([[total(t * t * atoms.mass), cross], [cross, total(atoms.zeta2)]]).transpose(2, 0, 1)
-    return weight, total(atoms.mass), linear, second
-
-
-def by_nodes(rows: RoundRows, flip: Flips) -> bool:
-    """Whether moments of the rows are integrated over nodes, rather than known."""
-    return isinstance(rows, Addition) and (rows.by_nodes or isinstance(rows.flips(flip), BoundaryFlips))
+    linear = np.column_stack([total(atoms.y * t * atoms.mass), total(atoms.y * atoms.zeta)])
+    cross = total(t * atoms.zeta)
+    second = np.array([[total(t * t * atoms.mass), cross], [cross, total(atoms.zeta2)]])
+    return weight, total(atoms.mass), linear, second.transpose(2, 0, 1)
 
 
-def nodes(cosine: float, flip: Flips, addition: Addition, order: int) -> tuple[Array, Array, Array]:
-    """Nodes t and weights, (N,) each, of G ~ N(0, 1), in the panels of `edges`, and E[1, ζ, ζ²; observed label | t]
-    (2, 3, N) there."""
-    t, weights = panels(edges(cosine, flip, addition, order), order)
-    blur = float(np.sqrt((1 - cosine) * (1 + cosine)))
-    return t, weights * pdf(t), observed_labels(flip, cosine * t, blur, order)
+def _moment_error(addition: Addition, flip: Flips, cosine: float) -> float:
+    """The relative error of a rule's own moments, 0 where they are integrated here."""
+    if not isinstance(addition.keep, Rule) or needs_quadrature(addition, flip):
+        return 0.0
+    return float(max(addition.keep.moments_with_errors(cosine)[1]))
 
 
-def edges(cosine: float, flip: Flips, addition: Addition, order: int) -> Array:
-    """Edges of panels in t, cut at the addition's jumps and where labels change.
+def needs_quadrature(rows: RoundRows, flip: Flips) -> bool:
+    """Whether the moments of rows are integrated over nodes in a problem with these flips, rather than known."""
+    return isinstance(rows, Addition) and (rows.has_functions or isinstance(rows.flips(flip), BoundaryFlips))
 
-    Functions are refined where panels of this order do not resolve them. From ±10 on the density is below 1e-22.
+
+def nodes(
+    cosine: float, flip: Flips, addition: Addition, order: int
+) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"], Float[np.ndarray, "2 3 nodes"]]:
+    """Nodes t, their weights for t ~ N(0, 1), and what is known of the labels there.
+
+    The last is E[1, ζ, ζ²; observed label is y | t] for y = 1 and y = -1. `flip` are the flips of these rows, and
+    `order` is that of the panels.
     """
-    blur = float(np.sqrt((1 - cosine) * (1 + cosine)))
-    label = np.array([1, 3, 9]) * blur / max(abs(cosine), 0.1 * blur)
-    cuts = [0, 1, 2, 3, 5, 7, 10, *np.abs(addition.jumps()), *label]
+    t, weights = panels(panel_edges(cosine, flip, addition, order), order)
+    return t, weights * pdf(t), observed_labels(flip, cosine * t, sine(cosine), order)
+
+
+def panel_edges(cosine: float, flip: Flips, addition: Addition, order: int) -> Float[np.ndarray, " edges"]:
+    """Edges of panels in t, which lie at the addition's jumps and around the places where labels change.
+
+    Panels on which `keep` or `weight` is a function are refined until `order` nodes resolve it.
+    """
+    blur = sine(cosine)
+    cuts: list[float] = [*_DENSITY_EDGES, *np.abs(addition.jumps())]
+    cuts += (_LABEL_EDGES * blur / max(abs(cosine), _LEAST_SLOPE * blur)).tolist()
     if isinstance(flip, BoundaryFlips):
         cuts += flip.cuts(cosine, blur)
-    if addition.by_nodes:
-        cuts += _SCALES
-    half = np.clip(cuts, 0, 10)
-    cut = np.unique(np.append(-half, half))
-    return refined(cut, lambda t: pdf(t) * _seen(addition, t), order) if addition.by_nodes else cut
+    if addition.has_functions:
+        cuts += _SMALL_SCALES
+    half = np.clip(cuts, 0, _REACH)
+    edges = np.unique(np.append(-half, half))
+    if not addition.has_functions:
+        return edges
+    return refined(edges, lambda t: pdf(t) * _integrands(addition, t), order)
 
 
-def _seen(addition: Addition, t: Array) -> Array:
-    """What a learner notices of an addition at t (N,), for either label: (functions, N)."""
-    keep, weight = addition.select(np.tile(t, 2), np.repeat([1.0, -1.0], len(t)))
+def sine(cosine: float) -> float:
+    """√(1 − cosine²), without cancellation."""
+    return float(np.sqrt((1 - cosine) * (1 + cosine)))
+
+
+def for_both_labels(t: Float[np.ndarray, " nodes"]) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """Scores and labels (2·nodes,): every score with the label 1, then every score with the label -1."""
+    return np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
+
+
+def _integrands(addition: Addition, t: Array) -> Array:
+    """Functions of t (N,) that have to be resolved for either label: (functions, N)."""
+    keep, weight = addition.select(*for_both_labels(t))
     return np.stack([keep, keep * weight, keep * weight / (1 + weight)]).reshape(-1, len(t))

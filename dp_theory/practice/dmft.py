@@ -1,192 +1,276 @@
-"""Dynamical mean-field theory of the practice loop with ridge regression: exact as n, d → ∞ (ours).
+"""Dynamical mean-field theory of the practice loop: its equations, exact in the limit n, d → ∞ (ours).
 
-With fresh data the rows of a stage are independent of their selector, and Theorem 1 applies with rho = cos(π E_k). An
-accumulated pool is another matter: ŵ_s has been fitted to the rows that trained ŵ_k, which chose more of them, and to
-treat them as an independent mixture is wrong at leading order. Dynamical mean-field theory keeps track. θ_s·(x of a row
-not yet seen) is jointly Gaussian over stages, z = (θ_s off Σ^½w_g)·x ~ N(0, C), a_s = θ_s·Σ^½w_g normalised; a row of
-weight c answers with f = c(I + cX)^-1 (y1 − θ), X the response of later stages to it, and (Γ, C, X, a) close as written
-in `residuals`. X is lower triangular: the future does not act on the past. The method is that of Celentano, Cheng and
-Montanari 2021.
+Why it is needed. If every stage trains on fresh rows, these are independent of their selector, and Theorem 1 applies
+with rho = cos(πE_k). If the pool accumulates, ŵ_s has been fitted to rows that also trained ŵ_k, and ŵ_k chose more of
+ŵ_s's rows. Treating those as an independent mixture is wrong at leading order. Dynamical mean-field theory keeps track
+of both effects. The method is that of Celentano, Cheng and Montanari 2021 ("The high-dimensional asymptotics of first
+order methods with random data"). In their words C and E[f fᵀ] below are the correlation functions of estimates and
+residuals, X and -Γ their response functions.
+
+Model
+    Stages s = 0, 1, … minimise (1/n) Σ_i c_i ℓ(w·x_i; y_i) + (λ_s/2)|w|² over the rows that they have, and give ŵ_s.
+    Rows are x = Σ^½z, z ~ N(0, I_d); θ_s = Σ^½ŵ_s; v is the unit vector along Σ^½w_g; g = z·v is the labeller's score
+    of a row, and y its observed label. A round's rows were kept by the scores of one stage k, the selector, or are
+    plain. They have a weight c, and train some of the later stages (dp_theory.practice.cohorts).
+
+Order parameters, for all stages s, j
+    a_s     alignment: θ_s·v
+    C_sj    covariance: (θ_s·θ_j) off v
+    X_sj    response: by how much the score h_s of a row moves, per unit of the force f_j with which the row pulled at
+            stage j. X is lower triangular, since no stage acts on the ones before it.
+
+One row
+    (1)  η_s = a_s g + z_s,   z ~ N(0, C) independent of g     the score by stage s, were the row in no pool
+    (2)  h_s = η_s + Σ_{j≤s} X_sj f_j                          the fitted score; j trains on the row
+    (3)  f_s = -c ℓ'(h_s; y)                                   the residual force of the row on stage s
+
+All rows. E is the sum over cohorts, in units of n, of the mean over their kept rows.
+    (4)  Γ_sj = -E[df_s/dη_j]     including that η_j decides which rows are kept, where j is their selector
+         E[f fᵀ] and E[f g] with the forces of (3)
+
+Learners. The entry of θ_s along the eigenvector of Σ with eigenvalue e, at which v has the entry v_e, is distributed as
+    (5)  θ_e = M_e (v_e b + ξ_e),   M_e = e(Λ + eΓ)^-1,   Λ = diag(λ_s),   ξ_e ~ N(0, E[f fᵀ]/n)
+    (6)  b = E[f g] + Γa
+so that the order parameters close:
+    (7)  a = Σ_e v_e² M_e b
+    (8)  C = Σ_e v_e² (M_e b)(M_e b)ᵀ - aaᵀ + (1/n) Σ_e M_e E[f fᵀ] M_eᵀ
+    (9)  X = (1/n) Σ_e M_e
+    Where Σ = I a single mode e = v_e = 1 stands for all d: (1/n)Σ_e is phi times the mean over modes in either case.
+
+Results
+    (10) o_s = θ_s·u = Σ_e u_e v_e (M_e b)_s     u the unit vector along Σ^½w0
+    (11) E_s = arctan(√(a_s² + C_ss - o_s²)/o_s)/π
+
+Selection. The selector k sees t = η_k/|θ_k| and does not see ζ. With ρ = a_k/|θ_k| and r = √(1 - ρ²)
+    (12) g = ρt + rζ,   z_k = |θ_k| r (rt - ρζ)
+    (13) η_s = a_s g + (C_sk/C_kk) z_k + noise,   Cov(noise) = C - C_·k C_k·/C_kk
+    For plain rows t = g, and the noise is z.
+
+Forces of quadratic losses ℓ_s(h; y) = H_s(m_s y - h)²/2, of which the square loss is H = m = 1, are linear. Over the
+stages that train on a row of weight c
+    (14) f = B(m y - η),   B = D(I + XD)^-1,   D = c diag(H)
+    (15) Γ = E[B] within these stages, and Γ_·k = -(E[f z_k] + E[B] C_·k)/C_kk
+    The second part is the effect of selection. It follows from Stein's lemma, and has no densities at thresholds.
+
+Order of computation. dp_theory.practice.prediction goes through the stages. For each it makes the newest round's cohort
+(.cohorts), solves (7) to (9) for the newest rows of a, C and X (.square_loop for the square loss, .convex_loop for
+others), and evaluates (10) and (11). The order parameters of earlier stages do not change.
+
+Shapes. S stages; b stages that train on a cohort; J classes of a cohort; `modes` eigenvalues. Leading axes `trials` are
+values of the order parameters that are tried at once; they differ in the last stage only.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.optimize import root_scalar
 
-from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array
 from dp_theory.practice.cohorts import Cohort
 from dp_theory.practice.practice_problem import PracticeProblem
 
-TOGETHER = 24  # trials at once, if they fit into MEMORY
-MEMORY = 2**22  # elements of the largest array: (trials, modes or atoms, stages, stages)
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
-def geometry(k: int | None, a: Array, c: Array, stages: slice) -> tuple[Array, Array, Array, Array]:
-    """How θ_s·x of b stages depends on the selector k's view (t, ζ) of a row: θ·x = L(t, ζ) + noise.
+class OrderParameters(NamedTuple):
+    """The order parameters a, C and X of S stages."""
 
-    Returns L (..., b, 2), the noise covariance (..., b, b), and the two vectors (2,) that give g = x·Σ^½w_g
-    (normalised) and z_k from (t, ζ): g = ρt + rζ, z_k = s(r²t − ρrζ) with s = |θ_k|, ρ = a_k/s, r = √(1 − ρ²).
-    """
-    own, noise = a[..., stages, None], c[..., stages, stages]
-    if k is None:  # the view is g itself
-        return own * np.array([1.0, 0.0]), noise, np.array([1.0, 0.0]), np.zeros(2)
-    alignment, variance = a[..., k].flat[0], c[..., k, k].flat[0]  # of an earlier stage: one in all trials
-    norm = np.hypot(alignment, np.sqrt(variance))
-    rho, r = alignment / norm, np.sqrt(variance) / norm
-    g, z_k = np.array([rho, r]), norm * r * np.array([r, -rho])
-    shared = c[..., stages, k, None] / variance
-    return own * g + shared * z_k, noise - shared * c[..., k, None, stages], g, z_k
+    a: Float[np.ndarray, "*trials stages"]
+    c: Float[np.ndarray, "*trials stages stages"]
+    x: Float[np.ndarray, "*trials stages stages"]
+
+    @classmethod
+    def of_no_stage(cls) -> OrderParameters:
+        """Those before the first stage."""
+        return cls(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
+
+    @property
+    def stages(self) -> int:
+        """The number of stages S."""
+        return self.a.shape[-1]
+
+    def with_zeros(self) -> OrderParameters:
+        """One more stage, whose order parameters are 0. There must be no leading axes."""
+        return OrderParameters(np.append(self.a, 0.0), np.pad(self.c, (0, 1)), np.pad(self.x, (0, 1)))
+
+    def cosine(self) -> float:
+        """The cosine between θ of the newest stage and v."""
+        return self.a[-1] / np.hypot(self.a[-1], np.sqrt(self.c[-1, -1]))
 
 
 class Forces(NamedTuple):
-    """What the rows do to the learners, summed over cohorts in units of n: gamma = Γ = −E[∂f/∂θ] and ff = E[f fᵀ],
-    (..., stages, stages), fg = E[f g] (..., stages)."""
+    """The means over all rows of the residual forces, of their products and of their slopes: (4)."""
 
-    gamma: Array
-    ff: Array
-    fg: Array
+    gamma: Float[np.ndarray, "*trials stages stages"]  # Γ
+    ff: Float[np.ndarray, "*trials stages stages"]  # E[f fᵀ]
+    fg: Float[np.ndarray, "*trials stages"]  # E[f g]
+
+    @classmethod
+    def of_no_stage(cls) -> Forces:
+        """Those before the first stage."""
+        return cls(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0))
 
 
-def residuals(problem: PracticeProblem, forces: Forces, a: Array, c: Array, x: Array) -> tuple[Array, Array, Array]:
-    """Right-hand sides minus (a, C, X) of the order parameters' equations, for the stages that a, C and X have.
+class SolvedStage(NamedTuple):
+    """One more stage: the order parameters of all stages, the forces there, and by how much the equations are missed.
 
-    a: (..., stages). c, x: (..., stages, stages). Leading axes are trials that differ in the last stage only.
-    forces: at these order parameters. With e, v over modes:
-        M_e = e(lam·I + eΓ)^-1,  b = E[f g] + Γa
-        X = (1/n)Σ M_e,  a = Σ v²M_e b,  C = Σ v²(M_e b)(M_e b)ᵀ − aaᵀ + (1/n)Σ M_e E[f fᵀ] M_eᵀ
+    `residual` is relative to the sizes of the order parameters.
     """
+
+    parameters: OrderParameters
+    forces: Forces
+    residual: float
+
+
+# -- the learners: (5) to (11) ----------------------------------------------------------------------------------------
+
+
+def residuals(problem: PracticeProblem, forces: Forces, parameters: OrderParameters) -> OrderParameters:
+    """Right-hand sides of (7), (8) and (9) minus a, C and X, for the stages that these have.
+
+    `forces` are those at these order parameters.
+    """
+    a, c, x = parameters
     gamma, ff, fg = forces
-    stages, (e, v) = a.shape[-1], problem.modes
-    m, drift = _drift(problem, gamma, fg + (gamma @ a[..., None])[..., 0])
-    deviation = v[:, None] * (drift - (v**2 @ drift)[..., None, :])
+    e = problem.eigenvalues
+    v = problem.labeller_direction
+    m = mode_matrices(problem, gamma)
+    means = _mode_means(m, fg + (gamma @ a[..., None])[..., 0])
+    # (7) as Σ v_e² M_e(E[f g] - (Λ/e)a), which is the same without the cancellation of Γa
+    pull = fg[..., None, :] - problem.ridges[: a.shape[-1]] / e[:, None] * a[..., None, :]
+    a_off = (v[:, None] ** 2 * (m @ pull[..., None])[..., 0]).sum(axis=-2)
+    # (8) with Σ v_e² (M_e b)(M_e b)ᵀ - aaᵀ as a sum of squares
+    deviation = v[:, None] * (means - (v**2 @ means)[..., None, :])
     fluctuation = problem.phi * (m @ ff[..., None, :, :] @ m.mT).mean(axis=-3)
-    pull = fg[..., None, :] - problem.ridges[:stages] / e[:, None] * a[..., None, :]
-    step = (v[:, None] ** 2 * (m @ pull[..., None])[..., 0]).sum(axis=-2)  # Σ v²M_e b − a without cancellation
-    return step, deviation.mT @ deviation + fluctuation - c, problem.phi * m.mean(axis=-3) - x
+    c_off = deviation.mT @ deviation + fluctuation - c
+    x_off = problem.phi * m.mean(axis=-3) - x  # (9)
+    return OrderParameters(a_off, c_off, x_off)
 
 
-def overlaps(problem: PracticeProblem, forces: Forces, a: Array) -> Array:
-    """θ·Σ^½w0 (normalised) of every stage (stages,), from solved order parameters: Σ uvM_e b, u the modes of Σ^½w0."""
-    if np.ndim(problem.labeller) == 0:  # Σ = I, where θ off the labeller is isotropic, or the truth labels
+def mode_matrices(
+    problem: PracticeProblem, gamma: Float[np.ndarray, "*trials stages stages"]
+) -> Float[np.ndarray, "*trials modes stages stages"]:
+    """M_e of (5), for the stages that Γ has."""
+    e = problem.eigenvalues[:, None, None]
+    ridges = np.diag(problem.ridges[: gamma.shape[-1]])
+    return e * np.linalg.inv(ridges + e * gamma[..., None, :, :])
+
+
+def _mode_means(m: Array, b: Array) -> Array:
+    """M_e b of (5), the mean of θ_e over v_e: (*trials, modes, S)."""
+    return (m @ b[..., None, :, None])[..., 0]
+
+
+def overlaps(problem: PracticeProblem, forces: Forces, a: Float[np.ndarray, " stages"]) -> Float[np.ndarray, " stages"]:
+    """The overlaps o of (10), from solved order parameters."""
+    if np.ndim(problem.labeller) == 0:  # the truth labels, or Σ = I, where θ off the labeller is isotropic
         return np.asarray(problem.labeller) * a
-    return (problem.target * problem.modes[1]) @ _drift(problem, forces.gamma, forces.fg + forces.gamma @ a)[1]
+    means = _mode_means(mode_matrices(problem, forces.gamma), forces.fg + forces.gamma @ a)
+    return (problem.truth_direction * problem.labeller_direction) @ means
 
 
-def _drift(problem: PracticeProblem, gamma: Array, b: Array) -> tuple[Array, Array]:
-    """M_e (..., modes, stages, stages) and M_e b (..., modes, stages)."""
-    e, ridges = problem.modes[0][:, None, None], np.diag(problem.ridges[: b.shape[-1]])
-    m = e * np.linalg.inv(ridges + e * gamma[..., None, :, :])
-    return m, (m @ b[..., None, :, None])[..., 0]
+def newest_error(parameters: OrderParameters, overlap: float) -> float:
+    """The test error (11) of the newest stage, whose overlap is given."""
+    alignment = parameters.a[-1]
+    off = parameters.c[-1, -1] + (alignment - overlap) * (alignment + overlap)  # without cancellation
+    return np.arctan2(np.sqrt(off), overlap) / np.pi
+
+
+# -- a row that a stage selected: (12) and (13) -----------------------------------------------------------------------
+
+
+class SelectedRow(NamedTuple):
+    """How the scores of b stages depend on (t, ζ) of a row: η = view·(t, ζ) + noise.
+
+    g = g·(t, ζ) and z_k = z_k·(t, ζ) are (12).
+    """
+
+    view: Float[np.ndarray, "*trials b 2"]
+    noise: Float[np.ndarray, "*trials b b"]  # covariance of the noise
+    g: Float[np.ndarray, " 2"]
+    z_k: Float[np.ndarray, " 2"]
+
+
+def selected_row(selector: int | None, parameters: OrderParameters, stages: slice) -> SelectedRow:
+    """Equations (12) and (13), for rows of this selector and for these stages."""
+    a, c, _ = parameters
+    own = a[..., stages, None]
+    noise = c[..., stages, stages]
+    if selector is None:
+        return SelectedRow(own * np.array([1.0, 0.0]), noise, np.array([1.0, 0.0]), np.zeros(2))
+    k = selector
+    alignment = a[..., k].flat[0]  # the selector is an earlier stage: it is the same in all trials
+    variance = c[..., k, k].flat[0]
+    norm = np.hypot(alignment, np.sqrt(variance))
+    rho = alignment / norm
+    r = np.sqrt(variance) / norm
+    g = np.array([rho, r])
+    z_k = norm * r * np.array([r, -rho])
+    shared = c[..., stages, k, None] / variance
+    return SelectedRow(own * g + shared * z_k, noise - shared * c[..., k, None, stages], g, z_k)
+
+
+# -- forces of quadratic losses: (14) and (15) ------------------------------------------------------------------------
 
 
 class Quadratics(NamedTuple):
-    """A loss H(m y − h)²/2 for each stage, (stages,) each; the square loss is H = m = 1."""
+    """A quadratic loss H(m y - h)²/2 for each stage."""
 
-    stiffness: Array  # H
-    target: Array  # m
+    curvature: Float[np.ndarray, " stages"]  # H
+    target: Float[np.ndarray, " stages"]  # m
 
     @classmethod
-    def square(cls, stages: int) -> "Quadratics":
+    def square(cls, stages: int) -> Quadratics:
         """The square loss at every stage."""
         return cls(np.ones(stages), np.ones(stages))
 
+    def extended(self, curvature: float, target: float) -> Quadratics:
+        """One more stage."""
+        return Quadratics(np.append(self.curvature, curvature), np.append(self.target, target))
 
-def linear_forces(cohorts: Sequence[Cohort], a: Array, c: Array, x: Array, losses: Quadratics) -> Forces:
-    """The forces of quadratic losses H(m y − h)²/2, in closed form.
 
-    A kept row of weight c answers with f = B(m y − θ), B = cH(I + cXH)^-1. Γ is E[B] within a cohort's stages; by
-    Stein's lemma, without boundary terms, Γ_·k = −(E[f z_k] + E[B]C_·k)/C_kk from the selection by stage k.
-    """
-    stages = a.shape[-1]
-    gamma, ff, fg = np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape)
+def linear_forces(cohorts: Sequence[Cohort], parameters: OrderParameters, losses: Quadratics) -> Forces:
+    """The means of (4) over all cohorts for quadratic losses, in closed form."""
+    a, c, _ = parameters
+    total = Forces(np.zeros(c.shape), np.zeros(c.shape), np.zeros(a.shape))
     for cohort in cohorts:
-        if cohort.first >= stages:
-            continue
-        i = slice(cohort.first, min(cohort.last, stages))
-        view, noise, g, z_k = geometry(cohort.selector, a, c, i)
-        weight, mass = cohort.weight[:, None, None], cohort.mass[:, None, None]
-        stiff = weight * losses.stiffness[i]
-        b = stiff.mT * np.linalg.inv(np.eye(view.shape[-2]) + x[..., None, i, i] * stiff)  # (..., J, b, b)
-        pull, slopes = b @ losses.target[i, None], b @ view[..., None, :, :]  # f = pull·y − slopes(t, ζ) − b·noise
-        seen = (pull * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=-3)  # E[f (t, ζ)ᵀ]
-        cross = pull * (slopes @ cohort.linear[:, :, None]).mT
-        square = mass * (pull * pull.mT + b @ noise[..., None, :, :] @ b.mT) - cross - cross.mT
-        ff[..., i, i] += (square + slopes @ cohort.second @ slopes.mT).sum(axis=-3)
-        fg[..., i] += seen @ g
-        curvature = (mass * b).sum(axis=-3)
-        gamma[..., i, i] += curvature
-        if (k := cohort.selector) is not None:
-            gamma[..., i, k] -= (seen @ z_k + (curvature @ c[..., i, k, None])[..., 0]) / c[..., k, k, None]
-    return Forces(gamma, ff, fg)
+        if cohort.first < parameters.stages:
+            _add_linear_forces(total, cohort, parameters, losses)
+    return total
 
 
-def own_response(problem: PracticeProblem, cohorts: Sequence[Cohort], lam: float) -> float:
-    """X_ss: the root of X = (1/n)Σ e/(lam + eΓ), Γ = E[c/(1 + cX)] over the rows of stage s; lam is that stage's."""
+def _add_linear_forces(total: Forces, cohort: Cohort, parameters: OrderParameters, losses: Quadratics) -> None:
+    """Add what one cohort contributes to `total`, in place. Arrays have the shapes (*trials, J, …) until summed."""
+    _, c, x = parameters
+    i = slice(cohort.first, min(cohort.last, parameters.stages))  # the b stages that train on the rows
+    row = selected_row(cohort.selector, parameters, i)
+    mass = cohort.mass[:, None, None]
+    stiffness = _force_stiffness(cohort.weight, x[..., i, i], losses.curvature[i])
+    # (14) with (13): f = pull·y - slopes·(t, ζ) - stiffness·noise
+    pull = stiffness @ losses.target[i, None]
+    slopes = stiffness @ row.view[..., None, :, :]
 
-    def image(response: float) -> float:
-        gamma = sum(float(k.mass @ (k.weight / (1 + k.weight * response))) for k in cohorts)
-        return problem.phi * float(np.mean(e / (lam + e * gamma)))
+    # E[f fᵀ], from E[y²] = 1, E[y(t, ζ)] and E[(t, ζ)(t, ζ)ᵀ]
+    cross = pull * (slopes @ cohort.linear[:, :, None]).mT
+    square = mass * (pull * pull.mT + stiffness @ row.noise[..., None, :, :] @ stiffness.mT) - cross - cross.mT
+    total.ff[..., i, i] += (square + slopes @ cohort.second @ slopes.mT).sum(axis=-3)
 
-    e = problem.modes[0]
-    low = high = image(0.0)
-    while image(high) > high:
-        low, high = high, 4 * high
+    # E[f g], from E[f (t, ζ)ᵀ], which is (*trials, b, 2)
+    by_view = (pull * cohort.linear[:, None] - slopes @ cohort.second).sum(axis=-3)
+    total.fg[..., i] += by_view @ row.g
 
-    def excess(log: float) -> float:
-        return float(np.log(image(np.exp(log))) - log)
+    # Γ of (15)
+    mean_stiffness = (mass * stiffness).sum(axis=-3)
+    total.gamma[..., i, i] += mean_stiffness
+    if (k := cohort.selector) is not None:
+        through_others = (mean_stiffness @ c[..., i, k, None])[..., 0]
+        total.gamma[..., i, k] -= (by_view @ row.z_k + through_others) / c[..., k, k, None]
 
-    return float(np.exp(root_scalar(excess, bracket=(np.log(low), np.log(high)), xtol=1e-15).root))
 
-
-def next_stage(
-    problem: PracticeProblem, cohorts: Sequence[Cohort], a: Array, c: Array, x: Array
-) -> tuple[Array, Array, Array, Forces, float]:
-    """Order parameters with one more stage, the forces there, and the relative residual.
-
-    X_ss solves a scalar equation of its own. Given it, f_s is affine in everything else that is new (a_s, C_s·, X_s·),
-    and so are the equations: probing them along each unknown and one linear solve is exact. C_ss comes last. Raises
-    InputError where lam = 0 and the stage has no more rows than dimensions.
-    """
-    s = len(a)
-    here = [cohort for cohort in cohorts if cohort.first <= s < cohort.last]
-    rows = sum(cohort.mass.sum() for cohort in here)
-    if problem.ridges[s] == 0 and rows <= problem.phi:
-        raise InputError(f"lam = 0 needs more rows than dimensions: stage {s} has {rows:.3g}·n, not above d = phi·n ="
-                         f" {problem.phi:g}·n. Give lam > 0")  # fmt: skip
-    delta = own_response(problem, here, problem.ridges[s])
-    a, c, x = np.append(a, 0.0), np.pad(c, (0, 1)), np.pad(x, (0, 1))
-    x[s, s] = delta
-    losses = Quadratics.square(s + 1)
-    scale = np.concatenate([[1.0], np.sqrt(np.diag(c)[:s]) * np.sqrt(c[s - 1, s - 1] if s else 1.0), np.full(s, delta)])
-
-    def insert(unknown: Array, own: Array | float) -> tuple[Array, Array, Array]:
-        """Order parameters with these values (..., 2s + 1) of what is new."""
-        values = unknown * scale
-        trial = [np.array(np.broadcast_to(old, (*values.shape[:-1], *old.shape))) for old in (a, c, x)]
-        trial[0][..., s], trial[2][..., s, :s] = values[..., 0], values[..., s + 1 :]
-        trial[1][..., s, :s] = trial[1][..., :s, s] = values[..., 1 : s + 1]
-        trial[1][..., s, s] = own
-        return trial[0], trial[1], trial[2]
-
-    def residual(unknown: Array, own: Array | float = 0.0) -> tuple[Array, Array, Forces]:
-        trial = insert(unknown, own)
-        by = linear_forces(cohorts, *trial, losses)
-        a_off, c_off, x_off = residuals(problem, by, *trial)
-        off = np.concatenate([a_off[..., s, None], c_off[..., s, :s], x_off[..., s, :s]], axis=-1)
-        return off / scale, c_off[..., s, s], by
-
-    probes = np.eye(2 * s + 2, 2 * s + 1, k=-1)  # none of the unknowns, then each
-    largest = (s + 1) ** 2 * max(len(problem.modes[0]), *(len(cohort.mass) for cohort in cohorts))
-    parts = np.array_split(probes, -(-len(probes) // max(1, min(TOGETHER, MEMORY // largest))))
-    base, *columns = np.concatenate([residual(part)[0] for part in parts])
-    jacobian = np.column_stack(columns) - base[:, None]
-    unknown = -np.linalg.solve(jacobian, base)
-    unknown = unknown - np.linalg.solve(jacobian, residual(unknown)[0])  # removes the first step's rounding
-    at_zero, at_one = residual(np.stack([unknown, unknown]), np.array([0.0, 1.0]))[1]
-    own = at_zero / (at_zero - at_one)
-    off, own_off, by = residual(unknown, own)
-    a, c, x = insert(unknown, own)
-    return a, c, x, by, float(max(np.abs(off).max() / max(np.abs(unknown).max(), 1.0), abs(own_off / own)))
+def _force_stiffness(weight: Array, x: Array, curvature: Array) -> Array:
+    """B of (14) for each class of weights (J,): (*trials, J, b, b). x (*trials, b, b) and curvature (b,): X and H."""
+    d = weight[:, None, None] * curvature  # the diagonals of D, as rows (J, 1, b)
+    return d.mT * np.linalg.inv(np.eye(x.shape[-1]) + x[..., None, :, :] * d)

@@ -1,6 +1,9 @@
 """The practice loop itself at finite d, every row drawn: the reference that its theory is held to."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.linalg import solve
@@ -8,46 +11,79 @@ from scipy.linalg import solve
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import LARGEST_D, Array, require_size, whole_rows
 from dp_theory.numerics.parallel import run_jobs
+from dp_theory.practice.additions import Addition
 from dp_theory.practice.cohorts import weighted_moments
-from dp_theory.practice.practice_problem import Addition, PracticeProblem, PracticeSimulation
+from dp_theory.practice.practice_problem import PracticeProblem, PracticeSimulation
 from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.ridge.simulators.trials import check_size, mean_and_se
 from dp_theory.span.experiment import fit_convex
 from dp_theory.span.flips import Flips, draw_labels
 from dp_theory.span.losses import Square
 
-TOGETHER = 1 << 20  # candidates drawn at a time
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+MOST_CANDIDATES = 1 << 20  # drawn at a time
 
 
 def simulate_practice(
     problem: PracticeProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> PracticeSimulation:
-    """Run the loop `trials` times in dimension d; with a spectrum d is its length, which is then the default.
+    """Run the loop `trials` times in dimension d.
 
-    Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes. Arrays are
-    simulated cell by cell with common random numbers: trial k draws from SeedSequence(seed, spawn_key=(k,)). Raises
-    InputError where d or trials is too small, and for rows that are known by their moments alone.
+    Plans are resolved by the theory first, so that theory and experiment use the same thresholds and sizes. Arrays of
+    parameters are simulated cell by cell with common random numbers.
+
+    Parameters
+    ----------
+    problem
+        The loop.
+    d
+        The dimension. With a spectrum it is the spectrum's length, which is then the default.
+    trials
+        Number of runs. Trial k draws from SeedSequence(seed, spawn_key=(k,)).
+    seed
+        Seed of all runs.
+    workers
+        Processes over trials; None is what joblib is configured to.
+
+    Raises
+    ------
+    InputError
+        Where d or trials is too small, and for rows that are known by their moments alone.
     """
-    size = None if problem.spectrum is None else len(problem.modes[0])
+    size = None if problem.spectrum is None else len(problem.eigenvalues)
     d = check_size(size if d is None else d, trials)
     require_size("d", d, 3, LARGEST_D, "it is the dimension")
     if size is not None and d != size:
         raise InputError(f"d = {d} must be the length of the spectrum, {size}")
-    cells = [(cell, _drawn_rows(cell)) for cell in problem.cells()]
-    jobs = [(cell, rounds, d, seed, trial) for cell, rounds in cells for trial in range(trials)]
+    jobs = []
+    for cell in problem.cells():
+        rounds = _resolved_rounds(cell)
+        jobs += [(cell, rounds, d, seed, trial) for trial in range(trials)]
+    runs = run_jobs(practice_trial, jobs, workers)
     outputs, row_errors, kept = (
-        np.reshape(part, (*problem.shape, trials, *np.shape(part)[1:]))
-        for part in zip(*run_jobs(practice_trial, jobs, workers), strict=True)
+        np.reshape(part, (*problem.shape, trials, *np.shape(part)[1:])) for part in zip(*runs, strict=True)
     )
     mean, se = mean_and_se(outputs, axis=-3)
-    columns = [x[..., i, :] for i in range(3) for x in (mean, se)]
     return PracticeSimulation(
-        *columns, d=d, trials=trials, seed=seed, test_errors=outputs[..., 0, :], row_errors=row_errors, kept=kept
+        test_error=mean[..., 0, :],
+        test_error_se=se[..., 0, :],
+        overlap=mean[..., 1, :],
+        overlap_se=se[..., 1, :],
+        squared_norm=mean[..., 2, :],
+        squared_norm_se=se[..., 2, :],
+        d=d,
+        trials=trials,
+        seed=seed,
+        test_errors=outputs[..., 0, :],
+        row_errors=row_errors,
+        kept=kept,
     )
 
 
-def _drawn_rows(cell: PracticeProblem) -> list[Addition]:
-    """The rows of every stage of a loop with scalar rules, its plans resolved."""
+def _resolved_rounds(cell: PracticeProblem) -> list[Addition]:
+    """The rows that each stage of a loop with scalar rules is the first to have, with plans resolved."""
     rounds = (cell.initial_rows, *solve_stages(cell).additions)
     drawn = [rows for rows in rounds if isinstance(rows, Addition)]
     if len(drawn) < len(rounds):
@@ -57,77 +93,151 @@ def _drawn_rows(cell: PracticeProblem) -> list[Addition]:
 
 def practice_trial(
     problem: PracticeProblem, rounds: Sequence[Addition], d: int, seed: int, trial: int
-) -> tuple[Array, Array, Array]:
-    """One run: (test_error, overlap, squared_norm) (3, stages), row errors (rounds, stages) and kept rows (stages,).
+) -> tuple[Float[np.ndarray, "3 stages"], Float[np.ndarray, "rounds stages"], Float[np.ndarray, " stages"]]:
+    """One run of a loop with scalar rules, whose rounds are resolved.
 
-    Everything is written in the whitened eigenbasis, where rows are z ~ N(0, I) and learners θ.
+    Returns test error, overlap and squared norm of each stage; the errors of each stage on the rows of each round that
+    were misclassified when they were added; and the rows kept so far, in units of n. Everything is written in the
+    whitened eigenbasis of Σ, where rows are z ~ N(0, I) and learners θ.
     """
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(trial,))))
     n = d / problem.phi
-    e, v = problem.modes
-    e, v = (e, v) if problem.spectrum is not None else (np.ones(d), np.eye(d)[0])
-    cosine = problem.target[0]
-    truth = problem.target if problem.spectrum is not None else cosine * v + np.sqrt(1 - cosine**2) * np.eye(d)[1]
+    labeller, truth = _directions(problem, d)
+    pool = _Pool(problem, n, d)
     stages = len(rounds)
-    gram, moment = np.zeros((d, d)), np.zeros(d)
-    pool: list[tuple[Array, Array, Array]] = []  # rows, labels and weights, for losses that need them all
-    thetas, wrong_rows = np.zeros((0, d)), []
+    thetas = np.zeros((0, d))
     kept = np.zeros(stages)
-    for s, addition in enumerate(rounds):
-        z, y, t, weight = _rows(addition, addition.flips(problem.flip), n, v, thetas[-1] if s else None, rng)
-        kept[s] = len(y) / n
-        wrong_rows.append((z[y * t < 0], y[y * t < 0]))
-        if not problem.accumulate:
-            gram[:], moment[:] = 0.0, 0.0
-            pool.clear()
-        x = z * np.sqrt(e)
-        if isinstance(problem.loss, Square):
-            gram += (x * weight[:, None]).T @ x
-            moment += x.T @ (weight * y)
-            ridge = n * problem.ridges[s]  # without one, the shortest w where rows do not determine it
-            w = solve(gram + ridge * np.eye(d), moment, assume_a="pos") if ridge else np.linalg.lstsq(gram, moment)[0]
-        else:
-            pool.append((x, y, weight / n))
-            rows, labels, weights = (np.concatenate(part) for part in zip(*pool, strict=True))
-            w = fit_convex(rows, labels, weights, problem.ridges[s], problem.loss)
-        thetas = np.vstack([thetas, np.sqrt(e) * w])
+    wrong_rows = []
+    for stage, addition in enumerate(rounds):
+        selector = thetas[-1] if stage else None
+        rows = draw_rows(addition, addition.flips(problem.flip), n, labeller, selector, rng)
+        kept[stage] = len(rows.y) / n
+        wrong = rows.y * rows.t < 0
+        wrong_rows.append((rows.z[wrong], rows.y[wrong]))
+        pool.add(rows)
+        thetas = np.vstack([thetas, pool.fit(stage)])
     outputs = np.array([_measure(theta, truth) for theta in thetas]).T
-    nothing = np.full(stages, np.nan)
-    errors = [np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0) if len(y) else nothing for z, y in wrong_rows[1:]]
-    return outputs, np.reshape(errors, (-1, stages)), np.cumsum(kept)
+    row_errors = [_errors(z, y, thetas) for z, y in wrong_rows[1:]]
+    return outputs, np.reshape(row_errors, (-1, stages)), np.cumsum(kept)
+
+
+def _directions(problem: PracticeProblem, d: int) -> tuple[Array, Array]:
+    """The unit vectors (d,) along Σ^½w_g and Σ^½w0."""
+    if problem.spectrum is not None:
+        return problem.labeller_direction, problem.truth_direction
+    cosine = problem.truth_direction[0]
+    labeller = np.eye(d)[0]
+    return labeller, cosine * labeller + np.sqrt(1 - cosine**2) * np.eye(d)[1]
+
+
+class KeptRows(NamedTuple):
+    """The kept rows of a round."""
+
+    z: Float[np.ndarray, "rows d"]  # the rows, whitened
+    y: Float[np.ndarray, " rows"]  # observed labels
+    t: Float[np.ndarray, " rows"]  # scores of the selector
+    weight: Float[np.ndarray, " rows"]  # in the training loss
+
+
+class _Pool:
+    """The rows that the next stage trains on: for the square loss their moments, for others the rows themselves."""
+
+    def __init__(self, problem: PracticeProblem, n: float, d: int) -> None:
+        self._problem = problem
+        self._n = n
+        self._eigenvalues = problem.eigenvalues if problem.spectrum is not None else np.ones(d)
+        self._gram = np.zeros((d, d))
+        self._moment = np.zeros(d)
+        self._rows: list[tuple[Array, Array, Array]] = []  # rows, labels and weights
+
+    def add(self, rows: KeptRows) -> None:
+        """Add the rows of a round. If the pool does not accumulate, the others leave it."""
+        if not self._problem.accumulate:
+            self._gram[:] = 0.0
+            self._moment[:] = 0.0
+            self._rows.clear()
+        x = rows.z * np.sqrt(self._eigenvalues)
+        if isinstance(self._problem.loss, Square):
+            self._gram += (x * rows.weight[:, None]).T @ x
+            self._moment += x.T @ (rows.weight * rows.y)
+        else:
+            self._rows.append((x, rows.y, rows.weight / self._n))
+
+    def fit(self, stage: int) -> Array:
+        """θ (d,) of the learner of this stage, trained on the pool."""
+        ridge = self._problem.ridges[stage]
+        if not isinstance(self._problem.loss, Square):
+            x, y, weights = (np.concatenate(part) for part in zip(*self._rows, strict=True))
+            w = fit_convex(x, y, weights, ridge, self._problem.loss)
+        elif ridge:
+            penalised = self._gram + self._n * ridge * np.eye(len(self._gram))
+            w = solve(penalised, self._moment, assume_a="pos")
+        else:  # the shortest w where the rows do not determine it
+            w = np.linalg.lstsq(self._gram, self._moment)[0]
+        return np.sqrt(self._eigenvalues) * w
 
 
 def _measure(theta: Array, unit: Array) -> Array:
-    """Angle over π, accurate when small; component along the unit vector; squared length (3,)."""
+    """Angle to the unit vector over π, accurate when small; component along it; squared length: (3,)."""
     along = theta @ unit
     return np.array([np.arctan2(np.linalg.norm(theta - along * unit), along) / np.pi, along, theta @ theta])
 
 
-def _rows(
-    addition: Addition, flip: Flips, n: float, v: Array, theta: Array | None, rng: np.random.Generator
-) -> tuple[Array, Array, Array, Array]:
-    """Rows z, labels, projections t and weights of those that the learner theta keeps; v is the labeller.
+def _errors(z: Array, y: Array, thetas: Array) -> Array:
+    """The share of rows z (rows, d) with labels y that each learner gets wrong (stages,), nan if there are none."""
+    if not len(y):
+        return np.full(len(thetas), np.nan)
+    return np.mean(y[:, None] * (z @ thetas.T) < 0, axis=0)
 
-    Only (t, ζ), in the plane of learner and labeller, decides what is kept; the rest is drawn for kept rows alone.
+
+def draw_rows(
+    addition: Addition,
+    flip: Flips,
+    n: float,
+    labeller: Float[np.ndarray, " d"],
+    selector: Float[np.ndarray, " d"] | None,
+    rng: np.random.Generator,
+) -> KeptRows:
+    """Draw the rows that a round keeps.
+
+    Parameters
+    ----------
+    addition
+        The round, its rule scalar.
+    flip
+        How labels of these rows are flipped.
+    n
+        The normaliser, in which the addition's size counts.
+    labeller
+        The unit vector along Σ^½w_g.
+    selector
+        θ of the learner that selects, or None for the first pool, whose scores are the labeller's.
+    rng
+        Where the rows are drawn from.
+
+    Notes
+    -----
+    Only (t, ζ), in the plane of selector and labeller, decides what is kept. The rest is drawn for kept rows alone.
     Candidates are drawn in parts, so that memory holds them however few are kept.
     """
-    view = v if theta is None else theta / np.linalg.norm(theta)
-    cosine = float(np.clip(view @ v, -1, 1))
-    off = v - cosine * view
-    sine = np.linalg.norm(off) if theta is not None else 0.0
-    off = off / sine if sine > 0 else off
-    size = addition.size(weighted_moments(addition, flip, cosine, ORDER)[1].sum())
-    candidates = whole_rows("candidates", size * n)
+    view = labeller if selector is None else selector / np.linalg.norm(selector)
+    cosine = float(np.clip(view @ labeller, -1, 1))
+    off = labeller - cosine * view
+    sine = np.linalg.norm(off) if selector is not None else 0.0
+    if sine > 0:
+        off = off / sine
+    keep_fraction = weighted_moments(addition, flip, cosine, ORDER)[1].sum()
+    candidates = whole_rows("candidates", addition.candidates_at(keep_fraction) * n)
     parts = []
-    for start in range(0, max(candidates, 1), TOGETHER):
-        t, zeta = rng.standard_normal((2, min(TOGETHER, candidates - start)))
+    for start in range(0, max(candidates, 1), MOST_CANDIDATES):
+        t, zeta = rng.standard_normal((2, min(MOST_CANDIDATES, candidates - start)))
         y, passed = draw_labels(flip, cosine * t + sine * zeta, rng)
         keep, weight = addition.select(t, y)
         chosen = (rng.random(len(t)) < keep) & passed
         parts.append((t[chosen], zeta[chosen], y[chosen], weight[chosen]))
     t, zeta, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    z = rng.standard_normal((len(t), len(v)))
+    z = rng.standard_normal((len(t), len(labeller)))
     z += np.outer(t - z @ view, view)
     if sine > 0:
         z += np.outer(zeta - z @ off, off)
-    return z, y, t, weight
+    return KeptRows(z, y, t, weight)

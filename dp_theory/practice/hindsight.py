@@ -1,107 +1,171 @@
-"""Hindsight: the errors of every stage on the rows that one round added, before and after (the paper's Fig. 6)."""
+"""Hindsight: the errors of every stage on the rows that one round added, before and after (the paper's Fig. 6).
+
+Equation numbers are those of dp_theory.practice.dmft. The score of a row is η of (1) at stages that never train on it,
+and the fitted score h of (2) at those that do. With the square loss it is linear in η: for the b stages that train on a
+row of weight c, (2) and (14) give
+
+    h = fit·y1 + unfitted·η,   fit = X B,   B = c(I + cX_b)^-1
+
+where `unfitted` is the identity less `fit` in the columns of the b stages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtr, owens_t
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import Array, require, require_whole
-from dp_theory.practice.cohorts import nodes
-from dp_theory.practice.dmft import geometry
-from dp_theory.practice.practice_problem import MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
+from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
+from dp_theory.practice.cohorts import for_both_labels, nodes
+from dp_theory.practice.dmft import OrderParameters, selected_row
+from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem
 from dp_theory.practice.prediction import ORDER
-from dp_theory.span.flips import BoundaryFlips
+from dp_theory.span.flips import BoundaryFlips, Flips
 from dp_theory.span.losses import Square
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 RESOLVED = 1e-12  # share of a round's rows that are wrong, below which rounding decides
+_TINY = 1e-100  # in place of a 0 in a denominator
 
 
-def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Array:
-    """Each stage's error on the rows that additions[addition] brought, (*S, stages), S the problem's shape.
+def row_errors(prediction: PracticePrediction, addition: int, wrong: bool = True) -> Float[np.ndarray, "*cells stages"]:
+    """The error of each stage on the rows that one round added.
 
-    P(y·score < 0), against the labels as observed; `wrong`: only over the rows that were misclassified when they were
-    added (1 at that stage). The score of a row is θ + Xf (dp_theory.practice.dmft): θ·x while unseen, and the fit to it
-    once the stage trains on it. Raises InputError if there is no such addition, if it brings no such row or fewer than
-    a share of RESOLVED, if only its moments are known, and for other losses than the square.
+    Parameters
+    ----------
+    prediction
+        A predicted loop with the square loss. Its problem has the shape S of `cells`.
+    addition
+        The number of the round, from 0.
+    wrong
+        Whether only those rows count that were misclassified when they were added. Then the stage that selected them
+        has the error 1.
+
+    Returns
+    -------
+    Float[ndarray, "*cells stages"]
+        P(y·score < 0), against the labels as observed.
+
+    Raises
+    ------
+    InputError
+        If there is no such addition, if a share of less than RESOLVED of its rows is wrong, if only the moments of its
+        rows are known, and for other losses than the square.
     """
-    if not isinstance(prediction.problem.loss, Square):
-        raise InputError(
-            f"row_errors is for the square loss, whose answers are linear, not for {prediction.problem.loss}"
-        )
+    problem = prediction.problem
+    if not isinstance(problem.loss, Square):
+        raise InputError(f"row_errors is for the square loss, whose forces are linear, not for {problem.loss}")
     require_whole(addition=addition)
-    rounds = len(prediction.problem.additions)
+    rounds = len(problem.additions)
     require("addition", addition, 0 <= addition < rounds, f"be at least 0 and below {rounds}, the number of additions")
     errors = np.empty(prediction.test_error.shape)
-    for index in np.ndindex(prediction.problem.shape):
-        added = prediction.additions[(*index, addition)]
-        a, c, x = (field[index] for field in (prediction.alignment, prediction.covariance, prediction.response))
-        errors[index] = _row_errors(prediction.problem, added, addition, wrong, a, c, x)
+    for index in np.ndindex(problem.shape):
+        rows = prediction.additions[(*index, addition)]
+        parameters = OrderParameters(
+            prediction.alignment[index], prediction.covariance[index], prediction.response[index]
+        )
+        errors[index] = _errors_of_cell(problem, rows, addition, wrong, parameters)
     return errors
 
 
-def _row_errors(
-    problem: PracticeProblem, added: RoundRows, addition: int, wrong: bool, a: Array, c: Array, x: Array
+def _errors_of_cell(
+    problem: PracticeProblem, rows: RoundRows, addition: int, wrong: bool, parameters: OrderParameters
 ) -> Array:
-    """Of a loop with scalar rules and order parameters a, C, X."""
-    chosen = addition + 1
-    if isinstance(added, MeasuredRows):
+    """The errors (stages,) on these rows of a loop with scalar rules."""
+    if isinstance(rows, MeasuredRows):
         raise InputError(f"addition {addition} is known by its moments alone: they do not say how rows are fitted")
-    stages = slice(chosen, len(a) if problem.accumulate else chosen + 1)
-    view, noise, (rho, r), _ = geometry(addition, a, c, slice(None))
-    flip = added.flips(problem.flip)
-    t, measure, _ = nodes(float(rho), flip, added, ORDER)
-    t, y = np.tile(t, 2), np.repeat([1.0, -1.0], len(t))
-    keep, weight = added.select(t, y)
-    keep = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0 if wrong else 1.0)
-    if not np.any(keep > 0):
-        raise InputError(f"addition {addition} brings no row that is wrong when added: {added}")
-    t, y, keep, weight = (array[keep > 0] for array in (t, y, keep, weight))
-    weight = weight[:, None, None]
-    fit = x[:, stages] @ (weight * np.linalg.inv(np.eye(stages.stop - chosen) + weight * x[stages, stages]))
-    unfitted = np.tile(np.eye(len(a)), (len(t), 1, 1))
-    unfitted[:, :, stages] -= fit  # score = fit·y1 + unfitted·θ, (nodes, stages)
-    slope = unfitted @ view
-    margin = fit.sum(axis=2) + (y * t)[:, None] * slope[..., 0]  # mean of y·score at ζ = 0
-    variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, noise, unfitted), 0.0)
-    given = (rho * t, float(r), y, margin, y[:, None] * slope[..., 1], variance)
-    errors, mass = _near_boundary(flip, *given) if isinstance(flip, BoundaryFlips) else _uniform(flip, *given)
-    if keep @ mass < RESOLVED * keep.sum():
+    every_stage = selected_row(addition, parameters, slice(None))
+    rho, r = every_stage.g
+    flip = rows.flips(problem.flip)
+    t, y, mass, weight = _kept_nodes(rows, flip, float(rho), wrong)
+    if not len(t):
+        raise InputError(f"addition {addition} brings no row that is wrong when added: {rows}")
+
+    # y·score = margin + slope·ζ + noise of this variance, (nodes, stages) each
+    first = addition + 1
+    fit, unfitted = _fitted(parameters.x, slice(first, problem.last_stage(first)), weight)
+    of_view = unfitted @ every_stage.view
+    margin = fit.sum(axis=2) + (y * t)[:, None] * of_view[..., 0]
+    slope = y[:, None] * of_view[..., 1]
+    variance = np.maximum(np.einsum("jsi,ik,jsk->js", unfitted, every_stage.noise, unfitted), 0.0)
+
+    if isinstance(flip, BoundaryFlips):
+        errors, label = _near_boundary(flip, rho * t, float(r), y, margin, slope, variance)
+    else:
+        errors, label = _uniform(flip, rho * t, float(r), y, margin, slope, variance)
+    if mass @ label < RESOLVED * mass.sum():
         raise InputError(
             f"addition {addition} brings too few rows that are wrong when added, less than {RESOLVED:g} of it"
         )
-    return keep @ errors / (keep @ mass)
+    return mass @ errors / (mass @ label)
+
+
+def _kept_nodes(rows: Addition, flip: Flips, cosine: float, wrong: bool) -> tuple[Array, Array, Array, Array]:
+    """Nodes t and labels y that stand for kept rows, the measure of t that is kept, and the weights: (nodes,) each.
+
+    wrong: leave out rows that their selector gets right.
+    """
+    t, measure, _ = nodes(cosine, flip, rows, ORDER)
+    t, y = for_both_labels(t)
+    keep, weight = rows.select(t, y)
+    mass = np.tile(measure, 2) * keep * (weight > 0) * (y * t < 0 if wrong else 1.0)
+    used = mass > 0
+    return t[used], y[used], mass[used], weight[used]
+
+
+def _fitted(x: Array, trained: slice, weight: Array) -> tuple[Array, Array]:
+    """`fit` (nodes, stages, b) and `unfitted` (nodes, stages, stages) of the module's head.
+
+    x: the response X (stages, stages). trained: the b stages that train on the rows. weight: c at the nodes (nodes,).
+    """
+    c = weight[:, None, None]
+    stages = len(x)
+    trains = np.eye(trained.stop - trained.start)
+    fit = x[:, trained] @ (c * np.linalg.inv(trains + c * x[trained, trained]))
+    unfitted = np.tile(np.eye(stages), (len(weight), 1, 1))
+    unfitted[:, :, trained] -= fit
+    return fit, unfitted
 
 
 def _uniform(
     flip: float, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
 ) -> tuple[Array, Array]:
-    """P(score wrong, label is y | t) (nodes, stages) and P(label is y | t) (nodes,).
+    """P(score wrong, label is y | t) (nodes, stages) and P(label is y | t) (nodes,), for flips of one probability.
 
-    y·score = margin + slope·ζ + noise of that variance; the labeller's margin is drift + blur·ζ.
+    y·score = margin + slope·ζ + noise of that variance; the labeller's score is drift + blur·ζ.
     """
-    width = np.maximum(np.sqrt(slope**2 + variance), 1e-100)
-    errors, mass = np.zeros(margin.shape), np.zeros(len(y))
+    width = np.maximum(np.sqrt(slope**2 + variance), _TINY)
+    errors = np.zeros(margin.shape)
+    label = np.zeros(len(y))
     for agreement, chance in ((1.0, 1 - flip), (-1.0, flip)):
-        label = agreement * y * drift / blur  # the row's true label is agreement·y where agreement·y·ζ > −label
-        errors += chance * _bivariate_cdf(label[:, None], -margin / width, -(agreement * y)[:, None] * slope / width)
-        mass += chance * ndtr(label)
-    return errors, mass
+        true = agreement * y  # the row's true label, which it has where true·ζ > -bound
+        bound = agreement * y * drift / blur
+        errors += chance * _bivariate_cdf(bound[:, None], -margin / width, -true[:, None] * slope / width)
+        label += chance * ndtr(bound)
+    return errors, label
 
 
 def _near_boundary(
     flip: BoundaryFlips, drift: Array, blur: float, y: Array, margin: Array, slope: Array, variance: Array
 ) -> tuple[Array, Array]:
-    """As `_uniform`, by an inner integral over ζ."""
-    zeta, weights, z, starts = flip.inner(drift, blur, ORDER)
-    row = np.repeat(np.arange(len(y)), np.diff(starts, append=len(z)))
-    mass = weights * np.where(z * y[row] > 0, *flip.outcomes(z))
-    deviation = np.maximum(np.sqrt(variance), 1e-100)
+    """As `_uniform`, for flips that depend on the labeller's score, by an inner integral over ζ."""
+    zeta, weights, score, starts = flip.inner(drift, blur, ORDER)
+    row = np.repeat(np.arange(len(y)), np.diff(starts, append=len(score)))
+    mass = weights * np.where(score * y[row] > 0, *flip.outcomes(score))
+    deviation = np.maximum(np.sqrt(variance), _TINY)
     wrong = ndtr(-(margin[row] + slope[row] * zeta[:, None]) / deviation[row])
     return np.add.reduceat(mass[:, None] * wrong, starts), np.add.reduceat(mass, starts)
 
 
 def _bivariate_cdf(h: Array, k: Array, correlation: Array) -> Array:
-    """P(Z1 < h, Z2 < k) of standard normals by Owen's T function (Owen 1956)."""
-    h, k = (np.where(v == 0, 1e-100, np.clip(v, -40, 40)) for v in np.broadcast_arrays(h, k))
+    """P(Z1 < h, Z2 < k) of standard normals with this correlation, by Owen's T function (Owen 1956)."""
+    h, k = (np.where(bound == 0, _TINY, np.clip(bound, -40, 40)) for bound in np.broadcast_arrays(h, k))
     root = np.sqrt(np.maximum((1 - correlation) * (1 + correlation), 1e-12))
     tails = owens_t(h, (k / h - correlation) / root) + owens_t(k, (h / k - correlation) / root)
-    return np.maximum((ndtr(h) + ndtr(k)) / 2 - tails - (np.sign(h) * np.sign(k) < 0) / 2, 0.0)  # up to rounding
+    opposite = np.sign(h) * np.sign(k) < 0
+    return np.maximum((ndtr(h) + ndtr(k)) / 2 - tails - opposite / 2, 0.0)  # rounding may leave less than 0

@@ -1,149 +1,130 @@
-"""The loop's limits, stage by stage, with their certificate."""
+"""The limits of the practice loop, stage by stage, and their certificate."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import ROUNDING, Array
-from dp_theory.practice.cohorts import Cohort, by_nodes, make_cohort
-from dp_theory.practice.convex import ConvexLoop
-from dp_theory.practice.dmft import Quadratics, linear_forces, next_stage, overlaps
-from dp_theory.practice.practice_problem import Addition, MeasuredRows, PracticePrediction, PracticeProblem, RoundRows
+from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
+from dp_theory.practice.cohorts import Cohort, make_cohort, needs_quadrature
+from dp_theory.practice.convex_loop import ConvexLoop
+from dp_theory.practice.dmft import OrderParameters, Quadratics, SolvedStage, linear_forces, newest_error, overlaps
+from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem
+from dp_theory.practice.square_loop import next_stage
 from dp_theory.span.losses import HARD_MARGIN, Loss, Square
 
-TOLERANCE = 1e-9  # of the fixed point, relative
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+TOLERANCE = 1e-9  # relative error of the order parameters, and by default of quadrature
 RESOLUTION = 1e-6  # least test error that double precision resolves, to about 1e-6 of it
-ORDERS = (
-    16,
-    24,
-    36,
-    54,
-    80,
-    120,
-    180,
-)  # of the Gauss-Legendre panels; taken in turn until three agree: two may miss the same
-ORDER = 24  # where nothing is compared
+
+# Orders of the Gauss-Legendre panels, taken in turn until three agree: two may miss the same feature.
+ORDERS = (16, 24, 36, 54, 80, 120, 180)
+ORDER = 24  # order of the panels where no certificate is asked for
+
 SIZES = (2**13, 2**15, 2**17)  # points of a cohort, for losses other than the square; taken in turn until two agree
-SAMPLED = 5e-3  # to so much of the outputs, by default
-_MOMENT = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
-_CAUTION = 4  # times what one perturbed solution shows
+SAMPLED_TOLERANCE = 5e-3  # relative error that points may leave by default
+
+_MOMENT_ERROR = 16 * ROUNDING  # relative error, by rounding, of a moment and of an order parameter
+_SAFETY = 4  # factor of the certificate over what one perturbed solution shows
 
 
 @dataclass(frozen=True)
 class Stages:
-    """A solved loop with scalar rules: order parameters as in `PracticePrediction`, and each stage's residual."""
+    """A solved loop with scalar rules. `alignment`, `covariance` and `response` are as in `PracticePrediction`.
+
+    Attributes
+    ----------
+    additions
+        The rows of each round, with plans resolved.
+    test_error, overlap
+        Test error and overlap with the truth, θ·Σ^½w0 over |Σ^½w0|.
+    kept, candidates
+        Rows kept and looked at so far, in units of n.
+    residual
+        By how much the equations of a stage are missed, relative to the order parameters.
+    losses
+        The loss of each stage.
+    """
 
     additions: list[RoundRows]
-    test_error: Array  # (stages,)
-    kept: Array  # (stages,)
-    candidates: Array  # (stages,)
-    alignment: Array  # (stages,)
-    overlap: Array  # (stages,), θ·Σ^½w0 normalised
-    covariance: Array  # (stages, stages)
-    response: Array  # (stages, stages)
-    residual: Array  # (stages,)
-    losses: list[Loss]  # of each stage
+    test_error: Float[np.ndarray, " stages"]
+    kept: Float[np.ndarray, " stages"]
+    candidates: Float[np.ndarray, " stages"]
+    alignment: Float[np.ndarray, " stages"]
+    overlap: Float[np.ndarray, " stages"]
+    covariance: Float[np.ndarray, "stages stages"]
+    response: Float[np.ndarray, "stages stages"]
+    residual: Float[np.ndarray, " stages"]
+    losses: list[Loss]
+
+    def outputs(self) -> Float[np.ndarray, "3 stages"]:
+        """Test error, overlap with the truth and squared norm."""
+        return np.stack([self.test_error, self.overlap, self.alignment**2 + np.diag(self.covariance)])
 
 
 def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None) -> PracticePrediction:
-    """Exact limits of every stage, for fresh or accumulated pools; everything else as in `dp_theory.predict`.
+    """The exact limits of every stage, for fresh or accumulated pools.
 
-    The certificate of a stage is four times the largest change, up to that stage, that either of two things makes. One
-    is more nodes for functions that are integrated: their number rises until it twice changes less than `tolerance`,
-    1e-9 by default. The other is an error of moments and order parameters of the size of their rounding. For a loss
-    other than the square, which is integrated over quasi-random points (dp_theory.practice.answers), it is what four
-    times as many of them, drawn anew, changed: some 1e-3 for the fewest, which tolerance = 5e-3, the default, takes.
+    Where lam = 0, they are the limits λ → 0+. If a loss with `margin` finds the rows of a stage separable, its learner
+    turns to the max-margin solution: the overlap and the squared norm are infinite, and the order parameters are those
+    of HARD_MARGIN.
 
-    lam = 0 is the limit λ → 0+: where a loss with `margin` finds the rows of a stage separable, its direction is that
-    of the max-margin solution, overlap and squared_norm are infinite, and the order parameters those of HARD_MARGIN.
+    Parameters
+    ----------
+    problem
+        The loop. Its rules' parameters may be arrays.
+    tolerance
+        Largest relative change that quadrature may still make. By default 1e-9 for the square loss, and 5e-3 for other
+        losses, which are integrated over quasi-random points.
 
-    Raises ConvergenceError where the order parameters miss their equations by more than 1e-9, where no number of nodes
-    meets `tolerance` or what rounding changes, or where the test error falls below RESOLUTION; InputError where a round
-    keeps nothing.
+    Returns
+    -------
+    PracticePrediction
+        Fields of shape (*S, stages), S the problem's shape. For the square loss, the certificate of a stage is four
+        times the largest change, up to that stage, by either of two things. One is an error of moments and order
+        parameters of the size of their rounding. The other is more nodes for functions, whose number rises until it
+        changes less than `tolerance` twice in a row. For other losses the certificate is what four times as many
+        points, drawn anew, changed; that is some 1e-3 for the smallest number.
+
+    Raises
+    ------
+    ConvergenceError
+        Where the order parameters miss their equations by more than 1e-9, where no number of nodes or points meets the
+        tolerance or the effect of rounding, or where the test error falls below RESOLUTION.
+    InputError
+        Where a round keeps no row, and for problems that the loss does not take.
     """
-    solved = [_certified(cell, tolerance) for cell in problem.cells()]
+    solved = [_predict_cell(cell, tolerance) for cell in problem.cells()]
     if not problem.shape:
         return replace(solved[0], problem=problem)
-    stacked = {
-        field.name: np.reshape(
-            [getattr(cell, field.name) for cell in solved], (*problem.shape, *np.shape(getattr(solved[0], field.name)))
-        )
-        for field in fields(PracticePrediction)
-        if field.name != "problem"
-    }
+    names = [field.name for field in fields(PracticePrediction) if field.name != "problem"]
+    stacked = {}
+    for name in names:
+        shape = (*problem.shape, *np.shape(getattr(solved[0], name)))
+        stacked[name] = np.reshape([getattr(cell, name) for cell in solved], shape)
     return PracticePrediction(problem=problem, **stacked)
 
 
-def solve_stages(
-    problem: PracticeProblem,
-    order: int = ORDER,
-    perturb: np.random.Generator | None = None,
-    size: int = SIZES[0],
-    seed: int = 0,
-) -> Stages:
-    """Solve a loop with scalar rules, by panels of this order; perturb: multiply by 1 ± rounding as it goes.
-
-    size, seed: of the points of a cohort, for losses other than the square. Raises as `predict_practice` does.
-    """
-    convex = None if isinstance(problem.loss, Square) else ConvexLoop(problem, size, seed)
-    cohorts: list[Cohort] = []
-    additions: list[RoundRows] = []
-    a, c, x = np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0))
-    errors, overlap, residuals = np.zeros((3, problem.stages))
-    for s in range(problem.stages):
-        if s == 0:
-            rows, cosine = problem.initial_rows, 1.0
-        else:
-            plan = problem.additions[s - 1]
-            rows = plan(errors[s - 1]) if callable(plan) else plan
-            if not isinstance(rows, Addition | MeasuredRows):
-                raise InputError(f"additions[{s - 1}] answers {rows!r}: it must answer an Addition or MeasuredRows")
-            additions.append(rows)
-            cosine = a[s - 1] / np.hypot(a[s - 1], np.sqrt(c[s - 1, s - 1]))
-        last = problem.stages if problem.accumulate else s + 1
-        cohort = make_cohort(rows, problem.flip, cosine, s - 1 if s else None, s, last, order)
-        cohorts.append(cohort if perturb is None else _perturbed(cohort, perturb))
-        if convex is None:
-            a, c, x, forces, residuals[s] = next_stage(problem, cohorts, a, c, x)
-        else:
-            (a, c, x), residuals[s] = convex.next_stage(cohort, rows, cosine, (a, c, x))
-            forces = convex.forces
-        where = f"practice at phi = {problem.phi:g}, lam = {problem.ridges[s]:g}, stage {s}"
-        if not (residuals[s] < TOLERANCE and c[s, s] > 0):
-            raise ConvergenceError(f"{where}: relative residual {residuals[s]:.1e}, C = {c[s, s]:.3g}")
-        if perturb is not None:
-            _perturb_stage(a, c, x, perturb)
-            if convex is None:
-                forces = linear_forces(cohorts, a, c, x, Quadratics.square(s + 1))
-        overlap[s] = overlaps(problem, forces, a)[s]
-        off = c[s, s] + (a[s] - overlap[s]) * (a[s] + overlap[s])  # |θ|² off Σ^½w0; c itself where the truth labels
-        errors[s] = np.arctan2(np.sqrt(off), overlap[s]) / np.pi
-        if errors[s] < RESOLUTION:
-            raise ConvergenceError(
-                f"{where}: test error {errors[s]:.1e}; below {RESOLUTION:.0e} double precision does not resolve the"
-                " loop: ask for fewer rounds"
-            )
-    losses = convex.losses if convex else [problem.loss] * problem.stages
-    kept, candidates = np.cumsum([(k.mass.sum(), k.candidates) for k in cohorts], axis=0).T
-    return Stages(additions, errors, kept, candidates, a, overlap, c, x, residuals, losses)
-
-
-def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePrediction:
+def _predict_cell(problem: PracticeProblem, tolerance: float | None) -> PracticePrediction:
     """The prediction of a loop with scalar rules."""
     if isinstance(problem.loss, Square):
-        solved, off = _square(problem, TOLERANCE if tolerance is None else tolerance)
-        certificate = _CAUTION * np.maximum.accumulate(off) + _MOMENT
+        solved, certificate = _certified_square(problem, TOLERANCE if tolerance is None else tolerance)
     else:
-        solved, certificate = _convex(problem, SAMPLED if tolerance is None else tolerance)
-    error, overlap, squared_norm = _outputs(solved)
-    limit = np.array([loss == HARD_MARGIN for loss in solved.losses])
+        solved, certificate = _certified_convex(problem, SAMPLED_TOLERANCE if tolerance is None else tolerance)
+    test_error, overlap, squared_norm = solved.outputs()
+    has_limit = np.array([loss == HARD_MARGIN for loss in solved.losses])
     additions = np.empty(len(solved.additions), object)
     additions[:] = solved.additions
     return PracticePrediction(
-        test_error=error,
-        overlap=np.where(limit, np.copysign(np.inf, overlap), overlap),
-        squared_norm=np.where(limit, np.inf, squared_norm),
+        test_error=test_error,
+        overlap=np.where(has_limit, np.copysign(np.inf, overlap), overlap),
+        squared_norm=np.where(has_limit, np.inf, squared_norm),
         keep_fraction=solved.kept / solved.candidates,
         certificate=certificate,
         problem=problem,
@@ -156,23 +137,183 @@ def _certified(problem: PracticeProblem, tolerance: float | None) -> PracticePre
     )
 
 
-def _square(problem: PracticeProblem, tolerance: float) -> tuple[Stages, Array]:
-    """The loop with the square loss, and what rounding and nodes change in it (stages,)."""
+# -- the stages -------------------------------------------------------------------------------------------------------
+
+
+def solve_stages(
+    problem: PracticeProblem,
+    order: int = ORDER,
+    perturb: np.random.Generator | None = None,
+    size: int = SIZES[0],
+    seed: int = 0,
+) -> Stages:
+    """Solve a loop with scalar rules once, without a certificate.
+
+    Parameters
+    ----------
+    problem
+        The loop.
+    order
+        Order of the panels where moments are integrated.
+    perturb
+        If given, every moment and order parameter is multiplied by 1 ± its rounding error, drawn from this generator.
+    size, seed
+        Number and seed of the points of a cohort, for losses other than the square.
+
+    Raises
+    ------
+    ConvergenceError, InputError
+        As `predict_practice`.
+    """
+    solver = _LoopSolver(problem, order, perturb, size, seed)
+    for _ in range(problem.stages):
+        solver.add_stage()
+    return solver.solved()
+
+
+class _LoopSolver:
+    """Solves a loop with scalar rules, one stage after the other. The arguments are those of `solve_stages`."""
+
+    def __init__(
+        self, problem: PracticeProblem, order: int, perturb: np.random.Generator | None, size: int, seed: int
+    ) -> None:
+        self._problem = problem
+        self._order = order
+        self._perturb = perturb
+        self._convex = None if isinstance(problem.loss, Square) else ConvexLoop(problem, size, seed)
+        self._parameters = OrderParameters.of_no_stage()
+        self._cohorts: list[Cohort] = []
+        self._additions: list[RoundRows] = []
+        self._errors: list[float] = []
+        self._overlaps: list[float] = []
+        self._residuals: list[float] = []
+
+    def add_stage(self) -> None:
+        """Solve the next stage."""
+        solved = self._solve()
+        self._parameters = solved.parameters
+        forces = solved.forces
+        self._check_residual(solved.residual)
+        if self._perturb is not None:
+            _perturb_newest(self._parameters, self._perturb)
+            if self._convex is None:
+                forces = linear_forces(self._cohorts, self._parameters, Quadratics.square(self._parameters.stages))
+        overlap = overlaps(self._problem, forces, self._parameters.a)[-1]
+        self._residuals.append(solved.residual)
+        self._overlaps.append(overlap)
+        self._errors.append(newest_error(self._parameters, overlap))
+        self._check_error()
+
+    def _solve(self) -> SolvedStage:
+        """The order parameters with one more stage."""
+        stage = len(self._errors)
+        rows = self._next_rows()
+        selector = stage - 1 if stage else None
+        cosine = self._parameters.cosine() if stage else 1.0
+        last = self._problem.last_stage(stage)
+        cohort = make_cohort(rows, self._problem.flip, cosine, selector, stage, last, self._order)
+        if self._perturb is not None:
+            cohort = _perturbed(cohort, self._perturb)
+        self._cohorts.append(cohort)
+        if self._convex is None:
+            return next_stage(self._problem, self._cohorts, self._parameters)
+        return self._convex.next_stage(cohort, rows, cosine, self._parameters)
+
+    def _next_rows(self) -> RoundRows:
+        """The rows that the next stage is the first to have. A plan is asked for them."""
+        stage = len(self._errors)
+        if stage == 0:
+            return self._problem.initial_rows
+        plan = self._problem.additions[stage - 1]
+        rows = plan(self._errors[-1]) if callable(plan) else plan
+        if not isinstance(rows, Addition | MeasuredRows):
+            raise InputError(f"additions[{stage - 1}] answers {rows!r}: it must answer an Addition or MeasuredRows")
+        self._additions.append(rows)
+        return rows
+
+    def _check_residual(self, residual: float) -> None:
+        variance = self._parameters.c[-1, -1]
+        if not (residual < TOLERANCE and variance > 0):
+            stage = self._parameters.stages - 1
+            raise ConvergenceError(f"{self._where(stage)}: relative residual {residual:.1e}, C = {variance:.3g}")
+
+    def _check_error(self) -> None:
+        error = self._errors[-1]
+        if error < RESOLUTION:
+            raise ConvergenceError(
+                f"{self._where(len(self._errors) - 1)}: test error {error:.1e}; below {RESOLUTION:.0e} double precision"
+                " does not resolve the loop: ask for fewer rounds"
+            )
+
+    def _where(self, stage: int) -> str:
+        """The place in a message."""
+        return f"practice at phi = {self._problem.phi:g}, lam = {self._problem.ridges[stage]:g}, stage {stage}"
+
+    def solved(self) -> Stages:
+        """All stages so far."""
+        a, c, x = self._parameters
+        return Stages(
+            additions=self._additions,
+            test_error=np.array(self._errors),
+            kept=np.cumsum([cohort.mass.sum() for cohort in self._cohorts]),
+            candidates=np.cumsum([cohort.candidates for cohort in self._cohorts], dtype=float),
+            alignment=a,
+            overlap=np.array(self._overlaps),
+            covariance=c,
+            response=x,
+            residual=np.array(self._residuals),
+            losses=self._convex.losses if self._convex else [self._problem.loss] * len(self._errors),
+        )
+
+
+# -- certificates -----------------------------------------------------------------------------------------------------
+
+
+def _certified_square(problem: PracticeProblem, tolerance: float) -> tuple[Stages, Array]:
+    """A loop with the square loss, and its certificate (stages,)."""
     solved = solve_stages(problem, ORDERS[0])
     perturbed = solve_stages(problem, ORDERS[0], np.random.default_rng(0))
-    off = np.maximum(_change(solved, perturbed), solved.residual)
-    if any(by_nodes(rows, problem.flip) for rows in (problem.initial_rows, *solved.additions)):
-        solved, change = _settled(problem, solved, max(tolerance, off.max()))  # more nodes do not mend rounding
-        off = np.maximum(off, change)
-    return solved, off
+    change = np.maximum(_change(solved, perturbed), solved.residual)
+    if any(needs_quadrature(rows, problem.flip) for rows in (problem.initial_rows, *solved.additions)):
+        solved, by_nodes = _with_enough_nodes(problem, solved, max(tolerance, change.max()))  # no node mends rounding
+        change = np.maximum(change, by_nodes)
+    return solved, _SAFETY * np.maximum.accumulate(change) + _MOMENT_ERROR
 
 
-def _convex(problem: PracticeProblem, tolerance: float) -> tuple[Stages, Array]:
-    """The loop with another loss, over so many points that four times more of them, drawn anew, changed less than
-    `tolerance`, and what they changed so far (stages,). Raises ConvergenceError where no number of points does."""
-    change, solved = np.full(problem.stages, np.inf), solve_stages(problem, size=SIZES[0], seed=0)
+def _with_enough_nodes(problem: PracticeProblem, fewest: Stages, tolerance: float) -> tuple[Stages, Array]:
+    """The loop with so many nodes that the last two steps of their number change less than `tolerance`.
+
+    Comes with what these two steps changed at most (stages,). `fewest` is the loop with the least number of nodes.
+    Raises ConvergenceError if no number of nodes is enough.
+    """
+    solved = fewest
+    last_change = np.full(problem.stages, np.inf)
+    change = last_change
+    for order in ORDERS[1:]:
+        before = solved
+        solved = solve_stages(problem, order)
+        latest = _change(solved, before)
+        change = np.maximum(last_change, latest)
+        last_change = latest
+        if change.max() <= tolerance:
+            return solved, change
+    raise ConvergenceError(
+        f"practice at phi = {problem.phi:g}: {ORDERS[-1]} nodes a panel still change the result by {change.max():.1e}, "
+        f"tolerance = {tolerance:.1e}; are all jumps of functions named in breaks?"
+    )
+
+
+def _certified_convex(problem: PracticeProblem, tolerance: float) -> tuple[Stages, Array]:
+    """A loop with another loss, and its certificate (stages,).
+
+    There are so many points that the last step of their number changed less than `tolerance`. Raises ConvergenceError
+    if no number of points is enough.
+    """
+    solved = solve_stages(problem, size=SIZES[0], seed=0)
+    change = np.full(problem.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
-        before, solved = solved, solve_stages(problem, size=size, seed=seed)
+        before = solved
+        solved = solve_stages(problem, size=size, seed=seed)
         change = np.maximum.accumulate(np.maximum(_change(solved, before), solved.residual))
         if change.max() <= tolerance:
             return solved, change
@@ -182,50 +323,32 @@ def _convex(problem: PracticeProblem, tolerance: float) -> tuple[Stages, Array]:
     )
 
 
-def _settled(problem: PracticeProblem, solved: Stages, tolerance: float) -> tuple[Stages, Array]:
-    """The loop with so many nodes that the last two steps of their number change less than `tolerance`, and what they
-    change, (stages,). solved: with the least number. Raises ConvergenceError if no number of nodes does."""
-    change = last = np.full(problem.stages, np.inf)
-    for order in ORDERS[1:]:
-        before, solved = solved, solve_stages(problem, order)
-        latest = _change(solved, before)
-        change, last = np.maximum(last, latest), latest
-        if change.max() <= tolerance:
-            return solved, change
-    raise ConvergenceError(
-        f"practice at phi = {problem.phi:g}: {ORDERS[-1]} nodes a panel still change the result by {change.max():.1e}, "
-        f"tolerance = {tolerance:.1e}; are all jumps of functions named in breaks?"
-    )
-
-
 def _change(one: Stages, other: Stages) -> Array:
-    """Largest relative difference of the outputs, the overlap's relative to the norm, at each stage (stages,)."""
-    outputs = _outputs(one)
-    error, _, squared_norm = outputs
-    scale = np.stack([error, np.sqrt(squared_norm), squared_norm])
-    return (np.abs(_outputs(other) - outputs) / scale).max(axis=0)
-
-
-def _outputs(solved: Stages) -> Array:
-    """Test error, overlap with the truth and squared norm (3, stages)."""
-    own = np.diag(solved.covariance)
-    return np.stack([solved.test_error, solved.overlap, solved.alignment**2 + own])
+    """Largest relative difference of the outputs of each stage (stages,); the overlap's is relative to the norm."""
+    outputs = one.outputs()
+    test_error, _, squared_norm = outputs
+    sizes = np.stack([test_error, np.sqrt(squared_norm), squared_norm])
+    return (np.abs(other.outputs() - outputs) / sizes).max(axis=0)
 
 
 def _perturbed(cohort: Cohort, rng: np.random.Generator) -> Cohort:
-    """The cohort with every moment off by its error."""
-    moments = (cohort.mass, cohort.linear, cohort.second)
-    mass, linear, second = (_off(moment, rng, max(_MOMENT, cohort.error)) for moment in moments)
+    """The cohort, with every moment off by a random part of its error."""
+    error = max(_MOMENT_ERROR, cohort.error)
+    mass = _off(cohort.mass, rng, error)
+    linear = _off(cohort.linear, rng, error)
+    second = _off(cohort.second, rng, error)
     return replace(cohort, mass=mass, linear=linear, second=(second + second.transpose(0, 2, 1)) / 2)
 
 
-def _perturb_stage(a: Array, c: Array, x: Array, rng: np.random.Generator) -> None:
-    """The newest stage's order parameters off by rounding, in place."""
-    s = len(a) - 1
-    a[s], x[s], c[s] = _off(a[s], rng), _off(x[s], rng), _off(c[s], rng)
-    c[:, s] = c[s]
+def _perturb_newest(parameters: OrderParameters, rng: np.random.Generator) -> None:
+    """Put the newest stage's order parameters off by a random part of their rounding error, in place."""
+    a, c, x = parameters
+    a[-1] = _off(a[-1], rng)
+    x[-1] = _off(x[-1], rng)
+    c[-1] = _off(c[-1], rng)
+    c[:, -1] = c[-1]
 
 
-def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT) -> Array:
-    """The array, every element off by up to `error` of itself."""
+def _off(value: Array, rng: np.random.Generator, error: float = _MOMENT_ERROR) -> Array:
+    """The array, with every element off by up to `error` of itself."""
     return value * (1 + error * rng.uniform(-1, 1, np.shape(value)))

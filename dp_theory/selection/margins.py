@@ -1,17 +1,24 @@
-"""Rows as a selection rule sees them, and the rules that the best ones are among: those of 0 and 1.
+"""Rows as a selection rule sees them, and the rules that the best ones are among: those that keep bands of margins.
 
-A rule sees the score t = x·w_s of a row and its observed label y. Nothing changes where t, y and x all change sign: a
-rule of (t, y) does what its mean over both signs does, so that it is a function of the margin u = y·t alone, u in R,
-and of |t| alone if it does not see the label. With v ⟂ w_s the unit vector in the plane of w_s and w0, and
-w = y·(x·v), a learner of kept rows depends on a rule by six numbers only, linear in it: E[q·(1, u, w, u², uw, w²)].
+A rule sees the score t = x·w_s of a row and its observed label y. Nothing changes where t, y and x all change sign. So
+a rule of (t, y) does what its mean over both signs does, which is a function of the margin u = y·t alone. If the rule
+does not see the label, it is a function of |t| alone. Let v ⟂ w_s be the unit vector in the plane of w_s and w0, and
+w = y·(x·v). A learner of kept rows depends on a rule q by six moments only, which are linear in q:
+
+    E[q·(1, u, w, u², uw, w²)]
+
+In this package "margin" means u where labels are seen, and |t| where they are not.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from dp_theory.numerics.checks import Array
@@ -19,51 +26,68 @@ from dp_theory.numerics.quadrature import half_line, pdf
 from dp_theory.rules import SymmetricRule
 from dp_theory.rules.moments import sine_and_tau
 
-FEATURES = 6
-FINE = tuple((0.0517 * np.arange(1, 140)).tolist())  # edges of close panels; none is dyadic
-_NEGLIGIBLE = 1e-7  # share of what is kept
-_REACH = 8.3  # |x| of atoms; beyond is a share of 1e-16
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+MOMENTS = 6  # on which a learner depends
+CLOSE_EDGES = tuple((0.0517 * np.arange(1, 140)).tolist())  # edges of close panels; none of them is dyadic
+
+TINY = 1e-300  # in place of a share of rows that is 0, in denominators
+
+_NEGLIGIBLE = 1e-7  # share of what is kept, below which a band or a gap is left out
+_REACH = 8.3  # largest |margin| of atoms; beyond lies a share of 1e-16
 _ORDER = 12  # of the panels: they are dyadic, so that this resolves the label's scale to 1e-12
+_SURE = 40.0  # margin over the width of the label's step from which the label is certain
+_SAME_EDGES = 0.01  # relative difference of edges that count as the same
 
 
 @dataclass(frozen=True)
 class Bands:
-    """Keeps the rows whose margin lies in one of the bands, [low, high) each: y·t, or |t| if `labels` is False.
+    """A rule that keeps the rows whose margin lies in one of several bands.
 
-    It is a `keep` of (t, y): for an `Addition` with `breaks=bands.breaks`, for a `Group` with these of both signs.
-    `rule` is the same for a `Problem`.
+    It is a function (t, y), for `keep` of an `Addition` with `breaks=bands.breaks`, or of a `Group` with these of both
+    signs. `rule` is the same for a `Problem`.
+
+    Parameters
+    ----------
+    bands
+        The intervals [low, high), rising and apart from each other.
+    labels
+        Whether the margin is y·t, which takes the label, or |t|.
     """
 
     bands: tuple[tuple[float, float], ...]
     labels: bool = False
 
     @classmethod
-    def between(cls, edges: Array, labels: bool) -> "Bands":
-        """From the first edge to the second, from the third to the fourth, and so on; edges (2·bands,), rising."""
+    def between(cls, edges: Float[np.ndarray, " edges"], labels: bool) -> Bands:
+        """The bands from the first edge to the second, from the third to the fourth, and so on. Edges must rise."""
         return cls(tuple((float(low), float(high)) for low, high in edges.reshape(-1, 2)), labels)
 
     def __call__(self, t: ArrayLike, y: ArrayLike) -> Array:
         """1 where the row is kept, else 0."""
-        x = np.multiply(y, t) if self.labels else np.abs(t)
-        return np.any([(x >= low) & (x < high) for low, high in self.bands], axis=0).astype(float)
+        margin = np.multiply(y, t) if self.labels else np.abs(t)
+        return np.any([(margin >= low) & (margin < high) for low, high in self.bands], axis=0).astype(float)
+
+    @property
+    def edges(self) -> Float[np.ndarray, " edges"]:
+        """All edges, as `between` takes them."""
+        return np.array(self.bands).ravel()
 
     @property
     def breaks(self) -> tuple[float, ...]:
-        """The |t| > 0 where it jumps."""
-        return tuple(sorted({abs(x) for band in self.bands for x in band if 0 < abs(x) < np.inf}))
+        """The |t| > 0 at which the rule jumps."""
+        return tuple(sorted({abs(edge) for band in self.bands for edge in band if 0 < abs(edge) < np.inf}))
 
-    def scaled(self, factor: float) -> "Bands":
-        """The bands with all margins multiplied."""
-        return Bands(tuple((low * factor, high * factor) for low, high in self.bands), self.labels)
-
-    def close_to(self, other: "Bands") -> bool:
+    def close_to(self, other: Bands) -> bool:
         """Whether all edges are the same to a part in a hundred."""
-        one, two = np.ravel(self.bands), np.ravel(other.bands)
-        return one.shape == two.shape and np.allclose(one, two, rtol=0.01, atol=0.0)
+        one = self.edges
+        two = other.edges
+        return one.shape == two.shape and np.allclose(one, two, rtol=_SAME_EDGES, atol=0.0)
 
     @property
     def rule(self) -> SymmetricRule:
-        """The same as a rule, which sees no labels."""
+        """The same as a `Rule`. Only bands of |t| have one, since a `Rule` sees no labels."""
         assert not self.labels, "a rule sees no labels"
         return SymmetricRule(lambda t: self(t, 1.0), self.breaks)
 
@@ -73,69 +97,99 @@ class Bands:
 
 
 @dataclass(frozen=True)
-class View:
-    """What a rule sees: the score of a selector at cosine rho to the truth, with `labels` the observed labels too.
+class SelectorView:
+    """What a rule sees of rows, and what of them counts.
 
-    These are flipped with probability `flip`.
+    Parameters
+    ----------
+    rho
+        Cosine between the selector and the truth.
+    flip
+        Probability that a label is flipped.
+    labels
+        Whether the rule sees the observed labels.
     """
 
     rho: float
     flip: float = 0.0
     labels: bool = False
 
-    def features(self, x: Array) -> Array:
-        """E[1, u, w, u², uw, w² | x] (6, N), times the density of x over that of |G|, at margins x (N,)."""
-        return self._signed(x) if self.labels else self._signed(x) + self._signed(-x)
+    def features(self, margin: Float[np.ndarray, " margins"]) -> Float[np.ndarray, "6 margins"]:
+        """E[1, u, w, u², uw, w² | margin], times the density of the margin over that of |G|, G ~ N(0, 1)."""
+        return self._signed(margin) if self.labels else self._signed(margin) + self._signed(-margin)
 
     def _signed(self, u: Array) -> Array:
+        """The features of u = y·t (6, N)."""
         _, tau = sine_and_tau(self.rho)
         clean = 1 - 2 * self.flip
-        b = np.clip(tau * u, -40, 40)
-        share, w = self.flip + clean * ndtr(b), clean * pdf(b)
+        b = np.clip(tau * u, -_SURE, _SURE)
+        share = self.flip + clean * ndtr(b)
+        w = clean * pdf(b)
         return np.stack([share, u * share, w, u * u * share, u * w, share - b * w])
 
-    def nodes(self, breaks: tuple[float, ...] = ()) -> tuple[Array, Array]:
-        """Margins x, rising, and weights, (N,) each: Σ weights·features·q = E[q·features]. breaks: |x| of jumps."""
-        x, weights = half_line(breaks, _ORDER)
-        return (np.append(-x[::-1], x), np.append(weights[::-1], weights)) if self.labels else (x, weights)
+    def nodes(self, breaks: tuple[float, ...] = ()) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+        """Rising margins and their weights: E[q·features] is the sum of weights·features·q over them.
+
+        `breaks` are the |margin| at which q jumps.
+        """
+        t, weights = half_line(breaks, _ORDER)
+        if not self.labels:
+            return t, weights
+        return np.append(-t[::-1], t), np.append(weights[::-1], weights)
 
     @cached_property
-    def atoms(self) -> tuple[Array, Array]:
-        """Margins x (N,), rising, so close that a rule of 0 and 1 is well known by them, and E[features; x] (6, N)."""
-        x, weights = self.nodes(FINE)
-        seen = np.abs(x) < _REACH
-        x, weights = x[seen], weights[seen]
-        return x, weights * self.features(x)
+    def atoms(self) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, "6 atoms"]]:
+        """Rising margins, and the moments of each.
 
-    def moments(self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()) -> Array:
-        """E[q·(1, u, w, u², uw, w²)] (6,) of a rule: bands, or a function of (t, y); breaks: the |t| where it jumps.
-
-        A function counts by its mean over both signs of (t, y), and must not see y unless this view does.
+        They are so close that a rule of 0 and 1 is well known by the atoms that it keeps.
         """
-        x, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
-        y = np.ones_like(x)
-        kept = keep(x, y) if isinstance(keep, Bands) else (np.asarray(keep(x, y)) + np.asarray(keep(-x, -y))) / 2
-        return self.features(x) @ (weights * kept)
+        margin, weights = self.nodes(CLOSE_EDGES)
+        seen = np.abs(margin) < _REACH
+        margin = margin[seen]
+        return margin, weights[seen] * self.features(margin)
 
-    def bands(self, kept: NDArray[np.bool_]) -> Bands:
-        """The rule that keeps the atoms where kept (N,) is true, its edges between them.
+    def moments(
+        self, keep: Bands | Callable[[Array, Array], ArrayLike], breaks: tuple[float, ...] = ()
+    ) -> Float[np.ndarray, " 6"]:
+        """E[q·(1, u, w, u², uw, w²)] of a rule.
 
-        Bands and gaps of a negligible share are left out.
+        Parameters
+        ----------
+        keep
+            Bands, or a function (t, y) -> probability. A function counts by its mean over both signs of (t, y), and
+            must not depend on y unless this view sees labels.
+        breaks
+            The |t| at which a function jumps.
         """
-        x, mass = self.atoms[0], self.atoms[1][0]
-        i = np.flatnonzero(np.diff(kept))
-        parts = np.split(mass, i + 1)  # kept and dropped in turn
-        small = _NEGLIGIBLE * mass[kept].sum()
-        inside = kept[np.append(0, i + 1)]
-        edges = [-np.inf if self.labels else 0.0, *((x[i] + x[i + 1]) / 2).tolist(), np.inf]
+        margin, weights = self.nodes(keep.breaks if isinstance(keep, Bands) else breaks)
+        y = np.ones_like(margin)
+        if isinstance(keep, Bands):
+            kept = keep(margin, y)
+        else:
+            kept = (np.asarray(keep(margin, y)) + np.asarray(keep(-margin, -y))) / 2
+        return self.features(margin) @ (weights * kept)
+
+    def bands(self, kept: Bool[np.ndarray, " atoms"]) -> Bands:
+        """The rule that keeps the atoms where `kept` is true. Its edges lie between atoms.
+
+        Bands and gaps that hold a negligible share of what is kept are left out.
+        """
+        margin, features = self.atoms
+        mass = features[0]
+        negligible = _NEGLIGIBLE * mass[kept].sum()
+        change = np.flatnonzero(np.diff(kept))  # the last atom of each run of kept or dropped ones, but for the end
+        run_masses = [part.sum() for part in np.split(mass, change + 1)]
+        run_kept = kept[np.append(0, change + 1)]
+        lowest = -np.inf if self.labels else 0.0
+        edges = [lowest, *((margin[change] + margin[change + 1]) / 2).tolist(), np.inf]
         bands: list[tuple[float, float]] = []
-        dropped = 0.0
-        for part, keep, low, high in zip(parts, inside, edges[:-1], edges[1:], strict=True):
-            if keep and part.sum() > small:
-                if bands and dropped <= small:
+        gap = 0.0  # mass between the last band and this run
+        for run_mass, is_kept, low, high in zip(run_masses, run_kept, edges[:-1], edges[1:], strict=True):
+            if not is_kept:
+                gap += run_mass
+            elif run_mass > negligible:
+                if bands and gap <= negligible:
                     low = bands.pop()[0]
                 bands.append((low, high))
-                dropped = 0.0
-            elif not keep:
-                dropped += part.sum()
+                gap = 0.0
         return Bands(tuple(bands), self.labels)

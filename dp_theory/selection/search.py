@@ -1,188 +1,306 @@
-"""The least value of a smooth function of the moments of a rule, over all rules that keep a given share or more.
+"""The least value of a smooth function of a rule's moments, over all rules that keep at least a given share of rows.
 
-Moments are linear in q, and 0 ≤ q ≤ 1: to first order the best change is the rule of 0 and 1 that keeps rows where
-slope·features is negative, or below the level at which it keeps the least share. At a local optimum q is that rule
-itself. `explore` steps towards it (conditional gradients, Frank and Wolfe 1956) on atoms, `polish` moves the edges of
-its bands, `gap` says how far it is from its own answer.
+Moments are linear in the rule q, and 0 ≤ q ≤ 1. So the rule that is best to first order is one of 0 and 1: it keeps
+the rows where slope·features is negative, or below the level at which it keeps the least share. At a local optimum q is
+that rule itself, so that the best rules keep bands of margins. A search has three steps:
+
+`explore`   moves q on atoms towards that rule, by conditional gradients (Frank and Wolfe 1956);
+`polish`    moves the edges of the bands that were found;
+`gap`       says by how much the bands are worse, to first order, than the rule that is best to first order.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
 
 from dp_theory.numerics.checks import Array
 from dp_theory.numerics.quadrature import pdf
-from dp_theory.selection.margins import FINE, Bands, View
+from dp_theory.selection.margins import CLOSE_EDGES, TINY, Bands, SelectorView
 
-Values = Callable[[Array], Array]  # moments (6, N) -> values (N,)
-Slope = Callable[[Array], Array]  # moments (6,) -> derivative (6,)
-STEPS = 60
-_CLOSE = 1e-7  # relative, what a further step may bring when a search ends
-_SLACK = 0.1  # of the least share, which `polish` mends
-_FAR = 40.0  # a margin beyond all
-_NOTHING = 1e-6  # of a band's end, where its begin is 0
-_UNIT = 0.1  # of the distance of an edge to the next
-FRACTIONS = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 18), 1 - np.geomspace(0.4, 1e-5, 17), [1.0]])
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+STEPS = 60  # of conditional gradients
+FRACTIONS = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 18), 1 - np.geomspace(0.4, 1e-5, 17), [1.0]])  # of a step
+
+_CLOSE = 1e-7  # relative gain below which no further step is taken
+_SLACK = 0.1  # share of the least share that atoms may miss: `polish` mends it
+_LEAST_MET = 1e-6  # relative error up to which the least share counts as met
+_FARTHEST = 40.0  # a margin beyond all rows
+_NO_GAP = 1e-6  # ratio of a band's edges below which the lower one counts as 0
 
 
-class Found(NamedTuple):
-    """A local optimum. gap: to first order, how much less the value of a rule nearby may be."""
+class Objective(Protocol):
+    """A smooth function of a rule's moments, such as the test error for a budget."""
+
+    def errors(self, moments: Float[np.ndarray, "6 rules"]) -> Float[np.ndarray, " rules"]:
+        """The values of rules with these moments."""
+        ...
+
+    def slope(self, moments: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " 6"]:
+        """The derivative at a rule with these moments."""
+        ...
+
+
+class LocalOptimum(NamedTuple):
+    """A rule that is the best of its neighbours, with its value and its gap as `RuleSearch.gap` has it."""
 
     value: float
     bands: Bands
     gap: float
 
 
-def answer(view: View, slope: Array, least: float) -> Array:
-    """q (N,) of the atoms that is least in slope·moments, slope (6,), among all that keep a share of `least`."""
-    masses = view.atoms[1]
-    value = slope @ masses / masses[0].clip(1e-300)
-    order = np.argsort(value)
-    before = np.cumsum(masses[0][order]) - masses[0][order]
-    kept = np.empty(len(order))
-    kept[order] = np.clip((least - before) / masses[0][order].clip(1e-300), 0, 1)
-    return np.where(value < 0, 1.0, kept)
+@dataclass(frozen=True)
+class RuleSearch:
+    """The search for the rule of least value.
 
-
-def explore(
-    view: View,
-    values: Values,
-    slope: Slope,
-    start: Array,
-    least: float,
-    steps: int = STEPS,
-    fractions: Array = FRACTIONS,
-) -> NDArray[np.bool_]:
-    """Which atoms (N,) a local optimum keeps, from start (N,). fractions: of a step, first tried."""
-    masses = view.atoms[1]
-    q, target, moments = start, start, masses @ start
-    for _ in range(steps):
-        gradient = slope(moments)
-        target = answer(view, gradient, least)
-        way = masses @ target - moments
-        fraction, value = _along(values, moments, way, fractions)
-        if -gradient @ way <= _CLOSE * value:
-            break
-        q, moments = q + fraction * (target - q), moments + fraction * way
-    choices = [choice for choice in (q > 0.5, target > 0.5, start > 0.5) if masses[0] @ choice > (1 - _SLACK) * least]
-    choices = choices or [target > 0]  # a least share below an atom's: its answer keeps part of one
-    found = values(np.stack([masses @ choice for choice in choices], axis=1))
-    return choices[int(np.argmin(found))]
-
-
-def _along(values: Values, moments: Array, way: Array, fractions: Array) -> tuple[float, float]:
-    """The best fraction of a way, and the value there: the best of those given, then of some around it."""
-    found = values(moments[:, None] + way[:, None] * fractions)
-    best = int(np.argmin(found))
-    ends = fractions[max(best - 1, 0)], fractions[min(best + 1, len(fractions) - 1)]
-    finer = np.linspace(*ends, 2 + len(fractions) // 5)
-    found = values(moments[:, None] + way[:, None] * finer)
-    best = int(np.argmin(found))
-    return float(finer[best]), float(found[best])
-
-
-def polish(view: View, bands: Bands, values: Values, slope: Slope, least: float) -> Bands:
-    """The bands, widened until they keep the least share, with finite edges moved to the least value nearby.
-
-    Unknowns are the logarithm of the scale and the ratios to it: a narrow window around 0 may depend on its asymmetry
-    a million times more than on its width.
+    Parameters
+    ----------
+    view
+        What rules see.
+    objective
+        The function of their moments.
+    least
+        The smallest share of the rows that a rule may keep.
     """
-    bands = widened(view, bands, least)
-    edges = np.array(bands.bands).ravel()
-    free = np.isfinite(edges) & (edges != 0)
-    if not free.any():
-        return bands
-    signs, start = np.tile([-1.0, 1.0], len(edges) // 2)[free], edges[free]
-    scale = np.abs(start).max()
-    distances = np.diff(start, prepend=-np.inf), np.diff(start, append=np.inf), np.abs(start)
-    unit = _UNIT * np.maximum(np.minimum.reduce(distances) / scale, 1e-12)  # edges may coincide
 
-    def moved(z: Array) -> Array:
-        return np.exp(z[-1]) * (start + scale * unit * z[:-1])
+    view: SelectorView
+    objective: Objective
+    least: float
 
-    def at(z: Array) -> Bands:
-        new = edges.copy()
-        new[free] = np.sort(moved(z))
-        if not bands.labels and new[0] < _NOTHING * new[1]:  # a window
-            new[0] = 0.0
-        return Bands.between(new, bands.labels)
+    def value(self, bands: Bands) -> float:
+        """The value of bands."""
+        return float(self.objective.errors(self.view.moments(bands)[:, None])[0])
 
-    def moments(z: Array) -> Array:
-        return view.moments(at(z))
+    def best_to_first_order(self, slope: Float[np.ndarray, " 6"]) -> Float[np.ndarray, " atoms"]:
+        """q of the atoms that is least in slope·moments, among all that keep the least share."""
+        features = self.view.atoms[1]
+        mass = features[0]
+        worth = slope @ features / mass.clip(TINY)  # of a row of each atom
+        order = np.argsort(worth)
+        better = np.cumsum(mass[order]) - mass[order]  # share of the atoms that come before
+        needed = np.empty(len(order))
+        needed[order] = np.clip((self.least - better) / mass[order].clip(TINY), 0, 1)
+        return np.where(worth < 0, 1.0, needed)
 
-    def jacobian(z: Array) -> Array:
-        """Derivative of the moments (6, unknowns)."""
-        x = moved(z)
-        by_edge = view.features(x) * 2 * pdf(x) * signs
-        return np.column_stack([by_edge * np.exp(z[-1]) * scale * unit, by_edge @ x])
+    def explore(
+        self, start: Float[np.ndarray, " atoms"], steps: int = STEPS, fractions: Array = FRACTIONS
+    ) -> Bool[np.ndarray, " atoms"]:
+        """Which atoms a rule near a local optimum keeps.
 
-    here = np.zeros(len(start) + 1)
-    worth = float(values(moments(here)[:, None])[0])
-    gaps = np.diff(np.diag(unit), axis=0)
-    constraints = [
-        {
-            "type": "ineq",
-            "fun": lambda z: np.log(moments(z)[:1].clip(1e-300) / least),
-            "jac": lambda z: jacobian(z)[:1] / moments(z)[0].clip(1e-300),
-        },
-        {
-            "type": "ineq",
-            "fun": lambda z: np.diff(start) / scale + gaps @ z[:-1],
-            "jac": lambda z: np.column_stack([gaps, np.zeros(len(gaps))]),
-        },
-    ]
-    low = np.full(len(here), -np.inf)
-    if not bands.labels:
-        low[:-1] = -start / scale / unit * (1 - 1e-9)
-    found = minimize(
-        lambda z: float(values(moments(z)[:, None])[0]) / worth,
-        here,
-        jac=lambda z: slope(moments(z)) @ jacobian(z) / worth,
-        method="SLSQP",
-        bounds=list(zip(low, [np.inf] * len(start) + [3.0], strict=True)),
-        constraints=constraints[: 1 + (len(start) > 1)],
-        options={"ftol": 1e-14, "maxiter": 100},
-    )
-    return at(found.x) if moments(found.x)[0] > least * (1 - 1e-6) and found.fun < 1 else bands
+        Parameters
+        ----------
+        start
+            q of the atoms to begin with.
+        steps
+            The largest number of steps.
+        fractions
+            Of a step towards the rule that is best to first order, those that are tried first.
+        """
+        features = self.view.atoms[1]
+        q = start
+        target = start
+        moments = features @ start
+        for _ in range(steps):
+            slope = self.objective.slope(moments)
+            target = self.best_to_first_order(slope)
+            way = features @ target - moments
+            fraction, value = self._best_fraction(moments, way, fractions)
+            if -slope @ way <= _CLOSE * value:
+                break
+            q = q + fraction * (target - q)
+            moments = moments + fraction * way
+        enough = (1 - _SLACK) * self.least
+        choices = [choice for choice in (q > 0.5, target > 0.5, start > 0.5) if features[0] @ choice > enough]
+        if not choices:  # the least share is below an atom's: the target keeps part of one
+            choices = [target > 0]
+        found = self.objective.errors(np.stack([features @ choice for choice in choices], axis=1))
+        return choices[int(np.argmin(found))]
+
+    def _best_fraction(self, moments: Array, way: Array, fractions: Array) -> tuple[float, float]:
+        """The best fraction of a way from these moments, and the value there.
+
+        It is the best of those given, and then of some around it.
+        """
+        found = self.objective.errors(moments[:, None] + way[:, None] * fractions)
+        best = int(np.argmin(found))
+        low = fractions[max(best - 1, 0)]
+        high = fractions[min(best + 1, len(fractions) - 1)]
+        finer = np.linspace(low, high, 2 + len(fractions) // 5)
+        found = self.objective.errors(moments[:, None] + way[:, None] * finer)
+        best = int(np.argmin(found))
+        return float(finer[best]), float(found[best])
+
+    def bands_near(self, start: Float[np.ndarray, " atoms"]) -> Bands:
+        """The bands that `explore` finds from here."""
+        return self.view.bands(self.explore(start))
+
+    def polish(self, bands: Bands) -> Bands:
+        """The bands with their finite edges moved to the least value nearby.
+
+        If they keep less than the least share, they are widened first. They are left as they are where no move is
+        better.
+        """
+        bands = self.widened(bands)
+        edges = MovingEdges(bands, self.view)
+        if not edges.count:
+            return bands
+        at_start = np.zeros(edges.count + 1)
+        scale = self._value_of(edges.moments(at_start))
+
+        def value(z: Array) -> float:
+            return self._value_of(edges.moments(z)) / scale
+
+        def slope(z: Array) -> Array:
+            return self.objective.slope(edges.moments(z)) @ edges.jacobian(z) / scale
+
+        found = minimize(
+            value,
+            at_start,
+            jac=slope,
+            method="SLSQP",
+            bounds=edges.bounds(),
+            constraints=self._constraints(edges),
+            options={"ftol": 1e-14, "maxiter": 100},
+        )
+        is_allowed = edges.moments(found.x)[0] > self.least * (1 - _LEAST_MET)
+        return edges.bands(found.x) if is_allowed and found.fun < 1 else bands
+
+    def _value_of(self, moments: Array) -> float:
+        """The value at these moments (6,)."""
+        return float(self.objective.errors(moments[:, None])[0])
+
+    def _constraints(self, edges: MovingEdges) -> list[dict]:
+        """The constraints of `polish`, as scipy takes them: the least share is kept, and edges stay in order."""
+
+        def share(z: Array) -> Array:
+            return np.log(edges.moments(z)[:1].clip(TINY) / self.least)
+
+        def share_slope(z: Array) -> Array:
+            return edges.jacobian(z)[:1] / edges.moments(z)[0].clip(TINY)
+
+        constraints = [{"type": "ineq", "fun": share, "jac": share_slope}]
+        if edges.count > 1:
+            constraints.append({"type": "ineq", "fun": edges.distances, "jac": lambda z: edges.distance_slopes})
+        return constraints
+
+    def widened(self, bands: Bands) -> Bands:
+        """The bands, with all edges moved outwards by one amount if they keep less than the least share."""
+
+        def excess(amount: float) -> float:
+            return float(self.view.moments(_widened_by(bands, amount))[0]) - self.least
+
+        if excess(0.0) >= 0:
+            return bands
+        amount = brentq(excess, 0.0, _FARTHEST, xtol=1e-16)
+        return _widened_by(bands, amount)  # pyright: ignore[reportArgumentType]
+
+    def gap(self, bands: Bands) -> float:
+        """To first order, how much less the value of a rule nearby may be. It is 0 at a local optimum.
+
+        A row is worth slope·features. At an optimum no row that is kept is worth more than one that is not, and none
+        more than 0 unless the least share is all that is kept.
+        """
+        moments = self.view.moments(bands)
+        slope = self.objective.slope(moments)
+        margin, weights = self.view.nodes((*bands.breaks, *CLOSE_EDGES))
+        features = self.view.features(margin)
+        worth = slope @ features + self._level(bands, moments, slope) * features[0]
+        kept = bands(margin, 1.0)
+        return float(weights @ np.maximum(np.where(kept, worth, -worth), 0.0))
+
+    def _level(self, bands: Bands, moments: Array, slope: Array) -> float:
+        """Minus the worth of a row below which rows are to be kept: that at the edges if the least share is kept."""
+        edges = bands.edges
+        features = self.view.features(edges[np.isfinite(edges) & (bands.labels | (edges > 0))])
+        if moments[0] >= self.least * (1 + _LEAST_MET) or not features.size:
+            return 0.0
+        return min(0.0, float(-np.mean(slope @ features / features[0].clip(TINY))))
 
 
-def widened(view: View, bands: Bands, least: float) -> Bands:
-    """The bands, if they keep less than a share of `least` with all edges moved outwards until they keep that."""
-
-    def moved(by: float) -> Bands:
-        edges: list[tuple[float, float]] = []
-        for low, high in bands.bands:
-            low, high = low - by if bands.labels else max(low - by, 0.0), high + by
-            if edges and low <= edges[-1][1]:
-                low = edges.pop()[0]
-            edges.append((low, high))
-        return Bands(tuple(edges), bands.labels)
-
-    def excess(by: float) -> float:
-        return float(view.moments(moved(by))[0]) - least
-
-    if excess(0.0) >= 0:
-        return bands
-    return moved(brentq(excess, 0.0, _FAR, xtol=1e-16))  # pyright: ignore[reportArgumentType]
+def _widened_by(bands: Bands, amount: float) -> Bands:
+    """The bands with all edges moved outwards. Bands that then meet are one."""
+    wider: list[tuple[float, float]] = []
+    for low, high in bands.bands:
+        low = low - amount if bands.labels else max(low - amount, 0.0)
+        high = high + amount
+        if wider and low <= wider[-1][1]:
+            low = wider.pop()[0]
+        wider.append((low, high))
+    return Bands(tuple(wider), bands.labels)
 
 
-def gap(view: View, bands: Bands, slope: Slope, least: float) -> float:
-    """To first order, how much less the value of a rule nearby may be: 0 at a local optimum.
+class MovingEdges:
+    """Bands whose finite edges other than 0 move, as a function of coordinates z (edges + 1,).
 
-    Rows are worth slope·features each; none that is kept may be worth more than one that is not, nor more than 0 unless
-    the least share is all that is kept.
+    The last coordinate is the logarithm of a common factor. The others move one edge each, in units of a tenth of the
+    distance to what is next to it. A narrow window around 0 may depend on its asymmetry a million times more than on
+    its width: so the two are different coordinates.
     """
-    moments = view.moments(bands)
-    gradient = slope(moments)
-    edges = np.array(bands.bands).ravel()
-    features = view.features(edges[np.isfinite(edges) & (bands.labels | (edges > 0))])
-    x, weights = view.nodes((*bands.breaks, *FINE))
-    level = 0.0
-    if moments[0] < least * (1 + 1e-6) and features.size:
-        level = min(0.0, float(-np.mean(gradient @ features / features[0].clip(1e-300))))
-    worth = gradient @ view.features(x) + level * view.features(x)[0]
-    kept = bands(x, 1.0)
-    return float(weights @ np.maximum(np.where(kept, worth, -worth), 0.0))
+
+    _UNIT = 0.1  # of the distance of an edge to the next one, or to 0
+    _LEAST_UNIT = 1e-12  # of the largest edge: edges may coincide
+    _LARGEST_LOG = 3.0  # of the common factor
+
+    def __init__(self, bands: Bands, view: SelectorView) -> None:
+        self._view = view
+        self._labels = bands.labels
+        self._edges = bands.edges
+        self._moves = np.isfinite(self._edges) & (self._edges != 0)
+        self._outward = np.tile([-1.0, 1.0], len(self._edges) // 2)[self._moves]  # direction that widens a band
+        self._start = self._edges[self._moves]
+        if self.count:
+            to_left = np.diff(self._start, prepend=-np.inf)
+            to_right = np.diff(self._start, append=np.inf)
+            self._scale = np.abs(self._start).max()
+            nearest = np.minimum.reduce((to_left, to_right, np.abs(self._start)))
+            self._unit = self._UNIT * np.maximum(nearest / self._scale, self._LEAST_UNIT)
+            self._unit_differences = np.asarray(np.diff(np.diag(self._unit), axis=0), float)  # (edges - 1, edges)
+
+    @property
+    def count(self) -> int:
+        """The number of edges that move."""
+        return len(self._start)
+
+    def _positions(self, z: Array) -> Array:
+        """Where the moving edges are (edges,). They may be out of order on the way to an optimum."""
+        return np.exp(z[-1]) * (self._start + self._scale * self._unit * z[:-1])
+
+    def bands(self, z: Array) -> Bands:
+        """The bands there."""
+        edges = self._edges.copy()
+        edges[self._moves] = np.sort(self._positions(z))
+        if not self._labels and edges[0] < _NO_GAP * edges[1]:  # a window around the boundary
+            edges[0] = 0.0
+        return Bands.between(edges, self._labels)
+
+    def moments(self, z: Array) -> Array:
+        """The moments there (6,)."""
+        return self._view.moments(self.bands(z))
+
+    def jacobian(self, z: Array) -> Array:
+        """The derivative of the moments by the coordinates (6, edges + 1)."""
+        edges = self._positions(z)
+        by_edge = self._view.features(edges) * 2 * pdf(edges) * self._outward
+        return np.column_stack([by_edge * np.exp(z[-1]) * self._scale * self._unit, by_edge @ edges])
+
+    def bounds(self) -> list[tuple[float, float]]:
+        """Bounds of the coordinates. Edges of |t| must stay positive."""
+        low = np.full(self.count + 1, -np.inf)
+        if not self._labels:
+            low[:-1] = -self._start / self._scale / self._unit * (1 - 1e-9)
+        return list(zip(low, [np.inf] * self.count + [self._LARGEST_LOG], strict=True))
+
+    def distances(self, z: Array) -> Array:
+        """Distances between neighbouring edges (edges - 1,), positive where these are in order."""
+        return np.diff(self._start) / self._scale + self._unit_differences @ z[:-1]
+
+    @cached_property
+    def distance_slopes(self) -> Array:
+        """The derivative of the distances by the coordinates (edges - 1, edges + 1)."""
+        return np.column_stack([self._unit_differences, np.zeros(self.count - 1)])

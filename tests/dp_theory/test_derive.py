@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 
 from dp_theory import KeepEasy, KeepHard, Problem, corollary1, derive, predict, theorem1
-from dp_theory.budgets.optimum import keep_hard_law
+from dp_theory.budgets.phases import keep_hard_law
 
 ALPHA, RHO = np.array([0.3, 0.8, 1.5, 3.0]), np.array([[-0.6], [0.0], [0.4], [0.95]])
 SYMBOLS = (derive.p, derive.gamma, derive.beta, derive.beta_tilde, derive.rho, derive.phi)

@@ -23,7 +23,9 @@ from dp_theory import (
     sweep,
     theorem1,
 )
-from dp_theory.budgets.optimum import boundary, least_error, optimum
+from dp_theory.budgets.least_error import least_error
+from dp_theory.budgets.optimum import optimum
+from dp_theory.budgets.phases import boundary
 
 HARD = KeepHard(1.0)
 PROBLEM = Problem(HARD, 0.5, 0.5, 0.1)

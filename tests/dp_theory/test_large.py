@@ -17,7 +17,7 @@ from dp_theory import (
     simulate,
     sweep,
 )
-from dp_theory.practice.experiment import _rows
+from dp_theory.practice.experiment import draw_rows
 
 AT_ONCE = 1 << 21  # numbers
 
@@ -44,7 +44,7 @@ def test_a_rule_draws_in_parts():
 
 def test_a_loop_draws_its_candidates_in_parts():
     rng, rule = Recorder(np.random.SFC64(0)), KeepHard(2e-3)
-    z, y, t, _ = _rows(Addition(candidates=1000.0, keep=rule), 0.1, 3000, np.eye(3)[0], np.ones(3), rng)
+    z, y, t, _ = draw_rows(Addition(candidates=1000.0, keep=rule), 0.1, 3000, np.eye(3)[0], np.ones(3), rng)
     assert rng.largest <= AT_ONCE
     assert len(y) == len(z) == pytest.approx(3e6 * rule.moments(0.0).p, abs=4 * np.sqrt(4800))
     assert np.abs(t).max() <= 2e-3

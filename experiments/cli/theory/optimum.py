@@ -46,7 +46,8 @@ def optimum_command(
     Of lists every combination: a phase diagram, of which the best of each is printed.
     """
     from dp_base.files import write_text
-    from dp_theory.budgets import optimum as search
+    from dp_theory.budgets.one_round import one_round
+    from dp_theory.budgets.optimum import optimum
 
     texts = {"rho": rho, "psi": psi, "budget": budget, "keep": keep, "lam": lam, "flip": flip}
     given, varied = grid(texts, geometric=("psi", "budget", "lam"))
@@ -64,13 +65,13 @@ def optimum_command(
                 raise InputError("--loop takes --psi, and neither --rho nor --budget: the learner itself selects")
             if varied:
                 raise InputError(f"--loop takes one value of --{varied[0]}")
-            result = search.loop(**given)
+            result = one_round(**given)
         else:
             if rho is None:
                 raise InputError("--rho is missing: the selector's cosine to the truth (--loop: the learner selects)")
             if keep is not None and smallest_keep is not None:
                 raise InputError("--smallest-keep bounds the search for the fraction that --keep gives: leave one out")
-            result = search.optimum(**given, **own)
+            result = optimum(**given, **own)
         if out is not None:
             write_text(out / "optimum.csv", result.to_csv(index=False))
     rows = records(result)

@@ -52,7 +52,8 @@ def sweep_command(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Static, pruned and directly drawn data at the same kept fraction: predicted lines, simulated points."""
-    from dp_theory.budgets.sweeps import noise_check, steps, winners
+    from dp_theory.budgets.sweeps import noise_check, steps
+    from dp_theory.budgets.winners import winners
     from dp_theory.numerics.parallel import on_cluster
 
     alphas, rhos = values("alpha", alpha), values("rho", rho)

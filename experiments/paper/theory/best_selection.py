@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dp_theory import Direct, Problem, simulate
-from dp_theory.selection import Bands, Budget, Selection, best_selection
+from dp_theory.selection import Bands, BestRule, Budget, best_selection
 from dp_theory.selection.rivals import rivals
 from figures.curves import draw_curves
 from figures.tables import predicted, simulated
@@ -42,7 +42,7 @@ def compute(quick: bool) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _experiment(name: str, found: Selection, budget: float, least: float, panel: str) -> pd.DataFrame:
+def _experiment(name: str, found: BestRule, budget: float, least: float, panel: str) -> pd.DataFrame:
     """The simulated error of a selection over `least`; z of its difference to the prediction."""
     rule = found.rule.rule if isinstance(found.rule, Bands) else found.rule
     problem = Problem(Direct(rule), RHO, 1 / found.kept, found.lam)

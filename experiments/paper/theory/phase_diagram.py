@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dp_theory import Direct, KeepAll, KeepEasy, KeepHard, Problem, simulate
-from dp_theory.budgets.optimum import Least, least_error
+from dp_theory.budgets.least_error import LeastError, least_error
 from figures.phases import draw_phases
 
 TUNED, RIDGELESS, PAID = "best ridge", "no ridge (λ → 0+)", "best ridge, candidates paid"
@@ -48,7 +48,7 @@ def _cells(panel: str, psis: np.ndarray, rho: float) -> list[tuple[dict[str, Any
     cells = []
     for i, psi in enumerate(psis):
         name, best = min((("keep-hard", hard), ("keep-easy", easy)), key=lambda choice: choice[1].test_error[i])
-        at = Least(*(float(field[i]) for field in best))
+        at = LeastError(*(float(field[i]) for field in best))
         gain = (1 if name == "keep-hard" else -1) * (1 - at.test_error / plain.test_error[i])
         rule = Direct(RULES[name].with_keep_fraction(min(at.keep, 1 - 1e-12)))
         problems = (

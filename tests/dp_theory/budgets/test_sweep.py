@@ -6,7 +6,8 @@ import pytest
 from scipy.optimize import brentq
 
 from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, predict, sweep
-from dp_theory.budgets.sweeps import noise_check, steps, winners
+from dp_theory.budgets.sweeps import noise_check, steps
+from dp_theory.budgets.winners import winners
 
 HARD = Direct(KeepHard(0.5))
 SMALL = {"d": 64, "trials": 40, "n": [40, 150, 600]}

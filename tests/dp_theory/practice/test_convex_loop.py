@@ -1,4 +1,4 @@
-"""Practice under convex losses: the square loss gives today's loop, one stage the span recipe, λ → 0 the margin."""
+"""Practice under convex losses: the square loss gives the known loop, one stage the span recipe, λ → 0 the margin."""
 
 from dataclasses import replace
 
@@ -8,19 +8,22 @@ from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import LOGISTIC, SQUARED_HINGE, predict, simulate
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex, row_errors
-from dp_theory.practice.convex import ConvexLoop
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex_loop, row_errors
+from dp_theory.practice.cohorts import make_cohort
+from dp_theory.practice.convex_loop import ConvexLoop
+from dp_theory.practice.dmft import OrderParameters
 from dp_theory.practice.exponents import scaling
-from dp_theory.practice.prediction import ORDER, make_cohort, solve_stages
-from dp_theory.practice.rows import draw
+from dp_theory.practice.points import draw_points
+from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.experiment import fit_convex, max_margin
 from dp_theory.verification.convexloop import convex_loops
+from tests.dp_theory.practice.loops import R11
 
 PLANE = (1.0, 0.0)
-HARD = Addition(2, keep=KeepHard(0.3))
-R11 = PracticeProblem(0.5, 0.01, [HARD] * 3)
+HARD_ROUND = Addition(2, keep=KeepHard(0.3))
+
 
 SQUARE_LOOPS = {
     "keep-hard": R11,
@@ -28,44 +31,45 @@ SQUARE_LOOPS = {
     "soft weights": PracticeProblem(0.5, 0.02, [Addition(1, weight=Interpolating(1, 3))] * 2, flip=0.05),
     "label-aware": PracticeProblem(0.5, 0.02, [Addition(1, keep=Agree(), weight=Verifier(2))] * 2),
     "newest rows": PracticeProblem(0.25, 0.001, [Addition(kept=1, keep=KeepHard(0.5))] * 2, accumulate=False),
-    "power law": PracticeProblem(0.5, 0.02, [HARD] * 2, spectrum=np.arange(1, 41) ** -0.7),
+    "power law": PracticeProblem(0.5, 0.02, [HARD_ROUND] * 2, spectrum=np.arange(1, 41) ** -0.7),
     "window": PracticeProblem(0.25, 0.001, [Window(1)] * 3),
 }
 
 
-def by_points(problem: PracticeProblem, size=2**11, seed=0):
-    """Order parameters (a, C, X) of a loop by the convex solver, whatever its loss."""
-    loop, order = ConvexLoop(problem, size, seed), (np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
-    for s in range(problem.stages):
-        rows, cosine = problem.initial_rows, 1.0
-        if s:
-            a, c, _ = order
-            cosine = a[-1] / np.hypot(a[-1], np.sqrt(c[-1, -1]))
-            plan = problem.additions[s - 1]
-            rows = plan(np.arctan2(np.sqrt(c[-1, -1]), a[-1]) / np.pi) if callable(plan) else plan
-        last = problem.stages if problem.accumulate else s + 1
-        cohort = make_cohort(rows, problem.flip, cosine, s - 1 if s else None, s, last, ORDER)
-        order, _ = loop.next_stage(cohort, rows, cosine, order)
-    return order
+def by_points(problem: PracticeProblem, size: int = 2**11, seed: int = 0) -> OrderParameters:
+    """Order parameters of a loop by the convex solver, whatever its loss."""
+    loop = ConvexLoop(problem, size, seed)
+    parameters = OrderParameters.of_no_stage()
+    for stage in range(problem.stages):
+        rows = problem.initial_rows
+        cosine = 1.0
+        if stage:
+            cosine = parameters.cosine()
+            plan = problem.additions[stage - 1]
+            rows = plan(np.arccos(cosine) / np.pi) if callable(plan) else plan
+        selector = stage - 1 if stage else None
+        cohort = make_cohort(rows, problem.flip, cosine, selector, stage, problem.last_stage(stage), ORDER)
+        parameters = loop.next_stage(cohort, rows, cosine, parameters).parameters
+    return parameters
 
 
 @pytest.mark.parametrize("problem", SQUARE_LOOPS.values(), ids=SQUARE_LOOPS)
 def test_square_loss_is_the_loop_with_the_square_loss(problem: PracticeProblem):
     expected = predict(problem)
-    for ours, known in zip(
-        by_points(problem), (expected.alignment, expected.covariance, expected.response), strict=True
-    ):
-        np.testing.assert_allclose(ours, known, rtol=1e-9, atol=1e-9 * np.abs(known).max())
+    known = OrderParameters(expected.alignment, expected.covariance, expected.response)
+    for ours, theirs in zip(by_points(problem), known, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("name", ["keep-hard", "flips, labeller", "soft weights"])
 def test_points_alone_give_the_loop_with_the_square_loss(monkeypatch, name):
-    """Without the quadratic loss that stands in, which the square loss equals."""
-    monkeypatch.setattr(convex, "closest", lambda *arguments: (0.0, 1.0))
+    """Without the quadratic loss that serves as control, which the square loss equals."""
+    monkeypatch.setattr(convex_loop, "closest_quadratic", lambda *arguments: (0.0, 1.0))
     problem = SQUARE_LOOPS[name]
     expected = predict(problem)
-    for ours, known in zip(by_points(problem, 2**14), (expected.alignment, expected.covariance), strict=False):
-        np.testing.assert_allclose(ours, known, rtol=5e-3)
+    found = by_points(problem, 2**14)
+    np.testing.assert_allclose(found.a, expected.alignment, rtol=5e-3)
+    np.testing.assert_allclose(found.c, expected.covariance, rtol=5e-3)
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.1])
@@ -79,7 +83,7 @@ def test_one_stage_is_the_span_recipe(loss, flip):
 
 def test_fresh_data_is_a_recursion_of_the_span_recipe():
     """Every stage on rows that the stage before selected, and on nothing else."""
-    rules = KeepHard(0.4), Entropy(4.0, 2.0)
+    rules = (KeepHard(0.4), Entropy(4.0, 2.0))
     loop = PracticeProblem(0.2, 0.01, [Addition(3, keep=rule) for rule in rules], accumulate=False, loss=LOGISTIC)
     answer = solve_stages(loop)
     for stage, rule in enumerate(rules, 1):
@@ -91,9 +95,10 @@ def test_fresh_data_is_a_recursion_of_the_span_recipe():
 
 def test_points_are_the_kept_rows():
     """Their moments, against those that rules know."""
-    rows, cosine = Addition(1.0, keep=KeepHard(0.7)), 0.8
+    rows = Addition(1.0, keep=KeepHard(0.7))
+    cosine = 0.8
     cohort = make_cohort(rows, 0.1, cosine, 0, 1, 3, ORDER)
-    points = draw(cohort, rows, 0.1, cosine, 2**13, np.random.default_rng(0))
+    points = draw_points(cohort, rows, 0.1, cosine, 2**13, np.random.default_rng(0))
     mass = points.mass[:, -1]
     assert np.abs(points.view[:, 0]).max() <= 0.7
     np.testing.assert_allclose((mass * points.y) @ points.view, cohort.linear[0], rtol=2e-3)
@@ -103,7 +108,7 @@ def test_points_are_the_kept_rows():
 
 @pytest.mark.slow
 def test_eight_rounds_are_certain():
-    answer = predict(PracticeProblem(0.5, 0.01, [HARD] * 8, loss=LOGISTIC))
+    answer = predict(PracticeProblem(0.5, 0.01, [HARD_ROUND] * 8, loss=LOGISTIC))
     assert answer.certificate.max() < 5e-3
     assert np.all(np.diff(answer.test_error) < 0)
     assert answer.test_error[-1] == pytest.approx(0.02153, rel=2e-3)
@@ -119,21 +124,19 @@ def test_experiments_that_keep_no_row_learn_nothing():
 
 def test_ridge_to_zero_is_the_max_margin_solution():
     """The squared hinge gets there in proportion to λ; the logistic loss shares its limit."""
-    loop = PracticeProblem(0.5, 0.0, [HARD], loss=SQUARED_HINGE)
+    loop = PracticeProblem(0.5, 0.0, [HARD_ROUND], loss=SQUARED_HINGE)
     limit = solve_stages(loop, size=2**11)
     for lam, off in ((1e-3, 3e-2), (1e-5, 3e-4), (1e-7, 3e-6)):
         np.testing.assert_allclose(
             solve_stages(replace(loop, lam=lam), size=2**11).test_error, limit.test_error, rtol=off
         )
-    logistic = predict(replace(loop, loss=LOGISTIC))
-    np.testing.assert_allclose(logistic.test_error, limit.test_error, rtol=1e-2)
-    assert np.all(np.isinf(logistic.squared_norm))
-    assert np.all(np.isinf(logistic.overlap))
-    gaps = [
-        solve_stages(replace(loop, loss=LOGISTIC, lam=lam), size=2**11).test_error / limit.test_error - 1
-        for lam in (1e-3, 1e-8)
-    ]
-    assert np.all(np.abs(gaps[1]) < np.abs(gaps[0]))
+    logistic = replace(loop, loss=LOGISTIC)
+    answer = predict(logistic)
+    np.testing.assert_allclose(answer.test_error, limit.test_error, rtol=1e-2)
+    assert np.all(np.isinf(answer.squared_norm))
+    assert np.all(np.isinf(answer.overlap))
+    far, near = (solve_stages(replace(logistic, lam=lam), size=2**11).test_error for lam in (1e-3, 1e-8))
+    assert np.all(np.abs(near / limit.test_error - 1) < np.abs(far / limit.test_error - 1))
 
 
 def test_separable_rows_in_the_span_recipe():
@@ -143,9 +146,8 @@ def test_separable_rows_in_the_span_recipe():
     assert np.isinf(limit.overlap)
     assert predict(replace(problem, lam=1e-8)).test_error == pytest.approx(float(limit.test_error), rel=1e-7)
     assert predict(replace(problem, loss=LOGISTIC)).test_error == limit.test_error
-    small = [float(predict(replace(problem, loss=LOGISTIC, lam=lam)).test_error) for lam in (1e-5, 1e-8)]
-    gaps = np.abs(np.array(small) - limit.test_error)
-    assert gaps[0] > gaps[1]  # as slowly as 1/ln(1/λ)
+    far, near = (float(predict(replace(problem, loss=LOGISTIC, lam=lam)).test_error) for lam in (1e-5, 1e-8))
+    assert abs(far - limit.test_error) > abs(near - limit.test_error)  # as slowly as 1/ln(1/λ)
 
 
 def test_widest_margin_against_another_solver():
@@ -154,10 +156,9 @@ def test_widest_margin_against_another_solver():
     y = np.sign(x[:, 0])
     ours = max_margin(x, y)
     assert ours is not None
-    other = minimize(
-        lambda w: w @ w / 2, ours + 0.1, jac=lambda w: w, method="SLSQP",
-        constraints={"type": "ineq", "fun": lambda w: y * (x @ w) - 1, "jac": lambda w: y[:, None] * x},
-    )  # fmt: skip
+    beyond_margin = {"type": "ineq", "fun": lambda w: y * (x @ w) - 1, "jac": lambda w: y[:, None] * x}
+    start = ours + 0.1
+    other = minimize(lambda w: w @ w / 2, start, jac=lambda w: w, method="SLSQP", constraints=beyond_margin)
     np.testing.assert_allclose(ours, other.x, atol=1e-5)
     assert max_margin(np.vstack([x, x[:1]]), np.append(y, -y[0])) is None
 
@@ -167,8 +168,9 @@ def test_widest_margin_against_another_solver():
 
 @pytest.mark.parametrize("problem", [R11, replace(R11, lam=0.0)], ids=["ridge", "margin"])
 def test_experiment(problem):
-    problem = replace(problem, additions=[HARD], loss=LOGISTIC)
-    answer, runs = predict(problem), simulate(problem, 80, 12)
+    problem = replace(problem, additions=[HARD_ROUND], loss=LOGISTIC)
+    answer = predict(problem)
+    runs = simulate(problem, 80, 12)
     assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
 
 
@@ -191,13 +193,13 @@ def test_refusals():
     with pytest.raises(InputError, match="known by their moments alone"):
         solve_stages(replace(loop, additions=[rows]))
     with pytest.raises(InputError, match="memory"):
-        predict(replace(loop, additions=[HARD] * 20))
+        predict(replace(loop, additions=[HARD_ROUND] * 20))
     with pytest.raises(InputError, match="must be a Loss"):
         replace(loop, loss="logistic")
     with pytest.raises(InputError, match="square loss"):
-        scaling(replace(loop, additions=[HARD] * 4))
+        scaling(replace(loop, additions=[HARD_ROUND] * 4))
     with pytest.raises(InputError, match="square loss"):
-        row_errors(predict(replace(loop, additions=[HARD])), 0)
+        row_errors(predict(replace(loop, additions=[HARD_ROUND])), 0)
 
 
 @pytest.mark.parametrize(("lam", "remedy"), [(0.003, "give a larger lam"), (0.0, "give a small lam, such as 0.03")])

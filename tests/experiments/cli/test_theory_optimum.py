@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dp_theory.budgets.optimum import least_error, optimum
+from dp_theory.budgets.least_error import least_error
+from dp_theory.budgets.optimum import optimum
 from experiments.paper.theory import phase_diagram
 
 

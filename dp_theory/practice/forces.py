@@ -1,0 +1,236 @@
+"""Residual forces of rows under any convex loss, and their means by quasi-random points (ours).
+
+Equations (1) to (15) are those of dp_theory.practice.dmft. Under a convex loss the fitted score (2) of a row is found
+stage by stage. With u_s, the score that stage s would give without the row's own force on it,
+
+    (16) u_s = η_s + Σ_{j<s} X_sj f_j,   h_s + X_ss c ℓ'(h_s; y) = u_s,   f_s = -c ℓ'(h_s; y)
+    (17) -df_s/dη_j = β_s du_s/dη_j,   β_s = -df_s/du_s,   du_s/dη_j = δ_sj + Σ_{i<s} X_si df_i/dη_j
+
+E[f_s f_j] is an integral over the scores of all stages up to s, which no product rule can take. It is a sum over points
+(dp_theory.practice.points). A quadratic loss fitted to the loss serves as a control variate:
+
+    (18) E[F(f)] = E[F(f̂)] + Σ_points mass·(F(f) - F(f̂))
+
+where f̂ are the forces under the quadratic losses, whose means (14) and (15) are known. So points only sum what the loss
+differs by from a quadratic one; for the square loss that is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dp_theory.numerics.checks import Array
+from dp_theory.practice.dmft import Forces, OrderParameters, Quadratics, linear_forces, selected_row
+from dp_theory.practice.points import Points
+from dp_theory.span.losses import Loss
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class QuadraticLoss:
+    """The loss H(m y - h)²/2 with curvature H and target m."""
+
+    curvature: float
+    target: float
+
+    @classmethod
+    def of_stage(cls, losses: Quadratics, stage: int) -> QuadraticLoss:
+        """The one of a stage."""
+        return cls(float(losses.curvature[stage]), float(losses.target[stage]))
+
+    def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
+        """As `Loss.answer`: the force of a row, and β of (17)."""
+        curvature = weight * self.curvature
+        beta = curvature / (1 + response * curvature)
+        return beta * (self.target * y - score), beta
+
+
+@dataclass(frozen=True)
+class RowForces:
+    """The residual forces of N points on the stages solved so far.
+
+    Attributes
+    ----------
+    force
+        f_s of every point.
+    slope
+        -df_s/dη_j of every point, or one matrix for all if they have the same.
+    """
+
+    force: Float[np.ndarray, "points solved"]
+    slope: Float[np.ndarray, "points_or_1 solved solved"]
+
+    @classmethod
+    def of_no_stage(cls, points: int) -> RowForces:
+        """Those before any stage."""
+        return cls(np.zeros((points, 0)), np.zeros((1, 0, 0)))
+
+    def first(self, size: int) -> RowForces:
+        """Those of the first `size` points."""
+        return RowForces(self.force[:size], self.slope[:size])
+
+    def extended(self, force: Array, slope: Array) -> RowForces:
+        """One more stage, whose forces (N,) and slopes (N or 1, solved + 1) are given."""
+        solved = self.force.shape[1]
+        matrices = max(len(slope), len(self.slope))
+        slopes = np.zeros((matrices, solved + 1, solved + 1))
+        slopes[:, :solved, :solved] = self.slope
+        slopes[:, solved] = slope
+        return RowForces(np.column_stack([self.force, force]), slopes)
+
+
+@dataclass(frozen=True)
+class NewestScores:
+    """What N points score at the newest stage s before their own force on it: u_s of (16).
+
+    Attributes
+    ----------
+    score
+        u_s.
+    slope
+        du_s/dη_j of every point for the b stages of the cohort, or one row for all points.
+    noise
+        Standard deviation of the part of u_s that is independent of the scores of all earlier stages.
+    """
+
+    score: Float[np.ndarray, " points"]
+    slope: Float[np.ndarray, "points_or_1 b"]
+    noise: float
+
+
+@dataclass
+class SampledCohort:
+    """The points of a cohort with their forces on the stages solved so far.
+
+    `of_loss` are the forces under the loss, `of_control` those under the quadratic losses that serve as its control.
+    """
+
+    points: Points
+    of_loss: RowForces
+    of_control: RowForces
+
+    @classmethod
+    def of(cls, points: Points) -> SampledCohort:
+        """The cohort before any stage."""
+        none = RowForces.of_no_stage(len(points.y))
+        return cls(points, none, none)
+
+    def first(self, size: int) -> SampledCohort:
+        """The first `size` points, or all if there are fewer."""
+        size = min(size, len(self.points.y))
+        return SampledCohort(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
+
+    def newest_scores(self, before: RowForces, parameters: OrderParameters) -> NewestScores:
+        """u_s of (16) for the newest stage s, with the forces `before` on the stages before it."""
+        cohort = self.points.cohort
+        s = parameters.stages - 1
+        row = selected_row(cohort.selector, parameters, slice(cohort.first, s + 1))
+        factor = np.linalg.cholesky(row.noise)[-1]
+        x_row = parameters.x[s, cohort.first : s]
+        own = self.points.view @ row.view[-1] + self.points.normals[:, : len(factor)] @ factor  # η_s
+        score = own + before.force @ x_row
+        through_forces = -np.tensordot(before.slope, x_row, axes=(1, 0))
+        slope = np.append(through_forces, np.ones((len(before.slope), 1)), axis=1)
+        return NewestScores(score, slope, float(factor[-1]))
+
+    def newest_forces(
+        self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters
+    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points_or_1 b"]]:
+        """The forces of (16) on the newest stage, which has this loss, and their slopes (17)."""
+        newest = self.newest_scores(before, parameters)
+        force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
+        return force, beta[:, None] * newest.slope
+
+    def newest_means(
+        self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters, smooth: bool
+    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " 2"]]:
+        """Sums over the points for the force f_s on the newest stage: E[f_s f_j], -E[df_s/dη_j] and E[f_s (t, ζ)].
+
+        smooth: whether f_s has a derivative everywhere. If not, its slope would jump from point to point. Then
+        E[β_s] = -E[f_s ε]/σ by Stein's lemma, where σε is the part of u_s that is new at this stage, ε ~ N(0, 1).
+        """
+        newest = self.newest_scores(before, parameters)
+        force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
+        place = before.force.shape[1]
+        mass = self.points.mass[:, place]
+        weighted = mass * force
+        betas = mass * beta if smooth else -weighted * self.points.normals[:, place] / newest.noise
+        same_slope = len(newest.slope) == 1
+        slope = betas.sum() * newest.slope[0] if same_slope else betas @ newest.slope
+        return np.append(weighted @ before.force, weighted @ force), slope, weighted @ self.points.view
+
+
+def mean_forces(
+    cohorts: Sequence[SampledCohort], before: Forces, parameters: OrderParameters, loss: Loss, controls: Quadratics
+) -> Forces:
+    """The means (4) over all cohorts, by (18).
+
+    Parameters
+    ----------
+    cohorts
+        All cohorts so far, with their forces on the stages before the newest.
+    before
+        The means for the stages before the newest.
+    parameters
+        Order parameters at which the forces are evaluated, those of the newest stage included.
+    loss
+        The loss of the newest stage.
+    controls
+        The quadratic losses that serve as control, of all stages.
+    """
+    s = parameters.stages - 1
+    exact = linear_forces([cohort.points.cohort for cohort in cohorts], parameters, controls)
+    total = Forces(*(np.pad(known, (0, 1)) for known in before))
+    total.gamma[s] = exact.gamma[s]
+    total.ff[s] = exact.ff[s]
+    total.fg[s] = exact.fg[s]
+    control = QuadraticLoss.of_stage(controls, s)
+    for cohort in cohorts:
+        if cohort.points.cohort.trains(s):
+            _add_correction(total, cohort, parameters, loss, control)
+    total.ff[:, s] = total.ff[s]
+    return total
+
+
+def _add_correction(
+    total: Forces, cohort: SampledCohort, parameters: OrderParameters, loss: Loss, control: QuadraticLoss
+) -> None:
+    """Add the sum over the points of one cohort in (18) to the newest stage's row of `total`, in place."""
+    s = parameters.stages - 1
+    i = slice(cohort.points.cohort.first, s + 1)
+    of_loss = cohort.newest_means(loss, cohort.of_loss, parameters, loss.smooth)
+    of_control = cohort.newest_means(control, cohort.of_control, parameters, loss.smooth)
+    products, slopes, by_view = (one - other for one, other in zip(of_loss, of_control, strict=True))
+    row = selected_row(cohort.points.cohort.selector, parameters, i)
+    total.ff[s, i] += products
+    total.fg[s] += by_view @ row.g
+    total.gamma[s, i] += slopes
+    if (k := cohort.points.cohort.selector) is not None:  # as in (15)
+        c = parameters.c
+        total.gamma[s, k] -= (by_view @ row.z_k + slopes @ c[i, k]) / c[k, k]
+
+
+def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParameters, loss: Loss) -> tuple[float, float]:
+    """Curvature H and target m of the quadratic loss whose derivative is closest to that of the loss.
+
+    That is by weighted least squares over the rows that train the newest stage, at their fitted scores.
+    """
+    s = parameters.stages - 1
+    columns = []
+    for sampled in cohorts:
+        points = sampled.points
+        if points.cohort.trains(s):
+            newest = sampled.newest_scores(sampled.of_loss, parameters)
+            force, _ = loss.answer(newest.score, points.y, points.weight, parameters.x[-1, -1])
+            fitted = newest.score + parameters.x[s, s] * force
+            root_mass = np.sqrt(points.mass[:, s - points.cohort.first] * points.weight)
+            columns.append(np.stack([points.y, -fitted, force / points.weight]) * root_mass)
+    y, fitted, slope = np.concatenate(columns, axis=1)
+    (pull, curvature), *_ = np.linalg.lstsq(np.column_stack([y, fitted]), slope)  # slope = H(m y - h), pull = H m
+    return float(curvature), float(pull / curvature)

@@ -1,0 +1,98 @@
+"""What a row is worth: the influence is the derivative, and the learner in its formula is that of other theory."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit, ndtr
+
+from dp_base.errors import InputError
+from dp_theory import Bands, Direct, Group, KeepEasy, KeepHard, Problem, SpanProblem, SymmetricRule, influence, predict
+from dp_theory.numerics.quadrature import pdf
+from dp_theory.rules import Rule
+from dp_theory.selection.influence import ridge_limit, ridge_ratio
+from dp_theory.selection.margins import SelectorView
+
+RHO = 0.8
+SELECTOR = (0.8, 0.6)  # at the cosine RHO to the truth (1, 0)
+FLIP = 0.1
+
+
+def labelled(t, y):
+    """A rule that sees labels."""
+    return 0.3 + 0.4 * expit(2 * y * t) * np.exp(-(t**2) / 8)
+
+
+def blind(t, y):
+    """A rule that does not."""
+    return 0.2 + 0.6 * np.exp(-(t**2) / 2)
+
+
+def change(t, y, keep):
+    """By what a rule is changed: a function of the label only if the rule is."""
+    return 0.2 * np.cos(t) * (1 + 0.5 * np.tanh(y * t) * (keep is labelled))
+
+
+def numerical_derivative(keep, phi: float, lam: float) -> float:
+    """The derivative of the test error along `change`, by Richardson's finite differences of the span recipe."""
+
+    def error(step: float) -> float:
+        group = Group(along=SELECTOR, flip=FLIP, keep=lambda t, y: keep(t, y) + step * change(t, y, keep))
+        return float(predict(SpanProblem((1.0, 0.0), [group], phi, lam)).test_error)
+
+    def slope(step: float) -> float:
+        return (error(step) - error(-step)) / (2 * step)
+
+    return (4 * slope(5e-3) - slope(1e-2)) / 3
+
+
+@pytest.mark.parametrize("keep", [labelled, blind])
+@pytest.mark.parametrize(("phi", "lam"), [(0.3, 0.05), (0.2, 0.0), (1.5, 0.0), (2.0, 0.3)])
+def test_the_influence_is_the_derivative(keep, phi: float, lam: float):
+    """The span recipe shares no formula with it: to 1e-8."""
+    at: dict[str, Any] = {"rho": RHO, "phi": phi, "lam": lam, "flip": FLIP}
+    t = np.linspace(-9, 9, 6001)
+    total = 0.0
+    for y in (1.0, -1.0):
+        density = (FLIP + (1 - 2 * FLIP) * ndtr(y * t * SELECTOR[0] / SELECTOR[1])) * pdf(t)
+        total += np.trapezoid(change(t, y, keep) * influence(keep, t, y, **at) * density, t)
+    assert total == pytest.approx(numerical_derivative(keep, phi, lam), rel=1e-8)
+    if keep is blind:
+        mean = influence(keep, t, **at)
+        assert np.trapezoid(change(t, 1.0, keep) * mean * pdf(t), t) == pytest.approx(total, rel=1e-9)
+
+
+def test_the_influence_of_a_rule_is_that_of_its_function():
+    at: dict[str, Any] = {"rho": 0.7, "phi": 0.4, "lam": 0.02}
+    rule = influence(KeepHard(0.8), 0.5, -1.0, **at)
+    window = influence(lambda t, y: (abs(t) <= 0.8) * 1.0, 0.5, -1.0, breaks=(0.8,), **at)
+    bands = influence(Bands(((0.0, 0.8),)), 0.5, -1.0, breaks=(0.8,), **at)
+    assert rule == pytest.approx(window, rel=1e-12)
+    assert rule == pytest.approx(bands, rel=1e-12)
+    assert influence(KeepHard(0.8), [0.5, -0.5], [[-1.0], [1.0]], **at).shape == (2, 2)
+
+
+@pytest.mark.parametrize("wrong", [{"rho": 1.0}, {"flip": 0.5}, {"phi": -1.0}])
+def test_parameters_outside_their_domain_are_refused(wrong: dict[str, Any]):
+    with pytest.raises(InputError):
+        influence(KeepHard(0.8), 0.5, **{"rho": 0.7, "phi": 0.4, "lam": 0.02, **wrong})
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.03])
+@pytest.mark.parametrize("psi", [0.5, 1.7])
+@pytest.mark.parametrize("rule", [KeepEasy(0.7), SymmetricRule(lambda t: np.exp(-(t**2)))], ids=["bands", "smooth"])
+def test_the_learner_is_theorem_1(rule: Rule, psi: float, lam: float):
+    moments = SelectorView(RHO).moments(lambda t, y: rule.keep_probability(t), rule.breakpoints())
+    expected = predict(Problem(Direct(rule), RHO, psi, lam)).test_error
+    assert ridge_limit(moments, psi, RHO, ridge_ratio(psi, lam)).test_error == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.03])
+@pytest.mark.parametrize("psi", [0.5, 1.7])
+def test_the_learner_is_the_span_recipe(psi: float, lam: float):
+    bands = Bands(((-np.inf, -0.4), (0.2, 1.1)), labels=True)
+    moments = SelectorView(RHO, FLIP, labels=True).moments(bands)
+    breaks = (-1.1, -0.4, -0.2, 0.2, 0.4, 1.1)
+    group = Group(1 / moments[0], flip=FLIP, along=SELECTOR, keep=bands, breaks=breaks)
+    expected = predict(SpanProblem((1.0, 0.0), [group], psi, lam)).test_error
+    assert ridge_limit(moments, psi, RHO, ridge_ratio(psi, lam)).test_error == pytest.approx(expected, rel=1e-9)

@@ -1,0 +1,174 @@
+"""The best rule of a fixed selector: its optimality, its limits, and how far the usual rules are from it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from dp_base.errors import InputError
+from dp_theory import Bands, Direct, Entropy, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
+from dp_theory.budgets.phases import keep_hard_law
+from dp_theory.selection import Budget, compare_selections
+from dp_theory.selection.margins import SelectorView
+from dp_theory.selection.rivals import best_entropy, rivals
+from dp_theory.selection.search import RuleSearch
+from dp_theory.selection.static import local_optima
+from tests.dp_theory.selection.budgets import BUDGETS, COMPUTE, GENERATED
+
+QUICK = ("one row", "noisy rows", "generated")
+QUICK_AND_SLOW = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BUDGETS]
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.49])
+def test_the_best_rule_keeps_the_least_share(flip: float):
+    """With few rows all rules are alike, so that nothing is polished."""
+    asked = Budget.of(0.9, 1e-3, "kept", smallest_keep=0.1, flip=flip)
+    found = best_selection(asked)
+    assert found.keep == pytest.approx(0.1, rel=2e-6)
+    moments = asked.view().moments(found.rule)
+    assert found.test_error == pytest.approx(asked.errors(moments[:, None])[0])
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("kept", [((0.5, 0.6), (0.61, 0.7)), ((0.0, 1e-3),), ((2.0, np.inf),)])
+def test_bands_are_widened_to_the_least_share(kept: tuple[tuple[float, float], ...], labels: bool):
+    view = SelectorView(0.8, 0.1, labels)
+    objective = Budget.of(0.8, 1.0)
+    bands = Bands(kept, labels)
+    wide = RuleSearch(view, objective, least=0.2).widened(bands)
+    assert view.moments(wide)[0] == pytest.approx(0.2, rel=1e-9)
+    assert np.all(wide([0.55, 5e-4, 3.0], 1.0) >= bands([0.55, 5e-4, 3.0], 1.0))
+    assert RuleSearch(view, objective, least=0.1).widened(wide) == wide
+
+
+def test_at_the_ridgeless_peak_the_error_is_a_half():
+    found = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1, lam=0))
+    assert (found.test_error, found.gap) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize("budget", BUDGETS.values(), ids=BUDGETS)
+@pytest.mark.parametrize("labels", [False, True])
+def test_the_slope_of_a_budget_counts_what_rows_cost(budget: Budget, labels: bool):
+    moments = budget.view(labels).moments(Bands(((0.2, 1.4),), labels))
+    steps = 1e-5 * np.eye(6)
+    numeric = (budget.errors(moments[:, None] + steps) - budget.errors(moments[:, None] - steps)) / 2e-5
+    assert budget.slope(moments) == pytest.approx(numeric, rel=1e-5, abs=1e-8)
+
+
+def other_rules(view: SelectorView) -> np.ndarray:
+    """Moments (6, rules) of bands, of their complements, and of random sets of bands."""
+    margins, masses = view.atoms
+    cumulated = np.concatenate([np.zeros((6, 1)), np.cumsum(masses, axis=1)], axis=1)
+    whole = cumulated[:, -1:]
+    coarse = cumulated[:, :: len(margins) // 150]
+    low, high = np.triu_indices(coarse.shape[1], 1)
+    bands = coarse[:, high] - coarse[:, low]
+    rng = np.random.default_rng(0)
+    edges = np.sort(rng.choice(coarse.shape[1], (400, 5)), axis=1)
+    first, second = (coarse[:, edges[:, i + 1]] - coarse[:, edges[:, i]] for i in (0, 2))
+    tail = whole - coarse[:, edges[:, 4]]
+    return np.concatenate([bands, whole - bands, first + second + tail], axis=1)
+
+
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
+def test_nothing_beats_the_best(name: str):
+    """Not the usual rules at their best, no band and no complement of one, nothing random; nor to first order."""
+    budget = BUDGETS[name]
+    best = best_selection(budget)
+    assert all(best.test_error <= other.test_error * (1 + 1e-9) for other in rivals(budget).values())
+    assert best.gap < 1e-6 * best.test_error
+    tried = other_rules(budget.view())
+    assert budget.errors(tried[:, tried[0] > budget.least]).min() > best.test_error * (1 - 1e-9)
+
+
+def test_the_gap_notices_a_rule_that_is_not_best():
+    budget = Budget.of(0.9, 1.0, "kept", smallest_keep=0.1)
+    search = RuleSearch(budget.view(), budget, budget.least)
+    best = best_selection(budget)
+    hard = Bands(((0.0, float(KeepHard.with_keep_fraction(0.1).alpha)),))
+    easy = Bands(((float(KeepEasy.with_keep_fraction(0.1).alpha), np.inf),))
+    assert search.gap(hard) > 1e-3
+    assert search.gap(easy) > 1e-3
+    assert search.gap(best.rule) == best.gap < 1e-9
+
+
+def test_local_optima_are_listed_once_and_the_best_first():
+    found = local_optima(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
+    values = [optimum.value for optimum in found]
+    assert values == sorted(values)
+    assert not any(one.bands.close_to(other.bands) for i, one in enumerate(found) for other in found[:i])
+
+
+def test_a_least_share_below_that_of_an_atom():
+    budget = Budget.of(0.9, 1.0, "kept", smallest_keep=1e-10)
+    assert best_selection(budget, labels=True).keep >= 1e-10 * (1 - 1e-6)
+
+
+# -- limits, and the experiment ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rho", "psi", "flip"), [(0.6, 0.5, 0.1), (0.9, 0.5, 0.0), (0.99, 0.1, 0.0)])
+def test_without_ridge_the_best_tends_to_the_keep_hard_law(rho: float, psi: float, flip: float):
+    """First lam → 0, then p → 0: the window of the least share, and the law's error, the faster the smaller p."""
+    law = keep_hard_law(rho, psi, flip)
+    off = []
+    for share in (1e-3, 1e-4):
+        best = best_selection(Budget.of(rho, 1 / psi, "kept", lam=0.0, flip=flip, smallest_keep=share))
+        alpha = KeepHard.with_keep_fraction(share).alpha
+        assert best.rule.bands == ((0.0, pytest.approx(alpha, rel=1e-4)),)
+        off.append(abs(best.test_error / law - 1))
+    assert off[0] < 1e-4
+    assert off[1] < 0.05 * off[0]
+
+
+def test_with_few_rows_a_band_halves_the_error_and_experiments_agree():
+    """At psi = 1 rows of one |t| have labels that are linear in the score; the usual rules have none like it."""
+    budget = Budget.of(0.99, 1.0, "kept", smallest_keep=0.05)
+    best = best_selection(budget)
+    assert best.test_error < 0.75 * rivals(budget)["keep-easy"].test_error
+    problem = Problem(Direct(best.rule.rule), 0.99, 1 / best.kept, best.lam)
+    assert predict(problem).test_error == pytest.approx(best.test_error, rel=1e-7)
+    runs = simulate(problem, 4000, 60, engine="law")
+    assert abs(runs.test_error - best.test_error) < 3.5 * runs.test_error_se
+
+
+# -- the usual rules --------------------------------------------------------------------------------------------------
+
+
+def test_the_entropy_rule_is_at_its_best():
+    """Against a search by another method, from three starts."""
+    budget = GENERATED
+
+    def error(at: np.ndarray) -> float:
+        kappa = np.exp(np.clip(at[0], *np.log([1 / 8, 1000])))
+        omega = np.sinh(np.clip(at[1], -np.arcsinh(1e4), 24))
+        moments = budget.view().moments(lambda t, y: Entropy(omega, kappa).keep_probability(t))
+        return float(budget.errors(moments[:, None])[0]) if moments[0] >= budget.least else 0.5
+
+    rule, moments = best_entropy(budget)
+    starts = [(0.0, 1.0), (2.0, 3.0), (1.5, -6.0)]
+    least = min(minimize(error, start, method="Nelder-Mead").fun for start in starts)
+    assert float(budget.errors(moments[:, None])[0]) <= least * (1 + 2e-4)
+    kept = predict(Problem(rule, budget.rho, budget.psi(moments[0]) * moments[0], 0.01)).keep_fraction
+    assert moments[0] == pytest.approx(kept, rel=1e-6)
+
+
+def test_compare_names_all_rules():
+    table = compare_selections(COMPUTE)
+    assert list(table["test_error"]) == sorted(table["test_error"])
+    names = {"best", "best, seeing labels", "keep-hard", "keep-easy", "entropy", "keep-all"}
+    assert set(table["name"]) == names
+    rows = table.set_index("name")
+    best = rows.loc["best"].to_dict()
+    assert best["excess"] == 0
+    assert rows.loc["best, seeing labels"].to_dict()["excess"] < -0.01
+    assert best["generated"] + 0.1 * best["kept"] == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rho": 1.0}, {"budget": 0.0}, {"axis": "hours"}, {"lam": -1.0}, {"flip": 0.5}, {"smallest_keep": 0.0}]
+)
+def test_what_is_no_budget_is_refused(wrong: dict[str, Any]):
+    with pytest.raises(InputError):
+        Budget.of(**{"rho": 0.5, "budget": 2.0, **wrong})
