@@ -8,7 +8,7 @@ import pytest
 
 from dp_base.errors import InputError
 from dp_real.config.arms import ArmName
-from experiments.cli.real.keep import init_command
+from experiments.cli.real.configure import init_command
 from experiments.cli.theory.options import values
 from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp
