@@ -19,7 +19,6 @@ from dp_real.runtime.slurm import adopt_tasks
 from experiments.cli import real, theory
 from experiments.cli.lazy import LazyCommand
 from experiments.cli.main import INTERRUPTED
-from experiments.cli.version import version_line
 from experiments.terminal import say
 
 
@@ -101,6 +100,8 @@ def version(
 ) -> None:
     """Options of `dp` itself."""
     if show:
+        from experiments.cli.version import version_line
+
         print(version_line())
         raise typer.Exit
 

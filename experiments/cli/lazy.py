@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from experiments.cli.main import uncollected
+
 Member = TyperCommand | TyperGroup
 
 
@@ -41,7 +43,8 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the arguments as the loaded command does; the context belongs to that command."""
-        return self.loaded.make_context(*arguments, **options)
+        with uncollected():
+            return self.loaded.make_context(*arguments, **options)
 
 
 def reflow(text: str) -> str:

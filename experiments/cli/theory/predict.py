@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dp_base.errors import InputError
-from dp_theory import FinitePrediction, Problem, make_rule, predict, simulate
+from dp_theory import Problem, make_rule, predict, simulate
 from dp_theory.rules import RULES
 from experiments.cli.options import Json
 from experiments.cli.theory.options import Engine, Seed, Workers, grid, named_numbers, several
@@ -75,6 +75,8 @@ def _columns(problem: Problem, d: int | None, level: float | None) -> dict[str, 
     """The prediction by name; at a finite dimension with the band that holds a share `level` of experiments."""
     if d is None:
         return asdict(predict(problem))
+    from dp_theory import FinitePrediction
+
     prediction = predict(problem, d=d)
     assert isinstance(prediction, FinitePrediction)
     low, high = prediction.band() if level is None else prediction.band(level)
