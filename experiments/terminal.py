@@ -1,4 +1,4 @@
-"""Output of commands: rich tables and bars on a terminal, plain lines if piped, one JSON object with --json."""
+"""Output of commands: tables and bars on a terminal, plain lines if piped, one JSON object with --json."""
 
 import contextlib
 import sys
@@ -6,20 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
-
 from dp_base.files import strict_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EVERY_SECONDS = 2.0  # least time between two lines of progress, which are a tenth of the work apart,
-AT_LEAST_EVERY = 30.0  # or so many seconds
-_BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # which would begin another cell, or row
+Advance = Callable[[int], None]  # takes the number of steps that were made
+
+LINES_APART = 0.1  # least share of the work between two lines of progress,
+EVERY_SECONDS = 2.0  # which are at least so many seconds apart
+AT_LEAST_EVERY = 30.0  # seconds after which a line is printed whatever the share
 ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
+BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # characters that would begin another cell or row
 
 
 def say(message: str) -> None:
@@ -29,7 +27,7 @@ def say(message: str) -> None:
 
 
 def emit_json(record: Mapping[str, Any]) -> None:
-    """Print the answer of a --json command: one object of strict JSON. nan and inf become null."""
+    """Print the answer of a --json command: one object of strict JSON, in which nan and inf are null."""
     print(strict_json(record, indent=2))
 
 
@@ -39,77 +37,88 @@ def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
-    """Print rows of equal keys. Floats have four significant digits. If piped, columns are tab-separated."""
-    columns = list(columns or (rows[0] if rows else []))
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    if not sys.stdout.isatty():
-        if title:
-            say(title)
-        print("\n".join("\t".join(line) for line in [columns, *cells]))
+    """Print rows as a table; if piped, as lines whose cells are separated by tabs.
+
+    Floats have four significant digits. The columns are the keys of the first row unless they are given.
+    """
+    names = list(columns or (rows[0] if rows else []))
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    if sys.stdout.isatty():
+        from experiments.rich_terminal import print_table
+
+        print_table(names, cells, title)
         return
-    rich_table = Table(title=Text(title, style="italic") if title else None)
-    for column in columns:
-        rich_table.add_column(Text(str(column)), justify="left" if column in ("strategy", "rule", "arm") else "right")
-    for line in cells:
-        rich_table.add_row(*map(Text, line))  # as they are: what stands in brackets is no markup
-    Console().print(rich_table)
+    if title:
+        say(title)
+    for line in (names, *cells):
+        print("\t".join(line))
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).translate(_BREAKS)
-
-
-class Rate(ProgressColumn):
-    """The column with the steps per second."""
-
-    def render(self, task: Task) -> Text:
-        """The rate as text, empty before the first step."""
-        return Text(f"{task.speed:.3g}/s" if task.speed else "")
+    return f"{value:.4g}" if isinstance(value, float) else str(value).translate(BREAKS)
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr with rate and time left. Yields `advance(steps)`. If piped: a line now and then."""
-    if not sys.stderr.isatty():
-        done, told, said = 0, 0, time.monotonic()
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Show the progress of `total` steps on stderr: a bar on a terminal, a line now and then if piped."""
+    if sys.stderr.isatty():
+        from experiments.rich_terminal import bar
 
-        def advance_plainly(steps: int) -> None:
-            nonlocal done, told, said
-            done += steps
-            passed = time.monotonic() - said
-            tenth = 10 * (done - told) >= total
-            if (tenth and passed > EVERY_SECONDS) or passed > AT_LEAST_EVERY:
-                told, said = done, time.monotonic()
-                say(f"{description}: {done}/{total}")
-
-        yield advance_plainly
-        if 0 < told < done:  # if a line was printed, the last one is printed too
-            say(f"{description}: {done}/{total}")
+        with bar(description, total) as advance:
+            yield advance
         return
-    bar = Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task(description, total=total)
-        yield lambda steps: bar.advance(task, steps)
+    lines = ProgressLines(description, total)
+    yield lines.advance
+    lines.close()
 
 
-def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], None]]]:
-    """The progress of one of several pieces of work: a line a minute if piped. On a terminal they share a bar."""
+class ProgressLines:
+    """Progress as lines on stderr, a tenth of the work apart or AT_LEAST_EVERY seconds."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self.description = description
+        self.total = total
+        self.done = 0
+        self.told = 0  # steps that were done at the last line
+        self.told_at = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Count steps, and print a line if it is time for one."""
+        self.done += steps
+        passed = time.monotonic() - self.told_at
+        far = self.done - self.told >= LINES_APART * self.total
+        if (far and passed > EVERY_SECONDS) or passed > AT_LEAST_EVERY:
+            self.told_at = time.monotonic()
+            self._tell()
+
+    def close(self) -> None:
+        """Print the last line, if any was printed before."""
+        if 0 < self.told < self.done:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told = self.done
+        say(f"{self.description}: {self.done}/{self.total}")
+
+
+def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Advance]]:
+    """The progress of one of several pieces of work at a time: a line a minute if piped.
+
+    On a terminal nothing is shown, since the pieces have a bar together. Returns a function like `progress`.
+    """
 
     @contextlib.contextmanager
-    def lines(description: str, total: int) -> Iterator[Callable[[int], None]]:
-        done, said = 0, time.monotonic()
+    def lines(description: str, total: int) -> Iterator[Advance]:
+        done = 0
+        told_at = time.monotonic()
 
         def advance(steps: int) -> None:
-            nonlocal done, said
+            nonlocal done, told_at
             done += steps
-            if not sys.stderr.isatty() and time.monotonic() - said > ASIDE_EVERY:
-                said = time.monotonic()
+            if not sys.stderr.isatty() and time.monotonic() - told_at > ASIDE_EVERY:
+                told_at = time.monotonic()
                 say(f"{what}: {description}: {done}/{total}")
 
         yield advance

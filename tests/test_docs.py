@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
+from typer.core import TyperGroup
 
 from dp_base.registry import Registry
 from dp_real.config.arms import ARMS
@@ -47,10 +47,11 @@ NAMES = [f"{page}: {' '.join(words)}" for page, words, _ in SHOWN]
 
 @pytest.mark.parametrize("words", [words for _, words, _ in SHOWN], ids=NAMES)
 def test_is_understood(words):
-    command, arguments = get_command(dp_commands.app), words[1:]
-    while commands := getattr(command, "commands", None):
-        assert arguments[0] in commands, f"{words[: -len(arguments)]} has no sub-command {arguments[0]}"
-        command = commands[arguments.pop(0)]
+    command = dp_commands.root
+    arguments = words[1:]
+    while isinstance(command, TyperGroup):
+        assert arguments[0] in command.commands, f"{words[: -len(arguments)]} has no sub-command {arguments[0]}"
+        command = command.commands[arguments.pop(0)]
     command.make_context(command.name, arguments)  # raises what the command would say of wrong options
 
 

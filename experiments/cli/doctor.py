@@ -1,4 +1,4 @@
-"""`dp doctor`: is this machine ready, and is a folder intact? Fetches, writes and mends nothing."""
+"""`dp doctor`: is this machine ready, and is a folder intact? It fetches, writes and mends nothing."""
 
 import platform
 import shutil
@@ -14,27 +14,31 @@ from experiments.cli.version import DISTRIBUTION, version_line
 from experiments.terminal import emit_json, say, table
 
 LITTLE_DISK = 2e9  # bytes; a small run of images takes less
+CACHE = "cache"  # the target that stands for the cache
 
 
 class Finding(TypedDict):
-    """A thing that was looked at: what there is, and what is wrong with it and what to do. None: nothing is wrong."""
+    """A thing that was looked at: what there is, and what is wrong with it and what to do (None: nothing is wrong)."""
 
     what: str
     found: str
     problem: str | None
 
 
-def command(
+def doctor_command(
     target: Annotated[
-        str | None, typer.Argument(metavar="[RUN|cache]", help="A run's or comparison's folder, or the cache.")
+        str | None,
+        typer.Argument(
+            metavar="RUN|cache", help="A run's or comparison's folder, or the cache.  Default: this machine."
+        ),
     ] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Check versions, devices, disk and cache, or whether a folder is intact; says what to do about what is wrong.
+) -> None:
+    """Checks versions, devices, disk and cache, or whether a folder is intact, and says how to mend what is wrong.
 
     Exit status: 0 all is well, 2 a folder is damaged, 3 something is missing.
     """
-    findings = list(_machine() if target is None else _cache() if target == "cache" else _folder(Path(target)))
+    findings = list(_look_at(target))
     wrong = [finding for finding in findings if finding["problem"]]
     if as_json:
         emit_json({"version": version_line(), "healthy": not wrong, "findings": findings})
@@ -42,8 +46,15 @@ def command(
         table(findings, columns=["what", "found"])
         for finding in wrong:
             say(f"{finding['what']}: {finding['problem']}")
-        say("all is well" if not wrong else f"{len(wrong)} of {len(findings)} need a look")
-    raise typer.Exit(0 if not wrong else 3 if target is None else 2)
+        say(f"{len(wrong)} of {len(findings)} need a look" if wrong else "all is well")
+    if wrong:
+        raise typer.Exit(3 if target is None else 2)
+
+
+def _look_at(target: str | None) -> Iterator[Finding]:
+    if target is None:
+        return _machine()
+    return _cache() if target == CACHE else _folder(Path(target))
 
 
 def _machine() -> Iterator[Finding]:
@@ -61,13 +72,12 @@ def _machine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """The packages that this one requires, those of the extra `real` included."""
+    """A finding for each package that this one requires, those of the extra `real` included."""
     from packaging.requirements import Requirement
 
     for line in metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
-        extras = {"extra": "real"}
-        if requirement.marker and not requirement.marker.evaluate(extras):
+        if requirement.marker and not requirement.marker.evaluate({"extra": "real"}):
             continue
         remedy = f"pip install '{requirement.name}{requirement.specifier}'"
         try:
@@ -91,6 +101,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _disk(what: str, folder: Path) -> Finding:
+    """The free space of the disk that holds a folder, which need not exist yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     problem = f"{there} is nearly full: make room, or name another folder" if free < LITTLE_DISK else None

@@ -1,4 +1,4 @@
-"""`dp figures`: draw the figures, and a page that shows them."""
+"""`dp figures`: draws the figures, and writes a page that shows them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +9,12 @@ from dp_base.locks import locked
 from experiments.terminal import say
 
 
-def command(
-    wanted: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all by default.")] = None,
+def figures_command(
+    wanted: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Figures to draw.  Default: all.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer trials and seeds: larger error bars.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
 ) -> None:
-    """Draw the paper's figures from theory, simulations and runs; what is up to date is not drawn again."""
+    """The figures come from theory, simulations and runs. One that is up to date is not drawn again."""
     from experiments.paper.gallery import Gallery, check_names, modules
 
     chosen = check_names(wanted or list(modules()))

@@ -1,27 +1,33 @@
-"""Starts a command again as several processes, one for each GPU of this machine."""
+"""Starts a command again as several processes, one on each GPU of this machine."""
 
 import logging
 import os
 import signal
 import sys
 import uuid
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.terminal import say
 
-Gpus = Annotated[str, typer.Option(help="A process is started on each of so many GPUs of this machine: a number, all.")]
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+Gpus = Annotated[
+    str, typer.Option(help="How many GPUs of this machine to use, with a process on each: a number, or all.")
+]
 Processes = Annotated[int, typer.Option(min=1, hidden=True, help="Processes that share the work on CPUs.")]
 
 CODE = "from experiments.cli.main import main; main()"
 PATIENCE = 120  # seconds that processes have to write a checkpoint, once they are told to stop
+OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that something failed
 
 
 def process_count(gpus: str, processes: int) -> int:
-    """How many processes to start: 1 if this is one of several already, or if there are not several GPUs.
+    """How many processes to start. It is 1 if this is one of several already, or if there are not several GPUs.
 
-    Raises InputError for what is no number of GPUs, MissingError for more than there are.
+    Raises InputError for a text that is no number of GPUs, and MissingError for more GPUs than there are.
     """
     import torch
 
@@ -40,37 +46,55 @@ def process_count(gpus: str, processes: int) -> int:
 
 
 def run_together(count: int, *arguments: str) -> int:
-    """Run `dp ARGUMENTS` in `count` processes that know of each other; returns the status to exit with.
+    """Run `dp ARGUMENTS` in `count` processes that know of each other, and return the status to exit with.
 
-    They write to this process's stdout and stderr. If one fails, the others are ended; of one that was killed, the
-    signal is told here. On Ctrl-C and SIGTERM they stop by agreement.
+    They write to the stdout and stderr of this process. If one fails, the others are ended. If one was killed, this
+    process tells the signal. On Ctrl-C and SIGTERM they stop by agreement.
     """
-    import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from dp_real.runtime.processes import own_cores
-
     say(f"{count} processes share the work")
-    threads = 1 if torch.cuda.is_available() else max(1, own_cores() // count)  # a GPU's cores are for the loader's
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+    _set_environment(count)
     here = LaunchConfig(
-        1, 1, count, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
     )
     debug = ["--debug"] if "--debug" in sys.argv else []
-    logging.disable()  # of the launcher: what failed, the processes say themselves
+    logging.disable()  # the launcher's messages: what failed, the processes say themselves
     try:
         elastic_launch(here, sys.executable)("-c", CODE, *arguments, *debug)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode < 0:
-            hint = ", perhaps because the machine ran out of memory" if failure.exitcode == -signal.SIGKILL else ""
-            say(f"dp: rank {rank} was ended by {signal.Signals(-failure.exitcode).name}{hint}")
-        return failure.exitcode if failure.exitcode in (2, 3, 130) else 1
+        return _status_of(error)
     except SignalException:
         return 130
     finally:
         logging.disable(logging.NOTSET)
     return 0
+
+
+def _set_environment(count: int) -> None:
+    """Share the cores among the processes, and give them time to stop. What the user has set stays as it is."""
+    import torch
+
+    from dp_real.runtime.processes import own_cores
+
+    # With a GPU the cores are for the processes that load data.
+    threads = 1 if torch.cuda.is_available() else max(1, own_cores() // count)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+
+
+def _status_of(error: "ChildFailedError") -> int:
+    """The exit status for processes of which one failed. If a signal ended it, it is told here."""
+    rank, failure = error.get_first_failure()
+    if failure.exitcode < 0:
+        hint = ", perhaps because the machine ran out of memory" if failure.exitcode == -signal.SIGKILL else ""
+        say(f"dp: rank {rank} was ended by {signal.Signals(-failure.exitcode).name}{hint}")
+    return failure.exitcode if failure.exitcode in OWN_STATUSES else 1

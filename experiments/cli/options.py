@@ -1,60 +1,7 @@
-"""Options and arguments that several commands share."""
+"""Options that commands of several groups share."""
 
-from collections.abc import Collection, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from experiments.presets.presets import preset_names
-
-if TYPE_CHECKING:
-    from dp_real.config import Config
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Preset = Annotated[
-    str,
-    typer.Argument(
-        metavar="PRESET|FILE.toml",
-        help=f"{', '.join(preset_names())}, a row of the paper's tables (`dp real presets`), or a configuration file.",
-    ),
-]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. guidance.omega=0.03.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, max=1024, help="Runs at a time, each on a GPU of its own.  Default: one a GPU; with none, 2."),
-]
-FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
-
-
-def arm_names(arms: str) -> list[str]:
-    """The names in a comma-separated list of arms. Raises InputError if one is there twice."""
-    from dp_base.errors import InputError
-    from dp_real.config.arms import split_names
-
-    names = split_names(arms)
-    if len(set(names)) < len(names):
-        raise InputError(f"--arms {arms} names an arm twice")
-    return names
-
-
-def refuse(settings: Iterable[str], keys: Collection[str], instead: str) -> None:
-    """Raise InputError if --set has one of these keys, which the command sets itself; instead: what to do."""
-    from dp_base.errors import InputError
-    from dp_real.config.load import key_of
-
-    for setting in settings:
-        if key_of(setting) in keys:
-            raise InputError(f"--set {setting}: {instead}")
-
-
-def at_a_time(workers: int | None) -> int:
-    """How many runs go on at a time: as asked, else one on each GPU, or two on a machine without."""
-    from dp_real.runtime.processes import visible_gpus
-
-    return workers or len(visible_gpus()) or 2
-
-
-def default_folder(config: "Config") -> Path:
-    """Where a run goes without --out: runs/NAME-SEED."""
-    return Path("runs") / f"{config.name}-{config.seed}"
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]

@@ -8,10 +8,11 @@ from pathlib import Path
 import dp_base
 
 DISTRIBUTION = "deliberate-practice"
+COMMIT_DIGITS = 12  # of the commit that pip installed from
 
 
 def version_line() -> str:
-    """The version, and if it is known the commit: `0.1.0 (1a2b3c4)`; `-dirty` says that files were changed since."""
+    """The version, and the commit if it is known: `0.1.0 (1a2b3c4)`. `-dirty` says that files were changed since."""
     known = commit()
     return f"{dp_base.__version__} ({known})" if known else dp_base.__version__
 
@@ -19,22 +20,24 @@ def version_line() -> str:
 def commit() -> str | None:
     """The commit of the checkout that runs, or the one that pip installed from (PEP 610); None if neither is known."""
     checkout = Path(dp_base.__file__).parents[1]
-    return _described(checkout) if (checkout / ".git").exists() else _installed()
+    return _checked_out(checkout) if (checkout / ".git").exists() else _installed()
 
 
-def _described(checkout: Path) -> str | None:
-    """What git calls the commit of a checkout. None without git, or if it does not answer."""
+def _checked_out(checkout: Path) -> str | None:
+    """What git calls the commit of a checkout; None without git, or if it does not answer."""
     git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--tags"]
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=5).stdout.strip() or None
+        answer = subprocess.run(git, capture_output=True, text=True, check=True, timeout=5)
     except (OSError, subprocess.SubprocessError):
         return None
+    return answer.stdout.strip() or None
 
 
 def _installed() -> str | None:
+    """The commit that pip wrote down when it installed from a repository; None if it did not."""
     try:
         origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):
         return None
     found = origin.get("vcs_info", {}).get("commit_id")
-    return found[:12] if found else None
+    return found[:COMMIT_DIGITS] if found else None

@@ -1,12 +1,35 @@
-"""Running `dp` in this process."""
+"""Runs `dp` in this process."""
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 
 from experiments.cli import main
+
+
+class Answer(NamedTuple):
+    """What a command left: its exit status, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    def done(self) -> str:
+        """What the command printed on stdout; it must have succeeded."""
+        assert self.status == 0, self.err
+        return self.out
+
+    def refused(self) -> str:
+        """The one line on stderr of a command that must have refused its input, with nothing on stdout."""
+        assert (self.status, self.out) == (2, "")
+        (line,) = self.err.splitlines()
+        return line
+
+
+Theory = Callable[..., Answer]
 
 
 def run_dp(*arguments: object) -> int:
@@ -22,13 +45,18 @@ def run_dp(*arguments: object) -> int:
 
 
 @pytest.fixture
-def dp(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs `dp theory ARGUMENTS`: (status, stdout, stderr)."""
-    return lambda *arguments: (run_dp("theory", *arguments), *capsys.readouterr())
+def theory(capsys: pytest.CaptureFixture[str]) -> Theory:
+    """Runs `dp theory ARGUMENTS`."""
+
+    def run(*arguments: object) -> Answer:
+        status = run_dp("theory", *arguments)
+        return Answer(status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory):
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache of generators for the tests of one module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

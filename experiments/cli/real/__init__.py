@@ -1,30 +1,45 @@
-"""`dp real …`: the full pipeline. torch is imported only when a command runs, so that `dp --help` is quick."""
+"""`dp real …`: the full pipeline. Each command reads its options, calls dp_real and shows what it returns."""
 
-import typer
+from experiments.cli.lazy import LazyCommand, make_group
 
-from experiments.cli.real.compare import compare_command
-from experiments.cli.real.keep import cache_app, export_command, init_command
-from experiments.cli.real.keys import keys_command
-from experiments.cli.real.look import evaluate_command, report_command, sample_command
-from experiments.cli.real.pilot import pilot_command
-from experiments.cli.real.plan import plan_command, presets_command
-from experiments.cli.real.run import branch_command, pretrain_command, resume_command, run_command
-from experiments.cli.real.tune import tune_command
+HERE = "experiments.cli.real"
 
-app = typer.Typer(no_args_is_help=True, help="Train on generated data by deliberate practice.")
-app.command("presets")(presets_command)
-app.command("keys")(keys_command)
-app.command("plan")(plan_command)
-app.command("pilot")(pilot_command)
-app.command("init")(init_command)
-app.command("evaluate")(evaluate_command)
-app.command("export")(export_command)
-app.command("sample")(sample_command)
-app.command("report")(report_command)
-app.command("run")(run_command)
-app.command("resume")(resume_command)
-app.command("pretrain")(pretrain_command)
-app.command("branch")(branch_command)
-app.command("compare")(compare_command)
-app.command("tune")(tune_command)
-app.add_typer(cache_app, name="cache")
+CACHE = make_group(
+    "cache",
+    "What was made once and is kept, such as generators trained here.",
+    {
+        "Commands": [
+            LazyCommand("list", f"{HERE}.cache", "What is kept, how large is it, and how old?"),
+            LazyCommand("clear", f"{HERE}.cache", "Remove all of it."),
+        ]
+    },
+)
+
+GROUP = make_group(
+    "real",
+    "Train on generated data by deliberate practice.",
+    {
+        "Prepare": [
+            LazyCommand("presets", f"{HERE}.configure", "List the presets."),
+            LazyCommand("init", f"{HERE}.configure", "Write a commented configuration for a task of your own."),
+            LazyCommand("keys", f"{HERE}.configure", "List every key of a configuration, and what it means."),
+            LazyCommand("plan", f"{HERE}.plan", "What does a run need, is it here, and what will it take?"),
+            LazyCommand("pilot", f"{HERE}.pilot", "Is practice likely to pay? Try it with a few hundred samples."),
+            LazyCommand("pretrain", f"{HERE}.run", "Get a preset's generator ready."),
+        ],
+        "Run": [
+            LazyCommand("run", f"{HERE}.run", "Train one learner."),
+            LazyCommand("resume", f"{HERE}.run", "Go on with an interrupted run."),
+            LazyCommand("branch", f"{HERE}.run", "Make a whole scaling curve from one run."),
+            LazyCommand("compare", f"{HERE}.compare", "Run arms on the same seeds, and compare their accuracies."),
+            LazyCommand("tune", f"{HERE}.tune", "Find each arm's best settings on validation images."),
+        ],
+        "Look": [
+            LazyCommand("sample", f"{HERE}.sample", "Draw plain and guided samples from the same noise."),
+            LazyCommand("report", f"{HERE}.report", "Write a page that tells what runs were, cost and reached."),
+            LazyCommand("evaluate", f"{HERE}.report", "Measure a run's accuracy on real images."),
+            LazyCommand("export", f"{HERE}.export", "Write a run's samples, or their features, for other programs."),
+            CACHE,
+        ],
+    },
+)

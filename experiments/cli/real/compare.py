@@ -1,129 +1,247 @@
 """`dp real compare`: runs arms and compares them."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dp_base.locks import claimed
-from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, refuse
+from experiments.cli.options import Json
+from experiments.cli.real.options import Preset, ResumeRuns, Set, Workers, arm_names, at_a_time, refuse
 from experiments.cli.real.remarks import at_limit, judged_twice, too_few
 from experiments.comparing.axes import AXES
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from dp_real.config import Config
+    from experiments.comparing.compare import Comparison
+
+Tunings = Annotated[
+    Path | None,
+    typer.Option(
+        help="Give each arm its own best settings: the --out of dp real tune, or 'published' for what the "
+        "project's own tuning of the preset chose."
+    ),
+]
 Axis = StrEnum("Axis", list(AXES))
+GENERATED = Axis("generated")
+NOT_SHOWN = ("kind", "x", "y_low", "y_high")  # columns that only the figure needs
 
 
 def compare_command(
     preset: Preset,
-    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
+    settings: Set = [],
     arms: Annotated[
         str | None,
-        typer.Option(help="Comma-separated; ARM-N: of N samples; ARM@KEY=VALUE: with that setting.  Default: as set."),
-    ] = None,
-    tuned: Annotated[
-        Path | None,
         typer.Option(
-            help="What dp real tune left, or 'published': what the project's own tuning of the preset chose. "
-            "Each arm gets its own best settings."
+            help="Comma-separated. ARM-N: with N samples; ARM@KEY=VALUE: with that setting.  Default: as configured."
         ),
     ] = None,
+    tuned: Tunings = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Runs an arm; arms are paired over them.  Default: as set.")
+        int | None,
+        typer.Option(min=1, max=100_000, help="Runs of each arm; arms are paired over them.  Default: as configured."),
     ] = None,
     splits: Annotated[
-        int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: as set, or one a seed.")
+        int | None,
+        typer.Option(
+            min=1, help="Data splits, each with a generator of its own.  Default: as configured, or one a seed."
+        ),
     ] = None,
     first: Annotated[
         int | None,
         typer.Option(min=0, help="The first seed, and the first data split.  Default: 0, or the first after --tuned."),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="The arm that differences are taken to.  Default: the last.")
+        str | None, typer.Option(help="The arm from which differences are taken.  Default: the last.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-compare.")] = None,
-    resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the comparison.  Default: runs/PRESET-compare.")] = None,
+    resume: ResumeRuns = False,
     workers: Workers = None,
-    x: Annotated[Axis, typer.Option(help="What the figure counts.")] = Axis("generated"),  # noqa: B008 (a constant)
+    x: Annotated[Axis, typer.Option(help="What the figure counts.")] = GENERATED,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Run arms on the same seeds and compare their test accuracies in pairs.
+) -> None:
+    """Arms are compared in pairs by their test accuracies: the runs of a seed share the data split and the noise.
 
-    What the options leave open is set in the preset's section `compare`; if it has none: practice and static, 4 seeds.
+    What the options leave open is set in the section `compare` of the configuration. Without it the arms are practice
+    and static, with 4 seeds.
     """
-    from dp_base.errors import InputError
+    refuse(settings, ("seed", "data.split"), "--first, --seeds and --splits say which seeds and splits there are")
+    config = load_preset(preset, settings)
+    seeds = seeds or config.compare.seeds
+    names = list(config.compare.arms) if arms is None else arm_names(arms)
+    settle, first = _settings(config, names, preset, settings, tuned, first)
+    plan = AskedComparison(
+        config=config,
+        arms={name: settle(config, name) for name in names},
+        settle=settle,
+        seeds=seeds,
+        splits=splits or config.compare.splits or seeds,
+        first=first,
+        baseline=baseline or names[-1],
+        x=x,
+        out=out or Path("runs") / f"{config.name}-compare",
+    )
+    plan.check()
+    plan.tell()
+    found = run_and_write(plan, at_a_time(workers), resume)
+    show(plan, found, as_json)
+
+
+@dataclass(frozen=True)
+class AskedComparison:
+    """A comparison, with everything that the options leave open filled in."""
+
+    config: "Config"
+    arms: "dict[str, Config]"  # the configuration of each arm by its name
+    settle: "Callable[[Config, str], Config]"  # makes a configuration that of an arm
+    seeds: int
+    splits: int
+    first: int
+    baseline: str
+    x: Axis
+    out: Path
+
+    def check(self) -> None:
+        """Raise InputError for a baseline that is no arm, and for an axis on which an arm has no place."""
+        from dp_base.errors import InputError
+
+        if self.baseline not in self.arms:
+            raise InputError(f"--baseline {self.baseline} is not among --arms {','.join(self.arms)}")
+        for name, config in self.arms.items():
+            if self.x == "compute" and not config.learner.counted:
+                raise InputError(
+                    f"--x compute: {name} has a learner whose FLOPs are not counted; count seconds or samples"
+                )
+
+    def tell(self) -> None:
+        """Say what a user should know before the runs begin."""
+        if self.config.generator.trained_here and any(config.practice.draws for config in self.arms.values()):
+            count = min(self.splits, self.seeds)
+            generators = "one generator is" if count == 1 else f"{count} generators, one a data split, are"
+            say(f"{generators} trained here first, unless in the cache")
+        remark = judged_twice(self.config)
+        if remark:
+            say(remark)
+
+
+def _settings(
+    config: "Config", names: list[str], preset: str, settings: list[str], tuned: Path | None, first: int | None
+) -> "tuple[Callable[[Config, str], Config], int]":
+    """How an arm gets its settings, and the first seed: after a tuning, one that no trial has seen.
+
+    Raises InputError if the tuning does not fit the arms, the seeds or what --set changes.
+    """
     from dp_real.config.arms import arm_config
     from dp_real.config.load import key_of
 
-    refuse(settings, ("seed", "data.split"), "--first, --seeds and --splits say which seeds and splits there are")
-    config, settle = load_preset(preset, settings), arm_config
-    names = list(config.compare.arms) if arms is None else arm_names(arms)
-    seeds = seeds or config.compare.seeds
-    splits = splits or config.compare.splits or seeds
-    if tuned is not None:
-        from experiments.tuning.tuned import PUBLISHED, Tuned
+    if tuned is None:
+        return arm_config, first or 0
+    from experiments.tuning.tuned import PUBLISHED, Tuned
 
-        best = Tuned.published(preset) if str(tuned) == PUBLISHED else Tuned.read(tuned)
-        first = best.fresh if first is None else first
-        best.check(names, first)
-        best.refuse(config, names, map(key_of, settings))
-        settle = best.arm_config
-        if differing := best.differing(config):
-            say(f"{tuned} was tuned with another {', '.join(differing)}")
-        for remark in filter(None, map(best.remark, names)):
+    best = Tuned.published(preset) if str(tuned) == PUBLISHED else Tuned.read(tuned)
+    first = best.fresh if first is None else first
+    best.check(names, first)
+    best.refuse(config, names, map(key_of, settings))
+    differing = best.differing(config)
+    if differing:
+        say(f"{tuned} was tuned with another {', '.join(differing)}")
+    for name in names:
+        remark = best.remark(name)
+        if remark:
             say(remark)
-    configs = [settle(config, name) for name in names]
-    baseline = baseline or names[-1]
-    if baseline not in names:
-        raise InputError(f"--baseline {baseline} is not among --arms {','.join(names)}")
-    for name, of_arm in zip(names, configs, strict=True):
-        if x == "compute" and not of_arm.learner.counted:
-            raise InputError(f"--x compute: {name} has a learner whose FLOPs are not counted; count seconds or samples")
-    from dp_real import Run
-    from experiments.comparing.compare import JOURNAL, Comparison, curves, run_arms, summarize
+    return best.arm_config, first
+
+
+@dataclass(frozen=True)
+class FinishedComparison:
+    """What a comparison came to: a row for each run, for each arm, and for each exponent."""
+
+    comparison: "Comparison"
+    runs: "pd.DataFrame"
+    summary: "pd.DataFrame"
+    exponents: "pd.DataFrame"
+
+
+def run_and_write(plan: AskedComparison, workers: int, resume: bool) -> FinishedComparison:
+    """Make the runs of a comparison, and write its tables and figures."""
+    from experiments.comparing.compare import JOURNAL, Comparison, run_arms, summarize
     from experiments.comparing.ratios import exponents
     from experiments.looking.report.pictures import leave_figures_of
-    from figures.curves import draw_curves, draw_ranking, save
+    from figures.curves import save
 
-    out = out or Path("runs") / f"{config.name}-compare"
-    if config.generator.trained_here and any(each.practice.draws for each in configs):
-        each = (
-            "one generator is" if min(splits, seeds) == 1 else f"{min(splits, seeds)} generators, one a data split, are"
+    names = list(plan.arms)
+    comparison = Comparison(plan.out)
+    with claimed(plan.out, JOURNAL, resume):
+        runs = run_arms(
+            plan.config, names, plan.seeds, plan.splits, plan.out, workers, progress, plan.first, plan.settle
         )
-        say(f"{each} trained here first, unless in the cache")
-    if remark := judged_twice(config):
-        say(remark)
-    workers = at_a_time(workers)
-    with claimed(out, JOURNAL, resume):
-        runs = run_arms(config, names, seeds, splits, out, workers, progress, first or 0, settle)
-        summary = summarize(runs, baseline, x)
-        comparison = Comparison(out)
-        slopes = exponents(runs)
-        comparison.write(runs, summary, slopes)
-        lines, label = curves(runs, summary), "test accuracy (%), ± 1 s.e. of differences"
-        if summary["x"].nunique() == len(summary) or lines["series"].nunique() < len(lines):
-            figure = draw_curves(lines, xlabel=AXES[x], ylabel=label, logx=True)
-        else:  # on an axis, arms of equal size would hide each other
-            figure = draw_ranking(lines, xlabel=label)
-        save(figure, comparison.figure)
+        found = FinishedComparison(comparison, runs, summarize(runs, plan.baseline, plan.x), exponents(runs))
+        comparison.write(found.runs, found.summary, found.exponents)
+        save(_figure(found, plan.x), comparison.figure)
         leave_figures_of((run.path for _, run in comparison.runs()), workers, progress)
-    shown = [str(column) for column in summary if column not in ("kind", "x", "y_low", "y_high")]
-    rows = summary.to_dict("records")
+    return found
+
+
+def _figure(found: FinishedComparison, x: Axis) -> "Figure":
+    """Curves of accuracy over the axis, or a ranking of arms that would hide each other there, being of equal size."""
+    from experiments.comparing.compare import curves
+    from figures.curves import draw_curves, draw_ranking
+
+    lines = curves(found.runs, found.summary)
+    label = "test accuracy (%), ± 1 s.e. of differences"
+    sizes_differ = found.summary["x"].nunique() == len(found.summary)
+    some_arms_are_a_series = lines["series"].nunique() < len(lines)
+    if sizes_differ or some_arms_are_a_series:
+        return draw_curves(lines, xlabel=AXES[x], ylabel=label, logx=True)
+    return draw_ranking(lines, xlabel=label)
+
+
+def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> None:
+    """Print the arms and the exponents, and say of which arms the runs did not become what was asked for."""
+    rows: list[dict[Any, Any]] = found.summary.to_dict("records")
+    slopes: list[dict[Any, Any]] = found.exponents.to_dict("records")
     if as_json:
-        emit_json({"preset": config.name, "seeds": seeds, "splits": splits, "arms": rows,
-                   "exponents": slopes.to_dict("records")})  # fmt: skip
+        emit_json(
+            {
+                "preset": plan.config.name,
+                "seeds": plan.seeds,
+                "splits": plan.splits,
+                "arms": rows,
+                "exponents": slopes,
+            }
+        )
     else:
-        table(rows, columns=shown)
-        if len(slopes):
-            table(slopes.to_dict("records"), title="test error ~ n^-exponent, n the samples in the pool")
-        say(f"{out}/comparison.csv, .png, .pdf")
-    additions = runs.groupby("arm")["additions"].mean()
-    for row, of_arm in zip(rows, configs, strict=True):
-        if remark := too_few(row["kept"], additions[row["series"]], of_arm):
-            say(f"{row['series']}: on average {remark}")
-    for arm, of_arm in runs.groupby("arm", sort=False):
-        ended = [Run(comparison.run_folder(str(arm), seed)) for seed in of_arm["seed"]]
-        if remarks := [remark for run in ended if (remark := at_limit(run))]:
-            say(f"{arm}: in {len(remarks)} of {len(ended)} runs {remarks[-1]}")
+        table(rows, columns=[str(column) for column in found.summary if column not in NOT_SHOWN])
+        if slopes:
+            table(slopes, title="test error ~ n^-exponent, n the samples in the pool")
+        say(f"{plan.out}/comparison.csv, .png, .pdf")
+    _tell_too_few(plan, found)
+    _tell_limits(found)
+
+
+def _tell_too_few(plan: AskedComparison, found: FinishedComparison) -> None:
+    """Say which arms ended with fewer additions than planned."""
+    additions = found.runs.groupby("arm")["additions"].mean()
+    for name, made in zip(found.summary["series"], found.summary["kept"], strict=True):
+        remark = too_few(made, additions[name], plan.arms[name])
+        if remark:
+            say(f"{name}: on average {remark}")
+
+
+def _tell_limits(found: FinishedComparison) -> None:
+    """Say in how many runs of an arm the automatic strength ended at an end of its range, and why in the last one."""
+    from dp_real import Run
+
+    for name, of_arm in found.runs.groupby("arm", sort=False):
+        ended = [at_limit(Run(found.comparison.run_folder(str(name), seed))) for seed in of_arm["seed"]]
+        remarks = [remark for remark in ended if remark]
+        if remarks:
+            say(f"{name}: in {len(remarks)} of {len(ended)} runs {remarks[-1]}")

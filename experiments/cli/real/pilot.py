@@ -6,33 +6,38 @@ from typing import Annotated, Any
 import typer
 
 from dp_base.locks import claimed
-from experiments.cli.options import Json, Preset, Set, Workers, at_a_time, refuse
+from experiments.cli.options import Json
+from experiments.cli.real.options import Preset, ResumeRuns, Set, Workers, at_a_time, judge_option, refuse
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
 
 def pilot_command(
     preset: Preset,
-    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
+    settings: Set = [],
     n: Annotated[
-        int | None, typer.Option("--n", min=4, max=10**6, help="Samples of an arm. Default: 400, or 8 a class.")
+        int | None,
+        typer.Option("--n", min=4, max=10**6, help="Samples of the largest arm.  Default: 400, or 8 a class."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each arm; the interval is theirs.")] = 3,
-    steps: Annotated[int | None, typer.Option(min=20, help="Of training. Default: as set, 2000 at most.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=20, help="Training steps of each run.  Default: as configured, 2000 at most.")
+    ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(metavar="RUN|FOLDER|ID", help="A run, or an image classifier of transformers, that confirms "
-                     "labels. Default: trained here on the real training images, if there are any."),
+        judge_option(
+            "that confirms labels.  Default: one that is trained here on the real training images, if there are any."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-pilot.")] = None,
-    resume: Annotated[bool, typer.Option(help="Keep the finished runs in --out, add what is missing.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the pilot.  Default: runs/PRESET-pilot.")] = None,
+    resume: ResumeRuns = False,
     workers: Workers = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Try practice with a few hundred samples: are hard samples of their class, and what are they worth?
+) -> None:
+    """Trains on N/4, N/2 and N plain samples, and on N/2 plain ones with two rounds of N/4 that are guided.
 
-    Trains on N/4, N/2 and N plain samples, and on N/2 plain ones with two rounds of N/4 that are guided. A classifier
-    of real images says how many samples are of the class that was asked for. No test image is looked at.
+    Says what a guided sample is worth, and how many are of the class that was asked for, by a classifier of real
+    images. No test image is looked at.
     """
     from dp_base.files import write_json
 
@@ -49,20 +54,32 @@ def pilot_command(
         write_json(out / "pilot.json", facts)
     if as_json:
         emit_json(facts)
-        return
-    table([{"arm": "static"} | row for row in facts["static"]] + [{"arm": "practice"} | facts["practice"]],
-          columns=["arm", "samples", "validation", "se", "plain"],
-          title="accuracy on validation images, and on plain samples not trained on, in percent")  # fmt: skip
+    else:
+        _show(facts)
+
+
+def _show(facts: dict[str, Any]) -> None:
+    arms = [{"arm": "static"} | row for row in facts["static"]] + [{"arm": "practice"} | facts["practice"]]
+    table(
+        arms,
+        columns=["arm", "samples", "validation", "se", "plain"],
+        title="accuracy on validation images, and on plain samples not trained on, in percent",
+    )
     if facts["rounds"]:
         own = facts["judge"]
-        table(facts["rounds"], title=f"confirmed by a judge that is right about {own['accuracy']:.1%} "
-              f"of {own['images']:,} real images; round 0 is plain")  # fmt: skip
+        table(
+            facts["rounds"],
+            title=f"confirmed by a judge that is right about {own['accuracy']:.1%} "
+            f"of {own['images']:,} real images; round 0 is plain",
+        )
     if facts["boundary"]:
         told = ", ".join(f"{name} {one['displaced']:.1%}" for name, one in facts["boundary"].items())
         say(f"real images on another side of the boundary, as labels put it, than the judge says: {told}")
-    b, minutes = facts["exponent"], facts["seconds"] / 60
-    say(f"static error ~ n^-b, b = {b['value']:.2g} ({b['low']:.2g} to {b['high']:.2g})")
+    exponent = facts["exponent"]
+    say(f"static error ~ n^-b, b = {exponent['value']:.2g} ({exponent['low']:.2g} to {exponent['high']:.2g})")
     if facts["cost"] is not None:
         say(f"a sample that practice adds costs {facts['cost']:.2g} times a plain one")
-    say(f"all runs took {minutes:.1f} minutes, {facts['generation_seconds'] / 60:.1f} of them drawing")
+    minutes = facts["seconds"] / 60
+    drawing = facts["generation_seconds"] / 60
+    say(f"all runs took {minutes:.1f} minutes, {drawing:.1f} of them drawing")
     say(facts["verdict"])

@@ -1,4 +1,4 @@
-"""`dp real presets | plan`: the presets, and what a run needs, costs and lacks."""
+"""`dp real plan`: what a run needs, costs and lacks."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import Json, Preset, Set, default_folder
-from experiments.presets.presets import load_preset, preset_names
+from experiments.cli.options import Json
+from experiments.cli.real.options import Preset, Set, default_folder
+from experiments.presets.presets import load_preset
 from experiments.presets.variants import variants
 from experiments.terminal import emit_json, progress, say, table
 
@@ -21,52 +22,27 @@ MEMORY = {
     "drawing": "drawing an image at a time",
     "image": "each more at a time",
 }
-Elsewhere = Annotated[
-    str | None,
-    typer.Option(help="Plan for this GPU of another machine: H200, H100, A100, L40S.  Default: what is here."),
-]
-
-
-def presets_command(as_json: Json = False) -> None:
-    """The presets, rows of the paper's tables among them: sizes, and the validation accuracy that the paper reports."""
-    rows = []
-    for name in (*preset_names(), *variants()):
-        config, variant = load_preset(name), variants().get(name)
-        plan = config.practice
-        rows.append(
-            {
-                "preset": name,
-                "initial": plan.initial,
-                "increment": plan.increment if plan.additions else None,
-                "additions": plan.additions,
-                "samples": config.samples,
-                "omega": config.guidance.omega if plan.additions else None,
-                "patience": plan.patience if plan.additions else None,
-                "steps": config.training.steps,
-                "reported": variant.reported if variant else None,
-                "note": variant.note if variant else "",
-            }
-        )
-    if as_json:
-        emit_json({"presets": rows})
-        return
-    table(rows, columns=[key for key in rows[0] if key != "note"])
-    for row in rows:
-        if row["note"]:
-            say(f"{row['preset']}: {row['note']}")
 
 
 def plan_command(
     preset: Preset,
-    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
-    out: Annotated[Path | None, typer.Option(help="As of the run, for its disk.  Default: runs/PRESET-SEED.")] = None,
-    gpus: Annotated[str, typer.Option(help="Comma-separated: how many to plan for.")] = "1,8,32",
-    device: Elsewhere = None,
+    settings: Set = [],
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder, whose disk is looked at.  Default: runs/PRESET-SEED.")
+    ] = None,
+    gpus: Annotated[str, typer.Option(help="Numbers of GPUs to plan for, comma-separated.")] = "1,8,32",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Plan for this GPU of another machine: H200, H100, A100, L40S.  Default: this machine's device."
+        ),
+    ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time a few images and training steps here.")] = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """What a run needs, whether it is here, and what it will take; exit status 3 if something is missing."""
-    config, counts = load_preset(preset, settings), _counts(gpus)
+) -> None:
+    """Shows memory, disk and device-hours as well. Exit status 3 if something is missing."""
+    config = load_preset(preset, settings)
+    counts = _counts(gpus)
     from dp_base.errors import MissingError
     from dp_real.estimate.needs import needs
     from dp_real.runs.prepare import check_plan
@@ -74,8 +50,8 @@ def plan_command(
     target = _target(device, measure)
     with suppress(MissingError):  # the data that tell the task; the table below names them
         check_plan(config)
-    needed = needs(config, out or default_folder(config), target)
-    ready = not any(need.problem for need in needed)
+    needed = [vars(need) for need in needs(config, out or default_folder(config), target)]
+    ready = not any(need["problem"] for need in needed)
     try:
         costs = _costs(config, counts, target, measure)
     except MissingError:  # the data that tell the task, or the weights to measure with
@@ -85,15 +61,18 @@ def plan_command(
         say("what it takes is not known before that is there")
     note = variants()[preset].note if preset in variants() else ""
     if as_json:
-        needs_and_note = {"needs": [vars(need) for need in needed], "note": note}
-        emit_json({"preset": config.name, "ready": ready} | needs_and_note | costs)
+        emit_json({"preset": config.name, "ready": ready, "needs": needed, "note": note} | costs)
     else:
-        table([vars(need) for need in needed], title=config.name)
-        _show(costs, note)
+        table(needed, title=config.name)
+        if note:
+            say(note)
+        if costs:
+            _show_costs(costs)
     raise typer.Exit(0 if ready else MissingError.exit_status)
 
 
 def _counts(gpus: str) -> list[int]:
+    """The numbers of GPUs. Raises InputError for a text that is no comma list of them."""
     from dp_base.errors import InputError
 
     parts = [part.strip() for part in gpus.split(",")]
@@ -103,7 +82,10 @@ def _counts(gpus: str) -> list[int]:
 
 
 def _target(name: str | None, measured: bool) -> "Device | None":
-    """The device to plan for: the GPU that is named, this machine's if it is to be measured; None: see planned_for."""
+    """The device to plan for: the GPU of that name, or this machine's if it is to be measured.
+
+    None: what dp_real.estimate.needs.planned_for takes. Raises InputError for a GPU whose speed is not known.
+    """
     from dp_base.errors import InputError
     from dp_real.estimate import speed
     from dp_real.estimate.needs import gpu, this_device
@@ -118,40 +100,41 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 
 
 def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
-    """Costs on the device to plan for, measured or from the table."""
+    """What the run takes on the device to plan for, from measured speeds or from those of the table."""
     from dp_real.estimate import clock, speed, work
     from dp_real.estimate.needs import planned_for
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator
 
     network = work.learner_network(config)
     device = target or planned_for(config, network)
-    validation = next((each.images for each in config.data.describe() if each.name == "validation"), None)
-    seconds, counts = speed.assumed(config, network, device.name, device.cores), [1] if device.cores else gpus
     if measured:
         generator = load_generator(config, load_data(config), progress)
         seconds = speed.measure(config, generator, fresh_learner(config), device.name)
+    else:
+        seconds = speed.assumed(config, network, device.name, device.cores)
+    validation = next((each.images for each in config.data.describe() if each.name == "validation"), None)
+    counts = [1] if device.cores else gpus
     return clock.costs(config, network, seconds, counts, validation)
 
 
-def _show(costs: dict[str, Any], note: str) -> None:
-    if note:
-        say(note)
-    if not costs:
-        return
-    images, sizes, memory = costs["images"], costs["bytes"], costs["memory"]
-    waiting, constant = costs["waiting_steps"], costs["constant_steps"]
+def _show_costs(costs: dict[str, Any]) -> None:
+    images = costs["images"]
     say(
         f"{images['plain']:,} plain and {images['guided']:,} guided samples, {costs['steps']:,} steps "
         f"of {costs['rows_per_step']:,} rows"
     )
     if any(costs["tokens"].values()):
         say("tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items()))
-    say("disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in sizes.items()))
+    say("disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items()))
+    memory = costs["memory"]
     if memory:
         say("device memory: " + ", ".join(f"{MEMORY[what]} {size / 1e9:.3g} GB" for what, size in memory.items()))
+    waiting = costs["waiting_steps"]
+    constant = costs["constant_steps"]
     say(f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down")
     if waiting > constant:
         say("so that NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience")
-    source, spread = costs["seconds"]["source"], costs["seconds"]["spread"]
+    source = costs["seconds"]["source"]
+    spread = costs["seconds"]["spread"]
     table(costs["hours"], title=f"device-hours, and from gradients on hours by the clock; {source}")
     say(f"low and high: a factor of {spread:g} either way; binds: what takes the largest part (docs/reproduction.md)")

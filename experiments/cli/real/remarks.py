@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def too_few(made: float, additions: float, config: Config) -> str | None:
     """What to say of runs that ended with fewer additions than planned, if no budget of their own ended them.
 
-    made: samples, in the mean of the runs, as is additions.
+    made: the samples of a run, in the mean over runs, as is additions.
     """
     if additions >= config.practice.additions:
         return None
@@ -35,7 +35,8 @@ def at_limit(run: Run) -> str | None:
     """What to say of a run whose automatic strength ended at an end of its range, so that it missed its aim."""
     from dp_real.rounds.policies import end_of_range
 
-    options, rounds = run.config.guidance, run.rounds
+    options = run.config.guidance
+    rounds = run.rounds
     added = rounds[rounds["round"] > 0]
     if options.control != "none" or not len(added):
         return None
@@ -44,9 +45,8 @@ def at_limit(run: Run) -> str | None:
         return None
     share = f"{added['fraction_wrong'].iloc[-1]:.0%} of the last round's rows are wrong to the learner"
     asked = f"guidance.wrong_share = {options.wrong_share:g}"
-    why = (
-        f"plain ones are as hard as {asked} asks: raise it, or take plain samples"
-        if end == "lowest"
-        else f"{asked} is out of reach: lower it"
-    )
+    if end == "lowest":
+        why = f"plain ones are as hard as {asked} asks: raise it, or take plain samples"
+    else:
+        why = f"{asked} is out of reach: lower it"
     return f"the strength is at its {end}; {share}: {why}"

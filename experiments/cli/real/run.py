@@ -1,12 +1,13 @@
 """`dp real run | resume | branch | pretrain`: starts runs, continues them and prepares them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiments.cli.launch import Gpus, Processes, process_count, run_together
-from experiments.cli.options import Json, Preset, Set, default_folder
+from experiments.cli.options import Json
+from experiments.cli.real.options import Preset, Set, default_folder
 from experiments.cli.real.remarks import at_limit, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
@@ -14,22 +15,26 @@ from experiments.terminal import emit_json, progress, say, table
 if TYPE_CHECKING:
     from dp_real.config import Config
 
-Out = Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")]
+SHOWN_OF_RUN = ("test_accuracy", "val_accuracy", "samples_generated", "additions", "steps", "seconds")
+SHOWN_OF_BRANCH = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
 
 
 def run_command(
     preset: Preset,
-    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
-    out: Out = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the unfinished run in --out.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of all random numbers.  Default: the file's, 0.")] = None,
+    settings: Set = [],
+    out: Annotated[Path | None, typer.Option(help="The run's folder.  Default: runs/PRESET-SEED.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of all random numbers.  Default: the configuration's, 0.")
+    ] = None,
     gpus: Gpus = "all",
     processes: Processes = 1,
     require_sets: Annotated[bool, typer.Option("--require-sets", help="Stop if a set of data.sets is absent.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train one learner; leaves the run's files in --out."""
-    settings = [*settings, "data.require_sets=true"] if require_sets else settings
+    """The run's files are left in --out."""
+    if require_sets:
+        settings = [*settings, "data.require_sets=true"]
     config = load_preset(preset, settings, **({} if seed is None else {"seed": seed}))
     from dp_real import run  # takes seconds, so the configuration is checked first
     from dp_real.estimate.needs import require
@@ -44,7 +49,7 @@ def run_command(
         raise typer.Exit(run_together(count, "real", "run", preset, *changes, *given))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
-    _report(run(config, out, resume=resume, progress=progress), out, as_json, config)
+    _show(run(config, out, resume=resume, progress=progress), out, as_json, config)
 
 
 def resume_command(
@@ -53,22 +58,24 @@ def resume_command(
     processes: Processes = 1,
     as_json: Json = False,
 ) -> None:
-    """Go on with an interrupted run; it ends as the unbroken one would have."""
+    """It ends as the unbroken run would have ended."""
     from dp_real import Run, run
 
     begun = Run(folder)
     if begun.complete:
         say(f"{folder} is complete already")
-    elif (count := process_count(gpus, processes)) > 1:
-        raise typer.Exit(run_together(count, "real", "resume", str(folder), *_flags(json=as_json)))
-    _report(run(begun.config, folder, resume=True, progress=progress), folder, as_json, begun.config)
+    else:
+        count = process_count(gpus, processes)
+        if count > 1:
+            raise typer.Exit(run_together(count, "real", "resume", str(folder), *_flags(json=as_json)))
+    _show(run(begun.config, folder, resume=True, progress=progress), folder, as_json, begun.config)
 
 
 def pretrain_command(
     preset: Preset,
-    settings: Set = [],  # noqa: B006 (as above)
+    settings: Set = [],
 ) -> None:
-    """Get a preset's generator ready: trained here, or fetched; a run does the same on first use."""
+    """The generator is trained here, or fetched. A run does the same on first use."""
     from dp_real.runs.prepare import load_generator
     from dp_real.runtime.cache import cache_folder
 
@@ -83,20 +90,18 @@ def branch_command(
     processes: Processes = 1,
     as_json: Json = False,
 ) -> None:
-    """Cool down from each pool size that a run went through: the whole scaling curve from one run."""
+    """A short run cools down from each pool size that the run went through, which gives the accuracy at that size."""
     count = process_count(gpus, processes)
     if count > 1:
         raise typer.Exit(run_together(count, "real", "branch", str(folder), *_flags(json=as_json)))
     from dp_real.runs.branch import branch
+    from experiments.looking.report.pictures import leave_figures
 
     results = branch(folder, progress)
     if as_json:
         emit_json({"branches": results})
     else:
-        shown = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
-        table([{key: result[key] for key in shown} for result in results])
-    from experiments.looking.report.pictures import leave_figures
-
+        table([{key: result[key] for key in SHOWN_OF_BRANCH} for result in results])
     leave_figures(folder)
 
 
@@ -105,8 +110,10 @@ def _flags(**given: bool) -> list[str]:
     return [f"--{name}" for name, on in given.items() if on]
 
 
-def _report(result: dict, folder: Path, as_json: bool, config: "Config") -> None:
+def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:
+    """Print the result of a run with remarks on it, and leave the figures in its folder."""
     from dp_real import Run
+    from experiments.looking.report.pictures import leave_figures
 
     for remark in (too_few(result["pool_size"], result["additions"], config), at_limit(Run(folder))):
         if remark:
@@ -114,10 +121,7 @@ def _report(result: dict, folder: Path, as_json: bool, config: "Config") -> None
     if as_json:
         emit_json(result)
     else:
-        shown = ("test_accuracy", "val_accuracy", "samples_generated", "additions", "steps", "seconds")
-        table([{key: result[key] for key in shown}], title=result["name"])
+        table([{key: result[key] for key in SHOWN_OF_RUN}], title=result["name"])
         if result.get("sets"):
             table(result["sets"])
-    from experiments.looking.report.pictures import leave_figures
-
     leave_figures(folder)

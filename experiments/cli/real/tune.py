@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, refuse
+from dp_base.locks import claimed
+from experiments.cli.options import Json
+from experiments.cli.real.options import Preset, Set, Workers, arm_names, at_a_time, refuse
 from experiments.cli.real.remarks import judged_twice
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
@@ -24,29 +26,31 @@ Search = Annotated[
 
 def tune_command(
     preset: Preset,
-    settings: Set = [],  # noqa: B006 (typer reads the default, nothing mutates it)
-    arms: Annotated[str, typer.Option(help="Comma-separated; ARM-N changes the samples to N.")] = "practice,static",
-    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Of each arm.")] = 30,
-    search: Search = [],  # noqa: B006 (as above)
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs a trial.")] = 1,
+    settings: Set = [],
+    arms: Annotated[str, typer.Option(help="Comma-separated. ARM-N: with N samples.")] = "practice,static",
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each arm.")] = 30,
+    search: Search = [],
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each trial.")] = 1,
     splits: Annotated[
-        int | None, typer.Option(min=1, help="Data splits, each with a generator.  Default: one a seed.")
+        int | None, typer.Option(min=1, help="Data splits, each with a generator of its own.  Default: one a seed.")
     ] = None,
     first: Annotated[int, typer.Option(min=0, help="The first seed, and the first data split.")] = 0,
     batch: Annotated[int, typer.Option(min=1, max=1000, help="Trials of an arm that are proposed together.")] = 4,
-    out: Annotated[Path | None, typer.Option(help="Default: runs/PRESET-tune.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the tuning in --out; more --trials add to it.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the tuning.  Default: runs/PRESET-tune.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the tuning in --out; more --trials add to it.")
+    ] = False,
     workers: Workers = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Find each arm's best settings on validation images, with the same number of trials for each."""
+) -> None:
+    """Each arm has the same number of trials. `dp real compare --tuned` compares the arms at their best."""
     from dp_base.extras import require_package
-    from dp_base.locks import claimed
 
     for package in ("optuna", "sqlalchemy"):
         require_package(package, "tune", "dp real tune")
     refuse(settings, ("data.split",), "--first and --splits say which splits there are")
-    config, names = load_preset(preset, settings), arm_names(arms)
+    config = load_preset(preset, settings)
+    names = arm_names(arms)
     from experiments.tuning.space import read_searches
     from experiments.tuning.tune import ASKED, Plan, spaces_of, tune
 
@@ -56,7 +60,8 @@ def tune_command(
     with claimed(out, ASKED, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")
-        if remark := judged_twice(config):
+        remark = judged_twice(config)
+        if remark:
             say(remark)
         say(_cost(config, trials * len(names) * seeds))
         best = tune(config, plan, trials, out, at_a_time(workers), progress)
@@ -69,11 +74,12 @@ def tune_command(
 
 
 def _cost(config: "Config", runs: int) -> str:
-    """What so many runs of this configuration take, as `dp real plan` says."""
+    """What so many runs of this configuration take here, as `dp real plan` says."""
     from dp_real.estimate import clock, speed, work
     from dp_real.estimate.needs import this_device
 
-    network, device = work.learner_network(config), this_device()
+    network = work.learner_network(config)
+    device = this_device()
     seconds = speed.assumed(config, network, device.name, device.cores)
     hours: Any = clock.hours(config, network, seconds, 1)["clock"]
     return f"{runs} runs" if hours is None else f"{runs} runs, about {runs * hours:.2g} hours of {device.name}"

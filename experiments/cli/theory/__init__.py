@@ -1,30 +1,48 @@
-"""`dp theory …`: each command reads options, calls dp_theory and shows what it returns."""
+"""`dp theory …`: each command reads its options, calls dp_theory and shows what it returns."""
 
-import typer
+from experiments.cli.lazy import LazyCommand, make_group
 
-from experiments.cli.theory.check import check_command
-from experiments.cli.theory.classes import classes_command
-from experiments.cli.theory.fit import fit_command, forecast_command
-from experiments.cli.theory.formulas import derive_command, errata_command
-from experiments.cli.theory.noise import noise_command
-from experiments.cli.theory.optimum import best_command, optimum_command
-from experiments.cli.theory.practice import practice_command
-from experiments.cli.theory.predict import predict_command, simulate_command
-from experiments.cli.theory.sweep import sweep_command
-from experiments.cli.theory.verify import verify_command
+HERE = "experiments.cli.theory"
 
-app = typer.Typer(no_args_is_help=True, help="Exact asymptotics of learning from selected data, and their simulation.")
-app.command("predict")(predict_command)
-app.command("simulate")(simulate_command)
-app.command("sweep")(sweep_command)
-app.command("verify")(verify_command)
-app.command("practice")(practice_command)
-app.command("optimum")(optimum_command)
-app.command("best")(best_command)
-app.command("classes")(classes_command)
-app.command("noise")(noise_command)
-app.command("fit")(fit_command)
-app.command("forecast")(forecast_command)
-app.command("check")(check_command)
-app.command("derive")(derive_command)
-app.command("errata")(errata_command)
+BEST = make_group(
+    "best",
+    "Which selection rule is best?",
+    {
+        "The selector is fixed": [
+            LazyCommand("rule", f"{HERE}.best", "Which named rule is best for so many rows, or for a budget?"),
+            LazyCommand("any-rule", f"{HERE}.best", "Which rule of all is best for a budget, and is it worth it?"),
+        ],
+        "The learner selects for itself": [
+            LazyCommand("one-round", f"{HERE}.best", "Which named rule is best for the second half of the rows?"),
+            LazyCommand("sequence", f"{HERE}.best", "Which rules of all are best, round by round?"),
+        ],
+    },
+)
+
+GROUP = make_group(
+    "theory",
+    "Exact asymptotics of learning from selected data, and their simulation.",
+    {
+        "One problem": [
+            LazyCommand("predict", f"{HERE}.predict", "What test error does theory predict?"),
+            LazyCommand("simulate", f"{HERE}.predict", "What test error has the same experiment in finite dimension?"),
+            LazyCommand("classes", f"{HERE}.classes", "What does selection change with more than two classes?"),
+        ],
+        "Ways to spend a budget": [
+            LazyCommand("sweep", f"{HERE}.sweep", "At which size is static, pruned or directly drawn data better?"),
+            LazyCommand("practice", f"{HERE}.practice", "What does a learner gain that chooses its own rows?"),
+            BEST,
+            LazyCommand("noise", f"{HERE}.noise", "What is practice worth where labels are wrong?"),
+        ],
+        "Measured data": [
+            LazyCommand("check", f"{HERE}.check", "Does the theory hold for these features?"),
+            LazyCommand("fit", f"{HERE}.fit", "Which parameters of the theory fit a measured curve?"),
+            LazyCommand("forecast", f"{HERE}.fit", "How many more samples reach a test error?"),
+        ],
+        "Trust": [
+            LazyCommand("verify", f"{HERE}.verify", "Do theory and simulation agree?"),
+            LazyCommand("derive", f"{HERE}.formulas", "Where do the formulas come from?"),
+            LazyCommand("errata", f"{HERE}.formulas", "Where is the printed paper wrong?"),
+        ],
+    },
+)

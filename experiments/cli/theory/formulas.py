@@ -5,45 +5,58 @@ from typing import Annotated, Any
 import typer
 
 from dp_base.errors import InputError
-from experiments.cli.theory.options import Json, Seed
+from experiments.cli.options import Json
+from experiments.cli.theory.options import Seed
 from experiments.terminal import emit_json, table
 
 
 def derive_command(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; all by default.")] = None,
-    latex: Annotated[bool, typer.Option("--latex", help="LaTeX instead of text.")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Derivations to show.  Default: all.")
+    ] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Write LaTeX instead of text.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Derive the formulas by computer algebra: lemma1, lemma2, corollary1, scaling, keep-hard."""
+    """Derives them by computer algebra. NAME: lemma1, lemma2, corollary1, scaling, keep-hard."""
     from dp_theory.derive import DERIVATIONS
 
     for name in names or ():
         if name not in DERIVATIONS:
             raise InputError(f"there is no derivation '{name}': one of {', '.join(DERIVATIONS)}")
+    answer = {}
+    for name in names or DERIVATIONS:
+        derivation = DERIVATIONS[name]()
+        results = _written(derivation.results, latex)
+        identities = _written(derivation.identities, latex)
+        answer[name] = {"title": derivation.title, "results": results, "identities": identities}
+        if not as_json:
+            _show(derivation.title, results | identities, latex)
+    if as_json:
+        emit_json(answer)
+
+
+def _written(expressions: dict[str, Any], latex: bool) -> dict[str, str]:
+    """Expressions of sympy as text or LaTeX, by name."""
     import sympy
 
     from dp_theory.derive import beta_tilde
 
-    def write(expression: Any) -> str:
-        if latex:
-            return sympy.latex(expression, symbol_names={beta_tilde: r"\tilde\beta"})
-        return sympy.sstr(expression, full_prec=False)
+    if latex:
+        symbols = {beta_tilde: r"\tilde\beta"}
+        return {name: sympy.latex(value, symbol_names=symbols) for name, value in expressions.items()}
+    return {name: sympy.sstr(value, full_prec=False) for name, value in expressions.items()}
 
-    answer = {}
-    for name in names or DERIVATIONS:
-        derived = DERIVATIONS[name]()
-        results = {key: write(value) for key, value in derived.results.items()}
-        identities = {key: write(value) for key, value in derived.identities.items()}
-        answer[name] = {"title": derived.title, "results": results, "identities": identities}
-        if as_json:
-            continue
-        print(f"{'% ' if latex else ''}{derived.title}")
-        for key, text in {**results, **identities}.items():
-            name = key.replace("_", r"\_")
-            print(rf"\[ \text{{{name}}} = {text} \]" if latex else f"  {key} = {text}")
-        print(flush=True)
-    if as_json:
-        emit_json(answer)
+
+def _show(title: str, formulas: dict[str, str], latex: bool) -> None:
+    """Print a derivation as soon as it is there, since each takes a while."""
+    print(f"% {title}" if latex else title)
+    for name, text in formulas.items():
+        if latex:
+            label = name.replace("_", r"\_")
+            print(rf"\[ \text{{{label}}} = {text} \]")
+        else:
+            print(f"  {name} = {text}")
+    print(flush=True)
 
 
 def errata_command(
@@ -52,7 +65,7 @@ def errata_command(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Where the printed paper and the truth differ: a value as printed, as it should be, and simulated."""
+    """Shows each value as it is printed, as it should be, and as it is simulated. docs/errata.md explains each."""
     from experiments.paper.errata import errata
 
     rows = errata(d, trials, seed)

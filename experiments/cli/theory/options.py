@@ -1,7 +1,9 @@
-"""Options that several theory commands share, and what their text means."""
+"""Options that several theory commands share, and what their texts mean."""
 
 import re
-from typing import Annotated, Any
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -9,18 +11,40 @@ from dp_base.errors import InputError
 
 MOST_WORKERS = 1024
 MOST_VALUES = 100_000  # of start:stop:count
-Engine = Annotated[str, typer.Option(help="dense (the naive experiment) or law (its exact law, fast).")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+VALUES = "VALUES"  # how help pages call a text that `values` reads
+
+Engine = Annotated[
+    str, typer.Option(help="How rows are simulated: dense (the naive experiment), or law (its exact law, fast).")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
 Workers = Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes.")]
-WorkersOrAll = Annotated[int | None, typer.Option(min=1, max=MOST_WORKERS, help="Processes; by default one per core.")]
+WorkersOrAll = Annotated[
+    int | None, typer.Option(min=1, max=MOST_WORKERS, help="Processes.  Default: one for each core.")
+]
+Flip = Annotated[float, typer.Option(help="Probability that a label is flipped.")]
 DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
-TrainingCost = Annotated[float, typer.Option(help="Cost of a training row in the same unit.")]
-VALUES = "value, comma list or start:stop:count"
+TrainingCost = Annotated[float, typer.Option(help="Cost of training on a row; a plain sample costs 1.")]
+
+
+def several(text: str) -> Any:
+    """An option of several values, which `values` reads; the docstring of its command says what VALUES are."""
+    return typer.Option(metavar=VALUES, help=text)
+
+
+def folder_option(files: str) -> Any:
+    """The option --out of a command that writes these files."""
+    return typer.Option(help=f"New or empty folder for {files}.")
+
+
+BestFolder = Annotated[Path | None, folder_option("best.csv")]
 
 
 def values(name: str, text: str, geometric: bool = False) -> list[float]:
-    """Numbers of '0.5', '0.1,0.5' or 'start:stop:count' (both ends included; even steps, or even ratios)."""
+    """The numbers that the text of option --NAME stands for.
+
+    A text is a value ('0.5'), a comma list ('0.1,0.5') or 'start:stop:count', whose ends are included. Its steps are
+    equal, or equal ratios if `geometric`. Raises InputError for another text.
+    """
     import numpy as np
 
     parts = re.split("[:,]", text)
@@ -36,27 +60,48 @@ def values(name: str, text: str, geometric: bool = False) -> list[float]:
         raise InputError(f"--{name} '{text}' is malformed: {form}") from None
     if geometric and not (start > 0 and stop > 0):
         raise InputError(f"--{name} '{text}' must start and stop above 0: its steps are equal ratios")
-    return (np.geomspace if geometric else np.linspace)(start, stop, int(count)).tolist()
+    space = np.geomspace if geometric else np.linspace
+    return space(start, stop, int(count)).tolist()
 
 
-def grid(texts: dict[str, str | None], geometric: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
-    """Every combination of the values of options, by name, and which options have several values.
+class OptionGrid(NamedTuple):
+    """Every combination of the values of some options."""
 
-    Texts as in `values`, those that are None are left out. The values are floats if there is one combination, else
-    arrays with an axis per option.
+    values: dict[str, Any]  # by option: a float if there is one combination, else an array with an axis per option
+    varied: list[str]  # the options that have several values
+
+
+def grid(texts: Mapping[str, str | None], geometric: Collection[str]) -> OptionGrid:
+    """The grid of options whose texts `values` reads; those that are None are left out.
+
+    geometric: the options whose start:stop:count has equal ratios.
     """
     import numpy as np
 
     lists = {name: values(name, text, name in geometric) for name, text in texts.items() if text is not None}
     varied = [name for name, numbers in lists.items() if len(numbers) > 1]
     if not varied:
-        return {name: numbers[0] for name, numbers in lists.items()}, varied
-    return dict(zip(lists, np.meshgrid(*lists.values(), indexing="ij"), strict=True)), varied
+        return OptionGrid({name: numbers[0] for name, numbers in lists.items()}, varied)
+    axes = np.meshgrid(*lists.values(), indexing="ij")
+    return OptionGrid(dict(zip(lists, axes, strict=True)), varied)
 
 
 def those_given(**options: Any) -> dict[str, Any]:
     """The options that were given: those that are None are left out."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def names(text: str) -> list[str]:
+    """The names of a comma list."""
+    return [name.strip() for name in text.split(",")]
+
+
+def named_numbers(option: str, entries: list[str]) -> dict[str, float]:
+    """The numbers by name that an option gives as NAME=VALUE. Raises InputError for another form."""
+    try:
+        return {name: float(value) for name, _, value in (entry.partition("=") for entry in entries)}
+    except ValueError:
+        raise InputError(f"{option} {' '.join(entries)} must read NAME=VALUE, VALUE a number") from None
 
 
 def cores() -> int:

@@ -1,24 +1,25 @@
-"""`dp theory sweep`: ways to choose data against each other, over sizes of data."""
+"""`dp theory sweep`: ways to choose data held against each other, over the number of samples."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import dp_theory
 from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST
 from dp_theory.rules import rule_names
+from experiments.cli.options import Json
 from experiments.cli.theory.options import (
-    VALUES,
     DirectCost,
     Engine,
-    Json,
     Seed,
     TrainingCost,
     WorkersOrAll,
     cores,
+    folder_option,
+    names,
+    several,
     values,
 )
 from experiments.terminal import emit_json, progress, records, table
@@ -27,53 +28,80 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-JOURNAL = "cells.jsonl"  # finished cells of a sweep
+JOURNAL = "cells.jsonl"  # the file of finished cells of a sweep
+SETTINGS = ("alpha", "rho", "lam")  # what a sweep may vary beside the number of samples
 AXIS_LABELS = {
-    "generated": "samples generated", "kept": "samples kept", "compute": "compute in units of one plain sample",
-}  # fmt: skip
+    "generated": "samples generated",
+    "kept": "samples kept",
+    "compute": "compute in units of one plain sample",
+}
 
 
 def sweep_command(
-    alpha: Annotated[str, typer.Option(help=f"Keep-hard threshold; the rules are matched at its p: {VALUES}.")] = "0.5",
-    rho: Annotated[str, typer.Option(help=f"cos(w_s, w0): {VALUES}.")] = "0.9",
-    n: Annotated[str | None, typer.Option(help=f"Samples generated: {VALUES} (geometric); default d/4 to 16d.")] = None,
-    lam: Annotated[str, typer.Option(help=f"Ridge per training row: {VALUES} (geometric).")] = "0.01",
+    alpha: Annotated[str, several("Threshold of keep-hard; other rules keep the same fraction p.")] = "0.5",
+    rho: Annotated[str, several("Cosine of the selector with the truth.")] = "0.9",
+    n: Annotated[str | None, several("Samples generated.  Default: d/4 to 16d.")] = None,
+    lam: Annotated[str, several("Ridge per training row.")] = "0.01",
     rule: Annotated[str, typer.Option(help="Rules, a comma list.")] = ",".join(rule_names("swept")),
     d: Annotated[int, typer.Option(help="Dimension.")] = 512,
-    trials: Annotated[int, typer.Option(help="Independent experiments per point.")] = 64,
+    trials: Annotated[int, typer.Option(help="Independent experiments for each point.")] = 64,
     engine: Engine = "law",
-    x: Annotated[str, typer.Option(help="Axis: {}, {} or {}.".format(*AXES))] = AXES[0],
+    x: Annotated[str, typer.Option(help=f"What the sizes count: {', '.join(AXES)}.")] = AXES[0],
     direct_cost: DirectCost = DIRECT_COST,
     training_cost: TrainingCost = TRAINING_COST,
-    out: Annotated[Path | None, typer.Option(help="New or empty folder for sweep.csv, .png and .pdf.")] = None,
+    out: Annotated[Path | None, folder_option("sweep.csv, .png and .pdf")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Do not repeat the cells that --out has.")] = False,
-    seed: Seed = 0, workers: WorkersOrAll = None,
+    seed: Seed = 0,
+    workers: WorkersOrAll = None,
     dask: Annotated[str | None, typer.Option(help="Address of a dask scheduler to compute on.")] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
-    """Static, pruned and directly drawn data at the same kept fraction: predicted lines, simulated points."""
-    from dp_theory.budgets.sweeps import noise_check, steps
-    from dp_theory.budgets.winners import winners
+) -> None:
+    """Static, pruned and directly drawn data have the same kept fraction. Lines are predicted, points are simulated.
+
+    VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--n and --lam: equal ratios).
+    """
+    import dp_theory
+    from dp_theory.budgets.sweeps import steps
     from dp_theory.numerics.parallel import on_cluster
 
-    alphas, rhos = values("alpha", alpha), values("rho", rho)
-    rules = [name.strip() for name in rule.split(",")]
+    alphas = values("alpha", alpha)
+    rhos = values("rho", rho)
+    rules = names(rule)
     if resume and out is None:
         raise InputError("--resume needs --out: the folder of the sweep to go on with")
     with claimed(out, JOURNAL, resume), on_cluster(dask):
         with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
             result = dp_theory.sweep(
-                alphas, rho=rhos, lam=values("lam", lam, geometric=True), rules=rules, d=d, trials=trials,
-                engine=engine, n=None if n is None else values("n", n, geometric=True), x=x,
-                direct_cost=direct_cost, training_cost=training_cost, seed=seed,
-                workers=workers or (cores() if dask is None else None), advance=advance,
+                alphas,
+                rho=rhos,
+                lam=values("lam", lam, geometric=True),
+                rules=rules,
+                d=d,
+                trials=trials,
+                engine=engine,
+                n=None if n is None else values("n", n, geometric=True),
+                x=x,
+                direct_cost=direct_cost,
+                training_cost=training_cost,
+                seed=seed,
+                workers=workers or (cores() if dask is None else None),
+                advance=advance,
                 journal=None if out is None else out / JOURNAL,
-            )  # fmt: skip
+            )
         if out is not None:
             _write(result, x, out)
-    best, check = winners(result), noise_check(result)
+    _show(result, x, out, as_json)
+
+
+def _show(result: "DataFrame", x: str, out: Path | None, as_json: bool) -> None:
+    """Print the simulated points, and who wins at which sizes on the axis `x`."""
+    from dp_theory.budgets.sweeps import noise_check
+    from dp_theory.budgets.winners import winners
+
+    best = winners(result)
+    check = noise_check(result)
+    varying = _varying(result)
     points = result.query("kind == 'simulated'").rename(columns={"y": "simulated"})
-    varying = [name for name in ("alpha", "rho", "lam") if points[name].nunique() > 1]
     columns = ["strategy", "rule", *varying, "generated", "kept", "compute", "predicted", "simulated", "se", "z"]
     rows = records(points[columns])
     if as_json:
@@ -90,6 +118,11 @@ def sweep_command(
         print(out / "sweep.csv", out / "sweep.png", out / "sweep.pdf", sep="\n")
 
 
+def _varying(result: "DataFrame") -> list[str]:
+    """The settings that have several values in a sweep."""
+    return [name for name in SETTINGS if result[name].nunique() > 1]
+
+
 def _write(result: "DataFrame", x: str, out: Path) -> None:
     from dp_base.files import write_text
     from figures.curves import save
@@ -99,15 +132,16 @@ def _write(result: "DataFrame", x: str, out: Path) -> None:
 
 
 def picture(result: "DataFrame", x: str) -> "Figure":
-    """A panel for prune and one for direct, each with the static curve; more of them where alpha, rho or lam vary."""
+    """Curves on the axis `x`: for each setting a panel for prune and one for direct, each with the static curve."""
     import pandas as pd
 
     from figures.curves import draw_curves
 
+    varying = _varying(result)
     panels = []
-    varying = [name for name in ("alpha", "rho", "lam") if result[name].nunique() > 1]
-    for setting, rows in result.groupby(["alpha", "rho", "lam"], sort=False):
-        where = ", ".join(f"{k} = {v:g}" for k, v in zip(("alpha", "rho", "lam"), setting, strict=True) if k in varying)
+    for setting, rows in result.groupby(list(SETTINGS), sort=False):
+        named = zip(SETTINGS, setting, strict=True)
+        where = ", ".join(f"{name} = {value:g}" for name, value in named if name in varying)
         for strategy in ("prune", "direct"):
             panel = rows[rows["strategy"].isin(["static", strategy])]
             series = panel["rule"].where(panel["strategy"] != "static", "static")

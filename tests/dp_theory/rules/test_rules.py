@@ -228,7 +228,7 @@ def test_a_rule_of_another_package_has_a_parameter_of_its_own(dp_with_mine):
     by_alpha = dp_with_mine("predict", *where, "--rule", "mine", "--alpha", 3.0)
     by_width = dp_with_mine("predict", *where, "--rule", "wide", "--parameter", "width=3")
     assert json.loads(by_width) == pytest.approx(json.loads(by_alpha), rel=1e-12)
-    assert "What fixes wide." in dp_with_mine("predict", "--help")
+    assert "The parameter of wide." in dp_with_mine("predict", "--help")
 
 
 def test_a_rule_of_another_package_is_in_the_help_of_commands(dp_with_mine):

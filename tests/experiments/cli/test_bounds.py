@@ -8,7 +8,7 @@ import pytest
 
 from dp_base.errors import InputError
 from dp_real.config.arms import ArmName
-from experiments.cli.real.keep import init_command
+from experiments.cli.real.configure import init_command
 from experiments.cli.theory.options import values
 from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp
@@ -92,8 +92,8 @@ def test_a_list_of_a_milliard_values_is_not_made():
         "practice --lam 1e308",
         "practice --initial 1e308",
         "practice --increment 1e308",
-        "optimum --rho 0.5 --psi 0.5 --lam 1e308",
-        "optimum --rho 0.5 --psi 1e-308",
+        "best rule --rho 0.5 --psi 0.5 --lam 1e308",
+        "best rule --rho 0.5 --psi 1e-308",
         "verify --trials 1000000000000000000",
         "verify --d 1000000000000000000",
     ],

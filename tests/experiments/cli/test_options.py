@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dp_real.config import load_config
-from experiments.cli.options import at_a_time
-from experiments.cli.real.keys import keys
+from experiments.cli.real.configure import keys
+from experiments.cli.real.options import at_a_time
 from experiments.presets.presets import load_preset, preset_names
 from tests.experiments.conftest import run_dp as dp
 

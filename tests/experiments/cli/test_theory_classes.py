@@ -2,34 +2,30 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from dp_base.errors import InputError
 from dp_theory import classes_curves
-from experiments.cli.theory.classes import classes_command
 from experiments.paper.theory import fig_classes as figure
+from tests.experiments.conftest import Answer, Theory
 
 
 @pytest.fixture
-def run():
-    app = typer.Typer()
-    app.command()(classes_command)
+def classes(theory: Theory) -> Theory:
+    """Runs `dp theory classes ARGUMENTS`, with little accuracy."""
 
-    def invoke(*arguments):
-        result = CliRunner().invoke(app, [*arguments, "--tolerance", "0.05"], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.stdout
+    def run(*arguments: object) -> Answer:
+        return theory("classes", *arguments, "--tolerance", "0.05")
 
-    return invoke
+    return run
 
 
-def test_json_has_a_row_for_each_combination(run):
-    found = json.loads(run("--classes", "2,3", "--kept", "1:4:2", "--rule", "random,entropy", "--lam", "0.1", "--json"))
+def test_json_has_a_row_for_each_combination(classes: Theory):
+    options = ("--kept", "1:4:2", "--rule", "random,entropy", "--lam", "0.1")
+    found = json.loads(classes("--classes", "2,3", *options, "--json").done())
     rows = pd.DataFrame(found["table"])
     assert len(rows) == 2 * 2 * 2
     assert set(rows["kept"]) == {1.0, 4.0}
@@ -37,14 +33,13 @@ def test_json_has_a_row_for_each_combination(run):
     assert (rows["lam"] - 0.1).abs().max() < 1e-12
 
 
-def test_writes_a_table_and_a_picture(run, tmp_path):
-    sizes = "--trials", "3", "--d", "20", "--workers", "1"
-    output = run("--classes", "3", "--kept", "2", "--rule", "keep-easy", *sizes, "--out", str(tmp_path / "new"))
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {
-        f"classes.{ending}" for ending in ("csv", "png", "pdf")
-    }
-    assert str(tmp_path / "new" / "classes.png") in output
-    assert {"simulated", "z", "lam"} <= set(pd.read_csv(tmp_path / "new" / "classes.csv"))
+def test_writes_a_table_and_a_picture(classes: Theory, tmp_path: Path):
+    out = tmp_path / "new"
+    sizes = ("--trials", "3", "--d", "20", "--workers", "1")
+    printed = classes("--classes", "3", "--kept", "2", "--rule", "keep-easy", *sizes, "--out", out).done()
+    assert {path.name for path in out.iterdir()} == {"classes.csv", "classes.png", "classes.pdf"}
+    assert str(out / "classes.png") in printed
+    assert {"simulated", "z", "lam"} <= set(pd.read_csv(out / "classes.csv"))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +54,13 @@ def test_writes_a_table_and_a_picture(run, tmp_path):
         ("--rule random --kappa -3", "kappa = -3 must be positive"),
     ],
 )
-def test_bad_input_is_refused(run, arguments, message):
-    with pytest.raises(InputError, match=message):
-        run(*arguments.split())
+def test_bad_input_is_refused(classes: Theory, arguments: str, message: str):
+    assert message in classes(*arguments.split()).refused()
 
 
-def test_the_figure_holds_ratios_to_random_rows(monkeypatch):
-    def quicker(classes: Sequence[int], *, kept: Sequence[float], tolerance: float, **options: Any) -> pd.DataFrame:
-        return classes_curves(classes[:1], kept=kept[-1:], tolerance=5 * tolerance, **options)
+def test_the_figure_holds_ratios_to_random_rows(monkeypatch: pytest.MonkeyPatch):
+    def quicker(counts: Sequence[int], *, kept: Sequence[float], tolerance: float, **options: Any) -> pd.DataFrame:
+        return classes_curves(counts[:1], kept=kept[-1:], tolerance=5 * tolerance, **options)
 
     monkeypatch.setattr(figure, "CHECKED", (4.0,))
     monkeypatch.setattr(figure, "D", 30)

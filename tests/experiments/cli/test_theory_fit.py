@@ -1,22 +1,45 @@
-"""`dp theory forecast`: what it says of the fit that it rests on."""
+"""`dp theory fit | forecast`: what they say of the fit that all else rests on, and how they refuse."""
 
 import json
+from pathlib import Path
 
-CURVE = "strategy,kept,error,se\nstatic,100,.3,.01\nstatic,200,.25,.01\nstatic,400,.19,.01\nstatic,800,.12,.01\n"
+import pytest
+
+from tests.experiments.conftest import Theory
+
+CURVE = """strategy,kept,error,se
+static,100,.3,.01
+static,200,.25,.01
+static,400,.19,.01
+static,800,.12,.01
+"""
 KNOWN = ("--fix", "floor=0", "--fix", "flip=0", "--fix", "ridge=.01")
 
 
-def test_forecast_says_how_well_the_theory_fits(dp, tmp_path):
-    (tmp_path / "curve.csv").write_text(CURVE)
-    status, fit_out, err = dp("fit", tmp_path / "curve.csv", *KNOWN)
-    assert status == 0, err
-    said = next(line for line in fit_out.splitlines() if line.startswith("chi-square"))
+@pytest.fixture
+def curve(tmp_path: Path) -> Path:
+    """A file with a measured curve."""
+    file = tmp_path / "curve.csv"
+    file.write_text(CURVE)
+    return file
+
+
+def test_forecast_says_how_well_the_theory_fits(theory: Theory, curve: Path):
+    fitted = theory("fit", curve, *KNOWN).done()
+    said = next(line for line in fitted.splitlines() if line.startswith("chi-square"))
     assert "of 3 degrees of freedom" in said
-    status, out, err = dp("forecast", tmp_path / "curve.csv", "--target", 0.08, *KNOWN)
-    assert status == 0, err
-    assert out.splitlines()[-1] == said
-    status, out, err = dp("forecast", tmp_path / "curve.csv", "--target", 0.08, *KNOWN, "--json")
-    assert status == 0, err
-    answer = json.loads(out)
+    assert theory("forecast", curve, "--target", 0.08, *KNOWN).done().splitlines()[-1] == said
+    answer = json.loads(theory("forecast", curve, "--target", 0.08, *KNOWN, "--json").done())
     assert set(answer) == {"forecast", "chi_square", "freedom", "excess"}
     assert f"chi-square {answer['chi_square']:.3g} of {answer['freedom']} degrees of freedom" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--fix", "floor"), "--fix floor must read NAME=VALUE, VALUE a number"),
+        (("--where", "strategy"), "--where strategy must read COLUMN=VALUE"),
+    ],
+)
+def test_malformed_options_are_refused(theory: Theory, curve: Path, options: tuple[str, ...], said: str):
+    assert said in theory("fit", curve, *options).refused()

@@ -1,34 +1,29 @@
 """`dp theory practice`: what it prints and writes, and how it refuses."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from dp_base.errors import InputError
-from experiments.cli.theory.practice import practice_command
+from tests.experiments.conftest import Answer, Theory
+
+REFERENCE = ("--alpha", 0.3, "--phi", 0.5, "--lam", 0.01, "--increment", 2, "--candidates")
 
 
 @pytest.fixture
-def run():
-    app = typer.Typer()
-    app.command()(practice_command)
+def practice(theory: Theory) -> Theory:
+    """Runs `dp theory practice ARGUMENTS`."""
 
-    def invoke(*arguments):
-        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.stdout
+    def run(*arguments: object) -> Answer:
+        return theory("practice", *arguments)
 
-    return invoke
+    return run
 
 
-def test_json_is_the_reference_loop(run):
+def test_json_is_the_reference_loop(practice: Theory):
     """R11 of the theory's reference values, one object on stdout."""
-    options = {"rounds": "3", "alpha": "0.3", "phi": "0.5", "lam": "0.01", "increment": "2"}
-    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    answer = json.loads(run(*flags, "--candidates", "--json"))
+    answer = json.loads(practice("--rounds", 3, *REFERENCE, "--json").done())
     errors = [stage["test_error"] for stage in answer["stages"]]
     assert errors == pytest.approx([0.203146, 0.139504, 0.101217, 0.077529], abs=5.1e-7)
     assert [stage["candidates_per_d"] for stage in answer["stages"]] == pytest.approx([2, 6, 10, 14])
@@ -36,23 +31,23 @@ def test_json_is_the_reference_loop(run):
     assert len(answer["row_errors"]) == 3 * 4
 
 
-def test_writes_tables_and_pictures(run, tmp_path):
-    output = run("--rounds", "4", "--trials", "3", "--d", "40", "--out", str(tmp_path / "new"))
-    written = {path.name for path in (tmp_path / "new").iterdir()}
+def test_writes_tables_and_pictures(practice: Theory, tmp_path: Path):
+    out = tmp_path / "new"
+    printed = practice("--rounds", 4, "--trials", 3, "--d", 40, "--out", out).done()
+    written = {path.name for path in out.iterdir()}
     pictures = {f"{name}.{ending}" for name in ("practice", "rows") for ending in ("csv", "png", "pdf")}
     assert written == pictures | {"stages.csv", "exponents.csv"}
-    assert all(str(tmp_path / "new" / name) in output for name in written)
-    curves = pd.read_csv(tmp_path / "new" / "practice.csv")
+    assert all(str(out / name) in printed for name in written)
+    curves = pd.read_csv(out / "practice.csv")
     assert set(curves["kind"]) == {"predicted", "simulated"}
     assert curves["series"].nunique() == 6
-    with pytest.raises(InputError, match="not empty"):
-        run("--rounds", "1", "--out", str(tmp_path / "new"))
+    assert "not empty" in practice("--rounds", 1, "--out", out).refused()
 
 
-def test_rows_that_are_hardly_ever_wrong_have_no_error_and_the_rest_is_shown(run):
+def test_rows_that_are_hardly_ever_wrong_have_no_error_and_the_rest_is_shown(practice: Theory):
     """Where no experiment had such a row there is no number, and one experiment has no z."""
-    loop = ["--rounds", "1", "--phi", "0.1", "--lam", "0.1", "--rule", "keep-easy", "--alpha", "3"]
-    answer = json.loads(run(*loop, "--trials", "1", "--d", "20", "--json"))
+    loop = ("--rounds", 1, "--phi", 0.1, "--lam", 0.1, "--rule", "keep-easy", "--alpha", 3)
+    answer = json.loads(practice(*loop, "--trials", 1, "--d", 20, "--json").done())
     assert [row["y"] for row in answer["row_errors"]] == [None] * 4
     assert [stage["z"] for stage in answer["stages"]] == [None, None]
     assert answer["stages"][1]["test_error"] == pytest.approx(0.1007, abs=5e-5)
@@ -65,23 +60,32 @@ def test_rows_that_are_hardly_ever_wrong_have_no_error_and_the_rest_is_shown(run
         ("--rounds 1 --phi 0.05 --rule keep-easy --alpha 2", {"stages.csv", "rows.csv"}),  # no error to draw
     ],
 )
-def test_what_has_no_picture_is_written_all_the_same(run, tmp_path, loop, files):
-    assert "stages.csv" in run(*loop.split(), "--out", str(tmp_path / "new"))
-    assert {path.name for path in (tmp_path / "new").iterdir()} == files
-    assert len(pd.read_csv(tmp_path / "new" / "stages.csv")) == 2
+def test_what_has_no_picture_is_written_all_the_same(practice: Theory, tmp_path: Path, loop: str, files: set[str]):
+    out = tmp_path / "new"
+    assert "stages.csv" in practice(*loop.split(), "--out", out).done()
+    assert {path.name for path in out.iterdir()} == files
+    assert len(pd.read_csv(out / "stages.csv")) == 2
 
 
-def test_rounds_are_shown_in_turn(run):
-    lines = run("--rounds", "10", "--alpha", "0.5", "--trials", "2", "--d", "20").splitlines()
-    begin = next(i for i, line in enumerate(lines) if line.startswith("series\t"))
+def test_rounds_are_shown_in_turn(practice: Theory):
+    lines = practice("--rounds", 10, "--alpha", 0.5, "--trials", 2, "--d", 20).done().splitlines()
+    begin = next(place for place, line in enumerate(lines) if line.startswith("series\t"))
     shown = [line.split("\t")[:2] for line in lines[begin + 1 : begin + 21]]
-    assert shown == [[f"round {k}", kind] for k in range(1, 11) for kind in ("predicted", "simulated")]
+    assert shown == [[f"round {number}", kind] for number in range(1, 11) for kind in ("predicted", "simulated")]
 
 
-def test_self_verification_has_no_wrong_rows_to_follow(run):
-    answer = json.loads(run(*["--rounds", "2", "--rule", "self-verify", "--flip", "0.1", "--lam", "0.01", "--json"]))
+def test_self_verification_has_no_wrong_rows_to_follow(practice: Theory):
+    loop = ("--rounds", 2, "--rule", "self-verify", "--flip", 0.1, "--lam", 0.01)
+    answer = json.loads(practice(*loop, "--json").done())
     assert answer["row_errors"] == []
     assert len(answer["stages"]) == 3
+
+
+def test_other_losses(practice: Theory):
+    answer = json.loads(practice("--rounds", 1, *REFERENCE, "--loss", "logistic", "--json").done())
+    assert [stage["test_error"] for stage in answer["stages"]] == pytest.approx([0.17463, 0.11090], abs=2e-4)
+    assert answer["exponents"] == []
+    assert answer["row_errors"] == []
 
 
 @pytest.mark.parametrize(
@@ -92,23 +96,14 @@ def test_self_verification_has_no_wrong_rows_to_follow(run):
         ("--alpha -1", "alpha = -1 must be positive"),
         ("--alpha 1 --weight-power 2", "--weight-power is for --window"),
         ("--rule self-verify --alpha 1", "takes neither"),
+        ("--rule keep-all --rounds 1 --phi 1 --weight-power 2", "has no threshold"),
         ("--rule keep-easy", "needs --alpha"),
         ("--candidates", "leave out --candidates"),
         ("--phi 2", "stage 0 has 1·n"),
         ("--rounds 2 --direct-cost -1", "direct cost = -1 must be at least 0"),
         ("--rounds 2 --d -5", "d = -5 must be at least 1"),
+        ("--rounds 1 --loss hinge", "one of square, logistic, squared-hinge"),
     ],
 )
-def test_bad_input_is_refused(run, arguments, message):
-    with pytest.raises(InputError, match=message):
-        run(*arguments.split())
-
-
-def test_other_losses(run):
-    flags = ["--rounds", "1", "--alpha", "0.3", "--phi", "0.5", "--lam", "0.01", "--increment", "2", "--candidates"]
-    answer = json.loads(run(*flags, "--loss", "logistic", "--json"))
-    assert [stage["test_error"] for stage in answer["stages"]] == pytest.approx([0.17463, 0.11090], abs=2e-4)
-    assert answer["exponents"] == []
-    assert answer["row_errors"] == []
-    with pytest.raises(InputError, match="one of square, logistic, squared-hinge"):
-        run(*flags, "--loss", "hinge")
+def test_bad_input_is_refused(practice: Theory, arguments: str, message: str):
+    assert message in practice(*arguments.split()).refused()

@@ -1,0 +1,135 @@
+"""`dp real report | evaluate`: what runs reached, as a page and on real images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.cli.options import Json
+from experiments.cli.real.options import FinishedRun, judge_option
+from experiments.terminal import emit_json, progress, say, table
+
+if TYPE_CHECKING:
+    from experiments.comparing.compare import Comparison
+
+OWN_SETS = ("validation", "test")  # names of the sets that every run has
+
+
+def report_command(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Folders of runs, complete or not, or of comparisons.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="FILE.html.  Default: report.html in the only folder.")] = None,
+    judge: Annotated[
+        str | None,
+        judge_option("that says what share of each round's samples is of the class that was asked for."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The page has the figures in it: one file to send around."""
+    from dp_base.errors import InputError
+
+    if out is None and len(folders) > 1:
+        raise InputError("several folders: name the file of the report as --out FILE.html")
+    out = out or folders[0] / "report.html"
+    if out.suffix != ".html":
+        raise InputError(f"--out {out}: the report is a page; name it FILE.html")
+    from dp_base.files import write_text
+    from experiments.looking.report.page import overview, page
+
+    facts = _facts(folders, judge)
+    text = page(facts)
+    try:
+        write_text(out, text)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
+    if as_json:
+        emit_json({"out": str(out), "reports": facts})
+        return
+    rows = overview([run for fact in facts for run in fact.get("runs", [fact])])
+    table(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))
+    say(str(out))
+
+
+def _facts(folders: list[Path], judge: str | None) -> list[dict[str, Any]]:
+    """What is told of each run or comparison. Raises InputError for a folder that is neither."""
+    from dp_real import Run
+    from experiments.comparing.compare import Comparison
+    from experiments.looking.report.facts import comparison_facts, run_facts
+
+    compared = [Comparison(folder) for folder in folders]
+    for each in compared:
+        _check_folder(each, judge)
+    facts = [comparison_facts(each) if each.exists else run_facts(Run(each.path)) for each in compared]
+    if judge is not None:
+        for fact in facts:
+            add_confirmed(fact, judge)
+    return facts
+
+
+def _check_folder(folder: "Comparison", judge: str | None) -> None:
+    """Raise InputError for a folder with neither a run nor a comparison, and for a comparison with a judge."""
+    from dp_base.errors import InputError
+    from dp_real.runs.files import RunFiles
+
+    if folder.exists:
+        if judge is not None:
+            raise InputError(f"--judge {judge} is for runs: name those in {folder.path / 'runs'}")
+    elif not RunFiles(folder.path).is_run:
+        raise InputError(
+            f"{folder.path}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv"
+        )
+
+
+def add_confirmed(facts: dict[str, Any], judge: str) -> None:
+    """Add to a run's facts the share of each round that a judge confirms, and its own accuracy on validation images."""
+    from dp_real import Run
+    from dp_real.runs.prepare import load_data
+    from experiments.looking.sample import load_judge
+    from experiments.pilot.agreement import agreement, judged_rows, trust
+
+    run = Run(facts["run"])
+    asked = load_judge(judge, run.config.task)
+    data = load_data(run.config, progress, test=False)
+    facts["judge"] = {"what": judge} | trust(asked, data.validation)._asdict()
+    for row, found in zip(facts.get("rounds", []), agreement(judged_rows(run, asked)), strict=False):
+        row["confirmed"] = found["confirmed"]
+        row["confirmed_of_missed"] = found["confirmed_of_missed"]
+
+
+def evaluate_command(
+    run: FinishedRun,
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=WHERE",
+            help="More real images: a folder, DIR/CLASS/IMAGE.jpg; shards, 'val-{00..63}.tar'; or a data set of the "
+            "hub, for example imagenet-r=hub:axiong/imagenet-r@test.",
+        ),
+    ] = [],
+    as_json: Json = False,
+) -> None:
+    """Takes the run's own validation and test images, and further sets. Each set counts among the classes it has."""
+    from dp_real import Run
+    from dp_real.runs.afterwards import evaluate
+
+    rows = evaluate(Run(run), _further_sets(on))
+    if as_json:
+        emit_json({"run": str(run), "sets": rows})
+    else:
+        table(rows)
+
+
+def _further_sets(entries: list[str]) -> dict[str, str]:
+    """Where further images are, by name, from NAME=WHERE. Raises InputError for a name that is taken."""
+    from dp_base.errors import InputError
+
+    sets: dict[str, str] = {}
+    for entry in entries:
+        name, equals, where = entry.partition("=")
+        if not equals or not name or not where:
+            raise InputError(f"--on {entry}: must read NAME=WHERE, for example imagenet-v2=data/imagenet-v2")
+        if name in sets or name in OWN_SETS:
+            raise InputError(f"--on {entry}: there is a set called {name} already; give this one another name")
+        sets[name] = where
+    return sets

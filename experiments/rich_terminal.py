@@ -1,0 +1,45 @@
+"""Tables and progress bars on a terminal. It is a module of its own because rich takes a while to import."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+LEFT = ("strategy", "rule", "arm")  # columns of names; the others are numbers, on the right
+
+
+def print_table(names: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
+    """Print a table with these names of columns. Texts stand as they are: what is in brackets is no markup."""
+    grid = Table(title=Text(title, style="italic") if title else None)
+    for name in names:
+        grid.add_column(Text(str(name)), justify="left" if name in LEFT else "right")
+    for line in cells:
+        grid.add_row(*map(Text, line))
+    Console().print(grid)
+
+
+class Rate(ProgressColumn):
+    """The column with the steps per second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate as text, empty before the first step."""
+        return Text(f"{task.speed:.3g}/s" if task.speed else "")
+
+
+@contextlib.contextmanager
+def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr with the rate and the time left. It disappears at the end."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    with shown:
+        task = shown.add_task(description, total=total)
+        yield lambda steps: shown.advance(task, steps)

@@ -1,0 +1,141 @@
+"""Commands are listed without being imported, and `dp` loads no more than a command needs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from typer.core import TyperGroup
+
+from experiments.cli.commands import root
+from experiments.cli.lazy import LazyCommand, reflow
+from tests.experiments.conftest import run_dp
+
+HEAVY = {
+    "dp_theory",
+    "joblib",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "scipy",
+    "sympy",
+    "torch",
+}
+NOT_FOR_PREDICT = {
+    "joblib",
+    "matplotlib",
+    "pandas",
+    "rich",
+    "scipy.integrate",
+    "scipy.optimize",
+    "scipy.stats",
+    "sympy",
+    "torch",
+}
+PRINT_MODULES = """
+import sys
+from experiments.cli.main import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def leaves(group: TyperGroup, *above: str) -> Iterator[tuple[tuple[str, ...], LazyCommand]]:
+    """The commands of a group and of those within it, each with its words."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from leaves(command, *above, name)
+        else:
+            assert isinstance(command, LazyCommand)
+            yield (*above, name), command
+
+
+COMMANDS = dict(leaves(root))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_that_is_listed_has_a_help_page(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]):
+    """It begins with the line that lists the command, and goes on with what its function says."""
+    listed = COMMANDS[words]
+    assert run_dp(*words, "--help") == 0
+    shown = capsys.readouterr().out
+    assert f"Usage: dp {' '.join(words)}" in shown
+    assert listed.help
+    assert " ".join(listed.help.split()[:4]) in " ".join(shown.split())
+    loaded = listed.loaded
+    line, _, rest = (loaded.help or "").partition("\n\n")
+    assert line == listed.help
+    assert rest.strip()
+
+
+def test_theory_is_a_list_of_questions(capsys: pytest.CaptureFixture[str]):
+    assert run_dp("theory", "--help") == 0
+    assert "What test error does theory predict?" in capsys.readouterr().out
+    theory = [command for words, command in COMMANDS.items() if words[0] == "theory"]
+    assert all((command.help or "").endswith("?") for command in theory)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("reel", "No such command 'reel'. Did you mean 'real'?"),
+        ("theory predicc", "No such command 'predicc'. Did you mean 'predict'?"),
+        ("theory best rul", "No such command 'rul'. Did you mean 'rule'?"),
+        ("real cache lst", "No such command 'lst'. Did you mean 'list'?"),
+        ("theory optimum", "No such command 'optimum'."),
+        ("theory best rule --roh 1", "No such option: --roh"),
+    ],
+)
+def test_the_nearest_name_is_told(words: str, said: str, capsys: pytest.CaptureFixture[str]):
+    assert run_dp(*words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("dp th", ["theory"]),
+        ("dp theory pr", ["predict", "practice"]),
+        ("dp theory best any", ["any-rule"]),
+        ("dp theory predict --rh", ["--rho"]),
+        ("dp real ca", ["cache"]),
+    ],
+)
+def test_words_are_completed(typed: str, offered: list[str]):
+    done = run_process([], _DP_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == offered
+
+
+def run_process(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `dp WORDS` in a process of its own, which ends by printing the names of its modules on stderr."""
+    command = [sys.executable, "-c", PRINT_MODULES, *words]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        ("--help", HEAVY),
+        ("theory --help", HEAVY - {"pydantic"}),  # typer's parser needs it as soon as there are words
+        ("real --help", HEAVY - {"pydantic"}),
+        ("--version", HEAVY - {"pydantic"}),
+        ("theory predict --alpha 1 --rho 0.5 --phi 1", NOT_FOR_PREDICT),
+        ("real init --help", {"torch", "pandas", "scipy"}),
+    ],
+)
+def test_nothing_is_loaded_that_is_not_needed(words: str, unwanted: set[str]):
+    """This makes `dp` start quickly; `benchmarks/startup.py` measures how quickly."""
+    done = run_process(words.split())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert unwanted & set(done.stderr.split()) == set()
+
+
+def test_a_paragraph_becomes_a_line():
+    assert reflow("One\ntwo.\n\nThree\n four.") == "One two.\n\nThree four."

@@ -1,0 +1,148 @@
+"""`dp theory predict | simulate | verify`: answers, and one line with the right status for every mistake."""
+
+import json
+
+import pytest
+
+from dp_theory import Entropy, KeepEasy, KeepHard, Problem, Rule, predict, simulate
+from dp_theory.verification import beyond, measured, theorem1
+from experiments.cli.theory.options import values
+from tests.experiments.conftest import Theory
+
+PROBLEM = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01)
+
+
+# predict
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (("--alpha", 0.7), KeepHard(0.7)),
+        (("--alpha", "inf"), KeepHard(float("inf"))),
+        (("--rule", "keep-easy", "--keep", 0.3), KeepEasy.with_keep_fraction(0.3)),
+        (("--rule", "entropy", "--omega", -3, "--kappa", 2), Entropy(-3.0, 2.0)),
+    ],
+)
+def test_predict_prints_what_the_package_returns(theory: Theory, options: tuple[object, ...], rule: Rule):
+    status, out, err = theory("predict", *PROBLEM, *options, "--json")
+    assert (status, err) == (0, "")
+    want = predict(Problem(rule, 0.8, 0.5, 0.01))
+    answer = json.loads(out)
+    assert answer == {key: pytest.approx(value, rel=1e-12) for key, value in vars(want).items()}
+    assert {"test_error", "overlap", "squared_norm", "keep_fraction"} <= set(answer)
+
+
+def test_predict_piped_is_plain_lines(theory: Theory):
+    header, row = theory("predict", *PROBLEM, "--rule", "random", "--keep", 0.5).done().splitlines()
+    assert header.split("\t")[:2] == ["test_error", "overlap"]
+    assert float(row.split("\t")[3]) == 0.5
+
+
+def test_the_interpolation_peak_is_strict_json(theory: Theory):
+    answer = json.loads(theory("predict", "--rule", "keep-all", "--rho", 0, "--phi", 1, "--json").out)
+    assert answer["squared_norm"] is None  # infinite
+    assert answer["test_error"] == 0.5
+
+
+def test_predict_takes_lists_and_a_dimension(theory: Theory):
+    """A row for each combination; with --d the band of single experiments beside the mean."""
+    lists = ("--alpha", "0.5:1:3", "--rho", "0.5,0.9", "--phi", 0.2, "--lam", 0.01)
+    out = theory("predict", *lists, "--d", 400, "--level", 0.9, "--json").done()
+    rows = json.loads(out)["table"]
+    assert [(row["alpha"], row["rho"]) for row in rows] == [(a, r) for a in (0.5, 0.75, 1.0) for r in (0.5, 0.9)]
+    for row in rows:
+        want = predict(Problem(KeepHard(row["alpha"]), row["rho"], 0.2, 0.01), d=400)
+        low, high = want.band(0.9)
+        found = [row[name] for name in ("test_error", "low", "high", "test_error_sd")]
+        assert found == pytest.approx([want.test_error, low, high, want.test_error_sd], rel=1e-10)
+
+
+def test_one_problem_is_one_record(theory: Theory):
+    assert "table" not in json.loads(theory("predict", "--rule", "keep-all", *PROBLEM, "--json").out)
+
+
+def test_values():
+    assert values("rho", "0.5") == [0.5]
+    assert values("rho", "0.5, 1") == [0.5, 1.0]
+    assert values("rho", "-1:1:3") == [-1.0, 0.0, 1.0]
+    assert values("lam", "1:100:3", geometric=True) == pytest.approx([1, 10, 100])
+
+
+# simulate
+
+
+@pytest.mark.parametrize("engine", ["dense", "law"])
+def test_simulate_prints_what_the_package_returns(theory: Theory, engine: str):
+    options = ("--alpha", 0.7, "--d", 12, "--trials", 3, "--seed", 5, "--engine", engine)
+    answer = json.loads(theory("simulate", *PROBLEM, *options, "--json").done())
+    want = simulate(Problem(KeepHard(0.7), 0.8, 0.5, 0.01), 12, 3, engine=engine, seed=5)
+    assert answer == vars(want)
+
+
+# verify
+
+
+def test_verify_exits_1_where_theory_is_wrong(theory: Theory, monkeypatch: pytest.MonkeyPatch):
+    cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
+    monkeypatch.setattr(theorem1.verify, "__defaults__", (cells,))
+    options = ("verify", "--d", 5000, "--dense-d", 50, "--trials", 100, "--workers", 1)
+    assert "0 disagree" in theory(*options).done()
+    wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
+    monkeypatch.setattr(theorem1, "predict", lambda problem: predict(wrong))
+    status, out, _ = theory(*options)
+    assert status == 1
+    assert "DISAGREES" in out
+
+
+def test_verify_all_reports_the_distribution_of_z(theory: Theory, monkeypatch: pytest.MonkeyPatch):
+    cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
+    monkeypatch.setattr(theorem1.verify, "__defaults__", (cells,))
+    few = dict(list(beyond.loops().items())[:2])
+    monkeypatch.setattr(beyond, "loops", lambda: few)
+    monkeypatch.setattr(beyond, "feature_cells", lambda d=0: {})
+    monkeypatch.setattr(beyond, "softmax_cells", dict)
+    one = dict(list(measured.CELLS.items())[:1])
+    monkeypatch.setattr(measured, "CELLS", one)
+    monkeypatch.setattr(beyond.features, "__defaults__", (6,))
+    options = ("--d", 5000, "--dense-d", 50, "--trials", 20, "--workers", 1)
+    out = theory("verify", "--all", *options, "--json").done()
+    answer = json.loads(out)
+    assert {row["cell"] for row in answer["beyond"]} == {*few, *one}
+    assert answer["noise"]["cells"] == 4
+    assert {"mean", "sd", "largest", "p_value"} <= set(answer["noise"])
+
+
+# mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("predict", *PROBLEM, "--alpha", 0), "alpha = 0 must be positive"),
+        (("predict", *PROBLEM, "--alpha", -1), "alpha = -1 must be positive"),
+        (("predict", *PROBLEM, "--alpha", "nan"), "alpha = nan must be positive"),
+        (("predict", *PROBLEM, "--rule", "keep-easy", "--alpha", 40), "underflows"),
+        (("predict", *PROBLEM), "exactly one of alpha and keep"),
+        (("predict", *PROBLEM, "--rule", "hardest", "--alpha", 1), "unknown rule 'hardest': one of keep-hard"),
+        (("predict", "--alpha", 1, "--rho", 1.01, "--phi", 1), "rho = 1.01 must lie in [-1, 1]"),
+        (("predict", "--alpha", 1, "--rho", 0, "--phi", 0), "phi = 0 must be positive"),
+        (("predict", "--alpha", 1, "--rho", 0, "--phi", -2), "phi = -2 must be positive"),
+        (("predict", "--alpha", 1, "--rho", 0, "--phi", 1, "--lam", -1), "lam = -1 must be at least 0"),
+        (("predict", "--alpha", "x", "--rho", 0, "--phi", 1), "--alpha 'x' is malformed"),
+        (("predict", "--alpha", 1, "--rho", "0:1:100001", "--phi", 1), "of at most 100000 values"),
+        (("predict", *PROBLEM, "--alpha", 1, "--level", 0.5), "--level is for the band of experiments"),
+        (("predict", "--alpha", 1, "--rho", 0), "Missing option '--phi'"),
+        (("predict", *PROBLEM, "--alpha", 1, "--kappa=-7"), "--kappa is for --rule entropy: leave it out with"),
+        (("predict", *PROBLEM, "--alpha", 1, "--parameter", "alpha=3"), "--alpha sets it"),
+        (("predict", *PROBLEM, "--alpha", 1, "--parameter", "width"), "--parameter width must read NAME=VALUE"),
+        (("predict", "--thea", 1), "No such option"),
+        (("simulate", *PROBLEM, "--alpha", 1, "--d", 0), "d = 0 must be at least 1"),
+        (("simulate", *PROBLEM, "--alpha", 1, "--trials", 0), "trials = 0 must be at least 1"),
+        (("simulate", *PROBLEM, "--alpha", 1, "--engine", "fast"), "unknown engine 'fast'"),
+        (("simulate", "--alpha", 1, "--rho", 0, "--phi", 1e4), "phi = 10000 must be below 700 at d = 350"),
+        (("verify", "--d", 1), "d = 1 must be at least 4"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(theory: Theory, arguments: tuple[object, ...], said: str):
+    assert said in theory(*arguments).refused()

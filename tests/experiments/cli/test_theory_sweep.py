@@ -1,0 +1,122 @@
+"""`dp theory sweep`: its table and files, how it refuses, and how it goes on after an interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.experiments.conftest import Theory
+
+SMALL = ("--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)
+LONG = ("--rule", "keep-hard", "--d", 128, "--trials", 100, "--n", "100:20000:10")
+BEGUN = 2000  # bytes of a journal in which some cells are finished
+DP = Path(sys.executable).with_name("dp")
+
+
+def test_sweep_writes_its_table_and_pictures(theory: Theory, tmp_path: Path):
+    folder = tmp_path / "new" / "folder"
+    out = theory("sweep", "--rho", "0.5:0.9:2", "--rule", "keep-hard,random", *SMALL, "--out", folder).done()
+    assert sorted(path.name for path in folder.iterdir()) == ["cells.jsonl", "sweep.csv", "sweep.pdf", "sweep.png"]
+    table = pd.read_csv(folder / "sweep.csv")
+    assert list(table.columns[:7]) == ["series", "kind", "x", "y", "y_low", "y_high", "n_seeds"]
+    assert set(table["rho"]) == {0.5, 0.9}
+    assert set(table.query("kind == 'simulated'")["x"]) == {8, 40}
+    assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "sweep.pdf").read_bytes().startswith(b"%PDF")
+    assert "largest |z|" in out
+    assert str(folder / "sweep.csv") in out
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert "is not empty" in theory("sweep", *SMALL, "--out", folder).refused()
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_sweep_json_is_one_object_with_winners(theory: Theory):
+    answer = json.loads(theory("sweep", "--rule", "keep-hard", *SMALL, "--x", "kept", "--json").done())
+    assert len(answer["table"]) == 6
+    assert {"winners", "largest_z", "noise_level", "largest_se"} <= set(answer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rho", "0:1"), "--rho '0:1' is malformed"),
+        (("--rho", "0:1:2.5"), "--rho '0:1:2.5' is malformed"),
+        (("--lam", "0.1,,1"), "--lam '0.1,,1' is malformed"),
+        (("--lam", "0:1:3"), "--lam '0:1:3' must start and stop above 0"),
+        (("--alpha", "nan"), "alpha = nan must be positive"),
+        (("--alpha", "20"), "alpha = 20 keeps all rows, as --rule keep-easy cannot"),
+        (("--n", "inf"), "n = inf must be"),
+        (("--n", "0"), "n = 0 must be"),
+        (("--rule", "keep-hard,best"), "unknown rule 'best'"),
+        (("--x", "money"), "unknown axis 'money'"),
+        (("--trials", "0"), "trials = 0"),
+        (("--resume",), "--resume needs --out"),
+        (("--workers", "0"), "Invalid value for '--workers'"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(theory: Theory, arguments: tuple[str, ...], said: str):
+    assert said in theory("sweep", *SMALL, *arguments).refused()
+
+
+def test_out_that_cannot_be_a_folder(theory: Theory, tmp_path: Path):
+    (tmp_path / "file").touch()
+    assert "is not a folder that can be written to" in theory("sweep", *SMALL, "--out", tmp_path / "file").refused()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_out_without_permission(theory: Theory, tmp_path: Path):
+    tmp_path.chmod(0o500)
+    assert "Permission denied" in theory("sweep", *SMALL, "--out", tmp_path).refused()
+
+
+def test_a_command_that_fails_leaves_no_folder(theory: Theory, tmp_path: Path):
+    assert theory("sweep", *SMALL, "--alpha", "nan", "--out", tmp_path / "new").status == 2
+    assert theory("practice", "--phi", 2, "--out", tmp_path / "new").status == 2
+    assert not (tmp_path / "new").exists()
+
+
+# interruptions
+
+
+def interrupted(out: Path, workers: int, send: Callable[[int], None]) -> tuple[int, str]:
+    """The status and the last line of a sweep that `send` stops, given its process id, once cells are finished."""
+    command = [str(DP), "theory", "sweep", *map(str, LONG), "--workers", str(workers), "--out", str(out)]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    journal = out / "cells.jsonl"
+    while not journal.exists() or journal.stat().st_size < BEGUN:
+        time.sleep(0.02)
+    send(running.pid)
+    output, errors = running.communicate(timeout=30)
+    assert output == ""
+    assert "Traceback" not in errors
+    assert {path.name for path in out.iterdir()} - {".lock"} == {"cells.jsonl"}
+    return running.returncode, (errors.splitlines() or [""])[-1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path, workers: int):
+    out = tmp_path / "out"
+    status, said = interrupted(out, workers, lambda pid: os.killpg(pid, signal.SIGINT))  # as a terminal does
+    assert status == 130
+    assert said == f"interrupted: what is finished is in {out}; --resume goes on from there"
+
+
+def test_a_killed_sweep_ends_like_an_unbroken_one(theory: Theory, tmp_path: Path):
+    out = tmp_path / "out"
+    interrupted(out, 1, lambda pid: os.kill(pid, signal.SIGKILL))
+    finished = len((out / "cells.jsonl").read_text().splitlines())
+    line = theory("sweep", *LONG, "--workers", 1, "--out", out).refused()
+    assert line == f"dp: --out {out} is not empty: --resume goes on with what is finished there"
+    theory("sweep", *LONG, "--workers", 1, "--out", out, "--resume").done()
+    assert len((out / "cells.jsonl").read_text().splitlines()) == 200 > finished
+    theory("sweep", *LONG, "--workers", 1, "--out", tmp_path / "unbroken").done()
+    assert (out / "sweep.csv").read_bytes() == (tmp_path / "unbroken" / "sweep.csv").read_bytes()
