@@ -1,4 +1,4 @@
-"""Output of commands: rich tables and bars on a terminal, plain lines if piped, one JSON object with --json."""
+"""What commands print: rich tables and bars on a terminal, plain lines if piped, one JSON object with --json."""
 
 import contextlib
 import sys
@@ -16,14 +16,15 @@ from dp_base.files import strict_json
 if TYPE_CHECKING:
     import pandas as pd
 
-EVERY_SECONDS = 2.0  # least time between two lines of progress, which are a tenth of the work apart,
-AT_LEAST_EVERY = 30.0  # or so many seconds
-_BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # which would begin another cell, or row
+SOONEST = 2.0  # seconds between two lines of progress that are a tenth of the work apart
+LATEST = 30.0  # seconds after which there is a line even if less work was done
 ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
+_BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+"""How cells show what would begin another cell or another row."""
 
 
 def say(message: str) -> None:
-    """Print a remark on stderr, since stdout is for data. If stderr cannot be written to, the work goes on without."""
+    """Print a remark on stderr, since stdout is for data. If stderr cannot be written to, work goes on without it."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
 
@@ -34,12 +35,15 @@ def emit_json(record: Mapping[str, Any]) -> None:
 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """The rows of a data frame, for `table` and `emit_json`; keys are text."""
+    """The rows of a data frame for `table` and `emit_json`, with keys of text."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[str] | None = None) -> None:
-    """Print rows of equal keys. Floats have four significant digits. If piped, columns are tab-separated."""
+    """Print rows that have the same keys, floats with four significant digits. If piped, columns are tab-separated.
+
+    columns: which keys are shown, in this order; by default all.
+    """
     columns = list(columns or (rows[0] if rows else []))
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     if not sys.stdout.isatty():
@@ -51,7 +55,7 @@ def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[
     for column in columns:
         rich_table.add_column(Text(str(column)), justify="left" if column in ("strategy", "rule", "arm") else "right")
     for line in cells:
-        rich_table.add_row(*map(Text, line))  # as they are: what stands in brackets is no markup
+        rich_table.add_row(*map(Text, line))  # as Text, what stands in brackets is no markup
     Console().print(rich_table)
 
 
@@ -71,39 +75,68 @@ class Rate(ProgressColumn):
 
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr with rate and time left. Yields `advance(steps)`. If piped: a line now and then."""
+    """Show a progress bar on stderr with rate and time left. If piped, print a line now and then.
+
+    Yields `advance(steps)`, to be called when so many of the `total` steps are done.
+    """
     if not sys.stderr.isatty():
-        done, told, said = 0, 0, time.monotonic()
-
-        def advance_plainly(steps: int) -> None:
-            nonlocal done, told, said
-            done += steps
-            passed = time.monotonic() - said
-            tenth = 10 * (done - told) >= total
-            if (tenth and passed > EVERY_SECONDS) or passed > AT_LEAST_EVERY:
-                told, said = done, time.monotonic()
-                say(f"{description}: {done}/{total}")
-
-        yield advance_plainly
-        if 0 < told < done:  # if a line was printed, the last one is printed too
-            say(f"{description}: {done}/{total}")
+        lines = _ProgressLines(description, total)
+        yield lines.advance
+        lines.end()
         return
     bar = Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
         TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    )  # fmt: skip
+        console=Console(stderr=True),
+        transient=True,
+    )
     with bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
 
 
+class _ProgressLines:
+    """Lines that say how far a piece of work is."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self._description = description
+        self._total = total
+        self._done = 0
+        self._done_at_last_line = 0
+        self._time_of_last_line = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Count steps that were done, and print a line if it is time for one."""
+        self._done += steps
+        passed = time.monotonic() - self._time_of_last_line
+        is_tenth = 10 * (self._done - self._done_at_last_line) >= self._total
+        if (is_tenth and passed > SOONEST) or passed > LATEST:
+            self._say()
+
+    def end(self) -> None:
+        """Print the last line, if one was printed before."""
+        if 0 < self._done_at_last_line < self._done:
+            self._say()
+
+    def _say(self) -> None:
+        say(f"{self._description}: {self._done}/{self._total}")
+        self._done_at_last_line = self._done
+        self._time_of_last_line = time.monotonic()
+
+
 def aside(what: str) -> Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], None]]]:
-    """The progress of one of several pieces of work: a line a minute if piped. On a terminal they share a bar."""
+    """The `progress` of one of several pieces of work: a line a minute if piped. On a terminal they share a bar.
+
+    what: names the piece of work.
+    """
 
     @contextlib.contextmanager
     def lines(description: str, total: int) -> Iterator[Callable[[int], None]]:
-        done, said = 0, time.monotonic()
+        done = 0
+        said = time.monotonic()
 
         def advance(steps: int) -> None:
             nonlocal done, said

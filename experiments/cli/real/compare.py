@@ -9,11 +9,11 @@ import typer
 from dp_base.locks import claimed
 from experiments.cli.options import Json, Preset, Set, Workers, arm_names, at_a_time, refuse
 from experiments.cli.real.remarks import at_limit, judged_twice, too_few
-from experiments.comparing.axes import AXES
+from experiments.comparing.axes import AXIS_LABELS
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
-Axis = StrEnum("Axis", list(AXES))
+Axis = StrEnum("Axis", list(AXIS_LABELS))
 
 
 def compare_command(
@@ -104,7 +104,7 @@ def compare_command(
         comparison.write(runs, summary, slopes)
         lines, label = curves(runs, summary), "test accuracy (%), ± 1 s.e. of differences"
         if summary["x"].nunique() == len(summary) or lines["series"].nunique() < len(lines):
-            figure = draw_curves(lines, xlabel=AXES[x], ylabel=label, logx=True)
+            figure = draw_curves(lines, xlabel=AXIS_LABELS[x], ylabel=label, logx=True)
         else:  # on an axis, arms of equal size would hide each other
             figure = draw_ranking(lines, xlabel=label)
         save(figure, comparison.figure)

@@ -7,7 +7,7 @@ import pandas as pd
 from joblib import cpu_count
 from matplotlib.figure import Figure
 
-from experiments.comparing.axes import AXES
+from experiments.comparing.axes import AXIS_LABELS
 from experiments.comparing.compare import run_arms, summarize
 from experiments.paper.digits_runs import digits
 from experiments.terminal import progress
@@ -40,7 +40,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """See figures.curves."""
-    return draw_curves(table, xlabel=AXES["compute"], ylabel="test accuracy (%)", logx=True)
+    return draw_curves(table, xlabel=AXIS_LABELS["compute"], ylabel="test accuracy (%)", logx=True)
 
 
 def caption(table: pd.DataFrame) -> str:
