@@ -24,7 +24,7 @@ from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
 from dp_real.runtime.processes import slices
 from experiments.comparing.compare import Comparison, run_arms
-from experiments.looking.sample import Judge, load_judge
+from experiments.looking.judge import Judge, load_judge
 from experiments.pilot.agreement import ROWS, agreement, judged_rows, trust
 from experiments.pilot.boundary import boundary, scores
 from experiments.pilot.verdict import verdict

@@ -56,7 +56,8 @@ def sample_command(
         raise InputError("guidance asks a classifier: name one as --classifier, or give --omega 0")
     with claimed(out):
         from dp_real import Run
-        from experiments.looking.sample import draw, load_judge, rows_along, rows_over, summarize
+        from experiments.looking.judge import load_judge
+        from experiments.looking.sample import draw, rows_along, rows_over, summarize
 
         chosen = choose_classes(config.task.classes, classes, labels)
         wanted = [label for label in chosen for _ in range(n)]
@@ -163,7 +164,7 @@ def add_confirmed(facts: dict[str, Any], judge: str) -> None:
     """Add to a run's facts the share of each round that a judge confirms, and its own accuracy on validation images."""
     from dp_real import Run
     from dp_real.runs.prepare import load_data
-    from experiments.looking.sample import load_judge
+    from experiments.looking.judge import load_judge
     from experiments.pilot.agreement import agreement, judged_rows, trust
 
     run = Run(facts["run"])
