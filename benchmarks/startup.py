@@ -13,10 +13,19 @@ DP = Path(sys.executable).with_name("dp")
 IMPORTS = [sys.executable, "-c", "import numpy, scipy.special"]
 AIM = 1.0  # seconds of wall time
 COMMANDS = (
-    "--version", "--help", "theory predict --alpha 1 --rho 0.5 --phi 1", "theory derive lemma1", "theory sweep --help",
-    "theory practice --help", "real --help", "real presets", "real run --help", "real cache list", "figures --help",
+    "--version",
+    "--help",
+    "theory predict --alpha 1 --rho 0.5 --phi 1",
+    "theory derive lemma1",
+    "theory sweep --help",
+    "theory practice --help",
+    "real --help",
+    "real presets",
+    "real run --help",
+    "real cache list",
+    "figures --help",
     "doctor --help",
-)  # fmt: skip
+)
 
 
 def run(command: list) -> tuple[float, float]:

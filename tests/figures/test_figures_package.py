@@ -267,9 +267,16 @@ def test_wrong_images_are_refused():
 
 def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
     table = pd.DataFrame(
-        {"series": ["b", "a", "c"], "kind": "measured", "x": 1.0, "y": [2.0, 3.0, 1.0], "y_low": [1.5, 2.0, 0.9],
-         "y_high": [2.1, 3.5, 1.1], "n_seeds": 4}
-    )  # fmt: skip
+        {
+            "series": ["b", "a", "c"],
+            "kind": "measured",
+            "x": 1.0,
+            "y": [2.0, 3.0, 1.0],
+            "y_low": [1.5, 2.0, 0.9],
+            "y_high": [2.1, 3.5, 1.1],
+            "n_seeds": 4,
+        }
+    )
     (ax,) = curves.draw_ranking(table, xlabel="points").axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "b", "a"]
     (bars,) = ax.collections
