@@ -78,8 +78,13 @@ def short(config: Config, plan: Plan) -> Config:
         raise InputError("practice.start = 'real': a pilot compares generated samples; set it to 'generated'")
     raw, increment = config.model_dump(), plan.n // (2 * ROUNDS)
     raw["practice"] |= {
-        "initial": plan.n // 2, "increment": increment, "additions": ROUNDS, "patience": 1, "patience_policy": "fixed",
-        "evaluate_every": max(1, plan.steps // EVALUATIONS), "branch": False,
+        "initial": plan.n // 2,
+        "increment": increment,
+        "additions": ROUNDS,
+        "patience": 1,
+        "patience_policy": "fixed",
+        "evaluate_every": max(1, plan.steps // EVALUATIONS),
+        "branch": False,
         "examples": "generated",
     }
     raw["training"] |= {"steps": plan.steps}
