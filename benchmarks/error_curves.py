@@ -54,8 +54,10 @@ def main() -> None:
     (fits,) = seconds(loop, repeats=1)
     theirs = fits * len(lams) / len(lams[sample])
     print(f"error curves, 50 ridges x 20 sizes, d = {D}: {ours:.2f} s of one core")
-    print(f"  rival, scikit-learn's Ridge in a loop (100 of its 1000 fits timed): {theirs:.0f} s; "
-          f"ratio {theirs / ours:.0f}x (aim: 40x); same results to 1e-8")  # fmt: skip
+    print(
+        f"  rival, scikit-learn's Ridge in a loop (100 of its 1000 fits timed): {theirs:.0f} s; "
+        f"ratio {theirs / ours:.0f}x (aim: 40x); same results to 1e-8"
+    )
     print(f"  rival, one eigendecomposition per size, then its ridges: {best:.2f} s; ratio {best / ours:.1f}x")
     row("error curves, 40x scikit-learn", f"{ours:.2f} s", f"Ridge in a loop {theirs:.0f} s", theirs / ours)
     row("error curves, eigendecompositions", f"{ours:.2f} s", f"eigh per size {best:.2f} s", best / ours)

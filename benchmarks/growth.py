@@ -130,10 +130,15 @@ def compare(size: int) -> Callable[[], object]:
 
 
 WORKS: dict[Callable[[int], Callable[[], object]], tuple[str, float]] = {
-    sweep_cells: ("cells", 1.0), law_simulator: ("x 1e4 dimensions", 1.1), dmft_rounds: ("rounds", 3.0),
-    pool_append: ("x 3 rounds", 1.2), pool_read: ("x 10 batches", 1.0), evaluation: ("x 2000 examples", 1.0),
-    compare: ("x 20 runs", 1.0), report: ("x 20 evaluations", 1.0),
-}  # with the unit of the size, and the order that is aimed at  # fmt: skip
+    sweep_cells: ("cells", 1.0),
+    law_simulator: ("x 1e4 dimensions", 1.1),
+    dmft_rounds: ("rounds", 3.0),
+    pool_append: ("x 3 rounds", 1.2),
+    pool_read: ("x 10 batches", 1.0),
+    evaluation: ("x 2000 examples", 1.0),
+    compare: ("x 20 runs", 1.0),
+    report: ("x 20 evaluations", 1.0),
+}  # with the unit of the size, and the order that is aimed at
 
 
 def measure(name: str, size: int) -> None:

@@ -67,8 +67,10 @@ def main() -> None:
     print(f"  rival, the printed formulas with erf: {COUNT / formulas:.2e}/s; ratio {formulas / ours:.1f}x")
     row("Theorem 1, the formulas with erf", f"{COUNT / ours:.2e}/s", f"{COUNT / formulas:.2e}/s", formulas / ours)
     print(f"  thresholds below 0.5, where Lemma 1 cancels and is a series: {COUNT / narrow:.2e} predictions/s")
-    print(f"  rival there, the formulas with erf: {COUNT / cancelled:.2e}/s; ratio {cancelled / narrow:.2f}x, "
-          f"test errors off by up to {off:.0e} of themselves")  # fmt: skip
+    print(
+        f"  rival there, the formulas with erf: {COUNT / cancelled:.2e}/s; ratio {cancelled / narrow:.2f}x, "
+        f"test errors off by up to {off:.0e} of themselves"
+    )
 
 
 if __name__ == "__main__":

@@ -90,10 +90,19 @@ def trainer_loop(config: Config, rows: Memory) -> None:
     assert isinstance(learner, NetworkLearner)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         arguments = TrainingArguments(
-            output_dir=folder, max_steps=STEPS, per_device_train_batch_size=config.training.batch_size, use_cpu=True,
-            learning_rate=config.training.learning_rate, save_strategy="no", report_to=[], disable_tqdm=True,
-            logging_strategy="no", optim="adamw_torch_fused", max_grad_norm=0.0, dataloader_pin_memory=False,
-        )  # fmt: skip
+            output_dir=folder,
+            max_steps=STEPS,
+            per_device_train_batch_size=config.training.batch_size,
+            use_cpu=True,
+            learning_rate=config.training.learning_rate,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            logging_strategy="no",
+            optim="adamw_torch_fused",
+            max_grad_norm=0.0,
+            dataloader_pin_memory=False,
+        )
         Trainer(model=WithLoss(learner.module), args=arguments, train_dataset=rows).train()  # pyright: ignore[reportArgumentType]
 
 

@@ -1,5 +1,5 @@
-"""The shared plotting package: draws predicted and empirical curves over each other. It computes no results.
+"""The shared plotting package. It draws predicted and empirical numbers over each other, and computes no results.
 
-Figures take tidy pandas tables (figures.tables). No function here changes matplotlib's global state: figures are
-objects, and the style is a context.
+Figures take tidy pandas tables, see figures.tables. No function here changes matplotlib's global state: a figure is an
+object, and the style is a context.
 """

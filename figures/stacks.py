@@ -9,16 +9,18 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 
-NAMED = 30  # the most bars that get names
+NAMED = 30  # so many bars have room for their names
 
 
 def draw_stacks(table: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
-    """Draw a bar for each x, with the parts `series` stacked; both in the order of their first rows.
+    """Draw a bar for each x, on which the parts named by `series` are stacked.
 
-    table: columns series, x (a name), y (at least 0). More than NAMED bars get no names.
+    Bars and parts keep the order of their first rows. The table has the columns `series`, `x` (a name) and `y` (at
+    least 0). If there are more than NAMED bars, they get no names.
     """
     heights = table.pivot_table(index="x", columns="series", values="y", aggfunc="sum", sort=False).fillna(0)
-    place, bottom = np.arange(len(heights)), np.zeros(len(heights))
+    place = np.arange(len(heights))
+    bottom = np.zeros(len(heights))
     few = len(heights) <= NAMED
     with style.paper():
         figure = Figure(figsize=(style.WIDTH, style.SINGLE_HEIGHT), layout="constrained")

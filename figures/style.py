@@ -1,4 +1,4 @@
-"""The look of all figures: rcParams, and the encoding of kinds and series.
+"""The look of all figures: matplotlib's parameters, and how kinds and series are told apart.
 
 Colour and dash tell series apart. Line, marker and fill tell the kind of a number. Sizes are in inches.
 """
@@ -10,31 +10,31 @@ from contextlib import contextmanager
 from typing import Any
 
 log = logging.getLogger(__name__)
-FALLBACKS = ("Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Unifont")  # have more characters
+FALLBACKS = ("Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Unifont")
+"""Fonts that have characters which DejaVu Sans lacks."""
 WIDTH = 6.5  # a full text width; figures share it, so that their fonts look equally large side by side
 PANEL_HEIGHT = 2.1  # of one row of panels
 SINGLE_HEIGHT = 3.1  # of a figure with one panel
 GREY = "0.35"
 
-# Okabe & Ito (2008), without yellow, which is illegible on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""The colours of Okabe & Ito (2008), without yellow, which is illegible on white."""
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
-# Keyword arguments of Line2D for the points of a kind. None: the kind is a line without points.
-KINDS: dict[str, dict[str, Any] | None] = {
-    "predicted": None,
+POINTS: dict[str, dict[str, Any]] = {
     "simulated": {"marker": "o", "markersize": 4.0, "markeredgecolor": "white", "markeredgewidth": 0.5},
     "measured": {"marker": "s", "markersize": 4.0, "markeredgecolor": "white", "markeredgewidth": 0.5},
     "reported": {"marker": "o", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.1},
 }
+"""Keyword arguments of Line2D for the points of each empirical kind. What is predicted is a line without points."""
 
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """The look of all figures, within the block. Both building and saving a figure need it.
+    """Give figures their look within a block. It is needed both where a figure is built and where it is saved.
 
-    Names in scripts that DejaVu Sans lacks take one of FALLBACKS that is installed. Without one their characters are
-    boxes, and a remark says so.
+    Characters that DejaVu Sans lacks are taken from the FALLBACKS that are installed. If none has them, they are drawn
+    as boxes, and a remark says so.
     """
     import matplotlib
     from matplotlib import font_manager
@@ -88,15 +88,15 @@ def _look() -> dict[Any, Any]:
 
 
 def plain(text: object) -> str:
-    """Text that stands as it is: matplotlib takes what is between two dollar signs for a formula."""
+    """Text that matplotlib draws as it is. It would take what is between two dollar signs for a formula."""
     return str(text).replace("$", r"\$")
 
 
 def series_styles(count: int, *, ordered: bool = False) -> list[dict[str, Any]]:
-    """Colour and line style of each of `count` series.
+    """The colour and the line style of each of `count` series, as keyword arguments of Line2D.
 
-    ordered: series are steps of one quantity, and run through a sequential map (viridis, whose lightness is uniform,
-    too). Otherwise colours are unrelated, and neighbours differ in their dash.
+    If `ordered`, the series are steps of one quantity. Their colours then run through viridis, a sequential map whose
+    lightness also rises evenly. Otherwise colours are unrelated, and neighbours differ in their dash.
     """
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""Figures of the theory that need more than curves."""
+"""Figures of the theory that are more than curves."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,10 +8,10 @@ from figures.curves import draw_curves
 
 
 def draw_against_keep_fraction(table: pd.DataFrame) -> Figure:
-    """Draw error against the kept fraction, with the interpolation threshold p = φ marked (the paper's Fig. 7).
+    """Draw error against the kept fraction, and mark the interpolation threshold p = φ (the paper's Fig. 7).
 
-    table: tidy, with the columns panel and threshold, which is constant in each panel.
-    Raises ValueError for a table that check_table refuses.
+    The table is tidy, with the columns `panel` and `threshold`; the latter is constant in each panel. Raises ValueError
+    for a table that check_table refuses.
     """
     figure = draw_curves(table, xlabel="kept fraction p", ylabel="test error", panel="panel")
     with style.paper():

@@ -6,15 +6,30 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from torture import damage, disks, faults, fuzz, kills, ranks, together
 from torture.attempt import Attempt, Place
 
-KINDS = {"kills": (kills.attack, 120), "damage": (damage.attack, 0), "together": (together.attack, 21),
-         "disks": (disks.attack, 40), "faults": (faults.attack, 36), "ranks": (ranks.attack, 0),
-         "fuzz": (fuzz.attack, 2000)}  # fmt: skip
+
+class Kind(NamedTuple):
+    """A kind of attack, and how many cases of it are tried by default (0: all that there are)."""
+
+    attack: Callable[[Place, int, random.Random], Iterator[Attempt]]
+    tries: int
+
+
+KINDS = {
+    "kills": Kind(kills.attack, 120),
+    "damage": Kind(damage.attack, 0),
+    "together": Kind(together.attack, 21),
+    "disks": Kind(disks.attack, 40),
+    "faults": Kind(faults.attack, 36),
+    "ranks": Kind(ranks.attack, 0),
+    "fuzz": Kind(fuzz.attack, 2000),
+}
 
 
 def main() -> None:
@@ -31,17 +46,23 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder,
         Place(Path(folder)) as place,
     ):
-        for kind in options.kinds or KINDS:
-            attack, tries = KINDS[kind]
-            begin = time.monotonic()
-            tries = tries if options.tries is None else options.tries
-            for attempt in attack(place, tries, random.Random(options.seed)):
-                attempts.append(attempt)
-                if attempt.fault:
-                    print(f"NOT SURVIVED {attempt.kind}: {attempt.case}: {attempt.fault}", file=sys.stderr, flush=True)
-            print(f"{kind}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+        for name in options.kinds or KINDS:
+            attempts += _attempts_of(name, place, options.tries, options.seed)
     print(table(attempts))
     sys.exit(any(attempt.fault for attempt in attempts))
+
+
+def _attempts_of(name: str, place: Place, tries: int | None, seed: int) -> list[Attempt]:
+    """The attempts of one kind of attack; what is not survived, and the time, are said on stderr."""
+    kind = KINDS[name]
+    begin = time.monotonic()
+    attempts = []
+    for attempt in kind.attack(place, kind.tries if tries is None else tries, random.Random(seed)):
+        attempts.append(attempt)
+        if attempt.fault:
+            print(f"NOT SURVIVED {attempt.kind}: {attempt.case}: {attempt.fault}", file=sys.stderr, flush=True)
+    print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+    return attempts
 
 
 def table(attempts: Iterable[Attempt]) -> str:
@@ -51,14 +72,18 @@ def table(attempts: Iterable[Attempt]) -> str:
         by_kind.setdefault(attempt.kind, []).append(attempt)
     rows = [("attack", "tried", "survived", "what the user saw most often")]
     for kind, tried in sorted(by_kind.items()):
-        survived = sum(not attempt.fault for attempt in tried)
-        saw = Counter(attempt.saw.replace(attempt.case, "…") for attempt in tried).most_common(1)[0][0]
-        rows.append((kind, str(len(tried)), str(survived), saw[:90]))
+        sights = Counter(attempt.saw.replace(attempt.case, "…") for attempt in tried)
+        most_often = sights.most_common(1)[0][0]
+        rows.append((kind, str(len(tried)), _survived(tried), most_often[:90]))
     everything = [attempt for tried in by_kind.values() for attempt in tried]
-    rows.append(("all", str(len(everything)), str(sum(not attempt.fault for attempt in everything)), ""))
+    rows.append(("all", str(len(everything)), _survived(everything), ""))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip() for row in rows]
     return "\n".join(lines)
+
+
+def _survived(attempts: Iterable[Attempt]) -> str:
+    return str(sum(not attempt.fault for attempt in attempts))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all attacks share: the attempt, a place with healthy folders to attack, and `dp` in processes of its own."""
+"""What all attacks share: the record of an attempt, a place with healthy folders to attack, and ways to run `dp`."""
 
 import contextlib
 import hashlib
@@ -7,62 +7,59 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import psutil
+from torture.processes import HANGS_AFTER, Answer, Loaded, NewProcess, Process, finish
 
 ROOT = Path(__file__).parents[1]
 MAIN = "from experiments.cli.main import main; main()"
-SETTINGS = {
-    "generator.width": 16, "generator.blocks": 1, "generator.train_steps": 10, "sampling.steps": 2,
-    "sampling.block_size": 10, "learner.hidden": "[8]", "training.steps": 40, "practice.initial": 20,
-    "practice.additions": 2, "practice.increment": 10, "practice.patience": 1, "practice.evaluate_every": 4,
+SMALL_SETTINGS = {
+    "generator.width": 16,
+    "generator.blocks": 1,
+    "generator.train_steps": 10,
+    "sampling.steps": 2,
+    "sampling.block_size": 10,
+    "learner.hidden": "[8]",
+    "training.steps": 40,
+    "practice.initial": 20,
+    "practice.additions": 2,
+    "practice.increment": 10,
+    "practice.patience": 1,
+    "practice.evaluate_every": 4,
     "practice.checkpoint_every": 4,
-}  # fmt: skip
-SMALL = ("digits", *(word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")))
-POOL_ROWS = 40
-# Stops a run before its end, as a signal does: `dp` with the words that follow.
+}
+POOL_ROWS = 40  # in the pool of a run with these settings
 STOPPED = f"""
 from dp_real.runs.folder import RunFolder
 calls = []
 RunFolder.stop_requested = lambda self: calls.append(1) or len(calls) > 26
 {MAIN}"""
-TIMES = ("seconds", "versions", "flops")  # parts of keys whose values differ from run to run
-SECONDS = 240  # a command that takes longer hangs, also on a busy machine
+"""Python code that runs `dp` with the words that follow and stops a run before its end, as a signal does."""
+TIMES = ("seconds", "versions", "flops")  # keys with these parts have values that differ from run to run
 
 
-@dataclass(frozen=True)
-class Answer:
-    """How `dp` ended: its status (negative: the signal it died of), both streams, and wall seconds."""
+def as_options(settings: Mapping[str, object]) -> tuple[str, ...]:
+    """The words --set KEY=VALUE for each of these settings."""
+    return tuple(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))
 
-    status: int
-    out: str
-    err: str
-    seconds: float
 
-    @property
-    def last(self) -> str:
-        """The last line that the user read."""
-        return (self.err.strip() or self.out.strip()).splitlines()[-1][:160] if (self.err + self.out).strip() else ""
-
-    @property
-    def tidy(self) -> bool:
-        """Whether it did not crash: no traceback, nothing of C++, and if it failed one line that says why."""
-        noise = any(word in self.err for word in ("Traceback", "terminate called", "Fatal Python", "panicked at"))
-        told = [line for line in self.err.splitlines() if line.startswith("dp:")]
-        return not noise and (self.status in (0, 130) or len(told) == 1)
+SMALL = ("digits", *as_options(SMALL_SETTINGS))
+"""The words that follow `dp real run` for a run of a few seconds."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One case of an attack. kind: its row in the table. fault: what went wrong; empty if it was survived."""
+    """One case of an attack.
+
+    `kind` is its row in the table, `saw` is what the user saw. `fault` says what went wrong, and is empty if the case
+    was survived.
+    """
 
     kind: str
     case: str
@@ -70,11 +67,21 @@ class Attempt:
     fault: str = ""
 
 
+def all_faults(faults: list[str]) -> str:
+    """The faults that are not empty, in one text."""
+    return "; ".join(filter(None, faults))
+
+
 @dataclass
 class Place:
-    """A folder with a cache of its own, and healthy folders to copy and attack."""
+    """A folder with a cache of its own, and with healthy runs to copy and attack. It is removed on exit.
+
+    If `forked`, processes of `dp` are forked from one that has loaded everything, so that they start at once; else each
+    starts anew, and can also be attacked while it loads.
+    """
 
     path: Path
+    forked: bool = False
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,17 +89,20 @@ class Place:
         own = {"XDG_CACHE_HOME": str(self.path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         self.environment = os.environ | own | {"PYTHONPATH": paths}
         self._copies = 0
+        self._loaded = Loaded(self.path, self.environment)
 
-    def start(self, *words: object, code: str = MAIN) -> "Process":
-        """A process of `dp WORDS` that leads a process group."""
+    def start(self, *words: object, code: str = MAIN) -> Process:
+        """Start `dp WORDS` as the leader of a process group."""
+        if self.forked:
+            return self._loaded.fork(code, [*map(str, words)], self.new("streams"))
         return self.process(sys.executable, "-c", code, *words)
 
-    def process(self, *words: object, **environment: str) -> "Process":
-        """A process of any command that leads a process group."""
-        return Process([*map(str, words)], self.new("streams"), self.path, self.environment | environment)
+    def process(self, *words: object, **environment: str) -> Process:
+        """Start any command as the leader of a process group."""
+        return NewProcess([*map(str, words)], self.new("streams"), self.path, self.environment | environment)
 
     def dp(self, *words: object, code: str = MAIN) -> Answer:
-        """Run `dp WORDS` to its end."""
+        """Run `dp WORDS` to its end in a process of its own."""
         return finish(self.start(*words, code=code))
 
     def new(self, stem: str) -> Path:
@@ -101,135 +111,135 @@ class Place:
         return self.path / f"{stem}-{self._copies}"
 
     def copy(self, folder: Path) -> Path:
-        """A copy to attack."""
+        """A copy of a folder, to attack."""
         return Path(shutil.copytree(folder, self.new(folder.name)))
 
     @cached_property
     def whole(self) -> Path:
         """A complete run."""
-        return self._made("whole", "real", "run", *SMALL)
+        return self._made("whole", MAIN, status=0)
 
     @cached_property
     def stopped(self) -> Path:
         """The same run, stopped before its end."""
-        return self._made("stopped", "real", "run", *SMALL, code=STOPPED, status=130)
+        return self._made("stopped", STOPPED, status=130)
 
-    def _made(self, name: str, *words: object, code: str = MAIN, status: int = 0) -> Path:
-        answer = self.dp(*words, "--out", self.path / name, code=code)
+    def _made(self, name: str, code: str, status: int) -> Path:
+        run = self.path / name
+        answer = self.dp("real", "run", *SMALL, "--out", run, code=code)
         assert answer.status == status, answer.err
-        return self.path / name
+        return run
 
     def __enter__(self) -> "Place":
         self.path.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._loaded.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-class Process(subprocess.Popen[bytes]):
-    """A process whose streams go to files, so that children which outlive it keep nobody waiting."""
-
-    def __init__(self, words: list[str], streams: Path, folder: Path, environment: dict[str, str]) -> None:
-        streams.mkdir()
-        self.streams, self.begin = streams, time.monotonic()
-        with open(streams / "out", "wb") as out, open(streams / "err", "wb") as err:
-            super().__init__(words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                             start_new_session=True)  # fmt: skip
-
-
-def finish(process: Process, seconds: float = SECONDS) -> Answer:
-    """Wait for a process. One that takes longer is killed with its group, and its status is that of SIGKILL."""
-    hung = ""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        end_group(process.pid)
-        process.wait()
-        hung = f"\nTraceback: hung for {seconds} s"
-    out, err = ((process.streams / name).read_text(errors="replace") for name in ("out", "err"))
-    return Answer(process.returncode, out, err + hung, time.monotonic() - process.begin)
-
-
-def orphans(group: int, patience: float = 5.0) -> list[str]:
-    """Names of processes of a group that are alive `patience` seconds after its leader ended."""
-    deadline = time.monotonic() + patience
-    while (alive := list(_members(group))) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return alive
-
-
-def _members(group: int) -> Iterator[str]:
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                yield " ".join(process.cmdline())[:60]
-
-
-def end_group(group: int) -> None:
-    """Kill what is left of a process group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
-
-
-def strip(value: Any) -> Any:
-    """A record without what differs from run to run: times and versions."""
+def without_times(value: Any) -> Any:
+    """A record of JSON without what differs from run to run: times, versions and FLOPs."""
     if isinstance(value, dict):
-        return {key: strip(item) for key, item in value.items() if not any(part in key for part in TIMES)}
-    return [strip(item) for item in value] if isinstance(value, list) else value
+        return {key: without_times(item) for key, item in value.items() if not any(part in key for part in TIMES)}
+    if isinstance(value, list):
+        return [without_times(item) for item in value]
+    return value
 
 
-def traces(run: Path) -> tuple[Any, ...]:
-    """What a run came to: result, logs and the digest of its trained learner, without times."""
-    logs = [[strip(json.loads(line)) for line in (run / name).read_text().splitlines()]
-            for name in ("metrics.jsonl", "rounds.jsonl")]  # fmt: skip
-    weights = hashlib.sha256((run / "learner" / "model.safetensors").read_bytes()).hexdigest()
-    return strip(json.loads((run / "result.json").read_text())), *logs, weights
+def outcome(run: Path) -> dict[str, Any]:
+    """What a run came to, without times: its result, both logs, and the digest of its trained learner.
+
+    Raises OSError or ValueError if the run is not whole.
+    """
+    weights = (run / "learner" / "model.safetensors").read_bytes()
+    return {
+        "result": without_times(json.loads((run / "result.json").read_text())),
+        "metrics": _lines_of(run / "metrics.jsonl"),
+        "rounds": _lines_of(run / "rounds.jsonl"),
+        "learner": hashlib.sha256(weights).hexdigest(),
+    }
+
+
+def _lines_of(log: Path) -> list[Any]:
+    return [without_times(json.loads(line)) for line in log.read_text().splitlines()]
 
 
 def run_fault(place: Place, run: Path, sound: Path | None = None) -> str:
-    """In what a run that ended differs from one that nothing happened to; empty if in nothing. sound: the latter."""
+    """How a run that ended differs from one that nothing happened to; empty if it does not.
+
+    `sound` is the latter, by default the complete run of the place.
+    """
     try:
-        found, expected = traces(run), traces(sound or place.whole)
+        found = outcome(run)
+        expected = outcome(sound or place.whole)
     except (OSError, ValueError) as error:
         return f"the run is not whole: {error}"
-    parts = ("result", "metrics", "rounds", "learner")
-    wrong = [part for part, ours, theirs in zip(parts, found, expected, strict=True) if ours != theirs]
-    left = [path.name for path in run.rglob(".part-*")]
-    return "; ".join([*(f"another {part}" for part in wrong), *(f"left {name}" for name in left)])
+    wrong = [f"another {part}" for part in expected if found[part] != expected[part]]
+    left = [f"left {path.name}" for path in run.rglob(".part-*")]
+    return "; ".join([*wrong, *left])
 
 
-def here(place: Place, *words: object) -> Answer:
+def run_here(place: Place, *words: object) -> Answer:
     """Run `dp WORDS` in this process, which is much faster; for commands that do not end by a signal.
 
-    Its seconds are those of the processor, so that other work on the machine does not count.
+    The answer's seconds are those of the processor, so that other work on the machine does not count.
     """
     from experiments.cli import main
 
-    out, err, begin = io.StringIO(), io.StringIO(), time.process_time()
-    argv, before, folder = sys.argv, signal.getsignal(signal.SIGINT), Path.cwd()
-    kept = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HF_HUB_OFFLINE")}
-    os.environ |= {name: place.environment[name] for name in kept}
-    sys.argv, status = ["dp", *map(str, words)], 1
-    os.chdir(place.path)
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(SECONDS)
+    out = io.StringIO()
+    err = io.StringIO()
+    status = 1
+    begin = time.process_time()
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            _surroundings_of(place, words),
+            _limited(HANGS_AFTER),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             main.main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except BaseException as error:
         err.write(f"Traceback: {type(error).__name__}: {error}")
-    finally:
-        signal.alarm(0)
-        sys.argv = argv
-        os.chdir(folder)
-        signal.signal(signal.SIGINT, before)
-        for name, value in kept.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
     return Answer(status, out.getvalue(), err.getvalue(), time.process_time() - begin)
 
 
-def _too_long(number: int, frame: object) -> None:
-    raise TimeoutError(f"hung for {SECONDS} s")
+@contextlib.contextmanager
+def _surroundings_of(place: Place, words: tuple[object, ...]) -> Iterator[None]:
+    """Arguments, folder, environment and handler of SIGINT as `dp WORDS` would find them; restored afterwards."""
+    argv = sys.argv
+    folder = Path.cwd()
+    handler = signal.getsignal(signal.SIGINT)
+    before = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HF_HUB_OFFLINE")}
+    os.environ |= {name: place.environment[name] for name in before}
+    sys.argv = ["dp", *map(str, words)]
+    os.chdir(place.path)
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        os.chdir(folder)
+        signal.signal(signal.SIGINT, handler)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the main thread if the block takes longer."""
+
+    def too_long(number: int, frame: object) -> None:
+        raise TimeoutError(f"hung for {seconds} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)

@@ -4,55 +4,70 @@ Survived: the command answers as it does from the whole folder, or says which fi
 if it can do without that file.
 """
 
+import itertools
 import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torture.attempt import Answer, Attempt, Place, here, run_fault, strip
-from torture.kills import works
+from torture.attempt import Attempt, Place, run_fault, run_here, without_times
+from torture.processes import Answer
+from torture.works import Words, Work, works
 
-Words = tuple[object, ...]
+Damage = Callable[[Path, random.Random], None]
 
 
 def deleted(path: Path, draw: random.Random) -> None:
-    """The file is gone."""
+    """Delete the file."""
     path.unlink()
 
 
 def halved(path: Path, draw: random.Random) -> None:
-    """Its second half is missing."""
+    """Cut off its second half."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def flipped(path: Path, draw: random.Random) -> None:
-    """One bit of it is another."""
+    """Flip one bit of it."""
     content = bytearray(path.read_bytes())
     content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
     path.write_bytes(content)
 
 
 def emptied(path: Path, draw: random.Random) -> None:
-    """It has no bytes."""
+    """Leave it without a byte."""
     path.write_bytes(b"")
 
 
-DAMAGES = (deleted, halved, flipped, emptied)
-# Kinds of file, as patterns below a run's folder; a file of each is drawn.
+DAMAGES: tuple[Damage, ...] = (deleted, halved, flipped, emptied)
 RUN_FILES = (
-    "config.toml", "metrics.jsonl", "rounds.jsonl", "result.json", "learner/model.safetensors", "pool/data/*",
-    "pool/_versions/*.manifest", "pool/_transactions/*", "checkpoints/step-*/state.json",
-    "checkpoints/step-*/learner.safetensors", "checkpoints/latest-*/state.json",
+    "config.toml",
+    "metrics.jsonl",
+    "rounds.jsonl",
+    "result.json",
+    "learner/model.safetensors",
+    "pool/data/*",
+    "pool/_versions/*.manifest",
+    "pool/_transactions/*",
+    "checkpoints/step-*/state.json",
+    "checkpoints/step-*/learner.safetensors",
+    "checkpoints/latest-*/state.json",
     "checkpoints/latest-*/learner.safetensors",
-)  # fmt: skip
+)
+"""Kinds of file, as patterns below a run's folder; one file of each is drawn."""
+READ_IF_STOPPED = ("resume", "branch", "export")  # the commands that also read a run which was stopped
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
 RESUMED = {
-    "sweep": ("cells.jsonl", "*.csv"), "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
+    "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
     "tune": ("study.db", "tuning.json", "best.*", "trials.csv"),
-}  # fmt: skip
+    "sweep": ("cells.jsonl", "*.csv"),
+}
+"""The files that --resume of a work reads."""
 CACHE_FILES = ("*/*/depends.json", "*/*/*.safetensors")
+RUN_AGAIN: Words = ("real", "run")
+CACHE_READERS: tuple[Words, ...] = (("real", "cache", "list"), ("doctor", "cache"), RUN_AGAIN)
 
 
 def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
@@ -67,99 +82,141 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
     }
 
 
+class RunCase(NamedTuple):
+    """Damage to a file of a run, which is whole or was stopped, before a command reads the run."""
+
+    whole: bool
+    pattern: str
+    damage: Damage
+    command: str
+
+
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """`tries` of all combinations, drawn at random; 0: all. only: the commands that read runs, by default all."""
-    commands = [(True, name) for name in readers(Path())] + [(False, name) for name in ("resume", "branch", "export")]
-    cases = [(whole, pattern, damage, command) for whole, command in commands for pattern in RUN_FILES
-             for damage in DAMAGES]  # fmt: skip
-    cache = [(pattern, damage, command) for pattern in CACHE_FILES for damage in DAMAGES
-             for command in (("real", "cache", "list"), ("doctor", "cache"), ("real", "run"))]  # fmt: skip
-    cases = [case for case in cases if not only or case[-1] in only]
+    """Try `tries` of all combinations, drawn at random; 0: all.
+
+    only: the commands that read runs, by default all. If they are named, no --resume of other folders is tried.
+    """
+    runs = [case for case in _run_cases() if not only or case.command in only]
+    caches = list(itertools.product(CACHE_FILES, DAMAGES, CACHE_READERS))
     if tries:
-        cases, cache = draw.sample(cases, max(1, tries - tries // 5)), draw.sample(cache, tries // 5)
-    healthy: dict[tuple[bool, str], Any] = {}
-    for whole, pattern, damage, command in cases:
-        source = place.whole if whole else place.stopped
-        if (whole, command) not in healthy:
-            healthy[whole, command] = _read(place, place.copy(source), command)[1]
-        run = place.copy(source)
-        found = sorted(run.glob(pattern))
-        if found:
-            file = draw.choice(found)
-            damage(file, draw)
-            yield _judge(place, run, file, damage.__name__, command, healthy[whole, command], whole)
-            shutil.rmtree(run)
-    for pattern, damage, words in cache:
+        runs = draw.sample(runs, max(1, tries - tries // 5))
+        caches = draw.sample(caches, tries // 5)
+    yield from _attack_runs(place, runs, draw)
+    for pattern, damage, words in caches:
         yield _attack_cache(place, pattern, damage, words, draw)
     if not only:
-        yield from _attack_resumed(place, tries, draw)
+        for name, patterns in RESUMED.items():
+            yield from _attack_resumed(place, works(place)[name], patterns, tries, draw)
+
+
+def _run_cases() -> list[RunCase]:
+    kinds = [(True, command) for command in readers(Path())] + [(False, command) for command in READ_IF_STOPPED]
+    return [
+        RunCase(whole, pattern, damage, command)
+        for (whole, command), pattern, damage in itertools.product(kinds, RUN_FILES, DAMAGES)
+    ]
+
+
+def _attack_runs(place: Place, cases: list[RunCase], draw: random.Random) -> Iterator[Attempt]:
+    healthy: dict[tuple[bool, str], Any] = {}  # what each command tells of a run that nothing happened to
+    for case in cases:
+        source = place.whole if case.whole else place.stopped
+        kind = case.whole, case.command
+        if kind not in healthy:
+            _, healthy[kind] = _read(place, place.copy(source), case.command)
+        run = place.copy(source)
+        found = sorted(run.glob(case.pattern))
+        if found:
+            file = draw.choice(found)
+            case.damage(file, draw)
+            answer, told = _read(place, run, case.command)
+            named = str(file.parent) in answer.err or str(run / "pool") in answer.err
+            fault = _run_fault(place, run, case, answer, named=named, same=told == healthy[kind])
+            what = f"{file.relative_to(run)} {case.damage.__name__}"
+            yield Attempt(f"damage, {case.command}", what, answer.line, fault)
+            shutil.rmtree(run)
 
 
 def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
-    """Run a command; its answer without times and paths, with the tables that it wrote."""
+    """Run a command that reads a run; its answer, and what it told without times and paths (None if it failed).
+
+    That includes the tables and images that it wrote. A report tells times, so only whether it can be made counts.
+    """
     out = place.new("out")
-    answer = here(place, *readers(out)[command](run))
+    answer = run_here(place, *readers(out)[command](run))
     if answer.status:
         return answer, None
     told = json.loads(answer.out.replace(str(out), "OUT").replace(str(run), "RUN"))
     told.pop("out", None)
-    tables = [file.read_bytes() for file in sorted((*out.glob("*.parquet"), *out.glob("*.png")))]
-    return answer, (strip(told) if command != "report" else None, [hash(table) for table in tables])
+    written = sorted((*out.glob("*.parquet"), *out.glob("*.png")))
+    contents = [hash(file.read_bytes()) for file in written]
+    return answer, (None if command == "report" else without_times(told), contents)
 
 
-def _judge(place: Place, run: Path, file: Path, damage: str, command: str, healthy: Any, whole: bool) -> Attempt:
-    answer, told = _read(place, run, command)
-    fault, named = "", str(file.parent) in answer.err or str(run / "pool") in answer.err
-    if not answer.tidy or answer.status not in (0, 2, 3):
-        fault = f"status {answer.status}: {answer.last}"
-    elif answer.status == 0 and told != healthy and not (named and command in PARTIAL):
-        fault = "another answer, and status 0"
-    elif answer.status == 0 and command == "resume" and not whole:  # a whole run is left as it is
-        fault = run_fault(place, run)
-    elif answer.status and not named:
-        fault = f"no file is named: {answer.last}"
-    return Attempt(f"damage, {command}", f"{file.relative_to(run)} {damage}", f"{answer.status} {answer.last}", fault)
+def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named: bool, same: bool) -> str:
+    """What is wrong with an answer from a damaged run; empty if nothing is.
+
+    named: whether it names the file or its folder. same: whether it tells the same as from the whole run.
+    """
+    if _crashed(answer):
+        return f"status {answer.status}: {answer.last}"
+    if answer.status:
+        return "" if named else f"no file is named: {answer.last}"
+    if not same and not (named and case.command in PARTIAL):
+        return "another answer, and status 0"
+    if case.command == "resume" and not case.whole:  # a whole run is left as it is
+        return run_fault(place, run)
+    return ""
 
 
-def _attack_resumed(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
-    """The files that `--resume` of a sweep and a comparison read; as many as `tries`, or all for 0."""
-    for work in works(place):
-        if work.name not in RESUMED:
-            continue
-        whole = place.new(work.name)
-        place.dp(*work.words, "--out", whole)
-        cases = [(pattern, damage) for pattern in RESUMED[work.name] for damage in DAMAGES]
-        for pattern, damage in draw.sample(cases, min(tries or len(cases), len(cases))):
-            out = place.copy(whole)
-            file = draw.choice(sorted(out.glob(pattern)))
-            damage(file, draw)
-            answer = here(place, *work.again(out), "--workers", 1)  # here: workers take seconds to start
-            fault = work.fault(place, out) if answer.status == 0 else ""
-            if not answer.tidy or answer.status not in (0, 2, 3):
-                fault = f"status {answer.status}: {answer.last}"
-            elif answer.status and str(out) not in answer.err:
-                fault = f"no file is named: {answer.last}"
-            case = f"{file.relative_to(out)} {damage.__name__}"
-            yield Attempt(f"damage, {work.name} --resume", case, f"{answer.status} {answer.last}", fault)
-            shutil.rmtree(out)
+def _crashed(answer: Answer) -> bool:
+    return not answer.tidy or answer.status not in (0, 2, 3)
 
 
-def _attack_cache(place: Place, pattern: str, damage: Callable, words: Words, draw: random.Random) -> Attempt:
-    healthy, cache = place.whole, place.path / "cache"  # the run fills the cache
+def _attack_resumed(
+    place: Place, work: Work, patterns: tuple[str, ...], tries: int, draw: random.Random
+) -> Iterator[Attempt]:
+    """Damage files that --resume of a work reads: as many as `tries`, or all for 0."""
+    whole = place.new(work.name)
+    place.dp(*work.into(whole))
+    cases = list(itertools.product(patterns, DAMAGES))
+    for pattern, damage in draw.sample(cases, min(tries or len(cases), len(cases))):
+        out = place.copy(whole)
+        file = draw.choice(sorted(out.glob(pattern)))
+        damage(file, draw)
+        answer = run_here(place, *work.again(out), "--workers", 1)  # workers take seconds to start
+        fault = ""
+        if _crashed(answer):
+            fault = f"status {answer.status}: {answer.last}"
+        elif answer.status == 0:
+            fault = work.fault(place, out)
+        elif str(out) not in answer.err:
+            fault = f"no file is named: {answer.last}"
+        what = f"{file.relative_to(out)} {damage.__name__}"
+        yield Attempt(f"damage, {work.name} --resume", what, answer.line, fault)
+        shutil.rmtree(out)
+
+
+def _attack_cache(place: Place, pattern: str, damage: Damage, words: Words, draw: random.Random) -> Attempt:
+    """Damage a file of the cache, which is put in order again afterwards."""
+    healthy = place.whole  # the run fills the cache
+    cache = place.path / "cache"
     kept = place.copy(cache)
     file = draw.choice(sorted(cache.glob(f"deliberate-practice/{pattern}")))
+    fault = ""
     try:
         damage(file, draw)
-        if words == ("real", "run"):
+        if words == RUN_AGAIN:
             out = place.new("run")
-            answer = place.dp("real", "run", str(healthy / "config.toml"), "--out", out)  # a process that verifies anew
-            fault = run_fault(place, out) if answer.status == 0 else ""
+            answer = place.dp(*RUN_AGAIN, healthy / "config.toml", "--out", out)  # a process that verifies anew
+            if answer.status == 0:
+                fault = run_fault(place, out)
         else:
-            answer, fault = here(place, *words), ""
+            answer = run_here(place, *words)
         if "Traceback" in answer.err or answer.status not in (0, 2, 3):
             fault = f"status {answer.status}: {answer.last}"
-        case = f"{file.relative_to(cache)} {damage.__name__}"
-        return Attempt(f"damage, {' '.join(map(str, words))}", case, f"{answer.status} {answer.last}", fault)
+        what = f"{file.relative_to(cache)} {damage.__name__}"
+        return Attempt(f"damage, {' '.join(map(str, words))}", what, answer.line, fault)
     finally:
         shutil.rmtree(cache)
         kept.rename(cache)

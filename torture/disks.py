@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from torture.attempt import MAIN, Attempt, Place, finish
-from torture.kills import Work, works
+from torture.attempt import MAIN, Attempt, Place, all_faults
+from torture.processes import finish
+from torture.works import Work, chosen_works, works
 
 UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "bash", "-c")
-READY = "ready to go on"  # parts the words of the attempt from those of going on
+READY = "ready to go on"  # separates what the attempt writes from what going on writes
+KILOBYTES = (8, 16, 32, 64, 96, 128, 192, 256)
+HANGS_AFTER = 180  # seconds
 
 
 def possible() -> bool:
@@ -26,28 +29,25 @@ def possible() -> bool:
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """`tries` disks, in turn for each command: full after some kB, every fourth read-only. only: these commands."""
+    """Try `tries` disks, in turn for each command, and a full cache.
+
+    Every fourth disk is read-only; the others fill up. only: the names of the commands, by default all.
+    """
     if not possible():
         return
-    chosen = [work for work in works(place) if not only or work.name in only]
+    chosen = chosen_works(place, only)
     for index in range(tries):
-        kilobytes = 0 if index % 4 == 3 else draw.choice((8, 16, 32, 64, 96, 128, 192, 256))
-        yield _full(place, chosen[index % len(chosen)], kilobytes)
-    yield from _full_cache(place)
+        read_only = index % 4 == 3
+        kilobytes = 0 if read_only else draw.choice(KILOBYTES)
+        yield _full_disk(place, chosen[index % len(chosen)], kilobytes)
+    yield _full_cache(place)
 
 
-def _full(place: Place, work: Work, kilobytes: int) -> Attempt:
+def _full_disk(place: Place, work: Work, kilobytes: int) -> Attempt:
     """kilobytes: the size of the disk; 0: it is read-only."""
-    disk, kept = place.new("disk"), place.new("kept")
-    disk.mkdir()
-    out = disk / "out"
-    mount = f"mount -t tmpfs -o {f'size={kilobytes}k' if kilobytes else 'ro'} tmpfs {disk}"
-    wider = f"mount -o remount,rw,size=64m {disk}"
-    first = _line(*work.words, "--out", out)
-    goes_on = f"if [ -e {out} ] && ls {out} | grep -q .; then {_line(*work.again(out))}; else {first}; fi"
-    done = f"[ $status = 0 ] || {{ {wider}; {goes_on}; }}"
-    script = f"{mount}; {first}; status=$?; echo {READY} >&2; {done} && cp -r {out} {kept}; exit $status"
-    answer = finish(place.process(*UNSHARE, script), 180)
+    kept = place.new("kept")
+    script = _script(place, work, kilobytes, kept=str(kept))
+    answer = finish(place.process(*UNSHARE, script), HANGS_AFTER)
     told, _, later = answer.err.partition(READY)
     lines = [line for line in told.splitlines() if line.startswith("dp:")]
     faults = []
@@ -56,23 +56,43 @@ def _full(place: Place, work: Work, kilobytes: int) -> Attempt:
     faults.append(work.fault(place, kept) if kept.exists() else f"does not go on: {later.strip()[-200:]}")
     kind = "full disk" if kilobytes else "read-only disk"
     saw = f"{answer.status} {lines[-1] if lines else ''}"
-    return Attempt(f"{kind}, {work.name}", f"{kilobytes} kB", saw[:160], "; ".join(filter(None, faults)))
+    return Attempt(f"{kind}, {work.name}", f"{kilobytes} kB", saw[:160], all_faults(faults))
 
 
-def _full_cache(place: Place) -> Iterator[Attempt]:
-    """A cache in which a generator finds no room."""
-    run = next(work for work in works(place) if work.name == "run")
-    out, disk = place.new("run"), place.new("disk")
+def _script(place: Place, work: Work, kilobytes: int, kept: str) -> str:
+    """Mount the disk, run the command; if it failed, make room and go on; copy what came of it to `kept`.
+
+    The script's status is that of the first command. A disk vanishes with the process that mounted it.
+    """
+    disk = place.new("disk")
     disk.mkdir()
-    script = f"mount -t tmpfs -o size=8k tmpfs {disk}; {_line(*run.words, '--out', out)}"
-    answer, faults = finish(place.process(*UNSHARE, script, XDG_CACHE_HOME=str(disk))), []
+    out = disk / "out"
+    size = f"size={kilobytes}k" if kilobytes else "ro"
+    mount = f"mount -t tmpfs -o {size} tmpfs {disk}"
+    make_room = f"mount -o remount,rw,size=64m {disk}"
+    first = _shell_line(*work.into(out))
+    again = _shell_line(*work.again(out))
+    go_on = f"if [ -e {out} ] && ls {out} | grep -q .; then {again}; else {first}; fi"
+    finished = f"[ $status = 0 ] || {{ {make_room}; {go_on}; }}"
+    return f"{mount}; {first}; status=$?; echo {READY} >&2; {finished} && cp -r {out} {kept}; exit $status"
+
+
+def _full_cache(place: Place) -> Attempt:
+    """A cache in which a generator finds no room."""
+    run = works(place)["run"]
+    out = place.new("run")
+    disk = place.new("disk")
+    disk.mkdir()
+    script = f"mount -t tmpfs -o size=8k tmpfs {disk}; {_shell_line(*run.into(out))}"
+    answer = finish(place.process(*UNSHARE, script, XDG_CACHE_HOME=str(disk)))
+    faults = []
     if not answer.tidy or answer.status not in (2, 3):
         faults.append(f"status {answer.status}: {answer.last}")
     if out.exists() and any(out.iterdir()):
         faults.append(f"leaves {sorted(path.name for path in out.iterdir())}")
-    yield Attempt("full disk, cache", "8 kB", f"{answer.status} {answer.last}", "; ".join(faults))
+    return Attempt("full disk, cache", "8 kB", answer.line, all_faults(faults))
 
 
-def _line(*words: object) -> str:
+def _shell_line(*words: object) -> str:
     """A line of the shell that runs `dp WORDS`."""
     return shlex.join([sys.executable, "-c", MAIN, *map(str, words)])

@@ -6,7 +6,7 @@ Survived: one line that says what happened; nothing hangs; and without the fault
 import random
 from collections.abc import Iterator
 
-from torture.attempt import MAIN, SMALL, Attempt, Place, run_fault
+from torture.attempt import MAIN, SMALL, Attempt, Place, all_faults, run_fault
 
 FAIL_AT = """
 import functools
@@ -24,22 +24,40 @@ def broken(*arguments, **options):
 def times_nan(true, *arguments, **options):
     return true(*arguments, **options) * float("nan")
 """
+"""Code that lets the n-th call of a function have another effect, run in the process of `dp` before its main."""
 FAULTS = {
-    "nan loss": "import torch.nn.functional as F\nfail_at(F, 'cross_entropy', {call}, times_nan)",
-    "nan samples": "from dp_real.generators.models import denoiser\nimport torch\n"
-    "fail_at(torch.nn.Module, '__call__', 20 * {call}, times_nan)",
-    "no memory in training": "from dp_real.learners.models.network import NetworkLearner\n"
-    "fail_at(NetworkLearner, 'train_step', {call}, no_memory)",
-    "no memory in a round": "from dp_real.pool import Pool\nfail_at(Pool, 'append', {call} % 3 + 1, no_memory)",
-    "a disk error at a checkpoint": "from dp_real.runs.folder import RunFolder\n"
-    "fail_at(RunFolder, 'checkpoint', {call} % 5 + 1, broken)",
-    "a loader thread that dies": "from dp_real.pool import Pool\nfail_at(Pool, '_read', {call}, broken)",
+    "nan loss": """
+import torch.nn.functional as F
+fail_at(F, "cross_entropy", {call}, times_nan)
+""",
+    "nan samples": """
+from dp_real.generators.models import denoiser
+import torch
+fail_at(torch.nn.Module, "__call__", 20 * {call}, times_nan)
+""",
+    "no memory in training": """
+from dp_real.learners.models.network import NetworkLearner
+fail_at(NetworkLearner, "train_step", {call}, no_memory)
+""",
+    "no memory in a round": """
+from dp_real.pool import Pool
+fail_at(Pool, "append", {call} % 3 + 1, no_memory)
+""",
+    "a disk error at a checkpoint": """
+from dp_real.runs.folder import RunFolder
+fail_at(RunFolder, "checkpoint", {call} % 5 + 1, broken)
+""",
+    "a loader thread that dies": """
+from dp_real.pool import Pool
+fail_at(Pool, "_read", {call}, broken)
+""",
 }
-ON_DISK = ("--set", "pool.memory=0")  # batches are read by threads
+"""Where each fault strikes, given the number of the call."""
+ON_DISK = ("--set", "pool.memory=0")  # batches are then read by threads
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """`tries` faults in turn, at random calls. only: of these names."""
+    """Try `tries` faults in turn, at random calls. only: of these names, by default all."""
     names = only or tuple(FAULTS)
     for index in range(tries):
         name = names[index % len(names)]
@@ -47,7 +65,8 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
 
 
 def _fault(place: Place, name: str, call: int) -> Attempt:
-    out, more = place.new("run"), ON_DISK if "thread" in name else ()
+    out = place.new("run")
+    more = ON_DISK if "thread" in name else ()
     words = ("real", "run", *SMALL, *more, "--out", out)
     answer = place.dp(*words, code=f"{FAIL_AT}\n{FAULTS[name].format(call=call)}\n{MAIN}")
     faults = []
@@ -56,7 +75,7 @@ def _fault(place: Place, name: str, call: int) -> Attempt:
     if answer.status == 0 and run_fault(place, out):  # none if what failed was only the counting of FLOPs
         faults.append(f"passed in silence: {run_fault(place, out)}")
     if answer.status:
-        began = out.exists() and (out / "config.toml").exists()
+        began = (out / "config.toml").exists()
         again = place.dp("real", "resume", out) if began else place.dp(*words)
         faults.append(f"does not go on: {again.last}" if again.status else run_fault(place, out))
-    return Attempt(f"fault, {name}", f"call {call}", f"{answer.status} {answer.last}", "; ".join(filter(None, faults)))
+    return Attempt(f"fault, {name}", f"call {call}", answer.line, all_faults(faults))

@@ -10,65 +10,113 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 from PIL import Image
 from typer.main import get_command
 
-from torture.attempt import SMALL, Answer, Attempt, Place, here
+from torture.attempt import SMALL, Attempt, Place, run_here
+from torture.processes import Answer
 
-LIMIT = 10.0  # seconds
-QUIET: Any = list(HealthCheck)  # cases may be slow or rare
-CHEAP = ("theory predict", "theory simulate", "theory practice", "theory optimum", "theory sweep", "theory derive",
-         "real init", "real plan", "real presets", "real cache", "real report", "real export", "real resume",
-         "real evaluate", "real sample", "doctor", "")  # fmt: skip
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
-ODD = st.sampled_from(["", " ", "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e-300", "x", "1:2:3", "0.1,0.2",
-                       "a=b", "practice.additions=-1", "training.steps=nan", "guidance.omega=inf", "--", "../..",
-                       "digits"])  # fmt: skip
-HUGE = st.sampled_from(["1e308", "1e18", str(2**63), str(-(2**63)), "9" * 300, "n" * 300, "a\nb"])
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 5), st.floats(), TEXT, st.lists(st.integers(-1, 3), max_size=3)
+LIMIT = 10.0  # seconds of the processor
+ALL_CHECKS: Any = list(HealthCheck)  # of hypothesis; suppressed, since cases may be slow or rare
+CHEAP = (
+    "theory predict",
+    "theory simulate",
+    "theory practice",
+    "theory optimum",
+    "theory sweep",
+    "theory derive",
+    "real init",
+    "real plan",
+    "real presets",
+    "real cache",
+    "real report",
+    "real export",
+    "real resume",
+    "real evaluate",
+    "real sample",
+    "doctor",
+    "",
 )
-# Options that would begin long or lasting work, however right they are.
+"""The commands that end soon."""
+ODD_VALUES = (
+    "",
+    " ",
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "0",
+    "1",
+    "2",
+    "0.5",
+    "1e-300",
+    "x",
+    "1:2:3",
+    "0.1,0.2",
+    "a=b",
+    "practice.additions=-1",
+    "training.steps=nan",
+    "guidance.omega=inf",
+    "--",
+    "../..",
+    "digits",
+)
+HUGE_VALUES = ("1e308", "1e18", str(2**63), str(-(2**63)), "9" * 300, "n" * 300, "a\nb")
 LONG = ("--measure", "--dask", "--workers", "--yes", "--along", "--d", "--trials", "--rounds", "--n")
+"""Options that would begin long or lasting work, however right their values are."""
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.floats(),
+    TEXT,
+    st.lists(st.integers(-1, 3), max_size=3),
+)
 
 
-def command_lines(huge: bool) -> st.SearchStrategy[list[str]]:
-    """Words of a command: real sub-commands and options, with values that fit or do not."""
+def command_lines(huge: bool) -> SearchStrategy[list[str]]:
+    """Words of a command: real sub-commands and options, with values that fit or do not.
+
+    huge: also values that no machine can serve, and options that take long.
+    """
+    value = st.one_of(st.sampled_from(ODD_VALUES), TEXT, *([st.sampled_from(HUGE_VALUES)] if huge else []))
+
+    def lines_of(command: str) -> SearchStrategy[list[str]]:
+        options = [name for name in _options_of(command) if huge or name not in LONG]
+        option = st.tuples(st.sampled_from([*options, "--unknown"]), value).map(list)
+        argument = value.map(lambda text: [text])
+        parts = st.lists(st.one_of(option, argument), max_size=4)
+        return parts.map(lambda lists: [*command.split(), *(word for words in lists for word in words)])
+
+    return st.sampled_from(CHEAP).flatmap(lines_of)
+
+
+def _options_of(command: str) -> list[str]:
+    """The long names of a command's options."""
     from experiments.cli.commands import app
 
-    value = st.one_of(ODD, TEXT, *([HUGE] if huge else []))
-
-    def words(path: str) -> st.SearchStrategy[list[str]]:
-        command: Any = get_command(app)
-        for part in path.split():
-            command = command.commands[part]
-        named = [
-            name
-            for each in command.params
-            for name in each.opts
-            if name.startswith("--") and (huge or name not in LONG)
-        ]
-        option = st.tuples(st.sampled_from([*named, "--unknown"]), value).map(list)
-        many = st.lists(st.one_of(option, value.map(lambda text: [text])), max_size=4)
-        return many.map(lambda parts: [*path.split(), *(word for part in parts for word in part)])
-
-    return st.sampled_from(CHEAP).flatmap(words)
+    found: Any = get_command(app)
+    for part in command.split():
+        found = found.commands[part]
+    return [name for each in found.params for name in each.opts if name.startswith("--")]
 
 
-def configurations() -> st.SearchStrategy[str]:
+def configurations() -> SearchStrategy[str]:
     """A valid configuration with a few keys changed, removed or added, as TOML; or cut short, or no TOML at all."""
     from experiments.presets.presets import load_preset
 
-    whole = tomllib.loads(load_preset("digits", list(SMALL[2::2])).to_toml())
-    keys = [(section, key) for section, table in whole.items() if isinstance(table, dict) for key in table]
+    valid = tomllib.loads(load_preset("digits", list(SMALL[2::2])).to_toml())
+    keys = [(section, key) for section, table in valid.items() if isinstance(table, dict) for key in table]
 
     def changed(changes: list[tuple[tuple[str, str], bool, Any]]) -> str:
-        config = {name: dict(part) if isinstance(part, dict) else part for name, part in whole.items()}
+        config = {name: dict(part) if isinstance(part, dict) else part for name, part in valid.items()}
         for (section, key), remove, value in changes:
             if remove or value is None:
                 config[section].pop(key, None)
@@ -76,121 +124,145 @@ def configurations() -> st.SearchStrategy[str]:
                 config[section][key] = value
         return tomli_w.dumps(config)
 
-    change = st.tuples(
-        st.sampled_from([*keys, ("training", "unknown"), ("task", "classes")][:-1]), st.booleans(), SCALARS
-    )
+    change = st.tuples(st.sampled_from([*keys, ("training", "unknown")]), st.booleans(), SCALARS)
     mutated = st.lists(change, min_size=1, max_size=3).map(changed)
-    cut = st.integers(0, 400).map(lambda length: tomli_w.dumps(whole)[:length])
+    cut = st.integers(0, 400).map(lambda length: tomli_w.dumps(valid)[:length])
     return st.one_of(mutated, cut, TEXT)
 
 
-def logs() -> st.SearchStrategy[str]:
+def logs() -> SearchStrategy[str]:
     """Lines of a JSONL file, most of which are none."""
     line = st.one_of(TEXT, SCALARS.map(json.dumps), st.dictionaries(TEXT, SCALARS, max_size=3).map(json.dumps))
     return st.lists(line, max_size=4).map("\n".join)
 
 
-def image_folders() -> st.SearchStrategy[list[tuple[str, str, bytes]]]:
+def image_folders() -> SearchStrategy[list[tuple[str, str, bytes]]]:
     """Files of a data set: folder, name and content."""
     buffer = io.BytesIO()
     Image.new("L", (8, 8), 100).save(buffer, "PNG")
     png = buffer.getvalue()
     content = st.one_of(st.just(png), st.integers(0, len(png)).map(lambda n: png[:n]), st.binary(max_size=40))
     folder = st.sampled_from(["3", "7", "who?", "a:b", "<b>", "$x", "99", ".hidden", "é"])
-    return st.lists(st.tuples(folder, st.sampled_from(["0.png", "1.jpg", "x.txt", "2.PNG"]), content), max_size=4)
+    name = st.sampled_from(["0.png", "1.jpg", "x.txt", "2.PNG"])
+    return st.lists(st.tuples(folder, name, content), max_size=4)
 
 
-def _run_line(place: Place, words: list[str]) -> tuple[Answer, Path | None]:
+class Trial(NamedTuple):
+    """How `dp` answered a case, and what must not be there if it failed."""
+
+    answer: Answer
+    output: Path | None = None
+
+
+def _try_command_line(place: Place, words: list[str]) -> Trial:
     out = place.new("fuzz")
-    takes_out = "--out" not in words and words[:2] in (["theory", "sweep"], ["real", "sample"], ["real", "export"])
-    return here(place, *words, *(("--out", out) if takes_out else ())), out
+    takes_out = words[:2] in (["theory", "sweep"], ["real", "sample"], ["real", "export"])
+    if takes_out and "--out" not in words:
+        return Trial(run_here(place, *words, "--out", out), out)
+    return Trial(run_here(place, *words), out)
 
 
-def _run_configuration(place: Place, text: str) -> tuple[Answer, Path | None]:
+def _try_configuration(place: Place, text: str) -> Trial:
     file = place.path / "fuzz.toml"
     file.write_text(text, encoding="utf-8")
-    return here(place, "real", "plan", file, "--json"), None
+    return Trial(run_here(place, "real", "plan", file, "--json"))
 
 
-def _run_log(place: Place, text: str) -> tuple[Answer, Path | None]:
+def _try_log(place: Place, text: str) -> Trial:
     run = place.copy(place.whole)
-    (run / ("metrics.jsonl" if len(text) % 2 else "rounds.jsonl")).write_text(text, encoding="utf-8")
-    answer = here(place, "real", "report", run, "--out", run / "new.html")
-    left = run / "new.html"
-    kept = left if left.exists() else None
+    log = "metrics.jsonl" if len(text) % 2 else "rounds.jsonl"
+    (run / log).write_text(text, encoding="utf-8")
+    report = run / "new.html"
+    answer = run_here(place, "real", "report", run, "--out", report)
+    output = report if report.exists() else None
     if answer.status == 0:
         shutil.rmtree(run)
-    return answer, kept
+    return Trial(answer, output)
 
 
-def _run_journal(place: Place, text: str) -> tuple[Answer, Path | None]:
+def _try_journal(place: Place, text: str) -> Trial:
     out = place.new("sweep")
     out.mkdir()
     (out / "cells.jsonl").write_text(text, encoding="utf-8")
-    return here(place, "theory", "sweep", "--d", 8, "--n", 8, "--rule", "keep-hard", "--trials", 2, "--workers", 1,
-                "--resume", "--out", out), None  # fmt: skip
+    sizes = ("--d", 8, "--n", 8, "--rule", "keep-hard", "--trials", 2, "--workers", 1)
+    return Trial(run_here(place, "theory", "sweep", *sizes, "--resume", "--out", out))
 
 
-def _run_images(place: Place, files: list[tuple[str, str, bytes]]) -> tuple[Answer, Path | None]:
+def _try_images(place: Place, files: list[tuple[str, str, bytes]]) -> Trial:
     root = place.new("set")
     root.mkdir()
     for folder, name, content in files:
         (root / folder).mkdir(exist_ok=True)
         (root / folder / name).write_bytes(content)
-    return here(place, "real", "evaluate", place.whole, "--on", f"mine={root}", "--json"), None
+    return Trial(run_here(place, "real", "evaluate", place.whole, "--on", f"mine={root}", "--json"))
 
 
-Execute = Callable[[Place, Any], tuple[Answer, Path | None]]
-"""Tries a case: how `dp` answered, and what must not be there if it failed."""
+class Target(NamedTuple):
+    """What gets nonsense: its cases (which may depend on `huge`), how one is tried, and its share of all cases."""
 
-TARGETS: dict[str, tuple[Callable[[bool], st.SearchStrategy[Any]], Execute, int]] = {
-    "command line": (command_lines, _run_line, 4),
-    "configuration": (lambda huge: configurations(), _run_configuration, 3),
-    "log": (lambda huge: logs(), _run_log, 1),
-    "journal": (lambda huge: logs(), _run_journal, 1),
-    "images": (lambda huge: image_folders(), _run_images, 1),
-}  # with the share of the cases, in tenths
+    cases: Callable[[bool], SearchStrategy[Any]]
+    try_case: Callable[[Place, Any], Trial]
+    tenths: int
+
+
+TARGETS = {
+    "command line": Target(command_lines, _try_command_line, 4),
+    "configuration": Target(lambda huge: configurations(), _try_configuration, 3),
+    "log": Target(lambda huge: logs(), _try_log, 1),
+    "journal": Target(lambda huge: logs(), _try_journal, 1),
+    "images": Target(lambda huge: image_folders(), _try_images, 1),
+}
 
 
 def attack(
     place: Place, tries: int, draw: random.Random, huge: bool = True, only: tuple[str, ...] = ()
 ) -> Iterator[Attempt]:
-    """`tries` cases, spread over the targets. huge: also sizes that no machine has. only: these targets."""
+    """Try `tries` cases, spread over the targets. huge: also sizes that no machine has. only: these targets."""
     chosen = {name: target for name, target in TARGETS.items() if not only or name in only}
-    parts = sum(share for _, _, share in chosen.values())
-    for name, (strategy, execute, share) in chosen.items():
-        yield from _tried(place, name, strategy(huge), execute, max(1, tries * share // parts), draw.randrange(2**32))
+    parts = sum(target.tenths for target in chosen.values())
+    for name, target in chosen.items():
+        count = max(1, tries * target.tenths // parts)
+        yield from _tried(place, name, target.cases(huge), target.try_case, count, draw.randrange(2**32))
 
 
 def _tried(
-    place: Place, name: str, cases: st.SearchStrategy[Any], execute: Execute, count: int, start: int
+    place: Place,
+    name: str,
+    cases: SearchStrategy[Any],
+    try_case: Callable[[Place, Any], Trial],
+    count: int,
+    start: int,
 ) -> list[Attempt]:
+    """Try `count` cases, the same for the same seed `start`."""
     found: list[Attempt] = []
+    once = settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        suppress_health_check=ALL_CHECKS,
+        phases=[Phase.generate],
+    )
 
     @seed(start)
-    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=QUIET,
-              phases=[Phase.generate])  # fmt: skip
+    @once
     @given(cases)
     def attempt(case: Any) -> None:
-        answer, left = execute(place, case)
-        found.append(Attempt(f"fuzz, {name}", repr(case)[:300], f"{answer.status} {answer.last}", _fault(answer, left)))
+        trial = try_case(place, case)
+        found.append(Attempt(f"fuzz, {name}", repr(case)[:300], trial.answer.line, _fault(trial)))
 
     attempt()
     return found
 
 
-def _fault(answer: Answer, left: Path | None) -> str:
+def _fault(trial: Trial) -> str:
+    answer = trial.answer
     faults = []
     if answer.status not in (0, 2, 3, 130) or "Traceback" in answer.err:
         faults.append(f"status {answer.status}: {answer.last}")
-    elif answer.status in (2, 3) and "Usage" not in answer.out and len(_lines(answer)) > 1:
-        faults.append(f"{len(_lines(answer))} lines: {answer.last}")
+    elif answer.status in (2, 3) and "Usage" not in answer.out and len(answer.messages) > 1:
+        faults.append(f"{len(answer.messages)} lines: {answer.last}")
     if answer.seconds > LIMIT:
         faults.append(f"took {answer.seconds:.0f} s")
-    if answer.status and left is not None and left.exists():
-        faults.append(f"leaves {left.name}")
+    if answer.status and trial.output is not None and trial.output.exists():
+        faults.append(f"leaves {trial.output.name}")
     return "; ".join(faults)
-
-
-def _lines(answer: Answer) -> list[str]:
-    return [line for line in answer.err.splitlines() if line.startswith("dp:")]

@@ -5,11 +5,11 @@ Starting each anew takes half a minute for eight of them. The launcher that star
 """
 
 import functools
-import importlib
 import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -24,25 +24,21 @@ from dp_real.pool.record import PoolRecord
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.runtime import watch
 from experiments.cli.main import main
+from torture import loaded
 
-LOADED = (
-    "sklearn.datasets",
-    "torch._dynamo",
-    "experiments.cli.commands",
-    "experiments.looking.report.pictures",
-    "dp_real.estimate.needs",
-    "dp_real.runs.run",
-    "figures.style",
-)  # what a run loads when it gets there
-FAULTY = "5"  # the rank that meets the fault, unless it is the main one's
-ROUND = 3  # the call that draws a rank's only block of round 1; it has drawn two of round 0
+FAULTY = "5"  # the rank that meets the fault, unless it is the main one
+DRAWS_ROUND_1 = 3  # the call that draws a rank's only block of round 1, after two blocks of round 0
+FROM_ROUND_1 = range(DRAWS_ROUND_1, 1000)
+ALWAYS = range(1, 1000)
 
 Effect = Callable[..., Any]
+"""What happens in place of a call: effect(function, *arguments, **options)."""
 
 
-def at(calls: Container[int], owner: Any, name: str, effect: Effect, rank: str = FAULTY) -> None:
-    """Let effect(function, *arguments) take the place of these calls, counted from 1, of a function in one rank."""
-    true, made = getattr(owner, name), []
+def strike(calls: Container[int], owner: Any, name: str, effect: Effect, rank: str = FAULTY) -> None:
+    """Let an effect take the place of these calls, counted from 1, of the function owner.name in one rank."""
+    true = getattr(owner, name)
+    made: list[int] = []
 
     @functools.wraps(true)
     def replaced(*arguments: Any, **options: Any) -> Any:
@@ -61,7 +57,7 @@ def dies(true: Effect, *arguments: Any, **options: Any) -> None:
 
 
 def dies_afterwards(true: Effect, *arguments: Any, **options: Any) -> None:
-    """The same, once the call has done its work."""
+    """The process is killed once the call has done its work."""
     true(*arguments, **options)
     dies(true)
 
@@ -92,12 +88,12 @@ def waits(seconds: float) -> Effect:
 
 
 def unseen(looks: int) -> Effect:
-    """A node does not see a version of the pool before it has looked so often."""
-    seen: dict[Any, int] = {}
+    """A node does not see a version of the pool the first `looks` times that it looks."""
+    looked: Counter[int | None] = Counter()
 
     def effect(true: Effect, path: str, version: int | None = None, **options: Any) -> Any:
-        seen[version] = seen.get(version, 0) + 1
-        if version and seen[version] <= looks:
+        looked[version] += 1
+        if version and looked[version] <= looks:
             raise ValueError(f"Not found: version {version} (injected)")
         return true(path, version=version, **options)
 
@@ -105,63 +101,67 @@ def unseen(looks: int) -> Effect:
 
 
 def impatient(patience: float, limit: float = watch.LIMIT) -> None:
-    """Waits are remarked, and a run is ended, after so many seconds."""
-    watch.LOOKS, watch.PATIENCE, watch.LIMIT = 0.1, patience, limit
+    """Remark on a wait after `patience` seconds, and end the run after `limit` seconds."""
+    watch.LOOKS = 0.1
+    watch.PATIENCE = patience
+    watch.LIMIT = limit
 
 
 def slow() -> None:
     """A rank is slow in one step."""
     impatient(1.0)
-    at([4], NetworkLearner, "train_step", waits(4.0))
+    strike([4], NetworkLearner, "train_step", waits(4.0))
 
 
 def hung() -> None:
     """A rank never ends a block."""
     impatient(2.0, limit=10.0)
-    at([ROUND], SampleDrawer, "draw_block", waits(1000.0))
+    strike([DRAWS_ROUND_1], SampleDrawer, "draw_block", waits(1000.0))
 
 
 def late_view() -> None:
     """A node sees each version of the pool late."""
     late.PAUSE = 0.05
-    at(range(1, 1000), pools.lance, "dataset", unseen(3))
+    strike(ALWAYS, pools.lance, "dataset", unseen(3))
 
 
 def no_view() -> None:
     """A node never sees a version of the pool."""
-    late.PAUSE, late.PATIENCE = 0.05, 0.5
-    at(range(1, 1000), pools.lance, "dataset", unseen(1000))
+    late.PAUSE = 0.05
+    late.PATIENCE = 0.5
+    strike(ALWAYS, pools.lance, "dataset", unseen(1000))
 
 
 FAULTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
-    "no memory in training": lambda: at([5, 9], NetworkLearner, "_loss", no_memory),
+    "no memory in training": lambda: strike([5, 9], NetworkLearner, "_loss", no_memory),
     "slow": slow,
     "hung while drawing": hung,
-    "killed while drawing": lambda: at([ROUND], SampleDrawer, "draw_block", dies),
-    "broken while drawing": lambda: at([2], SampleDrawer, "draw_block", broken),
-    "nan while drawing": lambda: at(range(ROUND, 1000), DenoiserGenerator, "sample", times_nan),
-    "killed while training": lambda: at([7], NetworkLearner, "train_step", dies),
-    "killed while committing": lambda: at([2], pools, "write_fragments", dies_afterwards),
-    "main killed while committing": lambda: at([2], PoolRecord, "add", dies, rank="0"),
-    "main broken while committing": lambda: at([2], pools.Pool, "_commit", broken, rank="0"),
+    "killed while drawing": lambda: strike([DRAWS_ROUND_1], SampleDrawer, "draw_block", dies),
+    "broken while drawing": lambda: strike([2], SampleDrawer, "draw_block", broken),
+    "nan while drawing": lambda: strike(FROM_ROUND_1, DenoiserGenerator, "sample", times_nan),
+    "killed while training": lambda: strike([7], NetworkLearner, "train_step", dies),
+    "killed while committing": lambda: strike([2], pools, "write_fragments", dies_afterwards),
+    "main killed while committing": lambda: strike([2], PoolRecord, "add", dies, rank="0"),
+    "main broken while committing": lambda: strike([2], pools.Pool, "_commit", broken, rank="0"),
     "sees late": late_view,
     "never sees": no_view,
-}  # fmt: skip
+}
+"""The faults by name: each function sets one up in this process, before it is forked."""
 
 
 class Forking(api.elastic_launch):
     """dp's launcher, whose processes are forked from this one."""
 
     def __call__(self, *arguments: Any) -> Any:
-        """Run `dp` on what follows the words that would start Python anew."""
+        """Run `dp` in forked processes. The first two arguments would start Python anew, and are left out."""
         self._config.start_method = "fork"
-        self._entrypoint = rank
+        self._entrypoint = be_rank
         return super().__call__(*arguments[2:])
 
 
-def rank(*arguments: str) -> None:
-    """One of the processes. Leaves with the status of `dp`, unless that is 0."""
+def be_rank(*arguments: str) -> None:
+    """Be one of the processes. Exits with the status of `dp`, unless that is 0."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)  # the launcher's own handlers came with the fork
     sys.argv = ["dp", *arguments]
@@ -169,8 +169,7 @@ def rank(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    for module in LOADED:
-        importlib.import_module(module)
+    loaded.load()
     FAULTS[sys.argv.pop(1)]()
     api.elastic_launch = Forking
     main()

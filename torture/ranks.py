@@ -8,13 +8,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from torture.attempt import SMALL, Answer, Attempt, Place, end_group, finish, orphans, run_fault, traces
+from torture.attempt import SMALL, Attempt, Place, all_faults, as_options, outcome, run_fault
+from torture.processes import Answer, end_group, finish, orphans
 
-PROCESSES, LIMIT = 8, 900  # seconds: of so many processes, on a machine of two busy cores
-SHARED = {"sampling.block_size": 5, "practice.initial": 80, "practice.increment": 40, "training.steps": 24}
-WORDS = (*SMALL, *(word for key, value in SHARED.items() for word in ("--set", f"{key}={value}")))
+PROCESSES = 8
+HANGS_AFTER = 900  # seconds: so many processes take long on a machine of two busy cores
+SETTINGS = {"sampling.block_size": 5, "practice.initial": 80, "practice.increment": 40, "training.steps": 24}
+RUN = ("real", "run", *SMALL, *as_options(SETTINGS))
 ENDS_WELL = {"no memory in training": "", "slow": "for rank 5 (last seen ", "sees late": ""}
-ENDS = {
+"""Faults of torture.machine that a run outlives, and a part of the line that the user must read, if any."""
+ENDS_EARLY = {
     "hung while drawing": "rank 5 (last seen drawing rows 10 to 14 of round 1) did not come",
     "killed while drawing": "rank 5 was ended by SIGKILL",
     "broken while drawing": "rank 5: OSError: [Errno 5] Input/output error (injected)",
@@ -24,24 +27,25 @@ ENDS = {
     "main killed while committing": "rank 0 was ended by SIGKILL",
     "main broken while committing": "OSError: [Errno 5] Input/output error (injected)",
     "never sees": "rank 5: ",
-}  # fmt: skip
+}
+"""Faults that end a run, and a part of the one line that says so."""
+COUNTS = ("pool_size", "samples_generated", "samples_seen", "steps", "processes")
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """The first `tries` faults, 0: all. only: these."""
-    names = only or (*ENDS_WELL, *ENDS)
+    """Try the first `tries` faults, 0: all. only: of these names, by default all."""
+    names = only or (*ENDS_WELL, *ENDS_EARLY)
     sound = place.new("sound")
-    answer = _dp(place, "none", "real", "run", *WORDS, "--out", sound)
+    answer = _run_ranks(place, "none", *RUN, "--out", sound)
     assert answer.status == 0, answer.err
     for name in names[: tries or None]:
         yield _attempt(place, name, sound)
 
 
-def _dp(place: Place, fault: str, *words: object) -> Answer:
-    """`dp WORDS` in PROCESSES processes. What is left of them is ended, and counts as a crash."""
-    command = (sys.executable, "-m", "torture.machine", fault, *words, "--processes", PROCESSES)
-    process = place.process(*command)
-    answer = finish(process, LIMIT)
+def _run_ranks(place: Place, fault: str, *words: object) -> Answer:
+    """Run `dp WORDS` in PROCESSES processes. What is left of them is ended, and counts as a crash."""
+    process = place.process(sys.executable, "-m", "torture.machine", fault, *words, "--processes", PROCESSES)
+    answer = finish(process, HANGS_AFTER)
     if left := orphans(process.pid):
         end_group(process.pid)
         return Answer(1, answer.out, f"{answer.err}\nTraceback: {len(left)} processes live on", answer.seconds)
@@ -49,30 +53,41 @@ def _dp(place: Place, fault: str, *words: object) -> Answer:
 
 
 def _attempt(place: Place, name: str, sound: Path) -> Attempt:
-    out, told, faults = place.new("run"), (ENDS_WELL | ENDS)[name], []
-    answer = _dp(place, name, "real", "run", *WORDS, "--out", out)
-    lines = [line for line in answer.err.splitlines() if line.startswith("dp:")]
-    if "Traceback" in answer.err or (answer.status == 0) != (name in ENDS_WELL):
-        faults.append(f"status {answer.status}: {answer.err[-300:]}")
-    if not any(told in line for line in lines) and told:
-        faults.append(f"not told: {told}")
-    if name in ENDS and len([line for line in lines if "waiting for" not in line]) > 1:
-        faults.append(f"{len(lines)} lines: {lines}")
-    if name in ENDS:
-        again = _dp(place, "none", "real", "resume", out)
+    out = place.new("run")
+    answer = _run_ranks(place, name, *RUN, "--out", out)
+    if name in ENDS_WELL:
+        faults = _message_faults(answer, succeeds=True, told=ENDS_WELL[name])
+    else:
+        faults = _message_faults(answer, succeeds=False, told=ENDS_EARLY[name])
+        again = _run_ranks(place, "none", "real", "resume", out)
         if again.status:
             faults.append(f"does not go on: {again.last}")
-    # Halves of what does not fit add up to the same but for rounding.
-    faults.append(_lost(out, sound) if "no memory" in name else run_fault(place, out, sound))
-    return Attempt(f"{PROCESSES} ranks, {name}", f"{answer.seconds:.0f} s", f"{answer.status} {next(iter(lines), '')}",
-                   "; ".join(filter(None, faults)))  # fmt: skip
+    if "no memory" in name:  # halves of what does not fit add up to the same but for rounding
+        faults.append(_count_fault(out, sound))
+    else:
+        faults.append(run_fault(place, out, sound))
+    saw = f"{answer.status} {next(iter(answer.messages), '')}"
+    return Attempt(f"{PROCESSES} ranks, {name}", f"{answer.seconds:.0f} s", saw, all_faults(faults))
 
 
-def _lost(run: Path, sound: Path) -> str:
+def _message_faults(answer: Answer, *, succeeds: bool, told: str) -> list[str]:
+    """What is wrong with the status and the messages. A run that ends early says so in one line, beside waits."""
+    faults = []
+    if "Traceback" in answer.err or (answer.status == 0) != succeeds:
+        faults.append(f"status {answer.status}: {answer.err[-300:]}")
+    if told and not any(told in line for line in answer.messages):
+        faults.append(f"not told: {told}")
+    reasons = [line for line in answer.messages if "waiting for" not in line]
+    if not succeeds and len(reasons) > 1:
+        faults.append(f"{len(answer.messages)} lines: {answer.messages}")
+    return faults
+
+
+def _count_fault(run: Path, sound: Path) -> str:
     """What a run has less or more of than a sound one; empty if nothing."""
-    counts = ("pool_size", "samples_generated", "samples_seen", "steps", "processes")
     try:
-        found, expected = (traces(folder)[0] for folder in (run, sound))
+        found = outcome(run)["result"]
+        expected = outcome(sound)["result"]
     except (OSError, ValueError) as error:
         return f"the run is not whole: {error}"
-    return "; ".join(f"another {key}" for key in counts if found[key] != expected[key])
+    return "; ".join(f"another {key}" for key in COUNTS if found[key] != expected[key])

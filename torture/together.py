@@ -3,53 +3,59 @@
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from torture.attempt import SMALL, Attempt, Place, finish, run_fault
-from torture.kills import COMPARE, SWEEP, works
-
-Words = tuple[object, ...]
-Fault = Callable[[Place, Path], str]
+from torture.attempt import SMALL, Attempt, Place, all_faults, run_fault
+from torture.processes import Answer, finish
+from torture.works import COMPARE, SWEEP, Fault, Words, works
 
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
-    """`tries` pairs of processes, in turn on each kind of folder; the second starts within a second of the first.
+    """Start `tries` pairs of processes, in turn on each kind of folder, the second within a second of the first.
 
     only: these kinds of folder, by default all.
     """
-    by_name = {work.name: work for work in works(place)}
-    fresh: dict[str, tuple[Words, Words, Fault]] = {
-        "run + resume": (("real", "run", *SMALL), ("real", "run", *SMALL, "--resume"), run_fault),
-        "sweep + sweep": (SWEEP, (*SWEEP, "--resume"), by_name["sweep"].fault),
-        "export + export": (by_name["export"].words, by_name["export"].words, by_name["export"].fault),
-        "compare + compare": (COMPARE, (*COMPARE, "--resume"), by_name["compare"].fault),
-        "figures + figures": (by_name["figures"].words, by_name["figures"].words, by_name["figures"].fault),
-    }
+    fresh = _fresh_pairs(place)
     names = only or (*fresh, "resume + resume", "cache")
     for index in range(tries):
         name = names[index % len(names)]
+        gap = draw.uniform(0, 1)  # seconds
         if name == "resume + resume":
-            yield _pair(place, name, *_resumes(place), draw.uniform(0, 1))
+            yield _two_resumes(place, name, gap)
         elif name == "cache":
-            yield _one_cache(place, draw.uniform(0, 1))
+            yield _one_cache(place, gap)
         else:
             first, second, fault = fresh[name]
             out = place.new("both")
-            both = (*first, "--out", out), (*second, "--out", out)
-            yield _pair(place, name, *both, out, fault, draw.uniform(0, 1))
+            yield _pair(place, name, (*first, "--out", out), (*second, "--out", out), out, fault, gap)
 
 
-def _resumes(place: Place) -> tuple[Words, Words, Path, Fault]:
+def _fresh_pairs(place: Place) -> dict[str, tuple[Words, Words, Fault]]:
+    """Pairs of commands for a new folder, without --out, and how the outcome is judged."""
+    by_name = works(place)
+    export = by_name["export"]
+    figures = by_name["figures"]
+    run: Words = ("real", "run", *SMALL)
+    return {
+        "run + resume": (run, (*run, "--resume"), run_fault),
+        "sweep + sweep": (SWEEP, (*SWEEP, "--resume"), by_name["sweep"].fault),
+        "export + export": (export.words, export.words, export.fault),
+        "compare + compare": (COMPARE, (*COMPARE, "--resume"), by_name["compare"].fault),
+        "figures + figures": (figures.words, figures.words, figures.fault),
+    }
+
+
+def _two_resumes(place: Place, name: str, gap: float) -> Attempt:
+    """Two processes that go on with the same run."""
     run = place.copy(place.stopped)
-    return ("real", "resume", run), ("real", "resume", run), run, run_fault
+    words: Words = ("real", "resume", run)
+    return _pair(place, name, words, words, run, run_fault, gap)
 
 
 def _pair(place: Place, name: str, first: Words, second: Words, out: Path, fault: Fault, gap: float) -> Attempt:
-    one = place.start(*first)
-    time.sleep(gap)
-    other = place.start(*second)
-    answers, faults = (finish(one), finish(other)), []
+    answers = _start_apart(place, (first, second), gap)
+    faults = []
     for answer in answers:
         if answer.status not in (0, 2) or not answer.tidy:
             faults.append(f"status {answer.status}: {answer.last}")
@@ -57,21 +63,30 @@ def _pair(place: Place, name: str, first: Words, second: Words, out: Path, fault
         faults.append(fault(place, out))
     else:
         faults.append("neither did the work")
-    saw = " / ".join(f"{answer.status} {answer.last[:100]}" for answer in answers)
-    return Attempt(f"two on one folder, {name}", f"{gap:.2f} s apart", saw, "; ".join(filter(None, faults)))
+    return _attempt(name, gap, answers, faults)
 
 
 def _one_cache(place: Place, gap: float) -> Attempt:
     """Two runs that need the same generator, which neither finds in the cache."""
     place.whole  # noqa: B018 (what the runs are compared with is made first)
     shutil.rmtree(place.path / "cache")
-    outs = place.new("run"), place.new("run")
-    processes = []
-    for out in outs:
-        processes.append(place.start("real", "run", *SMALL, "--out", out))
-        time.sleep(gap)
-    answers = [finish(process) for process in processes]
+    outs = [place.new("run"), place.new("run")]
+    answers = _start_apart(place, [("real", "run", *SMALL, "--out", out) for out in outs], gap)
     faults = [f"status {answer.status}: {answer.last}" for answer in answers if answer.status]
     faults += [run_fault(place, out) for out in outs]
+    return _attempt("cache", gap, answers, faults)
+
+
+def _start_apart(place: Place, commands: Sequence[Words], gap: float) -> list[Answer]:
+    """Start commands `gap` seconds apart, and wait for all of them."""
+    processes = []
+    for words in commands:
+        if processes:
+            time.sleep(gap)
+        processes.append(place.start(*words))
+    return [finish(process) for process in processes]
+
+
+def _attempt(name: str, gap: float, answers: Sequence[Answer], faults: list[str]) -> Attempt:
     saw = " / ".join(f"{answer.status} {answer.last[:100]}" for answer in answers)
-    return Attempt("two on one folder, cache", f"{gap:.2f} s apart", saw, "; ".join(filter(None, faults)))
+    return Attempt(f"two on one folder, {name}", f"{gap:.2f} s apart", saw, all_faults(faults))

@@ -56,11 +56,13 @@ def attempt(work: Callable[[], Result]) -> Result | None:
             raise
         # The exception holds the failed work's memory until this block ends. So the cache is emptied after it.
     _failures += 1
+    gc.collect()
     release()
     return None
 
 
 def release() -> None:
-    """Give memory that torch keeps for later back to the device, where NCCL and other libraries look for it."""
-    gc.collect()  # modules that refer to themselves are freed only by this
+    """Give memory that torch keeps for later back to the GPU, where NCCL and others look for it."""
+    if torch.cuda.is_initialized():
+        gc.collect()  # a module that refers to itself is freed only so; without a GPU, this would only take time
     torch.cuda.empty_cache()

@@ -94,8 +94,6 @@ def least_error(
     require_number(d=d)
     few = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
     require("d", d, d > SPECIAL_DIRECTIONS, few)
-        "d", d, d > SPECIAL_DIRECTIONS, f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
-    )
     require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
     if keep is not None:
         kept_fraction(keep)

@@ -1,8 +1,9 @@
-"""The quantities that measure a budget of samples. A scaling plot can put any of them on its x axis."""
+"""What a comparison counts on its x axis."""
 
-AXES = {
+AXIS_LABELS = {
     "generated": "samples generated",
     "kept": "samples in the pool",
     "compute": "FLOPs of generation and training",
     "seconds": "seconds of generation and training",
 }
+"""The label of each axis: those of dp_theory.numerics.costs, and seconds."""

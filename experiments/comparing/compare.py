@@ -1,8 +1,8 @@
-"""Compares arms in pairs: the runs, their statistics, and the folder that holds both."""
+"""Comparisons of arms in pairs: the runs, their statistics, and the folder that holds both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
-from experiments.comparing.axes import AXES
+from experiments.comparing.axes import AXIS_LABELS
 from experiments.comparing.ratios import by_unit, costs, series_of, worth
 from experiments.terminal import aside
 
@@ -41,25 +41,25 @@ def run_arms(
     settle: Callable[[Config, str], Config] = arm_config,
     test: bool = True,
 ) -> pd.DataFrame:
-    """Run every arm with the seeds first + i, i < seeds, each on the data split first + (i mod splits).
+    """Run every arm with each seed, in folders below `out`. A finished run is not repeated, another one is resumed.
 
-    Each split has its own generator. Arms with the same seed share the split, the initial weights and the noise of each
-    row, so they can be compared in pairs. What they draw alike in their initial rounds is drawn once. A finished run in
-    `out` is not repeated, an unfinished one is resumed. settle: makes a configuration that of an arm. test: False: look
-    at no test image. Returns a row per run: arm, split, and the content of result.json. Raises as dp_real.run does.
+    The seeds are first + i for i < seeds, each on the data split first + (i mod splits). Each split has its own
+    generator. Arms with the same seed share the split, the initial weights and the noise of each row, so that they can
+    be compared in pairs. What they draw alike in their initial rounds is drawn once.
+
+    settle: turns a configuration into that of an arm.
+    test: whether test images are looked at, at the end of a run.
+
+    Returns a row for each run: arm, split, and the content of result.json. Raises as dp_real.run does.
     """
     cells = [(arm, settle(seeded, arm)) for arm in arms for seeded in on_seeds(config, seeds, splits, first)]
     configs = [cell for _, cell in cells]
-    for plan in dict(cells).values():
-        check_plan(plan)
-    config.data.prepare(progress)
-    for plan in dict(cells).values():
-        if plan.practice.examples == "real" or plan.practice.real_examples:
-            check_real_examples(plan, plan.data.load())
+    _check_arms(config, dict(cells).values(), progress)
     prepare_generators(configs, workers, progress)
     comparison = Comparison(out)
     folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]
-    shared, order = shared_among(configs, comparison.drawn), drawers_first(configs)
+    shared = shared_among(configs, comparison.drawn)
+    order = drawers_first(configs)
     jobs = [(*cells[index], folders[index], shared[index], test) for index in order]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
@@ -70,8 +70,18 @@ def run_arms(
     return pd.DataFrame(rows, index=order).sort_index()
 
 
+def _check_arms(config: Config, of_arms: Collection[Config], progress: Progress) -> None:
+    """Raise before anything is drawn if an arm cannot be run. of_arms: a configuration of each arm."""
+    for plan in of_arms:
+        check_plan(plan)
+    config.data.prepare(progress)
+    for plan in of_arms:
+        if plan.practice.examples == "real" or plan.practice.real_examples:
+            check_real_examples(plan, plan.data.load())
+
+
 def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Config]:
-    """The configuration with the seeds first + i, i < seeds, each on the data split first + (i mod splits)."""
+    """The configuration with each of the seeds first + i, i < seeds, on the data split first + (i mod splits)."""
     pairs = [(first + index, first + index % splits) for index in range(seeds)]
     return [
         config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"split": split})})
@@ -80,15 +90,16 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
 
 
 def prepare_generators(configs: Iterable[Config], workers: int, progress: Progress) -> None:
-    """Get the generators ready, one for each [generator] and, of those trained here, each data split.
+    """Get the generators of these configurations ready, so that the runs find them in the cache.
 
-    So the runs find them. Runs on real examples alone need none. Raises as load_generator does.
+    A generator that is trained here is trained once for each data split. Runs on real examples alone need none. Raises
+    as load_generator does.
     """
-    drawing = (config for config in configs if config.practice.draws)
-    distinct = {
-        (config.generator.trained_here and config.data.split, config.generator.model_dump_json()): (config,)
-        for config in drawing
-    }
+    distinct: dict[tuple[int | None, str], tuple[Config]] = {}
+    for config in configs:
+        if config.practice.draws:
+            split = config.data.split if config.generator.trained_here else None
+            distinct[split, config.generator.model_dump_json()] = (config,)
     with progress("generators", len(distinct)) as advance:
         for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus()):
             advance(1)
@@ -105,46 +116,54 @@ def _run(arm: str, config: Config, out: Path, shared: Shared | None, test: bool)
 
 
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
-    """One row per arm: mean accuracies in percent, standard errors, and the paired difference to the baseline.
+    """Make a table with a row for each arm: accuracies in percent, and the paired difference to the baseline.
 
-    Tidy (figures.tables). x is an axis of experiments.comparing.axes; all axes also have columns of their own. y is the
-    mean test accuracy; y_low and y_high are one standard error away. Means and standard errors are over `units`
-    independent ones, see experiments.comparing.ratios. If there are static arms, the columns of worth there follow.
+    The table is tidy (figures.tables). `x` names an axis of experiments.comparing.axes, which the column x counts; each
+    axis also has a column of its own. y is the mean test accuracy, and y_low and y_high are one standard error away.
+    Means and standard errors are over `units` independent units, see experiments.comparing.ratios. If there are static
+    arms, the columns of ratios.worth follow.
     """
     test = 100 * by_unit(runs, runs["test_accuracy"])
     difference = test.sub(test[baseline], axis=0)
     table = pd.DataFrame({"series": test.columns, "kind": "measured"}, index=test.columns)
     spent = costs(runs)
-    for axis in AXES:
+    for axis in AXIS_LABELS:
         table[axis] = by_unit(runs, spent[axis]).mean()
     table.insert(2, "x", table[x])
-    table["y"], table["se"] = test.mean(), test.sem()
-    table["y_low"], table["y_high"] = table["y"] - table["se"], table["y"] + table["se"]
-    table["n_seeds"], table["units"] = runs["seed"].nunique(), len(test)
+    table["y"] = test.mean()
+    table["se"] = test.sem()
+    table["y_low"] = table["y"] - table["se"]
+    table["y_high"] = table["y"] + table["se"]
+    table["n_seeds"] = runs["seed"].nunique()
+    table["units"] = len(test)
     table["validation"] = 100 * by_unit(runs, runs["val_accuracy"]).mean()
-    table[f"{Comparison.MINUS}{baseline}"], table["difference_se"] = difference.mean(), difference.sem()
+    table[f"{Comparison.MINUS}{baseline}"] = difference.mean()
+    table["difference_se"] = difference.sem()
     return table.join(worth(runs, x)).reset_index(drop=True)
 
 
 def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    """`summarize`'s rows as curves over sizes: arms that differ in samples only are one series.
+    """Turn the table of `summarize` into curves over sizes: arms that differ only in samples become one series.
 
-    A series is named by its arm and the settings that not all arms have. y_low and y_high are one standard error away
-    that leaves out what a unit, a split or a seed, does to all arms alike, since only paired differences mean something
-    (Cousineau 2005, with the factor of Morey 2008). A single arm keeps its own.
+    A series is named by its arm and by the settings that not all arms have. y_low and y_high are one standard error
+    away. That error leaves out what a unit (a split or a seed) does to all arms alike, since only paired differences
+    mean something (Cousineau 2005, with the factor of Morey 2008). A single arm keeps its own standard error.
     """
-    test = 100 * by_unit(runs, runs["test_accuracy"])[list(summary["series"])]
-    table = summary.assign(series=[name.replace("@", "\n") for name in series_of(list(summary["series"])).values()])
-    if (arms := len(summary)) > 1:
-        within = test.sub(test.mean(axis=1), axis=0).sem() * (arms / (arms - 1)) ** 0.5
-        table["y_low"], table["y_high"] = table["y"] - within.to_numpy(), table["y"] + within.to_numpy()
+    arms = list(summary["series"])
+    table = summary.assign(series=[name.replace("@", "\n") for name in series_of(arms).values()])
+    if len(arms) > 1:
+        test = 100 * by_unit(runs, runs["test_accuracy"])[arms]
+        of_one_unit = test.sub(test.mean(axis=1), axis=0)
+        within = (of_one_unit.sem() * (len(arms) / (len(arms) - 1)) ** 0.5).to_numpy()
+        table["y_low"] = table["y"] - within
+        table["y_high"] = table["y"] + within
     return table
 
 
 class Comparison:
-    """The folder of `dp real compare`: runs/ARM-seedS, a figure of the arms, runs.csv, comparison.csv, exponents.csv"""
+    """The folder of `dp real compare`. It holds the runs, a figure of the arms, and tables as CSV files."""
 
-    MINUS = "minus_"  # the column of differences is called MINUS + the baseline's name
+    MINUS = "minus_"  # the column of differences is called MINUS and the name of the baseline
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -155,7 +174,7 @@ class Comparison:
 
     @property
     def drawn(self) -> Path:
-        """What runs draw alike, until all have ended."""
+        """Where runs keep what they draw alike, until all have ended."""
         return self.path / "drawn"
 
     @property
@@ -184,7 +203,7 @@ class Comparison:
         return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
-        """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names none, or one that is missing."""
+        """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names no run, or one that is missing."""
         file = self.path / RUNS
         with reading(file, REMEDY):
             table = pd.read_csv(file)
@@ -198,8 +217,8 @@ class Comparison:
             yield arm, Run(folder)
 
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
-        """Write the tables, each whole or not at all; that of exponents if it has rows."""
-        remove(self.path / "exponents.csv")  # an earlier one, of more arms
+        """Write the tables, each whole or not at all. That of exponents is written if it has rows."""
+        remove(self.path / "exponents.csv")  # it may be left of a comparison of more arms
         tables = {RUNS: runs.drop(columns="versions"), "exponents.csv": exponents, "comparison.csv": arms}
         for name, frame in tables.items():
             if len(frame):

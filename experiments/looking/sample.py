@@ -1,11 +1,12 @@
-"""Plain and guided images at the same noise, from any configuration's generator, under any image classifier.
+"""Plain and guided images from the same noise, of any configuration's generator and guided by any judge.
 
-Over strengths (paper Figs. 12, 13), or over a run's learners as training went on (Figs. 10, 11).
+The rows of images differ in strength (paper Figs. 12, 13), or in the learner of a run that guides, as training went on
+(Figs. 10, 11).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,118 +22,69 @@ from dp_base.errors import InputError
 from dp_base.files import filled
 from dp_base.progress import Progress
 from dp_real.config import Config
-from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.data.sets.class_names import folder_names
-from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance, entropy
-from dp_real.learners.models.classifier import known_classifier
-from dp_real.protocols import Generator, Learner
-from dp_real.runs.files import RunFiles
+from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Checkpoint, Run
 from dp_real.runtime.finite import require_samples
-from dp_real.runtime.pixels import fit, to_bytes, to_image
-from dp_real.runtime.processes import device, slices
+from dp_real.runtime.pixels import to_bytes, to_image
+from dp_real.runtime.processes import slices
 from dp_real.runtime.seeds import row_seeds
+from experiments.looking.judge import Judge, logits_of
 from experiments.looking.report.pictures import pictures
 from figures.curves import save
 from figures.grids import draw_images
 
 OMEGAS = [0.0, 0.01, 0.02, 0.05]
-MIN_WIDTH, CELL, BESIDE = 2.4, 0.53, 1.2  # inches: of the grid, of an image in it, of what stands to the left
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A classifier that guides, and that classifies the images.
-
-    logits: differentiable, [B, C, H, W] in [-1, 1] -> [B, K]. names: of the K classes. accepted: for each class of the
-    task, which of the K mean it. pool_size: how many examples it had learned from, where rows differ by that.
-    """
-
-    logits: Callable[[Tensor], Tensor]
-    names: Sequence[str]
-    accepted: Sequence[set[int]]
-    pool_size: int | None = None
+MIN_WIDTH = 2.4  # inches, of a grid
+IMAGE_WIDTH = 0.53  # inches, of an image in it
+LABEL_WIDTH = 1.2  # inches, of what stands to the left of the images
+JUDGED_TOGETHER = 64  # images
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """Examples of the same labels and from the same noise as in the other rows, guided by `judge` at `omega`."""
+    """Images of the same labels and from the same noise as in the other rows, guided by `judge` at `omega`.
+
+    Without a judge they are plain, and nothing is said of them.
+    """
 
     omega: float
     judge: Judge | None
 
     @property
     def facts(self) -> dict[str, float]:
-        """What the other rows have otherwise."""
-        learned = {"pool_size": self.judge.pool_size} if self.judge and self.judge.pool_size else {}
-        return learned | {"omega": self.omega}
+        """What tells it from the other rows: omega, and pool_size if judges are learners along a run."""
+        if self.judge and self.judge.pool_size:
+            return {"pool_size": self.judge.pool_size, "omega": self.omega}
+        return {"omega": self.omega}
 
     @property
     def folder(self) -> str:
-        """Where its images go."""
+        """The name of the folder of its images."""
         learned = f"pool-{self.facts['pool_size']}-" if "pool_size" in self.facts else ""
         return f"{learned}omega-{self.omega:g}"
 
 
-def load_judge(given: str, task: Task) -> Judge:
-    """The latest learner of a run, or an image classifier of transformers, as a judge of the task's classes.
-
-    Raises InputError for a run that has learned nothing yet or no images, MissingError if weights are missing.
-    """
-    if not RunFiles(Path(given)).is_run:
-        model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
-        labels = model.model.config.id2label
-        names = [labels[label] for label in range(len(labels))]
-        return Judge(lambda x: model(x.to(device())), names, accepted_answers(names, task.classes))
-    run = Run(given)
-    own = run.config.task
-    if len(own.sample_shape) != 3:
-        raise InputError(
-            f"{given}: it learns no images, but examples of shape {[*own.sample_shape]}; name a classifier"
-        )
-    return Judge(asked(run.learner(), own), own.classes, accepted_answers(own.classes, task.classes))
-
-
-def asked(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
-    """The logits of a learner of a task's images, for images of any size."""
-    shape = task.sample_shape
-    return lambda x: learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
-
-
-def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[int]]:
-    """For each of the task's classes, which of a classifier's names mean it; none if it knows no such class.
-
-    A class is found by its name; a classifier may give several names between commas. An ImageNet task is found among
-    all 1,000 classes by their order. If no name is known and the numbers of classes agree, position decides.
-    """
-    task = imagenet_of(classes)
-    if task and len(names) == 1000:
-        return [{entry.index} for entry in imagenet_classes(task)]
-    spoken = [{part.strip().lower() for part in name.split(",")} for name in names]
-    found = [{label for label, means in enumerate(spoken) if name.lower() in means} for name in classes]
-    return found if any(found) or len(names) != len(classes) else [{label} for label in range(len(classes))]
-
-
 def rows_over(judge: Judge | None, omegas: list[float] | None) -> list[GridRow]:
-    """A row for each strength; without a classifier, one plain row."""
-    return [GridRow(omega, judge) for omega in omegas or (OMEGAS if judge else [0.0])]
+    """A row for each strength, by default OMEGAS; without a judge, one plain row."""
+    usual = OMEGAS if judge else [0.0]
+    return [GridRow(omega, judge) for omega in omegas or usual]
 
 
 class Replay:
-    """A run's learners at its checkpoints. One is in memory at a time: all together may be too large."""
+    """The learners of a run at its checkpoints. One is in memory at a time, since all together may be too large."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._at: Path | None = None
-        self._ask: Callable[[Tensor], Tensor] = torch.empty_like  # replaced when asked
+        self._loaded: tuple[Path, Callable[[Tensor], Tensor]] | None = None
 
     def logits(self, checkpoint: Checkpoint, x: Tensor) -> Tensor:
-        """See Judge."""
-        if self._at != checkpoint.path:
-            self._ask, self._at = asked(self.run.learner(checkpoint), self.run.config.task), checkpoint.path
-        return self._ask(x)
+        """The logits [B, K] of images [B, C, H, W] by the learner of a checkpoint."""
+        if self._loaded is None or self._loaded[0] != checkpoint.path:
+            self._loaded = checkpoint.path, logits_of(self.run.learner(checkpoint), self.run.config.task)
+        return self._loaded[1](x)
 
 
 def before_additions(
@@ -140,7 +92,7 @@ def before_additions(
 ) -> Iterator[tuple[Checkpoint, int, float]]:
     """The checkpoint before each addition, how many examples its learner had learned from, and a strength.
 
-    strengths: of the run's rounds. omegas: take their place, each in turn. A strength of 0 is left out.
+    strengths: those of the run's rounds. omegas: take their place, each in turn. A strength of 0 is left out.
     """
     counts = run.rounds["count"]
     for checkpoint in run.checkpoints:
@@ -151,14 +103,18 @@ def before_additions(
 
 
 def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
-    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`."""
-    task, replay = run.config.task, Replay(run)
+    """A plain row, then one for the learner before each addition, at the strength of that addition or at `omegas`.
+
+    Raises InputError if no addition was guided.
+    """
+    task = run.config.task
+    replay = Replay(run)
     accepted = [{label} for label in range(task.n_classes)]
-    guided_omegas = run.rounds["omega"] * run.config.guidance.guides_sampler
-    rows = [
-        GridRow(omega, Judge(partial(replay.logits, checkpoint), task.classes, accepted, size))
-        for checkpoint, size, omega in before_additions(run, guided_omegas, omegas)
-    ]
+    strengths = run.rounds["omega"] * run.config.guidance.guides_sampler
+    rows = []
+    for checkpoint, size, omega in before_additions(run, strengths, omegas):
+        judge = Judge(partial(replay.logits, checkpoint), task.classes, accepted, size)
+        rows.append(GridRow(omega, judge))
     if not rows:
         raise InputError(
             f"{run.path}: no addition was guided; name a run with guided additions, or strengths by --omega"
@@ -169,26 +125,31 @@ def rows_along(run: Run, omegas: list[float] | None) -> list[GridRow]:
 def draw(
     config: Config, rows: list[GridRow], labels: list[int], seed: int, out: Path, progress: Progress
 ) -> pd.DataFrame:
-    """Write each image, their grid and samples.csv, a row per image, all or none; returns that table.
+    """Write each image, their grid, and samples.csv with a row for each image, which is also returned.
 
-    The i-th image of a class starts from the noise of the i-th one in the initial round of a run with this seed.
+    The files are written all or not at all. The i-th image of a class starts from the noise of the i-th one in the
+    initial round of a run with this seed.
     """
-    task, generator = config.task, load_generator(config, progress=progress)
+    task = config.task
+    generator = load_generator(config, progress=progress)
     numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
     seeds = row_seeds(seed, 0, [i * task.n_classes + label for i, label in zip(numbers, labels, strict=True)])
     names = [task.classes[label] for label in labels]
-    what = {"class": names, "label": labels, "number": numbers, "seed": seeds}
-    grid, parts, safe = [], [], folder_names(task.classes)
+    same_in_each_row = {"class": names, "label": labels, "number": numbers, "seed": seeds}
+    file_stems = folder_names(task.classes)
+    grid = []
+    parts = []
     with filled(out) as staged:
         with progress("images", len(rows) * len(labels)) as advance:
             for row in rows:
                 x = sample_row(config, generator, row, torch.tensor(labels), seeds, advance)
-                files = [f"{row.folder}/{safe[label]}-{i}.png" for label, i in zip(labels, numbers, strict=True)]
+                files = [f"{row.folder}/{file_stems[label]}-{i}.png" for label, i in zip(labels, numbers, strict=True)]
                 (staged / row.folder).mkdir(exist_ok=True)
                 for file, image in zip(files, x, strict=True):
                     to_image(to_bytes(image)).save(staged / file)
                 grid.append(pictures(x))
-                parts.append(pd.DataFrame(row.facts | what | verdicts(row.judge, x, labels) | {"file": files}))
+                judged = verdicts(row.judge, x, labels)
+                parts.append(pd.DataFrame(row.facts | same_in_each_row | judged | {"file": files}))
         samples = pd.concat(parts, ignore_index=True)
         save(draw_grid(np.stack(grid), samples), staged / "samples")
         samples.to_csv(staged / "samples.csv", index=False)
@@ -198,7 +159,7 @@ def draw(
 def sample_row(
     config: Config, generator: Generator, row: GridRow, y: Tensor, seeds: np.ndarray, advance: Callable[[int], None]
 ) -> Tensor:
-    """The images [n, C, H, W] of a row, drawn in blocks as a run draws them.
+    """The images of a row, drawn in blocks as a run draws them. y: labels [n]. Returns [n, C, H, W].
 
     Raises DivergedError if one is not finite, or has one value throughout.
     """
@@ -212,11 +173,14 @@ def sample_row(
 
 
 @torch.no_grad()
-def verdicts(judge: Judge | None, x: Tensor, labels: list[int], batch_size: int = 64) -> dict[str, Any]:
-    """Columns: an image's entropy in nats, its predicted class, and whether that is as asked, where known."""
+def verdicts(judge: Judge | None, x: Tensor, labels: list[int]) -> dict[str, Any]:
+    """What a judge says of images [n, C, H, W]: their entropy in nats, predicted class, and whether it is as asked.
+
+    The last is None for a class that the judge does not know. Without a judge all is unknown.
+    """
     if judge is None:
         return {"entropy": np.nan, "predicted": None, "as_asked": None}
-    logits = torch.cat([judge.logits(part).float().cpu() for part in x.split(batch_size)])
+    logits = torch.cat([judge.logits(part).float().cpu() for part in x.split(JUDGED_TOGETHER)])
     answers = logits.argmax(1).tolist()
     accepted = [judge.accepted[label] for label in labels]
     return {
@@ -227,7 +191,7 @@ def verdicts(judge: Judge | None, x: Tensor, labels: list[int], batch_size: int 
 
 
 def summarize(samples: pd.DataFrame) -> pd.DataFrame:
-    """For each row of images: its mean entropy, and the share that is classified as asked; None where unknown."""
+    """For each row of images its mean entropy, and the share that is classified as asked; None where it is unknown."""
     keys = samples.columns.intersection(["pool_size", "omega"], sort=False).tolist()
     values = samples.astype({"entropy": float, "as_asked": float})
     means = values.groupby(keys, sort=False)[["entropy", "as_asked"]].mean().reset_index().astype(object)
@@ -235,12 +199,16 @@ def summarize(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_grid(images: np.ndarray, samples: pd.DataFrame) -> Figure:
-    """Examples [rows, columns, H, W(, 3)] with the entropy below each; framed if it is classified as another class."""
+    """Draw images with their entropy below, framed if they are classified as another class.
+
+    images: shape (rows, columns, H, W) if grey, (rows, columns, H, W, 3) if coloured.
+    """
     size = images.shape[:2]
     names = []
     for row in summarize(samples).itertuples():
         learned = f"{row.pool_size:,} examples\n" if "pool_size" in samples else ""
-        names.append(f"{learned}ω = {row.omega:.3g}" + ("" if row.entropy is None else f"\nH = {row.entropy:.2f}"))
+        hardness = "" if row.entropy is None else f"\nH = {row.entropy:.2f}"
+        names.append(f"{learned}ω = {row.omega:.3g}{hardness}")
     judged = bool(samples["entropy"].notna().all())
     return draw_images(
         images,
@@ -249,5 +217,5 @@ def draw_grid(images: np.ndarray, samples: pd.DataFrame) -> Figure:
         columns="class  (below: entropy in nats; framed: taken for another class)" if judged else "class",
         notes=samples["entropy"].map("{:.2f}".format).to_numpy().reshape(size) if judged else None,
         marked=samples["as_asked"].eq(False).to_numpy().reshape(size),
-        width=max(MIN_WIDTH, CELL * size[1] + BESIDE),
+        width=max(MIN_WIDTH, IMAGE_WIDTH * size[1] + LABEL_WIDTH),
     )

@@ -1,4 +1,4 @@
-"""A check of features as a figure: predicted and measured curves of error against kept rows, a panel for each rule."""
+"""A check of features as a figure: error against kept rows, predicted and measured, with a panel for each rule."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -7,25 +7,26 @@ from dp_theory.validity import Check
 from figures.curves import draw_curves
 from figures.tables import measured, predicted
 
-SERIES = {"gaussian": "Gaussian theory", "measured law": "measured law"}
+GAUSSIAN = "Gaussian theory"
+MEASURED_LAW = "measured law"
 
 
 def tidy(found: Check, name: str = "", trials: int = 1) -> pd.DataFrame:
-    """The table of figures.tables, with a column panel: the name and the rule. Sizes that were not measured are left
-    out."""
+    """The table of a check, with a column `panel` of name and rule. Sizes that were not measured are left out.
+
+    trials: how many experiments were measured at each size.
+    """
     parts = []
     for rule, rows in found.curves.dropna().groupby("rule", sort=False):
         panel = f"{name} {rule}".strip()
-        parts += [
-            predicted(label, rows["kept"], rows[column], panel=panel, z=rows[z])
-            for (column, label), z in zip(SERIES.items(), ("z", "z_law"), strict=True)
-        ]
-        parts.append(measured(SERIES["measured law"], rows["kept"], rows["measured"], rows["se"], trials, panel=panel))
+        parts.append(predicted(GAUSSIAN, rows["kept"], rows["gaussian"], panel=panel, z=rows["z"]))
+        parts.append(predicted(MEASURED_LAW, rows["kept"], rows["measured law"], panel=panel, z=rows["z_law"]))
+        parts.append(measured(MEASURED_LAW, rows["kept"], rows["measured"], rows["se"], trials, panel=panel))
     return pd.concat(parts, ignore_index=True)
 
 
 def picture(table: pd.DataFrame) -> Figure:
-    """See figures.curves."""
+    """Draw the table."""
     return draw_curves(
         table, xlabel="kept rows", ylabel="test error", logx=True, logy=True, panel="panel", sharey=False
     )

@@ -1,13 +1,13 @@
-"""Draws figures into a folder, each with its table, and a page that shows them all.
+"""Draws figures into a folder, each with its table, and writes a page that shows them all.
+
+A figure is a module with three functions: compute(quick) returns a tidy table (figures.tables), draw(table) returns a
+matplotlib figure, and caption(table) returns the text below it. The module's docstring says what the figure shows.
 
 The figure NAME is the module NAME (with _ for -) in a sub-package of this package. Another package names its module as
 an entry point:
 
     [project.entry-points."deliberate_practice.figures"]
     mine = "my_package.my_figure"
-
-The module's docstring says what the figure shows. It has three functions: compute(quick) returns a tidy table
-(figures.tables), draw(table) a matplotlib figure, and caption(table) the text below it.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ from dp_base.files import unused, write_text
 from dp_base.registry import GROUP
 from figures.curves import save
 
-RECORD = "figures.json"  # the record of a folder of figures: name -> caption, command, quick, seconds, source
+RECORD = "figures.json"
+"""The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its name."""
 PACKAGES = ("dp_base", "dp_theory", "dp_real", "figures", "experiments")
+KINDS = (".py", ".toml", ".csv")  # of files that a figure may depend on
 
 
 class FigureModule(Protocol):
     """The functions of a figure's module."""
 
     def compute(self, quick: bool) -> pd.DataFrame:
-        """Compute the table. `quick`: with fewer trials and seeds."""
+        """Compute the table; if `quick`, with fewer trials and seeds."""
         ...
 
     def draw(self, table: pd.DataFrame) -> Figure:
@@ -50,14 +52,17 @@ class FigureModule(Protocol):
         ...
 
     def caption(self, table: pd.DataFrame) -> str:
-        """What the figure shows, with the numbers of this table."""
+        """Say what the figure shows, with the numbers of this table."""
         ...
 
 
 def modules() -> dict[str, str]:
-    """The module name of each figure, by the figure's name. Imports no figure. Raises InputError for a name in use."""
-    rooms = pkgutil.walk_packages(experiments.paper.__path__, "experiments.paper.")
-    own = [module.name for module in rooms if module.name.count(".") == 3]  # in a sub-package
+    """The module of each figure, by the figure's name, without importing it.
+
+    Raises InputError if another package uses a name that is taken.
+    """
+    walked = pkgutil.walk_packages(experiments.paper.__path__, "experiments.paper.")
+    own = [module.name for module in walked if module.name.count(".") == 3]  # in a sub-package
     found = {name.rpartition(".")[2].replace("_", "-"): name for name in own}
     for entry in entry_points(group=f"{GROUP}.figures"):
         if found.setdefault(entry.name, entry.value) != entry.value:
@@ -66,7 +71,7 @@ def modules() -> dict[str, str]:
 
 
 def check_names(wanted: list[str]) -> list[str]:
-    """The names, each once, in their order. Raises InputError for an unknown figure."""
+    """The wanted names, each once, in their order. Raises InputError for an unknown figure."""
     known = list(modules())
     for name in wanted:
         if name not in known:
@@ -103,19 +108,17 @@ class Gallery:
     def __init__(self, folder: Path) -> None:
         """Open or make the folder. Raises InputError if it holds anything but figures, or cannot be written to."""
         self.folder = folder
+        self.record: dict[str, Any] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / RECORD).exists():
-                self.record = read_json(folder / RECORD, "give --out another folder, or remove that file")
-                if not all(isinstance(figure, dict) for figure in self.record.values()):
-                    raise InputError(f"{folder / RECORD} is not a record of figures; give --out another folder")
-                return
-            if not unused(folder):
+                self.record = _read_record(folder / RECORD)
+            elif unused(folder):
+                self._write()
+            else:
                 raise InputError(
                     f"--out {folder} holds something else; give a new or empty folder, or one with figures"
                 )
-            self.record: dict[str, Any] = {}
-            self._write()
         except OSError as error:
             raise InputError(f"--out {folder} is not a folder that can be written to: {error.strerror}") from None
 
@@ -127,9 +130,9 @@ class Gallery:
     def up_to_date(self, name: str, quick: bool) -> bool:
         """Whether the files of a figure exist, drawn by this version of the code with the same `quick`."""
         done = self.record.get(name, {})
-        files = (self.folder / f"{name}.{extension}" for extension in ("csv", "png", "pdf"))
-        same = (done.get("source"), done.get("quick")) == (source(name), quick)
-        return same and all(file.exists() for file in files)
+        if done.get("source") != source(name) or done.get("quick") != quick:
+            return False
+        return all((self.folder / f"{name}.{extension}").exists() for extension in ("csv", "png", "pdf"))
 
     def make(self, name: str, quick: bool) -> float:
         """Draw one figure and rewrite the page. Returns the seconds that the figure took."""
@@ -146,11 +149,17 @@ class Gallery:
         write_text(self.page, environment.get_template("gallery.html.jinja").render(record=self.record))
 
 
+def _read_record(path: Path) -> dict[str, Any]:
+    record = read_json(path, "give --out another folder, or remove that file")
+    if not all(isinstance(figure, dict) for figure in record.values()):
+        raise InputError(f"{path} is not a record of figures; give --out another folder")
+    return record
+
+
 def source(name: str) -> str:
     """A hash of what a figure depends on: this project's code, presets and reported tables, and its own module."""
     root = Path(experiments.paper.__file__).parents[2]
-    kinds = (".py", ".toml", ".csv")
-    files = {path for package in PACKAGES for path in (root / package).rglob("*") if path.suffix in kinds}
+    files = {path for package in PACKAGES for path in (root / package).rglob("*") if path.suffix in KINDS}
     spec = importlib.util.find_spec(modules()[name])
     if spec and spec.origin:
         files.add(Path(spec.origin))

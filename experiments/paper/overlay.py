@@ -1,30 +1,47 @@
-"""Theory laid on simulation: the tidy table of a predicted line and the simulated points on it."""
+"""Theory beside simulation: the tidy table of a predicted line and the simulated points on it."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from dp_theory import Problem, predict, simulate
 
 
 def overlay(
-    line: Problem, points: Problem, x_line, x_points, *, d: int, trials: int, band: bool = False, **groups
+    line: Problem,
+    points: Problem,
+    x_line: ArrayLike,
+    x_points: ArrayLike,
+    *,
+    d: int,
+    trials: int,
+    band: bool = False,
+    **groups: Any,
 ) -> pd.DataFrame:
-    """Test error, predicted at x_line for the problem `line` and simulated at x_points for `points`.
+    """Make a table of test errors, predicted at x_line for the problem `line` and simulated at x_points for `points`.
 
-    line and points: a problem per element of x_line and of x_points. Theory is the limit d → ∞, or with `band` the mean
-    in dimension d with the band where 95 % of single experiments lie. y_low and y_high of points are one standard error
-    away, z is (simulated - predicted)/standard error. groups: constant columns, such as the series.
+    `line` has a problem for each element of x_line, and `points` for each of x_points. Theory is the limit d → ∞. With
+    `band` it is the mean in dimension d, with the band in which 95 % of single experiments lie. y_low and y_high of
+    points are one standard error away, and z is (simulated - predicted) / standard error.
+
+    groups: constant columns, such as the series.
     """
-    x_line, x_points = np.asarray(x_line, float), np.asarray(x_points, float)
+    x_line = np.asarray(x_line, float)
+    x_points = np.asarray(x_points, float)
     predicted = pd.DataFrame({"kind": "predicted", "x": x_line})
     if band:
-        finite, theory = predict(line, d=d), predict(points, d=d).test_error
+        finite = predict(line, d=d)
         low, high = finite.band()
         predicted = predicted.assign(y=finite.test_error, y_low=low, y_high=high)
+        theory = predict(points, d=d).test_error
     else:
-        predicted, theory = predicted.assign(y=predict(line).test_error), predict(points).test_error
+        predicted = predicted.assign(y=predict(line).test_error)
+        theory = predict(points).test_error
     simulation = simulate(points, d=d, trials=trials, engine="law")
-    error, se = simulation.test_error, simulation.test_error_se
+    error = simulation.test_error
+    se = simulation.test_error_se
     simulated = pd.DataFrame(
         {
             "kind": "simulated",
@@ -41,12 +58,15 @@ def overlay(
 
 def as_accuracy(table: pd.DataFrame) -> pd.DataFrame:
     """The same table with accuracy, 1 - error, in percent."""
-    y, low, high = (100 * (1 - table[column]) for column in ("y", "y_low", "y_high"))
-    return table.assign(y=y, y_low=high, y_high=low)
+    accuracy = 100 * (1 - table[["y", "y_low", "y_high"]])
+    return table.assign(y=accuracy["y"], y_low=accuracy["y_high"], y_high=accuracy["y_low"])
 
 
 def agreement_in_words(table: pd.DataFrame) -> str:
-    """What a caption says of theory against simulation. Cells share random numbers, so that their z are correlated."""
+    """What a caption says of theory against simulation.
+
+    Cells share random numbers, so their z are correlated.
+    """
     simulated = table.query("kind == 'simulated'")
     size = simulated["z"].abs()
     trials = simulated["n_seeds"].iloc[0]

@@ -14,7 +14,7 @@ from dp_real.examples import ExampleArray, ExampleSet
 from dp_real.runs.reader import Run
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import slices
-from experiments.looking.sample import Judge
+from experiments.looking.judge import Judge
 
 ROWS = 256  # that are judged together
 

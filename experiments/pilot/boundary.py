@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 from dp_real.examples import ExampleArray
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import slices
-from experiments.looking.sample import Judge
+from experiments.looking.judge import Judge
 
 ROWS = 256  # that are scored together
 RIDGE = 1e-3  # on b², for classes that no label leaves

@@ -24,7 +24,7 @@ from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
 from dp_real.runtime.processes import slices
 from experiments.comparing.compare import Comparison, run_arms
-from experiments.looking.sample import Judge, load_judge
+from experiments.looking.judge import Judge, load_judge
 from experiments.pilot.agreement import ROWS, agreement, judged_rows, trust
 from experiments.pilot.boundary import boundary, scores
 from experiments.pilot.verdict import verdict
@@ -78,10 +78,15 @@ def short(config: Config, plan: Plan) -> Config:
         raise InputError("practice.start = 'real': a pilot compares generated samples; set it to 'generated'")
     raw, increment = config.model_dump(), plan.n // (2 * ROUNDS)
     raw["practice"] |= {
-        "initial": plan.n // 2, "increment": increment, "additions": ROUNDS, "patience": 1, "patience_policy": "fixed",
-        "evaluate_every": max(1, plan.steps // EVALUATIONS), "branch": False,
+        "initial": plan.n // 2,
+        "increment": increment,
+        "additions": ROUNDS,
+        "patience": 1,
+        "patience_policy": "fixed",
+        "evaluate_every": max(1, plan.steps // EVALUATIONS),
+        "branch": False,
         "examples": "generated",
-    }  # fmt: skip
+    }
     raw["training"] |= {"steps": plan.steps}
     raw["data"] |= {"sets": {}} if "sets" in raw["data"] else {}
     return parse_config(raw | {"tracker": "none"}, "the pilot")
@@ -126,13 +131,13 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
     rows = pd.concat([judged_rows(run, judge) for run in practice]) if judge else None
     generation = float(runs["generation_seconds"].sum())
     facts: dict[str, Any] = {
-        "n": plan.n, "seeds": plan.seeds, "steps": plan.steps,
+        "n": plan.n,
+        "seeds": plan.seeds,
+        "steps": plan.steps,
         "judge": None if trusted is None else {"what": given} | trusted._asdict(),
         "rounds": agreement(rows) if rows is not None else [],
         "boundary": _boundaries(practice, judge, data.validation) if judge else {},
-        "static": [
-            _accuracies(n, by_arm[f"static-{n}"], _unseen(of_arm[f"static-{n}"], largest)) for n in plan.sizes
-        ],
+        "static": [_accuracies(n, by_arm[f"static-{n}"], _unseen(of_arm[f"static-{n}"], largest)) for n in plan.sizes],
         "practice": _accuracies(plan.n, by_arm["practice"], _unseen(practice, largest))
         | {"made": made, "guided": _guided(practice), "additions": additions, "planned": ROUNDS},
         "exponent": found.exponent._asdict(),
@@ -140,7 +145,7 @@ def pilot(config: Config, plan: Plan, out: Path, workers: int, progress: Progres
         "cost": _cost(pd.concat([run.rounds for run in practice])),
         "seconds": float(runs["seconds"].sum()),
         "generation_seconds": generation,
-    }  # fmt: skip
+    }
     return facts | verdict(facts)
 
 

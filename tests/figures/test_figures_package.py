@@ -46,7 +46,7 @@ def test_imports_neither_half_nor_pyplot():
 
 
 def test_lines_points_bars_and_legend_are_those_of_the_table():
-    figure = curves.draw_curves(tidy(), xlabel="n", ylabel="error", panel="g", logx=True, title="t")
+    figure = curves.draw_curves(tidy(), xlabel="n", ylabel="error", panel="g", logx=True)
     assert [ax.get_title() for ax in figure.axes] == ["left", "right"]
     ax = figure.axes[0]
     assert ax.get_xlabel() == "n"
@@ -64,14 +64,6 @@ def test_series_without_a_line_has_its_points_joined():
     table = tidy().query("kind == 'simulated' and g == 'left'")
     (ax,) = curves.draw_curves(table, xlabel="x", ylabel="y").axes
     assert len([line for line in ax.get_lines() if line.get_linestyle() != "None" and len(line.get_xdata())]) == 2
-
-
-def test_draws_into_given_axes():
-    figure = Figure()
-    axes = figure.subplots(1, 2)
-    assert curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g", axes=axes) is figure
-    with pytest.raises(ValueError, match="2 panels need as many axes, not 1"):
-        curves.draw_curves(tidy(), xlabel="x", ylabel="y", panel="g", axes=axes[:1])
 
 
 def test_no_two_series_of_one_figure_look_the_same():
@@ -275,9 +267,16 @@ def test_wrong_images_are_refused():
 
 def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
     table = pd.DataFrame(
-        {"series": ["b", "a", "c"], "kind": "measured", "x": 1.0, "y": [2.0, 3.0, 1.0], "y_low": [1.5, 2.0, 0.9],
-         "y_high": [2.1, 3.5, 1.1], "n_seeds": 4}
-    )  # fmt: skip
+        {
+            "series": ["b", "a", "c"],
+            "kind": "measured",
+            "x": 1.0,
+            "y": [2.0, 3.0, 1.0],
+            "y_low": [1.5, 2.0, 0.9],
+            "y_high": [2.1, 3.5, 1.1],
+            "n_seeds": 4,
+        }
+    )
     (ax,) = curves.draw_ranking(table, xlabel="points").axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "b", "a"]
     (bars,) = ax.collections

@@ -12,7 +12,7 @@ from dp_base.locks import claimed
 from experiments.cli.options import Json
 from experiments.cli.real.options import Preset, ResumeRuns, Set, Workers, arm_names, at_a_time, refuse
 from experiments.cli.real.remarks import at_limit, judged_twice, too_few
-from experiments.comparing.axes import AXES
+from experiments.comparing.axes import AXIS_LABELS
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
 
@@ -30,7 +30,7 @@ Tunings = Annotated[
         "project's own tuning of the preset chose."
     ),
 ]
-Axis = StrEnum("Axis", list(AXES))
+Axis = StrEnum("Axis", list(AXIS_LABELS))
 GENERATED = Axis("generated")
 NOT_SHOWN = ("kind", "x", "y_low", "y_high")  # columns that only the figure needs
 
@@ -200,7 +200,7 @@ def _figure(found: FinishedComparison, x: Axis) -> "Figure":
     sizes_differ = found.summary["x"].nunique() == len(found.summary)
     some_arms_are_a_series = lines["series"].nunique() < len(lines)
     if sizes_differ or some_arms_are_a_series:
-        return draw_curves(lines, xlabel=AXES[x], ylabel=label, logx=True)
+        return draw_curves(lines, xlabel=AXIS_LABELS[x], ylabel=label, logx=True)
     return draw_ranking(lines, xlabel=label)
 
 

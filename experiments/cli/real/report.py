@@ -85,7 +85,7 @@ def add_confirmed(facts: dict[str, Any], judge: str) -> None:
     """Add to a run's facts the share of each round that a judge confirms, and its own accuracy on validation images."""
     from dp_real import Run
     from dp_real.runs.prepare import load_data
-    from experiments.looking.sample import load_judge
+    from experiments.looking.judge import load_judge
     from experiments.pilot.agreement import agreement, judged_rows, trust
 
     run = Run(facts["run"])

@@ -90,7 +90,8 @@ class Drawing:
     def images(self) -> "pd.DataFrame":
         """Draw images into the folder. Returns a row for each."""
         from dp_real import Run
-        from experiments.looking.sample import draw, load_judge, rows_along, rows_over
+        from experiments.looking.judge import load_judge
+        from experiments.looking.sample import draw, rows_along, rows_over
 
         if self.along and self.run:
             rows = rows_along(Run(self.run), self.omegas)

@@ -1,10 +1,10 @@
-"""The facts of a report: settings, costs and results of runs and comparisons, read from their folders."""
+"""The facts that a report tells: settings, costs and results of runs and comparisons, read from their folders."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dp_base.errors import InputError
@@ -16,6 +16,7 @@ from experiments.comparing.compare import Comparison
 from experiments.looking.report.pictures import CAPTIONS, are_drawn, class_counts, leave_figures, readable_pool
 from experiments.looking.report.texts import hardest_texts
 from experiments.presets.presets import load_preset
+from experiments.terminal import records
 
 COSTS = {
     "steps": "optimizer steps",
@@ -32,19 +33,24 @@ COSTS = {
     "training_flops": "FLOPs of training",
 }
 
+"""What each cost of a result is called in a report."""
 Facts = dict[str, Any]
 
 
 def outcome(run: Run) -> Facts:
-    """A run so far: name, seed, complete, step of steps, pool_size, accuracies (a row per set, with its `se`)."""
-    config, result, metrics = run.config, run.result, run.metrics
+    """What a run came to so far: its name, seed, step, pool size and accuracies.
+
+    There is a row for each set whose accuracy is known, with its standard error.
+    """
+    config = run.config
+    result = run.result
+    metrics = run.metrics
     last = result or (metrics.iloc[-1].to_dict() if len(metrics) else {})
-    own = [
-        {"set": name, "images": result.get(f"{key}_examples")}
-        | with_error(last[f"{key}_accuracy"], result.get(f"{key}_examples"))
-        for name, key in (("test", "test"), ("validation", "val"))
-        if last.get(f"{key}_accuracy") is not None
-    ]
+    own = []
+    for name, key in (("test", "test"), ("validation", "val")):
+        if last.get(f"{key}_accuracy") is not None:
+            images = result.get(f"{key}_examples")
+            own.append({"set": name, "images": images} | with_error(last[f"{key}_accuracy"], images))
     return {
         "run": str(run.path),
         "name": config.name,
@@ -59,10 +65,11 @@ def outcome(run: Run) -> Facts:
 
 def run_facts(run: Run) -> Facts:
     """All facts of a run. Draws its figures if they are missing, or older than what the run left."""
-    config, result, rounds = run.config, run.result, run.rounds
+    config = run.config
+    result = run.result
     if not are_drawn(run.files):
         leave_figures(run.path)
-    base, sizes = preset_of(config), rounds["count"].cumsum().tolist() if len(rounds) else []
+    base = preset_of(config)
     pool = readable_pool(run)
     classes = class_counts(pool, config.task.classes).reset_index() if pool else None
     figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
@@ -70,7 +77,7 @@ def run_facts(run: Run) -> Facts:
         "command": run_command(config, base) or f"dp real run {shlex.quote(str(run.files.config))}",
         "preset": base.name if base else None,
         "settings": differences(config, base),
-        "rounds": [row | {"pool_size": size} for row, size in zip(rounds.to_dict("records"), sizes, strict=True)],
+        "rounds": _rounds(run),
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
         "classes": [] if classes is None else classes.to_dict("records"),
         "hardest": hardest_texts(run, pool) if pool and pool.of_texts else [],
@@ -84,9 +91,19 @@ def run_facts(run: Run) -> Facts:
     }
 
 
+def _rounds(run: Run) -> list[Facts]:
+    """A row for each round, with the size of the pool after it."""
+    rounds = run.rounds
+    if not len(rounds):
+        return []
+    sizes = rounds["count"].cumsum().tolist()
+    return [row | {"pool_size": size} for row, size in zip(records(rounds), sizes, strict=True)]
+
+
 def comparison_facts(comparison: Comparison) -> Facts:
     """The facts of a folder of `dp real compare`: the arms, and the outcome of each run."""
-    arms, figure = comparison.arms, comparison.figure.with_suffix(".png")
+    arms = comparison.arms
+    figure = comparison.figure.with_suffix(".png")
     return {
         "comparison": str(comparison.path),
         "command": compare_command(comparison),
@@ -97,19 +114,24 @@ def comparison_facts(comparison: Comparison) -> Facts:
 
 
 def with_error(accuracy: float, n: int | None) -> Facts:
-    """An accuracy over n independent examples and its binomial standard error, None while n is not known."""
+    """An accuracy over n independent examples, and its binomial standard error, which is None if n is not known."""
     return {"accuracy": accuracy, "se": standard_error(accuracy, n) if n else None}
 
 
 def costs_so_far(run: Run) -> Facts:
     """The costs of an unfinished run, as far as its logs tell."""
-    metrics, rounds = run.metrics, run.rounds
+    metrics = run.metrics
+    rounds = run.rounds
     last = metrics.iloc[-1] if len(metrics) else {}
-    known = {"steps": "step", "samples_generated": "images_generated", "seconds": "seconds"}
-    sums = {"generation_seconds": "seconds", "generation_flops": "flops"}
-    sums |= {key: key for key in ("denoiser_forwards", "denoiser_backwards")}
-    costs: Facts = {key: last[name] for key, name in known.items() if name in last}
-    return costs | {key: rounds[name].sum() for key, name in sums.items() if name in rounds}
+    columns_of_metrics = {"steps": "step", "samples_generated": "images_generated", "seconds": "seconds"}
+    columns_of_rounds = {
+        "generation_seconds": "seconds",
+        "generation_flops": "flops",
+        "denoiser_forwards": "denoiser_forwards",
+        "denoiser_backwards": "denoiser_backwards",
+    }
+    costs: Facts = {key: last[column] for key, column in columns_of_metrics.items() if column in last}
+    return costs | {key: rounds[column].sum() for key, column in columns_of_rounds.items() if column in rounds}
 
 
 def preset_of(config: Config) -> Config | None:
@@ -121,9 +143,9 @@ def preset_of(config: Config) -> Config | None:
 
 
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
-    """The settings that differ, as key: [value in `base`, value in `config`].
+    """The settings in which a configuration differs from a base: by key, the base's value and its own.
 
-    Without a base: those that differ from the defaults, as [None, value].
+    Without a base they are those that differ from the defaults, with None for the base's value.
     """
     own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
     before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
@@ -135,48 +157,63 @@ def flat(sections: Mapping[str, Any], prefix: str = "") -> Facts:
     """Nested sections as one dictionary with dotted keys."""
     found: Facts = {}
     for key, value in sections.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
     return found
 
 
 def as_options(settings: Mapping[str, list[Any]]) -> list[str]:
-    """The settings as key=value, for --set."""
+    """The settings of `differences` as key=value."""
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, (_, value) in settings.items()]
+
+
+def set_options(settings: Iterable[str]) -> list[str]:
+    """The words --set key=value of a command."""
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def run_command(config: Config, base: Config | None) -> str | None:
     """The command that repeats a run of a preset. None if there is no preset, or settings alone cannot repeat it."""
     if base is None:
         return None
-    settings = as_options({k: v for k, v in differences(config, base).items() if k != "seed"})
+    settings = as_options({key: change for key, change in differences(config, base).items() if key != "seed"})
     try:
         if load_preset(config.name, settings, seed=config.seed) != config:
             return None
     except InputError:
         return None
     seed = ["--seed", str(config.seed)] if config.seed != base.seed else []
-    return shlex.join(["dp", "real", "run", config.name, *seed, *(part for s in settings for part in ("--set", s))])
+    return shlex.join(["dp", "real", "run", config.name, *seed, *set_options(settings)])
 
 
 def compare_command(comparison: Comparison) -> str | None:
     """The command that repeats a comparison of a preset's arms. None if none is found.
 
-    Tries the settings of each run in turn: they are right if the configurations of all runs follow from them.
+    The settings of each run are tried in turn. They are right if the configurations of all runs follow from them.
     """
-    arms, configs = comparison.arms, [(arm, run.config) for arm, run in comparison.runs()]
-    name, base = configs[0][1].name, preset_of(configs[0][1])
+    configs = [(arm, run.config) for arm, run in comparison.runs()]
+    _, first = configs[0]
+    base = preset_of(first)
     if base is None:
         return None
-    splits, baseline = {config.data.split for _, config in configs}, comparison.baseline
-    options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
-    options += ["--first", str(min(splits))] if min(splits) else []
     for _, candidate in configs:
         changes = differences(candidate, base)
         settings = as_options({key: change for key, change in changes.items() if key not in ("seed", "data.split")})
         if all(follows(config, arm, settings) for arm, config in configs):
-            options += ["--baseline", baseline, *(part for setting in settings for part in ("--set", setting))]
-            return shlex.join(["dp", "real", "compare", name, *options])
+            options = _comparison_options(comparison, {config.data.split for _, config in configs})
+            return shlex.join(["dp", "real", "compare", first.name, *options, *set_options(settings)])
     return None
+
+
+def _comparison_options(comparison: Comparison, splits: set[int]) -> list[str]:
+    """The options of a comparison but its settings."""
+    arms = comparison.arms
+    options = ["--arms", ",".join(arms["series"]), "--seeds", str(arms["n_seeds"].max()), "--splits", str(len(splits))]
+    if first := min(splits):
+        options += ["--first", str(first)]
+    return [*options, "--baseline", comparison.baseline]
 
 
 def follows(config: Config, arm: str, settings: list[str]) -> bool:

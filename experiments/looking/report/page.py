@@ -1,4 +1,4 @@
-"""Renders a report as one HTML file that needs no other."""
+"""The page of a report: one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import jinja2
 from experiments.looking.report.facts import COSTS, Facts
 from experiments.looking.report.pictures import CAPTIONS
 
-MANY = 30  # if a run has more classes, only the ten hardest are listed
+MANY_CLASSES = 30  # if a run has more, only the hardest are listed
+HARDEST_SHOWN = 10
 
 
 def page(facts: Sequence[Facts]) -> str:
-    """The HTML for the facts of runs and comparisons. All values are escaped."""
+    """The HTML that tells the facts of runs and comparisons. All values are escaped."""
     loader = jinja2.PackageLoader("experiments.looking.report", "")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    own = (columns, words, readable, embedded, overview, with_errors)
-    environment.filters |= {function.__name__: function for function in own}
+    filters = (columns, words, readable, embedded, overview, with_errors)
+    environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("page.html.jinja").render(
         title=", ".join(fact.get("run") or fact["comparison"] for fact in facts),
         comparisons=[shown_comparison(fact) for fact in facts if "comparison" in fact],
@@ -32,14 +33,13 @@ def page(facts: Sequence[Facts]) -> str:
 
 
 def shown_run(run: Facts) -> Facts:
-    """A run's facts, with settings, costs and classes added in the form that the page shows."""
+    """The facts of a run, with settings, costs and classes added in the form that the page shows."""
     origin = f"preset {run['preset']}" if run["preset"] else "default"
-    many = len(run["classes"]) > MANY
-    hardest = sorted(run["classes"], key=lambda row: -row["wrong"])[:10]
-    settings = [
-        {"key": key} | {name: json.dumps(x, ensure_ascii=False) for name, x in zip((origin, "run"), pair, strict=True)}
-        for key, pair in run["settings"].items()
-    ]
+    settings = []
+    for key, (before, own) in run["settings"].items():
+        settings.append({"key": key, origin: _as_json(before), "run": _as_json(own)})
+    many = len(run["classes"]) > MANY_CLASSES
+    hardest = sorted(run["classes"], key=lambda row: -row["wrong"])[:HARDEST_SHOWN]
     return run | {
         "shown_settings": settings,
         "shown_costs": [{"": COSTS[key], "total": value} for key, value in run["costs"].items()],
@@ -48,18 +48,22 @@ def shown_run(run: Facts) -> Facts:
     }
 
 
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 def shown_comparison(comparison: Facts) -> Facts:
-    """A comparison's facts, with its arms added under readable column names."""
+    """The facts of a comparison, with its arms added under readable column names."""
     names = {"series": "arm", "generated": "samples generated", "y": "test accuracy (%)"}
     left_out = ("kind", "y_low", "y_high")
-    arms = [
-        {names.get(key, key): value for key, value in row.items() if key not in left_out} for row in comparison["arms"]
-    ]
+    arms = []
+    for row in comparison["arms"]:
+        arms.append({names.get(key, key): value for key, value in row.items() if key not in left_out})
     return comparison | {"shown_arms": arms}
 
 
 def overview(runs: Sequence[Facts]) -> list[Facts]:
-    """One row per run."""
+    """A row for each run: how far it is, and its accuracies."""
     return [
         {
             "run": run["run"],
@@ -74,13 +78,17 @@ def overview(runs: Sequence[Facts]) -> list[Facts]:
 
 def with_errors(rows: Sequence[Facts]) -> list[Facts]:
     """The rows with accuracy and standard error in one column, in percent."""
-    rest = [{key: value for key, value in row.items() if key not in ("accuracy", "se")} for row in rows]
-    return [kept | {"accuracy (%)": percent(row)} for kept, row in zip(rest, rows, strict=True)]
+    shown = []
+    for row in rows:
+        rest = {key: value for key, value in row.items() if key not in ("accuracy", "se")}
+        shown.append(rest | {"accuracy (%)": percent(row)})
+    return shown
 
 
 def percent(row: Facts) -> str:
     """The accuracy of a row in percent, with its standard error if known."""
-    return f"{100 * row['accuracy']:.2f}" + ("" if row["se"] is None else f" ± {100 * row['se']:.2f}")
+    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
+    return f"{100 * row['accuracy']:.2f}{error}"
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -95,7 +103,7 @@ def words(key: str) -> str:
 
 def readable(value: Any) -> str:
     """A value as text: whole numbers below 1e9 in full, other numbers with four digits, nothing for None and nan."""
-    if value is None or value != value:
+    if value is None or value != value:  # nan is not equal to itself
         return ""
     if isinstance(value, str):
         return value

@@ -1,4 +1,4 @@
-"""A run's pictures, RUN/figures/*.png, drawn from the files that it leaves: complete, unfinished or branched out."""
+"""The pictures of a run, RUN/figures/*.png, drawn from the files that it leaves, also before its end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from torch.nn import functional
 
 from dp_base.errors import DamagedError, MissingError
@@ -35,10 +36,12 @@ CAPTIONS = {
     "if the learner took it for another class.",
     "classes": "How many examples of each class the pool has, and what the learner made of them when they were added.",
 }
-LAST = "training"  # the picture that is drawn last, so that all are there if it is
+"""What the page says below each picture."""
+LAST = "training"  # the picture that is drawn last: if it is there, all are
 SHOWN = 10  # rounds and classes in the grid of samples
 THUMBNAIL = 128  # pixels a side of an image in a grid
 TRACES = {"val_accuracy": "validation accuracy (%)", "train_loss": "training loss", "lr": "learning rate"}
+"""The panels of the picture `training`."""
 ROUNDS = {
     "omega": "strength ω",
     "entropy": "entropy when added (nats)",
@@ -47,10 +50,11 @@ ROUNDS = {
     "seconds": "seconds to generate",
     "passes": "denoiser passes per example",
 }
+"""The panels of the picture `rounds`."""
 
 
 def leave_figures(run: Path) -> None:
-    """Draw a run that has just ended, in its main process. A failure is said and not raised: the run is complete."""
+    """Draw a run that has just ended, in its main process. A failure is only remarked on, since the run is complete."""
     if not this_process().is_main_process:
         return
     try:
@@ -60,37 +64,46 @@ def leave_figures(run: Path) -> None:
 
 
 def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> None:
-    """The same for runs whose figures are not drawn yet, `workers` at a time."""
-    bare = [(run,) for run in runs if not are_drawn(RunFiles(run))]
-    with progress("figures", len(bare)) as advance:
-        for _ in in_parallel(workers, leave_figures, bare):
+    """Draw those of several runs whose figures are not drawn yet, `workers` at a time."""
+    undrawn = [(run,) for run in runs if not are_drawn(RunFiles(run))]
+    with progress("figures", len(undrawn)) as advance:
+        for _ in in_parallel(workers, leave_figures, undrawn):
             advance(1)
 
 
 def are_drawn(files: RunFiles) -> bool:
-    """Whether all figures of a complete run are there, and show its end."""
+    """Whether a run is complete, and all its figures are there and show its end."""
     last = files.figures / f"{LAST}.png"
     return files.result.exists() and last.exists() and last.stat().st_mtime >= files.result.stat().st_mtime
 
 
 def draw_run(run: Run) -> list[Path]:
-    """Write the pictures that a run's files allow, each whole or not at all; PNG only, which takes half the time."""
-    metrics, rounds = run.metrics, run.rounds
-    figures: dict[str, Figure | None] = {
-        "rounds": draw_rounds(metrics, rounds) if len(rounds) > 1 and len(metrics) else None,
-        "scaling": draw_scaling(run),
-    }
-    pool, task = readable_pool(run), run.config.task
-    if pool:
+    """Write the pictures that a run's files allow, each whole or not at all. Returns their paths.
+
+    They are written as PNG only, which takes half the time.
+    """
+    metrics = run.metrics
+    rounds = run.rounds
+    figures: dict[str, Figure] = {}
+    if len(rounds) > 1 and len(metrics):
+        figures["rounds"] = draw_rounds(metrics, rounds)
+    if scaling := draw_scaling(run):
+        figures["scaling"] = scaling
+    if pool := readable_pool(run):
+        task = run.config.task
         figures["classes"] = draw_classes(pool, task.classes)
-        figures["samples"] = draw_samples(pool, task.classes) if len(task.sample_shape) == 3 else None
-    figures[LAST] = draw_training(metrics, rounds, run.config.training.warmup_steps) if len(metrics) else None
-    written = [save(figure, run.files.figures / name, ["png"]) for name, figure in figures.items() if figure]
-    return [path for paths in written for path in paths]
+        if len(task.sample_shape) == 3:
+            figures["samples"] = draw_samples(pool, task.classes)
+    if len(metrics):
+        figures[LAST] = draw_training(metrics, rounds, run.config.training.warmup_steps)
+    return [path for name, figure in figures.items() for path in save(figure, run.files.figures / name, ["png"])]
 
 
 def readable_pool(run: Run) -> Pool | None:
-    """The run's pool; None if there is none yet, and after a remark if it is damaged, since all else can be shown."""
+    """The pool of a run; None if there is none yet, or if it is damaged, since all else can be shown.
+
+    A remark says what is damaged.
+    """
     try:
         return run.pool
     except DamagedError as error:
@@ -101,14 +114,14 @@ def readable_pool(run: Run) -> Pool | None:
 
 
 def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int) -> Figure:
-    """Validation accuracy (once warmed up), training loss and learning rate over the steps (paper Fig. 2)."""
+    """Draw validation accuracy (once warmed up), training loss and learning rate over the steps (paper Fig. 2)."""
     metrics = metrics.assign(val_accuracy=100 * metrics["val_accuracy"])
     added = rounds.query("round > 0")["step"] if len(rounds) else []
     parts = []
     for key, name in TRACES.items():
         warm = metrics["step"] >= min(warmup_steps, metrics["step"].max())
         rows = metrics[warm] if key == "val_accuracy" else metrics
-        parts.append(once(rows["step"], rows[key], quantity=name))
+        parts.append(of_one_run(rows["step"], rows[key], quantity=name))
     table = pd.concat(parts)
     table["added"] = table["x"].isin(added)
     losses = table.loc[table["quantity"] == TRACES["train_loss"], "y"]
@@ -116,15 +129,15 @@ def draw_training(metrics: pd.DataFrame, rounds: pd.DataFrame, warmup_steps: int
 
 
 def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
-    """Strength, hardness and cost of each addition, and the accuracy reached, against the pool's size."""
+    """Draw strength, hardness and cost of each addition, and the accuracy reached, against the pool's size."""
     passes = (rounds["denoiser_forwards"] + rounds["denoiser_backwards"]) / rounds["count"]
     size = rounds["count"].cumsum()
     rounds = rounds.assign(size=size, fraction_wrong=100 * rounds["fraction_wrong"], passes=passes)
-    # The initial round is plain, and its hardness that for a learner which had learned nothing.
+    # Not of the initial round, which is plain and was hard for a learner that had learned nothing.
     values = {key: rounds[rounds["round"] > 0].set_index("size")[key] for key in ("omega", "entropy", "fraction_wrong")}
     values["val_accuracy"] = 100 * metrics.groupby("pool_size")["val_accuracy"].last()
     values |= {key: rounds.set_index("size")[key] for key in ("seconds", "passes")}
-    table = pd.concat([once(y.index, y, quantity=ROUNDS[key]) for key, y in values.items()])
+    table = pd.concat([of_one_run(y.index, y, quantity=ROUNDS[key]) for key, y in values.items()])
     figure = draw_curves(table, xlabel="examples in the pool", ylabel="", panel="quantity", sharey=False)
     for ax in figure.axes:
         if ax.get_title() != ROUNDS["val_accuracy"]:
@@ -133,17 +146,23 @@ def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
 
 
 def draw_scaling(run: Run) -> Figure | None:
-    """Test accuracy against the pool's size, a point for each branch (paper section 5) and the run itself."""
+    """Draw test accuracy against the pool's size, with a point for each branch (paper section 5) and the run itself.
+
+    Returns None if there are fewer than two points.
+    """
     results = pd.DataFrame([*run.branches, *([run.result] if run.complete else [])])
     if len(results) < 2:
         return None
-    table = once(results["pool_size"], 100 * results["test_accuracy"])
+    table = of_one_run(results["pool_size"], 100 * results["test_accuracy"])
     return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
 
 
 def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
-    """A row a class: how many examples the initial round has, how many were added that the learner got right and wrong
-    at the time, and the mean entropy of those added, in nats."""
+    """Count the examples of each class: a row for each, indexed by its name.
+
+    The columns are initial (examples of the initial round), right and wrong (examples that were added, and that the
+    learner of the time got right or wrong), and entropy (the mean over those that were added, in nats).
+    """
     facts = pool.table().select(["round", "label", "entropy", "correct"]).to_pandas()
     added = facts[facts["round"] > 0]
     counts = {
@@ -157,29 +176,34 @@ def class_counts(pool: Pool, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def draw_classes(pool: Pool, classes: Sequence[str]) -> Figure:
-    """How many examples of each class there are, and whether the learner was right about them when they were added."""
+    """Draw how many examples each class has, and whether the learner was right about them when they were added."""
     counts = class_counts(pool, classes)
     xlabel = "class"
     if len(classes) > NAMED:
-        counts, xlabel = counts.sort_values("wrong"), f"{len(classes)} classes, those most often wrong last"
+        counts = counts.sort_values("wrong")
+        xlabel = f"{len(classes)} classes, those most often wrong last"
     names = {"right": "right when added", "wrong": "wrong when added", "initial": "initial round"}
     table = counts[[*names]].rename(columns=names).melt(var_name="series", value_name="y", ignore_index=False)
     return draw_stacks(table.reset_index(names="x"), xlabel=xlabel, ylabel="examples in the pool")
 
 
 def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
-    """The first example of each class in each round, at most ten of either; framed where the learner was wrong."""
+    """Draw the first example of each class in each round, at most SHOWN of either, framed if the learner was wrong."""
     facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
-    rounds, labels = spread_out(int(facts["round"].max()) + 1), spread_out(len(classes))
+    rounds = spread_out(int(facts["round"].max()) + 1)
+    labels = spread_out(len(classes))
     shown = facts[facts["round"].isin(rounds) & facts["label"].isin(labels)].drop_duplicates(["round", "label"])
     images = pictures(to_float(pool.minibatch(torch.tensor(shown["row"].to_numpy()))[0]))
     size = (len(rounds), len(labels))
-    grid, notes, marked = np.ones((*size, *images.shape[1:])), np.full(size, "", object), np.zeros(size, bool)
+    grid = np.ones((*size, *images.shape[1:]))
+    notes = np.full(size, "", object)
+    marked = np.zeros(size, bool)
     for image, row in zip(images, shown.itertuples(), strict=True):
         place = rounds.index(row.round), labels.index(row.label)
         grid[place] = image
         if row.round:  # the learner had seen nothing before the initial one
-            notes[place], marked[place] = f"{row.entropy:.2f}", not row.correct
+            notes[place] = f"{row.entropy:.2f}"
+            marked[place] = not row.correct
     omegas = facts.groupby("round")["omega"].mean()
     names = [f"{index}  (ω = {omegas[index]:.2g})" if index else "0  (initial)" for index in rounds]
     what = "class  (below: entropy in nats when added; framed: the learner was wrong)"
@@ -188,18 +212,21 @@ def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
 
 
 def spread_out(count: int) -> list[int]:
-    """At most ten of 0 .. count - 1, evenly spaced, the ends among them."""
+    """At most SHOWN of 0, …, count - 1, evenly spaced, with both ends among them."""
     return np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int).tolist()
 
 
 def pictures(x: torch.Tensor) -> np.ndarray:
-    """Images [B, C, H, W] in [-1, 1] as figures draw them: [B, H, W] or [B, H, W, 3] in [0, 1]; large ones smaller."""
+    """Images as figures draw them, those that are large made smaller.
+
+    x: [B, C, H, W] in [-1, 1]. Returns values in [0, 1], of shape (B, H, W) if grey, (B, H, W, 3) if coloured.
+    """
     if max(x.shape[2:]) > THUMBNAIL:
         x = functional.adaptive_avg_pool2d(x, THUMBNAIL)
     x = ((x + 1) / 2).clamp(0, 1)
     return (x[:, 0] if x.shape[1] == 1 else x.movedim(1, -1)).numpy()
 
 
-def once(x: Iterable, y: Iterable, **groups: str) -> pd.DataFrame:
-    """What one run measured, as figures take it."""
+def of_one_run(x: ArrayLike, y: ArrayLike, **groups: str) -> pd.DataFrame:
+    """The table of what a single run measured, for figures. Points that are nan are left out."""
     return measured("run", np.asarray(x, float), np.asarray(y, float), **groups).dropna(subset=["x", "y"])

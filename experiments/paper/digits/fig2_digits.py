@@ -15,13 +15,16 @@ from figures.tables import measured
 from figures.traces import draw_traces
 
 ADDITIONS = (0, 1, 2)
-SIZE = 300
-SHOWN_FROM = 300  # optimizer step
+SIZE = 300  # samples at first, and of each addition
+SHOWN_FROM = 300  # optimizer step; the range of earlier ones would hide the rest
 QUANTITIES = {"train_loss": "training loss", "val_accuracy": "validation accuracy (%)"}
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: means over seeds at each evaluation. quantity is the panel; added marks the mean step of an addition."""
+    """Tidy: means over seeds at each evaluation.
+
+    The column `quantity` names the panel. `added` marks the mean step of an addition, to the nearest evaluation.
+    """
     seeds, splits = (2, 1) if quick else (8, 8)
     config = digits(f"practice.initial={SIZE}", f"practice.increment={SIZE}", "practice.additions=2")
     arms = [f"practice-{SIZE * (1 + additions)}" for additions in ADDITIONS]
@@ -30,27 +33,32 @@ def compute(quick: bool) -> pd.DataFrame:
         runs = run_arms(config, arms, seeds, splits, Path(folder), cpu_count(), progress)
         for arm, additions in zip(arms, ADDITIONS, strict=True):
             done = [Run(Comparison(Path(folder)).run_folder(arm, seed)) for seed in runs["seed"].unique()]
-            metrics = pd.concat(run.metrics for run in done).set_index("step")
-            metrics["val_accuracy"] *= 100
-            rounds = pd.concat(run.rounds for run in done).query("round > 0")
-            every = config.practice.evaluate_every
-            added = (rounds.groupby("round")["step"].mean() / every).round() * every
-            for quantity, name in QUANTITIES.items():
-                values = metrics[quantity].groupby("step")
-                series = f"{additions} addition{'s' if additions != 1 else ''}"
-                mean = values.mean()
-                marked = mean.index.isin(added)
-                parts.append(measured(series, mean.index, mean, values.sem(), seeds, quantity=name, added=marked))
+            series = f"{additions} addition{'s' if additions != 1 else ''}"
+            parts += _series_of(done, series, config.practice.evaluate_every)
     return pd.concat(parts, ignore_index=True)
 
 
+def _series_of(runs: list[Run], series: str, evaluate_every: int) -> list[pd.DataFrame]:
+    """The mean of each quantity over runs of one arm, whose learners are evaluated every so many steps."""
+    metrics = pd.concat(run.metrics for run in runs).set_index("step")
+    metrics["val_accuracy"] *= 100
+    rounds = pd.concat(run.rounds for run in runs).query("round > 0")
+    added = (rounds.groupby("round")["step"].mean() / evaluate_every).round() * evaluate_every
+    parts = []
+    for quantity, name in QUANTITIES.items():
+        values = metrics[quantity].groupby("step")
+        mean = values.mean()
+        groups = {"quantity": name, "added": mean.index.isin(added)}
+        parts.append(measured(series, mean.index, mean, values.sem(), len(runs), **groups))
+    return parts
+
+
 def draw(table: pd.DataFrame) -> Figure:
-    """See figures.traces. The first steps are left out, since their range would hide the rest."""
+    """Draw the steps from SHOWN_FROM on."""
     return draw_traces(table.query("x >= @SHOWN_FROM"), logy=[QUANTITIES["train_loss"]])
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     return (
         f"Training loss and validation accuracy over training (Fig. 2), from step {SHOWN_FROM}, with {SIZE} generated "
         f"digits to begin with and up to two additions of {SIZE} hard ones, mean and one standard error over "

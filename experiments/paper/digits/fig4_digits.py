@@ -1,15 +1,11 @@
 """Fig. 4 on digits: test accuracy against the number of generated samples, practice beside static."""
 
-import tempfile
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
-from joblib import cpu_count
-from matplotlib.figure import Figure
 
-from experiments.comparing.compare import run_arms, summarize
-from experiments.paper.digits_runs import digits
-from experiments.terminal import progress
+from experiments.comparing.compare import summarize
+from experiments.paper.digits_runs import digits, run_digits_arms
 from figures.curves import draw_curves
 
 NAMES = {
@@ -25,27 +21,25 @@ SIZES = {
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: one row per arm and size, with the columns of experiments.comparing.compare.summarize."""
+    """Tidy, with a row for each arm and size, and the columns of experiments.comparing.compare.summarize."""
     seeds, splits = (2, 1) if quick else (8, 8)
     arms = {f"{name}-{size}": name for name, sizes in SIZES.items() for size in sizes}
-    with tempfile.TemporaryDirectory() as folder:
-        runs = run_arms(digits(), list(arms), seeds, splits, Path(folder), cpu_count(), progress)
+    runs = run_digits_arms(digits(), list(arms), seeds=seeds, splits=splits)
     table = summarize(runs, baseline="static-1000")
     return table.assign(series=table["series"].map(arms).map(NAMES))
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """See figures.curves."""
-    return draw_curves(table, xlabel="samples generated", ylabel="test accuracy (%)", logx=True)
+draw = partial(draw_curves, xlabel="samples generated", ylabel="test accuracy (%)", logx=True)
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     practice = table.query("series == 'practice'").nlargest(1, "x").iloc[0]
     static = table.query("series == 'static'").nlargest(1, "y").iloc[0]
-    seeds, gain, se = practice["n_seeds"], practice["minus_static-1000"], practice["difference_se"]
+    gain = practice["minus_static-1000"]
+    se = practice["difference_se"]
     return (
-        f"Accuracy on real test digits of a learner trained on generated digits only (Fig. 4): mean over {seeds} runs "
+        "Accuracy on real test digits of a learner trained on generated digits only (Fig. 4): mean over "
+        f"{practice['n_seeds']} runs "
         "with one standard error; all arms train for the same number of steps. Unguided practice adds plain samples. "
         f"At {practice['x']:.0f} samples practice is {gain:+.2f} ± {se:.2f} points from static (paired); the best "
         f"static arm, {static['x']:.0f} samples, reaches {static['y']:.2f} against {practice['y']:.2f}."

@@ -1,51 +1,45 @@
 """Fig. 5 (a), (b), (d) on digits: hard examples by over-generation and pruning or by guidance, against compute."""
 
-import tempfile
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
-from joblib import cpu_count
-from matplotlib.figure import Figure
 
-from experiments.comparing.axes import AXES
-from experiments.comparing.compare import run_arms, summarize
-from experiments.paper.digits_runs import digits
-from experiments.terminal import progress
+from experiments.comparing.axes import AXIS_LABELS
+from experiments.comparing.compare import summarize
+from experiments.paper.digits_runs import digits, run_digits_arms
 from figures.curves import draw_curves
 
 RATIOS = (1, 2, 5, 10, 20)  # samples drawn per sample kept
 OMEGAS = (0.005, 0.01, 0.02, 0.04, 0.08)
 PLAN = ("practice.initial=200", "practice.increment=200", "practice.additions=1")
-PRUNED, GUIDED = "over-generated and pruned", "guided"
+PLAIN = "guidance.omega=0"
+PRUNED = "over-generated and pruned"
+GUIDED = "guided"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: one row per over-sampling ratio or strength (column `setting`), see
-    experiments.comparing.compare.summarize.
+    """Tidy, with a row for each over-sampling ratio or strength, which the column `setting` holds.
 
-    x is the compute of the whole run in FLOPs. All runs end with the same numbers of examples and steps.
+    The other columns are those of experiments.comparing.compare.summarize. x is the compute of the whole run in FLOPs.
+    All runs end with the same numbers of examples and steps.
     """
     seeds, splits = (2, 1) if quick else (4, 4)
-    settings = [(PRUNED, ratio, f"practice.oversample={ratio}", "prune-in-loop") for ratio in RATIOS[1:]]
-    settings += [(GUIDED, omega, f"guidance.omega={omega}", "practice") for omega in OMEGAS]
-    settings.insert(0, (PRUNED, 1, "guidance.omega=0", "practice-unguided"))
+    points = [(PRUNED, RATIOS[0], "practice-unguided", (PLAIN,))]
+    points += [(PRUNED, ratio, "prune-in-loop", (PLAIN, f"practice.oversample={ratio}")) for ratio in RATIOS[1:]]
+    points += [(GUIDED, omega, "practice", (f"guidance.omega={omega}",)) for omega in OMEGAS]
     parts = []
-    for series, setting, override, arm in settings:
-        omega = override if series == GUIDED else "guidance.omega=0"
-        with tempfile.TemporaryDirectory() as folder:
-            runs = run_arms(digits(*PLAN, omega, override), [arm], seeds, splits, Path(folder), cpu_count(), progress)
+    for series, setting, arm, overrides in points:
+        runs = run_digits_arms(digits(*PLAN, *overrides), [arm], seeds=seeds, splits=splits)
         parts.append(summarize(runs, baseline=arm, x="compute").assign(series=series, setting=setting))
     return pd.concat(parts, ignore_index=True)
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """See figures.curves."""
-    return draw_curves(table, xlabel=AXES["compute"], ylabel="test accuracy (%)", logx=True)
+draw = partial(draw_curves, xlabel=AXIS_LABELS["compute"], ylabel="test accuracy (%)", logx=True)
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
-    pruned, guided = (table[table["series"] == name].nlargest(1, "y").iloc[0] for name in (PRUNED, GUIDED))
+    pruned = table[table["series"] == PRUNED].nlargest(1, "y").iloc[0]
+    guided = table[table["series"] == GUIDED].nlargest(1, "y").iloc[0]
     return (
         f"200 plain digits and 200 hard ones (Fig. 5 a, b, d), mean over {pruned['n_seeds']} runs with one standard "
         f"error. Pruned: over-sampling ratios {', '.join(map(str, RATIOS))} from left to right; guided: ω = "

@@ -1,10 +1,10 @@
 """Fig. 6 on digits: errors on samples that were misclassified when added, by the learners before and after."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dp_real import Run, run
 from dp_real.runs.afterwards import hindsight
@@ -13,11 +13,11 @@ from experiments.terminal import progress
 from figures.curves import draw_curves
 from figures.tables import measured
 
-SHOWN = (1, 3, 5, 7)
+SHOWN = (1, 3, 5, 7)  # rounds
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: one series per round. x is the pool size at a checkpoint, y the error there in percent, mean over seeds."""
+    """Tidy, with a series for each round. x is the pool size at a checkpoint, y the error there in percent."""
     seeds = 2 if quick else 8
     rows = []
     for seed in range(seeds):
@@ -32,13 +32,10 @@ def compute(quick: bool) -> pd.DataFrame:
     return measured(series, found["size"], found["y"], found["se"], seeds, round=found["round"])
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """See figures.curves."""
-    return draw_curves(table, xlabel="pool size of the learner", ylabel="error (%)", ordered=True)
+draw = partial(draw_curves, xlabel="pool size of the learner", ylabel="error (%)", ordered=True)
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     return (
         "Error on the samples of a round that were misclassified when they were added (Fig. 6), over the learners "
         f"before and after, mean and one standard error over {table['n_seeds'].iloc[0]} runs on digits: 100 % by "

@@ -1,4 +1,4 @@
-"""The effects and costs of the options of guidance on digits: one learner, the same noise, equal total push."""
+"""The effects and costs of the options of guidance on digits: one learner, the same noise, equal total guidance."""
 
 import copy
 import tempfile
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from torch import Tensor
 from dp_real.config import Config
 from dp_real.evaluation.assess import accuracy
 from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_data, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.processes import slices
@@ -27,61 +28,90 @@ from experiments.terminal import progress
 from figures.curves import draw_curves
 from figures.tables import measured
 
-TOTALS = (0.2, 0.4, 0.8)  # total push: omega times the number of guided steps
-THROUGH, EVERY, STEPS = ("unet", "x0"), (1, 2, 5), (10, 20, 50)
-WHOLE, PARTS = (0, 1), ((0, 0.5), (0.25, 0.75), (0.5, 1))  # windows: parts of the trajectory
+TOTALS = (0.2, 0.4, 0.8)  # total guidance: omega times the number of guided steps
+THROUGH = ("unet", "x0")
+EVERY = (1, 2, 5)
+STEPS = (10, 20, 50)
+WHOLE = (0, 1)  # the window that is the whole trajectory
+PARTS = ((0, 0.5), (0.25, 0.75), (0.5, 1))  # windows that are parts of it
+STEPS_WITH_PARTS = 20  # the number of steps at which these are tried
 SELECTOR = 1  # the learner that guides: the one before the second addition of a run
 BLOCK = 100  # rows drawn, and timed, together
 STUDENT_STEPS = 400
-HARDER, CONFIRMED, BETTER = "entropy gained (nats)", "labels confirmed (%)", "accuracy gained (points)"
+STUDENT_BATCH = 64
+HARDER = "entropy gained (nats)"
+CONFIRMED = "labels confirmed (%)"
+BETTER = "accuracy gained (points)"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: one row per option (steps, through, every, window, total) and `measure`.
+    """Tidy, with a row for each option (steps, through, every, window, total) and each `measure`.
 
-    x is the option's processor time over that of plain sampling. The accuracy is measured on real digits, after some
-    steps on the learner's pool and the new rows; y is its difference to the same with plain rows from the same noise.
-    Its standard error is not known and set to 0.
+    x is the processor time of the option over that of plain sampling. For the measure BETTER, accuracy is that on real
+    digits, after some steps on the learner's pool and the new rows; y is its difference to the accuracy with plain rows
+    from the same noise. Its standard error is not known and set to 0.
     """
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder) / "run", rows=BLOCK if quick else 3 * BLOCK)
     rows = []
     for steps in (20,) if quick else STEPS:
-        plain = bench.draw(digits(f"sampling.steps={steps}"), 0.0)
+        plain = bench.sample(digits(f"sampling.steps={steps}"), 0.0)
         for schedule in schedules(steps):
-            config = digits(
-                f"sampling.steps={steps}", f"guidance.window={list(schedule['window'])}",
-                *(f"guidance.{key}={schedule[key]}" for key in ("every", "through")),
-            )  # fmt: skip
-            drawn = [bench.draw(config, total / len(config.guidance.guided_steps(steps))) for total in TOTALS]
-            ratio = np.median([found.time_ratio for found in drawn])
-            for total, found in zip(TOTALS, drawn, strict=True):
-                option = schedule | {"window": named(schedule["window"]), "steps": steps, "total": total, "x": ratio}
-                rows += [option | row for row in found.beside(plain)]
+            config = digits(f"sampling.steps={steps}", *schedule.settings)
+            guided_steps = len(config.guidance.guided_steps(steps))
+            samples = [bench.sample(config, total / guided_steps) for total in TOTALS]
+            ratio = np.median([each.time_ratio for each in samples])
+            for total, each in zip(TOTALS, samples, strict=True):
+                option = schedule.columns | {"steps": steps, "total": total, "x": ratio}
+                rows += [option | row for row in each.beside(plain)]
     found = pd.DataFrame(rows).assign(rows=len(bench.labels))
     series = found["through"] + ", push " + found["total"].astype(str)
     points = measured(series, found["x"], found["y"], found["se"])
     return pd.concat([points, found.drop(columns=["x", "y"])], axis=1)
 
 
-def named(window: tuple[float, float]) -> str:
+def window_name(window: tuple[float, float]) -> str:
     """A window as the table shows it, such as 0-0.5."""
-    return "{:g}-{:g}".format(*window)
+    low, high = window
+    return f"{low:g}-{high:g}"
 
 
-def schedules(steps: int) -> Iterator[dict]:
-    """The values of through, every and window to try. Parts of the trajectory are tried at 20 steps only."""
+class Schedule(NamedTuple):
+    """Which steps are guided, and through what the gradient goes."""
+
+    through: str
+    every: int
+    window: tuple[float, float]
+
+    @property
+    def settings(self) -> list[str]:
+        """KEY=VALUE for a configuration."""
+        window = f"guidance.window={list(self.window)}"
+        return [window, f"guidance.every={self.every}", f"guidance.through={self.through}"]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Columns of the table."""
+        return {"through": self.through, "every": self.every, "window": window_name(self.window)}
+
+
+def schedules(steps: int) -> Iterator[Schedule]:
+    """The schedules to try with a number of steps."""
     for through in THROUGH:
-        yield from ({"through": through, "every": every, "window": WHOLE} for every in EVERY)
-        yield from ({"through": through, "every": 1, "window": part} for part in PARTS if steps == 20)
+        for every in EVERY:
+            yield Schedule(through, every, WHOLE)
+        if steps == STEPS_WITH_PARTS:
+            for part in PARTS:
+                yield Schedule(through, 1, part)
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Samples of one option.
+class OptionSamples:
+    """What samples that were drawn with one option came to.
 
-    entropy: of the learner on each sample, in nats. confirmed: whether the judge agrees with each label. accuracy: of
-    the learner that was trained with them. time_ratio: time over that of plain samples.
+    entropy: the learner's entropy on each sample, in nats, shape (rows,). confirmed: whether the judge agrees with each
+    label, shape (rows,). accuracy: that of the learner after some steps on them. time_ratio: time over that of plain
+    samples.
     """
 
     entropy: np.ndarray
@@ -89,9 +119,10 @@ class Drawn:
     accuracy: float
     time_ratio: float
 
-    def beside(self, plain: "Drawn") -> Iterator[dict]:
-        """A row per measure: y, beside plain samples where it is a gain, and its standard error."""
-        harder, confirmed = self.entropy - plain.entropy, 100 * self.confirmed
+    def beside(self, plain: "OptionSamples") -> Iterator[dict[str, Any]]:
+        """A row for each measure: y, which is a difference to plain samples where it is a gain, and its error."""
+        harder = self.entropy - plain.entropy
+        confirmed = 100 * self.confirmed
         for measure, values in ((HARDER, harder), (CONFIRMED, confirmed)):
             yield {"measure": measure, "y": values.mean(), "se": values.std() / len(values) ** 0.5}
         yield {"measure": BETTER, "y": 100 * (self.accuracy - plain.accuracy), "se": 0.0}
@@ -104,45 +135,47 @@ class Bench:
         generator, learners = learners_along_a_run(digits(), folder)
         size, self.learner = learners[SELECTOR]
         self.pool = Run(folder).pool.minibatch(torch.arange(size))
-        self.labels, self.seeds = torch.arange(rows) % generator.n_classes, row_seeds(0, 0, range(rows))
+        self.labels = torch.arange(rows) % generator.n_classes
+        self.seeds = row_seeds(0, 0, range(rows))
         self.data = load_data(digits())
         assert self.data.generator is not None, "digits have them"
         self.judge = SVC().fit(self.data.generator.x.flatten(1), self.data.generator.y)
 
-    def draw(self, config: Config, omega: float) -> Drawn:
-        """Draw samples at strength omega; 0: plain."""
+    def sample(self, config: Config, omega: float) -> OptionSamples:
+        """Draw samples at strength omega; 0: plain ones."""
         generator = load_generator(config, self.data, progress)
         guidance = EntropyGuidance.of(config.guidance, self.learner.logits, omega) if omega else None
-
-        def timed(block: slice, guidance: EntropyGuidance | None) -> tuple[Tensor, float]:
-            start = time.process_time()
-            x = generator.sample(self.labels[block], self.seeds[block], guidance)
-            return x, time.process_time() - start
-
-        _, plain = timed(slice(0, BLOCK), None)
-        parts, seconds = zip(
-            *(timed(block, guidance) for block in slices(slice(0, len(self.labels)), BLOCK)), strict=True
-        )
-        x, ratio = torch.cat(parts), float(np.median(seconds)) / plain
+        _, plain_seconds = self._timed(generator, slice(0, BLOCK), None)
+        blocks = [self._timed(generator, rows, guidance) for rows in slices(slice(0, len(self.labels)), BLOCK)]
+        x = torch.cat([block for block, _ in blocks])
+        seconds = float(np.median([seconds for _, seconds in blocks]))
         with torch.no_grad():
             hardness = entropy(self.learner.logits(x)).cpu().numpy()
-        return Drawn(hardness, self.judge.predict(x.flatten(1)) == self.labels.numpy(), self.taught(x), ratio)
+        confirmed = self.judge.predict(x.flatten(1)) == self.labels.numpy()
+        return OptionSamples(hardness, confirmed, self._accuracy_with(x), seconds / plain_seconds)
 
-    def taught(self, x: Tensor) -> float:
-        """Accuracy on real test digits of a copy of the learner, after some steps on its pool and these rows."""
+    def _timed(self, generator: Generator, rows: slice, guidance: EntropyGuidance | None) -> tuple[Tensor, float]:
+        """The samples [rows, C, H, W] of some rows, and the processor seconds that drawing them took."""
+        start = time.process_time()
+        x = generator.sample(self.labels[rows], self.seeds[rows], guidance)
+        return x, time.process_time() - start
+
+    def _accuracy_with(self, x: Tensor) -> float:
+        """The accuracy on real test digits of a copy of the learner, after some steps on its pool and these rows."""
         student: Any = copy.deepcopy(self.learner)
         student.finish_at(student.step + STUDENT_STEPS)
-        pool_x, pool_y = torch.cat([self.pool[0], x]), torch.cat([self.pool[1], self.labels])
+        pool_x = torch.cat([self.pool[0], x])
+        pool_y = torch.cat([self.pool[1], self.labels])
         draw = torch_rng(0, Stream.BATCH)
         for _ in range(STUDENT_STEPS):
-            rows = torch.randint(len(pool_y), (64,), generator=draw)
+            rows = torch.randint(len(pool_y), (STUDENT_BATCH,), generator=draw)
             student.train_step(pool_x[rows], pool_y[rows])
         return accuracy(student, self.data.test)
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Entropy and confirmed labels over time, a panel per number of steps. A line joins values of `every`."""
-    rows = table.loc[(table["window"] == named(WHOLE)) & table["measure"].isin([HARDER, CONFIRMED])]
+    """Draw entropy and confirmed labels over time, a panel for each number of steps. A line joins values of `every`."""
+    rows = table.loc[(table["window"] == window_name(WHOLE)) & table["measure"].isin([HARDER, CONFIRMED])]
     rows = rows.sort_values(["measure", "steps", "through", "total"], kind="stable")
     rows = rows.assign(panel=rows["measure"] + ", " + rows["steps"].astype(str) + " steps")
     figure = draw_curves(rows, xlabel="time over plain sampling", ylabel="", panel="panel", sharey=False)
@@ -155,8 +188,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
-    shown = table.query("measure == @HARDER and steps == 20 and window == @named(@WHOLE) and total == 0.4")
+    shown = table.query("measure == @HARDER and steps == 20 and window == @window_name(@WHOLE) and total == 0.4")
     (full,) = shown.query("through == 'unet' and every == 1").itertuples()
     (cheap,) = shown.query("through == 'x0' and every == 5").itertuples()
     better = table.loc[table["measure"] == BETTER].groupby(["through", "total"])["y"].agg(["mean", "sem"])

@@ -13,17 +13,21 @@ from figures.curves import draw_curves
 from figures.tables import measured, predicted
 
 OMEGA = 0.01
-STATIC, PLAIN, GUIDED = "static", "practice without guidance (ω = 0)", f"practice, guided (ω = {OMEGA})"
+STATIC = "static"
+PLAIN = "practice without guidance (ω = 0)"
+GUIDED = f"practice, guided (ω = {OMEGA})"
 APPROXIMATE = {
     "keep-hard": "guided, if it kept |t| ≤ α",
     "rule": "guided, if it kept by the realised q(t)",
     "labels": "guided, if it kept |t| ≤ α, with its labels",
 }
-ERROR, RATIO = "test error (%)", "over the exact prediction"
+"""The series of the predictions that know less than all of the rows, see gaussian_loop.predictions."""
+ERROR = "test error (%)"
+RATIO = "over the exact prediction"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy. Errors are in percent; in the second panel, relative to the exact prediction for the arm."""
+    """Tidy, in two panels: errors in percent, and errors relative to the exact prediction for the arm."""
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")  # few rows: errors are computed exactly
     sizes = config.practice.initial + config.practice.increment * np.arange(config.practice.additions + 1)
@@ -47,7 +51,7 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _over_exact(table: pd.DataFrame) -> pd.DataFrame:
-    """Errors divided by the exact prediction for the same arm."""
+    """The table with errors divided by the exact prediction for the same arm."""
     arm = table["series"].where(~table["series"].isin(list(APPROXIMATE.values())), GUIDED)
     exact = table.loc[table["kind"] == "predicted"].set_index(["series", "x"])["y"]
     unit = exact.reindex(pd.MultiIndex.from_arrays([arm, table["x"]])).to_numpy()
@@ -55,12 +59,12 @@ def _over_exact(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _runs(series: str, x: np.ndarray, errors: np.ndarray) -> pd.DataFrame:
-    """Test errors (runs, sizes) of one arm, in percent."""
+    """The test errors of one arm in percent. errors: shape (runs, sizes)."""
     return measured(series, x, 100 * errors.mean(axis=0), 100 * sem(errors, axis=0), len(errors))
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """See figures.curves."""
+    """Draw both panels, the ratio on a linear axis."""
     figure = draw_curves(
         table, xlabel="samples generated", ylabel="", logx=True, logy=True, panel="panel", sharey=False
     )
@@ -69,7 +73,6 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     table = table.loc[table["panel"] == ERROR]
     plain = np.concatenate([_deviations(table, STATIC), _deviations(table, PLAIN)])
     guided = _deviations(table, GUIDED)
@@ -90,11 +93,11 @@ def caption(table: pd.DataFrame) -> str:
 
 
 def _deviations(table: pd.DataFrame, series: str) -> np.ndarray:
-    """Measured minus predicted at each point, in standard errors."""
+    """Measured minus predicted at each point of a series, in standard errors."""
     rows = table.loc[table["series"] == series].set_index("x")
-    measured = rows.loc[rows["kind"] == "measured"]
-    predicted = rows.loc[rows["kind"] == "predicted", "y"].reindex(measured.index)
-    return ((measured["y"] - predicted) / (measured["y_high"] - measured["y"])).to_numpy()
+    points = rows.loc[rows["kind"] == "measured"]
+    line = rows.loc[rows["kind"] == "predicted", "y"].reindex(points.index)
+    return ((points["y"] - line) / (points["y_high"] - points["y"])).to_numpy()
 
 
 def _rms(z: np.ndarray) -> float:

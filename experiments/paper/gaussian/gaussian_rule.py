@@ -1,11 +1,11 @@
 """The selection rule that guidance realises on the theory's own data, beside keep-hard of the same mean margin."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy.special import ndtr
 
 from experiments.paper.gaussian.gaussian import OMEGA
@@ -14,11 +14,12 @@ from figures.curves import draw_curves
 from figures.tables import measured, predicted
 
 ROUNDS = (1, 4, 9)
-BINS = np.geomspace(1e-3, 3, 21)
+BINS = np.geomspace(1e-3, 3, 21)  # of the margin
+FOOT = 0.1  # how far down the edge of keep-hard is drawn
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy. x is |t|, y the density of guided rows there over that of plain rows, whose t is N(0, 1)."""
+    """Tidy. x is the margin |t|, y the density of guided rows there over that of plain rows, whose t is N(0, 1)."""
     seeds = 4 if quick else 16
     config = gaussian(f"guidance.omega={OMEGA}", "data.test=1000")
     with tempfile.TemporaryDirectory() as folder:
@@ -28,24 +29,27 @@ def compute(quick: bool) -> pd.DataFrame:
         t, _, _ = guided.of_round(k - 1)
         count = np.histogram(np.abs(t), BINS)[0]
         unit = len(t) * np.diff(2 * ndtr(BINS))
-        series, alpha, middle = f"round {k}", keep_hard_threshold(t), np.sqrt(BINS[1:] * BINS[:-1])
-        height = 1 / (2 * ndtr(alpha) - 1)
-        seen = measured(series, middle, count / unit, np.sqrt(count) / unit, seeds, alpha=alpha)
+        series = f"round {k}"
+        alpha = keep_hard_threshold(t)
+        middles = np.sqrt(BINS[1:] * BINS[:-1])
+        seen = measured(series, middles, count / unit, np.sqrt(count) / unit, seeds, alpha=alpha)
         parts.append(seen.loc[count > 1])
-        parts.append(predicted(series, [BINS[0], alpha, alpha], [height, height, 0.1], alpha=alpha))
+        height = 1 / (2 * ndtr(alpha) - 1)
+        parts.append(predicted(series, [BINS[0], alpha, alpha], [height, height, FOOT], alpha=alpha))
     return pd.concat(parts, ignore_index=True)
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """See figures.curves."""
-    return draw_curves(
-        table, xlabel="margin |t| of the learner that guides", ylabel="density over that of plain rows",
-        logx=True, logy=True, ordered=True,
-    )  # fmt: skip
+draw = partial(
+    draw_curves,
+    xlabel="margin |t| of the learner that guides",
+    ylabel="density over that of plain rows",
+    logx=True,
+    logy=True,
+    ordered=True,
+)
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     alphas = table.groupby("series", sort=False)["alpha"].first()
     return (
         f"What entropy guidance (ω = {OMEGA}) selects on the gaussian preset: the density of the new rows' margins, in "

@@ -8,7 +8,7 @@ from figures.tables import reported
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: Tables 4 and 5, with static_equivalent, bound and ratio (see experiments.presets.reported.audit)."""
+    """Tidy: the rows of Tables 4 and 5, with their data equivalence, see experiments.presets.reported.audit."""
     found = data_equivalence()
     rest = found.drop(columns=["method", "total", "val"])
     return pd.concat([reported(found["method"], found["total"], found["val"]), rest], axis=1)
@@ -18,7 +18,6 @@ draw = draw_data_equivalence
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     beyond = {name: rows["ratio"].max() for name, rows in table.query("bound == '>'").groupby("dataset")}
     return (
         "Scaling on ImageNet-100 and ImageNet-1k, static against Deliberate Practice: Fig. 4 drawn from the "

@@ -1,8 +1,9 @@
 """Fig. 3: accuracy against data size for several kept fractions, d = 512."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dp_theory import KeepAll, KeepHard, Problem
 from experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
@@ -12,31 +13,30 @@ D = 512
 RHO = 0.97
 LAM = 1e-4  # per training row
 KEPT_FRACTIONS = (1, 0.7, 0.5, 0.3, 0.2, 0.1)
-GENERATED, TRAINED = "counting the samples generated", "counting the samples trained on"
+GENERATED = "counting the samples generated"
+TRAINED = "counting the samples trained on"
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; columns p and axis (which samples x counts). The same experiments stand in both panels."""
+    """Tidy, with the columns p and axis (which samples x counts). The same experiments stand in both panels."""
     trials, sizes = (24, 8) if quick else (100, 14)
     parts = []
     for p in KEPT_FRACTIONS:
         rule = KeepHard.with_keep_fraction(p) if p < 1 else KeepAll()
-        kept = np.geomspace(D / 4, 64 * D, 300), np.geomspace(D / 4, 64 * D, sizes).round()
-        pools = kept[0] / p, (kept[1] / p).round()
-        line, points = (Problem(rule, RHO, D / pool, p * LAM) for pool in pools)
         name = f"keep {p:.0%}" if p < 1 else "keep all"
-        of_p = overlay(line, points, *pools, d=D, trials=trials, band=True, series=name, p=p)
+        pool_of_line = np.geomspace(D / 4, 64 * D, 300) / p
+        pool_of_points = (np.geomspace(D / 4, 64 * D, sizes).round() / p).round()
+        line = Problem(rule, RHO, D / pool_of_line, p * LAM)
+        points = Problem(rule, RHO, D / pool_of_points, p * LAM)
+        of_p = overlay(line, points, pool_of_line, pool_of_points, d=D, trials=trials, band=True, series=name, p=p)
         parts += [of_p.assign(axis=GENERATED), of_p.assign(axis=TRAINED, x=of_p["x"] * p)]
     return as_accuracy(pd.concat(parts, ignore_index=True))
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """The picture of the table."""
-    return draw_curves(table, xlabel="samples", ylabel="test accuracy (%)", logx=True, panel="axis", ordered=True)
+draw = partial(draw_curves, xlabel="samples", ylabel="test accuracy (%)", logx=True, panel="axis", ordered=True)
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     return (
         "Accuracy against data size when only the hardest share of a pool is kept (Fig. 3; "
         f"d = {D}, ridge {LAM:g} per training row, a selector at cosine {RHO} to the truth). Per sample "

@@ -1,8 +1,9 @@
 """Fig. 5 (c): accuracy against the over-sampling ratio at a fixed number of kept samples."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dp_theory import KeepHard, Problem
 from experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
@@ -15,26 +16,28 @@ RHOS = (0.7, 0.9, 0.97, 1.0)
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; x is N/m, the samples generated over the samples kept; column rho."""
+    """Tidy. x is N/m, the samples generated over the samples kept. The column rho is the selector's cosine."""
     trials, sizes = (24, 8) if quick else (100, 12)
-    ratios = np.geomspace(1.01, 32, 200), np.geomspace(1.1, 32, sizes)
+    of_line = np.geomspace(1.01, 32, 200)
+    of_points = np.geomspace(1.1, 32, sizes)
     parts = []
     for rho in RHOS:
-        line, points = (
-            Problem(KeepHard.with_keep_fraction(1 / ratio), rho, D / (KEPT * ratio), LAM / ratio) for ratio in ratios
-        )
+        line = _problem(of_line, rho)
+        points = _problem(of_points, rho)
         name = f"cosine {rho:g}"
-        parts.append(overlay(line, points, *ratios, d=D, trials=trials, band=True, series=name, rho=rho))
+        parts.append(overlay(line, points, of_line, of_points, d=D, trials=trials, band=True, series=name, rho=rho))
     return as_accuracy(pd.concat(parts, ignore_index=True))
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """The picture of the table."""
-    return draw_curves(table, xlabel="over-sampling ratio N/m", ylabel="test accuracy (%)", logx=True, ordered=True)
+def _problem(ratio: np.ndarray, rho: float) -> Problem:
+    """A problem for each over-sampling ratio, all with KEPT training rows. ratio: shape (points,)."""
+    return Problem(KeepHard.with_keep_fraction(1 / ratio), rho, D / (KEPT * ratio), LAM / ratio)
+
+
+draw = partial(draw_curves, xlabel="over-sampling ratio N/m", ylabel="test accuracy (%)", logx=True, ordered=True)
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     return (
         f"Accuracy when m = {KEPT} rows are kept, the hardest of a pool of N (Fig. 5c; d = {D}, ridge "
         f"{LAM:g} per training row), for selectors at several cosines to the truth. Selection helps until it "

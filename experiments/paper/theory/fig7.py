@@ -1,8 +1,9 @@
 """Fig. 7: the theory checked, d = 350: error against the kept fraction, keep-hard and keep-easy."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dp_theory import KeepEasy, KeepHard, Problem
 from experiments.paper.overlay import agreement_in_words, overlay
@@ -16,38 +17,23 @@ RULES = {"keep-hard": KeepHard, "keep-easy": KeepEasy}
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy; columns rule, lam, n (pool), threshold (phi = d/n) and panel."""
+    """Tidy, with the columns rule, lam, n (rows of the pool), threshold (phi = d/n) and panel."""
     trials, sizes = (24, 8) if quick else (100, 14)
-    p_line, p_points = np.linspace(0.02, 0.98, 385), np.linspace(0.04, 0.96, sizes)
-    parts = [
-        overlay(
-            Problem(rule.with_keep_fraction(p_line), RHO, D / n, lam),
-            Problem(rule.with_keep_fraction(p_points), RHO, D / n, lam),
-            p_line,
-            p_points,
-            d=D,
-            trials=trials,
-            series=f"{name}, {limit}",
-            rule=name,
-            lam=lam,
-            n=n,
-            threshold=D / n,
-            panel=f"n = {n}",
-        )
-        for n in POOLS
-        for lam, limit in LAMS.items()
-        for name, rule in RULES.items()
-    ]
+    p_line = np.linspace(0.02, 0.98, 385)
+    p_points = np.linspace(0.04, 0.96, sizes)
+    parts = []
+    for n, (lam, ridge), (name, rule) in itertools.product(POOLS, LAMS.items(), RULES.items()):
+        line = Problem(rule.with_keep_fraction(p_line), RHO, D / n, lam)
+        points = Problem(rule.with_keep_fraction(p_points), RHO, D / n, lam)
+        groups = {"series": f"{name}, {ridge}", "rule": name, "lam": lam, "n": n, "threshold": D / n}
+        parts.append(overlay(line, points, p_line, p_points, d=D, trials=trials, **groups, panel=f"n = {n}"))
     return pd.concat(parts, ignore_index=True)
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """The picture of the table."""
-    return draw_against_keep_fraction(table)
+draw = draw_against_keep_fraction
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     return (
         f"The theory checked (Fig. 7; d = {D}, a selector at cosine {RHO} to the truth, a panel per pool "
         "size n). Almost without ridge, the error peaks where as many rows are kept as there are "

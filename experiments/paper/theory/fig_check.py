@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dp_base.errors import MissingError
 from dp_real import Run, run
@@ -19,13 +18,18 @@ from experiments.paper.digits_runs import digits
 from experiments.presets.presets import load_preset
 from experiments.terminal import progress, say
 
-SMALL, LARGE = "0+1+2+3+4", "5+6+7+8+9"  # digits
-COAT, SHIRT = 4, 6  # of fashion, the nearest two
+SMALL_DIGITS = "0+1+2+3+4"
+LARGE_DIGITS = "5+6+7+8+9"
+COAT = 4  # of fashion, with shirts the two classes that are nearest to each other
+SHIRT = 6
 TRAINED = 8000  # real images of fashion that train its learner
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Tidy: two predicted lines and the measured points for each task and rule. Fashion only where its images are."""
+    """Tidy: two predicted lines and the measured points for each task and rule.
+
+    Fashion is left out, with a remark, where its images are missing.
+    """
     trials = 8 if quick else 40
     found = {"digits": check(_digits(5000 if quick else 20_000), trials=trials)}
     try:
@@ -36,20 +40,24 @@ def compute(quick: bool) -> pd.DataFrame:
 
 
 def _digits(rows: int) -> Features:
-    """Of plain generated digits: the small half against the large one."""
+    """The features of plain generated digits: the small half against the large one."""
     with tempfile.TemporaryDirectory() as folder:
         run(digits(), Path(folder) / "run", progress=progress)
         x, y = features(Run(Path(folder) / "run"), rows, progress)
-    return Features.of(x, y, classes=(SMALL, LARGE))
+    return Features.of(x, y, classes=(SMALL_DIGITS, LARGE_DIGITS))
 
 
 def _fashion(steps: int) -> Features:
-    """Of real coats and shirts, for a learner trained on other real images. Raises MissingError without them."""
+    """The features of real coats and shirts, of a learner that was trained on other real images for so many steps.
+
+    Raises MissingError if the images are missing.
+    """
     learned = (f"practice.initial={TRAINED}", "practice.examples=real", "practice.additions=0")
     config = load_preset("fashion", (*learned, f"training.steps={steps}"))
     with tempfile.TemporaryDirectory() as folder:
         run(config, Path(folder) / "run", progress=progress)
-        learner, images = Run(Path(folder) / "run").learner(), load_data(config, progress).generator
+        learner = Run(Path(folder) / "run").learner()
+    images = load_data(config, progress).generator
     assert images is not None, "fashion has them"
     y = images.y.numpy()
     unseen = np.setdiff1d(np.arange(len(y)), balanced_rows(y, TRAINED, config.data.split))
@@ -57,21 +65,19 @@ def _fashion(steps: int) -> Features:
     return Features.of(penultimate(learner, images.x[chosen]), y[chosen], classes=(COAT, SHIRT))
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """See experiments.paper.checked."""
-    return picture(table)
+draw = picture
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
     lines = table.query("kind == 'predicted'").assign(task=table["panel"].str.split().str[0])
-    of_law = lines.query("series == 'measured law'")
+    z_of_law = lines.query("series == @MEASURED_LAW")["z"].abs()
     points = table.query("kind == 'measured'")
     key = ["panel", "x"]
-    joined = points.merge(lines.query("series == 'Gaussian theory'"), on=key, suffixes=("", "_theory"))
+    joined = points.merge(lines.query("series == @GAUSSIAN"), on=key, suffixes=("", "_theory"))
     ratios = (joined["y_theory"] / joined["y"]).groupby(joined["task"]).agg(["min", "max"])
-    told = "; ".join(f"{task}: {row['min']:.2g} to {row['max']:.2g} times the measured error"
-                     for task, row in ratios.iterrows())  # fmt: skip
+    told = "; ".join(
+        f"{task}: {row['min']:.2g} to {row['max']:.2g} times the measured error" for task, row in ratios.iterrows()
+    )
     missing = "" if "fashion" in set(lines["task"]) else " (fashion is left out: its images are not on this machine.)"
     return (
         "Error of ridge regression on penultimate features of this package's learners against the number of kept rows, "
@@ -79,5 +85,5 @@ def caption(table: pd.DataFrame) -> str:
         "large one; fashion: real coats against shirts. Points: measured, mean and one standard error of "
         f"{table['n_seeds'].max():.0f} experiments. Gaussian theory: Σ, ρ and the share of flips are the features' own "
         f"({told}). Measured law: the law of the scores, the labels and the kept rows' moments too; |z| ≤ 2 in "
-        f"{(of_law['z'].abs() <= 2).mean():.0%} of {len(of_law)} cells, at most {of_law['z'].abs().max():.1f}.{missing}"
+        f"{(z_of_law <= 2).mean():.0%} of {len(z_of_law)} cells, at most {z_of_law.max():.1f}.{missing}"
     )

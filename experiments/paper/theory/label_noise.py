@@ -1,8 +1,9 @@
 """Practice or static data: which is better where the generator's labels are wrong near the boundary."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dp_theory import BoundaryFlips, Group, PracticeProblem, SpanProblem, simulate
 from dp_theory.noise import last_useful, phases, worth
@@ -10,49 +11,52 @@ from dp_theory.noise.worth import COMPUTE, LAMS, SAMPLES, WINDOWS, plain_lam
 from figures.phases import draw_phases
 
 LEVEL = 0.02  # a smaller relative gain does not pay
-PHI, D = 0.5, 300
+PHI = 0.5
+D = 300
 CHECKS = [(share, rounds) for share in (0.03, 0.12, 0.24) for rounds in (1, 3)]  # cells that are simulated
 
 
 def compute(quick: bool) -> pd.DataFrame:
-    """Columns panel, kind, x (training rows per dimension), y (share of plain labels that are wrong), gain (share of
-    static data's error that is saved), predicted (gain of the simulated cells)."""
+    """A row for each cell of the map.
+
+    The columns are panel, kind, x (training rows per dimension), y (the share of plain labels that are wrong) and gain
+    (the share of static data's error that is saved). Simulated cells also have `predicted`, the gain by theory.
+    """
     rounds, count, trials = (4, 6, 12) if quick else (12, 13, 60)
     table = phases(np.linspace(0.005, 0.3, count).tolist(), rounds=rounds, phi=PHI).assign(kind="predicted")
     return pd.concat([table, *(_simulated(*cell, trials, seed) for seed, cell in enumerate(CHECKS))])
 
 
 def _simulated(share: float, rounds: int, trials: int, seed: int) -> pd.DataFrame:
-    """The gain over as many samples at one cell: the practice that is predicted to be best, against static data."""
+    """The simulated gain at one cell: of the practice that is predicted to be best, against as many static samples."""
     flips = BoundaryFlips.of_share(share)
     best = worth(flips, rounds=rounds, phi=PHI).iloc[-1]
     practice = PracticeProblem(PHI, best["lam"], [WINDOWS[int(best["plan"])]] * rounds, flip=flips)
     static = SpanProblem([1.0], [Group(flip=flips)], 1 / best["kept"], plain_lam(flips, best["kept"]))
-    error, plain = (simulate(problem, D, trials, seed=seed).test_error for problem in (practice, static))
-    gain = 1 - float(np.ravel(error)[-1]) / float(plain)
-    return pd.DataFrame([{"panel": f"practice, {SAMPLES}", "kind": "simulated", "x": best["kept"], "y": share,
-                          "gain": gain, "predicted": best["saved"]}])  # fmt: skip
+    last_error = np.ravel(simulate(practice, D, trials, seed=seed).test_error)[-1]
+    static_error = simulate(static, D, trials, seed=seed).test_error
+    cell = {"panel": f"practice, {SAMPLES}", "kind": "simulated", "x": best["kept"], "y": share}
+    return pd.DataFrame([cell | {"gain": 1 - float(last_error) / float(static_error), "predicted": best["saved"]}])
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """The picture of the table."""
-    return draw_phases(
-        table,
-        xlabel="training rows / d",
-        ylabel="share of plain labels that are wrong",
-        value="error saved",
-        low="static data",
-        none="a tie",
-        high="selected data",
-        level=LEVEL,
-    )
+draw = partial(
+    draw_phases,
+    xlabel="training rows / d",
+    ylabel="share of plain labels that are wrong",
+    value="error saved",
+    low="static data",
+    none="a tie",
+    high="selected data",
+    level=LEVEL,
+)
 
 
 def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with the numbers of this table."""
-    predicted, checked = (table[table["kind"] == kind] for kind in ("predicted", "simulated"))
+    predicted = table[table["kind"] == "predicted"]
+    checked = table[table["kind"] == "simulated"]
     limits = last_useful(predicted).query(f"panel == 'practice, {COMPUTE}'")
-    first, last = limits.iloc[0], limits.iloc[-1]
+    first = limits.iloc[0]
+    last = limits.iloc[-1]
     off = (checked["gain"] - checked["predicted"]).abs().max()
     least = predicted.query(f"panel == 'practice, {SAMPLES}'")["gain"].min()
     return (

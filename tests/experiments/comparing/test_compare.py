@@ -8,10 +8,23 @@ import pytest
 
 from dp_base.errors import DamagedError
 from dp_base.progress import silent
+from dp_theory.numerics.costs import AXES
 from experiments.cli.real.remarks import too_few
+from experiments.comparing.axes import AXIS_LABELS
 from experiments.comparing.compare import Comparison, curves, run_arms, summarize
 from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
+
+
+def run_table(test_accuracy: dict[tuple[str, int], float], samples: dict[str, int], splits: int = 1) -> pd.DataFrame:
+    """Runs as run_arms returns them, from the test accuracy of each arm and seed and the samples of each arm."""
+    rows = []
+    for (arm, seed), accuracy in test_accuracy.items():
+        of_run = {"arm": arm, "seed": seed, "split": seed % splits, "test_accuracy": accuracy, "val_accuracy": 0.5}
+        sizes = {"samples_generated": samples[arm], "pool_size": samples[arm]}
+        costs = {"generation_flops": 1000 * samples[arm], "training_flops": 7}
+        rows.append(of_run | sizes | costs | {"generation_seconds": 2, "training_seconds": 3})
+    return pd.DataFrame(rows)
 
 
 def test_paired_differences_and_the_data_equivalence():
@@ -20,14 +33,12 @@ def test_paired_differences_and_the_data_equivalence():
     accuracies = {"practice": 0.5, "static": 0.4, "static-400": 0.45}
     samples = {"practice": 200, "static": 200, "static-400": 400}
     wobble = [0.01, -0.01, 0.0, 0.0]
-    runs = pd.DataFrame(
-        {"arm": arm, "seed": seed, "split": seed, "samples_generated": samples[arm], "pool_size": samples[arm],
-         "val_accuracy": 0.5, "generation_flops": 1000 * samples[arm], "training_flops": 7,
-         "generation_seconds": 2, "training_seconds": 3,
-         "test_accuracy": accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)}
+    measured = {
+        (arm, seed): accuracy + seed_effect[seed] + (wobble[seed] if arm == "practice" else 0)
         for arm, accuracy in accuracies.items()
         for seed in range(4)
-    )  # fmt: skip
+    }
+    runs = run_table(measured, samples, splits=4)
     table = summarize(runs, "static").set_index("series")
     assert table.loc["practice", "minus_static"] == pytest.approx(10)
     assert table.loc["practice", "difference_se"] == pytest.approx((2 / 3) ** 0.5 / 2)
@@ -41,13 +52,10 @@ def test_paired_differences_and_the_data_equivalence():
 def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
     """Bars against their definition: with two arms, the difference's standard error over √2, whatever seeds share."""
     arms = ["practice@training.crop=0.5@guidance.omega=0.04", "static@training.crop=0.5"]
-    runs = pd.DataFrame(
-        {"arm": arm, "seed": seed, "split": 0, "samples_generated": 200, "pool_size": 200, "val_accuracy": 0.5,
-         "generation_flops": 0, "training_flops": 1, "generation_seconds": 2, "training_seconds": 3,
-         "test_accuracy": 0.2 * seed + (0.05 + 0.02 * seed**2 if arm == arms[0] else 0)}
-        for arm in arms
-        for seed in range(3)
-    )  # fmt: skip
+    measured = {
+        (arm, seed): 0.2 * seed + (0.05 + 0.02 * seed**2 if arm == arms[0] else 0) for arm in arms for seed in range(3)
+    }
+    runs = run_table(measured, dict.fromkeys(arms, 200))
     table = curves(runs, summarize(runs, arms[1]))
     assert list(table["series"]) == ["practice\nguidance.omega=0.04", "static"]
     expected = pd.Series([0, 2, 8]).sem() / 2**0.5
@@ -55,6 +63,10 @@ def test_the_figure_joins_sizes_and_its_bars_leave_out_what_seeds_share():
     assert (table["y_high"] - table["y"]).tolist() == pytest.approx([expected] * 2)
     sizes = runs.assign(arm=runs["arm"].map(dict(zip(arms, ("static-400", "static"), strict=True))))
     assert list(curves(sizes, summarize(sizes, "static"))["series"]) == ["static", "static"]
+
+
+def test_the_axes_are_those_of_the_theory_and_seconds():
+    assert tuple(AXIS_LABELS) == (*AXES, "seconds")
 
 
 def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):

@@ -7,6 +7,7 @@ import pytest
 from experiments.comparing.ratios import by_unit, exponents, series_of, worth
 
 SIZES = (1000, 2000, 4000, 8000)
+COSTS = {"generation_flops": 0, "training_flops": 1, "generation_seconds": 1.0, "training_seconds": 1.0}
 
 
 def runs(noise: float, seeds: int = 8, faster: float = 3.0, splits: int = 1, rng: int = 5) -> pd.DataFrame:
@@ -49,14 +50,16 @@ def test_an_arm_is_worth_what_static_data_of_its_accuracy_cost():
 def test_intervals_cover_the_truth_as_often_as_they_say(seeds: int, splits: int):
     """95 % of 60 times, within three standard errors; the curve that counts is the interpolated one."""
     matched = worth(runs(0), "kept").loc["practice-1000", "ratio"]
-    held, slope = 0, 0
+    ratios_covered = 0
+    exponents_covered = 0
     for rng in range(60):
         table = runs(0.004, seeds=seeds, splits=splits, rng=rng)
-        ratio, static = worth(table, "kept").loc["practice-1000"], exponents(table).set_index("series").loc["static"]
-        held += ratio["ratio_low"] <= matched <= ratio["ratio_high"]
-        slope += static["low"] <= 0.3 <= static["high"]
-    assert held / 60 > 0.866
-    assert slope / 60 > 0.866
+        ratio = worth(table, "kept").loc["practice-1000"]
+        static = exponents(table).set_index("series").loc["static"]
+        ratios_covered += ratio["ratio_low"] <= matched <= ratio["ratio_high"]
+        exponents_covered += static["low"] <= 0.3 <= static["high"]
+    assert ratios_covered / 60 > 0.866
+    assert exponents_covered / 60 > 0.866
 
 
 def test_an_interval_ends_where_the_difference_is_as_large_as_its_students_error():
@@ -79,12 +82,14 @@ def test_a_size_that_is_no_better_than_a_smaller_one_is_not_of_the_curve(middle:
     draw = np.random.default_rng(0)
     means = {"static-1000": 0.9, "static-2000": 0.92, "static-4000": middle, "static-8000": 0.94, "practice": 0.93}
     table = pd.DataFrame(
-        [{"arm": arm, "seed": seed, "test_accuracy": mean + draw.normal(0, 0.001)} for arm, mean in means.items()
-         for seed in range(8)]
-    )  # fmt: skip
+        [
+            {"arm": arm, "seed": seed, "test_accuracy": mean + draw.normal(0, 0.001)}
+            for arm, mean in means.items()
+            for seed in range(8)
+        ]
+    )
     sizes = table["arm"].map(lambda arm: int(arm.partition("-")[2] or 1000))
-    own = worth(table.assign(split=0, pool_size=sizes, samples_generated=sizes, **dict.fromkeys(
-        ("generation_flops", "training_flops", "generation_seconds", "training_seconds"), 1)), "kept")  # fmt: skip
+    own = worth(table.assign(split=0, pool_size=sizes, samples_generated=sizes, **COSTS), "kept")
     practice = own.loc["practice"]
     assert practice["ratio_low"] < practice["ratio"] < practice["ratio_high"]
     assert practice["ratio"] == pytest.approx(4, rel=0.1)  # half way from 2,000 to 8,000 in logarithms
@@ -110,10 +115,9 @@ def test_seeds_of_a_split_are_one_unit():
 
 def test_an_arm_is_held_against_static_data_of_its_own_settings():
     arms = {"static-500@training.crop=0.7": 0.85, "static-4000": 0.8, "practice-500@training.crop=0.7": 0.86}
-    table = pd.DataFrame(
-        {"arm": list(arms), "test_accuracy": list(arms.values()), "pool_size": [500, 4000, 500], "seed": 0, "split": 0,
-         "samples_generated": [500, 4000, 500], "generation_flops": 0, "training_flops": 1}
-    ).assign(generation_seconds=1.0, training_seconds=1.0)  # fmt: skip
+    sizes = [500, 4000, 500]
+    runs_of_arms = {"arm": list(arms), "test_accuracy": list(arms.values()), "seed": 0, "split": 0}
+    table = pd.DataFrame(runs_of_arms | {"pool_size": sizes, "samples_generated": sizes} | COSTS)
     own = worth(table, "kept").loc["practice-500@training.crop=0.7"]
     assert (own["static_series"], own["static_to_match"], own["bound"]) == ("static@training.crop=0.7", 500, ">")
     assert worth(table.assign(training_flops=0), "compute")["ratio"].isna().all()  # nobody counted them
@@ -122,9 +126,10 @@ def test_an_arm_is_held_against_static_data_of_its_own_settings():
 def test_a_series_is_named_by_the_settings_that_not_all_arms_have():
     long, own = "training.steps=9", "guidance.omega=0.04"
     assert series_of([f"practice-4@{long}@{own}", f"practice-8@{long}", "static@training.steps=9.0"]) == {
-        f"practice-4@{long}@{own}": f"practice@{own}", f"practice-8@{long}": "practice",
+        f"practice-4@{long}@{own}": f"practice@{own}",
+        f"practice-8@{long}": "practice",
         "static@training.steps=9.0": "static",
-    }  # fmt: skip
+    }
 
 
 def test_settings_that_are_written_otherwise_are_one_series():

@@ -22,10 +22,19 @@ from tests.dp_real.conftest import SMALL
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
-    "generator.width=64", "generator.blocks=1", "generator.train_steps=300", "sampling.steps=6", "training.steps=120",
-    "training.learning_rate=0.003", "practice.initial=40", "practice.increment=20", "practice.additions=2",
-    "practice.patience=1", "practice.evaluate_every=10", "guidance.omega=0.04",
-)  # fmt: skip
+    "generator.width=64",
+    "generator.blocks=1",
+    "generator.train_steps=300",
+    "sampling.steps=6",
+    "training.steps=120",
+    "training.learning_rate=0.003",
+    "practice.initial=40",
+    "practice.increment=20",
+    "practice.additions=2",
+    "practice.patience=1",
+    "practice.evaluate_every=10",
+    "guidance.omega=0.04",
+)
 SET = [part for override in QUICK for part in ("--set", override)]
 NAMES = ("cat", "dog", "em/u")
 
@@ -48,9 +57,15 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     labels = {0: "emu, em/u, big bird", 1: "Cat", 2: "3", 3: "lion"}
     config = ViTConfig(
-        image_size=16, patch_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        id2label=labels, label2id={name: label for label, name in labels.items()},
-    )  # fmt: skip
+        image_size=16,
+        patch_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        id2label=labels,
+        label2id={name: label for label, name in labels.items()},
+    )
     ViTForImageClassification(config).save_pretrained(folder)
     CLIPImageProcessor(image_mean=[0.4] * 3, image_std=[0.2] * 3).save_pretrained(folder)
     return folder
@@ -119,8 +134,10 @@ def test_along_a_run(run: Path, tmp_path: Path):
     assert dp("real", "sample", run, "--along", "--labels", "1,2", "--out", tmp_path / "out") == 0
     rows = table(tmp_path / "out")
     assert [(row["pool_size"], round(float(row["omega"]), 6)) for row in rows[::2]] == [
-        ("40", 0), ("40", 0.04), ("60", 0.04)
-    ]  # fmt: skip
+        ("40", 0),
+        ("40", 0.04),
+        ("60", 0.04),
+    ]
     first, second = sorted((run / "checkpoints").glob("step-*"))
     for checkpoint, of_it in ((first, rows[:4]), (second, rows[4:])):
         saved = load_file(checkpoint / "learner.safetensors")
@@ -192,7 +209,7 @@ def test_text_prompts_need_no_real_images(vit: Path, tmp_path: Path):
 
 
 def test_names_of_a_classifier():
-    from experiments.looking.sample import accepted_answers
+    from experiments.looking.judge import accepted_answers
 
     config = parse_config(SMALL)
     cranes = ["crane", "goldfish, Carassius auratus", "crane, machine"]

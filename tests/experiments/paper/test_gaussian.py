@@ -28,9 +28,15 @@ from experiments.paper.gaussian_loop import (
 
 SEEDS = 12
 SMALL = (
-    "guidance.omega=0.02", "data.dimension=60", "data.validation=200", "data.test=200", "training.steps=8",
-    "practice.initial=120", "practice.increment=180", "practice.additions=3",
-)  # fmt: skip
+    "guidance.omega=0.02",
+    "data.dimension=60",
+    "data.validation=200",
+    "data.test=200",
+    "training.steps=8",
+    "practice.initial=120",
+    "practice.increment=180",
+    "practice.additions=3",
+)
 
 
 @pytest.fixture(scope="module")

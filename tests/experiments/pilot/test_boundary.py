@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.looking.sample import Judge
+from experiments.looking.judge import Judge
 from experiments.pilot.boundary import boundary, scores
 
 N, CLASSES = 20_000, 4

@@ -27,10 +27,16 @@ def test_a_judge_that_cannot_be_used_is_refused_before_any_run(tmp_path: Path, c
     labels = {0: "cat", 1: "dog", 2: "cow"}
     ViTForImageClassification(
         ViTConfig(
-            image_size=8, patch_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
-            id2label=labels, label2id={name: label for label, name in labels.items()},
+            image_size=8,
+            patch_size=8,
+            hidden_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=8,
+            id2label=labels,
+            label2id={name: label for label, name in labels.items()},
         )
-    ).save_pretrained(zoo)  # fmt: skip
+    ).save_pretrained(zoo)
     CLIPImageProcessor().save_pretrained(zoo)
     for preset, given, message in (
         ("digits", "no/such/model", "no/such/model: no such folder"),
@@ -68,8 +74,11 @@ def test_a_pilot_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert all(0 <= found["displaced"] < 1 for found in facts["boundary"].values())
     assert facts["boundary"]["real"]["displaced"] < 0.2
     assert {key: facts["practice"][key] for key in ("made", "guided", "additions", "planned")} == {
-        "made": 80, "guided": 0.5, "additions": 2, "planned": 2,
-    }  # fmt: skip
+        "made": 80,
+        "guided": 0.5,
+        "additions": 2,
+        "planned": 2,
+    }
     assert facts["cost"] > 1
     assert facts["pays"] in ("likely", "unlikely", "cannot tell")
     run = Run(out / "runs" / "practice-seed0")

@@ -62,10 +62,13 @@ DROPPED = {"made": 300.0, "guided": 0.25, "additions": 2.0, "planned": 2}  # 100
 def facts(ratio: tuple[float, float, float], hard: float | None = 0.8, **more: Any) -> dict[str, Any]:
     guided = {"round": 1, "confirmed": 0.9, "confirmed_of_missed": hard}
     own = {
-        "n": 400, "ratio": dict(zip(("value", "low", "high"), ratio, strict=True)), "cost": 1.8,
-        "judge": {"accuracy": 0.97}, "practice": {"made": 400.0, "guided": 0.5, "additions": 2.0, "planned": 2},
+        "n": 400,
+        "ratio": dict(zip(("value", "low", "high"), ratio, strict=True)),
+        "cost": 1.8,
+        "judge": {"accuracy": 0.97},
+        "practice": {"made": 400.0, "guided": 0.5, "additions": 2.0, "planned": 2},
         "rounds": [{"round": 0, "confirmed": 0.95, "confirmed_of_missed": 0.9}, guided],
-    }  # fmt: skip
+    }
     return own | more
 
 

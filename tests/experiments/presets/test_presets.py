@@ -24,16 +24,25 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 # As printed: section 5, appendix D.
 COMMON = {
-    "warmup": 0.1, "cooldown": 0.2, "ema_decay": 0.999, "label_smoothing": 0.11, "mixup": 0.5, "cutmix": 1.0,
-}  # fmt: skip
+    "warmup": 0.1,
+    "cooldown": 0.2,
+    "ema_decay": 0.999,
+    "label_smoothing": 0.11,
+    "mixup": 0.5,
+    "cutmix": 1.0,
+}
 OWN = {
     "imagenet100": {"steps": 50_000, "batch_size": 32 * 64, "learning_rate": 0.003},
     "imagenet1k": {"steps": 100_000, "batch_size": 32 * 128, "learning_rate": 0.0016},
 }
 VIT_B16 = {
-    "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-    "intermediate_size": 3072, "image_size": 224,
-}  # fmt: skip
+    "patch_size": 16,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "image_size": 224,
+}
 
 
 @pytest.mark.parametrize("name", ["imagenet100", "imagenet1k"])

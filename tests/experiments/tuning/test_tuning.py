@@ -25,10 +25,17 @@ from experiments.tuning.tuned import Tuned
 from tests.experiments.conftest import run_dp as dp
 
 SHORT = (
-    "generator.width=32", "generator.blocks=1", "generator.train_steps=50", "sampling.steps=4", "training.steps=40",
-    "practice.initial=20", "practice.increment=10", "practice.additions=1", "practice.patience=1",
+    "generator.width=32",
+    "generator.blocks=1",
+    "generator.train_steps=50",
+    "sampling.steps=4",
+    "training.steps=40",
+    "practice.initial=20",
+    "practice.increment=10",
+    "practice.additions=1",
+    "practice.patience=1",
     "practice.evaluate_every=4",
-)  # fmt: skip
+)
 SET = [part for override in SHORT for part in ("--set", override)]
 
 
@@ -339,11 +346,17 @@ def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp
     tuned["practice"] = {"training.steps": 2154}
     best = Tuned(tmp_path, load_preset("digits"), 1, tuned)  # 1,000 samples
     expected = {
-        "practice": "practice", "practice-2000": "practice", "practice@guidance.every=5": "practice",
-        "practice-unguided": "practice", "prune-once-500": "practice", "random-direction": "practice",
-        "static": "static-1000", "static-200": "static-100", "static-400": "static-1000",
+        "practice": "practice",
+        "practice-2000": "practice",
+        "practice@guidance.every=5": "practice",
+        "practice-unguided": "practice",
+        "prune-once-500": "practice",
+        "random-direction": "practice",
+        "static": "static-1000",
+        "static-200": "static-100",
+        "static-400": "static-1000",
         "static-5000": "static-1000",
-    }  # fmt: skip
+    }
     assert {name: best.source(name) for name in expected} == expected
     assert (best.remark("practice"), best.remark("static-200")) == ("", "static-200: settings of static-100")
     longer = "practice@training.steps=9000@training.crop=0.5"
@@ -406,8 +419,13 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     answer = json.loads(capsys.readouterr().out)
     assert [row["arm"] for row in answer["arms"]] == ["practice", "static"]
     assert {path.name for path in out.iterdir()} == {
-        "tuning.json", "study.db", "trials.csv", "best.csv", "best.json", "checksums.json"
-    }  # fmt: skip
+        "tuning.json",
+        "study.db",
+        "trials.csv",
+        "best.csv",
+        "best.json",
+        "checksums.json",
+    }
 
     assert dp(*words) == 2
     assert "--resume goes on" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from dp_base.progress import silent
@@ -34,10 +35,18 @@ from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
-    "generator.width=64", "generator.blocks=1", "generator.train_steps=100", "sampling.steps=4", "training.steps=60",
-    "practice.initial=40", "practice.increment=20", "practice.additions=2", "practice.patience=1",
-    "practice.evaluate_every=4", "guidance.omega=0.04",
-)  # fmt: skip
+    "generator.width=64",
+    "generator.blocks=1",
+    "generator.train_steps=100",
+    "sampling.steps=4",
+    "training.steps=60",
+    "practice.initial=40",
+    "practice.increment=20",
+    "practice.additions=2",
+    "practice.patience=1",
+    "practice.evaluate_every=4",
+    "guidance.omega=0.04",
+)
 SET = [part for override in QUICK for part in ("--set", override)]
 
 
@@ -58,7 +67,7 @@ def copied(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
-def markers(figure, panel: int) -> list[float]:
+def markers(figure: Figure, panel: int) -> list[float]:
     """The steps at which a panel marks additions of data."""
     (line,) = [line for line in figure.axes[panel].get_lines() if line.get_marker() == "v"]
     return list(line.get_xdata())
@@ -68,9 +77,8 @@ def markers(figure, panel: int) -> list[float]:
 
 
 def test_a_run_leaves_figures(run: Path):
-    assert {path.name for path in (run / "figures").iterdir()} == {
-        "training.png", "rounds.png", "samples.png", "classes.png"
-    }  # fmt: skip
+    names = {path.name for path in (run / "figures").iterdir()}
+    assert names == {"training.png", "rounds.png", "samples.png", "classes.png"}
     for path in (run / "figures").iterdir():
         with Image.open(path) as image:
             image.load()
@@ -149,7 +157,9 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path):
     assert read_rows(tmp_path / "absent") == []
 
 
-def test_a_figure_that_fails_loses_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_a_figure_that_fails_loses_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     def fails(run: Run) -> None:
         raise OSError("no room")
 
@@ -164,8 +174,9 @@ def test_figures_of_a_run_that_was_looked_at_before_its_end_are_drawn_again(copi
     files = RunFiles(copied)
     leave_figures(copied)
     assert are_drawn(files)
-    result, drawn = files.result.stat().st_mtime, files.figures / "training.png"
-    os.utime(drawn, (result - 9, result - 9))
+    drawn = files.figures / "training.png"
+    before_end = files.result.stat().st_mtime - 9
+    os.utime(drawn, (before_end, before_end))
     assert not are_drawn(files)
     leave_figures_of([copied], 1, silent)
     assert are_drawn(files)
@@ -174,7 +185,7 @@ def test_figures_of_a_run_that_was_looked_at_before_its_end_are_drawn_again(copi
     assert drawn.exists()
 
 
-def test_a_damaged_pool_leaves_the_rest_of_the_report(run: Path, copied: Path, capsys):
+def test_a_damaged_pool_leaves_the_rest_of_the_report(run: Path, copied: Path, capsys: pytest.CaptureFixture[str]):
     (file, *_) = sorted((copied / "pool" / "data").iterdir())
     file.write_bytes(file.read_bytes()[:-9])
     shutil.rmtree(copied / "figures", ignore_errors=True)
@@ -186,7 +197,7 @@ def test_a_damaged_pool_leaves_the_rest_of_the_report(run: Path, copied: Path, c
     assert f"{file} is damaged" in err
 
 
-def test_branches_are_drawn_and_reported(copied: Path, capsys):
+def test_branches_are_drawn_and_reported(copied: Path, capsys: pytest.CaptureFixture[str]):
     assert dp("real", "branch", copied) == 0
     assert (copied / "figures" / "scaling.png").exists()
     capsys.readouterr()
@@ -204,18 +215,23 @@ def test_branches_are_drawn_and_reported(copied: Path, capsys):
 class Page(html.parser.HTMLParser):
     """The text of a page, its images, and whether what is opened is closed."""
 
-    void = ("meta", "img", "br", "!doctype")
+    VOID = ("meta", "img", "br", "!doctype")
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.words, self.images, self.open, self.links = "", [], [], []
+        self.words = ""
+        self.images: list[str] = []
+        self.open: list[str] = []
+        self.links: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value for name, value in attrs if name in ("src", "href") and tag != "img"]
+        sources = [value or "" for name, value in attrs if name in ("src", "href")]
         if tag == "img":
-            self.images.append(dict(attrs)["src"])
-        if tag not in self.void:
+            self.images += sources
+        else:
+            self.links += sources
+        if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -225,7 +241,7 @@ class Page(html.parser.HTMLParser):
         self.words += data
 
 
-def test_report_of_a_run(run: Path, capsys):
+def test_report_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]):
     capsys.readouterr()
     assert dp("real", "report", run, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
@@ -258,14 +274,15 @@ def test_a_judge_confirms_rows_of_each_round(run: Path, tmp_path: Path, capsys: 
     validation = next(row for row in facts["accuracies"] if row["set"] == "validation")
     assert facts["judge"]["accuracy"] == pytest.approx(validation["accuracy"])
     shares = [row["confirmed"] for row in facts["rounds"]]
-    pool, learner = Run(run).pool, Run(run).learner()
+    pool = Run(run).pool
+    learner = Run(run).learner()
     right = learner.logits(pool.x[:]).argmax(1) == pool.y
     counts = [row["count"] for row in facts["rounds"]]
     assert shares == pytest.approx([part.double().mean().item() for part in right.split(counts)])
     assert f"It is right about {100 * facts['judge']['accuracy']:.1f} % of 250 real images" in page.read_text()
 
 
-def test_the_command_repeats_the_run(run: Path, capsys):
+def test_the_command_repeats_the_run(run: Path, capsys: pytest.CaptureFixture[str]):
     """For a preset, with just the settings that differ. For a file of the user, with the run's config.toml."""
     capsys.readouterr()
     assert dp("real", "report", run, "--json") == 0
@@ -276,7 +293,7 @@ def test_the_command_repeats_the_run(run: Path, capsys):
     assert sorted(setting.partition("=")[0] for setting in settings) == sorted(part.partition("=")[0] for part in QUICK)
 
 
-def test_the_command_of_ones_own_file(copied: Path, capsys):
+def test_the_command_of_ones_own_file(copied: Path, capsys: pytest.CaptureFixture[str]):
     text = (copied / "config.toml").read_text()
     (copied / "config.toml").write_text(text.replace('name = "digits"', 'name = "mine"'))
     assert dp("real", "report", copied, "--json") == 0
@@ -285,7 +302,7 @@ def test_the_command_of_ones_own_file(copied: Path, capsys):
     assert (facts["preset"], facts["settings"]["practice.initial"]) == (None, [None, 40])
 
 
-def test_an_unfinished_run(copied: Path, capsys):
+def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
     """Killed in the middle of a line; its figures are drawn from what there is."""
     for name in ("result.json", "learner", "figures", "branches"):
         path = copied / name
@@ -297,14 +314,15 @@ def test_an_unfinished_run(copied: Path, capsys):
     (copied / "metrics.jsonl").write_text("".join(lines[:8]) + lines[8][:20])
     assert dp("real", "report", copied) == 0
     out, err = capsys.readouterr()
-    header, row = (line.split("\t") for line in out.splitlines())
-    assert dict(zip(header, row, strict=True))["status"] == "step 32 of 60"
+    header, row = out.splitlines()
+    columns = header.split("\t")
+    assert dict(zip(columns, row.split("\t"), strict=True))["status"] == "step 32 of 60"
     assert err.splitlines()[-1] == str(copied / "report.html")
     page = Page((copied / "report.html").read_text())
     assert "not finished, at step 32 of 60" in page.words
     assert f"dp real resume {copied}" in page.words
     assert len(page.images) == 4
-    assert "test" not in header
+    assert "test" not in columns
 
 
 def test_report_of_a_run_that_has_only_begun(copied: Path):
@@ -315,7 +333,7 @@ def test_report_of_a_run_that_has_only_begun(copied: Path):
     assert "not finished, at step 0 of 60" in Page((copied / "report.html").read_text()).words
 
 
-def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys):
+def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]):
     """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
     out = tmp_path / "compare"
     options = ["--arms", "practice,static-60,static", "--seeds", "2", "--splits", "1", "--first", "1"]
@@ -346,7 +364,7 @@ def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys):
         ([], "Missing argument"),
     ],
 )
-def test_mistakes_get_one_line(run: Path, arguments: list[str], complaint: str, capsys):
+def test_mistakes_get_one_line(run: Path, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]):
     capsys.readouterr()
     assert dp("real", "report", *(run if word == "RUN" else word for word in arguments)) == 2
     out, err = capsys.readouterr()
@@ -355,6 +373,6 @@ def test_mistakes_get_one_line(run: Path, arguments: list[str], complaint: str, 
 
 
 def test_numbers_are_readable():
-    assert [readable(value) for value in (np.inf, -np.inf, 1200.0, 0.12345, None, np.nan, "static")] == [
-        "∞", "−∞", "1,200", "0.1235", "", "", "static"
-    ]  # fmt: skip
+    shown = {np.inf: "∞", -np.inf: "−∞", 1200.0: "1,200", 0.12345: "0.1235", None: "", "static": "static"}
+    assert {value: readable(value) for value in shown} == shown
+    assert readable(np.nan) == ""

@@ -1,0 +1,78 @@
+"""Judges: classifiers that say what an image shows, and that may guide a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dp_base.errors import InputError
+from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
+from dp_real.examples import Task
+from dp_real.learners.models.classifier import known_classifier
+from dp_real.protocols import Learner
+from dp_real.runs.files import RunFiles
+from dp_real.runs.reader import Run
+from dp_real.runtime.pixels import fit
+from dp_real.runtime.processes import device
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier of images, whose own classes may be others than those of the task.
+
+    logits: a differentiable function from images [B, C, H, W] in [-1, 1] to logits [B, K].
+    names: of the K classes.
+    accepted: for each class of the task, which of the K mean it.
+    pool_size: how many examples it had learned from; None if that does not matter.
+    """
+
+    logits: Callable[[Tensor], Tensor]
+    names: Sequence[str]
+    accepted: Sequence[set[int]]
+    pool_size: int | None = None
+
+
+def load_judge(given: str, task: Task) -> Judge:
+    """The latest learner of a run, or an image classifier of transformers, as a judge of the task's classes.
+
+    given: the folder of a run, or the folder or hub id of a classifier. Raises InputError for a run that has learned
+    nothing yet or does not learn images, and MissingError if weights are missing.
+    """
+    if not RunFiles(Path(given)).is_run:
+        model: Any = known_classifier(given, task.sample_shape, {}).to(device()).eval().requires_grad_(False)
+        labels = model.model.config.id2label
+        names = [labels[label] for label in range(len(labels))]
+        return Judge(lambda x: model(x.to(device())), names, accepted_answers(names, task.classes))
+    run = Run(given)
+    own = run.config.task
+    if len(own.sample_shape) != 3:
+        raise InputError(
+            f"{given}: it learns no images, but examples of shape {[*own.sample_shape]}; name a classifier"
+        )
+    return Judge(logits_of(run.learner(), own), own.classes, accepted_answers(own.classes, task.classes))
+
+
+def logits_of(learner: Learner, task: Task) -> Callable[[Tensor], Tensor]:
+    """The logits of a learner of a task's images, as a function of images of any size."""
+    shape = task.sample_shape
+    return lambda x: learner.logits(fit(x.expand(-1, max(x.shape[1], shape[0]), -1, -1), shape))
+
+
+def accepted_answers(names: Sequence[str], classes: Sequence[str]) -> list[set[int]]:
+    """For each class of the task, which of a classifier's names mean it; none if it knows no such class.
+
+    A class is found by its name; a classifier may give several names between commas. The classes of an ImageNet task
+    are found among all 1,000 by their order. If no name is known and the numbers of classes agree, position decides.
+    """
+    task = imagenet_of(classes)
+    if task and len(names) == 1000:
+        return [{entry.index} for entry in imagenet_classes(task)]
+    spoken = [{part.strip().lower() for part in name.split(",")} for name in names]
+    found = [{label for label, means in enumerate(spoken) if name.lower() in means} for name in classes]
+    if not any(found) and len(names) == len(classes):
+        return [{label} for label in range(len(classes))]
+    return found

@@ -1,0 +1,179 @@
+"""Processes that lead a group of their own: how they are started, waited for and ended."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from torture.loaded import STATUS, Request
+
+HANGS_AFTER = 240  # seconds; no command takes longer, even on a busy machine
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How `dp` ended: its status (negative: the signal that ended it), what it wrote, and how long it took."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def last(self) -> str:
+        """The last line that the user read: of stderr, or of stdout if stderr is empty."""
+        read = self.err.strip() or self.out.strip()
+        return read.splitlines()[-1][:160] if read else ""
+
+    @property
+    def messages(self) -> list[str]:
+        """The lines of stderr by which `dp` says why it failed, or what it remarks."""
+        return [line for line in self.err.splitlines() if line.startswith("dp:")]
+
+    @property
+    def tidy(self) -> bool:
+        """Whether it did not crash: there is no traceback, and a failure is explained in one line."""
+        noise = any(word in self.err for word in ("Traceback", "terminate called", "Fatal Python", "panicked at"))
+        return not noise and (self.status in (0, 130) or len(self.messages) == 1)
+
+    @property
+    def line(self) -> str:
+        """Status and last line, for the table of attempts."""
+        return f"{self.status} {self.last}"
+
+
+class Process(Protocol):
+    """A process whose streams go to files, so that a child which outlives it keeps nobody waiting."""
+
+    pid: int
+    streams: Path
+    begin: float
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its status, once it has ended. Raises subprocess.TimeoutExpired if it takes longer than `timeout` seconds."""
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal."""
+        ...
+
+
+class NewProcess(subprocess.Popen[bytes]):
+    """A process of any command."""
+
+    def __init__(self, words: list[str], streams: Path, folder: Path, environment: dict[str, str]) -> None:
+        streams.mkdir()
+        self.streams = streams
+        self.begin = time.monotonic()
+        with open(streams / "out", "wb") as out, open(streams / "err", "wb") as err:
+            super().__init__(
+                words,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+
+class Forked:
+    """A process of `dp` that was forked from one which has loaded everything."""
+
+    def __init__(self, pid: int, streams: Path) -> None:
+        self.pid = pid
+        self.streams = streams
+        self.begin = time.monotonic()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """See Process."""
+        file = self.streams / STATUS
+        while not file.exists():
+            if timeout is not None and time.monotonic() - self.begin > timeout:
+                raise subprocess.TimeoutExpired("dp", timeout)
+            time.sleep(0.02)
+        return int(file.read_text())
+
+    def send_signal(self, sig: int) -> None:
+        """See Process. Nothing happens if it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, sig)
+
+
+class Loaded:
+    """The process that is forked, see torture.loaded. It starts with the first fork, and ends with `close`."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._server: subprocess.Popen[str] | None = None
+
+    def fork(self, code: str, words: list[str], streams: Path) -> Forked:
+        """Fork it into a process that runs this code of Python with these words."""
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "torture.loaded"],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # remarks of libraries about forks
+                text=True,
+                start_new_session=True,
+            )
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        streams.mkdir()
+        request = Request(code, words, str(streams), str(self._folder), self._environment)
+        print(json.dumps(request._asdict()), file=self._server.stdin, flush=True)
+        return Forked(int(self._server.stdout.readline()), streams)
+
+    def close(self) -> None:
+        """End it; forks live on."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.communicate()
+
+
+def finish(process: Process, seconds: float = HANGS_AFTER) -> Answer:
+    """Wait for a process. One that takes longer is killed with its group, and its status is that of SIGKILL."""
+    hung = ""
+    try:
+        status = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        end_group(process.pid)
+        status = process.wait()
+        hung = f"\nTraceback: hung for {seconds} s"
+    out = (process.streams / "out").read_text(errors="replace")
+    err = (process.streams / "err").read_text(errors="replace")
+    return Answer(status, out, err + hung, time.monotonic() - process.begin)
+
+
+def orphans(group: int, patience: float = 5.0) -> list[str]:
+    """Names of processes of a group that are alive `patience` seconds after its leader ended."""
+    deadline = time.monotonic() + patience
+    while (alive := list(_members(group))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return alive
+
+
+def _members(group: int) -> Iterator[str]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                yield " ".join(process.cmdline())[:60]
+
+
+def end_group(group: int) -> None:
+    """Kill what is left of a process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,77 @@
+"""The commands that are killed, run twice at once, and given full disks: how each begins, goes on and is judged."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from torture.attempt import POOL_ROWS, SMALL, Place, run_fault
+
+Words = tuple[object, ...]
+"""The words of a command line that follow `dp`."""
+Fault = Callable[[Place, Path], str]
+"""Says what is wrong with what a command left in a folder; empty if nothing is."""
+
+SWEEP: Words = ("theory", "sweep", "--d", 64, "--n", "32:256:3", "--trials", 64, "--workers", 2)
+COMPARE: Words = ("real", "compare", *SMALL, "--arms", "practice,static", "--seeds", 2, "--workers", 2)
+TUNE: Words = ("real", "tune", *SMALL, "--trials", 3, "--batch", 2, "--workers", 2)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command that writes into a folder given as --out.
+
+    `words` start it, without --out. `again(out)` are the words that go on with what was begun in `out`. `fault` judges
+    what it left there.
+    """
+
+    name: str
+    words: Words
+    again: Callable[[Path], Words]
+    fault: Fault
+
+    def into(self, out: Path) -> Words:
+        """The words that start it in a folder."""
+        return *self.words, "--out", out
+
+
+def works(place: Place) -> dict[str, Work]:
+    """All of them, by name. Makes the complete run of the place if it is not there, since one exports it."""
+    export: Words = ("real", "export", place.whole, "--format", "parquet")
+    figures: Words = ("figures", "fig5c", "--quick")
+    every = (
+        Work("run", ("real", "run", *SMALL), lambda out: ("real", "resume", out), run_fault),
+        _with_resume("compare", COMPARE, "comparison.csv"),
+        _with_resume("tune", TUNE, "trials.csv"),
+        _with_resume("sweep", SWEEP, "sweep.csv"),
+        Work("export", export, lambda out: (*export, "--out", out), _export_fault),
+        Work("figures", figures, lambda out: (*figures, "--out", out), lambda place, out: ""),
+    )
+    return {work.name: work for work in every}
+
+
+def chosen_works(place: Place, only: Iterable[str]) -> list[Work]:
+    """The works of these names; all if there are none."""
+    names = set(only)
+    return [work for work in works(place).values() if not names or work.name in names]
+
+
+def _with_resume(name: str, words: Words, table: str) -> Work:
+    """A command that goes on with --resume, and is judged by a CSV file that it writes."""
+
+    def fault(place: Place, out: Path) -> str:
+        unbroken = place.path / f"unbroken-{table}"
+        if not unbroken.exists():
+            place.dp(*words, "--out", unbroken)
+        ours = pd.read_csv(out / table)
+        theirs = pd.read_csv(unbroken / table)
+        kept = [column for column in map(str, theirs) if "seconds" not in column]
+        return "" if ours[kept].equals(theirs[kept]) else f"another {table}"
+
+    return Work(name, words, lambda out: (*words, "--resume", "--out", out), fault)
+
+
+def _export_fault(place: Place, out: Path) -> str:
+    rows = len(pd.read_parquet(out / "train.parquet"))
+    return "" if rows == POOL_ROWS else f"{rows} rows of {POOL_ROWS}"
