@@ -10,7 +10,8 @@ import dp_base
 
 ROOT = Path(dp_base.__file__).parents[1]
 FLOORS = (("dp_base",), ("dp_theory", "dp_real", "figures"), ("experiments",))  # a package imports from lower ones only
-LARGEST_MODULE, LARGEST_ROOM = 400, 12
+LARGEST_MODULE = 500  # lines
+LARGEST_ROOM = 13  # modules, with __init__
 
 
 def modules() -> dict[str, Path]:

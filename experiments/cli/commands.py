@@ -18,7 +18,7 @@ from dp_base.files import disk_problem
 from dp_real.runtime.slurm import adopt_tasks
 from experiments.cli import real, theory
 from experiments.cli.lazy import LazyCommand
-from experiments.cli.main import INTERRUPTED
+from experiments.cli.process import INTERRUPTED
 from experiments.terminal import say
 
 

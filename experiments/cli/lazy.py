@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from experiments.cli.main import uncollected
+from experiments.cli.process import uncollected
 
 Member = TyperCommand | TyperGroup
 

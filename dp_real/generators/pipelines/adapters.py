@@ -304,7 +304,7 @@ class PackedAdapter(NetworkAdapter):
             "return_dict": False,
         }
 
-    def latents(self, tokens: Float[Tensor, "batch tokens width"], x: Latents) -> Latents:
+    def latents(self, tokens: Float[Tensor, "batch tokens token_width"], x: Latents) -> Latents:
         """Tokens as latents, of the shape of x."""
         scale = self.pipe.vae_scale_factor
         _, _, height, width = x.shape

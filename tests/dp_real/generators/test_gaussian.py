@@ -218,10 +218,10 @@ def test_a_run_trains_on_its_whole_pool_and_resumes(loss: str, tmp_path: Path, m
 
     train_step = LinearLearner.train_step
 
-    def dies(self: LinearLearner, x: torch.Tensor, y: torch.Tensor) -> None:
+    def dies(self: LinearLearner, x: torch.Tensor, y: torch.Tensor, *share: Any) -> None:
         if len(y) == 120:
             raise ZeroDivisionError
-        train_step(self, x, y)
+        train_step(self, x, y, *share)
 
     monkeypatch.setattr(LinearLearner, "train_step", dies)
     with pytest.raises(ZeroDivisionError):

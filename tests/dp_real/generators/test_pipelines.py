@@ -364,7 +364,7 @@ def test_it_leaves_the_device_between_rounds(pipe: Any, monkeypatch: pytest.Monk
     generator.offload()
     draw(generator, None, 3)
     assert not went
-    generator.model.offload = True
+    generator.model.offloads = True
     draw(generator, None, 3)
     generator.offload()
     assert went == ["cpu:0", "cpu"]

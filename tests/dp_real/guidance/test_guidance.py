@@ -232,7 +232,7 @@ def test_a_learner_may_be_so_sure_that_its_gradient_is_all_but_nothing(classifie
 def test_guidance_of_some_rows(classifier: nn.Module):
     guidance = EntropyGuidance(classifier, torch.arange(5.0))
     assert torch.equal(torch.as_tensor(guidance.for_rows(slice(1, 3)).omega), torch.tensor([1.0, 2.0]))
-    assert EntropyGuidance(classifier, 0.3).rows(slice(1, 3)).omega == 0.3
+    assert EntropyGuidance(classifier, 0.3).for_rows(slice(1, 3)).omega == 0.3
 
 
 def test_random_directions_belong_to_the_row(classifier: nn.Module):

@@ -78,7 +78,6 @@ def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
     logs = [(folder / "rounds.jsonl").read_text().splitlines() for folder in (alone, together)]
     checked = [{key: value for key, value in json.loads(log[1]).items() if "seconds" not in key} for log in logs]
     assert checked[0] == checked[1]
-    assert checked[0]["generated"] > checked[0]["count"]  # some failed the check
     result = json.loads((together / "result.json").read_text())
     assert (result["processes"], result["pool_size"]) == (processes, 140)
 

@@ -1,0 +1,65 @@
+"""What holds for the process of a command from its first moment on: streams, Ctrl-C, and garbage.
+
+Nothing large is imported here.
+"""
+
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+INTERRUPTED = 130  # the exit status of an interrupted command
+IMPORTING = "<frozen importlib._bootstrap>"  # the file name of Python's import machinery in a stack
+
+
+def open_streams() -> None:
+    """Open those of stdin, stdout and stderr that are closed onto the null device.
+
+    Otherwise the next file that is opened would take their number, and output for the terminal would go into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115 (open until the process ends)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect no garbage in the block, for imports: what they make stays, and to search it takes a tenth of them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def skip_last_collection() -> None:
+    """Spare Python the search for garbage when it ends, which takes a tenth of a short command.
+
+    With torch it is left alone, since torch's objects may have something to do when they end.
+    """
+    if "torch" not in sys.modules:
+        gc.freeze()
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """Answer Ctrl-C with a KeyboardInterrupt, or end the process at once if a module is being imported.
+
+    Libraries in C++ end in std::terminate, or in an error of another kind, if an exception passes through them while
+    they are imported.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTING:
+            if os.environ.get("RANK", "0") == "0":
+                with contextlib.suppress(OSError):
+                    os.write(2, b"interrupted\n")
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
