@@ -1,1 +1,1 @@
-"""A pilot: a few hundred samples that say whether practice is likely to pay, before they are many."""
+"""A pilot: are the generator's labels right where the learner is unsure? A few hundred samples say so."""

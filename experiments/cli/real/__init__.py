@@ -24,7 +24,7 @@ GROUP = make_group(
             LazyCommand("init", f"{HERE}.configure", "Write a commented configuration for a task of your own."),
             LazyCommand("keys", f"{HERE}.configure", "List every key of a configuration, and what it means."),
             LazyCommand("plan", f"{HERE}.plan", "What does a run need, is it here, and what will it take?"),
-            LazyCommand("pilot", f"{HERE}.pilot", "Is practice likely to pay? Try it with a few hundred samples."),
+            LazyCommand("pilot", f"{HERE}.pilot", "Are the generator's labels right where the learner is unsure?"),
             LazyCommand("pretrain", f"{HERE}.run", "Get a preset's generator ready."),
         ],
         "Run": [

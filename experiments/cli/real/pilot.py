@@ -1,4 +1,4 @@
-"""`dp real pilot`: whether practice is likely to pay, from a few hundred samples."""
+"""`dp real pilot`: whether the generator's labels are right where the learner is unsure, from a few hundred samples."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +17,9 @@ def pilot_command(
     settings: Set = [],
     n: Annotated[
         int | None,
-        typer.Option("--n", min=4, max=10**6, help="Samples of the largest arm.  Default: 400, or 8 a class."),
+        typer.Option("--n", min=4, max=10**6, help="Samples of each run.  Default: 400, or 8 a class."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each arm; the interval is theirs.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Practice runs.")] = 3,
     steps: Annotated[
         int | None, typer.Option(min=20, help="Training steps of each run.  Default: as configured, 2000 at most.")
     ] = None,
@@ -34,19 +34,19 @@ def pilot_command(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Trains on N/4, N/2 and N plain samples, and on N/2 plain ones with two rounds of N/4 that are guided.
+    """Practises on N/2 plain samples and two rounds of N/4 guided ones, and has their labels judged.
 
-    Says what a guided sample is worth, and how many are of the class that was asked for, by a classifier of real
-    images. No test image is looked at.
+    The judge is a classifier of real images. It says how many samples are of the class that was asked for: of plain
+    ones, of guided ones, and of those that the learner misses. No test image is looked at.
     """
     from dp_base.files import write_json
 
     refuse(settings, ("seed",), "a pilot's seeds begin at data.split")
     config = load_preset(preset, settings)
     from experiments.comparing.compare import JOURNAL
-    from experiments.pilot.pilot import Plan, pilot, short
+    from experiments.pilot.pilot import PilotPlan, pilot, short
 
-    plan = Plan.of(config, n, seeds, steps, judge)
+    plan = PilotPlan.of(config, n, seeds, steps, judge)
     short(config, plan)  # refuses before anything is made
     out = out or Path("runs") / f"{config.name}-pilot"
     with claimed(out, JOURNAL, resume):
@@ -59,27 +59,16 @@ def pilot_command(
 
 
 def _show(facts: dict[str, Any]) -> None:
-    arms = [{"arm": "static"} | row for row in facts["static"]] + [{"arm": "practice"} | facts["practice"]]
+    own = facts["judge"]
     table(
-        arms,
-        columns=["arm", "samples", "validation", "se", "plain"],
-        title="accuracy on validation images, and on plain samples not trained on, in percent",
+        facts["rounds"],
+        title=f"confirmed by a judge that is right about {own['accuracy']:.1%} "
+        f"of {own['images']:,} real images; round 0 is plain",
     )
-    if facts["rounds"]:
-        own = facts["judge"]
-        table(
-            facts["rounds"],
-            title=f"confirmed by a judge that is right about {own['accuracy']:.1%} "
-            f"of {own['images']:,} real images; round 0 is plain",
-        )
-    if facts["boundary"]:
-        told = ", ".join(f"{name} {one['displaced']:.1%}" for name, one in facts["boundary"].items())
-        say(f"real images on another side of the boundary, as labels put it, than the judge says: {told}")
-    exponent = facts["exponent"]
-    say(f"static error ~ n^-b, b = {exponent['value']:.2g} ({exponent['low']:.2g} to {exponent['high']:.2g})")
-    if facts["cost"] is not None:
-        say(f"a sample that practice adds costs {facts['cost']:.2g} times a plain one")
+    told = ", ".join(f"{name} {one['displaced']:.1%}" for name, one in facts["boundary"].items())
+    say(f"real images on another side of the boundary, as labels put it, than the judge says: {told}")
     minutes = facts["seconds"] / 60
     drawing = facts["generation_seconds"] / 60
     say(f"all runs took {minutes:.1f} minutes, {drawing:.1f} of them drawing")
-    say(facts["verdict"])
+    for remark in facts["remarks"]:
+        say(remark)
