@@ -25,82 +25,119 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+TRUTH = np.array([1.0, 0.0, 0.0, 0.0])
+LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
+PRUNER = np.array([0.9, 0.0, np.sqrt(0.19), 0.0])
+OTHER = np.array([0.5, 0.5, -0.3, np.sqrt(0.41)])
+HARD = Group(along=PRUNER, keep=KeepHard(0.8))
+MIXTURE = (
+    Group(0.3),
+    Group(1.0, along=PRUNER, keep=KeepHard(0.5)),
+    Group(0.6, labeller=LABELLER, flip=0.1, along=OTHER, keep=KeepEasy(1.0), weight=2.0),
+)
+
+
 def feature_cells(d: int = 200) -> dict[str, SpanProblem]:
     """Named problems that between them use every feature of the recipe, for comparisons; d: size of the spectra."""
-    truth, labeller = np.eye(4)[0], np.array([0.8, 0.6, 0.0, 0.0])
-    pruner, other = np.array([0.9, 0.0, np.sqrt(0.19), 0.0]), np.array([0.5, 0.5, -0.3, np.sqrt(0.41)])
-    hard, easy = Group(along=pruner, keep=KeepHard(0.8)), Group(along=pruner, keep=KeepEasy(0.8))
-    agree = Group(labeller=labeller, flip=0.1, along=pruner, keep=Agree())
-    both = Group(
-        labeller=labeller, flip=0.1, along=pruner, keep=lambda t, y: (y * t > 0) & (abs(t) < 1), breaks=(-1, 1)
+    return (
+        _hard_rules()
+        | _weights_and_labels()
+        | _ridgeless()
+        | selected()
+        | _spectra(d)
+        | {name: replace(problem, loss=LOGISTIC) for name, problem in _for_logistic_loss(d).items()}
+        | span_cells()
     )
-    mixture = (
-        Group(0.3),
-        Group(1.0, along=pruner, keep=KeepHard(0.5)),
-        Group(0.6, labeller=labeller, flip=0.1, along=other, keep=KeepEasy(1.0), weight=2.0),
+
+
+def _hard_rules() -> dict[str, SpanProblem]:
+    """Rows that a rule keeps or drops, with the square loss."""
+    easy = Group(along=PRUNER, keep=KeepEasy(0.8))
+    return {
+        "plain": SpanProblem(TRUTH, [Group()], 0.5, 0.01),
+        "keep-hard": SpanProblem(TRUTH, [HARD], 0.3, 0.01),
+        "keep-easy, more columns than rows": SpanProblem(TRUTH, [easy], 1.0, 0.02),
+        "entropy": SpanProblem(TRUTH, [Group(along=PRUNER, keep=Entropy(4.0, 3.0))], 0.3, 0.05),
+        "negative rho": SpanProblem(TRUTH, [Group(along=-PRUNER, keep=KeepHard(1.0))], 0.5, 0.1),
+    }
+
+
+def _weights_and_labels() -> dict[str, SpanProblem]:
+    """Soft weights, labellers, flips, rules that see the label, mixtures, and several directions."""
+    agree = Group(labeller=LABELLER, flip=0.1, along=PRUNER, keep=Agree())
+    both = Group(
+        labeller=LABELLER, flip=0.1, along=PRUNER, keep=lambda t, y: (y * t > 0) & (abs(t) < 1), breaks=(-1, 1)
     )
     pruned_and_verified = Group(
-        labeller=labeller,
+        labeller=LABELLER,
         flip=0.1,
-        along=(pruner, other),
+        along=(PRUNER, OTHER),
         keep=lambda pruned, verified, y: abs(pruned) < 1,
         weight=lambda pruned, verified, y: Verifier(2)(verified, y),
         breaks=((-1, 1), ()),
     )
-    consensus = Group(labeller=labeller, along=(pruner, other), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
-
-    def soft(weight: Weight, flip: float = 0.0) -> Group:
-        return Group(along=pruner, flip=flip, weight=weight)
-
-    square = {
-        "plain": SpanProblem(truth, [Group()], 0.5, 0.01),
-        "keep-hard": SpanProblem(truth, [hard], 0.3, 0.01),
-        "keep-easy, more columns than rows": SpanProblem(truth, [easy], 1.0, 0.02),
-        "entropy": SpanProblem(truth, [Group(along=pruner, keep=Entropy(4.0, 3.0))], 0.3, 0.05),
-        "negative rho": SpanProblem(truth, [Group(along=-pruner, keep=KeepHard(1.0))], 0.5, 0.1),
-        "interpolating, hard": SpanProblem(truth, [soft(Interpolating(1, 2))], 0.5, 0.01),
-        "interpolating, easy": SpanProblem(truth, [soft(Interpolating(-0.5, 2))], 0.5, 0.01),
-        "soft verifier": SpanProblem(truth, [soft(Verifier(2), 0.2)], 0.4, 0.01),
-        "labeller, flips, label-aware": SpanProblem(truth, [agree], 0.5, 0.01),
-        "label-aware band": SpanProblem(truth, [both], 0.2, 0.01),
-        "labeller, flips, keep-easy": SpanProblem(
-            truth, [Group(labeller=labeller, flip=0.05, along=pruner, keep=KeepEasy(0.5))], 0.4, 0.01
-        ),
-        "mixture": SpanProblem(truth, mixture, 0.3, 0.02),
-        "pruner, verifier, labeller": SpanProblem(truth, [pruned_and_verified], 0.5, 0.01),
-        "pruner and verifier agree with the label": SpanProblem(truth, [consensus], 0.3, 0.01),
-        "weights without a direction": SpanProblem(
-            truth, [Group(labeller=labeller, flip=0.1, weight=lambda y: np.where(y > 0, 2.0, 0.5))], 0.5, 0.05
-        ),
-        "ridgeless, fewer columns than rows": SpanProblem(truth, [hard], 0.2, 0.0),
-        "ridgeless, more columns than rows": SpanProblem(truth, [hard], 1.2, 0.0),
-        "ridgeless, soft, fewer columns": SpanProblem(truth, [soft(Verifier(2), 0.1)], 0.4, 0.0),
-        "ridgeless, soft, more columns": SpanProblem(truth, [soft(Verifier(2), 0.1)], 2.0, 0.0),
+    consensus = Group(labeller=LABELLER, along=(PRUNER, OTHER), keep=lambda s, v, y: (s * y > 0) & (v * y > 0))
+    undirected = Group(labeller=LABELLER, flip=0.1, weight=lambda y: np.where(y > 0, 2.0, 0.5))
+    return {
+        "interpolating, hard": SpanProblem(TRUTH, [_weighted(Interpolating(1, 2))], 0.5, 0.01),
+        "interpolating, easy": SpanProblem(TRUTH, [_weighted(Interpolating(-0.5, 2))], 0.5, 0.01),
+        "soft verifier": SpanProblem(TRUTH, [_weighted(Verifier(2), 0.2)], 0.4, 0.01),
+        "labeller, flips, label-aware": SpanProblem(TRUTH, [agree], 0.5, 0.01),
+        "label-aware band": SpanProblem(TRUTH, [both], 0.2, 0.01),
+        "labeller, flips, keep-easy": SpanProblem(TRUTH, [_mislabelled()], 0.4, 0.01),
+        "mixture": SpanProblem(TRUTH, MIXTURE, 0.3, 0.02),
+        "pruner, verifier, labeller": SpanProblem(TRUTH, [pruned_and_verified], 0.5, 0.01),
+        "pruner and verifier agree with the label": SpanProblem(TRUTH, [consensus], 0.3, 0.01),
+        "weights without a direction": SpanProblem(TRUTH, [undirected], 0.5, 0.05),
     }
 
-    def power_law(exponent: float, keep: Rule, phi: float, lam: float) -> SpanProblem:
-        spectrum = np.arange(1, d + 1.0) ** -exponent
-        along = 1 + 0.7 * (-1.0) ** np.arange(d)
-        return SpanProblem(np.ones(d), [Group(along=along, keep=keep)], phi, lam, spectrum / spectrum.mean())
 
-    square |= selected()
-    square |= {
-        "power law 1/2, keep-hard": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
-        "power law 1, keep-easy": power_law(1.0, KeepEasy(0.8), 0.3, 0.05),
-        "power law 1/2, ridgeless, fewer columns": power_law(0.5, KeepHard(0.8), 0.3, 0.0),
-        "power law 1/2, ridgeless, more columns": power_law(0.5, KeepHard(0.8), 1.5, 0.0),
+def _ridgeless() -> dict[str, SpanProblem]:
+    """The limit λ → 0+ on both sides of the peak."""
+    return {
+        "ridgeless, fewer columns than rows": SpanProblem(TRUTH, [HARD], 0.2, 0.0),
+        "ridgeless, more columns than rows": SpanProblem(TRUTH, [HARD], 1.2, 0.0),
+        "ridgeless, soft, fewer columns": SpanProblem(TRUTH, [_weighted(Verifier(2), 0.1)], 0.4, 0.0),
+        "ridgeless, soft, more columns": SpanProblem(TRUTH, [_weighted(Verifier(2), 0.1)], 2.0, 0.0),
     }
-    logistic = {
-        "logistic": SpanProblem(truth, [Group()], 0.5, 0.05),
-        "logistic, keep-hard": SpanProblem(truth, [hard], 0.4, 0.02),
-        "logistic, keep-easy, labeller": SpanProblem(
-            truth, [Group(labeller=labeller, flip=0.05, along=pruner, keep=KeepEasy(0.5))], 0.4, 0.05
-        ),
-        "logistic, soft verifier": SpanProblem(truth, [soft(Verifier(2), 0.2)], 0.4, 0.02),
-        "logistic, mixture": SpanProblem(truth, mixture, 0.3, 0.02),
-        "logistic, power law 1/2": power_law(0.5, KeepHard(0.8), 0.5, 0.05),
+
+
+def _spectra(d: int) -> dict[str, SpanProblem]:
+    """Covariances whose eigenvalues fall as a power law."""
+    return {
+        "power law 1/2, keep-hard": _power_law(d, 0.5, KeepHard(0.8), 0.5, 0.05),
+        "power law 1, keep-easy": _power_law(d, 1.0, KeepEasy(0.8), 0.3, 0.05),
+        "power law 1/2, ridgeless, fewer columns": _power_law(d, 0.5, KeepHard(0.8), 0.3, 0.0),
+        "power law 1/2, ridgeless, more columns": _power_law(d, 0.5, KeepHard(0.8), 1.5, 0.0),
     }
-    return square | {name: replace(problem, loss=LOGISTIC) for name, problem in logistic.items()} | span_cells()
+
+
+def _for_logistic_loss(d: int) -> dict[str, SpanProblem]:
+    """Problems that are compared with the logistic loss. Here they still have the square loss."""
+    return {
+        "logistic": SpanProblem(TRUTH, [Group()], 0.5, 0.05),
+        "logistic, keep-hard": SpanProblem(TRUTH, [HARD], 0.4, 0.02),
+        "logistic, keep-easy, labeller": SpanProblem(TRUTH, [_mislabelled()], 0.4, 0.05),
+        "logistic, soft verifier": SpanProblem(TRUTH, [_weighted(Verifier(2), 0.2)], 0.4, 0.02),
+        "logistic, mixture": SpanProblem(TRUTH, MIXTURE, 0.3, 0.02),
+        "logistic, power law 1/2": _power_law(d, 0.5, KeepHard(0.8), 0.5, 0.05),
+    }
+
+
+def _weighted(weight: Weight, flip: float = 0.0) -> Group:
+    """Rows with soft weights by the pruner's score."""
+    return Group(along=PRUNER, flip=flip, weight=weight)
+
+
+def _mislabelled() -> Group:
+    """The easy rows of the pruner, with another's labels."""
+    return Group(labeller=LABELLER, flip=0.05, along=PRUNER, keep=KeepEasy(0.5))
+
+
+def _power_law(d: int, exponent: float, keep: Rule, phi: float, lam: float) -> SpanProblem:
+    spectrum = np.arange(1, d + 1.0) ** -exponent
+    along = 1 + 0.7 * (-1.0) ** np.arange(d)
+    return SpanProblem(np.ones(d), [Group(along=along, keep=keep)], phi, lam, spectrum / spectrum.mean())
 
 
 def compare_with_experiment(
