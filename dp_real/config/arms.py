@@ -140,7 +140,7 @@ def _prune_once(config: Config, samples: int) -> Changes:
     return {"guidance": PRUNED, "practice": once}
 
 
-@arm("random-direction", "pushed in random directions; an automatic strength is its own", place=6)
+@arm("random-direction", "guided in random directions; an automatic strength is its own", place=6)
 def _random_direction(config: Config, samples: int) -> Changes:
     return {"guidance": {"control": "random-direction"}}
 

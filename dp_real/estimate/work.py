@@ -67,9 +67,10 @@ def image_operations(config: Config, network: Network | None) -> tuple[float, fl
     image = config.generator.image_cost(config.sampling, config.guidance)
     if image is None or network is None:
         return None
-    # A push goes through the learner and back to the image, but not to the weights: two thirds of a training step.
-    pushes = len(config.guidance.guided_steps(config.sampling.steps))
-    return image.plain, image.guided + pushes * 2 / 3 * network.training
+    # A guidance step goes through the learner and back to the image, but not to the weights. That is two thirds of a
+    # training step.
+    steps = len(config.guidance.guided_steps(config.sampling.steps))
+    return image.plain, image.guided + steps * 2 / 3 * network.training
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:

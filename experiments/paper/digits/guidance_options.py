@@ -65,7 +65,7 @@ def compute(quick: bool) -> pd.DataFrame:
                 option = schedule.columns | {"steps": steps, "total": total, "x": ratio}
                 rows += [option | row for row in each.beside(plain)]
     found = pd.DataFrame(rows).assign(rows=len(bench.labels))
-    series = found["through"] + ", push " + found["total"].astype(str)
+    series = found["through"] + ", total guidance " + found["total"].astype(str)
     points = measured(series, found["x"], found["y"], found["se"])
     return pd.concat([points, found.drop(columns=["x", "y"])], axis=1)
 
@@ -198,11 +198,11 @@ def caption(table: pd.DataFrame) -> str:
     )
     return (
         "What guidance does to generated digits, and what it costs, by its options: through the denoiser (unet) or "
-        "x0_hat only, at each, every 2nd or every 5th step, at equal total push (ω times the guided steps); points of "
-        "a line from left to right are every 5th, 2nd and each step. One learner in the middle of a run guides; a "
+        "x0_hat only, at each, every 2nd or every 5th step, at equal total guidance (ω times the guided steps); points "
+        "of a line from left to right are every 5th, 2nd and each step. One learner in the middle of a run guides; a "
         f"support vector machine trained on real digits confirms labels; one standard error over {full.rows} rows from "
-        f"the same noise. At 20 steps and push 0.4, x0_hat only at every 5th step gains {cheap.y:.2f} nats in "
-        f"{cheap.x:.2f} times the time of plain sampling, through the denoiser at each step {full.y:.2f} nats in "
+        f"the same noise. At 20 steps and total guidance 0.4, x0_hat only at every 5th step gains {cheap.y:.2f} nats "
+        f"in {cheap.x:.2f} times the time of plain sampling, through the denoiser at each step {full.y:.2f} nats in "
         f"{full.x:.2f}. That learner, trained a little on its pool and them, gains over plain rows, in points, mean "
-        f"over the options through the denoiser and through x0_hat, at push {gains}."
+        f"over the options through the denoiser and through x0_hat, at total guidance {gains}."
     )

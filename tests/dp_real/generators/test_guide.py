@@ -202,7 +202,7 @@ def test_it_is_the_guidance_of_the_sampler_here(options: dict[str, Any]):
 
 @pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, UniPCMultistepScheduler], ids=name)
 def test_after_a_push_a_multistep_solver_starts_again(kind: Any):
-    """Each step is one of first order from where the push led, then a push of its own. UniC would undo the pushes."""
+    """Each step is one of first order from where guidance led, then guidance of its own. UniC would undo it."""
     scheduler, steps, omega = kind(**tiny.BETAS), 6, 0.2
     scheduler.set_timesteps(steps)
     guidance = EntropyGuidance(lambda x: x.flatten(1)[:, :3], omega, through="x0")
@@ -214,9 +214,9 @@ def test_after_a_push_a_multistep_solver_starts_again(kind: Any):
         x = scheduler.step(output, t, x, return_dict=False)[0]
         now, after = scheduler.sigmas[index : index + 2]
         (a, s), (a_after, s_after) = (scheduler._sigma_to_alpha_sigma_t(sigma) for sigma in (now, after))
-        unpushed = a_after * (before - s * output) / a + s_after * output  # DDIM
-        pushed, whole = (each.flatten(1).norm(dim=1) for each in (x - unpushed, unpushed))
-        torch.testing.assert_close(pushed, omega * whole * (index < steps - 1), atol=1e-3, rtol=1e-3)
+        unguided = a_after * (before - s * output) / a + s_after * output  # DDIM
+        guided, whole = (each.flatten(1).norm(dim=1) for each in (x - unguided, unguided))
+        torch.testing.assert_close(guided, omega * whole * (index < steps - 1), atol=1e-3, rtol=1e-3)
 
 
 def test_nothing_is_touched_without_a_strength():
