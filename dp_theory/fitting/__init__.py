@@ -4,6 +4,7 @@ curve, files                    what is measured, and how it is read
 parameters, theory              what the theory expects at given parameters
 likelihood, search, region, fit the most likely parameters, and how far off they may be
 laws, heldout                   empirical laws, and which model predicts hidden points better
+stack                           theory and laws together, weighted by hidden tails
 forecast                        how many more samples a target takes
 """
 

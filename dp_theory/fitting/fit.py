@@ -167,6 +167,12 @@ class Fit:
             }
         )
 
+    def first_order(
+        self, points: Curve, level: float = 0.95
+    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+        """ln of the expected errors of points, and the ends of their intervals to first order (Cramér-Rao)."""
+        return self._region(level).first_order(points)
+
     def _estimate(self, name: str, level: float) -> tuple[float, float, float, str]:
         """Value, low, high and note of a parameter."""
         if name in self.why_fixed:

@@ -11,6 +11,7 @@ from scipy.special import erf
 
 from dp_theory.fitting.curve import Curve
 from dp_theory.fitting.fit import Fit
+from dp_theory.fitting.stack import THEORY, Stack, stack, theory_draws
 from dp_theory.fitting.theory import MOST_ROUNDS, pool_sizes, predict_points
 from dp_theory.numerics.checks import Array, require, require_number
 from dp_theory.numerics.costs import TRAINING_COST, Costs, require_axis, require_costs
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FARTHEST = 1e4  # the largest pool that is looked at, over the present one
 FEW_ROUNDS = 6  # as large as the first pool, which a forecast considers before rounds that grow
+LEAST_WEIGHT = 0.1  # of the theory after hidden points, for it to speak of strategies that were not measured
 _POINTS = 13  # of a plan with one round at most, each of which is a fit
 _SMALLEST_PRUNED = 16  # a pool that is pruned from nothing begins with this fraction of the present rows
 
@@ -51,6 +53,10 @@ def forecast(
     `prune` and `practice` keep rows with |t| < window·tan(πE), by the fitted window, or by 1 where the curve has no
     practice.
 
+    With plain points at FEWEST_SIZES sizes or more, `static` is foreseen by the theory and by empirical laws together,
+    weighted by hidden tails (dp_theory.fitting.stack). The other strategies are known to the theory alone. They are
+    answered only where the hidden tails leave it a weight of LEAST_WEIGHT or more; their numbers are nan elsewhere.
+
     Parameters
     ----------
     fitted
@@ -73,8 +79,10 @@ def forecast(
         region of likely parameters. This holds the profile-likelihood interval (for practice, that to first order).
         It also holds what it takes where a parameter is at an end of its interval and the others are refitted, since
         first order sees nothing at an end of a range, as at a floor of 0. `high` is inf where the floor may be as
-        high as the target. `use` is "yes" for the best strategy if all other intervals lie above its own, "as good"
-        for it and those whose intervals overlap with its own, else "no". `kept` counts the training rows in all.
+        high as the target. For `static` by theory and laws, they are quantiles of the mixture. `use` is "yes" for the
+        best strategy if all other intervals lie above its own, "as good" for it and those whose intervals overlap with
+        its own, else "no". It is "unknown" where the target is out of reach in the mean but not for sure, and for all
+        strategies where some are not told. `kept` counts the training rows in all.
 
     Raises
     ------
@@ -90,20 +98,31 @@ def forecast(
     require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
     start = _present_rows(fitted.curve)
     question = _Question(fitted, target, x, level, costs, fitted.outermost(level))
+    family = stack(fitted)
+    may_not_reach = target <= fitted.limits("floor", level)[1]
+    static = question.answer(_static_plans(start), start, may_not_reach)
+    judged = ""
+    if family is not None:
+        static = question.answer_by_family(family, start)
+        judged = f"by {family.note()}"
+    rows = [("static", *static, judged)]
     note = _note_on_window(fitted)
-    rows = [
-        ("static", *question.answer(_static_plans(start), start), ""),
-        ("prune", *question.answer(_loop_plans(start, once=True), start), note),
-        ("practice", *question.answer(_loop_plans(start, once=False), start), note),
+    others = [
+        ("prune", _loop_plans(start, once=True), start, note),
+        ("practice", _loop_plans(start, once=False), start, note),
     ]
     if "rho" not in fitted.why_fixed:
         keep = float(np.median(fitted.curve.keep[fitted.curve.selected]))
         plans = _pruned_plans(start, keep, fitted.curve.rule)
-        rows.append(("prune as measured", *question.answer(plans, 0.0), f"from nothing, keeps {keep:.3g}"))
+        others.append(("prune as measured", plans, 0.0, f"from nothing, keeps {keep:.3g}"))
+    for name, plans, present, note_of_plan in others:
+        if family is not None and family.weights[THEORY] < LEAST_WEIGHT:
+            reason = f"not told: hidden points leave the theory a weight of {family.weights[THEORY]:.2g}"
+            rows.append((name, *_UNTOLD, reason))
+        else:
+            rows.append((name, *question.answer(plans, present, may_not_reach), note_of_plan))
     table = pd.DataFrame(rows, columns=["strategy", *_Answer._fields, "note"])
     table = table.sort_values("more", kind="stable", ignore_index=True)
-    if target <= fitted.limits("floor", level)[1]:
-        table["high"] = np.inf
     table.insert(1, "use", _use(table))
     return table
 
@@ -123,8 +142,13 @@ def _note_on_window(fitted: Fit) -> str:
 
 def _use(table: pd.DataFrame) -> Array:
     """Which strategies to use, of a table that has the best one first."""
+    if table["more"].isna().any():
+        return np.full(len(table), "unknown")
     best = table.iloc[0]
-    overlaps = (table["low"] <= best["high"]) & np.isfinite(table["low"]) & np.isfinite(best["more"])
+    may_reach = np.isfinite(table["low"])
+    if not np.isfinite(best["more"]):
+        return np.where(may_reach, "unknown", "no")
+    overlaps = (table["low"] <= best["high"]) & may_reach
     return np.where(overlaps, "as good" if overlaps.sum() > 1 else "yes", "no")
 
 
@@ -173,6 +197,9 @@ class _Answer(NamedTuple):
     kept: float
 
 
+_UNTOLD = _Answer(np.nan, np.nan, np.nan, np.nan)  # of strategies that the theory does not deserve to speak of
+
+
 @dataclass(frozen=True)
 class _Question:
     """What is asked of every strategy."""
@@ -184,12 +211,33 @@ class _Question:
     costs: Costs
     places: Mapping[str, Float[np.ndarray, " places"]]  # parameters on the edge of the region of likely ones
 
-    def answer(self, plans: list[Curve], start: float) -> _Answer:
+    def answer_by_family(self, family: Stack, start: float) -> _Answer:
+        """What plain rows take by the theory and the empirical laws together."""
+        (plan,) = _static_plans(start)
+        table = self.fitted.bands(plan, self.level)
+        mean = table["error"].to_numpy()
+        at_places, _ = predict_points(plan, self.places)
+        at_places = at_places[np.isfinite(at_places).all(axis=1)]
+        low = np.vstack([table["low"].to_numpy(), at_places]).min(axis=0)
+        high = np.vstack([table["high"].to_numpy(), at_places]).max(axis=0)
+        foreseen = family.foreseen(plan.kept, theory_draws(mean, low, high, self.level))
+        counted = self._counted(plan, self.fitted.values, mean[0], start)
+        tail = (1 - self.level) / 2
+        least, middle, most = (
+            self._more(plan, counted, foreseen.quantiles(share), start) for share in (tail, 0.5, 1 - tail)
+        )
+        return _Answer(middle, least, most, self._reached(foreseen.quantiles(0.5), plan.kept, start))
+
+    def answer(self, plans: list[Curve], start: float, may_not_reach: bool) -> _Answer:
         """What the first plan takes that reaches the target wherever the parameters may be.
 
         If none does, it is the first that reaches it in the mean, and else the last. `start` counts the rows that are
-        there already.
+        there already. `high` is inf where the target may not be reached by any number of rows.
         """
+        found = self._answer_of_first(plans, start)
+        return found._replace(high=np.inf) if may_not_reach else found
+
+    def _answer_of_first(self, plans: list[Curve], start: float) -> _Answer:
         answers = []
         for plan in plans:
             answers.append(self._answer_of(plan, start))

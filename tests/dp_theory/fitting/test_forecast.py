@@ -9,6 +9,7 @@ from scipy.optimize import root_scalar
 
 from dp_theory import Curve, InputError, fit, forecast
 from dp_theory.fitting import Fit
+from dp_theory.fitting.stack import stack
 from dp_theory.fitting.theory import predict_points
 from tests.dp_theory.fitting.curves import (
     TRUTH,
@@ -81,6 +82,28 @@ def test_with_practice_a_floor_at_the_end_of_its_range_has_an_interval():
     table = forecast(fitted, 0.9 * high)
     assert np.isinf(table.high).all()
     assert "yes" not in set(table.use)
+
+
+def test_a_power_law_without_a_floor_is_not_given_one():
+    """The theory alone sees a floor of .068 here, and no number of rows that reaches .05. The truth is 37,300 more."""
+    kept = np.array([100, 181, 328, 594, 1077, 1950, 3533, 6400])
+    error = np.array([0.41182, 0.34235, 0.26623, 0.22497, 0.18603, 0.14816, 0.117, 0.09872])
+    table = forecast(fit(Curve(["static"] * 8, kept, error, se=0.025 * error)), 0.05).set_index("strategy")
+    assert 0.5 < table.more["static"] / 37_300 < 2
+    assert table.low["static"] < 37_300 < table.high["static"]
+    assert "power law with floor" in table.note["static"]
+    assert table.loc[["prune", "practice"], ["more", "low", "high", "kept"]].isna().all(axis=None)
+    assert "hidden points leave the theory a weight of" in table.note["practice"]
+    assert (table.use == "unknown").all()
+
+
+def test_the_theory_keeps_its_own_curve():
+    curve = noiseless_curve("static", np.geomspace(50, 6400, 10), {"floor": 0.0})
+    family = stack(fit(curve, {"floor": 0.0}))
+    assert family is not None
+    assert family.weights["theory"] > 0.9
+    assert sum(family.weights.values()) == pytest.approx(1)
+    assert stack(fit(curve.at(slice(0, 5)))) is None
 
 
 def test_practice_that_never_added_is_as_static():
