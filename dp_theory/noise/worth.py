@@ -386,4 +386,4 @@ def _last_positive(y: Array, gain: Array) -> float:
     last = useful[-1]
     if last == len(y) - 1:
         return np.inf
-    return y[last] + (y[last + 1] - y[last]) * gain[last] / (gain[last] - gain[last + 1])
+    return float(y[last] + (y[last + 1] - y[last]) * gain[last] / (gain[last] - gain[last + 1]))
