@@ -73,7 +73,7 @@ def predict(
     >>> predict(problem).test_error.round(4).tolist()
     [0.1565, 0.2337]
     >>> predict(problem, d=400).test_error_sd.round(4).tolist()
-    [0.006, 0.0097]
+    [0.006, 0.0109]
     """
     from dp_theory.numerics.checks import require_tolerance
     from dp_theory.ridge.theorem1 import predict_theorem1

@@ -23,6 +23,8 @@ PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_theory.api",
     "dp_theory.budgets",
     "dp_theory.fitting",
+    "dp_theory.multiclass",
+    "dp_theory.noise",
     "dp_theory.practice",
     "dp_theory.ridge",
     "dp_theory.rules",
