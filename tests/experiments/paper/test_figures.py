@@ -11,7 +11,7 @@ import pytest
 from dp_theory import KeepHard, Problem, predict
 from experiments.paper import gallery, overlay
 from experiments.paper.reported import fig4_reported
-from experiments.paper.theory import fig3, fig5c, fig7
+from experiments.paper.theory import fig3, fig5c, fig7, fig_growth
 from experiments.presets.reported import audit, tables
 from tests.experiments.conftest import run_dp
 from tests.installed import install
@@ -258,3 +258,14 @@ def test_no_write_permission(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gallery, "write_text", refuse)
     assert run_dp("figures", "fig4-reported", "--out", tmp_path) == 2
     assert "Permission denied" in capsys.readouterr().err
+
+
+def test_rounds_should_shrink():
+    """In theory and in simulation, where labels are exact; growing rounds lose."""
+    table = fig_growth.compute(quick=True)
+    error = table.query("kind == 'predicted'").set_index("x")["y"]
+    assert error[0.7] < 0.8 * error[1.0]
+    assert error[1.5] > 1.3 * error[1.0]
+    assert table["z"].abs().max() < 4
+    assert "least at 0.7" in fig_growth.caption(table)
+    assert fig_growth.draw(table).axes
