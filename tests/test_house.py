@@ -1,27 +1,17 @@
 """The house: rooms that one can name, arrows that point down, files that hold one thought."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-import dp_base
+from tests.source import FLOORS, modules
 
-ROOT = Path(dp_base.__file__).parents[1]
-FLOORS = (("dp_base",), ("dp_theory", "dp_real", "figures"), ("experiments",))  # a package imports from lower ones only
+TESTS = Path(__file__).parent
 LARGEST_MODULE = 500  # lines
 LARGEST_ROOM = 13  # modules, with __init__
-
-
-def modules() -> dict[str, Path]:
-    """Every module of the project by its dotted name; a package is its __init__."""
-    found = {}
-    for package in (name for floor in FLOORS for name in floor):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
 
 
 def imports(name: str, path: Path, known: set[str]) -> set[str]:
@@ -75,6 +65,19 @@ def test_packages_import_from_lower_ones_only(graph: dict[str, set[str]]):
         own = name.split(".")[0]
         others = {target for target in targets if target.split(".")[0] != own}
         assert not {target for target in others if height[target.split(".")[0]] >= height[own]}, name
+
+
+def test_no_test_imports_from_another_test():
+    """What several of them need lies beside them in a module that is none."""
+    for path in sorted(TESTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                sources = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                sources = [f"{node.module or ''}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            assert not [source for source in sources if re.search(r"(^|\.)test_\w+", source)], path
 
 
 def test_rooms_hold_about_ten_modules_and_modules_one_thought():

@@ -25,7 +25,7 @@ from dp_theory import (
     row_errors,
     simulate,
 )
-from tests.dp_theory.rules.test_rules import WindowByQuadrature
+from tests.dp_theory.rules.reference import WindowByQuadrature
 
 ALPHA = np.array([[0.4], [0.9]])
 PHI = np.array([0.3, 0.8, 1.5])

@@ -17,7 +17,6 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.config import Config, parse_config
 from dp_real.data.folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
@@ -29,8 +28,9 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 from dp_real.text.prompts import class_prompts
 from tests.dp_real.generators.tiny_pipelines import (
-    CLASSES,
     PROMPTS,
+    STEPS,
+    config_of,
     dit,
     random_pipeline,
     stable_diffusion,
@@ -38,7 +38,6 @@ from tests.dp_real.generators.tiny_pipelines import (
     stable_diffusion_xl,
 )
 
-STEPS = 6
 MAKERS: dict[str, Callable[[], Any]] = {"sdxl": stable_diffusion_xl, "sd3": stable_diffusion_3, "dit": dit}
 
 
@@ -177,20 +176,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
-def config_of(folder: Path, **options: Any) -> Config:
-    return parse_config(
-        {
-            "name": "any",
-            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
-            "generator": {"kind": "diffusers", "model": str(folder), **options},
-            "sampling": {"steps": STEPS, "guidance_scale": 2.0},
-            "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
-            "training": {"steps": 10},
-            "practice": {"initial": 10},
-        }
-    )
 
 
 def save(pipe: Any, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Every family of pipelines that is used here, tiny and with random weights."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,14 +33,16 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_scm import SCMScheduler
-from torch import nn
+from torch import Tensor, nn
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
+from dp_real.config import Config, parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline, make_tokenizer, make_unet, make_vae
 
+STEPS = 6  # of a configuration that samples with a pipeline
 CLASSES = ("tench", "goldfish", "hen")
 PROMPTS = [f"a photo of a {name}" for name in CLASSES]
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -276,3 +279,36 @@ def random_pipeline(make: Callable[[], Any]) -> Any:
         if isinstance(part, nn.Module):
             part.eval()
     return pipe
+
+
+def name(value: Any) -> str:
+    """The name of a maker or a scheduler, for the test's own name."""
+    return getattr(value, "__name__", str(value))
+
+
+def classifier_of(images: Tensor) -> nn.Module:
+    """A random classifier of images of any size, rescaled to be sure of some of these and not of others."""
+    torch.manual_seed(1)
+    last = nn.Linear(128, 3)
+    pool = nn.AdaptiveAvgPool2d(4)
+    network = nn.Sequential(nn.Conv2d(3, 8, 5, stride=3), nn.Tanh(), pool, nn.Flatten(), last).requires_grad_(False)
+    logits = network(images)
+    scale = 1 / logits.std(0)
+    last.weight *= scale.unsqueeze(1)
+    last.bias.sub_(logits.mean(0)).mul_(scale)
+    return network.eval()
+
+
+def config_of(folder: Path, **options: Any) -> Config:
+    """The configuration of a run whose generator is the pipeline in a folder."""
+    return parse_config(
+        {
+            "name": "any",
+            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
+            "generator": {"kind": "diffusers", "model": str(folder), **options},
+            "sampling": {"steps": STEPS, "guidance_scale": 2.0},
+            "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
+            "training": {"steps": 10},
+            "practice": {"initial": 10},
+        }
+    )

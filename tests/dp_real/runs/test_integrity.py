@@ -24,7 +24,7 @@ from dp_real.runs.files import RunFiles
 from dp_real.runs.integrity import changed_inputs, inputs, problems
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-from tests.dp_real.runs.test_run import same_learner, traces
+from tests.dp_real.runs.folders import same_learner, traces
 
 
 def flip(file: Path) -> None:

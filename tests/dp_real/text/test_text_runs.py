@@ -28,7 +28,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.near import NearTexts
-from tests.dp_real.runs.test_run import same_learner, traces
+from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
 
 

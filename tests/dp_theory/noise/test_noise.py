@@ -43,7 +43,7 @@ from dp_theory.rules import KeepAll, Rule
 from dp_theory.span.flips import SHAPES
 from dp_theory.verification.beyond import compare_with_experiment
 from dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
-from tests.dp_theory.span.test_span import assert_agrees
+from tests.dp_theory.span.agreement import assert_agrees
 
 RHO = 0.9
 PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])

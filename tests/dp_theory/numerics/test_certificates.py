@@ -33,8 +33,8 @@ from dp_theory import (
 )
 from dp_theory.numerics import quadrature
 from dp_theory.practice import prediction
-from tests.dp_theory.ridge.test_theorem1 import printed_moments, printed_theorem1
-from tests.dp_theory.rules.test_rules import tilted
+from tests.dp_theory.ridge.printed import printed_moments, printed_theorem1
+from tests.dp_theory.rules.reference import tilted
 
 drawn = partial(settings, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes of mpmath
 ULPS = 8 * np.finfo(float).eps

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import mpmath as mp
@@ -14,10 +13,10 @@ import pytest
 from scipy import stats
 
 import dp_theory
-from dp_theory import RULES, Direct, InputError, Problem, Rule, make_rule, predict
-from dp_theory.numerics.checks import Real
+from dp_theory import RULES, Direct, InputError, Problem, make_rule, predict
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, rule_names
 from dp_theory.rules.entropy import entropy_deficit
+from tests.dp_theory.rules.reference import WindowByQuadrature, tilted
 from tests.installed import install
 
 GUIDE = (Path(dp_theory.__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -38,15 +37,6 @@ def integrated_moments(q, rho, cuts=()):
         mean(lambda t: 2 * mp.npdf(tau * t)),
         mean(lambda t: t * (2 * mp.ncdf(tau * t) - 1)),
     ]
-
-
-def tilted(omega, kappa):
-    def q(t):
-        s = 1 / (1 + mp.exp(-kappa * t))
-        entropy = -s * mp.log(s) - (1 - s) * mp.log(1 - s) if s < 1 else mp.mpf(0)
-        return mp.exp(omega * (entropy - (mp.log(2) if omega > 0 else 0)))
-
-    return q
 
 
 @pytest.mark.parametrize("rho", [-0.99999, 0.3, 0.95])
@@ -264,19 +254,6 @@ def test_a_rule_that_no_kept_fraction_fixes_says_so():
 
 
 # -- parameters that are arrays ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class WindowByQuadrature(Rule):
-    """Keep-hard without its closed forms, so that its moments are integrated up to a threshold that may be an array."""
-
-    alpha: Real
-
-    def breakpoints(self):
-        return (self.alpha,)
-
-    def keep_probability(self, t):
-        return KeepHard(self.alpha).keep_probability(t)
 
 
 def test_quadrature_cuts_at_breakpoints_that_are_arrays():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import chi2, norm, t
+from scipy.stats import norm
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import Problem, predict, simulate
@@ -12,6 +12,7 @@ from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, atoms
 from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.verification.beyond import compare_with_experiment, feature_cells
+from tests.dp_theory.span.agreement import assert_agrees
 
 TRUTH = np.eye(4)[0]
 LABELLER = np.array([0.8, 0.6, 0.0, 0.0])
@@ -349,17 +350,6 @@ def test_input_errors(make, message):
 
 
 # -- theory against experiment ---------------------------------------------------------------------------------------
-
-
-def assert_agrees(table, trials):
-    """No |z| beyond its share of a level of 1e-3 in all, and a spread of z like that of noise."""
-    z = {(row["cell"], row["quantity"]): row["z"] for row in table}
-    worst = max(z, key=lambda key: abs(z[key]))
-    assert abs(z[worst]) < t.isf(0.0005 / len(z), trials - 1), f"z = {z[worst]:.1f} for {worst}"
-    errors = np.array([value for (_, quantity), value in z.items() if quantity == "test_error"])
-    spread = np.sum(errors**2) * (trials - 3) / (trials - 1)  # the variance of Student's t
-    assert chi2.cdf(spread, len(errors)) < 0.9995
-    assert chi2.sf(spread, len(errors)) < 0.9995
 
 
 def test_simulation():
