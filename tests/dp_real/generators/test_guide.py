@@ -319,8 +319,14 @@ def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monk
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "dp_real.guide" in code)
     tiny.random_pipeline(tiny.stable_diffusion_xl).save_pretrained(tmp_path / "pipeline")
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    vit = ViTForImageClassification(ViTConfig(**sizes, image_size=32, patch_size=8, num_labels=3))
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    sizes |= {"image_size": 32, "patch_size": 8, "num_labels": 3}
+    vit = ViTForImageClassification(ViTConfig(**sizes))
     vit.save_pretrained(tmp_path / "classifier")
     processor = {"image_processor_type": "ViTImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (tmp_path / "classifier" / "preprocessor_config.json").write_text(json.dumps(processor))

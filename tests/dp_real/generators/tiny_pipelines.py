@@ -53,12 +53,12 @@ def text_encoder(tokenizer: Any, width: int, kind: type = CLIPTextModelWithProje
     sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
     sizes |= {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     last = len(tokenizer) - 1
-    ends = {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
-    return kind(CLIPTextConfig(**sizes, **ends, projection_dim=12))
+    sizes |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last, "projection_dim": 12}
+    return kind(CLIPTextConfig(**sizes))
 
 
 def t5(tokenizer: Any, width: int) -> T5EncoderModel:
-    sizes = {"d_model": width, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    sizes: dict[str, Any] = {"d_model": width, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
     return T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes))
 
 
@@ -102,7 +102,8 @@ def stable_diffusion_xl(**options: Any) -> Any:
         projection_class_embeddings_input_dim=12 + 6 * 4,
     )
     scheduler = EulerDiscreteScheduler(**SD1, timestep_spacing="leading")
-    return StableDiffusionXLPipeline(vae=make_vae(32), unet=unet, scheduler=scheduler, **texts(), **options)
+    parts: dict[str, Any] = {"vae": make_vae(32), "unet": unet, "scheduler": scheduler, **texts()}
+    return StableDiffusionXLPipeline(**parts, **options)
 
 
 def stable_diffusion_3(**scheduler: Any) -> Any:
@@ -123,7 +124,8 @@ def stable_diffusion_3(**scheduler: Any) -> Any:
     vae.register_to_config(shift_factor=0.1)
     flow = FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler})
     parts: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": flow, **texts()}
-    return StableDiffusion3Pipeline(**parts, text_encoder_3=None, tokenizer_3=None)
+    parts |= {"text_encoder_3": None, "tokenizer_3": None}
+    return StableDiffusion3Pipeline(**parts)
 
 
 def dit(**options: Any) -> Any:
@@ -230,7 +232,8 @@ def sana_sprint() -> Any:
     tokenizer = make_tokenizer(PROMPTS)
     transformer = sana_transformer(guidance_embeds=True, qk_norm="rms_norm_across_heads")
     parts: dict[str, Any] = {"text_encoder": t5(tokenizer, 16), "tokenizer": tokenizer, "vae": dc_vae()}
-    return SanaSprintPipeline(transformer=transformer, scheduler=SCMScheduler(), **parts)
+    parts |= {"transformer": transformer, "scheduler": SCMScheduler()}
+    return SanaSprintPipeline(**parts)
 
 
 def pixart() -> Any:
@@ -249,7 +252,8 @@ def pixart() -> Any:
     )
     tokenizer = make_tokenizer(PROMPTS)
     parts: dict[str, Any] = {"text_encoder": t5(tokenizer, 16), "tokenizer": tokenizer, "vae": make_vae(32)}
-    return PixArtSigmaPipeline(transformer=transformer, scheduler=DPMSolverMultistepScheduler(), **parts)
+    parts |= {"transformer": transformer, "scheduler": DPMSolverMultistepScheduler()}
+    return PixArtSigmaPipeline(**parts)
 
 
 def pixels() -> Any:

@@ -333,6 +333,7 @@ def test_real_examples_are_chosen_evenly_and_grow():
 
 
 def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(config: Config, tmp_path: Path):
+    assert isinstance(config.generator, DenoiserConfig)
     few = config.generator.model_copy(update={"real": 50})
     data = config.data.load()
     imitated = few.imitated(config.data, data)

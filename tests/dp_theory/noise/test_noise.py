@@ -1,6 +1,7 @@
 """Labels that are wrong near the boundary: an independent transcription, limits, simulation, and what follows."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,7 +236,7 @@ def test_worth_keeps_its_digits_next_to_the_boundary(flips):
 def test_static_data_has_its_best_ridge():
     flips, rows = HEAVY, 6.0
     c = flips.signal
-    best = minimize_scalar(lambda log: theorem1(1.0, 1.0, 0.0, c, 1.0, 1 / rows, np.exp(log))[0], bounds=(-6, 4),
+    best: Any = minimize_scalar(lambda log: theorem1(1.0, 1.0, 0.0, c, 1.0, 1 / rows, np.exp(log))[0], bounds=(-6, 4),
                            method="bounded", options={"xatol": 1e-8})  # fmt: skip
     assert np.log(plain_lam(flips, rows)) == pytest.approx(best.x, abs=1e-4)
     static = SpanProblem((1.0,), [Group(flip=flips)], 1 / rows, plain_lam(flips, rows))

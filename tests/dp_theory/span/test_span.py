@@ -8,7 +8,8 @@ from scipy.stats import norm
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import Problem, predict, simulate
-from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random
+from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, Rule
+from dp_theory.rules.moments import Moments
 from dp_theory.span import LOGISTIC, Agree, Group, Interpolating, SpanProblem, Verifier, atoms
 from dp_theory.span.atoms import Weighed, kept_atoms
 from dp_theory.verification.beyond import compare_with_experiment, feature_cells
@@ -71,7 +72,7 @@ def test_reference_values(groups, phi, lam, test_error):
 # -- the paper's theorem ---------------------------------------------------------------------------------------------
 
 
-def lemma(kind, alpha, rho):
+def lemma(kind: type[Rule], alpha: float, rho: float) -> Moments:
     """Lemmas 1 and 2 as printed: p, gamma, beta, beta~."""
     sine = np.sqrt(1 - rho**2)
     p = 2 * norm.cdf(alpha) - 1
@@ -85,7 +86,7 @@ def lemma(kind, alpha, rho):
         ]
     )
     plain = np.array([1, 1, 2 * norm.pdf(0) * sine, 2 * rho * norm.pdf(0)])
-    return hard if kind is KeepHard else plain - hard
+    return Moments(*(hard if kind is KeepHard else plain - hard))
 
 
 def theorem1(p, gamma, beta, beta_tilde, rho, phi, lam):
@@ -189,7 +190,11 @@ def test_a_group_may_be_split():
 def test_rotations_and_lengths_do_not_matter():
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((7, 7)))[0][:, :4]
     groups = [
-        replace(g, labeller=turn @ (TRUTH if g.labeller is None else g.labeller) * 3, along=0.2 * turn @ g.along)
+        replace(
+            g,
+            labeller=turn @ np.asarray(TRUTH if g.labeller is None else g.labeller) * 3,
+            along=0.2 * turn @ np.asarray(g.along),
+        )
         for g in GROUPS
     ]
     assert_same(predict(SpanProblem(turn @ TRUTH, groups, MIXTURE.phi, MIXTURE.lam)), predict(MIXTURE), 1e-11)
