@@ -10,6 +10,22 @@ import pytest
 from tests.source import FLOORS, modules
 
 TESTS = Path(__file__).parent
+PACKAGES = [name for floor in FLOORS for name in floor]
+NAMED_AFTER_ANOTHER = (  # rooms whose modules have the names of what they belong to, and so may repeat them
+    "experiments.cli",  # a command has the name of what it runs, and each room of commands its own `options`
+    "dp_real.generators.models",  # networks of the generators that dp_real.generators configures
+    "dp_real.learners.models",  # networks of the learners that dp_real.learners configures
+    "dp_theory.verification",  # each checks the room or the module of its name
+    "figures",  # each draws what its name says, whoever computes it
+    "dp_theory.multiclass",  # the theory once more, for K classes
+)
+MAY_REPEAT = {
+    "__init__": "a package's face",
+    "experiment": "the dense experiment of a room of dp_theory, with which its theory is compared",
+    "gaussian": "the data and the generator of one task have its name in a configuration",
+    "texts": "sets, pools and reports of texts, beside their like of images",
+    "words": "a data source, and the lists of words that it reads",
+}
 LARGEST_MODULE = 500  # lines
 LARGEST_ROOM = 13  # modules, with __init__
 
@@ -53,7 +69,7 @@ def test_modules_have_no_import_circles(graph: dict[str, set[str]]):
     assert acyclic({name: {target for target in targets if "." in target} for name, targets in graph.items()})
 
 
-@pytest.mark.parametrize("package", [name for floor in FLOORS for name in floor])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_rooms_have_no_import_circles(graph: dict[str, set[str]], package: str):
     rooms = [name for name, path in modules().items() if path.name == "__init__.py" and name.split(".")[0] == package]
     assert all(acyclic(arrows) for arrows in (within(room, graph) for room in rooms) if arrows)
@@ -65,6 +81,26 @@ def test_packages_import_from_lower_ones_only(graph: dict[str, set[str]]):
         own = name.split(".")[0]
         others = {target for target in targets if target.split(".")[0] != own}
         assert not {target for target in others if height[target.split(".")[0]] >= height[own]}, name
+
+
+def test_a_class_name_stands_once():
+    """In all packages together; classes inside others, and private ones, may repeat."""
+    homes: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name)
+    assert not {name: found for name, found in homes.items() if len(found) > 1}
+
+
+def test_a_module_name_stands_once():
+    """Or the modules of a name belong to one another, as the lists above say."""
+    homes: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        excused = any(name.startswith(f"{room}.") for room in NAMED_AFTER_ANOTHER)
+        if path.stem not in MAY_REPEAT and not excused:
+            homes.setdefault(path.stem, []).append(name)
+    assert not {name: found for name, found in homes.items() if len(found) > 1}
 
 
 def test_no_test_imports_from_another_test():

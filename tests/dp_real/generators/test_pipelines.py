@@ -17,11 +17,11 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.data.folder import FolderConfig
+from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
-from dp_real.generators.pipelines.load import load_pipeline
+from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.protocols import Generator

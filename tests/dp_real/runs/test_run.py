@@ -28,12 +28,12 @@ from dp_real.rounds.source import GeneratedRounds
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
 from dp_real.runs.checkpoints import newest_checkpoint
-from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
 from dp_real.runs.integrity import problems
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.runs.folders import same_learner, stopped_at, traces
 

@@ -16,7 +16,7 @@ from scipy import stats
 import dp_theory
 from dp_theory import RULES, Direct, InputError, Problem, make_rule, predict
 from dp_theory.rules import Entropy, KeepAll, KeepEasy, KeepHard, Random, SymmetricRule, rule_names
-from dp_theory.rules.entropy import entropy_deficit
+from dp_theory.rules.entropy_rule import entropy_deficit
 from tests.dp_theory.rules.reference import WindowByQuadrature, tilted
 from tests.installed import install
 

@@ -12,7 +12,7 @@ from dp_theory import KeepHard, Problem, predict
 from experiments.paper import gallery, overlay
 from experiments.paper.reported import fig4_reported
 from experiments.paper.theory import fig3, fig5c, fig7
-from experiments.presets.reported import audit, tables
+from experiments.presets.reported import audit, printed_tables
 from tests.experiments.conftest import run_dp
 from tests.installed import install
 
@@ -21,7 +21,7 @@ from tests.installed import install
 
 @pytest.mark.parametrize(("number", "rows"), [(1, 10), (2, 4), (3, 6), (4, 18), (5, 13)])
 def test_tables_are_whole_and_name_their_source(number, rows):
-    path = tables.table_path(number)
+    path = printed_tables.table_path(number)
     assert f"arXiv 2502.15588, Table {number}" in path.read_text(encoding="utf-8").splitlines()[0]
     table = audit.reported(number)
     assert len(table) == rows

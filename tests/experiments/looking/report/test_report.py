@@ -20,7 +20,7 @@ from PIL import Image
 from dp_base.progress import silent
 from dp_real import Run
 from dp_real.config import load_config
-from dp_real.runs.files import RunFiles, read_rows
+from dp_real.runs.run_files import RunFiles, read_rows
 from experiments.looking.report import pictures
 from experiments.looking.report.page import readable
 from experiments.looking.report.pictures import (
