@@ -39,7 +39,7 @@ from dp_theory.practice import PracticeSimulation as PracticeSimulation
 from dp_theory.practice import Window as Window
 from dp_theory.practice import row_errors as row_errors
 from dp_theory.practice.exponents import scaling as scaling
-from dp_theory.ridge.finite import FinitePrediction as FinitePrediction
+from dp_theory.ridge.finite_dimension import FinitePrediction as FinitePrediction
 from dp_theory.ridge.problem import Prediction as Prediction
 from dp_theory.ridge.problem import Problem as Problem
 from dp_theory.ridge.problem import Simulation as Simulation

@@ -106,7 +106,7 @@ def check_shapes(function: Any) -> Any:
     function.__annotations__ = {
         name: annotation for name, annotation in function.__annotations__.items() if _is_shape(annotation)
     }
-    return beartype(function, conf=CONFIGURATION)
+    return beartype(conf=CONFIGURATION)(function)
 
 
 def _names_a_shape(function: FunctionType) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.experiments.conftest import run_dp
-from tests.test_house import modules
+from tests.source import modules
 from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]

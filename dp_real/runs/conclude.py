@@ -18,7 +18,7 @@ from dp_real.loop.training import Training
 from dp_real.pool import Pool, texts_of
 from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
-from dp_real.runs.files import RunFiles
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime import processes
 from dp_real.text.near import NearTexts
 

@@ -50,7 +50,8 @@ def theory(capsys: pytest.CaptureFixture[str]) -> Theory:
 
     def run(*arguments: object) -> Answer:
         status = run_dp("theory", *arguments)
-        return Answer(status, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return Answer(status, out, err)
 
     return run
 

@@ -1,7 +1,7 @@
 """Sets of real texts: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of the library `datasets`.
 
 All are in UTF-8. In folders, hidden files are ignored, and those of other endings counted in a warning. In a table, the
-text is a column called text, sentence, content or the like, the label one called as dp_real.data.sets.tables.LABELS
+text is a column called text, sentence, content or the like, the label one called as dp_real.data.sets.table_sets.LABELS
 has it; #TEXT,LABEL names others.
 """
 
@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 
 from dp_base.errors import InputError
-from dp_real.data.sets import tables
+from dp_real.data.sets import table_sets
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.data.sets.encoded import read_regular
 from dp_real.data.sets.places import Located
-from dp_real.data.sets.tables import LABELS, Columns, pick
+from dp_real.data.sets.table_sets import LABELS, Columns, pick
 from dp_real.examples import Examples
 from dp_real.text.codes import to_codes
 
@@ -66,9 +66,9 @@ def _read(found: Located, classes: Classes) -> Rows:
         case "jsonl":
             return _columns(found, pd.concat([_table(found.where, path, csv=False) for path in found.paths]))
         case "parquet":
-            return _data_set(found, tables.open_parquet(found.where, found.paths), classes)
+            return _data_set(found, table_sets.open_parquet(found.where, found.paths), classes)
         case "saved":
-            return _data_set(found, tables.open_saved(found.where, found.paths[0], found.split), classes)
+            return _data_set(found, table_sets.open_saved(found.where, found.paths[0], found.split), classes)
     raise InputError(
         f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
     )
@@ -122,7 +122,7 @@ def _data_set(found: Located, data: Any, classes: Classes) -> Rows:
     labels = [name for name, feature in features.items() if hasattr(feature, "names")]
     text, label = _picked(found.where, found.columns, list(features), strings if labels else [], labels)
     places = [f"{found.where}: row {row}" for row in range(len(data))]
-    return Rows(data[text][:], tables.class_names(data[label], features[label], classes), places)
+    return Rows(data[text][:], table_sets.class_names(data[label], features[label], classes), places)
 
 
 def _picked(place: str, columns: Columns, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:

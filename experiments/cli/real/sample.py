@@ -50,7 +50,7 @@ def sample_command(
     """Writes images, a grid of them and samples.csv into --out, with a row for each strength."""
     from dp_base.errors import InputError
     from dp_real.config import load_config
-    from dp_real.runs.files import RunFiles
+    from dp_real.runs.run_files import RunFiles
 
     files = RunFiles(Path(source))
     run = files.path if files.is_run else None

@@ -8,7 +8,7 @@ import pandas as pd
 
 from dp_base.errors import MissingError
 from dp_real import Run, run
-from dp_real.evaluation.features import penultimate
+from dp_real.evaluation.penultimate import penultimate
 from dp_real.examples import balanced_rows
 from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data

@@ -85,7 +85,8 @@ def test_bad_rows(tmp_path: Path, rows: list[Any], message: str):
 
 def test_bad_files(tmp_path: Path):
     def load(name: str, **options: Any) -> None:
-        TextConfig(source="text", validation=str(tmp_path / name), **({"classes": CLASSES} | options)).load()
+        settings: dict[str, Any] = {"classes": CLASSES} | options
+        TextConfig(source="text", validation=str(tmp_path / name), **settings).load()
 
     write_csv(tmp_path / "columns.csv", header=("said", "what"))
     (tmp_path / "bad.jsonl").write_text("not JSON\n")

@@ -30,7 +30,7 @@ from dp_real.generators.models.stable_diffusion import (
 )
 from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
-from dp_real.generators.pipelines.load import load_autoencoder, load_pipeline
+from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.classifier import Classifier
 from dp_real.protocols import Generator, Learner

@@ -131,8 +131,8 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
     marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config = ViTConfig(**(SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}))
-    ViTForImageClassification(config).save_pretrained(tmp_path)
+    sizes: dict[str, Any] = SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}
+    ViTForImageClassification(ViTConfig(**sizes)).save_pretrained(tmp_path)
     ViTImageProcessorPil().save_pretrained(tmp_path)
     monkeypatch.setattr(processes, "device", lambda: device.device)
     known = TransformersConfig(kind="transformers", model=str(tmp_path)).classifier(TASK, seed=0)

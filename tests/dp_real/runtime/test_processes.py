@@ -18,7 +18,7 @@ from dp_real.protocols import Generator
 from dp_real.runs.checkpoints import kept_checkpoints
 from dp_real.runs.run import run
 from experiments.presets.presets import load_preset
-from tests.dp_real.runs.test_run import stopped_at
+from tests.dp_real.runs.folders import stopped_at
 
 RUN = """
 import sys

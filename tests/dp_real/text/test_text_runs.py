@@ -18,6 +18,7 @@ from dp_real.config.arms import ARMS, arm_config
 from dp_real.estimate.needs import _lacking_tokenizer, needs
 from dp_real.estimate.work import learner_network
 from dp_real.evaluation.assess import logits
+from dp_real.generators.models.char_lm import CharLMGenerator
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool import Pool, texts_of
 from dp_real.pool.export import write_jsonl, write_parquet
@@ -28,7 +29,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.near import NearTexts
-from tests.dp_real.runs.test_run import same_learner, traces
+from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
 
 
@@ -231,7 +232,9 @@ def test_soft_labels_are_the_generators_own(chars: Config, tmp_path: Path, monke
 
     monkeypatch.setattr(NetworkLearner, "train_step", watched)
     run(soft, tmp_path / "run")
-    pool, generator = Run(tmp_path / "run").pool, load_generator(soft)
+    pool = Run(tmp_path / "run").pool
+    generator = load_generator(soft)
+    assert isinstance(generator, CharLMGenerator)
     assert pool.posterior is not None
     rows = torch.arange(6, len(pool))
     assert torch.allclose(pool.posterior[6:], generator.log_posterior(pool.minibatch(rows)[0]).exp().float(), atol=1e-6)

@@ -31,6 +31,7 @@ from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import predict_softmax
 from dp_theory.multiclass.ridge import with_best_ridge
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
+from tests.mistyped import mistyped
 
 HARD = Threshold(-1.0, Margin())
 NOISE = 4.5  # standard errors that a right answer may be off in any of these comparisons
@@ -286,9 +287,9 @@ def test_curves_compare_at_equal_rows():
         (lambda: SoftmaxProblem(1, Share(), 0.5, 1, 1), "classes = 1 must be at least 2"),
         (lambda: SoftmaxProblem(3, Share(), 1.5, 1, 1), "rho = 1.5 must lie in"),
         (lambda: SoftmaxProblem(3, Share(), 0.5, 1, 0), "lam = 0 must be positive"),
-        (lambda: SoftmaxProblem(3, KeepHard(1.0), 0.5, 1, 1), "must be a selection of K classes"),
+        (lambda: SoftmaxProblem(3, mistyped(KeepHard(1.0)), 0.5, 1, 1), "must be a selection of K classes"),
         (lambda: make_selection("keep-hard", 1, keep=0.5), "classes = 1 must be at least 2"),
-        (lambda: make_selection("keep-hard", 3.5, keep=0.5), "classes = 3.5 must be a whole number"),
+        (lambda: make_selection("keep-hard", mistyped(3.5), keep=0.5), "classes = 3.5 must be a whole number"),
         (lambda: classes_curves([3], seed=-1), "seed = -1 must be at least 0"),
         (lambda: classes_curves([3], tolerance=-1.0), "tolerance = -1 must be positive"),
         (lambda: make_selection("hard", 3), "unknown rule 'hard'"),

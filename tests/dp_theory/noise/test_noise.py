@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ from dp_theory.rules import KeepAll, Rule
 from dp_theory.span.flips import SHAPES
 from dp_theory.verification.beyond import compare_with_experiment
 from dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
-from tests.dp_theory.span.test_span import assert_agrees
+from tests.dp_theory.span.agreement import assert_agrees
 
 RHO = 0.9
 PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])
@@ -249,7 +250,7 @@ def test_static_data_has_its_best_ridge():
     def error(log_lam: float) -> float:
         return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / rows, np.exp(log_lam))[0]
 
-    best = minimize_scalar(error, bounds=(-6, 4), method="bounded", options={"xatol": 1e-8})
+    best: Any = minimize_scalar(error, bounds=(-6, 4), method="bounded", options={"xatol": 1e-8})
     assert np.log(plain_lam(flips, rows)) == pytest.approx(best.x, abs=1e-4)
     static = SpanProblem((1.0,), [Group(flip=flips)], 1 / rows, plain_lam(flips, rows))
     assert plain_error(flips, rows) == pytest.approx(float(predict(static).test_error), rel=1e-10)

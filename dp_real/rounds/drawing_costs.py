@@ -37,7 +37,7 @@ def no_price(index: int, counts: DrawCounts) -> GenerationCosts:
 
 
 class SampleFlops(Protocol):
-    """The floating-point operations of what is done for one sample; usually dp_real.estimate.flops.MeasuredFlops."""
+    """The floating-point operations of what is done for one sample; usually `MeasuredFlops` of `sample_flops`."""
 
     def plain(self) -> int:
         """FLOPs of a plain sample."""
