@@ -23,7 +23,7 @@ from dp_real.rounds.costs import Prices
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.source import GeneratedRounds
 from dp_real.rounds.steering import steer
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ScriptedLearner:
     batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     learning_rate: float = 0.1
 
-    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
+    def train_step(self, x: Tensor, y: Tensor, share: StepShare | None = None) -> None:
         self.batches.append((x, y))
 
     def finish_at(self, last_step: int) -> None:
