@@ -81,12 +81,11 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_text(self) -> Config:
         source = f"data.source = '{self.data.source}'"
-        text = self.data.text
-        has = "texts" if text else "no texts"
-        takes = "numbers" if text else "texts"
+        text = self.data.examples == "texts"
         for key, kind in (("generator", self.generator), ("learner", self.learner)):
-            if kind.text not in (text, None):
-                raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {takes}")
+            if kind.examples not in (self.data.examples, None):
+                has = f"no {kind.examples}" if self.data.examples == "numbers" else self.data.examples
+                raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {kind.examples}")
         if (self.pool.storage == "text") != text:
             raise ValueError(f"{source}: pool.storage must {'' if text else 'not '}be 'text'")
         if self.pool.distinct and not text:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dp_base.errors import InputError
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.text.codes import to_codes
+from dp_real.runtime.codes import to_codes
 
 
 class FunctionGenerator:

@@ -20,6 +20,7 @@ from dp_base.errors import InputError
 from dp_real.config import Config, parse_config
 from dp_real.data.folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.generators.models.prompts import class_prompts
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
 from dp_real.generators.pipelines.load import load_pipeline
@@ -27,7 +28,6 @@ from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
-from dp_real.text.prompts import class_prompts
 from tests.dp_real.generators.tiny_pipelines import (
     CLASSES,
     PROMPTS,

@@ -24,12 +24,12 @@ from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.learners.models.sequence_classifier import known_classifier
 from dp_real.learners.transformers import TransformersConfig
 from dp_real.runtime import processes
+from dp_real.runtime.codes import to_codes
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
-from dp_real.text.codes import to_codes
+from dp_real.text.models.sequence_classifier import known_classifier
 from tests.dp_real.generators import tiny_pipelines
 from tests.dp_real.runtime.fake_device import READ, SET_UP, FakeDevice, fake_device
 from tests.dp_real.text import made

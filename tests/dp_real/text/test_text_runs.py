@@ -19,7 +19,7 @@ from dp_real.estimate.needs import _lacking_tokenizer, needs
 from dp_real.estimate.work import learner_network
 from dp_real.evaluation.assess import logits
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool import Pool, texts_of
+from dp_real.pool import Pool
 from dp_real.pool.export import write_jsonl, write_parquet
 from dp_real.runs.afterwards import evaluate
 from dp_real.runs.branch import branch
@@ -28,6 +28,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.near import NearTexts
+from dp_real.text.pooled import texts_of
 from tests.dp_real.runs.test_run import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
 
@@ -295,7 +296,7 @@ def test_a_plan_looks_for_a_fresh_classifiers_tokenizer(asked: Config, models: P
 def test_stop_strings_end_a_text(asked: Config):
     free = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]}))
     labels, seeds = torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6))
-    from dp_real.text.codes import to_texts
+    from dp_real.runtime.codes import to_texts
 
     texts = to_texts(free.sample(labels, seeds, None))
     stop = texts[0][1]
@@ -305,7 +306,7 @@ def test_stop_strings_end_a_text(asked: Config):
 
 def test_leaks_are_said(asked: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, models: Path):
     """A model that only repeats what its prompt showed."""
-    import dp_real.generators.models.causal_lm as made
+    import dp_real.text.models.causal_lm as made
 
     def parrot(self: made.CausalLMGenerator, labels: torch.Tensor, seeds: Any) -> torch.Tensor:
         assert self.shown is not None
@@ -341,7 +342,7 @@ def test_a_tokenizer_may_lack_padding(asked: Config, tmp_path: Path):
 
 
 def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import dp_real.generators.models.causal_lm as made
+    import dp_real.text.models.causal_lm as made
 
     monkeypatch.setattr(made.CausalLMGenerator, "_cut", lambda self, text: "")
     message = r"round 0: 8 of 8 samples are empty: change generator.prompts or stop, or raise generator.max_new_tokens"
