@@ -28,6 +28,7 @@ class DataConfig(Section):
 
     note: ClassVar[str] = ""  # a warning that is printed before a run
     examples: ClassVar[str] = "numbers"  # what the examples are, which generator and learner must be for, too
+    storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # the values of pool.storage that keep them
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
 
     @property

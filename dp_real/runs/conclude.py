@@ -107,7 +107,7 @@ def _reached(training: Training, data: RealData, test: bool) -> dict[str, Any]:
 
 
 def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
-    """Count a pool's examples that are nearly an earlier one of it, and those that are nearly one of the validation set.
+    """Count a pool's examples that are nearly an earlier one of it, and those nearly one of the validation set.
 
     The keys are `pool` and `validation`. Examples count as nearly alike from `likeness` on. The main process counts.
     """

@@ -21,6 +21,7 @@ class TextConfig(OwnSets):
     """Your own texts: class folders, CSV, JSONL or Parquet files, or a data set of the hub."""
 
     examples: ClassVar[str] = "texts"
+    storages: ClassVar[tuple[str, ...]] = ("text",)
     pipeline_tag: ClassVar[str] = "text-classification"
 
     source: Literal["text"]

@@ -32,6 +32,7 @@ class StandInTextConfig(MadeUp):
     """Made-up sentences on four topics, to try the whole path of texts without data."""
 
     examples: ClassVar[str] = "texts"
+    storages: ClassVar[tuple[str, ...]] = ("text",)
     pipeline_tag: ClassVar[str] = "text-classification"
     note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
 

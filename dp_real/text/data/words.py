@@ -28,6 +28,7 @@ class WordsConfig(DataConfig):
     """Single words of eleven languages, from Debian's word lists: which language is it?"""
 
     examples: ClassVar[str] = "texts"
+    storages: ClassVar[tuple[str, ...]] = ("text",)
     pipeline_tag: ClassVar[str] = "text-classification"
 
     source: Literal["words"]

@@ -290,7 +290,9 @@ def test_a_plan_looks_for_a_fresh_classifiers_tokenizer(asked: Config, models: P
         said[folder.name] = {need.what: need.problem for need in listed}["learner.tokenizer"]
     assert said["lm"] is None
     assert "none is neither a folder nor in the hub's cache" in said["none"]
-    assert _lacking_tokenizer(tmp_path) == "a tokenizer.json"
+    lack = _lacking_tokenizer(tmp_path)
+    assert lack is not None
+    assert lack.problem == "lacks a tokenizer.json"
 
 
 def test_stop_strings_end_a_text(asked: Config):
