@@ -39,7 +39,7 @@ class Generator(Space, Protocol):
         Returns
         -------
         Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]
-            The samples, on the CPU: images in [-1, 1], vectors, or texts (dp_real.runtime.codes).
+            The samples, on the CPU: images in [-1, 1], vectors, or texts (dp_real.codes).
         """
         ...
 

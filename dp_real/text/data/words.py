@@ -74,7 +74,7 @@ class WordsConfig(DataConfig):
         """At most n words of each language, in random order. Only the generator may have fewer."""
         import torch
 
-        from dp_real.runtime.codes import to_codes
+        from dp_real.codes import to_codes
 
         chosen: list[str] = []
         labels: list[int] = []

@@ -16,6 +16,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
+from dp_real.codes import to_codes
 from dp_real.evaluation import assess
 from dp_real.examples import Examples, Task
 from dp_real.generators.pipelines.generator import PipelineGenerator
@@ -26,7 +27,6 @@ from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.learners.transformers import TransformersConfig
 from dp_real.runtime import processes
-from dp_real.runtime.codes import to_codes
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
 from dp_real.text.models.sequence_classifier import known_classifier

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dp_real.codes import to_codes, to_texts
 from dp_real.pool.storage import Storage
-from dp_real.runtime.codes import to_codes, to_texts
 from dp_real.runtime.finite import unusable
 from dp_real.runtime.pixels import to_float
 from dp_real.sections import PoolConfig

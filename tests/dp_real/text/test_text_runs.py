@@ -298,7 +298,7 @@ def test_a_plan_looks_for_a_fresh_classifiers_tokenizer(asked: Config, models: P
 def test_stop_strings_end_a_text(asked: Config):
     free = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]}))
     labels, seeds = torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6))
-    from dp_real.runtime.codes import to_texts
+    from dp_real.codes import to_texts
 
     texts = to_texts(free.sample(labels, seeds, None))
     stop = texts[0][1]
