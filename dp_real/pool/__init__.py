@@ -3,6 +3,5 @@
 from dp_real.pool.batch import Batch
 from dp_real.pool.loader import Loader
 from dp_real.pool.pool import FACTS, Pool
-from dp_real.pool.texts import texts_of
 
-__all__ = ["FACTS", "Batch", "Loader", "Pool", "texts_of"]
+__all__ = ["FACTS", "Batch", "Loader", "Pool"]

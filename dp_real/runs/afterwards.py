@@ -36,7 +36,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
             f"{run.path}: not finished, so there is no learner yet; go on with it by dp real resume {run.path}"
         )
     source, shape = run.config.data, run.config.task.sample_shape
-    if not source.text and (len(shape) != 3 or shape[1] != shape[2]):
+    if source.examples == "numbers" and (len(shape) != 3 or shape[1] != shape[2]):
         raise InputError(f"{run.path}: its examples are neither texts nor square images but have shape {list(shape)}")
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
     own: dict[str, ExampleSet] = {}

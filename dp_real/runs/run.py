@@ -9,10 +9,10 @@ from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.estimate.sample_flops import MeasuredFlops
-from dp_real.loop.distinct import DistinctTexts
 from dp_real.loop.practice import Practice
 from dp_real.loop.training import Training
 from dp_real.rounds.blocks import Blocks
+from dp_real.rounds.distinct import DistinctRounds
 from dp_real.rounds.drawing_costs import Prices, no_price
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.samples import SampleDrawer
@@ -137,8 +137,11 @@ def _real(parts: Parts, training: Training) -> RealRounds:
 
 
 def _distinct(source: Source, parts: Parts, training: Training) -> Source:
-    """The source without texts that are nearly alike, if the configuration asks for that."""
+    """The source without examples that are nearly alike, if the configuration asks for that."""
     likeness = training.config.pool.distinct
     if likeness == 0 or training.config.practice.examples == "real":
         return source
-    return DistinctTexts(source, training.pool, parts.data.validation, likeness)
+    kind = training.config.data
+    near = kind.near(likeness)
+    assert near is not None, "the configuration refuses pool.distinct for other kinds"
+    return DistinctRounds(source, training.pool, parts.data.validation, near, likeness, kind.examples)

@@ -91,7 +91,7 @@ def test_the_task_is_that_of_the_examples(
     source: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: None
 ):
     monkeypatch.setattr(dp_real.data.fashion, "VALIDATION", 100)
-    monkeypatch.setattr("dp_real.text.words.FOLDER", tmp_path)
+    monkeypatch.setattr("dp_real.text.word_lists.FOLDER", tmp_path)
     config = section(source, SOURCES[source][number](tmp_path))
     task = config.task
     data = config.load()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dp_base.errors import InputError
 from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.generators.models.prompts import class_prompts
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
 from dp_real.generators.pipelines.loading import load_pipeline
@@ -27,7 +28,6 @@ from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
-from dp_real.text.prompts import class_prompts
 from tests.dp_real.generators.tiny_pipelines import (
     PROMPTS,
     STEPS,

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from dp_real.text.words import LANGUAGES
+from dp_real.text.word_lists import LANGUAGES
 
 SENTENCES = {
     "praise": ["a fine film", "good fun and a great cast", "lovely from start to end", "great, great film"],

@@ -12,8 +12,8 @@ from dp_real.config import Config
 from dp_real.data.image_folder import FolderConfig
 from dp_real.estimate.cost import waiting_steps
 from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.generators.models.prompts import class_prompts
 from dp_real.learners.transformers import TransformersConfig
-from dp_real.text.prompts import class_prompts
 from experiments.presets.presets import families, load_preset, preset_names
 from experiments.presets.reported.printed_tables import table_rows
 from experiments.presets.variants import variants

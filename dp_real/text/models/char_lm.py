@@ -18,7 +18,7 @@ from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import processes
 from dp_real.runtime.finite import LossWatch, require_finite
 from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
-from dp_real.text.draw import inverse_transform
+from dp_real.text.models.draw import inverse_transform
 
 REMEDY = "lower generator.train_learning_rate"
 EDGE = 0  # the index of the mark that begins and ends a text
@@ -72,7 +72,7 @@ class CharLM(nn.Module):
         return logits, after
 
     def indices(self, codes: Tensor) -> Tensor:
-        """Texts int32 [B, L] (dp_real.text.codes) as indices [B, L]. An unknown character becomes a neighbour of it."""
+        """Texts int32 [B, L] as indices [B, L]. An unknown character becomes a neighbour of it."""
         place = torch.searchsorted(self.characters, codes.to(self.characters.device).contiguous())
         return torch.where(codes.to(place.device) == 0, EDGE, 1 + place.clamp(max=len(self.characters) - 1))
 

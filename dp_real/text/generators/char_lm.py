@@ -22,7 +22,7 @@ class CharLMConfig(TrainedHere):
     """A small class-conditional language model of characters, trained here on first use; for words and short texts."""
 
     has_denoiser: ClassVar[bool] = False
-    text: ClassVar[bool | None] = True
+    examples: ClassVar[str | None] = "texts"
     has_likelihood: ClassVar[bool] = True
     recipe: ClassVar[int] = 1
 
@@ -44,7 +44,7 @@ class CharLMConfig(TrainedHere):
         Raises InputError if the data have no texts to train on, DivergedError if what was trained is of no use: it is
         not cached then.
         """
-        from dp_real.generators.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
+        from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
         examples, task = self.imitated(source, data), source.task
 

@@ -11,15 +11,15 @@ from dp_real.sections import Place, TrainingConfig
 
 if TYPE_CHECKING:
     from dp_real.examples import Task
-    from dp_real.learners.models.sequence_classifier import SequenceClassifier
     from dp_real.protocols import Learner
+    from dp_real.text.models.sequence_classifier import SequenceClassifier
 
 
 @LEARNERS.named("transformers-text", place=6)
 class TransformersTextConfig(LearnerConfig):
     """A sequence classifier of transformers: an existing one or a pretrained encoder, or a fresh one of any size."""
 
-    text: ClassVar[bool] = True
+    examples: ClassVar[str] = "texts"
     library: ClassVar[str | None] = "transformers"
 
     kind: Literal["transformers-text"]
@@ -48,8 +48,8 @@ class TransformersTextConfig(LearnerConfig):
         Raises MissingError if weights are missing, InputError if no classifier can be made of them or of these sizes.
         """
         from dp_real.learners.models.architectures import freeze_unused
-        from dp_real.learners.models.sequence_classifier import SequenceLearner, known_classifier
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
+        from dp_real.text.models.sequence_classifier import SequenceLearner, known_classifier
 
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
             classifier = known_classifier(self.model, task, self.max_tokens) if self.model else self.network(task)
@@ -61,8 +61,8 @@ class TransformersTextConfig(LearnerConfig):
         """A fresh classifier; None for an existing one, whose sizes are with its weights."""
         if self.model:
             return None
-        from dp_real.learners.models.sequence_classifier import fresh_classifier
-        from dp_real.text.tokens import load_tokenizer
+        from dp_real.text.models.sequence_classifier import fresh_classifier
+        from dp_real.text.models.tokens import load_tokenizer
 
         tokenizer = load_tokenizer(self.tokenizer, "right") if self.tokenizer else None
         return fresh_classifier(task, self.architecture, self.config, tokenizer, self.max_tokens)

@@ -55,7 +55,7 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
 
 
 class NGramNetwork(nn.Module):
-    """Texts [B, L] (dp_real.text.codes) -> logits [B, K]: embeddings of their n-grams, averaged, and an MLP."""
+    """Texts [B, L] (dp_real.codes) -> logits [B, K]: embeddings of their n-grams, averaged, and an MLP."""
 
     def __init__(
         self,

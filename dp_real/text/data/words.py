@@ -12,10 +12,12 @@ from dp_base.progress import Progress, silent
 from dp_real.data import DATA, DataConfig
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
-from dp_real.text.words import LANGUAGES, missing_packages
+from dp_real.text.word_lists import LANGUAGES, missing_packages
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from dp_real.text.near import NearTexts
 
 STEM = 6  # letters that words of one side share with none of another
 SHARES = (0.7, 0.06, 0.24)  # of the stems: for the generator, to validate, to test
@@ -25,7 +27,9 @@ SHARES = (0.7, 0.06, 0.24)  # of the stems: for the generator, to validate, to t
 class WordsConfig(DataConfig):
     """Single words of eleven languages, from Debian's word lists: which language is it?"""
 
-    text: ClassVar[bool] = True
+    examples: ClassVar[str] = "texts"
+    storages: ClassVar[tuple[str, ...]] = ("text",)
+    pipeline_tag: ClassVar[str] = "text-classification"
 
     source: Literal["words"]
     least: int = Field(default=8, ge=3, le=40, description="letters of the shortest words")
@@ -70,7 +74,7 @@ class WordsConfig(DataConfig):
         """At most n words of each language, in random order. Only the generator may have fewer."""
         import torch
 
-        from dp_real.text.codes import to_codes
+        from dp_real.codes import to_codes
 
         chosen: list[str] = []
         labels: list[int] = []
@@ -90,9 +94,15 @@ class WordsConfig(DataConfig):
         """See DataConfig; texts."""
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate
-        from dp_real.data.sets.texts import read_texts
+        from dp_real.text.sets import read_texts
 
         return read_texts(locate(where), own_classes(self.task.classes), self.most, needed=())
+
+    def near(self, likeness: float) -> NearTexts:
+        """See DataConfig."""
+        from dp_real.text.near import NearTexts
+
+        return NearTexts(likeness)
 
     def describe(self) -> list[SetStatus]:
         """The lists, as one set."""
@@ -102,7 +112,7 @@ class WordsConfig(DataConfig):
     def _words(self, progress: Progress = silent) -> list[list[str]]:
         """The words of each language, in order, that no other language has."""
         from dp_real.runtime.cache import cached
-        from dp_real.text.words import RECIPE, digest_lists, own_words
+        from dp_real.text.word_lists import RECIPE, digest_lists, own_words
 
         missing = missing_packages()
         if missing:

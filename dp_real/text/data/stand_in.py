@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from dp_real.data import DATA
 from dp_real.data.stand_in import MadeUp
-from dp_real.data.text import TextConfig
 from dp_real.examples import Task
 from dp_real.sections import Seed
+from dp_real.text.data.own import TextConfig
+
+if TYPE_CHECKING:
+    from dp_real.text.near import NearTexts
 
 RECIPE = 1  # raise it when the written files change
 WHO_AND_WHAT = {
@@ -28,7 +31,9 @@ WHEN = ("on Monday", "last night", "after a long wait", "for the third time", "a
 class StandInTextConfig(MadeUp):
     """Made-up sentences on four topics, to try the whole path of texts without data."""
 
-    text: ClassVar[bool] = True
+    examples: ClassVar[str] = "texts"
+    storages: ClassVar[tuple[str, ...]] = ("text",)
+    pipeline_tag: ClassVar[str] = "text-classification"
     note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
 
     source: Literal["stand-in-text"]
@@ -40,6 +45,12 @@ class StandInTextConfig(MadeUp):
         """Four topics."""
         topics, none = tuple(WHO_AND_WHAT), ("",) * len(WHO_AND_WHAT)
         return Task((self.length,), topics, definitions=none, synonyms=none)
+
+    def near(self, likeness: float) -> NearTexts:
+        """See DataConfig."""
+        from dp_real.text.near import NearTexts
+
+        return NearTexts(likeness)
 
     @property
     def folders(self) -> TextConfig:

@@ -1,4 +1,4 @@
-"""A source whose texts are not nearly alike."""
+"""A source whose examples are not nearly alike."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import numpy as np
 from torch import Tensor
 
 from dp_base.errors import DivergedError
-from dp_real.examples import ExampleSet
-from dp_real.pool import Pool, texts_of
+from dp_real.examples import ExampleSet, NearExamples
+from dp_real.pool import Pool
 from dp_real.protocols import Learner
 from dp_real.rounds.source import DrawnRound, Source
 from dp_real.runtime import processes
-from dp_real.text.near import NearTexts
 
 
 @dataclass
-class DistinctTexts:
-    """A Source that drops texts that are nearly one of the pool, of the round so far, or of the validation set.
+class DistinctRounds:
+    """A Source that drops examples which are nearly one of the pool, of the round so far, or of the validation set.
 
-    likeness: see dp_real.text.near. What is dropped was generated, and counts as such.
+    What is dropped was generated, and counts as such.
     """
 
     source: Source
     pool: Pool
     validation: ExampleSet
-    likeness: float
+    near: NearExamples  # which tells what is nearly alike; it has seen nothing yet
+    likeness: float  # from which on examples are nearly alike, for messages
+    noun: str  # what the examples are called, for messages
 
     @cached_property
-    def seen(self) -> NearTexts:
-        """The texts of the validation set and of the pool as it was at first. The main process alone keeps them."""
-        seen = NearTexts(self.likeness)
-        seen.add(texts_of(self.validation.x))
-        seen.add(texts_of(self.pool.x))
-        return seen
+    def seen(self) -> NearExamples:
+        """The examples of the validation set and of the pool as it was at first. Only the main process keeps them."""
+        self.near.add(self.near.values(self.validation.x))
+        self.near.add(self.near.values(self.pool.x))
+        return self.near
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total_guidance: float) -> DrawnRound:
         """See Source. The round may have fewer rows. Raises DivergedError if it has none."""
@@ -44,12 +44,12 @@ class DistinctTexts:
         drawn = self.source.draw(index, labels, learner, total_guidance)
         mine = zip(drawn.batch.row.tolist(), drawn.batch.example.to_pylist(), strict=True)
         everybodys = sorted(processes.gather(list(mine)))
-        near = processes.from_main(seen.add([text for _, text in everybodys]) if seen else np.zeros(0, bool))
+        near = processes.from_main(seen.add([value for _, value in everybodys]) if seen else np.zeros(0, bool))
         kept = np.array([row for row, _ in everybodys])[~near]
         if not len(kept):
             raise DivergedError(
-                f"round {index}: all {len(near)} texts are like earlier ones: raise pool.distinct = {self.likeness:g}, "
-                "or make the generator's texts more varied"
+                f"round {index}: all {len(near)} {self.noun} are like earlier ones: "
+                f"raise pool.distinct = {self.likeness:g}, or make the generator's {self.noun} more varied"
             )
         batch = drawn.batch.select(np.isin(drawn.batch.row, kept))
         return drawn._replace(batch=replace(batch, row=kept.searchsorted(batch.row)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class NGramsConfig(LearnerConfig):
     """A bag of character or word n-grams with a multilayer perceptron."""
 
-    text: ClassVar[bool] = True
+    examples: ClassVar[str] = "texts"
 
     kind: Literal["ngrams"]
     unit: Literal["character", "word"] = Field(default="character", description="of the n-grams")
@@ -38,7 +38,7 @@ class NGramsConfig(LearnerConfig):
 
     def network(self, task: Task) -> nn.Module:
         """See LearnerConfig."""
-        from dp_real.learners.models.ngrams import NGramNetwork
+        from dp_real.text.models.ngrams import NGramNetwork
 
         lengths = range(self.shortest, self.longest + 1)
         return NGramNetwork(task.n_classes, self.unit, lengths, self.buckets, self.width, self.hidden, self.dropout)

@@ -29,7 +29,7 @@ class CausalLMConfig(GeneratorConfig):
     """A language model of transformers in a folder or on the hub, asked by prompts (guidance.candidates)."""
 
     has_denoiser: ClassVar[bool] = False
-    text: ClassVar[bool | None] = True
+    examples: ClassVar[str | None] = "texts"
     has_likelihood: ClassVar[bool] = True
 
     kind: Literal["causal-lm"]
@@ -90,8 +90,8 @@ class CausalLMConfig(GeneratorConfig):
 
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
-        from dp_real.generators.models.causal_lm import CausalLMGenerator
-        from dp_real.text.prompts import class_prompts
+        from dp_real.generators.models.prompts import class_prompts
+        from dp_real.text.models.causal_lm import CausalLMGenerator
 
         task = source.task
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)

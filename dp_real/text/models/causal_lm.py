@@ -19,19 +19,19 @@ from transformers.generation.logits_process import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from dp_base.errors import InputError
+from dp_real.codes import to_codes, to_texts
 from dp_real.examples import ExampleSet
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import processes
 from dp_real.runtime.hub import load
 from dp_real.runtime.seeds import Stream, rng, row_uniforms
-from dp_real.text.codes import to_codes, to_texts
-from dp_real.text.draw import SeededDraw
-from dp_real.text.tokens import load_tokenizer
+from dp_real.text.models.draw import SeededDraw
+from dp_real.text.models.tokens import load_tokenizer
 
 
 class Settings(Protocol):
-    """How prompts are put, and texts are drawn; see dp_real.generators.causal_lm."""
+    """How prompts are put, and texts are drawn; see dp_real.text.generators.causal_lm."""
 
     chat: bool
     system: str
