@@ -4,7 +4,7 @@
                               or ImageNet's validation images without folders (dp_real.data.sets.ilsvrc)
     shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet; or ImageNet's
                               own tar files, ILSVRC2012_img_val.tar, ILSVRC2012_img_train.tar, n01440764.tar
-    texts.csv, texts.jsonl    texts, a row each (dp_real.text.sets)
+    texts.csv, texts.jsonl    texts, a row each (dp_real.text.text_sets)
     hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
 @SPLIT after it picks one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in

@@ -94,7 +94,7 @@ class WordsConfig(DataConfig):
         """See DataConfig; texts."""
         from dp_real.data.sets.class_names import own_classes
         from dp_real.data.sets.places import locate
-        from dp_real.text.sets import read_texts
+        from dp_real.text.text_sets import read_texts
 
         return read_texts(locate(where), own_classes(self.task.classes), self.most, needed=())
 

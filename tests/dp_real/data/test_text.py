@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError, MissingError
 from dp_real.codes import to_texts
-from dp_real.text.data.own import TextConfig
+from dp_real.text.data.own_texts import TextConfig
 from dp_real.text.data.words import WordsConfig
 from dp_real.text.word_lists import plain
 from tests.dp_real.text.made import SENTENCES, text_folder, word_lists

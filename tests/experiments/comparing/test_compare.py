@@ -94,7 +94,7 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
 def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "letter.txt").write_text("hi")
     for command in ("compare", "pilot"):
-        assert dp("real", command, "gaussian", "--resume", "--out", str(tmp_path)) == 2
+        assert dp("real", command, "digits", "--resume", "--out", str(tmp_path)) == 2
         assert "is not empty: give a new or an empty folder" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 

@@ -12,7 +12,7 @@ from dp_real.data import DATA
 from dp_real.data.stand_in import MadeUp
 from dp_real.examples import Task
 from dp_real.sections import Seed
-from dp_real.text.data.own import TextConfig
+from dp_real.text.data.own_texts import TextConfig
 
 if TYPE_CHECKING:
     from dp_real.text.near import NearTexts

@@ -34,7 +34,7 @@ class TextConfig(OwnSets):
 
     def read(self, found: Located, needed: Collection[int], keep: bool = False) -> Examples:
         """See OwnSets. All is held in memory. Raises InputError for a text that is empty, or no text in UTF-8, too."""
-        from dp_real.text.sets import read_texts
+        from dp_real.text.text_sets import read_texts
 
         return read_texts(found, self.labels, self.length, needed)
 
