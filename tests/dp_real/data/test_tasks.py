@@ -78,7 +78,7 @@ def section(source: str, values: dict[str, Any]) -> DataConfig:
     """Return a section as a file would name it."""
     rest: dict[str, Any] = {"name": "any", "learner": {"kind": "mlp"}, "training": {"steps": 1}}
     rest |= {"generator": {"kind": "gaussian" if source == "gaussian" else "denoiser"}, "practice": {"initial": 3}}
-    if DATA[source].text:
+    if DATA[source].examples == "texts":
         rest |= {"generator": {"kind": "char-lm"}, "guidance": {"candidates": 2}, "pool": {"storage": "text"}}
         rest |= {"learner": {"kind": "ngrams"}}
     return parse_config(rest | {"data": {"source": source} | values}).data

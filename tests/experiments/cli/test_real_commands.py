@@ -61,7 +61,7 @@ def test_run_then_resume_then_refuse(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_strength_at_the_end_of_its_range_is_told(
     settings: tuple[str, ...], said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    more = ("practice.initial=20", "practice.increment=160", "practice.additions=1", *settings)
+    more = ("practice.initial=20", "practice.increment=160", "practice.additions=2", *settings)
     command = [*SET, *(part for setting in more for part in ("--set", setting))]
     assert dp("real", "run", "digits", *command, "--out", str(tmp_path / "run")) == 0
     told = capsys.readouterr().err

@@ -16,7 +16,7 @@ from dp_base.progress import silent
 from dp_real.config import Config, load_config
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
-from dp_real.generators.causal_lm import CausalLMConfig
+from dp_real.text.generators.causal_lm import CausalLMConfig
 from experiments.presets.presets import load_preset
 from experiments.tuning import tune as tuning
 from experiments.tuning.settings import flat, with_settings
