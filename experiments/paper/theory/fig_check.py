@@ -13,7 +13,7 @@ from dp_real.examples import balanced_rows
 from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data
 from dp_theory import Features, check
-from experiments.paper.checked import picture, tidy
+from experiments.paper.checked import MEASURED_LAW, picture, tidy
 from experiments.paper.digits_runs import digits
 from experiments.presets.presets import load_preset
 from experiments.terminal import progress, say
@@ -70,7 +70,7 @@ draw = picture
 
 def caption(table: pd.DataFrame) -> str:
     lines = table.query("kind == 'predicted'").assign(task=table["panel"].str.split().str[0])
-    z_of_law = lines.query("series == @MEASURED_LAW")["z"].abs()
+    z_of_law = lines.loc[lines["series"] == MEASURED_LAW, "z"].abs()
     points = table.query("kind == 'measured'")
     key = ["panel", "x"]
     joined = points.merge(lines.query("series == @GAUSSIAN"), on=key, suffixes=("", "_theory"))
