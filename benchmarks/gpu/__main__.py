@@ -25,9 +25,9 @@ def main() -> None:
         )
     if arguments.device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"
-    import diffusers
     import torch
-    import transformers
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
 
     from benchmarks.gpu.device import Bench
     from benchmarks.gpu.machine import describe
@@ -38,8 +38,8 @@ def main() -> None:
         sys.exit("there is no GPU that torch can use; --device cpu --tiny checks this benchmark itself")
     faulthandler.dump_traceback_later(60 * arguments.minutes + HANGS, exit=True)
     torch.set_float32_matmul_precision("high")  # as a run in bfloat16 has it
-    diffusers.logging.set_verbosity_error()  # pyright: ignore[reportPrivateImportUsage]
-    transformers.logging.set_verbosity_error()
+    of_diffusers.set_verbosity_error()
+    of_transformers.set_verbosity_error()
     bench = Bench(torch.device("cuda", 0) if arguments.device == "cuda" else torch.device("cpu"), arguments.tiny)
     every = rows(bench)
     if arguments.only:

@@ -1,7 +1,7 @@
-"""Drawing: images a second, plain and guided, against diffusers' own pipelines; solvers; large decodings; full memory.
+"""Drawing: images a second against diffusers' own pipelines; solvers; large decodings; full memory.
 
-A trajectory costs what its steps and one decoding do. A few steps and a decoding are timed, and added up for IMAGE_STEPS
-steps, of which each one is guided.
+A trajectory costs what its steps and one decoding do. A few steps and a decoding are timed, and added up for
+IMAGE_STEPS steps, of which each one is guided.
 """
 
 from collections.abc import Callable, Iterator
@@ -225,7 +225,7 @@ def _guidance(bench: Bench, way: Way | None) -> EntropyGuidance | None:
     return EntropyGuidance(models.judge(bench.device, bench.tiny), OMEGA, through=way.through)
 
 
-def _trajectory(bench: Bench, cell: Cell, way: Way | None, mark: Callable[[], object]) -> Tensor:
+def _trajectory(bench: Bench, cell: Cell, way: Way | None, mark: Callable[[], None]) -> Tensor:
     """Draw a batch in models.STEPS steps, and call `mark` after each. Returns the latents."""
     model, tiny_decoder = models.drawing(cell.size, cell.dtype, bench.device, bench.tiny)
     decoder = tiny_decoder if way is not None and way.decoder == "tiny" else model.pipe.vae

@@ -99,18 +99,21 @@ def drawing(size: str, dtype: torch.dtype, device: torch.device, tiny: bool) -> 
     """A pipeline of one of SIZES as a sampler of STEPS steps, and its tiny decoder. The last one is kept."""
     with device:
         pipe = pipeline(size, tiny)
-        decoder = _tiny_decoder(pipe.vae.config["latent_channels"], tiny)
+        decoder: Any = _tiny_decoder(pipe.vae.config["latent_channels"], tiny)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.to(device, dtype)
-    return LatentDiffusion(pipe, STEPS, GUIDANCE_SCALE), decoder.to(device, dtype).eval().requires_grad_(False)
+    decoder.to(device, dtype).eval().requires_grad_(False)
+    return LatentDiffusion(pipe, STEPS, GUIDANCE_SCALE), decoder
 
 
 def vit(tiny: bool) -> ViTForImageClassification:
     """ViT-B/16 of 1,000 classes, or one of a layer of 10."""
-    small: dict[str, Any] = {"image_size": TINY_SIDE, "patch_size": 8, "hidden_size": 48, "intermediate_size": 96}
-    small |= {"num_hidden_layers": 1, "num_attention_heads": 4, "num_labels": 10}
-    return ViTForImageClassification(ViTConfig(**(small if tiny else {"num_labels": 1000})))
+    sizes: dict[str, Any] = {"num_labels": 1000}
+    if tiny:
+        sizes = {"image_size": TINY_SIDE, "patch_size": 8, "hidden_size": 48, "intermediate_size": 96}
+        sizes |= {"num_hidden_layers": 1, "num_attention_heads": 4, "num_labels": 10}
+    return ViTForImageClassification(ViTConfig(**sizes))
 
 
 @lru_cache(2)
@@ -142,7 +145,7 @@ def _stable_diffusion(tiny: bool) -> Any:
 def _xl(tiny: bool) -> Any:
     unet = UNet2DConditionModel(addition_embed_type="text_time", **(TINY_XL if tiny else XL))
     vae = make_vae(TINY_SIDE) if tiny else _vae(sample_size=1024, scaling_factor=0.13025)
-    scheduler = EulerDiscreteScheduler(**BETAS, timestep_spacing="leading")
+    scheduler: Any = EulerDiscreteScheduler(**BETAS, timestep_spacing="leading")
     encoders = _two_encoders(tiny, CLIPTextModel)
     return StableDiffusionXLPipeline(vae=vae, unet=unet, scheduler=scheduler, **encoders)
 
@@ -163,13 +166,13 @@ def _sd3(tiny: bool) -> Any:
 
 def _vae(**options: Any) -> AutoencoderKL:
     """The autoencoder of Stable Diffusion, whose latents have a side of an eighth."""
-    return AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        **options,
-    )
+    sizes: dict[str, Any] = {
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 2,
+    }
+    return AutoencoderKL(**sizes, **options)
 
 
 def _tiny_decoder(channels: int, tiny: bool) -> AutoencoderTiny:

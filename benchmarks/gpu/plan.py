@@ -61,12 +61,10 @@ def _agreement(bench: Bench) -> list[Row]:
     found = [Row("training gradients, batch and rows", 20, partial(agreement.training_gradients, bench))]
     for size in SIZES:
         for through in ("unet", "x0"):
-            found += [
-                Row(f"GPU and CPU, {size} {through}", 30, partial(agreement.images, bench, size, through)),
-                Row(
-                    f"batch and rows, {size} {through}", 20, partial(agreement.guidance_gradients, bench, size, through)
-                ),
-            ]
+            images = partial(agreement.images, bench, size, through)
+            gradients = partial(agreement.guidance_gradients, bench, size, through)
+            found.append(Row(f"GPU and CPU, {size} {through}", 30, images))
+            found.append(Row(f"batch and rows, {size} {through}", 20, gradients))
     return found
 
 

@@ -78,7 +78,7 @@ class Table:
         """Run the rows in order."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             for row in rows:
                 for line in self._lines(row):
@@ -131,7 +131,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Raise NoTime in the block after this time. A kernel that is running is waited for."""
 
     def end(number: int, frame: object) -> None:
-        raise NoTime(f"it took longer than {seconds:.0f} s")
+        raise NoTime(f"it took longer than {seconds:.3g} s")
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -135,27 +135,26 @@ def jpegs(bench: Bench, rows: int, steps: int) -> Iterator[Measured]:
 def halve(bench: Bench, rows: int) -> Iterator[Measured]:
     """A training step with memory for about a third of the rows. Its gradient must be that of all rows."""
     x, y = _batch(bench, rows)
-    gradients = []
-    failures = 0
-    for starved in (False, True):
-        learner = _learner(bench, batch_size=rows)
-        learner.train_step(x[:1], y[:1])
-        learner = _learner(bench, batch_size=rows)
-        if not starved:
-            needed = bench.peak(lambda learner=learner: learner.train_step(x, y))
-        else:
-            _starve(bench, learner, rows // 2, needed / 3 if bench.gpu else 0.0)
-            before = memory.failures()
-            try:
-                learner.train_step(x, y)
-            finally:
-                if bench.gpu:
-                    bench.free_memory()
-            failures = memory.failures() - before
-        gradients.append(torch.cat([p.grad.flatten().cpu() for p in learner.parameters if p.grad is not None]))
-    whole, pieces = gradients
-    yield Measured("times that memory ran out", failures, at_least=1)
-    yield Measured("relative difference of gradients", ((whole - pieces).norm() / whole.norm()).item(), at_most=0.05)
+    _learner(bench, batch_size=rows).train_step(x[:1], y[:1])  # what a first step does once
+    learner = _learner(bench, batch_size=rows)
+    needed = bench.peak(lambda: learner.train_step(x, y))
+    whole = _gradient(learner)
+    learner = _learner(bench, batch_size=rows)
+    before = memory.failures()
+    _starve(bench, learner, rows // 2, needed / 3)
+    try:
+        learner.train_step(x, y)
+    finally:
+        if bench.gpu:
+            bench.free_memory()
+    yield Measured("times that memory ran out", memory.failures() - before, at_least=1)
+    difference = (whole - _gradient(learner)).norm() / whole.norm()
+    yield Measured("relative difference of gradients", difference.item(), at_most=0.05)
+
+
+def _gradient(learner: NetworkLearner) -> Tensor:
+    """The gradient of a learner's last step, as one vector on the CPU."""
+    return torch.cat([p.grad.flatten().cpu() for p in learner.parameters if p.grad is not None])
 
 
 def _starve(bench: Bench, learner: NetworkLearner, rows: int, left: float) -> None:
