@@ -13,7 +13,7 @@ from dp_real.examples import balanced_rows
 from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data
 from dp_theory import Features, check
-from experiments.paper.checked import MEASURED_LAW, picture, tidy
+from experiments.paper.checked import GAUSSIAN, MEASURED_LAW, picture, tidy
 from experiments.paper.digits_runs import digits
 from experiments.presets.presets import load_preset
 from experiments.terminal import progress, say
@@ -73,7 +73,7 @@ def caption(table: pd.DataFrame) -> str:
     z_of_law = lines.loc[lines["series"] == MEASURED_LAW, "z"].abs()
     points = table.query("kind == 'measured'")
     key = ["panel", "x"]
-    joined = points.merge(lines.query("series == @GAUSSIAN"), on=key, suffixes=("", "_theory"))
+    joined = points.merge(lines[lines["series"] == GAUSSIAN], on=key, suffixes=("", "_theory"))
     ratios = (joined["y_theory"] / joined["y"]).groupby(joined["task"]).agg(["min", "max"])
     told = "; ".join(
         f"{task}: {row['min']:.2g} to {row['max']:.2g} times the measured error" for task, row in ratios.iterrows()
