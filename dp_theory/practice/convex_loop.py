@@ -45,6 +45,7 @@ _BROYDEN_END = EXACT / 1000  # residual at which Broyden's method ends
 _SHORTER = 3  # factor by which a step of Broyden's method is cut if it leads away from the root
 _POWELL = {"xtol": 1e-10, "factor": 1.0}  # options of scipy.optimize.root
 
+_LARGE_RIDGE = 1.0  # from which a learner is shrunk in proportion to it
 _FIRST_START = np.array([0.5, 0.0, -1.0])  # coordinates of stage 0 to begin with
 _NEW_PART = 0.5  # by how much the logarithm of a learner's part that is new falls per stage, in the first start
 _LENGTHS = 4.0 ** np.arange(-2, 4)  # scales of |θ_s| of further starts
@@ -123,12 +124,14 @@ class ConvexLoop:
                 parameters = parameters_at(before, found.coordinates)
                 self._accept(loss, lam, parameters, found.controls)
                 return SolvedStage(parameters, self._forces, miss)
-        remedy = "a larger lam, if the rows are about to be separable"
+        remedy = "give a larger lam, if the rows are about to be separable"
         if ridge == 0:
-            remedy = "a small lam, such as 0.03: of max-margin solutions, this one was not found"
+            remedy = "give a small lam, such as 0.03: of max-margin solutions, this one was not found"
+        elif ridge >= _LARGE_RIDGE:
+            remedy = "the ridge is large enough: this is a failure of the search, not of the problem"
         raise ConvergenceError(
             f"practice at phi = {self._problem.phi:g}, lam = {ridge:g}, {self._problem.loss}, stage {stage}: the order"
-            f" parameters miss their equations by {miss:.1e}; give {remedy}"
+            f" parameters miss their equations by {miss:.1e}; {remedy}"
         )
 
     def _solve(self, loss: Loss, lam: float, before: OrderParameters) -> _Root:
@@ -212,7 +215,7 @@ class _ConvexEquations:
 def _rough_root(equations: _ConvexEquations) -> _Root:
     """A root by Powell's method, from the starts in turn until a residual is at most NEAR; else that of the last."""
     found = _Root(np.zeros(0), np.inf, equations.controls)
-    for guess in starts(equations.before, equations.largest):
+    for guess in (*_ridge_starts(equations), *starts(equations.before, equations.largest)):
         coordinates = root(equations, guess, method="hybr", options=_POWELL).x
         found = _Root(coordinates, equations.largest(coordinates), equations.controls)
         if found.miss <= NEAR:
@@ -271,6 +274,25 @@ def starts(before: OrderParameters, miss: Callable[[Array], float]) -> Iterator[
     others[..., before.stages + 1] += np.log(lengths)[:, None]
     others[..., -1] = np.log(responses)
     yield from sorted(others.reshape(-1, len(near)), key=miss)[:_MOST_STARTS]
+
+
+def _ridge_starts(equations: _ConvexEquations) -> list[Float[np.ndarray, " unknowns"]]:
+    """Where the ridge of the newest stage is large: coordinates of a learner that it has shrunk in proportion.
+
+    Such a learner is θ = E[f x]/λ with the forces of θ = 0, and its response is φ/λ.
+    """
+    stage = equations.before.stages
+    problem = equations.problem
+    ridge = float(problem.ridges[stage])
+    if ridge < _LARGE_RIDGE:
+        return []
+    norm, response = units(equations.before)
+    guess = _as_before(equations.before) if stage else _FIRST_START.copy()
+    shrunk = 1.0 / ridge / norm
+    guess[: stage + 1] *= shrunk / np.linalg.norm(guess[: stage + 1])
+    guess[stage + 1] = np.log(shrunk)
+    guess[-1] = np.log(problem.phi / ridge / response)
+    return [guess]
 
 
 def _as_before(before: OrderParameters) -> Array:

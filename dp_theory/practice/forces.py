@@ -50,6 +50,13 @@ class QuadraticLoss:
         beta = curvature / (1 + response * curvature)
         return beta * (self.target * y - score), beta
 
+    def mean_answer(
+        self, score: Array, noise: float, y: Array, weight: Array, response: float
+    ) -> tuple[Array, Array, Array]:
+        """As `Loss.mean_answer`."""
+        force, beta = self.answer(score, y, weight, response)
+        return force, force**2 + (beta * noise) ** 2, beta
+
 
 @dataclass(frozen=True)
 class RowForces:
@@ -97,11 +104,14 @@ class NewestScores:
         du_s/dη_j of every point for the b stages of the cohort, or one row for all points.
     noise
         Standard deviation of the part of u_s that is independent of the scores of all earlier stages.
+    centre
+        u_s without that part.
     """
 
     score: Float[np.ndarray, " points"]
     slope: Float[np.ndarray, "points_or_1 b"]
     noise: float
+    centre: Float[np.ndarray, " points"]
 
 
 @dataclass
@@ -135,9 +145,10 @@ class SampledCohort:
         x_row = parameters.x[s, cohort.first : s]
         own = self.points.view @ row.view[-1] + self.points.normals[:, : len(factor)] @ factor  # η_s
         score = own + before.force @ x_row
+        centre = score - self.points.normals[:, len(factor) - 1] * factor[-1]
         through_forces = -np.tensordot(before.slope, x_row, axes=(1, 0))
         slope = np.append(through_forces, np.ones((len(before.slope), 1)), axis=1)
-        return NewestScores(score, slope, float(factor[-1]))
+        return NewestScores(score, slope, float(factor[-1]), centre)
 
     def newest_forces(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters
@@ -152,18 +163,26 @@ class SampledCohort:
     ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " 2"]]:
         """Sums over the points for the force f_s on the newest stage: E[f_s f_j], -E[df_s/dη_j] and E[f_s (t, ζ)].
 
-        smooth: whether f_s has a derivative everywhere. If not, its slope would jump from point to point. Then
-        E[β_s] = -E[f_s ε]/σ by Stein's lemma, where σε is the part of u_s that is new at this stage, ε ~ N(0, 1).
+        smooth: whether f_s has a derivative everywhere. If not, its slope would jump from point to point. Then the
+        noise that is new at this stage is integrated out, point by point, which leaves functions without a jump.
         """
         newest = self.newest_scores(before, parameters)
-        force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
+        y = self.points.y
+        weight = self.points.weight
+        response = parameters.x[-1, -1]
         place = before.force.shape[1]
-        mass = self.points.mass[:, place]
+        if smooth:
+            force, beta = loss.answer(newest.score, y, weight, response)
+            square = force**2
+            mass = self.points.mass[:, place + 1]
+        else:
+            force, square, beta = loss.mean_answer(newest.centre, newest.noise, y, weight, response)
+            mass = self.points.mass[:, place]
         weighted = mass * force
-        betas = mass * beta if smooth else -weighted * self.points.normals[:, place] / newest.noise
+        betas = mass * beta
         same_slope = len(newest.slope) == 1
         slope = betas.sum() * newest.slope[0] if same_slope else betas @ newest.slope
-        return np.append(weighted @ before.force, weighted @ force), slope, weighted @ self.points.view
+        return np.append(weighted @ before.force, mass @ square), slope, weighted @ self.points.view
 
 
 def mean_forces(
@@ -229,7 +248,7 @@ def closest_quadratic(cohorts: Sequence[SampledCohort], parameters: OrderParamet
             newest = sampled.newest_scores(sampled.of_loss, parameters)
             force, _ = loss.answer(newest.score, points.y, points.weight, parameters.x[-1, -1])
             fitted = newest.score + parameters.x[s, s] * force
-            root_mass = np.sqrt(points.mass[:, s - points.cohort.first] * points.weight)
+            root_mass = np.sqrt(points.mass[:, s - points.cohort.first + 1] * points.weight)
             columns.append(np.stack([points.y, -fitted, force / points.weight]) * root_mass)
     y, fitted, slope = np.concatenate(columns, axis=1)
     (pull, curvature), *_ = np.linalg.lstsq(np.column_stack([y, fitted]), slope)  # slope = H(m y - h), pull = H m

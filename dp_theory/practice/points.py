@@ -51,7 +51,7 @@ class Points:
     weight
         Weights of the rows in the training loss, or a single one if all are equal.
     mass
-        In column j the weights, in units of n, of functions of y, view and the first j + 1 normals: E[F] is the sum of
+        In column j the weights, in units of n, of functions of y, view and the first j normals: E[F] is the sum of
         mass·F over the points.
     view
         (t, ζ) as in `Cohort`.
@@ -62,7 +62,7 @@ class Points:
     cohort: Cohort
     y: Float[np.ndarray, " points"]
     weight: Float[np.ndarray, " points_or_1"]
-    mass: Float[np.ndarray, "points b"]
+    mass: Float[np.ndarray, "points functions"]
     view: Float[np.ndarray, "points 2"]
     normals: Float[np.ndarray, "points b"]
 
@@ -109,7 +109,8 @@ def draw_points(
     widths = np.append(_NORMAL_WIDTHS, np.ones(normals.shape[1]))[: normals.shape[1]]
     normals *= widths
     # -ln of the density of N(0, 1) over that of N(0, width²), up to a constant, for t and the first normals
-    excess = np.cumsum((1 - widths**-2) / 2 * normals**2, axis=1) + (1 - _SCORE_WIDTH**-2) / 2 * t[:, None] ** 2
+    of_normals = np.pad(np.cumsum((1 - widths**-2) / 2 * normals**2, axis=1), ((0, 0), (1, 0)))
+    excess = of_normals + (1 - _SCORE_WIDTH**-2) / 2 * t[:, None] ** 2
     mass = np.exp(-excess) * scores.correction(kind, t, zeta)
     weight = scores.weight(t, kind)
     one_weight = weight.min() == weight.max()

@@ -81,7 +81,8 @@ def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None
         The loop. Its rules' parameters may be arrays.
     tolerance
         Largest relative change that quadrature may still make. By default 1e-9 for the square loss, and 5e-3 for other
-        losses, which are integrated over quasi-random points.
+        losses, which are integrated over quasi-random points. Where these miss the default, the answer is what they
+        reached: its certificate is larger then.
 
     Returns
     -------
@@ -95,8 +96,8 @@ def predict_practice(problem: PracticeProblem, *, tolerance: float | None = None
     Raises
     ------
     ConvergenceError
-        Where the order parameters miss their equations by more than 1e-9, where no number of nodes or points meets the
-        tolerance or the effect of rounding, or where the test error falls below RESOLUTION.
+        Where the order parameters miss their equations by more than 1e-9, where no number of nodes or points meets a
+        tolerance that was given or the effect of rounding, or where the test error falls below RESOLUTION.
     InputError
         Where a round keeps no row, and for problems that the loss does not take.
     """
@@ -116,7 +117,7 @@ def _predict_cell(problem: PracticeProblem, tolerance: float | None) -> Practice
     if isinstance(problem.loss, Square):
         solved, certificate = _certified_square(problem, TOLERANCE if tolerance is None else tolerance)
     else:
-        solved, certificate = _certified_convex(problem, SAMPLED_TOLERANCE if tolerance is None else tolerance)
+        solved, certificate = _certified_convex(problem, tolerance)
     test_error, overlap, squared_norm = solved.outputs()
     has_limit = np.array([loss == HARD_MARGIN for loss in solved.losses])
     additions = np.empty(len(solved.additions), object)
@@ -303,20 +304,24 @@ def _with_enough_nodes(problem: PracticeProblem, fewest: Stages, tolerance: floa
     )
 
 
-def _certified_convex(problem: PracticeProblem, tolerance: float) -> tuple[Stages, Array]:
+def _certified_convex(problem: PracticeProblem, tolerance: float | None) -> tuple[Stages, Array]:
     """A loop with another loss, and its certificate (stages,).
 
-    There are so many points that the last step of their number changed less than `tolerance`. Raises ConvergenceError
-    if no number of points is enough.
+    There are so many points that the last step of their number changed less than `tolerance`, or SAMPLED_TOLERANCE if
+    none is given. If no number of points is enough for the latter, the certificate says what was reached. Raises
+    ConvergenceError if none is enough for a tolerance that was given.
     """
+    wanted = SAMPLED_TOLERANCE if tolerance is None else tolerance
     solved = solve_stages(problem, size=SIZES[0], seed=0)
     change = np.full(problem.stages, np.inf)
     for seed, size in enumerate(SIZES[1:], 1):
         before = solved
         solved = solve_stages(problem, size=size, seed=seed)
         change = np.maximum.accumulate(np.maximum(_change(solved, before), solved.residual))
-        if change.max() <= tolerance:
+        if change.max() <= wanted:
             return solved, change
+    if tolerance is None:
+        return solved, change
     raise ConvergenceError(
         f"practice at phi = {problem.phi:g}, {problem.loss}: {SIZES[-1]} points still change the result by"
         f" {change.max():.1e}, tolerance = {tolerance:.1e}"

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, ndtr
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory.numerics.checks import Real
+from dp_theory.numerics.quadrature import pdf
+
+_MEAN_NODES = 32  # of a force's mean over a score
 
 
 class Loss(Protocol):
@@ -68,6 +71,21 @@ class Loss(Protocol):
         h = self.prox(score, y, response * weight)
         bend = weight * self.curvature(h, y)
         return -weight * self.slope(h, y), bend / (1 + response * bend)
+
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        """The means of a row's force, of its square, and of its bend, over a score that is N(score, noise²).
+
+        By Gauss-Hermite quadrature, unless a loss knows them. A loss that is not smooth should: the force then has a
+        kink, which quadrature sees at its nodes alone.
+        """
+        nodes, shares = np.polynomial.hermite_e.hermegauss(_MEAN_NODES)
+        means = [0.0, 0.0, 0.0]
+        for node, share in zip(nodes, shares / shares.sum(), strict=True):
+            force, bend = self.answer(score + noise * node, y, weight, response)
+            for i, part in enumerate((force, force**2, bend)):
+                means[i] = means[i] + share * part
+        force, square, bend = means
+        return force, square, bend
 
     def bends(self, response: float) -> list[tuple[float, float]]:
         """Scores around which forces bend, each with the width within which they do, for quadrature."""
@@ -163,6 +181,10 @@ class SquaredHinge(Loss):
         """That of the square loss within the margin, else the score itself."""
         return np.where(y * score < 1, (score + strength * y) / (1 + strength), score)
 
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        """In closed form: the force is proportional to how far the score lies within the margin."""
+        return _mean_of_ramp(score, noise, y, weight / (1 + response * weight))
+
     def bends(self, response: float) -> list[tuple[float, float]]:
         """The margin on either side."""
         return [(-1.0, 0.0), (1.0, 0.0)]
@@ -199,9 +221,23 @@ class HardMargin(Loss):
         missing = np.maximum(1 - y * score, 0.0) / response
         return y * missing, np.where(missing > 0, 1 / response, 0.0)
 
+    def mean_answer(self, score: Real, noise: float, y: Real, weight: Real, response: float) -> tuple[Real, Real, Real]:
+        """In closed form: the force is proportional to how far the score lies within the margin."""
+        return _mean_of_ramp(score, noise, y, 1 / response)
+
     def bends(self, response: float) -> list[tuple[float, float]]:
         """The margin on either side."""
         return [(-1.0, 0.0), (1.0, 0.0)]
+
+
+def _mean_of_ramp(score: Real, noise: float, y: Real, steepness: Real) -> tuple[Real, Real, Real]:
+    """The means of f, f² and -∂f/∂u for f = steepness·y·max(0, 1 − yu) and u ~ N(score, noise²)."""
+    missing = (1 - y * score) / noise
+    chance = ndtr(missing)
+    density = pdf(missing)
+    force = steepness * noise * y * (missing * chance + density)
+    square = (steepness * noise) ** 2 * ((1 + missing**2) * chance + missing * density)
+    return force, square, steepness * chance
 
 
 SQUARE = Square()

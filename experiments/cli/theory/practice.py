@@ -12,7 +12,7 @@ from dp_base.locks import claimed
 from dp_theory import rules
 from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, require_costs
 from dp_theory.ridge.simulators.trials import check_size
-from dp_theory.span.losses import LOSSES
+from dp_theory.span.losses import LOSSES, Square
 from experiments.cli.options import Json
 from experiments.cli.theory.options import DirectCost, Flip, Seed, TrainingCost, Workers, folder_option
 from experiments.terminal import emit_json, progress, records, say, table
@@ -194,6 +194,8 @@ def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | 
             "candidates_per_d": prediction.candidates[stage] / phi,
             "test_error": error,
         }
+        if not isinstance(prediction.problem.loss, Square):  # such a loop is integrated over points
+            record["certificate"] = prediction.certificate[stage]
         if simulation is not None:
             mean = simulation.test_error[stage]
             se = simulation.test_error_se[stage]

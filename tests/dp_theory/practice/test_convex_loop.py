@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
-from dp_theory import LOGISTIC, SQUARED_HINGE, predict, simulate
-from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex_loop, row_errors
+from dp_theory import LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
+from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex_loop, prediction, row_errors
 from dp_theory.practice.cohorts import make_cohort
 from dp_theory.practice.convex_loop import ConvexLoop
 from dp_theory.practice.dmft import OrderParameters
@@ -18,6 +18,7 @@ from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
 from dp_theory.span import Agree, Group, Interpolating, SpanProblem, Verifier
 from dp_theory.span.experiment import fit_convex, max_margin
+from dp_theory.span.losses import HARD_MARGIN, Loss
 from dp_theory.verification.convexloop import convex_loops
 from tests.dp_theory.practice.loops import R11
 
@@ -161,6 +162,46 @@ def test_widest_margin_against_another_solver():
     other = minimize(lambda w: w @ w / 2, start, jac=lambda w: w, method="SLSQP", constraints=beyond_margin)
     np.testing.assert_allclose(ours, other.x, atol=1e-5)
     assert max_margin(np.vstack([x, x[:1]]), np.append(y, -y[0])) is None
+
+
+def test_two_rounds_at_no_ridge_meet_the_default_tolerance():
+    """Their points once missed it: the slope of the max-margin force jumped from point to point."""
+    loop = PracticeProblem(0.4, 0.0, [Addition(candidates=1.5, keep=KeepHard(0.6))] * 3, loss=LOGISTIC)
+    answer = predict(loop)
+    assert answer.certificate.max() < 5e-3
+    runs = simulate(loop, 150, 24, seed=1)
+    assert np.abs((runs.test_error - answer.test_error) / runs.test_error_se).max() < 4
+
+
+def test_points_that_miss_the_default_tolerance_say_what_they_reached(monkeypatch):
+    monkeypatch.setattr(prediction, "SIZES", (2**7, 2**8))
+    loop = PracticeProblem(0.4, 0.0, [Addition(candidates=1.5, keep=KeepHard(0.6))] * 3, loss=LOGISTIC)
+    assert 5e-3 < predict(loop).certificate.max() < 1
+    with pytest.raises(ConvergenceError, match="256 points still change the result"):
+        predict(loop, tolerance=5e-3)
+
+
+@pytest.mark.parametrize("loss", [LOGISTIC, SQUARED_HINGE], ids=str)
+@pytest.mark.parametrize("lam", [1.0, 100.0, 1e4])
+def test_a_large_ridge_is_solved(loss, lam):
+    """At score 0 both losses slope as a square loss does, and a large ridge keeps scores near 0."""
+    loop = PracticeProblem(0.4, lam, [Addition(kept=1.5, keep=KeepHard(0.6))], loss=loss)
+    found = solve_stages(loop).test_error
+    if lam == 1e4:
+        np.testing.assert_allclose(found, predict(replace(loop, loss=SQUARE)).test_error, rtol=3e-4)
+
+
+def test_means_of_forces_are_those_of_draws():
+    score = np.array([-2.0, 0.3, 1.5])
+    y = np.array([1.0, -1.0, 1.0])
+    for loss in (SQUARED_HINGE, HARD_MARGIN):
+        known = loss.mean_answer(score, 0.7, y, np.array([2.0]), 0.4)
+        u = score + 0.7 * np.random.default_rng(0).standard_normal((400_000, 1))
+        force, bend = loss.answer(u, y, np.array([2.0]), 0.4)
+        for ours, drawn in zip(known, (force, force**2, bend), strict=True):
+            np.testing.assert_allclose(ours, drawn.mean(axis=0), rtol=0.01, atol=0.01)
+        for ours, nodes in zip(known, Loss.mean_answer(loss, score, 0.7, y, np.array([2.0]), 0.4), strict=True):
+            np.testing.assert_allclose(ours, nodes, rtol=0.1, atol=0.1)
 
 
 # -- the experiment ---------------------------------------------------------------------------------------------------
