@@ -62,6 +62,15 @@ def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_processes_outlive_a_dashboard(
+    config: Config, generator: Generator, script: Path, tmp_path: Path
+):
+    """What follows training, such as the evaluation, needs them together once more."""
+    run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "alone")
+    finished(launch(script, 2, str(tmp_path / "alone" / "config.toml"), str(tmp_path / "together")))
+    assert (tmp_path / "together" / "result.json").exists()
+
+
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_next_round_is_the_same_bit_for_bit_in_any_number_of_processes(
     alone: Path, script: Path, tmp_path: Path, generator: Generator, processes: int
