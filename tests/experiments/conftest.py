@@ -37,6 +37,7 @@ def run_dp(*arguments: object) -> int:
     before = signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
+        patch.setenv("PYTHONSAFEPATH", "1")  # as `dp` sets it, but for this command only
         with pytest.raises(SystemExit) as exited:
             main.main()
     signal.signal(signal.SIGINT, before)

@@ -120,6 +120,19 @@ def test_a_kind_that_cannot_be_loaded_says_why(folder: Path):
     assert "arms: 'my-arm' cannot be loaded" in err
 
 
+def test_a_package_that_ends_the_process_is_named_and_passed_over(folder: Path):
+    install(
+        folder / "site",
+        "clouds",
+        {"leaves.py": "import sys\nsys.exit(0)\n"},
+        BROKEN.replace("no_such_module", "leaves"),
+    )
+    out, _ = finish(start(folder, "real", "keys", "digits"))
+    assert out
+    _, err = finish(start(folder, "real", "run", "mine.toml"), status=3)
+    assert "data: 'clouds' cannot be loaded: leaves: SystemExit" in err
+
+
 def test_without_the_package_they_are_not_known(folder: Path):
     _, err = finish(start(folder, "real", "run", "mine.toml", installed=False), status=2)
     assert "data.source = 'clouds': should be one of 'digits'" in err

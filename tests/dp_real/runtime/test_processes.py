@@ -62,9 +62,7 @@ def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_processes_outlive_a_dashboard(
-    config: Config, generator: Generator, script: Path, tmp_path: Path
-):
+def test_the_processes_outlive_a_dashboard(config: Config, generator: Generator, script: Path, tmp_path: Path):
     """What follows training, such as the evaluation, needs them together once more."""
     run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "alone")
     finished(launch(script, 2, str(tmp_path / "alone" / "config.toml"), str(tmp_path / "together")))
