@@ -88,14 +88,20 @@ def test_entropy_meets_keep_all_at_omega_0_from_both_sides():
 
 
 def test_entropy_deficit_is_accurate_at_both_ends():
-    np.testing.assert_allclose(entropy_deficit(np.array([0, 1e-9, 1e-4, 1e3, np.inf])),
-                               [0, 1e-18 / 8, 1e-8 / 8, np.log(2), np.log(2)], rtol=1e-8)  # fmt: skip
+    deficit = entropy_deficit(np.array([0, 1e-9, 1e-4, 1e3, np.inf]))
+    np.testing.assert_allclose(deficit, [0, 1e-18 / 8, 1e-8 / 8, np.log(2), np.log(2)], rtol=1e-8)
 
 
 RULES_TO_DRAW = [
-    KeepHard(0.5), KeepHard(np.inf), KeepEasy(1.2), KeepEasy(8.0), Entropy(8.0), Entropy(-6.0, 2.0), Random(0.2),
+    KeepHard(0.5),
+    KeepHard(np.inf),
+    KeepEasy(1.2),
+    KeepEasy(8.0),
+    Entropy(8.0),
+    Entropy(-6.0, 2.0),
+    Random(0.2),
     SymmetricRule(lambda t: np.exp(-t)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("rule", RULES_TO_DRAW, ids=lambda rule: type(rule).__name__)
@@ -203,8 +209,8 @@ def dp_with_mine(tmp_path):
 
 def test_a_rule_of_another_package_is_predicted_simulated_and_swept(dp_with_mine):
     where = ("--rho", 0.8, "--phi", 0.5, "--lam", 0.01, "--rule", "mine")
-    by_keep, by_alpha = (json.loads(dp_with_mine("predict", *where, *given, "--json"))
-                         for given in (("--keep", 0.5), ("--alpha", 3.0)))  # fmt: skip
+    by_keep = json.loads(dp_with_mine("predict", *where, "--keep", 0.5, "--json"))
+    by_alpha = json.loads(dp_with_mine("predict", *where, "--alpha", 3.0, "--json"))
     same = predict(Problem(SymmetricRule(lambda t: np.exp(-1.5 * t**2)), 0.8, 0.5, 0.01))
     assert by_keep["keep_fraction"] == pytest.approx(0.5, rel=1e-14)
     assert by_keep == pytest.approx(by_alpha, rel=1e-12)

@@ -17,10 +17,17 @@ from dp_real.examples import RealData
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
-    "generator.width=32", "generator.blocks=1", "generator.train_steps=100", "sampling.steps=4", "training.steps=60",
-    "practice.initial=40", "practice.increment=20", "practice.additions=1", "practice.patience=1",
+    "generator.width=32",
+    "generator.blocks=1",
+    "generator.train_steps=100",
+    "sampling.steps=4",
+    "training.steps=60",
+    "practice.initial=40",
+    "practice.increment=20",
+    "practice.additions=1",
+    "practice.patience=1",
     "practice.evaluate_every=2",
-)  # fmt: skip
+)
 SET = [part for override in QUICK for part in ("--set", override)]
 
 
