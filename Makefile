@@ -6,6 +6,7 @@
 #   make test-device          where tensors lie and what waits for a GPU, on a device in name only
 #   make coverage           which lines the tests reach, into out/coverage
 #   make bench                measure, and print one table of targets, rivals and growth
+#   make bench-gpu            measure a GPU in eight minutes, into docs/results/gpu.csv
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
 #   make release-check        wheel and sdist in clean environments, with newest and lowest dependencies
 #   make audit                licences, and known holes where pip-audit is installed
@@ -17,7 +18,7 @@ BIN := .venv/bin
 # The arrays here are small: BLAS threads only get in the way of the processes that share the work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install figures test test-slow test-gpu test-device coverage lint bench torture release-check audit clean
+.PHONY: install figures test test-slow test-gpu test-device coverage lint bench bench-gpu torture release-check audit clean
 
 install: .venv/installed
 
@@ -52,6 +53,9 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks
+
+bench-gpu: install
+	$(BIN)/python -m benchmarks.gpu
 
 torture: install
 	$(BIN)/python -m torture $(KINDS)

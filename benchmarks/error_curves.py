@@ -13,8 +13,8 @@ from _timing import row, seconds
 from scipy.linalg import eigh
 from sklearn.linear_model import Ridge
 
-from dp_theory.ridge.simulators.curves import error_curves, selected_rows
 from dp_theory.ridge.simulators.dense import measure, truth
+from dp_theory.ridge.simulators.error_curves import error_curves, selected_rows
 from dp_theory.rules import KeepHard
 
 D, RHO = 512, 0.9

@@ -42,7 +42,8 @@ def main() -> None:
     walls = {}
     for processes in (1, 2):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        # On the CPU also where there is a GPU, which two processes cannot share.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
         answer = subprocess.run([*command, __file__], env=environment, stdout=subprocess.PIPE, text=True, check=True)
         walls[processes] = float(answer.stdout.split()[-1])
     for processes, wall in walls.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _photographs import photographs
 from _timing import row
 from PIL import Image
 
@@ -24,15 +25,6 @@ IMAGES, BATCH, SIZE, STEPS = 1024, 64, 224, 60
 GPU_IMAGES = 0.5 * 790e12 / (3 * 35e9)
 
 
-def photographs(n: int) -> torch.Tensor:
-    """Coloured noise float32 [n, 3, SIZE, SIZE] in [-1, 1] whose spectrum falls like that of photographs."""
-    draw = torch.Generator().manual_seed(0)
-    frequency = (torch.fft.fftfreq(SIZE)[:, None] ** 2 + torch.fft.rfftfreq(SIZE)[None] ** 2).sqrt()
-    spectrum = torch.fft.rfft2(torch.randn(n, 3, SIZE, SIZE, generator=draw)) / frequency.clamp_min(1 / SIZE)
-    x = torch.fft.irfft2(spectrum, s=(SIZE, SIZE))
-    return (x / (3 * x.std((1, 2, 3), keepdim=True))).clamp(-1, 1)
-
-
 def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +32,7 @@ def main() -> None:
         zeros, no = np.zeros(IMAGES, np.int64), np.zeros(IMAGES, bool)
         facts = {name: zeros for name in ("label", "seed", "omega", "entropy", "draws", "redrawn", "seconds")}
         facts |= {"correct": no}
-        pool.append(0, Batch(row=np.arange(IMAGES), example=pool.storage.encode(photographs(IMAGES)), **facts))
+        pool.append(0, Batch(row=np.arange(IMAGES), example=pool.storage.encode(photographs(IMAGES, SIZE)), **facts))
         rows = torch.randint(IMAGES, (STEPS, BATCH), generator=torch.Generator().manual_seed(1))
         loader = Loader(pool, lambda step: rows[step % STEPS])
         begin, wall = time.process_time(), time.perf_counter()

@@ -35,7 +35,10 @@ STEPS, REPEATS = 2000, 5
 
 
 class Memory:
-    """A pool of rows in memory, from which the three loops draw."""
+    """A pool of rows in memory, from which the three loops draw.
+
+    The rows are on the CPU. Each loop copies its mini-batches to the device of its module.
+    """
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y, self.newest, self.in_memory = x, y, len(y), True
@@ -67,7 +70,9 @@ def bare_loop(config: Config, rows: Memory) -> None:
     draw = torch.Generator().manual_seed(0)
     for _ in range(STEPS):
         chosen = torch.randint(len(rows), (options.batch_size,), generator=draw)
-        loss = F.cross_entropy(module(rows.x[chosen]), rows.y[chosen])
+        x = rows.x[chosen].to(learner.device)
+        y = rows.y[chosen].to(learner.device)
+        loss = F.cross_entropy(module(x), y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -93,7 +98,7 @@ def trainer_loop(config: Config, rows: Memory) -> None:
             output_dir=folder,
             max_steps=STEPS,
             per_device_train_batch_size=config.training.batch_size,
-            use_cpu=True,
+            use_cpu=learner.device.type == "cpu",
             learning_rate=config.training.learning_rate,
             save_strategy="no",
             report_to=[],

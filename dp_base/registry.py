@@ -110,5 +110,7 @@ class Registry(Generic[Kind]):
         """Load a kind of another package. An error is kept, and raised only when that kind is asked for."""
         try:
             entry.load()
-        except Exception as error:  # another package may raise anything on import
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # another package may raise anything on import, SystemExit included
             self._broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"

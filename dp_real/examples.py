@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ class Task:
 class ExampleArray(Protocol):
     """An array [n, *sample_shape] that need not be in memory: a tensor, image files, or a pool's examples.
 
-    Values are float32, uint8 as in dp_real.runtime.pixels, or int32 as in dp_real.text.codes.
+    Values are float32, uint8 as in dp_real.runtime.pixels, or int32 as in dp_real.codes.
     """
 
     @property
@@ -72,12 +72,28 @@ class ExampleSet(Protocol):
         ...
 
 
+class NearExamples(Protocol):
+    """A growing set of examples that tells which further ones are nearly one of it."""
+
+    def values(self, x: ExampleArray, /) -> list[Any]:
+        """Return examples as the other methods take them, which is as the pool's column lists them."""
+        ...
+
+    def add(self, values: Sequence[Any], /) -> np.ndarray:
+        """Add examples. Returns bool [n]: whether each is nearly an earlier one."""
+        ...
+
+    def like(self, values: Sequence[Any], /) -> np.ndarray:
+        """Return bool [n]: whether each example is nearly one of the set."""
+        ...
+
+
 class TrainingExamples(Protocol):
     """Examples to train on: an ExampleSet of tensors, which are read when they are asked for at the latest."""
 
     @property
     def x(self) -> Tensor:
-        """float32 [n, *sample_shape], images in [-1, 1]; or texts, int32 (dp_real.text.codes)."""
+        """float32 [n, *sample_shape], images in [-1, 1]; or texts, int32 (dp_real.codes)."""
         ...
 
     @property

@@ -39,7 +39,7 @@ class Generator(Space, Protocol):
         Returns
         -------
         Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]
-            The samples, on the CPU: images in [-1, 1], vectors, or texts (dp_real.text.codes).
+            The samples, on the CPU: images in [-1, 1], vectors, or texts (dp_real.codes).
         """
         ...
 
@@ -99,7 +99,7 @@ class Learner(Protocol):
         """The dtype of the forward pass in training, which is good enough for evaluation, too."""
         ...
 
-    def logits(self, x: Float[Tensor, "batch *sample"]) -> Float[Tensor, "batch classes"]:
+    def logits(self, x: Shaped[Tensor, "batch *sample"]) -> Float[Tensor, "batch classes"]:
         """Logits in evaluation mode, differentiable in x. Rows do not depend on each other.
 
         A kind with `any_size` also takes larger images here and in `train_step`.

@@ -29,6 +29,7 @@ from dp_theory.multiclass import SoftmaxPrediction as SoftmaxPrediction
 from dp_theory.multiclass import SoftmaxProblem as SoftmaxProblem
 from dp_theory.multiclass import SoftmaxSimulation as SoftmaxSimulation
 from dp_theory.multiclass import make_selection as make_selection
+from dp_theory.multiclass.curves import Experiments as Experiments
 from dp_theory.multiclass.curves import classes_curves as classes_curves
 from dp_theory.practice import Addition as Addition
 from dp_theory.practice import MeasuredRows as MeasuredRows
@@ -38,7 +39,7 @@ from dp_theory.practice import PracticeSimulation as PracticeSimulation
 from dp_theory.practice import Window as Window
 from dp_theory.practice import row_errors as row_errors
 from dp_theory.practice.exponents import scaling as scaling
-from dp_theory.ridge.finite import FinitePrediction as FinitePrediction
+from dp_theory.ridge.finite_dimension import FinitePrediction as FinitePrediction
 from dp_theory.ridge.problem import Prediction as Prediction
 from dp_theory.ridge.problem import Problem as Problem
 from dp_theory.ridge.problem import Simulation as Simulation

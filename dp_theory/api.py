@@ -10,7 +10,7 @@ from dp_theory.ridge.problem import Prediction, Problem, Simulation
 if TYPE_CHECKING:
     from dp_theory.multiclass.softmax_problem import SoftmaxPrediction, SoftmaxProblem, SoftmaxSimulation
     from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem, PracticeSimulation
-    from dp_theory.ridge.finite import FinitePrediction
+    from dp_theory.ridge.finite_dimension import FinitePrediction
     from dp_theory.span.span_problem import SpanProblem
 
 TRIALS = 20
@@ -73,14 +73,14 @@ def predict(
     >>> predict(problem).test_error.round(4).tolist()
     [0.1565, 0.2337]
     >>> predict(problem, d=400).test_error_sd.round(4).tolist()
-    [0.006, 0.0097]
+    [0.006, 0.0109]
     """
     from dp_theory.numerics.checks import require_tolerance
     from dp_theory.ridge.theorem1 import predict_theorem1
 
     require_tolerance(tolerance)
     if d is not None:
-        from dp_theory.ridge.finite import predict_finite
+        from dp_theory.ridge.finite_dimension import predict_finite
 
         if not isinstance(problem, Problem):
             raise InputError(f"d = {d} is for a Problem: a {type(problem).__name__} has no theory at finite dimension")

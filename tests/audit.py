@@ -35,14 +35,19 @@ def installed(name: str) -> bool:
     return True
 
 
+def declared(about: metadata.PackageMetadata, field: str) -> str:
+    """A field of a distribution's metadata; empty if there is none."""
+    return about[field] if field in about else ""  # noqa: SIM401  # a type checker knows no `get` of it
+
+
 def licence(name: str) -> str:
     """What a distribution says of its licence: the expression, the classifier, or the first line of the text."""
     about = metadata.metadata(name)
     classifiers = [
         line.rpartition(":: ")[2] for line in about.get_all("Classifier") or () if line.startswith("License")
     ]
-    text = (about.get("License") or "").strip().partition("\n")[0]
-    return about.get("License-Expression") or ", ".join(classifiers) or text or "unknown"
+    text = declared(about, "License").strip().partition("\n")[0]
+    return declared(about, "License-Expression") or ", ".join(classifiers) or text or "unknown"
 
 
 def main() -> None:

@@ -1,6 +1,10 @@
 """A package of somebody else, as pip leaves it in a folder of packages."""
 
+import shutil
+import tomllib
 from pathlib import Path
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "clouds"
 
 
 def install(site: Path, name: str, files: dict[str, str], entry_points: str) -> None:
@@ -12,3 +16,16 @@ def install(site: Path, name: str, files: dict[str, str], entry_points: str) -> 
     for file, text in written.items():
         (site / file).parent.mkdir(parents=True, exist_ok=True)
         (site / file).write_text(text, encoding="utf-8")
+
+
+def install_example(site: Path) -> None:
+    """Install the package of examples/clouds into the folder `site`, from its own pyproject.toml."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = project["project"]["entry-points"]
+    lines = []
+    for group, entries in groups.items():
+        lines += [f"[{group}]", *(f"{name} = {module}" for name, module in entries.items())]
+    modules = project["tool"]["setuptools"]["py-modules"]
+    install(site, "clouds", {}, "\n".join(lines) + "\n")
+    for module in modules:
+        shutil.copy(EXAMPLE / f"{module}.py", site)

@@ -23,6 +23,8 @@ PACKAGES = (  # the public faces, and the rooms whose arrays others handle
     "dp_theory.api",
     "dp_theory.budgets",
     "dp_theory.fitting",
+    "dp_theory.multiclass",
+    "dp_theory.noise",
     "dp_theory.practice",
     "dp_theory.ridge",
     "dp_theory.rules",
@@ -104,7 +106,7 @@ def check_shapes(function: Any) -> Any:
     function.__annotations__ = {
         name: annotation for name, annotation in function.__annotations__.items() if _is_shape(annotation)
     }
-    return beartype(function, conf=CONFIGURATION)
+    return beartype(conf=CONFIGURATION)(function)
 
 
 def _names_a_shape(function: FunctionType) -> bool:

@@ -92,8 +92,11 @@ def test_marks_are_read():
 GUIDE = ROOT / "docs" / "real.md"
 TABLE = re.compile(r"(?<=<!-- kinds: )(?P<what>\S+) -->\n(?P<rows>.*?)(?=<!-- end -->)", re.S)
 KINDS: dict[str, Registry] = {
-    "data.source": DATA, "generator.kind": GENERATORS, "learner.kind": LEARNERS, "arm": ARMS,
-}  # fmt: skip
+    "data.source": DATA,
+    "generator.kind": GENERATORS,
+    "learner.kind": LEARNERS,
+    "arm": ARMS,
+}
 
 
 def of_this_project(kind: object) -> bool:
@@ -104,8 +107,10 @@ def of_this_project(kind: object) -> bool:
 def derived(what: str) -> str:
     """The table of a registry's kinds, as the guide shows it."""
     registry = KINDS[what]
-    rows = [f"| `{name}` | {line.rstrip('.')} |" for name, line in registry.summaries().items()
-            if of_this_project(registry[name])]  # fmt: skip
+    rows = []
+    for name, line in registry.summaries().items():
+        if of_this_project(registry[name]):
+            rows.append(f"| `{name}` | {line.rstrip('.')} |")
     return "\n".join([f"| `{what}` | |", "|---|---|", *rows, ""])
 
 

@@ -1,27 +1,36 @@
 """The house: rooms that one can name, arrows that point down, files that hold one thought."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-import dp_base
+from tests.source import FLOORS, modules
 
-ROOT = Path(dp_base.__file__).parents[1]
-FLOORS = (("dp_base",), ("dp_theory", "dp_real", "figures"), ("experiments",))  # a package imports from lower ones only
+TESTS = Path(__file__).parent
+PACKAGES = [name for floor in FLOORS for name in floor]
+NAMED_AFTER_ANOTHER = (  # rooms whose modules have the names of what they belong to, and so may repeat them
+    "experiments.cli",  # a command has the name of what it runs, and each room of commands its own `options`
+    "dp_real.generators.models",  # networks of the generators that dp_real.generators configures
+    "dp_real.learners.models",  # networks of the learners that dp_real.learners configures
+    "dp_real.text.models",  # networks of the generators and learners that dp_real.text configures
+    "dp_theory.verification",  # each checks the room or the module of its name
+    "figures",  # each draws what its name says, whoever computes it
+    "dp_theory.multiclass",  # the theory once more, for K classes
+)
+MAY_REPEAT = {
+    "__init__": "a package's face",
+    "experiment": "the dense experiment of a room of dp_theory, with which its theory is compared",
+    "gaussian": "the data and the generator of one task have its name in a configuration",
+    "measured": "numbers that were measured: rows of a theory's problem, and of the claims",
+    "page": "the page of a run's report, and that of the claims",
+    "texts": "sets, pools and reports of texts, beside their like of images",
+    "words": "a data source, and the lists of words that it reads",
+}
 LARGEST_MODULE = 500  # lines
 LARGEST_ROOM = 13  # modules, with __init__
-
-
-def modules() -> dict[str, Path]:
-    """Every module of the project by its dotted name; a package is its __init__."""
-    found = {}
-    for package in (name for floor in FLOORS for name in floor):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
 
 
 def imports(name: str, path: Path, known: set[str]) -> set[str]:
@@ -63,7 +72,7 @@ def test_modules_have_no_import_circles(graph: dict[str, set[str]]):
     assert acyclic({name: {target for target in targets if "." in target} for name, targets in graph.items()})
 
 
-@pytest.mark.parametrize("package", [name for floor in FLOORS for name in floor])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_rooms_have_no_import_circles(graph: dict[str, set[str]], package: str):
     rooms = [name for name, path in modules().items() if path.name == "__init__.py" and name.split(".")[0] == package]
     assert all(acyclic(arrows) for arrows in (within(room, graph) for room in rooms) if arrows)
@@ -75,6 +84,39 @@ def test_packages_import_from_lower_ones_only(graph: dict[str, set[str]]):
         own = name.split(".")[0]
         others = {target for target in targets if target.split(".")[0] != own}
         assert not {target for target in others if height[target.split(".")[0]] >= height[own]}, name
+
+
+def test_a_class_name_stands_once():
+    """In all packages together; classes inside others, and private ones, may repeat."""
+    homes: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name)
+    assert not {name: found for name, found in homes.items() if len(found) > 1}
+
+
+def test_a_module_name_stands_once():
+    """Or the modules of a name belong to one another, as the lists above say."""
+    homes: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        excused = any(name.startswith(f"{room}.") for room in NAMED_AFTER_ANOTHER)
+        if path.stem not in MAY_REPEAT and not excused:
+            homes.setdefault(path.stem, []).append(name)
+    assert not {name: found for name, found in homes.items() if len(found) > 1}
+
+
+def test_no_test_imports_from_another_test():
+    """What several of them need lies beside them in a module that is none."""
+    for path in sorted(TESTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                sources = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                sources = [f"{node.module or ''}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            assert not [source for source in sources if re.search(r"(^|\.)test_\w+", source)], path
 
 
 def test_rooms_hold_about_ten_modules_and_modules_one_thought():

@@ -19,7 +19,7 @@ from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("real", "track", "tune", "augment")
-COMMANDS = (
+COMMANDS: tuple[tuple[str, ...], ...] = (
     ("--version",),
     ("theory", "predict", "--alpha", "1", "--rho", "0.5", "--phi", "1", "--json"),
     ("theory", "errata"),

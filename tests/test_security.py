@@ -7,6 +7,8 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
+import sys
 import tarfile
 import zlib
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.experiments.conftest import run_dp
-from tests.test_house import modules
+from tests.source import modules
 from torture.attempt import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -87,3 +89,22 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused(run: Path, capsys: pytest
     assert run_dp("real", "evaluate", run, "--on", f"mine={folder.parent}") == 2
     err = capsys.readouterr().err
     assert (len(err.splitlines()), "0.png" in err) == (1, True)
+
+
+def test_a_file_of_another_format_is_not_opened(run: Path, capsys: pytest.CaptureFixture[str]):
+    """Whatever it is called: for PostScript, Pillow would start Ghostscript."""
+    (folder := run.parent / "set" / "3").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(folder / "0.jpg", "EPS")
+    assert run_dp("real", "evaluate", run, "--on", f"mine={folder.parent}") == 2
+    err = capsys.readouterr().err
+    assert (len(err.splitlines()), "0.jpg: not a whole image: its format is not known" in err) == (1, True)
+
+
+def test_workers_import_nothing_from_the_current_folder(tmp_path: Path):
+    for module in ("joblib", "select", "experiments"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    dp = Path(sys.executable).with_name("dp")
+    sweep = ["theory", "sweep", "--d", "16", "--trials", "2", "--n", "8,40", "--workers", "2"]
+    done = subprocess.run([dp, *sweep], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "executed").exists()

@@ -79,21 +79,23 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _check_text(self) -> Config:
+    def _check_examples(self) -> Config:
         source = f"data.source = '{self.data.source}'"
-        text = self.data.text
-        has = "texts" if text else "no texts"
-        takes = "numbers" if text else "texts"
         for key, kind in (("generator", self.generator), ("learner", self.learner)):
-            if kind.text not in (text, None):
-                raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {takes}")
-        if (self.pool.storage == "text") != text:
-            raise ValueError(f"{source}: pool.storage must {'' if text else 'not '}be 'text'")
-        if self.pool.distinct and not text:
+            if kind.examples not in (self.data.examples, None):
+                has = f"no {kind.examples}" if self.data.examples == "numbers" else self.data.examples
+                raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {kind.examples}")
+        storages = self.data.storages
+        if self.pool.storage not in storages:
+            wanted = f"be '{storages[0]}'" if len(storages) == 1 else f"not be '{self.pool.storage}'"
+            raise ValueError(f"{source}: pool.storage must {wanted}")
+        if self.pool.distinct and self.data.examples == "numbers":
             raise ValueError(f"pool.distinct is for texts: leave it out, as {source} has none")
         of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
-        if text and of_images:
-            raise ValueError(f"training.{of_images[0]} is for images: leave it out, as {source} has texts")
+        if of_images and self.data.examples != "numbers":
+            raise ValueError(
+                f"training.{of_images[0]} is for images: leave it out, as {source} has {self.data.examples}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from dp_base.registry import Registry
 from dp_real.sections import Section
 
 if TYPE_CHECKING:
-    from dp_real.examples import ExampleSet, RealData, SetStatus, Task
+    from dp_real.examples import ExampleSet, NearExamples, RealData, SetStatus, Task
 
 
 class DataConfig(Section):
@@ -27,7 +27,9 @@ class DataConfig(Section):
         split: int
 
     note: ClassVar[str] = ""  # a warning that is printed before a run
-    text: ClassVar[bool] = False  # examples are texts (dp_real.text.codes), of shape [most characters]
+    examples: ClassVar[str] = "numbers"  # what the examples are, which generator and learner must be for, too
+    storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # the values of pool.storage that keep them
+    pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
 
     @property
     def task(self) -> Task:
@@ -63,6 +65,13 @@ class DataConfig(Section):
     def describe(self) -> list[SetStatus]:
         """Return the status of each set that the section names, in order. Nothing is decoded or fetched."""
         return []
+
+    def near(self, likeness: float) -> NearExamples | None:
+        """Return an empty set that tells which examples are alike to this degree. None: the kind has no such measure.
+
+        A likeness of 1 is the same example.
+        """
+        return None
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """Read a further set of images for the task. `where` is written as dp_real.data.sets.places explains.

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from dp_real.data import DATA, DataConfig
-from dp_real.data.folder import FolderConfig, Resize, check_resize
+from dp_real.data.image_folder import FolderConfig, Resize, check_resize
 from dp_real.data.imagenet.classes import ImageNetTask, imagenet_classes
 from dp_real.data.sets.own import OwnSets
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task

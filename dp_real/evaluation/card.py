@@ -89,7 +89,7 @@ def _header(config: Config) -> str:
         return ""
     data = ModelCardData(
         library_name=config.learner.library,
-        pipeline_tag="text-classification" if config.data.text else "image-classification",
+        pipeline_tag=config.data.pipeline_tag,
         tags=["synthetic-data"],
     )
     return f"---\n{data.to_yaml()}\n---\n"

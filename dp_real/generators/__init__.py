@@ -64,7 +64,7 @@ class GeneratorConfig(Section):
     any_size: ClassVar[bool] = False  # whether what it loads is AnySize
     has_denoiser: ClassVar[bool] = True  # whether its steps can be guided; if not, one can only choose among samples
     has_likelihood: ClassVar[bool] = False  # whether it knows log p(label | sample) (LikelihoodGenerator)
-    text: ClassVar[bool | None] = False  # whether it draws texts (dp_real.text.codes); None: either these or numbers
+    examples: ClassVar[str | None] = "numbers"  # what it draws (DataConfig.examples); None: what the data are
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent

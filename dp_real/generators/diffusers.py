@@ -77,11 +77,11 @@ class DiffusersConfig(GeneratorConfig):
         InputError
             For a pipeline or classes that cannot be used.
         """
+        from dp_real.generators.models.prompts import class_prompts
         from dp_real.generators.pipelines.adapters import ADAPTERS
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
-        from dp_real.generators.pipelines.load import load_index, load_pipeline, load_tiny_decoder
-        from dp_real.text.prompts import class_prompts
+        from dp_real.generators.pipelines.loading import load_index, load_pipeline, load_tiny_decoder
 
         index = load_index(self.model)
         task = source.task

@@ -23,7 +23,7 @@ class FunctionConfig(GeneratorConfig):
     """A function of yours: a renderer, a simulator or a service, without a gradient (guidance.candidates)."""
 
     has_denoiser: ClassVar[bool] = False
-    text: ClassVar[bool | None] = None
+    examples: ClassVar[str | None] = None
 
     kind: Literal["function"]
     call: str = Field(
@@ -54,7 +54,7 @@ class FunctionConfig(GeneratorConfig):
             ) from error
         if not callable(function):
             raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
-        return FunctionGenerator(function, self._key, source.task, source.text)
+        return FunctionGenerator(function, self._key, source.task, source.examples == "texts")
 
     @property
     def remedy(self) -> str:

@@ -56,13 +56,13 @@ class LatentConfig(TrainedHere):
         """
         import torch
 
+        from dp_real.generators.models.prompts import class_prompts
         from dp_real.generators.models.stable_diffusion import REMEDY, train_autoencoder, train_pipeline
         from dp_real.generators.pipelines.generator import PipelineGenerator
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
-        from dp_real.generators.pipelines.load import load_autoencoder, load_pipeline
+        from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
         from dp_real.runtime.finite import require_samples
         from dp_real.runtime.seeds import row_seeds
-        from dp_real.text.prompts import class_prompts
 
         task = source.task
         self.check_task(task)

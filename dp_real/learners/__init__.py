@@ -25,7 +25,7 @@ class LearnerConfig(Section):
     if TYPE_CHECKING:
         kind: Any  # str, a literal in each kind
 
-    text: ClassVar[bool] = False  # learns texts (dp_real.text.codes)
+    examples: ClassVar[str] = "numbers"  # what it learns (DataConfig.examples)
     library: ClassVar[str | None] = None  # the library whose `from_pretrained` reads what the learner saves
 
     any_size: ClassVar[bool] = True  # whether it takes images larger than the task's, which a pool may keep

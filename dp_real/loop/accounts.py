@@ -10,7 +10,7 @@ import numpy as np
 
 from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
-from dp_real.rounds.costs import GenerationCosts
+from dp_real.rounds.drawing_costs import GenerationCosts
 from dp_real.runtime.processes import from_main
 
 

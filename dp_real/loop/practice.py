@@ -9,7 +9,7 @@ import torch
 
 from dp_real.loop.accounts import RoundAccount
 from dp_real.loop.training import Training
-from dp_real.rounds.costs import DrawCounts, GenerationCosts
+from dp_real.rounds.drawing_costs import DrawCounts, GenerationCosts
 from dp_real.rounds.source import Source
 from dp_real.runtime import memory, processes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dp_real.rounds.costs import GenerationCosts
+from dp_real.rounds.drawing_costs import GenerationCosts
 from dp_real.rounds.steering import INITIAL_TOTAL
 
 NO_ACCURACY = -1.0  # the best validation accuracy before any was measured

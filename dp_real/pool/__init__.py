@@ -1,8 +1,27 @@
-"""The pool of generated examples: the rows of a round, their storage on disk, reading for training, and export."""
+"""The pool of generated examples: the rows of a round, their storage on disk, reading for training, and export.
 
-from dp_real.pool.batch import Batch
-from dp_real.pool.loader import Loader
-from dp_real.pool.pool import FACTS, Pool
-from dp_real.pool.texts import texts_of
+The names below are imported on first use, because not all need Lance, which is large.
+"""
 
-__all__ = ["FACTS", "Batch", "Loader", "Pool", "texts_of"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dp_real.pool.batch import Batch
+    from dp_real.pool.loader import Loader
+    from dp_real.pool.pool import FACTS, Pool
+
+_HOMES = {
+    "FACTS": "dp_real.pool.pool",
+    "Batch": "dp_real.pool.batch",
+    "Loader": "dp_real.pool.loader",
+    "Pool": "dp_real.pool.pool",
+}
+
+__all__ = ["FACTS", "Batch", "Loader", "Pool"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'dp_real.pool' has no attribute '{name}'")

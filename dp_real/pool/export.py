@@ -15,11 +15,11 @@ from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_base.files import strict_json
+from dp_real.codes import to_texts
 from dp_real.data.sets.class_names import folder_names
 from dp_real.pool.batch import POSTERIOR
 from dp_real.pool.pool import Pool
 from dp_real.runtime.pixels import to_bytes, to_image
-from dp_real.text.codes import to_texts
 
 WRITTEN = {
     "row": "int64",

@@ -1,16 +1,20 @@
 """Loads a pool's mini-batches for training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dp_real.pool.pool import Pool
 from dp_real.runtime.processes import device
 from dp_real.runtime.shares import PARCEL
+
+if TYPE_CHECKING:
+    from dp_real.pool.pool import Pool
 
 READERS = 8  # threads that read and decode rows ahead, a parcel at a time
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.codes import to_codes, to_texts
 from dp_real.runtime import pixels
 from dp_real.sections import PoolConfig
-from dp_real.text.codes import to_codes, to_texts
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Storage:
         return pa.list_(numbers, self.size) if numbers else pa.large_binary()
 
     def encode(self, x: Tensor) -> pa.Array:
-        """Return the column for examples x [n, *sample_shape]: float32, uint8, or texts (dp_real.text.codes)."""
+        """Return the column for examples x [n, *sample_shape]: float32, uint8, or texts (dp_real.codes)."""
         if self.config.storage == "text":
             return pa.array(to_texts(x), pa.large_string())
         stored = x if self.config.storage == "float32" or x.dtype == torch.uint8 else pixels.to_bytes(x)

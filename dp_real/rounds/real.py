@@ -14,7 +14,7 @@ from dp_real.examples import TrainingExamples, balanced_rows
 from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Learner
-from dp_real.rounds.costs import DrawCounts
+from dp_real.rounds.drawing_costs import DrawCounts
 from dp_real.rounds.samples import Samples, as_batch
 from dp_real.rounds.source import DrawnRound, GeneratedRounds, assessed
 from dp_real.runtime import processes

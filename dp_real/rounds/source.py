@@ -20,7 +20,7 @@ from dp_real.pool import Batch
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Learner
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.costs import DrawCounts
+from dp_real.rounds.drawing_costs import DrawCounts
 from dp_real.rounds.policies import Request, policy_of
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.shared import Shared

@@ -13,7 +13,7 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.evaluation.assess import assess
-from dp_real.evaluation.features import penultimate
+from dp_real.evaluation.penultimate import penultimate
 from dp_real.evaluation.sets import evaluate_sets
 from dp_real.examples import ExampleSet
 from dp_real.runs.prepare import load_data, load_generator
@@ -36,7 +36,7 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
             f"{run.path}: not finished, so there is no learner yet; go on with it by dp real resume {run.path}"
         )
     source, shape = run.config.data, run.config.task.sample_shape
-    if not source.text and (len(shape) != 3 or shape[1] != shape[2]):
+    if source.examples == "numbers" and (len(shape) != 3 or shape[1] != shape[2]):
         raise InputError(f"{run.path}: its examples are neither texts nor square images but have shape {list(shape)}")
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
     own: dict[str, ExampleSet] = {}

@@ -17,9 +17,9 @@ from dp_real.pool.late import when_visible
 from dp_real.pool.record import recorded_rows, verify_pool
 from dp_real.runs.checkpoints import kept_checkpoints, read_state, restore_learner
 from dp_real.runs.conclude import conclude
-from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import BranchFolder, sole_writer
 from dp_real.runs.prepare import fresh_learner, load_data, own_torch, validator
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 

@@ -21,7 +21,7 @@ from dp_base.formats import KEY, require_format
 from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
-from dp_real.runs.files import RunFiles
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.finite import LEARNER, require_finite
 
 log = logging.getLogger(__name__)

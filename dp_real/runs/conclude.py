@@ -10,20 +10,20 @@ from typing import Any
 from dp_base.checksums import RECORD, reading, seal, verify
 from dp_base.errors import DamagedError
 from dp_base.files import remove, write_json, write_text
+from dp_real.data import DataConfig
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
 from dp_real.evaluation.sets import evaluate_sets
 from dp_real.examples import ExampleSet, RealData
 from dp_real.loop.training import Training
-from dp_real.pool import Pool, texts_of
+from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
-from dp_real.runs.files import RunFiles
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime import processes
-from dp_real.text.near import NearTexts
 
 log = logging.getLogger(__name__)
-NEAR = 0.8  # likeness of texts that are counted as nearly alike
+NEAR = 0.8  # likeness of examples that are counted as nearly alike
 CARD = "README.md"  # of the learner
 VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
@@ -40,13 +40,16 @@ def conclude(training: Training, data: RealData, files: RunFiles, test: bool = T
     _save_learner(learner, files)
     with processes.phase("evaluating the trained learner"):
         result = {"name": config.name, "seed": config.seed} | _reached(training, data, test) | _spent(training)
-    if config.data.text:
-        result["near"] = near_texts(training.pool, data.validation)
+    if config.data.near(NEAR) is not None:
+        result["near"] = count_near(config.data, training.pool, data.validation)
         if config.generator.shows_examples and result["near"]["validation"]:
             log.warning(
-                "%d texts that were learned are nearly texts of the validation set, which prompts showed: its accuracy "
-                "may be too high; pool.distinct drops such texts",
+                "%d %s that were learned are nearly %s of the validation set, which prompts showed: its accuracy "
+                "may be too high; pool.distinct drops such %s",
                 result["near"]["validation"],
+                config.data.examples,
+                config.data.examples,
+                config.data.examples,
             )
     with processes.main_first() as main:
         if main:
@@ -103,20 +106,23 @@ def _reached(training: Training, data: RealData, test: bool) -> dict[str, Any]:
     }
 
 
-def near_texts(pool: Pool, validation: ExampleSet) -> dict[str, float]:
-    """How many texts of a pool are nearly an earlier one of it (`pool`), and nearly one that validates (`validation`).
+def count_near(kind: DataConfig, pool: Pool, validation: ExampleSet) -> dict[str, float]:
+    """Count a pool's examples that are nearly an earlier one of it, and those nearly one of the validation set.
 
-    `likeness`: from which on (dp_real.text.near). The main process counts.
+    The keys are `pool` and `validation`. Examples count as nearly alike from `likeness` on. The main process counts.
     """
 
     def counted() -> dict[str, float]:
-        texts = texts_of(pool.x)
-        real = NearTexts(NEAR)
-        real.add(texts_of(validation.x))
-        copies = int(NearTexts(NEAR).add(texts).sum())
-        return {"likeness": NEAR, "pool": copies, "validation": int(real.like(texts).sum())}
+        earlier = kind.near(NEAR)
+        real = kind.near(NEAR)
+        assert earlier is not None, "the kind has such a measure"
+        assert real is not None
+        examples = real.values(pool.x)
+        real.add(real.values(validation.x))
+        copies = int(earlier.add(examples).sum())
+        return {"likeness": NEAR, "pool": copies, "validation": int(real.like(examples).sum())}
 
-    with processes.phase("counting texts that are nearly alike", patient=True):
+    with processes.phase(f"counting {kind.examples} that are nearly alike", patient=True):
         return processes.from_main(counted() if processes.this_process().is_main_process else {})
 
 

@@ -19,8 +19,8 @@ from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
 from dp_real.rounds.blocks import discard_blocks
 from dp_real.runs.checkpoints import checkpoints, is_kept, restore_learner, write_checkpoint
-from dp_real.runs.files import RunFiles, append_row
 from dp_real.runs.integrity import changed_inputs, cut_logs, log_marks, resumable
+from dp_real.runs.run_files import RunFiles, append_row
 from dp_real.runtime import processes
 
 log = logging.getLogger(__name__)

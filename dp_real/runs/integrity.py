@@ -23,7 +23,7 @@ from dp_real.runs.checkpoints import (
     read_state,
     state_problem,
 )
-from dp_real.runs.files import RunFiles, read_rows
+from dp_real.runs.run_files import RunFiles, read_rows
 from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 
@@ -107,7 +107,7 @@ def cut_logs(files: RunFiles, checkpoint: Path) -> None:
             os.truncate(files.path / name, mark["bytes"])
 
 
-class Problem(NamedTuple):
+class Damage(NamedTuple):
     """What is damaged, and the way on."""
 
     what: str
@@ -131,34 +131,34 @@ def problems(folder: Path) -> list[str]:
     return list(dict.fromkeys(f"{what}; {remedy}" for what, remedy in found))
 
 
-def _config_problems(files: RunFiles) -> Iterator[Problem]:
+def _config_problems(files: RunFiles) -> Iterator[Damage]:
     """Of the configuration: that it cannot be read, or is not what it was at the newest checkpoint."""
     try:
         load_config(files.config)
     except InputError as error:
-        yield Problem(str(error), "restore it")
+        yield Damage(str(error), "restore it")
     for checkpoint in checkpoints(files.checkpoints)[:1]:
         if state_problem(checkpoint) is None:
             for change in changed_inputs(files, checkpoint, {"config": digest(files.config)}):
-                yield Problem(change, "restore it, unless the change is meant")
+                yield Damage(change, "restore it, unless the change is meant")
 
 
-def _checkpoint_problems(files: RunFiles) -> Iterator[Problem]:
+def _checkpoint_problems(files: RunFiles) -> Iterator[Damage]:
     """Of the checkpoints, and of the logs as these know them."""
     for checkpoint in checkpoints(files.checkpoints):
         if problem := checkpoint_problem(checkpoint):
-            yield Problem(problem, f"remove {checkpoint} to do without that checkpoint")
+            yield Damage(problem, f"remove {checkpoint} to do without that checkpoint")
         elif problem := log_problem(files, checkpoint):
-            yield Problem(problem, _restore_or_repeat(files))
+            yield Damage(problem, _restore_or_repeat(files))
 
 
-def _pool_problems(files: RunFiles) -> Iterator[Problem]:
+def _pool_problems(files: RunFiles) -> Iterator[Damage]:
     """Of the pool at its newest version."""
     if not files.pool.exists():
         return
     problem = _newest_pool_problem(files.pool)
     if problem:
-        yield Problem(problem, _restore_or_repeat(files) if files.result.exists() else _go_back(files))
+        yield Damage(problem, _restore_or_repeat(files) if files.result.exists() else _go_back(files))
 
 
 def _newest_pool_problem(pool: Path) -> str | None:
@@ -169,27 +169,27 @@ def _newest_pool_problem(pool: Path) -> str | None:
     return None if latest is None else pool_problem(pool, latest)
 
 
-def _part_problems(files: RunFiles) -> Iterator[Problem]:
+def _part_problems(files: RunFiles) -> Iterator[Damage]:
     """Of the result, the trained learner and the best learner."""
     for part in (files.path, files.learner, files.best):
         if problem := damage(part):
-            yield Problem(problem, _go_back(files))
+            yield Damage(problem, _go_back(files))
 
 
-def _log_problems(files: RunFiles) -> Iterator[Problem]:
+def _log_problems(files: RunFiles) -> Iterator[Damage]:
     """Of the logs' lines."""
     for log in (files.metrics, files.rounds):
         try:
             read_rows(log)
         except DamagedError as error:
-            yield Problem(str(error).partition(";")[0], _restore_or_repeat(files))
+            yield Damage(str(error).partition(";")[0], _restore_or_repeat(files))
 
 
-def _branch_problems(files: RunFiles) -> Iterator[Problem]:
+def _branch_problems(files: RunFiles) -> Iterator[Damage]:
     """Of the branches."""
     for branch in files.branches:
         if problem := damage(branch.path) or damage(branch.learner):
-            yield Problem(problem, branch.branch_again)
+            yield Damage(problem, branch.branch_again)
 
 
 def _restore_or_repeat(files: RunFiles) -> str:

@@ -23,9 +23,9 @@ from dp_real.runs.checkpoints import (
     restore_learner,
     state_problem,
 )
-from dp_real.runs.files import RunFiles, read_rows
 from dp_real.runs.integrity import log_problem
 from dp_real.runs.prepare import fresh_learner
+from dp_real.runs.run_files import RunFiles, read_rows
 from dp_real.sections import PoolConfig
 
 

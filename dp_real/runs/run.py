@@ -8,12 +8,12 @@ from typing import Any
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
-from dp_real.estimate.flops import MeasuredFlops
-from dp_real.loop.distinct import DistinctTexts
+from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.loop.practice import Practice
 from dp_real.loop.training import Training
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.costs import Prices, no_price
+from dp_real.rounds.distinct import DistinctRounds
+from dp_real.rounds.drawing_costs import Prices, no_price
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.shared import Shared
@@ -21,10 +21,10 @@ from dp_real.rounds.source import GeneratedRounds, Source
 from dp_real.runs.branch import cool_down
 from dp_real.runs.checkpoints import newest_checkpoint
 from dp_real.runs.conclude import conclude
-from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder, claim, disclaim, sole_writer
 from dp_real.runs.integrity import inputs
 from dp_real.runs.prepare import Parts, own_torch, prepare, validator
+from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
@@ -137,8 +137,11 @@ def _real(parts: Parts, training: Training) -> RealRounds:
 
 
 def _distinct(source: Source, parts: Parts, training: Training) -> Source:
-    """The source without texts that are nearly alike, if the configuration asks for that."""
+    """The source without examples that are nearly alike, if the configuration asks for that."""
     likeness = training.config.pool.distinct
     if likeness == 0 or training.config.practice.examples == "real":
         return source
-    return DistinctTexts(source, training.pool, parts.data.validation, likeness)
+    kind = training.config.data
+    near = kind.near(likeness)
+    assert near is not None, "the configuration refuses pool.distinct for other kinds"
+    return DistinctRounds(source, training.pool, parts.data.validation, near, likeness, kind.examples)

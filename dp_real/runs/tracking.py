@@ -32,4 +32,6 @@ def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     try:
         yield lambda row, step: accelerator.log(row, step=step)
     finally:
-        accelerator.end_training()
+        # accelerator.end_training would also end the group of processes, which the evaluation still needs.
+        for dashboard in accelerator.trackers:
+            dashboard.finish()

@@ -21,7 +21,7 @@ def to_bytes(x: Tensor) -> Tensor:
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [-1, 1]. Floats and texts (dp_real.text.codes) are returned as they are."""
+    """Convert uint8 to float32 in [-1, 1]. Floats and texts (dp_real.codes) are returned as they are."""
     return pixels / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels
 
 
@@ -58,6 +58,6 @@ def decode(files: Sequence[bytes], shape: Sequence[int]) -> Tensor:
     channels, height, width = shape
     pixels = torch.empty(len(files), height, width, channels, dtype=torch.uint8)
     for row, file in zip(pixels, files, strict=True):
-        decoded = np.array(Image.open(io.BytesIO(file)))
+        decoded = np.array(Image.open(io.BytesIO(file), formats=["JPEG"]))
         row.copy_(torch.from_numpy(decoded).view(row.shape))
     return pixels.permute(0, 3, 1, 2)

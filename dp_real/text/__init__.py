@@ -1,1 +1,5 @@
-"""Text: prompts, how texts are held in tensors and drawn token by token, and which are nearly alike."""
+"""Everything about texts: their sources, generators and learners, and which texts are nearly alike.
+
+The engine does not import this room. Its kinds are entry points of this project (pyproject.toml), as those of another
+package would be.
+"""

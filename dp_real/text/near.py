@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer
 
+from dp_real.examples import ExampleArray
+from dp_real.text.pooled import texts_of
+
 BANDS, ROWS = 32, 4  # of 128 hashes: pairs of likeness .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
 PRIME = 2**31 - 1
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, which is odd
@@ -31,6 +34,10 @@ class NearTexts:
         self._factor, self._offset = draw.integers(1, PRIME, (2, BANDS * ROWS, 1), np.int64)
         self._sets: list[np.ndarray] = []
         self._meeting: dict[int, int] = {}  # key of a band and its hashes -> the first text there
+
+    def values(self, x: ExampleArray) -> list[str]:
+        """See NearExamples: the texts."""
+        return texts_of(x)
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
         """Which of the texts are nearly one that was seen before, bool [n]. The others are seen from now on."""

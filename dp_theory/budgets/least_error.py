@@ -6,7 +6,7 @@ at cosine rho to the truth, and independent of the data. Labels are flipped with
 
 The limit d → ∞ is reached late by hard selection. Kept rows are short along w_s, of variance gamma/p (alpha²/3 for a
 small p), so that what is learned along w_s is uncertain until d is well above p/gamma. With a finite `d` the error is
-the mean test error in that dimension, by dp_theory.ridge.finite.
+the mean test error in that dimension, by dp_theory.ridge.finite_dimension.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dp_theory.numerics.checks import (
 from dp_theory.numerics.costs import SMALLEST_KEEP
 from dp_theory.numerics.minimise import minimise
 from dp_theory.ridge.best import best_ridge, ridge_error
-from dp_theory.ridge.finite import mean_error
+from dp_theory.ridge.finite_dimension import mean_error
 from dp_theory.ridge.first_order import SPECIAL_DIRECTIONS
 from dp_theory.rules import RULES, Direct, kept_fraction, rule_names
 

@@ -32,9 +32,9 @@ from dp_theory.numerics.costs import DIRECT_COST, TRAINING_COST, Costs, require_
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.problem import Problem
 from dp_theory.ridge.simulators import law
-from dp_theory.ridge.simulators.curves import error_curves, selected_rows
 from dp_theory.ridge.simulators.dense import truth
 from dp_theory.ridge.simulators.engines import check_engine
+from dp_theory.ridge.simulators.error_curves import error_curves, selected_rows
 from dp_theory.ridge.simulators.trials import CURVES, LAW, check_size, generator, mean_and_se
 from dp_theory.rules import RULES, Direct, KeepAll, KeepHard, Random, Rule, make_rule, rule_names
 

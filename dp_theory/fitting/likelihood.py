@@ -23,8 +23,8 @@ on z, and the second where it does:
 **Why quasi-likelihood.** The estimate for an exact curve is not the minimum of (5). There v would shrink towards the
 squared residuals, which are smaller than the points' true scatter by as much as the parameters have taken: dimensions
 come out larger, and flips smaller, by half a standard error. Instead z minimises (4) with the variance (3) held at the
-estimate itself. `dp_theory.fitting.search.most_likely_exact` finds it in turns: first the minimum of (5), and then that
-of (4) with v at the minimum before.
+estimate itself. `dp_theory.fitting.best_fit.most_likely_exact` finds it in turns: first the minimum of (5), and then
+that of (4) with v at the minimum before.
 
 **The region of likely parameters** of an exact curve is taken about its fitted means μ̂ (dp_theory.fitting.region). Its
 deviance has the variance of each z, but not the logarithm:

@@ -27,7 +27,7 @@ from dp_theory.numerics.checks import Array
 from dp_theory.practice.additions import Window
 from dp_theory.practice.practice_problem import PracticeProblem
 from dp_theory.practice.prediction import solve_stages
-from dp_theory.ridge.finite import scatter
+from dp_theory.ridge.finite_dimension import scatter
 from dp_theory.rules import RULES, Direct, KeepAll, Rule
 
 if TYPE_CHECKING:

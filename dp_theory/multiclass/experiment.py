@@ -1,29 +1,61 @@
 """The experiment of a `SoftmaxProblem` at finite d: rows, classes, selection, and a fit by a standard solver.
 
-By rotation invariance the teacher's scores are Bᵀx of the first K − 1 coordinates, with B the Helmert matrix, and the
-selector's further part is the same of the next K − 1. Trial k draws from SeedSequence(seed, (stream, k)).
+By rotation invariance the teacher's scores may be Bᵀx of the first K - 1 coordinates of x, with B the Helmert matrix.
+The part of the selector's scores that is independent of them is then the same of the next K - 1 coordinates. Trial k
+draws from SeedSequence(seed, (stream, k)).
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.linalg import helmert
 
 from dp_base.errors import ConvergenceError
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem, SoftmaxSimulation
-from dp_theory.numerics.checks import Array, require, whole_rows
+from dp_theory.numerics.checks import require, whole_rows
 from dp_theory.numerics.parallel import run_jobs
 from dp_theory.ridge.simulators.trials import DENSE, check_size, generator, mean_and_se
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from scipy.optimize import OptimizeResult
+
 TEST_ROWS = 20_000  # drawn in each trial for the two errors
 FIT = 2e-3  # largest relative error of the weights: far below their scatter
+_LEAST_VARIANCE = 1e-12  # relative: added to the covariance of scores, which may be singular
 
 
 def simulate_softmax(
     problem: SoftmaxProblem, d: int | None, trials: int, *, seed: int, workers: int | None = 1
 ) -> SoftmaxSimulation:
-    """Means and standard errors over `trials` experiments with d columns and a pool of round(d/phi) rows.
+    """Means and standard errors over experiments in d dimensions, with a pool of round(d/phi) rows.
 
-    Arrays are simulated cell by cell with common random numbers. Raises InputError for a d without room for teacher and
-    selector, ConvergenceError where the fit fails.
+    Parameters
+    ----------
+    problem
+        What is simulated. Arrays are simulated cell by cell, with common random numbers.
+    d
+        The dimension; None for the default of all simulations.
+    trials
+        Number of experiments for each cell.
+    seed
+        Of all draws.
+    workers
+        Number of processes; None for all cores.
+
+    Returns
+    -------
+    SoftmaxSimulation
+        Arrays of the problem's shape, or floats for a scalar problem.
+
+    Raises
+    ------
+    InputError
+        For a d without room for teacher and selector, and for an empty pool.
+    ConvergenceError
+        Where the fit fails.
     """
     d = check_size(d, trials)
     room = 2 * (problem.classes - 1)
@@ -31,42 +63,63 @@ def simulate_softmax(
     jobs = [(cell, d, seed, trial) for cell in problem.cells() for trial in range(trials)]
     results = np.reshape(run_jobs(softmax_trial, jobs, workers), (*problem.shape, trials, 4))
     mean, se = mean_and_se(results, axis=-2)
-    return SoftmaxSimulation(*(x[..., i][()] for i in range(4) for x in (mean, se)), d=d, trials=trials, seed=seed)
+    outputs = {}
+    for i, name in enumerate(SoftmaxTrial._fields):
+        outputs[name] = mean[..., i][()]
+        outputs[f"{name}_se"] = se[..., i][()]
+    return SoftmaxSimulation(**outputs, d=d, trials=trials, seed=seed)
 
 
-def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> tuple[float, float, float, float]:
-    """(test_error, cross_entropy, overlap, squared_norm) of one experiment with a scalar problem."""
+class SoftmaxTrial(NamedTuple):
+    """What one experiment finds."""
+
+    test_error: float
+    cross_entropy: float
+    overlap: float
+    squared_norm: float
+
+
+def softmax_trial(problem: SoftmaxProblem, d: int, seed: int, trial: int) -> SoftmaxTrial:
+    """One experiment with a scalar problem. Raises as `simulate_softmax` does."""
     rng = generator(seed, DENSE, trial)
     n = whole_rows("d/phi", d / problem.phi)
     require("phi", problem.phi, n >= 1, f"be below {2 * d} at d = {d}: the pool would be empty")
-    k, rho, simplex = problem.classes, problem.rho, helmert(problem.classes)
+    k = problem.classes
+    rho = problem.rho
+    simplex = helmert(k)
     x = rng.standard_normal((n, d))
-    teacher, other = x[:, : k - 1] @ simplex, x[:, k - 1 : 2 * k - 2] @ simplex
-    kept = rng.random(n) < problem.selection.keep_probability(rho * teacher + np.sqrt((1 - rho) * (1 + rho)) * other)
-    if not kept.any():  # w = 0 answers at random
-        return 1 - 1 / k, np.log(k), 0.0, 0.0
+    teacher = x[:, : k - 1] @ simplex
+    other = x[:, k - 1 : 2 * k - 2] @ simplex
+    selector = rho * teacher + np.sqrt((1 - rho) * (1 + rho)) * other
+    kept = rng.random(n) < problem.selection.keep_probability(selector)
+    if not kept.any():  # W = 0 answers at random
+        return SoftmaxTrial(1 - 1 / k, np.log(k), 0.0, 0.0)
     w = _fit(x[kept], np.argmax(teacher[kept], axis=1), k, n, problem.lam)
-    within, beyond = w[:, : k - 1], w[:, k - 1 :]
+    within = w[:, : k - 1]  # along the teacher
+    beyond = w[:, k - 1 :]
     t = rng.standard_normal((TEST_ROWS, k - 1))
-    root = np.linalg.cholesky(beyond @ beyond.T + 1e-12 * np.eye(k) * (w * w).sum())
+    root = np.linalg.cholesky(beyond @ beyond.T + _LEAST_VARIANCE * np.eye(k) * (w * w).sum())
     scores = t @ within.T + rng.standard_normal((TEST_ROWS, k)) @ root.T
     y = np.argmax(t @ simplex, axis=1)
     losses = np.logaddexp.reduce(scores, axis=1) - np.take_along_axis(scores, y[:, None], axis=1)[:, 0]
     overlap = np.sum(within * simplex.T) / (k - 1)
-    return (scores.argmax(1) != y).mean(), losses.mean(), overlap, (w * w).sum() / (k - 1)
+    return SoftmaxTrial((scores.argmax(1) != y).mean(), losses.mean(), overlap, (w * w).sum() / (k - 1))
 
 
-def _fit(x: Array, y: Array, classes: int, n: int, lam: float) -> Array:
-    """argmin (1/n) Σ cross-entropy of softmax(Wx) + (lam/2) ‖W‖²: W (classes, d), by scipy's L-BFGS.
+def _fit(
+    x: Float[np.ndarray, "kept d"], y: Int[np.ndarray, " kept"], classes: int, n: int, lam: float
+) -> Float[np.ndarray, "classes d"]:
+    """W = argmin (1/n) Σ cross-entropy of softmax(Wx) + (lam/2) ‖W‖², by scipy's L-BFGS.
 
-    The objective's curvature is lam at least, so that W is off by at most ‖gradient‖/lam: FIT of ‖W‖.
+    The objective's curvature is lam at least. W is therefore off by at most ‖gradient‖/lam, which must be FIT of ‖W‖.
+    Raises ConvergenceError where it is more.
     """
-    from scipy.optimize import OptimizeResult, minimize
+    from scipy.optimize import minimize
 
     one_hot = (y[:, None] == np.arange(classes)).astype(float)
-    gradient = np.empty(0)
+    gradient = np.empty(0)  # at the last call of the objective
 
-    def objective(flat: Array) -> tuple[float, Array]:
+    def objective(flat: Float[np.ndarray, " weights"]) -> tuple[float, Float[np.ndarray, " weights"]]:
         nonlocal gradient
         w = flat.reshape(classes, -1)
         scores = x @ w.T

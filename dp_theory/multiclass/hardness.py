@@ -1,74 +1,113 @@
-"""How unsure a selector of K classes is of a row with scores s (K,), each s_k ~ N(0, 1).
+"""How unsure a selector of K classes is of a row.
 
-Along a ray s = R·v from the origin the margin rises, and the entropy of softmax(κ s) falls. So a threshold on either
-bounds the radius R, which makes expectations over selected rows smooth.
+The selector knows a row by its scores s (K,), where each s_k ~ N(0, 1). Along a ray s = R·v from the origin the margin
+rises, and the entropy of softmax(κ s) falls. A threshold on either therefore bounds the radius R. This makes
+expectations over selected rows smooth.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy.special import gammainc, ndtr
 
 from dp_base.errors import ConvergenceError
 from dp_theory.multiclass.sobol import SETS, sets_of_normals
-from dp_theory.numerics.checks import Array, require, require_number
+from dp_theory.numerics.checks import require, require_number
 from dp_theory.numerics.quadrature import panels, pdf
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 FARTHEST = 60.0  # a radius that no row of a few dozen coordinates has
 PRECISION = 1e-12  # of an entropy
-_RAYS, _FEW = (10, 12), 6  # log2 of those in each set over which a fraction is averaged: for few classes, and for more
+_NEWTON_STEPS = 100  # at most, along all rays
+_FEW_CLASSES = 6  # up to so many classes, fewer rays suffice
+_RAYS_FOR_FEW = 10  # log2 of the rays in each set over which a fraction is averaged
+_RAYS_FOR_MORE = 12  # the same for more than _FEW_CLASSES
 
 
 class Hardness(Protocol):
-    """A number that falls along every ray of scores. Arrays of scores are (rows, K)."""
+    """A measure of hardness, which falls along every ray of scores."""
 
-    def of(self, scores: Array) -> Array:
-        """(rows,)."""
+    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+        """The hardness of each row."""
         ...
 
-    def reach(self, direction: Array, threshold: float) -> Array:
-        """The radii R (rows,) with of(R · direction) = threshold, at most FARTHEST."""
+    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
+        """The radius R of each row where of(R · direction) = threshold, at most FARTHEST."""
         ...
 
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Array:
-        """P(of(s) > threshold): as many independent estimates (sets,), or (1,) if it is known."""
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
+        """P(of(s) > threshold).
+
+        Parameters
+        ----------
+        threshold
+            The hardness that a row has to exceed.
+        classes
+            Number of classes K.
+        sets
+            Number of independent sets of quasi-random points.
+
+        Returns
+        -------
+        Float[np.ndarray, " estimates"]
+            An estimate from each set, or a single number where the probability is known exactly.
+        """
         ...
 
     def range(self, classes: int) -> tuple[float, float]:
-        """Thresholds that practically every row exceeds, and none."""
+        """A threshold that practically every row exceeds, and one that practically none does."""
         ...
 
 
 @dataclass(frozen=True)
 class Margin:
-    """Less the difference of the two largest scores; with two classes −√2 |t|, t the projection on the selector."""
+    """The margin with a minus sign: the second largest score less the largest.
 
-    def of(self, scores: Array) -> Array:
-        """(rows, K) -> (rows,)."""
+    With two classes it is -√2 |t|, where t is the projection of the row on the selector.
+    """
+
+    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+        """The hardness of each row."""
         largest = np.partition(scores, -2, axis=-1)[..., -2:]
         return largest[..., 0] - largest[..., 1]
 
-    def reach(self, direction: Array, threshold: float) -> Array:
-        """threshold / of(direction): the margin is homogeneous."""
+    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
+        """threshold / of(direction), at most FARTHEST: the margin is proportional to the radius."""
         return np.minimum(threshold / self.of(direction), FARTHEST)
 
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Array:
-        """1 − K ∫ φ(u) Φ(u − τ)^(K − 1) du, that the largest score leads by less than τ = −threshold."""
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " estimates"]:
+        """The probability that the largest score leads by less than τ = -threshold.
+
+        It is 1 - K ∫ φ(u) Φ(u - τ)^(K - 1) du, by quadrature. The single number does not depend on `sets`.
+        """
         u, weights = panels(np.linspace(-10.0, 30.0, 81), 8)
         return np.array([1 - classes * (weights * pdf(u)) @ ndtr(u + threshold) ** (classes - 1)])
 
     def range(self, classes: int) -> tuple[float, float]:
-        """A margin of 25, and none."""
+        """A margin of 25, and a margin of 0."""
         return -25.0, 0.0
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """The entropy in nats of softmax(kappa · s)."""
+    """The entropy of softmax(kappa · s), in nats.
+
+    Parameters
+    ----------
+    kappa
+        The slope of the logits in the scores, positive and finite.
+
+    Raises
+    ------
+    InputError
+        For another kappa.
+    """
 
     kappa: float = 1.0
 
@@ -76,41 +115,81 @@ class Uncertainty:
         require_number(kappa=self.kappa)
         require("kappa", self.kappa, 0 < self.kappa < np.inf, "be positive: it is the slope of logits in scores")
 
-    def of(self, scores: Array) -> Array:
-        """(rows, K) -> (rows,)."""
+    def of(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+        """The entropy of each row."""
         return self._with_slope(scores)[0]
 
-    def _with_slope(self, scores: Array) -> tuple[Array, Array]:
-        """The entropy H (rows,), and its derivative in ln R: less the variance of the logits under softmax."""
+    def _with_slope(
+        self, scores: Float[np.ndarray, "rows K"]
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """The entropy H of each row, and dH/d ln R.
+
+        The derivative is the variance of the logits under softmax, with a minus sign.
+        """
         logits = self.kappa * (scores - scores.max(-1, keepdims=True))
         p = np.exp(logits)
         total = p.sum(-1)
         weighted = p * logits
-        mean, square = weighted.sum(-1) / total, np.einsum("...k,...k->...", weighted, logits) / total
-        return np.log(total) - mean, mean**2 - square
+        mean = weighted.sum(-1) / total
+        mean_square = np.einsum("...k,...k->...", weighted, logits) / total
+        return np.log(total) - mean, mean**2 - mean_square
 
-    def reach(self, direction: Array, threshold: float) -> Array:
-        """By Newton's method on ln R, kept inside a bracket, which is halved where the last step gained too little."""
-        radius = np.full(len(direction), FARTHEST)
-        left = np.flatnonzero(self.of(FARTHEST * direction) < threshold)
-        at = np.clip(1 / (self.kappa * np.abs(direction[left]).max(1)), 0.01, FARTHEST)
-        low, high, missed = np.zeros(len(left)), np.full(len(left), FARTHEST), np.full(len(left), np.inf)
-        for _ in range(100):
-            entropy, slope = self._with_slope(at[:, None] * direction[left])
-            before, excess = missed, entropy - threshold
-            radius[left], missed = at, np.abs(excess)
-            if not (more := missed > PRECISION).any():
-                return radius
-            low, high = np.where(excess > 0, at, low), np.where(excess > 0, high, at)
-            with np.errstate(all="ignore"):
-                aimed = at * np.exp(-excess / slope)
-            good = (aimed > low) & (aimed < high) & (missed < before / 2)
-            at = np.where(good, aimed, (low + high) / 2)
-            left, at, low, high, missed = (x[more] for x in (left, at, low, high, missed))
+    def reach(self, direction: Float[np.ndarray, "rows K"], threshold: float) -> Float[np.ndarray, " rows"]:
+        """The radius R of each row where of(R · direction) = threshold, at most FARTHEST.
+
+        Newton's method on ln R keeps each radius inside a bracket. The bracket is halved where Newton's step would
+        leave it, and where the last step did not halve the error.
+
+        Parameters
+        ----------
+        direction
+            A point on the ray of each row.
+        threshold
+            The entropy to be reached.
+
+        Returns
+        -------
+        Float[np.ndarray, " rows"]
+            The radii.
+
+        Raises
+        ------
+        ConvergenceError
+            Where the entropy is missed by more than PRECISION.
+        """
+        found = np.full(len(direction), FARTHEST)
+        rows = np.flatnonzero(self.of(FARTHEST * direction) < threshold)  # those whose radius is still looked for
+        radius = np.clip(1 / (self.kappa * np.abs(direction[rows]).max(1)), 0.01, FARTHEST)
+        low = np.zeros(len(rows))
+        high = np.full(len(rows), FARTHEST)
+        missed = np.full(len(rows), np.inf)
+        for _ in range(_NEWTON_STEPS):
+            entropy, slope = self._with_slope(radius[:, None] * direction[rows])
+            excess = entropy - threshold
+            missed_before = missed
+            missed = np.abs(excess)
+            found[rows] = radius
+            unfinished = missed > PRECISION
+            if not unfinished.any():
+                return found
+            low = np.where(excess > 0, radius, low)
+            high = np.where(excess > 0, high, radius)
+            with np.errstate(all="ignore"):  # a slope of 0 leads out of the bracket, and is not used
+                aimed = radius * np.exp(-excess / slope)
+            good = (aimed > low) & (aimed < high) & (missed < missed_before / 2)
+            radius = np.where(good, aimed, (low + high) / 2)[unfinished]
+            rows = rows[unfinished]
+            low = low[unfinished]
+            high = high[unfinished]
+            missed = missed[unfinished]
         raise ConvergenceError(f"entropy = {threshold:g} is missed along rays by up to {missed.max():.1e}")
 
-    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Array:
-        """The mean of P(R < reach) over directions, R chi-distributed with K − 1 degrees: of each set by itself."""
+    def exceeded(self, threshold: float, classes: int, sets: int = SETS) -> Float[np.ndarray, " {sets}"]:
+        """P(of(s) > threshold), from each set of quasi-random directions by itself.
+
+        A row exceeds the threshold where its radius is below `reach`. The radius has the chi distribution with K - 1
+        degrees of freedom, whatever the direction. Raises as `reach` does.
+        """
         return _exceeded(self, threshold, classes, sets)
 
     def range(self, classes: int) -> tuple[float, float]:
@@ -118,18 +197,52 @@ class Uncertainty:
         return 10 * PRECISION, np.log(classes) - 10 * PRECISION
 
 
-@lru_cache(8)  # nodes of all numbers, and all ridges and sizes, ask again
-def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Array:
-    found = []
-    for scores in sets_of_normals(classes, _RAYS[classes > _FEW], sets):
-        s = scores - scores.mean(1, keepdims=True)
-        s /= np.linalg.norm(s, axis=1, keepdims=True)
-        found.append(gammainc((classes - 1) / 2, hardness.reach(s, threshold) ** 2 / 2).mean())
-    return np.array(found)
+@lru_cache(8)
+def _exceeded(hardness: Uncertainty, threshold: float, classes: int, sets: int) -> Float[np.ndarray, " {sets}"]:
+    """`Uncertainty.exceeded`, with a memory.
+
+    The nodes of every level, and every ridge and number of rows, ask for the same fraction again. They ask through
+    selections that are equal but need not be the same object, and no selection knows the number of classes. The memory
+    is therefore the function's and not a field. It changes no result, since the arguments determine the fractions. The
+    array is read-only, since it is shared.
+    """
+    log2 = _RAYS_FOR_FEW if classes <= _FEW_CLASSES else _RAYS_FOR_MORE
+    fractions = []
+    for scores in sets_of_normals(classes, log2, sets):
+        direction = scores - scores.mean(1, keepdims=True)
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        half_square = hardness.reach(direction, threshold) ** 2 / 2
+        fractions.append(gammainc((classes - 1) / 2, half_square).mean())
+    found = np.array(fractions)
+    found.flags.writeable = False
+    return found
 
 
 def threshold(hardness: Hardness, keep: float, classes: int) -> float:
-    """What a fraction `keep` of the rows exceeds. Raises InputError where that is too near to 0 or to 1."""
+    """The threshold that a fraction `keep` of the rows exceeds.
+
+    One set of points gives a rough root at little cost. All sets are then asked only near it, where that brackets the
+    root.
+
+    Parameters
+    ----------
+    hardness
+        The measure of hardness.
+    keep
+        The fraction.
+    classes
+        Number of classes K.
+
+    Returns
+    -------
+    float
+        The threshold.
+
+    Raises
+    ------
+    InputError
+        Where `keep` is too near to 0 or to 1.
+    """
     from scipy.optimize import brentq
 
     def excess(level: float, sets: int = SETS) -> float:
@@ -138,8 +251,10 @@ def threshold(hardness: Hardness, keep: float, classes: int) -> float:
     low, high = hardness.range(classes)
     possible = excess(high, 1) < 0 < excess(low, 1)
     require("keep", keep, possible, f"be further from 0 and 1 for a threshold on {hardness}")
-    near = float(brentq(excess, low, high, args=(1,)))  # pyright: ignore[reportArgumentType]
-    inner = near + (low - near) / 10, near + (high - near) / 10
-    if excess(inner[0]) > 0 > excess(inner[1]):
-        low, high = inner
+    rough = float(brentq(excess, low, high, args=(1,)))  # pyright: ignore[reportArgumentType]
+    below = rough + (low - rough) / 10
+    above = rough + (high - rough) / 10
+    if excess(below) > 0 > excess(above):
+        low = below
+        high = above
     return float(brentq(excess, low, high, xtol=1e-12))  # pyright: ignore[reportArgumentType]

@@ -1,11 +1,14 @@
 """Nodes of expectations over selected rows, in the coordinates that matter to K classes.
 
-A row is known by its scores g under the teacher, by those under the selector, s = ρ g + √(1 − ρ²) g', and by z, normal
-like these, along all else. Only differences between classes matter: all are centred. Classes may be renamed so that the
-row's class, argmax g, is class 0.
+A row is known by three things. Its scores under the teacher are g (K,). Its scores under the selector are
+s = ρ g + √(1 - ρ²) g'. Along all other directions it has z, which is normal like g and g'. Only differences between
+classes matter, so that all of these are centred. Classes may be renamed: the row's class, argmax g, is class 0.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import helmert
@@ -13,47 +16,89 @@ from scipy.special import ndtri
 
 from dp_theory.multiclass.selection import Selection
 from dp_theory.multiclass.sobol import uniforms
-from dp_theory.numerics.checks import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """`sets` of as many rows each, one set after the other.
+    """Quasi-random rows in independent sets of equal size, one set after the other.
 
-    known: g, and g' where the selection depends on it: (1 or 2, rows, K). rest (rows, K): z. mass (rows,): the
-    probability that a row is kept, so that the mean of mass · F is E[F; kept]. teacher (rows, K): g of rows that are
-    not selected.
+    Attributes
+    ----------
+    sets
+        Number of sets.
+    known
+        g, and also g' where the selection depends on it.
+    rest
+        z.
+    mass
+        The probability that a row is kept. The mean of mass · F over the rows is E[F; kept].
+    teacher
+        g of rows that are not selected.
     """
 
     sets: int
-    known: Array
-    rest: Array
-    mass: Array
-    teacher: Array
+    known: Float[np.ndarray, "k rows K"]
+    rest: Float[np.ndarray, "rows K"]
+    mass: Float[np.ndarray, " rows"]
+    teacher: Float[np.ndarray, "rows K"]
 
     @classmethod
-    def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> "Nodes":
-        """Sets of 2^log2 nodes, each from a Sobol sequence with its own scrambling.
+    def of(cls, classes: int, selection: Selection, rho: float, sets: int, log2: int, seed: int) -> Nodes:
+        """The nodes for a selection. They change smoothly from one to the next.
 
-        From node to node nothing jumps. g is drawn given that g_0 is the largest: its quantile is u^(1/K), and those of
-        the others are uniform below. The radius of (g, g') is independent of their direction, which decides the class;
-        a selection with a threshold moves it to the kept part of the ray.
+        The scores g are drawn given that g_0 is the largest. Its quantile is then u^(1/K), where u is uniform, and the
+        quantiles of the others are uniform below it. The radius of (g, g') is independent of their direction, and the
+        direction decides the class. A selection with a threshold moves the radius to the kept part of the ray.
+
+        Parameters
+        ----------
+        classes
+            Number of classes K.
+        selection
+            Which rows are kept.
+        rho
+            The cosine of the selector's directions with the teacher's.
+        sets
+            Number of sets, each a Sobol sequence with a scrambling of its own.
+        log2
+            Logarithm to base 2 of the number of rows in a set.
+        seed
+            Of the scramblings.
+
+        Returns
+        -------
+        Nodes
+            The nodes.
         """
-        directions = 2 if selection.sees_scores and abs(rho) < 1 else 1
-        dimensions = classes + directions * (classes - 1)
+        k = 2 if selection.sees_scores and abs(rho) < 1 else 1  # g' matters, or g alone
+        dimensions = classes + k * (classes - 1)
         u = np.concatenate([uniforms(dimensions, log2, seed, number) for number in range(sets)])
-        largest = u[:, :1] ** (1 / classes)
-        g = ndtri(np.concatenate([largest, u[:, 1:classes] * largest], axis=1))
-        g -= g.mean(1, keepdims=True)
-        others = ndtri(u[:, classes:]).reshape(-1, directions, classes - 1) @ helmert(classes)
-        known = np.stack([g, *np.moveaxis(others, 1, 0)[:-1]])
-        scores = np.einsum("j,jnk->nk", (rho, np.sqrt((1 - rho) * (1 + rho)))[:directions], known)
-        radius = np.sqrt(np.einsum("jnk,jnk->n", known, known))
-        mass, factor = selection.along_rays(scores, radius, directions * (classes - 1))
-        means = mass.reshape(sets, -1).mean(1)  # each of the kept fraction, which is known better
-        mass = mass * np.repeat(np.resize(selection.keep_fraction(classes), sets) / means, 2**log2)
-        return cls(sets, known * factor[:, None], others[:, -1], mass, g)
+        teacher = _largest_first(u[:, :classes])
+        others = ndtri(u[:, classes:]).reshape(-1, k, classes - 1) @ helmert(classes)  # g' where k = 2, then z
+        known = np.stack([teacher, *np.moveaxis(others, 1, 0)[:-1]])
+        rest = others[:, -1]
 
-    def means(self, values: Array) -> Array:
-        """(..., rows) -> (..., sets): the mean over each set."""
+        weights = (rho, np.sqrt((1 - rho) * (1 + rho)))[:k]
+        scores = np.einsum("j,jnk->nk", weights, known)
+        radius = np.sqrt(np.einsum("jnk,jnk->n", known, known))
+        mass, factor = selection.along_rays(scores, radius, k * (classes - 1))
+
+        # The kept fraction is known better than the mean of each set, which is corrected to it.
+        fractions = np.resize(selection.keep_fraction(classes), sets)
+        means = mass.reshape(sets, -1).mean(1)
+        mass = mass * np.repeat(fractions / means, 2**log2)
+        return cls(sets, known * factor[:, None], rest, mass, teacher)
+
+    def means(self, values: Float[np.ndarray, "*outputs rows"]) -> Float[np.ndarray, "*outputs sets"]:
+        """The mean of the values over each set."""
         return values.reshape(*values.shape[:-1], self.sets, -1).mean(-1)
+
+
+def _largest_first(u: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, "rows K"]:
+    """K normal numbers given that the first is the largest, from as many uniform ones. They are centred."""
+    largest = u[:, :1] ** (1 / u.shape[1])
+    g = ndtri(np.concatenate([largest, u[:, 1:] * largest], axis=1))
+    return g - g.mean(1, keepdims=True)

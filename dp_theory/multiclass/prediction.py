@@ -1,19 +1,23 @@
 """Exact asymptotics of softmax regression on selected rows (ours).
 
-By the symmetry of classes all order parameters are multiples of the centring matrix I − 11ᵀ/K: numbers. With a row left
-out, a learner's scores of it are θ = Σ_j a_j g_j + σ z, where g_j are the scores of teacher and selector, z those along
-all else; with it they are h, θ's proximal point at δ. With f = e_y − softmax(h), H the curvature at h and E[·] over
-kept rows:
+By the symmetry of classes every order parameter is a number times the centring matrix I - 11ᵀ/K. Take a learner that
+has not seen a certain row. Its scores of the row are θ = Σ_j a_j g_j + σ z. Here g_j are the row's scores under the
+teacher and the selector, and z are those along all other directions. With the row, the scores are h, the proximal point
+of θ at δ. Let f = e_y - softmax(h), let H be the curvature of the loss at h, and let E[·] go over kept rows. Then:
 
-    Γ = E[tr H(I + δH)⁻¹]/(K − 1)      c_j = E[f·g_j]/(K − 1)
-    m = 1/(λ + Γ)      δ = φm      a_j = m (c_j + Γ a_j)      σ² = φm² E[|f|²]/(K − 1)
+    Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)
+    m = 1/(λ + Γ)      δ = φm      a_j = m (c_j + Γ a_j)      σ² = φm² E[|f|²]/(K - 1)
 
-For K = 2 this is dp_theory.span.convex with the logistic loss.
+For K = 2 this is dp_theory.span.convex with the logistic loss. The number k of the a_j is 2 where
+the selector's scores matter besides the teacher's, and 1 elsewhere.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,46 +28,79 @@ from dp_theory.multiclass.selection import Selection
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
 from dp_theory.multiclass.softmax_problem import SoftmaxOutputs, SoftmaxPrediction, SoftmaxProblem
-from dp_theory.numerics.checks import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 LEVELS = (4, 6, 8, 10, 12)  # log2 of the points of a set, taken in turn
-TOLERANCE = 2e-3
+TOLERANCE = 2e-3  # of the test error, relative to it
 PRECISION = 1e-9  # of the fixed point
 FARTHEST = 50.0  # |ln σ| and |ln δ| from which no solution is looked for
-WIDE, STEPS = 1.0, 2  # a ridge at which the root is found from afar, and on the way from there ridges per decade
+WIDE = 1.0  # a ridge at which the root is found without a guess
+STEPS = 2  # ridges per decade, on the way from WIDE to narrower ones
 BLOCK = 1 << 12  # rows at a time: what stays in a processor's cache
-_FIELDS = len(fields(SoftmaxOutputs)) + 1  # and the number of points
+_DAMPED_STEPS = 20  # of the iteration that comes near the root at the first ridge
+_BROYDEN_STEPS = 50  # at most
 _NUDGE = 1e-6  # of the unknowns, for derivatives
 
 
 def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, seed: int = 0) -> SoftmaxPrediction:
-    """Limits of a problem with their standard errors; a function of problem, tolerance and seed.
+    """The limits of a problem, with their standard errors.
 
-    tolerance: the largest standard error of the test error, relative to it; by default 2e-3. Raises ConvergenceError
-    where the largest number of points misses it, or the fixed point is not found, naming phi, lam and what is missed.
+    Parameters
+    ----------
+    problem
+        What is predicted.
+    tolerance
+        The largest standard error of the test error, relative to it. By default it is TOLERANCE.
+    seed
+        Of the quasi-random points.
+
+    Returns
+    -------
+    SoftmaxPrediction
+        Arrays of the problem's shape, or floats for a scalar problem. The arguments determine every bit.
+
+    Raises
+    ------
+    ConvergenceError
+        Where the largest number of points misses the tolerance, and where the fixed point is not found. The message
+        names phi, lam and what is missed.
     """
     tolerance = TOLERANCE if tolerance is None else tolerance
-    cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, _FIELDS))
-    *outputs, points = (cells[..., i][()] for i in range(_FIELDS))
+    count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
+    cells = np.reshape([_predict(cell, tolerance, seed) for cell in problem.cells()], (*problem.shape, count))
+    *outputs, points = (cells[..., i][()] for i in range(count))
     kept = problem.selection.keep_fraction(problem.classes)
-    keep_fraction, keep_se = float(kept.mean()), float(kept.std() / np.sqrt(max(len(kept) - 1, 1)))
-    return SoftmaxPrediction(*outputs, keep_fraction=keep_fraction, keep_fraction_se=keep_se, points=points.astype(int))
+    return SoftmaxPrediction(
+        *outputs,
+        keep_fraction=float(kept.mean()),
+        keep_fraction_se=float(kept.std() / np.sqrt(max(len(kept) - 1, 1))),
+        points=points.astype(int),
+    )
 
 
-@lru_cache(2 * len(LEVELS))  # problems that differ in phi and lam alone share them
+@lru_cache(2 * len(LEVELS))
 def _nodes(classes: int, selection: Selection, rho: float, level: int, seed: int) -> Nodes:
+    """The nodes of a level, with a memory: problems that differ in phi and lam alone share them."""
     return Nodes.of(classes, selection, rho, SETS, level, seed)
 
 
-def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Array:
-    """Each output and its standard error, in the order of SoftmaxPrediction, and the number of points."""
-    x = jacobian = None
-    error = se = np.inf
+def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.ndarray, " fields"]:
+    """Each output and its standard error, in the order of SoftmaxPrediction, and then the number of points."""
+    x = None
+    jacobian = None
+    error = np.inf
+    se = np.inf
     for level in LEVELS:
         equations = Equations(problem, _nodes(problem.classes, problem.selection, problem.rho, level, seed))
-        x, jacobian = equations.solve() if x is None or jacobian is None else equations.refine(x, jacobian)
+        if x is None or jacobian is None:
+            x, jacobian = equations.solve()
+        else:
+            x, jacobian = equations.refine(x, jacobian)
         values, ses = equations.outputs(x, jacobian)
-        error, se = values[0], ses[0]
+        error = values[0]
+        se = ses[0]
         if se <= tolerance * error:
             return np.append(np.column_stack([values, ses]), SETS * 2**level)
     raise ConvergenceError(
@@ -73,100 +110,188 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Array:
 
 
 class Equations:
-    """The fixed point, with expectations over given nodes. Its unknowns are x = (a_1, ..., a_k, ln σ, ln δ)."""
+    """The fixed point, with expectations over given nodes.
+
+    Its k + 2 unknowns are x = (a_1, ..., a_k, ln σ, ln δ).
+
+    Parameters
+    ----------
+    problem
+        A scalar problem.
+    nodes
+        The nodes for its selection.
+
+    Attributes
+    ----------
+    k
+        Number of the a_j.
+    lam
+        The ridge of the equations. `path` changes it.
+    near
+        The proximal points at the last x, from which the next ones are looked for. None before the first x.
+    """
 
     def __init__(self, problem: SoftmaxProblem, nodes: Nodes) -> None:
-        self.problem, self.nodes, self.k = problem, nodes, len(nodes.known)
+        self.problem = problem
+        self.nodes = nodes
+        self.k = len(nodes.known)
         self.lam = problem.lam
-        self.near: Array | None = None  # the proximal points at the last x
+        self.near: Float[np.ndarray, "rows K"] | None = None
 
-    def solve(self) -> tuple[Array, Array]:
-        """The root, and the Jacobian there."""
+    def solve(self) -> tuple[Float[np.ndarray, " unknowns"], Float[np.ndarray, "unknowns unknowns"]]:
+        """The root of `excess`, and the Jacobian there. Raises as `refine` does."""
         lam = self.problem.lam
         count = 2 + int(np.ceil(STEPS * max(0.0, np.log10(WIDE / lam))))
         *_, x = self.path(np.geomspace(max(lam, WIDE), lam, count))
         off = self.excess(x)
-        jacobian = np.column_stack([(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))])
-        return self.refine(x, jacobian)
+        columns = [(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))]
+        return self.refine(x, np.column_stack(columns))
 
-    def path(self, ridges: Array) -> Iterator[Array]:
-        """The root at each of some ridges, in place of the problem's: by Powell's method from where the last two lead.
+    def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
+        """The root at each of some ridges, which take the place of the problem's.
 
-        The first must be wide, so that damped iteration comes near its root.
+        Powell's method starts from the line through the last two roots.
+
+        Parameters
+        ----------
+        ridges
+            The ridges in turn. The first must be wide, so that damped iteration comes near its root.
+
+        Yields
+        ------
+        Float[np.ndarray, " unknowns"]
+            The root.
+
+        Raises
+        ------
+        ConvergenceError
+            Where σ or δ runs away.
         """
         from scipy.optimize import root
 
         x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.problem.phi)])
         self.lam = ridges[0]
-        for _ in range(20):
+        for _ in range(_DAMPED_STEPS):
             x = x + self.excess(x) / 2
         before = x
-        for self.lam in ridges:
-            before, x = x, root(self.excess, 2 * x - before, method="hybr", options={"xtol": 1e-10}).x
+        for lam in ridges:
+            self.lam = lam
+            guess = 2 * x - before
+            before = x
+            x = root(self.excess, guess, method="hybr", options={"xtol": 1e-10}).x
             yield x
 
-    def refine(self, x: Array, jacobian: Array) -> tuple[Array, Array]:
-        """Root and Jacobian from those of other nodes, by Broyden's method."""
+    def refine(
+        self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
+    ) -> tuple[Float[np.ndarray, " unknowns"], Float[np.ndarray, "unknowns unknowns"]]:
+        """The root of `excess` from a point nearby, by Broyden's method.
+
+        Parameters
+        ----------
+        x
+            A point near the root, such as the root for other nodes.
+        jacobian
+            The Jacobian there.
+
+        Returns
+        -------
+        tuple
+            The root, and Broyden's Jacobian.
+
+        Raises
+        ------
+        ConvergenceError
+            Where `excess` stays above PRECISION, and where σ or δ runs away.
+        """
         off = self.excess(x)
-        for _ in range(50):
+        for _ in range(_BROYDEN_STEPS):
             if np.abs(off).max() <= PRECISION:
                 return x, jacobian
             step = -np.linalg.solve(jacobian, off)
-            x, off = x + step, self.excess(x + step)
+            x = x + step
+            off = self.excess(x)
             jacobian = jacobian + np.outer(off, step) / (step @ step)
         problem = self.problem
         missed = f"the fixed point is missed by {np.abs(off).max():.1e}"
         raise ConvergenceError(f"phi = {problem.phi:g}, lam = {problem.lam:g}, {problem.classes} classes: {missed}")
 
-    def excess(self, x: Array) -> Array:
-        """The map's image less x (k + 2,), with expectations over all nodes."""
+    def excess(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, " unknowns"]:
+        """The map's image of x, less x. Expectations go over all nodes."""
         return self._image(x, self._moments(x).mean(1)) - x
 
-    def outputs(self, x: Array, jacobian: Array) -> tuple[Array, Array]:
-        """Test error, cross-entropy, overlap and squared norm at the root x, and their standard errors.
+    def outputs(
+        self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
+    ) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
+        """Test error, cross-entropy, overlap and squared norm, and their standard errors.
 
-        Each set by itself would have its root a Newton step away.
+        The standard errors come from the scatter of the sets. The root of each set by itself is one Newton step away.
+
+        Parameters
+        ----------
+        x
+            The root of `excess`.
+        jacobian
+            The Jacobian there.
+
+        Returns
+        -------
+        tuple
+            The four values, and their standard errors.
         """
         off = (self._image(x, self._moments(x).T) - x).T
-        values, each = self._outputs(x), self._outputs((x[:, None] - np.linalg.solve(jacobian, off)).T)
-        (cosine, *others), (cosine_se, *ses) = values.mean(-1), each.std(-1, ddof=1) / np.sqrt(SETS)
-        high, error, low = (
-            disagreement(self.problem.classes, np.clip(cosine + shift, -1, 1)) for shift in (-cosine_se, 0, cosine_se)
-        )
+        x_of_sets = (x[:, None] - np.linalg.solve(jacobian, off)).T
+        cosine, *others = self._outputs(x).mean(-1)
+        cosine_se, *ses = self._outputs(x_of_sets).std(-1, ddof=1) / np.sqrt(SETS)
+        classes = self.problem.classes
+        error = disagreement(classes, np.clip(cosine, -1, 1))
+        high = disagreement(classes, np.clip(cosine - cosine_se, -1, 1))
+        low = disagreement(classes, np.clip(cosine + cosine_se, -1, 1))
         return np.array([error, *others]), np.array([(high - low) / 2, *ses])
 
-    def _outputs(self, x: Array) -> Array:
-        """Cosine to the teacher, cross-entropy, overlap, squared norm at x (k + 2,) or (sets, k + 2): (4, sets)."""
-        a, sigma = x[..., : self.k].T, np.exp(x[..., self.k])
+    def _outputs(self, x: Float[np.ndarray, "*sets unknowns"]) -> Float[np.ndarray, "4 estimates"]:
+        """Cosine to the teacher, cross-entropy, overlap and squared norm of each set, at one x or at one for each."""
+        a = x[..., : self.k].T
+        sigma = np.exp(x[..., self.k])
         squared_norm = (a * a).sum(0) + sigma**2
-        unknown = np.sqrt(squared_norm - a[0] ** 2)
-        points = len(self.nodes.mass) // SETS
-        known, unknown = (np.repeat(np.broadcast_to(scale, SETS), points)[:, None] for scale in (a[0], unknown))
-        losses = cross_entropy(known * self.nodes.teacher + unknown * self.nodes.rest)
-        return np.array(np.broadcast_arrays(a[0] / np.sqrt(squared_norm), self.nodes.means(losses), a[0], squared_norm))
+        overlap = a[0]
+        beyond = np.sqrt(squared_norm - overlap**2)  # the learner's length off the teacher
 
-    def _moments(self, x: Array) -> Array:
-        """(c_1, ..., c_k, E|f|²/(K − 1), Γ) of each set: (k + 2, sets)."""
+        points = len(self.nodes.mass) // SETS
+        along_rows = np.repeat(np.broadcast_to(overlap, SETS), points)[:, None]
+        beyond_rows = np.repeat(np.broadcast_to(beyond, SETS), points)[:, None]
+        losses = cross_entropy(along_rows * self.nodes.teacher + beyond_rows * self.nodes.rest)
+        cosine = overlap / np.sqrt(squared_norm)
+        return np.array(np.broadcast_arrays(cosine, self.nodes.means(losses), overlap, squared_norm))
+
+    def _moments(self, x: Float[np.ndarray, " unknowns"]) -> Float[np.ndarray, "unknowns sets"]:
+        """(c_1, ..., c_k, E|f|²/(K - 1), Γ) of each set. The proximal points are kept for the next call."""
         if not np.abs(x[self.k :]).max() < FARTHEST:
             raise ConvergenceError(
                 f"phi = {self.problem.phi:g}, lam = {self.lam:g}: ln σ or ln δ runs away, beyond {FARTHEST:g}"
             )
         sigma, delta = np.exp(x[self.k :])
-        near, products = np.empty_like(self.nodes.rest), np.empty((self.k + 2, len(self.nodes.mass)))
+        near = np.empty_like(self.nodes.rest)
+        products = np.empty((self.k + 2, len(self.nodes.mass)))
         for start in range(0, len(near), BLOCK):
             block = slice(start, start + BLOCK)
             known = self.nodes.known[:, block]
             score = np.einsum("j,jnk->nk", x[: self.k], known) + sigma * self.nodes.rest[block]
             near[block], p, f = prox(score, delta, score if self.near is None else self.near[block])
             products[: self.k, block] = np.einsum("nk,jnk->jn", f, known)
-            products[self.k :, block] = np.einsum("nk,nk->n", f, f), bend(p, delta)
+            products[self.k, block] = np.einsum("nk,nk->n", f, f)
+            products[self.k + 1, block] = bend(p, delta)
         self.near = near
         return self.nodes.means(self.nodes.mass * products) / (self.problem.classes - 1)
 
-    def _image(self, x: Array, moments: Array) -> Array:
-        """Where the map sends x, given moments (..., k + 2)."""
-        phi, lam, k = self.problem.phi, self.lam, self.k
-        pull, force, curvature = moments[..., :k], moments[..., k], moments[..., k + 1]
-        m = 1 / (lam + curvature)
+    def _image(
+        self, x: Float[np.ndarray, " unknowns"], moments: Float[np.ndarray, "*sets unknowns"]
+    ) -> Float[np.ndarray, "*sets unknowns"]:
+        """Where the map sends x, given the moments."""
+        k = self.k
+        phi = self.problem.phi
+        pull = moments[..., :k]  # c_j
+        force = moments[..., k]  # E|f|²/(K - 1)
+        curvature = moments[..., k + 1]  # Γ
+        m = 1 / (self.lam + curvature)
         a = m[..., None] * (pull + curvature[..., None] * x[:k])
         return np.concatenate([a, np.log([phi * m**2 * force, phi**2 * m**2]).T / 2], axis=-1)

@@ -1,9 +1,12 @@
-"""Which rows a selector of K classes keeps, given its scores s (rows, K) of them, each s_k ~ N(0, 1)."""
+"""Which rows a selector of K classes keeps.
+
+The selector knows a row by its scores s (K,), where each s_k ~ N(0, 1).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
@@ -11,41 +14,72 @@ from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
 from dp_base.errors import InputError
 from dp_theory.multiclass.hardness import FARTHEST, Hardness, Margin, Uncertainty, threshold
 from dp_theory.multiclass.sobol import sets_of_normals
-from dp_theory.numerics.checks import Array, require, require_number, require_size, require_whole
+from dp_theory.numerics.checks import require, require_number, require_size, require_whole
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 NAMES = ("keep-all", "random", "keep-hard", "keep-easy", "entropy")
 MOST_CLASSES = 100
-_ROWS = 12  # log2 of those in each set, over which a kept fraction is averaged
+_ROWS = 12  # log2 of the rows in each set, over which a kept fraction is averaged
+_MOST_TILT = 1e4  # the largest omega that is tried for a kept fraction
 
 
 @runtime_checkable
 class Selection(Protocol):
-    """Keeps a row with a probability that depends on its scores (rows, K), whatever the order of the classes."""
+    """A rule that keeps a row with a probability that depends on its scores, but not on the order of the classes."""
 
     @property
     def sees_scores(self) -> bool:
-        """Whether it depends on them at all."""
+        """Whether the probability depends on the scores at all."""
         ...
 
-    def keep_probability(self, scores: Array) -> Array:
-        """(rows, K) -> (rows,)."""
+    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+        """The probability that each row is kept."""
         ...
 
-    def keep_fraction(self, classes: int) -> Array:
-        """Its mean: independent estimates (SETS,), or (1,) if it is known."""
+    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
+        """The mean probability: SETS independent estimates, or a single number where it is known."""
         ...
 
-    def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
-        """Masses (rows,), and factors (rows,) that move each row along its ray to where the mass is.
+    def along_rays(
+        self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """Move rows to where the selection keeps them, each along its ray from the origin.
 
-        radius (rows,): chi-distributed with `freedom` degrees, whatever the direction; scores grow in proportion to it.
+        Parameters
+        ----------
+        scores
+            The rows' scores. They grow in proportion to the radius.
+        radius
+            The rows' radii. Whatever the direction, they have the chi distribution with `freedom` degrees.
+        freedom
+            Number of degrees of freedom.
+
+        Returns
+        -------
+        mass
+            The probability that each row is kept.
+        factor
+            The factor by which each row's radius changes.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Share:
-    """A random fraction `keep` of the rows."""
+    """Keeps a random fraction of the rows.
+
+    Parameters
+    ----------
+    keep
+        The fraction, in (0, 1].
+
+    Raises
+    ------
+    InputError
+        For another fraction.
+    """
 
     keep: float = 1.0
     sees_scores = False
@@ -54,22 +88,39 @@ class Share:
         require_number(keep=self.keep)
         require("keep", self.keep, 0 < self.keep <= 1, "lie in (0, 1]: it is the kept fraction of the pool")
 
-    def keep_probability(self, scores: Array) -> Array:
-        """`keep`."""
+    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+        """`keep` for every row."""
         return np.full(len(scores), self.keep)
 
-    def keep_fraction(self, classes: int) -> Array:
+    def keep_fraction(self, classes: int) -> Float[np.ndarray, "1"]:
         """`keep`."""
         return np.array([self.keep])
 
-    def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
+    def along_rays(
+        self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
         """Rows stay where they are."""
         return self.keep_probability(scores), np.ones(len(scores))
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Rows whose hardness exceeds `limit`, or with hard=False the others."""
+    """Keeps the rows on one side of a threshold.
+
+    Parameters
+    ----------
+    limit
+        The threshold on the hardness.
+    hardness
+        The measure of hardness.
+    hard
+        Whether the rows above the limit are kept, or the others.
+
+    Raises
+    ------
+    InputError
+        For a limit that is not a number.
+    """
 
     limit: float
     hardness: Hardness
@@ -79,27 +130,48 @@ class Threshold:
     def __post_init__(self) -> None:
         require_number(limit=self.limit)
 
-    def keep_probability(self, scores: Array) -> Array:
-        """1 or 0."""
+    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+        """1 for rows on the kept side, 0 for others."""
         return np.where((self.hardness.of(scores) > self.limit) == self.hard, 1.0, 0.0)
 
-    def keep_fraction(self, classes: int) -> Array:
-        """How often the limit is exceeded, or is not."""
+    def keep_fraction(self, classes: int) -> Float[np.ndarray, " estimates"]:
+        """The probability that a row is on the kept side."""
         exceeded = self.hardness.exceeded(self.limit, classes)
         return exceeded if self.hard else 1 - exceeded
 
-    def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
-        """Radii become quantiles of the chi distribution on the kept side of the threshold, whose mass it has."""
+    def along_rays(
+        self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """The radii become quantiles of the chi distribution on the kept side of the threshold.
+
+        The mass is the probability of that side.
+        """
         edge = self.hardness.reach(scores / radius[:, None], self.limit) ** 2 / 2
-        cdf, inverse = (gammainc, gammaincinv) if self.hard else (gammaincc, gammainccinv)
+        cdf = gammainc if self.hard else gammaincc
+        quantile = gammaincinv if self.hard else gammainccinv
         mass = cdf(freedom / 2, edge)
-        place = np.sqrt(2 * inverse(freedom / 2, mass * cdf(freedom / 2, radius**2 / 2)))
-        return mass, np.minimum(place, FARTHEST) / radius
+        moved = np.sqrt(2 * quantile(freedom / 2, mass * cdf(freedom / 2, radius**2 / 2)))
+        return mass, np.minimum(moved, FARTHEST) / radius
 
 
 @dataclass(frozen=True)
 class Tilted:
-    """Rows in proportion to exp(omega · H), H their entropy, scaled so that the largest probability is 1."""
+    """Keeps rows in proportion to exp(omega · H), where H is their entropy.
+
+    The largest probability is 1.
+
+    Parameters
+    ----------
+    omega
+        The tilt. It prefers hard rows where it is positive, and easy ones where it is negative.
+    hardness
+        The entropy.
+
+    Raises
+    ------
+    InputError
+        For an omega that is not a finite number.
+    """
 
     omega: float
     hardness: Uncertainty = field(default_factory=Uncertainty)
@@ -109,16 +181,18 @@ class Tilted:
         require_number(omega=self.omega)
         require("omega", self.omega, np.isfinite(self.omega), "be finite")
 
-    def keep_probability(self, scores: Array) -> Array:
-        """exp(omega (H − ln K)), or exp(omega H) for omega < 0."""
+    def keep_probability(self, scores: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+        """exp(omega (H - ln K)), or exp(omega H) for omega < 0."""
         largest = np.log(scores.shape[1]) if self.omega > 0 else 0.0
         return np.exp(self.omega * (self.hardness.of(scores) - largest))
 
-    def keep_fraction(self, classes: int) -> Array:
-        """The mean probability, of each set by itself."""
+    def keep_fraction(self, classes: int) -> Float[np.ndarray, " sets"]:
+        """The mean probability, over each set of quasi-random rows by itself."""
         return np.array([self.keep_probability(scores).mean() for scores in sets_of_normals(classes, _ROWS)])
 
-    def along_rays(self, scores: Array, radius: Array, freedom: int) -> tuple[Array, Array]:
+    def along_rays(
+        self, scores: Float[np.ndarray, "rows K"], radius: Float[np.ndarray, " rows"], freedom: int
+    ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
         """Rows stay where they are."""
         return self.keep_probability(scores), np.ones(len(scores))
 
@@ -132,11 +206,34 @@ def make_selection(
     by: str = "entropy",
     kappa: float = 1.0,
 ) -> Selection:
-    """The selection called `rule`: keep-all, random, keep-hard, keep-easy or entropy, which keeps a fraction `keep`.
+    """The selection called `rule`.
 
-    by: whether keep-hard and keep-easy compare the 'entropy' of softmax(kappa · s) or the 'margin'. omega: instead of
-    `keep`, for the rule entropy; positive: hard rows, negative: easy ones. Raises InputError for another rule, for a
-    number of classes that is none, and for options that do not belong to the rule.
+    Parameters
+    ----------
+    rule
+        One of NAMES.
+    classes
+        Number of classes K.
+    keep
+        The fraction of the rows that is kept, for every rule but keep-all.
+    omega
+        The tilt of the rule entropy, instead of `keep`. It prefers hard rows where it is positive, and easy ones where
+        it is negative.
+    by
+        What keep-hard and keep-easy compare: the 'entropy' of softmax(kappa · s) or the 'margin'.
+    kappa
+        The slope of the logits in the scores.
+
+    Returns
+    -------
+    Selection
+        The rule, with the threshold or the tilt that keeps the fraction.
+
+    Raises
+    ------
+    InputError
+        For another rule, for another number of classes than 2 to MOST_CLASSES, and for options that do not belong to
+        the rule.
     """
     require_classes(classes)
     hardness = Uncertainty(kappa)
@@ -165,19 +262,17 @@ def make_selection(
 
 
 def require_classes(classes: Any) -> None:
-    """Raises InputError unless it is a whole number from 2 to MOST_CLASSES."""
+    """Raises InputError unless `classes` is a whole number from 2 to MOST_CLASSES."""
     require_whole(classes=classes)
     require_size("classes", classes, 2, MOST_CLASSES, "it is the number of classes")
 
 
 def _tilt(keep: float, classes: int, hardness: Uncertainty) -> float:
-    """The omega ≥ 0 that keeps a fraction `keep`. Raises InputError where no reasonable one does."""
+    """The omega ≥ 0 that keeps a fraction `keep`. Raises InputError where even _MOST_TILT keeps more."""
     from scipy.optimize import brentq
-
-    most = 1e4
 
     def excess(omega: float) -> float:
         return Tilted(omega, hardness).keep_fraction(classes).mean() - keep
 
-    require("keep", keep, excess(most) < 0, f"be larger for the rule entropy with {classes} classes")
-    return float(brentq(excess, 0.0, most, rtol=1e-13))  # pyright: ignore[reportArgumentType]
+    require("keep", keep, excess(_MOST_TILT) < 0, f"be larger for the rule entropy with {classes} classes")
+    return float(brentq(excess, 0.0, _MOST_TILT, rtol=1e-13))  # pyright: ignore[reportArgumentType]

@@ -1,33 +1,49 @@
 """The softmax loss of a row: its value, its proximal point, and its curvature there.
 
-The cross-entropy ℓ(h; y) = ln Σ_k exp(h_k) − h_y of scores h (K,) has slope p − e_y with p = softmax(h), and curvature
-H = diag(p) − p pᵀ. The proximal point of θ solves h + δ (p − e_y) = θ. Here classes are named so that every label is 0.
+The cross-entropy ℓ(h; y) = ln Σ_k exp(h_k) - h_y of scores h (K,) has the slope p - e_y, with p = softmax(h). Its
+curvature is H = diag(p) - p pᵀ. The proximal point h of θ solves h + δ(p - e_y) = θ. Here classes are named so that
+every label is 0.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dp_base.errors import ConvergenceError
-from dp_theory.numerics.checks import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 PRECISION = 1e-12  # of the proximal point's equation, in units of 1 + the largest score
-_STEPS = 500
+_STEPS = 500  # of Newton's method, at most
 
 
-def cross_entropy(h: Array) -> Array:
-    """ℓ(h; 0) (rows,) of scores (rows, K)."""
+def cross_entropy(h: Float[np.ndarray, "rows K"]) -> Float[np.ndarray, " rows"]:
+    """ℓ(h; 0) of each row's scores."""
     ahead = h - h[:, :1]
     largest = ahead.max(1)
     return largest + np.log(np.exp(ahead - largest[:, None]).sum(1))
 
 
-def prox(score: Array, delta: float, start: Array) -> tuple[Array, Array, Array]:
-    """The proximal points h (rows, K) of `score` (rows, K), p = softmax(h), and f = e_0 − p, relatively precise.
+class ProximalPoints(NamedTuple):
+    """The proximal points of rows."""
 
-    start (rows, K): points nearby, to save steps. Newton's method, damped: along a step Δ the curvature changes by a
-    factor of at most exp(t·d) over a share t of it, with d = max Δ − min Δ. So the share t = ln(1 + d)/d lowers the
-    objective for certain, and is near 1 where d is small. Raises ConvergenceError where it does not arrive.
+    h: Float[np.ndarray, "rows K"]
+    p: Float[np.ndarray, "rows K"]  # softmax(h)
+    f: Float[np.ndarray, "rows K"]  # e_0 - p, to full relative precision
+
+
+def prox(score: Float[np.ndarray, "rows K"], delta: float, start: Float[np.ndarray, "rows K"]) -> ProximalPoints:
+    """The proximal points of `score`, by damped Newton's method from `start`.
+
+    Points nearby save steps. Along a share t of a step Δ the curvature changes by a factor of at most exp(t·d), with
+    d = max Δ - min Δ. The share t = ln(1 + d)/d therefore lowers the objective for certain. It is near 1 where d is
+    small. Raises ConvergenceError where the method does not arrive.
     """
-    h, missed = start, np.inf
+    h = start
+    missed = np.inf
     allowed = PRECISION * (1 + np.abs(score).max())
     for _ in range(_STEPS):
         p = np.exp(h - h.max(1, keepdims=True))
@@ -37,7 +53,7 @@ def prox(score: Array, delta: float, start: Array) -> tuple[Array, Array, Array]
         off = score - h + delta * f
         missed = np.abs(off).max()
         if missed <= allowed:
-            return h, p, f
+            return ProximalPoints(h, p, f)
         inverse = 1 / (1 + delta * p)  # of I + δH but for its part of rank one
         u = p * inverse
         step = inverse * off + u * (delta * np.einsum("ik,ik->i", u, off) / u.sum(1))[:, None]
@@ -46,8 +62,8 @@ def prox(score: Array, delta: float, start: Array) -> tuple[Array, Array, Array]
     raise ConvergenceError(f"softmax prox at delta = {delta:g} is missed by {missed:.1e}")
 
 
-def bend(p: Array, delta: float) -> Array:
-    """tr H(I + δH)⁻¹ (rows,), H = diag(p) − p pᵀ for p (rows, K): Σu − Σu²/Σu with u = p/(1 + δp)."""
+def bend(p: Float[np.ndarray, "rows K"], delta: float) -> Float[np.ndarray, " rows"]:
+    """tr H(I + δH)⁻¹ with H = diag(p) - p pᵀ: it is Σu - Σu²/Σu with u = p/(1 + δp)."""
     u = p / (1 + delta * p)
     total = u.sum(1)
     return total - np.einsum("ik,ik->i", u, u) / total

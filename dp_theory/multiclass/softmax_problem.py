@@ -1,16 +1,17 @@
 """Multinomial logistic regression on rows that a selector of K classes chose: the problem and its answers.
 
 Conventions
-- Rows x ~ N(0, I_d). Teacher and selector are K directions each, W* and W_s. A row's class is argmax W* x. All that
-  counts are differences between classes, so that orthonormal directions and a simplex are the same: scores are W* x and
-  W_s x less their means over classes.
-- ρ is the cosine of a selector's direction with the teacher's of the same class: W_s x = ρ W* x + √(1 − ρ²) · as many
-  independent scores.
-- Ŵ = argmin (1/n) Σ ℓ(W x_i; y_i) + (λ/2) ‖W‖², the sum over kept rows, ℓ the cross-entropy of softmax(W x). n counts
-  the pool, kept or not; φ = d/n. Rows are labelled without errors, so that they are separable: λ must be positive.
-- The test error is P(argmax Ŵx ≠ argmax W*x), the cross-entropy that of new rows in nats. The overlap is
-  ⟨Ŵ, W*⟩/(K − 1) with W* centred, the squared norm ‖Ŵ‖²/(K − 1). Two classes are logistic regression with ridge λ/2,
-  whose weights are √2 times as long.
+- Rows are x ~ N(0, I_d). The teacher W* and the selector W_s are K directions each. A row's class is argmax W* x.
+- Only differences between classes count. Orthonormal directions and a simplex are therefore the same. Scores are W* x
+  and W_s x, each less its mean over the classes.
+- ρ is the cosine of a selector's direction with the teacher's of the same class: W_s x is ρ W* x plus √(1 - ρ²) times
+  as many independent scores.
+- The learner is Ŵ = argmin (1/n) Σ ℓ(W x_i; y_i) + (λ/2) ‖W‖². The sum goes over kept rows, and ℓ is the cross-entropy
+  of softmax(W x). The size n of the pool counts all rows, kept or not, and φ = d/n.
+- Rows are labelled without errors, so that they are separable. λ must therefore be positive.
+- The test error is P(argmax Ŵx ≠ argmax W*x). The cross-entropy is that of new rows, in nats.
+- The overlap is ⟨Ŵ, W*⟩/(K - 1) with W* centred. The squared norm is ‖Ŵ‖²/(K - 1).
+- Two classes are logistic regression with ridge λ/2, whose weights are √2 times as long.
 """
 
 from collections.abc import Iterator
@@ -32,9 +33,23 @@ from dp_theory.numerics.checks import (
 
 @dataclass(frozen=True)
 class SoftmaxProblem:
-    """As the module's head says. phi > 0 and lam > 0: numbers or arrays that broadcast; classes and rho: one number.
+    """A learner's problem, as the head of the module states it.
 
-    Raises InputError for parameters outside their domain.
+    Parameters
+    ----------
+    classes
+        Number of classes K.
+    selection
+        Which rows of the pool are kept.
+    rho
+        The cosine ρ of a selector's direction with the teacher's of the same class.
+    phi, lam
+        The ratio φ = d/n and the ridge λ, both positive: numbers, or arrays that broadcast together.
+
+    Raises
+    ------
+    InputError
+        For parameters outside their domain.
     """
 
     classes: int
@@ -44,7 +59,8 @@ class SoftmaxProblem:
     lam: Real
 
     def __post_init__(self) -> None:
-        phi, lam = numbers("phi", self.phi), numbers("lam", self.lam)
+        phi = numbers("phi", self.phi)
+        lam = numbers("lam", self.lam)
         require_classes(self.classes)
         if not isinstance(self.selection, Selection):
             raise InputError(f"selection = {self.selection!r} must be a selection of K classes: see make_selection")
@@ -62,14 +78,15 @@ class SoftmaxProblem:
 
     def cells(self) -> Iterator["SoftmaxProblem"]:
         """The scalar problems that this one broadcasts to, in C order."""
-        phi, lam = (np.broadcast_to(np.asarray(x, float), self.shape) for x in (self.phi, self.lam))
+        phi = np.broadcast_to(np.asarray(self.phi, float), self.shape)
+        lam = np.broadcast_to(np.asarray(self.lam, float), self.shape)
         for index in np.ndindex(self.shape):
             yield replace(self, phi=float(phi[index]), lam=float(lam[index]))
 
 
 @dataclass(frozen=True)
 class SoftmaxOutputs:
-    """What theory says and experiments find of a learner, each number with its standard error."""
+    """What theory predicts and experiments measure of a learner. Each number has its standard error beside it."""
 
     test_error: Real
     test_error_se: Real
@@ -83,11 +100,19 @@ class SoftmaxOutputs:
 
 @dataclass(frozen=True)
 class SoftmaxPrediction(SoftmaxOutputs):
-    """The limit n, d → ∞ at d/n = phi. Fields have the problem's shape; a scalar problem's are floats.
+    """The limit n, d → ∞ at d/n = phi.
 
-    Each _se is the standard error of its number: expectations over K classes are means over `points` quasi-random
-    points in 32 independent sets, whose scatter it measures. keep_fraction: kept rows over the pool, known so well that
-    its error, which counts in the others', is seldom their largest.
+    Expectations over K classes are means over quasi-random points in 32 independent sets. The standard errors measure
+    the scatter of these sets. Arrays have the problem's shape, and a scalar problem has floats.
+
+    Attributes
+    ----------
+    keep_fraction
+        Kept rows over the rows of the pool.
+    keep_fraction_se
+        Its standard error. It is a part of the others' errors, but seldom the largest.
+    points
+        Number of quasi-random points.
     """
 
     keep_fraction: float
@@ -97,7 +122,17 @@ class SoftmaxPrediction(SoftmaxOutputs):
 
 @dataclass(frozen=True)
 class SoftmaxSimulation(SoftmaxOutputs):
-    """Means over `trials` independent experiments in dimension d, with standard errors (inf for a single trial)."""
+    """Means over independent experiments. Their standard errors are inf for a single experiment.
+
+    Attributes
+    ----------
+    d
+        The dimension.
+    trials
+        Number of experiments.
+    seed
+        Of all draws.
+    """
 
     d: int
     trials: int

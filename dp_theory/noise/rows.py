@@ -1,71 +1,134 @@
-"""Rows near a learner's boundary whose labels may be wrong: what it sees of them, and what one is worth (ours)."""
+"""Rows near a learner's boundary whose labels may be wrong: what it sees of them, and what one is worth (ours).
+
+t is a row's score by the learner, of variance 1, and z that by the truth. E is the learner's test error, so that
+z = cos(πE) t + sin(πE) ζ with a standard normal ζ. y is the observed label. The window is |t| ≤ alpha.
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.optimize import root_scalar
 
-from dp_theory.numerics.checks import SMALLEST, Array, require, require_magnitude, require_number
+from dp_theory.numerics.checks import SMALLEST, require, require_magnitude, require_number
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.practice.additions import PLAIN, Addition
 from dp_theory.practice.cohorts import nodes
 from dp_theory.rules import KeepHard
 from dp_theory.span.flips import BoundaryFlips
 
-ORDER = 24
-NEXT_TO = 1e-8  # the boundary, over the flips' width
-NARROWEST, WIDEST = 1e-4, 9.0  # windows that are looked for, in standard deviations
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+ORDER = 24  # of the quadrature rules
+NEXT_TO = 1e-8  # the distance from the boundary that stands for none, over the flips' width
+NARROWEST = 1e-4  # the least window that is looked for, over tan(πE)
+WIDEST = 9.0  # the largest, in standard deviations of t
+_ROUNDING = 1e-9  # relative, of a mean of labels that cancel
 
 
 class Shares(NamedTuple):
-    """Of the rows within a window that pass the check, if there is one; passed: of all rows within the window."""
+    """Shares of the rows within a window that pass the label check, if there is one."""
 
     missed: float  # whose label is not the learner's answer
     wrong: float  # whose label is not the true one
-    wrong_of_missed: float
-    passed: float
+    wrong_of_missed: float  # of the missed ones, whose label is not the true one
+    passed: float  # of all rows within the window: those that pass the check
+
+
+class _Side(NamedTuple):
+    """Nodes of one side of the window, t > 0. The other side is alike."""
+
+    t: Float[np.ndarray, " nodes"]
+    measure: Float[np.ndarray, " nodes"]  # their weights
+    labels: Float[np.ndarray, "2 means nodes"]  # as `dp_theory.practice.cohorts.nodes` has them
 
 
 def shares(flips: BoundaryFlips, test_error: float, alpha: float = np.inf) -> Shares:
-    """What a learner of this test error meets within |t| ≤ alpha of its boundary; infinite: in plain rows.
+    """What a learner meets within a window around its boundary.
 
-    Raises InputError where test_error is no error of a learner that has learned anything, (0, 1/2).
+    Parameters
+    ----------
+    flips
+        The flips of the rows' labels, and their check.
+    test_error
+        The learner's.
+    alpha
+        The window |t| ≤ alpha. An infinite one holds all plain rows.
+
+    Returns
+    -------
+    Shares
+        Of the rows in the window.
+
+    Raises
+    ------
+    InputError
+        For a test_error outside (0, 1/2), and for an alpha that is not positive.
+
+    Examples
+    --------
+    >>> from dp_theory import BoundaryFlips
+    >>> found = shares(BoundaryFlips(0.3), test_error=0.1, alpha=0.2)
+    >>> round(found.missed, 3), round(found.wrong, 3)
+    (0.414, 0.236)
     """
     require_number(test_error=test_error, alpha=alpha)
     require("test_error", test_error, 0 < test_error < 0.5, "lie in (0, 1/2): it is the learner's")
     require("alpha", alpha, alpha > 0, "be positive: it is the window")
-    t, measure, _ = _one_side(flips, test_error, alpha)
-    _, weights, z, starts = flips.inner(np.cos(np.pi * test_error) * t, float(np.sin(np.pi * test_error)), ORDER)
-    mass = weights * np.repeat(measure, np.diff(starts, append=len(z)))
-    right, wrong = (mass * p for p in flips.outcomes(z))
-    agree, passed = z > 0, float((right + wrong).sum())
-    missed, both = float(np.where(agree, wrong, right).sum()), float(wrong[agree].sum())
-    return Shares(missed / passed, float(wrong.sum()) / passed, both / missed, passed / float(mass.sum()))
+    side = _one_side(flips, test_error, alpha)
+    along = np.cos(np.pi * test_error) * side.t
+    _, weights, z, starts = flips.inner(along, float(np.sin(np.pi * test_error)), ORDER)
+    mass = weights * np.repeat(side.measure, np.diff(starts, append=len(z)))
+    right, wrong = (mass * probability for probability in flips.outcomes(z))
+    answer_is_right = z > 0
+    passed = float((right + wrong).sum())
+    missed = float(np.where(answer_is_right, wrong, right).sum())
+    wrong_and_missed = float(wrong[answer_is_right].sum())
+    return Shares(
+        missed=missed / passed,
+        wrong=float(wrong.sum()) / passed,
+        wrong_of_missed=wrong_and_missed / missed,
+        passed=passed / float(mass.sum()),
+    )
 
 
-def _one_side(flips: BoundaryFlips, test_error: float, alpha: float) -> tuple[Array, Array, Array]:
-    """Nodes 0 < t ≤ alpha, their weights, and the labels there, as `nodes` has them; the other side is alike."""
+def _one_side(flips: BoundaryFlips, test_error: float, alpha: float) -> _Side:
+    """The nodes with 0 < t ≤ alpha."""
     window = PLAIN if np.isinf(alpha) else KeepHard(alpha)
     t, measure, labels = nodes(float(np.cos(np.pi * test_error)), flips, Addition(1.0, keep=window), ORDER)
     inside = (t > 0) & (window.keep_probability(t) > 0)
-    return t[inside], measure[inside], labels[..., inside]
+    return _Side(t[inside], measure[inside], labels[..., inside])
 
 
 def _missed(flips: BoundaryFlips, test_error: float, alpha: float) -> float:
     """`Shares.missed`, without the inner integral where labels have a closed form."""
-    _, measure, labels = _one_side(flips, test_error, alpha)
-    agreeing, missed = labels[:, 0] @ measure
+    side = _one_side(flips, test_error, alpha)
+    agreeing, missed = side.labels[:, 0] @ side.measure
     return float(missed / (agreeing + missed))
 
 
 @dataclass(frozen=True)
 class Missed:
-    """A plan: `kept` rows within the window in which a learner misses `share` of the labels, as `omega = "auto"` does.
+    """A plan of rounds: the window is such that the learner misses a given share of its labels.
 
-    flips: of these rows, which may be labelled worse than plain ones. Where all rows are missed as often as that, none
-    is selected. Raises InputError unless 0 < share < 1/2, for at the boundary
-    a learner misses half of them.
+    `omega = "auto"` of the real pipeline does the same. Where plain rows are missed as often, no row is selected.
+
+    Parameters
+    ----------
+    flips
+        Of the rows that are added, which may be labelled worse than plain ones.
+    share
+        The share of the labels that the learner misses.
+    kept
+        Number of rows of each round, in units of n.
+
+    Raises
+    ------
+    InputError
+        Unless 0 < share < 1/2: at the boundary a learner misses half of the labels.
     """
 
     flips: BoundaryFlips
@@ -78,8 +141,10 @@ class Missed:
         require_magnitude(kept=self.kept)
 
     def alpha(self, test_error: float) -> float:
-        """The window of a learner of this test error, infinite for plain rows. Raises InputError where no window has
-        so many missed rows."""
+        """The window of a learner of this test error, infinite for plain rows.
+
+        Raises InputError where no window has so many missed rows.
+        """
 
         def excess(log_alpha: float) -> float:
             return _missed(self.flips, test_error, float(np.exp(log_alpha))) - self.share
@@ -98,25 +163,51 @@ class Missed:
 
 
 def row_worth(flips: BoundaryFlips, alpha: float) -> float:
-    """Plain rows that teach as much as one kept within |z| ≤ alpha, once the learner knows where the boundary is.
+    """How many plain rows teach as much as one of the window, once the learner knows where the boundary is.
 
-    For a selector that is the truth itself, lam → 0+ and psi = d/kept < 1,
+    For a selector that is the truth itself, lam → 0+ and psi = d/kept < 1, the test error E follows
 
-        tan²(πE) = psi/(1 − psi)·γ(γ − c²)/c²,    γ = E[z²; kept], c = E[y z; kept]
+        (1)  tan²(πE) = psi/(1 - psi) · γ(γ - c²)/c²,   γ = E[z²; kept],   c = E[y z; kept]
 
-    and the worth is the ratio of that of unchecked plain rows to that of these. As alpha → 0 it is s²(1 − c²)/c² with
-    the plain rows' c and s the slope of E[y | z] at 0; probit: 1 + (1 − 2/π)/width². Practice pays in the end if a row
-    is worth more than its cost over that of a plain one. Raises InputError for alpha < 1e-30, and where most labels
-    there are wrong: such rows teach the opposite.
+    The worth is this expression for unchecked plain rows over that for the window's. As alpha → 0 it tends to
+    s²(1 - c²)/c², with the plain rows' c, and s the slope of E[y | z] at 0. For probit flips that is
+    1 + (1 - 2/π)/width². Practice pays in the end if a row is worth more than its cost over that of a plain one.
+
+    Parameters
+    ----------
+    flips
+        The flips of the rows' labels, and their check. Plain rows have the same flips, and no check.
+    alpha
+        The window |z| ≤ alpha.
+
+    Returns
+    -------
+    float
+        The worth of a kept row, in plain rows.
+
+    Raises
+    ------
+    InputError
+        For alpha < 1e-30, and where most labels of the window are wrong: such rows teach the opposite.
+
+    Examples
+    --------
+    >>> from dp_theory import BoundaryFlips
+    >>> round(float(row_worth(BoundaryFlips(0.5), alpha=1e-3)), 3)
+    2.454
     """
     require_number(alpha=alpha)
     require("alpha", alpha, alpha >= SMALLEST, f"be positive, and at least {SMALLEST:g}: it is the window")
-    if flips(0.0) == 0.5:  # below, the worth is that limit to as many digits as 1 - 2 P(flip | z) has
+    if flips(0.0) == 0.5:
+        # A narrower window would lose the digits of 1 - 2 P(flip | z), and has the same worth.
         alpha = max(alpha, NEXT_TO * flips.width)
     z, measure = half_line((alpha, *flips.jumps, *flips.levels))
     right, wrong = flips.outcomes(z)
-    kept = measure * (z <= alpha) * (right + wrong)
-    second, pull = float(kept @ z**2) / kept.sum(), float((measure * (z <= alpha) * (right - wrong)) @ z) / kept.sum()
-    require("alpha", alpha, pull > -1e-9 * np.sqrt(second), "leave labels that are right more often than wrong")
+    in_window = measure * (z <= alpha)
+    kept = in_window * (right + wrong)
+    second = float(kept @ z**2) / kept.sum()
+    pull = float((in_window * (right - wrong)) @ z) / kept.sum()
+    is_useful = pull > -_ROUNDING * np.sqrt(second)
+    require("alpha", alpha, is_useful, "leave labels that are right more often than wrong")
     plain = flips.signal**2
     return (1 - plain) / plain * pull**2 / (second * (second - pull**2))

@@ -1,15 +1,16 @@
 """Static data, pruning, direct selection and practice, all on labels that are wrong near the boundary (ours).
 
-Samples are counted per dimension. Every learner has its best ridge: static data and selections exactly, loops the best
-of LAMS and of some that follow static data's. For plain rows that is lam = psi(1 − c²)/c² per row, c = E[y z]
-(`BoundaryFlips.signal`), whatever the flips' shape: ridge regression knows no more of their labels.
+Samples are counted per dimension. Every learner has its best ridge. That of static data and of selections is exact;
+loops take the best of LAMS and of some ridges that follow static data's. For plain rows the best ridge is
+lam = psi(1 - c²)/c² per row, with psi = d/rows and c = E[y z] (`BoundaryFlips.signal`). It does not depend on the
+flips' shape otherwise, since ridge regression knows no more of plain labels than c.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import root_scalar
@@ -30,14 +31,16 @@ from dp_theory.span.flips import BoundaryFlips
 if TYPE_CHECKING:
     import pandas as pd
 
-WINDOWS = tuple(Window(kappa) for kappa in (0.25, 1.0))
+WINDOWS = (Window(0.25), Window(1.0))  # plans of rounds that are compared by default
 LAMS = (3e-4, 0.003, 0.03, 0.1, 0.3, 1.0, 3.0)  # of loops, per row of the first pool
-FIRMER = (3.0, 10.0)  # times the best ridge of plain rows: of loops, whose rows have more wrong labels
-KEEPS = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
-SHARES = (0.003, 0.01, 0.02, 0.04, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3)
+FIRMER = (3.0, 10.0)  # of loops, over the best ridge of plain rows: rows near the boundary have more wrong labels
+KEEPS = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])  # kept fractions that selections try
+SHARES = (0.003, 0.01, 0.02, 0.04, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3)  # of wrong labels, in the phase diagram
 COSTS = Costs()
 RULE_NAMES = (*rule_names("optimised"), "entropy")
-SAMPLES, COMPUTE = "as many samples", "as much compute"
+SAMPLES = "as many samples"
+COMPUTE = "as much compute"
+_ANY_ERROR = 0.25  # of a learner: the shares of plain rows that are wrong and that pass do not depend on it
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
@@ -68,16 +71,40 @@ def worth(
     lams: Sequence[float] | None = None,
     costs: Costs = COSTS,
 ) -> pd.DataFrame:
-    """Practice against static data round by round: a row per stage, each with the plan and ridge that are best there.
+    """Practice against static data, round by round.
 
-    The first pool has 1/phi plain rows per dimension, each round adds what a plan says; rows that fail the flips' check
-    are made and not kept, static data is not checked. lams: per row of the first pool; by default LAMS, its own best,
-    with which stage 0 is static data, and FIRMER ones beyond all LAMS. Columns: stage; kept and made, training rows and
-    samples per dimension; plan, its number, and lam; test_error; samples, those of static data that are worth one of
-    practice's, and compute, the same of their cost; saved and saved_compute, the share of the error of as many plain
-    samples, or of as much compute, that practice saves; missed and wrong, of the stage's new rows: the shares that the
-    selector misses (nan of the first pool) and whose label is wrong. Raises InputError for what `PracticeProblem`
-    refuses.
+    Rows that fail the flips' check are made and not kept. Static data is not checked.
+
+    Parameters
+    ----------
+    flips
+        The flips of all rows, and their check.
+    rounds
+        Number of rounds of the loop.
+    phi
+        d over the number of rows of the first pool, which are plain.
+    plans
+        Ways to add rows, among which each stage takes the best. The same plan holds for all rounds before it.
+    lams
+        Ridges per row of the first pool, among which each stage takes the best. By default they are LAMS, the best of
+        static data, and FIRMER times the latter as far as these lie beyond LAMS. Stage 0 is then static data.
+    costs
+        Of making a row and of training on it.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row for each stage, which is at its best plan and ridge. Columns: stage. kept and made, the training rows and
+        samples so far per dimension. plan, its number, and lam. test_error. samples, the number of static data's
+        samples that reach this error, over those made; compute, the same of their cost. saved, the share of the error
+        of as many plain samples that practice saves; saved_compute, the same for as much compute. missed and wrong, of
+        the stage's new rows: the share that the selector misses, nan for the first pool, and the share whose label is
+        wrong.
+
+    Raises
+    ------
+    InputError
+        For what `PracticeProblem` refuses, for rounds < 1, and for a plan that keeps no window.
     """
     import pandas as pd
 
@@ -86,55 +113,84 @@ def worth(
     require_costs(direct=costs.sample("direct"), training=costs.training)
     start = PracticeProblem(phi, 0.0, flip=flips)
     ridges = _ridges(flips, 1 / phi) if lams is None else lams
-    runs = [
-        (number, lam, solve_stages(replace(start, lam=lam, additions=[plan] * rounds)))
-        for number, plan in enumerate(plans)
-        for lam in ridges
-    ]
-    made = [_made(flips, phi, solved) for _, _, solved in runs]
+    runs = []
+    for number, plan in enumerate(plans):
+        for lam in ridges:
+            solved = solve_stages(replace(start, lam=lam, additions=[plan] * rounds))
+            runs.append(_Run(number, lam, solved, *_made(flips, phi, solved)))
     rows = []
     for stage in range(rounds + 1):
-        best = min(range(len(runs)), key=lambda run: runs[run][2].test_error[stage])
-        number, lam, solved = runs[best]
-        samples, new = made[best]
-        error, kept, generated = float(solved.test_error[stage]), solved.kept[stage] / phi, samples[stage]
-        spent = costs.axes("direct", generated, kept, first=samples[0])["compute"]
-        same, needed = plain_rows(flips, error), spent / costs.row("static")
-        rows.append({
-            "stage": stage, "kept": kept, "made": generated, "plan": number, "lam": lam, "test_error": error,
-            "samples": same / generated, "compute": same / needed,
-            "saved": 1 - error / plain_error(flips, generated), "saved_compute": 1 - error / plain_error(flips, needed),
-            "missed": new[stage].missed, "wrong": new[stage].wrong,
-        })  # fmt: skip
+        best = min(runs, key=lambda run: run.solved.test_error[stage])
+        rows.append(_stage_row(flips, phi, costs, best, stage))
     return pd.DataFrame(rows).astype({"stage": int, "plan": int})
+
+
+class _Run(NamedTuple):
+    """A loop with one plan and one ridge."""
+
+    plan: int  # its number
+    lam: float
+    solved: Stages
+    samples: Array  # (stages,) samples per dimension made up to each stage
+    new: list[Shares]  # of each stage's new rows
+
+
+def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage: int) -> dict[str, Any]:
+    """The row of `worth` for a stage, of the run that is best there."""
+    error = float(run.solved.test_error[stage])
+    kept = run.solved.kept[stage] / phi
+    made = run.samples[stage]
+    spent = costs.axes("direct", made, kept, first=run.samples[0])["compute"]
+    rows_to_same_error = plain_rows(flips, error)
+    rows_for_same_cost = spent / costs.row("static")
+    return {
+        "stage": stage,
+        "kept": kept,
+        "made": made,
+        "plan": run.plan,
+        "lam": run.lam,
+        "test_error": error,
+        "samples": rows_to_same_error / made,
+        "compute": rows_to_same_error / rows_for_same_cost,
+        "saved": 1 - error / plain_error(flips, made),
+        "saved_compute": 1 - error / plain_error(flips, rows_for_same_cost),
+        "missed": run.new[stage].missed,
+        "wrong": run.new[stage].wrong,
+    }
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:
     """Ridges for loops to try, per row of a first pool of `rows` per dimension.
 
-    That of plain rows is the best of static data at any number of rows: in total it does not depend on it.
+    The best ridge of static data is among them. In total, rather than per row, it is the same for any number of rows.
     """
     plain = float(plain_lam(flips, rows))
-    return [*LAMS, plain, *(plain * factor for factor in FIRMER if plain * factor > LAMS[-1])]
+    firmer = [plain * factor for factor in FIRMER if plain * factor > LAMS[-1]]
+    return [*LAMS, plain, *firmer]
 
 
 def _made(flips: BoundaryFlips, phi: float, solved: Stages) -> tuple[Array, list[Shares]]:
     """Samples per dimension that were made up to each stage (stages,), and what each stage's new rows are like."""
-    first = shares(flips, 0.25)
-    found = [Shares(np.nan, first.wrong, np.nan, first.passed)]
-    for error, addition in zip(solved.test_error, solved.additions, strict=False):
+    plain = shares(flips, _ANY_ERROR)
+    found = [Shares(np.nan, plain.wrong, np.nan, plain.passed)]
+    for error, addition in zip(solved.test_error, solved.additions, strict=False):  # the last stage adds no rows
         if not isinstance(addition, Addition) or not isinstance(addition.keep, KeepHard | KeepAll):
             raise InputError(f"plan {addition!r} must keep a window, or all rows, of which the samples made are known")
-        rule, own = addition.keep, addition.flips(flips)
-        if not isinstance(own, BoundaryFlips):
-            raise InputError(f"flip = {own} of {addition!r} must be BoundaryFlips, or left to the problem's")
-        found.append(shares(own, float(error), float(rule.alpha) if isinstance(rule, KeepHard) else np.inf))
-    new = np.diff(solved.kept, prepend=0.0) / [rows.passed for rows in found]
-    return np.cumsum(new) / phi, found
+        own_flips = addition.flips(flips)
+        if not isinstance(own_flips, BoundaryFlips):
+            raise InputError(f"flip = {own_flips} of {addition!r} must be BoundaryFlips, or left to the problem's")
+        alpha = float(addition.keep.alpha) if isinstance(addition.keep, KeepHard) else np.inf
+        found.append(shares(own_flips, float(error), alpha))
+    passed = [rows.passed for rows in found]
+    new_samples = np.diff(solved.kept, prepend=0.0) / passed
+    return np.cumsum(new_samples) / phi, found
 
 
 def kept_price(flips: BoundaryFlips, costs: Costs = COSTS) -> float:
-    """What a directly drawn row at the boundary costs with its training, in plain rows; the failed ones count, too."""
+    """The cost of a kept row at the boundary with its training, over that of a plain one.
+
+    The row is drawn directly. Those that fail the flips' check are paid, too.
+    """
     passed = float(np.sum(flips.outcomes(np.zeros(1))))
     return (costs.sample("direct") / passed + costs.training) / costs.row("static")
 
@@ -148,55 +204,107 @@ def require_selection(flips: BoundaryFlips, rho: float) -> None:
 
 
 def selections(flips: BoundaryFlips, rho: float, rows: Any, *, keep: Any = KEEPS, lam: Any = None) -> pd.DataFrame:
-    """One-shot selection by a fixed selector of cosine rho to the truth: a row per rule and number of rows.
+    """One selection by a fixed selector, for each rule and number of training rows.
 
-    rows: training rows per dimension, a number or an array (N,); each rule is at its best kept fraction of `keep` and
-    at its best ridge per training row, of `lam` where that is given; 0 is the ridgeless limit. Columns: rule, with
-    static for plain rows, rows, keep, lam, test_error, saved, the share of static's error. Raises InputError for
-    parameters outside their domain, and for flips with a check, which a SpanProblem has as well.
+    Parameters
+    ----------
+    flips
+        The flips of all rows, without a check.
+    rho
+        The cosine between the selector and the truth.
+    rows
+        Training rows per dimension: a number or an array (sizes,).
+    keep
+        Kept fractions among which each rule takes the best.
+    lam
+        Ridges per training row among which each rule takes the best; 0 is the ridgeless limit. By default the best of
+        all ridges is found.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns: rule, which is `static` for plain rows. rows, keep, lam and test_error. saved, the share of static
+        data's error that the rule saves.
+
+    Raises
+    ------
+    InputError
+        For parameters outside their domain, and for flips with a check, which a SpanProblem takes.
+
+    Examples
+    --------
+    >>> from dp_theory import BoundaryFlips
+    >>> table = selections(BoundaryFlips(0.3), 0.9, 8.0, keep=[0.2, 0.5]).set_index("rule")
+    >>> table["test_error"].round(3)[["static", "keep-hard"]].tolist()
+    [0.098, 0.06]
     """
     import pandas as pd
 
     require_selection(flips, rho)
-    given, fractions = {"rows": rows, "lam": 0.0 if lam is None else lam}, np.atleast_1d(kept_fraction(keep))
-    sizes, ridges = (np.atleast_1d(numbers(name, value)) for name, value in given.items())
+    fractions = np.atleast_1d(kept_fraction(keep))
+    sizes = np.atleast_1d(numbers("rows", rows))
+    ridges = np.atleast_1d(numbers("lam", 0.0 if lam is None else lam))
     require("rows", sizes, (sizes > 0) & np.isfinite(sizes), "be positive and finite: training rows per dimension")
     require("lam", ridges, (ridges >= 0) & np.isfinite(ridges), "be at least 0 and finite: 0 is the ridgeless limit")
     require_magnitude(rows=sizes, lam=ridges)
-    psi = 1 / sizes
-
-    def least(rule: Rule, cosine: float) -> tuple[Array, Array]:
-        moments = kept_moments(rule, flips, cosine)
-
-        def error(ridge: Any) -> Any:
-            return ridge_error(moments, cosine, psi, ridge)
-
-        if lam is None:
-            return best_ridge(error, psi.shape)
-        errors = error(ridges[:, None])
-        best = errors.argmin(0)
-        return errors[best, np.arange(len(psi))], ridges[best]
-
-    static, ridge = least(KeepAll(), rho)
-    tables = [pd.DataFrame({"rule": "static", "rows": 1 / psi, "keep": 1.0, "lam": ridge, "test_error": static})]
+    one_shot = _OneShot(flips, rho, 1 / sizes, None if lam is None else ridges)
+    static = one_shot.with_rule(KeepAll())
+    tables = [one_shot.table("static", static, 1.0)]
     for name in RULE_NAMES:
-        found = [least(RULES[name].with_keep_fraction(min(p, RULES[name].largest_keep)), rho) for p in fractions]
-        errors = np.array([error for error, _ in found])
+        rule = RULES[name]
+        tried = [one_shot.with_rule(rule.with_keep_fraction(min(p, rule.largest_keep))) for p in fractions]
+        errors = np.array([learner.test_error for learner in tried])
+        lams = np.array([learner.lam for learner in tried])
         best = errors.argmin(0)
-        at = best, np.arange(len(psi))
-        lams = np.array([ridge for _, ridge in found])[at]
-        keeps = fractions[best]
-        tables.append(
-            pd.DataFrame({"rule": name, "rows": 1 / psi, "keep": keeps, "lam": lams, "test_error": errors[at]})
-        )
+        each_size = np.arange(len(sizes))
+        learner = _SelectedLearner(errors[best, each_size], lams[best, each_size])
+        tables.append(one_shot.table(name, learner, fractions[best]))
     table = pd.concat(tables, ignore_index=True)
-    return table.assign(saved=1 - table["test_error"] / np.tile(static, len(tables)))
+    return table.assign(saved=1 - table["test_error"] / np.tile(static.test_error, len(tables)))
+
+
+class _SelectedLearner(NamedTuple):
+    """The learner with the best ridge, for each number of rows."""
+
+    test_error: Array  # (sizes,)
+    lam: Array  # (sizes,) per training row
+
+
+@dataclass(frozen=True, eq=False)
+class _OneShot:
+    """Learners of rows that a fixed selector of cosine rho chose once."""
+
+    flips: BoundaryFlips
+    rho: float
+    psi: Array  # (sizes,) d over the number of training rows
+    lams: Array | None  # (ridges,) to take the best of; None: of all ridges
+
+    def with_rule(self, rule: Rule) -> _SelectedLearner:
+        """The best learner of the rows that a rule keeps."""
+        moments = kept_moments(rule, self.flips, self.rho)
+
+        def error(lam: Any) -> Any:
+            return ridge_error(moments, self.rho, self.psi, lam)
+
+        if self.lams is None:
+            return _SelectedLearner(*best_ridge(error, self.psi.shape))
+        errors = error(self.lams[:, None])
+        best = errors.argmin(0)
+        return _SelectedLearner(errors[best, np.arange(len(self.psi))], self.lams[best])
+
+    def table(self, name: str, learner: _SelectedLearner, keep: float | Array) -> pd.DataFrame:
+        """The rows of `selections` for a rule; `keep` are its kept fractions."""
+        import pandas as pd
+
+        columns = {"rule": name, "rows": 1 / self.psi, "keep": keep}
+        return pd.DataFrame(columns | {"lam": learner.lam, "test_error": learner.test_error})
 
 
 def kept_moments(rule: Rule, flips: BoundaryFlips, rho: float) -> Moments:
     """Theorem 1's moments of a rule per kept row, with labels that are wrong near the boundary."""
     _, mass, linear, second = weighted_moments(Addition(1.0, keep=rule), flips, rho, ORDER)
-    p, (beta_tilde, beta) = mass.sum(), linear.sum(0)
+    p = mass.sum()
+    beta_tilde, beta = linear.sum(0)
     return Moments(1.0, second[:, 0, 0].sum() / p, beta / p, beta_tilde / p)
 
 
@@ -209,11 +317,25 @@ def phases(
     rounds: int = 12,
     phi: float = 0.5,
 ) -> pd.DataFrame:
-    """Where practice and keep-hard help: a row per panel, number of training rows and share of wrong plain labels.
+    """Where practice and keep-hard help: the phase diagram over training rows and wrong labels.
 
-    Columns: panel; x, training rows per dimension; y, the share of plain rows whose label is wrong; gain, the share of
-    static data's error that is saved, negative where static data is better. Panels: practice against as many samples,
-    practice against as much compute, keep-hard by a fixed selector of cosine rho against as many training rows.
+    Parameters
+    ----------
+    wrong
+        Shares of plain rows with a wrong label.
+    shape, eps
+        The flips' shape, and their probability at the boundary.
+    rho
+        The cosine between keep-hard's fixed selector and the truth.
+    rounds, phi
+        The loop's number of rounds, and d over the rows of its first pool.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns: panel. x, training rows per dimension. y, the share of plain rows whose label is wrong. gain, the share
+        of static data's error that is saved; it is negative where static data is better. The panels are practice
+        against as many samples, practice against as much compute, and keep-hard against as many training rows.
     """
     import pandas as pd
 
@@ -222,32 +344,46 @@ def phases(
         flips = BoundaryFlips.of_share(share, shape=shape, eps=eps)
         table = worth(flips, rounds=rounds, phi=phi).query("stage > 0")
         hard = selections(flips, rho, table["kept"]).query("rule == 'keep-hard'")
-        gains = {f"practice, {SAMPLES}": table["saved"], f"practice, {COMPUTE}": table["saved_compute"],
-                 f"keep-hard, ρ = {rho:g}": hard["saved"]}  # fmt: skip
+        gains = {
+            f"practice, {SAMPLES}": table["saved"],
+            f"practice, {COMPUTE}": table["saved_compute"],
+            f"keep-hard, ρ = {rho:g}": hard["saved"],
+        }
         x = table["kept"].round(9).to_numpy()  # the same for every share
-        parts += [pd.DataFrame({"panel": panel, "x": x, "y": share, "gain": gain.to_numpy()})
-                  for panel, gain in gains.items()]  # fmt: skip
+        for panel, gain in gains.items():
+            parts.append(pd.DataFrame({"panel": panel, "x": x, "y": share, "gain": gain.to_numpy()}))
     return pd.concat(parts, ignore_index=True)
 
 
 def last_useful(table: pd.DataFrame) -> pd.DataFrame:
     """The share of wrong labels beyond which the gain of `phases` is negative, per panel and number of rows.
 
-    Columns panel, x, share: interpolated between neighbours; nan where the gain is negative throughout, inf where it is
-    positive throughout.
+    Parameters
+    ----------
+    table
+        As `phases` returns it.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns panel, x and share. The share is interpolated between its neighbours in the table. It is nan where the
+        gain is negative throughout, and inf where the gain is positive throughout.
     """
     import pandas as pd
 
     found = []
     for (panel, x), cells in table.groupby(["panel", "x"], sort=False):
         y, gain = cells.sort_values("y")[["y", "gain"]].to_numpy(float).T
-        useful = np.flatnonzero(gain > 0)
-        last = useful[-1] if len(useful) else -1
-        if last < 0:
-            share = np.nan
-        elif last == len(y) - 1:
-            share = np.inf
-        else:
-            share = y[last] + (y[last + 1] - y[last]) * gain[last] / (gain[last] - gain[last + 1])
-        found.append({"panel": panel, "x": x, "share": share})
+        found.append({"panel": panel, "x": x, "share": _last_positive(y, gain)})
     return pd.DataFrame(found)
+
+
+def _last_positive(y: Array, gain: Array) -> float:
+    """The y at which the gain last falls through 0, for ascending y (N,); nan or inf where it does not."""
+    useful = np.flatnonzero(gain > 0)
+    if len(useful) == 0:
+        return np.nan
+    last = useful[-1]
+    if last == len(y) - 1:
+        return np.inf
+    return float(y[last] + (y[last + 1] - y[last]) * gain[last] / (gain[last] - gain[last + 1]))

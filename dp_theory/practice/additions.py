@@ -192,8 +192,8 @@ class MeasuredRows:
     """
 
     kept: float
-    linear: Float[np.ndarray, " 2"]
-    second: Float[np.ndarray, "2 2"]
+    linear: Array  # (2,); lists are taken, and shapes are checked below
+    second: Array  # (2, 2)
 
     def __post_init__(self) -> None:
         require_number(kept=self.kept)

@@ -11,7 +11,7 @@ from scipy.optimize.elementwise import find_root
 from dp_theory.budgets.least_error import least_error
 from dp_theory.numerics.checks import Array
 from dp_theory.rules import RULES, Entropy, KeepAll, Rule
-from dp_theory.rules.entropy import entropy_deficit
+from dp_theory.rules.entropy_rule import entropy_deficit
 from dp_theory.selection.margins import Bands, SelectorView
 from dp_theory.selection.static import BestRule, Budget, best_selection, rule_for
 

@@ -96,7 +96,7 @@ def best_sequence(
     >>> from dp_theory import PracticeProblem, best_sequence
     >>> found = best_sequence(PracticeProblem(0.25, 0.01), rounds=2, kept=1.0, least=0.1)
     >>> [str(bands) for bands in found.bands]
-    []
+    ['0 < |t| < 0.0714 or 0.4612 < |t| < 0.5222', '0 < |t| < 0.08062 or 0.7995 < |t| < 0.8628']
     """
     if isinstance(problem.flip, BoundaryFlips):
         raise InputError("the best sequence is known for flips of one probability: give flip a number")

@@ -240,7 +240,7 @@ def best_selection(budget: Budget, *, labels: bool = False, seed: int = 0) -> Be
     >>> from dp_theory.selection import Budget, best_selection
     >>> best = best_selection(Budget.of(0.9, 1.0, "kept", smallest_keep=0.1))
     >>> str(best.rule), round(best.test_error, 4)
-    ('0.2929 < |t| < 0.4229', 0.1287)
+    ('1.38 < |t| < 1.828', 0.1685)
     """
     best = local_optima(budget, labels=labels, seed=seed)[0]
     return rule_for(budget, best.bands, budget.view(labels).moments(best.bands), best.gap)

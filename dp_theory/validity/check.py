@@ -33,8 +33,8 @@ from dp_theory.validity.assumptions import (
 )
 from dp_theory.validity.experiment import MOST_USED, measured_errors
 from dp_theory.validity.features import Features
-from dp_theory.validity.moments import KeptMoments
 from dp_theory.validity.recipe import MEASURED_LAWS, predicted_error
+from dp_theory.validity.second_moments import KeptMoments
 from dp_theory.validity.view import FeatureView
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dp_theory.numerics.checks import require
 from dp_theory.rules import KeepEasy, KeepHard
 from dp_theory.validity.experiment import measured_errors
 from dp_theory.validity.features import Features
-from dp_theory.validity.moments import KeptMoments
+from dp_theory.validity.second_moments import KeptMoments
 from dp_theory.validity.view import FeatureView
 
 if TYPE_CHECKING:

@@ -16,8 +16,13 @@ def distribution(z: np.ndarray, trials: np.ndarray | int) -> dict[str, float]:
     from scipy.stats import kstest, norm, t
 
     normal = np.sign(z) * np.minimum(norm.isf(t.sf(np.abs(z), np.asarray(trials) - 1)), 38)  # beyond, 0 is their share
-    return {"cells": len(normal), "mean": float(normal.mean()), "sd": float(normal.std(ddof=1)),
-            "largest": float(np.abs(normal).max()), "p_value": float(kstest(normal, "norm").pvalue)}  # fmt: skip
+    return {
+        "cells": len(normal),
+        "mean": float(normal.mean()),
+        "sd": float(normal.std(ddof=1)),
+        "largest": float(np.abs(normal).max()),
+        "p_value": float(kstest(normal, "norm").pvalue),
+    }
 
 
 def is_noise(found: Mapping[str, float]) -> bool:

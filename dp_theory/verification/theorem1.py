@@ -79,23 +79,40 @@ def verify(
     rows = []
     for cell in cells:
         theory = predict(cell)
-        far, near, dense = (
-            simulate(cell, size, trials, engine=engine, seed=seed, workers=workers)
-            for size, engine in ((d, "law"), (dense_d, "law"), (dense_d, "dense"))
-        )
+        far = simulate(cell, d, trials, engine="law", seed=seed, workers=workers)
+        near = simulate(cell, dense_d, trials, engine="law", seed=seed, workers=workers)
+        dense = simulate(cell, dense_d, trials, engine="dense", seed=seed, workers=workers)
         for quantity in QUANTITIES:
-            (y, se), (law, law_se), (mean, mean_se) = (
-                (getattr(s, quantity), getattr(s, f"{quantity}_se")) for s in (far, near, dense)
-            )
+            y = getattr(far, quantity)
+            se = getattr(far, f"{quantity}_se")
+            law = getattr(near, quantity)
+            law_se = getattr(near, f"{quantity}_se")
+            mean = getattr(dense, quantity)
+            mean_se = getattr(dense, f"{quantity}_se")
             z = (y - getattr(theory, quantity)) / se
             dense_z = (mean - law) / np.hypot(mean_se, law_se)
             agrees = "agrees" if se <= PRECISION * abs(y) else "imprecise"
             rows.append(
-                {"rule": _label(cell.rule), "rho": cell.rho, "phi": cell.phi, "lam": cell.lam, "quantity": quantity,
-                 "theory": getattr(theory, quantity), "simulation": y, "se": se, "z": z, "dense": mean,
-                 "dense_se": mean_se, "dense_z": dense_z, "level": level, "trials": trials, "d": d,
-                 "dense_d": dense_d, "verdict": agrees if max(abs(z), abs(dense_z)) < level else "DISAGREES"}
-            )  # fmt: skip
+                {
+                    "rule": _label(cell.rule),
+                    "rho": cell.rho,
+                    "phi": cell.phi,
+                    "lam": cell.lam,
+                    "quantity": quantity,
+                    "theory": getattr(theory, quantity),
+                    "simulation": y,
+                    "se": se,
+                    "z": z,
+                    "dense": mean,
+                    "dense_se": mean_se,
+                    "dense_z": dense_z,
+                    "level": level,
+                    "trials": trials,
+                    "d": d,
+                    "dense_d": dense_d,
+                    "verdict": agrees if max(abs(z), abs(dense_z)) < level else "DISAGREES",
+                }
+            )
         advance(1)
     return pd.DataFrame(rows)
 

@@ -125,8 +125,8 @@ def _cache() -> Iterator[Finding]:
 def _folder(folder: Path) -> Iterator[Finding]:
     """A finding for each run in the folder, or for the folder if it is a run. Raises InputError if there is none."""
     from dp_base.errors import InputError
-    from dp_real.runs.files import RunFiles
     from dp_real.runs.integrity import problems
+    from dp_real.runs.run_files import RunFiles
 
     runs = [folder] if RunFiles(folder).is_run else sorted(path.parent for path in folder.glob("**/config.toml"))
     if not runs:

@@ -12,6 +12,7 @@ from experiments.cli.process import open_streams, skip_last_collection, stop, un
 def main() -> None:
     """Run `dp`. Status: 0 done, 2 wrong input, 3 something is missing, 130 interrupted, 1 anything else."""
     open_streams()
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes started here import nothing from the current folder
     with contextlib.suppress(ValueError):  # not the main thread, whose caller handles signals
         signal.signal(signal.SIGINT, stop)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # runs last, and Python's own end is short

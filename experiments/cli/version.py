@@ -12,7 +12,7 @@ COMMIT_DIGITS = 12  # of the commit that pip installed from
 
 
 def version_line() -> str:
-    """The version, and the commit if it is known: `0.1.0 (1a2b3c4)`. `-dirty` says that files were changed since."""
+    """The version, and the commit if it is known: `0.2.0 (1a2b3c4)`. `-dirty` says that files were changed since."""
     known = commit()
     return f"{dp_base.__version__} ({known})" if known else dp_base.__version__
 

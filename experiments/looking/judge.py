@@ -14,8 +14,8 @@ from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
 from dp_real.examples import Task
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.protocols import Learner
-from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.pixels import fit
 from dp_real.runtime.processes import device
 

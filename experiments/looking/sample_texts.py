@@ -18,13 +18,13 @@ from dp_base.progress import Progress
 from dp_real.config import Config
 from dp_real.evaluation.assess import logits
 from dp_real.guidance.entropy import entropy
-from dp_real.pool import texts_of
 from dp_real.pool.storage import Storage
 from dp_real.protocols import Learner
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
+from dp_real.text.pooled import texts_of
 from experiments.looking.sample import before_additions
 
 OMEGAS = [0.0, 5.0, 20.0]
@@ -57,7 +57,7 @@ def rows_over(run: Path | None, config: Config, omegas: list[float] | None) -> l
     if run is None:
         return [TextRow(omega) for omega in omegas or [0.0]]
     own = Run(run)
-    if not own.config.data.text or own.config.task.classes != config.task.classes:
+    if own.config.data.examples != "texts" or own.config.task.classes != config.task.classes:
         raise InputError(f"--classifier {run}: it does not learn texts of these {config.task.n_classes} classes")
     return [TextRow(omega, own.learner) for omega in omegas or OMEGAS]
 

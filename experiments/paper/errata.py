@@ -8,7 +8,7 @@ from scipy.optimize import root_scalar
 from scipy.special import expit
 
 from dp_theory import Group, KeepAll, KeepHard, Problem, SpanProblem, predict, simulate
-from dp_theory.rules.entropy import entropy_deficit
+from dp_theory.rules.entropy_rule import entropy_deficit
 from experiments.presets.reported.audit import data_equivalence, misprinted_totals, reported
 
 

@@ -21,8 +21,8 @@ from dp_real.runs.prepare import load_data
 from dp_real.runs.reader import Run
 from experiments.comparing.compare import Comparison, run_arms
 from experiments.looking.judge import Judge, load_judge
-from experiments.pilot.agreement import Trust, agreement, judged_rows, trust
 from experiments.pilot.boundary import boundary, scores
+from experiments.pilot.label_agreement import Trust, agreement, judged_rows, trust
 
 LEAST = 400  # samples, unless there are many classes
 SAMPLES_PER_CLASS = 8

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from experiments.presets.reported.tables import TableRow, table_rows
+from experiments.presets.reported.printed_tables import TableRow, table_rows
 
 LEAST_TAU = 25  # steps between validations; more frequent ones would take too much of the time
 

@@ -26,7 +26,7 @@ from experiments.comparing.compare import on_seeds, prepare_generators
 from experiments.terminal import aside
 from experiments.tuning.settings import with_settings
 from experiments.tuning.space import Space, own_parameters, settings_of, space_of
-from experiments.tuning.trials import Trial, Trials, best_of, kept_trials, untried
+from experiments.tuning.trial_store import Trial, Trials, best_of, kept_trials, untried
 from experiments.tuning.tuned import FORMAT, TUNED
 
 ASKED = "tuning.json"  # what was asked for; it is there from the start

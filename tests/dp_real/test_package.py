@@ -25,7 +25,7 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("module", ["dp_real", "dp_real.config", "dp_real.config.arms", "dp_real.runs.files"])
+@pytest.mark.parametrize("module", ["dp_real", "dp_real.config", "dp_real.config.arms", "dp_real.runs.run_files"])
 def test_what_only_reads_configurations_imports_no_torch(module: str):
     answer = python(f"import sys, {module}; print(*sorted({{'torch', 'diffusers', 'lance'}} & set(sys.modules)))")
     assert answer.returncode == 0, answer.stderr

@@ -25,6 +25,7 @@ from dp_theory import (
     predict,
     simulate,
 )
+from tests.mistyped import mistyped
 
 THEOREM = Problem(KeepHard(0.5), 0.8, 0.5, 0.02)
 SPAN = SpanProblem.of(THEOREM)
@@ -124,9 +125,12 @@ def test_a_spectrum_fixes_the_dimension():
         (lambda: simulate(LOOP), "d is missing"),
         (lambda: simulate(PracticeProblem(0.5, 0.1, spectrum=np.ones(9)), 8), "d = 8 must be the length"),
         (lambda: simulate(SpanProblem(np.ones(7), [Group()], 0.5, 0.1, np.ones(7)), 8), "d = 8 must be the number"),
-        (lambda: predict("KeepHard"), "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem"),
         (
-            lambda: simulate(KeepHard(1.0), 20),
+            lambda: predict(mistyped("KeepHard")),
+            "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
+        ),
+        (
+            lambda: simulate(mistyped(KeepHard(1.0)), 20),
             "must be a Problem, a SpanProblem, a PracticeProblem or a SoftmaxProblem",
         ),
         (

@@ -25,7 +25,8 @@ from dp_theory import (
     row_errors,
     simulate,
 )
-from tests.dp_theory.rules.test_rules import WindowByQuadrature
+from dp_theory.practice.prediction import PracticePrediction
+from tests.dp_theory.rules.reference import WindowByQuadrature
 
 ALPHA = np.array([[0.4], [0.9]])
 PHI = np.array([0.3, 0.8, 1.5])
@@ -134,7 +135,9 @@ def test_loop_predictions(problem):
     assert assert_batch_is_loop(problem, predict, rtol=1e-13) == 10 * np.prod(problem.shape)
     errors = row_errors(batch, 0)
     for index in np.ndindex(problem.shape):
-        np.testing.assert_allclose(errors[index], row_errors(predict(alone(problem, index)), 0), rtol=1e-12)
+        scalar = predict(alone(problem, index))
+        assert isinstance(scalar, PracticePrediction)
+        np.testing.assert_allclose(errors[index], row_errors(scalar, 0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("problem", LOOPS.values(), ids=LOOPS)

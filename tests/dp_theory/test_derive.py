@@ -42,7 +42,7 @@ def theorem1_of(expressions, moments, rho, phi, lam):
 
 
 @pytest.mark.parametrize("rule", [KeepHard, KeepEasy])
-def test_theorem1_as_printed_is_theorem1(rule):
+def test_theorem1_as_printed_is_theorem1(rule: type[KeepHard | KeepEasy]):
     phi, lam, rho = 0.7, np.array([[[0.01]], [[1.0]]]), RHO
     moments = rule(ALPHA).moments(rho)
     _, overlap, squared_norm = theorem1(*moments, rho, phi, lam)

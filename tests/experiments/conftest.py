@@ -37,6 +37,7 @@ def run_dp(*arguments: object) -> int:
     before = signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
+        patch.setenv("PYTHONSAFEPATH", "1")  # as `dp` sets it, but for this command only
         with pytest.raises(SystemExit) as exited:
             main.main()
     signal.signal(signal.SIGINT, before)
@@ -50,7 +51,8 @@ def theory(capsys: pytest.CaptureFixture[str]) -> Theory:
 
     def run(*arguments: object) -> Answer:
         status = run_dp("theory", *arguments)
-        return Answer(status, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return Answer(status, out, err)
 
     return run
 

@@ -102,7 +102,7 @@ def test_texts_along_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     rounds = Run(run).rounds
     own, hard = (pd.read_csv(tmp_path / name / "samples.csv") for name in ("own", "hard"))
     for samples, omegas in ((own, rounds["omega"].tolist()[1:]), (hard, [1000.0] * (len(rounds) - 1))):
-        first, *later = samples.groupby(["pool_size", "omega"], sort=False).groups
-        assert first == (rounds["count"][0], 0)
-        assert [size for size, _ in later] == rounds["count"].cumsum().tolist()[:-1]
-        assert [omega for _, omega in later] == pytest.approx(omegas)
+        steps = samples[["pool_size", "omega"]].drop_duplicates()
+        assert steps.iloc[0].tolist() == [rounds["count"][0], 0]
+        assert steps["pool_size"].tolist()[1:] == rounds["count"].cumsum().tolist()[:-1]
+        assert steps["omega"].tolist()[1:] == pytest.approx(omegas)

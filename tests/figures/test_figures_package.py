@@ -9,12 +9,16 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 from PIL import Image
 
 import figures
 from dp_base.files import whole_file
 from figures import curves, grids, scaling, stacks, style, theory, traces
+from tests.drawn import image_of, x_of
 
 
 def tidy(**changes):
@@ -39,7 +43,7 @@ def test_imports_neither_half_nor_pyplot():
     for path in Path(figures.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 assert name.split(".")[0] not in ("dp_theory", "dp_real", "experiments"), path
                 assert name != "matplotlib.pyplot", path
@@ -54,7 +58,7 @@ def test_lines_points_bars_and_legend_are_those_of_the_table():
     lines = [line for line in ax.get_lines() if line.get_linestyle() != "None"]
     assert len(lines) == 2
     np.testing.assert_array_equal(lines[0].get_xydata(), [[1, 1], [10, 0.1], [100, 0.01]])
-    (bars,) = {tuple(np.concatenate(c.get_segments()[1])) for c in ax.collections}
+    (bars,) = {tuple(np.concatenate(c.get_segments()[1])) for c in ax.collections if isinstance(c, LineCollection)}
     np.testing.assert_allclose(bars, [10, 0.09, 10, 0.12])
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "predicted", "simulated"]
@@ -63,7 +67,7 @@ def test_lines_points_bars_and_legend_are_those_of_the_table():
 def test_series_without_a_line_has_its_points_joined():
     table = tidy().query("kind == 'simulated' and g == 'left'")
     (ax,) = curves.draw_curves(table, xlabel="x", ylabel="y").axes
-    assert len([line for line in ax.get_lines() if line.get_linestyle() != "None" and len(line.get_xdata())]) == 2
+    assert len([line for line in ax.get_lines() if line.get_linestyle() != "None" and len(x_of(line))]) == 2
 
 
 def test_no_two_series_of_one_figure_look_the_same():
@@ -167,7 +171,7 @@ def test_data_equivalence_marks_the_first_run_beyond_the_static_curve():
 def test_threshold_is_marked_in_each_panel():
     table = tidy().assign(panel=tidy()["g"], threshold=np.where(tidy()["g"] == "left", 0.25, 0.5))
     figure = theory.draw_against_keep_fraction(table)
-    marked = [line.get_xdata()[0] for ax in figure.axes for line in ax.get_lines() if line.get_linewidth() == 0.7]
+    marked = [x_of(line)[0] for ax in figure.axes for line in ax.get_lines() if line.get_linewidth() == 0.7]
     assert marked == [0.25, 0.5]
 
 
@@ -176,7 +180,7 @@ def test_traces_mark_the_additions():
     figure = traces.draw_traces(table)
     assert [ax.get_ylabel() for ax in figure.axes] == ["left", "right"]
     markers = [line for line in figure.axes[0].get_lines() if line.get_marker() == "v"]
-    assert [list(line.get_xdata()) for line in markers] == [[10, 10], [10, 10]]
+    assert [list(x_of(line)) for line in markers] == [[10, 10], [10, 10]]
 
 
 def images(rows=2, columns=3, side=4):
@@ -194,7 +198,7 @@ def test_image_table_becomes_a_labelled_grid():
     (ax,) = grids.draw_image_table(images(), rows="round", columns="class").axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["r0", "r1"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["c0", "c1", "c2"]
-    sheet = ax.get_images()[0].get_array()
+    sheet = image_of(ax)
     np.testing.assert_allclose(sheet[:4, :4].ravel(), np.linspace(0, 1, 16))
     np.testing.assert_allclose(sheet[5:9, 10:14].ravel(), np.linspace(0, 1, 16))
     assert sheet.shape == (9, 14)
@@ -209,14 +213,14 @@ def test_characters_without_a_font_are_boxes_and_said(tmp_path, monkeypatch, cap
 
 def test_a_missing_image_stays_white():
     figure = grids.draw_image_table(images().assign(pixel_0=0.0).iloc[:-1], rows="", columns="")
-    sheet = figure.axes[0].get_images()[0].get_array()
+    sheet = image_of(figure.axes[0])
     assert np.ma.getmaskarray(sheet)[5:9, 10:14].all()
     assert Image.open(io.BytesIO(png(figure))).size[0] > 300
 
 
 def test_colour_images():
     figure = grids.draw_images(np.full((1, 2, 3, 3, 3), 0.5), ["a"], ["b", "c"])
-    assert figure.axes[0].get_images()[0].get_array().shape == (3, 7, 3)
+    assert image_of(figure.axes[0]).shape == (3, 7, 3)
 
 
 def test_notes_stand_below_their_images_and_frames_around_them():
@@ -226,9 +230,10 @@ def test_notes_stand_below_their_images_and_frames_around_them():
     figure = grids.draw_images(np.full((2, 3, 10, 10), 0.5), *labels, notes=notes, marked=marked)
     (ax,) = figure.axes
     figure.draw_without_rendering()
-    sheet = np.ma.getmaskarray(ax.get_images()[0].get_array())
+    sheet = np.ma.getmaskarray(image_of(ax))
     assert [text.get_text() for text in ax.texts] == list("abcdef")
     for text in ax.texts:
+        assert isinstance(text, Annotation)
         x, y = text.xy
         below = int(y + 0.5)  # the first row of pixels below an image; it must have room for the note
         assert not sheet[below - 1, round(x)]
@@ -237,6 +242,7 @@ def test_notes_stand_below_their_images_and_frames_around_them():
         (_, low), (_, high) = ax.transData.inverted().transform([(0, box.y0), (0, box.y1)])
         assert y - 0.5 <= high < low <= y + 13 * 0.26
     (frame,) = ax.patches
+    assert isinstance(frame, Rectangle)
     assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((10.5, -0.5), 10, 10)
     assert ax.get_xticklabels()[0].get_text() == "construction\ncrane"
 
@@ -280,5 +286,5 @@ def test_a_ranking_has_the_best_on_top_and_each_interval_around_its_point():
     (ax,) = curves.draw_ranking(table, xlabel="points").axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["c", "b", "a"]
     (bars,) = ax.collections
-    ends = [(float(path.vertices[0][0]), float(path.vertices[1][0])) for path in bars.get_paths()]
+    ends = [np.asarray(path.vertices)[:2, 0] for path in bars.get_paths()]
     np.testing.assert_allclose(ends, [(0.9, 1.1), (1.5, 2.1), (2.0, 3.5)])

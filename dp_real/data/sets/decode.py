@@ -22,6 +22,10 @@ TRANSPOSITIONS = {
 """What turns an image upright, by its EXIF orientation."""
 
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""The only formats that Pillow may open, whatever a file is called. For others it would start programs (EPS)."""
+
+
 def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) -> Tensor:
     """Read an image as uint8 [channels, size, size].
 
@@ -30,7 +34,7 @@ def read_image(source: EncodedImage, size: int, channels: int, resize: int = 0) 
     EXIF orientation is applied, and transparent pixels are laid over white. Raises InputError for a broken image.
     """
     try:
-        with Image.open(BytesIO(read_encoded(source))) as file:
+        with Image.open(BytesIO(read_encoded(source)), formats=FORMATS) as file:
             image = _opaque(_of_8_bits(_upright(file)))
             image = image.convert("RGB" if channels == 3 else "L")
             # Cropping first resizes fewer pixels. `bleed` is the share that is cut off at each of the four sides.

@@ -4,7 +4,7 @@
                               or ImageNet's validation images without folders (dp_real.data.sets.ilsvrc)
     shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet; or ImageNet's
                               own tar files, ILSVRC2012_img_val.tar, ILSVRC2012_img_train.tar, n01440764.tar
-    texts.csv, texts.jsonl    texts, a row each (dp_real.data.sets.texts)
+    texts.csv, texts.jsonl    texts, a row each (dp_real.text.text_sets)
     hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
 @SPLIT after it picks one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in
@@ -23,12 +23,12 @@ from typing import Literal
 import torch
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.sets import ilsvrc, shards, tables
+from dp_real.data.sets import ilsvrc, shards, table_sets
 from dp_real.data.sets.class_names import Classes, visible_files
 from dp_real.data.sets.encoded import ENDINGS, NamedImages, to_labels
 from dp_real.data.sets.hub_sets import HubSet
 from dp_real.data.sets.images import ImageFiles, ImageSet, read_folder
-from dp_real.data.sets.tables import Columns
+from dp_real.data.sets.table_sets import Columns
 
 SPLIT_AND_COLUMNS = r"(?:@(?P<split>[\w.-]+))?(?:#(?:(?P<image>[\w.-]+),)?(?P<label>[\w.-]+))?"
 HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:/(?P<folder>[^:@#]+))?(?::(?P<revision>[^@#]+))?" + SPLIT_AND_COLUMNS)
@@ -105,7 +105,7 @@ def _folder_layout(where: str, folder: Path, split: str | None) -> tuple[Layout,
     if not has_images:
         for kind in ("parquet", "tar"):
             if any(file.suffix == f".{kind}" for file in visible_files(folder)):
-                files = tables.split_files(where, folder, split)
+                files = table_sets.split_files(where, folder, split)
                 return kind, [file for file in files if file.suffix == f".{kind}"]
     return "folders", [folder]
 
@@ -191,12 +191,12 @@ def _named_images(found: Located, classes: Classes) -> NamedImages:
         case "tar":
             return shards.read_shards(found.paths, found.columns.label)
         case "parquet":
-            data = tables.open_parquet(found.where, found.paths)
+            data = table_sets.open_parquet(found.where, found.paths)
         case "csv" | "jsonl":
             raise InputError(f"{found.where}: there are no images in it; texts are for data.source = 'text'")
         case _:
-            data = tables.open_saved(found.where, found.paths[0], found.split)
-    return tables.read_rows(found.where, data, found.columns, classes)
+            data = table_sets.open_saved(found.where, found.paths[0], found.split)
+    return table_sets.read_rows(found.where, data, found.columns, classes)
 
 
 def count_images(found: Located, classes: Classes, needed: Collection[int]) -> int:
@@ -204,7 +204,7 @@ def count_images(found: Located, classes: Classes, needed: Collection[int]) -> i
     if found.kind != "parquet":
         any_shape = (3, 1, 1)  # nothing is decoded
         return len(read_set(found, classes, any_shape, needed, keep=False).y)
-    names = tables.parquet_class_names(found.where, found.paths, found.columns, classes)
+    names = table_sets.parquet_class_names(found.where, found.paths, found.columns, classes)
     file_of_each = [found.paths[0]] * len(names)  # for messages
     labels = to_labels(NamedImages(file_of_each, names), classes)
     y = [label for label in labels if label is not None]

@@ -14,9 +14,9 @@ from dp_base.files import write_json
 from dp_base.progress import Progress
 from dp_base.workers import in_parallel
 from dp_real.data.typefaces.characters import BEYOND_ASCII
-from dp_real.data.typefaces.draw import draw_font
 from dp_real.data.typefaces.fonts import LEAST_CHARACTERS, Font, Kind, pick_styles, read_font
 from dp_real.data.typefaces.groups import different, group_families
+from dp_real.data.typefaces.rendering import draw_font
 from dp_real.data.typefaces.weed import features, is_unicase, read_by_others, shares
 from dp_real.runtime.cache import cached
 from dp_real.runtime.processes import own_cores

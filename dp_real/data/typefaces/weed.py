@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dp_real.data.typefaces.characters import CASES
-from dp_real.data.typefaces.draw import INK, PLACES, SMALL, stretched
+from dp_real.data.typefaces.rendering import INK, PLACES, SMALL, stretched
 
 ALIKE = 0.65  # correlation of a small letter and its capital beyond which they count as one; ordinary fonts have 0.35
 FOLDS = 5

@@ -9,9 +9,9 @@ from jaxtyping import Float32, Int32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.codes import to_codes
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.text.codes import to_codes
 
 
 class FunctionGenerator:

@@ -1,6 +1,6 @@
 """All augmentation that a configuration asks for, as a function of the seed, the step and the parcel."""
 
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,14 +39,14 @@ class Augmentation:
             self.randaugment = RandAugment(config.randaugment, config.randaugment_magnitude)
 
     def __call__(
-        self, x: Float[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, parcel: int
-    ) -> tuple[Float[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
+        self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], step: int, parcel: int
+    ) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
         """Augment the rows of a parcel.
 
         Parameters
         ----------
-        x : Float[Tensor, "batch *stored"]
-            The examples, which may be larger images than the module takes.
+        x : Shaped[Tensor, "batch *stored"]
+            The examples: texts as int32, or images, which may be larger than the module takes.
         y : Shaped[Tensor, "batch *classes"]
             The labels, int64 [B], or the probabilities of the classes, float [B, K].
         step, parcel : int

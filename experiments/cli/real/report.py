@@ -70,7 +70,7 @@ def _facts(folders: list[Path], judge: str | None) -> list[dict[str, Any]]:
 def _check_folder(folder: "Comparison", judge: str | None) -> None:
     """Raise InputError for a folder with neither a run nor a comparison, and for a comparison with a judge."""
     from dp_base.errors import InputError
-    from dp_real.runs.files import RunFiles
+    from dp_real.runs.run_files import RunFiles
 
     if folder.exists:
         if judge is not None:
@@ -86,7 +86,7 @@ def add_confirmed(facts: dict[str, Any], judge: str) -> None:
     from dp_real import Run
     from dp_real.runs.prepare import load_data
     from experiments.looking.judge import load_judge
-    from experiments.pilot.agreement import agreement, judged_rows, trust
+    from experiments.pilot.label_agreement import agreement, judged_rows, trust
 
     run = Run(facts["run"])
     asked = load_judge(judge, run.config.task)

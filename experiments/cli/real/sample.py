@@ -50,13 +50,13 @@ def sample_command(
     """Writes images, a grid of them and samples.csv into --out, with a row for each strength."""
     from dp_base.errors import InputError
     from dp_real.config import load_config
-    from dp_real.runs.files import RunFiles
+    from dp_real.runs.run_files import RunFiles
 
     files = RunFiles(Path(source))
     run = files.path if files.is_run else None
     config = load_config(files.config, settings) if run else load_preset(source, settings)
     omegas = read_strengths(omega)
-    if not config.data.text and len(config.task.sample_shape) != 3:
+    if config.data.examples != "texts" and len(config.task.sample_shape) != 3:
         raise InputError(f"{source}: data.source = '{config.data.source}' has neither images nor texts to show")
     if along and (run is None or classifier):
         raise InputError("--along takes the folder of a run, whose own learners guide, and no --classifier")
@@ -66,8 +66,8 @@ def sample_command(
         chosen = choose_classes(config.task.classes, classes, labels)
         wanted = [label for label in chosen for _ in range(n)]
         drawing = Drawing(config, source, run, classifier, along, omegas, wanted, seed, out)
-        samples = drawing.texts() if config.data.text else drawing.images()
-    if config.data.text:
+        samples = drawing.texts() if config.data.examples == "texts" else drawing.images()
+    if config.data.examples == "texts":
         _show_texts(drawing, samples, as_json)
     else:
         _show_images(drawing, samples, as_json)

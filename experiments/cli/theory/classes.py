@@ -63,10 +63,8 @@ def classes_command(
                 by=by,
                 kappa=kappa,
                 tolerance=tolerance,
-                trials=trials,
-                d=d,
+                experiments=dp_theory.Experiments(trials, d, workers or cores()),
                 seed=seed,
-                workers=workers or cores(),
                 advance=advance,
             )
         if out is not None:

@@ -130,7 +130,7 @@ def _print_goodness(fitted: "Fit") -> None:
 def _read(path: Path, where: list[str]) -> "Curve":
     """The curve of a file, or the reported one of that name, of which COLUMN=VALUE is chosen; says what is noted."""
     from dp_theory.fitting import MOST_ROUNDS, read_curve
-    from experiments.presets.reported.curves import CURVES, reported_curve
+    from experiments.presets.reported.scaling_curves import CURVES, reported_curve
 
     chosen = {}
     for entry in where:

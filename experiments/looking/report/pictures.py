@@ -16,8 +16,8 @@ from dp_base.errors import DamagedError, MissingError
 from dp_base.progress import Progress
 from dp_base.workers import in_parallel
 from dp_real.pool import Pool
-from dp_real.runs.files import RunFiles
 from dp_real.runs.reader import Run
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import this_process
 from experiments.terminal import say

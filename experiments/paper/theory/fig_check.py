@@ -8,12 +8,12 @@ import pandas as pd
 
 from dp_base.errors import MissingError
 from dp_real import Run, run
-from dp_real.evaluation.features import penultimate
+from dp_real.evaluation.penultimate import penultimate
 from dp_real.examples import balanced_rows
 from dp_real.runs.afterwards import features
 from dp_real.runs.prepare import load_data
 from dp_theory import Features, check
-from experiments.paper.checked import picture, tidy
+from experiments.paper.checked import GAUSSIAN, MEASURED_LAW, picture, tidy
 from experiments.paper.digits_runs import digits
 from experiments.presets.presets import load_preset
 from experiments.terminal import progress, say
@@ -70,10 +70,10 @@ draw = picture
 
 def caption(table: pd.DataFrame) -> str:
     lines = table.query("kind == 'predicted'").assign(task=table["panel"].str.split().str[0])
-    z_of_law = lines.query("series == @MEASURED_LAW")["z"].abs()
+    z_of_law = lines.loc[lines["series"] == MEASURED_LAW, "z"].abs()
     points = table.query("kind == 'measured'")
     key = ["panel", "x"]
-    joined = points.merge(lines.query("series == @GAUSSIAN"), on=key, suffixes=("", "_theory"))
+    joined = points.merge(lines[lines["series"] == GAUSSIAN], on=key, suffixes=("", "_theory"))
     ratios = (joined["y_theory"] / joined["y"]).groupby(joined["task"]).agg(["min", "max"])
     told = "; ".join(
         f"{task}: {row['min']:.2g} to {row['max']:.2g} times the measured error" for task, row in ratios.iterrows()

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from dp_theory import classes_curves
+from dp_theory import Experiments, classes_curves
 from figures.curves import draw_curves
 from figures.tables import predicted, simulated
 
@@ -25,7 +25,7 @@ def compute(quick: bool) -> pd.DataFrame:
     classes, points, trials = (CLASSES[::3], 4, 4) if quick else (CLASSES, 7, 12)
     options = {"rules": ("random", *RULES), "keep": [KEEP], "rho": RHO, "tolerance": 1e-2}
     lines = classes_curves(classes, kept=np.geomspace(0.5, 32, points).tolist(), **options)
-    checks = classes_curves(classes, kept=CHECKED, trials=trials, d=D, **options)
+    checks = classes_curves(classes, kept=CHECKED, experiments=Experiments(trials, D), **options)
     parts = []
     for rule in RULES:
         for k in classes:

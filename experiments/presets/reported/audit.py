@@ -7,7 +7,7 @@ accuracy of that run, read off the static curve.
 import numpy as np
 import pandas as pd
 
-from experiments.presets.reported.tables import table_path
+from experiments.presets.reported.printed_tables import table_path
 
 SCALING = {"ImageNet-100": 4, "ImageNet-1k": 5}  # data set -> the table that holds its scaling curves
 

@@ -6,6 +6,7 @@ import pytest
 from dp_base.errors import InputError
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config, split_names
+from dp_real.learners.mlp import MLPConfig
 
 PARTS = "[data]\nsource = 'digits'\n[generator]\nkind = 'denoiser'\n[learner]\nkind = 'mlp'\n"
 MINIMAL = PARTS + "[training]\nsteps = 100\n[practice]\ninitial = 10\nincrement = 5\nadditions = 2\n"
@@ -20,6 +21,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
     config = load_config(file, ["guidance.omega=0.3", "guidance.through=x0", "learner.hidden=[8, 8]"], seed=7)
+    assert isinstance(config.learner, MLPConfig)
     assert (config.name, config.seed, config.guidance.omega, config.learner.hidden) == ("mine", 7, 0.3, (8, 8))
     assert config.guidance.through == "x0"
     assert config.samples == 20

@@ -1,7 +1,8 @@
-"""Another package adds a source of data, a generator, a learner and an arm, each in a file."""
+"""Another package, that of examples/clouds, adds a source of data, a generator, a learner and an arm."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -9,150 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.installed import install
-
-FILES = {
-    "cloud_data.py": '''\
-"""Three clouds in the plane."""
-
-from typing import Literal
-
-from dp_real.data import DATA, DataConfig
-from dp_real.examples import Examples, RealData, Task
-
-
-@DATA.named("clouds")
-class CloudsConfig(DataConfig):
-    """Points about three centres."""
-
-    source: Literal["clouds"]
-    split: int = 0
-
-    @property
-    def task(self):
-        return Task((2,), ("east", "north", "west"))
-
-    def load(self):
-        import torch
-
-        y = torch.arange(120) % 3
-        x = torch.tensor([[1.0, 0], [0, 1], [-1, 0]])[y]
-        x = x + 0.2 * torch.randn(120, 2, generator=torch.Generator().manual_seed(self.split))
-        validation, test = (Examples(x[rows], y[rows]) for rows in (slice(60), slice(60, 120)))
-        return RealData(self.task, None, validation, test)
-''',
-    "cloud_generator.py": '''\
-"""Points of the clouds; guided ones are moved once."""
-
-from typing import Literal
-
-from dp_real.generators import GENERATORS, GeneratorConfig
-
-
-@GENERATORS.named("weather")
-class WeatherConfig(GeneratorConfig):
-    """The clouds as they are."""
-
-    kind: Literal["weather"]
-    width: float = 0.2
-
-    def load(self, sampling, source, data=None, progress=None):
-        return Weather(self.width, source.task)
-
-
-class Weather:
-    def __init__(self, width, task):
-        self.width, self.sample_shape, self.n_classes = width, task.sample_shape, task.n_classes
-
-    def sample(self, labels, seeds, guidance):
-        import torch
-
-        from dp_real.runtime.seeds import row_noise
-
-        centres = torch.tensor([[1.0, 0], [0, 1], [-1, 0]])
-        x = centres[labels] + self.width * row_noise(seeds, self.sample_shape)
-        if guidance is None:
-            return x
-        with torch.enable_grad():
-            leaf = x.requires_grad_()
-            gradient = guidance.gradient(leaf, leaf)
-        return guidance.move(x.detach(), gradient)
-
-    def offload(self):
-        pass
-''',
-    "cloud_learner.py": '''\
-"""A single layer."""
-
-from typing import Literal
-
-from dp_real.learners import LEARNERS, LearnerConfig
-
-
-@LEARNERS.named("layer")
-class LayerConfig(LearnerConfig):
-    """Logits that are linear in the example."""
-
-    kind: Literal["layer"]
-    bias: bool = True
-
-    def network(self, task):
-        from torch import nn
-
-        return nn.Linear(task.sample_shape[0], task.n_classes, bias=self.bias)
-''',
-    "cloud_arms.py": '''\
-"""An arm."""
-
-from dp_real.config.arms import arm
-
-
-@arm("my-arm", "the loop, at half its strength")
-def half(config, samples):
-    return {"guidance": {"omega": config.guidance.omega / 2}}
-''',
-}
-ENTRY_POINTS = """\
-[deliberate_practice.data]
-clouds = cloud_data
-[deliberate_practice.generators]
-weather = cloud_generator
-[deliberate_practice.learners]
-layer = cloud_learner
-[deliberate_practice.arms]
-my-arm = cloud_arms
-"""
-MINE = """\
-threads = 1
-[data]
-source = "clouds"
-[generator]
-kind = "weather"
-[sampling]
-steps = 4
-[guidance]
-omega = 0.1
-[learner]
-kind = "layer"
-bias = false
-[training]
-steps = 40
-batch_size = 8
-learning_rate = 0.1
-[practice]
-initial = 12
-increment = 6
-additions = 1
-patience = 1
-evaluate_every = 2
-"""
+from tests.installed import EXAMPLE, install, install_example
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder of mine.toml. The package lies in `site` beside it, as pip would leave it."""
-    install(tmp_path / "site", "clouds", FILES, ENTRY_POINTS)
-    (tmp_path / "mine.toml").write_text(MINE)
+    install_example(tmp_path / "site")
+    shutil.copy(EXAMPLE / "clouds.toml", tmp_path / "mine.toml")
     return tmp_path
 
 
@@ -248,11 +113,24 @@ my-arm = no_such_module
 
 
 def test_a_kind_that_cannot_be_loaded_says_why(folder: Path):
-    install(folder / "site", "clouds", FILES, BROKEN)
+    install(folder / "site", "clouds", {}, BROKEN)
     _, err = finish(start(folder, "real", "run", "mine.toml"), status=3)
     assert "data: 'clouds' cannot be loaded: no_such_module: ModuleNotFoundError" in err
     _, err = finish(start(folder, "real", "compare", "digits", "--arms", "my-arm,static"), status=3)
     assert "arms: 'my-arm' cannot be loaded" in err
+
+
+def test_a_package_that_ends_the_process_is_named_and_passed_over(folder: Path):
+    install(
+        folder / "site",
+        "clouds",
+        {"leaves.py": "import sys\nsys.exit(0)\n"},
+        BROKEN.replace("no_such_module", "leaves"),
+    )
+    out, _ = finish(start(folder, "real", "keys", "digits"))
+    assert out
+    _, err = finish(start(folder, "real", "run", "mine.toml"), status=3)
+    assert "data: 'clouds' cannot be loaded: leaves: SystemExit" in err
 
 
 def test_without_the_package_they_are_not_known(folder: Path):

@@ -78,7 +78,7 @@ def section(source: str, values: dict[str, Any]) -> DataConfig:
     """Return a section as a file would name it."""
     rest: dict[str, Any] = {"name": "any", "learner": {"kind": "mlp"}, "training": {"steps": 1}}
     rest |= {"generator": {"kind": "gaussian" if source == "gaussian" else "denoiser"}, "practice": {"initial": 3}}
-    if DATA[source].text:
+    if DATA[source].examples == "texts":
         rest |= {"generator": {"kind": "char-lm"}, "guidance": {"candidates": 2}, "pool": {"storage": "text"}}
         rest |= {"learner": {"kind": "ngrams"}}
     return parse_config(rest | {"data": {"source": source} | values}).data
@@ -91,7 +91,7 @@ def test_the_task_is_that_of_the_examples(
     source: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: None
 ):
     monkeypatch.setattr(dp_real.data.fashion, "VALIDATION", 100)
-    monkeypatch.setattr("dp_real.text.words.FOLDER", tmp_path)
+    monkeypatch.setattr("dp_real.text.word_lists.FOLDER", tmp_path)
     config = section(source, SOURCES[source][number](tmp_path))
     task = config.task
     data = config.load()

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.text import TextConfig
-from dp_real.data.words import WordsConfig
-from dp_real.text.codes import to_texts
-from dp_real.text.words import plain
+from dp_real.codes import to_texts
+from dp_real.text.data.own_texts import TextConfig
+from dp_real.text.data.words import WordsConfig
+from dp_real.text.word_lists import plain
 from tests.dp_real.text.made import SENTENCES, text_folder, word_lists
 
 ROWS = [(text, name) for name, texts in SENTENCES.items() for text in texts]
@@ -85,7 +85,8 @@ def test_bad_rows(tmp_path: Path, rows: list[Any], message: str):
 
 def test_bad_files(tmp_path: Path):
     def load(name: str, **options: Any) -> None:
-        TextConfig(source="text", validation=str(tmp_path / name), **({"classes": CLASSES} | options)).load()
+        settings: dict[str, Any] = {"classes": CLASSES} | options
+        TextConfig(source="text", validation=str(tmp_path / name), **settings).load()
 
     write_csv(tmp_path / "columns.csv", header=("said", "what"))
     (tmp_path / "bad.jsonl").write_text("not JSON\n")
@@ -114,13 +115,13 @@ def test_words_without_accents():
 
 
 def test_missing_lists_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_real.text.words.FOLDER", tmp_path)
+    monkeypatch.setattr("dp_real.text.word_lists.FOLDER", tmp_path)
     with pytest.raises(MissingError, match=r"apt-get install --no-install-recommends wamerican wngerman .* wpolish$"):
         WordsConfig(source="words").load()
 
 
 def test_words_of_one_language_alone_are_split_by_their_stems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dp_real.text.words.FOLDER", tmp_path)
+    monkeypatch.setattr("dp_real.text.word_lists.FOLDER", tmp_path)
     word_lists(tmp_path)
     config = WordsConfig(source="words", train=30, validation=2, test=5)
     data = config.load()

@@ -14,7 +14,7 @@ from dp_real.estimate import cost
 from dp_real.examples import Task
 from dp_real.generators.models.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
-from dp_real.rounds.policies import FIRST_ROWS
+from dp_real.rounds.policies import LEAST_ROWS
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -81,8 +81,8 @@ def test_an_automatic_strength_moves(tmp_path: Path):
     sizes = automatic.rounds["count"].tolist()
     plain, first, later = np.split(automatic.pool.table()["omega"].to_numpy(), np.cumsum(sizes)[:2])
     assert set(plain) == {0}
-    assert set(first[:FIRST_ROWS]) == {5}
-    assert 5 not in first[FIRST_ROWS:]
+    assert set(first[:LEAST_ROWS]) == {5}
+    assert 5 not in first[LEAST_ROWS:]
     assert len(set(later[: sizes[2]])) == 1
     assert later[0] not in first
 

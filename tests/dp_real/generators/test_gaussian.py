@@ -132,11 +132,13 @@ def test_data_are_drawn_by_their_split(small: Config):
     data = small.data.load()
     again = small.data.model_copy(update={"split": 1}).load()
     assert data.generator is None
-    assert (len(data.validation.x), len(data.test.x), len(data.task.classes)) == (1000, 2000, 2)
-    assert torch.equal(data.test.x[:, 0] > 0, data.test.y.bool())
-    assert not torch.equal(data.test.x[:1000], data.validation.x)
-    assert not torch.equal(data.test.x, again.test.x)
-    assert abs(data.test.x.var() - 1) < 4 * (2 / 40_000) ** 0.5
+    validation = data.validation.x[:]
+    test = data.test.x[:]
+    assert (len(validation), len(test), len(data.task.classes)) == (1000, 2000, 2)
+    assert torch.equal(test[:, 0] > 0, data.test.y.bool())
+    assert not torch.equal(test[:1000], validation)
+    assert not torch.equal(test, again.test.x[:])
+    assert abs(test.var() - 1) < 4 * (2 / 40_000) ** 0.5
 
 
 # -- the learner ------------------------------------------------------------------------------------------------------

@@ -62,10 +62,6 @@ FAMILIES: dict[Callable[[], Any], dict[str, Any]] = {  # each with what its call
 FEW_STEPS = (tiny.latent_consistency, tiny.sana_sprint)
 
 
-def name(value: Any) -> str:
-    return getattr(value, "__name__", str(value))
-
-
 def draw(
     pipe: Any, make: Callable[[], Any], steps: int = 4, size: tuple[int, int] = (32, 32), **options: Any
 ) -> Tensor:
@@ -78,23 +74,10 @@ def draw(
     return 2 * pipe(PROMPTS, height=size[0], width=size[1], output_type="pt", **call).images - 1
 
 
-def classifier_of(images: Tensor) -> nn.Module:
-    """A random classifier of images of any size, rescaled to be sure of some of these and not of others."""
-    torch.manual_seed(1)
-    last = nn.Linear(128, 3)
-    pool = nn.AdaptiveAvgPool2d(4)
-    network = nn.Sequential(nn.Conv2d(3, 8, 5, stride=3), nn.Tanh(), pool, nn.Flatten(), last).requires_grad_(False)
-    logits = network(images)
-    scale = 1 / logits.std(0)
-    last.weight *= scale.unsqueeze(1)
-    last.bias.sub_(logits.mean(0)).mul_(scale)
-    return network.eval()
-
-
 def assert_guided(pipe: Any, make: Callable[[], Any], omega: float = 3e-4, **options: Any) -> None:
     """A positive omega raises the entropy of the images at the same noise, a negative one lowers it."""
     plain = draw(pipe, make, **options)
-    classifier = classifier_of(plain)
+    classifier = tiny.classifier_of(plain)
     before = entropy(classifier(plain)).mean()
     for sign in (1, -1):
         assert dp_real.guide(pipe, classifier, sign * omega) is pipe
@@ -103,7 +86,7 @@ def assert_guided(pipe: Any, make: Callable[[], Any], omega: float = 3e-4, **opt
     assert torch.equal(draw(dp_real.unguide(pipe), make, **options), plain)
 
 
-@pytest.mark.parametrize("make", FAMILIES, ids=name)
+@pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)
 def test_each_family_draws_harder_images_and_goes_back(make: Callable[[], Any]):
     assert_guided(tiny.random_pipeline(make), make, steps=3 if make in FEW_STEPS else 4)
 
@@ -130,7 +113,7 @@ def with_solver(make: Callable[[], Any], kind: Any, options: dict[str, Any]) -> 
     return pipe
 
 
-@pytest.mark.parametrize(("make", "kind", "options"), SOLVERS, ids=name)
+@pytest.mark.parametrize(("make", "kind", "options"), SOLVERS, ids=tiny.name)
 def test_each_solver_is_guided(make: Callable[[], Any], kind: Any, options: dict[str, Any]):
     assert_guided(with_solver(make, kind, options), make, steps=4)
 
@@ -140,7 +123,7 @@ def test_every_solver_that_is_known_is_tested():
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-@pytest.mark.parametrize("make", [tiny.stable_diffusion_xl, tiny.flux, *FEW_STEPS], ids=name)
+@pytest.mark.parametrize("make", [tiny.stable_diffusion_xl, tiny.flux, *FEW_STEPS], ids=tiny.name)
 def test_schedules_of_a_few_steps(make: Callable[[], Any], steps: int):
     """As distilled pipelines have; a single step is guided, too."""
     pipe = tiny.random_pipeline(make)
@@ -161,17 +144,17 @@ def assert_seen(pipe: Any, make: Callable[[], Any], size: tuple[int, int] = (32,
     torch.testing.assert_close(seen[0][:N].clamp(-1, 1), plain, atol=1e-4, rtol=0)  # DiT has its rows twice
 
 
-@pytest.mark.parametrize("make", FAMILIES, ids=name)
+@pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)
 def test_the_classifier_sees_what_each_family_draws(make: Callable[[], Any]):
     assert_seen(tiny.random_pipeline(make), make)
 
 
-@pytest.mark.parametrize(("make", "kind", "options"), [*SOLVERS, PNDM_V], ids=name)
+@pytest.mark.parametrize(("make", "kind", "options"), [*SOLVERS, PNDM_V], ids=tiny.name)
 def test_the_classifier_sees_what_each_solver_draws(make: Callable[[], Any], kind: Any, options: dict[str, Any]):
     assert_seen(with_solver(make, kind, options), make)
 
 
-@pytest.mark.parametrize("make", [tiny.stable_diffusion, tiny.flux, tiny.qwen_image], ids=name)
+@pytest.mark.parametrize("make", [tiny.stable_diffusion, tiny.flux, tiny.qwen_image], ids=tiny.name)
 def test_sizes_and_several_images_a_prompt_as_ever(make: Callable[[], Any]):
     """Packed latents do not tell the image's shape."""
     assert_seen(tiny.random_pipeline(make), make, size=(32, 64))
@@ -192,7 +175,7 @@ def test_it_is_the_guidance_of_the_sampler_here(options: dict[str, Any]):
         return 2 * pipe(PROMPTS, **call).images - 1
 
     plain = theirs()
-    classifier = classifier_of(plain)
+    classifier = tiny.classifier_of(plain)
     guidance = EntropyGuidance(classifier, omega=0.1, through="x0", **options)
     ours = dp_real.sample_images(pipe, PROMPTS, guidance, steps=8, guidance_scale=2.0)
     guided = (dp_real.guide(pipe, classifier, 0.1, **options), theirs())[1]
@@ -200,7 +183,7 @@ def test_it_is_the_guidance_of_the_sampler_here(options: dict[str, Any]):
     assert (guided - plain).flatten(1).abs().amax(1).min() > 0.05
 
 
-@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, UniPCMultistepScheduler], ids=name)
+@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, UniPCMultistepScheduler], ids=tiny.name)
 def test_after_a_push_a_multistep_solver_starts_again(kind: Any):
     """Each step is one of first order from where guidance led, then guidance of its own. UniC would undo it."""
     scheduler, steps, omega = kind(**tiny.BETAS), 6, 0.2
@@ -228,7 +211,7 @@ def test_nothing_is_touched_without_a_strength():
 
 def test_guided_anew_the_former_guidance_is_gone():
     pipe = tiny.random_pipeline(tiny.stable_diffusion)
-    classifier = classifier_of(draw(pipe, tiny.stable_diffusion))
+    classifier = tiny.classifier_of(draw(pipe, tiny.stable_diffusion))
     once = draw(dp_real.guide(pipe, classifier, 0.1), tiny.stable_diffusion)
     dp_real.guide(pipe, lambda x: x.flatten(1)[:, :3], 0.3)
     assert torch.equal(draw(dp_real.guide(pipe, classifier, 0.1), tiny.stable_diffusion), once)
@@ -246,7 +229,7 @@ def test_a_copy_of_a_guided_scheduler_is_guided_itself():
 
 def test_it_also_works_in_inference_mode():
     pipe = tiny.random_pipeline(tiny.stable_diffusion)
-    dp_real.guide(pipe, classifier_of(draw(pipe, tiny.stable_diffusion)), 0.1)
+    dp_real.guide(pipe, tiny.classifier_of(draw(pipe, tiny.stable_diffusion)), 0.1)
     expected = draw(pipe, tiny.stable_diffusion)
     with torch.inference_mode():
         assert torch.equal(draw(pipe, tiny.stable_diffusion), expected)
@@ -304,7 +287,7 @@ def test_latents_are_decoded_as_the_pipeline_does():
 
 def test_what_cannot_be_guided_is_said(tmp_path: Path):
     pipe, other = tiny.random_pipeline(tiny.stable_diffusion), tiny.random_pipeline(tiny.stable_diffusion)
-    classifier = classifier_of(torch.randn(8, 3, 32, 32))
+    classifier = tiny.classifier_of(torch.randn(8, 3, 32, 32))
     with pytest.raises(InputError, match="training mode"):
         dp_real.guide(pipe, classifier.train(), 0.1)
     classifier.eval()
@@ -336,8 +319,14 @@ def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monk
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "dp_real.guide" in code)
     tiny.random_pipeline(tiny.stable_diffusion_xl).save_pretrained(tmp_path / "pipeline")
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    vit = ViTForImageClassification(ViTConfig(**sizes, image_size=32, patch_size=8, num_labels=3))
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    sizes |= {"image_size": 32, "patch_size": 8, "num_labels": 3}
+    vit = ViTForImageClassification(ViTConfig(**sizes))
     vit.save_pretrained(tmp_path / "classifier")
     processor = {"image_processor_type": "ViTImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (tmp_path / "classifier" / "preprocessor_config.json").write_text(json.dumps(processor))
@@ -364,6 +353,6 @@ def test_numbers_out_of_range_are_refused(options: dict[str, Any]):
 
 
 def test_a_window_without_a_step_is_said(caplog: pytest.LogCaptureFixture):
-    pipe = dp_real.guide(tiny.stable_diffusion(), classifier_of(torch.rand(4, 3, 32, 32)), window=(0.8, 1.0))
+    pipe = dp_real.guide(tiny.stable_diffusion(), tiny.classifier_of(torch.rand(4, 3, 32, 32)), window=(0.8, 1.0))
     pipe(PROMPTS, num_inference_steps=4, output_type="pt")
     assert caplog.text.count("none of the 4 steps lies in window = (0.8, 1.0): the images are plain") == 1

@@ -17,20 +17,21 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import Tensor, nn
 
 from dp_base.errors import InputError
-from dp_real.config import Config, parse_config
-from dp_real.data.folder import FolderConfig
+from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
+from dp_real.generators.models.prompts import class_prompts
 from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
-from dp_real.generators.pipelines.load import load_pipeline
+from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.protocols import Generator
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
-from dp_real.text.prompts import class_prompts
 from tests.dp_real.generators.tiny_pipelines import (
-    CLASSES,
     PROMPTS,
+    STEPS,
+    config_of,
     dit,
     random_pipeline,
     stable_diffusion,
@@ -38,7 +39,6 @@ from tests.dp_real.generators.tiny_pipelines import (
     stable_diffusion_xl,
 )
 
-STEPS = 6
 MAKERS: dict[str, Callable[[], Any]] = {"sdxl": stable_diffusion_xl, "sd3": stable_diffusion_3, "dit": dit}
 
 
@@ -47,8 +47,12 @@ def pipe(request: pytest.FixtureRequest) -> Any:
     return random_pipeline(MAKERS[request.param])
 
 
+def is_dit(pipe: Any) -> bool:
+    return isinstance(pipe, DiTPipeline)
+
+
 def asked(pipe: Any) -> list[Any]:
-    return [0, 1, 8] if isinstance(pipe, DiTPipeline) else PROMPTS
+    return [0, 1, 8] if is_dit(pipe) else PROMPTS
 
 
 def make_generator(pipe: Any, guidance_scale: float = 2.0, **options: Any) -> PipelineGenerator:
@@ -56,7 +60,7 @@ def make_generator(pipe: Any, guidance_scale: float = 2.0, **options: Any) -> Pi
     return PipelineGenerator(model, [[one] for one in asked(pipe)], (3, 32, 32))
 
 
-def draw(generator: PipelineGenerator, guidance: EntropyGuidance | None, n: int = 12) -> Tensor:
+def draw(generator: Generator, guidance: EntropyGuidance | None, n: int = 12) -> Tensor:
     return generator.sample(torch.arange(n) % 3, row_seeds(0, 0, range(n)), guidance)
 
 
@@ -83,10 +87,11 @@ def classifier(pipe: Any) -> nn.Module:
 def theirs(pipe: Any, noise: Tensor, guidance_scale: float, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """What diffusers' own loop makes of this noise."""
     options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": guidance_scale, "output_type": "pt"}
-    if isinstance(pipe, DiTPipeline):
+    if is_dit(pipe):
         monkeypatch.setattr("diffusers.pipelines.dit.pipeline_dit.randn_tensor", lambda shape, **rest: noise)
-        return 2 * pipe(asked(pipe), **options).images - 1
-    return 2 * pipe(asked(pipe), latents=noise, **options).images - 1
+    else:
+        options["latents"] = noise
+    return 2 * pipe(asked(pipe), **options).images - 1
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
@@ -177,20 +182,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-
-
-def config_of(folder: Path, **options: Any) -> Config:
-    return parse_config(
-        {
-            "name": "any",
-            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
-            "generator": {"kind": "diffusers", "model": str(folder), **options},
-            "sampling": {"steps": STEPS, "guidance_scale": 2.0},
-            "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
-            "training": {"steps": 10},
-            "practice": {"initial": 10},
-        }
-    )
 
 
 def save(pipe: Any, folder: Path) -> None:
@@ -301,7 +292,7 @@ def test_definitions_and_synonyms_of_a_configuration():
     assert (task.definitions[wing], task.synonyms[boxer]) == ("of a bird", "boxer")
     assert all(task.definitions)
     assert all(task.synonyms)
-    own = raw | {"classes": ["hen", "cock"]}
+    own: dict[str, Any] = raw | {"classes": ["hen", "cock"]}
     assert FolderConfig(**own, synonyms={"hen": "hen, biddy"}).task.synonyms == ("hen, biddy", "")
     with pytest.raises(ValueError, match=r"definitions\.crow: 'crow' is none of the classes"):
         FolderConfig(**own, definitions={"crow": "black"})

@@ -22,6 +22,7 @@ from dp_base.progress import Progress, silent
 from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData, Task
 from dp_real.generators.models import resumable
+from dp_real.generators.models.prompts import class_prompts
 from dp_real.generators.models.stable_diffusion import (
     make_pipeline,
     make_scheduler,
@@ -30,13 +31,12 @@ from dp_real.generators.models.stable_diffusion import (
 )
 from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion, sample_images
-from dp_real.generators.pipelines.load import load_autoencoder, load_pipeline
+from dp_real.generators.pipelines.loading import load_autoencoder, load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.learners.models.classifier import Classifier
 from dp_real.protocols import Generator, Learner
 from dp_real.runtime.cache import UNFINISHED, cache_folder
 from dp_real.runtime.seeds import row_noise, row_seeds
-from dp_real.text.prompts import class_prompts
 
 TASK = Task((1, 32, 32), ("coat", "dress", "bag"))
 PROMPTS = class_prompts(("a photo of a {}", "{}"), TASK.classes)

@@ -18,8 +18,6 @@ from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.runs.prepare import load_generator
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny
-from tests.dp_real.generators.test_guide import classifier_of, name
-from tests.dp_real.generators.test_pipelines import config_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -68,7 +66,7 @@ def theirs(pipe: Any, make: Callable[[], Any], scale: float, width: int = SIDE) 
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("make", FAMILIES, ids=name)
+@pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)
 def test_without_guidance_it_is_the_pipelines_own_image(make: Callable[[], Any], scale: float):
     pipe = pipeline(make)
     images = LatentDiffusion(pipe, STEPS, scale).sample(tiny.PROMPTS, noise())
@@ -76,7 +74,7 @@ def test_without_guidance_it_is_the_pipelines_own_image(make: Callable[[], Any],
     torch.testing.assert_close(images, theirs(pipe, make, scale), atol=5e-4, rtol=0)
 
 
-@pytest.mark.parametrize("make", [*FAMILIES, *OTHERS], ids=name)
+@pytest.mark.parametrize("make", [*FAMILIES, *OTHERS], ids=tiny.name)
 def test_at_another_size_it_is_the_pipelines_own_image_too(make: Callable[[], Any]):
     """Not square, and larger than usual: packing, positions, the schedule's shift and what is told of the size."""
     pipe = pipeline(make)
@@ -103,11 +101,11 @@ def test_a_scale_of_at_most_1_asks_for_the_prompt_alone(scale: float):
     torch.testing.assert_close(images, theirs(pipe, tiny.stable_diffusion_xl, scale), atol=5e-4, rtol=0)
 
 
-@pytest.mark.parametrize("make", [tiny.sana, tiny.qwen_image], ids=name)
+@pytest.mark.parametrize("make", [tiny.sana, tiny.qwen_image], ids=tiny.name)
 def test_a_decoder_that_cannot_save_memory_is_left_as_it_is(make: Callable[[], Any], tmp_path: Path):
     pipe = pipeline(make)
     pipe.save_pretrained(tmp_path)
-    generator: Any = load_generator(config_of(tmp_path, checkpointing=True, slicing=True))
+    generator: Any = load_generator(tiny.config_of(tmp_path, checkpointing=True, slicing=True))
     assert generator.model.network.is_gradient_checkpointing
     pipe.vae.half()
     LatentDiffusion(pipe, STEPS, 1.0)  # a float16 decoder of another kind than Stable Diffusion's
@@ -127,7 +125,7 @@ def test_what_pixart_is_told_of_the_size():
     assert (condition["resolution"].tolist(), condition["aspect_ratio"].tolist()) == ([[32, 64]], [[0.5]])
 
 
-@pytest.mark.parametrize("make", FAMILIES, ids=name)
+@pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)
 def test_guided_images_are_harder_and_a_batch_is_its_rows(make: Callable[[], Any]):
     pipe = pipeline(make)
     with torch.no_grad():  # no pixel is clipped: what the guidance does there would not be seen
@@ -137,7 +135,7 @@ def test_guided_images_are_harder_and_a_batch_is_its_rows(make: Callable[[], Any
     drawing = PipelineGenerator(model, [[prompt] for prompt in tiny.PROMPTS], (3, 16, 16))
     labels, seeds = torch.arange(3), row_seeds(0, 0, range(3))
     plain = drawing.sample(labels, seeds, None)
-    classifier = classifier_of(plain)
+    classifier = tiny.classifier_of(plain)
     before = entropy(classifier(plain)).mean()
     for sign in (1, -1):
         guidance = EntropyGuidance(classifier, sign * 2e-4, through="unet")

@@ -1,6 +1,7 @@
 """Every family of pipelines that is used here, tiny and with random weights."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,14 +33,16 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_scm import SCMScheduler
-from torch import nn
+from torch import Tensor, nn
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
+from dp_real.config import Config, parse_config
 from dp_real.generators.models.stable_diffusion import make_pipeline, make_tokenizer, make_unet, make_vae
 
+STEPS = 6  # of a configuration that samples with a pipeline
 CLASSES = ("tench", "goldfish", "hen")
 PROMPTS = [f"a photo of a {name}" for name in CLASSES]
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -50,12 +53,12 @@ def text_encoder(tokenizer: Any, width: int, kind: type = CLIPTextModelWithProje
     sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length}
     sizes |= {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     last = len(tokenizer) - 1
-    ends = {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
-    return kind(CLIPTextConfig(**sizes, **ends, projection_dim=12))
+    sizes |= {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last, "projection_dim": 12}
+    return kind(CLIPTextConfig(**sizes))
 
 
 def t5(tokenizer: Any, width: int) -> T5EncoderModel:
-    sizes = {"d_model": width, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    sizes: dict[str, Any] = {"d_model": width, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
     return T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes))
 
 
@@ -99,7 +102,8 @@ def stable_diffusion_xl(**options: Any) -> Any:
         projection_class_embeddings_input_dim=12 + 6 * 4,
     )
     scheduler = EulerDiscreteScheduler(**SD1, timestep_spacing="leading")
-    return StableDiffusionXLPipeline(vae=make_vae(32), unet=unet, scheduler=scheduler, **texts(), **options)
+    parts: dict[str, Any] = {"vae": make_vae(32), "unet": unet, "scheduler": scheduler, **texts()}
+    return StableDiffusionXLPipeline(**parts, **options)
 
 
 def stable_diffusion_3(**scheduler: Any) -> Any:
@@ -120,7 +124,8 @@ def stable_diffusion_3(**scheduler: Any) -> Any:
     vae.register_to_config(shift_factor=0.1)
     flow = FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler})
     parts: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": flow, **texts()}
-    return StableDiffusion3Pipeline(**parts, text_encoder_3=None, tokenizer_3=None)
+    parts |= {"text_encoder_3": None, "tokenizer_3": None}
+    return StableDiffusion3Pipeline(**parts)
 
 
 def dit(**options: Any) -> Any:
@@ -227,7 +232,8 @@ def sana_sprint() -> Any:
     tokenizer = make_tokenizer(PROMPTS)
     transformer = sana_transformer(guidance_embeds=True, qk_norm="rms_norm_across_heads")
     parts: dict[str, Any] = {"text_encoder": t5(tokenizer, 16), "tokenizer": tokenizer, "vae": dc_vae()}
-    return SanaSprintPipeline(transformer=transformer, scheduler=SCMScheduler(), **parts)
+    parts |= {"transformer": transformer, "scheduler": SCMScheduler()}
+    return SanaSprintPipeline(**parts)
 
 
 def pixart() -> Any:
@@ -246,7 +252,8 @@ def pixart() -> Any:
     )
     tokenizer = make_tokenizer(PROMPTS)
     parts: dict[str, Any] = {"text_encoder": t5(tokenizer, 16), "tokenizer": tokenizer, "vae": make_vae(32)}
-    return PixArtSigmaPipeline(transformer=transformer, scheduler=DPMSolverMultistepScheduler(), **parts)
+    parts |= {"transformer": transformer, "scheduler": DPMSolverMultistepScheduler()}
+    return PixArtSigmaPipeline(**parts)
 
 
 def pixels() -> Any:
@@ -276,3 +283,36 @@ def random_pipeline(make: Callable[[], Any]) -> Any:
         if isinstance(part, nn.Module):
             part.eval()
     return pipe
+
+
+def name(value: Any) -> str:
+    """The name of a maker or a scheduler, for the test's own name."""
+    return getattr(value, "__name__", str(value))
+
+
+def classifier_of(images: Tensor) -> nn.Module:
+    """A random classifier of images of any size, rescaled to be sure of some of these and not of others."""
+    torch.manual_seed(1)
+    last = nn.Linear(128, 3)
+    pool = nn.AdaptiveAvgPool2d(4)
+    network = nn.Sequential(nn.Conv2d(3, 8, 5, stride=3), nn.Tanh(), pool, nn.Flatten(), last).requires_grad_(False)
+    logits = network(images)
+    scale = 1 / logits.std(0)
+    last.weight *= scale.unsqueeze(1)
+    last.bias.sub_(logits.mean(0)).mul_(scale)
+    return network.eval()
+
+
+def config_of(folder: Path, **options: Any) -> Config:
+    """The configuration of a run whose generator is the pipeline in a folder."""
+    return parse_config(
+        {
+            "name": "any",
+            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
+            "generator": {"kind": "diffusers", "model": str(folder), **options},
+            "sampling": {"steps": STEPS, "guidance_scale": 2.0},
+            "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
+            "training": {"steps": 10},
+            "practice": {"initial": 10},
+        }
+    )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from dp_real.runtime.seeds import row_seeds
 @pytest.fixture(scope="module")
 def classifier(data: RealData) -> nn.Module:
     """Trained on real digits for a moment: unsure enough to have gradients everywhere."""
+    assert data.generator is not None
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -119,7 +120,7 @@ def test_relative_push_has_the_asked_length_even_for_a_vanishing_gradient(classi
     torch.testing.assert_close(cosine, torch.ones(2))
 
 
-def ddim(kind: str = "epsilon", steps: int = 10, **options: Any) -> DDIM:
+def ddim(kind: Literal["epsilon", "sample", "v_prediction"] = "epsilon", steps: int = 10, **options: Any) -> DDIM:
     scheduler: Any = DDIMScheduler(
         prediction_type=kind, clip_sample=False, beta_schedule="squaredcos_cap_v2", **options
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dp_base.errors import Interrupted
 from dp_real.config import Config, parse_config
-from dp_real.estimate.flops import MeasuredFlops
+from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.loop.batches import MiniBatches
 from dp_real.loop.practice import Practice
@@ -19,11 +19,11 @@ from dp_real.loop.state import LoopState
 from dp_real.loop.training import Training
 from dp_real.pool import Pool
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.costs import Prices
+from dp_real.rounds.drawing_costs import Prices
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.source import GeneratedRounds
 from dp_real.rounds.steering import steer
-from dp_real.runtime.shares import Share
+from dp_real.runtime.shares import StepShare
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ScriptedLearner:
     batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     learning_rate: float = 0.1
 
-    def train_step(self, x: Tensor, y: Tensor, share: Share | None = None) -> None:
+    def train_step(self, x: Tensor, y: Tensor, share: StepShare | None = None) -> None:
         self.batches.append((x, y))
 
     def finish_at(self, last_step: int) -> None:

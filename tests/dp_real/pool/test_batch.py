@@ -17,7 +17,7 @@ from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.policies import Request
 from dp_real.rounds.source import GeneratedRounds
 from dp_real.runs.run import run
-from tests.dp_real.runs.test_run import same_learner, traces
+from tests.dp_real.runs.folders import same_learner, traces
 
 KINDS = {"row": "i8", "label": "i8", "seed": "u8", "omega": "f4", "entropy": "f4", "correct": "?"}
 KINDS |= {"draws": "i8", "redrawn": "i8", "seconds": "f8"}

@@ -20,8 +20,8 @@ from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.rounds.blocks import Blocks
 from dp_real.runs.checkpoints import write_checkpoint
-from dp_real.runs.files import append_row, read_rows
 from dp_real.runs.prepare import fresh_learner
+from dp_real.runs.run_files import append_row, read_rows
 from dp_real.runtime import cache, finite
 
 

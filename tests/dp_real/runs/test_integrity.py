@@ -20,11 +20,11 @@ from dp_real.examples import Examples, RealData
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
-from dp_real.runs.files import RunFiles
 from dp_real.runs.integrity import changed_inputs, inputs, problems
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
-from tests.dp_real.runs.test_run import same_learner, traces
+from dp_real.runs.run_files import RunFiles
+from tests.dp_real.runs.folders import same_learner, traces
 
 
 def flip(file: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import AutoModelForImageClassification
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, load_config, parse_config
-from dp_real.data.folder import FolderConfig
+from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.decode import read_image
 from dp_real.data.sets.images import read_folder

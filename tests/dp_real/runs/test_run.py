@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import dp_real.loop.training
 from dp_base import checksums
@@ -29,26 +28,14 @@ from dp_real.rounds.source import GeneratedRounds
 from dp_real.runs.afterwards import hindsight
 from dp_real.runs.branch import branch
 from dp_real.runs.checkpoints import newest_checkpoint
-from dp_real.runs.files import RunFiles
 from dp_real.runs.folder import RunFolder
 from dp_real.runs.integrity import problems
 from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.seeds import row_seeds
-
-
-def traces(folder: Path) -> dict:
-    """What a run must repeat: everything but the clock."""
-
-    def without_clock(row: dict) -> dict:
-        return {key: value for key, value in row.items() if "seconds" not in key}
-
-    logs = {
-        name: [without_clock(json.loads(line)) for line in (folder / name).read_text().splitlines()]
-        for name in ("metrics.jsonl", "rounds.jsonl")
-    }
-    return logs | {"result": without_clock(json.loads((folder / "result.json").read_text()))}
+from tests.dp_real.runs.folders import same_learner, stopped_at, traces
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +43,6 @@ def unbroken(config: Config, generator: Generator, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     run(config, folder)
     return folder
-
-
-def stopped_at(folder: Path) -> int:
-    """The step of the one latest checkpoint."""
-    (latest,) = (folder / "checkpoints").glob("latest-*")
-    return json.loads((latest / "state.json").read_text())["step"]
-
-
-def same_learner(one: Path, other: Path) -> bool:
-    weights = [load_file(folder / "learner" / "model.safetensors") for folder in (one, other)]
-    return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_what_a_run_leaves(unbroken: Path, config: Config):
@@ -357,6 +333,7 @@ def test_real_examples_are_chosen_evenly_and_grow():
 
 
 def test_a_generator_is_trained_on_the_real_examples_that_a_run_begins_with(config: Config, tmp_path: Path):
+    assert isinstance(config.generator, DenoiserConfig)
     few = config.generator.model_copy(update={"real": 50})
     data = config.data.load()
     imitated = few.imitated(config.data, data)

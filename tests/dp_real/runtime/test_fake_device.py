@@ -16,6 +16,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
+from dp_real.codes import to_codes
 from dp_real.evaluation import assess
 from dp_real.examples import Examples, Task
 from dp_real.generators.pipelines.generator import PipelineGenerator
@@ -24,12 +25,11 @@ from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.architectures import freeze_unused
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.learners.models.sequence_classifier import known_classifier
 from dp_real.learners.transformers import TransformersConfig
 from dp_real.runtime import processes
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
-from dp_real.text.codes import to_codes
+from dp_real.text.models.sequence_classifier import known_classifier
 from tests.dp_real.generators import tiny_pipelines
 from tests.dp_real.runtime.fake_device import READ, SET_UP, FakeDevice, fake_device
 from tests.dp_real.text import made
@@ -131,8 +131,8 @@ def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(marks: None
 def test_quick_an_existing_classifier_lies_on_the_device_with_all_its_parts(
     marks: None, device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config = ViTConfig(**(SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}))
-    ViTForImageClassification(config).save_pretrained(tmp_path)
+    sizes: dict[str, Any] = SIZES | {"image_size": 16, "patch_size": 8, "num_labels": 3}
+    ViTForImageClassification(ViTConfig(**sizes)).save_pretrained(tmp_path)
     ViTImageProcessorPil().save_pretrained(tmp_path)
     monkeypatch.setattr(processes, "device", lambda: device.device)
     known = TransformersConfig(kind="transformers", model=str(tmp_path)).classifier(TASK, seed=0)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dp_real.config import Config, parse_config
-from dp_real.estimate.flops import MeasuredFlops
+from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.examples import Task
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.learners.models.network import NetworkLearner

@@ -11,7 +11,7 @@ import pytest
 import dp_base
 from dp_base.errors import InputError, MissingError
 from dp_real.generators.models.stable_diffusion import make_pipeline
-from dp_real.generators.pipelines.load import load_pipeline
+from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.learners.models.classifier import known_classifier
 from dp_real.runtime.model_folders import is_hub_id, lacking, misnamed
 

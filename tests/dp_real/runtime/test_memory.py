@@ -12,7 +12,7 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from dp_real.config import Config
-from dp_real.estimate.flops import MeasuredFlops
+from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner

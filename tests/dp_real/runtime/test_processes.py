@@ -18,7 +18,7 @@ from dp_real.protocols import Generator
 from dp_real.runs.checkpoints import kept_checkpoints
 from dp_real.runs.run import run
 from experiments.presets.presets import load_preset
-from tests.dp_real.runs.test_run import stopped_at
+from tests.dp_real.runs.folders import stopped_at
 
 RUN = """
 import sys
@@ -60,6 +60,13 @@ def alone(config: Config, generator: Generator, tmp_path: Path) -> Path:
     folder = tmp_path / "alone"
     run(config, folder)
     return folder
+
+
+def test_the_processes_outlive_a_dashboard(config: Config, generator: Generator, script: Path, tmp_path: Path):
+    """What follows training, such as the evaluation, needs them together once more."""
+    run(config.model_copy(update={"tracker": "tensorboard"}), tmp_path / "alone")
+    finished(launch(script, 2, str(tmp_path / "alone" / "config.toml"), str(tmp_path / "together")))
+    assert (tmp_path / "together" / "result.json").exists()
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])

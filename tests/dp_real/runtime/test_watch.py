@@ -15,7 +15,7 @@ from dp_base.errors import DamagedError
 from dp_real.pool import Pool, late
 from dp_real.pool import pool as pools
 from dp_real.runs import conclude
-from dp_real.runs.files import RunFiles
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime import processes, watch
 from dp_real.runtime.watch import Phase, Watch
 from tests.dp_real.pool.made import SHAPE, batch

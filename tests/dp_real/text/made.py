@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from dp_real.text.words import LANGUAGES
+from dp_real.text.word_lists import LANGUAGES
 
 SENTENCES = {
     "praise": ["a fine film", "good fun and a great cast", "lovely from start to end", "great, great film"],
@@ -50,11 +50,13 @@ def language_model(folder: Path, *, chat: bool = False, context: int = 96, end: 
     """A tiny GPT-2 with random weights, and its tokenizer. end: whether it may end a text by itself."""
     own = tokenizer(**options)
     own.chat_template = CHAT if chat else None
-    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": context, "vocab_size": len(own)}
-    ends = {"eos_token_id": own.eos_token_id, "bos_token_id": None, "pad_token_id": own.pad_token_id}
+    settings: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": context, "vocab_size": len(own)}
+    settings |= {"eos_token_id": None, "bos_token_id": None}
+    if end:
+        settings |= {"eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = GPT2LMHeadModel(GPT2Config(**sizes, **(ends if end else {"eos_token_id": None, "bos_token_id": None})))
+        model = GPT2LMHeadModel(GPT2Config(**settings))
     model.save_pretrained(folder)
     own.save_pretrained(folder)
     return folder
@@ -63,12 +65,11 @@ def language_model(folder: Path, *, chat: bool = False, context: int = 96, end: 
 def encoder(folder: Path, classes: int = 3) -> Path:
     """A tiny BERT classifier with random weights, and its tokenizer."""
     own = tokenizer()
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    settings: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    settings |= {"intermediate_size": 64, "vocab_size": len(own), "max_position_embeddings": 64}
+    settings |= {"num_labels": classes, "pad_token_id": 1}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = BertConfig(
-            **sizes, vocab_size=len(own), max_position_embeddings=64, num_labels=classes, pad_token_id=1
-        )
-        BertForSequenceClassification(config).save_pretrained(folder)
+        BertForSequenceClassification(BertConfig(**settings)).save_pretrained(folder)
     own.save_pretrained(folder)
     return folder

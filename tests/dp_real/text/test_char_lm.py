@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from dp_base.errors import InputError
+from dp_real.codes import to_codes, to_texts
 from dp_real.examples import Examples
-from dp_real.generators.char_lm import CharLMConfig
-from dp_real.generators.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 from dp_real.generators.models.resumable import Resumable
-from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.generators.char_lm import CharLMConfig
+from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
+from tests.mistyped import mistyped
 
 WORDS = Examples(to_codes(["ababab", "abab", "cdcd", "cdcdcd"] * 30, 8), torch.tensor([0, 0, 1, 1] * 30))
 CONFIG = CharLMConfig(kind="char-lm", width=32, train_steps=60, train_batch=32, train_learning_rate=0.01)
@@ -46,7 +47,7 @@ def test_a_row_is_a_function_of_its_label_and_seed(generator: CharLMGenerator):
     assert torch.equal(whole, rows)
     assert not torch.equal(whole, generator.sample(LABELS, SEEDS + np.uint64(99), None))
     with pytest.raises(InputError, match="chosen among"):
-        generator.sample(LABELS, SEEDS, object())
+        generator.sample(LABELS, SEEDS, mistyped(object()))
 
 
 def test_likelihoods_of_all_texts_add_up_to_one():

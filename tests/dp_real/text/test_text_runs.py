@@ -19,7 +19,7 @@ from dp_real.estimate.needs import _lacking_tokenizer, needs
 from dp_real.estimate.work import learner_network
 from dp_real.evaluation.assess import logits
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool import Pool, texts_of
+from dp_real.pool import Pool
 from dp_real.pool.export import write_jsonl, write_parquet
 from dp_real.runs.afterwards import evaluate
 from dp_real.runs.branch import branch
@@ -27,8 +27,10 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runtime.seeds import row_seeds
+from dp_real.text.models.char_lm import CharLMGenerator
 from dp_real.text.near import NearTexts
-from tests.dp_real.runs.test_run import same_learner, traces
+from dp_real.text.pooled import texts_of
+from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, encoder, language_model, text_folder
 
 
@@ -231,7 +233,9 @@ def test_soft_labels_are_the_generators_own(chars: Config, tmp_path: Path, monke
 
     monkeypatch.setattr(NetworkLearner, "train_step", watched)
     run(soft, tmp_path / "run")
-    pool, generator = Run(tmp_path / "run").pool, load_generator(soft)
+    pool = Run(tmp_path / "run").pool
+    generator = load_generator(soft)
+    assert isinstance(generator, CharLMGenerator)
     assert pool.posterior is not None
     rows = torch.arange(6, len(pool))
     assert torch.allclose(pool.posterior[6:], generator.log_posterior(pool.minibatch(rows)[0]).exp().float(), atol=1e-6)
@@ -289,13 +293,15 @@ def test_a_plan_looks_for_a_fresh_classifiers_tokenizer(asked: Config, models: P
         said[folder.name] = {need.what: need.problem for need in listed}["learner.tokenizer"]
     assert said["lm"] is None
     assert "none is neither a folder nor in the hub's cache" in said["none"]
-    assert _lacking_tokenizer(tmp_path) == "a tokenizer.json"
+    lack = _lacking_tokenizer(tmp_path)
+    assert lack is not None
+    assert lack.problem == "lacks a tokenizer.json"
 
 
 def test_stop_strings_end_a_text(asked: Config):
     free = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]}))
     labels, seeds = torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6))
-    from dp_real.text.codes import to_texts
+    from dp_real.codes import to_texts
 
     texts = to_texts(free.sample(labels, seeds, None))
     stop = texts[0][1]
@@ -305,7 +311,7 @@ def test_stop_strings_end_a_text(asked: Config):
 
 def test_leaks_are_said(asked: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, models: Path):
     """A model that only repeats what its prompt showed."""
-    import dp_real.generators.models.causal_lm as made
+    import dp_real.text.models.causal_lm as made
 
     def parrot(self: made.CausalLMGenerator, labels: torch.Tensor, seeds: Any) -> torch.Tensor:
         assert self.shown is not None
@@ -341,7 +347,7 @@ def test_a_tokenizer_may_lack_padding(asked: Config, tmp_path: Path):
 
 
 def test_a_model_that_answers_nothing_loses_nothing(asked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import dp_real.generators.models.causal_lm as made
+    import dp_real.text.models.causal_lm as made
 
     monkeypatch.setattr(made.CausalLMGenerator, "_cut", lambda self, text: "")
     message = r"round 0: 8 of 8 samples are empty: change generator.prompts or stop, or raise generator.max_new_tokens"

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import dp_theory
 from dp_theory import Direct, InputError, KeepAll, KeepEasy, KeepHard, Problem, corollary1, predict, simulate
 from dp_theory.budgets.least_error import RULE_NAMES, least_error
 from dp_theory.budgets.one_round import one_round
@@ -104,7 +103,7 @@ def test_boundaries_of_an_array_are_those_of_its_cells():
 
 
 def test_a_phase_diagram_is_the_optimum_of_each_cell(monkeypatch):
-    monkeypatch.setattr(dp_theory.budgets.optimum, "CELLS_AT_ONCE", 4)  # several blocks
+    monkeypatch.setattr("dp_theory.budgets.optimum.CELLS_AT_ONCE", 4)  # several blocks
     rho, psi = np.array([0.5, 0.9]), np.array([[0.2], [0.5], [2.0]])
     for paid in (False, True):
 
@@ -231,9 +230,10 @@ def test_expensive_candidates_leave_plain_data_or_keep_easy():
 
 def test_free_candidates_make_pruning_direct():
     table = optimum(0.8, budget=3, candidate_cost=0.0, training_cost=1.0).set_index(["strategy", "rule"])
+    rows = table.to_dict("index")
     for name in RULE_NAMES:
         for field in ("test_error", "keep", "lam"):
-            assert table.loc[("prune", name), field] == table.loc[("direct", name), field]
+            assert rows["prune", name][field] == rows["direct", name][field]
 
 
 def test_for_a_number_of_rows_the_cheaper_strategy_comes_first():

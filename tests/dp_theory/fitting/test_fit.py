@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from dp_theory import Curve, InputError, fit, forecast
-from dp_theory.fitting.search import most_likely
+from dp_theory.fitting.best_fit import most_likely
 from dp_theory.fitting.theory import practice_curve
 from tests.dp_theory.fitting.curves import (
     KEEP,

@@ -12,6 +12,7 @@ from dp_base.errors import ConvergenceError, InputError
 from dp_theory import (
     LOGISTIC,
     Entropy,
+    Experiments,
     Group,
     KeepAll,
     KeepEasy,
@@ -30,6 +31,7 @@ from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import predict_softmax
 from dp_theory.multiclass.ridge import with_best_ridge
 from dp_theory.multiclass.softmax import bend, cross_entropy, prox
+from tests.mistyped import mistyped
 
 HARD = Threshold(-1.0, Margin())
 NOISE = 4.5  # standard errors that a right answer may be off in any of these comparisons
@@ -133,7 +135,8 @@ def test_nodes_have_the_moments_of_kept_rows(selection):
     keep = selection.keep_probability(s)
     rejected = np.stack([keep, keep * (s * plain).sum(1), keep * plain.max(1), keep * (s * s).sum(1)])
     nodes = Nodes.of(3, selection, 0.8, 32, 7, 0)
-    g, s = nodes.known[0], 0.8 * nodes.known[0] + 0.6 * nodes.known[1]
+    g = nodes.known[0]
+    s = 0.8 * nodes.known[0] + 0.6 * nodes.known[1]
     assert np.all(g.argmax(1) == 0)
     ours = nodes.means(nodes.mass * np.stack([np.ones(len(g)), (s * g).sum(1), g[:, 0], (s * s).sum(1)]))
     error = np.hypot(ours.std(1) / np.sqrt(31), rejected.std(1) / np.sqrt(400_000))
@@ -173,8 +176,9 @@ def test_standard_errors_are_what_scatters():
     binary = predict(SpanProblem((1.0, 0.0), [Group(along=(0.8, 0.6), keep=KeepEasy(0.7))], 0.4, 0.01, loss=LOGISTIC))
     problem = SoftmaxProblem(2, BINARY["keep-easy"][0], 0.8, 0.4, 0.02)
     found = [predict_softmax(problem, tolerance=3e-3, seed=seed) for seed in range(40)]
-    z = np.array([[(p.test_error - binary.test_error) / p.test_error_se,
-                   (2 * p.squared_norm - binary.squared_norm) / (2 * p.squared_norm_se)] for p in found])  # fmt: skip
+    of_error = [(p.test_error - binary.test_error) / p.test_error_se for p in found]
+    of_norm = [(2 * p.squared_norm - binary.squared_norm) / (2 * p.squared_norm_se) for p in found]
+    z = np.column_stack([of_error, of_norm])
     assert np.all(np.abs(z.mean(0)) < 0.5)
     assert np.all((z.std(0) > 0.7) & (z.std(0) < 1.35))
 
@@ -184,25 +188,35 @@ def test_standard_errors_are_what_scatters():
 
 def transcription(problem, overlap, seed):
     """Overlap and squared norm by plain draws, rejection, matrices and undamped steps, begun at an overlap."""
-    rng, k, rho = np.random.default_rng(seed), problem.classes, problem.rho
+    rng = np.random.default_rng(seed)
+    k = problem.classes
+    rho = problem.rho
     g, other, z = rng.standard_normal((3, 12_000, k))
     keep = rng.random(len(g)) < problem.selection.keep_probability(rho * g + np.sqrt(1 - rho**2) * other)
     y = np.eye(k)[g.argmax(1)][keep]
     g, other, z = (x[keep] - x[keep].mean(1, keepdims=True) for x in (g, other, z))
-    p, (a, b, sigma, delta) = keep.mean(), (overlap, 0.0, 0.5, problem.phi)
+    p = keep.mean()
+    a = overlap
+    b = 0.0
+    sigma = 0.5
+    delta = problem.phi
     for _ in range(12):
         theta = a * g + b * other + sigma * z
-        h, s, curvature = theta.copy(), y, np.eye(k)
+        h = theta.copy()
+        s = y
+        curvature = np.eye(k)
         for _ in range(6):
             s = softmax(h, axis=1)
             curvature = s[:, :, None] * np.eye(k) - s[:, :, None] * s[:, None]
             h = h - np.linalg.solve(np.eye(k) + delta * curvature, (h - theta + delta * (s - y))[..., None])[..., 0]
         inner = curvature @ np.linalg.inv(np.eye(k) + delta * curvature)
-        gamma, f = p * np.trace(inner, axis1=1, axis2=2).mean() / (k - 1), y - s
+        gamma = p * np.trace(inner, axis1=1, axis2=2).mean() / (k - 1)
+        f = y - s
         m = 1 / (problem.lam + gamma)
         pulls = [p * np.einsum("nk,nk->n", f, x).mean() / (k - 1) for x in (g, other)]
         a, b = (m * (pull + gamma * now) for pull, now in zip(pulls, (a, b), strict=True))
-        sigma, delta = np.sqrt(problem.phi * m**2 * p * np.einsum("nk,nk->n", f, f).mean() / (k - 1)), problem.phi * m
+        sigma = np.sqrt(problem.phi * m**2 * p * np.einsum("nk,nk->n", f, f).mean() / (k - 1))
+        delta = problem.phi * m
     return a, a**2 + b**2 + sigma**2
 
 
@@ -218,7 +232,8 @@ def test_three_classes_meet_a_transcription_by_plain_draws():
 @pytest.mark.parametrize(("classes", "rule"), [(3, "keep-hard"), (5, "keep-easy")])
 def test_the_experiment_agrees(classes, rule):
     problem = SoftmaxProblem(classes, make_selection(rule, classes, keep=0.4), 0.8, 0.3, 0.02)
-    theory, runs = predict(problem), simulate(problem, d=150, trials=16)
+    theory = predict(problem)
+    runs = simulate(problem, d=150, trials=16)
     for name in ("test_error", "cross_entropy", "overlap", "squared_norm"):
         se = np.hypot(getattr(theory, f"{name}_se"), getattr(runs, f"{name}_se"))
         assert abs(getattr(theory, name) - getattr(runs, name)) < 4 * se, name
@@ -258,7 +273,8 @@ def test_the_best_ridge_is_a_minimum():
 
 
 def test_curves_compare_at_equal_rows():
-    found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.01, trials=3, d=40).set_index("rule")
+    found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.01, experiments=Experiments(3, d=40))
+    found = found.set_index("rule")
     assert found["test_error"].idxmin() == "keep-hard"
     assert found["test_error"].idxmax() == "keep-easy"
     assert found["generated"].to_numpy() == pytest.approx(16.0)
@@ -271,9 +287,9 @@ def test_curves_compare_at_equal_rows():
         (lambda: SoftmaxProblem(1, Share(), 0.5, 1, 1), "classes = 1 must be at least 2"),
         (lambda: SoftmaxProblem(3, Share(), 1.5, 1, 1), "rho = 1.5 must lie in"),
         (lambda: SoftmaxProblem(3, Share(), 0.5, 1, 0), "lam = 0 must be positive"),
-        (lambda: SoftmaxProblem(3, KeepHard(1.0), 0.5, 1, 1), "must be a selection of K classes"),
+        (lambda: SoftmaxProblem(3, mistyped(KeepHard(1.0)), 0.5, 1, 1), "must be a selection of K classes"),
         (lambda: make_selection("keep-hard", 1, keep=0.5), "classes = 1 must be at least 2"),
-        (lambda: make_selection("keep-hard", 3.5, keep=0.5), "classes = 3.5 must be a whole number"),
+        (lambda: make_selection("keep-hard", mistyped(3.5), keep=0.5), "classes = 3.5 must be a whole number"),
         (lambda: classes_curves([3], seed=-1), "seed = -1 must be at least 0"),
         (lambda: classes_curves([3], tolerance=-1.0), "tolerance = -1 must be positive"),
         (lambda: make_selection("hard", 3), "unknown rule 'hard'"),

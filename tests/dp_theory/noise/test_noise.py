@@ -1,6 +1,8 @@
 """Labels that are wrong near the boundary: an independent transcription, limits, simulation, and what follows."""
 
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ from dp_theory.rules import KeepAll, Rule
 from dp_theory.span.flips import SHAPES
 from dp_theory.verification.beyond import compare_with_experiment
 from dp_theory.verification.boundary import BAND, HEAVY, SOFT, noisy_loops, span_cells
-from tests.dp_theory.span.test_span import assert_agrees
+from tests.dp_theory.span.agreement import assert_agrees
 
 RHO = 0.9
 PRUNER = np.array([RHO, np.sqrt(1 - RHO**2)])
@@ -65,11 +67,15 @@ def transcribed(flips: BoundaryFlips, keep: Rule, phi: float, lam: float) -> tup
     half = np.sort(np.concatenate([np.linspace(0, 9, 6001), np.geomspace(1e-5, 1, 2000), np.array([0.5])]))
     z = np.concatenate([-half[::-1], half])
     u, weight = np.polynomial.legendre.leggauss(40)
-    middle, dz = (z[1:] + z[:-1]) / 2, np.diff(z)
+    middle = (z[1:] + z[:-1]) / 2
+    dz = np.diff(z)
     edge = float(getattr(keep, "alpha", 1.0))
-    cuts = np.sort(np.stack([np.full_like(middle, -9), *(np.clip((s * edge - RHO * middle) / PRUNER[1], -9, 9)
-                             for s in (-1, 1)), np.full_like(middle, 9), 0 * middle]), axis=0)  # fmt: skip
-    total, pull, second = 0.0, np.zeros(2), np.zeros((2, 2))
+    window_ends = [np.clip((side * edge - RHO * middle) / PRUNER[1], -9, 9) for side in (-1, 1)]
+    ends = [np.full_like(middle, -9), np.full_like(middle, 9)]
+    cuts = np.sort(np.stack([*ends, *window_ends, 0 * middle]), axis=0)
+    total = 0.0
+    pull = np.zeros(2)
+    second = np.zeros((2, 2))
     f = flips(middle)
     for low, high in pairwise(cuts):
         v = (low + high)[:, None] / 2 + (high - low)[:, None] / 2 * u
@@ -133,9 +139,9 @@ def test_a_probit_of_ones_own_is_the_closed_form():
     np.testing.assert_allclose(of(own), of(SOFT), rtol=1e-11)
     assert own.share == pytest.approx(np.arctan(0.3) / np.pi, rel=1e-12)
     assert own.signal == pytest.approx(np.sqrt(2 / np.pi) / np.hypot(1, 0.3), rel=1e-12)
-    one, other = (predict(SpanProblem((1.0, 0.0), [Group(along=PRUNER, keep=KeepHard(0.5), flip=flip)], 0.3, 0.1,
-                                      loss=LOGISTIC)).test_error for flip in (own, SOFT))  # fmt: skip
-    assert one == pytest.approx(float(other), rel=1e-8)  # many drifts, from a table
+    logistic = [replace(problem(flip, KeepHard(0.5)), lam=0.1, loss=LOGISTIC) for flip in (own, SOFT)]
+    errors = [float(predict(cell).test_error) for cell in logistic]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-8)  # many drifts, from a table
 
 
 def test_a_check_that_doubts_nothing_is_none():
@@ -157,8 +163,10 @@ def test_experiments_agree():
 
 @pytest.mark.parametrize("name", ["practice, heavy flips, labeller", "practice, flips in a band, checked"])
 def test_loops_agree(name):
-    loop, trials = noisy_loops()[name], 12
-    prediction, simulation = predict(loop), simulate(loop, 120, trials)
+    trials = 12
+    loop = noisy_loops()[name]
+    prediction = predict(loop)
+    simulation = simulate(loop, 120, trials)
     assert np.all(np.abs(simulation.test_error - prediction.test_error) < 4 * simulation.test_error_se)
     kept = simulation.kept.mean(0) - prediction.kept
     assert np.all(np.abs(kept) < 4 * simulation.kept.std(0) / np.sqrt(trials) + 1e-2)
@@ -184,9 +192,13 @@ def test_rows_with_flips_of_their_own():
 
 
 def test_shares_against_draws():
-    flips, error, alpha = BoundaryFlips(0.2, check=LabelCheck(0.3)), 0.1, 0.4
-    rng, n = np.random.default_rng(0), 10**6
-    t, zeta = rng.uniform(-alpha, alpha, n), rng.standard_normal(n)
+    flips = BoundaryFlips(0.2, check=LabelCheck(0.3))
+    error = 0.1
+    alpha = 0.4
+    n = 10**6
+    rng = np.random.default_rng(0)
+    t = rng.uniform(-alpha, alpha, n)
+    zeta = rng.standard_normal(n)
     t = t[rng.random(n) < np.exp(-(t**2) / 2)]
     z = np.cos(np.pi * error) * t + np.sin(np.pi * error) * zeta[: len(t)]
     wrong = rng.random(len(z)) < flips(z)
@@ -209,9 +221,8 @@ def test_a_window_is_found_by_what_is_missed():
 def test_worth_of_a_row_is_the_recipe_with_the_truth_as_selector(flips):
     rule = KeepHard.with_keep_fraction(0.2)
     hard = SpanProblem((1.0, 0.0), [Group(5.0, along=(1.0, 0.0), keep=rule, flip=flips)], 0.3, 0.0)
-    tangents = [
-        np.tan(np.pi * predict(cell).test_error) for cell in (SpanProblem((1.0,), [Group(flip=flips)], 0.3), hard)
-    ]
+    plain = SpanProblem((1.0,), [Group(flip=flips)], 0.3)
+    tangents = [np.tan(np.pi * predict(cell).test_error) for cell in (plain, hard)]
     assert row_worth(flips, float(rule.alpha)) == pytest.approx((tangents[0] / tangents[1]) ** 2, rel=1e-9)
 
 
@@ -233,10 +244,13 @@ def test_worth_keeps_its_digits_next_to_the_boundary(flips):
 
 
 def test_static_data_has_its_best_ridge():
-    flips, rows = HEAVY, 6.0
-    c = flips.signal
-    best = minimize_scalar(lambda log: theorem1(1.0, 1.0, 0.0, c, 1.0, 1 / rows, np.exp(log))[0], bounds=(-6, 4),
-                           method="bounded", options={"xatol": 1e-8})  # fmt: skip
+    flips = HEAVY
+    rows = 6.0
+
+    def error(log_lam: float) -> float:
+        return theorem1(1.0, 1.0, 0.0, flips.signal, 1.0, 1 / rows, np.exp(log_lam))[0]
+
+    best: Any = minimize_scalar(error, bounds=(-6, 4), method="bounded", options={"xatol": 1e-8})
     assert np.log(plain_lam(flips, rows)) == pytest.approx(best.x, abs=1e-4)
     static = SpanProblem((1.0,), [Group(flip=flips)], 1 / rows, plain_lam(flips, rows))
     assert plain_error(flips, rows) == pytest.approx(float(predict(static).test_error), rel=1e-10)
@@ -296,11 +310,14 @@ def test_a_check_pays_for_what_it_drops():
 
 
 def test_a_judge_who_errs_near_the_boundary():
-    error, accuracy = 0.05, 0.93
-    rng, n = np.random.default_rng(0), 10**6
+    error = 0.05
+    accuracy = 0.93
+    n = 10**6
+    rng = np.random.default_rng(0)
     z, generator, judge = rng.standard_normal((3, n))
     flips = BoundaryFlips(0.2)
-    label, answer = np.sign(z + 0.2 * generator), np.sign(z + np.tan(np.pi * (1 - accuracy)) * judge)
+    label = np.sign(z + 0.2 * generator)
+    answer = np.sign(z + np.tan(np.pi * (1 - accuracy)) * judge)
     assert judged_share(float(np.mean(label == answer)), accuracy) == pytest.approx(flips.share, abs=0.002)
     assert judged_share(0.99, 0.98) == pytest.approx(1e-4)  # no more doubts than the judge has by itself
     found = confirmation(flips, error, 0.4, accuracy)

@@ -33,8 +33,8 @@ from dp_theory import (
 )
 from dp_theory.numerics import quadrature
 from dp_theory.practice import prediction
-from tests.dp_theory.ridge.test_theorem1 import printed_moments, printed_theorem1
-from tests.dp_theory.rules.test_rules import tilted
+from tests.dp_theory.ridge.printed import printed_moments, printed_theorem1
+from tests.dp_theory.rules.reference import tilted
 
 drawn = partial(settings, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes of mpmath
 ULPS = 8 * np.finfo(float).eps
@@ -90,6 +90,11 @@ def test_closed_forms(kind, magnitude, rho, log_phi, lam, peak):
         assert_bounded(answer, exact_outputs(printed_moments(kind, mp.mpf(value), mp.mpf(rho)), rho, phi, lam))
 
 
+def legendre_slope(order, x):
+    """The derivative of the Legendre polynomial of this order."""
+    return order * (mp.legendre(order - 1, x) - x * mp.legendre(order, x)) / (1 - x**2)
+
+
 @cache
 def legendre_rule(order=40):
     """Gauss-Legendre nodes and weights on [0, 1] to 40 digits."""
@@ -98,8 +103,8 @@ def legendre_rule(order=40):
         for x in np.polynomial.legendre.leggauss(order)[0]:
             node = mp.mpf(float(x))
             for _ in range(3):
-                slope = order * (mp.legendre(order - 1, node) - node * mp.legendre(order, node)) / (1 - node**2)
-                node -= mp.legendre(order, node) / slope
+                node -= mp.legendre(order, node) / legendre_slope(order, node)
+            slope = legendre_slope(order, node)
             nodes.append(((node + 1) / 2, 1 / ((1 - node**2) * slope**2)))
     return nodes
 

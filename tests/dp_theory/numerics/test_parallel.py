@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import make_dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from dp_theory.budgets.sweeps import Line
 from dp_theory.numerics import parallel
 from dp_theory.numerics.parallel import job_key, on_cluster, run_jobs
 
-SWEEP = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
+SWEEP: dict[str, Any] = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
 
 
 def square(x, power):
@@ -76,17 +77,17 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
     journal, computed = tmp_path / "journal", []
 
-    def interrupt(done):
-        if len(journal.read_text().splitlines()) == 5:
+    def interrupt(done: int) -> None:
+        if done and len(journal.read_text().splitlines()) == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(0.5, advance=lambda done: done and interrupt(done), journal=journal, **SWEEP)
+        sweep(0.5, advance=interrupt, journal=journal, **SWEEP)
     resumed = sweep(0.5, advance=computed.append, journal=journal, **SWEEP)
     assert computed == [5] + [1] * 7
     pd.testing.assert_frame_equal(resumed, sweep(0.5, **SWEEP))
     assert len({json.loads(line)["job"] for line in journal.read_text().splitlines()}) == 12
-    more = SWEEP | {"trials": 8}  # what two sweeps share is computed once
+    more: dict[str, Any] = SWEEP | {"trials": 8}  # what two sweeps share is computed once
     assert sweep(0.5, journal=journal, **more).equals(sweep(0.5, **more))
     assert len(journal.read_text().splitlines()) == 16
 

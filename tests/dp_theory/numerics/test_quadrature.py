@@ -15,6 +15,7 @@ def test_gauss_is_exact_to_rounding_in_every_weight(order):
     with mp.workdps(40):
         for node, weight in list(zip(nodes, weights, strict=True))[:6]:
             x = 2 * mp.mpf(float(node)) - 1
+            slope = mp.mpf(0)
             for _ in range(3):
                 value, before = mp.legendre(order, x), mp.legendre(order - 1, x)
                 slope = order * (before - x * value) / (1 - x * x)

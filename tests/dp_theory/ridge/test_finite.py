@@ -10,6 +10,7 @@ from dp_theory.practice import PracticeProblem
 from dp_theory.ridge.simulators import law
 from dp_theory.ridge.simulators.trials import LAW, generator
 from dp_theory.rules import Rule, SymmetricRule
+from tests.mistyped import mistyped
 
 FIELDS = ("test_error", "overlap", "squared_norm")
 ISSUE = Problem(Direct(KeepHard.with_keep_fraction(0.2)), 0.9, 0.5, 0.001)
@@ -262,7 +263,7 @@ def test_the_certificate_tells_few_dimensions(rule, rho, d, psi, lam):
         (lambda: predict(ISSUE, d=-3), "d = -3 must be above 2"),
         (lambda: predict(Problem(KeepAll(), 0.5, 50.0, 0.1), d=10), "phi = 50 must be below 20"),
         (lambda: predict(Problem(KeepAll(), 0.5, 1.0, 0.0), d=10), "phi = 1 must differ from the kept fraction"),
-        (lambda: predict(PracticeProblem(0.5, 0.1), d=10), "has no theory at finite dimension"),
+        (lambda: predict(mistyped(PracticeProblem(0.5, 0.1)), d=10), "has no theory at finite dimension"),
         (lambda: predict(ISSUE, d=100).band(1.0), "level = 1 must lie in"),
     ],
 )

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from dp_theory import Direct, Entropy, InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict, simulate
-from dp_theory.ridge.simulators.curves import error_curves, selected_rows
 from dp_theory.ridge.simulators.dense import dense_trial, fit_ridge, measure, truth
+from dp_theory.ridge.simulators.error_curves import error_curves, selected_rows
 
 QUANTITIES = ("test_error", "overlap", "squared_norm")
 

@@ -7,59 +7,7 @@ import pytest
 from dp_base.errors import ConvergenceError
 from dp_theory import InputError, KeepAll, KeepEasy, KeepHard, Problem, Random, predict
 from dp_theory.rules import Entropy, SymmetricRule
-
-
-def printed_moments(kind, value, rho):
-    """Lemmas 1 and 2 as printed (p, gamma, beta, beta_tilde), with the limits at rho = ±1."""
-    pdf = mp.npdf
-    sine = mp.sqrt(1 - rho**2)
-    all_kept = (mp.mpf(1), mp.mpf(1), 2 * pdf(0) * sine, 2 * rho * pdf(0))
-    if kind == "random":
-        return tuple(value * x for x in all_kept)
-    if mp.isinf(value):
-        return all_kept
-    p = 2 * mp.ncdf(value) - 1
-    gamma = p - 2 * value * pdf(value)
-    if abs(rho) == 1:
-        eps1, eps2 = mp.mpf(1), mp.sign(rho)
-    else:
-        eps1 = 2 * mp.ncdf(value / sine) - 1
-        eps2 = 2 * mp.ncdf(rho / sine * value) - 1
-    hard = (p, gamma, 2 * pdf(0) * sine * eps1, 2 * (rho * pdf(0) * eps1 - pdf(value) * eps2))
-    return hard if kind == "keep-hard" else tuple(a - b for a, b in zip(all_kept, hard, strict=True))
-
-
-def printed_theorem1(moments, rho, phi, lam):
-    """Theorem 1 as printed, with r of the proof in C.2."""
-    p, gamma, beta, beta_tilde = moments
-    z = -lam
-    m = (p - phi - z - mp.sqrt((p - phi - z) ** 2 - 4 * phi * z)) / (2 * phi * z)
-    s = gamma / (1 + phi * m)
-    m_tilde = 1 / (s - z)
-    dm = m**2 / (1 - phi * p * m**2 / (1 + phi * m) ** 2)
-    dm_tilde = m_tilde**2 * (1 + gamma * phi * dm / (1 + phi * m) ** 2)
-    r = beta**2 * m + beta_tilde**2 * m_tilde
-    dr = beta**2 * dm + beta_tilde**2 * dm_tilde
-    m0 = mp.sqrt(1 - rho**2) * beta * m + rho * beta_tilde * m_tilde
-    nu0 = p * phi * dm + dr - 2 * phi * dm * r / (1 + phi * m)
-    return mp.acos(abs(m0) / mp.sqrt(nu0)) / mp.pi, m0 / (1 + phi * m), nu0 / (1 + phi * m) ** 2
-
-
-def printed_corollary1(moments, rho, phi):
-    """Corollary 1 as printed: the test error only."""
-    p, gamma, beta, beta_tilde = moments
-    w, w_tilde = mp.sqrt(1 - rho**2) * beta, rho * beta_tilde
-    if phi < p:
-        a = (w + w_tilde * p / gamma) / (p - phi)
-        r0 = beta**2 + beta_tilde**2 * p / gamma
-        dr0 = p * (beta**2 + beta_tilde**2 * ((p - phi) * p / gamma**2 + phi / gamma))
-        b = (p**2 * phi + dr0 - 2 * phi * r0) / (p - phi) ** 3
-    else:
-        c0, c1 = 1 - p / phi, 1 - (p - gamma) / phi
-        a = (w + w_tilde / c1) * c0
-        b = (p * phi - beta**2 - beta_tilde**2 / c1) * c0
-    return mp.acos(abs(a) / mp.sqrt(b)) / mp.pi
-
+from tests.dp_theory.ridge.printed import printed_corollary1, printed_moments, printed_theorem1
 
 RULE = {"keep-hard": KeepHard, "keep-easy": KeepEasy, "random": Random}
 

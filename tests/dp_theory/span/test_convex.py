@@ -60,7 +60,11 @@ def test_logistic_prox_against_a_bracketing_solver():
     h = LOGISTIC.prox(score, y, strength)
     for s, label, k, ours in zip(score, y, strength, h, strict=True):
         expected = brentq(
-            lambda x, s=s, label=label, k=k: x - k * label * expit(-label * x) - s, s - k, s + k, xtol=1e-13, rtol=1e-14
+            lambda x, s=s, label=label, k=k: x - k * label * expit(-label * x) - s,
+            s - k,
+            s + k,
+            xtol=1e-13,
+            rtol=np.float64(1e-14),
         )
         assert ours == pytest.approx(expected, rel=1e-9, abs=1e-9)
 

@@ -15,11 +15,25 @@ from tests.experiments.conftest import run_dp
 
 HUGE = 10**18
 SIZES = (
-    "threads", "training.steps", "training.batch_size", "practice.initial", "practice.increment", "practice.additions",
-    "practice.patience", "practice.evaluate_every", "practice.oversample", "sampling.block_size", "sampling.steps",
-    "generator.width", "generator.blocks", "generator.train_steps", "generator.train_batch", "guidance.every",
-    "pool.memory", "training.mixup",
-)  # fmt: skip
+    "threads",
+    "training.steps",
+    "training.batch_size",
+    "practice.initial",
+    "practice.increment",
+    "practice.additions",
+    "practice.patience",
+    "practice.evaluate_every",
+    "practice.oversample",
+    "sampling.block_size",
+    "sampling.steps",
+    "generator.width",
+    "generator.blocks",
+    "generator.train_steps",
+    "generator.train_batch",
+    "guidance.every",
+    "pool.memory",
+    "training.mixup",
+)
 
 
 @pytest.mark.parametrize("key", SIZES)
@@ -111,10 +125,9 @@ def test_theory_refuses_what_no_experiment_can_have(line: str, monkeypatch: pyte
 
 
 def test_the_one_line_comes_from_the_command_itself():
-    done = subprocess.run(
-        [sys.executable, "-c", "from experiments.cli.main import main; main()", "real", "run", "digits", "--set",
-         f"threads={HUGE}"], capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    code = "from experiments.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "real", "run", "digits", "--set", f"threads={HUGE}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "threads" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import commands, version
+from experiments.cli import version
 from tests.experiments.conftest import run_dp
 
 DP = f'"{sys.executable}" -c "from experiments.cli.main import main; main()"'
@@ -72,7 +72,7 @@ def test_streams_that_are_closed_or_full(streams: str, status: int, err: str):
 def test_a_full_disk_is_a_line_that_says_to_make_room(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(commands, "version_line", lambda: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(version, "version_line", lambda: (_ for _ in ()).throw(error))
     assert run_dp("--version") == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "make room there, and give the command again" in line

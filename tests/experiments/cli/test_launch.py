@@ -15,10 +15,20 @@ from dp_real.runtime import slurm
 from experiments.cli import launch
 from tests.experiments.conftest import run_dp as dp
 
-SET = [part for key in ("training.steps=30", "generator.width=16", "generator.blocks=1", "generator.train_steps=20",
-                        "sampling.steps=2", "practice.initial=40", "practice.increment=20", "practice.additions=1",
-                        "practice.evaluate_every=10", "practice.patience=1", "threads=1")
-       for part in ("--set", key)]  # fmt: skip
+QUICK = (
+    "training.steps=30",
+    "generator.width=16",
+    "generator.blocks=1",
+    "generator.train_steps=20",
+    "sampling.steps=2",
+    "practice.initial=40",
+    "practice.increment=20",
+    "practice.additions=1",
+    "practice.evaluate_every=10",
+    "practice.patience=1",
+    "threads=1",
+)
+SET = [part for override in QUICK for part in ("--set", override)]
 DP = [sys.executable, "-c", launch.CODE, "real"]
 
 
@@ -30,9 +40,12 @@ def alone(cache: None, monkeypatch: pytest.MonkeyPatch):
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*DP, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [*DP, *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def test_a_run_in_two_processes_takes_the_steps_of_one(tmp_path: Path):
@@ -123,11 +136,8 @@ def test_a_batch_script_is_no_task(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.slow
 def test_sruns_tasks_are_the_processes_of_a_run(tmp_path: Path):
-    tasks = [
-        start("run", "digits", *SET, "--out", str(tmp_path / "run"), "--json",
-              **TASK, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank))
-        for rank in range(2)
-    ]  # fmt: skip
+    command = ["run", "digits", *SET, "--out", str(tmp_path / "run"), "--json"]
+    tasks = [start(*command, **TASK, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in range(2)]
     (out, err), (nothing, silence) = (task.communicate(timeout=120) for task in tasks)
     assert [task.returncode for task in tasks] == [0, 0], err
     assert json.loads(out)["processes"] == 2

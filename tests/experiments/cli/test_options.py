@@ -26,8 +26,12 @@ def test_keys_are_those_that_a_file_may_have(tmp_path: Path, capsys: pytest.Capt
     assert dp("real", "keys", "glyphs", "--set", "guidance.every=3", "--json") == 0
     rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["keys"]}
     assert rows["guidance.every"] | {"meaning": ""} == {
-        "key": "guidance.every", "value": "3", "default": "1", "may be": "integer > 0", "meaning": "",
-    }  # fmt: skip
+        "key": "guidance.every",
+        "value": "3",
+        "default": "1",
+        "may be": "integer > 0",
+        "meaning": "",
+    }
     assert rows["training.steps"]["default"] == "required"
     assert rows["training.crop"]["may be"] == "number ≥ 0, ≤ 1"
     assert rows["guidance.through"]["may be"] == '"unet" | "x0"'

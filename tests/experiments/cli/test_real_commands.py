@@ -17,10 +17,17 @@ from dp_real.examples import RealData
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
-    "generator.width=32", "generator.blocks=1", "generator.train_steps=100", "sampling.steps=4", "training.steps=60",
-    "practice.initial=40", "practice.increment=20", "practice.additions=1", "practice.patience=1",
+    "generator.width=32",
+    "generator.blocks=1",
+    "generator.train_steps=100",
+    "sampling.steps=4",
+    "training.steps=60",
+    "practice.initial=40",
+    "practice.increment=20",
+    "practice.additions=1",
+    "practice.patience=1",
     "practice.evaluate_every=2",
-)  # fmt: skip
+)
 SET = [part for override in QUICK for part in ("--set", override)]
 
 
@@ -61,7 +68,7 @@ def test_run_then_resume_then_refuse(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_strength_at_the_end_of_its_range_is_told(
     settings: tuple[str, ...], said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    more = ("practice.initial=20", "practice.increment=160", "practice.additions=1", *settings)
+    more = ("practice.initial=20", "practice.increment=160", "practice.additions=2", *settings)
     command = [*SET, *(part for setting in more for part in ("--set", setting))]
     assert dp("real", "run", "digits", *command, "--out", str(tmp_path / "run")) == 0
     told = capsys.readouterr().err

@@ -18,9 +18,15 @@ from experiments.terminal import table
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
-    "generator.width=16", "generator.blocks=1", "generator.train_steps=10", "sampling.steps=2", "training.steps=4",
-    "practice.initial=20", "practice.additions=0", "practice.evaluate_every=2",
-)  # fmt: skip
+    "generator.width=16",
+    "generator.blocks=1",
+    "generator.train_steps=10",
+    "sampling.steps=2",
+    "training.steps=4",
+    "practice.initial=20",
+    "practice.additions=0",
+    "practice.evaluate_every=2",
+)
 
 
 @pytest.fixture(scope="module")

@@ -49,13 +49,13 @@ def test_an_arm_is_worth_what_static_data_of_its_accuracy_cost():
 @pytest.mark.parametrize(("seeds", "splits"), [(4, 4), (8, 1), (8, 4)])
 def test_intervals_cover_the_truth_as_often_as_they_say(seeds: int, splits: int):
     """95 % of 60 times, within three standard errors; the curve that counts is the interpolated one."""
-    matched = worth(runs(0), "kept").loc["practice-1000", "ratio"]
+    matched = worth(runs(0), "kept").to_dict("index")["practice-1000"]["ratio"]
     ratios_covered = 0
     exponents_covered = 0
     for rng in range(60):
         table = runs(0.004, seeds=seeds, splits=splits, rng=rng)
-        ratio = worth(table, "kept").loc["practice-1000"]
-        static = exponents(table).set_index("series").loc["static"]
+        ratio = worth(table, "kept").to_dict("index")["practice-1000"]
+        static = exponents(table).set_index("series").to_dict("index")["static"]
         ratios_covered += ratio["ratio_low"] <= matched <= ratio["ratio_high"]
         exponents_covered += static["low"] <= 0.3 <= static["high"]
     assert ratios_covered / 60 > 0.866
@@ -88,17 +88,17 @@ def test_a_size_that_is_no_better_than_a_smaller_one_is_not_of_the_curve(middle:
             for seed in range(8)
         ]
     )
-    sizes = table["arm"].map(lambda arm: int(arm.partition("-")[2] or 1000))
-    own = worth(table.assign(split=0, pool_size=sizes, samples_generated=sizes, **COSTS), "kept")
-    practice = own.loc["practice"]
+    sizes = [int(arm.partition("-")[2] or 1000) for arm in table["arm"]]
+    own = worth(table.assign(split=0, pool_size=sizes, samples_generated=sizes, **COSTS), "kept").to_dict("index")
+    practice = own["practice"]
     assert practice["ratio_low"] < practice["ratio"] < practice["ratio_high"]
     assert practice["ratio"] == pytest.approx(4, rel=0.1)  # half way from 2,000 to 8,000 in logarithms
-    assert own.loc["static-4000", "ratio"] < 1
+    assert own["static-4000"]["ratio"] < 1
 
 
 def test_one_seed_has_no_interval():
     alone = runs(0.004, seeds=1)
-    assert worth(alone, "kept").loc["practice-1000", ["ratio_low", "ratio_high"]].isna().all()
+    assert worth(alone, "kept").loc[["practice-1000"], ["ratio_low", "ratio_high"]].isna().all(axis=None)
     assert exponents(alone)[["low", "high"]].isna().all(axis=None)
 
 

@@ -11,8 +11,8 @@ import pytest
 from dp_theory import KeepHard, Problem, predict
 from experiments.paper import gallery, overlay
 from experiments.paper.reported import fig4_reported
-from experiments.paper.theory import fig3, fig5c, fig7
-from experiments.presets.reported import audit, tables
+from experiments.paper.theory import fig3, fig5c, fig7, fig_growth
+from experiments.presets.reported import audit, printed_tables
 from tests.experiments.conftest import run_dp
 from tests.installed import install
 
@@ -21,7 +21,7 @@ from tests.installed import install
 
 @pytest.mark.parametrize(("number", "rows"), [(1, 10), (2, 4), (3, 6), (4, 18), (5, 13)])
 def test_tables_are_whole_and_name_their_source(number, rows):
-    path = tables.table_path(number)
+    path = printed_tables.table_path(number)
     assert f"arXiv 2502.15588, Table {number}" in path.read_text(encoding="utf-8").splitlines()[0]
     table = audit.reported(number)
     assert len(table) == rows
@@ -29,15 +29,15 @@ def test_tables_are_whole_and_name_their_source(number, rows):
 
 
 def test_totals_are_initial_plus_rounds_times_increment_but_for_the_misprint():
-    (wrong,) = audit.misprinted_totals(audit.reported(4)).itertuples()
-    assert (wrong.total, wrong.initial + wrong.rounds * wrong.increment) == (1794000, 1858000)
-    assert "misprint" in wrong.note
+    (wrong,) = audit.misprinted_totals(audit.reported(4)).to_dict("records")
+    assert (wrong["total"], wrong["initial"] + wrong["rounds"] * wrong["increment"]) == (1794000, 1858000)
+    assert "misprint" in wrong["note"]
     assert audit.misprinted_totals(audit.reported(5)).empty
 
 
 def test_a_planted_typing_error_is_found():
     table = audit.reported(5)
-    table.loc[0, "total"] += 1
+    table["total"] += table.index == 0  # by one, in the first row
     assert list(audit.misprinted_totals(table).index) == [0]
 
 
@@ -123,7 +123,7 @@ def test_bands_hold_single_experiments_and_the_caption_says_so(cheap):
 def test_fig7_peaks_at_the_threshold(cheap):
     table = fig7.compute(quick=True).query("kind == 'predicted' and rule == 'keep-easy' and lam < 1e-3")
     for _, rows in table.groupby("n"):
-        assert rows["x"][rows["y"].idxmax()] == pytest.approx(rows["threshold"].iloc[0], abs=0.003)
+        assert rows["x"].iloc[rows["y"].argmax()] == pytest.approx(rows["threshold"].iloc[0], abs=0.003)
 
 
 def test_fig4_caption_says_what_the_table_does():
@@ -258,3 +258,14 @@ def test_no_write_permission(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gallery, "write_text", refuse)
     assert run_dp("figures", "fig4-reported", "--out", tmp_path) == 2
     assert "Permission denied" in capsys.readouterr().err
+
+
+def test_rounds_should_shrink():
+    """In theory and in simulation, where labels are exact; growing rounds lose."""
+    table = fig_growth.compute(quick=True)
+    error = table.query("kind == 'predicted'").set_index("x")["y"]
+    assert error[0.7] < 0.8 * error[1.0]
+    assert error[1.5] > 1.3 * error[1.0]
+    assert table["z"].abs().max() < 4
+    assert "least at 0.7" in fig_growth.caption(table)
+    assert fig_growth.draw(table).axes

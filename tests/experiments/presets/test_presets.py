@@ -9,13 +9,13 @@ import pytest
 from dp_base.errors import InputError
 from dp_real import Run
 from dp_real.config import Config
-from dp_real.data.folder import FolderConfig
+from dp_real.data.image_folder import FolderConfig
 from dp_real.estimate.cost import waiting_steps
 from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.generators.models.prompts import class_prompts
 from dp_real.learners.transformers import TransformersConfig
-from dp_real.text.prompts import class_prompts
 from experiments.presets.presets import families, load_preset, preset_names
-from experiments.presets.reported.tables import table_rows
+from experiments.presets.reported.printed_tables import table_rows
 from experiments.presets.variants import variants
 from tests.experiments.conftest import run_dp as dp
 

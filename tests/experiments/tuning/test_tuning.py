@@ -16,6 +16,7 @@ from dp_base.progress import silent
 from dp_real.config import Config, load_config
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
+from dp_real.text.generators.causal_lm import CausalLMConfig
 from experiments.presets.presets import load_preset
 from experiments.tuning import tune as tuning
 from experiments.tuning.settings import flat, with_settings
@@ -285,6 +286,7 @@ def test_what_no_trial_knows_may_change_between_trials(tmp_path: Path, monkeypat
 def test_values_that_toml_writes_otherwise_can_be_searched():
     prompts = ["news 😀 {} {examples}"]
     changed = with_settings(load_preset("text-own-smoke"), {"generator.prompts": prompts})
+    assert isinstance(changed.generator, CausalLMConfig)
     assert list(changed.generator.prompts) == prompts
     searches = read_searches(["learner.config=[{patch_size = 8, hidden_size = 32}, {patch_size = 4}]"])
     assert "learner.config" in space_of(load_preset("imagenet100-smoke"), "static", searches)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from dp_base.errors import InputError, MissingError
-from dp_real.data.folder import FolderConfig
+from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.class_names import folder_name, folder_names, own_classes
 from dp_real.data.sets.decode import read_image
 from dp_real.data.sets.encoded import read_regular

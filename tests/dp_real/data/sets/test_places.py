@@ -15,7 +15,7 @@ from PIL import Image
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
-from dp_real.data.folder import FolderConfig
+from dp_real.data.image_folder import FolderConfig
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import own_classes
 from dp_real.data.sets.decode import read_image

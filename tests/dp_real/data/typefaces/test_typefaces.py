@@ -9,9 +9,9 @@ import pytest
 from dp_base.progress import silent
 from dp_real.data.typefaces.characters import BEYOND_ASCII, CASES, CHARACTERS
 from dp_real.data.typefaces.collection import draw
-from dp_real.data.typefaces.draw import INK, PLACES, SIDE, draw_font
 from dp_real.data.typefaces.fonts import PACKAGES, Font, font_files, missing_packages, pick_styles, read_font
 from dp_real.data.typefaces.groups import different, group_families, likeness
+from dp_real.data.typefaces.rendering import INK, PLACES, SIDE, draw_font
 from dp_real.data.typefaces.weed import features, is_unicase, read_by_others, shares
 from tests.dp_real.data.typefaces.made import make_font
 

@@ -14,12 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from dp_base.progress import silent
 from dp_real import Run
 from dp_real.config import load_config
-from dp_real.runs.files import RunFiles, read_rows
+from dp_real.runs.run_files import RunFiles, read_rows
 from experiments.looking.report import pictures
 from experiments.looking.report.page import readable
 from experiments.looking.report.pictures import (
@@ -32,6 +33,7 @@ from experiments.looking.report.pictures import (
     leave_figures_of,
 )
 from experiments.presets.presets import load_preset
+from tests.drawn import image_of, points_of, x_of, y_of
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -70,7 +72,7 @@ def copied(run: Path, tmp_path: Path) -> Path:
 def markers(figure: Figure, panel: int) -> list[float]:
     """The steps at which a panel marks additions of data."""
     (line,) = [line for line in figure.axes[panel].get_lines() if line.get_marker() == "v"]
-    return list(line.get_xdata())
+    return list(x_of(line))
 
 
 # figures
@@ -92,17 +94,17 @@ def test_training_marks_the_steps_of_the_additions():
     rounds = pd.DataFrame({"round": [0, 1, 2], "step": [0, 40, 70]})
     figure = draw_training(metrics, rounds, warmup_steps=30)
     assert [markers(figure, panel) for panel in range(3)] == [[40, 70]] * 3
-    assert list(figure.axes[0].get_lines()[0].get_xdata()) == list(range(30, 101, 10))
-    assert list(figure.axes[0].get_lines()[0].get_ydata()) == list(range(30, 101, 10))  # percent
-    assert list(figure.axes[1].get_lines()[0].get_xdata()) == list(steps)
+    assert list(x_of(figure.axes[0].get_lines()[0])) == list(range(30, 101, 10))
+    assert list(y_of(figure.axes[0].get_lines()[0])) == list(range(30, 101, 10))  # percent
+    assert list(x_of(figure.axes[1].get_lines()[0])) == list(steps)
     assert figure.axes[1].get_yscale() == "log"
     early = draw_training(metrics.iloc[:2], rounds.iloc[:1], warmup_steps=30)  # not warm yet
-    assert list(early.axes[0].get_lines()[0].get_xdata()) == [20]
+    assert list(x_of(early.axes[0].get_lines()[0])) == [20]
 
 
 def test_rounds_are_drawn_against_the_pools_size(run: Path):
     figure = draw_rounds(Run(run).metrics, Run(run).rounds)
-    points = {ax.get_title(): ax.get_lines()[1].get_xydata() for ax in figure.axes}
+    points = {ax.get_title(): points_of(ax.get_lines()[1]) for ax in figure.axes}
     np.testing.assert_allclose(points["strength ω"], [[60, 0.04], [80, 0.04]])
     np.testing.assert_allclose(points["seconds to generate"][:, 0], [40, 60, 80])
     # Four plain steps; guided ones are differentiated at all but the last.
@@ -126,9 +128,9 @@ def test_a_round_may_have_none_of_the_classes_that_are_shown(run: Path, monkeypa
 def test_the_grid_shows_the_pools_own_rows(run: Path):
     figure = draw_samples(Run(run).pool, tuple("0123456789"))
     (ax,) = figure.axes
-    sheet = ax.get_images()[0].get_array()
+    sheet = image_of(ax)
     rows = lance.dataset(str(run / "pool")).to_table().to_pylist()
-    frames = {patch.get_xy() for patch in ax.patches}
+    frames = {patch.get_xy() for patch in ax.patches if isinstance(patch, Rectangle)}
     assert [label.get_text()[0] for label in ax.get_yticklabels()] == ["0", "1", "2"]
     for index in range(3):
         for label in range(10):

@@ -3,7 +3,7 @@
 import pytest
 
 from dp_base.errors import InputError
-from experiments.presets.reported.curves import reported_curve
+from experiments.presets.reported.scaling_curves import reported_curve
 
 
 def test_rows_of_the_papers_tables_are_chosen_as_those_of_a_file():

@@ -1,0 +1,1 @@
+"""Sources of texts: their configuration sections and loaders, which entry points register."""

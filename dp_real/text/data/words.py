@@ -1,0 +1,132 @@
+"""Single words of eleven languages, from Debian's word lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from dp_base.errors import InputError, MissingError
+from dp_base.progress import Progress, silent
+from dp_real.data import DATA, DataConfig
+from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
+from dp_real.sections import Count, Seed
+from dp_real.text.word_lists import LANGUAGES, missing_packages
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dp_real.text.near import NearTexts
+
+STEM = 6  # letters that words of one side share with none of another
+SHARES = (0.7, 0.06, 0.24)  # of the stems: for the generator, to validate, to test
+
+
+@DATA.named("words", place=8)
+class WordsConfig(DataConfig):
+    """Single words of eleven languages, from Debian's word lists: which language is it?"""
+
+    examples: ClassVar[str] = "texts"
+    storages: ClassVar[tuple[str, ...]] = ("text",)
+    pipeline_tag: ClassVar[str] = "text-classification"
+
+    source: Literal["words"]
+    least: int = Field(default=8, ge=3, le=40, description="letters of the shortest words")
+    most: int = Field(default=20, ge=3, le=40, description="letters of the longest words")
+    train: Count = Field(default=15_000, description="words of each language for the generator, at most")
+    validation: Count = Field(default=100, description="words of each language to validate")
+    test: Count = Field(default=1000, description="words of each language to test")
+    split: Seed = Field(default=0, description="which random split of the words' stems")
+
+    @model_validator(mode="after")
+    def _check(self) -> WordsConfig:
+        if self.least > self.most:
+            raise ValueError(f"least = {self.least} is more than most = {self.most}")
+        return self
+
+    @property
+    def task(self) -> Task:
+        """Eleven languages."""
+        return Task((self.most,), tuple(LANGUAGES))
+
+    def prepare(self, progress: Progress = silent) -> None:
+        """Read the lists on first use, in half a minute. Raises as `load` does."""
+        self._words(progress)
+
+    def load(self) -> RealData:
+        """The words, split by `split` so that those with the same first STEM letters are on one side.
+
+        Raises MissingError if lists are missing, InputError if there are too few words of these lengths.
+        """
+        from dp_real.runtime.seeds import Stream, rng
+
+        draw, words = rng(self.split, Stream.SPLIT), self._words()
+        stems = sorted({word[:STEM] for each in words for word in each})
+        side = dict(zip(stems, draw.choice(len(SHARES), len(stems), p=SHARES).tolist(), strict=True))
+        counts = (self.train, self.validation, self.test)
+        generator, validation, test = (self._side(words, side, index, n, draw) for index, n in enumerate(counts))
+        return RealData(self.task, generator, validation, test)
+
+    def _side(
+        self, words: list[list[str]], side: dict[str, int], index: int, n: int, draw: np.random.Generator
+    ) -> Examples:
+        """At most n words of each language, in random order. Only the generator may have fewer."""
+        import torch
+
+        from dp_real.codes import to_codes
+
+        chosen: list[str] = []
+        labels: list[int] = []
+        for label, (language, each) in enumerate(zip(LANGUAGES, words, strict=True)):
+            here = [word for word in each if side[word[:STEM]] == index]
+            if len(here) < (n if index else 1):
+                name = ("train", "validation", "test")[index]
+                raise InputError(
+                    f"data.{name} = {n}: {language} has {len(here)} such words of {self.least} to {self.most}"
+                )
+            mine = draw.permutation(len(here))[:n]
+            chosen += [here[row] for row in mine]
+            labels += [label] * len(mine)
+        return Examples(to_codes(chosen, self.most), torch.tensor(labels))
+
+    def read_set(self, name: str, where: str) -> ExampleSet:
+        """See DataConfig; texts."""
+        from dp_real.data.sets.class_names import own_classes
+        from dp_real.data.sets.places import locate
+        from dp_real.text.text_sets import read_texts
+
+        return read_texts(locate(where), own_classes(self.task.classes), self.most, needed=())
+
+    def near(self, likeness: float) -> NearTexts:
+        """See DataConfig."""
+        from dp_real.text.near import NearTexts
+
+        return NearTexts(likeness)
+
+    def describe(self) -> list[SetStatus]:
+        """The lists, as one set."""
+        missing = missing_packages()
+        return [SetStatus("words", "/usr/share/dict", None, _problem(missing) if missing else None)]
+
+    def _words(self, progress: Progress = silent) -> list[list[str]]:
+        """The words of each language, in order, that no other language has."""
+        from dp_real.runtime.cache import cached
+        from dp_real.text.word_lists import RECIPE, digest_lists, own_words
+
+        missing = missing_packages()
+        if missing:
+            raise MissingError(_problem(missing))
+
+        def make(folder: Path) -> None:
+            with progress("reading word lists", len(LANGUAGES)) as advance:
+                for language, words in own_words(self.least, self.most, advance).items():
+                    (folder / f"{language}.txt").write_text("\n".join(words) + "\n", encoding="ascii")
+
+        depends = {"recipe": RECIPE, "least": self.least, "most": self.most, "lists": digest_lists()}
+        folder = cached("words", depends, make)
+        return [(folder / f"{language}.txt").read_text(encoding="ascii").split() for language in LANGUAGES]
+
+
+def _problem(missing: list[str]) -> str:
+    return f"word lists are missing: apt-get install --no-install-recommends {' '.join(missing)}"

@@ -1,0 +1,1 @@
+"""Generators of texts: their configuration sections, which entry points register."""

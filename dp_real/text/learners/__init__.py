@@ -1,0 +1,1 @@
+"""Learners of texts: their configuration sections, which entry points register."""

@@ -1,0 +1,73 @@
+"""Sequence classifiers of transformers, for texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from dp_real.learners import LEARNERS, LearnerConfig
+from dp_real.sections import Place, TrainingConfig
+
+if TYPE_CHECKING:
+    from dp_real.examples import Task
+    from dp_real.protocols import Learner
+    from dp_real.text.models.sequence_classifier import SequenceClassifier
+
+
+@LEARNERS.named("transformers-text", place=6)
+class TransformersTextConfig(LearnerConfig):
+    """A sequence classifier of transformers: an existing one or a pretrained encoder, or a fresh one of any size."""
+
+    examples: ClassVar[str] = "texts"
+    library: ClassVar[str | None] = "transformers"
+
+    kind: Literal["transformers-text"]
+    model: Place | None = Field(
+        default=None, description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh"
+    )
+    tokenizer: Place | None = Field(
+        default=None, description="a fresh model's, a folder or a hub id; none: the text's bytes"
+    )
+    architecture: str = Field(default="bert", description="a fresh model's type, as transformers names it")
+    config: dict[str, Any] = Field(
+        default={}, description="a fresh model's sizes as transformers names them, e.g. hidden_size"
+    )
+    max_tokens: int = Field(default=256, ge=1, le=2**20, description="of a text, or as many as the model can; then cut")
+
+    @model_validator(mode="after")
+    def _check(self) -> TransformersTextConfig:
+        for key in ("config", "tokenizer"):
+            if self.model and getattr(self, key):
+                raise ValueError(f"{key} is for a fresh model; model = {self.model!r} has its own")
+        return self
+
+    def fresh(self, task: Task, training: TrainingConfig, seed: int) -> Learner:
+        """A learner with the classifier that is named, or a fresh one; fresh weights are a function of the seed.
+
+        Raises MissingError if weights are missing, InputError if no classifier can be made of them or of these sizes.
+        """
+        from dp_real.learners.models.architectures import freeze_unused
+        from dp_real.runtime.seeds import Stream, seeded, torch_rng
+        from dp_real.text.models.sequence_classifier import SequenceLearner, known_classifier
+
+        with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
+            classifier = known_classifier(self.model, task, self.max_tokens) if self.model else self.network(task)
+            assert classifier is not None, "there is a network unless a model is named"
+            classifier = freeze_unused(classifier, task.sample_shape)
+        return SequenceLearner(classifier, task, training, seed)
+
+    def network(self, task: Task) -> SequenceClassifier | None:
+        """A fresh classifier; None for an existing one, whose sizes are with its weights."""
+        if self.model:
+            return None
+        from dp_real.text.models.sequence_classifier import fresh_classifier
+        from dp_real.text.models.tokens import load_tokenizer
+
+        tokenizer = load_tokenizer(self.tokenizer, "right") if self.tokenizer else None
+        return fresh_classifier(task, self.architecture, self.config, tokenizer, self.max_tokens)
+
+    def weights(self) -> dict[str, str]:
+        """The existing classifier, or a fresh one's tokenizer, if one is named."""
+        named = {"learner.model": self.model, "learner.tokenizer": self.tokenizer}
+        return {key: model for key, model in named.items() if model}

@@ -1,0 +1,192 @@
+"""A causal language model of transformers as a Generator of texts, asked by prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.generation.configuration_utils import GenerationConfig
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+from dp_base.errors import InputError
+from dp_real.codes import to_codes, to_texts
+from dp_real.examples import ExampleSet
+from dp_real.generators.pipelines.device_batches import DeviceBatches
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.runtime import processes
+from dp_real.runtime.hub import load
+from dp_real.runtime.seeds import Stream, rng, row_uniforms
+from dp_real.text.models.draw import SeededDraw
+from dp_real.text.models.tokens import load_tokenizer
+
+
+class Settings(Protocol):
+    """How prompts are put, and texts are drawn; see dp_real.text.generators.causal_lm."""
+
+    chat: bool
+    system: str
+    shots: int
+    temperature: float
+    top_p: float
+    top_k: int
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    dtype: Literal["float32", "bfloat16", "float16"]
+    batch_size: int
+    offload: bool
+
+
+class CausalLMGenerator:
+    """Texts of a language model, by prompts for each class. A row's seed picks its prompt, its examples and tokens."""
+
+    def __init__(
+        self,
+        config: Settings,
+        model: str,
+        prompts: Sequence[Sequence[str]],
+        length: int,
+        shown: ExampleSet | None,
+    ) -> None:
+        """model: its folder or hub id. prompts: of each class. length: characters of the longest texts. shown: where
+        the examples in prompts are from.
+
+        Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
+        """
+        self.config, self.name, self.prompts, self.shown = config, model, prompts, shown
+        self.sample_shape, self.n_classes = (length,), len(prompts)
+        self.tokenizer: Any = load_tokenizer(model, "left")
+        if config.chat and not self.tokenizer.chat_template:
+            raise InputError(f"{model}: its tokenizer has no chat template: set generator.chat = false")
+        try:
+            self.model: Any = load(AutoModelForCausalLM, model, config.dtype).eval().requires_grad_(False)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"{model}: no causal language model of transformers: {error}") from error
+        if len(self.tokenizer) > self.model.get_input_embeddings().num_embeddings:
+            raise InputError(f"{model}: its tokenizer has more tokens than it: they do not belong together")
+        self.context = getattr(self.model.config, "max_position_embeddings", None)
+        named = self.model.generation_config.eos_token_id
+        self.ends: Any = self.tokenizer.eos_token_id if named is None else named  # the tokens that end a text
+        # generate() would add what the model comes with, such as a penalty or beams: then texts were of another
+        # distribution than the configuration says, and than log_posterior knows.
+        self.model.generation_config = GenerationConfig()
+        self.batches = DeviceBatches(config.batch_size, gpu=processes.device().type == "cuda")
+        self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]
+        self.encoded([self.asked(label, np.uint64(0), pick=pick) for label in range(self.n_classes)
+                      for pick in range(len(prompts[label]))], config.max_new_tokens)  # fmt: skip
+        self.offload()
+
+    def asked(self, label: int, seed: np.uint64, pick: int | None = None) -> str:
+        """A row's prompt, with its examples, as the model reads it. pick: which of the class's; None: by the seed."""
+        several = self.prompts[label]
+        prompt = several[int(seed) % len(several) if pick is None else pick]
+        if self.shown is not None:
+            rows = self.members[label]
+            chosen = rng(int(seed), Stream.CHOICE).permutation(len(rows))[: self.config.shots]
+            texts = [to_texts(self.shown.x[row : row + 1])[0] for row in rows[chosen].tolist()]
+            prompt = prompt.replace("{examples}", "\n\n".join(texts))
+        if not self.config.chat:
+            return prompt
+        system = [{"role": "system", "content": self.config.system}] if self.config.system else []
+        turns = [*system, {"role": "user", "content": prompt}]
+        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+    def encoded(self, prompts: Sequence[str], room: int) -> dict[str, Tensor]:
+        """Prompts as the model's inputs, padded on the left. room: tokens that are to follow.
+
+        Raises InputError if that is more than the model's context.
+        """
+        special = not self.config.chat  # a chat template has them itself
+        tokens = self.tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=special)
+        longest = tokens["input_ids"].shape[1]
+        if not longest:
+            raise InputError(f"generator.prompts: {prompts[0]!r} has no tokens; say something")
+        if self.context is not None and longest + room > self.context:
+            raise InputError(
+                f"generator.prompts: one of {longest} tokens, with {room} to follow, is longer than the context of "
+                f"{self.context} tokens of {self.name}: shorten it, or lower generator.max_new_tokens or shots"
+            )
+        return {key: tokens[key].to(processes.device()) for key in ("input_ids", "attention_mask")}
+
+    @torch.no_grad()
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
+        """See Generator; texts, int32. Raises InputError if guidance is asked for, or for prompts that are too long."""
+        if guidance is not None:
+            raise InputError("tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)")
+        self.model.to(processes.device())
+        return self.batches.draw(len(labels), lambda rows: self._written(labels[rows], seeds[rows]))
+
+    def _written(self, labels: Tensor, seeds: np.ndarray) -> Tensor:
+        config = self.config
+        prompts = [self.asked(label, seed) for label, seed in zip(labels.tolist(), seeds, strict=True)]
+        inputs = self.encoded(prompts, config.max_new_tokens)
+        prompt = inputs["input_ids"].shape[1]
+        uniform = torch.from_numpy(row_uniforms(seeds, config.max_new_tokens)).to(processes.device())
+        warpers: list[Any] = [TemperatureLogitsWarper(config.temperature)] if config.temperature != 1 else []
+        warpers += [TopKLogitsWarper(config.top_k)] if config.top_k else []
+        warpers += [TopPLogitsWarper(config.top_p)] if config.top_p < 1 else []
+        written = self.model.generate(
+            **inputs,
+            generation_config=GenerationConfig(
+                max_new_tokens=config.max_new_tokens,
+                do_sample=False,  # SeededDraw draws
+                use_cache=True,
+                pad_token_id=self.tokenizer.pad_token_id,
+                bos_token_id=self.tokenizer.bos_token_id,
+                eos_token_id=self.ends,
+                stop_strings=list(config.stop) or None,
+            ),
+            logits_processor=LogitsProcessorList([*warpers, SeededDraw(uniform, prompt)]),
+            tokenizer=self.tokenizer if config.stop else None,
+        )
+        texts = self.tokenizer.batch_decode(written[:, prompt:], skip_special_tokens=True)
+        return to_codes([self._cut(text) for text in texts], self.sample_shape[0])
+
+    def _cut(self, text: str) -> str:
+        """The text before the first stop string."""
+        for stop in self.config.stop:
+            text = text.partition(stop)[0]
+        return text.strip()
+
+    @torch.no_grad()
+    def log_posterior(self, x: Tensor) -> Tensor:
+        """See LikelihoodGenerator: by Bayes, from the likelihood of the text's tokens after the first prompt of each
+        class. The prompts have the same examples for all rows.
+        """
+        prompts = [self.asked(label, np.uint64(0), pick=0) for label in range(self.n_classes)]
+        texts = to_texts(x)
+        self.model.to(processes.device())
+        parts = [partial(self._log_likelihood, prompt, texts) for prompt in prompts]
+        found = [self.batches.draw(len(texts), part, "likelihood") for part in parts]
+        return torch.stack(found, 1).log_softmax(1)
+
+    def _log_likelihood(self, prompt: str, texts: Sequence[str], rows: slice) -> Tensor:
+        """log p(text | prompt) in nats, float64 [B], on the CPU. What is beyond the model's context does not count."""
+        texts = texts[rows]
+        asked = self.encoded([prompt], 1)["input_ids"]
+        self.tokenizer.padding_side = "right"
+        tokens = self.tokenizer(list(texts), return_tensors="pt", padding=True, add_special_tokens=False)
+        self.tokenizer.padding_side = "left"
+        room = None if self.context is None else self.context - asked.shape[1]
+        after, mask = (tokens[key][:, :room].to(asked.device) for key in ("input_ids", "attention_mask"))
+        whole = torch.cat([asked.expand(len(texts), -1), after], 1)
+        seen = torch.cat([torch.ones_like(asked).expand(len(texts), -1), mask], 1)
+        logits = self.model(input_ids=whole, attention_mask=seen).logits[:, asked.shape[1] - 1 : -1]
+        each = logits.double().log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2)
+        return (each * mask).sum(1).cpu()
+
+    def offload(self) -> None:
+        """See Generator."""
+        if self.config.offload:
+            self.model.to("cpu")

@@ -1,0 +1,168 @@
+"""A small class-conditional language model of characters: network, training, sampling and likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dp_base.errors import InputError
+from dp_real.examples import TrainingExamples
+from dp_real.generators.models.resumable import Resumable
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.runtime import processes
+from dp_real.runtime.finite import LossWatch, require_finite
+from dp_real.runtime.seeds import Stream, row_uniforms, seeded, torch_rng
+from dp_real.text.models.draw import inverse_transform
+
+REMEDY = "lower generator.train_learning_rate"
+EDGE = 0  # the index of the mark that begins and ends a text
+
+
+class CharLMSizes(Protocol):
+    """The sizes of the network."""
+
+    width: int
+    layers: int
+
+
+class CharLMTraining(CharLMSizes, Protocol):
+    """The same, and the settings of its training."""
+
+    train_steps: int
+    train_batch: int
+    train_learning_rate: float
+    weight_decay: float
+    dropout: float
+
+
+class CharLM(nn.Module):
+    """A GRU that predicts the next character from those before it and the class.
+
+    Characters are indices from 1 into `characters`, the code points that it knows in ascending order; 0 is EDGE.
+    """
+
+    characters: Tensor
+
+    def __init__(self, characters: Tensor, n_classes: int, sizes: CharLMSizes, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("characters", characters)
+        self.character = nn.Embedding(len(characters) + 1, sizes.width)
+        self.label = nn.Embedding(n_classes, sizes.width)
+        self.gru = nn.GRU(sizes.width, sizes.width, sizes.layers, batch_first=True)
+        self.drop = nn.Dropout(dropout)
+        self.leave = nn.Linear(sizes.width, len(characters) + 1)
+
+    def forward(self, before: Tensor, label: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [B, T, 1 + characters] of the characters after `before`, indices [B, T], and the GRU's state.
+
+        state: that after the characters before these; None: there are none, and the first character cannot be EDGE.
+        """
+        h, after = self.gru(self.drop(self.character(before) + self.label(label).unsqueeze(1)), state)
+        logits = self.leave(self.drop(h))
+        if state is None:
+            never = torch.zeros_like(logits)
+            never[:, 0, EDGE] = -torch.inf
+            logits = logits + never
+        return logits, after
+
+    def indices(self, codes: Tensor) -> Tensor:
+        """Texts int32 [B, L] as indices [B, L]. An unknown character becomes a neighbour of it."""
+        place = torch.searchsorted(self.characters, codes.to(self.characters.device).contiguous())
+        return torch.where(codes.to(place.device) == 0, EDGE, 1 + place.clamp(max=len(self.characters) - 1))
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """The inverse of `indices`: what is behind the first EDGE is dropped."""
+        known = torch.cat([self.characters.new_zeros(1), self.characters])[indices]
+        return known * (indices != EDGE).cumprod(1)
+
+    def log_likelihood(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """log p(text | class), [B], in nats, of texts [B, L]. A text of all L characters need not end there."""
+        after = self.indices(codes)
+        before = F.pad(after, (1, 0))[:, :-1]
+        logits, _ = self(before, labels)
+        counted = F.pad(after[:, :-1] != EDGE, (1, 0), value=True)  # the characters, and the mark that ends them
+        return logits.log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2).where(counted, 0).sum(1)
+
+
+class CharLMGenerator:
+    """Texts of a character model, a character after the other."""
+
+    def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
+        """length: of the longest texts, in characters. temperature: divides the logits in sampling."""
+        self.model = model.eval().requires_grad_(False).to(processes.device())
+        self.sample_shape, self.n_classes, self.temperature = (length,), n_classes, temperature
+
+    def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
+        """See Generator; texts, int32. Raises InputError if guidance is asked for."""
+        if guidance is not None:
+            raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
+        device, (length,) = processes.device(), self.sample_shape
+        uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
+        character = torch.full((len(labels), 1), EDGE, device=device)
+        labels, state, drawn = labels.to(device), None, []
+        for step in range(length):
+            logits, state = self.model(character, labels, state)
+            character = inverse_transform(logits[:, 0] / self.temperature, uniform[:, step]).unsqueeze(1)
+            drawn.append(character)
+        return self.model.codes(torch.cat(drawn, 1)).to("cpu", torch.int32)
+
+    def log_posterior(self, x: Tensor) -> Tensor:
+        """See LikelihoodGenerator: by Bayes, from the likelihoods under each class."""
+        device = processes.device()
+        classes = torch.arange(self.n_classes, device=device)
+        found = torch.stack([self.model.log_likelihood(x, label.expand(len(x))) for label in classes], 1)
+        return found.double().log_softmax(1).cpu()
+
+    def offload(self) -> None:
+        """See Generator. It is small and stays on the device."""
+
+
+def known_characters(texts: Tensor) -> Tensor:
+    """The code points that occur in texts [n, L], in ascending order."""
+    found = texts.unique()
+    return found[found != 0]
+
+
+def train_char_lm(
+    settings: CharLMTraining,
+    texts: TrainingExamples,
+    n_classes: int,
+    seed: int,
+    unfinished: Path | None,
+    advance: Callable[[int], None],
+) -> CharLM:
+    """Train a character model: AdamW with a cosine decay of the rate to 0, from the state in `unfinished`, if any.
+
+    All draws are a function of the seed. advance(n) is called for steps that are done. Raises DivergedError if the loss
+    or a weight is not finite.
+    """
+    draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()
+    with seeded(draw):
+        model = CharLM(known_characters(texts.x), n_classes, settings, settings.dropout).to(device)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=settings.train_learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        anneal = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.train_steps)
+        loop = Resumable(unfinished, {"model": model}, optimizer, anneal, draw)
+        watch = LossWatch("the generator", REMEDY, settings.train_steps - loop.first)
+        for step in loop.steps(settings.train_steps, advance):
+            torch.manual_seed(torch_rng(seed, Stream.DROPOUT, step).initial_seed())  # dropout takes no other generator
+            rows = torch.randint(len(texts.x), (settings.train_batch,), generator=draw)
+            x, y = texts.x[rows], texts.y[rows].to(device)
+            x = x[:, : int((x != 0).sum(1).max())]
+            likelihood = model.log_likelihood(F.pad(x, (0, 1)), y)  # padded: each text ends
+            loss = -likelihood.sum() / (len(x) + (x != 0).sum())  # a character
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            anneal.step()
+            watch.see(loss.detach())
+    require_finite("weights of the trained generator", REMEDY, model.state_dict().values())
+    return model

@@ -1,0 +1,82 @@
+"""A bag of hashed n-grams with a multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SPACES = (9, 10, 11, 12, 13, 32, 160)  # code points
+EDGE = -1  # stands before and after a text
+MIX = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: odd, so that multiplying by it loses nothing
+
+
+def mixed(key: Tensor) -> Tensor:
+    """A hash of integers int64, in the manner of splitmix64: products modulo 2⁶⁴, and shifts."""
+    key = (key ^ (key >> 32)) * MIX
+    key = (key ^ (key >> 29)) * MIX
+    return key ^ (key >> 32)
+
+
+def words(codes: Tensor) -> Tensor:
+    """Each word of texts, int64 [B, L], as the hash of its characters, [B, L]: word after word, then zeros."""
+    inside = codes != 0
+    for space in SPACES:
+        inside = inside & (codes != space)
+    begins = inside & ~F.pad(inside, (1, 0))[:, :-1]
+    number = begins.cumsum(1)  # of the word that a character belongs to, from 1
+    place = torch.arange(codes.shape[1], device=codes.device)
+    first = torch.where(begins, place, 0).cummax(1).values
+    keys = mixed(codes + mixed(place - first + 1)) * inside
+    return torch.zeros_like(F.pad(codes, (1, 0))).scatter_add_(1, number * inside, keys)[:, 1:]
+
+
+def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
+    """The buckets 1 .. buckets of all n-grams of units int64 [B, L], 0 behind the last; n in `lengths`. int64 [B, N].
+
+    The text's beginning and end are units, too.
+    """
+    count = (units != 0).sum(1, keepdim=True)
+    framed = F.pad(units, (1, max(1, max(lengths) - units.shape[1] - 1)))
+    framed[:, 0] = EDGE
+    framed = framed.scatter(1, count + 1, EDGE)
+    found = []
+    for n in lengths:
+        windows = framed.unfold(1, n, 1)
+        key = torch.full_like(windows[..., 0], n)
+        for unit in windows.unbind(-1):
+            key = mixed(key * MIX + unit)
+        found.append(torch.where((windows != 0).all(-1), 1 + key.remainder(buckets), 0))
+    return torch.cat(found, 1)
+
+
+class NGramNetwork(nn.Module):
+    """Texts [B, L] (dp_real.codes) -> logits [B, K]: embeddings of their n-grams, averaged, and an MLP."""
+
+    def __init__(
+        self,
+        n_classes: int,
+        unit: Literal["character", "word"],
+        lengths: Sequence[int],
+        buckets: int,
+        width: int,
+        hidden: Sequence[int],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.unit, self.lengths, self.buckets = unit, lengths, buckets
+        self.embedding = nn.EmbeddingBag(buckets + 1, width, mode="sum", padding_idx=0)
+        widths = [width, *hidden]
+        layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU(), nn.Dropout(dropout))]
+        self.layers = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), *layers, nn.Linear(widths[-1], n_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, K]. The embeddings' sum is divided by the root of their number, so that its length is alike."""
+        codes = x.long()
+        found = ngrams(codes if self.unit == "character" else words(codes), self.lengths, self.buckets)
+        count = (found != 0).sum(1, keepdim=True).clamp(min=1)
+        return self.layers(self.embedding(found) / count.sqrt())

@@ -1,0 +1,96 @@
+"""Sequence classifiers of transformers as learners of texts: an existing one, or a fresh one by its sizes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as ARCHITECTURES,
+)
+from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
+from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
+
+from dp_base.errors import InputError
+from dp_real.codes import to_texts
+from dp_real.examples import Task
+from dp_real.learners.models.architectures import class_names, fresh_network
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.runtime.hub import load
+from dp_real.text.models.tokens import load_tokenizer
+
+
+class SequenceClassifier(nn.Module):
+    """Texts [B, L] (dp_real.codes) -> logits [B, K]. They are cut to `most` tokens.
+
+    Zeros in floats stand for a text of `most` tokens, to count what it costs.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, most: int) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.most = model, tokenizer, most
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, K]."""
+        device = next(self.model.parameters()).device
+        if x.is_floating_point():
+            tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=device)
+            tokens[:, -1] = self.tokenizer.eos_token_id or 0  # where BART and its kin look
+            return self.model(input_ids=tokens).logits
+        read = self.tokenizer(to_texts(x), padding=True, truncation=True, max_length=self.most, return_tensors="pt")
+        inputs = {key: read[key].to(device) for key in ("input_ids", "attention_mask")}
+        return self.model(**inputs).logits
+
+
+class SequenceLearner(NetworkLearner):
+    """A learner that saves what AutoModelForSequenceClassification and AutoTokenizer read."""
+
+    def save(self, folder: Path) -> None:
+        """Write the model with its class names, and its tokenizer."""
+        classifier: Any = self.in_use
+        classifier.model.save_pretrained(folder)
+        classifier.tokenizer.save_pretrained(folder)
+
+    def load(self, folder: Path) -> None:
+        """See Learner."""
+        classifier: Any = self.in_use
+        classifier.model.load_state_dict(load(AutoModelForSequenceClassification, str(folder)).state_dict())
+
+
+def fresh_classifier(
+    task: Task, architecture: str, sizes: Mapping[str, Any], tokenizer: Any, most: int
+) -> SequenceClassifier:
+    """A fresh classifier; see fresh_network. tokenizer: None: the text's bytes in UTF-8."""
+    tokenizer = tokenizer or ByT5Tokenizer(extra_ids=0)
+    own = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    own |= {"eos_token_id": tokenizer.eos_token_id} | class_names(task)
+
+    def wrap(model: Any) -> SequenceClassifier:
+        return SequenceClassifier(model, tokenizer, fitting(model, most))
+
+    return fresh_network(AutoModelForSequenceClassification, ARCHITECTURES, architecture, sizes, own, wrap)
+
+
+def known_classifier(model: str, task: Task, most: int) -> SequenceClassifier:
+    """Load a classifier or an encoder from a folder or the hub. Its last layer is fresh if it has another task's.
+
+    Raises MissingError if weights are missing, InputError if they are no model that can classify texts.
+    """
+    tokenizer = load_tokenizer(model, "right")
+    try:
+        loaded = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **class_names(task))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{model}: no sequence classifier of transformers: {error}") from error
+    if loaded.config.pad_token_id is None:  # those that look at the last token must know which it is
+        loaded.config.pad_token_id = tokenizer.pad_token_id
+    return SequenceClassifier(loaded, tokenizer, fitting(loaded, most))
+
+
+def fitting(model: Any, most: int) -> int:
+    """`most` tokens, or as many as the model has positions for."""
+    positions = getattr(model.config, "max_position_embeddings", None) or most
+    offset = model.config.pad_token_id + 1 if model.config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    return min(most, positions - offset)

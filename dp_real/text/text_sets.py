@@ -1,0 +1,132 @@
+"""Sets of real texts: class folders, DIR/CLASS/TEXT.txt, CSV and JSONL files, and data sets of the library `datasets`.
+
+All are in UTF-8. In folders, hidden files are ignored, and those of other endings counted in a warning. In a table, the
+text is a column called text, sentence, content or the like, the label one called as dp_real.data.sets.table_sets.LABELS
+has it; #TEXT,LABEL names others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from dp_base.errors import InputError
+from dp_real.codes import to_codes
+from dp_real.data.sets import table_sets
+from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
+from dp_real.data.sets.encoded import read_regular
+from dp_real.data.sets.places import Located
+from dp_real.data.sets.table_sets import LABELS, Columns, pick
+from dp_real.examples import Examples
+
+TEXTS = ("text", "sentence", "content", "review", "document", "word")  # columns to try, in this order
+
+
+class Rows(NamedTuple):
+    """Texts, the class name or number of each, and where each is, for messages."""
+
+    texts: Sequence[Any]
+    names: Sequence[str]
+    places: Sequence[str]
+
+
+def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
+    """Read a set as codes [n, length] (dp_real.codes), in its own order; class folders by name.
+
+    Texts that are longer are cut, and a remark says how many are. Raises InputError, which names the place, for an
+    unknown class, a text that is empty or no text, and if a label in `needed` has none.
+    """
+    rows = _read(found, classes)
+    labels = {name: classes.label(name, f"{found.where}: label") for name in dict.fromkeys(rows.names)}
+    kept = [row for row, name in enumerate(rows.names) if labels[name] is not None]
+    for row in kept:
+        if not isinstance(rows.texts[row], str) or not rows.texts[row].strip():
+            raise InputError(f"{rows.places[row]}: there is no text in it; give it some, or remove it")
+    y = [label for name in rows.names if (label := labels[name]) is not None]
+    classes.check(found.where, y, needed, "texts")
+    texts = [rows.texts[row].strip() for row in kept]
+    long = sum(len(text) > length for text in texts)
+    if long:
+        warn_once(
+            f"{found.where}: {long:,} of {len(texts):,} texts are longer than data.length = {length}, and are cut"
+        )
+    return Examples(to_codes(texts, length), torch.tensor(y))
+
+
+def _read(found: Located, classes: Classes) -> Rows:
+    match found.kind:
+        case "folders":
+            return _read_folders(found.paths[0], classes)
+        case "csv":
+            return _columns(found, pd.concat([_table(found.where, path, csv=True) for path in found.paths]))
+        case "jsonl":
+            return _columns(found, pd.concat([_table(found.where, path, csv=False) for path in found.paths]))
+        case "parquet":
+            return _data_set(found, table_sets.open_parquet(found.where, found.paths), classes)
+        case "saved":
+            return _data_set(found, table_sets.open_saved(found.where, found.paths[0], found.split), classes)
+    raise InputError(
+        f"{found.where}: there are no texts in it; name class folders with .txt files, CSV, JSONL or Parquet"
+    )
+
+
+def _read_folders(folder: Path, classes: Classes) -> Rows:
+    texts, names, places, others = [], [], [], []
+    for path in class_folders(folder):
+        try:
+            classes.label(path.name, path)
+        except InputError as stray:
+            warn_once(f"{stray}; it is skipped")
+            continue
+        for file in sorted(visible_files(path)):
+            if file.suffix.lower() != ".txt":
+                others.append(file)
+                continue
+            try:
+                texts.append(read_regular(file).decode("utf-8-sig"))  # some editors begin a file with a mark
+            except (OSError, ValueError) as error:
+                raise InputError(f"{file}: cannot be read as text in UTF-8: {error}") from error
+            names.append(path.name)
+            places.append(str(file))
+    warn_unread(folder, others, "texts")
+    return Rows(texts, names, places)
+
+
+def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
+    """The rows of a file, all as strings."""
+    try:
+        if csv:
+            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        return pd.read_json(path, lines=True, dtype=False, encoding="utf-8")
+    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
+        kind = "CSV with a line of column names" if csv else "JSON, an object a line"
+        raise InputError(f"{where}: {path.name} cannot be read as {kind}, in UTF-8: {error}") from error
+
+
+def _columns(found: Located, table: pd.DataFrame) -> Rows:
+    names = [str(name) for name in table.columns]
+    text, label = _picked(found.where, found.columns, names, [], [])
+    places = [f"{found.where}: row {row}" for row in range(len(table))]
+    return Rows(table[text].tolist(), [str(name) for name in table[label]], places)
+
+
+def _data_set(found: Located, data: Any, classes: Classes) -> Rows:
+    features: Mapping[str, Any] = data.features
+    strings = [
+        name for name, feature in features.items() if getattr(feature, "dtype", "") in ("string", "large_string")
+    ]
+    labels = [name for name, feature in features.items() if hasattr(feature, "names")]
+    text, label = _picked(found.where, found.columns, list(features), strings if labels else [], labels)
+    places = [f"{found.where}: row {row}" for row in range(len(data))]
+    return Rows(data[text][:], table_sets.class_names(data[label], features[label], classes), places)
+
+
+def _picked(place: str, columns: Columns, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:
+    """The columns of texts and labels, by name, by type, or by a usual name."""
+    usual = [name for name in TEXTS if name in texts or (name in there and not texts)][:1]
+    text = pick(place, "text", columns.image, usual or texts, there, TEXTS)
+    return text, pick(place, "label", columns.label, labels, there, LABELS)

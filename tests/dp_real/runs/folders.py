@@ -1,0 +1,31 @@
+"""What tests ask of a run's folder: what it must repeat, where it stopped, and what it learned."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+
+def traces(folder: Path) -> dict:
+    """What a run must repeat: everything but the clock."""
+
+    def without_clock(row: dict) -> dict:
+        return {key: value for key, value in row.items() if "seconds" not in key}
+
+    logs = {
+        name: [without_clock(json.loads(line)) for line in (folder / name).read_text().splitlines()]
+        for name in ("metrics.jsonl", "rounds.jsonl")
+    }
+    return logs | {"result": without_clock(json.loads((folder / "result.json").read_text()))}
+
+
+def stopped_at(folder: Path) -> int:
+    """The step of the one latest checkpoint."""
+    (latest,) = (folder / "checkpoints").glob("latest-*")
+    return json.loads((latest / "state.json").read_text())["step"]
+
+
+def same_learner(one: Path, other: Path) -> bool:
+    weights = [load_file(folder / "learner" / "model.safetensors") for folder in (one, other)]
+    return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

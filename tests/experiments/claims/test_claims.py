@@ -1,0 +1,69 @@
+"""`dp claims`: numbers are those of the tables and of the stored runs, and the page is up to date."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dp_base.errors import MissingError
+from experiments.claims import measured
+from experiments.claims.claims import CLAIMS, Verdict
+from experiments.claims.measured import RESULTS, paired, stored_runs, worth
+from tests.experiments.conftest import run_dp
+
+PAGE = RESULTS.parent / "claims.md"
+
+
+def runs_of(accuracies: dict[str, list[float]], kept: dict[str, int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"arm": arm, "split": seed % 2, "seed": seed, "test": value, "kept": kept[arm]}
+            for arm, values in accuracies.items()
+            for seed, value in enumerate(values)
+        ]
+    )
+
+
+def test_differences_are_paired():
+    runs = runs_of({"practice": [91.0, 93.0, 95.0], "static": [90.0, 93.0, 92.0, 50.0]}, {"practice": 1, "static": 1})
+    expected = np.array([1.0, 0.0, 3.0])
+    found = paired(runs, "practice", "static")
+    assert found[:2] == pytest.approx((expected.mean(), expected.std(ddof=1) / 3**0.5))
+    assert found.seeds == 3
+    assert str(paired(runs, "static", "practice")).startswith("−1.33")
+
+
+def test_worth_is_read_off_the_static_curve():
+    kept = {"practice": 100, "static-100": 100, "static-400": 400}
+    runs = runs_of({"practice": [92.0, 92.0], "static-100": [91.0, 91.0], "static-400": [93.0, 93.0]}, kept)
+    found = worth(runs, "practice", ["static-100", "static-400"])
+    assert found.static == pytest.approx(200)
+    assert str(found) == "100 samples are worth 200 static ones"
+    best = runs.assign(test=runs["test"] + 5 * (runs["arm"] == "practice"))
+    assert "the most that were tried" in str(worth(best, "practice", ["static-100", "static-400"]))
+
+
+def test_without_the_stored_runs_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    with pytest.raises(MissingError, match="checkout"):
+        stored_runs("digits")
+
+
+def test_a_verdict_rests_on_something():
+    for claim in CLAIMS:
+        assert (claim.verdict is Verdict.UNTESTED) == (claim.ours is None and claim.theory is None), claim.says
+
+
+def test_the_command_recomputes_the_headlines(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    page = tmp_path / "claims.md"
+    assert run_dp("claims", "--page", page, "--json") == 0
+    found = {row["claim"]: row for row in json.loads(capsys.readouterr().out)["claims"]}
+    fewest = found["ImageNet-100: 3.4 times fewer samples than the best static data"]
+    assert fewest["recomputed"] == "3.4 times"  # 6.5M / 1.9M
+    assert found["ImageNet-1k: 30 % fewer iterations"]["recomputed"] == "37 % fewer"  # 200k of 315k
+    seven = found["ImageNet-100: the best static accuracy with 7.5 times fewer samples"]
+    assert seven["recomputed"].endswith("more than 31 times")
+    assert all(row["verdict"] == "untested" for row in found.values() if "ImageNet" in row["claim"])
+    assert page.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8"), "dp claims --page docs/claims.md"

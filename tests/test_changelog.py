@@ -1,0 +1,30 @@
+"""The changelog names the version and the format of every kind of file, as the code has them."""
+
+import ast
+import re
+
+import dp_base
+from tests.source import ROOT
+
+LOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+NEWEST = LOG.split("\n## ")[1]
+
+
+def formats() -> dict[str, int]:
+    """The number FORMAT of each module that has one."""
+    found = {}
+    for package in ("dp_base", "dp_theory", "dp_real", "figures", "experiments"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "FORMAT":
+                    found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = ast.literal_eval(node.value)
+    return found
+
+
+def test_its_newest_version_is_this_one():
+    assert NEWEST.splitlines()[0] == dp_base.__version__
+
+
+def test_its_table_of_formats_is_that_of_the_code():
+    table = re.findall(r"^\| .* \| (\d+) \| `([\w.]+)` \|$", NEWEST, re.MULTILINE)
+    assert {module: int(number) for number, module in table} == formats()
