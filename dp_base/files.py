@@ -1,8 +1,9 @@
 """Writes files and folders whole or not at all.
 
 While something is being written, it has a hidden name in the same folder. The hidden name consists of PART, the number
-of the process, and the final name. A killed process may leave such a file behind. Readers ignore it, and the next
-writer of the folder deletes it.
+of the process, a random word, and the final name. The word of a folder comes last. What has this name is always made
+anew, so that a link which someone has put there is not followed. A killed process may leave such a file behind. Readers
+ignore it, and the next writer of the folder deletes it.
 """
 
 import contextlib
@@ -11,7 +12,9 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +24,8 @@ PART = ".part-"
 LOCK = ".lock"  # name of the file by which a folder is locked, see dp_base.locks
 FORMER = "former"  # name under which a folder that is being replaced is kept until the new one is in place
 LONGEST_NAME = 200  # bytes; file systems allow 255, and part_of and file endings add to a name
+# The file must not exist yet, not even as a link. Windows has no O_NOFOLLOW.
+NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no space, no quota, read-only
 
 
@@ -40,8 +45,9 @@ def discard_parts(folder: Path, name: str = "") -> None:
     """
     if not folder.is_dir():
         return
+    random_start = "([0-9a-f]{8}-)?"  # whole_file adds it to the names of files
     random_ending = "(-[a-z0-9_]{8})?"  # tempfile adds it to the names of folders
-    final_name = re.escape(name) + random_ending if name else ".*"
+    final_name = random_start + re.escape(name) + random_ending if name else ".*"
     for path in folder.glob(f"{PART}*"):
         part = re.fullmatch(rf"{re.escape(PART)}(\d+)-({final_name})", path.name)
         if part:
@@ -84,9 +90,13 @@ def _is_alive(process: int) -> bool:
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to. It replaces `path` if the block ends without error, else it is deleted.
 
-    Raises OSError if the folder of `path` cannot be written to.
+    The temporary file is there already, empty and with the mode that the umask says. Raises OSError if the folder of
+    `path` cannot be written to.
     """
-    partial = path.with_name(part_of(path.name))  # the ending stays, because writers choose a format by it
+    random_word = secrets.token_hex(4)
+    # The ending stays, because writers choose a format by it.
+    partial = path.with_name(part_of(f"{random_word}-{path.name}"))
+    os.close(os.open(partial, NEW_FILE, 0o666))
     try:
         yield partial
         os.replace(partial, path)
@@ -150,9 +160,21 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         staged = Path(temporary) / "whole"
         staged.mkdir()
         yield staged
+        _share_files(staged)
         if replace and path.exists():
             os.rename(path, Path(temporary) / FORMER)
         os.rename(staged, path)
+
+
+def _share_files(folder: Path) -> None:
+    """Let those read the files of a new folder who may read the folder, as the umask says.
+
+    safetensors makes files that only their owner can read.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | mode)
 
 
 def to_disk(folder: Path) -> None:
@@ -174,8 +196,11 @@ def filled(folder: Path) -> Iterator[Path]:
     written to.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as temporary:
-        yield Path(temporary)
-        for path in sorted(Path(temporary).iterdir()):
+        staged = Path(temporary) / "whole"
+        staged.mkdir()
+        yield staged
+        _share_files(staged)
+        for path in sorted(staged.iterdir()):
             os.rename(path, folder / path.name)
 
 

@@ -5,10 +5,12 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dp_base.errors import InputError
-from dp_base.files import PART, discard_parts, file_name, remove, unused, whole_file, whole_folder, write_json
+from dp_base.files import PART, discard_parts, file_name, filled, remove, unused, whole_file, whole_folder, write_json
 from dp_base.locks import claimed
 
 
@@ -36,6 +38,51 @@ def test_json_is_read_back(tmp_path: Path):
     write_json(tmp_path / "a.json", {"b": [1, None]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, None]}
     assert names(tmp_path) == ["a.json"]
+
+
+def test_a_file_being_written_has_a_random_name_and_follows_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    parts = []
+    for _ in range(2):
+        with whole_file(tmp_path / "a.csv") as partial:
+            partial.write_text("new")
+            parts.append(partial.name)
+    assert len(set(parts)) == 2
+
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    monkeypatch.setattr("dp_base.files.secrets.token_hex", lambda count: "0" * 2 * count)  # as if it were foreseen
+    with whole_file(tmp_path / "a.csv") as partial:
+        foreseen = partial
+    foreseen.symlink_to(precious)
+    with pytest.raises(FileExistsError), whole_file(tmp_path / "a.csv") as partial:
+        partial.write_text("overwritten")
+    assert precious.read_text() == "kept"
+
+
+def test_a_file_of_a_dead_process_is_discarded_by_its_final_name(tmp_path: Path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / f"{PART}{2**22 + 1}-0123abcd-{name}").touch()
+    discard_parts(tmp_path, "a.csv")
+    assert names(tmp_path) == [f"{PART}{2**22 + 1}-0123abcd-b.csv"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_mode_that_the_umask_says(tmp_path: Path, umask: int, mode: int):
+    """Those of safetensors as well, which makes them readable to their owner alone."""
+    (tmp_path / "filled").mkdir()
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "a.json", {})
+        with whole_folder(tmp_path / "run") as staged:
+            save_file({"w": np.zeros(2)}, staged / "model.safetensors")
+        with filled(tmp_path / "filled") as staged:
+            save_file({"w": np.zeros(2)}, staged / "model.safetensors")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name: path.stat().st_mode & 0o777 for path in files} == {"a.json": mode, "model.safetensors": mode}
+    assert len(files) == 3
 
 
 def test_a_failed_folder_leaves_nothing(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -9,6 +10,8 @@ import typer
 
 from experiments.cli.options import Json
 from experiments.terminal import emit_json, say, table
+
+OTHER = {"glyphs": "drawn typefaces", "words": "word lists", "stand-in/imagenet": "stand-ins for real images"}
 
 
 def list_command(as_json: Json = False) -> None:
@@ -18,7 +21,7 @@ def list_command(as_json: Json = False) -> None:
     rows = [
         {
             "name": entry.name,
-            "what": describe(entry.depends),
+            "what": describe(entry.name, entry.depends),
             "megabytes": entry.size / 1e6,
             "age": str(timedelta(seconds=int(time.time() - entry.made))),
             "problem": entry.problem or None,
@@ -56,9 +59,15 @@ def clear_command(
     say(f"removed {what}")
 
 
-def describe(depends: dict[str, Any]) -> str:
-    """What a cache entry is, in a few words; depends: what the entry was made from."""
+def describe(name: str, depends: Mapping[str, Any]) -> str:
+    """What a cache entry is, in a few words; its name in the cache, and what it was made from.
+
+    An autoencoder depends on some keys of its generator only, so that several generators share it. Its kind is none of
+    them.
+    """
     if not depends:
         return "broken"
     generator = depends.get("generator")
-    return f"{generator['kind']} generator" if generator else "stand-ins for real images"
+    if isinstance(generator, Mapping):
+        return f"{generator['kind']} generator" if "kind" in generator else "part of a generator"
+    return OTHER.get(name.rpartition("-")[0], "stand-ins for real data")

@@ -12,6 +12,8 @@ from PIL import Image
 
 from dp_base.locks import locked_beside
 from dp_real.config import load_config, parse_config
+from dp_real.generators.latent import VAE_KEYS
+from dp_real.runtime.cache import cached
 from experiments.cli.real.remarks import judged_twice
 from experiments.presets.presets import load_preset
 from experiments.terminal import table
@@ -233,6 +235,34 @@ def test_a_broken_entry_is_listed(cache: Path, run: str, capsys: pytest.CaptureF
     assert "broken: " in (said := capsys.readouterr().err)
     assert f"{weights} is damaged" in said
     weights.write_bytes(whole)
+
+
+def test_entries_of_every_kind_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """What fashion (an autoencoder beside its generator), glyphs, words and stand-ins leave."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    latent = load_preset("fashion").generator.model_dump(mode="json")
+    made_from = {
+        "generators/fashion": {"recipe": 1, "generator": latent},
+        "generators/fashion-vae": {"recipe": 1, "generator": {key: latent[key] for key in VAE_KEYS}},
+        "glyphs": {"recipe": 1, "fonts": 3, "files": "0"},
+        "words": {"recipe": 1, "lists": "0"},
+        "stand-in/imagenet": {"recipe": 1},
+    }
+    for name, depends in made_from.items():
+        cached(name, depends, lambda folder: (folder / "file").write_text("content"))
+    assert dp("real", "cache", "list", "--json") == 0
+    found = {entry["name"].rpartition("-")[0]: entry for entry in json.loads(capsys.readouterr().out)["entries"]}
+    assert not any(entry["problem"] for entry in found.values())
+    assert {name: entry["what"] for name, entry in found.items()} == {
+        "generators/fashion": "latent generator",
+        "generators/fashion-vae": "part of a generator",
+        "glyphs": "drawn typefaces",
+        "words": "word lists",
+        "stand-in/imagenet": "stand-ins for real images",
+    }
+    assert dp("real", "cache", "list") == 0
 
 
 def test_cache(run: str, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
