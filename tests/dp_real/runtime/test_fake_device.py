@@ -109,7 +109,7 @@ def test_a_training_step_waits_for_nothing(
 def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(marks: None, device: FakeDevice):
     x = torch.zeros(3, device=device.device)
     with pytest.raises(RuntimeError, match="same device"):
-        x + torch.zeros(3)
+        torch.add(x, torch.zeros(3))
     assert device.waits == []
     assert x.cpu().tolist() == [0, 0, 0]
     assert x.sum().item() == 1
