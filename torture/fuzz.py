@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from PIL import Image
-from typer.main import get_command
 
 from torture.attempt import SMALL, Attempt, Place, run_here
 from torture.processes import Answer
@@ -28,7 +27,8 @@ CHEAP = (
     "theory predict",
     "theory simulate",
     "theory practice",
-    "theory optimum",
+    "theory best rule",
+    "theory best one-round",
     "theory sweep",
     "theory derive",
     "real init",
@@ -100,9 +100,9 @@ def command_lines(huge: bool) -> SearchStrategy[list[str]]:
 
 def _options_of(command: str) -> list[str]:
     """The long names of a command's options."""
-    from experiments.cli.commands import app
+    from experiments.cli.commands import root
 
-    found: Any = get_command(app)
+    found: Any = root
     for part in command.split():
         found = found.commands[part]
     return [name for each in found.params for name in each.opts if name.startswith("--")]

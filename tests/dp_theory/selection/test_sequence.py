@@ -53,6 +53,7 @@ def test_a_round_is_no_worse_than_any_simple_rule():
         assert found.test_error[-1] < error
 
 
+@pytest.mark.slow
 def test_a_round_that_sees_labels_keeps_no_band_of_nothing():
     found = best_sequence(RIDGELESS, 2, kept=1.0, labels=True)
     assert np.all(found.gap < 1e-3)

@@ -473,6 +473,9 @@ def test_what_is_no_tuning_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert dp("real", "compare", "digits", "--tuned", tmp_path) == 2
     assert "holds no complete tuning" in capsys.readouterr().err
     (tmp_path / "best.json").write_text("{}")
+    assert dp("real", "compare", "digits", "--tuned", tmp_path) == 2
+    assert "best.json has no format number" in capsys.readouterr().err
+    (tmp_path / "best.json").write_text("{")
     assert dp("real", "compare", "digits", "--tuned", tmp_path) == 3
     assert "best.json cannot be read" in capsys.readouterr().err
 
