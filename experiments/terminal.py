@@ -18,12 +18,23 @@ EVERY_SECONDS = 2.0  # which are at least so many seconds apart
 AT_LEAST_EVERY = 30.0  # seconds after which a line is printed whatever the share
 ASIDE_EVERY = 60.0  # seconds between two lines about one of several pieces of work
 BREAKS = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # characters that would begin another cell or row
+CONTROLS = (*range(0x20), *range(0x7F, 0xA0))  # a terminal takes them for commands,
+DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # and shows text after these in another order
+VISIBLE = str.maketrans({code: f"\\u{code:04x}" for code in (*CONTROLS, *DIRECTIONS) if chr(code) not in "\t\n"})
+
+
+def visible(text: str) -> str:
+    """Return a text with its control characters spelled out, such as \\u001b, so that a terminal obeys none of them.
+
+    Names of classes and generated texts may hold some. Tabs and new lines stay.
+    """
+    return text.translate(VISIBLE)
 
 
 def say(message: str) -> None:
     """Print a remark on stderr, since stdout is for data. If stderr cannot be written to, the work goes on without."""
     with contextlib.suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+        print(visible(message), file=sys.stderr, flush=True)
 
 
 def emit_json(record: Mapping[str, Any]) -> None:
@@ -43,21 +54,22 @@ def table(rows: Sequence[Mapping[Any, Any]], title: str = "", columns: Sequence[
     """
     names = list(columns or (rows[0] if rows else []))
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    shown_names = [visible(str(name).translate(BREAKS)) for name in names]
     if sys.stdout.isatty():
         from experiments.rich_terminal import print_table
 
-        print_table(names, cells, title)
+        print_table(shown_names, cells, visible(title))
         return
     if title:
         say(title)
-    for line in (names, *cells):
+    for line in (shown_names, *cells):
         print("\t".join(line))
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).translate(BREAKS)
+    return f"{value:.4g}" if isinstance(value, float) else visible(str(value).translate(BREAKS))
 
 
 @contextlib.contextmanager

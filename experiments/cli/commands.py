@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import select
 import sys
@@ -19,7 +20,7 @@ from dp_real.runtime.slurm import adopt_tasks
 from experiments.cli import real, theory
 from experiments.cli.lazy import LazyCommand
 from experiments.cli.process import INTERRUPTED
-from experiments.terminal import say
+from experiments.terminal import say, visible
 
 
 class Stopped(Exception):
@@ -157,6 +158,16 @@ def quiet_libraries() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+    if logging.lastResort is not None:  # prints what no handler takes
+        logging.lastResort.setFormatter(VisibleFormatter())
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats warnings of the packages without control characters, since they quote names from foreign files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return visible(super().format(record))
 
 
 def rank() -> str:

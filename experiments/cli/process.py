@@ -5,6 +5,7 @@ Nothing large is imported here.
 
 import contextlib
 import gc
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ IMPORTING = "<frozen importlib._bootstrap>"  # the file name of Python's import 
 def open_streams() -> None:
     """Open those of stdin, stdout and stderr that are closed onto the null device.
 
-    Otherwise the next file that is opened would take their number, and output for the terminal would go into it.
+    Otherwise the next file that is opened would take their number, and output for the terminal would go into it. What
+    stdout's encoding does not have is spelled out, as on stderr, since a long command must not fail with its answer.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -26,6 +28,8 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             if getattr(sys, name) is None:
                 setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115 (open until the process ends)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

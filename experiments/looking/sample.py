@@ -41,6 +41,7 @@ MIN_WIDTH = 2.4  # inches, of a grid
 IMAGE_WIDTH = 0.53  # inches, of an image in it
 LABEL_WIDTH = 1.2  # inches, of what stands to the left of the images
 JUDGED_TOGETHER = 64  # images
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # of a cell that a spreadsheet may compute
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def draw(
                 parts.append(pd.DataFrame(row.facts | same_in_each_row | judged | {"file": files}))
         samples = pd.concat(parts, ignore_index=True)
         save(draw_grid(np.stack(grid), samples), staged / "samples")
-        samples.to_csv(staged / "samples.csv", index=False)
+        without_formulas(samples).to_csv(staged / "samples.csv", index=False)
     return samples
 
 
@@ -188,6 +189,20 @@ def verdicts(judge: Judge | None, x: Tensor, labels: list[int]) -> dict[str, Any
         "predicted": [judge.names[answer] for answer in answers],
         "as_asked": [answer in means if means else None for answer, means in zip(answers, accepted, strict=True)],
     }
+
+
+def without_formulas(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return a table for a CSV file in which no text is a formula to a spreadsheet.
+
+    A text that begins like a formula gets an apostrophe before it. Numbers stay as they are.
+    """
+
+    def quoted(value: object) -> object:
+        begins_formula = isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS)
+        return f"'{value}" if begins_formula else value
+
+    texts = [name for name in samples.columns if not pd.api.types.is_numeric_dtype(samples[name])]
+    return samples.assign(**{name: samples[name].map(quoted) for name in texts})
 
 
 def summarize(samples: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.pooled import texts_of
-from experiments.looking.sample import before_additions
+from experiments.looking.sample import before_additions, without_formulas
 
 OMEGAS = [0.0, 5.0, 20.0]
 CANDIDATES = 4  # for a configuration that has none
@@ -104,7 +104,8 @@ def draw_texts(
                 parts.append(pd.DataFrame(facts | _verdicts(judge, sampled.x, y, task.classes)))
                 advance(1)
         samples = pd.concat(parts, ignore_index=True)
-        samples.to_csv(staged / "samples.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)  # a text may have any sign
+        shown = without_formulas(samples)
+        shown.to_csv(staged / "samples.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)  # a text may have any sign
     return samples
 
 

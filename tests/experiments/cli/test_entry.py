@@ -105,3 +105,11 @@ def test_the_version_names_the_commit(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr(version.subprocess, "run", lambda *arguments, **options: 1 / 0)  # it must not be asked
     assert run_dp("--version") == 0
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_an_answer_that_stdout_has_no_letters_for_is_spelled_out():
+    own = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[3])}
+    code = "from experiments.cli.main import main; import sys; from experiments.cli import commands as c; "
+    code += "c.root.main = lambda **options: print('\\u03c9 = 1') or 0; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | own)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u03c9 = 1\n", "")

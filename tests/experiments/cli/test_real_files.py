@@ -2,11 +2,13 @@
 
 import io
 import json
+import logging
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -14,9 +16,11 @@ from dp_base.locks import locked_beside
 from dp_real.config import load_config, parse_config
 from dp_real.generators.latent import VAE_KEYS
 from dp_real.runtime.cache import cached
+from experiments.cli.commands import VisibleFormatter
 from experiments.cli.real.remarks import judged_twice
+from experiments.looking.sample import without_formulas
 from experiments.presets.presets import load_preset
-from experiments.terminal import table
+from experiments.terminal import say, table
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -183,6 +187,35 @@ def test_a_table_shows_texts_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys
     table(rows, title="[b]")
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("pets [old]", "[/INST] one\\ttwo\\nthree", "[b]"))
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_no_text_commands_the_terminal(
+    on_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A table, a line on stderr and a warning hold a foreign name that would clear the screen and set a title."""
+    evil = "cat\x1b[2J\x1b]0;owned\x07\x9b1m\u202edog"
+    spelled = r"cat\u001b[2J\u001b]0;owned\u0007\u009b1m\u202edog"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: on_terminal)
+    monkeypatch.setenv("COLUMNS", "200")
+    table([{"class": evil, evil: 1}], title=evil)
+    say(f"{evil}\nnext\tline")
+    record = logging.LogRecord("dp_real", logging.WARNING, "", 1, "%s is no image", (evil,), None)
+    out, err = capsys.readouterr()
+    err += VisibleFormatter().format(record)
+    own_styles = r"\x1b\[\d+m"  # italics of the title and bold heads, on a terminal
+    assert not set("\x1b\x07\x9b\u202e") & set(re.sub(own_styles, "", out) + err)
+    assert out.count(spelled) + err.count(spelled) == 5
+    assert f"{spelled}\nnext\tline\n" in err
+
+
+def test_no_cell_of_an_exported_table_is_a_formula(tmp_path: Path):
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "fine", "a=b"]
+    frame = pd.DataFrame({"text": texts, "number": -1.5, "as_asked": None})
+    without_formulas(frame).to_csv(tmp_path / "samples.csv", index=False)
+    found = pd.read_csv(tmp_path / "samples.csv")
+    assert found["text"].tolist() == [f"'{text}" for text in texts[:6]] + ["fine", "a=b"]
+    assert (found["number"] == -1.5).all()
 
 
 # evaluate
