@@ -14,7 +14,7 @@ def work() -> None:
     """Draw a round guided by an untrained learner, in each process. The main process prints the least wall time."""
     import torch
 
-    from dp_real.pool.storage import Storage
+    from dp_real.pool.storages import open_storage
     from dp_real.rounds.blocks import Blocks
     from dp_real.rounds.samples import SampleDrawer
     from dp_real.rounds.source import GeneratedRounds
@@ -24,7 +24,7 @@ def work() -> None:
     from experiments.paper.digits_runs import digits
 
     config = digits("sampling.block_size=250")
-    drawer = SampleDrawer(config, load_generator(config), Storage(config.pool, config.task.sample_shape))
+    drawer = SampleDrawer(config, load_generator(config), open_storage(config.pool, config.task.sample_shape))
     source = GeneratedRounds(drawer, Blocks(config.sampling.block_size))
     learner = fresh_learner(config)
     labels = torch.arange(ROWS) % 10

@@ -45,7 +45,7 @@ class Task:
 class ExampleArray(Protocol):
     """An array [n, *sample_shape] that need not be in memory: a tensor, image files, or a pool's examples.
 
-    Values are float32, uint8 as in dp_real.runtime.pixels, or int32 as in dp_real.codes.
+    Values are float32, uint8 as in dp_real.runtime.pixels, or int32 if they are codes.
     """
 
     @property
@@ -93,7 +93,7 @@ class TrainingExamples(Protocol):
 
     @property
     def x(self) -> Tensor:
-        """float32 [n, *sample_shape], images in [-1, 1]; or texts, int32 (dp_real.codes)."""
+        """float32 [n, *sample_shape], images in [-1, 1]; or codes, int32."""
         ...
 
     @property

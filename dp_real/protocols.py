@@ -39,7 +39,7 @@ class Generator(Space, Protocol):
         Returns
         -------
         Float32[Tensor, "batch *sample"] | Int32[Tensor, "batch characters"]
-            The samples, on the CPU: images in [-1, 1], vectors, or texts (dp_real.codes).
+            The samples, on the CPU: images in [-1, 1], vectors, or codes as int32.
         """
         ...
 
@@ -107,7 +107,7 @@ class Learner(Protocol):
         Parameters
         ----------
         x
-            Samples; of a learner of texts int32.
+            Samples; int32 if they are codes.
 
         Returns
         -------

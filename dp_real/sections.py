@@ -7,7 +7,7 @@ dp_real.learners.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os.path import expanduser
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -75,34 +75,37 @@ def _strength(value: Any) -> float | Literal["auto"]:
     raise ValueError(f"should be 'auto' or a number from 0 to {LARGEST_OMEGA:g}")
 
 
-def _names_the_class(template: str) -> str:
-    """The prompt, if it has a place for the class and no unknown place. Raises ValueError otherwise."""
-    if not any(place in template for place in ("{}", "{definition}", "{synonyms}")):
-        raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
-    for place in re.findall(r"\{\w+\}", template):
-        if place not in ("{definition}", "{synonyms}", "{examples}"):
-            raise ValueError(f"{place} is no place for anything: {{}}, {{definition}} and {{synonyms}} are")
-    return template
+PLACES = ("{}", "{definition}", "{synonyms}")
+"""What stands for the class in a prompt."""
 
 
-def _not_empty(templates: tuple[str, ...]) -> tuple[str, ...]:
+def not_empty(templates: tuple[str, ...]) -> tuple[str, ...]:
     """The prompts, if there are any. Raises ValueError otherwise."""
     if not templates:
         raise ValueError("should have at least one prompt")
     return templates
 
 
-def _without_examples(templates: tuple[str, ...]) -> tuple[str, ...]:
-    """The prompts, if none has a place for examples. Raises ValueError otherwise."""
-    if any("{examples}" in template for template in templates):
-        raise ValueError("{examples} is for generator.kind = 'causal-lm'")
-    return templates
+def template(*further: str) -> Callable[[str], str]:
+    """Return a check of a prompt: it has a place for the class, and no place that is unknown.
+
+    `further` places are known beside {}, {definition} and {synonyms}. The check raises ValueError.
+    """
+
+    def checked(prompt: str) -> str:
+        if not any(place in prompt for place in PLACES):
+            raise ValueError("should have {} where the class's name goes, or all classes would be asked for alike")
+        known = (*PLACES, *further)
+        for place in re.findall(r"\{\w+\}", prompt):
+            if place not in known:
+                raise ValueError(f"{place} is no place for anything: {', '.join(known[:-1])} and {known[-1]} are")
+        return prompt
+
+    return checked
 
 
-TextTemplates = Annotated[tuple[Annotated[str, AfterValidator(_names_the_class)], ...], AfterValidator(_not_empty)]
-"""Prompts with {}, {definition} or {synonyms} in place of the class, and perhaps {examples}."""
-Templates = Annotated[TextTemplates, AfterValidator(_without_examples)]
-"""The same, without {examples}."""
+Templates = Annotated[tuple[Annotated[str, AfterValidator(template())], ...], AfterValidator(not_empty)]
+"""Prompts with {}, {definition} or {synonyms} in place of the class."""
 
 
 class GuidanceConfig(Section):
@@ -196,15 +199,16 @@ def is_guided(index: int, steps: int, window: tuple[float, float], every: int) -
 class PoolConfig(Section):
     """How the pool keeps its examples (dp_real.pool)."""
 
-    storage: Literal["float32", "uint8", "jpeg", "text"] = Field(
+    storage: str = Field(
         default="float32",
-        description="as computed; images in bytes; images as JPEG files, always read from disk; texts",
+        description="float32, as computed; uint8, images in bytes; jpeg, images as files, always read from disk; "
+        "or what the data's own kind is kept in",
     )
     distinct: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="drop texts that are as much like an earlier one as this, 1 being the same; 0: none are dropped",
+        description="drop examples that are as much like an earlier one as this, 1 being the same; 0: none are dropped",
     )
     soft_labels: bool = Field(
         default=False,

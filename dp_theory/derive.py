@@ -52,7 +52,8 @@ def lemma1() -> Derivation:
     """Keep-hard: E[q], E[q G²], 2E[q pdf(tau G)] and 2E[q cdf(tau G) G] over |G| ≤ alpha, tau = rho/√(1 - rho²)."""
     sine = sp.Symbol("s", positive=True)  # √(1 - rho²), so that sympy sees what is positive
     tau = rho / sine
-    density, window = _pdf(_g), (_g, -alpha, alpha)
+    density = _pdf(_g)
+    window = (_g, -alpha, alpha)
     crossing = sp.integrate(_pdf(_g / sine) / sp.sqrt(2 * sp.pi), window)  # pdf(g)·pdf(tau g), 1 + tau² = 1/s²
     cdf = (1 + sp.erf(tau * _g / sp.sqrt(2))) / 2
     boundary = -density * cdf  # by parts, from g·pdf(g) = -pdf'(g)
@@ -94,7 +95,8 @@ def theorem1(factors: tuple[sp.Expr, sp.Expr] = (beta, beta_tilde)) -> dict[str,
     slope = m**2 / (1 - phi * p * m**2 / one**2)
     slope_tilde = m_tilde**2 * (1 + gamma * phi * slope / one**2)
     weights = [factor**2 for factor in factors]
-    r, r_slope = weights[0] * m + weights[1] * m_tilde, weights[0] * slope + weights[1] * slope_tilde
+    r = weights[0] * m + weights[1] * m_tilde
+    r_slope = weights[0] * slope + weights[1] * slope_tilde
     m0 = SINE * beta * m + rho * beta_tilde * m_tilde
     nu0 = p * phi * slope + r_slope - 2 * phi * slope * r / one
     return {"overlap": m0 / one, "squared_norm": nu0 / one**2}
@@ -192,10 +194,12 @@ def _leading(expression: sp.Expr) -> sp.Expr:
 
 def _printed_corollary1() -> dict[str, tuple[sp.Expr, sp.Expr]]:
     """(a, b) with cos(πE) = |a|/√b, by phase, as printed."""
-    w, w_tilde = SINE * beta, rho * beta_tilde
+    w = SINE * beta
+    w_tilde = rho * beta_tilde
     r = beta**2 + beta_tilde**2 * p / gamma
     r_slope = p * (beta**2 + beta_tilde**2 * ((p - phi) * p / gamma**2 + phi / gamma))
-    c0, c1 = 1 - p / phi, 1 - (p - gamma) / phi
+    c0 = 1 - p / phi
+    c1 = 1 - (p - gamma) / phi
     return {
         "phi < p": ((w + w_tilde * p / gamma) / (p - phi), (p**2 * phi + r_slope - 2 * phi * r) / (p - phi) ** 3),
         "phi > p": ((w + w_tilde / c1) * c0, (p * phi - beta**2 - beta_tilde**2 / c1) * c0),

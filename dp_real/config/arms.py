@@ -87,7 +87,8 @@ def arm_config(config: Config, text: str) -> Config:
     changes = {section: dict(values) for section, values in settings(config, samples).items()}
     practice = changes.setdefault("practice", {})
     if "additions" not in practice:
-        initial, increment = config.practice.initial, config.practice.increment
+        initial = config.practice.initial
+        increment = config.practice.increment
         practice["additions"], rest = divmod(samples - initial, increment)
         if samples < initial or rest:
             raise InputError(f"arm {text}: {samples} is not {initial} plus a multiple of {increment} samples")

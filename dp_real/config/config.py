@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from dp_real.generators import GeneratorConfig as AnyGenerator
     from dp_real.learners import LearnerConfig as AnyLearner
 else:
-    AnyData, AnyGenerator, AnyLearner = one_of(DATA, "source"), one_of(GENERATORS, "kind"), one_of(LEARNERS, "kind")
+    AnyData = one_of(DATA, "source")
+    AnyGenerator = one_of(GENERATORS, "kind")
+    AnyLearner = one_of(LEARNERS, "kind")
 
 
 class Config(Section):
@@ -87,10 +89,10 @@ class Config(Section):
                 raise ValueError(f"{source} has {has}: {key}.kind = '{kind.kind}' is for {kind.examples}")
         storages = self.data.storages
         if self.pool.storage not in storages:
-            wanted = f"be '{storages[0]}'" if len(storages) == 1 else f"not be '{self.pool.storage}'"
-            raise ValueError(f"{source}: pool.storage must {wanted}")
-        if self.pool.distinct and self.data.examples == "numbers":
-            raise ValueError(f"pool.distinct is for texts: leave it out, as {source} has none")
+            wanted = " or ".join(f"'{storage}'" for storage in storages)
+            raise ValueError(f"{source}: pool.storage must be {wanted}")
+        if self.pool.distinct and not self.data.has_likeness:
+            raise ValueError(f"{source} cannot tell which {self.data.examples} are alike: pool.distinct must be 0")
         of_images = [key for key in ("crop", "flip", "mixup", "cutmix", "randaugment") if getattr(self.training, key)]
         if of_images and self.data.examples != "numbers":
             raise ValueError(

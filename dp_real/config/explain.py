@@ -51,7 +51,8 @@ def _locate(loc: Iterable[str | int]) -> tuple[list[str], type[Section]]:
     For a section with several kinds, pydantic's location includes the kind's name, which is left out here.
     """
     keys: list[str] = []
-    section, kinds = Config, ()
+    section = Config
+    kinds = ()
     for part in loc:
         if kinds:
             section = next(kind for kind in kinds if part in _tags(kind))

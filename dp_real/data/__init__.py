@@ -12,6 +12,8 @@ from dp_base.registry import Registry
 from dp_real.sections import Section
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dp_real.examples import ExampleSet, NearExamples, RealData, SetStatus, Task
 
 
@@ -29,6 +31,7 @@ class DataConfig(Section):
     note: ClassVar[str] = ""  # a warning that is printed before a run
     examples: ClassVar[str] = "numbers"  # what the examples are, which generator and learner must be for, too
     storages: ClassVar[tuple[str, ...]] = ("float32", "uint8", "jpeg")  # the values of pool.storage that keep them
+    has_likeness: ClassVar[bool] = False  # whether `near` can tell which examples are alike
     pipeline_tag: ClassVar[str] = "image-classification"  # the task of a trained learner, as the hub calls it
 
     @property
@@ -72,6 +75,15 @@ class DataConfig(Section):
         A likeness of 1 is the same example.
         """
         return None
+
+    def as_samples(self, given: Any, count: int, giver: str) -> Tensor:
+        """Return what a user's function gave for `count` labels as samples, see dp_real.generators.function.
+
+        Raises InputError, which begins with `giver`, if that is something else.
+        """
+        from dp_real.generators.models.function import as_numbers
+
+        return as_numbers(given, (count, *self.task.sample_shape), giver)
 
     def read_set(self, name: str, where: str) -> ExampleSet:
         """Read a further set of images for the task. `where` is written as dp_real.data.sets.places explains.

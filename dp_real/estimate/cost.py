@@ -14,14 +14,15 @@ def images(config: Config) -> tuple[int, int]:
     options = config.practice
     if options.examples == "real":
         return 0, 0
-    added, plain = options.additions * options.increment * config.drawn_per_row, options.initial - options.real_examples
+    added = options.additions * options.increment * config.drawn_per_row
+    plain = options.initial - options.real_examples
     return (plain, added) if config.guidance.guides_sampler else (plain + added, 0)
 
 
 def tokens(config: Config) -> dict[str, int]:
     """About how many tokens a language model reads in prompts and writes at most, if every addition is made; 0: none.
 
-    With guidance.likelihood_weight it also reads a prompt of each class, and the text, for each candidate; with
+    With guidance.likelihood_weight it also reads a prompt of each class, and the sample, for each candidate; with
     pool.soft_labels for each row, too: `judged`.
     """
     prompt, written = config.generator.tokens(config.task)
@@ -44,7 +45,7 @@ def waiting_steps(config: Config) -> int:
 
 
 def example_bytes(config: Config) -> float:
-    """Return the bytes of an example on disk. A text is taken to have full length and no accents."""
+    """Return the bytes of an example on disk. Other values than float32 take a byte each."""
     shape = config.pool_shape
     pool = config.pool
     if pool.storage == "jpeg" and len(shape) == 3:

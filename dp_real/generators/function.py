@@ -28,7 +28,7 @@ class FunctionConfig(GeneratorConfig):
     kind: Literal["function"]
     call: str = Field(
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
-        description='"module:function", of labels int64 [B] and seeds uint64 [B]; gives samples [B, *shape] or texts',
+        description='"module:function", of labels int64 [B] and seeds uint64 [B]; gives samples [B, *shape], or texts',
     )
 
     def load(
@@ -54,7 +54,7 @@ class FunctionConfig(GeneratorConfig):
             ) from error
         if not callable(function):
             raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
-        return FunctionGenerator(function, self._key, source.task, source.examples == "texts")
+        return FunctionGenerator(function, self._key, source.task, source.as_samples)
 
     @property
     def remedy(self) -> str:

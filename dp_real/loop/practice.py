@@ -31,7 +31,8 @@ class Practice:
         Raises Interrupted, after a checkpoint, if the recorder asks to stop; within a round, if the source raises it.
         Raises DivergedError, with the step, once numbers are not finite. No checkpoint has such numbers.
         """
-        options, training = self.training.config.practice, self.training
+        options = self.training.config.practice
+        training = self.training
         with training.naming_the_step():
             if training.state.rounds == 0:
                 self.add_examples(options.initial)  # D_0: N plain samples
@@ -44,13 +45,15 @@ class Practice:
 
     def wants_examples(self) -> bool:
         """Whether patience has run out, with additions left, at the constant learning rate."""
-        options, state = self.training.config.practice, self.training.state
+        options = self.training.config.practice
+        state = self.training.state
         out_of_patience = state.stale >= options.t_max(len(self.training.pool))
         return out_of_patience and state.rounds <= options.additions and self.training.at_constant_rate
 
     def add_examples(self, count: int) -> None:
         """Draw a round of `count` class-balanced examples, commit it to the pool, and write a checkpoint."""
-        training, state = self.training, self.training.state
+        training = self.training
+        state = self.training.state
         n_classes = training.config.task.n_classes
         begin = training.clock.now()
         with processes.phase(f"drawing round {state.rounds}"):

@@ -62,7 +62,8 @@ class Training:
     @property
     def at_constant_rate(self) -> bool:
         """Whether the learning rate is neither warming up nor cooling down."""
-        training, state = self.config.training, self.state
+        training = self.config.training
+        state = self.state
         return training.warmup_steps <= state.step < state.last_step - training.cooldown_steps
 
     def advance(self) -> None:
@@ -70,7 +71,8 @@ class Training:
 
         Raises Interrupted, after a checkpoint, if the recorder asks to stop.
         """
-        options, state = self.config.practice, self.state
+        options = self.config.practice
+        state = self.state
         with processes.phase(f"training at step {state.step}"):
             if self.recorder.stop_requested():
                 self.checkpoint(keep=False)

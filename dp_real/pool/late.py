@@ -22,7 +22,8 @@ def when_visible(look: Callable[[], Seen], where: Path) -> Seen:
 
     A remark says that there is a wait. Raises what `look` does once PATIENCE is over; at once in a single process.
     """
-    deadline, told = time.monotonic() + PATIENCE, False
+    deadline = time.monotonic() + PATIENCE
+    told = False
     while True:
         try:
             return look()

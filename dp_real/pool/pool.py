@@ -18,7 +18,7 @@ from dp_base.errors import MissingError
 from dp_real.pool.batch import POSTERIOR, Batch
 from dp_real.pool.late import when_visible
 from dp_real.pool.record import PoolRecord, drop_unreadable, opening, uri, verify_pool
-from dp_real.pool.storage import Storage
+from dp_real.pool.storages import Storage, open_storage, storage_of
 from dp_real.runtime import pixels
 from dp_real.runtime.processes import from_main, gather, main_first
 from dp_real.sections import PoolConfig
@@ -75,7 +75,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         self.path = path
         self.sample_shape = sample_shape
         self.config = config or PoolConfig()
-        self.storage = Storage(self.config, sample_shape)
+        self.storage = open_storage(self.config, sample_shape)  # of rows that are appended
         self.version = 0
         self.newest = 0  # number of rows of the latest round
         self.y = torch.empty(0, dtype=torch.int64)
@@ -154,9 +154,9 @@ class Pool(Dataset[tuple[Tensor, int]]):
         return self._read(rows), targets.index_select(0, rows)
 
     @property
-    def of_texts(self) -> bool:
-        """Whether the examples are texts."""
-        return pa.types.is_large_string(self._data.schema.field("example").type)
+    def stored(self) -> Storage:
+        """The storage by which the examples were written."""
+        return storage_of(self._data.schema.field("example").type, self.config, self.sample_shape)
 
     @property
     def in_memory(self) -> bool:
@@ -259,7 +259,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
             return
         facts = self._data.scanner(columns=["round", "label", *self.soft], offset=known).to_table()
         kept = None
-        if self.storage.fits(self._data.schema.field("example").type, known + len(facts)):
+        if self.stored.fits(known + len(facts)):
             kept = self._examples_with_new(known)
         posterior = self._posterior_with_new(facts)
         rounds = facts["round"].to_numpy()
@@ -273,7 +273,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
     def _examples_with_new(self, known: int) -> Tensor:
         """Return the examples in memory, as they are stored, followed by those after the first `known` ones."""
         column = self._data.scanner(columns=["example"], offset=known).to_table()["example"]
-        new = self.storage.decode(column.combine_chunks())
+        new = self.stored.decode(column.combine_chunks())
         return new if self._kept is None else torch.cat([self._kept, new])
 
     def _posterior_with_new(self, facts: pa.Table) -> Tensor | None:
@@ -289,7 +289,7 @@ class Pool(Dataset[tuple[Tensor, int]]):
         if self._kept is not None:
             return self._kept.index_select(0, rows)  # faster than [rows]
         with opening(self.path):
-            return self.storage.decode(self._data.take(rows.tolist(), columns=["example"])["example"].combine_chunks())
+            return self.stored.decode(self._data.take(rows.tolist(), columns=["example"])["example"].combine_chunks())
 
     @property
     def soft(self) -> list[str]:
@@ -313,7 +313,7 @@ class PoolExamples:
         return (len(self._pool), *self._pool.sample_shape)
 
     def __getitem__(self, rows: slice) -> Shaped[Tensor, "rows *sample"]:
-        """Return consecutive examples: float32, or texts as int32."""
+        """Return consecutive examples: float32, or integers if they are codes."""
         positions = torch.arange(*rows.indices(len(self._pool)))
         examples, _ = self._pool.minibatch(positions)
         return pixels.to_float(examples)

@@ -12,7 +12,7 @@ from torch import Tensor
 from dp_real.config import Config
 from dp_real.examples import TrainingExamples, balanced_rows
 from dp_real.pool import Batch
-from dp_real.pool.storage import Storage
+from dp_real.pool.storages import Storage
 from dp_real.protocols import Learner
 from dp_real.rounds.drawing_costs import DrawCounts
 from dp_real.rounds.samples import Samples, as_batch

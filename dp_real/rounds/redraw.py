@@ -1,6 +1,6 @@
 """Samples of no use are drawn again, counted, and refused if they are many.
 
-A sample is of no use if it is not finite, an image of one value throughout, or an empty text.
+A sample is of no use if it is not finite, an image of one value throughout, or empty.
 """
 
 from collections.abc import Callable

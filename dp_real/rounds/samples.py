@@ -17,7 +17,7 @@ from dp_real.guidance.controls import RandomGuidance
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.pool import Batch
 from dp_real.pool.batch import POSTERIOR
-from dp_real.pool.storage import Storage
+from dp_real.pool.storages import Storage
 from dp_real.protocols import Generator, Learner, LikelihoodGenerator
 from dp_real.rounds.choice import choose
 from dp_real.rounds.policies import Request

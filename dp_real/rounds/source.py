@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dp_real.evaluation.assess import assess
 from dp_real.pool import Batch
-from dp_real.pool.storage import Storage
+from dp_real.pool.storages import Storage
 from dp_real.protocols import Learner
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.drawing_costs import DrawCounts

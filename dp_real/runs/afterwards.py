@@ -28,16 +28,17 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     """One row per set, see evaluate_sets: the run's validation, test and further sets, and `sets` (name -> where).
 
     If only `sets` are there, because the learner was taken elsewhere, only those are judged, and a warning says so.
-    Raises InputError if the run is not finished, is neither of texts nor of square images, or has a set of such a name.
+    Raises InputError if the run is not finished, is of numbers that are no square images, or has a set of such a name.
     Raises as DataConfig.load and DataConfig.read_set do.
     """
     if not run.complete:
         raise InputError(
             f"{run.path}: not finished, so there is no learner yet; go on with it by dp real resume {run.path}"
         )
-    source, shape = run.config.data, run.config.task.sample_shape
+    source = run.config.data
+    shape = run.config.task.sample_shape
     if source.examples == "numbers" and (len(shape) != 3 or shape[1] != shape[2]):
-        raise InputError(f"{run.path}: its examples are neither texts nor square images but have shape {list(shape)}")
+        raise InputError(f"{run.path}: its examples are no square images but have shape {list(shape)}")
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
     own: dict[str, ExampleSet] = {}
     try:
@@ -59,7 +60,8 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
     over the round in nats; wrong, the share of it that the learner gets wrong; wrong_again, that share among the
     examples that were wrong when added (None: there were none). Raises MissingError if there is no pool yet.
     """
-    pool, checkpoints = run.pool, run.checkpoints
+    pool = run.pool
+    checkpoints = run.checkpoints
     columns = pool.table()
     round_of = torch.from_numpy(columns["round"].to_numpy().copy())
     wrong_when_added = ~torch.tensor(columns["correct"].to_pylist())
@@ -97,7 +99,8 @@ def features(run: Run, rows: int | None, progress: Progress = silent) -> tuple[n
         sets = (data.validation,) if data.test is data.validation else (data.validation, data.test)
         x = np.concatenate([penultimate(learner, examples.x) for examples in sets])
         return x, torch.cat([examples.y for examples in sets]).numpy()
-    config, generator = run.config, load_generator(run.config, progress=progress)
+    config = run.config
+    generator = load_generator(run.config, progress=progress)
     labels = torch.arange(rows) % config.task.n_classes
     parts = []
     with torch.no_grad(), progress("drawing samples", rows) as advance:

@@ -51,12 +51,12 @@ def require_samples(samples: Tensor, what: str, remedy: str) -> None:
 def faults(samples: Tensor) -> dict[str, Tensor]:
     """Return which of the samples [B, ...] have a fault, bool [B], by the name of the fault.
 
-    Samples of integers are texts, which may be empty. Other samples may not be finite. Images may have one value
+    Samples of integers are codes, and empty if all are zero. Other samples may not be finite. Images may have one value
     throughout.
     """
     rows = samples.flatten(1)
-    is_text = not samples.is_floating_point()
-    if is_text:
+    is_code = not samples.is_floating_point()
+    if is_code:
         return {"empty": (rows == 0).all(1)}
     is_image = samples.dim() == 4 and samples.shape[2:].numel() > 1
     constant = (rows == rows[:, :1]).all(1) if is_image else torch.zeros(len(rows), dtype=torch.bool)

@@ -21,7 +21,7 @@ def to_bytes(x: Tensor) -> Tensor:
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [-1, 1]. Floats and texts (dp_real.codes) are returned as they are."""
+    """Convert uint8 to float32 in [-1, 1]. Floats and wider integers, which are codes, are returned as they are."""
     return pixels / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels
 
 

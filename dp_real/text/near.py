@@ -15,7 +15,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from dp_real.examples import ExampleArray
 from dp_real.text.pooled import texts_of
 
-BANDS, ROWS = 32, 4  # of 128 hashes: pairs of likeness .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
+BANDS = 32
+ROWS = 4  # of 128 hashes: pairs of likeness .8 meet in a band with probability 1 - (1 - .8⁴)³² > 1 - 1e-7
 PRIME = 2**31 - 1
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, which is odd
 BLOCK = 256  # texts that are hashed together: 100 MB for texts of a few hundred characters

@@ -1,7 +1,7 @@
 """A pool's texts, and the like of other sets."""
 
-from dp_real.codes import to_texts
 from dp_real.examples import ExampleArray
+from dp_real.text.codes import to_texts
 
 BLOCK = 4096  # texts that are read together
 

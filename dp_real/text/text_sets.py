@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 
 from dp_base.errors import InputError
-from dp_real.codes import to_codes
 from dp_real.data.sets import table_sets
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.data.sets.encoded import read_regular
 from dp_real.data.sets.places import Located
 from dp_real.data.sets.table_sets import LABELS, Columns, pick
 from dp_real.examples import Examples
+from dp_real.text.codes import to_codes
 
 TEXTS = ("text", "sentence", "content", "review", "document", "word")  # columns to try, in this order
 
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 
 
 def read_texts(found: Located, classes: Classes, length: int, needed: Collection[int]) -> Examples:
-    """Read a set as codes [n, length] (dp_real.codes), in its own order; class folders by name.
+    """Read a set as codes [n, length] (dp_real.text.codes), in its own order; class folders by name.
 
     Texts that are longer are cut, and a remark says how many are. Raises InputError, which names the place, for an
     unknown class, a text that is empty or no text, and if a label in `needed` has none.
@@ -75,7 +75,10 @@ def _read(found: Located, classes: Classes) -> Rows:
 
 
 def _read_folders(folder: Path, classes: Classes) -> Rows:
-    texts, names, places, others = [], [], [], []
+    texts = []
+    names = []
+    places = []
+    others = []
     for path in class_folders(folder):
         try:
             classes.label(path.name, path)

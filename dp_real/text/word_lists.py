@@ -65,5 +65,11 @@ def own_words(least: int, most: int, advance: Callable[[int], None]) -> dict[str
         advance(1)
     languages = Counter(word for words in found.values() for word in words)
     own = {language: sorted(word for word in words if languages[word] == 1) for language, words in found.items()}
-    return {language: [words[i * len(words) // MOST] for i in range(MOST)] if len(words) > MOST else words
-            for language, words in own.items()}  # fmt: skip
+    return {language: _evenly(words) for language, words in own.items()}
+
+
+def _evenly(words: list[str]) -> list[str]:
+    """At most MOST of the words, evenly spaced, in order."""
+    if len(words) <= MOST:
+        return words
+    return [words[i * len(words) // MOST] for i in range(MOST)]

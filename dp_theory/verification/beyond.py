@@ -154,7 +154,8 @@ def compare_with_experiment(
         theory = predict(problem)
         simulated = simulate(problem, d if problem.spectrum is None else None, trials, seed=cell_seed, workers=workers)
         for quantity in QUANTITIES:
-            mean, se = getattr(simulated, quantity), getattr(simulated, f"{quantity}_se")
+            mean = getattr(simulated, quantity)
+            se = getattr(simulated, f"{quantity}_se")
             rows.append(_row(name, quantity, getattr(theory, quantity), mean, se))
     return rows
 
@@ -166,7 +167,8 @@ def _row(cell: str, quantity: str, limit: Any, mean: Any, se: Any) -> dict[str, 
 
 def loops() -> dict[str, PracticeProblem]:
     """Named practice loops that between them use every feature of dp_theory.practice."""
-    hard, easy = Addition(2, keep=KeepHard(0.3)), Addition(1, keep=KeepEasy(0.5))
+    hard = Addition(2, keep=KeepHard(0.3))
+    easy = Addition(1, keep=KeepEasy(0.5))
     spectrum = np.arange(1, 201) ** -0.7
     return (
         {
@@ -217,7 +219,9 @@ def features(
     import pandas as pd
 
     require("trials", trials, trials >= 4, "be at least 4: a standard error is needed")
-    problems, practices, many = feature_cells(d), loops(), softmax_cells()
+    problems = feature_cells(d)
+    practices = loops()
+    many = softmax_cells()
     seeds = iter(np.random.SeedSequence(seed).generate_state(len(problems) + len(practices) + len(many)).tolist())
     rows = []
     for name, problem in problems.items():
@@ -225,7 +229,9 @@ def features(
         advance(1)
     for name, loop in practices.items():
         runs = simulate(loop, d if loop.spectrum is None else None, trials, seed=next(seeds), workers=workers)
-        limit, mean, se = predict(loop).test_error[-1], runs.test_error[-1], runs.test_error_se[-1]
+        limit = predict(loop).test_error[-1]
+        mean = runs.test_error[-1]
+        se = runs.test_error_se[-1]
         rows.append(_row(name, "test_error", limit, mean, se))
         advance(1)
     for name, problem in many.items():

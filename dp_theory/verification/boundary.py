@@ -14,7 +14,8 @@ BAND = BoundaryFlips(0.5, 0.3, "window", check=LabelCheck(0.2, 0.1))
 
 def span_cells() -> dict[str, SpanProblem]:
     """Named problems: plain, pruned and entropy-selected rows, both losses."""
-    hard, tilted = KeepHard(0.5), Entropy(8.0)
+    hard = KeepHard(0.5)
+    tilted = Entropy(8.0)
     return {
         "soft labels, plain": SpanProblem((1.0, 0.0), [Group(flip=SOFT)], 0.4, 0.05),
         "soft labels, keep-hard": SpanProblem((1.0, 0.0), [Group(along=PRUNER, keep=hard, flip=SOFT)], 0.3, 0.02),

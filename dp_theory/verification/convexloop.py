@@ -9,8 +9,10 @@ from dp_theory.span import LOGISTIC, SQUARED_HINGE, Agree, BoundaryFlips, Interp
 
 def convex_loops() -> dict[str, PracticeProblem]:
     """Named loops: every kind of rule under the logistic loss, the squared hinge, and the max-margin limit."""
-    hard, easy = Addition(2, keep=KeepHard(0.3)), Addition(1, keep=KeepEasy(0.5))
-    entropy, verified = Addition(2, keep=Entropy(4.0, 3.0)), Addition(1, weight=Verifier(2))
+    hard = Addition(2, keep=KeepHard(0.3))
+    easy = Addition(1, keep=KeepEasy(0.5))
+    entropy = Addition(2, keep=Entropy(4.0, 3.0))
+    verified = Addition(1, weight=Verifier(2))
     spectrum = np.arange(1, 201) ** -0.7
     return {
         "logistic practice, keep-hard": PracticeProblem(0.5, 0.01, [hard] * 3, loss=LOGISTIC),

@@ -17,7 +17,10 @@ from dp_theory.validity.view import FeatureView
 if TYPE_CHECKING:
     import pandas as pd
 
-DIMENSION, ROWS, KEPT, LAM = 120, 12_000, 240, 0.05
+DIMENSION = 120
+ROWS = 12_000
+KEPT = 240
+LAM = 0.05
 CELLS = {  # rows, selector, rule
     "signs, dense selector, keep-hard": ("signs", "dense", KeepHard(0.5)),
     "signs, sparse selector, keep-hard": ("signs", "sparse", KeepHard(0.5)),
@@ -59,7 +62,8 @@ def measured_laws(
     for cell_seed, (name, (kind, selector, rule)) in zip(seeds, CELLS.items(), strict=True):
         view = FeatureView.of(example(kind, selector, cell_seed), LAM)
         errors = measured_errors(view, rule, [KEPT], LAM, trials, cell_seed)
-        theory, mean = KeptMoments(view, rule).error(KEPT, LAM), float(errors.mean())
+        theory = KeptMoments(view, rule).error(KEPT, LAM)
+        mean = float(errors.mean())
         se = float(errors.std(ddof=1) / np.sqrt(trials))
         cell = {"cell": name, "quantity": "test_error", "theory": theory, "simulation": mean, "se": se}
         rows.append(cell | {"z": (mean - theory) / se, "trials": trials})

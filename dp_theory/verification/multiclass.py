@@ -25,10 +25,12 @@ def softmax_cells() -> dict[str, SoftmaxProblem]:
 
 def softmax_rows(problem: SoftmaxProblem, d: int, trials: int, seed: int, workers: int | None) -> list[dict[str, Any]]:
     """Keys quantity, theory, simulated, se, z of the four outputs; se is that of the difference."""
-    theory, runs = predict(problem), simulate(problem, d, trials, seed=seed, workers=workers)
+    theory = predict(problem)
+    runs = simulate(problem, d, trials, seed=seed, workers=workers)
     rows = []
     for quantity in ("test_error", "cross_entropy", "overlap", "squared_norm"):
-        limit, mean = float(getattr(theory, quantity)), float(getattr(runs, quantity))
+        limit = float(getattr(theory, quantity))
+        mean = float(getattr(runs, quantity))
         se = float(np.hypot(getattr(theory, f"{quantity}_se"), getattr(runs, f"{quantity}_se")))
         rows.append({"quantity": quantity, "theory": limit, "simulated": mean, "se": se, "z": (mean - limit) / se})
     return rows

@@ -9,8 +9,10 @@ from dp_theory.span.span_problem import Group, SpanProblem
 
 def selected() -> dict[str, SpanProblem]:
     """The best of all rules that keep a tenth of the rows, for one row per dimension and a selector at cosine .9."""
-    score, label = Bands(((1.38, 1.828),)), Bands(((0.8565, 1.06),), labels=True)
-    pruner, truth = (0.9, np.sqrt(0.19)), (1.0, 0.0)
+    score = Bands(((1.38, 1.828),))
+    label = Bands(((0.8565, 1.06),), labels=True)
+    pruner = (0.9, np.sqrt(0.19))
+    truth = (1.0, 0.0)
     signed = (-1.06, -0.8565, 0.8565, 1.06)
     return {
         "best rule of the score": SpanProblem(truth, [Group(10.0, along=pruner, keep=score.rule)], 1.0, 0.05905),

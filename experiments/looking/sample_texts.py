@@ -18,7 +18,7 @@ from dp_base.progress import Progress
 from dp_real.config import Config
 from dp_real.evaluation.assess import logits
 from dp_real.guidance.entropy import entropy
-from dp_real.pool.storage import Storage
+from dp_real.pool.storages import open_storage
 from dp_real.protocols import Learner
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.runs.prepare import load_generator
@@ -83,18 +83,21 @@ def draw_texts(
     first candidate is taken. The i-th text of a class is drawn from the same seed as the i-th one in the initial round
     of a run with this seed.
     """
-    task, count = config.task, max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
-    storage = Storage(config.pool, task.sample_shape)
+    task = config.task
+    count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
+    storage = open_storage(config.pool, task.sample_shape)
     drawer = SampleDrawer(config, load_generator(config, progress=progress), storage)
     numbers = [labels[:place].count(label) for place, label in enumerate(labels)]  # within a class
     places = [number * task.n_classes + label for number, label in zip(numbers, labels, strict=True)]
     step = (max(places) // task.n_classes + 1) * task.n_classes
     seeds = [row_seeds(seed, 0, [place + step * k for place in places]) for k in range(count)]
-    y, parts = torch.tensor(labels), []
+    y = torch.tensor(labels)
+    parts = []
     with filled(out) as staged:
         with progress("texts", len(rows)) as advance:
             for row in rows:
-                judge, strength = row.learner and row.learner(), np.full(len(y), row.omega, np.float32)
+                judge = row.learner and row.learner()
+                strength = np.full(len(y), row.omega, np.float32)
                 if judge is None:
                     sampled = drawer.sample_plain(y, seeds[0])
                 else:

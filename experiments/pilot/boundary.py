@@ -44,7 +44,8 @@ def boundary(z: np.ndarray, labels: np.ndarray, real: np.ndarray) -> Boundary:
     given = np.eye(z.shape[1])[labels]
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        s, b = np.exp(parameters[0]), parameters[1:]
+        s = np.exp(parameters[0])
+        b = parameters[1:]
         log_p = log_softmax(s * z + b, axis=1)
         off = np.exp(log_p) - given
         slope = np.append(s * (off * z).sum(1).mean(), off.mean(0) + 2 * RIDGE * b)

@@ -43,7 +43,8 @@ def confirmed(judge: Judge, x: ExampleArray, labels: np.ndarray) -> np.ndarray:
 
 def trust(judge: Judge, images: ExampleSet) -> Trust:
     """How often the judge is right about real images."""
-    accuracy, n = float(confirmed(judge, images.x, images.y.numpy()).mean()), len(images.y)
+    accuracy = float(confirmed(judge, images.x, images.y.numpy()).mean())
+    n = len(images.y)
     return Trust(accuracy, standard_error(accuracy, n), n)
 
 

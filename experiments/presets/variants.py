@@ -66,7 +66,8 @@ def variants() -> dict[str, Variant]:
                 for place, other in enumerate(rows, 1)
                 if (other["initial"], other["increment"]) == (row["initial"], row["increment"])
             }
-            longest, rounds = max(alike), int(row["rounds"] or 0)
+            longest = max(alike)
+            rounds = int(row["rounds"] or 0)
             settings = schedule(row, rounds, longest, steps)
             kept = row["method"] == "static" or f"practice.patience={row['patience']}" in settings
             notes = [] if kept else ["T_max is lower than printed, and tau longer: so many validations would not fit"]

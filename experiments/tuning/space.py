@@ -57,9 +57,11 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     for key in ("seed", "data.split"):
         if key in searches:
             raise InputError(f"--search {key}: every trial has the same seeds and splits; see --seeds and --splits")
-    cell, name = arm_config(config, arm), ArmName.parse(arm)
+    cell = arm_config(config, arm)
+    name = ArmName.parse(arm)
     settled = set(map(key_of, name.settings))
-    adds, is_image = cell.practice.additions > 0, len(config.task.sample_shape) == 3
+    adds = cell.practice.additions > 0
+    is_image = len(config.task.sample_shape) == 3
     sections = {"guidance": adds and bool(cell.guidance.omega), "practice": adds}
     defaults = tomllib.loads((resources.files("experiments.tuning") / "space.toml").read_text(encoding="utf-8"))
     automatic = cell.guidance.omega == "auto" and "guidance.omega" not in searches
@@ -89,7 +91,8 @@ def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:
         for value in asked:
             with_settings(config, {key: value}, where)
         return CategoricalDistribution([json.dumps(value) for value in asked])
-    own, match = flat(config).get(key), RANGE.fullmatch(asked)
+    own = flat(config).get(key)
+    match = RANGE.fullmatch(asked)
     is_number = isinstance(own, int | float) and not isinstance(own, bool)
     assert match, "read_searches has checked it"
     if isinstance(own, bool):

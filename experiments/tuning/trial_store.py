@@ -44,7 +44,9 @@ class Trials:
     """The trials of one arm, one of optuna's studies."""
 
     def __init__(self, study: optuna.Study, space: Space, seed: int) -> None:
-        self._study, self._space, self._seed = study, space, seed
+        self._study = study
+        self._space = space
+        self._seed = seed
 
     def propose(self, numbers: range, first: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """The parameters of a batch of trials, by the tree-structured Parzen estimator (Bergstra et al. 2011).

@@ -145,7 +145,8 @@ def _batch(
     for number, parameters in zip(batch, kept.propose(batch, first), strict=True):
         if number < len(kept):
             continue
-        cells, problem = [], ""
+        cells = []
+        problem = ""
         try:
             settled = arm_config(with_settings(config, settings_of(space, parameters)), arm)
             check_plan(settled)
@@ -197,7 +198,8 @@ def _write(
     """
     rows = [_row(arm, trial, spaces[arm]) for arm, trials in kept.items() for trial in trials]
     write_text(out / "trials.csv", pd.DataFrame(rows, dtype=object).to_csv(index=False))
-    best, settings = [], {}
+    best = []
+    settings = {}
     for arm, trials in kept.items():
         chosen = best_of(trials)
         if chosen is None:

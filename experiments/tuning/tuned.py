@@ -86,7 +86,8 @@ class Tuned:
         return sorted(self._changed(config) - settled)
 
     def _changed(self, config: Config) -> set[str]:
-        ours, tuned = flat(config), flat(self.config)
+        ours = flat(config)
+        tuned = flat(self.config)
         keys = (ours.keys() | tuned.keys()) - {"name", "seed", "data.split"}
         return {key for key in keys if ours.get(key) != tuned.get(key) and not key.startswith("compare.")}
 

@@ -21,8 +21,11 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
     """In an interpreter of its own, in which warnings are errors."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments],
-        env=os.environ | environment, text=True, capture_output=True, timeout=240,
-    )  # fmt: skip
+        env=os.environ | environment,
+        text=True,
+        capture_output=True,
+        timeout=240,
+    )
 
 
 @pytest.mark.parametrize("module", ["dp_real", "dp_real.config", "dp_real.config.arms", "dp_real.runs.run_files"])
@@ -54,13 +57,18 @@ LIBRARIES = {
     "generator": {"kind": "latent", "vae_steps": 1, "unet_steps": 1, "vae_batch": 2, "unet_batch": 2},
     "learner": {
         "kind": "transformers",
-        "config": {"patch_size": 4, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
-                   "intermediate_size": 8},
+        "config": {
+            "patch_size": 4,
+            "hidden_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 1,
+            "intermediate_size": 8,
+        },
     },
     "sampling": {"steps": 3},
     "training": {"steps": 4},
     "practice": {"initial": 10, "evaluate_every": 2},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("changes", [{}, LIBRARIES], ids=["own", "diffusers and transformers"])

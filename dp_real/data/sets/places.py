@@ -4,11 +4,11 @@
                               or ImageNet's validation images without folders (dp_real.data.sets.ilsvrc)
     shards/val-{00..63}.tar   WebDataset shards: a file, a pattern (* and {00..63}); likewise .parquet; or ImageNet's
                               own tar files, ILSVRC2012_img_val.tar, ILSVRC2012_img_train.tar, n01440764.tar
-    texts.csv, texts.jsonl    texts, a row each (dp_real.text.text_sets)
+    table.csv, table.jsonl    a row each, for sources that read such tables
     hub:ORG/NAME              a data set of the hub: /FOLDER of it, :REVISION, fetched unless it is in the hub's cache
 
 @SPLIT after it picks one of several splits. #LABEL or #IMAGE,LABEL names the columns, as in
-hub:axiong/imagenet-r@test#wnid. Texts lie in DIR/CLASS/TEXT.txt, and #TEXT,LABEL names their columns.
+hub:axiong/imagenet-r@test#wnid.
 """
 
 from __future__ import annotations

@@ -86,8 +86,9 @@ def pick(
     else:
         found = [name for name in usual if name in there][:1]
     if len(found) != 1:
-        example = "TEXT" if what == "text" else "IMAGE"
-        raise InputError(f"{place}: which column is the {what}? say so by #{example},LABEL; it has {', '.join(there)}")
+        raise InputError(
+            f"{place}: which column is the {what}? say so by #{what.upper()},LABEL; it has {', '.join(there)}"
+        )
     return found[0]
 
 

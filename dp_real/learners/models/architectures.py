@@ -1,4 +1,4 @@
-"""What classifiers of transformers share, of images as of texts: fresh ones by their sizes, and their classes."""
+"""What classifiers of transformers share, whatever their examples: fresh ones by their sizes, and their classes."""
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches

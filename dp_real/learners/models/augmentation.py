@@ -46,7 +46,7 @@ class Augmentation:
         Parameters
         ----------
         x : Shaped[Tensor, "batch *stored"]
-            The examples: texts as int32, or images, which may be larger than the module takes.
+            The examples: codes as int32, or images, which may be larger than the module takes.
         y : Shaped[Tensor, "batch *classes"]
             The labels, int64 [B], or the probabilities of the classes, float [B, K].
         step, parcel : int

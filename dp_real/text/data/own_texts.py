@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from dp_real.data import DATA
 from dp_real.data.sets.own import OwnSets
+from dp_real.text.source import OfTexts
 
 if TYPE_CHECKING:
     from dp_real.data.sets.places import Located
     from dp_real.examples import Examples, TrainingExamples
-    from dp_real.text.near import NearTexts
 
 
 @DATA.named("text", place=7)
-class TextConfig(OwnSets):
+class TextConfig(OfTexts, OwnSets):
     """Your own texts: class folders, CSV, JSONL or Parquet files, or a data set of the hub."""
-
-    examples: ClassVar[str] = "texts"
-    storages: ClassVar[tuple[str, ...]] = ("text",)
-    pipeline_tag: ClassVar[str] = "text-classification"
 
     source: Literal["text"]
     length: int = Field(default=1000, ge=1, le=10**6, description="characters of a text; what is beyond is cut off")
@@ -37,12 +33,6 @@ class TextConfig(OwnSets):
         from dp_real.text.text_sets import read_texts
 
         return read_texts(found, self.labels, self.length, needed)
-
-    def near(self, likeness: float) -> NearTexts:
-        """See DataConfig."""
-        from dp_real.text.near import NearTexts
-
-        return NearTexts(likeness)
 
     def read_training(self, found: Located, needed: Collection[int]) -> TrainingExamples:
         """See OwnSets."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,9 +13,7 @@ from dp_real.data.stand_in import MadeUp
 from dp_real.examples import Task
 from dp_real.sections import Seed
 from dp_real.text.data.own_texts import TextConfig
-
-if TYPE_CHECKING:
-    from dp_real.text.near import NearTexts
+from dp_real.text.source import OfTexts
 
 RECIPE = 1  # raise it when the written files change
 WHO_AND_WHAT = {
@@ -28,12 +26,9 @@ WHEN = ("on Monday", "last night", "after a long wait", "for the third time", "a
 
 
 @DATA.named("stand-in-text", place=9)
-class StandInTextConfig(MadeUp):
+class StandInTextConfig(OfTexts, MadeUp):
     """Made-up sentences on four topics, to try the whole path of texts without data."""
 
-    examples: ClassVar[str] = "texts"
-    storages: ClassVar[tuple[str, ...]] = ("text",)
-    pipeline_tag: ClassVar[str] = "text-classification"
     note: ClassVar[str] = "its texts are made up; its accuracies mean nothing"
 
     source: Literal["stand-in-text"]
@@ -43,14 +38,9 @@ class StandInTextConfig(MadeUp):
     @property
     def task(self) -> Task:
         """Four topics."""
-        topics, none = tuple(WHO_AND_WHAT), ("",) * len(WHO_AND_WHAT)
+        topics = tuple(WHO_AND_WHAT)
+        none = ("",) * len(WHO_AND_WHAT)
         return Task((self.length,), topics, definitions=none, synonyms=none)
-
-    def near(self, likeness: float) -> NearTexts:
-        """See DataConfig."""
-        from dp_real.text.near import NearTexts
-
-        return NearTexts(likeness)
 
     @property
     def folders(self) -> TextConfig:

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
-from dp_real.data import DATA, DataConfig
+from dp_real.data import DATA
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
 from dp_real.sections import Count, Seed
+from dp_real.text.source import OfTexts
 from dp_real.text.word_lists import LANGUAGES, missing_packages
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dp_real.text.near import NearTexts
 
 STEM = 6  # letters that words of one side share with none of another
 SHARES = (0.7, 0.06, 0.24)  # of the stems: for the generator, to validate, to test
 
 
 @DATA.named("words", place=8)
-class WordsConfig(DataConfig):
+class WordsConfig(OfTexts):
     """Single words of eleven languages, from Debian's word lists: which language is it?"""
-
-    examples: ClassVar[str] = "texts"
-    storages: ClassVar[tuple[str, ...]] = ("text",)
-    pipeline_tag: ClassVar[str] = "text-classification"
 
     source: Literal["words"]
     least: int = Field(default=8, ge=3, le=40, description="letters of the shortest words")
@@ -61,7 +57,8 @@ class WordsConfig(DataConfig):
         """
         from dp_real.runtime.seeds import Stream, rng
 
-        draw, words = rng(self.split, Stream.SPLIT), self._words()
+        draw = rng(self.split, Stream.SPLIT)
+        words = self._words()
         stems = sorted({word[:STEM] for each in words for word in each})
         side = dict(zip(stems, draw.choice(len(SHARES), len(stems), p=SHARES).tolist(), strict=True))
         counts = (self.train, self.validation, self.test)
@@ -74,7 +71,7 @@ class WordsConfig(DataConfig):
         """At most n words of each language, in random order. Only the generator may have fewer."""
         import torch
 
-        from dp_real.codes import to_codes
+        from dp_real.text.codes import to_codes
 
         chosen: list[str] = []
         labels: list[int] = []
@@ -97,12 +94,6 @@ class WordsConfig(DataConfig):
         from dp_real.text.text_sets import read_texts
 
         return read_texts(locate(where), own_classes(self.task.classes), self.most, needed=())
-
-    def near(self, likeness: float) -> NearTexts:
-        """See DataConfig."""
-        from dp_real.text.near import NearTexts
-
-        return NearTexts(likeness)
 
     def describe(self) -> list[SetStatus]:
         """The lists, as one set."""

@@ -12,13 +12,13 @@ from pydantic import Field, model_validator
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
-from dp_real.sections import GuidanceConfig, Place, Rows, SamplingConfig, TextTemplates
+from dp_real.sections import GuidanceConfig, Place, Rows, SamplingConfig
+from dp_real.text.templates import EXAMPLES, TextTemplates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData, Task
     from dp_real.protocols import Generator
 
-EXAMPLES = "{examples}"  # the place of real examples in a prompt
 STAND_IN = "stand-in"
 CHARACTERS = 4  # of a token, about
 SHOT = 50  # tokens of a real example in a prompt, about

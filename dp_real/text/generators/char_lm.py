@@ -46,7 +46,8 @@ class CharLMConfig(TrainedHere):
         """
         from dp_real.text.models.char_lm import CharLM, CharLMGenerator, known_characters, train_char_lm
 
-        examples, task = self.imitated(source, data), source.task
+        examples = self.imitated(source, data)
+        task = source.task
 
         def make() -> CharLM:
             return CharLM(known_characters(examples.x), task.n_classes, self)

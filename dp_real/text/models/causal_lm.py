@@ -19,13 +19,13 @@ from transformers.generation.logits_process import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from dp_base.errors import InputError
-from dp_real.codes import to_codes, to_texts
 from dp_real.examples import ExampleSet
 from dp_real.generators.pipelines.device_batches import DeviceBatches
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime import processes
 from dp_real.runtime.hub import load
 from dp_real.runtime.seeds import Stream, rng, row_uniforms
+from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models.draw import SeededDraw
 from dp_real.text.models.tokens import load_tokenizer
 
@@ -62,8 +62,12 @@ class CausalLMGenerator:
 
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
-        self.config, self.name, self.prompts, self.shown = config, model, prompts, shown
-        self.sample_shape, self.n_classes = (length,), len(prompts)
+        self.config = config
+        self.name = model
+        self.prompts = prompts
+        self.shown = shown
+        self.sample_shape = (length,)
+        self.n_classes = len(prompts)
         self.tokenizer: Any = load_tokenizer(model, "left")
         if config.chat and not self.tokenizer.chat_template:
             raise InputError(f"{model}: its tokenizer has no chat template: set generator.chat = false")
@@ -83,8 +87,14 @@ class CausalLMGenerator:
         self.model.generation_config = GenerationConfig()
         self.batches = DeviceBatches(config.batch_size, gpu=processes.device().type == "cuda")
         self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]
-        self.encoded([self.asked(label, np.uint64(0), pick=pick) for label in range(self.n_classes)
-                      for pick in range(len(prompts[label]))], config.max_new_tokens)  # fmt: skip
+        self.encoded(
+            [
+                self.asked(label, np.uint64(0), pick=pick)
+                for label in range(self.n_classes)
+                for pick in range(len(prompts[label]))
+            ],
+            config.max_new_tokens,
+        )
         self.offload()
 
     def asked(self, label: int, seed: np.uint64, pick: int | None = None) -> str:

@@ -96,16 +96,21 @@ class CharLMGenerator:
     def __init__(self, model: CharLM, length: int, n_classes: int, temperature: float) -> None:
         """length: of the longest texts, in characters. temperature: divides the logits in sampling."""
         self.model = model.eval().requires_grad_(False).to(processes.device())
-        self.sample_shape, self.n_classes, self.temperature = (length,), n_classes, temperature
+        self.sample_shape = (length,)
+        self.n_classes = n_classes
+        self.temperature = temperature
 
     def sample(self, labels: Tensor, seeds: np.ndarray, guidance: EntropyGuidance | None) -> Tensor:
         """See Generator; texts, int32. Raises InputError if guidance is asked for."""
         if guidance is not None:
             raise InputError("characters are discrete: they cannot be guided, but chosen among (guidance.candidates)")
-        device, (length,) = processes.device(), self.sample_shape
+        device = processes.device()
+        (length,) = self.sample_shape
         uniform = torch.from_numpy(row_uniforms(seeds, length)).to(device)
         character = torch.full((len(labels), 1), EDGE, device=device)
-        labels, state, drawn = labels.to(device), None, []
+        labels = labels.to(device)
+        state = None
+        drawn = []
         for step in range(length):
             logits, state = self.model(character, labels, state)
             character = inverse_transform(logits[:, 0] / self.temperature, uniform[:, step]).unsqueeze(1)
@@ -142,7 +147,8 @@ def train_char_lm(
     All draws are a function of the seed. advance(n) is called for steps that are done. Raises DivergedError if the loss
     or a weight is not finite.
     """
-    draw, device = torch_rng(seed, Stream.GENERATOR), processes.device()
+    draw = torch_rng(seed, Stream.GENERATOR)
+    device = processes.device()
     with seeded(draw):
         model = CharLM(known_characters(texts.x), n_classes, settings, settings.dropout).to(device)
         optimizer = torch.optim.AdamW(
@@ -154,7 +160,8 @@ def train_char_lm(
         for step in loop.steps(settings.train_steps, advance):
             torch.manual_seed(torch_rng(seed, Stream.DROPOUT, step).initial_seed())  # dropout takes no other generator
             rows = torch.randint(len(texts.x), (settings.train_batch,), generator=draw)
-            x, y = texts.x[rows], texts.y[rows].to(device)
+            x = texts.x[rows]
+            y = texts.y[rows].to(device)
             x = x[:, : int((x != 0).sum(1).max())]
             likelihood = model.log_likelihood(F.pad(x, (0, 1)), y)  # padded: each text ends
             loss = -likelihood.sum() / (len(x) + (x != 0).sum())  # a character

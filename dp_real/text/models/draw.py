@@ -19,7 +19,8 @@ class SeededDraw(LogitsProcessor):
 
     def __init__(self, uniform: Tensor, prompt: int) -> None:
         """uniform: float64 [B, most new tokens]. prompt: tokens of the padded prompts."""
-        self.uniform, self.prompt = uniform, prompt
+        self.uniform = uniform
+        self.prompt = prompt
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """See LogitsProcessor."""

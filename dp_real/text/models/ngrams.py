@@ -55,7 +55,7 @@ def ngrams(units: Tensor, lengths: Sequence[int], buckets: int) -> Tensor:
 
 
 class NGramNetwork(nn.Module):
-    """Texts [B, L] (dp_real.codes) -> logits [B, K]: embeddings of their n-grams, averaged, and an MLP."""
+    """Texts [B, L] (dp_real.text.codes) -> logits [B, K]: embeddings of their n-grams, averaged, and an MLP."""
 
     def __init__(
         self,
@@ -68,7 +68,9 @@ class NGramNetwork(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.unit, self.lengths, self.buckets = unit, lengths, buckets
+        self.unit = unit
+        self.lengths = lengths
+        self.buckets = buckets
         self.embedding = nn.EmbeddingBag(buckets + 1, width, mode="sum", padding_idx=0)
         widths = [width, *hidden]
         layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU(), nn.Dropout(dropout))]

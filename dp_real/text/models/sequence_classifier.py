@@ -13,23 +13,25 @@ from transformers.models.auto.modeling_auto import AutoModelForSequenceClassific
 from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
 
 from dp_base.errors import InputError
-from dp_real.codes import to_texts
 from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, fresh_network
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load
+from dp_real.text.codes import to_texts
 from dp_real.text.models.tokens import load_tokenizer
 
 
 class SequenceClassifier(nn.Module):
-    """Texts [B, L] (dp_real.codes) -> logits [B, K]. They are cut to `most` tokens.
+    """Texts [B, L] (dp_real.text.codes) -> logits [B, K]. They are cut to `most` tokens.
 
     Zeros in floats stand for a text of `most` tokens, to count what it costs.
     """
 
     def __init__(self, model: Any, tokenizer: Any, most: int) -> None:
         super().__init__()
-        self.model, self.tokenizer, self.most = model, tokenizer, most
+        self.model = model
+        self.tokenizer = tokenizer
+        self.most = most
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, K]."""

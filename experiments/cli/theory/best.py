@@ -200,7 +200,9 @@ def _stages(problem: "PracticeProblem", best: "BestSequence", kappa: float, wind
     """A record per stage: the best rule, and the error with it and with the best window; stage 0 is the first pool."""
     stages = []
     for stage, error in enumerate(best.test_error):
-        rule, gap, threshold = "-", None, None
+        rule = "-"
+        gap = None
+        threshold = None
         if stage:
             rule = str(best.bands[stage - 1])
             gap = float(best.gap[stage - 1])

@@ -80,7 +80,7 @@ def run_facts(run: Run) -> Facts:
         "rounds": _rounds(run),
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
         "classes": [] if classes is None else classes.to_dict("records"),
-        "hardest": hardest_texts(run, pool) if pool and pool.of_texts else [],
+        "hardest": hardest_texts(run, pool) if pool and config.data.examples == "texts" else [],
         "near": result.get("near", {}),
         "branches": [
             {"pool_size": row["pool_size"]} | with_error(row["test_accuracy"], row["test_examples"])

@@ -39,9 +39,11 @@ def static_equivalent(
     smallest n it is "<", and the number is that n.
     """
     curve = rising(n_static, static_accuracy)
-    n, reached = n_static[curve], static_accuracy[curve]
+    n = n_static[curve]
+    reached = static_accuracy[curve]
     number = np.exp(np.interp(accuracy, reached, np.log(n)))
-    above, below = accuracy > reached[-1], accuracy < reached[0]
+    above = accuracy > reached[-1]
+    below = accuracy < reached[0]
     return np.where(above, n_static.max(), number), np.where(above, ">", np.where(below, "<", "="))
 
 
@@ -54,7 +56,8 @@ def data_equivalence() -> pd.DataFrame:
     parts = []
     for dataset, number in SCALING.items():
         table = reported(number)
-        static, practice = table.query("method == 'static'"), table.query("method != 'static'")
+        static = table.query("method == 'static'")
+        practice = table.query("method != 'static'")
         equivalent, bound = static_equivalent(
             practice["val"].to_numpy(), static["total"].to_numpy(), static["val"].to_numpy()
         )

@@ -63,7 +63,10 @@ def test_a_file_its_overrides_and_its_resolved_copy(file: Path, tmp_path: Path):
             MINIMAL.replace("steps = 100", "steps = 100\nbatch_size = 0") + "new_sample_weight = 2",
             "with training.batch_size = 0, all are",
         ),
-        (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['{}: {examples}']"), "{examples} is for generator.kind"),
+        (
+            MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['{}: {examples}']"),
+            "{examples} is no place for anything",
+        ),
         (MINIMAL.replace("'denoiser'", "'latent'\nprompts = ['a coat']"), "would be asked for alike$"),
         (MINIMAL + "real = 5", "practice: real = 5 is for start = 'real'"),
         (MINIMAL + "start = 'real'\nreal = 5000", "practice: real = 5000: at most all of the initial"),

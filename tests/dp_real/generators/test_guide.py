@@ -92,9 +92,16 @@ def test_each_family_draws_harder_images_and_goes_back(make: Callable[[], Any]):
 
 
 DIFFUSION = [
-    DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler,
-    DPMSolverMultistepScheduler, UniPCMultistepScheduler, PNDMScheduler, LCMScheduler,
-]  # fmt: skip
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    EulerAncestralDiscreteScheduler,
+    HeunDiscreteScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+    PNDMScheduler,
+    LCMScheduler,
+]
 FLOWS: list[tuple[Any, dict[str, Any]]] = [
     (FlowMatchEulerDiscreteScheduler, {}),
     (FlowMatchHeunDiscreteScheduler, {}),
@@ -240,9 +247,11 @@ def test_a_tiny_decoder_may_guide():
     torch.manual_seed(3)
     channels = (4, 4, 4)
     decoder = AutoencoderTiny(
-        encoder_block_out_channels=channels, decoder_block_out_channels=channels,
-        num_encoder_blocks=(1, 1, 1), num_decoder_blocks=(1, 1, 1),
-    )  # fmt: skip
+        encoder_block_out_channels=channels,
+        decoder_block_out_channels=channels,
+        num_encoder_blocks=(1, 1, 1),
+        num_decoder_blocks=(1, 1, 1),
+    )
     seen: list[Tensor] = []
 
     def classifier(x: Tensor) -> Tensor:
@@ -277,8 +286,15 @@ def test_latents_are_decoded_as_the_pipeline_does():
         if make is tiny.stable_diffusion_xl:
             pipe.vae.register_to_config(latents_mean=[0.1, 0.2, 0.3, 0.4], latents_std=[1.0, 2.0, 3.0, 4.0])
         expected = draw(pipe, make)
-        latents = pipe(PROMPTS, height=32, width=32, num_inference_steps=4, output_type="latent",
-                       generator=torch.Generator().manual_seed(0), **FAMILIES[make]).images  # fmt: skip
+        latents = pipe(
+            PROMPTS,
+            height=32,
+            width=32,
+            num_inference_steps=4,
+            output_type="latent",
+            generator=torch.Generator().manual_seed(0),
+            **FAMILIES[make],
+        ).images
         if make is tiny.qwen_image:
             latents = pipe._unpack_latents(latents, 32, 32, pipe.vae_scale_factor)
         with torch.no_grad():

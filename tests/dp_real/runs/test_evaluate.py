@@ -31,8 +31,14 @@ def settings(root: Path, **sets: str) -> Config:
         {
             "name": "own",
             "threads": 1,
-            "data": {"source": "folder", "classes": ["a", "b", "c"], "size": 8, "sets": sets,
-                     "validation": str(root / "validation"), "train": str(root / "train")},
+            "data": {
+                "source": "folder",
+                "classes": ["a", "b", "c"],
+                "size": 8,
+                "sets": sets,
+                "validation": str(root / "validation"),
+                "train": str(root / "train"),
+            },
             "generator": {"kind": "denoiser", "width": 8, "blocks": 1, "train_steps": 5},
             "sampling": {"steps": 2, "block_size": 8},
             "guidance": {"omega": 0},
@@ -40,7 +46,7 @@ def settings(root: Path, **sets: str) -> Config:
             "training": {"steps": 10, "batch_size": 8},
             "practice": {"initial": 8, "evaluate_every": 5},
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

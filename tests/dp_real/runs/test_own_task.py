@@ -57,7 +57,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
             "name": "own",
             "threads": 1,
             "data": {
-                "source": "folder", "classes": list(CLASSES), "size": 16,
+                "source": "folder",
+                "classes": list(CLASSES),
+                "size": 16,
                 "validation": str(pictures(root / "validation", folders)),
                 "train": str(pictures(root / "train", folders)),
             },
@@ -66,13 +68,18 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
             "guidance": {"omega": 0.1, "through": "x0"},
             "learner": {
                 "kind": "transformers",
-                "config": {"patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-                           "intermediate_size": 16},
+                "config": {
+                    "patch_size": 8,
+                    "hidden_size": 16,
+                    "num_hidden_layers": 1,
+                    "num_attention_heads": 2,
+                    "intermediate_size": 16,
+                },
             },
             "training": {"steps": 6, "batch_size": 4, "learning_rate": 0.01, "ema_decay": 0.5},
             "practice": {"initial": 5, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 1},
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

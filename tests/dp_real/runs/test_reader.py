@@ -78,8 +78,15 @@ def test_its_logs_are_tables(folder: Path):
     pd.testing.assert_frame_equal(done.rounds, pd.DataFrame(lines(folder / "rounds.jsonl")))
     assert done.metrics["step"].tolist() == list(range(10, 121, 10))
     assert list(done.metrics) == [
-        "step", "pool_size", "epoch", "lr", "train_loss", "val_accuracy", "images_generated", "seconds"
-    ]  # fmt: skip
+        "step",
+        "pool_size",
+        "epoch",
+        "lr",
+        "train_loss",
+        "val_accuracy",
+        "images_generated",
+        "seconds",
+    ]
     assert done.rounds["count"].tolist() == [60, 40, 40]
     assert {"round", "step", "count", "omega", "entropy", "fraction_wrong"} <= set(done.rounds)
 

@@ -16,7 +16,6 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
-from dp_real.codes import to_codes
 from dp_real.evaluation import assess
 from dp_real.examples import Examples, Task
 from dp_real.generators.pipelines.generator import PipelineGenerator
@@ -29,6 +28,7 @@ from dp_real.learners.transformers import TransformersConfig
 from dp_real.runtime import processes
 from dp_real.runtime.seeds import row_seeds
 from dp_real.sections import TrainingConfig
+from dp_real.text.codes import to_codes
 from dp_real.text.models.sequence_classifier import known_classifier
 from tests.dp_real.generators import tiny_pipelines
 from tests.dp_real.runtime.fake_device import READ, SET_UP, FakeDevice, fake_device

@@ -13,7 +13,7 @@ from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.examples import Task
 from dp_real.learners.models.linear import LinearLearner
 from dp_real.learners.models.network import NetworkLearner
-from dp_real.pool.storage import Storage
+from dp_real.pool.storages import open_storage
 from dp_real.protocols import Generator
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.samples import SampleDrawer
@@ -70,7 +70,7 @@ def test_a_learner_that_is_no_network_counts_none():
 
 
 def drawer(config: Config, generator: Generator) -> SampleDrawer:
-    return SampleDrawer(config, generator, Storage(config.pool, config.task.sample_shape))
+    return SampleDrawer(config, generator, open_storage(config.pool, config.task.sample_shape))
 
 
 def test_guidance_costs_what_it_adds(config: Config, generator: Generator):

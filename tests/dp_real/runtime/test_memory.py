@@ -18,7 +18,7 @@ from dp_real.examples import Examples, Task
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.training import Training
 from dp_real.pool import Loader, Pool
-from dp_real.pool.storage import Storage
+from dp_real.pool.storages import open_storage
 from dp_real.protocols import Generator
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.runs.prepare import fresh_learner, own_torch
@@ -136,7 +136,7 @@ def test_counting_keeps_no_generator(config: Config, generator: Generator):
     gc.collect()
     gc.disable()
     try:
-        drawer = SampleDrawer(config, generator, Storage(config.pool, config.task.sample_shape))
+        drawer = SampleDrawer(config, generator, open_storage(config.pool, config.task.sample_shape))
         flops = MeasuredFlops(drawer, fresh_learner(config))
         assert flops.guided() > 0
         gone = weakref.ref(flops)

@@ -52,33 +52,45 @@ def changed(config: Config, **sections: Any) -> Config:
 def chars(models: Path) -> Config:
     """A character model and a bag of n-grams."""
     texts = str(models / "texts")
-    return parse_config({
-        "name": "chars",
-        "threads": 1,
-        "data": {"source": "text", "validation": texts, "train": texts, "length": 40},
-        "generator": {"kind": "char-lm", "width": 32, "train_steps": 60, "train_batch": 16},
-        "sampling": {"block_size": 16},
-        "guidance": {"candidates": 2, "likelihood_weight": 0.5},
-        "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
-        "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 16},
-        "practice": {"initial": 20, "increment": 10, "additions": 2, "patience": 1, "evaluate_every": 5},
-        "pool": {"storage": "text"},
-    })  # fmt: skip
+    return parse_config(
+        {
+            "name": "chars",
+            "threads": 1,
+            "data": {"source": "text", "validation": texts, "train": texts, "length": 40},
+            "generator": {"kind": "char-lm", "width": 32, "train_steps": 60, "train_batch": 16},
+            "sampling": {"block_size": 16},
+            "guidance": {"candidates": 2, "likelihood_weight": 0.5},
+            "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
+            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 16},
+            "practice": {"initial": 20, "increment": 10, "additions": 2, "patience": 1, "evaluate_every": 5},
+            "pool": {"storage": "text"},
+        }
+    )
 
 
 @pytest.fixture(scope="module")
 def asked(chars: Config, models: Path) -> Config:
     """A language model, asked by prompts with examples, and an encoder that is trained already."""
-    return parse_config(chars.model_dump() | {
-        "name": "asked",
-        "generator": {
-            "kind": "causal-lm", "model": str(models / "lm"), "chat": True, "system": "Be brief.", "shots": 1,
-            "prompts": ["Like {examples}: {}?", "{} as {examples}?"], "max_new_tokens": 8, "top_p": 0.9, "top_k": 50,
-        },
-        "learner": {"kind": "transformers-text", "model": str(models / "encoder"), "max_tokens": 16},
-        "training": {"steps": 12, "batch_size": 8},
-        "practice": {"initial": 8, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 2},
-    })  # fmt: skip
+    return parse_config(
+        chars.model_dump()
+        | {
+            "name": "asked",
+            "generator": {
+                "kind": "causal-lm",
+                "model": str(models / "lm"),
+                "chat": True,
+                "system": "Be brief.",
+                "shots": 1,
+                "prompts": ["Like {examples}: {}?", "{} as {examples}?"],
+                "max_new_tokens": 8,
+                "top_p": 0.9,
+                "top_k": 50,
+            },
+            "learner": {"kind": "transformers-text", "model": str(models / "encoder"), "max_tokens": 16},
+            "training": {"steps": 12, "batch_size": 8},
+            "practice": {"initial": 8, "increment": 4, "additions": 1, "patience": 1, "evaluate_every": 2},
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +105,7 @@ def test_a_pool_of_texts(practised: Run):
     texts = texts_of(practised.pool.x)
     assert len(texts) == 40
     assert all(texts)
-    assert practised.pool.of_texts
+    assert practised.pool.stored.exported.name == "text"
     text, label = practised.pool[0]
     assert (text.dtype, label) == (torch.int32, 0)
     assert practised.result["near"].keys() == {"likeness", "pool", "validation"}
@@ -255,9 +267,14 @@ def test_soft_labels_need_a_generator_that_can_tell(chars: Config):
     with pytest.raises(
         InputError, match=r"'function' cannot tell how likely a class is: pool\.soft_labels must be false"
     ):
-        parse_config(chars.model_dump() | {
-            "generator": call, "pool": {"storage": "text", "soft_labels": True}, "guidance": {"candidates": 2},
-        })  # fmt: skip
+        parse_config(
+            chars.model_dump()
+            | {
+                "generator": call,
+                "pool": {"storage": "text", "soft_labels": True},
+                "guidance": {"candidates": 2},
+            }
+        )
 
 
 def test_a_model_brings_no_settings_of_its_own(asked: Config, tmp_path: Path):
@@ -301,7 +318,7 @@ def test_a_plan_looks_for_a_fresh_classifiers_tokenizer(asked: Config, models: P
 def test_stop_strings_end_a_text(asked: Config):
     free = load_generator(changed(asked, generator={"shots": 0, "prompts": ["{}"]}))
     labels, seeds = torch.zeros(6, dtype=torch.int64), row_seeds(0, 0, range(6))
-    from dp_real.codes import to_texts
+    from dp_real.text.codes import to_texts
 
     texts = to_texts(free.sample(labels, seeds, None))
     stop = texts[0][1]
@@ -318,9 +335,11 @@ def test_leaks_are_said(asked: Config, tmp_path: Path, caplog: pytest.LogCapture
         return torch.cat([self.shown.x[row : row + 1] for row in self.members[int(labels[0])][: len(labels)].tolist()])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(made.CausalLMGenerator, "_written", lambda self, y, seeds: torch.cat(
-            [parrot(self, y[row : row + 1], seeds) for row in range(len(y))]
-        ))  # fmt: skip
+        patch.setattr(
+            made.CausalLMGenerator,
+            "_written",
+            lambda self, y, seeds: torch.cat([parrot(self, y[row : row + 1], seeds) for row in range(len(y))]),
+        )
         result = run(asked, tmp_path / "run")
     assert result["near"]["validation"] == 12
     assert "12 texts that were learned are nearly texts of the validation set, which prompts showed" in caplog.text

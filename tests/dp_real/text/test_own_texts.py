@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from dp_base.errors import InputError, MissingError
-from dp_real.codes import to_texts
+from dp_real.text.codes import to_texts
 from dp_real.text.data.own_texts import TextConfig
 from dp_real.text.data.words import WordsConfig
 from dp_real.text.word_lists import plain

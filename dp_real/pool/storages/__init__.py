@@ -1,0 +1,96 @@
+"""Ways to store examples in a pool. Each is a module; other packages can add theirs, as texts do.
+
+pool.storage names the one that a pool is written with. A pool is read as its column says, whatever the configuration.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Shaped
+from torch import Tensor
+
+from dp_base.errors import DamagedError
+from dp_base.registry import Registry
+from dp_real.pool.exported import IMAGE, NUMBERS, ExportColumn
+from dp_real.sections import PoolConfig
+
+
+@dataclass(frozen=True)
+class Storage(ABC):
+    """Converts between examples and a column of the pool. The base of the kinds of storage.
+
+    Parameters
+    ----------
+    config : PoolConfig
+        The section [pool].
+    sample_shape : tuple of int
+        The shape of an example.
+
+    """
+
+    config: PoolConfig
+    sample_shape: tuple[int, ...]
+
+    value_bytes: ClassVar[int]
+    """The bytes of a value in memory; 0 if examples are always read from disk."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise InputError if examples of this shape cannot be stored in this way."""
+
+    @property
+    def size(self) -> int:
+        """The number of values of an example."""
+        return int(np.prod(self.sample_shape))
+
+    @property
+    @abstractmethod
+    def type(self) -> pa.DataType:
+        """The type of the column."""
+
+    @abstractmethod
+    def encode(self, x: Shaped[Tensor, "rows *sample"]) -> pa.Array:
+        """Return the column for these examples."""
+
+    @abstractmethod
+    def decode(self, column: pa.Array) -> Shaped[Tensor, "rows *sample"]:
+        """Return the examples of such a column."""
+
+    def fits(self, rows: int) -> bool:
+        """Whether this many rows may be in memory."""
+        return self.value_bytes > 0 and self.value_bytes * rows * self.size <= self.config.memory * 2**30
+
+    @property
+    def exported(self) -> ExportColumn:
+        """The column that has the examples in an exported pool."""
+        return IMAGE if len(self.sample_shape) == 3 else NUMBERS
+
+
+STORAGES: Registry[type[Storage]] = Registry("storages", "dp_real.pool.storages")
+
+
+def open_storage(config: PoolConfig, sample_shape: tuple[int, ...]) -> Storage:
+    """Return the storage that a configuration asks for.
+
+    Raises InputError if it does not keep examples of this shape.
+    """
+    storage = STORAGES[config.storage](config, sample_shape)
+    storage.check()
+    return storage
+
+
+def storage_of(column: pa.DataType, config: PoolConfig, sample_shape: tuple[int, ...]) -> Storage:
+    """Return the storage by which a column of this type was written.
+
+    Raises DamagedError if no known storage writes such a column.
+    """
+    for _, kind in STORAGES.items():
+        storage = kind(config, sample_shape)
+        if storage.type == column:
+            return storage
+    raise DamagedError(f"a pool has examples of type {column}, which no known storage writes for shape {sample_shape}")

@@ -1,0 +1,46 @@
+"""Texts as strings of the pool."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pyarrow as pa
+from jaxtyping import Int32
+from torch import Tensor
+
+from dp_real.pool.exported import ExportColumn
+from dp_real.pool.storages import STORAGES, Storage
+from dp_real.text.codes import to_codes, to_texts
+
+
+def text(example: Tensor) -> str:
+    """Return the text of an example [L]."""
+    return to_texts(example.unsqueeze(0))[0]
+
+
+@STORAGES.named("text")
+class Strings(Storage):
+    """Texts, which are int32 [n, L] in memory (dp_real.text.codes)."""
+
+    value_bytes: ClassVar[int] = 4
+
+    def check(self) -> None:
+        """See Storage. Only sources of texts allow this storage."""
+
+    @property
+    def type(self) -> pa.DataType:
+        """See Storage."""
+        return pa.large_string()
+
+    def encode(self, x: Tensor) -> pa.Array:
+        """See Storage."""
+        return pa.array(to_texts(x), pa.large_string())
+
+    def decode(self, column: pa.Array) -> Int32[Tensor, "rows characters"]:
+        """See Storage."""
+        return to_codes(column.to_pylist(), self.size)
+
+    @property
+    def exported(self) -> ExportColumn:
+        """See Storage."""
+        return ExportColumn("text", pa.string(), {"dtype": "string", "_type": "Value"}, text)
