@@ -24,6 +24,7 @@ from dp_real.examples import Examples
 from dp_real.text.codes import to_codes
 
 TEXTS = ("text", "sentence", "content", "review", "document", "word")  # columns to try, in this order
+EXAMPLE = "TEXT"  # what messages call the column of examples
 
 
 class Rows(NamedTuple):
@@ -131,5 +132,5 @@ def _data_set(found: Located, data: Any, classes: Classes) -> Rows:
 def _picked(place: str, columns: Columns, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:
     """The columns of texts and labels, by name, by type, or by a usual name."""
     usual = [name for name in TEXTS if name in texts or (name in there and not texts)][:1]
-    text = pick(place, "text", columns.image, usual or texts, there, TEXTS)
-    return text, pick(place, "label", columns.label, labels, there, LABELS)
+    text = pick(place, "text", columns.image, usual or texts, there, TEXTS, EXAMPLE)
+    return text, pick(place, "label", columns.label, labels, there, LABELS, EXAMPLE)

@@ -71,13 +71,19 @@ def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[st
 
 
 def pick(
-    place: str, what: str, asked: str | None, fits: Sequence[str], there: Collection[str], usual: Sequence[str]
+    place: str,
+    what: str,
+    asked: str | None,
+    fits: Sequence[str],
+    there: Collection[str],
+    usual: Sequence[str],
+    example: str = "IMAGE",
 ) -> str:
     """Pick a column of a table.
 
     If a column is `asked` for by name, it is that one. Otherwise it is the only one that `fits` by its type. If none
     fits, it is the first that has a `usual` name. `there` are all columns. Raises InputError if this gives no column or
-    several. The message says that `what` is sought.
+    several. The message says that `what` is sought, and how to name the columns of `example` and label.
     """
     if asked:
         found = [name for name in there if name == asked]
@@ -86,9 +92,7 @@ def pick(
     else:
         found = [name for name in usual if name in there][:1]
     if len(found) != 1:
-        raise InputError(
-            f"{place}: which column is the {what}? say so by #{what.upper()},LABEL; it has {', '.join(there)}"
-        )
+        raise InputError(f"{place}: which column is the {what}? say so by #{example},LABEL; it has {', '.join(there)}")
     return found[0]
 
 

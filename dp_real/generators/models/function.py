@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
+from dp_real.data.sets.given import as_numbers
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 
@@ -70,35 +70,3 @@ class FunctionGenerator:
 
     def offload(self) -> None:
         """See Generator. Nothing is held here."""
-
-
-def as_numbers(given: Any, shape: tuple[int, ...], giver: str) -> Float32[Tensor, "batch *sample"]:
-    """Return an array that a function gave as samples of this shape.
-
-    Parameters
-    ----------
-    given
-        What the function gave: floats of numpy or torch, images in [-1, 1].
-    shape
-        (batch, *sample_shape).
-    giver
-        The function, with which errors begin.
-
-    Raises
-    ------
-    InputError
-        If it is no array, or has another shape, type or range.
-    """
-    if not isinstance(given, np.ndarray | Tensor):
-        raise InputError(f"{giver} gave a {type(given).__name__}: should be an array of numpy or torch")
-    if tuple(given.shape) != shape:
-        raise InputError(f"{giver} gave shape {[*given.shape]} for {shape[0]} labels: should be {[*shape]}")
-    floats = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
-    if not floats:
-        raise InputError(f"{giver} gave {given.dtype}: should be floats, images in [-1, 1]")
-    given = given.detach() if isinstance(given, Tensor) else torch.from_numpy(given.astype(np.float32))
-    x = given.to("cpu", torch.float32, copy=True)
-    beyond = x[x.isfinite() & (x.abs() > 1)] if len(shape) == 4 else x[:0]  # the others are redrawn, as anywhere
-    if len(beyond):
-        raise InputError(f"{giver} gave values from {x.min():g} to {x.max():g}: should be in [-1, 1]")
-    return x

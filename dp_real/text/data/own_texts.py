@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dp_real.data import DATA
 from dp_real.data.sets.own import OwnSets
-from dp_real.text.source import OfTexts
+from dp_real.text.of_texts import OfTexts
 
 if TYPE_CHECKING:
     from dp_real.data.sets.places import Located

@@ -1,4 +1,4 @@
-"""`dp real report | evaluate`: what runs reached, as a page and on real images."""
+"""`dp real report | rounds | evaluate`: what runs reached, as a page, by round, and on real images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,6 +95,32 @@ def add_confirmed(facts: dict[str, Any], judge: str) -> None:
     for row, found in zip(facts.get("rounds", []), agreement(judged_rows(run, asked)), strict=False):
         row["confirmed"] = found["confirmed"]
         row["confirmed_of_missed"] = found["confirmed_of_missed"]
+
+
+def rounds_command(
+    folder: FinishedRun,
+    most: Annotated[int, typer.Option(min=10, max=20_000, help="Examples of each round at most.")] = 2000,
+    as_json: Json = False,
+) -> None:
+    """Compares each round with the real validation examples, as the trained learner sees them.
+
+    precision: the share of samples near a real one. recall, coverage: the share of real ones that the samples reach.
+    density: how many real ones are near. vendi: the effective number of different samples. Round 0 is plain. A round
+    that is harder has a higher entropy; one that is worse has a lower precision; one that is narrower a lower recall
+    and vendi score.
+    """
+    from dp_real import Run
+    from dp_real.evaluation.rounds import round_quality
+    from dp_real.runs.prepare import load_data
+
+    run = Run(folder)
+    rows = round_quality(run.learner(), run.pool, load_data(run.config, progress), most, progress)
+    if as_json:
+        emit_json(rows)
+        return
+    shown = [row | {"round": "real, test" if row["round"] is None else row["round"]} for row in rows]
+    table(shown)
+    say("against the validation set; as many examples of each set, since the figures depend on that")
 
 
 def evaluate_command(

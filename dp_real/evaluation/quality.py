@@ -1,0 +1,105 @@
+"""How good generated examples are beside real ones: precision, recall, density, coverage, and the Vendi score.
+
+They are computed from features [n, d], such as a learner's penultimate ones. An example is near a real one if it is no
+farther from it than the k-th nearest other real example is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.metrics import pairwise_distances
+from sklearn.neighbors import NearestNeighbors
+
+from dp_base.errors import InputError
+
+NEIGHBOURS = 5
+"""k. Naeem et al. use it too."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a set of generated examples is like.
+
+    Parameters
+    ----------
+    precision
+        The share of them that is near a real example: are they like real ones?
+    recall
+        The share of real examples that is near a generated one, as the generated ones lie: do they reach all?
+    density
+        By how many real examples a generated one is near, over k; about 1 for examples that are real themselves.
+    coverage
+        The share of real examples that has a generated one near it.
+    vendi
+        The effective number of different examples, from 1 to their number: exp of the entropy of the eigenvalues of
+        their cosine similarities.
+
+    References
+    ----------
+    Precision and recall: Kynkäänniemi et al., NeurIPS 2019. Density and coverage: Naeem et al., ICML 2020. Vendi score:
+    Friedman and Dieng, TMLR 2023.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    vendi: float
+
+
+def quality(
+    generated: Float[np.ndarray, "generated features"],
+    real: Float[np.ndarray, "real features"],
+    neighbours: int = NEIGHBOURS,
+) -> Quality:
+    """Compare generated examples with real ones. Only sets of the same sizes can be compared with each other.
+
+    Parameters
+    ----------
+    generated, real
+        Their features.
+    neighbours
+        k.
+
+    Returns
+    -------
+    Quality
+        The figures.
+
+    Raises
+    ------
+    InputError
+        If one of the sets has no more than k examples.
+    """
+    for name, features in (("generated", generated), ("real", real)):
+        if len(features) <= neighbours:
+            raise InputError(f"{len(features)} {name} examples are too few for {neighbours} neighbours: give more")
+    distances = pairwise_distances(generated, real)
+    near_real = distances <= _radii(real, neighbours)
+    near_generated = distances <= _radii(generated, neighbours)[:, np.newaxis]
+    return Quality(
+        precision=float(near_real.any(1).mean()),
+        recall=float(near_generated.any(0).mean()),
+        density=float(near_real.sum(1).mean() / neighbours),
+        coverage=float(near_real.any(0).mean()),
+        vendi=vendi_score(generated),
+    )
+
+
+def vendi_score(features: Float[np.ndarray, "n features"]) -> float:
+    """Return the effective number of different examples, by the cosine similarity of their features."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.maximum(length, np.finfo(features.dtype).tiny)
+    # The matrix of similarities has the same eigenvalues, beside zeros, as this smaller one.
+    eigenvalues = np.linalg.eigvalsh(unit.T.astype(float) @ unit / len(unit))
+    positive = eigenvalues[eigenvalues > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum()))
+
+
+def _radii(features: Float[np.ndarray, "n features"], neighbours: int) -> Float[np.ndarray, " n"]:
+    """The distance of each example from its k-th nearest other one."""
+    distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(features).kneighbors()
+    return distances[:, -1]
