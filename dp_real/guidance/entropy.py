@@ -54,6 +54,9 @@ class EntropyGuidance:
         The part of the trajectory that is guided, from 0 (noise) to 1 (image).
     every
         1: each step of the window is guided; 2: every second one; and so on.
+    objective
+        What is raised instead of the entropy: a differentiable function of logits [batch, classes] to a number for each
+        row, which depends on that row alone.
 
     References
     ----------
@@ -69,6 +72,7 @@ class EntropyGuidance:
     through: Literal["unet", "x0"] = "unet"
     window: tuple[float, float] = (0.0, 1.0)
     every: int = 1
+    objective: Callable[[Tensor], Tensor] = entropy
 
     @classmethod
     def of(
@@ -84,7 +88,7 @@ class EntropyGuidance:
     def gradient(
         self, x0_hat: Float[Tensor, "batch *sample"], x: Float[Tensor, "batch *latent"]
     ) -> Float[Tensor, "batch *latent"]:
-        """The gradient of each row's entropy with respect to x.
+        """The gradient of each row's entropy, or other objective, with respect to x.
 
         Parameters
         ----------
@@ -99,7 +103,7 @@ class EntropyGuidance:
             The gradient. Rows do not depend on each other.
         """
         # The sum, not the mean: a row's gradient must not shrink with the batch that it is in.
-        (at_x0_hat,) = torch.autograd.grad(entropy(self.logits(x0_hat)).sum(), x0_hat)
+        (at_x0_hat,) = torch.autograd.grad(self.objective(self.logits(x0_hat)).sum(), x0_hat)
         if x is x0_hat:
             return at_x0_hat
         # The rest of the chain may run in half precision, where a confident learner's tiny gradient would underflow.

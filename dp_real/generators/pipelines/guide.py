@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.latents import Unpacker, decode, frozen_decoder
 from dp_real.generators.pipelines.scheduler import guide_steps, is_guided_scheduler, release
-from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.guidance.entropy import EntropyGuidance, entropy
 from dp_real.guidance.sampler import identity
 from dp_real.sections import is_window
 
@@ -29,6 +29,7 @@ def guide(
     every: int = 1,
     window: tuple[float, float] = (0.0, 1.0),
     decoder: Any = None,
+    objective: Callable[[Tensor], Tensor] = entropy,
 ) -> Any:
     """Guide a text-to-image or class-conditional pipeline of diffusers. It is then called as before.
 
@@ -49,6 +50,8 @@ def guide(
     decoder
         An AutoencoderTiny that decodes x0_hat for the classifier, which takes less time and memory. The images always
         come from the pipeline's own decoder.
+    objective
+        What the samples are pushed towards, as in EntropyGuidance. By default the classifier's uncertainty.
 
     Returns
     -------
@@ -67,6 +70,10 @@ def guide(
         pipe = dp_real.guide(pipe, "google/vit-base-patch16-224", omega=0.05)
         images = pipe("a photo of a crane").images
         dp_real.unguide(pipe)
+
+    Another objective, here the logit of class 7::
+
+        pipe = dp_real.guide(pipe, classifier, objective=lambda logits: logits[:, 7])
     """
     if not math.isfinite(omega):
         raise InputError(f"omega = {omega}: should be a finite number")
@@ -75,7 +82,9 @@ def guide(
     unguide(pipe)
     if omega == 0:
         return pipe
-    guidance = EntropyGuidance(_logits(classifier, pipe), omega, through="x0", every=every, window=window)
+    guidance = EntropyGuidance(
+        _logits(classifier, pipe), omega, through="x0", every=every, window=window, objective=objective
+    )
     if not hasattr(pipe, "scheduler") or not (hasattr(pipe, "vae") or _draws_pixels(pipe)):
         raise InputError(f"{type(pipe).__name__} has no scheduler, or no decoder, that is known here")
     if _draws_pixels(pipe):

@@ -116,7 +116,7 @@ def rounds_command(
     run = Run(folder)
     rows = round_quality(run.learner(), run.pool, load_data(run.config, progress), most, progress)
     if as_json:
-        emit_json(rows)
+        emit_json({"run": str(folder), "rounds": rows})
         return
     shown = [row | {"round": "real, test" if row["round"] is None else row["round"]} for row in rows]
     table(shown)

@@ -91,6 +91,17 @@ def test_each_family_draws_harder_images_and_goes_back(make: Callable[[], Any]):
     assert_guided(tiny.random_pipeline(make), make, steps=3 if make in FEW_STEPS else 4)
 
 
+def test_any_objective_can_be_raised():
+    make = tiny.stable_diffusion
+    pipe = tiny.random_pipeline(make)
+    plain = draw(pipe, make)
+    classifier = tiny.classifier_of(plain)
+    for wanted in (0, 1):
+        dp_real.guide(pipe, classifier, 3e-4, objective=lambda logits, wanted=wanted: logits[:, wanted])
+        raised = classifier(draw(pipe, make))[:, wanted] - classifier(plain)[:, wanted]
+        assert (raised > 0).all()
+
+
 DIFFUSION = [
     DDIMScheduler,
     DDPMScheduler,

@@ -41,8 +41,17 @@ def test_entropy_in_nats_at_its_limits():
     torch.testing.assert_close(entropy(logits), torch.tensor(expected))
 
 
+def margin(logits: Tensor) -> Tensor:
+    """How close the second class is to the first one."""
+    top = logits.log_softmax(-1).topk(2).values
+    return top[:, 1] - top[:, 0]
+
+
+@pytest.mark.parametrize("objective", [entropy, margin])
 @pytest.mark.parametrize("through", ["unet", "x0"])
-def test_gradient_agrees_with_finite_differences(classifier: nn.Module, through: str):
+def test_gradient_agrees_with_finite_differences(
+    classifier: nn.Module, through: str, objective: Callable[[Tensor], Tensor]
+):
     """With respect to x_t through a denoiser, and to x0_hat; in double precision."""
     classifier = classifier.double()
     try:
@@ -53,11 +62,11 @@ def test_gradient_agrees_with_finite_differences(classifier: nn.Module, through:
             return torch.tanh(inner(x)) if through == "unet" else x
 
         x = torch.randn(3, 64, dtype=torch.float64, requires_grad=True)
-        gradient = EntropyGuidance(classifier, 1.0).gradient(x0_of(x), x)
+        gradient = EntropyGuidance(classifier, 1.0, objective=objective).gradient(x0_of(x), x)
         direction = torch.randn_like(x)
         step = 1e-5
         with torch.no_grad():
-            up, down = (entropy(classifier(x0_of(x + sign * step * direction))) for sign in (1, -1))
+            up, down = (objective(classifier(x0_of(x + sign * step * direction))) for sign in (1, -1))
         torch.testing.assert_close((gradient * direction).sum(1), (up - down) / (2 * step), rtol=1e-6, atol=1e-9)
     finally:
         classifier.float()

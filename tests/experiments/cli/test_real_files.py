@@ -223,7 +223,7 @@ def test_no_cell_of_an_exported_table_is_a_formula(tmp_path: Path):
 
 def test_rounds_are_compared_with_real_examples(run: str, capsys: pytest.CaptureFixture[str]):
     assert dp("real", "rounds", run, "--json") == 0
-    real, plain = json.loads(capsys.readouterr().out)
+    real, plain = json.loads(capsys.readouterr().out)["rounds"]
     assert (real["round"], plain["round"], plain["examples"]) == (None, 0, 20)
     assert real["precision"] > plain["precision"]  # the generator is hardly trained
     assert dp("real", "rounds", run) == 0
