@@ -1,0 +1,68 @@
+"""The page to play with: it needs nothing, agrees with dp_theory, and nothing of it is cut off."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments.playing.page import checks, page
+from tests.experiments.conftest import run_dp as dp
+
+CHROMIUM = shutil.which("chromium")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+def opened(file: Path, width: int) -> str:
+    """The page's document after its scripts have run, in a window of this width."""
+    assert CHROMIUM is not None
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom"]
+    profile = f"--user-data-dir={file.parent / 'profile'}"
+    command = [CHROMIUM, *options, profile, file.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_the_page_needs_no_network_and_no_other_file():
+    text = page()
+    assert not re.search(r"(src|href)\s*=|@import|url\(|fetch\(|XMLHttpRequest|import\(", text)
+    addresses = set(re.findall(r"https?://[\w./]+", text))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a name, not a place
+
+
+def test_its_points_cover_both_rules():
+    found = checks()
+    assert {row["rule"] for row in found} == {"hard", "easy"}
+    assert min(row["error"] for row in found) < 0.01
+    assert max(row["error"] for row in found) > 0.4
+
+
+def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("play", "--out", str(tmp_path / "play.html")) == 0
+    assert (tmp_path / "play.html").read_text(encoding="utf-8") == page()
+    assert dp("play", "--out", str(tmp_path / "play.txt")) == 2
+    assert "name it FILE.html" in capsys.readouterr().err
+
+
+def test_the_page_of_the_docs_is_current():
+    file = Path(__file__).parents[3] / "docs" / "play.html"
+    assert file.read_text(encoding="utf-8") == page(), "dp play --out docs/play.html writes it anew"
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 500])
+def test_in_a_browser(tmp_path: Path, width: int):
+    file = tmp_path / "play.html"
+    report = "<script>document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth</script>"
+    errors = "<script>onerror = (message) => { document.documentElement.dataset.error = message }</script>"
+    file.write_text(
+        page().replace("<head>", f"<head>{errors}").replace("</body>", f"{report}</body>"), encoding="utf-8"
+    )
+    document = opened(file, width)
+    assert "data-error" not in document
+    assert 'data-wide="false"' in document
+    agreement = re.search(r'data-agreement="([^"]+)"', document)
+    assert agreement is not None
+    assert float(agreement.group(1)) < 1e-10
+    assert "Plain data reaches the last with" in document
+    assert re.search(r"practice: <span[^>]*>\d+ samples, 9\d", document)
