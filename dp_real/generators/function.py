@@ -56,6 +56,12 @@ class FunctionConfig(GeneratorConfig):
             raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
         return FunctionGenerator(function, self._key, source.task, source.as_samples)
 
+    def code_digest(self) -> str:
+        """The digest of the file of the module, not of what the module imports. See GeneratorConfig."""
+        module = sys.modules.get(self.call.partition(":")[0])
+        file = getattr(module, "__file__", None)
+        return digest(Path(file)) if file else ""
+
     @property
     def remedy(self) -> str:
         """See GeneratorConfig."""

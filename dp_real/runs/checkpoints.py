@@ -36,11 +36,12 @@ def write_checkpoint(
     keep: bool,
     logs: dict[str, Any] | None = None,
     inputs: dict[str, str] | None = None,
+    accepted: list[str] | None = None,
 ) -> None:
     """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content.
 
     logs, inputs: how far the run's logs are written, and what it reads (log_marks and inputs of
-    dp_real.runs.integrity). Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
+    dp_real.runs.integrity). accepted: what changed among these as the run was resumed. Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
@@ -52,6 +53,8 @@ def write_checkpoint(
     with whole_folder(checkpoint) as staged:
         save_file(tensors, staged / "learner.safetensors")
         facts = {KEY: FORMAT, "pool_version": pool.version, "logs": logs or {}, "inputs": inputs or {}}
+        if accepted:
+            facts["accepted"] = accepted
         write_json(staged / "state.json", state.record() | facts)
         seal(staged)
         to_disk(staged)  # before the one that it replaces is gone
@@ -134,7 +137,7 @@ def state_problem(checkpoint: Path) -> str | None:
 def read_record(checkpoint: Path) -> dict[str, Any]:
     """Read state.json: the fields of LoopState, its format number, pool_version, logs and inputs.
 
-    Raises DamagedError if it cannot be read, InputError if it has another format.
+    `accepted` is there if inputs have changed and this was accepted. Raises DamagedError if it cannot be read, InputError if it has another format.
     """
     record = read_json(checkpoint / "state.json", _remedy(checkpoint))
     require_format(record, FORMAT, checkpoint / "state.json")
@@ -148,6 +151,7 @@ def read_state(checkpoint: Path) -> tuple[LoopState, int]:
         pool_version = int(record.pop("pool_version"))
         for note in (KEY, "logs", "inputs"):
             del record[note]
+        record.pop("accepted", None)
         return LoopState.restored(record), pool_version
 
 

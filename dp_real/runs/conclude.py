@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -28,11 +29,13 @@ CARD = "README.md"  # of the learner
 VERSIONS = ("deliberate-practice", "torch", "diffusers", "pylance")
 
 
-def conclude(training: Training, data: RealData, files: RunFiles, test: bool = True) -> dict[str, Any]:
+def conclude(
+    training: Training, data: RealData, files: RunFiles, test: bool = True, facts: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write the learner, its card and, last, result.json, which marks the run as complete. Returns the result.
 
     The learner is written before it is evaluated: a broken image among the real ones must not cost it. test: whether to
-    look at test images and further sets.
+    look at test images and further sets. facts: further ones for the result.
     """
     config, learner = training.config, training.learner
     if config.training.keep_best and training.state.best >= 0:  # a branch without steps has measured none
@@ -40,6 +43,7 @@ def conclude(training: Training, data: RealData, files: RunFiles, test: bool = T
     _save_learner(learner, files)
     with processes.phase("evaluating the trained learner"):
         result = {"name": config.name, "seed": config.seed} | _reached(training, data, test) | _spent(training)
+        result |= facts or {}
     if config.data.near(NEAR) is not None:
         result["near"] = count_near(config.data, training.pool, data.validation)
         if config.generator.shows_examples and result["near"]["validation"]:

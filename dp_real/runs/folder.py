@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from dp_base.checksums import RECORD, seal
@@ -18,8 +19,8 @@ from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
 from dp_real.protocols import Learner
 from dp_real.rounds.blocks import discard_blocks
-from dp_real.runs.checkpoints import checkpoints, is_kept, restore_learner, write_checkpoint
-from dp_real.runs.integrity import changed_inputs, cut_logs, log_marks, resumable
+from dp_real.runs.checkpoints import checkpoints, is_kept, read_record, restore_learner, write_checkpoint
+from dp_real.runs.integrity import changed_inputs, cut_logs, log_marks, refusal, resumable
 from dp_real.runs.run_files import RunFiles, append_row
 from dp_real.runtime import processes
 
@@ -41,16 +42,21 @@ class RunFolder:
         step: int = 0,
         tracker: Tracker | None = None,
         inputs: dict[str, str] | None = None,
+        accept_changes: bool = False,
     ) -> None:
         """advance: called with the number of steps made since the last call, counted from `step`.
 
         inputs: of the run (dp_real.runs.integrity.inputs), which its checkpoints note.
+        accept_changes: go on from a checkpoint though inputs are others than when it was written. `accepted` then
+        lists what changed.
         """
         self.files = files
         self._track = tracker or (lambda row, step: None)
         self._advance = advance
         self._step = step
         self._inputs = inputs or {}
+        self._accept_changes = accept_changes
+        self.accepted: list[str] = []
         self._asked, self._since_agreed = False, 0
         here = processes.this_process()
         self._main, self._alone = here.is_main_process, here.num_processes == 1
@@ -72,7 +78,7 @@ class RunFolder:
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
         """See Recorder."""
         if self._main:
-            write_checkpoint(self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs)
+            write_checkpoint(self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs, self.accepted)
 
     def best(self, learner: Learner) -> None:
         """See Recorder. The best learner so far is replaced."""
@@ -84,13 +90,14 @@ class RunFolder:
     def restore(self, config: Config, learner: Learner) -> tuple[LoopState, Pool]:
         """Return state and pool of the newest intact checkpoint, and set all else back to it. None: start afresh.
 
-        A remark says if the run's inputs have changed since then.
-        Raises DamagedError if there are checkpoints, and none is intact.
+        Raises InputError, before anything is touched, if the run's inputs have changed since then and this is not
+        accepted; a remark says so if it is. Raises DamagedError if there are checkpoints, and none is intact.
         """
         files, shape, newest = self.files, config.pool_shape, None
         with processes.main_first() as main:
             if main:
                 newest = resumable(files, config.training.keep_best)
+                self._check_inputs(newest)
                 remove(files.path / RECORD)  # of a complete run
                 for path in checkpoints(files.checkpoints):  # those that were passed over will be written again
                     if path == newest:
@@ -108,12 +115,20 @@ class RunFolder:
         pool = Pool(files.pool, shape, pool_version, config.pool)
         pool.drop_later()
         if self._main:
-            for change in changed_inputs(files, newest, self._inputs):
-                log.warning("%s: the run will not end as it would have", change)
             cut_logs(files, newest)
             # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
             discard_blocks(files.drawing, but=state.rounds if is_kept(newest) else None)
         return state, pool
+
+    def _check_inputs(self, newest: Path | None) -> None:
+        """Compare the inputs with those of the checkpoint to go on from. Raises InputError as `restore` does."""
+        changes = [] if newest is None else list(changed_inputs(self.files, newest, self._inputs))
+        earlier = [] if newest is None else read_record(newest).get("accepted", [])
+        if changes and not self._accept_changes:
+            raise InputError(refusal(changes, self.files))
+        for change in changes:
+            log.warning("%s: the run will not end as it would have", change)
+        self.accepted = list(dict.fromkeys([*earlier, *changes]))
 
     def stop_requested(self) -> bool:
         """See Recorder. Several processes must agree, which they do every AGREE_EVERY steps."""

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from dp_base.checksums import damage, digest, json_digest
 from dp_base.errors import DamagedError, InputError
-from dp_real.config import load_config
+from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED
-from dp_real.examples import RealData
+from dp_real.examples import ExampleSet, RealData
 from dp_real.loop.state import LoopState
 from dp_real.pool.record import PoolRecord, pool_problem
 from dp_real.runs.checkpoints import (
@@ -28,26 +28,77 @@ from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 
 
-def inputs(files: RunFiles, data: RealData) -> dict[str, str]:
-    """Digests of what a run reads, for its checkpoints: its configuration, and the set that validates.
+CONFIG = "config"  # among a run's inputs
+NAMES = {
+    "validation": "the validation set is",
+    "training": "the training examples are",
+    "code": "the code of the generator is",
+    "test": "the test set is",
+}
+"""What messages call the other inputs."""
 
-    Of that set all labels count, and about SAMPLED examples. Their places do not matter. The main process computes the
-    digests. The others return {}.
+
+def inputs(files: RunFiles, config: Config, data: RealData, *, test: bool = True) -> dict[str, str]:
+    """Digests of what a run reads, for its checkpoints and its result.
+
+    These are its configuration, the set that validates, the training examples if the run uses them, the code of a
+    generator that is a function, and with `test` the test set and the further sets. Of a set that is evaluated all
+    labels count, and about SAMPLED examples. Their places do not matter. The main process computes the digests. The
+    others return {}.
     """
     if not processes.this_process().is_main_process:
         return {}
-    x, y = data.validation.x, data.validation.y
-    shown = x[:: max(1, len(y) // SAMPLED)]
-    return {"config": digest(files.config), "validation": json_digest(fingerprints(shown, y))}
+    found = {CONFIG: digest(files.config), "validation": _set_digest(data.validation)}
+    if data.generator is not None and _uses_training_examples(config):
+        found["training"] = json_digest(data.generator.fingerprint())
+    if config.practice.draws and (code := config.generator.code_digest()):
+        found["code"] = code
+    if test:
+        found["test"] = _set_digest(data.test)
+        found |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}
+    return found
+
+
+def _set_digest(examples: ExampleSet) -> str:
+    shown = examples.x[:: max(1, len(examples.y) // SAMPLED)]
+    return json_digest(fingerprints(shown, examples.y))
+
+
+def _uses_training_examples(config: Config) -> bool:
+    """Whether the pool has real training examples, or the generator is trained on some."""
+    practice, generator = config.practice, config.generator
+    takes_some = practice.examples == "real" or practice.start == "real"
+    return takes_some or (practice.draws and generator.trained_here)
 
 
 def changed_inputs(files: RunFiles, checkpoint: Path, now: dict[str, str]) -> Iterator[str]:
     """What is not as it was when a checkpoint was written, a line each. now: the inputs of today, or some of them."""
-    before = read_record(checkpoint)["inputs"]
-    names = {"config": str(files.config), "validation": "the validation set"}
-    for name in now.keys() & before.keys():
+    yield from differences(files, read_record(checkpoint)["inputs"], now)
+
+
+def differences(files: RunFiles, before: dict[str, str], now: dict[str, str]) -> Iterator[str]:
+    """A line for each input that was noted before and is another one now."""
+    for name in sorted(now.keys() & before.keys()):
         if now[name] != before[name]:
-            yield f"{names[name]} is not what it was when {files.path} began"
+            what = f"{files.config} is" if name == CONFIG else NAMES.get(name, f"the {name} is")
+            before_it = "they were" if what.endswith("are") else "it was"
+            yield f"{what} not what {before_it} when {files.path} began"
+
+
+def require_same_result(config: Config, files: RunFiles, *, test: bool) -> None:
+    """Raise InputError if a complete run was judged by other sets, or made from other examples, than there are now."""
+    result = files.read_result()
+    if result is None or "inputs" not in result:
+        return
+    now = inputs(files, config, config.data.load(), test=test)
+    changes = list(differences(files, result["inputs"], now))
+    if changes:
+        raise InputError(refusal(changes, files))
+
+
+def refusal(changes: list[str], files: RunFiles) -> str:
+    """The message about inputs that have changed."""
+    return f"{'; '.join(changes)}: restore what was, or --accept-changes to go on in {files.path} all the same"
 
 
 def log_marks(files: RunFiles) -> dict[str, dict[str, Any]]:
@@ -139,7 +190,7 @@ def _config_problems(files: RunFiles) -> Iterator[Damage]:
         yield Damage(str(error), "restore it")
     for checkpoint in checkpoints(files.checkpoints)[:1]:
         if state_problem(checkpoint) is None:
-            for change in changed_inputs(files, checkpoint, {"config": digest(files.config)}):
+            for change in changed_inputs(files, checkpoint, {CONFIG: digest(files.config)}):
                 yield Damage(change, "restore it, unless the change is meant")
 
 

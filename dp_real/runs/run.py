@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
-from dp_real.config import Config
+from dp_real.config import Config, load_config
 from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.loop.practice import Practice
 from dp_real.loop.training import Training
@@ -36,6 +38,7 @@ def run(
     folder: str | Path,
     *,
     resume: bool = False,
+    accept_changes: bool = False,
     progress: Progress = silent,
     test: bool = True,
     shared: Shared | None = None,
@@ -50,6 +53,8 @@ def run(
         Where the run leaves its files; it is made.
     resume
         Go on with this configuration's run in the folder. A finished one is not repeated.
+    accept_changes
+        Go on although what the run reads, such as its test set, is not what it was. The result lists what changed.
     progress
         Shows how far the run is.
     test
@@ -65,7 +70,8 @@ def run(
     Raises
     ------
     InputError
-        If the folder is in use, also by another process, or if the configuration does not fit its data.
+        If the folder is in use, also by another process, if the configuration does not fit its data, or if what a
+        resumed run reads has changed.
     MissingError
         If something that the run needs is not there.
     DamagedError
@@ -77,18 +83,34 @@ def run(
     """
     config, files = config.resolved(), RunFiles(Path(folder))
     with sole_writer(files, resume):
+        config = config.model_copy(update={"threads": _threads(config, files, resume)})
         with processes.main_first() as main:
             finished = claim(config, files, resume) if main else None
         result = processes.from_main(finished)
         if not result:
             with own_torch(config), quietly():
-                result = _train(config, files, progress, test, shared)
+                result = _train(config, files, progress, test, shared, accept_changes)
         if config.practice.branch:
             cool_down(files, progress, test)
     return result
 
 
-def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None) -> dict[str, Any]:
+def _threads(config: Config, files: RunFiles, resume: bool) -> int:
+    """The number of torch's threads, by which results differ. A run that is resumed keeps the one that it began with.
+
+    `threads = 0` takes the number that torch has chosen in the main process.
+    """
+    with processes.main_first() as main:
+        chosen = config.threads
+        if main and not chosen:
+            begun = load_config(files.config) if resume and files.config.exists() else config
+            chosen = begun.threads or torch.get_num_threads()
+    return processes.from_main(chosen)
+
+
+def _train(
+    config: Config, files: RunFiles, progress: Progress, test: bool, shared: Shared | None, accept_changes: bool
+) -> dict[str, Any]:
     """Train a new run, or the rest of one, in a folder that is claimed."""
     try:
         check_tracker(config)
@@ -98,7 +120,8 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
             disclaim(files)
         raise
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
-        folder = RunFolder(files, advance, tracker=tracker, inputs=inputs(files, parts.data))
+        noted = inputs(files, config, parts.data, test=test)
+        folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, parts.learner)
         training = Training(config, parts.learner, pool, validator(parts.data), folder, state)
         blocks = Blocks(config.sampling.block_size, files.drawing, folder.told_to_stop, progress)
@@ -113,7 +136,8 @@ def _train(config: Config, files: RunFiles, progress: Progress, test: bool, shar
             last = newest_checkpoint(files.checkpoints)
             kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
             raise DivergedError(f"{error}; {kept}") from error
-    return conclude(training, parts.data, files, test)
+    facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
+    return conclude(training, parts.data, files, test, facts)
 
 
 def _practice(training: Training, parts: Parts, blocks: Blocks, shared: Shared | None) -> Practice:

@@ -17,8 +17,10 @@ from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, drawers_first, shared_among
 from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
+from dp_real.runs.integrity import require_same_result
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.processes import visible_gpus
 from experiments.comparing.axes import AXIS_LABELS
 from experiments.comparing.ratios import by_unit, costs, series_of, worth
@@ -40,6 +42,7 @@ def run_arms(
     first: int = 0,
     settle: Callable[[Config, str], Config] = arm_config,
     test: bool = True,
+    accept_changes: bool = False,
 ) -> pd.DataFrame:
     """Run every arm with each seed, in folders below `out`. A finished run is not repeated, another one is resumed.
 
@@ -49,6 +52,7 @@ def run_arms(
 
     settle: turns a configuration into that of an arm.
     test: whether test images are looked at, at the end of a run.
+    accept_changes: keep finished runs, and go on with others, though their data have changed since.
 
     Returns a row for each run: arm, split, and the content of result.json. Raises as dp_real.run does.
     """
@@ -60,7 +64,7 @@ def run_arms(
     folders = [comparison.run_folder(arm, cell.seed) for arm, cell in cells]
     shared = shared_among(configs, comparison.drawn)
     order = drawers_first(configs)
-    jobs = [(*cells[index], folders[index], shared[index], test) for index in order]
+    jobs = [(*cells[index], folders[index], shared[index], test, accept_changes) for index in order]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
         for row in in_parallel(workers, _run, jobs, visible_gpus()):
@@ -109,9 +113,14 @@ def _prepare(config: Config) -> None:
     load_generator(config, progress=aside(f"generator of split {config.data.split}"))
 
 
-def _run(arm: str, config: Config, out: Path, shared: Shared | None, test: bool) -> dict[str, Any]:
+def _run(arm: str, config: Config, out: Path, shared: Shared | None, test: bool, accept_changes: bool) -> dict[str, Any]:
     told = aside(f"{arm}, seed {config.seed}")
-    result = run(config, out, resume=out.exists(), progress=told, test=test, shared=shared)
+    if out.exists() and not accept_changes:
+        require_same_result(config, RunFiles(out), test=test)
+    resume = out.exists()
+    result = run(
+        config, out, resume=resume, accept_changes=accept_changes, progress=told, test=test, shared=shared
+    )
     return {"arm": arm, "split": config.data.split} | result
 
 
@@ -219,7 +228,7 @@ class Comparison:
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
         """Write the tables, each whole or not at all. That of exponents is written if it has rows."""
         remove(self.path / "exponents.csv")  # it may be left of a comparison of more arms
-        tables = {RUNS: runs.drop(columns="versions"), "exponents.csv": exponents, "comparison.csv": arms}
+        tables = {RUNS: runs.drop(columns=["versions", "inputs", "accepted_changes"], errors="ignore"), "exponents.csv": exponents, "comparison.csv": arms}
         for name, frame in tables.items():
             if len(frame):
                 write_text(self.path / name, frame.to_csv(index=False))
