@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from os.path import expanduser
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
@@ -39,8 +38,6 @@ Width = Annotated[int, Field(gt=0, le=2**14)]
 """A width of a network, or pixels a side."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed; TOML's integers end there."""
-Place = Annotated[str, AfterValidator(expanduser)]
-"""A folder or files, where ~ is the home folder, or what of the hub is meant."""
 
 
 class SamplingConfig(Section):

@@ -9,14 +9,25 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError
 from dp_base.formats import KEY, require_format
+from dp_real.anchors import FOLDER, FromCommandLine
 from dp_real.config.config import FORMAT, Config
 from dp_real.config.explain import explain
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = (), changes: Iterable[str] = (), **values: Any) -> Config:
+def load_config(
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    changes: Iterable[str] = (),
+    *,
+    anchor: bool = True,
+    **values: Any,
+) -> Config:
     """Read a TOML file, then apply `key=value` overrides (dotted keys, TOML values) and top-level values.
 
     `changes` are overrides that come first. The program makes them, not the user, so error messages leave them out.
+    Relative paths are meant from the file's folder, those of overrides from the current one. With anchor=False those
+    of the file stay relative, until a run records them: a preset of the package means the folder where it is used.
+
     Raises InputError, which names each problem, for an unreadable file, unknown keys and impossible values, and for a
     top-level value that an override contradicts.
     """
@@ -36,20 +47,26 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), changes: Iterab
         if key in map(key_of, overrides) and raw[key] != value:
             raise InputError(f"--{key} {value} and --set {key}={raw[key]}: leave one of them out")
     where = " ".join([str(path), *(f"--set {override}" for override in overrides)])
-    return parse_config({"name": path.stem} | raw | values, where=where)
+    return parse_config({"name": path.stem} | raw | values, where, path.parent if anchor else None)
 
 
-def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> Config:
-    """Validate `raw`. Raises one InputError that lists every problem: its key, and what would be right.
+def parse_config(raw: Mapping[str, Any], where: str = "configuration", folder: Path | None = None) -> Config:
+    """Validate `raw`, in which relative paths are meant from `folder`; None: they stay relative.
 
-    A file that a run wrote has a format number, and is refused if that is another one. Files of users need none.
+    Raises one InputError that lists every problem: its key, and what would be right. A file that a run wrote has a
+    format number, and is refused if that is another one. Files of users need none.
     """
     if KEY in raw:
         require_format(raw, FORMAT, where)
     try:
-        return Config.model_validate({key: value for key, value in raw.items() if key != KEY})
+        return Config.model_validate({key: value for key, value in raw.items() if key != KEY}, context={FOLDER: folder})
     except ValidationError as error:
         raise InputError(f"{where}: " + "; ".join(explain(problem) for problem in error.errors())) from error
+
+
+def anchored(config: Config, folder: Path) -> Config:
+    """Return a configuration whose relative paths, which are meant from `folder`, became absolute."""
+    return Config.model_validate(config.model_dump(), context={FOLDER: folder})
 
 
 def key_of(override: str) -> str:
@@ -70,7 +87,18 @@ def override_key(raw: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    set_key(raw, key, value, f"--set {override}")
+    set_key(raw, key, _from_command_line(value), f"--set {override}")
+
+
+def _from_command_line(value: Any) -> Any:
+    """The value of an override, whose texts say where they come from."""
+    if isinstance(value, str):
+        return FromCommandLine(value)
+    if isinstance(value, list):
+        return [_from_command_line(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _from_command_line(each) for key, each in value.items()}
+    return value
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any, where: str) -> None:

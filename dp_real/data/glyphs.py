@@ -9,6 +9,7 @@ from pydantic import Field
 
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
+from dp_real.anchors import Place
 from dp_real.data import DATA, DataConfig
 from dp_real.data.typefaces.characters import CHARACTERS
 from dp_real.examples import Examples, ExampleSet, RealData, SetStatus, Task
@@ -31,7 +32,7 @@ class GlyphsConfig(DataConfig):
     """Characters of several hundred typefaces, drawn from fonts; families are on one side of the split only."""
 
     source: Literal["glyphs"]
-    fonts: str | None = Field(
+    fonts: Place | None = Field(
         default=None, description="a folder of fonts; none: where Debian's packages put them (dp real plan glyphs)"
     )
     size: int = Field(default=24, ge=8, le=32, description="pixels a side")

@@ -214,6 +214,8 @@ class TrainedHere(GeneratorConfig):
         Path
             The folder in the cache.
         """
+        import torch
+
         from dp_real.runtime.cache import cached
 
         depends = {
@@ -222,6 +224,7 @@ class TrainedHere(GeneratorConfig):
             "classes": classes,
             "images": examples.fingerprint(),
             "seed": source.split,
+            "threads": torch.get_num_threads(),  # by which sums differ in their last bits
         }
         return cached(f"generators/{source.source}", depends, train, resumable=True)
 

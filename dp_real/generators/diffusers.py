@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from dp_base.progress import Progress, silent
+from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
 from dp_real.generators.pipelines.sizes import known_size
-from dp_real.sections import GuidanceConfig, Place, SamplingConfig, Templates
+from dp_real.sections import GuidanceConfig, SamplingConfig, Templates
 
 if TYPE_CHECKING:
     from dp_real.examples import RealData
@@ -24,7 +25,7 @@ class DiffusersConfig(GeneratorConfig):
     any_size: ClassVar[bool] = True
 
     kind: Literal["diffusers"]
-    model: Place = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
+    model: ModelPlace = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
     prompts: Templates = Field(
         default=("a photo of a {}",), description="a row's seed picks one; {}: the class; also {definition}, {synonyms}"
     )
@@ -35,7 +36,7 @@ class DiffusersConfig(GeneratorConfig):
     decoder: Literal["full", "tiny"] = Field(
         default="full", description="decodes x0_hat for the guidance; images always come from the pipeline's own"
     )
-    tiny_decoder: Place | None = Field(
+    tiny_decoder: ModelPlace | None = Field(
         default=None, description="the AutoencoderTiny: madebyollin/taesd for 1 and 2 and DiT, taesdxl for XL, taesd3"
     )
     batch_size: int = Field(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from dp_base.checksums import digest
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig

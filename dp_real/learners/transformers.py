@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from dp_base.errors import InputError
+from dp_real.anchors import ModelPlace
 from dp_real.learners import LEARNERS, LearnerConfig
-from dp_real.sections import Place, TrainingConfig
+from dp_real.sections import TrainingConfig
 
 if TYPE_CHECKING:
     from dp_real.examples import Task
@@ -23,7 +24,7 @@ class TransformersConfig(LearnerConfig):
     library: ClassVar[str | None] = "transformers"
 
     kind: Literal["transformers"]
-    model: Place | None = Field(
+    model: ModelPlace | None = Field(
         default=None, description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh"
     )
     architecture: str = Field(default="vit", description="a fresh model's type, as transformers names it")

@@ -41,7 +41,8 @@ def write_checkpoint(
     """Write a checkpoint into a folder of them. An existing one of that name is kept: it has the same content.
 
     logs, inputs: how far the run's logs are written, and what it reads (log_marks and inputs of
-    dp_real.runs.integrity). accepted: what changed among these as the run was resumed. Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
+    dp_real.runs.integrity). accepted: what had changed among these when the run was resumed.
+    Raises DivergedError, and writes nothing, if the learner's tensors are not finite.
     """
     name = f"step-{state.step:09d}-rounds-{state.rounds:04d}"
     checkpoint = folder / (name if keep else f"latest-{name}")
@@ -137,7 +138,8 @@ def state_problem(checkpoint: Path) -> str | None:
 def read_record(checkpoint: Path) -> dict[str, Any]:
     """Read state.json: the fields of LoopState, its format number, pool_version, logs and inputs.
 
-    `accepted` is there if inputs have changed and this was accepted. Raises DamagedError if it cannot be read, InputError if it has another format.
+    `accepted` is there if inputs have changed and this was accepted.
+    Raises DamagedError if it cannot be read, InputError if it has another format.
     """
     record = read_json(checkpoint / "state.json", _remedy(checkpoint))
     require_format(record, FORMAT, checkpoint / "state.json")

@@ -37,7 +37,8 @@ def conclude(
     The learner is written before it is evaluated: a broken image among the real ones must not cost it. test: whether to
     look at test images and further sets. facts: further ones for the result.
     """
-    config, learner = training.config, training.learner
+    config = training.config
+    learner = training.learner
     if config.training.keep_best and training.state.best >= 0:  # a branch without steps has measured none
         load_best(learner, files)
     _save_learner(learner, files)

@@ -57,9 +57,11 @@ class RunFolder:
         self._inputs = inputs or {}
         self._accept_changes = accept_changes
         self.accepted: list[str] = []
-        self._asked, self._since_agreed = False, 0
+        self._asked = False
+        self._since_agreed = 0
         here = processes.this_process()
-        self._main, self._alone = here.is_main_process, here.num_processes == 1
+        self._main = here.is_main_process
+        self._alone = here.num_processes == 1
 
     def evaluation(self, row: dict[str, Any]) -> None:
         """See Recorder."""
@@ -78,7 +80,9 @@ class RunFolder:
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
         """See Recorder."""
         if self._main:
-            write_checkpoint(self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs, self.accepted)
+            write_checkpoint(
+                self.files.checkpoints, state, learner, pool, keep, log_marks(self.files), self._inputs, self.accepted
+            )
 
     def best(self, learner: Learner) -> None:
         """See Recorder. The best learner so far is replaced."""
@@ -93,7 +97,9 @@ class RunFolder:
         Raises InputError, before anything is touched, if the run's inputs have changed since then and this is not
         accepted; a remark says so if it is. Raises DamagedError if there are checkpoints, and none is intact.
         """
-        files, shape, newest = self.files, config.pool_shape, None
+        files = self.files
+        shape = config.pool_shape
+        newest = None
         with processes.main_first() as main:
             if main:
                 newest = resumable(files, config.training.keep_best)

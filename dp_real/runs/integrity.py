@@ -27,7 +27,6 @@ from dp_real.runs.run_files import RunFiles, read_rows
 from dp_real.runtime import processes
 from dp_real.runtime.cache import fingerprints
 
-
 CONFIG = "config"  # among a run's inputs
 NAMES = {
     "validation": "the validation set is",

@@ -9,7 +9,7 @@ import torch
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
-from dp_real.config import Config, load_config
+from dp_real.config import Config, anchored, load_config
 from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.loop.practice import Practice
 from dp_real.loop.training import Training
@@ -81,7 +81,8 @@ def run(
     Interrupted
         On Ctrl-C or SIGTERM. The run can be resumed.
     """
-    config, files = config.resolved(), RunFiles(Path(folder))
+    config = anchored(config, Path.cwd()).resolved()
+    files = RunFiles(Path(folder))
     with sole_writer(files, resume):
         config = config.model_copy(update={"threads": _threads(config, files, resume)})
         with processes.main_first() as main:

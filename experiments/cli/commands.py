@@ -115,9 +115,7 @@ def make_root() -> TyperGroup:
     group.add_command(real.GROUP)
     group.add_command(LazyCommand("figures", "experiments.cli.figures", "Draw the paper's figures."))
     group.add_command(LazyCommand("claims", "experiments.cli.claims", "What holds of the paper's claims?"))
-    group.add_command(
-        LazyCommand("play", "experiments.cli.play", "Write a page of sliders over the theory.")
-    )
+    group.add_command(LazyCommand("play", "experiments.cli.play", "Write a page of sliders over the theory."))
     group.add_command(LazyCommand("doctor", "experiments.cli.doctor", "Is this machine ready? Is a folder intact?"))
     return group
 

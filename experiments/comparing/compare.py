@@ -16,8 +16,8 @@ from dp_base.workers import in_parallel
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, drawers_first, shared_among
-from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
 from dp_real.runs.integrity import require_same_result
+from dp_real.runs.prepare import check_plan, check_real_examples, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
@@ -113,14 +113,14 @@ def _prepare(config: Config) -> None:
     load_generator(config, progress=aside(f"generator of split {config.data.split}"))
 
 
-def _run(arm: str, config: Config, out: Path, shared: Shared | None, test: bool, accept_changes: bool) -> dict[str, Any]:
+def _run(
+    arm: str, config: Config, out: Path, shared: Shared | None, test: bool, accept_changes: bool
+) -> dict[str, Any]:
     told = aside(f"{arm}, seed {config.seed}")
     if out.exists() and not accept_changes:
         require_same_result(config, RunFiles(out), test=test)
     resume = out.exists()
-    result = run(
-        config, out, resume=resume, accept_changes=accept_changes, progress=told, test=test, shared=shared
-    )
+    result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, test=test, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
 
 
@@ -228,7 +228,11 @@ class Comparison:
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
         """Write the tables, each whole or not at all. That of exponents is written if it has rows."""
         remove(self.path / "exponents.csv")  # it may be left of a comparison of more arms
-        tables = {RUNS: runs.drop(columns=["versions", "inputs", "accepted_changes"], errors="ignore"), "exponents.csv": exponents, "comparison.csv": arms}
+        tables = {
+            RUNS: runs.drop(columns=["versions", "inputs", "accepted_changes"], errors="ignore"),
+            "exponents.csv": exponents,
+            "comparison.csv": arms,
+        }
         for name, frame in tables.items():
             if len(frame):
                 write_text(self.path / name, frame.to_csv(index=False))

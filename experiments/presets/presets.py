@@ -43,4 +43,4 @@ def load_preset(name: str, settings: Iterable[str] = (), **values: Any) -> "Conf
         raise InputError(f"unknown preset {name!r}: one of {', '.join(families())}, or a FILE.toml")
     file = Path(str(resources.files("experiments.presets") / f"{base}.toml"))
     changes = (*variant.settings, f"name={name}") if variant else ()
-    return load_config(file, settings, changes, **values)
+    return load_config(file, settings, changes, anchor=False, **values)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
+from dp_real.anchors import Place
 from dp_real.data import DataConfig
 from dp_real.data.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
 from dp_real.data.sets.class_names import Classes, class_folders, composed, own_classes, task_classes, warn_once
 from dp_real.examples import ExampleSet, RealData, SetStatus, Task, TrainingExamples
-from dp_real.sections import Place, Seed
+from dp_real.sections import Seed
 
 if TYPE_CHECKING:
     from dp_real.data.sets.places import Located

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from dp_base.progress import Progress, silent
+from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
 from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
-from dp_real.sections import GuidanceConfig, Place, Rows, SamplingConfig
+from dp_real.sections import GuidanceConfig, Rows, SamplingConfig
 from dp_real.text.templates import EXAMPLES, TextTemplates
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class CausalLMConfig(GeneratorConfig):
     has_likelihood: ClassVar[bool] = True
 
     kind: Literal["causal-lm"]
-    model: Place = Field(
+    model: ModelPlace = Field(
         description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
         "of random weights, to try the path",
     )

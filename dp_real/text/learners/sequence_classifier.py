@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from dp_real.anchors import ModelPlace
 from dp_real.learners import LEARNERS, LearnerConfig
-from dp_real.sections import Place, TrainingConfig
+from dp_real.sections import TrainingConfig
 
 if TYPE_CHECKING:
     from dp_real.examples import Task
@@ -23,10 +24,10 @@ class TransformersTextConfig(LearnerConfig):
     library: ClassVar[str | None] = "transformers"
 
     kind: Literal["transformers-text"]
-    model: Place | None = Field(
+    model: ModelPlace | None = Field(
         default=None, description="a folder, or a hub id, which is fetched unless it is in the hub's cache; none: fresh"
     )
-    tokenizer: Place | None = Field(
+    tokenizer: ModelPlace | None = Field(
         default=None, description="a fresh model's, a folder or a hub id; none: the text's bytes"
     )
     architecture: str = Field(default="bert", description="a fresh model's type, as transformers names it")

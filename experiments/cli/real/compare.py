@@ -10,7 +10,7 @@ import typer
 
 from dp_base.locks import claimed
 from experiments.cli.options import Json
-from experiments.cli.real.options import Preset, ResumeRuns, Set, Workers, arm_names, at_a_time, refuse
+from experiments.cli.real.options import AcceptChanges, Preset, ResumeRuns, Set, Workers, arm_names, at_a_time, refuse
 from experiments.cli.real.remarks import at_limit, judged_twice, too_few
 from experiments.comparing.axes import AXIS_LABELS
 from experiments.presets.presets import load_preset
@@ -64,6 +64,7 @@ def compare_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the comparison.  Default: runs/PRESET-compare.")] = None,
     resume: ResumeRuns = False,
+    accept_changes: AcceptChanges = False,
     workers: Workers = None,
     x: Annotated[Axis, typer.Option(help="What the figure counts.")] = GENERATED,
     as_json: Json = False,
@@ -91,7 +92,7 @@ def compare_command(
     )
     plan.check()
     plan.tell()
-    found = run_and_write(plan, at_a_time(workers), resume)
+    found = run_and_write(plan, at_a_time(workers), resume, accept_changes)
     show(plan, found, as_json)
 
 
@@ -170,7 +171,9 @@ class FinishedComparison:
     exponents: "pd.DataFrame"
 
 
-def run_and_write(plan: AskedComparison, workers: int, resume: bool) -> FinishedComparison:
+def run_and_write(
+    plan: AskedComparison, workers: int, resume: bool, accept_changes: bool = False
+) -> FinishedComparison:
     """Make the runs of a comparison, and write its tables and figures."""
     from experiments.comparing.compare import JOURNAL, Comparison, run_arms, summarize
     from experiments.comparing.ratios import exponents
@@ -181,7 +184,16 @@ def run_and_write(plan: AskedComparison, workers: int, resume: bool) -> Finished
     comparison = Comparison(plan.out)
     with claimed(plan.out, JOURNAL, resume):
         runs = run_arms(
-            plan.config, names, plan.seeds, plan.splits, plan.out, workers, progress, plan.first, plan.settle
+            plan.config,
+            names,
+            plan.seeds,
+            plan.splits,
+            plan.out,
+            workers,
+            progress,
+            plan.first,
+            plan.settle,
+            accept_changes=accept_changes,
         )
         found = FinishedComparison(comparison, runs, summarize(runs, plan.baseline, plan.x), exponents(runs))
         comparison.write(found.runs, found.summary, found.exponents)

@@ -33,6 +33,13 @@ Workers = Annotated[
     ),
 ]
 ResumeRuns = Annotated[bool, typer.Option("--resume", help="Keep the finished runs in --out, and add what is missing.")]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Go on though what a run reads, such as its test set, has changed since it began. result.json says so.",
+    ),
+]
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 
 

@@ -7,7 +7,7 @@ import typer
 
 from experiments.cli.launch import Gpus, Processes, process_count, run_together
 from experiments.cli.options import Json
-from experiments.cli.real.options import Preset, Set, default_folder
+from experiments.cli.real.options import AcceptChanges, Preset, Set, default_folder
 from experiments.cli.real.remarks import at_limit, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
@@ -29,6 +29,7 @@ def run_command(
     ] = None,
     gpus: Gpus = "all",
     processes: Processes = 1,
+    accept_changes: AcceptChanges = False,
     require_sets: Annotated[bool, typer.Option("--require-sets", help="Stop if a set of data.sets is absent.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -45,17 +46,25 @@ def run_command(
     count = process_count(gpus, processes)
     if count > 1:
         changes = [part for setting in settings for part in ("--set", setting)]
-        given = ["--out", str(out), "--seed", str(config.seed), *_flags(resume=resume, json=as_json)]
+        given = [
+            "--out",
+            str(out),
+            "--seed",
+            str(config.seed),
+            *_flags(resume=resume, accept_changes=accept_changes, json=as_json),
+        ]
         raise typer.Exit(run_together(count, "real", "run", preset, *changes, *given))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
-    _show(run(config, out, resume=resume, progress=progress), out, as_json, config)
+    result = run(config, out, resume=resume, accept_changes=accept_changes, progress=progress)
+    _show(result, out, as_json, config)
 
 
 def resume_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")],
     gpus: Gpus = "all",
     processes: Processes = 1,
+    accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
     """It ends as the unbroken run would have ended."""
@@ -67,8 +76,10 @@ def resume_command(
     else:
         count = process_count(gpus, processes)
         if count > 1:
-            raise typer.Exit(run_together(count, "real", "resume", str(folder), *_flags(json=as_json)))
-    _show(run(begun.config, folder, resume=True, progress=progress), folder, as_json, begun.config)
+            flags = _flags(accept_changes=accept_changes, json=as_json)
+            raise typer.Exit(run_together(count, "real", "resume", str(folder), *flags))
+    result = run(begun.config, folder, resume=True, accept_changes=accept_changes, progress=progress)
+    _show(result, folder, as_json, begun.config)
 
 
 def pretrain_command(
@@ -107,7 +118,7 @@ def branch_command(
 
 def _flags(**given: bool) -> list[str]:
     """The flags that are set, as words of the command line."""
-    return [f"--{name}" for name, on in given.items() if on]
+    return [f"--{name.replace('_', '-')}" for name, on in given.items() if on]
 
 
 def _show(result: dict[str, Any], folder: Path, as_json: bool, config: "Config") -> None:

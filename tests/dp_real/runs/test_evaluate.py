@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, parse_config
 from dp_real.runs.afterwards import evaluate
+from dp_real.runs.conclude import conclude
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -114,13 +116,18 @@ def test_an_image_that_breaks_meanwhile_does_not_cost_the_learner(root: Path, tm
     further = Path(pictures(tmp_path / "further", ["a", "b"], 2))
     whole = (further / "b" / "0.png").read_bytes()
     config = settings(root, further=str(further))
-    monkeypatch.setattr("dp_real.runs.prepare.decode_ahead", lambda *sets, progress: None)
-    (further / "b" / "0.png").write_bytes(b"")
+
+    def breaks(*arguments: Any) -> Any:
+        (further / "b" / "0.png").write_bytes(b"")
+        return conclude(*arguments)
+
+    monkeypatch.setattr("dp_real.runs.run.conclude", breaks)
     with pytest.raises(InputError, match=r"b/0\.png"):
         run(config, tmp_path / "run")
     saved = Run(tmp_path / "run").path / "learner"
     assert any(saved.iterdir())
     (further / "b" / "0.png").write_bytes(whole)
+    monkeypatch.undo()
     result = run(config, tmp_path / "run", resume=True)
     assert [each["set"] for each in result["sets"]] == ["further"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import dp_real.loop.training
 from dp_base.checksums import RECORD
@@ -20,7 +21,7 @@ from dp_real.examples import Examples, RealData
 from dp_real.generators.denoiser import DenoiserConfig
 from dp_real.protocols import Generator
 from dp_real.runs.branch import branch
-from dp_real.runs.integrity import changed_inputs, inputs, problems
+from dp_real.runs.integrity import changed_inputs, inputs, problems, require_same_result
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
@@ -239,20 +240,63 @@ def test_a_run_that_cannot_begin_leaves_no_folder(config: Config, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_changed_configuration_is_said(copied: Path, caplog: pytest.LogCaptureFixture):
+def test_a_changed_configuration_is_refused_unless_that_is_meant(copied: Path, caplog: pytest.LogCaptureFixture):
     """It is damaged, or somebody edited it, perhaps because the data moved."""
     file = copied / "config.toml"
     file.write_text(file.read_text().replace("evaluate_every = 10\n", "evaluate_every = 20\n"))
     said = f"{file} is not what it was when {copied} began"
     assert f"{said}; restore it, unless the change is meant" in problems(copied)
-    with caplog.at_level(logging.WARNING, "dp_real"):
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"{said}.*--accept-changes"):
         run(Run(copied).config, copied, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    with caplog.at_level(logging.WARNING, "dp_real"):
+        result = run(Run(copied).config, copied, resume=True, accept_changes=True)
     assert f"{said}: the run will not end as it would have" in [record.getMessage() for record in caplog.records]
+    assert result["accepted_changes"] == [said]
 
 
-def test_another_validation_set_is_said(copied: Path, data: RealData):
-    files, newest = RunFiles(copied), only(copied, "checkpoints/latest-*")
-    assert not list(changed_inputs(files, newest, inputs(files, data)))
-    validation = Examples(data.validation.x[:], data.validation.y.flip(0))
-    changes = changed_inputs(files, newest, inputs(files, replace(data, validation=validation)))
-    assert list(changes) == [f"the validation set is not what it was when {copied} began"]
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_another_set_is_refused(
+    config: Config, copied: Path, data: RealData, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A result on another test set than the one that the run began with would be told as if it were its own."""
+    own = getattr(data, name)
+    other = replace(data, **{name: Examples(own.x[:], own.y.flip(0))})
+    monkeypatch.setattr(type(config.data), "load", lambda self: other)
+    with pytest.raises(InputError, match=f"the {name} set is not what it was when {copied} began"):
+        run(Run(copied).config, copied, resume=True)
+    result = run(Run(copied).config, copied, resume=True, accept_changes=True)
+    assert result["accepted_changes"] == [f"the {name} set is not what it was when {copied} began"]
+
+
+def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
+    keeps_best: Config, whole: Path, data: RealData, monkeypatch: pytest.MonkeyPatch
+):
+    """`dp real compare --resume` keeps finished runs: all must have been judged by the same examples."""
+    require_same_result(keeps_best, RunFiles(whole), test=True)
+    other = replace(data, test=Examples(data.test.x[:], data.test.y.flip(0)))
+    monkeypatch.setattr(type(keeps_best.data), "load", lambda self: other)
+    require_same_result(keeps_best, RunFiles(whole), test=False)
+    with pytest.raises(InputError, match=f"the test set is not what it was when {whole} began"):
+        require_same_result(keeps_best, RunFiles(whole), test=True)
+
+
+def test_inputs_of_a_run(config: Config, copied: Path, data: RealData):
+    files = RunFiles(copied)
+    found = inputs(files, config, data)
+    assert found.keys() == {"config", "validation", "training", "test"}
+    assert inputs(files, config, data, test=False).keys() == {"config", "validation", "training"}
+    assert not list(changed_inputs(files, only(copied, "checkpoints/latest-*"), found))
+
+
+def test_the_number_of_threads_is_that_of_the_beginning(
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """threads = 0 leaves it to torch, which may choose another number where the run goes on."""
+    undecided = config.model_copy(update={"threads": 0})
+    folder = tmp_path / "run"
+    begun = run(undecided, folder)
+    assert Run(folder).config.threads == begun["threads"] == torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    assert run(undecided, folder, resume=True)["threads"] == begun["threads"]

@@ -204,10 +204,10 @@ def test_its_learner_is_judged_elsewhere(finished: Path, tmp_path: Path, caplog:
     shutil.copytree(finished, there)
     config = (there / "config.toml").read_text()
     validation = Run(finished).config.data.model_dump()["validation"]
-    (there / "config.toml").write_text(config.replace(validation, "nowhere"))
+    (there / "config.toml").write_text(config.replace(validation, "/nowhere"))
     rows = evaluate(Run(there), {"more": pictures(tmp_path / "more", ["cat", "em_u"])})
     assert [row["set"] for row in rows] == ["more"]
-    assert "the run's own sets are left out: nowhere: no such folder" in caplog.text
+    assert "the run's own sets are left out: /nowhere: no such folder" in caplog.text
     with pytest.raises(MissingError, match="nowhere"):
         evaluate(Run(there), {})
 

@@ -1,0 +1,68 @@
+"""Relative paths mean the folder where they stand, wherever a command is given."""
+
+from pathlib import Path
+
+import pytest
+
+from dp_real.config import Config, anchored, load_config
+
+OWN = """
+[data]
+source = "folder"
+size = 16
+classes = ["a", "b"]
+validation = "data/val"
+sets = { sketch = "hub:someone/sketch", other = "/absolute", mine = "mine-{00..03}.tar@test#label" }
+[generator]
+kind = "diffusers"
+model = "models/mine"
+[learner]
+kind = "linear"
+lam = 0.1
+[training]
+steps = 10
+batch_size = 0
+[practice]
+initial = 10
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration in a folder that is not the current one."""
+    (tmp_path / "project" / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    file = tmp_path / "project" / "own.toml"
+    file.write_text(OWN, encoding="utf-8")
+    return file
+
+
+def places(config: Config) -> dict[str, str]:
+    data = config.data.model_dump()
+    return {"validation": data["validation"], **data["sets"], "model": config.generator.model_dump()["model"]}
+
+
+def test_those_of_a_file_are_meant_from_its_folder(file: Path):
+    project = file.parent
+    assert places(load_config(file)) == {
+        "validation": f"{project}/data/val",
+        "sketch": "hub:someone/sketch",
+        "other": "/absolute",
+        "mine": f"{project}/mine-{{00..03}}.tar@test#label",
+        "model": f"{project}/models/mine",
+    }
+
+
+def test_those_of_the_command_line_are_meant_from_the_current_folder(file: Path):
+    found = places(load_config(file, ["data.validation=val", 'data.sets={near="a/b"}', "generator.model=org/name"]))
+    here = Path.cwd()
+    assert found == {"validation": f"{here}/val", "near": f"{here}/a/b", "model": "org/name"}  # an id of the hub
+
+
+def test_those_of_a_preset_wait_until_a_run_records_them(file: Path):
+    relative = load_config(file, anchor=False)
+    assert places(relative)["validation"] == "data/val"
+    assert places(relative)["model"] == "models/mine"
+    assert places(anchored(relative, file.parent)) == places(load_config(file))
+    assert anchored(load_config(file), Path("/")) == load_config(file)
