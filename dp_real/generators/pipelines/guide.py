@@ -19,13 +19,16 @@ from dp_real.guidance.sampler import identity
 from dp_real.sections import is_window
 
 IMAGE = (3, 224, 224)  # of a classifier that does not say what it takes
+NO_IMAGES = {"films": {"num_frames"}, "sounds": {"audio_length_in_s", "audio_end_in_s"}}
+"""What pipelines draw that take such arguments."""
 
 
 def guide(
     pipe: Any,
-    classifier: str | Callable[[Tensor], Tensor],
+    classifier: str | Callable[[Tensor], Tensor] | Any,
     omega: float = 0.05,
     *,
+    processor: Any = None,
     every: int = 1,
     window: tuple[float, float] = (0.0, 1.0),
     decoder: Any = None,
@@ -41,10 +44,13 @@ def guide(
     pipe
         The pipeline.
     classifier
-        A folder or hub id of an image classifier of transformers. Or a function of images [batch, 3, height, width] in
-        [-1, 1] to logits [batch, classes], which is differentiable and whose rows do not depend on each other.
+        An image classifier of transformers: a loaded one, or its folder or hub id. Or a function of images
+        [batch, 3, height, width] in [-1, 1] to logits [batch, classes], which is differentiable and whose rows do not
+        depend on each other.
     omega
         The strength, as in EntropyGuidance. A negative one makes easy images, and 0 leaves the pipeline as it is.
+    processor
+        The image processor of a loaded classifier. By default it is read from where the classifier came from.
     every, window
         Which steps are guided, as in EntropyGuidance.
     decoder
@@ -82,11 +88,10 @@ def guide(
     unguide(pipe)
     if omega == 0:
         return pipe
+    _check_pipeline(pipe)
     guidance = EntropyGuidance(
-        _logits(classifier, pipe), omega, through="x0", every=every, window=window, objective=objective
+        _logits(classifier, pipe, processor), omega, through="x0", every=every, window=window, objective=objective
     )
-    if not hasattr(pipe, "scheduler") or not (hasattr(pipe, "vae") or _draws_pixels(pipe)):
-        raise InputError(f"{type(pipe).__name__} has no scheduler, or no decoder, that is known here")
     if _draws_pixels(pipe):
         guide_steps(pipe.scheduler, guidance, identity)
         return pipe
@@ -117,8 +122,28 @@ def unguide(pipe: Any) -> Any:
     return pipe
 
 
-def _logits(classifier: str | Callable[[Tensor], Tensor], pipe: Any) -> Callable[[Tensor], Tensor]:
-    """The classifier as a function of images to logits. Raises InputError for one in training mode."""
+def _check_pipeline(pipe: Any) -> None:
+    """Raise InputError for a pipeline that cannot be guided, with the reason."""
+    name = type(pipe).__name__
+    told = signature(type(pipe).__call__).parameters
+    for what, marks in NO_IMAGES.items():
+        if not marks.isdisjoint(told):
+            raise InputError(f"{name} draws {what}: only images can be shown to the classifier")
+    if hasattr(pipe, "prior_prior"):
+        raise InputError(f"{name} has two stages, a prior and a decoder: only pipelines of one stage can be guided")
+    if not hasattr(pipe, "scheduler"):
+        raise InputError(f"{name} has no scheduler, whose steps would be guided")
+    if not hasattr(pipe, "vae") and not _draws_pixels(pipe):
+        own = next((part for part in ("movq", "vqgan", "vqvae") if hasattr(pipe, part)), None)
+        has = f"its decoder is a {type(getattr(pipe, own)).__name__}" if own else "it has no decoder"
+        raise InputError(f"{name} cannot be guided: {has}; those with a vae, or a UNet of pixels, can")
+
+
+def _logits(classifier: Any, pipe: Any, processor: Any) -> Callable[[Tensor], Tensor]:
+    """The classifier as a function of images to logits.
+
+    Raises InputError for one in training mode, and as known_classifier and wrapped_classifier do.
+    """
     if isinstance(classifier, str):
         from dp_real.learners.models.classifier import known_classifier
 
@@ -126,6 +151,10 @@ def _logits(classifier: str | Callable[[Tensor], Tensor], pipe: Any) -> Callable
         return known_classifier(classifier, IMAGE, {}).to(device).eval().requires_grad_(False)
     if isinstance(classifier, nn.Module) and classifier.training:
         raise InputError("the classifier is in training mode, where rows may depend on each other: call .eval() first")
+    if hasattr(classifier, "name_or_path") and hasattr(classifier, "config"):  # a model of transformers
+        from dp_real.learners.models.classifier import wrapped_classifier
+
+        return wrapped_classifier(classifier, IMAGE, processor)
     return classifier
 
 

@@ -150,6 +150,40 @@ def known_classifier(model: str, sample_shape: tuple[int, ...], labels: dict[str
     return Classifier(loaded, size, mean, std)
 
 
+def wrapped_classifier(model: Any, sample_shape: tuple[int, ...], processor: Any = None) -> Classifier:
+    """Wrap an image classifier of transformers that is loaded already. Its weights and its mode stay as they are.
+
+    Parameters
+    ----------
+    model : Any
+        The model.
+    sample_shape : tuple of int
+        The shape [C, H, W] of the samples. Its size is taken if the model has none.
+    processor : Any, optional
+        The model's image processor. By default it is read from where the model came from.
+
+    Returns
+    -------
+    Classifier
+        The classifier.
+
+    Raises
+    ------
+    InputError
+        If it is not known how the model's images are normalised, or if its processor takes channels in another order
+        than red, green, blue.
+    MissingError
+        If there is no processor where the model came from.
+    """
+    name = type(model).__name__
+    if processor is None and not model.name_or_path:
+        raise InputError(f"{name}: how its images are normalised is not known: give its processor=")
+    used = processor or _image_processor(model.name_or_path)
+    size = getattr(model.config, "image_size", None) or sample_shape[-1]
+    mean, std = normalisation_of(used, name)
+    return Classifier(model, size, mean, std)
+
+
 class Normalisation(NamedTuple):
     """The mean and standard deviation of each channel, by which pixels in [0, 1] are normalised."""
 
@@ -179,10 +213,16 @@ def normalisation(model: str) -> Normalisation:
     InputError
         If the processor takes channels in another order than red, green, blue.
     """
-    processor = _image_processor(model)
-    black_white_red = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0]], np.uint8)
-    images = [np.tile(colour, (*PROBE_SIZE, 1)) for colour in black_white_red]
-    pixels = np.asarray(processor(images=images, return_tensors="np")["pixel_values"], np.float64)
+    return normalisation_of(_image_processor(model), model)
+
+
+def normalisation_of(processor: Any, model: str) -> Normalisation:
+    """Return the mean and standard deviation of an image processor, see `normalisation`. model: begins an error."""
+    is_grey = np.size(processor.image_mean) == 1
+    probes = [[0], [255], [255]] if is_grey else [[0, 0, 0], [255, 255, 255], [255, 0, 0]]
+    images = [np.tile(np.array(probe, np.uint8), (*PROBE_SIZE, 1)) for probe in probes]
+    own = {"input_data_format": "channels_last"} if is_grey else {}  # one channel alone would not tell which axis it is
+    pixels = np.asarray(processor(images=images, return_tensors="np", **own)["pixel_values"], np.float64)
     middle_row = pixels.shape[2] // 2
     middle_column = pixels.shape[3] // 2
     black, white, red = pixels[:, :, middle_row, middle_column]

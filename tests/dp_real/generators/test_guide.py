@@ -26,6 +26,7 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from PIL import Image
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 import dp_real
@@ -89,6 +90,70 @@ def assert_guided(pipe: Any, make: Callable[[], Any], omega: float = 3e-4, **opt
 @pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)
 def test_each_family_draws_harder_images_and_goes_back(make: Callable[[], Any]):
     assert_guided(tiny.random_pipeline(make), make, steps=3 if make in FEW_STEPS else 4)
+
+
+def tiny_vit(channels: int = 3) -> Any:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return ViTForImageClassification(
+        ViTConfig(**sizes, image_size=16, patch_size=8, num_channels=channels, num_labels=3)  # pyright: ignore
+    ).eval()
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path: Path, channels: int):
+    """What people have in hand, with its processor, or with one that is read from where the model came from."""
+    make = tiny.stable_diffusion
+    model = tiny_vit(channels)
+    processor = ViTImageProcessorPil(
+        size={"height": 16, "width": 16}, image_mean=[0.4] * channels, image_std=[0.2] * channels
+    )
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    expected = draw(dp_real.guide(tiny.random_pipeline(make), str(tmp_path), 0.01), make)
+    assert not torch.equal(expected, draw(tiny.random_pipeline(make), make))
+    reread = ViTForImageClassification.from_pretrained(tmp_path)
+    ways: list[dict[str, Any]] = [{"classifier": model, "processor": processor}, {"classifier": reread}]
+    for given in ways:
+        torch.testing.assert_close(draw(dp_real.guide(tiny.random_pipeline(make), omega=0.01, **given), make), expected)
+    assert all(parameter.requires_grad for parameter in model.parameters())  # it stays as it was
+    with pytest.raises(InputError, match="ViTForImageClassification: how its images are normalised is not known"):
+        dp_real.guide(tiny.random_pipeline(make), model, 0.01)
+
+
+class Films:
+    """A pipeline as AnimateDiff's."""
+
+    def __call__(self, prompt: str, num_frames: int = 16) -> None: ...
+
+
+class Kandinsky:
+    """A decoder's pipeline as Kandinsky 2.2's."""
+
+    scheduler = DDIMScheduler()
+    movq = nn.Identity()
+
+    def __call__(self, image_embeds: Tensor) -> None: ...
+
+
+class TwoStages(Kandinsky):
+    """A pipeline as KandinskyV22CombinedPipeline."""
+
+    prior_prior = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("pipe", "reason"),
+    [
+        (Films(), "Films draws films: only images can be shown"),
+        (Kandinsky(), "Kandinsky cannot be guided: its decoder is a Identity; those with a vae"),
+        (TwoStages(), "TwoStages has two stages, a prior and a decoder"),
+    ],
+    ids=["films", "movq", "two-stages"],
+)
+def test_a_pipeline_that_cannot_be_guided_is_told_why(pipe: Any, reason: str):
+    with pytest.raises(InputError, match=reason):
+        dp_real.guide(pipe, lambda x: x.flatten(1), 0.1)
 
 
 def test_any_objective_can_be_raised():
