@@ -21,6 +21,9 @@ from dp_real.runtime import processes
 from dp_real.runtime.finite import LEARNER, require_finite
 from dp_real.runtime.shares import StepShare
 
+WELL_ABOVE = 0.2  # chance, from where a learner that falls back to chance has collapsed
+AT_CHANCE = 0.05  # of what the best accuracy was above chance
+
 
 @dataclass
 class Training:
@@ -76,6 +79,7 @@ class Training:
         with processes.phase(f"training at step {state.step}"):
             if self.recorder.stop_requested():
                 self.checkpoint(keep=False)
+                processes.wait_for_all()  # a launcher may kill the others once one has left: the checkpoint is whole
                 raise Interrupted
             self.train_step()
             if state.step % options.evaluate_every == 0 or self.done:
@@ -95,12 +99,21 @@ class Training:
         state.epoch += seen / len(self.pool)
 
     def evaluate(self) -> None:
-        """Measure the validation accuracy on real examples. A new best resets T to 0; else T rises by 1."""
+        """Measure the validation accuracy on real examples. A new best resets T to 0; else T rises by 1.
+
+        Raises DivergedError if the loss is not finite, or if the learner has collapsed: patience would then buy samples
+        that are hard for a dead learner.
+        """
         state = self.state
         loss = self.learner.drain_loss()
         require_finite("training losses", LEARNER, [torch.tensor(loss)])
         with processes.phase(f"evaluating at step {state.step}"):
             accuracy = self.validate(self.learner)
+        chance = 1 / self.config.task.n_classes
+        if has_collapsed(accuracy, state.best, chance):
+            raise DivergedError(
+                f"the validation accuracy fell from {state.best:.1%} to {accuracy:.1%}, which is chance: {LEARNER}"
+            )
         improved = accuracy > state.best
         if improved and self.config.training.keep_best:
             self.recorder.best(self.learner)
@@ -126,3 +139,9 @@ class Training:
             yield
         except DivergedError as error:
             raise DivergedError(f"step {self.state.step}: {error}") from error
+
+
+def has_collapsed(accuracy: float, best: float, chance: float) -> bool:
+    """Whether an accuracy is that of chance, after one was well above it."""
+    above = best - chance
+    return above > WELL_ABOVE and accuracy - chance < AT_CHANCE * above

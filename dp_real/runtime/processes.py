@@ -241,6 +241,11 @@ def any_process(flag: bool) -> bool:
     return any(gather([flag]))
 
 
+def wait_for_all() -> None:
+    """Return once all processes have called this."""
+    gather([])
+
+
 # what the main process decides
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,9 +20,11 @@ Gpus = Annotated[
 ]
 Processes = Annotated[int, typer.Option(min=1, hidden=True, help="Processes that share the work on CPUs.")]
 
+PASSED_ON = ("--json", "--accept-changes")  # options that a restarted run keeps; the others are in its folder
 CODE = "from experiments.cli.main import main; main()"
 PATIENCE = 120  # seconds that processes have to write a checkpoint, once they are told to stop
 OWN_STATUSES = (2, 3, 130)  # exit statuses of `dp` that say more than that something failed
+RESTARTS = 3  # in a row without a newer checkpoint, after which a failure is not one of the moment
 
 
 def process_count(gpus: str, processes: int) -> int:
@@ -43,6 +46,34 @@ def process_count(gpus: str, processes: int) -> int:
     if int(gpus) > found:
         raise MissingError(f"--gpus {gpus}: this machine has {found}; leave it out to use what is there")
     return int(gpus)
+
+
+def run_and_restart(count: int, out: Path, *arguments: str) -> int:
+    """Run `dp ARGUMENTS`, a run or its resumption, in `count` processes, and return the status to exit with.
+
+    If a process fails or is killed, as by a fault of a GPU or of the network, the run goes on from its newest intact
+    checkpoint, at most RESTARTS times in a row without a newer one. Wrong input, what is missing, a learner that
+    diverged and an interruption end it at once.
+    """
+    status = run_together(count, *arguments)
+    left = RESTARTS
+    reached = _reached(out)
+    while status == 1 and reached is not None and left > 0:
+        say(f"dp: a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached}")
+        status = run_together(count, "real", "resume", str(out), *(word for word in arguments if word in PASSED_ON))
+        newest = _reached(out)
+        left = RESTARTS if newest != reached else left - 1
+        reached = newest
+    return status
+
+
+def _reached(out: Path) -> str | None:
+    """The name of the newest checkpoint of a run; None: there is none."""
+    from dp_real.runs.checkpoints import checkpoints
+    from dp_real.runs.run_files import RunFiles
+
+    found = checkpoints(RunFiles(out).checkpoints)
+    return found[0].name if found else None
 
 
 def run_together(count: int, *arguments: str) -> int:

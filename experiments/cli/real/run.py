@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.launch import Gpus, Processes, process_count, run_together
+from experiments.cli.launch import Gpus, Processes, process_count, run_and_restart, run_together
 from experiments.cli.options import Json
 from experiments.cli.real.options import AcceptChanges, Preset, Set, default_folder
 from experiments.cli.real.remarks import at_limit, too_few
@@ -53,7 +53,7 @@ def run_command(
             str(config.seed),
             *_flags(resume=resume, accept_changes=accept_changes, json=as_json),
         ]
-        raise typer.Exit(run_together(count, "real", "run", preset, *changes, *given))
+        raise typer.Exit(run_and_restart(count, out, "real", "run", preset, *changes, *given))
     if config.data.note:
         say(f"{config.name}: {config.data.note}")
     result = run(config, out, resume=resume, accept_changes=accept_changes, progress=progress)
@@ -77,7 +77,7 @@ def resume_command(
         count = process_count(gpus, processes)
         if count > 1:
             flags = _flags(accept_changes=accept_changes, json=as_json)
-            raise typer.Exit(run_together(count, "real", "resume", str(folder), *flags))
+            raise typer.Exit(run_and_restart(count, folder, "real", "resume", str(folder), *flags))
     result = run(begun.config, folder, resume=True, accept_changes=accept_changes, progress=progress)
     _show(result, folder, as_json, begun.config)
 

@@ -16,6 +16,7 @@ from dp_real.examples import Examples, RealData
 from dp_real.generators.models import denoiser, stable_diffusion
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.state import LoopState
+from dp_real.loop.training import has_collapsed
 from dp_real.pool import Pool
 from dp_real.protocols import Generator
 from dp_real.rounds.blocks import Blocks
@@ -55,6 +56,27 @@ def test_a_run_that_diverges_says_where_and_why_and_keeps_what_was_good(
         assert Pool(out / "pool", config.task.sample_shape, version).x[:].isfinite().all()
     rows = [*read_rows(out / "metrics.jsonl"), *read_rows(out / "rounds.jsonl")]
     assert "NaN" not in json.dumps(rows)
+
+
+def test_a_learner_that_falls_back_to_chance_ends_the_run(
+    config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
+    accuracies = iter([0.5, 0.8, 0.11, 0.1])
+    monkeypatch.setattr("dp_real.runs.run.validator", lambda data: lambda learner: next(accuracies))
+    said = r"step 30: the validation accuracy fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
+    with pytest.raises(DivergedError, match=said + ".*the last good checkpoint stays"):
+        run(config, tmp_path / "run")
+    (latest,) = (tmp_path / "run" / "checkpoints").glob("latest-*")
+    assert json.loads((latest / "state.json").read_text())["step"] < 30
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "best", "collapsed"),
+    [(0.1, 0.9, True), (0.13, 0.9, True), (0.2, 0.9, False), (0.1, 0.25, False), (0.1, -1.0, False), (0.9, 0.9, False)],
+)
+def test_what_counts_as_a_collapse(accuracy: float, best: float, collapsed: bool):
+    assert has_collapsed(accuracy, best, 0.1) == collapsed
 
 
 def test_a_checkpoint_never_has_weights_that_are_not_finite(config: Config, tmp_path: Path):

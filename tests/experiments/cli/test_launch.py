@@ -83,6 +83,80 @@ def test_ctrl_c_stops_them_after_a_checkpoint_and_resume_goes_on(tmp_path: Path)
     assert (again.returncode, err.count("dp: ")) == (2, 1), err
 
 
+SLOW_CHECKPOINTS = """
+import time
+from dp_real.runs import folder
+own = folder.write_checkpoint
+def slowly(checkpoints, state, *rest):
+    time.sleep(3 if state.step else 0)
+    own(checkpoints, state, *rest)
+folder.write_checkpoint = slowly
+"""
+DIES_ONCE = """
+import os, signal
+from pathlib import Path
+from dp_real.loop.training import Training
+own = Training.train_step
+def dies(self):
+    died = Path(os.environ["DIED"])
+    if self.state.step == 25 and os.environ["RANK"] == "1" and not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    own(self)
+Training.train_step = dies
+"""
+
+
+def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path: Path):
+    """Signalled one by one, as srun does: it may kill all others once one has left with another status than 0."""
+    out = tmp_path / "run"
+    long = ("--set", "training.steps=100000", "--out", str(out))
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "-c", SLOW_CHECKPOINTS + launch.CODE, "real", "run", "digits", *SET, *long],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} | TASK,
+            text=True,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    deadline = time.monotonic() + 100
+    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    tasks[1].send_signal(signal.SIGTERM)
+    _, err = tasks[1].communicate(timeout=60)
+    (latest,) = (out / "checkpoints").glob("latest-*")  # as soon as rank 1 has left
+    assert json.loads((latest / "state.json").read_text())["step"] > 0
+    tasks[0].communicate(timeout=60)
+    assert [task.returncode for task in tasks] == [130, 130], err
+
+
+def test_a_run_goes_on_after_a_process_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    monkeypatch.setattr(launch, "CODE", DIES_ONCE + launch.CODE)
+    settings = [*SET, "--set", "practice.checkpoint_every=1"]
+    assert dp("real", "run", "digits", *settings, "--out", str(tmp_path / "run"), "--processes", "2") == 0
+    said = capfd.readouterr().err
+    assert "rank 1 was ended by SIGKILL" in said
+    assert "a process failed; restart 1 of 3 from latest-step-000000020" in said
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 30
+
+
+def test_restarts_end_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A failure that comes again is none of the moment; wrong input is not tried again."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 1)
+    (tmp_path / "checkpoints" / "step-000000010-rounds-0001").mkdir(parents=True)
+    assert launch.run_and_restart(2, tmp_path, "real", "run", "digits", "--set", "a=1", "--json") == 1
+    assert asked[1:] == launch.RESTARTS * [("real", "resume", str(tmp_path), "--json")]
+    monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 2)
+    asked.clear()
+    assert launch.run_and_restart(2, tmp_path, "real", "run", "digits") == 2
+    assert len(asked) == 1
+
+
 def test_how_many_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     assert [launch.process_count(gpus, 1) for gpus in ("all", "3", "1")] == [8, 3, 1]
