@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from dp_base.errors import InputError
 from dp_theory.api import predict
@@ -46,7 +46,17 @@ LAM = 0.05
 FEWEST_TRIALS = 4  # that a standard error takes
 MOST_SIZES = 6  # numbers of kept rows that are compared by default: d/2, d, 2d, …
 FEWEST_KEPT = 16  # the least of them
+MOST_SHARED = 0.95  # of the kept rows, on which trials are taken to train at most
+FAMILIES = 3  # of tests, which share the level: of the assumptions, of the theory and of the measured law
+Conclusion = Literal["holds", "fails", "undecided"]
 STEPS = ("gaussian", *MEASURED_LAWS, "measured law")  # columns of predictions: each takes one thing more from the rows
+
+
+class Needed(NamedTuple):
+    """About what else would decide on the Gaussian theory; 0 where it is decided."""
+
+    rows: int
+    trials: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,35 +73,40 @@ class Check:
         column replaces one thing by what was measured: the law of t, of ζ, of both, of labels, of rows' lengths, and
         in the end all second moments of kept rows. `measured` is the error of the experiment, and `se` its standard
         error; with test rows it is also that of their number and of the law's rows. `z` and `z_law` are the
-        differences from the Gaussian theory and from the measured law, in standard errors. Numbers are nan where too
-        few rows are kept to measure them.
+        differences from the Gaussian theory and from the measured law, in units of their own standard errors,
+        `se_gaussian` and `se_law`; `se_trials` is the part of the trials alone. Numbers are nan where too few rows are
+        kept to measure them.
     assumptions
         A row for each assumption, with its statistic and p_value. `effect` is the largest relative change of a
         prediction when the assumption is replaced by what was measured, and `at` is its rule and number of kept rows.
-        verdict is "holds", "fails, harmless" where the effect is within the tolerance, or "fails". The last two rows
-        hold the Gaussian theory and the measured law against the experiment. Their effect is the measured error over
-        the predicted one, less 1.
+        verdict is "not rejected", "fails, harmless" where the effect is within the tolerance, or "fails". The last two
+        rows hold the Gaussian theory and the measured law against the experiment. Their effect is the measured error
+        over the predicted one, less 1, and their verdict is "holds" only where all errors are shown to be within the
+        tolerance (a test of equivalence); where neither that nor the contrary is shown, it is "undecided".
+    needed
+        About how many more rows and trials would decide on the Gaussian theory.
     """
 
     view: FeatureView
     curves: pd.DataFrame
     assumptions: pd.DataFrame
+    needed: Needed
 
     @property
-    def gaussian_holds(self) -> bool:
-        """Whether the Gaussian theory's errors are those measured, but for the tolerance or noise.
+    def gaussian(self) -> Conclusion:
+        """Whether the Gaussian theory's errors are those measured, but for the tolerance.
 
-        Where a rule keeps too few rows to measure, no assumption must fail either.
+        Where a rule keeps too few rows to measure, it fails if an assumption does.
         """
         *of_assumptions, of_theory, _ = self.assumptions["verdict"]
-        if of_theory == "fails":
-            return False
-        return "fails" not in of_assumptions or not self.curves["measured"].isna().any()
+        if "fails" in of_assumptions and self.curves["measured"].isna().any():
+            return "fails"
+        return of_theory
 
     @property
-    def law_holds(self) -> bool:
-        """Whether the errors predicted from the measured law are those measured, but for the tolerance or noise."""
-        return bool(self.assumptions["verdict"].iloc[-1] != "fails")
+    def law(self) -> Conclusion:
+        """Whether the errors predicted from the measured law are those measured, but for the tolerance."""
+        return self.assumptions["verdict"].iloc[-1]
 
 
 def check(
@@ -158,9 +173,13 @@ def check(
     if curves["measured"].isna().all():
         most = round(MOST_USED * curves["share"].max() * len(view.y))
         raise InputError(f"keep = {keep:g}: too few rows are kept to measure anything, {most} at most: raise it")
-    tested = _tested_assumptions(view, curves, list(chosen.values()), level, tolerance)
-    compared = _compared_predictions(curves, trials, level, tolerance)
-    return Check(view, curves, pd.DataFrame(tested + compared))
+    tested = _tested_assumptions(view, curves, list(chosen.values()), level / FAMILIES, tolerance)
+    compared = _compared_predictions(curves, trials, level / FAMILIES, tolerance)
+    assumptions = pd.DataFrame(tested + compared)
+    needed = Needed(0, 0)
+    if compared[0]["verdict"] == "undecided":
+        needed = _needed(len(view.y), curves, trials, level / FAMILIES, tolerance)
+    return Check(view, curves, assumptions, needed)
 
 
 def _require_options(*, keep: float, lam: float, trials: int, seed: int, level: float, tolerance: float) -> None:
@@ -219,7 +238,8 @@ def _curve(
         row: dict[str, Any] = {"kept": size, "share": moments.kept_rows / len(view.y), "gaussian": gaussian}
         row |= {name: predicted_error(view, law, rule, size, lam) for name, law in laws.items()}
         row["measured law"] = moments.error(size, lam) if is_measured else np.nan
-        row |= _comparison(view, row, of_trials if is_measured else np.full(trials, np.nan))
+        shared = min(size / max(size, moments.independent), MOST_SHARED)
+        row |= _comparison(view, row, of_trials if is_measured else np.full(trials, np.nan), shared)
         rows.append(row)
     return rows
 
@@ -232,23 +252,34 @@ def _gaussian_errors(view: FeatureView, rule: Rule, lam: float, sizes: Sequence[
     return [view.flips + (1 - 2 * view.flips) * float(error) for error in against_truth]
 
 
-def _comparison(view: FeatureView, row: dict[str, Any], of_trials: Float[np.ndarray, " trials"]) -> dict[str, float]:
-    """The columns measured, se, z and z_law, beside a row's predictions."""
+def _comparison(
+    view: FeatureView, row: dict[str, Any], of_trials: Float[np.ndarray, " trials"], shared: float
+) -> dict[str, float]:
+    """The columns measured, se, z and z_law, beside a row's predictions. shared: see `_standard_errors`."""
     mean = float(of_trials.mean())
-    errors = _standard_errors(view, of_trials, row["gaussian"])
+    errors = _standard_errors(view, of_trials, row["gaussian"], shared)
     return {
         "measured": mean,
         "se": errors.measured,
+        "se_trials": float(of_trials.std(ddof=1) / np.sqrt(len(of_trials))),
+        "se_gaussian": errors.from_theory,
+        "se_law": errors.from_law,
         "z": (mean - row["gaussian"]) / errors.from_theory,
         "z_law": (mean - row["measured law"]) / errors.from_law,
     }
 
 
-def _standard_errors(view: FeatureView, of_trials: Float[np.ndarray, " trials"], predicted: float) -> _StandardErrors:
+def _standard_errors(
+    view: FeatureView, of_trials: Float[np.ndarray, " trials"], predicted: float, shared: float
+) -> _StandardErrors:
     """Standard errors of the mean over trials, whose errors are `of_trials`.
 
-    Three things scatter: which rows train, which the trials show; which rows of their kind the N rows are; and which
-    rows test. All trials share the last two, so that theirs are variances of an error rate over so many rows.
+    Three things scatter: which rows train; which rows of their kind the N rows are; and which rows test. All trials
+    share the last two, so that theirs are variances of an error rate over so many rows.
+
+    `shared` is the share f of the rows that the rule keeps on which each trial trains. The trials draw these rows
+    without replacement. So the variance s² between trials is only 1 - f of that of fresh rows, and the mean over
+    trials also scatters with the rows that there are to keep: by f·s²/(1 - f), which counts against the theory.
 
     Where the N rows also test, the measured law speaks of these very rows, and their choice counts against the theory
     alone. Where other rows test, both their choice and that of the N rows are in the measured error itself.
@@ -260,12 +291,14 @@ def _standard_errors(view: FeatureView, of_trials: Float[np.ndarray, " trials"],
     variance_of_rows = _variance_of_error_rate(mean, predicted, rows)
     if view.test is None:
         from_law = np.maximum(of_training, finest)
-        from_theory = np.hypot(from_law, np.sqrt(variance_of_rows))
+        of_kept_rows = np.sqrt(shared / (1 - shared)) * of_trials.std(ddof=1)
+        from_theory = np.sqrt(from_law**2 + of_kept_rows**2 + variance_of_rows)
         return _StandardErrors(of_training, from_theory, from_law)
     variance_of_test_rows = _variance_of_error_rate(mean, predicted, len(view.test[1]))
     measured = float(np.sqrt(of_training**2 + variance_of_test_rows + variance_of_rows))
     from_either = np.maximum(measured, finest)
-    return _StandardErrors(measured, from_either, from_either)
+    from_theory = np.hypot(from_either, np.sqrt(shared / (1 - shared)) * of_trials.std(ddof=1))
+    return _StandardErrors(measured, from_theory, from_either)
 
 
 def _variance_of_error_rate(mean: float, predicted: float, rows: int) -> float:
@@ -307,13 +340,15 @@ def _tested_assumptions(
 def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> list[dict[str, Any]]:
     """The last two rows of `Check.assumptions`: predictions against the experiment.
 
-    Only errors that are significantly off count for the effect, if there are any.
+    Only errors that are significantly off count for the effect, if there are any. A prediction holds if each of its
+    errors is shown to be within the tolerance. This takes a test at the level for each, and no correction for their
+    number, since all must pass.
     """
     comparisons = curves["measured"].notna().sum()
     rows = []
-    for name, column, z in (
-        ("Gaussian theory, all in all", "gaussian", "z"),
-        ("the measured law", "measured law", "z_law"),
+    for name, column, z, se in (
+        ("Gaussian theory, all in all", "gaussian", "z", "se_gaussian"),
+        ("the measured law", "measured law", "z_law", "se_law"),
     ):
         size = np.nan_to_num(curves[z].abs().to_numpy(float))
         two_sided = 2 * stdtr(trials - 1, -size)
@@ -323,8 +358,36 @@ def _compared_predictions(curves: pd.DataFrame, trials: int, level: float, toler
         if is_off.any():
             change = np.where(is_off, change, np.nan)
         test = AssumptionTest(f"largest |z| = {size.max():.3g}", float(p_values.min()))
-        rows.append(_verdict(name, test, change, curves, level, tolerance))
+        row = _verdict(name, test, change, curves, level, tolerance)
+        if row["verdict"] != "fails":
+            reach = _farthest(curves, column, se, trials, level)
+            row["verdict"] = "holds" if reach < tolerance else "undecided"
+        rows.append(row)
     return rows
+
+
+def _farthest(curves: pd.DataFrame, column: str, se: str, trials: int, level: float) -> float:
+    """How far off the measured errors a prediction may be at most, relative to it, at this level."""
+    off = (curves["measured"] - curves[column]).abs() + stdtrit(trials - 1, 1 - level) * curves[se]
+    return float((off / curves[column]).max())
+
+
+def _needed(rows: int, curves: pd.DataFrame, trials: int, level: float, tolerance: float) -> Needed:
+    """About how many more rows and trials would show that the Gaussian theory's errors are within the tolerance.
+
+    The variance between trials shrinks with their number, the others with that of the rows. Each may make up half of
+    what an error may scatter. An error that seems to be near the tolerance, or beyond it, is taken to be halfway to it.
+    """
+    off = (curves["measured"] / curves["gaussian"] - 1).abs().clip(upper=tolerance / 2)
+    allowed = ((tolerance - off) * curves["gaussian"] / stdtrit(trials - 1, 1 - level)) ** 2 / 2
+    of_trials = curves["se_trials"] ** 2
+    of_rows = curves["se_gaussian"] ** 2 - of_trials
+
+    def more(count: int, variance: pd.Series) -> int:
+        factor = float((variance / allowed).max())
+        return max(0, round(count * factor) - count)
+
+    return Needed(more(rows, of_rows), more(trials, of_trials))
 
 
 def _verdict(
@@ -340,7 +403,7 @@ def _verdict(
     largest = int(sizes.argmax())
     effect = float(change[largest]) if np.isfinite(change[largest]) else np.nan
     if not test.p_value < level:
-        verdict = "holds"
+        verdict = "not rejected"
     elif abs(effect) > tolerance:
         verdict = "fails"
     else:

@@ -106,8 +106,10 @@ def _show_json(found: "Check", given: "Features") -> None:
         "classes": list(given.classes),
         "rho": view.rho,
         "flips": view.flips,
-        "gaussian_holds": found.gaussian_holds,
-        "law_holds": found.law_holds,
+        "gaussian": found.gaussian,
+        "law": found.law,
+        "more_rows": found.needed.rows,
+        "more_trials": found.needed.trials,
     }
     emit_json(facts | {"assumptions": records(found.assumptions), "curves": records(found.curves)})
 
@@ -127,14 +129,23 @@ def _show(found: "Check", given: "Features", level: float) -> None:
 
 def verdict(found: "Check") -> str:
     """The answer, in a line."""
-    if found.gaussian_holds:
-        return "the Gaussian theory holds here: its errors are those measured"
+    if found.gaussian == "holds":
+        return "the Gaussian theory holds here: its errors are those measured, within the tolerance"
+    if found.gaussian == "undecided":
+        wanted = {"rows": found.needed.rows, "--trials": found.needed.trials}
+        more = " and ".join(f"{count:,} more {what}" for what, count in wanted.items() if count)
+        return (
+            "undecided: the Gaussian theory's errors are neither shown to be within the tolerance nor beyond it; "
+            f"about {more or 'some more rows'} would tell, or a larger --tolerance"
+        )
     effects = found.assumptions["effect"]
     off_theory = effects.iloc[-2]
     off_law = effects.iloc[-1]
     wrong = f"the Gaussian theory does not hold here: errors are {off_theory:+.0%} off what it predicts"
-    if found.law_holds:
+    if found.law == "holds":
         return f"{wrong}; the measured law predicts them"
+    if found.law == "undecided":
+        return f"{wrong}; whether the measured law predicts them is undecided"
     return f"{wrong}, and {off_law:+.0%} off what the measured law predicts"
 
 
