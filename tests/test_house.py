@@ -125,3 +125,14 @@ def test_rooms_hold_about_ten_modules_and_modules_one_thought():
         sizes[path.parent] = sizes.get(path.parent, 0) + 1
         assert len(path.read_text(encoding="utf-8").splitlines()) <= LARGEST_MODULE, path
     assert max(sizes.values()) <= LARGEST_ROOM, sizes
+
+
+def test_each_equation_that_code_cites_stands_in_the_docs():
+    """Citations read (T1.4): equation 4 of the page theorem-1."""
+    pages = "".join(path.read_text(encoding="utf-8") for path in (TESTS.parent / "docs" / "theory").glob("*.md"))
+    tags = re.findall(r"\\tag\{(T\d+\.\d+)\}", pages)
+    assert len(tags) == len(set(tags))
+    cited = {tag for path in modules().values() for tag in re.findall(r"\((T\d+\.\d+)\)", path.read_text("utf-8"))}
+    assert cited
+    assert cited <= set(tags)
+    assert set(re.findall(r"\((T\d+\.\d+)\)", pages)) <= set(tags)

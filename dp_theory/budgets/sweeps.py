@@ -171,6 +171,10 @@ def sweep(  # noqa: PLR0913
     sizes = _checked_sizes(n, d)
     require_magnitude(lam=lam)
     lams = np.unique(lam).astype(float)
+    for rule in rules:
+        if not isinstance(rule, str):
+            kind = type(rule).__name__
+            raise InputError(f"rules has a {kind}: should be names, as keep-hard; RULES.named gives your rule one")
     lines = list(_lines(np.unique(alpha), np.unique(rho), rules))
     groups = list(_groups(lines))
 

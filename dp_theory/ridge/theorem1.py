@@ -3,15 +3,16 @@
 They are evaluated in the plane of w_s and w0, where every quantity is a sum of positive terms. The printed m0 and nu0
 cancel: nu0 - m0² is what is left of two numbers that agree to many digits. With delta = phi·m and u = lam·delta,
 
-    u² + (lam + p - phi)·u - lam·phi = 0, u > 0            the fixed point of m, without dividing by lam
+    u² + (lam + p - phi)·u - lam·phi = 0, u > 0            (T1.11), the fixed point of m, without dividing by lam
     slope = 2u + lam + p - phi                             its derivative in u
     L = lam·(1 + delta) = lam + u
-    a = (beta_tilde/(L + gamma), beta/(L + p))             projections of w_hat on w_s and on v ⟂ w_s
+    a = (beta_tilde/(L + gamma), beta/(L + p))             (T1.12), projections of w_hat on w_s and on v ⟂ w_s
     Q = E[q (y - x·a)²] = p - c·a - L|a|²                  squared residual within the plane, c = (beta_tilde, beta)
-    sigma² = u·Q/(L·slope)                                 |w_hat|² outside the plane
+    sigma² = u·Q/(L·slope)                                 (T1.13), |w_hat|² outside the plane
 
-The three outputs follow from a and sigma². This is Theorem 1 with r = beta²·m + beta_tilde²·m_tilde, as in the proof in
-C.2. The main text prints other factors there, but only these agree with simulation.
+The three outputs follow from a and sigma² (T1.14); docs/theory/theorem-1.md derives all of it. This is Theorem 1 with
+r = beta²·m + beta_tilde²·m_tilde (T1.9), as in the proof in C.2. The main text prints other factors there, but only
+these agree with simulation.
 
 In the code, `ell` is L, `variance` is sigma²/Q, and `fitted` is u/L = phi·m/(1 + phi·m). Conventions are those of
 dp_theory.ridge.problem.
@@ -112,7 +113,7 @@ def theorem1(
 
     References
     ----------
-    Theorem 1 of the paper, with r as in the proof in C.2.
+    Theorem 1 of the paper, with r as in the proof in C.2: (T1.10), in the form (T1.14).
     """
     require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi, lam=lam)
     u, slope = fixed_point(p, phi, lam)
@@ -146,7 +147,7 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
 
     References
     ----------
-    Corollary 1 of the paper.
+    Corollary 1 of the paper, (T1.15).
     """
     require_numbers(p=p, gamma=gamma, beta=beta, beta_tilde=beta_tilde, rho=rho, phi=phi)
     ell = np.maximum(np.subtract(phi, p), 0.0)  # lam·(1 + delta) → 0 below the threshold, and phi - p above
@@ -156,7 +157,7 @@ def corollary1(p: Real, gamma: Real, beta: Real, beta_tilde: Real, rho: Real, ph
 
 
 def fixed_point(p: Real, phi: Real, lam: Real) -> tuple[Real, Real]:
-    """u = lam·phi·m and the slope of its equation, as in the head of the module, without cancellation.
+    """u = lam·phi·m and the slope of its equation, (T1.11), without cancellation.
 
     Parameters
     ----------

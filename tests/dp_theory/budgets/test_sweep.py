@@ -1,5 +1,7 @@
 """The sweep's table: what each strategy is charged, that its points are its theory's, and that its checks can fail."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,3 +164,9 @@ def test_a_sweep_of_one_size_has_a_winner(size: int):
     best = winners(sweep(0.5, rules=["keep-hard"], n=[size], d=64, trials=1))
     assert best["from"].iloc[0] == pytest.approx(size)
     assert len(best) == 1
+
+
+def test_a_rule_in_place_of_its_name_is_told():
+    rules: Any = [KeepHard(0.5)]
+    with pytest.raises(InputError, match="rules has a KeepHard: should be names"):
+        sweep(rules=rules)
