@@ -96,7 +96,8 @@ def newest_intact(folder: Path, problem: Callable[[Path], str | None]) -> Path |
 
     Raises DamagedError if all have one.
     """
-    found, problems = checkpoints(folder), []
+    found = checkpoints(folder)
+    problems = []
     for checkpoint in found:
         what = problem(checkpoint)
         if what is None:

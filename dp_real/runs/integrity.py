@@ -65,7 +65,8 @@ def _set_digest(examples: ExampleSet) -> str:
 
 def _uses_training_examples(config: Config) -> bool:
     """Whether the pool has real training examples, or the generator is trained on some."""
-    practice, generator = config.practice, config.generator
+    practice = config.practice
+    generator = config.generator
     takes_some = practice.examples == "real" or practice.start == "real"
     return takes_some or (practice.draws and generator.trained_here)
 
