@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 
 import torch
 
@@ -23,13 +24,15 @@ from dp_real.runtime.shares import StepShare
 
 WELL_ABOVE = 0.2  # chance, from where a learner that falls back to chance has collapsed
 AT_CHANCE = 0.05  # of what the best accuracy was above chance
+BEYOND_DOUBT = 6  # standard errors of an accuracy at chance, that the best one was above it
 
 
 @dataclass
 class Training:
     """The training of one run. It goes on from `state`; `learner` and `pool` must be as they were then.
 
-    validate: the accuracy that patience watches.
+    validate: the accuracy that patience watches. validation_size: the number of examples behind it; 0: not known, and
+    whether the learner has collapsed is not asked.
     """
 
     config: Config
@@ -38,6 +41,7 @@ class Training:
     validate: Callable[[Learner], float]
     recorder: Recorder
     state: LoopState
+    validation_size: int = 0
 
     def __post_init__(self) -> None:
         size = self.config.training.batch_size
@@ -110,7 +114,7 @@ class Training:
         with processes.phase(f"evaluating at step {state.step}"):
             accuracy = self.validate(self.learner)
         chance = 1 / self.config.task.n_classes
-        if has_collapsed(accuracy, state.best, chance):
+        if has_collapsed(accuracy, state.best, chance, self.validation_size):
             raise DivergedError(
                 f"the validation accuracy fell from {state.best:.1%} to {accuracy:.1%}, which is chance: {LEARNER}"
             )
@@ -141,7 +145,10 @@ class Training:
             raise DivergedError(f"step {self.state.step}: {error}") from error
 
 
-def has_collapsed(accuracy: float, best: float, chance: float) -> bool:
-    """Whether an accuracy is that of chance, after one was well above it."""
+def has_collapsed(accuracy: float, best: float, chance: float, examples: int) -> bool:
+    """Whether an accuracy on so many examples is that of chance, after one was well above it, beyond doubt."""
+    if examples == 0:
+        return False
+    noise = sqrt(chance * (1 - chance) / examples)
     above = best - chance
-    return above > WELL_ABOVE and accuracy - chance < AT_CHANCE * above
+    return above > max(WELL_ABOVE, BEYOND_DOUBT * noise) and accuracy - chance < AT_CHANCE * above

@@ -124,7 +124,9 @@ def _train(
         noted = inputs(files, config, parts.data, test=test)
         folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
         state, pool = folder.restore(config, parts.learner)
-        training = Training(config, parts.learner, pool, validator(parts.data), folder, state)
+        training = Training(
+            config, parts.learner, pool, validator(parts.data), folder, state, len(parts.data.validation.y)
+        )
         blocks = Blocks(config.sampling.block_size, files.drawing, folder.told_to_stop, progress)
         practice = _practice(training, parts, blocks, shared)
         try:

@@ -72,11 +72,20 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "best", "collapsed"),
-    [(0.1, 0.9, True), (0.13, 0.9, True), (0.2, 0.9, False), (0.1, 0.25, False), (0.1, -1.0, False), (0.9, 0.9, False)],
+    ("accuracy", "best", "examples", "collapsed"),
+    [
+        (0.1, 0.9, 100, True),
+        (0.13, 0.9, 100, True),
+        (0.2, 0.9, 100, False),
+        (0.1, 0.25, 1000, False),
+        (0.1, -1.0, 100, False),
+        (0.9, 0.9, 100, False),
+        (0.1, 0.5, 10, False),  # of ten examples, that is what chance gives
+        (0.1, 0.9, 0, False),
+    ],
 )
-def test_what_counts_as_a_collapse(accuracy: float, best: float, collapsed: bool):
-    assert has_collapsed(accuracy, best, 0.1) == collapsed
+def test_what_counts_as_a_collapse(accuracy: float, best: float, examples: int, collapsed: bool):
+    assert has_collapsed(accuracy, best, 0.1, examples) == collapsed
 
 
 def test_a_checkpoint_never_has_weights_that_are_not_finite(config: Config, tmp_path: Path):
