@@ -5,6 +5,7 @@
 #   make test-gpu             those that need a GPU
 #   make test-device          where tensors lie and what waits for a GPU, on a device in name only
 #   make coverage           which lines the tests reach, into out/coverage
+#   make docs                 the site, into out/site, which needs no network to be read
 #   make bench                measure, and print one table of targets, rivals and growth
 #   make bench-gpu            measure a GPU in eight minutes, into docs/results/gpu.csv
 #   make torture              kill, damage, fill disks, inject faults, fuzz; one table (KINDS="kills ranks": only these)
@@ -18,7 +19,7 @@ BIN := .venv/bin
 # The arrays here are small: BLAS threads only get in the way of the processes that share the work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install figures test test-slow test-gpu test-device coverage lint bench bench-gpu torture release-check audit clean
+.PHONY: install figures docs test test-slow test-gpu test-device coverage lint bench bench-gpu torture release-check audit clean
 
 install: .venv/installed
 
@@ -30,6 +31,10 @@ install: .venv/installed
 
 figures: install
 	$(BIN)/dp figures --out out/figures $(if $(QUICK),--quick)
+
+docs: install
+	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 test: install
 	$(BIN)/pytest --numprocesses auto

@@ -27,7 +27,7 @@ from experiments.cli import main
 from tests.installed import install
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?:<!--\s*(?P<mark>run)(?::\s*(?P<options>.*?))?\s*-->\s*\n)?```\w*\n(?P<body>.*?)```", re.S)
 
 
@@ -89,7 +89,8 @@ def test_marks_are_read():
 
 # -- tables that are derived ------------------------------------------------------------------------------------------
 
-GUIDE = ROOT / "docs" / "real.md"
+GUIDE = ROOT / "docs" / "guide" / "extend.md"
+ARMS_GUIDE = ROOT / "docs" / "guide" / "compare.md"
 TABLE = re.compile(r"(?<=<!-- kinds: )(?P<what>\S+) -->\n(?P<rows>.*?)(?=<!-- end -->)", re.S)
 KINDS: dict[str, Registry] = {
     "data.source": DATA,
@@ -111,11 +112,12 @@ def derived(what: str) -> str:
     for name, line in registry.summaries().items():
         if of_this_project(registry[name]):
             rows.append(f"| `{name}` | {line.rstrip('.')} |")
-    return "\n".join([f"| `{what}` | |", "|---|---|", *rows, ""])
+    return "\n".join(["", f"| `{what}` | |", "|---|---|", *rows, "", ""])
 
 
 def test_the_guide_lists_the_kinds_that_there_are():
-    written = {found["what"]: found["rows"] for found in TABLE.finditer(GUIDE.read_text(encoding="utf-8"))}
+    pages = [page.read_text(encoding="utf-8") for page in (GUIDE, ARMS_GUIDE)]
+    written = {found["what"]: found["rows"] for page in pages for found in TABLE.finditer(page)}
     assert written == {what: derived(what) for what in KINDS}, "python -m tests.test_docs writes these tables"
 
 
@@ -158,6 +160,36 @@ def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(tmp
     assert result["test_accuracy"] > 0.25  # far above chance, on real digits
 
 
+def anchor(heading: str) -> str:
+    """What a link to a heading ends in, on the site and elsewhere."""
+    text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", heading)
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", text.lower()).strip())
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [*PAGES, *(ROOT / name for name in ("SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+    texts = {page: re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S) for page in pages}
+    headings = {page: {anchor(line) for line in re.findall(r"(?m)^#+ (.+)$", text)} for page, text in texts.items()}
+    broken = []
+    for page, text in texts.items():
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            file, _, part = link.partition("#")
+            target = (page.parent / file).resolve() if file else page
+            found = target.exists() and (not part or target.suffix != ".md" or part in headings[target])
+            if not found and not link.startswith(("http:", "https:")):
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+    assert not broken
+
+
+def test_the_site_lists_each_page():
+    listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M))
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.parent != ROOT}
+    assert pages <= listed
+
+
 if __name__ == "__main__":
-    text = GUIDE.read_text(encoding="utf-8")
-    GUIDE.write_text(TABLE.sub(lambda found: f"{found['what']} -->\n{derived(found['what'])}", text), encoding="utf-8")
+    for guide in (GUIDE, ARMS_GUIDE):
+        text = guide.read_text(encoding="utf-8")
+        guide.write_text(
+            TABLE.sub(lambda found: f"{found['what']} -->\n{derived(found['what'])}", text), encoding="utf-8"
+        )

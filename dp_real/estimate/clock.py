@@ -2,7 +2,7 @@
 
 A training step waits for its rows to be computed on each device, and then for the sum of the gradients. If reading the
 rows takes longer than both, it waits for that. Rounds are drawn in whole blocks. What is not known of a machine is
-assumed below. The rates are those of good hardware, published (docs/reproduction.md) or measured on one core.
+assumed below. The rates are those of good hardware, published (docs/results/cost.md) or measured on one core.
 """
 
 from __future__ import annotations

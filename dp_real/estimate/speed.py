@@ -26,7 +26,7 @@ class Gpu(NamedTuple):
 
 
 # GPUs by a part of their names. The A100's rate is a quarter of that in its data sheet. Newer GPUs wait more for
-# memory, and reach 15 %. Published figures lie within a factor of PUBLISHED of that, see docs/reproduction.md. It is
+# memory, and reach 15 %. Published figures lie within a factor of PUBLISHED of that, see docs/results/cost.md. It is
 # better to measure (`measure`, dp real plan --measure). The A100 of 40 GB counts as one of 80 GB.
 GPUS = {
     "H200": Gpu(150.0, 141 * 10**9),

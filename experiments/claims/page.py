@@ -8,10 +8,10 @@ from experiments.claims.claims import CLAIMS, Claim
 
 HEAD = """# The paper's claims, one by one
 
-This page is written by `dp claims --page docs/claims.md`, and a test fails if it is stale. *Recomputed* is what
+This page is written by `dp claims --docs docs`, and a test fails if it is stale. *Recomputed* is what
 follows from the paper's own tables. *Theory* is computed by `dp_theory`. *Ours* comes from the runs of
-[results](results), on two cores without a GPU. No ImageNet run was made here, so what rests on one is *untested*. As in
-ReScience, *reproduced* means on the paper's own path, and *replicated* on data of our own.
+[the results](results/index.md), on two cores without a GPU. No ImageNet run was made here, so what rests on one is
+*untested*. As in ReScience, *reproduced* means on the paper's own path, and *replicated* on data of our own.
 """
 
 

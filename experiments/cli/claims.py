@@ -10,22 +10,23 @@ from experiments.terminal import emit_json, table
 
 
 def claims_command(
-    page: Annotated[Path | None, typer.Option(help="Write a page with all of it to this file.")] = None,
+    docs: Annotated[
+        Path | None, typer.Option(help="Write claims.md and the tables of results into these pages.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Lists each claim of the paper with a verdict: holds, holds partly, not here, or untested.
 
-    What its own tables, the theory and the runs stored here give stands in --json and in --page.
+    What its own tables, the theory and the runs stored here give stands in --json and in the page that --docs writes.
     """
-    from dp_base.files import write_text
-    from experiments.claims.page import markdown, rows
+    from experiments.claims.page import rows
+    from experiments.claims.tables import write_docs
 
     found = rows()
-    if page:
-        write_text(page, markdown(found))
+    written = write_docs(docs, found) if docs else []
     if as_json:
         emit_json({"claims": found})
         return
     table(found, columns=["where", "claim", "verdict", "path", "command"])
-    if page:
+    for page in written:
         print(page)

@@ -52,7 +52,7 @@ class Tuned:
 
     @classmethod
     def published(cls, preset: str) -> Tuned:
-        """The best settings of a preset that docs/reproduction.md tells of. Raises InputError if it was not tuned."""
+        """The best settings of a preset that docs/results tells of. Raises InputError if it was not tuned."""
         text = (resources.files("experiments.tuning") / f"{PUBLISHED}.toml").read_text(encoding="utf-8")
         records = tomllib.loads(text)
         if preset not in records:

@@ -137,4 +137,4 @@ def _show_costs(costs: dict[str, Any]) -> None:
     source = costs["seconds"]["source"]
     spread = costs["seconds"]["spread"]
     table(costs["hours"], title=f"device-hours, and from gradients on hours by the clock; {source}")
-    say(f"low and high: a factor of {spread:g} either way; binds: what takes the largest part (docs/reproduction.md)")
+    say(f"low and high: a factor of {spread:g} either way; binds: what takes the largest part (docs/results/cost.md)")

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dp_base.errors import MissingError
+from dp_base.errors import InputError, MissingError
 from experiments.claims import measured
 from experiments.claims.claims import CLAIMS, Verdict
 from experiments.claims.measured import RESULTS, paired, stored_runs, worth
+from experiments.claims.tables import PLACE, TABLES, table, with_tables
 from tests.experiments.conftest import run_dp
 
 PAGE = RESULTS.parent / "claims.md"
@@ -57,8 +58,7 @@ def test_a_verdict_rests_on_something():
 
 
 def test_the_command_recomputes_the_headlines(capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    page = tmp_path / "claims.md"
-    assert run_dp("claims", "--page", page, "--json") == 0
+    assert run_dp("claims", "--docs", tmp_path, "--json") == 0
     found = {row["claim"]: row for row in json.loads(capsys.readouterr().out)["claims"]}
     fewest = found["ImageNet-100: 3.4 times fewer samples than the best static data"]
     assert fewest["recomputed"] == "3.4 times"  # 6.5M / 1.9M
@@ -66,4 +66,31 @@ def test_the_command_recomputes_the_headlines(capsys: pytest.CaptureFixture[str]
     seven = found["ImageNet-100: the best static accuracy with 7.5 times fewer samples"]
     assert seven["recomputed"].endswith("more than 31 times")
     assert all(row["verdict"] == "untested" for row in found.values() if "ImageNet" in row["claim"])
-    assert page.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8"), "dp claims --page docs/claims.md"
+    written = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert written == PAGE.read_text(encoding="utf-8"), "dp claims --docs docs"
+
+
+def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
+    pages = {page: page.read_text(encoding="utf-8") for page in RESULTS.glob("*.md")}
+    stale = [page.name for page, text in pages.items() if with_tables(text) != text]
+    assert not stale, "dp claims --docs docs"
+    named = {name for text in pages.values() for name in PLACE.findall(text)}
+    assert named == {*TABLES, "tried"}
+
+
+def test_a_table_has_means_and_paired_differences():
+    runs = (
+        pd.read_csv(RESULTS / "glyphs.csv", comment="#").query("tuning == 'full'").set_index(["arm", "split"])["test"]
+    )
+    practice, static = runs["practice-8000"], runs["static-32000"]
+    difference = practice - static
+    (row,) = [line for line in table("glyphs").splitlines() if line.startswith("| static, 32,000 ")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[3] == f"{static.mean():.2f}"
+    assert cells[5] == f"−{-difference.mean():.2f} ± {difference.sem():.2f}"
+
+
+def test_a_page_names_a_table_that_there_is():
+    with pytest.raises(InputError, match="there is no table 'digts'"):
+        with_tables("<!-- table: digts -->\n<!-- end -->")
+    assert run_dp("claims", "--docs", "nowhere") == 2

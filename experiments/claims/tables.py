@@ -1,0 +1,165 @@
+"""The tables of docs/results: each is made from stored runs, a row an arm, and a command writes it into its page.
+
+A page has a place for a table, which names it:
+
+    <!-- table: digits -->
+    ...
+    <!-- end -->
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from dp_base.errors import InputError
+from dp_base.files import write_text
+from experiments.claims.measured import Difference, paired, stored_runs
+from experiments.claims.page import markdown
+
+PLACE = re.compile(r"(?<=<!-- table: )(?P<name>\S+) -->\n.*?(?=<!-- end -->)", re.S)
+
+
+@dataclass(frozen=True)
+class ArmsTable:
+    """Arms on the same splits and seeds: mean accuracies, paired differences with standard errors, and cost."""
+
+    runs: str
+    """The stored runs: docs/results/RUNS.csv."""
+    where: str
+    """Which of them (a query of pandas)."""
+    arms: Mapping[str, str]
+    """What the table calls each arm."""
+    leads: tuple[str, ...]
+    """Arms that others are subtracted from, a column each."""
+    columns: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
+    """The accuracies that are shown, and their headings."""
+    cost: str = "tflop"
+
+    def markdown(self) -> str:
+        """The table in Markdown. Raises MissingError outside a checkout of the project."""
+        runs = stored_runs(self.runs).query(self.where)
+        heads = ["arm", "made", "kept", *self.columns.values()]
+        heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
+        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for arm, label in self.arms.items():
+            mean = runs[runs["arm"] == arm].mean(numeric_only=True)
+            cells = [label, f"{mean['generated']:,.0f}", f"{mean['kept']:,.0f}"]
+            cells += [f"{mean[column]:.2f}" for column in self.columns]
+            cells += [_lead(runs, lead, arm) for lead in self.leads]
+            cost = mean[self.cost]
+            cells.append(f"{cost:.0f}" if cost >= 25 else f"{cost:.1f}")
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines) + "\n"
+
+
+def _lead(runs: pd.DataFrame, lead: str, arm: str) -> str:
+    if arm == lead:
+        return ""
+    difference: Difference = paired(runs, lead, arm)
+    sign = "+" if difference.mean >= 0 else "−"
+    return f"{sign}{abs(difference.mean):.2f} ± {difference.se:.2f}"
+
+
+TABLES = {
+    "digits": ArmsTable(
+        runs="digits",
+        where="settings != 'static-4000'",
+        arms={
+            "practice": "practice, 1,000",
+            "practice-400": "practice, 400",
+            "static-16000": "static, 16,000",
+            "static-4000": "static, 4,000",
+            "static-2000": "static, 2,000",
+            "static": "static, 1,000",
+            "static-400": "static, 400",
+            "prune-in-loop": "prune in the loop",
+            "prune-once": "prune once",
+            "practice-unguided": "the loop, unguided",
+            "random-direction": "in random directions",
+        },
+        leads=("practice",),
+        cost="gflop",
+    ),
+    "glyphs": ArmsTable(
+        runs="glyphs",
+        where="tuning == 'full'",
+        arms={
+            "practice-16000": "practice, 16,000",
+            "practice-8000": "practice, 8,000",
+            "static-128000": "static, 128,000",
+            "static-64000": "static, 64,000",
+            "static-32000": "static, 32,000",
+            "static-16000": "static, 16,000",
+            "static-8000": "static, 8,000",
+            "prune-in-loop-8000": "prune in the loop",
+            "prune-once-8000": "prune once",
+            "practice-unguided-8000": "the loop, unguided",
+            "random-direction-8000": "in random directions",
+        },
+        leads=("practice-16000", "practice-8000"),
+    ),
+    "glyphs-other-kinds": ArmsTable(
+        runs="glyphs",
+        where="tuning == 'full'",
+        arms={
+            "practice-16000": "practice, 16,000",
+            "practice-8000": "practice, 8,000",
+            "static-128000": "static, 128,000",
+            "static-64000": "static, 64,000",
+            "static-32000": "static, 32,000",
+            "static-16000": "static, 16,000",
+            "static-8000": "static, 8,000",
+        },
+        leads=(),
+        columns={"handwriting": "handwriting", "display": "display", "test": "test"},
+    ),
+    "fashion": ArmsTable(
+        runs="fashion",
+        where="tuning == 'second'",
+        arms={"practice": "practice, 3,000", "static-6000": "static, 6,000", "static": "static, 3,000"},
+        leads=("practice",),
+    ),
+}
+
+
+def tried_table() -> str:
+    """What was tried and left the code, from docs/results/tried.csv."""
+    rows = stored_runs("tried").fillna("")
+    lines = ["| tried | where | measured | verdict |", "|---|---|---|---|"]
+    for tried, where, measured, verdict in rows[["tried", "where", "measured", "verdict"]].itertuples(index=False):
+        lines.append(f"| {tried} | {where} | {measured} | {verdict} |".replace("\n", " "))
+    return "\n".join(lines) + "\n"
+
+
+def with_tables(page: str) -> str:
+    """A page with each of its tables as the stored runs give it. Raises InputError for a name that is no table's."""
+    return PLACE.sub(lambda place: f"{place['name']} -->\n\n{table(place['name'])}\n", page)
+
+
+def table(name: str) -> str:
+    """The table of this name in Markdown. Raises InputError if there is none."""
+    if name == "tried":
+        return tried_table()
+    if name not in TABLES:
+        raise InputError(f"there is no table {name!r}; there are {', '.join([*TABLES, 'tried'])}")
+    return TABLES[name].markdown()
+
+
+def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
+    """Write the page of claims, and the tables of all pages of a folder. Returns the pages that changed.
+
+    Raises InputError if it is no folder of pages, and MissingError outside a checkout of the project.
+    """
+    if not docs.is_dir():
+        raise InputError(f"--docs {docs} is no folder; give the folder of the pages, docs in a checkout")
+    pages = {page: with_tables(page.read_text(encoding="utf-8")) for page in sorted(docs.rglob("*.md"))}
+    pages[docs / "claims.md"] = markdown(claims)
+    changed = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
+    for page in changed:
+        write_text(page, pages[page])
+    return changed
