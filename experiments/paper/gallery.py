@@ -1,7 +1,8 @@
 """Draws figures into a folder, each with its table, and writes a page that shows them all.
 
 A figure is a module with three functions: compute(quick) returns a tidy table (figures.tables), draw(table) returns a
-matplotlib figure, and caption(table) returns the text below it. The module's docstring says what the figure shows.
+matplotlib figure, and caption(table) returns the text below it. The module's docstring says what the figure shows,
+NUMBERS of which kinds its numbers are (figures.tables), and FIGURES which figures of the paper it draws, if any.
 
 The figure NAME is the module NAME (with _ for -) in a sub-package of this package. Another package names its module as
 an entry point:
@@ -12,6 +13,7 @@ an entry point:
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
 import importlib
@@ -21,7 +23,7 @@ import pkgutil
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import jinja2
 import pandas as pd
@@ -70,9 +72,50 @@ def modules() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+class About(NamedTuple):
+    """What the source of a figure's module says of it."""
+
+    name: str
+    paper: tuple[str, ...]
+    """The paper's names of it, such as fig5."""
+    shows: str
+    numbers: tuple[str, ...]
+    """The kinds of its numbers: predicted, simulated, measured, reported."""
+
+
+def about(name: str) -> About:
+    """What a figure shows, read from its source without importing it: some of them need torch."""
+    spec = importlib.util.find_spec(modules()[name])
+    text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    tree = ast.parse(text)
+    said: dict[str, tuple[Any, ...]] = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("NUMBERS", "FIGURES")
+    }
+    line = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return About(name, tuple(f"fig{number}" for number in said.get("FIGURES", ())), line, said.get("NUMBERS", ()))
+
+
+def by_paper() -> dict[str, list[str]]:
+    """The figures that draw each of the paper's own, by its name there, such as fig5."""
+    found: dict[str, list[str]] = {}
+    for name in modules():
+        for number in about(name).paper:
+            found.setdefault(number, []).append(name)
+    return found
+
+
 def check_names(wanted: list[str]) -> list[str]:
-    """The wanted names, each once, in their order. Raises InputError for an unknown figure."""
+    """The wanted names, each once, in their order; one of the paper's own stands for all that draw it.
+
+    Raises InputError for an unknown figure.
+    """
+    own = by_paper()
     known = list(modules())
+    wanted = [name for asked in wanted for name in ([asked] if asked in known else own.get(asked, [asked]))]
     for name in wanted:
         if name not in known:
             alike = [other for other in known if other.startswith(name)]

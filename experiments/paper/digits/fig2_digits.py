@@ -14,6 +14,9 @@ from experiments.terminal import progress
 from figures.tables import measured
 from figures.traces import draw_traces
 
+NUMBERS = ("measured",)
+FIGURES = (2,)
+
 ADDITIONS = (0, 1, 2)
 SIZE = 300  # samples at first, and of each addition
 SHOWN_FROM = 300  # optimizer step; the range of earlier ones would hide the rest

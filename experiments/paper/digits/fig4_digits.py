@@ -8,6 +8,9 @@ from experiments.comparing.compare import summarize
 from experiments.paper.digits_runs import digits, run_digits_arms
 from figures.curves import draw_curves
 
+NUMBERS = ("measured",)
+FIGURES = (4,)
+
 NAMES = {
     "practice": "practice",
     "practice-unguided": "practice, unguided",

@@ -9,6 +9,9 @@ from experiments.comparing.compare import summarize
 from experiments.paper.digits_runs import digits, run_digits_arms
 from figures.curves import draw_curves
 
+NUMBERS = ("measured",)
+FIGURES = (5,)
+
 RATIOS = (1, 2, 5, 10, 20)  # samples drawn per sample kept
 OMEGAS = (0.005, 0.01, 0.02, 0.04, 0.08)
 PLAN = ("practice.initial=200", "practice.increment=200", "practice.additions=1")

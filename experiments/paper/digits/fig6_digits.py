@@ -13,6 +13,9 @@ from experiments.terminal import progress
 from figures.curves import draw_curves
 from figures.tables import measured
 
+NUMBERS = ("measured",)
+FIGURES = (6,)
+
 SHOWN = (1, 3, 5, 7)  # rounds
 
 

@@ -12,6 +12,9 @@ from dp_real.runtime.seeds import row_seeds
 from experiments.paper.digits_runs import digits, digits_learners, pixel_columns
 from figures.grids import draw_image_table
 
+NUMBERS = ("measured",)
+FIGURES = (8,)
+
 LABELS = (2, 5, 8)
 STEPS = (0, 1, 2, 4, 6, 9, 12, 15, 17, 19)
 OMEGA = 0.03

@@ -7,6 +7,9 @@ import pandas as pd
 from experiments.paper.digits_runs import ImageRow, digits, digits_learners, image_rows
 from figures.grids import draw_image_table
 
+NUMBERS = ("measured",)
+FIGURES = (12, 13)
+
 OMEGAS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3)
 
 

@@ -7,6 +7,9 @@ import pandas as pd
 from experiments.paper.digits_runs import ImageRow, digits, digits_learners, image_rows
 from figures.grids import draw_image_table
 
+NUMBERS = ("measured",)
+FIGURES = (10, 11)
+
 OMEGA = 0.02
 
 

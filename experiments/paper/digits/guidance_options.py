@@ -28,6 +28,8 @@ from experiments.terminal import progress
 from figures.curves import draw_curves
 from figures.tables import measured
 
+NUMBERS = ("measured",)
+
 TOTALS = (0.2, 0.4, 0.8)  # total guidance: omega times the number of guided steps
 THROUGH = ("unet", "x0")
 EVERY = (1, 2, 5)

@@ -12,6 +12,8 @@ from experiments.paper.gaussian_loop import gaussian, plain_rows, predict_loop, 
 from figures.curves import draw_curves
 from figures.tables import measured, predicted
 
+NUMBERS = ("predicted", "measured")
+
 OMEGA = 0.01
 STATIC = "static"
 PLAIN = "practice without guidance (ω = 0)"

@@ -13,6 +13,8 @@ from experiments.paper.gaussian_loop import gaussian, keep_hard_threshold, trace
 from figures.curves import draw_curves
 from figures.tables import measured, predicted
 
+NUMBERS = ("predicted", "measured")
+
 ROUNDS = (1, 4, 9)
 BINS = np.geomspace(1e-3, 3, 21)  # of the margin
 FOOT = 0.1  # how far down the edge of keep-hard is drawn

@@ -6,6 +6,9 @@ from experiments.presets.reported.audit import data_equivalence
 from figures.scaling import draw_data_equivalence
 from figures.tables import reported
 
+NUMBERS = ("reported",)
+FIGURES = (4,)
+
 
 def compute(quick: bool) -> pd.DataFrame:
     """Tidy: the rows of Tables 4 and 5, with their data equivalence, see experiments.presets.reported.audit."""

@@ -11,6 +11,8 @@ from dp_theory.selection.rivals import rivals
 from figures.curves import draw_curves
 from figures.tables import predicted, simulated
 
+NUMBERS = ("predicted", "simulated")
+
 RHO = 0.9
 SMALLEST_KEEP = 0.1  # the least keep fraction, which binds where only kept rows cost
 PANELS = {

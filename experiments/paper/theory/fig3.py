@@ -9,6 +9,9 @@ from dp_theory import KeepAll, KeepHard, Problem
 from experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
 from figures.curves import draw_curves
 
+NUMBERS = ("predicted", "simulated")
+FIGURES = (3,)
+
 D = 512
 RHO = 0.97
 LAM = 1e-4  # per training row

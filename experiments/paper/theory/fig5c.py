@@ -9,6 +9,9 @@ from dp_theory import KeepHard, Problem
 from experiments.paper.overlay import agreement_in_words, as_accuracy, overlay
 from figures.curves import draw_curves
 
+NUMBERS = ("predicted", "simulated")
+FIGURES = (5,)
+
 D = 512
 KEPT = 2 * D
 LAM = 0.01  # per training row

@@ -9,6 +9,9 @@ from dp_theory import KeepEasy, KeepHard, Problem
 from experiments.paper.overlay import agreement_in_words, overlay
 from figures.theory import draw_against_keep_fraction
 
+NUMBERS = ("predicted", "simulated")
+FIGURES = (7,)
+
 D = 350
 RHO = 0.9
 POOLS = (700, 1400, 3500)

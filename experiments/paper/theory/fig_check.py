@@ -18,6 +18,8 @@ from experiments.paper.digits_runs import digits
 from experiments.presets.presets import load_preset
 from experiments.terminal import progress, say
 
+NUMBERS = ("predicted", "measured")
+
 SMALL_DIGITS = "0+1+2+3+4"
 LARGE_DIGITS = "5+6+7+8+9"
 COAT = 4  # of fashion, with shirts the two classes that are nearest to each other

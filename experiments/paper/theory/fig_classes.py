@@ -9,6 +9,8 @@ from dp_theory import Experiments, classes_curves
 from figures.curves import draw_curves
 from figures.tables import predicted, simulated
 
+NUMBERS = ("predicted", "simulated")
+
 CLASSES = (2, 3, 5, 10)
 RHO = 0.9
 KEEP = 0.5

@@ -11,6 +11,8 @@ from dp_theory import BoundaryFlips, PracticeProblem, Window, predict, simulate
 from figures.curves import draw_curves
 from figures.tables import predicted, simulated
 
+NUMBERS = ("predicted", "simulated")
+
 PHI = 0.5
 ROUNDS = 8
 TOTAL = 8.0  # rows that all rounds add, in first pools

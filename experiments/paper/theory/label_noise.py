@@ -10,6 +10,8 @@ from dp_theory.noise import last_useful, phases, worth
 from dp_theory.noise.worth import COMPUTE, LAMS, SAMPLES, WINDOWS, plain_lam
 from figures.phases import draw_phases
 
+NUMBERS = ("predicted", "simulated")
+
 LEVEL = 0.02  # a smaller relative gain does not pay
 PHI = 0.5
 D = 300

@@ -10,6 +10,8 @@ from dp_theory import Direct, KeepAll, KeepEasy, KeepHard, Problem, simulate
 from dp_theory.budgets.least_error import LeastError, least_error
 from figures.phases import draw_phases
 
+NUMBERS = ("predicted", "simulated")
+
 TUNED = "best ridge"
 RIDGELESS = "no ridge (λ → 0+)"
 PAID = "best ridge, candidates paid"

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from dp_theory import KeepHard, Problem, predict
+from experiments.claims import measured
 from experiments.paper import gallery, overlay
 from experiments.paper.reported import fig4_reported
+from experiments.paper.stored import fig9
 from experiments.paper.theory import fig3, fig5c, fig7, fig_growth
 from experiments.presets.reported import audit, printed_tables
 from tests.experiments.conftest import run_dp
@@ -150,7 +152,41 @@ def test_every_figure_module_has_the_three_functions():
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
         defined |= {target.id for target in assigned if isinstance(target, ast.Name)}
-        assert {"compute", "draw", "caption"} <= defined, name
+        assert {"compute", "draw", "caption", "NUMBERS"} <= defined, name
+
+
+def test_a_name_of_the_paper_stands_for_all_that_draw_it(capsys):
+    assert gallery.check_names(["fig4", "fig7"]) == ["fig4-digits", "fig4-glyphs", "fig4-reported", "fig7"]
+    assert run_dp("figures", "--list", "fig12") == 0
+    (line,) = capsys.readouterr().out.splitlines()[1:]
+    assert line.split("\t")[:2] == ["grid-omega", "fig12, fig13"]
+    assert line.endswith("\tmeasured")
+
+
+def test_stored_runs_give_figures_of_the_kinds_that_they_name(tmp_path):
+    assert run_dp("figures", "fig9", "fig4-glyphs", "--out", tmp_path) == 0
+    nine, four = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("fig9", "fig4-glyphs"))
+    assert set(nine["kind"]) | set(four["kind"]) == set(gallery.about("fig9").numbers) == {"measured"}
+    assert dict(zip(nine["series"].str[:6], nine["verdict"], strict=True)) == {
+        "digits": "undecided",
+        "glyphs": "equivalent",
+    }
+    assert four.query("panel == 'display' and series == 'static'")["y"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-0.4, 0.4, "equivalent"), (0.1, 0.4, "equivalent"), (-0.1, 0.6, "undecided"), (0.1, 0.6, "different")],
+)
+def test_equivalence_needs_the_whole_interval_within_the_margin(low, high, said):
+    assert fig9.verdict(low, high) == said
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measured, "RESULTS", tmp_path / "nowhere")
+    assert run_dp("figures", "fig9", "fig4-reported", "--out", tmp_path / "out") == 3
+    assert "figure fig9 was not drawn" in capsys.readouterr().err
+    assert (tmp_path / "out" / "fig4-reported.png").exists()
 
 
 def test_draws_a_figure_with_its_table_and_page(tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""Figures from the runs that are stored in docs/results."""
