@@ -211,11 +211,16 @@ class Comparison:
         """The arm from which differences are taken."""
         return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each run, with the contents of its result.json. Raises DamagedError if it cannot be read."""
+        with reading(self.path / RUNS, REMEDY):
+            return pd.read_csv(self.path / RUNS)
+
     def runs(self) -> Iterator[tuple[str, Run]]:
         """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names no run, or one that is missing."""
-        file = self.path / RUNS
-        with reading(file, REMEDY):
-            table = pd.read_csv(file)
+        table = self.table
+        with reading(self.path / RUNS, REMEDY):
             pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
             if not pairs:
                 raise ValueError("it has no rows")
