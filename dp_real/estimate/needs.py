@@ -102,6 +102,8 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
     yield from _weights(config)
+    if problem := config.generator.problem():
+        yield Need("generator", config.generator.kind, problem)
     if config.tracker != "none":
         yield tracker(config.tracker)
 

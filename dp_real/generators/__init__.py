@@ -129,6 +129,10 @@ class GeneratorConfig(Section):
         """A digest of the user's code that draws samples; empty if there is none."""
         return ""
 
+    def problem(self) -> str | None:
+        """What keeps it from being loaded, beside absent weights and data; None if nothing is known to."""
+        return None
+
     def tokens(self, task: Task) -> tuple[int, int]:
         """About how many tokens a sample takes: those of its prompt, and those that are generated at most."""
         return 0, 0

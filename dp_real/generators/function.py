@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -48,6 +49,18 @@ class FunctionConfig(GeneratorConfig):
         """
         from dp_real.generators.models.function import FunctionGenerator
 
+        return FunctionGenerator(self._function(), self._key, source.task, source.as_samples)
+
+    def problem(self) -> str | None:
+        """The function is imported, since a run would find out later only. See GeneratorConfig."""
+        try:
+            self._function()
+        except (MissingError, InputError) as error:
+            return str(error)
+        return None
+
+    def _function(self) -> Callable[..., Any]:
+        """The function itself. Raises MissingError if it cannot be imported, and InputError if it is no function."""
         try:
             function = resolve_name(self.call)
         except (Exception, SystemExit) as error:  # the module may raise anything when it is imported
@@ -57,7 +70,7 @@ class FunctionConfig(GeneratorConfig):
             ) from error
         if not callable(function):
             raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
-        return FunctionGenerator(function, self._key, source.task, source.as_samples)
+        return function
 
     def code_digest(self) -> str:
         """The digest of the file of the module, not of what the module imports. See GeneratorConfig."""

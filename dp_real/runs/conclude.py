@@ -10,7 +10,7 @@ from typing import Any
 
 from dp_base.checksums import RECORD, reading, seal, verify
 from dp_base.errors import DamagedError
-from dp_base.files import remove, write_json, write_text
+from dp_base.files import remove, share_files, write_json, write_text
 from dp_real.data import DataConfig
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
@@ -70,6 +70,7 @@ def _save_learner(learner: Learner, files: RunFiles) -> None:
         if main:
             files.learner.mkdir(exist_ok=True)
             learner.save(files.learner)
+            share_files(files.learner)
             remove(files.learner / CARD)  # of an earlier conclusion
             seal(files.learner)
 
