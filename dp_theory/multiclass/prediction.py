@@ -5,10 +5,11 @@ has not seen a certain row. Its scores of the row are θ = Σ_j a_j g_j + σ z. 
 teacher and the selector, and z are those along all other directions. With the row, the scores are h, the proximal point
 of θ at δ. Let f = e_y - softmax(h), let H be the curvature of the loss at h, and let E[·] go over kept rows. Then:
 
-    Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)
+    Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)      (T6.6), (T6.7)
     m = 1/(λ + Γ)      δ = φm      a_j = m (c_j + Γ a_j)      σ² = φm² E[|f|²]/(K - 1)
 
-For K = 2 this is dp_theory.span.convex with the logistic loss. The number k of the a_j is 2 where
+docs/theory/softmax.md derives them, and says what that symmetry rests on. For K = 2 this is dp_theory.span.convex with
+the logistic loss. The number k of the a_j is 2 where
 the selector's scores matter besides the teacher's, and 1 elsewhere.
 """
 
@@ -224,7 +225,8 @@ class Equations:
     ) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
         """Test error, cross-entropy, overlap and squared norm, and their standard errors.
 
-        The standard errors come from the scatter of the sets. The root of each set by itself is one Newton step away.
+        The standard errors come from the scatter of the sets. The root of each set by itself is one Newton step away
+        (T6.10).
 
         Parameters
         ----------

@@ -44,7 +44,7 @@ _ANY_ERROR = 0.25  # of a learner: the shares of plain rows that are wrong and t
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
-    """The best ridge per row of static data, `rows` per dimension. Broadcasts."""
+    """The best ridge per row of static data (T8.7), `rows` per dimension. Broadcasts."""
     return (1 / flips.signal**2 - 1) / np.asarray(rows)
 
 

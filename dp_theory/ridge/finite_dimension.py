@@ -119,7 +119,7 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
 
     References
     ----------
-    docs/theory.md, section "Finite dimension".
+    docs/theory/finite-dimension.md: (T5.11), and (T5.12) for the certificate.
     """
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
