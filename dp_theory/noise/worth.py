@@ -40,6 +40,7 @@ COSTS = Costs()
 RULE_NAMES = (*rule_names("optimised"), "entropy")
 SAMPLES = "as many samples"
 COMPUTE = "as much compute"
+ROUNDING = 1e-12  # relative difference of errors that says nothing
 _ANY_ERROR = 0.25  # of a learner: the shares of plain rows that are wrong and that pass do not depend on it
 
 
@@ -152,11 +153,16 @@ def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage:
         "test_error": error,
         "samples": rows_to_same_error / made,
         "compute": rows_to_same_error / rows_for_same_cost,
-        "saved": 1 - error / plain_error(flips, made),
-        "saved_compute": 1 - error / plain_error(flips, rows_for_same_cost),
+        "saved": _saved(error, plain_error(flips, made)),
+        "saved_compute": _saved(error, plain_error(flips, rows_for_same_cost)),
         "missed": run.new[stage].missed,
         "wrong": run.new[stage].wrong,
     }
+
+
+def _saved(error: float, plain: float) -> float:
+    """The share of an error that is saved. It is 0 where the two differ by rounding alone."""
+    return 0.0 if abs(error - plain) < ROUNDING * plain else 1 - error / plain
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:

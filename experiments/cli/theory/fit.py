@@ -130,6 +130,7 @@ def _print_goodness(fitted: "Fit") -> None:
 def _read(path: Path, where: list[str]) -> "Curve":
     """The curve of a file, or the reported one of that name, of which COLUMN=VALUE is chosen; says what is noted."""
     from dp_theory.fitting import MOST_ROUNDS, read_curve
+    from dp_theory.fitting.curve_files import MORE_CLASSES
     from experiments.presets.reported.scaling_curves import CURVES, reported_curve
 
     chosen = {}
@@ -140,7 +141,7 @@ def _read(path: Path, where: list[str]) -> "Curve":
         chosen[name] = value
     if str(path) in CURVES:
         curve = reported_curve(str(path), chosen)
-        notes = []
+        notes = [MORE_CLASSES]
     else:
         curve, notes = read_curve(path, chosen)
     for note in notes:
