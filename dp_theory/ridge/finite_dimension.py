@@ -57,9 +57,9 @@ class FinitePrediction(Prediction):
     certificate
         That of the limit, and three estimates of what is left out. The first is the next order, as the largest square
         of an output's relative shift from the limit (of the overlap, relative to √squared_norm), or of the variance of
-        ln sigma² if that is larger. It is large near the ridgeless peak. The second is (d - 2)^-2, the square of the order of each fluctuation over the anonymous
-        coordinates: in few dimensions the shifts that are left may cancel. The third is the chance (1 - p)^n that no
-        row is kept.
+        ln sigma² if that is larger. It is large near the ridgeless peak. The second is (d - 2)^-2, the square of the
+        order of each fluctuation over the anonymous coordinates: in few dimensions the shifts that are left may cancel.
+        The third is the chance (1 - p)^n that no row is kept.
     d
         Dimension.
     """

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import brentq, fsolve
+from scipy.optimize import root, root_scalar
 from scipy.special import expit, ndtr
 from scipy.stats import norm
 
@@ -16,6 +16,11 @@ from dp_theory.rules import Fourth, Moments
 from dp_theory.span.flips import observed_labels
 
 EXACT = 1e-10
+
+
+def zero_of(function, low, high):
+    """The root between two places."""
+    return float(root_scalar(function, bracket=(low, high), xtol=1e-16).root)
 
 
 def line(low, high, order=400):
@@ -58,7 +63,7 @@ def test_the_span_recipe_is_its_page():
             two[2, 2] += soft @ mass
         return zero, one, two
 
-    delta = brentq(lambda x: lam * x + x * means(x, 1)[0] - phi, 1e-6, phi / lam, xtol=1e-15)
+    delta = zero_of(lambda x: lam * x + x * means(x, 1)[0] - phi, 1e-6, phi / lam)
     _, c, second = means(delta, 1)
     a = np.linalg.solve(lam * np.eye(3) + second, c)
     zero, one, two = means(delta, 2)
@@ -80,12 +85,12 @@ def test_the_loop_is_its_page():
     phi, lam, alpha, candidates = 0.5, 0.03, 0.4, 2.0
 
     # stage 0, plain rows: t = g, and (T3.16) is a number
-    x0 = brentq(lambda x: phi / (lam + 1 / (1 + x)) - x, 1e-9, 1e3, xtol=1e-15)
+    x0 = zero_of(lambda x: phi / (lam + 1 / (1 + x)) - x, 1e-9, 1e3)
     b0 = 1 / (1 + x0)
     m0 = 1 / (lam + b0)
     c1 = np.sqrt(2 / np.pi)  # E[y g]
-    a0 = fsolve(lambda a: m0 * (b0 * (c1 - a) + b0 * a) - a, 0.5, xtol=1e-14)[0]
-    c00 = fsolve(lambda c: phi * m0**2 * b0**2 * (1 - 2 * a0 * c1 + a0**2 + c) - c, 0.1, xtol=1e-14)[0]
+    a0 = zero_of(lambda a: m0 * (b0 * (c1 - a) + b0 * a) - a, 0, 9)
+    c00 = zero_of(lambda c: phi * m0**2 * b0**2 * (1 - 2 * a0 * c1 + a0**2 + c) - c, 0, 99)
 
     # the cohort of stage 0
     length = np.hypot(a0, np.sqrt(c00))
@@ -120,7 +125,7 @@ def test_the_loop_is_its_page():
         off_a, off_c, off_x = pull - a, phi * m @ ff @ m.T - c, phi * m - x
         return [off_a[1], off_c[1, 0], off_c[1, 1], off_x[1, 0], off_x[1, 1]]
 
-    a1, _, c11, _, _ = fsolve(excess, [a0, c00 / 2, c00, 0.0, x0 / 2], xtol=1e-14)
+    a1, _, c11, _, _ = root(excess, [a0, c00 / 2, c00, 0.0, x0 / 2], tol=1e-14).x
     errors = np.arctan2(np.sqrt([c00, c11]), [a0, a1]) / np.pi
     found = predict(PracticeProblem(phi, lam, [Addition(candidates, keep=KeepHard(alpha))]))
     np.testing.assert_allclose(found.test_error, errors, rtol=EXACT)
@@ -204,7 +209,7 @@ def test_the_influence_is_its_page():
     p = 2 * ndtr(alpha) - 1
     g = np.stack([t, v])
     psi, ridge = phi / p, lam / p
-    r = brentq(lambda r: (1 - r) * (psi / r - 1) - ridge, 1e-9, min(1, psi), xtol=1e-16)
+    r = zero_of(lambda r: (1 - r) * (psi / r - 1) - ridge, 1e-9, min(1, psi))
     ell = psi / r - 1
     c, second = g @ (w * y), (g * w) @ g.T
     inverse = np.linalg.inv(ell * np.eye(2) + second)
