@@ -8,7 +8,7 @@ flips' shape otherwise, since ridge regression knows no more of plain labels tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,6 +71,7 @@ def worth(
     plans: Sequence[RoundPlan] = WINDOWS,
     lams: Sequence[float] | None = None,
     costs: Costs = COSTS,
+    advance: Callable[[int], None] = lambda loops: None,
 ) -> pd.DataFrame:
     """Practice against static data, round by round.
 
@@ -91,6 +92,8 @@ def worth(
         static data, and FIRMER times the latter as far as these lie beyond LAMS. Stage 0 is then static data.
     costs
         Of making a row and of training on it.
+    advance
+        advance(1) is called after each loop. There are `loops_of_worth`, unless lams are given.
 
     Returns
     -------
@@ -119,11 +122,17 @@ def worth(
         for lam in ridges:
             solved = solve_stages(replace(start, lam=lam, additions=[plan] * rounds))
             runs.append(_Run(number, lam, solved, *_made(flips, phi, solved)))
+            advance(1)
     rows = []
     for stage in range(rounds + 1):
         best = min(runs, key=lambda run: run.solved.test_error[stage])
         rows.append(_stage_row(flips, phi, costs, best, stage))
     return pd.DataFrame(rows).astype({"stage": int, "plan": int})
+
+
+def loops_of_worth(flips: BoundaryFlips, phi: float, plans: Sequence[RoundPlan] = WINDOWS) -> int:
+    """The number of loops that `worth` solves."""
+    return len(plans) * len(_ridges(flips, 1 / phi))
 
 
 class _Run(NamedTuple):

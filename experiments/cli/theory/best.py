@@ -24,6 +24,7 @@ SmallestKeep = Annotated[float, typer.Option(help="Least kept fraction to consid
 
 TABLE = "best.csv"
 MANY_DIMENSIONS = 1e3  # if the winner needs more than this for the limit of large d to hold, it is told
+MANY_ROUNDS = 4  # of which a search takes more than a few seconds
 LARGE_GAP = 0.1  # gap over the error of a rule that may be far from the best
 ROUNDING = 1e-3  # gap over the error that counts as 0
 
@@ -176,6 +177,8 @@ def sequence_command(
     problem = PracticeProblem(phi, lam, flip=flip)
     size = {"candidates" if candidates else "kept": increment}
     with claimed(out):
+        if rounds > MANY_ROUNDS:
+            say(f"{rounds} rounds: about a second for each of the first, and more for each that follows")
         best = best_sequence(problem, rounds, labels=labels, full=full, least=smallest_keep, **size)
         kappa, window = best_window(problem, rounds, least=smallest_keep, **size)
         if not full:
