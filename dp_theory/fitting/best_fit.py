@@ -48,10 +48,10 @@ def most_likely_exact(
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
     """The quasi-likelihood of an exact curve, and its most likely z.
 
-    The variance of this likelihood is (3) at a z that is the estimate but for a hundredth of its standard error. It is
-    held as the points' standard errors.
+    The variance of this likelihood is (T9.5) at a z that is the estimate but for a hundredth of its standard error. It
+    is held as the points' standard errors.
     """
-    likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (5)
+    likelihood = Likelihood(curve, free, fixed, Variance.THEORY, with_log=True)  # (T9.7)
     z = most_likely(likelihood)
     for _ in range(_REWEIGHTED):
         likelihood = _with_variance_at(curve, free, fixed, z)
@@ -62,7 +62,7 @@ def most_likely_exact(
 def _with_variance_at(
     curve: Curve, free: tuple[str, ...], fixed: dict[str, float], z: Float[np.ndarray, " free"]
 ) -> Likelihood:
-    """The likelihood (4) of an exact curve, with its variance held at z."""
+    """The likelihood (T9.6) of an exact curve, with its variance held at z."""
     likelihood = Likelihood(curve, free, fixed)
     _, deviation = predict_points(curve, likelihood.values(z[None]))
     se = np.sqrt(variance_of_theory(curve, deviation)[0])
@@ -72,7 +72,7 @@ def _with_variance_at(
 def likelihood_about_fit(
     curve: Curve, estimate: Likelihood, z: Float[np.ndarray, " free"]
 ) -> tuple[Likelihood, Float[np.ndarray, " free"]]:
-    """The deviance (6) of an exact curve about its means at the estimate z, and the z where that is least.
+    """The deviance (T9.8) of an exact curve about its means at the estimate z, and the z where that is least.
 
     There it is 0 but for rounding.
     """

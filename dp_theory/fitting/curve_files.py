@@ -25,6 +25,11 @@ NEEDED = (
     "practice), or those of sweep.csv or comparison.csv"
 )
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
+TWO_CLASSES = "gaussian"  # the generator of the theory's own rows
+MORE_CLASSES = (
+    "the theory has two classes: if this curve has more, its parameters are effective numbers, to be trusted as far as "
+    "hidden points confirm them"
+)
 _SERIES = r"^(?P<arm>[^@]*?)(?:-(?P<size>\d+))?(?:@(?P<settings>.*))?$"  # practice-400@training.steps=6000
 
 
@@ -153,11 +158,17 @@ def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading
         raise InputError(f"{path} has several rules: choose with rule={rules[0]}")
     options = {"rule": str(rules[0])} if rules else {}
     curve = Curve.of(chosen, **options)
+    notes = []
     if np.median(curve.error) > 0.5:
-        return Reading(
-            curve, ["most errors are above 1/2: of two classes that is worse than chance; are they accuracies?"]
-        )
-    return Reading(curve, [])
+        notes.append("most errors are above 1/2: of two classes that is worse than chance; are they accuracies?")
+    elif _is_above_chance(curve):
+        notes.append(MORE_CLASSES)
+    return Reading(curve, notes)
+
+
+def _is_above_chance(curve: Curve) -> bool:
+    """Whether an error is above that of a guess between two classes, by more than its noise."""
+    return bool(np.any(curve.error > 0.5 + 3 * np.nan_to_num(curve.se)))
 
 
 def _read_sweep(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -223,7 +234,16 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
         "initial": rows["initial"],
         "increment": rows["increment"],
     }
-    return Reading(Curve.of(columns), notes)
+    curve = Curve.of(columns)
+    configs = sorted(path.parent.glob("runs/*/config.toml"))
+    if any(_may_have_more_classes(config) for config in configs[:1]) or _is_above_chance(curve):
+        notes.append(MORE_CLASSES)
+    return Reading(curve, notes)
+
+
+def _may_have_more_classes(config: Path) -> bool:
+    """Whether a run is of images or texts, which mostly have more than two classes."""
+    return _section(config, "generator").get("kind", TWO_CLASSES) != TWO_CLASSES
 
 
 def _practice_start(path: Path, series: str) -> _Start:
@@ -231,15 +251,15 @@ def _practice_start(path: Path, series: str) -> _Start:
     configs = sorted(path.parent.glob(f"runs/{_literal(file_name(series))}-seed*/config.toml"))
     if not configs:
         return _Start(np.nan, np.nan)
-    practice = _practice_section(configs[0])
+    practice = _section(configs[0], "practice")
     return _Start(float(practice["initial"]), float(practice["increment"]))
 
 
-def _practice_section(config: Path) -> dict[str, Any]:
-    """The section [practice] of a run's configuration; empty where there is none."""
+def _section(config: Path, name: str) -> dict[str, Any]:
+    """A section of a run's configuration; empty where there is none."""
     if not config.exists():
         return {}
-    return tomllib.loads(config.read_text(encoding="utf-8")).get("practice", {})
+    return tomllib.loads(config.read_text(encoding="utf-8")).get(name, {})
 
 
 def _literal(text: str) -> str:
@@ -254,7 +274,7 @@ def _read_branches(run: Path, where: dict[str, str]) -> Reading:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("branches/*/result.json"))]
     if not results:
         raise InputError(f"{run} has no branches/SIZE/result.json: dp real branch {run} makes them")
-    practice = _practice_section(run / "config.toml")
+    practice = _section(run / "config.toml", "practice")
     if not practice:
         raise MissingError(f"{run}/config.toml is missing: it says how the practice began")
     kept = np.array([float(result["pool_size"]) for result in results])
@@ -270,5 +290,7 @@ def _read_branches(run: Path, where: dict[str, str]) -> Reading:
             "increment": float(practice["increment"]),
         }
     )
-    note = "standard errors are of the test examples alone: one run says nothing of other seeds"
-    return Reading(Curve.of(chosen_rows(run, table, where)), [note])
+    notes = ["standard errors are of the test examples alone: one run says nothing of other seeds"]
+    if _may_have_more_classes(run / "config.toml"):
+        notes.append(MORE_CLASSES)
+    return Reading(Curve.of(chosen_rows(run, table, where)), notes)

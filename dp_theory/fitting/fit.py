@@ -253,7 +253,7 @@ def fit(curve: Curve, fixed: Mapping[str, float] | None = None) -> Fit:
 
     References
     ----------
-    The model is that of dp_theory.fitting.likelihood, equations (1) to (8).
+    The model is that of dp_theory.fitting.likelihood, (T9.3) to (T9.11).
     """
     given = _checked_values(fixed or {})
     why_fixed = _not_identified(curve, given) | dict.fromkeys(given, "fixed")

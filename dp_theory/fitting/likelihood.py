@@ -1,43 +1,45 @@
 """The statistical model of a measured curve: how likely its points are at given parameters of the theory.
 
+Equations are those of docs/theory/fit.md.
+
 **What is fitted.** Point i is the mean test error y_i of k_i experiments. The theory's parameters θ determine its
 expectation μ_i(θ) and the standard deviation s_i(θ) of a single experiment (dp_theory.fitting.theory). Some parameters
 are free, the others are fixed. Each free one is moved as an unbounded number z_j (dp_theory.fitting.parameters), so
 that θ = θ(z). A point is normal about its expectation,
 
-    y_i ~ N(μ_i(z), c v_i)                                                                                    (1)
+    y_i ~ N(μ_i(z), c v_i)                                                                                    (T9.3)
 
 **Which variance.** v_i is one of two (`Variance`):
 
-    v_i = se_i², or y_i² where no standard error is known                    MEASURED                         (2)
-    v_i = s_i(z)²/k_i                                                        THEORY, for exact curves         (3)
+    v_i = se_i², or y_i² where no standard error is known                    MEASURED                         (T9.4)
+    v_i = s_i(z)²/k_i                                                        THEORY, for exact curves         (T9.5)
 
-With (2) the factor c is estimated from the residuals (dp_theory.fitting.fit). With (3) it is 1.
+With (T9.4) the factor c is estimated from the residuals (dp_theory.fitting.fit). With (T9.5) it is 1.
 
 **The deviance** is −2 ln(likelihood), up to a constant and with c = 1. It is the first of these where v does not depend
 on z, and the second where it does:
 
-    D(z) = Σ (y_i − μ_i(z))²/v_i                                                                              (4)
-    D(z) = Σ [(y_i − μ_i(z))²/v_i(z) + ln v_i(z)]                                                             (5)
+    D(z) = Σ (y_i − μ_i(z))²/v_i                                                                              (T9.6)
+    D(z) = Σ [(y_i − μ_i(z))²/v_i(z) + ln v_i(z)]                                                             (T9.7)
 
-**Why quasi-likelihood.** The estimate for an exact curve is not the minimum of (5). There v would shrink towards the
+**Why quasi-likelihood.** The estimate for an exact curve is not the minimum of (T9.7). There v would shrink towards the
 squared residuals, which are smaller than the points' true scatter by as much as the parameters have taken: dimensions
-come out larger, and flips smaller, by half a standard error. Instead z minimises (4) with the variance (3) held at the
-estimate itself. `dp_theory.fitting.best_fit.most_likely_exact` finds it in turns: first the minimum of (5), and then
-that of (4) with v at the minimum before.
+come out larger, and flips smaller, by half a standard error. Instead z minimises (T9.6) with the variance (T9.5) held
+at the estimate itself. `dp_theory.fitting.best_fit.most_likely_exact` finds it in turns: first the minimum of (T9.7),
+and then that of (T9.6) with v at the minimum before.
 
 **The region of likely parameters** of an exact curve is taken about its fitted means μ̂ (dp_theory.fitting.region). Its
 deviance has the variance of each z, but not the logarithm:
 
-    D(z) = Σ (μ̂_i − μ_i(z))²/v_i(z)                                                                           (6)
+    D(z) = Σ (μ̂_i − μ_i(z))²/v_i(z)                                                                           (T9.8)
 
 With v held at the estimate, intervals would be too narrow just where the dimension came out too large.
 
 **To first order** in z, with the slopes J = ∂μ/∂z and G = ∂ ln v/∂z (points, free) and V = diag(v), half the expected
 second derivative of D is the information
 
-    I = Jᵀ V⁻¹ J               for (4) and (6)                                                                (7)
-    I = Jᵀ V⁻¹ J + GᵀG/2       for (5)                                                                        (8)
+    I = Jᵀ V⁻¹ J               for (T9.6) and (T9.8)                                                            (T9.10)
+    I = Jᵀ V⁻¹ J + GᵀG/2       for (T9.7)                                                                        (T9.11)
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ _LEAST_INFORMATION = 0.02  # given to every direction of z, so that the region h
 class Variance(Enum):
     """What the variance v of the points is."""
 
-    MEASURED = "measured"  # equation (2)
-    THEORY = "theory"  # equation (3)
+    MEASURED = "measured"  # equation (T9.4)
+    THEORY = "theory"  # equation (T9.5)
 
 
 class Linearisation(NamedTuple):
@@ -100,9 +102,9 @@ class Likelihood:
     fixed
         Values of all other parameters.
     variance
-        Whether v is (2) or (3).
+        Whether v is (T9.4) or (T9.5).
     with_log
-        Whether the deviance has the term ln v, as in (5).
+        Whether the deviance has the term ln v, as in (T9.7).
     softening
         A relative standard deviation that every point is given besides. It widens the valleys of the deviance, so that
         a search finds them from afar.
@@ -122,7 +124,7 @@ class Likelihood:
         return moved | constant
 
     def deviances(self, z: Float[np.ndarray, "sets free"]) -> Float[np.ndarray, " sets"]:
-        """The deviance (4), (5) or (6) at each z."""
+        """The deviance (T9.6), (T9.7) or (T9.8) at each z."""
         mean, deviation = predict_points(self.curve, self.values(z))
         return self._deviances(mean, self._variances(deviation))
 
@@ -143,10 +145,10 @@ class Likelihood:
         variance = self._variances(deviation)
         deviance = self._deviances(mean, variance)
         slope = _differences(mean, len(z))
-        information = slope.T @ (slope / variance[0][:, None])  # (7)
+        information = slope.T @ (slope / variance[0][:, None])  # (T9.10)
         if self.with_log:
             log_slope = _differences(np.log(variance), len(z))
-            information = information + log_slope.T @ log_slope / 2  # (8)
+            information = information + log_slope.T @ log_slope / 2  # (T9.11)
         gradient = _differences(deviance[:, None], len(z))[0]
         return Linearisation(float(deviance[0]), gradient, information, mean[0], deviation[0])
 
@@ -158,10 +160,10 @@ class Likelihood:
     def _variances(self, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
         """v of each point, with its softening, where a single experiment has this standard deviation."""
         if self.variance is Variance.THEORY:
-            variance = variance_of_theory(self.curve, deviation)  # (3)
+            variance = variance_of_theory(self.curve, deviation)  # (T9.5)
         else:
             se = np.where(np.isnan(self.curve.se), self.curve.error, self.curve.se)
-            variance = np.broadcast_to(se**2, deviation.shape)  # (2)
+            variance = np.broadcast_to(se**2, deviation.shape)  # (T9.4)
         return variance + (self.softening * self.curve.error) ** 2
 
     def _deviances(
@@ -169,14 +171,14 @@ class Likelihood:
     ) -> Float[np.ndarray, " sets"]:
         """D, from the expectations and the variances of the points."""
         mean = np.where(np.isfinite(mean), mean, UNSOLVED_ERROR)
-        terms = (self.curve.error - mean) ** 2 / variance  # (4), (6)
+        terms = (self.curve.error - mean) ** 2 / variance  # (T9.6), (T9.8)
         if self.with_log:
-            terms = terms + np.log(variance)  # (5)
+            terms = terms + np.log(variance)  # (T9.7)
         return terms.sum(-1)
 
 
 def variance_of_theory(curve: Curve, deviation: Float[np.ndarray, "sets points"]) -> Float[np.ndarray, "sets points"]:
-    """Equation (3), where a single experiment has this standard deviation."""
+    """Equation (T9.5), where a single experiment has this standard deviation."""
     return np.where(np.isfinite(deviation), deviation, UNSOLVED_DEVIATION) ** 2 / curve.trials
 
 

@@ -2,16 +2,16 @@
 
 The region holds every z whose deviance exceeds its least by no more than is allowed,
 
-    D(z) − D(z0) ≤ A = c q²                                                                                   (1)
+    D(z) − D(z0) ≤ A = c q²                                                                                   (T9.9)
 
 with q the quantile of the normal, or of Student's t where the factor c was estimated. D and c are those of
 dp_theory.fitting.likelihood. The profile-likelihood interval of a number g(z) is the range of g over the region. To
 first order (Cramér-Rao) its half-width is
 
-    √A |S ᵀ ∂g/∂z|    with S the whitening matrix of the information, z = z0 + S s                            (2)
+    √A |S ᵀ ∂g/∂z|    with S the whitening matrix of the information, z = z0 + S s                            (T9.12)
 
-Two cases need care. A parameter at an end of its range has no slope there, so that (2) gives an interval of width 0.
-And with practice the theory takes so long that (2) is used wherever the deviance confirms it.
+Two cases need care. A parameter at an end of its range has no slope there, so that (T9.12) gives an interval of width
+0. And with practice the theory takes so long that (T9.12) is used wherever the deviance confirms it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Region:
     def first_order(
         self, points: Curve
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-        """ln of the expected errors of some points at the best z, and the ends of their intervals by (2)."""
+        """ln of the expected errors of some points at the best z, and the ends of their intervals by (T9.12)."""
         one_sided = self.likelihood.curve.has_practice or points.has_practice
         information = self.likelihood.linearise(self.best, one_sided=one_sided).information
         expected = self.likelihood.slopes(points, self.best, one_sided=one_sided)
@@ -95,7 +95,7 @@ class Region:
     def limits(self, parameter: int) -> tuple[float, float]:
         """The least and the largest z of a free parameter, by profile likelihood.
 
-        With practice they are those of (2), unless the parameter is at an end of its range.
+        With practice they are those of (T9.12), unless the parameter is at an end of its range.
         """
         if self.likelihood.curve.has_practice and abs(self.best[parameter]) < AT_END:
             information = self.likelihood.linearise(self.best).information
@@ -130,7 +130,7 @@ class Region:
     def _confirmed_end(
         self, at: Evaluations, least: float, parameter: int, direction: float
     ) -> Float[np.ndarray, " free"] | None:
-        """The end by (2), scaled to where the deviance is A above its least. None where it is far from that at (2)."""
+        """The end by (T9.12), scaled to where the deviance is A above its least. None where it is far from that."""
         scale = whitening_matrix(at.linearise(self.best).information)
         way = -direction * np.sqrt(self.allowed) * scale @ scale[parameter] / np.linalg.norm(scale[parameter])
         risen = at.deviance(self.best + way) - least

@@ -2,12 +2,12 @@
 
 A measured curve need not come from the theory. Beside it stand laws of the form
 
-    ln (E − c) − α ln(E0 − E) = ln A − b ln n,   0 ≤ c < min E,   α = 0 or 1, E0 = 1/2                       (1)
+    ln (E − c) − α ln(E0 − E) = ln A − b ln n,   0 ≤ c < min E,   α = 0 or 1, E0 = 1/2                       (T9.13)
 
 For α = 0 this is the power law with floor, and for α = 1 it saturates at chance. They are M2 and M4 of Alabdulmohsin,
 Neyshabur and Zhai 2022 ("Revisiting neural scaling laws in language and vision"). Each is fitted to all sizes, and to
-the larger ones alone. For a given floor c, (1) is a straight line. A law is a mixture of lines over floors, weighted by
-their likelihood, so that all floors that the points allow are foreseen.
+the larger ones alone. For a given floor c, (T9.13) is a straight line. A law is a mixture of lines over floors,
+weighted by their likelihood, so that all floors that the points allow are foreseen.
 
 The members of the family are weighted by the density that they give to points which they have not seen: the largest
 sizes, hidden one by one, two by two and so on. What is foreseen is the mixture of all members. Its intervals are as
@@ -152,7 +152,7 @@ def _by_theory(seen: Curve, unseen: Curve, fixed: Mapping[str, float]) -> Forese
 
 @dataclass(frozen=True)
 class _Law:
-    """A law of the form (1), fitted to the largest sizes alone if `share` is below 1."""
+    """A law of the form (T9.13), fitted to the largest sizes alone if `share` is below 1."""
 
     alpha: int
     share: float
@@ -192,7 +192,7 @@ def law_draws(name: str, seen: Curve, kept: Array) -> Foreseen:
 
 @dataclass(frozen=True)
 class _Line:
-    """(1) for one floor c, fitted by weighted least squares in its own coordinate z, which is its left side."""
+    """(T9.13) for one floor c, fitted by weighted least squares in its own coordinate z, which is its left side."""
 
     floor: float
     alpha: int
@@ -232,7 +232,7 @@ class _Line:
         return design @ self.coefficients, np.sqrt(np.einsum("ij,jk,ik->i", design, self.covariance, design))
 
     def log_error(self, z: Array) -> Array:
-        """ln E where the left side of (1) is z."""
+        """ln E where the left side of (T9.13) is z."""
         if self.alpha:
             odds = np.exp(np.clip(z, -300, 300))
             return np.log((self.floor + CHANCE * odds) / (1 + odds) + 1e-300)

@@ -4,10 +4,10 @@ Rows are labelled by w_g, and labels are flipped besides. The ridge is per *trai
 gives the error E' against w_g. The labeller's own error, the floor, is added by geometry: the part of w_hat off the
 plane of w_g and w_s lies at random against w0, so that
 
-    cos πE = cos πE' · cos(π·floor)                                                                           (1)
-    Var[cos πE] = (cos(π·floor) sin πE')² Var[πE'] + (sin(π·floor) sin πE')²/d                                (2)
+    cos πE = cos πE' · cos(π·floor)                                                                           (T9.1)
+    Var[cos πE] = (cos(π·floor) sin πE')² Var[πE'] + (sin(π·floor) sin πE')²/d                                (T9.2)
 
-(1) is that of dp_theory.practice for a labeller. A curve may have three kinds of points:
+(T9.1) is that of dp_theory.practice for a labeller. A curve may have three kinds of points:
 
     plain and selected rows   Theorem 1 at finite dimension: mean and standard deviation of single experiments
     practice                  the limit d → ∞ of the loop: the mean alone
@@ -69,7 +69,7 @@ def predict_points(
 
 
 def with_floor(error: Any, deviation: Any, floor: Any, d: Any) -> tuple[Any, Any]:
-    """Test error and its deviation against the truth, by equations (1) and (2).
+    """Test error and its deviation against the truth, by equations (T9.1) and (T9.2).
 
     `error` and `deviation` are those against the labeller, whose own error is `floor`. All arguments broadcast.
     """

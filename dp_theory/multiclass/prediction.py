@@ -5,10 +5,11 @@ has not seen a certain row. Its scores of the row are θ = Σ_j a_j g_j + σ z. 
 teacher and the selector, and z are those along all other directions. With the row, the scores are h, the proximal point
 of θ at δ. Let f = e_y - softmax(h), let H be the curvature of the loss at h, and let E[·] go over kept rows. Then:
 
-    Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)
+    Γ = E[tr H(I + δH)⁻¹]/(K - 1)      c_j = E[f·g_j]/(K - 1)      (T6.6), (T6.7)
     m = 1/(λ + Γ)      δ = φm      a_j = m (c_j + Γ a_j)      σ² = φm² E[|f|²]/(K - 1)
 
-For K = 2 this is dp_theory.span.convex with the logistic loss. The number k of the a_j is 2 where
+docs/theory/softmax.md derives them, and says what that symmetry rests on. For K = 2 this is dp_theory.span.convex with
+the logistic loss. The number k of the a_j is 2 where
 the selector's scores matter besides the teacher's, and 1 elsewhere.
 """
 
@@ -94,10 +95,13 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.n
     se = np.inf
     for level in LEVELS:
         equations = Equations(problem, _nodes(problem.classes, problem.selection, problem.rho, level, seed))
-        if x is None or jacobian is None:
-            x, jacobian = equations.solve()
-        else:
-            x, jacobian = equations.refine(x, jacobian)
+        try:
+            x, jacobian = equations.solve() if x is None or jacobian is None else equations.resolve(x, jacobian)
+        except ConvergenceError:  # few rows of a hard selection are nearly separable: more of them have a root
+            if level == LEVELS[-1]:
+                raise
+            x = None
+            continue
         values, ses = equations.outputs(x, jacobian)
         error = values[0]
         se = ses[0]
@@ -112,7 +116,8 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.n
 class Equations:
     """The fixed point, with expectations over given nodes.
 
-    Its k + 2 unknowns are x = (a_1, ..., a_k, ln σ, ln δ).
+    Its k + 2 unknowns are x = (a_1, ..., a_k, ln σ, ln δ). Rows and ridges are counted per kept row rather than per row
+    of the pool. The unknowns are the same, and the way to them does not depend on how many rows nobody trains on.
 
     Parameters
     ----------
@@ -125,8 +130,8 @@ class Equations:
     ----------
     k
         Number of the a_j.
-    lam
-        The ridge of the equations. `path` changes it.
+    phi, lam
+        Dimensions and ridge per kept row. `path` changes the ridge.
     near
         The proximal points at the last x, from which the next ones are looked for. None before the first x.
     """
@@ -135,17 +140,29 @@ class Equations:
         self.problem = problem
         self.nodes = nodes
         self.k = len(nodes.known)
-        self.lam = problem.lam
+        self._share = float(nodes.mass.mean())
+        self.phi = problem.phi / self._share
+        self.lam = problem.lam / self._share
         self.near: Float[np.ndarray, "rows K"] | None = None
 
     def solve(self) -> tuple[Float[np.ndarray, " unknowns"], Float[np.ndarray, "unknowns unknowns"]]:
         """The root of `excess`, and the Jacobian there. Raises as `refine` does."""
-        lam = self.problem.lam
+        lam = self.lam
         count = 2 + int(np.ceil(STEPS * max(0.0, np.log10(WIDE / lam))))
         *_, x = self.path(np.geomspace(max(lam, WIDE), lam, count))
         off = self.excess(x)
         columns = [(self.excess(x + step) - off) / _NUDGE for step in _NUDGE * np.eye(len(x))]
         return self.refine(x, np.column_stack(columns))
+
+    def resolve(
+        self, x: Float[np.ndarray, " unknowns"], jacobian: Float[np.ndarray, "unknowns unknowns"]
+    ) -> tuple[Float[np.ndarray, " unknowns"], Float[np.ndarray, "unknowns unknowns"]]:
+        """As `refine`. Where the root for fewer nodes is too far away for that, it is sought anew, as by `solve`."""
+        try:
+            return self.refine(x, jacobian)
+        except ConvergenceError:
+            self.near = None
+            return self.solve()
 
     def path(self, ridges: Float[np.ndarray, " ridges"]) -> Iterator[Float[np.ndarray, " unknowns"]]:
         """The root at each of some ridges, which take the place of the problem's.
@@ -155,7 +172,7 @@ class Equations:
         Parameters
         ----------
         ridges
-            The ridges in turn. The first must be wide, so that damped iteration comes near its root.
+            The ridges per kept row, in turn. The first must be wide, so that damped iteration comes near its root.
 
         Yields
         ------
@@ -169,7 +186,7 @@ class Equations:
         """
         from scipy.optimize import root
 
-        x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.problem.phi)])
+        x = np.append(np.full(self.k, 1e-3), [-1.0, np.log(self.phi)])
         self.lam = ridges[0]
         for _ in range(_DAMPED_STEPS):
             x = x + self.excess(x) / 2
@@ -224,7 +241,8 @@ class Equations:
     ) -> tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]:
         """Test error, cross-entropy, overlap and squared norm, and their standard errors.
 
-        The standard errors come from the scatter of the sets. The root of each set by itself is one Newton step away.
+        The standard errors come from the scatter of the sets. The root of each set by itself is one Newton step away
+        (T6.10).
 
         Parameters
         ----------
@@ -281,14 +299,14 @@ class Equations:
             products[self.k, block] = np.einsum("nk,nk->n", f, f)
             products[self.k + 1, block] = bend(p, delta)
         self.near = near
-        return self.nodes.means(self.nodes.mass * products) / (self.problem.classes - 1)
+        return self.nodes.means(self.nodes.mass / self._share * products) / (self.problem.classes - 1)
 
     def _image(
         self, x: Float[np.ndarray, " unknowns"], moments: Float[np.ndarray, "*sets unknowns"]
     ) -> Float[np.ndarray, "*sets unknowns"]:
         """Where the map sends x, given the moments."""
         k = self.k
-        phi = self.problem.phi
+        phi = self.phi
         pull = moments[..., :k]  # c_j
         force = moments[..., k]  # E|f|²/(K - 1)
         curvature = moments[..., k + 1]  # Γ

@@ -10,12 +10,12 @@ from dp_theory.multiclass.prediction import STEPS, WIDE, Equations
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
-NARROWEST = 1e-6  # the least ridge that is tried, per row of the pool
+NARROWEST = 1e-6  # the least ridge that is tried, per kept row
 _LEVEL = 6  # log2 of the points of a set
 
 
 def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem:
-    """The scalar problem with the ridge of the least test error, between WIDE and NARROWEST.
+    """The scalar problem with the ridge of the least test error, between WIDE and NARROWEST per kept row.
 
     Ridges are tried from the widest on, until the error has risen twice. The minimum is that of the parabola in ln λ
     through the best three. The error is flat there, so that few quasi-random points suffice.
@@ -37,4 +37,5 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
         before, least, after = errors[best - 1 : best + 2]
         if before + after > 2 * least:
             shift = (before - after) / (before - 2 * least + after) / 2
-    return replace(problem, lam=float(ridges[best] * (ridges[1] / ridges[0]) ** shift))
+    per_kept_row = ridges[best] * (ridges[1] / ridges[0]) ** shift
+    return replace(problem, lam=float(nodes.mass.mean() * per_kept_row))

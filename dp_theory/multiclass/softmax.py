@@ -1,8 +1,8 @@
 """The softmax loss of a row: its value, its proximal point, and its curvature there.
 
 The cross-entropy ℓ(h; y) = ln Σ_k exp(h_k) - h_y of scores h (K,) has the slope p - e_y, with p = softmax(h). Its
-curvature is H = diag(p) - p pᵀ. The proximal point h of θ solves h + δ(p - e_y) = θ. Here classes are named so that
-every label is 0.
+curvature is H = diag(p) - p pᵀ. The proximal point h of θ solves h + δ(p - e_y) = θ (T6.4). Here classes are named so
+that every label is 0.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def prox(score: Float[np.ndarray, "rows K"], delta: float, start: Float[np.ndarr
 
 
 def bend(p: Float[np.ndarray, "rows K"], delta: float) -> Float[np.ndarray, " rows"]:
-    """tr H(I + δH)⁻¹ with H = diag(p) - p pᵀ: it is Σu - Σu²/Σu with u = p/(1 + δp)."""
+    """tr H(I + δH)⁻¹ with H = diag(p) - p pᵀ: it is Σu - Σu²/Σu with u = p/(1 + δp) (T6.5)."""
     u = p / (1 + delta * p)
     total = u.sum(1)
     return total - np.einsum("ik,ik->i", u, u) / total

@@ -7,7 +7,7 @@ measured  flips of dp_theory.span.flips from the shares of labels that a judge o
 
 from dp_theory.noise.measured import Confirmation, confirmation, judged_share
 from dp_theory.noise.rows import Missed, Shares, row_worth, shares
-from dp_theory.noise.worth import kept_price, last_useful, phases, require_selection, selections, worth
+from dp_theory.noise.worth import kept_price, last_useful, loops_of_worth, phases, require_selection, selections, worth
 
 __all__ = [
     "Confirmation",
@@ -17,6 +17,7 @@ __all__ = [
     "judged_share",
     "kept_price",
     "last_useful",
+    "loops_of_worth",
     "phases",
     "require_selection",
     "row_worth",

@@ -8,7 +8,7 @@ flips' shape otherwise, since ridge regression knows no more of plain labels tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,11 +40,12 @@ COSTS = Costs()
 RULE_NAMES = (*rule_names("optimised"), "entropy")
 SAMPLES = "as many samples"
 COMPUTE = "as much compute"
+ROUNDING = 1e-12  # relative difference of errors that says nothing
 _ANY_ERROR = 0.25  # of a learner: the shares of plain rows that are wrong and that pass do not depend on it
 
 
 def plain_lam(flips: BoundaryFlips, rows: Any) -> Any:
-    """The best ridge per row of static data, `rows` per dimension. Broadcasts."""
+    """The best ridge per row of static data (T8.7), `rows` per dimension. Broadcasts."""
     return (1 / flips.signal**2 - 1) / np.asarray(rows)
 
 
@@ -70,6 +71,7 @@ def worth(
     plans: Sequence[RoundPlan] = WINDOWS,
     lams: Sequence[float] | None = None,
     costs: Costs = COSTS,
+    advance: Callable[[int], None] = lambda loops: None,
 ) -> pd.DataFrame:
     """Practice against static data, round by round.
 
@@ -90,6 +92,8 @@ def worth(
         static data, and FIRMER times the latter as far as these lie beyond LAMS. Stage 0 is then static data.
     costs
         Of making a row and of training on it.
+    advance
+        advance(1) is called after each loop. There are `loops_of_worth`, unless lams are given.
 
     Returns
     -------
@@ -118,11 +122,17 @@ def worth(
         for lam in ridges:
             solved = solve_stages(replace(start, lam=lam, additions=[plan] * rounds))
             runs.append(_Run(number, lam, solved, *_made(flips, phi, solved)))
+            advance(1)
     rows = []
     for stage in range(rounds + 1):
         best = min(runs, key=lambda run: run.solved.test_error[stage])
         rows.append(_stage_row(flips, phi, costs, best, stage))
     return pd.DataFrame(rows).astype({"stage": int, "plan": int})
+
+
+def loops_of_worth(flips: BoundaryFlips, phi: float, plans: Sequence[RoundPlan] = WINDOWS) -> int:
+    """The number of loops that `worth` solves."""
+    return len(plans) * len(_ridges(flips, 1 / phi))
 
 
 class _Run(NamedTuple):
@@ -152,11 +162,16 @@ def _stage_row(flips: BoundaryFlips, phi: float, costs: Costs, run: _Run, stage:
         "test_error": error,
         "samples": rows_to_same_error / made,
         "compute": rows_to_same_error / rows_for_same_cost,
-        "saved": 1 - error / plain_error(flips, made),
-        "saved_compute": 1 - error / plain_error(flips, rows_for_same_cost),
+        "saved": _saved(error, plain_error(flips, made)),
+        "saved_compute": _saved(error, plain_error(flips, rows_for_same_cost)),
         "missed": run.new[stage].missed,
         "wrong": run.new[stage].wrong,
     }
+
+
+def _saved(error: float, plain: float) -> float:
+    """The share of an error that is saved. It is 0 where the two differ by rounding alone."""
+    return 0.0 if abs(error - plain) < ROUNDING * plain else 1 - error / plain
 
 
 def _ridges(flips: BoundaryFlips, rows: float) -> list[float]:

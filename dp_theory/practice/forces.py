@@ -1,18 +1,19 @@
 """Residual forces of rows under any convex loss, and their means by quasi-random points (ours).
 
-Equations (1) to (15) are those of dp_theory.practice.dmft. Under a convex loss the fitted score (2) of a row is found
-stage by stage. With u_s, the score that stage s would give without the row's own force on it,
+Equations are those of docs/theory, on the pages of the practice loop and of convex losses. Under a convex loss the
+fitted score (T3.4) of a row is found stage by stage. With u_s, the score that stage s would give without the row's own
+force on it,
 
-    (16) u_s = η_s + Σ_{j<s} X_sj f_j,   h_s + X_ss c ℓ'(h_s; y) = u_s,   f_s = -c ℓ'(h_s; y)
-    (17) -df_s/dη_j = β_s du_s/dη_j,   β_s = -df_s/du_s,   du_s/dη_j = δ_sj + Σ_{i<s} X_si df_i/dη_j
+    (T4.6) u_s = η_s + Σ_{j<s} X_sj f_j,   h_s + X_ss c ℓ'(h_s; y) = u_s,   f_s = -c ℓ'(h_s; y)
+    (T4.7) -df_s/dη_j = β_s du_s/dη_j,   β_s = -df_s/du_s,   du_s/dη_j = δ_sj + Σ_{i<s} X_si df_i/dη_j
 
 E[f_s f_j] is an integral over the scores of all stages up to s, which no product rule can take. It is a sum over points
 (dp_theory.practice.points). A quadratic loss fitted to the loss serves as a control variate:
 
-    (18) E[F(f)] = E[F(f̂)] + Σ_points mass·(F(f) - F(f̂))
+    (T4.8) E[F(f)] = E[F(f̂)] + Σ_points mass·(F(f) - F(f̂))
 
-where f̂ are the forces under the quadratic losses, whose means (14) and (15) are known. So points only sum what the loss
-differs by from a quadratic one; for the square loss that is nothing.
+where f̂ are the forces under the quadratic losses, whose means (T3.16) and (T3.17) are known. So points only sum what
+the loss differs by from a quadratic one; for the square loss that is nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class QuadraticLoss:
         return cls(float(losses.curvature[stage]), float(losses.target[stage]))
 
     def answer(self, score: Array, y: Array, weight: Array, response: float) -> tuple[Array, Array]:
-        """As `Loss.answer`: the force of a row, and β of (17)."""
+        """As `Loss.answer`: the force of a row, and β of (T4.7)."""
         curvature = weight * self.curvature
         beta = curvature / (1 + response * curvature)
         return beta * (self.target * y - score), beta
@@ -94,7 +95,7 @@ class RowForces:
 
 @dataclass(frozen=True)
 class NewestScores:
-    """What N points score at the newest stage s before their own force on it: u_s of (16).
+    """What N points score at the newest stage s before their own force on it: u_s of (T4.6).
 
     Attributes
     ----------
@@ -137,7 +138,7 @@ class SampledCohort:
         return SampledCohort(self.points.first(size), self.of_loss.first(size), self.of_control.first(size))
 
     def newest_scores(self, before: RowForces, parameters: OrderParameters) -> NewestScores:
-        """u_s of (16) for the newest stage s, with the forces `before` on the stages before it."""
+        """u_s of (T4.6) for the newest stage s, with the forces `before` on the stages before it."""
         cohort = self.points.cohort
         s = parameters.stages - 1
         row = selected_row(cohort.selector, parameters, slice(cohort.first, s + 1))
@@ -153,7 +154,7 @@ class SampledCohort:
     def newest_forces(
         self, loss: Loss | QuadraticLoss, before: RowForces, parameters: OrderParameters
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points_or_1 b"]]:
-        """The forces of (16) on the newest stage, which has this loss, and their slopes (17)."""
+        """The forces of (T4.6) on the newest stage, which has this loss, and their slopes (T4.7)."""
         newest = self.newest_scores(before, parameters)
         force, beta = loss.answer(newest.score, self.points.y, self.points.weight, parameters.x[-1, -1])
         return force, beta[:, None] * newest.slope
@@ -188,7 +189,7 @@ class SampledCohort:
 def mean_forces(
     cohorts: Sequence[SampledCohort], before: Forces, parameters: OrderParameters, loss: Loss, controls: Quadratics
 ) -> Forces:
-    """The means (4) over all cohorts, by (18).
+    """The means (T3.6) over all cohorts, by (T4.8).
 
     Parameters
     ----------
@@ -220,7 +221,7 @@ def mean_forces(
 def _add_correction(
     total: Forces, cohort: SampledCohort, parameters: OrderParameters, loss: Loss, control: QuadraticLoss
 ) -> None:
-    """Add the sum over the points of one cohort in (18) to the newest stage's row of `total`, in place."""
+    """Add the sum over the points of one cohort in (T4.8) to the newest stage's row of `total`, in place."""
     s = parameters.stages - 1
     i = slice(cohort.points.cohort.first, s + 1)
     of_loss = cohort.newest_means(loss, cohort.of_loss, parameters, loss.smooth)
@@ -230,7 +231,7 @@ def _add_correction(
     total.ff[s, i] += products
     total.fg[s] += by_view @ row.g
     total.gamma[s, i] += slopes
-    if (k := cohort.points.cohort.selector) is not None:  # as in (15)
+    if (k := cohort.points.cohort.selector) is not None:  # as in (T3.17)
         c = parameters.c
         total.gamma[s, k] -= (by_view @ row.z_k + slopes @ c[i, k]) / c[k, k]
 

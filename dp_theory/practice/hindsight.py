@@ -1,8 +1,8 @@
 """Hindsight: the errors of every stage on the rows that one round added, before and after (the paper's Fig. 6).
 
-Equation numbers are those of dp_theory.practice.dmft. The score of a row is η of (1) at stages that never train on it,
-and the fitted score h of (2) at those that do. With the square loss it is linear in η: for the b stages that train on a
-row of weight c, (2) and (14) give
+Equations are those of docs/theory/practice.md. The score of a row is η of (T3.3) at stages that never train on it,
+and the fitted score h of (T3.4) at those that do. With the square loss it is linear in η: for the b stages that train
+on a row of weight c, (T3.4) and (T3.16) give
 
     h = fit·y1 + unfitted·η,   fit = X B,   B = c(I + cX_b)^-1
 

@@ -56,7 +56,7 @@ class Points:
     view
         (t, ζ) as in `Cohort`.
     normals
-        Standard normals: what each of the cohort's stages adds to the noise of (13), dp_theory.practice.dmft.
+        Standard normals: what each of the cohort's stages adds to the noise of (T3.15), dp_theory.practice.dmft.
     """
 
     cohort: Cohort

@@ -1,12 +1,12 @@
 """The practice loop with the square loss: one more stage by linear algebra, without iteration.
 
-Equation numbers are those of dp_theory.practice.dmft. The unknowns of a new stage s are X_ss; a_s and the rows C_s· and
-X_s· left of the diagonal; and C_ss. They are found in this order:
+Equations are those of docs/theory/practice.md, and of dp_theory.practice.dmft. The unknowns of a new stage s are X_ss;
+a_s and the rows C_s· and X_s· left of the diagonal; and C_ss. They are found in this order:
 
-1. X_ss solves a scalar equation of its own, since (9) on the diagonal holds no other unknown of this stage.
-2. Given X_ss, the force f_s is affine in a_s, C_s· and X_s·, and so are the equations (7), (8) and (9) for them. The
-   equations are evaluated at 0 and at each unit vector, and one linear solve is exact.
-3. C_ss enters nothing else, and its own equation in (8) is affine.
+1. X_ss solves a scalar equation of its own, since (T3.11) on the diagonal holds no other unknown of this stage.
+2. Given X_ss, the force f_s is affine in a_s, C_s· and X_s·, and so are the equations (T3.9), (T3.10) and (T3.11) for
+   them. The equations are evaluated at 0 and at each unit vector, and one linear solve is exact.
+3. C_ss enters nothing else, and its own equation in (T3.10) is affine.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def next_stage(problem: PracticeProblem, cohorts: Sequence[Cohort], before: Orde
 
 
 def own_response(problem: PracticeProblem, cohorts: Sequence[Cohort], lam: float) -> float:
-    """X_ss: the root X of (9), X = (1/n)Σ e/(lam + eΓ) with Γ = E[c/(1 + cX)] over the rows of stage s.
+    """X_ss: the root X of (T3.11), X = (1/n)Σ e/(lam + eΓ) with Γ = E[c/(1 + cX)] over the rows of stage s.
 
     `cohorts` are those that train the stage, and lam is its ridge. The root is found in ln X, to rounding.
     """

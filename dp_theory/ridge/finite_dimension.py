@@ -56,10 +56,10 @@ class FinitePrediction(Prediction):
         Mean kept fraction.
     certificate
         That of the limit, and three estimates of what is left out. The first is the next order, as the largest square
-        of an output's relative shift from the limit (of the overlap, relative to √squared_norm). It is large near the
-        ridgeless peak. The second is (d - 2)^-2, the square of the order of each fluctuation over the anonymous
-        coordinates: in few dimensions the shifts that are left may cancel. The third is the chance (1 - p)^n that no
-        row is kept.
+        of an output's relative shift from the limit (of the overlap, relative to √squared_norm), or of the variance of
+        ln sigma² if that is larger. It is large near the ridgeless peak. The second is (d - 2)^-2, the square of the
+        order of each fluctuation over the anonymous coordinates: in few dimensions the shifts that are left may cancel.
+        The third is the chance (1 - p)^n that no row is kept.
     d
         Dimension.
     """
@@ -119,7 +119,7 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
 
     References
     ----------
-    docs/theory.md, section "Finite dimension".
+    docs/theory/finite-dimension.md: (T5.11), and (T5.12) for the certificate.
     """
     require_whole(d=d)
     must = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
@@ -138,6 +138,7 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
     limit = np.empty((5, rho.size))
     mean = np.empty((3, rho.size))
     deviation = np.empty((3, rho.size))
+    log_variance = np.empty(rho.size)
     for start in range(0, rho.size, _BLOCK):
         cells = slice(start, start + _BLOCK)
         here = itemgetter(cells)
@@ -146,11 +147,12 @@ def predict_finite(problem: Problem, d: int, *, tolerance: float | None = None) 
         found = limits(rule_here, moments, errors, rho[cells], phi[cells], lam[cells], tolerance)
         limit[:, cells] = np.broadcast_arrays(rho[cells], *found)[1:]
         mean[:, cells], deviation[:, cells] = scatter(moments, fourth, rho[cells], phi[cells], lam[cells], d)
+        log_variance[cells] = _log_variance(moments, fourth, phi[cells], lam[cells], d)
     exists = np.isfinite(limit[2].reshape(shape))
     require("phi", problem.phi, exists, "differ from the kept fraction at lam = 0: no mean there")
     shift = (mean - limit[:3]) / np.array([limit[0], np.sqrt(limit[2]), limit[2]])
     keep_fraction = limit[3]
-    next_order = np.square(shift).max(0)
+    next_order = np.square(np.vstack([shift, log_variance])).max(0)
     certificate = limit[4] + next_order + (d - SPECIAL_DIRECTIONS) ** -2.0 + (1 - keep_fraction) ** flat(n)
 
     def shaped(values: Array) -> Real:
@@ -227,8 +229,7 @@ def scatter(
     """
     p = moments.p
     n = d / phi
-    kept = Moments(1.0, *(moment / p for moment in moments[1:]))
-    fourth = Fourth(*(moment / p for moment in fourth))
+    kept, fourth = _per_kept_row(moments, fourth)
     if np.all(p == 1):  # the number of kept rows is n
         terms = _turned(law_of_weights(kept, fourth, phi, lam, n), rho)
         parts = [_at_nodes(terms, np.concatenate([_CENTRE, _AXES, _EDGES]))]
@@ -250,6 +251,25 @@ def scatter(
         centred = values - mean[i]
         deviation[i] = np.sqrt(weights @ (centred * centred))
     return mean, deviation
+
+
+def _log_variance(
+    moments: Moments,
+    fourth: Fourth,
+    phi: Float[np.ndarray, " cells"],
+    lam: Float[np.ndarray, " cells"],
+    d: int,
+) -> Float[np.ndarray, " cells"]:
+    """The variance of ln sigma² at the mean number of kept rows."""
+    m = moments.p * d / phi
+    law = law_of_weights(*_per_kept_row(moments, fourth), d / m, lam / moments.p, m)
+    return law.log1**2 + law.log2**2 + law.log3**2
+
+
+def _per_kept_row(moments: Moments, fourth: Fourth) -> tuple[Moments, Fourth]:
+    """The moments of kept rows."""
+    p = moments.p
+    return Moments(1.0, *(moment / p for moment in moments[1:])), Fourth(*(moment / p for moment in fourth))
 
 
 class _Turned(NamedTuple):

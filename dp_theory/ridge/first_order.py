@@ -3,7 +3,7 @@
 Conventions are those of dp_theory.ridge.theorem1, but with psi = d/m, a ridge lam per kept row, and moments per kept
 row (p = 1). Write a row as z = (s, v) = (x·w_s, x·v) and d − 2 anonymous coordinates, and let B be the matrix of these
 for all rows. Given a, the weights on z, the other weights solve a ridge regression on the residuals ε = y − z·a. With
-R = (BBᵀ/m + lam)^-1 and K = d(lam·R)/d lam, therefore,
+R = (BBᵀ/m + lam)^-1 and K = d(lam·R)/d lam, therefore (T5.1),
 
     (zᵀRz/m + 1) a = zᵀRy/m        sigma² = εᵀKε/m
 
@@ -16,7 +16,7 @@ things fluctuate:
     tr R and tr K                         are shifted by their bias for real matrices (Bai and Silverstein 2004), and
                                           because B has d − 2 columns only
 
-The delta method then gives the law of (a, sigma²). docs/theory.md tells the derivation, section "Finite dimension".
+The delta method then gives the law of (a, sigma²), (T5.6) to (T5.10). docs/theory/finite-dimension.md derives it.
 
 In the code, `ell` is L: R is 1/L on average. Indices s, v and o stand for a_s, a_v and sigma² (outside the plane).
 """
@@ -94,7 +94,7 @@ def law_of_weights(moments: Moments, fourth: Fourth, psi: Any, lam: Any, m: Any)
 
 
 class _Traces(NamedTuple):
-    """What R and K contribute."""
+    """What R and K contribute: (T5.3) to (T5.5)."""
 
     ell: Any  # R is 1/ell on average
     kappa: Any  # tr K/m
@@ -191,7 +191,7 @@ def _residuals(moments: Moments, fourth: Fourth, a_s: Any, a_v: Any, ell: Any) -
 
 
 class _InPlane(NamedTuple):
-    """m times the shifts of (a_s, a_v) from the limit, and m times their covariance."""
+    """m times the shifts of (a_s, a_v) from the limit (T5.7), and m times their covariance (T5.6)."""
 
     shift_s: Any
     shift_v: Any
@@ -248,7 +248,7 @@ class _Fluctuation(NamedTuple):
 
 
 def _fluctuation(moments: Moments, fourth: Fourth, traces: _Traces) -> _Fluctuation:
-    """The delta method for a, and then for sigma² = εᵀKε/m, which depends on a."""
+    """The delta method for a, and then for sigma² = εᵀKε/m, which depends on a: (T5.8) to (T5.10)."""
     _, gamma, beta, beta_tilde = moments
     soft_s = 1 / (traces.ell + gamma)
     soft_v = 1 / (traces.ell + 1)

@@ -7,7 +7,8 @@ lam = (1 - r)·L, and lam = 0 at the upper end. Then
     L = psi/r - 1                  a = (L + A)^-1 c                   Q = 1 - c·a - L|a|²
     S = L + 1 - r                  sigma² = kappa·Q, kappa = r/S      cos(πE) = a·w0/√(|a|² + sigma²)
 
-This is Theorem 1 without its fixed point. To first order, one row more at (t, y) changes the error by
+This is Theorem 1 without its fixed point, (T7.1) to (T7.4). To first order, one row more at (t, y) changes the error by
+(T7.5) and (T7.6), which docs/theory/best-selection.md derives:
 
     δE/δq(t, y) = constant - (1/(π p √off)) E[(h·g) e - (C·kappa/2) e² | t, y],    e = y - a·g
     h = (L + A)^-1 (w0 - C(1 - kappa·L) a),   C = a·w0/(|a|² + sigma²),   off = |a|² + sigma² - (a·w0)²
@@ -80,7 +81,7 @@ class ErrorSlopes(NamedTuple):
 
 
 def error_slopes(at: RidgeLimit, psi: float, rho: float, r: float) -> ErrorSlopes:
-    """The derivatives of the test error of a scalar problem, whose solution is `at`."""
+    """The derivatives (T7.8) and (T7.9) of the test error of a scalar problem, whose solution is `at`."""
     a = np.array(at.a)
     sine = np.sqrt((1 - rho) * (1 + rho))
     cosine = at.along / (at.along**2 + at.off)  # C

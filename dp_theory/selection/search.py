@@ -2,11 +2,11 @@
 
 Moments are linear in the rule q, and 0 ≤ q ≤ 1. So the rule that is best to first order is one of 0 and 1: it keeps
 the rows where slope·features is negative, or below the level at which it keeps the least share. At a local optimum q is
-that rule itself, so that the best rules keep bands of margins. A search has three steps:
+that rule itself, so that the best rules keep bands of margins (T7.10). A search has three steps:
 
 `explore`   moves q on atoms towards that rule, by conditional gradients (Frank and Wolfe 1956);
 `polish`    moves the edges of the bands that were found;
-`gap`       says by how much the bands are worse, to first order, than the rule that is best to first order.
+`gap`       says by how much the bands are worse, to first order, than the rule that is best to first order (T7.11).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Bulk:
     """What the directions outside the span contribute when a row's curvature is t on average.
 
-    With R0 = (tΣ + λI)^-1, H0 = Σ^½ R0 Σ^½, and U the basis of the span:
+    With R0 = (tΣ + λI)^-1, H0 = Σ^½ R0 Σ^½ of (T2.4), and U the basis of the span:
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Bulk:
 def solve_delta(
     eigenvalues: Float[np.ndarray, " d"], phi: float, lam: float, mean_weight: Callable[[float], float]
 ) -> tuple[float, float]:
-    """The one root of δ = (1/n) tr Σ(tΣ + λI)^-1, where t = mean_weight(δ). For Σ = I it is λδ + tδ = φ.
+    """The one root of (T2.4), δ = (1/n) tr Σ(tΣ + λI)^-1, where t = mean_weight(δ). For Σ = I it is λδ + tδ = φ.
 
     t·δ must rise with δ, so that (right side)/δ falls.
 

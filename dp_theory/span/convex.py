@@ -1,7 +1,7 @@
 """The span recipe for any convex loss, logistic regression above all (ours).
 
 With θ = Σ^½ŵ the score of a kept row is g·a + σZ, Z ~ N(0, 1), by a learner that left the row out. With the row, it is
-h = prox(g·a + σZ), the root of h + δ q ℓ'(h; y) = g·a + σZ. Then
+h = prox(g·a + σZ), the root of h + δ q ℓ'(h; y) = g·a + σZ (T4.2). By (T4.3) and (T4.4), then,
 
     f = −q ℓ'(h)      t = E[q ℓ''(h)/(1 + δ q ℓ''(h))]      a = K (E[f g] + t a)      σ² = leak(a) + spread·E[f²]
 
@@ -9,7 +9,7 @@ with δ, K, leak and spread of `dp_theory.span.bulk.Bulk` at the curvature t. Fo
 and leak = 0. The square loss gives back dp_theory.span.square. References: Salehi, Abbasi and Hassibi 2019; Mai, Liao
 and Couillet 2019.
 
-The unknowns are x = (a, ln σ, ln δ), k + 2 numbers.
+docs/theory/convex-losses.md derives them. The unknowns are x = (a, ln σ, ln δ), k + 2 numbers.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
 """Labels that are wrong near the boundary: P(flip | z) = eps·g(|z|/width), with the labeller's own margin z (ours).
 
+This is (T8.1), and docs/theory/boundary-flips.md has what follows from it.
+
 z = x·w_g is standardised, so that z ~ N(0, 1) over plain rows. g falls from 1 at the boundary to 0 far from it. With
 eps = 1/2, the default, nothing can be told at the boundary itself. Then the shape "probit" is y = sign(z + width·noise)
 with normal noise, and "logistic" is y ~ Bernoulli(σ(z/width)), soft labels as they are drawn.
 
 A label check may look at the rows afterwards. A verifier that sees the margin through noise of its own keeps a row with
-probability Φ((y·z + slack)/width). The rows that it drops were made and paid for, and nobody trains on them.
+probability Φ((y·z + slack)/width) (T8.2). The rows that it drops were made and paid for, and nobody trains on them.
 
 A rule sees t. Given t, the margin is z = drift + blur·ζ, where ζ ~ N(0, 1) is independent of t. Of the labels, theory
-needs E[1, ζ, ζ²; observed label, passed | t], as in dp_theory.span.atoms. It is closed for probit without a check, and
-one inner integral else.
+needs E[1, ζ, ζ²; observed label, passed | t], as in dp_theory.span.atoms. It is closed for probit without a check
+(T8.4), and one inner integral else (T8.3).
 """
 
 from __future__ import annotations
@@ -162,14 +164,14 @@ class BoundaryFlips:
     def share(self) -> float:
         """The share of plain rows with a wrong label, E P(flip | z), before a check.
 
-        For probit with eps = 1/2 it is arctan(width)/π.
+        For probit with eps = 1/2 it is arctan(width)/π (T8.5).
         """
         z, measure = half_line((*self.jumps, *self.levels))
         return float(measure @ self(z))
 
     @property
     def signal(self) -> float:
-        """E[y z] = E|z|(1 - 2 P(flip | z)), before a check. It is √(2/π) for clean labels.
+        """E[y z] = E|z|(1 - 2 P(flip | z)) (T8.6), before a check. It is √(2/π) for clean labels.
 
         Ridge regression on plain rows knows nothing else of their labels.
         """
@@ -318,7 +320,7 @@ def draw_labels(
 def observed_labels(flip: Flips, drift: Float[np.ndarray, " N"], blur: float, order: int) -> Float[np.ndarray, "2 3 N"]:
     """E[1, ζ, ζ²; observed label s | t], for s = 1 and s = -1.
 
-    With b = drift/blur, the true label sign(b + ζ) has Φ(sb), sφ(b) and Φ(sb) − sbφ(b).
+    With b = drift/blur, the true label sign(b + ζ) has Φ(sb), sφ(b) and Φ(sb) − sbφ(b) (T2.11).
 
     Parameters
     ----------

@@ -194,8 +194,8 @@ class SquaredHinge(Loss):
 class HardMargin(Loss):
     """0 where yh ≥ 1, else ∞: the max-margin solution, which is the least ‖ŵ‖² with every row beyond the margin.
 
-    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ. The solution is the same
-    at any ridge λ > 0, and weights do not matter to it.
+    It is the limit λ → 0 of every loss with `margin` on separable rows, up to the length of ŵ (T4.5). The solution is
+    the same at any ridge λ > 0, and weights do not matter to it.
     """
 
     smooth: ClassVar[bool] = False

@@ -1,11 +1,12 @@
 """The span recipe for the square loss: one monotone scalar root, then linear algebra in the span (ours).
 
-With q̃ = q/(1 + qδ), A = E[q̃ g gᵀ] and c = E[q̃ y g], and Σ = I for clarity,
+With q̃ = q/(1 + qδ), A = E[q̃ g gᵀ] and c = E[q̃ y g], and Σ = I for clarity, (T2.9):
 
     a = (λI + A)^-1 c        σ² = φm² E[q̃² (y − g·a)²] / (1 − φm² E[q̃²])        m = 1/(λ + E[q̃]),  δ = φm
 
 which is Theorem 1 for one group and a rule of 0 and 1. As λ → 0 with fewer kept rows than columns, δ → ∞ like 1/λ and
-q̃ → 1[q > 0]/δ: the weights drop out. In units of λ this is the same recipe at λ = 1.
+q̃ → 1[q > 0]/δ: the weights drop out. In units of λ this is the same recipe at λ = 1 (T2.10). docs/theory/span.md
+derives all of it.
 """
 
 from __future__ import annotations
@@ -93,7 +94,10 @@ class _SquareSolution(Solution):
 
 
 class _Evaluation(NamedTuple):
-    """a and σ² = (leak + factor·misfit)/gap at some δ, with misfit = E[q̃² (y − g·a)²], and how they take rounding."""
+    """a of (T2.6) and σ² = (leak + factor·misfit)/gap of (T2.7) at some δ, and how they take rounding.
+
+    The misfit is E[q̃² (y − g·a)²].
+    """
 
     a: Array
     variance: float

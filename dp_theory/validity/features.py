@@ -23,6 +23,8 @@ ROWS = ("X", "y")
 DIRECTIONS = ("w_s", "w_g")
 TEST = ("X_test", "y_test")
 
+LEAST_SHARE = 0.05  # of the smaller class
+MOST_REPEATED = 0.1  # share of the rows that others repeat
 SET_ASIDE = 0.1  # share of the rows that train a selector where none is given
 FEWEST_ROWS = 100
 _NO_VARIANCE = 1e-300  # a mean variance that is not 0, so that the ridge is not either
@@ -122,7 +124,7 @@ class Features:
         ------
         InputError
             As `Features` does, and for classes that y does not have, rows without variance, or more components than
-            columns.
+            columns. Also where one class has hardly any rows, or where many rows are copies of others.
         """
         require_number(lam=lam)
         require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per row, over the mean variance")
@@ -138,6 +140,8 @@ class Features:
 
         pair = _pair(x, y, classes)
         x, y = _rows_of_pair(x, y, pair)
+        _check_shares(y)
+        _check_copies(x)
         test_rows = None if test is None else _test_rows(*test, pair=pair, columns=x.shape[1])
         if components is not None:
             axes = _leading_components(x, components)
@@ -332,6 +336,27 @@ def _check_labels(x: Array, y: np.ndarray, which: str = "") -> None:
         raise InputError(f"{name} has nan or inf: it must hold a class for each row")
     if y.dtype.kind not in "biufU":
         raise InputError(f"{name} is of type {y.dtype}: it must hold numbers or names of classes")
+
+
+def _check_shares(y: Array) -> None:
+    """Raises InputError where one of two classes, -1 and 1, has hardly any rows."""
+    positive = float((y > 0).mean())
+    share = min(positive, 1 - positive)
+    if share < LEAST_SHARE:
+        raise InputError(
+            f"the smaller class has {share:.1%} of the rows: the theory's boundary halves them, and says nothing below"
+            f" {LEAST_SHARE:.0%}; leave out rows of the larger class, or choose other classes"
+        )
+
+
+def _check_copies(x: Array) -> None:
+    """Raises InputError where many rows are copies of others, since standard errors take rows for independent."""
+    distinct = len({row.tobytes() for row in np.ascontiguousarray(x)})
+    if 1 < distinct < (1 - MOST_REPEATED) * len(x):
+        raise InputError(
+            f"X has {distinct} distinct rows of {len(x)}: the check takes rows for independent draws; leave out copies"
+            " (numpy.unique(X, axis=0, return_index=True) finds them)"
+        )
 
 
 def _check_two_classes(name: str, y: Array) -> None:

@@ -24,6 +24,7 @@ SmallestKeep = Annotated[float, typer.Option(help="Least kept fraction to consid
 
 TABLE = "best.csv"
 MANY_DIMENSIONS = 1e3  # if the winner needs more than this for the limit of large d to hold, it is told
+MANY_ROUNDS = 4  # of which a search takes more than a few seconds
 LARGE_GAP = 0.1  # gap over the error of a rule that may be far from the best
 ROUNDING = 1e-3  # gap over the error that counts as 0
 
@@ -176,10 +177,13 @@ def sequence_command(
     problem = PracticeProblem(phi, lam, flip=flip)
     size = {"candidates" if candidates else "kept": increment}
     with claimed(out):
+        if rounds > MANY_ROUNDS:
+            say(f"{rounds} rounds: about a second for each of the first, and more for each that follows")
         best = best_sequence(problem, rounds, labels=labels, full=full, least=smallest_keep, **size)
         kappa, window = best_window(problem, rounds, least=smallest_keep, **size)
         if not full:
             _tell_gaps(best)
+        _tell_a_better_window(float(best.test_error[-1]), float(window[-1]), full)
         if np.isinf(kappa):
             say("the best window keeps all rows in every round: kappa = inf")
         elif kappa * np.tan(np.pi * window[0]) <= KeepHard.with_keep_fraction(smallest_keep).alpha:
@@ -194,6 +198,17 @@ def _tell_gaps(best: "BestSequence") -> None:
     for stage, (gap, error) in enumerate(zip(best.gap, best.test_error[1:], strict=True), start=1):
         if not gap <= LARGE_GAP * error:  # a gap that is nan is told too
             say(f"round {stage}: the search found no better rule, but there may be one (gap = {gap:.2g})")
+
+
+def _tell_a_better_window(error: float, window_error: float, full: bool) -> None:
+    """Say where the constant window, which is among the rules that were searched, ends below them."""
+    if window_error < (1 - ROUNDING) * error:
+        reason = (
+            "the search stopped at a local optimum"
+            if full
+            else "the best rule of each round by itself need not be the best for the last; --full chooses all together"
+        )
+        say(f"the best window ends at {window_error:.4g}, below {error:.4g}: {reason}")
 
 
 def _stages(problem: "PracticeProblem", best: "BestSequence", kappa: float, window: Any) -> list[dict[str, Any]]:

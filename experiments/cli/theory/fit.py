@@ -52,6 +52,7 @@ def fit_command(
     from dp_theory.fitting import fit, held_out, scores
 
     points = _read(curve, where)
+    _tell_of_practice(points)
     fixed = named_numbers("--fix", fix)
     fitted = fit(points, fixed)
     parameters = records(fitted.parameters(level))
@@ -100,9 +101,9 @@ def forecast_command(
     from dp_theory.fitting import fit, forecast
 
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
-    fitted = fit(_read(curve, where), named_numbers("--fix", fix))
-    if fitted.curve.practised.any():
-        say("the curve has practice, whose theory takes longer: up to two minutes")
+    points = _read(curve, where)
+    _tell_of_practice(points)
+    fitted = fit(points, named_numbers("--fix", fix))
     found = forecast(fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost)
     rows = records(found)
     if as_json:
@@ -110,6 +111,12 @@ def forecast_command(
         return
     table(_dashed(rows), title=f"more {x} to reach {target:g}, the best first")
     _print_goodness(fitted)
+
+
+def _tell_of_practice(curve: "Curve") -> None:
+    """Say before it is solved that a loop takes its time."""
+    if curve.has_practice:
+        say("the curve has practice, whose theory takes longer: up to two minutes")
 
 
 def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -130,6 +137,7 @@ def _print_goodness(fitted: "Fit") -> None:
 def _read(path: Path, where: list[str]) -> "Curve":
     """The curve of a file, or the reported one of that name, of which COLUMN=VALUE is chosen; says what is noted."""
     from dp_theory.fitting import MOST_ROUNDS, read_curve
+    from dp_theory.fitting.curve_files import MORE_CLASSES
     from experiments.presets.reported.scaling_curves import CURVES, reported_curve
 
     chosen = {}
@@ -140,7 +148,7 @@ def _read(path: Path, where: list[str]) -> "Curve":
         chosen[name] = value
     if str(path) in CURVES:
         curve = reported_curve(str(path), chosen)
-        notes = []
+        notes = [MORE_CLASSES]
     else:
         curve, notes = read_curve(path, chosen)
     for note in notes:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dp_theory.span import BoundaryFlips
 
 WINDOWS = "0.25,1"
+MANY_ROUNDS = 20  # beyond which a loop takes seconds to minutes
 EDGE = 1e-3  # in units of the flips' width: the window that stands for the boundary itself
 COIN = 0.5  # probability of a flip at the boundary at which labels there say nothing
 
@@ -144,15 +145,18 @@ def _practice(
     """The worth of practice by share of wrong labels: every round of a single share, else the last round of each."""
     import pandas as pd
 
-    from dp_theory.noise import worth
+    from dp_theory.noise import loops_of_worth, worth
 
     parts = []
-    with progress("noise", len(all_flips)) as advance:
-        for flips in all_flips:
-            stages = worth(flips, rounds=rounds, phi=phi, plans=_plans(flips, window, missed), costs=costs)
+    plans = [_plans(flips, window, missed) for flips in all_flips]
+    loops = sum(loops_of_worth(flips, phi, of_flips) for flips, of_flips in zip(all_flips, plans, strict=True))
+    if rounds > MANY_ROUNDS:
+        say(f"{loops} loops of {rounds} rounds: one of 25 takes about a second, one of 50 ten, one of 100 minutes")
+    with progress("noise", loops) as advance:
+        for flips, of_flips in zip(all_flips, plans, strict=True):
+            stages = worth(flips, rounds=rounds, phi=phi, plans=of_flips, costs=costs, advance=advance)
             shown = stages if len(all_flips) == 1 else stages.iloc[-1:]
             parts.append(shown.assign(share=flips.share, width=flips.width))
-            advance(1)
     result = pd.concat(parts, ignore_index=True)
     return result[["share", "width", *result.columns.drop(["share", "width"])]]
 

@@ -55,7 +55,7 @@ def test_a_comparison_is_read(tmp_path: Path):
     pd.DataFrame(rows, columns=COMPARISON).to_csv(tmp_path / "comparison.csv")
     run = tmp_path / "runs" / "practice-seed0"
     run.mkdir(parents=True)
-    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n")
+    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n[generator]\nkind = 'denoiser'\n")
     curve, notes = read_curve(tmp_path / "comparison.csv")
     assert curve.strategy.tolist() == ["static", "static", "practice", "prune"]
     np.testing.assert_allclose(curve.error, [0.03, 0.02, 0.019, 0.025])
@@ -65,11 +65,12 @@ def test_a_comparison_is_read(tmp_path: Path):
     assert notes[0] == "frozen is left out: it is no strategy of the theory"
     assert notes[1].startswith("arms of other settings are left out: static@training.steps=6")
     assert notes[2] == "practice-400 is left out: no runs beside comparison.csv say how it began"
+    assert "has two classes" in notes[3]
     assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
 
 
 def test_branches_of_a_run_are_read(tmp_path: Path):
-    (tmp_path / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 50\n")
+    (tmp_path / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 50\n[generator]\nkind = 'denoiser'\n")
     for size, accuracy in ((100, 0.9), (200, 0.95)):
         folder = tmp_path / "branches" / f"{size:09d}"
         folder.mkdir(parents=True)
@@ -80,6 +81,7 @@ def test_branches_of_a_run_are_read(tmp_path: Path):
     assert curve.initial.tolist() == [100, 100]
     np.testing.assert_allclose(curve.se, [0.015, np.sqrt(0.05 * 0.95 / 400)])
     assert "one run says nothing of other seeds" in notes[0]
+    assert "has two classes" in notes[1]
     assert read_curve(tmp_path, {"kept": "200"}).curve.kept.tolist() == [200]
     with pytest.raises(InputError, match="has no column colour"):
         read_curve(tmp_path, {"colour": "red"})
@@ -100,6 +102,13 @@ def test_a_table_of_ones_own_is_read(tmp_path: Path):
 def test_accuracies_given_as_errors_are_remarked(tmp_path: Path, errors: tuple[float, ...], are_high: bool):
     reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,10,{error}\n" for error in errors))
     assert any("are they accuracies?" in note for note in reading.notes) == are_high
+
+
+@pytest.mark.parametrize(("first", "is_told"), [(0.85, True), (0.49, False)])
+def test_errors_above_chance_are_of_more_classes_than_the_theory_has(tmp_path: Path, first: float, is_told: bool):
+    errors = (first, 0.45, 0.3)
+    reading = read(tmp_path, "strategy,kept,error\n" + "".join(f"static,{10 * e},{e}\n" for e in errors))
+    assert any("has two classes" in note for note in reading.notes) == is_told
 
 
 def test_spaces_after_commas_do_no_harm(tmp_path: Path):

@@ -272,6 +272,20 @@ def test_the_best_ridge_is_a_minimum():
     assert errors[1] < 0.99 * min(errors[0], errors[2])
 
 
+def test_random_rows_are_the_same_learner_whatever_was_dropped():
+    """The best ridge and all answers are those per training row: once its bounds counted the rows of the pool."""
+    curves = classes_curves([3], rules=["random"], keep=[0.5, 0.001], kept=[40.0], tolerance=0.05)
+    for name in ("lam", "test_error", "overlap"):
+        assert curves[name][1] == pytest.approx(curves[name][0], rel=1e-6)
+
+
+def test_few_rows_of_a_hard_selection_that_are_separable_give_way_to_more():
+    """With the fewest points their fixed point runs away. More points have one, and refuse by their standard error."""
+    hard = make_selection("keep-hard", classes=3, keep=0.001)
+    found = predict(SoftmaxProblem(3, hard, 0.9, 0.00025, 1e-8), tolerance=0.1)
+    assert 0.4 < found.test_error < 0.6
+
+
 def test_curves_compare_at_equal_rows():
     found = classes_curves([3], kept=[8.0], lam=1e-4, tolerance=0.01, experiments=Experiments(3, d=40))
     found = found.set_index("rule")

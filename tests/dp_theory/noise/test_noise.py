@@ -379,8 +379,8 @@ def test_bad_input_is_refused(make, message):
         make()
 
 
-@pytest.mark.parametrize(("share", "phi"), [(0.2, 20.0), (0.45, 0.5), (0.49, 0.5)])
+@pytest.mark.parametrize(("share", "phi"), [(0.06, 0.5), (0.2, 20.0), (0.45, 0.5), (0.49, 0.5)])
 def test_the_first_pool_is_static_data(share, phi):
     table = worth(BoundaryFlips.of_share(share), rounds=1, phi=phi)
     assert table["samples"].iloc[0] == pytest.approx(1, abs=1e-6)
-    assert table["saved"].iloc[0] == pytest.approx(0, abs=1e-9)
+    assert table["saved"].iloc[0] == 0  # once it was -6.7e-16

@@ -241,6 +241,12 @@ def test_the_certificate_tells_few_kept_rows_and_the_peak(problem, d, off):
     assert predict(problem, d=10**6 * d).certificate < 1e-3
 
 
+def test_the_certificate_tells_shifts_that_cancel_beside_the_peak():
+    """Means hardly shift there, but ln sigma² scatters: the certificate was a ninth of the test error's own error."""
+    problem = Problem(KeepEasy.with_keep_fraction(0.05), 0.9, 0.045, 1e-4)
+    assert predict(problem, d=100).certificate > 6.1e-3
+
+
 @pytest.mark.parametrize(
     ("rule", "rho", "d", "psi", "lam"),
     [

@@ -102,6 +102,18 @@ def test_labels_of_chance_are_refused():
         check(Features.of(X, chance, w_s=ROWS.selector))
 
 
+@pytest.mark.parametrize(
+    ("rows", "labels", "message"),
+    [
+        (slice(None), np.arange(500) < 18, r"the smaller class has 3\.6% of the rows"),
+        (np.arange(500) % 300, np.arange(500) % 2, "X has 300 distinct rows of 500"),
+    ],
+)
+def test_rows_that_are_no_independent_draws_of_two_classes_are_named(rows: Any, labels: np.ndarray, message: str):
+    with pytest.raises(InputError, match=message):
+        Features.of(X[rows], labels.astype(float))
+
+
 def test_a_row_with_a_direction_to_itself_is_refused():
     alone = X.copy()
     alone[:, 0] = 0

@@ -152,6 +152,13 @@ def test_where_a_search_ends_at_a_limit_it_says_so(theory: Theory, monkeypatch: 
     assert "the best window is as narrow as --smallest-keep allows in every round\n" in theory(*command).err
 
 
+def test_a_window_that_ends_below_the_greedy_rules_is_told(theory: Theory):
+    status, _, err = theory("best", "sequence", "--rounds", 3, "--phi", 0.5, "--candidates")
+    assert status == 0
+    assert "the best window ends at 0.08379, below 0.08412" in err
+    assert "--full" in err
+
+
 # refusals
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dp_base.errors import InputError
 from tests.experiments.conftest import Theory
 
 CURVE = """strategy,kept,error,se
@@ -22,6 +23,19 @@ def curve(tmp_path: Path) -> Path:
     file = tmp_path / "curve.csv"
     file.write_text(CURVE)
     return file
+
+
+def test_practice_in_a_curve_is_said_to_take_its_time(theory: Theory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Before the fit begins, which is left out here."""
+    curve = tmp_path / "curve.csv"
+    curve.write_text("strategy,kept,error,initial,increment\nstatic,100,.3,,\npractice,200,.2,100,100\n")
+
+    def refuse(*_: object) -> None:
+        raise InputError("not fitted here")
+
+    monkeypatch.setattr("dp_theory.fitting.fit", refuse)
+    for command in (("fit", curve), ("forecast", curve, "--target", 0.1)):
+        assert "whose theory takes longer" in theory(*command).err
 
 
 def test_forecast_says_how_well_the_theory_fits(theory: Theory, curve: Path):

@@ -36,6 +36,18 @@ def test_one_share_has_a_row_per_round(noise: Theory):
     assert answer["price"] == pytest.approx([1.92 / 1.1])
 
 
+def test_long_loops_are_announced_with_their_number(theory: Theory, monkeypatch: pytest.MonkeyPatch):
+    """The bar counts loops: with one share it had a single step."""
+    told = []
+    monkeypatch.setattr("experiments.cli.theory.noise.MANY_ROUNDS", 1)
+    monkeypatch.setattr("experiments.terminal.ProgressLines.advance", lambda self, n: told.append((n, self.total)))
+    answer = theory("noise", "--share", 0.06, "--rounds", 2)
+    assert answer.status == 0
+    assert f"{len(told)} loops of 2 rounds" in answer.err
+    assert told[-1] == (1, len(told))
+    assert len(told) > 7
+
+
 def test_a_row_that_passes_a_check_costs_those_that_fail(noise: Theory):
     """At the boundary half of them pass, whatever the check: the label is right as often as not."""
     answer = answer_of(noise("--share", 0.2, "--check", 0.4, "--rounds", 1, "--json"))
