@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from torture import damage, disks, faults, fuzz, kills, together
+from torture import damage, disks, endpoint, faults, fuzz, kills, together
 from torture.__main__ import table
 from torture.attempt import Attempt, Place
 
@@ -33,6 +33,10 @@ def assert_survived(attempts: Iterator[Attempt], at_least: int = 1) -> None:
 
 def test_kills(place: Place, draw: random.Random):
     assert_survived(kills.attack(place, 1, draw, only=("run",)))
+
+
+def test_kills_while_an_endpoint_is_asked(place: Place, draw: random.Random):
+    assert_survived(endpoint.attack(place, 3, draw), at_least=4)
 
 
 def test_two_on_one_folder(place: Place, draw: random.Random):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,22 @@ from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.models import asking
 from dp_real.text.pooled import texts_of
 from tests.dp_real.runs.folders import same_learner, traces
-from tests.dp_real.text.fake_endpoint import FAULTS, KEY, FakeEndpoint, by_letter, served
 from tests.dp_real.text.made import SENTENCES, text_folder
+from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
+
+
+def sentence(body: dict[str, Any]) -> str:
+    """A sentence of the class that the prompt names, with a word of the seed's."""
+    prompt = body.get("prompt") or body["messages"][-1]["content"]
+    name = next((name for name in SENTENCES if f" {name}" in prompt), "praise")
+    return f"{SENTENCES[name][body.get('seed', 0) % 4]} {body.get('seed', 0) % 9973}"
+
+
+def by_letter(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Log-probabilities of a judge that is sure to .9: classes are in the order of the alphabet, blame and praise."""
+    praised = any(text in body["messages"][-1]["content"] for text in SENTENCES["praise"])
+    sure = {"A": 0.1 if praised else 0.9, "B": 0.9 if praised else 0.1}
+    return [{"token": f" {letter}", "logprob": math.log(share)} for letter, share in sure.items()]
 
 
 @pytest.fixture
@@ -35,6 +51,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEn
     monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.setattr(asking, "PAUSE", 0.01)
     with served() as server:
+        server.write = sentence
         yield server
 
 
@@ -60,7 +77,7 @@ def config(endpoint: FakeEndpoint, tmp_path: Path) -> Config:
             "sampling": {"block_size": 8},
             "guidance": {"candidates": 2},
             "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
-            "training": {"steps": 30, "learning_rate": 0.01, "batch_size": 8},
+            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 8},
             "practice": {"initial": 12, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 5},
             "pool": {"storage": "text"},
         }
@@ -79,6 +96,7 @@ def drawn(config: Config, count: int, first: int = 0) -> list[str]:
 
 
 def test_a_run_asks_each_row_once(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    endpoint.delay = 0.05
     result = run(config, tmp_path / "run")
     assert (result["pool_size"], result["additions"], result["samples_generated"]) == (20, 1, 12 + 2 * 8)
     assert set(endpoint.answered.values()) == {1}
@@ -107,11 +125,12 @@ def test_an_endpoint_that_fails_in_every_way_changes_nothing(config: Config, end
     expected = drawn(config, 24)
     clean = list(endpoint.bodies)
     (tmp_path / "cache").rename(tmp_path / "earlier")
-    seen: dict[int, int] = {}
+    seen: dict[int, tuple[int, int]] = {}  # how often each seed was asked for, and which one it was
 
     def fault(number: int, body: dict[str, Any]) -> str:
-        times = seen[body["seed"]] = seen.get(body["seed"], -1) + 1
-        return failures[body["seed"] % len(failures)] if times < 2 else ""
+        times, place = seen.get(body["seed"], (0, len(seen)))
+        seen[body["seed"]] = (times + 1, place)
+        return failures[place % len(failures)] if times < 2 else ""
 
     endpoint.fault = fault
     endpoint.answered.clear()
@@ -122,8 +141,6 @@ def test_an_endpoint_that_fails_in_every_way_changes_nothing(config: Config, end
 
 
 def test_retry_after_is_honoured(config: Config, endpoint: FakeEndpoint):
-    import time
-
     endpoint.fault = lambda number, body: "429" if number == 0 else ""
     begin = time.monotonic()
     assert all(drawn(config, 1))
@@ -210,7 +227,7 @@ def test_the_key_is_sent_and_stands_nowhere(
     monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
     with caplog.at_level("DEBUG"):
         run(keyed, tmp_path / "run")
-    assert {headers["Authorization"] for headers in endpoint.headers} == {f"Bearer {KEY}"}
+    assert {headers["authorization"] for headers in endpoint.headers} == {f"Bearer {KEY}"}
     assert KEY not in caplog.text
     for path in [*(tmp_path / "run").rglob("*"), *(tmp_path / "cache").rglob("*")]:
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path

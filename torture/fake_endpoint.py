@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from collections import Counter
@@ -11,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-from tests.dp_real.text.made import SENTENCES
 
 KEY = "sk-secret-of-the-test"
 FAULTS = (
@@ -32,10 +29,13 @@ FAULTS = (
 
 
 def usual(body: dict[str, Any]) -> str:
-    """A sentence of the class that the prompt names, with a word of the seed's."""
-    prompt = body.get("prompt") or body["messages"][-1]["content"]
-    name = next((name for name in SENTENCES if f" {name}" in prompt), "praise")
-    return f"{SENTENCES[name][body.get('seed', 0) % 4]} {body.get('seed', 0) % 9973}"
+    """A text that no other seed has."""
+    return f"a text of {body.get('seed', 0)}"
+
+
+def request_key(body: dict[str, Any]) -> str:
+    """What tells a request from others."""
+    return json.dumps(body, sort_keys=True)
 
 
 class FakeEndpoint:
@@ -50,7 +50,7 @@ class FakeEndpoint:
         self.lock = threading.Lock()
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        self.answered: Counter[str] = Counter()  # complete answers, by request
+        self.answered: Counter[str] = Counter()  # complete answers, by request (`request_key`)
         self.faults: Counter[str] = Counter()
         self.now = 0
         self.most = 0  # requests at a time
@@ -62,7 +62,7 @@ class FakeEndpoint:
         with self.lock:
             number = len(self.bodies)
             self.bodies.append(body)
-            self.headers.append(dict(handler.headers))
+            self.headers.append({name.lower(): value for name, value in handler.headers.items()})
             fault = self.fault(number, body)
             self.faults[fault] += 1
             self.now += 1
@@ -75,6 +75,7 @@ class FakeEndpoint:
                 self.now -= 1
 
     def send(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], fault: str) -> None:
+        """Send the answer or what the fault makes of it."""
         status = {"429": 429, "500": 500, "401": 401, "404": 404, "filtered": 400, "400": 400}.get(fault, 200)
         answer = json.dumps(self.content(handler.path, body, fault)).encode()
         if fault in ("no JSON", "HTML"):
@@ -91,7 +92,7 @@ class FakeEndpoint:
             handler.close_connection = True
         elif status == 200 and fault in ("", "slow", "refused", "duplicate", "empty"):
             with self.lock:
-                self.answered[json.dumps(body, sort_keys=True)] += 1
+                self.answered[request_key(body)] += 1
 
     def content(self, path: str, body: dict[str, Any], fault: str) -> Any:
         """The answer as JSON."""
@@ -113,13 +114,6 @@ class FakeEndpoint:
         else:
             choice["text"] = text
         return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
-
-
-def by_letter(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Log-probabilities of a judge that is sure to .9: classes are in the order of the alphabet, blame and praise."""
-    praised = any(sentence in body["messages"][-1]["content"] for sentence in SENTENCES["praise"])
-    sure = {"A": 0.1 if praised else 0.9, "B": 0.9 if praised else 0.1}
-    return [{"token": f" {letter}", "logprob": math.log(share)} for letter, share in sure.items()]
 
 
 @contextmanager
