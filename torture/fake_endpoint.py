@@ -55,6 +55,7 @@ class FakeEndpoint:
         self.now = 0
         self.most = 0  # requests at a time
         self.url = ""
+        self.redirect = ""  # to where that fault leads
 
     def reply(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer a request, or fail as `fault` says."""
@@ -76,13 +77,17 @@ class FakeEndpoint:
 
     def send(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], fault: str) -> None:
         """Send the answer or what the fault makes of it."""
-        status = {"429": 429, "500": 500, "401": 401, "404": 404, "filtered": 400, "400": 400}.get(fault, 200)
+        status = {"429": 429, "500": 500, "401": 401, "404": 404, "filtered": 400, "400": 400, "redirect": 307}.get(
+            fault, 200
+        )
         answer = json.dumps(self.content(handler.path, body, fault)).encode()
         if fault in ("no JSON", "HTML"):
             answer = b"{'choices': [" if fault == "no JSON" else b"<html>starting</html>"
         handler.send_response(status)
         handler.send_header("Content-Type", "text/html" if fault == "HTML" else "application/json")
         handler.send_header("Content-Length", str(len(answer) + (100 if fault == "cut off" else 0)))
+        if fault == "redirect":
+            handler.send_header("Location", self.redirect)
         if fault == "429":
             handler.send_header("Retry-After", "0.2")
         handler.end_headers()
@@ -133,8 +138,13 @@ def served() -> Iterator[FakeEndpoint]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that was killed is no error."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -212,6 +212,7 @@ def test_a_plan_says_tokens_and_price(config: Config, endpoint: FakeEndpoint, tm
     assert costs["money"] == pytest.approx((2 * (tokens["prompts"] + tokens["judged"]) + 8 * tokens["written"]) / 1e6)
     assert cost.money(config) is None
     found = {need.what: need for need in needs(config, tmp_path)}
+    assert found["package"].found == "openai"
     assert found["answers"].found == "none kept yet"
     assert endpoint.url in found["generator.base_url"].found
     assert not endpoint.bodies
@@ -235,6 +236,16 @@ def test_the_key_is_sent_and_stands_nowhere(
     with pytest.raises(MissingError, match=r"refuses the key in \$KEY_OF_THE_TEST") as refused:
         drawn(keyed, 1, first=1000)
     assert KEY not in str(refused.value)
+
+
+def test_redirects_are_not_followed(config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
+    endpoint.fault = lambda number, body: "redirect"
+    with served() as other:
+        endpoint.redirect = other.url + "/chat/completions"
+        with pytest.raises(MissingError, match="Error code: 307"):
+            drawn(changed(config, generator={"key": "KEY_OF_THE_TEST"}), 1)
+        assert not other.bodies
 
 
 def test_no_key_of_the_environment_is_sent_unasked(config: Config, endpoint: FakeEndpoint, monkeypatch: Any):
