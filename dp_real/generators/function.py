@@ -14,7 +14,7 @@ from dp_base.checksums import digest
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.generators import GENERATORS, GeneratorConfig, Requirement
 from dp_real.sections import SamplingConfig
 
 if TYPE_CHECKING:
@@ -51,13 +51,14 @@ class FunctionConfig(GeneratorConfig):
 
         return FunctionGenerator(self._function(), self._key, source.task, source.as_samples)
 
-    def problem(self) -> str | None:
+    def requirements(self) -> list[Requirement]:
         """The function is imported, since a run would find out later only. See GeneratorConfig."""
+        problem = None
         try:
             self._function()
         except (MissingError, InputError) as error:
-            return str(error)
-        return None
+            problem = str(error)
+        return [Requirement("generator", self.call, problem)]
 
     def _function(self) -> Callable[..., Any]:
         """The function itself. Raises MissingError if it cannot be imported, and InputError if it is no function."""

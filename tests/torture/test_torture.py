@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from torture import damage, disks, faults, fuzz, kills, together
+from torture import damage, disks, endpoint, faults, fuzz, kills, together
 from torture.__main__ import table
 from torture.attempt import Attempt, Place
 
@@ -34,6 +34,11 @@ def assert_survived(attempts: Iterator[Attempt], at_least: int = 1) -> None:
 @pytest.mark.slow
 def test_kills(place: Place, draw: random.Random):
     assert_survived(kills.attack(place, 1, draw, only=("run",)))
+
+
+@pytest.mark.slow
+def test_kills_while_an_endpoint_is_asked(place: Place, draw: random.Random):
+    assert_survived(endpoint.attack(place, 3, draw), at_least=4)
 
 
 @pytest.mark.slow
