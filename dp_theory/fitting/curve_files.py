@@ -13,6 +13,8 @@ import numpy as np
 
 from dp_base.errors import InputError, MissingError
 from dp_base.files import file_name
+from dp_base.reading import foreign_file, shortened
+from dp_base.tables import read_plain_csv
 from dp_theory.fitting.curve import REQUIRED, Curve
 
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
         if columns.issuperset(needed):
             return read(path, table, where)
-    raise InputError(f"{path} holds no curve: it has {', '.join(map(str, table.columns))}, between commas; {NEEDED}")
+    found = shortened(", ".join(map(str, table.columns)))
+    raise InputError(f"{path} holds no curve: it has {found}, between commas; {NEEDED}")
 
 
 def chosen_rows(
@@ -137,12 +140,8 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The table of a CSV file. Raises InputError where it is none."""
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path, comment="#", skipinitialspace=True)
-    except (ValueError, pd.errors.ParserError, OSError) as error:  # a decoding error is a ValueError, too
-        raise InputError(f"{path} is no CSV table ({type(error).__name__}): {NEEDED}") from None
+    with foreign_file(path, "no CSV table", NEEDED):
+        return read_plain_csv(path, comment="#", skipinitialspace=True)
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError, MissingError
+from dp_base.reading import foreign_file
 from dp_theory.numerics.checks import Array, numbers, require, require_number, require_seed, require_whole
 from dp_theory.ridge.simulators.dense import fit_ridge
 
@@ -189,13 +189,9 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
     """The arrays of a file. Raises InputError where it has not the right ones."""
     if not path.exists():
         raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
-    try:
-        with open(path, "rb") as opened, np.load(opened) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is no .npz file of plain arrays ({type(error).__name__}): numpy.savez(FILE, X=X, y=y) writes one"
-        ) from None
+    told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
+    with told, open(path, "rb") as opened, np.load(opened) as file:
+        arrays = {name: file[name] for name in file.files}
     names = set(arrays)
     needed = set(ROWS)
     if names & set(TEST):

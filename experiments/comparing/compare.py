@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from dp_base.checksums import reading
 from dp_base.errors import DamagedError
 from dp_base.files import file_name, remove, write_text
 from dp_base.progress import Progress
+from dp_base.reading import own_file
 from dp_base.workers import in_parallel
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
@@ -200,7 +200,7 @@ class Comparison:
     def arms(self) -> pd.DataFrame:
         """The table that `summarize` made. Raises DamagedError if it cannot be read."""
         file = self.path / "comparison.csv"
-        with reading(file, REMEDY):
+        with own_file(file, REMEDY):
             arms = pd.read_csv(file)
             if not {"series", "x", "y"} <= set(arms) or not any(str(name).startswith(self.MINUS) for name in arms):
                 raise ValueError("columns are missing")
@@ -214,7 +214,7 @@ class Comparison:
     def runs(self) -> Iterator[tuple[str, Run]]:
         """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names no run, or one that is missing."""
         file = self.path / RUNS
-        with reading(file, REMEDY):
+        with own_file(file, REMEDY):
             table = pd.read_csv(file)
             pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
             if not pairs:

@@ -14,9 +14,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import InputError
+from dp_base.reading import foreign_file
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import key_of
+from dp_real.config.load import key_of, toml_value
 from experiments.tuning.settings import flat, with_settings
 
 Space = dict[str, BaseDistribution]
@@ -33,10 +34,8 @@ def read_searches(searches: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for search in searches:
         key, equals, text = (part.strip() for part in search.partition("="))
-        try:
-            found[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key] = text
+        with foreign_file(f"--search {key}=…"):
+            found[key] = toml_value(text)
         usable = (isinstance(found[key], list) and found[key]) or RANGE.fullmatch(str(found[key]))
         if not equals or not all(key.split(".")) or not usable:
             raise InputError(
