@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError, MissingError
 from dp_base.reading import foreign_file
-from dp_theory.numerics.checks import Array, numbers, require, require_number, require_seed, require_whole
+from dp_theory.numerics.checks import (
+    Array,
+    numbers,
+    require,
+    require_magnitude,
+    require_number,
+    require_seed,
+    require_whole,
+)
 from dp_theory.ridge.simulators.dense import fit_ridge
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ TEST = ("X_test", "y_test")
 
 SET_ASIDE = 0.1  # share of the rows that train a selector where none is given
 FEWEST_ROWS = 100
+LARGEST_SPREAD = 1e50  # of a column, or its inverse: sums of squares must stay finite
 _NO_VARIANCE = 1e-300  # a mean variance that is not 0, so that the ridge is not either
 _SAME_SUBSPACE = 1e-8  # an eigenvalue of the covariance within classes that is nothing but rounding, over the largest
 _SHOWN = 8  # values that a message lists
@@ -126,6 +135,7 @@ class Features:
         """
         require_number(lam=lam)
         require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per row, over the mean variance")
+        require_magnitude(lam=lam)
         require_seed(seed)
         x = numbers("X", x)
         y = np.asarray(y)
@@ -298,6 +308,9 @@ def _check_matrix(x: Array, name: str = "X") -> None:
     _check_finite(x, name)
     if len(x) < FEWEST_ROWS:
         raise InputError(f"{name} has {len(x)} rows: a check takes at least {FEWEST_ROWS}")
+    spread = float(np.ptp(x, axis=0).max())
+    if spread > 0 and not 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD:
+        raise InputError(f"{name} spreads over {spread:.3g}: scale its columns, so that variances can be computed")
 
 
 def _check_test_rows(x: Array, y: np.ndarray, *, columns: int) -> None:

@@ -5,7 +5,7 @@ These stand in tables (`experiments.cli.theory`, `experiments.cli.real`).
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -36,15 +36,29 @@ class LazyCommand(TyperCommand):
         name = self.name or ""
         function = getattr(import_module(self.module), f"{name.replace('-', '_')}_command")
         app = typer.Typer(add_completion=False)
-        app.command(name, help=f"{self.help}\n\n{reflow(inspect.getdoc(function) or '')}")(function)
+        app.command(name, help=f"{self.help}\n\n{reflow(inspect.getdoc(function) or '')}")(self.prepare(function))
         command = get_command(app)
         assert isinstance(command, TyperCommand)
         return command
+
+    def prepare(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Return the function that the command runs: this one, unless a subclass wraps it."""
+        return function
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the arguments as the loaded command does; the context belongs to that command."""
         with uncollected():
             return self.loaded.make_context(*arguments, **options)
+
+
+class Numeric(LazyCommand):
+    """A lazy command that computes with NumPy: numbers that overflow end it, rather than in a wrong answer."""
+
+    def prepare(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Return the function, run under `finite_numbers`."""
+        from dp_theory.numerics.finite import finite_numbers
+
+        return finite_numbers()(function)
 
 
 def reflow(text: str) -> str:

@@ -62,15 +62,16 @@ def init_command(
     from dp_base.errors import InputError
     from dp_real.config.config import check_name
 
-    path = Path(name if name.endswith(".toml") else f"{name}.toml")
+    path = Path(f"{name.removesuffix('.toml')}.toml")
+    task = path.name.removesuffix(".toml")  # the stem of a path would take ".toml" for a name
     try:
-        check_name(path.stem)
+        check_name(task)
     except ValueError as error:
-        raise InputError(f"NAME {path.stem[:100]!r}: {error}") from None
+        raise InputError(f"NAME {task[:100]!r}: {error}") from None
     text = (resources.files("experiments.cli.real") / f"{kind}.toml").read_text(encoding="utf-8")
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(fill(text, name=path.stem))
+            file.write(fill(text, name=task))
     except FileExistsError:
         raise InputError(f"{path} exists and stays as it is; name another") from None
     except FileNotFoundError:
