@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dp_base.errors import InputError, MissingError
+from dp_base.checksums import RECORD, digest, verify
+from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import file_name
-from dp_base.reading import foreign_file, shortened
+from dp_base.reading import foreign_file, own_file, read_json, shortened
 from dp_base.tables import read_plain_csv
 from dp_theory.fitting.curve import REQUIRED, Curve
 
@@ -26,6 +26,7 @@ NEEDED = (
     f"its columns must be {', '.join(REQUIRED)} (better also se, trials, generated, keep; initial, increment for "
     "practice), or those of sweep.csv or comparison.csv"
 )
+RESULT = "result.json"  # of a run, and of a branch
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
 _SERIES = r"^(?P<arm>[^@]*?)(?:-(?P<size>\d+))?(?:@(?P<settings>.*))?$"  # practice-400@training.steps=6000
 
@@ -72,6 +73,8 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     """
     path = Path(path)
     where = dict(where or {})
+    if path.is_file():
+        verify(path.parent, "make it again, or copy it elsewhere to take it as it is", [path.name])
     if not path.exists():
         raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
     if path.is_dir():
@@ -202,7 +205,7 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
 
     is_practice = (rows["arm"] == "practice").to_numpy()
     starts = [_practice_start(path, str(name)) for name in rows["series"][is_practice]]
-    initial = rows["kept"].to_numpy(float)  # the other arms have no rounds
+    initial = rows["kept"].to_numpy(float, copy=True)  # the other arms have no rounds
     increment = initial.copy()
     initial[is_practice] = [start.initial for start in starts]
     increment[is_practice] = [start.increment for start in starts]
@@ -234,11 +237,31 @@ def _practice_start(path: Path, series: str) -> _Start:
     return _Start(float(practice["initial"]), float(practice["increment"]))
 
 
+def _unchanged_config(run: Path) -> Path:
+    """The configuration of a run. Raises DamagedError if it is not the one of the run's result."""
+    config = run / "config.toml"
+    if (run / RESULT).exists():
+        remedy = f"remove it, and dp real resume {run} writes it again"
+        verify(run, remedy, [RESULT])
+        noted = read_json(run / RESULT, remedy).get("inputs", {}).get("config")
+        if noted and config.exists() and digest(config) != noted:
+            raise DamagedError(f"{config} is not what it was when {run} began; restore it")
+    return config
+
+
 def _practice_section(config: Path) -> dict[str, Any]:
     """The section [practice] of a run's configuration; empty where there is none."""
     if not config.exists():
         return {}
-    return tomllib.loads(config.read_text(encoding="utf-8")).get("practice", {})
+    with own_file(config, "restore it"):
+        return tomllib.loads(config.read_text(encoding="utf-8")).get("practice", {})
+
+
+def _branch_result(run: Path, branch: Path) -> dict[str, Any]:
+    """The result of a branch. Raises DamagedError if it is not as it was written."""
+    remedy = f"remove {branch}; dp real branch {run} makes it again"
+    verify(branch, remedy)
+    return read_json(branch / RESULT, remedy)
 
 
 def _literal(text: str) -> str:
@@ -250,10 +273,11 @@ def _read_branches(run: Path, where: dict[str, str]) -> Reading:
     """The branches of a run, one for each pool size. Standard errors are those of the number of test examples."""
     import pandas as pd
 
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("branches/*/result.json"))]
+    complete = {file.parent for name in (RESULT, RECORD) for file in run.glob(f"branches/*/{name}")}
+    results = [_branch_result(run, branch) for branch in sorted(complete)]
     if not results:
         raise InputError(f"{run} has no branches/SIZE/result.json: dp real branch {run} makes them")
-    practice = _practice_section(run / "config.toml")
+    practice = _practice_section(_unchanged_config(run))
     if not practice:
         raise MissingError(f"{run}/config.toml is missing: it says how the practice began")
     kept = np.array([float(result["pool_size"]) for result in results])

@@ -25,7 +25,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.extras import install_command
 from dp_base.workers import ending_with_this_process, quiet_when_left
 from dp_theory.numerics.checks import require_workers
-from dp_theory.numerics.finite import finite_numbers
+from dp_theory.numerics.overflow import finite_numbers
 
 log = logging.getLogger(__name__)
 

@@ -71,7 +71,7 @@ class Numeric(LazyCommand):
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, run under `finite_numbers`."""
-        from dp_theory.numerics.finite import finite_numbers
+        from dp_theory.numerics.overflow import finite_numbers
 
         return finite_numbers()(function)
 

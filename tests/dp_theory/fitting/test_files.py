@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 import dp_theory
-from dp_base.errors import MissingError
+from dp_base.checksums import digest, seal
+from dp_base.errors import DamagedError, MissingError
+from dp_base.files import write_json
 from dp_theory import Curve, InputError, KeepHard, read_curve
 
 COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
@@ -66,6 +68,42 @@ def test_a_comparison_is_read(tmp_path: Path):
     assert notes[1].startswith("arms of other settings are left out: static@training.steps=6")
     assert notes[2] == "practice-400 is left out: no runs beside comparison.csv say how it began"
     assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
+
+
+def branched(run: Path) -> Path:
+    """A run that has branches, with the checksums that it leaves."""
+    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 50\n")
+    write_json(run / "result.json", {"inputs": {"config": digest(run / "config.toml")}})
+    seal(run, ["result.json"])
+    for size in (100, 150, 200):
+        folder = run / "branches" / f"{size:09d}"
+        folder.mkdir(parents=True)
+        write_json(folder / "result.json", {"pool_size": size, "test_accuracy": 0.8, "test_examples": 100})
+        seal(folder, ["result.json"])
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("branches/000000150/result.json", '{"pool_size": 150, "test_accuracy": 0.9, "test_examples": 100}'),
+        ("branches/000000150/result.json", None),
+        ("branches/000000150/checksums.json", "{"),
+        ("result.json", "{}"),
+        ("config.toml", "[practice]\ninitial = 10\nincrement = 50\n"),
+        ("config.toml", "[practice"),
+    ],
+)
+def test_damage_to_a_run_is_named(tmp_path: Path, name: str, content: str | None):
+    """An accuracy that somebody has edited was taken as measured."""
+    run = branched(tmp_path)
+    assert read_curve(run).curve.kept.tolist() == [100, 150, 200]
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    with pytest.raises(DamagedError, match=name):
+        read_curve(run)
 
 
 def test_branches_of_a_run_are_read(tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 
 from dp_base.errors import DivergedError, InputError
 from dp_real.config.arms import ArmName
-from dp_theory.numerics.finite import finite_numbers
+from dp_theory.numerics.overflow import finite_numbers
 from dp_theory.numerics.parallel import run_jobs
 from experiments.cli.lazy import Numeric
 from experiments.cli.real.configure import init_command
