@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import Field
 
-from dp_base.checksums import reading
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
+from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
 from dp_real.sections import CountOrNone, GuidanceConfig, SamplingConfig, Section
@@ -292,7 +292,7 @@ class TrainedHere(GeneratorConfig):
 
         folder = self.trained(source, examples, n_classes, fill, keys)
         module = make()
-        with reading(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
+        with own_file(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
             module.load_state_dict(load_file(folder / "model.safetensors"))
         return module
 

@@ -31,9 +31,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import experiments.paper
-from dp_base.checksums import read_json
 from dp_base.errors import InputError, MissingError
 from dp_base.files import unused, write_text
+from dp_base.reading import read_json
 from dp_base.registry import GROUP
 from figures.curves import save
 

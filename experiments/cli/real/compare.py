@@ -198,6 +198,7 @@ def run_and_write(
         found = FinishedComparison(comparison, runs, summarize(runs, plan.baseline, plan.x), exponents(runs))
         comparison.write(found.runs, found.summary, found.exponents)
         save(_figure(found, plan.x), comparison.figure)
+        comparison.seal()
         leave_figures_of((run.path for _, run in comparison.runs()), workers, progress)
     return found
 

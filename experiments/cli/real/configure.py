@@ -68,14 +68,15 @@ def init_command(
     from dp_base.errors import InputError
     from dp_real.config.config import check_name
 
-    path = Path(name if name.endswith(".toml") else f"{name}.toml")
+    path = Path(f"{name.removesuffix('.toml')}.toml")
+    task = path.name.removesuffix(".toml")  # the stem of a path would take ".toml" for a name
     try:
-        check_name(path.stem)
+        check_name(task)
     except ValueError as error:
-        raise InputError(f"NAME {path.stem[:100]!r}: {error}") from None
+        raise InputError(f"NAME {task[:100]!r}: {error}") from None
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(fill(template_of(kind), name=path.stem))
+            file.write(fill(template_of(kind), name=task))
     except FileExistsError:
         raise InputError(f"{path} exists and stays as it is; name another") from None
     except FileNotFoundError:
