@@ -1,7 +1,7 @@
 """The commands that README.md and docs/*.md show: every one is understood, and those marked are run.
 
 `<!-- run -->` before a fenced block marks its `dp …` lines; `<!-- run: OPTIONS -->` adds options to each, to make it
-smaller (a later option overrides an earlier one). Of the others the sub-command and its options are checked. A marked
+smaller (in the place of its own of the same name). Of the others the sub-command and its options are checked. A marked
 block of Python ends with values, and with a remark that says them.
 """
 
@@ -37,8 +37,22 @@ def commands(page: str) -> list[tuple[list[str], bool]]:
     for block in BLOCK.finditer(page):
         lines = block["body"].replace("\\\n", " ").splitlines()
         words = [shlex.split(line, comments=True) for line in lines if line.startswith("dp ")]
-        found += [(line + shlex.split(block["options"] or ""), block["mark"] is not None) for line in words]
+        found += [
+            (with_options(line, shlex.split(block["options"] or "")), block["mark"] is not None) for line in words
+        ]
     return found
+
+
+def with_options(line: list[str], options: list[str]) -> list[str]:
+    """A command with further options, each --NAME VALUE or --NAME, in the place of its own of the same name."""
+    named = [word for word in options if word.startswith("--")]
+    kept, words = [], iter(line)
+    for word in words:
+        if word not in named:
+            kept.append(word)
+        elif not options[options.index(word) + 1 :][:1] or not options[options.index(word) + 1].startswith("--"):
+            next(words)
+    return kept + options
 
 
 SHOWN = [(page.name, words, marked) for page in PAGES for words, marked in commands(page.read_text(encoding="utf-8"))]
