@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.errors import DamagedError
 from dp_base.files import PART, write_json
+from dp_base.reading import read_json
 
 RECORD = "checksums.json"
 READERS = 8  # threads that read files; hashing releases Python's global lock
@@ -90,25 +90,3 @@ def verify(folder: Path, remedy: str, names: Iterable[str] | None = None) -> Non
     problem = damage(folder, names)
     if problem:
         raise DamagedError(f"{problem}; {remedy}")
-
-
-@contextmanager
-def reading(path: Path, remedy: str) -> Iterator[None]:
-    """Run a block that reads one file, and turn its errors into a DamagedError that names the file and the remedy."""
-    try:
-        yield
-    except (InputError, MissingError):
-        raise
-    except Exception as error:
-        words = " ".join(str(error).split())[:200]
-        cause = getattr(error, "strerror", None) or words or type(error).__name__
-        raise DamagedError(f"{path} cannot be read: {cause}; {remedy}") from error
-
-
-def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str, Any]:
-    """Read the object in a JSON file. Raises DamagedError if the file holds no object, or cannot be read."""
-    with reading(path, remedy):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("it holds no JSON object")
-    return value

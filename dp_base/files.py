@@ -160,13 +160,13 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         staged = Path(temporary) / "whole"
         staged.mkdir()
         yield staged
-        _share_files(staged)
+        share_files(staged)
         if replace and path.exists():
             os.rename(path, Path(temporary) / FORMER)
         os.rename(staged, path)
 
 
-def _share_files(folder: Path) -> None:
+def share_files(folder: Path) -> None:
     """Let those read the files of a new folder who may read the folder, as the umask says.
 
     safetensors makes files that only their owner can read.
@@ -199,7 +199,7 @@ def filled(folder: Path) -> Iterator[Path]:
         staged = Path(temporary) / "whole"
         staged.mkdir()
         yield staged
-        _share_files(staged)
+        share_files(staged)
         for path in sorted(staged.iterdir()):
             os.rename(path, folder / path.name)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from torture import damage, disks, faults, fuzz, kills, ranks, together
+from torture import damage, disks, endpoint, faults, fuzz, kills, ranks, together
 from torture.attempt import Attempt, Place
 
 
@@ -24,6 +24,7 @@ class Kind(NamedTuple):
 KINDS = {
     "kills": Kind(kills.attack, 120),
     "damage": Kind(damage.attack, 0),
+    "endpoint": Kind(endpoint.attack, 40),
     "together": Kind(together.attack, 21),
     "disks": Kind(disks.attack, 40),
     "faults": Kind(faults.attack, 36),

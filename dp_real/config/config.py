@@ -156,6 +156,14 @@ class Config(Section):
         """This configuration with all that otherwise only the data would tell, for a run's record; see DataConfig."""
         return self.model_copy(update={"data": self.data.resolved()})
 
+    def goes_on_from(self, begun: Config) -> bool:
+        """Whether a run that began with another configuration may go on with this one: no number would differ."""
+        same = self.model_copy(update={"compare": begun.compare})
+        if type(self.generator) is type(begun.generator):
+            kept = {key: getattr(begun.generator, key) for key in self.generator.may_change}
+            same = same.model_copy(update={"generator": self.generator.model_copy(update=kept)})
+        return same == begun
+
     @property
     def task(self) -> Task:
         """The task, without loading the data. Raises MissingError if only a missing folder tells its classes."""

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from dp_base.errors import InputError
 from dp_base.formats import KEY, require_format
+from dp_base.reading import foreign_file
 from dp_real.anchors import FOLDER, FromCommandLine
 from dp_real.config.config import FORMAT, Config
 from dp_real.config.explain import explain
@@ -32,15 +33,15 @@ def load_config(
     top-level value that an override contradicts.
     """
     path = Path(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not TOML: {error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    with foreign_file(path, "cannot be read as text in UTF-8"):
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    with foreign_file(path, "not TOML"):
+        raw = tomllib.loads(text)
     overrides = list(overrides)
+    keys = [key_of(override) for override in overrides]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError(f"--set {key} is given {keys.count(key)} times: give it once")
     for override in (*changes, *overrides):
         override_key(raw, override)
     for key, value in values.items():
@@ -83,11 +84,17 @@ def override_key(raw: dict[str, Any], override: str) -> None:
     key = key.strip()
     if not equals or not all(key.split(".")):
         raise InputError(f"--set {override}: must read key=value, for example practice.patience=5")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    with foreign_file(f"--set {key}=…"):
+        value = toml_value(text)
     set_key(raw, key, _from_command_line(value), f"--set {override}")
+
+
+def toml_value(text: str) -> Any:
+    """The value that a text is in TOML, or the text itself if it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
 
 
 def _from_command_line(value: Any) -> Any:

@@ -30,8 +30,14 @@ def tokens(config: Config) -> dict[str, int]:
     initial = config.practice.initial - config.practice.real_examples
     judged = drawn - initial if config.guidance.likelihood_weight else 0
     judged += config.samples - config.practice.real_examples if config.pool.soft_labels else 0
-    each = config.task.n_classes * (prompt + written)
+    each = config.generator.judged_tokens(config.task) if judged else 0
     return {"prompts": drawn * prompt, "written": drawn * written, "judged": judged * each}
+
+
+def money(config: Config) -> float | None:
+    """Return about what the tokens cost, by the prices of the generator's section. Return None if it has none."""
+    counts = tokens(config)
+    return config.generator.money(counts["prompts"] + counts["judged"], counts["written"])
 
 
 def waiting_steps(config: Config) -> int:

@@ -102,6 +102,8 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     except MissingError:
         pass  # the data, which tell the shape of examples, are missing, and `_data` says so
     yield from _weights(config)
+    for each in config.generator.requirements() if config.practice.draws else ():
+        yield Need(each.what, each.found, each.problem)
     if config.tracker != "none":
         yield tracker(config.tracker)
 

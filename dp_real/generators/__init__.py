@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import Field
 
-from dp_base.checksums import reading
 from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
+from dp_base.reading import own_file
 from dp_base.registry import Registry
 from dp_real.data import DataConfig
 from dp_real.sections import CountOrNone, GuidanceConfig, SamplingConfig, Section
@@ -54,6 +54,25 @@ class ImageCost:
     kept: float
 
 
+@dataclass(frozen=True)
+class Requirement:
+    """Something that a kind needs beside weights.
+
+    Parameters
+    ----------
+    what
+        Its name, in a few words.
+    found
+        What there is.
+    problem
+        What is missing, and how to get it; None: nothing is.
+    """
+
+    what: str
+    found: str
+    problem: str | None = None
+
+
 class GeneratorConfig(Section):
     """Base of the [generator] sections. The key `kind` says which one a section is."""
 
@@ -65,6 +84,7 @@ class GeneratorConfig(Section):
     has_denoiser: ClassVar[bool] = True  # whether its steps can be guided; if not, one can only choose among samples
     has_likelihood: ClassVar[bool] = False  # whether it knows log p(label | sample) (LikelihoodGenerator)
     examples: ClassVar[str | None] = "numbers"  # what it draws (DataConfig.examples); None: what the data are
+    may_change: ClassVar[tuple[str, ...]] = ()  # keys that no sample depends on: a run may go on with other values
 
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
@@ -132,6 +152,18 @@ class GeneratorConfig(Section):
     def tokens(self, task: Task) -> tuple[int, int]:
         """About how many tokens a sample takes: those of its prompt, and those that are generated at most."""
         return 0, 0
+
+    def judged_tokens(self, task: Task) -> int:
+        """About how many tokens it takes to tell how likely the classes of a sample are: a pass for each class."""
+        return task.n_classes * sum(self.tokens(task))
+
+    def money(self, read: int, written: int) -> float | None:
+        """What so many tokens cost that are read and written; None: nothing, or it is not known."""
+        return None
+
+    def requirements(self) -> list[Requirement]:
+        """What it needs beside weights: packages, keys."""
+        return []
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """The cost of one image; None if it is not known."""
@@ -260,7 +292,7 @@ class TrainedHere(GeneratorConfig):
 
         folder = self.trained(source, examples, n_classes, fill, keys)
         module = make()
-        with reading(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
+        with own_file(folder / "model.safetensors", f"remove {folder}, and it is trained again"):
             module.load_state_dict(load_file(folder / "model.safetensors"))
         return module
 

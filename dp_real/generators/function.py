@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,7 +14,7 @@ from dp_base.checksums import digest
 from dp_base.errors import InputError, MissingError
 from dp_base.progress import Progress, silent
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig
+from dp_real.generators import GENERATORS, GeneratorConfig, Requirement
 from dp_real.sections import SamplingConfig
 
 if TYPE_CHECKING:
@@ -48,6 +49,19 @@ class FunctionConfig(GeneratorConfig):
         """
         from dp_real.generators.models.function import FunctionGenerator
 
+        return FunctionGenerator(self._function(), self._key, source.task, source.as_samples)
+
+    def requirements(self) -> list[Requirement]:
+        """The function is imported, since a run would find out later only. See GeneratorConfig."""
+        problem = None
+        try:
+            self._function()
+        except (MissingError, InputError) as error:
+            problem = str(error)
+        return [Requirement("generator", self.call, problem)]
+
+    def _function(self) -> Callable[..., Any]:
+        """The function itself. Raises MissingError if it cannot be imported, and InputError if it is no function."""
         try:
             function = resolve_name(self.call)
         except (Exception, SystemExit) as error:  # the module may raise anything when it is imported
@@ -57,7 +71,7 @@ class FunctionConfig(GeneratorConfig):
             ) from error
         if not callable(function):
             raise InputError(f"{self._key} is of type {type(function).__name__}: should be a function")
-        return FunctionGenerator(function, self._key, source.task, source.as_samples)
+        return function
 
     def code_digest(self) -> str:
         """The digest of the file of the module, not of what the module imports. See GeneratorConfig."""

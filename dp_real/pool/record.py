@@ -15,10 +15,11 @@ from typing import Any
 
 import lance
 
-from dp_base.checksums import RECORD, changed, digests, read_json
+from dp_base.checksums import RECORD, changed, digests
 from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import write_text
 from dp_base.formats import KEY, require_format
+from dp_base.reading import read_json
 
 FORMAT = 1  # of a pool: its columns, and its record
 LARGEST = 2**64 - 1  # Lance counts the names of its manifests down from here

@@ -38,13 +38,14 @@ class Blocks:
     def draw(self, index: int, rows: slice, draw: Callable[[slice], Batch]) -> OwnBlocks:
         """This process's blocks of these rows of round `index`, each made by draw(block).
 
-        Raises Interrupted if `stop` says so.
+        Raises Interrupted if `stop` says so, or once draw(block) raises it in any process.
         """
         blocks = list(processes.slices(rows, self.size))
         own = processes.own_share(blocks)
         turns = -(-len(blocks) // processes.this_process().num_processes)
         drawn: list[Batch] = []
         saved = 0.0
+        stopped: Interrupted | None = None
         with self.progress("drawing examples", max(1, len(own))) as advance:
             for turn in range(turns):
                 if self.stop():
@@ -53,9 +54,14 @@ class Blocks:
                     block = own[turn]
                     with processes.phase(f"drawing rows {block.start} to {block.stop - 1} of round {index}"):
                         begin = time.monotonic()
-                        drawn.append(self._kept(index, block, draw))
-                        saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
+                        try:
+                            drawn.append(self._kept(index, block, draw))
+                            saved += float(drawn[-1].seconds.sum()) - (time.monotonic() - begin)
+                        except Interrupted as error:
+                            stopped = error
                     advance(1)
+                if processes.any_process(stopped is not None):
+                    raise stopped or Interrupted
         return OwnBlocks(drawn, max(0.0, saved))  # to draw and write them here takes a little more than `seconds`
 
     def _kept(self, index: int, block: slice, draw: Callable[[slice], Batch]) -> Batch:

@@ -14,10 +14,11 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from dp_base.checksums import damage, read_json, reading, seal, verify
+from dp_base.checksums import damage, seal, verify
 from dp_base.errors import DamagedError
 from dp_base.files import remove, to_disk, whole_folder, write_json
 from dp_base.formats import KEY, require_format
+from dp_base.reading import own_file, read_json
 from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.protocols import Learner
@@ -150,7 +151,7 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
 def read_state(checkpoint: Path) -> tuple[LoopState, int]:
     """The run's state at a checkpoint, and the version of its pool. Raises DamagedError if it cannot be read."""
     record = read_record(checkpoint)
-    with reading(checkpoint / "state.json", _remedy(checkpoint)):
+    with own_file(checkpoint / "state.json", _remedy(checkpoint)):
         pool_version = int(record.pop("pool_version"))
         for note in (KEY, "logs", "inputs"):
             del record[note]
@@ -165,7 +166,7 @@ def restore_learner(learner: Learner, checkpoint: Path) -> tuple[LoopState, int]
     """
     verify(checkpoint, _remedy(checkpoint))
     state, pool_version = read_state(checkpoint)
-    with reading(checkpoint / "learner.safetensors", _remedy(checkpoint)):
+    with own_file(checkpoint / "learner.safetensors", _remedy(checkpoint)):
         learner.load_tensors(load_file(checkpoint / "learner.safetensors"), state.step)
     learner.finish_at(state.last_step)
     return state, pool_version

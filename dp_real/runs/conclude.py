@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from dp_base.checksums import RECORD, reading, seal, verify
+from dp_base.checksums import RECORD, seal, verify
 from dp_base.errors import DamagedError
-from dp_base.files import remove, write_json, write_text
+from dp_base.files import remove, share_files, write_json, write_text
+from dp_base.reading import own_file
 from dp_real.data import DataConfig
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
@@ -70,6 +71,7 @@ def _save_learner(learner: Learner, files: RunFiles) -> None:
         if main:
             files.learner.mkdir(exist_ok=True)
             learner.save(files.learner)
+            share_files(files.learner)
             remove(files.learner / CARD)  # of an earlier conclusion
             seal(files.learner)
 
@@ -86,7 +88,7 @@ def load_best(learner: Learner, files: RunFiles) -> None:
         verify(files.best, remedy)
         return (files.best / RECORD).read_bytes()
 
-    with processes.main_first() as main, reading(files.best, remedy):
+    with processes.main_first() as main, own_file(files.best, remedy):
         record = written() if main else b""
     record = processes.from_main(record)
 
@@ -94,7 +96,7 @@ def load_best(learner: Learner, files: RunFiles) -> None:
         if written() != record:
             raise DamagedError(f"{files.best} is an earlier one; {remedy}")
 
-    with reading(files.best, remedy):
+    with own_file(files.best, remedy):
         when_visible(see, files.best)
         learner.load(files.best)
 

@@ -210,7 +210,7 @@ def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | Non
     out = files.path
     if not unused(out):
         held = load_config(files.config) if files.config.exists() else None
-        same = held is not None and held.model_copy(update={"compare": config.compare}) == config
+        same = held is not None and config.goes_on_from(held)
         result = files.read_result()
         if not same:
             raise InputError(f"--out {out} holds something else, or a run of another configuration; name a new folder")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from dp_base.checksums import reading, verify
+from dp_base.checksums import verify
 from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.reading import own_file
 from dp_real.config import Config, load_config
 from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
@@ -116,7 +117,7 @@ class Run:
         if at is None and self.complete:
             remedy = f"remove {self.files.result}, and dp real resume {self.path} trains the last part again"
             verify(weights, remedy)
-            with reading(weights, remedy):
+            with own_file(weights, remedy):
                 learner = fresh_learner(_beginning_at(self.config, weights))
                 learner.load(weights)
             return learner

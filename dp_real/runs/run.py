@@ -52,7 +52,8 @@ def run(
     folder
         Where the run leaves its files; it is made.
     resume
-        Go on with this configuration's run in the folder. A finished one is not repeated.
+        Go on with this configuration's run in the folder. A finished one is not repeated. Keys that no sample depends
+        on, such as a generator's budget, may have other values than it began with.
     accept_changes
         Go on although what the run reads, such as its test set, is not what it was. The result lists what changed.
     progress
@@ -79,7 +80,7 @@ def run(
     DivergedError
         Once numbers are not finite. The message names the step and the keys. The last checkpoint before that stays.
     Interrupted
-        On Ctrl-C or SIGTERM. The run can be resumed.
+        On Ctrl-C or SIGTERM, and once a generator's budget is spent. The run can be resumed.
     """
     config = anchored(config, Path.cwd()).resolved()
     files = RunFiles(Path(folder))
@@ -132,8 +133,9 @@ def _train(
         try:
             with folder.stops_on_signal():
                 practice.run()
-        except Interrupted:
-            message = f"interrupted at step {state.step}: dp real resume {files.path} goes on"
+        except Interrupted as stop:
+            why = f"{stop}: " if str(stop) else ""
+            message = f"{why}interrupted at step {state.step}: dp real resume {files.path} goes on"
             raise Interrupted(message) from None
         except DivergedError as error:
             last = newest_checkpoint(files.checkpoints)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_base.checksums import read_json, reading, verify
+from dp_base.checksums import verify
 from dp_base.errors import InputError
 from dp_base.files import strict_json
+from dp_base.reading import own_file, read_json
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,6 @@ def read_rows(log: Path) -> list[dict[str, Any]]:
 
     Raises DamagedError if another line is no row.
     """
-    with reading(log, f"restore it; or {RunFiles(log.parent).repeat}"):
+    with own_file(log, f"restore it; or {RunFiles(log.parent).repeat}"):
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}") or line is not lines[-1]]

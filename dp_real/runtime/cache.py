@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from dp_base.checksums import RECORD, damage, json_digest, read_json, seal
+from dp_base.checksums import RECORD, damage, json_digest, seal
 from dp_base.errors import DamagedError, MissingError
 from dp_base.files import FULL, PART, disk_problem, remove, whole_folder, write_json
 from dp_base.locks import in_turn
+from dp_base.reading import read_json
 
 log = logging.getLogger(__name__)
 DEPENDS = "depends.json"

@@ -15,6 +15,8 @@ import pandas as pd
 import torch
 
 from dp_base.errors import InputError
+from dp_base.reading import foreign_file
+from dp_base.tables import read_plain_csv
 from dp_real.data.sets import table_sets
 from dp_real.data.sets.class_names import Classes, class_folders, visible_files, warn_once, warn_unread
 from dp_real.data.sets.encoded import read_regular
@@ -47,6 +49,8 @@ def read_texts(found: Located, classes: Classes, length: int, needed: Collection
     for row in kept:
         if not isinstance(rows.texts[row], str) or not rows.texts[row].strip():
             raise InputError(f"{rows.places[row]}: there is no text in it; give it some, or remove it")
+        if "\0" in rows.texts[row]:
+            raise InputError(f"{rows.places[row]}: it has characters of code 0, which no text has; mend or remove it")
     y = [label for name in rows.names if (label := labels[name]) is not None]
     classes.check(found.where, y, needed, "texts")
     texts = [rows.texts[row].strip() for row in kept]
@@ -90,10 +94,8 @@ def _read_folders(folder: Path, classes: Classes) -> Rows:
             if file.suffix.lower() != ".txt":
                 others.append(file)
                 continue
-            try:
+            with foreign_file(file, "cannot be read as text in UTF-8"):
                 texts.append(read_regular(file).decode("utf-8-sig"))  # some editors begin a file with a mark
-            except (OSError, ValueError) as error:
-                raise InputError(f"{file}: cannot be read as text in UTF-8: {error}") from error
             names.append(path.name)
             places.append(str(file))
     warn_unread(folder, others, "texts")
@@ -102,13 +104,11 @@ def _read_folders(folder: Path, classes: Classes) -> Rows:
 
 def _table(where: str, path: Path, csv: bool) -> pd.DataFrame:
     """The rows of a file, all as strings."""
-    try:
+    kind = "CSV with a line of column names" if csv else "JSON, an object a line"
+    with foreign_file(where, f"{path.name} cannot be read as {kind}, in UTF-8"):
         if csv:
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+            return read_plain_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         return pd.read_json(path, lines=True, dtype=False, encoding="utf-8")
-    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
-        kind = "CSV with a line of column names" if csv else "JSON, an object a line"
-        raise InputError(f"{where}: {path.name} cannot be read as {kind}, in UTF-8: {error}") from error
 
 
 def _columns(found: Located, table: pd.DataFrame) -> Rows:
@@ -126,7 +126,8 @@ def _data_set(found: Located, data: Any, classes: Classes) -> Rows:
     labels = [name for name, feature in features.items() if hasattr(feature, "names")]
     text, label = _picked(found.where, found.columns, list(features), strings if labels else [], labels)
     places = [f"{found.where}: row {row}" for row in range(len(data))]
-    return Rows(data[text][:], table_sets.class_names(data[label], features[label], classes), places)
+    names = table_sets.class_names(found.where, data[label], features[label], classes)
+    return Rows(data[text][:], names, places)
 
 
 def _picked(place: str, columns: Columns, there: list[str], texts: list[str], labels: list[str]) -> tuple[str, str]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from dp_base.errors import InputError
 from dp_theory.numerics.checks import (
+    LARGEST,
     Real,
     common_shape,
     numbers,
@@ -27,7 +28,7 @@ from dp_theory.numerics.checks import (
     require_number,
     require_numbers,
 )
-from dp_theory.numerics.costs import SMALLEST_KEEP
+from dp_theory.numerics.costs import KEEP_DOMAIN, LEAST_KEEP, SMALLEST_KEEP
 from dp_theory.numerics.minimise import minimise
 from dp_theory.ridge.best import best_ridge, ridge_error
 from dp_theory.ridge.finite_dimension import mean_error
@@ -94,7 +95,8 @@ def least_error(
     require_number(d=d)
     few = f"be above {SPECIAL_DIRECTIONS}: selector and truth span so many dimensions"
     require("d", d, d > SPECIAL_DIRECTIONS, few)
-    require("smallest keep", smallest_keep, 0 < smallest_keep < 1, "lie in (0, 1): it is a kept fraction")
+    require("d", d, np.isinf(d) or d <= LARGEST, f"be at most {LARGEST:g}, or inf: it is the dimension")
+    require("smallest keep", smallest_keep, LEAST_KEEP <= smallest_keep < 1, KEEP_DOMAIN)
     if keep is not None:
         kept_fraction(keep)
     psi_of = psi if callable(psi) else _constant(numbers("psi", psi))

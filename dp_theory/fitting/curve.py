@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("static", "prune", "direct", "practice")
 REQUIRED = ("strategy", "kept", "error")  # columns that a table of points must have
+LEAST_SE = 1e-12  # of an error; a smaller one says more than floating point can
 _OF_THE_CURVE = ("rule", "exact")  # fields that have one value for all points
 
 
@@ -211,7 +212,9 @@ class Curve:
 
     def _check_se(self) -> None:
         is_unknown = np.isnan(self.se)
-        require("se", self.se, is_unknown | ((self.se > 0) & np.isfinite(self.se)), "be positive, or left out")
+        require("se", self.se, is_unknown | (self.se > 0), "be positive, or left out")
+        is_plausible = (self.se >= LEAST_SE) & (self.se <= 1)
+        require("se", self.se, is_unknown | is_plausible, f"lie between {LEAST_SE:g} and 1: it is that of an error")
         if is_unknown.any() and not is_unknown.all():
             raise InputError("se is given for some points and not for others: give it for all or for none")
 

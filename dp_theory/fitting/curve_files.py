@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -11,8 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dp_base.errors import InputError, MissingError
+from dp_base.checksums import RECORD, digest, verify
+from dp_base.errors import DamagedError, InputError, MissingError
 from dp_base.files import file_name
+from dp_base.reading import foreign_file, own_file, read_json, shortened
+from dp_base.tables import read_plain_csv
 from dp_theory.fitting.curve import REQUIRED, Curve
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ NEEDED = (
     f"its columns must be {', '.join(REQUIRED)} (better also se, trials, generated, keep; initial, increment for "
     "practice), or those of sweep.csv or comparison.csv"
 )
+RESULT = "result.json"  # of a run, and of a branch
 ARMS = {"static": "static", "practice": "practice", "prune-once": "prune"}  # arms of a comparison, and their strategies
 TWO_CLASSES = "gaussian"  # the generator of the theory's own rows
 MORE_CLASSES = (
@@ -75,6 +78,8 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     """
     path = Path(path)
     where = dict(where or {})
+    if path.is_file():
+        verify(path.parent, "make it again, or copy it elsewhere to take it as it is", [path.name])
     if not path.exists():
         raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
     if path.is_dir():
@@ -84,7 +89,8 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
     for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
         if columns.issuperset(needed):
             return read(path, table, where)
-    raise InputError(f"{path} holds no curve: it has {', '.join(map(str, table.columns))}, between commas; {NEEDED}")
+    found = shortened(", ".join(map(str, table.columns)))
+    raise InputError(f"{path} holds no curve: it has {found}, between commas; {NEEDED}")
 
 
 def chosen_rows(
@@ -142,12 +148,8 @@ def _rows_with(path: str | Path, table: pd.DataFrame, name: str, value: str) -> 
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The table of a CSV file. Raises InputError where it is none."""
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path, comment="#", skipinitialspace=True)
-    except (ValueError, pd.errors.ParserError, OSError) as error:  # a decoding error is a ValueError, too
-        raise InputError(f"{path} is no CSV table ({type(error).__name__}): {NEEDED}") from None
+    with foreign_file(path, "no CSV table", NEEDED):
+        return read_plain_csv(path, comment="#", skipinitialspace=True)
 
 
 def _read_own(path: Path, table: pd.DataFrame, where: dict[str, str]) -> Reading:
@@ -214,7 +216,7 @@ def _read_comparison(path: Path, table: pd.DataFrame, where: dict[str, str]) -> 
 
     is_practice = (rows["arm"] == "practice").to_numpy()
     starts = [_practice_start(path, str(name)) for name in rows["series"][is_practice]]
-    initial = rows["kept"].to_numpy(float)  # the other arms have no rounds
+    initial = rows["kept"].to_numpy(float, copy=True)  # the other arms have no rounds
     increment = initial.copy()
     initial[is_practice] = [start.initial for start in starts]
     increment[is_practice] = [start.increment for start in starts]
@@ -255,11 +257,31 @@ def _practice_start(path: Path, series: str) -> _Start:
     return _Start(float(practice["initial"]), float(practice["increment"]))
 
 
+def _unchanged_config(run: Path) -> Path:
+    """The configuration of a run. Raises DamagedError if it is not the one of the run's result."""
+    config = run / "config.toml"
+    if (run / RESULT).exists():
+        remedy = f"remove it, and dp real resume {run} writes it again"
+        verify(run, remedy, [RESULT])
+        noted = read_json(run / RESULT, remedy).get("inputs", {}).get("config")
+        if noted and config.exists() and digest(config) != noted:
+            raise DamagedError(f"{config} is not what it was when {run} began; restore it")
+    return config
+
+
 def _section(config: Path, name: str) -> dict[str, Any]:
     """A section of a run's configuration; empty where there is none."""
     if not config.exists():
         return {}
-    return tomllib.loads(config.read_text(encoding="utf-8")).get(name, {})
+    with own_file(config, "restore it"):
+        return tomllib.loads(config.read_text(encoding="utf-8")).get(name, {})
+
+
+def _branch_result(run: Path, branch: Path) -> dict[str, Any]:
+    """The result of a branch. Raises DamagedError if it is not as it was written."""
+    remedy = f"remove {branch}; dp real branch {run} makes it again"
+    verify(branch, remedy)
+    return read_json(branch / RESULT, remedy)
 
 
 def _literal(text: str) -> str:
@@ -271,10 +293,11 @@ def _read_branches(run: Path, where: dict[str, str]) -> Reading:
     """The branches of a run, one for each pool size. Standard errors are those of the number of test examples."""
     import pandas as pd
 
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("branches/*/result.json"))]
+    complete = {file.parent for name in (RESULT, RECORD) for file in run.glob(f"branches/*/{name}")}
+    results = [_branch_result(run, branch) for branch in sorted(complete)]
     if not results:
         raise InputError(f"{run} has no branches/SIZE/result.json: dp real branch {run} makes them")
-    practice = _section(run / "config.toml", "practice")
+    practice = _section(_unchanged_config(run), "practice")
     if not practice:
         raise MissingError(f"{run}/config.toml is missing: it says how the practice began")
     kept = np.array([float(result["pool_size"]) for result in results])

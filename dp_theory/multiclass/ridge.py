@@ -1,6 +1,10 @@
 """The ridge of the least test error, for K classes."""
 
+from __future__ import annotations
+
+import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,32 +14,49 @@ from dp_theory.multiclass.prediction import STEPS, WIDE, Equations
 from dp_theory.multiclass.sobol import SETS
 from dp_theory.multiclass.softmax_problem import SoftmaxProblem
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 NARROWEST = 1e-6  # the least ridge that is tried, per kept row
+ROUNDING = 1e-9  # relative
 _LEVEL = 6  # log2 of the points of a set
+_FINER = 17  # ridges of the finer grid, which spans a step of the first to either side
+
+log = logging.getLogger(__name__)
 
 
 def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem:
     """The scalar problem with the ridge of the least test error, between WIDE and NARROWEST per kept row.
 
-    Ridges are tried from the widest on, until the error has risen twice. The minimum is that of the parabola in ln λ
-    through the best three. The error is flat there, so that few quasi-random points suffice.
+    The whole range is tried, since the error may have several minima, and then a finer grid about the best ridge. Few
+    quasi-random points suffice for the comparison. A remark says so where the narrowest ridge is the best.
 
     Raises ConvergenceError where the fixed point is not found.
     """
     nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
+    equations = Equations(problem, nodes)
     ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))
-    errors: list[float] = []
-    for x in Equations(problem, nodes).path(ridges):
+    best = int(np.argmin(_errors(equations, ridges)))
+    start = max(best - 1, 0)
+    finer = np.geomspace(ridges[start], ridges[min(best + 1, len(ridges) - 1)], _FINER)
+    errors = _errors(equations, np.append(ridges[:start], finer))[start:]
+    lam = float(finer[int(np.argmin(errors))])
+    if lam <= NARROWEST * (1 + ROUNDING):
+        log.warning(
+            "%d classes, %g training rows per dimension: the best ridge is the narrowest that is tried, %g per kept row; "
+            "a narrower one may be better",
+            problem.classes,
+            float(problem.selection.keep_fraction(problem.classes).mean() / problem.phi),
+            NARROWEST,
+        )
+    return replace(problem, lam=float(nodes.mass.mean()) * lam)
+
+
+def _errors(equations: Equations, ridges: Float[np.ndarray, " ridges"]) -> list[float]:
+    """The test error at each ridge of a path that begins at WIDE."""
+    found = []
+    for x in equations.path(ridges):
         k = len(x) - 2
         length = np.hypot(np.linalg.norm(x[:k]), np.exp(x[k]))
-        errors.append(disagreement(problem.classes, x[0] / length))
-        if len(errors) > 2 and errors[-1] > errors[-2] > errors[-3]:
-            break
-    best = int(np.argmin(errors))
-    shift = 0.0
-    if 0 < best < len(errors) - 1:
-        before, least, after = errors[best - 1 : best + 2]
-        if before + after > 2 * least:
-            shift = (before - after) / (before - 2 * least + after) / 2
-    per_kept_row = ridges[best] * (ridges[1] / ridges[0]) ** shift
-    return replace(problem, lam=float(nodes.mass.mean() * per_kept_row))
+        found.append(disagreement(equations.problem.classes, x[0] / length))
+    return found

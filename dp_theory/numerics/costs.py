@@ -23,6 +23,8 @@ STRATEGIES = ("static", "prune", "direct")
 
 DIRECT_COST = 1.82  # of an entropy-guided sample, in plain samples (paper, section 2)
 TRAINING_COST = 0.1  # of training on a row, in plain samples; the paper gives none, this is our order of magnitude
+LEAST_KEEP = 1e-12  # of any search: beyond, moments lose their digits
+KEEP_DOMAIN = f"lie in [{LEAST_KEEP:g}, 1): it is the least kept fraction"
 SMALLEST_KEEP = 0.002  # the hardest selection considered: where candidates are free, nothing else bounds it
 
 

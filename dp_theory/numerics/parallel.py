@@ -25,6 +25,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.extras import install_command
 from dp_base.workers import ending_with_this_process, quiet_when_left
 from dp_theory.numerics.checks import require_workers
+from dp_theory.numerics.overflow import finite_numbers
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def _started(
 
 
 def _numbered(index: int, function: Callable, job: tuple) -> tuple[int, Any]:
-    return index, function(*job)
+    with finite_numbers():  # the state of NumPy does not reach other processes
+        return index, function(*job)
 
 
 class Journal:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp_theory.numerics.checks import Array, require, require_magnitude, require_number
-from dp_theory.numerics.costs import SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
+from dp_theory.numerics.costs import KEEP_DOMAIN, LEAST_KEEP, SMALLEST_KEEP, TRAINING_COST, require_axis, require_costs
 from dp_theory.selection.influence import error_slopes, ridge_limit, ridge_ratio, slope_by_moments
 from dp_theory.selection.margins import MOMENTS, Bands, SelectorView
 from dp_theory.selection.search import LocalOptimum, RuleSearch
@@ -25,7 +25,7 @@ RANDOM_STARTS = 2  # of the searches of `local_optima`
 
 # The best ridge is sought as r = top/(1 + exp(-logit)), where top = min(1, psi) stands for lam = 0.
 _LOGITS = np.append(np.arange(-12.0, 13.0), 40.0)  # the last is lam = 0 in double precision
-_REFINEMENTS = 9  # halvings of the spacing of the logits, each with a parabola through three of them
+_REFINEMENTS = 16  # halvings of the spacing of the logits, each with a parabola through three of them
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Budget:
         require("rho", self.rho, abs(self.rho) < 1, "lie in (-1, 1): it is cos(w_s, w0)")
         require("budget", self.budget, 0 < self.budget < np.inf, "be positive: it is the cost per dimension")
         require("flip", self.flip, 0 <= self.flip < 0.5, "lie in [0, 1/2): it is a flip rate")
-        require("smallest keep", self.least, 0 < self.least < 1, "lie in (0, 1): it is a kept fraction")
+        require("smallest keep", self.least, LEAST_KEEP <= self.least < 1, KEEP_DOMAIN)
         require_costs(candidate=self.candidate, training=self.training)
         require("costs", self.candidate + self.training, self.candidate + self.training > 0, "not all be 0")
         require_magnitude(budget=self.budget)
@@ -140,7 +140,7 @@ class Budget:
 
     def _error(self, moments: Array, psi: Array, r: Array) -> Array:
         """The test error, where rows are kept. At the ridgeless peak, psi = r = 1, it is 1/2."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             error = ridge_limit(moments, psi, self.rho, r).test_error
         return np.where(np.isnan(error), 0.5, error)
 

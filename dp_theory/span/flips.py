@@ -140,8 +140,10 @@ class BoundaryFlips:
 
         low = np.log(_NARROWEST)
         high = np.log(WIDEST)
+        least = excess(low) + share
         most = excess(high) + share
-        require("share", share, excess(low) < 0 < excess(high), f"lie between 0 and {most:.3g}, what such flips give")
+        must = f"lie between {least:.3g} and {most:.3g}, which the narrowest and the widest such flips give"
+        require("share", share, least < share < most, must)
         log_width = root_scalar(excess, bracket=(low, high), xtol=1e-14).root
         return cls(float(np.exp(log_width)), shape=shape, **given)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dp_base.errors import InputError, MissingError
-from dp_theory.numerics.checks import Array, numbers, require, require_number, require_seed, require_whole
+from dp_base.reading import foreign_file
+from dp_theory.numerics.checks import (
+    Array,
+    numbers,
+    require,
+    require_magnitude,
+    require_number,
+    require_seed,
+    require_whole,
+)
 from dp_theory.ridge.simulators.dense import fit_ridge
 
 if TYPE_CHECKING:
@@ -27,6 +35,7 @@ LEAST_SHARE = 0.05  # of the smaller class
 MOST_REPEATED = 0.1  # share of the rows that others repeat
 SET_ASIDE = 0.1  # share of the rows that train a selector where none is given
 FEWEST_ROWS = 100
+LARGEST_SPREAD = 1e50  # of a column, or its inverse: sums of squares must stay finite
 _NO_VARIANCE = 1e-300  # a mean variance that is not 0, so that the ridge is not either
 _SAME_SUBSPACE = 1e-8  # an eigenvalue of the covariance within classes that is nothing but rounding, over the largest
 _SHOWN = 8  # values that a message lists
@@ -128,6 +137,7 @@ class Features:
         """
         require_number(lam=lam)
         require("lam", lam, 0 < lam < np.inf, "be positive: the ridge per row, over the mean variance")
+        require_magnitude(lam=lam)
         require_seed(seed)
         x = numbers("X", x)
         y = np.asarray(y)
@@ -193,13 +203,9 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
     """The arrays of a file. Raises InputError where it has not the right ones."""
     if not path.exists():
         raise MissingError(f"{path} does not exist: numpy.savez({path.name!r}, X=X, y=y) writes such a file")
-    try:
-        with open(path, "rb") as opened, np.load(opened) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is no .npz file of plain arrays ({type(error).__name__}): numpy.savez(FILE, X=X, y=y) writes one"
-        ) from None
+    told = foreign_file(path, "no .npz file of plain arrays", "numpy.savez(FILE, X=X, y=y) writes one")
+    with told, open(path, "rb") as opened, np.load(opened) as file:
+        arrays = {name: file[name] for name in file.files}
     names = set(arrays)
     needed = set(ROWS)
     if names & set(TEST):
@@ -306,6 +312,9 @@ def _check_matrix(x: Array, name: str = "X") -> None:
     _check_finite(x, name)
     if len(x) < FEWEST_ROWS:
         raise InputError(f"{name} has {len(x)} rows: a check takes at least {FEWEST_ROWS}")
+    spread = float(np.ptp(x, axis=0).max())
+    if spread > 0 and not 1 / LARGEST_SPREAD < spread < LARGEST_SPREAD:
+        raise InputError(f"{name} spreads over {spread:.3g}: scale its columns, so that variances can be computed")
 
 
 def _check_test_rows(x: Array, y: np.ndarray, *, columns: int) -> None:

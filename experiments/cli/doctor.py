@@ -124,6 +124,7 @@ def _cache() -> Iterator[Finding]:
 
 def _folder(folder: Path) -> Iterator[Finding]:
     """A finding for each run in the folder, or for the folder if it is a run. Raises InputError if there is none."""
+    from dp_base.checksums import damage
     from dp_base.errors import InputError
     from dp_real.runs.integrity import problems
     from dp_real.runs.run_files import RunFiles
@@ -132,6 +133,11 @@ def _folder(folder: Path) -> Iterator[Finding]:
     if not runs:
         raise InputError(
             f"{folder}: no run is in it, which would have a config.toml; name a run, a comparison or cache"
+        )
+    problem = None if RunFiles(folder).is_run else damage(folder)
+    if problem:
+        yield _finding(
+            str(folder), "its tables", f"{problem}; the command that wrote it, with --resume, writes it again"
         )
     for run in runs:
         complete = "complete" if RunFiles(run).result.exists() else f"not complete: dp real resume {run} goes on"

@@ -1,4 +1,4 @@
-"""`dp figures`: draws the figures, and writes a page that shows them."""
+"""`dp figures`: draws the figures, writes the paper's tables, and makes a page that shows the figures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,35 +11,76 @@ from experiments.terminal import say, table
 
 
 def figures_command(
-    wanted: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Figures to draw.  Default: all.")] = None,
+    wanted: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Figures to draw, or table1 to table5.  Default: all figures."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
-    listed: Annotated[bool, typer.Option("--list", help="List the figures, and draw none.")] = False,
+    runs: Annotated[
+        list[Path], typer.Option("--run", metavar="RUN", help="For a table: runs of its rows' presets, shown beside.")
+    ] = [],
+    listed: Annotated[bool, typer.Option("--list", help="List figures and tables, and draw none.")] = False,
 ) -> None:
     """The figures come from theory, simulations and runs. One that is up to date is not drawn again.
 
-    A name of the paper, such as fig5, draws all that show it.
+    A name of the paper, such as fig5, draws all that show it. Tables are written as CSV, Markdown, LaTeX and HTML.
     """
-    from experiments.paper.gallery import Gallery, about, check_names, modules
+    from experiments.paper.gallery import check_names, modules
+    from experiments.paper.paper_tables import TABLES
 
+    tables = [name for name in wanted or [] if name in TABLES]
+    figures = [name for name in wanted or modules() if name not in TABLES]
+    figures = check_names(figures, also=TABLES)
     if listed:
-        rows = [about(name) for name in check_names(wanted or list(modules()))]
-        named = {"paper": "", "numbers": ""}
-        table([row._asdict() | {key: ", ".join(getattr(row, key)) for key in named} for row in rows])
+        _list(figures, tables if wanted else list(TABLES))
         return
-    chosen = check_names(wanted or list(modules()))
+    if runs and not tables:
+        raise InputError("--run is for tables: name one, as in dp figures table4 --run RUN")
+    if tables:
+        _write_tables(tables, out, runs)
+    if figures:
+        _draw(figures, out, quick)
+
+
+def _list(figures: list[str], tables: list[str]) -> None:
+    from experiments.paper.gallery import about
+    from experiments.paper.paper_tables import title
+
+    rows = []
+    for name in figures:
+        found = about(name)
+        shows = {"paper": ", ".join(found.paper), "shows": found.shows, "numbers": ", ".join(found.numbers)}
+        rows.append({"name": name} | shows)
+    rows += [{"name": name, "paper": name, "shows": title(name), "numbers": "reported"} for name in tables]
+    table(rows)
+
+
+def _write_tables(tables: list[str], out: Path, runs: list[Path]) -> None:
+    from dp_real import Run
+    from experiments.paper.paper_tables import write_table
+
+    for name in tables:
+        for path in write_table(name, out, [Run(folder) for folder in runs]):
+            print(path)
+
+
+def _draw(figures: list[str], out: Path, quick: bool) -> None:
+    """Draw figures one after the other. One that fails does not stop the others, but the command."""
+    from experiments.paper.gallery import Gallery
+
     failed: dict[str, InputError | MissingError] = {}
     with locked(out):
         gallery = Gallery(out)
-        for index, name in enumerate(chosen, start=1):
-            place = f"[{index}/{len(chosen)}] {name}"
+        for index, name in enumerate(figures, start=1):
+            place = f"[{index}/{len(figures)}] {name}"
             if gallery.up_to_date(name, quick):
                 say(f"{place}: up to date")
                 continue
             say(f"{place} ...")
             try:
                 say(f"{place}: {gallery.make(name, quick):.1f} s")
-            except (InputError, MissingError) as error:  # the others are drawn all the same
+            except (InputError, MissingError) as error:
                 say(f"{place}: {error}")
                 failed[name] = error
         print(gallery.page)

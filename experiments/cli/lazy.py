@@ -5,18 +5,31 @@ These stand in tables (`experiments.cli.theory`, `experiments.cli.real`).
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 import typer
+from click import UsageError
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from experiments.cli.process import uncollected
 
 Member = TyperCommand | TyperGroup
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses an option which is given twice, of which typer would take the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments. Raises UsageError for an option that takes one value and is given several."""
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for parameter in given:
+            if parameter.opts[0].startswith("-") and not parameter.multiple and given.count(parameter) > 1:
+                raise UsageError(f"{parameter.opts[0]} is given {given.count(parameter)} times: give it once", ctx)
+        return super().parse_args(ctx, args)
 
 
 class LazyCommand(TyperCommand):
@@ -36,15 +49,31 @@ class LazyCommand(TyperCommand):
         name = self.name or ""
         function = getattr(import_module(self.module), f"{name.replace('-', '_')}_command")
         app = typer.Typer(add_completion=False)
-        app.command(name, help=f"{self.help}\n\n{reflow(inspect.getdoc(function) or '')}")(function)
+        app.command(name, cls=OnceCommand, help=f"{self.help}\n\n{reflow(inspect.getdoc(function) or '')}")(
+            self.prepare(function)
+        )
         command = get_command(app)
         assert isinstance(command, TyperCommand)
         return command
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function that the command runs: this one, unless a subclass wraps it."""
+        return function
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the arguments as the loaded command does; the context belongs to that command."""
         with uncollected():
             return self.loaded.make_context(*arguments, **options)
+
+
+class Numeric(LazyCommand):
+    """A lazy command that computes with NumPy: numbers that overflow end it, rather than in a wrong answer."""
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, run under `finite_numbers`."""
+        from dp_theory.numerics.overflow import finite_numbers
+
+        return finite_numbers()(function)
 
 
 def reflow(text: str) -> str:

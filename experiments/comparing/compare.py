@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from dp_base.checksums import reading
+from dp_base.checksums import RECORD, seal, verify
 from dp_base.errors import DamagedError
 from dp_base.files import file_name, remove, write_text
 from dp_base.progress import Progress
+from dp_base.reading import own_file
 from dp_base.workers import in_parallel
 from dp_real.config import Config
 from dp_real.config.arms import arm_config
@@ -28,6 +29,7 @@ from experiments.terminal import aside
 
 JOURNAL = "runs"  # the folder in which runs are kept
 RUNS = "runs.csv"
+FORMATS = ("png", "pdf")  # of the figure
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
 
 
@@ -198,9 +200,10 @@ class Comparison:
 
     @property
     def arms(self) -> pd.DataFrame:
-        """The table that `summarize` made. Raises DamagedError if it cannot be read."""
+        """The table that `summarize` made. Raises DamagedError if it is not as it was written."""
         file = self.path / "comparison.csv"
-        with reading(file, REMEDY):
+        verify(self.path, REMEDY)
+        with own_file(file, REMEDY):
             arms = pd.read_csv(file)
             if not {"series", "x", "y"} <= set(arms) or not any(str(name).startswith(self.MINUS) for name in arms):
                 raise ValueError("columns are missing")
@@ -211,11 +214,22 @@ class Comparison:
         """The arm from which differences are taken."""
         return next(name for name in map(str, self.arms) if name.startswith(self.MINUS)).removeprefix(self.MINUS)
 
+    def seal(self) -> None:
+        """Write the checksums of the tables and figures. What is in the folder beside them is none of its own."""
+        names = [RUNS, "exponents.csv", "comparison.csv", *(f"comparison.{form}" for form in FORMATS)]
+        seal(self.path, [name for name in names if (self.path / name).exists()])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each run, with the contents of its result.json. Raises DamagedError if it cannot be read."""
+        verify(self.path, REMEDY, [RUNS])
+        with own_file(self.path / RUNS, REMEDY):
+            return pd.read_csv(self.path / RUNS)
+
     def runs(self) -> Iterator[tuple[str, Run]]:
         """Pairs of arm and run, as in runs.csv. Raises DamagedError if it names no run, or one that is missing."""
-        file = self.path / RUNS
-        with reading(file, REMEDY):
-            table = pd.read_csv(file)
+        table = self.table
+        with own_file(self.path / RUNS, REMEDY):
             pairs = [(str(arm), int(seed)) for arm, seed in zip(table["arm"], table["seed"], strict=True)]
             if not pairs:
                 raise ValueError("it has no rows")
@@ -226,7 +240,11 @@ class Comparison:
             yield arm, Run(folder)
 
     def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
-        """Write the tables, each whole or not at all. That of exponents is written if it has rows."""
+        """Write the tables, each whole or not at all. That of exponents is written if it has rows.
+
+        `seal` follows when the figure is there, too.
+        """
+        remove(self.path / RECORD)
         remove(self.path / "exponents.csv")  # it may be left of a comparison of more arms
         tables = {
             RUNS: runs.drop(columns=["versions", "inputs", "accepted_changes"], errors="ignore"),

@@ -21,6 +21,7 @@ import importlib.util
 import json
 import pkgutil
 import time
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -30,9 +31,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import experiments.paper
-from dp_base.checksums import read_json
 from dp_base.errors import InputError, MissingError
 from dp_base.files import unused, write_text
+from dp_base.reading import read_json
 from dp_base.registry import GROUP
 from figures.curves import save
 
@@ -108,13 +109,13 @@ def by_paper() -> dict[str, list[str]]:
     return found
 
 
-def check_names(wanted: list[str]) -> list[str]:
+def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
     """The wanted names, each once, in their order; one of the paper's own stands for all that draw it.
 
-    Raises InputError for an unknown figure.
+    Raises InputError for an unknown figure, with the nearest name, which may be one of `also`.
     """
     own = by_paper()
-    known = list(modules())
+    known = [*modules(), *also]
     wanted = [name for asked in wanted for name in ([asked] if asked in known else own.get(asked, [asked]))]
     for name in wanted:
         if name not in known:

@@ -14,9 +14,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dp_base.errors import InputError
+from dp_base.reading import foreign_file
 from dp_real.config import Config
 from dp_real.config.arms import ArmName, arm_config
-from dp_real.config.load import key_of
+from dp_real.config.load import key_of, toml_value
 from experiments.tuning.settings import flat, with_settings
 
 Space = dict[str, BaseDistribution]
@@ -24,6 +25,7 @@ Space = dict[str, BaseDistribution]
 
 RANGE = re.compile(r"(x?)([^:x]+):(x?)([^:x]+)(:log)?")
 OF_IMAGES = ("training.crop", "training.cutmix", "training.randaugment")  # not of vectors, which nothing else refuses
+SEARCHABLE = ("training", "sampling", "practice", "guidance", "generator", "pool", "learner")  # sections
 SIZES = ("practice.initial", "practice.increment", "practice.additions")
 DIGITS = 3  # significant ones of a proposed number
 
@@ -33,10 +35,10 @@ def read_searches(searches: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for search in searches:
         key, equals, text = (part.strip() for part in search.partition("="))
-        try:
-            found[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key] = text
+        if key in found:
+            raise InputError(f"--search {key} is given twice: give it once")
+        with foreign_file(f"--search {key}=…"):
+            found[key] = toml_value(text)
         usable = (isinstance(found[key], list) and found[key]) or RANGE.fullmatch(str(found[key]))
         if not equals or not all(key.split(".")) or not usable:
             raise InputError(
@@ -54,9 +56,7 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
     so is RandAugment without its library. Raises InputError, which names the search, for such a key or value among
     `searches`, for one that changes how many samples the arm makes, and for a seed or split, which are not settings.
     """
-    for key in ("seed", "data.split"):
-        if key in searches:
-            raise InputError(f"--search {key}: every trial has the same seeds and splits; see --seeds and --splits")
+    _require_searchable(searches)
     cell = arm_config(config, arm)
     name = ArmName.parse(arm)
     settled = set(map(key_of, name.settings))
@@ -82,6 +82,19 @@ def space_of(config: Config, arm: str, searches: Mapping[str, Any]) -> Space:
                     _distribution(cell, key, asked)
                     space[key] = found
     return space
+
+
+def _require_searchable(keys: Iterable[str]) -> None:
+    """Raise InputError for a key that decides what is asked, and not how a run answers it."""
+    for key in keys:
+        if key in ("seed", "data.split"):
+            raise InputError(f"--search {key}: every trial has the same seeds and splits; see --seeds and --splits")
+        section = key.partition(".")[0]
+        if section in Config.model_fields and section not in SEARCHABLE:
+            raise InputError(
+                f"--search {key}: every trial has the same task, so that the best is no easier one; search keys of "
+                f"{', '.join(SEARCHABLE)}"
+            )
 
 
 def _distribution(config: Config, key: str, asked: Any) -> BaseDistribution:

@@ -20,7 +20,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL
 
-from dp_base.checksums import json_digest, reading
+from dp_base.checksums import json_digest
+from dp_base.reading import own_file
 from experiments.tuning.space import Space, proposed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -107,7 +108,7 @@ def _checksum(trial: Trial) -> str:
 def kept_trials(file: Path, spaces: Mapping[str, Space], seed: int) -> Iterator[dict[str, Trials]]:
     """The trials of each arm in an SQLite file, which is made. Raises DamagedError if it cannot be read."""
     storage = None
-    with reading(file, f"remove {file.parent}, and tune again"):
+    with own_file(file, f"remove {file.parent}, and tune again"):
         storage = RDBStorage(URL.create("sqlite", database=str(file.absolute())).render_as_string())
         studies = {
             arm: optuna.create_study(storage=storage, study_name=arm, direction="maximize", load_if_exists=True)

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dp_base.checksums import read_json, reading, seal
+from dp_base.checksums import seal
 from dp_base.errors import DivergedError, InputError
 from dp_base.files import file_name, remove, write_json, write_text
 from dp_base.formats import KEY, require_format
 from dp_base.progress import Progress
+from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
@@ -118,7 +119,7 @@ def _begin(config: Config, plan: Plan, out: Path) -> None:
         write_json(file, {KEY: FORMAT} | asked)
     remedy = "restore it, or take another --out"
     begun_with = read_json(file, remedy)
-    with reading(file, remedy):
+    with own_file(file, remedy):
         require_format(begun_with, FORMAT, file)
         parse_config(begun_with["config"], str(file))
     for part, values in asked.items():

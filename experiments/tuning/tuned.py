@@ -10,9 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dp_base.checksums import read_json, reading, verify
+from dp_base.checksums import verify
 from dp_base.errors import InputError
 from dp_base.formats import require_format
+from dp_base.reading import own_file, read_json
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import ArmName, arm_config
 from dp_real.config.load import key_of
@@ -46,7 +47,7 @@ class Tuned:
         remedy = "restore it; or dp real tune with the same options and --resume writes it again"
         verify(folder, remedy, [TUNED])
         record = read_json(file, remedy)
-        with reading(file, remedy):
+        with own_file(file, remedy):
             require_format(record, FORMAT, file)
             return cls(folder, parse_config(record["config"], str(file)), int(record["fresh"]), record["settings"])
 

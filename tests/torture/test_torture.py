@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from torture import damage, disks, faults, fuzz, kills, together
+from torture import damage, disks, endpoint, faults, fuzz, kills, together
 from torture.__main__ import table
 from torture.attempt import Attempt, Place
 
@@ -31,14 +31,22 @@ def assert_survived(attempts: Iterator[Attempt], at_least: int = 1) -> None:
     assert not [attempt for attempt in found if attempt.fault], table(found)
 
 
+@pytest.mark.slow
 def test_kills(place: Place, draw: random.Random):
     assert_survived(kills.attack(place, 1, draw, only=("run",)))
 
 
+@pytest.mark.slow
+def test_kills_while_an_endpoint_is_asked(place: Place, draw: random.Random):
+    assert_survived(endpoint.attack(place, 3, draw), at_least=4)
+
+
+@pytest.mark.slow
 def test_two_on_one_folder(place: Place, draw: random.Random):
     assert_survived(together.attack(place, 1, draw, only=("sweep + sweep",)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not disks.possible(), reason="no disks of one's own")
 def test_full_disks(place: Place, draw: random.Random):
     assert_survived(disks.attack(place, 1, draw, only=("export",)))

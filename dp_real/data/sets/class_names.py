@@ -129,17 +129,28 @@ def visible_files(folder: Path) -> Iterator[Path]:
     """Yield the files in a folder and in all folders below it, without hidden ones.
 
     Hidden files are those that a system or an editor left, such as ._1.jpg. Links to folders are followed. A folder is
-    entered once, so that a link to a folder above it does not lead in circles.
+    entered once, so that a link does not lead in circles.
+
+    Raises InputError for a folder that cannot be listed, and for a link to a folder above `folder`, since the files of
+    other classes would count as of this one.
     """
+    top = Path(os.path.realpath(folder))
     entered: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         here = os.path.realpath(root)
+        if Path(here) in top.parents:
+            raise InputError(f"{root}: a link to {here}, which {folder} lies in; remove the link")
         if here in entered:
             folders.clear()
             continue
         entered.add(here)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in files if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    """Answer a folder that cannot be listed, which os.walk would pass over. Raises InputError."""
+    raise InputError(f"{error.filename}: cannot be listed: {error.strerror}; let it be read, or remove it") from error
 
 
 def warn_unread(folder: Path, files: Sequence[Path], what: str) -> None:

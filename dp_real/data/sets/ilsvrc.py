@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 from dp_base.errors import InputError, MissingError
+from dp_base.reading import foreign_file
 from dp_real.data.sets.encoded import NamedImages
 
 IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})")
@@ -52,10 +53,8 @@ def validation_wnid(name: str, folder: Path) -> str:
 def _validation_wnids(folder: Path) -> dict[int, str]:
     """Return the WordNet id of each validation image by its number, from 1."""
     for place in (folder, *folder.parents[:MOST_FOLDERS_ABOVE]):
-        try:
+        with foreign_file(place, "the classes of the validation images cannot be read"):
             wnids = _wnids_at(place)
-        except (OSError, ValueError, KeyError, IndexError, NotImplementedError, tarfile.TarError) as error:
-            raise InputError(f"{place}: the classes of the validation images cannot be read: {error!r}") from error
         if wnids is not None:
             return wnids
     raise MissingError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dp_base.errors import InputError, MissingError
+from dp_base.reading import foreign_file
 from dp_real.anchors import Place
 from dp_real.data import DataConfig
 from dp_real.data.imagenet.classes import TASKS, ImageNetTask, imagenet_classes, shared_labels
@@ -185,7 +186,7 @@ class OwnSets(DataConfig):
         or lacks a class.
         """
         found = self._locate_all()
-        train = self.read_training(found["train"], self.needed("train")) if self.train else None
+        train = self._read_training(found["train"]) if self.train else None
         validation = self._read(found["validation"], "validation", keep=True)
         return RealData(
             self.task,
@@ -206,13 +207,20 @@ class OwnSets(DataConfig):
         return self._read(locate(where), name)
 
     def _read(self, found: Located, name: str, keep: bool = False) -> ExampleSet:
-        return self.read(found, self.needed(name), keep)
+        with foreign_file(found.where):
+            return self.read(found, self.needed(name), keep)
+
+    def _read_training(self, found: Located) -> TrainingExamples:
+        with foreign_file(found.where):
+            return self.read_training(found, self.needed("train"))
 
     def _describe(self, name: str, where: str) -> SetStatus:
         from dp_real.data.sets.places import locate
 
         try:
-            return SetStatus(name, where, self.count(locate(where, fetch=False), self.needed(name)), None)
+            found = locate(where, fetch=False)
+            with foreign_file(where):
+                return SetStatus(name, where, self.count(found, self.needed(name)), None)
         except InputError as error:
             return SetStatus(name, where, None, str(error))
         except MissingError as error:

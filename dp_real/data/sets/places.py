@@ -23,6 +23,7 @@ from typing import Literal
 import torch
 
 from dp_base.errors import InputError, MissingError
+from dp_base.reading import foreign_file
 from dp_real.data.sets import ilsvrc, shards, table_sets
 from dp_real.data.sets.class_names import Classes, visible_files
 from dp_real.data.sets.encoded import ENDINGS, NamedImages, to_labels
@@ -60,9 +61,14 @@ def locate(where: str, fetch: bool = True) -> Located:
     Raises MissingError, which says how to get the set, if it is not there. Raises InputError if `where` is not written
     as above, or names something other than a regular file or a folder.
     """
+    with foreign_file(where[:100]):
+        return _locate(where, fetch)
+
+
+def _locate(where: str, fetch: bool) -> Located:
     if where.startswith("hub:"):
         match = HUB.fullmatch(where)
-        if not match:
+        if not match or ".." in (match["folder"] or "").split("/"):
             raise InputError(f"{where}: should read hub:ORG/NAME, hub:ORG/NAME@SPLIT or hub:ORG/NAME@SPLIT#LABEL")
         path = HubSet(match["id"], match["folder"], match["revision"]).snapshot(match["split"], fetch)
     else:

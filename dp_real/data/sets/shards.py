@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from dp_base.errors import InputError
+from dp_base.reading import foreign_file
 from dp_real.data.sets.class_names import warn_unread
 from dp_real.data.sets.encoded import ENDINGS, NamedImages
 from dp_real.data.sets.ilsvrc import IMAGE, WNID, validation_wnid
@@ -48,7 +49,7 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages
     names: list[str] = []
     unread: list[Path] = []
     for shard in shards:
-        try:
+        with foreign_file(shard, "not a whole tar file", "a compressed one must be unpacked"):
             for sample in _samples(shard):
                 images = [file for file in sample.values() if Path(file.name).suffix.lower() in ENDINGS]
                 if not images:
@@ -61,8 +62,6 @@ def read_shards(shards: Sequence[Path], label: str | None = None) -> NamedImages
                 else:
                     sources += images
                     names += [_name_by_place(file) for file in images]
-        except tarfile.ReadError as error:
-            raise InputError(f"{shard}: not a whole tar file: {error}; a compressed one must be unpacked") from error
     warn_unread(shards[0], unread, "images")
     return NamedImages(sources, names)
 
@@ -108,11 +107,9 @@ def _written_name(sample: dict[str, ShardFile], label: str | None) -> str | None
     file = sample.get(ending) or sample.get("json")
     if file is None:
         return None
-    try:
+    with foreign_file(file, "there is no label in it", "#KEY names another key"):
         text = file.read_bytes().decode()
         return text.strip() if ending in sample else str(json.loads(text)[label or "label"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: there is no label in it ({error!r}); #KEY names another key") from error
 
 
 def _labelled_image(images: Sequence[ShardFile]) -> ShardFile:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.parquet as pq
 
 from dp_base.errors import InputError
+from dp_base.reading import foreign_file, shortened
 from dp_real.data.imagenet.classes import imagenet_classes
 from dp_real.data.sets.class_names import Classes, folder_name
 from dp_real.data.sets.encoded import NamedImages, read_regular
@@ -56,7 +57,7 @@ def read_rows(place: str, data: "Dataset", columns: Columns, classes: Classes) -
     image, label = pick_columns(place, data.features, columns)
     encoded = data.select_columns([image]).cast_column(image, Image(decode=False))
     images = [TableImage(place, encoded, image, row) for row in range(len(data))]
-    return NamedImages(images, class_names(data[label], data.features[label], classes))
+    return NamedImages(images, class_names(place, data[label], data.features[label], classes))
 
 
 def pick_columns(place: str, features: "Features", columns: Columns) -> tuple[str, str]:
@@ -92,18 +93,20 @@ def pick(
     else:
         found = [name for name in usual if name in there][:1]
     if len(found) != 1:
-        raise InputError(f"{place}: which column is the {what}? say so by #{example},LABEL; it has {', '.join(there)}")
+        columns = shortened(", ".join(there))
+        raise InputError(f"{place}: which column is the {what}? say so by #{example},LABEL; it has {columns}")
     return found[0]
 
 
-def class_names(values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
+def class_names(place: str, values: Sequence[Any], feature: Any, classes: Classes) -> list[str]:
     """Return the class name of each row, from the values of a label column.
 
     If the column's `feature` has class names, a value is the position of its name. Otherwise the value itself is taken
     as the name.
 
     The hub's copies of ImageNet disagree on the names of its two cranes. So if there are 1,000 names, and those that
-    are known are in ImageNet's order, the position decides the class.
+    are known are in ImageNet's order, the position decides the class. Raises InputError, which names `place`, for a
+    position beyond the names.
     """
     names = getattr(feature, "names", None)
     if names is None:
@@ -111,6 +114,9 @@ def class_names(values: Sequence[Any], feature: Any, classes: Classes) -> list[s
     wnids = [entry.wnid for entry in imagenet_classes("imagenet1k")]
     if _are_imagenets(names, wnids, classes):
         names = wnids
+    beyond = [value for value in values if value is not None and value >= len(names)]
+    if beyond:
+        raise InputError(f"{place}: a label is {beyond[0]}, but the label column names only 0 to {len(names) - 1}")
     return [names[value] if value is not None and value >= 0 else str(value) for value in values]
 
 
@@ -130,10 +136,8 @@ def open_saved(place: str, folder: Path, split: str | None) -> "Dataset":
     """
     from datasets import DatasetDict, load_from_disk
 
-    try:
+    with foreign_file(place, "not what save_to_disk writes"):
         data = load_from_disk(folder)
-    except (OSError, ValueError, LookupError) as error:
-        raise InputError(f"{place}: not what save_to_disk writes: {error}") from error
     return pick_split(place, data, split) if isinstance(data, DatasetDict) else data
 
 
@@ -143,12 +147,9 @@ def open_parquet(place: str, files: Sequence[Path]) -> "Dataset":
     Raises InputError if it cannot read them.
     """
     from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
 
-    try:
+    with foreign_file(place, "not Parquet files that `datasets` can read"):
         return load_dataset("parquet", data_files=[str(file) for file in files], split="train")
-    except (OSError, ValueError, DatasetsError) as error:
-        raise InputError(f"{place}: not Parquet files that `datasets` can read: {error}") from error
 
 
 def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, classes: Classes) -> list[str]:
@@ -158,13 +159,11 @@ def parquet_class_names(place: str, files: Sequence[Path], columns: Columns, cla
     """
     from datasets import Features
 
-    try:
+    with foreign_file(place, "not Parquet files that `datasets` can read"):
         features = Features.from_arrow_schema(pq.read_schema(files[0]))
         _, label = pick_columns(place, features, columns)
         table = pq.read_table([str(file) for file in files], columns=[label])
-        return class_names(table[label].to_pylist(), features[label], classes)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{place}: not Parquet files that `datasets` can read: {error}") from error
+        return class_names(place, table[label].to_pylist(), features[label], classes)
 
 
 def pick_split(place: str, splits: Mapping[Any, Any], split: str | None) -> Any:

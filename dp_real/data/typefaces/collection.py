@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_base.checksums import json_digest, read_json, reading
+from dp_base.checksums import json_digest
 from dp_base.files import write_json
 from dp_base.progress import Progress
+from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
 from dp_real.data.typefaces.characters import BEYOND_ASCII
 from dp_real.data.typefaces.fonts import LEAST_CHARACTERS, Font, Kind, pick_styles, read_font
@@ -68,7 +69,7 @@ def collect(files: Sequence[Path], progress: Progress) -> Collection:
     states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in different_files]
     depends = {"recipe": RECIPE, "fonts": len(different_files), "files": json_digest(states)}
     folder = cached("glyphs", depends, make)
-    with reading(folder, f"remove {folder}, and it is made again"):
+    with own_file(folder, f"remove {folder}, and it is made again"):
         faces = [Face(**face) for face in read_json(folder / "faces.json")["faces"]]
         return Collection(faces, load_file(folder / "images.safetensors")["images"])
 

@@ -1,5 +1,7 @@
 """A generator that asks a function for samples, and checks what the function gives."""
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +9,15 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt64
 from torch import Tensor
 
-from dp_base.errors import InputError
+from dp_base.errors import InputError, MissingError
 from dp_real.data.sets.given import as_numbers
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
+
+log = logging.getLogger(__name__)
+
+WAITS = (1.0, 4.0, 16.0)
+"""Seconds before a service that could not be reached is asked again."""
 
 
 class FunctionGenerator:
@@ -56,14 +63,29 @@ class FunctionGenerator:
         ------
         InputError
             For what the function raises, for a wrong type, shape or range, and if guidance is asked for.
+        MissingError
+            If the function raises ConnectionError or TimeoutError four times in a row.
         """
         if guidance is not None:
             raise InputError(f"{self.name} gives no gradient: its samples cannot be guided")
-        try:
-            given = self.function(labels.numpy().copy(), seeds.copy())  # which it may change
-        except (Exception, SystemExit) as error:  # it may raise anything
-            raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
-        return self.as_samples(given, len(labels), self.name)
+        return self.as_samples(self._asked(labels, seeds), len(labels), self.name)
+
+    def _asked(self, labels: Tensor, seeds: np.ndarray) -> Any:
+        """What the function gives. A service that cannot be reached is asked again, after longer and longer waits."""
+        for wait in (*WAITS, None):
+            try:
+                return self.function(labels.numpy().copy(), seeds.copy())  # which it may change
+            except (ConnectionError, TimeoutError) as error:
+                if wait is None:
+                    raise MissingError(
+                        f"{self.name} raised {type(error).__name__} {len(WAITS) + 1} times: {error}; nothing is lost: "
+                        "dp real resume goes on when it answers"
+                    ) from error
+                log.warning("%s raised %s: %s; again in %g s", self.name, type(error).__name__, error, wait)
+                time.sleep(wait)
+            except (Exception, SystemExit) as error:  # it may raise anything
+                raise InputError(f"{self.name} raised {type(error).__name__}: {error}; --debug shows where") from error
+        raise AssertionError("the last attempt returns or raises")
 
     def _as_numbers(self, given: Any, count: int, name: str) -> Float32[Tensor, "batch *sample"]:
         return as_numbers(given, (count, *self.sample_shape), name)

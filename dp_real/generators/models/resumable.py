@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dp_base.checksums import damage, read_json, seal
+from dp_base.checksums import damage, seal
 from dp_base.files import whole_folder, write_json
+from dp_base.reading import read_json
 
 EVERY = 200  # steps between two times that the state is kept; a loop must not keep anything else over such a step
 

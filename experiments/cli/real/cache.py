@@ -67,6 +67,8 @@ def describe(name: str, depends: Mapping[str, Any]) -> str:
     """
     if not depends:
         return "broken"
+    if "base_url" in depends:
+        return f"answers of {depends['model']} at {depends['base_url']}"
     generator = depends.get("generator")
     if isinstance(generator, Mapping):
         return f"{generator['kind']} generator" if "kind" in generator else "part of a generator"

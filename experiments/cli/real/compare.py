@@ -198,6 +198,7 @@ def run_and_write(
         found = FinishedComparison(comparison, runs, summarize(runs, plan.baseline, plan.x), exponents(runs))
         comparison.write(found.runs, found.summary, found.exponents)
         save(_figure(found, plan.x), comparison.figure)
+        comparison.seal()
         leave_figures_of((run.path for _, run in comparison.runs()), workers, progress)
     return found
 
@@ -217,9 +218,12 @@ def _figure(found: FinishedComparison, x: Axis) -> "Figure":
 
 
 def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> None:
-    """Print the arms and the exponents, and say of which arms the runs did not become what was asked for."""
+    """Print the arms, the exponents and the verdict, and say which arms did not become what was asked for."""
+    from experiments.comparing.verdict import verdict
+
     rows: list[dict[Any, Any]] = found.summary.to_dict("records")
     slopes: list[dict[Any, Any]] = found.exponents.to_dict("records")
+    said = verdict(found.runs, found.summary, len(plan.config.task.classes))
     if as_json:
         emit_json(
             {
@@ -228,12 +232,15 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
                 "splits": plan.splits,
                 "arms": rows,
                 "exponents": slopes,
+                "verdict": said,
             }
         )
     else:
         table(rows, columns=[str(column) for column in found.summary if column not in NOT_SHOWN])
         if slopes:
             table(slopes, title="test error ~ n^-exponent, n the samples in the pool")
+        for sentence in said:
+            say(sentence)
         say(f"{plan.out}/comparison.csv, .png, .pdf")
     _tell_too_few(plan, found)
     _tell_limits(found)

@@ -56,21 +56,27 @@ def _preset(name: str) -> dict[str, Any]:
 
 def init_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.toml.")],
-    kind: Annotated[Literal["images", "text"], typer.Option(help="What is to be classified.")] = "images",
+    kind: Annotated[
+        Literal["images", "latent", "denoiser", "function", "text"],
+        typer.Option(
+            help="What is to be classified and drawn: images by a pipeline of diffusers, small ones by a model that is "
+            "trained here (latent), tiny ones (denoiser), images by a function of yours; texts."
+        ),
+    ] = "images",
 ) -> None:
     """The file is NAME.toml. Its comments say what to change."""
     from dp_base.errors import InputError
     from dp_real.config.config import check_name
 
-    path = Path(name if name.endswith(".toml") else f"{name}.toml")
+    path = Path(f"{name.removesuffix('.toml')}.toml")
+    task = path.name.removesuffix(".toml")  # the stem of a path would take ".toml" for a name
     try:
-        check_name(path.stem)
+        check_name(task)
     except ValueError as error:
-        raise InputError(f"NAME {path.stem[:100]!r}: {error}") from None
-    text = (resources.files("experiments.cli.real") / f"{kind}.toml").read_text(encoding="utf-8")
+        raise InputError(f"NAME {task[:100]!r}: {error}") from None
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(fill(text, name=path.stem))
+            file.write(fill(template_of(kind), name=task))
     except FileExistsError:
         raise InputError(f"{path} exists and stays as it is; name another") from None
     except FileNotFoundError:
@@ -78,6 +84,21 @@ def init_command(
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
     say(f"{path}: change what it says about your task, then dp real run {shlex.quote(str(path))}")
+
+
+SIZES = {"images": 224, "latent": 32, "denoiser": 8, "function": 32}  # pixels a side of the images of each template
+
+
+def template_of(kind: str) -> str:
+    """The template of a configuration. Those of images differ in how the images are drawn and learned."""
+    folder = resources.files("experiments.cli.real")
+    if kind == "text":
+        return (folder / "text.toml").read_text(encoding="utf-8")
+    common = (folder / "images.toml").read_text(encoding="utf-8").replace("{size}", str(SIZES[kind]))
+    if kind in ("latent", "denoiser"):  # which are trained on real images
+        common = common.replace('# train = "train"', 'train = "train"')
+    own = "diffusers" if kind == "images" else kind
+    return common.replace("{generator}\n", (folder / f"images-{own}.toml").read_text(encoding="utf-8") + "\n")
 
 
 def fill(template: str, name: str) -> str:

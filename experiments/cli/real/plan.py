@@ -125,6 +125,8 @@ def _show_costs(costs: dict[str, Any]) -> None:
     )
     if any(costs["tokens"].values()):
         say("tokens, about: " + ", ".join(f"{count:,} {what}" for what, count in costs["tokens"].items()))
+    if costs["money"] is not None:
+        say(f"price of these tokens, about: {costs['money']:,.2f}, by generator.prompt_price and completion_price")
     say("disk: " + ", ".join(f"{what} {size / 1e9:.3g} GB" for what, size in costs["bytes"].items()))
     memory = costs["memory"]
     if memory:

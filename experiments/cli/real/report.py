@@ -44,7 +44,8 @@ def report_command(
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
     if as_json:
-        emit_json({"out": str(out), "reports": facts})
+        told = [{key: value for key, value in fact.items() if key != "gallery"} for fact in facts]  # no pictures
+        emit_json({"out": str(out), "reports": told})
         return
     rows = overview([run for fact in facts for run in fact.get("runs", [fact])])
     table(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))

@@ -15,6 +15,12 @@ from experiments.terminal import emit_json, progress, say, table
 if TYPE_CHECKING:
     from dp_real.config import Config
 
+FreeSet = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key that no sample depends on, as generator.token_budget."
+    ),
+]
 SHOWN_OF_RUN = ("test_accuracy", "val_accuracy", "samples_generated", "additions", "steps", "seconds")
 SHOWN_OF_BRANCH = ("pool_size", "samples_generated", "test_accuracy", "val_accuracy", "steps")
 
@@ -62,6 +68,7 @@ def run_command(
 
 def resume_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")],
+    settings: FreeSet = [],
     gpus: Gpus = "all",
     processes: Processes = 1,
     accept_changes: AcceptChanges = False,
@@ -69,16 +76,19 @@ def resume_command(
 ) -> None:
     """It ends as the unbroken run would have ended."""
     from dp_real import Run, run
+    from dp_real.config import load_config
 
     begun = Run(folder)
+    config = load_config(begun.files.config, settings) if settings else begun.config
     if begun.complete:
         say(f"{folder} is complete already")
     else:
         count = process_count(gpus, processes)
         if count > 1:
+            changes = [part for setting in settings for part in ("--set", setting)]
             flags = _flags(accept_changes=accept_changes, json=as_json)
-            raise typer.Exit(run_and_restart(count, folder, "real", "resume", str(folder), *flags))
-    result = run(begun.config, folder, resume=True, accept_changes=accept_changes, progress=progress)
+            raise typer.Exit(run_and_restart(count, folder, "real", "resume", str(folder), *changes, *flags))
+    result = run(config, folder, resume=True, accept_changes=accept_changes, progress=progress)
     _show(result, folder, as_json, begun.config)
 
 

@@ -116,6 +116,9 @@ def any_rule_command(
         )
         result = compare_selections(spent)
         _write(result, out)
+    for name, error, gap in zip(result["name"], result["test_error"], result["gap"], strict=True):
+        if name.startswith("best") and not gap <= LARGE_GAP * error:  # a gap that is nan is told too
+            say(f"{name}: the search found no better rule, but there may be one (gap = {gap:.2g})")
     _show(records(result), "least test error, the best first", out, as_json)
 
 

@@ -145,6 +145,8 @@ def _read(path: Path, where: list[str]) -> "Curve":
         name, sign, value = entry.partition("=")
         if not sign:
             raise InputError(f"--where {name} must read COLUMN=VALUE")
+        if name in chosen:
+            raise InputError(f"--where {name} is given twice: give it once")
         chosen[name] = value
     if str(path) in CURVES:
         curve = reported_curve(str(path), chosen)

@@ -98,6 +98,10 @@ def names(text: str) -> list[str]:
 
 def named_numbers(option: str, entries: list[str]) -> dict[str, float]:
     """The numbers by name that an option gives as NAME=VALUE. Raises InputError for another form."""
+    names_given = [entry.partition("=")[0] for entry in entries]
+    twice = [name for name in names_given if names_given.count(name) > 1]
+    if twice:
+        raise InputError(f"{option} {twice[0]} is given {names_given.count(twice[0])} times: give it once")
     try:
         return {name: float(value) for name, _, value in (entry.partition("=") for entry in entries)}
     except ValueError:

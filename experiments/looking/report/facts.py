@@ -13,6 +13,8 @@ from dp_real.config.arms import arm_config
 from dp_real.evaluation.sets import standard_error
 from dp_real.runs.reader import Run
 from experiments.comparing.compare import Comparison
+from experiments.comparing.verdict import chance_remark, guesses, verdict
+from experiments.looking.report.hardest_images import hardest_images
 from experiments.looking.report.pictures import CAPTIONS, are_drawn, class_counts, leave_figures, readable_pool
 from experiments.looking.report.texts import hardest_texts
 from experiments.presets.presets import load_preset
@@ -73,13 +75,16 @@ def run_facts(run: Run) -> Facts:
     pool = readable_pool(run)
     classes = class_counts(pool, config.task.classes).reset_index() if pool else None
     figures = {name: run.files.figures / f"{name}.png" for name in CAPTIONS}
-    return outcome(run) | {
+    reached = outcome(run)
+    return reached | {
+        "verdict": run_verdict(reached, len(config.task.classes), result.get("seconds")),
         "command": run_command(config, base) or f"dp real run {shlex.quote(str(run.files.config))}",
         "preset": base.name if base else None,
         "settings": differences(config, base),
         "rounds": _rounds(run),
         "costs": {key: result[key] for key in COSTS if key in result} or costs_so_far(run),
         "classes": [] if classes is None else classes.to_dict("records"),
+        "gallery": hardest_images(run, pool) if pool else [],
         "hardest": hardest_texts(run, pool) if pool and config.data.examples == "texts" else [],
         "near": result.get("near", {}),
         "branches": [
@@ -89,6 +94,34 @@ def run_facts(run: Run) -> Facts:
         "versions": result.get("versions", {}),
         "figures": {name: str(file) for name, file in figures.items() if file.exists()},
     }
+
+
+def run_verdict(reached: Facts, classes: int, seconds: float | None) -> str:
+    """A sentence for a run: what it reached, with how many examples, or how far it is."""
+    sets = {row["set"]: row for row in reached["accuracies"]}
+    name = "test" if "test" in sets else "validation"
+    row = sets.get(name)
+    examples = f"{reached['pool_size']:,} examples"
+    where = f"{reached['step']:,} of {reached['steps']:,}"
+    if row is None:
+        return f"{reached['name']}, seed {reached['seed']}: not finished, at step {where}, {examples}."
+    error = "" if row["se"] is None else f" ± {100 * row['se']:.2f}"
+    accuracy = f"{100 * row['accuracy']:.2f}{error} % on the {name} set"
+    said = f"{reached['name']}, seed {reached['seed']}: {examples} reached {accuracy}"
+    if not reached["complete"]:
+        return f"{said}; not finished, at step {where}."
+    said += f", in {readable_time(seconds)}." if seconds else "."
+    if row["images"] and guesses(row["accuracy"], row["images"], classes):
+        said += f" {chance_remark(classes)}"
+    return said
+
+
+def readable_time(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _rounds(run: Run) -> list[Facts]:
@@ -104,11 +137,14 @@ def comparison_facts(comparison: Comparison) -> Facts:
     """The facts of a folder of `dp real compare`: the arms, and the outcome of each run."""
     arms = comparison.arms
     figure = comparison.figure.with_suffix(".png")
+    runs = list(comparison.runs())
+    classes = len(runs[0][1].config.task.classes)
     return {
         "comparison": str(comparison.path),
+        "verdict": verdict(comparison.table, arms, classes),
         "command": compare_command(comparison),
         "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
-        "runs": [outcome(run) for _, run in comparison.runs()],
+        "runs": [outcome(run) for _, run in runs],
         "figures": {"comparison": str(figure)} if figure.exists() else {},
     }
 

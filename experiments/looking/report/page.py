@@ -16,6 +16,7 @@ from experiments.looking.report.pictures import CAPTIONS
 
 MANY_CLASSES = 30  # if a run has more, only the hardest are listed
 HARDEST_SHOWN = 10
+MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
 
 
 def page(facts: Sequence[Facts]) -> str:
@@ -53,13 +54,31 @@ def _as_json(value: Any) -> str:
 
 
 def shown_comparison(comparison: Facts) -> Facts:
-    """The facts of a comparison, with its arms added under readable column names."""
-    names = {"series": "arm", "generated": "samples generated", "y": "test accuracy (%)"}
-    left_out = ("kind", "y_low", "y_high")
-    arms = []
+    """The facts of a comparison, with two tables added: what its arms reached and are worth, and what they cost."""
+    arms, costs = [], []
     for row in comparison["arms"]:
-        arms.append({names.get(key, key): value for key, value in row.items() if key not in left_out})
-    return comparison | {"shown_arms": arms}
+        worth = {}
+        if "ratio" in row:
+            worth["worth, times"] = row["ratio"]
+            if row["ratio_low"] is not None:
+                worth["95 % interval"] = f"{readable(row['ratio_low'])} to {readable(row['ratio_high'])}"
+            worth["static data to match"] = f"{MORE.get(row['bound'], '')}{readable(row['static_to_match'])}"
+        shown = {"arm": row["series"]} | worth
+        shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
+        for key, value in row.items():
+            if str(key).startswith("minus_"):
+                shown[f"minus {str(key).removeprefix('minus_')}"] = _with_error(value, row["difference_se"])
+        arms.append(shown)
+        kept = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
+        costs.append({"arm": row["series"]} | {key: row[key] for key in kept if key in row})
+    return comparison | {"shown_arms": arms, "shown_costs": costs}
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    """A number of two decimals with its standard error, if there is one."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" + ("" if not error else f" ± {error:.2f}")
 
 
 def overview(runs: Sequence[Facts]) -> list[Facts]:

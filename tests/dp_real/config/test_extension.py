@@ -90,7 +90,7 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
         (
             "generator",
             "kind",
-            "'denoiser', 'latent', 'diffusers', 'gaussian', 'function', 'char-lm', 'causal-lm', 'weather'",
+            "'denoiser', 'latent', 'diffusers', 'gaussian', 'function', 'char-lm', 'causal-lm', 'openai', 'weather'",
         ),
         ("learner", "kind", "'mlp', 'conv', 'transformers', 'linear', 'ngrams', 'transformers-text', 'layer'"),
     ],

@@ -11,6 +11,7 @@ from dp_base.errors import DivergedError, InputError, MissingError
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.estimate import cost
+from dp_real.estimate.needs import needs
 from dp_real.examples import Task
 from dp_real.generators.models.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
@@ -116,6 +117,50 @@ def test_what_is_no_image_is_refused(given: Any, message: str):
     generator = FunctionGenerator(lambda labels, seeds: given, "f", Task((1, 8, 8), tuple("0123456789")))
     with pytest.raises(InputError, match=f"^f {message}"):
         generator.sample(torch.zeros(2, dtype=torch.int64), np.zeros(2, np.uint64), None)
+
+
+class Service:
+    """A function that fails so many times with ConnectionError before it answers."""
+
+    def __init__(self, failures: int):
+        self.failures, self.calls = failures, 0
+
+    def __call__(self, labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise ConnectionError("no route to host")
+        return noisy_bars(labels, seeds)
+
+
+def test_a_service_that_cannot_be_reached_is_asked_again(monkeypatch: pytest.MonkeyPatch):
+    waited: list[float] = []
+    monkeypatch.setattr("dp_real.generators.models.function.time.sleep", waited.append)
+    task, labels, seeds = (
+        Task((1, 8, 8), tuple("0123456789")),
+        torch.zeros(2, dtype=torch.int64),
+        np.zeros(2, np.uint64),
+    )
+    service = Service(failures=3)
+    x = FunctionGenerator(service, "f", task).sample(labels, seeds, None)
+    assert torch.equal(x, torch.from_numpy(noisy_bars(labels.numpy(), seeds)).float())
+    assert waited == [1, 4, 16]
+    down = Service(failures=4)
+    with pytest.raises(MissingError, match=r"f raised ConnectionError 4 times: no route to host.*dp real resume"):
+        FunctionGenerator(down, "f", task).sample(labels, seeds, None)
+    assert down.calls == 4
+
+
+def test_the_plan_imports_the_function(tmp_path: Path):
+    found = {need.what: need.problem for need in needs(configured(), tmp_path)}
+    assert found.get("generator") is None
+    absent = configured().generator.model_copy(update={"call": "nowhere:draw"})
+    (problem,) = [
+        need.problem
+        for need in needs(configured().model_copy(update={"generator": absent}), tmp_path)
+        if need.what == "generator"
+    ]
+    assert problem is not None
+    assert "generator.call = 'nowhere:draw': ModuleNotFoundError" in problem
 
 
 def test_what_a_function_raises_names_it():

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def test_its_learner_is_left_for_transformers(finished: Path, config: Config):
     assert load_config(finished / "config.toml") == config
 
 
-def test_its_card_states_the_facts(finished: Path, config: Config):
+def test_its_card_states_the_facts(finished: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     facts = result(finished)
     card = model_card(config, facts)
     assert card.startswith("---\nlibrary_name: transformers\n")
@@ -118,6 +119,15 @@ def test_its_card_states_the_facts(finished: Path, config: Config):
     assert f"| accuracy on test examples | {facts['test_accuracy']:.4f} |" in card
     assert "| training examples | 9 |" in card
     assert "2502.15588" in card
+    model, learner = finished / "learner" / "model.safetensors", finished / "learner"
+    assert stat.S_IMODE(model.stat().st_mode) == stat.S_IMODE((learner / "config.json").stat().st_mode)
+    use = card.split("```python\n")[1].split("```")[0].replace("LEARNER", str(learner))
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "image.png")
+    monkeypatch.chdir(tmp_path)
+    *lines, last = use.strip().splitlines()
+    scope: dict = {}
+    exec("\n".join(lines), scope)
+    assert {row["label"] for row in eval(last, scope)} == set(CLASSES)
     embedded = card.split("```toml\n")[1].split("```")[0]
     assert parse_config(tomllib.loads(embedded)) == config
 

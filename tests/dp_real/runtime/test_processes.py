@@ -205,7 +205,8 @@ def test_layers_that_gather_statistics_have_the_same_everywhere(tmp_path: Path):
     finished(launch(tmp_path / "script.py", 2))
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
 def test_a_latent_pipelines_rounds_are_the_same_and_each_process_writes_its_own(
     script: Path, tmp_path: Path, processes: int
 ):

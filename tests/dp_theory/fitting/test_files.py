@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 import dp_theory
-from dp_base.errors import MissingError
+from dp_base.checksums import digest, seal
+from dp_base.errors import DamagedError, MissingError
+from dp_base.files import write_json
 from dp_theory import Curve, InputError, KeepHard, read_curve
 
 COMPARISON = ["series", "kind", "generated", "kept", "y", "se", "n_seeds", "validation"]
@@ -69,6 +71,42 @@ def test_a_comparison_is_read(tmp_path: Path):
     assert len(read_curve(tmp_path / "comparison.csv", {"settings": "training.steps=6"}).curve) == 1
 
 
+def branched(run: Path) -> Path:
+    """A run that has branches, with the checksums that it leaves."""
+    (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 50\n")
+    write_json(run / "result.json", {"inputs": {"config": digest(run / "config.toml")}})
+    seal(run, ["result.json"])
+    for size in (100, 150, 200):
+        folder = run / "branches" / f"{size:09d}"
+        folder.mkdir(parents=True)
+        write_json(folder / "result.json", {"pool_size": size, "test_accuracy": 0.8, "test_examples": 100})
+        seal(folder, ["result.json"])
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("branches/000000150/result.json", '{"pool_size": 150, "test_accuracy": 0.9, "test_examples": 100}'),
+        ("branches/000000150/result.json", None),
+        ("branches/000000150/checksums.json", "{"),
+        ("result.json", "{}"),
+        ("config.toml", "[practice]\ninitial = 10\nincrement = 50\n"),
+        ("config.toml", "[practice"),
+    ],
+)
+def test_damage_to_a_run_is_named(tmp_path: Path, name: str, content: str | None):
+    """An accuracy that somebody has edited was taken as measured."""
+    run = branched(tmp_path)
+    assert read_curve(run).curve.kept.tolist() == [100, 150, 200]
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    with pytest.raises(DamagedError, match=name):
+        read_curve(run)
+
+
 def test_branches_of_a_run_are_read(tmp_path: Path):
     (tmp_path / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 50\n[generator]\nkind = 'denoiser'\n")
     for size, accuracy in ((100, 0.9), (200, 0.95)):
@@ -119,13 +157,13 @@ def test_spaces_after_commas_do_no_harm(tmp_path: Path):
     ("text", "message"),
     [
         ("a,b\n1,2\n", r"holds no curve: it has a, b, between commas; its columns must be strategy, kept, error"),
-        ("", "is no CSV table"),
+        ("", "no CSV table: No columns"),
         ("strategy,kept,error\nguess,1,.5\n", "unknown strategy 'guess'"),
         ("strategy,kept,error\nstatic,1,1.5\n", r"error = 1.5 must lie in \(0, 1\)"),
         ("strategy,kept,error\nstatic,0,.5\n", "kept = 0 must be at least 1"),
         ("strategy,kept,error,se\nstatic,2,.5,0\n", "se = 0 must be positive, or left out"),
         ("strategy,kept,error,se\nstatic,2,.5,.1\nstatic,3,.5,\n", "give it for all or for none"),
-        ("strategy;kept;error\nstatic;1;0,5\n", "it has strategy;kept;error, between commas"),
+        ("strategy;kept;error\nstatic;1;0,5\n", "more fields than the columns strategy;kept;error"),
         ("strategy,kept,error\npractice,200,.5\n", "initial is missing: practice needs initial and increment"),
         ("strategy,kept,error,initial\npractice,200,.5,100\n", "increment = nan must be given for practice"),
         ("strategy,kept,error,keep\ndirect,200,.5,1.5\n", r"keep = 1.5 must lie in \(0, 1\]"),

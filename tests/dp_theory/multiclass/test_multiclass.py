@@ -326,3 +326,13 @@ def test_bad_input_is_refused(make, message):
 def test_a_missed_tolerance_is_an_error():
     with pytest.raises(ConvergenceError, match="131072 points; tolerance 1e-09"):
         predict(SoftmaxProblem(2, Share(), 0.5, 1.0, 1.0), tolerance=1e-9)
+
+
+def test_the_best_ridge_is_sought_in_the_whole_range(caplog: pytest.LogCaptureFixture):
+    """The error rises between two minima, of which the second is the lesser. It lies at the end, which is said."""
+    found = {}
+    for number in (1e3, 1e4):
+        selection = make_selection("keep-hard", 3, keep=0.5, by="entropy", kappa=1.0)
+        found[number] = with_best_ridge(SoftmaxProblem(3, selection, 0.9, 0.5 / number, 0.5)).lam
+    assert max(found.values()) < 3e-6
+    assert "10000 training rows per dimension: the best ridge is the narrowest that is tried" in caplog.text

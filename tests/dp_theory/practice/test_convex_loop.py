@@ -164,6 +164,7 @@ def test_widest_margin_against_another_solver():
     assert max_margin(np.vstack([x, x[:1]]), np.append(y, -y[0])) is None
 
 
+@pytest.mark.slow
 def test_two_rounds_at_no_ridge_meet_the_default_tolerance():
     """Their points once missed it: the slope of the max-margin force jumped from point to point."""
     loop = PracticeProblem(0.4, 0.0, [Addition(candidates=1.5, keep=KeepHard(0.6))] * 3, loss=LOGISTIC)

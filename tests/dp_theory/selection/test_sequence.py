@@ -42,6 +42,7 @@ def test_a_greedy_sequence_is_best_round_by_round(size: dict[str, Any], rounds: 
                 assert other > found.test_error[number + 1] * (1 - 1e-9)
 
 
+@pytest.mark.slow
 def test_a_round_is_no_worse_than_any_simple_rule():
     """With large rounds the error has valleys with an edge, in which a few steps from two starts got stuck."""
     found = best_sequence(RIDGELESS, 2, kept=100.0)

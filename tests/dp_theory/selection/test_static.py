@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 from dp_base.errors import InputError
 from dp_theory import Bands, Direct, Entropy, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
+from dp_theory.budgets.least_error import least_error
 from dp_theory.budgets.phases import keep_hard_law
 from dp_theory.selection import Budget, compare_selections
 from dp_theory.selection.margins import SelectorView
@@ -172,3 +173,28 @@ def test_compare_names_all_rules():
 def test_what_is_no_budget_is_refused(wrong: dict[str, Any]):
     with pytest.raises(InputError):
         Budget.of(**{"rho": 0.5, "budget": 2.0, **wrong})
+
+
+@pytest.mark.parametrize("amount", [1e7, 1e12])
+def test_the_best_ridge_of_many_rows_is_found(amount: float):
+    """It is sharp: a coarse search made keep-hard worse than keep-all, which it contains."""
+    budget = Budget.of(0.9, amount)
+    found = rivals(budget)
+    assert found["keep-hard"].test_error < 0.9 * found["keep-all"].test_error
+    assert found["keep-hard"].test_error == pytest.approx(
+        least_error("keep-hard", 0.9, budget.psi).test_error, rel=0.01
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("amount", [1e7, 1e12])
+def test_what_contains_a_rule_is_no_worse(amount: float):
+    found = compare_selections(Budget.of(0.9, amount)).set_index("name")["test_error"]
+    for wider, narrower in (
+        ("keep-hard", "keep-all"),
+        ("keep-easy", "keep-all"),
+        ("entropy", "keep-all"),
+        ("best", "keep-hard"),
+        ("best, seeing labels", "best"),
+    ):
+        assert found[wider] <= found[narrower] * (1 + 1e-6), wider

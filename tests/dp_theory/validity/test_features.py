@@ -76,7 +76,7 @@ def test_a_file_of_another_kind_is_told(tmp_path: Path):
     (tmp_path / "f.npz").write_bytes(b"PK\3\4 no archive")
     np.save(tmp_path / "f.npy", X)
     for name in ("f.npz", "f.npy"):
-        with pytest.raises(InputError, match=r"is no \.npz file of plain arrays"):
+        with pytest.raises(InputError, match=r"no \.npz file of plain arrays"):
             read_features(tmp_path / name)
 
 

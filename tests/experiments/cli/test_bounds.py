@@ -4,14 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dp_base.errors import InputError
+from dp_base.errors import DivergedError, InputError
 from dp_real.config.arms import ArmName
+from dp_theory.numerics.overflow import finite_numbers
+from dp_theory.numerics.parallel import run_jobs
+from experiments.cli.lazy import Numeric
 from experiments.cli.real.configure import init_command
 from experiments.cli.theory.options import values
 from experiments.presets.presets import load_preset
-from tests.experiments.conftest import run_dp
+from tests.experiments.conftest import Theory, run_dp
 
 HUGE = 10**18
 SIZES = (
@@ -80,8 +84,9 @@ def test_other_kinds_have_bounds_too():
 
 def test_a_file_is_not_begun_under_a_name_that_no_run_can_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="should be a name for a folder"):
-        init_command("two\nlines")
+    for name in ("two\nlines", "", " "):
+        with pytest.raises(InputError, match="should be a name for a folder"):
+            init_command(name)
     assert not list(tmp_path.iterdir())
 
 
@@ -110,6 +115,12 @@ def test_a_list_of_a_milliard_values_is_not_made():
         "best rule --rho 0.5 --psi 1e-308",
         "verify --trials 1000000000000000000",
         "verify --d 1000000000000000000",
+        "classes --classes nan",
+        "classes --classes inf",
+        "best rule --rho 0.9 --psi 0.5 --smallest-keep 1e-200",
+        "best rule --rho 0.9 --psi 0.5 --d 1e308",
+        "best any-rule --rho 0.9 --budget 1 --smallest-keep 1e-200",
+        "noise --share 1e-12",
     ],
 )
 def test_theory_refuses_what_no_experiment_can_have(line: str, monkeypatch: pytest.MonkeyPatch, capfd):
@@ -122,6 +133,51 @@ def test_theory_refuses_what_no_experiment_can_have(line: str, monkeypatch: pyte
     assert left.value.code == 2
     assert not said.out
     assert len(said.err.strip().splitlines()) == 1
+
+
+def test_a_share_is_held_against_the_bounds_that_are_told(theory: Theory):
+    """Bounds that were rounded to 0 and 0.5 contained the share that they refused."""
+    assert "share = 1e-12 must lie between 3.18e-10 and 0.5" in theory("noise", "--share", "1e-12").refused()
+
+
+def curve(folder: Path, se: float) -> Path:
+    points = [(100, 0.3), (200, 0.25), (400, 0.2), (800, 0.17), (1600, 0.15)]
+    rows = "".join(f"static,{kept},{error},{se}\n" for kept, error in points)
+    (folder / "curve.csv").write_text(f"strategy,kept,error,se\n{rows}")
+    return folder / "curve.csv"
+
+
+@pytest.mark.parametrize("se", [1e300, 1e-300])
+def test_standard_errors_that_no_error_has(se: float, theory: Theory, tmp_path: Path):
+    for command in (("fit",), ("forecast", "--target", 0.1)):
+        line = theory(command[0], curve(tmp_path, se), *command[1:]).refused()
+        assert "must lie between 1e-12 and 1" in line
+
+
+@pytest.mark.parametrize(("scale", "problem"), [(1e-200, "spreads over"), (1e200, "spreads over"), (0, "no variance")])
+def test_features_of_a_scale_whose_squares_are_no_numbers(scale: float, problem: str, theory: Theory, tmp_path: Path):
+    x = np.random.default_rng(0).normal(size=(200, 4))
+    np.savez(tmp_path / "features.npz", X=scale * x, y=np.sign(x[:, 0]))
+    assert problem in theory("check", tmp_path / "features.npz").refused()
+
+
+@pytest.mark.parametrize("lam", ["1e308", "1e-308"])
+def test_a_ridge_beyond_floating_point(lam: str, theory: Theory, tmp_path: Path):
+    x = np.random.default_rng(0).normal(size=(200, 4))
+    np.savez(tmp_path / "features.npz", X=x, y=np.sign(x[:, 0]))
+    assert "must be between 1e-30 and 1e+15" in theory("check", tmp_path / "features.npz", "--lam", lam).refused()
+
+
+def test_numbers_that_overflow_end_a_command():
+    """They are no warning before a wrong answer, neither here nor in a worker."""
+    with pytest.raises(DivergedError, match="overflow encountered in exp"):
+        run_jobs(np.exp, [(np.array([1e4]),)])
+    with pytest.raises(DivergedError, match="overflow encountered in exp"), finite_numbers():
+        np.exp(np.array([1e4]))
+    assert np.geterr()["over"] == "warn"  # for the caller's own code
+    command = Numeric("predict", "experiments.cli.theory.predict", "")
+    with pytest.raises(DivergedError):
+        command.prepare(lambda: np.exp(np.array([1e4])))()
 
 
 def test_the_one_line_comes_from_the_command_itself():

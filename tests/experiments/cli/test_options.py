@@ -54,3 +54,21 @@ def test_gpus_that_are_hidden_get_no_worker(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert at_a_time(None) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "theory predict --rho 0.9 --phi 0.5 --phi 0.6",
+        "theory predict --rho 0.9 --phi 0.5 --json --json",
+        "theory forecast table4 --target 0.1 --fix floor=0 --fix floor=0.1",
+        "theory fit table4 --where rule=keep-hard --where rule=keep-easy",
+        "real run digits --seed 1 --seed 2",
+        "real keys digits --set training.steps=1 --set training.steps=2",
+        "real tune digits --search training.steps=1:2 --search training.steps=1:3",
+    ],
+)
+def test_an_option_of_one_value_is_given_once(words: str, capsys: pytest.CaptureFixture[str]):
+    """Of several values the last was taken, without a word."""
+    assert dp(*words.split()) == 2
+    assert " twice: give it once\n" in capsys.readouterr().err.replace("2 times", "twice")

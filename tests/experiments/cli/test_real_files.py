@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -82,10 +83,23 @@ def test_init_writes_a_file_that_validates(tmp_path: Path, monkeypatch: pytest.M
     assert "validation: no such folder" in complaint(capsys)
 
 
-def test_inits_file_says_what_its_keys_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("kind", ["latent", "denoiser", "function"])
+def test_init_for_another_generator(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert dp("real", "init", "small", "--kind", kind) == 0
+    text = Path("small.toml").read_text()
+    assert not re.search(r"\{(?!\})", text)  # {} is a prompt's
+    config = load_config(Path("small.toml"))
+    assert (config.generator.kind, config.learner.kind) == (kind, "conv")
+    assert config.generator.trained_here == ("train" in tomllib.loads(text)["data"])
+    assert config.task.sample_shape[-1] == {"latent": 32, "denoiser": 8, "function": 32}[kind]
+
+
+@pytest.mark.parametrize("kind", ["images", "latent", "denoiser", "function"])
+def test_inits_file_says_what_its_keys_are(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Above each key, or the group of keys that it stands in, there is a comment."""
     monkeypatch.chdir(tmp_path)
-    assert dp("real", "init", "pets") == 0
+    assert dp("real", "init", "pets", "--kind", kind) == 0
     explained = False
     for line in Path("pets.toml").read_text().splitlines():
         if line.startswith("#"):

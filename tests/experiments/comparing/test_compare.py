@@ -91,6 +91,27 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
         list(comparison.runs())
 
 
+@pytest.mark.parametrize("name", ["comparison.csv", "runs.csv", "comparison.png"])
+def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """By whatever reads it. A table that was cut in half, and a picture that is none, were taken as they are."""
+    comparison = Comparison(tmp_path)
+    comparison.run_folder("static", 3).mkdir(parents=True)
+    (comparison.run_folder("static", 3) / "config.toml").touch()
+    table = pd.DataFrame({"series": ["static"], "kind": "measured", "x": 1, "y": 1.0, "minus_static": 0.0})
+    comparison.write(pd.DataFrame({"arm": ["static"], "seed": 3}), table, pd.DataFrame())
+    (tmp_path / "comparison.png").write_bytes(b"picture")
+    comparison.seal()
+    assert len(comparison.arms) == 1
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-3])
+    assert dp("real", "report", tmp_path) == 3
+    assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
+    assert dp("doctor", tmp_path) == 2
+    assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
+    if name == "comparison.csv":
+        assert dp("theory", "fit", tmp_path / name) == 3
+        assert f"{tmp_path / name} is damaged" in capsys.readouterr().err
+
+
 def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "letter.txt").write_text("hi")
     for command in ("compare", "pilot"):

@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from experiments.claims import measured
-from experiments.paper import gallery, overlay
+from experiments.paper import gallery, overlay, paper_tables
 from experiments.paper.reported import fig4_reported
 from experiments.paper.stored import fig9
 from experiments.paper.theory import fig3, fig5c, fig7, fig_growth
+from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
+from experiments.presets.variants import variants
 from tests.experiments.conftest import run_dp
 from tests.installed import install
 
@@ -180,6 +183,46 @@ def test_stored_runs_give_figures_of_the_kinds_that_they_name(tmp_path):
 )
 def test_equivalence_needs_the_whole_interval_within_the_margin(low, high, said):
     assert fig9.verdict(low, high) == said
+
+
+def finished(folder: Path, name: str, val: float, branches: dict[int, float] | None = None) -> Path:
+    """What a complete run of a preset leaves, as far as a table reads it."""
+    folder.mkdir()
+    (folder / "config.toml").write_text(load_preset(name).to_toml())
+    (folder / "result.json").write_text(json.dumps({"val_accuracy": val, "pool_size": 0}))
+    for size, accuracy in (branches or {}).items():
+        branch = folder / "branches" / str(size)
+        branch.mkdir(parents=True)
+        (branch / "result.json").write_text(json.dumps({"val_accuracy": accuracy, "pool_size": size}))
+    return folder
+
+
+def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path, capsys):
+    four = finished(tmp_path / "a", "imagenet100-table4-4", 0.61, {80_000: 0.55, 112_000: 0.6, 99_999: 0.1})
+    again = finished(tmp_path / "b", "imagenet100-table4-4", 0.63)
+    assert run_dp("figures", "table4", "--run", four, "--run", again, "--out", tmp_path / "out") == 0
+    table = pd.read_csv(tmp_path / "out" / "table4.csv")
+    assert table["own val"].dropna().to_dict() == {0: 55.0, 2: 60.0, 3: 62.0}
+    assert table["own runs"].dropna().to_dict() == {0: 1, 2: 1, 3: 2}
+    assert table["val"].iloc[3] == 62.68  # as reported
+    assert (tmp_path / "out" / "table4.md").read_text().count("\n") == 2 + len(table)
+    assert "\\begin{tabular}" in (tmp_path / "out" / "table4.tex").read_text()
+    capsys.readouterr()
+    assert run_dp("figures", "table5", "--run", four, "--out", tmp_path / "out") == 2
+    assert "is of imagenet100-table4-4, which is no row of Table 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("preset", "row"),
+    [("imagenet100-table1", 4), ("imagenet1k-table1-1", 8), ("imagenet1k-table1-2", 9), ("imagenet100-table3-5", 4)],
+)
+def test_presets_of_a_row_find_it(preset, row, tmp_path):
+    run = Run(finished(tmp_path / "run", preset, 0.5))
+    found = paper_tables.paper_table(f"table{preset.partition('-table')[2][0]}", [run])
+    (place,) = found.index[found["own val"] == "50.00"]
+    variant = variants()[preset]
+    assert float(found["val"][place]) == variant.reported
+    assert place == row
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch, capsys):

@@ -1,26 +1,13 @@
 """The page to play with: it needs nothing, agrees with dp_theory, and nothing of it is cut off."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from experiments.playing.page import checks, page
+from tests.chromium import needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
-
-CHROMIUM = shutil.which("chromium")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-
-def opened(file: Path, width: int) -> str:
-    """The page's document after its scripts have run, in a window of this width."""
-    assert CHROMIUM is not None
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom"]
-    profile = f"--user-data-dir={file.parent / 'profile'}"
-    command = [CHROMIUM, *options, profile, file.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def test_the_page_needs_no_network_and_no_other_file():

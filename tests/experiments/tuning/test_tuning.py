@@ -499,3 +499,10 @@ def test_tuning_asks_for_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("dp_base.extras.find_spec", lambda package: None)
     assert dp("real", "tune", "digits", "--out", tmp_path / "tuned") == 3
     assert capsys.readouterr().err == "dp: dp real tune needs optuna: pip install 'deliberate-practice[tune]'\n"
+
+
+@pytest.mark.parametrize("key", ["data.validation", "data.classes", "threads", "tracker", "name", "compare.seeds"])
+def test_only_settings_are_searched(key: str):
+    """A search of the validation set would pick the easiest one."""
+    with pytest.raises(InputError, match=f"--search {key}: every trial has the same task"):
+        space_of(load_preset("digits"), "static", {key: ["a", "b"]})

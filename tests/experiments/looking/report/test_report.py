@@ -2,6 +2,7 @@
 
 import base64
 import html.parser
+import io
 import json
 import os
 import shlex
@@ -21,7 +22,7 @@ from dp_base.progress import silent
 from dp_real import Run
 from dp_real.config import load_config
 from dp_real.runs.run_files import RunFiles, read_rows
-from experiments.looking.report import pictures
+from experiments.looking.report import hardest_images, pictures
 from experiments.looking.report.page import readable
 from experiments.looking.report.pictures import (
     are_drawn,
@@ -33,6 +34,7 @@ from experiments.looking.report.pictures import (
     leave_figures_of,
 )
 from experiments.presets.presets import load_preset
+from tests.chromium import needs_browser, opened
 from tests.drawn import image_of, points_of, x_of, y_of
 from tests.experiments.conftest import run_dp as dp
 
@@ -261,9 +263,11 @@ def test_report_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]):
     page = Page((run / "report.html").read_text())
     assert not page.open
     assert not page.links
-    assert {base64.b64decode(image.removeprefix("data:image/png;base64,")) for image in page.images} == {
-        path.read_bytes() for path in (run / "figures").iterdir()
-    }
+    pictures = {base64.b64decode(image.removeprefix("data:image/png;base64,")) for image in page.images}
+    assert pictures >= {path.read_bytes() for path in (run / "figures").iterdir()}
+    assert "gallery" not in facts  # no pictures in JSON
+    assert facts["verdict"] in page.words
+    assert facts["verdict"].startswith(f"digits, seed 3: 80 examples reached {100 * p:.2f} ± {100 * test['se']:.2f} %")
     assert str(run) in page.words  # as it is: < and & are escaped
     assert f"{100 * p:.2f} ± {100 * test['se']:.2f}" in page.words
 
@@ -323,7 +327,7 @@ def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
     page = Page((copied / "report.html").read_text())
     assert "not finished, at step 32 of 60" in page.words
     assert f"dp real resume {copied}" in page.words
-    assert len(page.images) == 4
+    assert len(page.images) == 4 + 40
     assert "test" not in columns
 
 
@@ -353,7 +357,40 @@ def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys: pytest.Captur
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
     page = Page((tmp_path / "both.html").read_text())
-    assert len(page.images) == 1 + 4
+    assert len(page.images) == 1 + 4 + 40  # the rows that were added to the run are in its gallery
+    assert comparison["verdict"][0] in page.words
+    assert "the best static arm" in comparison["verdict"][0]
+
+
+def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardest_images, "SHOWN", 8)
+    finished = Run(run)
+    rows = finished.pool.table().to_pandas().query("round > 0").sort_values("entropy", ascending=False)
+    shown = hardest_images.hardest_images(finished, finished.pool)
+    for wrong in (True, False):
+        hardest = rows[rows["correct"] != wrong]["entropy"].head(4)
+        assert [item["entropy"] for item in shown if item["wrong"] == wrong] == pytest.approx(list(hardest))
+    picture = Image.open(io.BytesIO(base64.b64decode(shown[0]["picture"])))
+    assert picture.size == (8, 8)
+
+
+@needs_browser
+def test_the_page_fits_narrow_screens_and_filters_its_gallery(run: Path, tmp_path: Path):
+    """A script at the end of the page says whether it is cut off, and how many rows of which rounds it shows."""
+    assert dp("real", "report", run) == 0
+    told = """<script>
+      const select = document.querySelector("[data-filter=round]");
+      select.value = "2"; select.dispatchEvent(new Event("change"));
+      const shown = [...document.querySelectorAll(".gallery li")].filter(item => !item.hidden);
+      document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
+      document.body.dataset.shown = shown.map(item => item.dataset.round).join("");
+    </script></body>"""
+    page = tmp_path / "page.html"
+    page.write_text((run / "report.html").read_text().replace("</body>", told))
+    for width in (1280, 500):
+        document = opened(page, width)
+        assert 'data-wide="false"' in document
+        assert f'data-shown="{"2" * 20}"' in document
 
 
 @pytest.mark.parametrize(

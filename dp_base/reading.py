@@ -1,0 +1,72 @@
+"""Reading files, with errors by whose file it is: somebody else's may be wrong, the project's own can only be damaged.
+
+Libraries raise errors of any type on a broken file. So whatever is raised within one of these blocks counts as the
+file's fault, and stays as the cause, which `--debug` shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dp_base.errors import DamagedError, DivergedError, InputError, MissingError
+from dp_base.files import disk_problem
+
+LONGEST = 200  # characters of what a message quotes
+
+
+def cause_of(error: BaseException) -> str:
+    """What an error says, in one short line; the name of its type if it says nothing."""
+    words = " ".join(str(error).split())
+    if isinstance(error, KeyError):  # it says the key alone
+        words = f"there is no {words}"
+    return getattr(error, "strerror", None) or shortened(words) or type(error).__name__
+
+
+def shortened(text: str) -> str:
+    """A text from a foreign file for a message, which is to stay a line that people read."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+@contextmanager
+def foreign_file(place: object, wrong: str = "cannot be read", remedy: str = "") -> Iterator[None]:
+    """Run a block that reads what others wrote, and turn its errors into an InputError "place: wrong: cause; remedy".
+
+    Errors of the project pass, since they are told already. So does the error of a full disk, which is not the file's
+    fault: some libraries copy a file while they read it.
+    """
+    try:
+        yield
+    except (InputError, MissingError, DivergedError):
+        raise
+    except Exception as error:
+        if disk_problem(error):
+            raise
+        message = f"{place}: {wrong}: {cause_of(error)}"
+        raise InputError(f"{message}; {remedy}" if remedy else message) from error
+
+
+@contextmanager
+def own_file(path: Path, remedy: str) -> Iterator[None]:
+    """Run a block that reads one file that the project wrote.
+
+    Its errors become a DamagedError that names the file and the remedy.
+    """
+    try:
+        yield
+    except (InputError, MissingError):
+        raise
+    except Exception as error:
+        raise DamagedError(f"{path} cannot be read: {cause_of(error)}; {remedy}") from error
+
+
+def read_json(path: Path, remedy: str = "restore it, or remove it") -> dict[str, Any]:
+    """Read the object in a JSON file of the project. Raises DamagedError if it holds no object, or cannot be read."""
+    with own_file(path, remedy):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it holds no JSON object")
+    return value

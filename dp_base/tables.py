@@ -1,0 +1,47 @@
+"""Tables that others wrote: CSV files, of which pandas would take some for what they are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp_base.reading import shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_plain_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """Return the table of a CSV file whose first line names the columns.
+
+    pandas takes the first column as row labels where rows have a field more than there are names, so that all columns
+    shift. It renames columns of equal names. Both are refused here.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        As `pandas.read_csv` takes them.
+
+    Returns
+    -------
+    pd.DataFrame
+        The rows, numbered from 0.
+
+    Raises
+    ------
+    ValueError
+        For rows with more fields than there are columns, and for columns of equal names. pandas raises further ones.
+    """
+    import pandas as pd
+
+    names = pd.read_csv(path, **{**options, "header": None, "nrows": 1, "dtype": str}).iloc[0].tolist()
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several columns are called {shortened(', '.join(twice))}: give each a name of its own")
+    table = pd.read_csv(path, **options)
+    if not isinstance(table.index, pd.RangeIndex):
+        columns = shortened(", ".join(map(str, names)))
+        raise ValueError(f'rows have more fields than the columns {columns}: put "…" around a value with a comma')
+    return table

@@ -1,0 +1,133 @@
+"""Answers of an endpoint, kept in the user's cache, so that nothing is asked twice, and the tokens that they took.
+
+SQLite writes each answer whole, for all processes of a machine, and what it has written outlives a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dp_base.checksums import json_digest
+from dp_base.errors import DamagedError, MissingError
+from dp_base.files import write_json
+from dp_real.runtime.cache import DEPENDS, cache_folder
+
+RECIPE = 1  # raise it when a question or an answer has another form
+WAIT = 60  # seconds for other writers
+TABLES = """
+CREATE TABLE IF NOT EXISTS answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL, outcome TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spent (one INTEGER PRIMARY KEY CHECK (one = 1), read INTEGER, written INTEGER);
+INSERT OR IGNORE INTO spent VALUES (1, 0, 0);
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an endpoint answered."""
+
+    text: str
+    outcome: Literal["text", "empty", "refused"]
+    read: int  # tokens of the prompt
+    written: int  # tokens of the answer
+    top: dict[str, float] = field(default_factory=dict)  # the likeliest first tokens, with their log-probabilities
+
+
+class Spent(NamedTuple):
+    """The tokens that all kept answers took."""
+
+    read: int
+    written: int
+
+
+class Answers:
+    """The answers of one model behind one URL. It is open within `with answers.opened():`."""
+
+    def __init__(self, base_url: str, model: str) -> None:
+        self.depends = {"recipe": RECIPE, "base_url": base_url, "model": model}
+        self.folder = cache_folder() / f"answers/{json_digest(self.depends, sort_keys=True)[:16]}"
+        self.file = self.folder / "answers.sqlite"
+        self._database: sqlite3.Connection | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the file open in the block. Raises MissingError if the cache cannot be written to."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / DEPENDS).exists():
+                write_json(self.folder / DEPENDS, self.depends)
+        except OSError as error:
+            raise MissingError(f"the cache {self.folder} cannot be written to: {error.strerror}") from error
+        with self._named():
+            self._database = sqlite3.connect(self.file, timeout=WAIT)
+        try:
+            with self._named():
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = FULL")  # answers cost money: they outlive a power cut
+                self._database.executescript(TABLES)
+            yield
+        finally:
+            self._database.close()
+            self._database = None
+
+    def find(self, question: str) -> Answer | None:
+        """The answer to a question, which is a digest; None if there is none yet."""
+        with self._named():
+            row = self._open.execute("SELECT answer FROM answers WHERE question = ?", (question,)).fetchone()
+            return None if row is None else Answer(**json.loads(row[0]))
+
+    def keep(self, question: str, answer: Answer) -> Answer:
+        """Keep an answer, count its tokens, and return it. Of several answers to a question the first one stands."""
+        with self._named():
+            with self._open as transaction:
+                values = (question, json.dumps(asdict(answer)), answer.outcome)
+                transaction.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", values)
+                counted = (answer.read, answer.written)
+                transaction.execute("UPDATE spent SET read = read + ?, written = written + ?", counted)
+            return self.find(question) or answer
+
+    def spent(self) -> Spent:
+        """The tokens that all answers took, also those of other runs that asked the same model."""
+        with self._named():
+            return Spent(*self._open.execute("SELECT read, written FROM spent").fetchone())
+
+    @classmethod
+    def said(cls, base_url: str, model: str) -> str:
+        """How many answers of a model are kept, and what they took, in words. Nothing is written."""
+        answers = cls(base_url, model)
+        if not answers.file.exists():
+            return "none kept yet"
+        with answers.opened(), answers._named():
+            rows = answers._open.execute("SELECT outcome, COUNT(*) FROM answers GROUP BY outcome")
+            counts: dict[str, int] = dict(rows.fetchall())
+            spent = answers.spent()
+        told = f"{sum(counts.values()):,} kept, {spent.read:,} tokens read and {spent.written:,} written"
+        return f"{told}; {counts.get('refused', 0):,} refused, {counts.get('empty', 0):,} empty"
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        assert self._database is not None, "it is used within `opened`"
+        return self._database
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the file in errors of SQLite, and in those of what it holds."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise MissingError(f"{self.file} cannot be used: {error}; make room there, or end who holds it") from error
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            raise DamagedError(
+                f"{self.file} is damaged: {error}; remove {Path(self.folder)}: it is asked again"
+            ) from error
+
+
+def question_of(request: dict[str, Any], row: object) -> str:
+    """The digest of a request and of what else its answer may depend on, such as the row's seed."""
+    return json_digest([request, row], sort_keys=True)

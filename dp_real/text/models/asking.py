@@ -1,0 +1,224 @@
+"""Asks an OpenAI-compatible endpoint, several requests at a time, each until it is answered.
+
+The official client `openai` sends them: it repeats what failed after pauses that grow, or that Retry-After names, and
+knows what each status means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, cast
+
+import openai
+
+from dp_base.errors import InputError, Interrupted, MissingError
+from dp_real.text.models.answers import Answer, Answers, Spent, question_of
+
+MALFORMED = 3  # further answers that are asked for in place of one without the fields of an answer
+PAUSE = 0.5  # seconds before the first of these; it then doubles
+SHOWN = 300  # characters of what an endpoint says that messages repeat
+CHARACTERS = 4  # of a token, about, if the endpoint does not count them
+MORE = "; --set it to more to go on"
+FILTERED = "content_filter"  # how an endpoint calls what it would not answer
+
+
+class EndpointSettings(Protocol):
+    """Whom to ask, and how much; see dp_real.text.generators.endpoint."""
+
+    base_url: str
+    model: str
+    key: str
+    requests: int
+    timeout: float
+    retries: int
+    token_budget: int
+    money_budget: float
+
+    def money(self, read: int, written: int) -> float | None:
+        """What so many tokens cost."""
+        ...
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request. path: of the API. body: as JSON. row: the row's seed, if the answer may depend on it."""
+
+    path: str
+    body: dict[str, Any]
+    row: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """Under which its answer is kept."""
+        return question_of(self.body, [self.path, self.row])
+
+
+class Malformed(ValueError):
+    """An answer is none. The message says what it lacks."""
+
+
+class Asking:
+    """Asks the questions of a block. What was answered earlier is not asked again.
+
+    Parameters
+    ----------
+    settings
+        Whom to ask, and how much.
+    answers
+        What is kept; it is open.
+    """
+
+    def __init__(self, settings: EndpointSettings, answers: Answers) -> None:
+        self.settings = settings
+        self.answers = answers
+        self._stopped = False
+        self._spent = ""  # which budget is, and how it goes on
+
+    async def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """The answers, in order.
+
+        Once a request fails for good, or the budget is spent, nothing more is sent. What is in flight is waited for, as
+        it will be paid for.
+
+        Raises
+        ------
+        Interrupted
+            If the budget is spent.
+        InputError
+            If the endpoint refuses a request.
+        MissingError
+            If it does not answer.
+        """
+        by_digest = {each.digest: each for each in questions}
+        kept = {digest: self.answers.find(digest) for digest in by_digest}
+        missing = [digest for digest, answer in kept.items() if answer is None]
+        if missing:
+            at_a_time = asyncio.Semaphore(self.settings.requests)
+            async with self._client() as client:
+                tasks = [self._one(client, at_a_time, by_digest[digest]) for digest in missing]
+                found = await asyncio.gather(*tasks, return_exceptions=True)
+            if error := next((each for each in found if isinstance(each, BaseException)), None):
+                raise error
+            if self._spent:
+                raise Interrupted(self._spent)
+            kept |= dict(zip(missing, cast(list[Answer], found), strict=True))
+        return [cast(Answer, kept[each.digest]) for each in questions]
+
+    def _client(self) -> openai.AsyncOpenAI:
+        settings = self.settings
+        return openai.AsyncOpenAI(
+            base_url=settings.base_url,
+            api_key=self._key or "none",  # the client wants one, and would take another from the environment
+            organization="",
+            project="",
+            timeout=settings.timeout,
+            max_retries=settings.retries,
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # the key goes to no other place
+        )
+
+    @property
+    def _key(self) -> str:
+        return os.environ.get(self.settings.key, "").strip() if self.settings.key else ""
+
+    async def _one(self, client: openai.AsyncOpenAI, at_a_time: asyncio.Semaphore, question: Question) -> Answer | None:
+        """The answer to one question, which is kept; None if it was not asked."""
+        async with at_a_time:
+            self._spent = self._spent or self._budget_spent()
+            if self._stopped or self._spent:
+                return None
+            try:
+                answer = await self._answered(client, question)
+                return self.answers.keep(question.digest, answer)
+            except BaseException:
+                self._stopped = True
+                raise
+
+    def _budget_spent(self) -> str:
+        """Say which budget is spent; empty if none is."""
+        settings = self.settings
+        spent = self.answers.spent()
+        money = settings.money(*spent) or 0.0
+        if settings.token_budget and sum(spent) >= settings.token_budget:
+            return f"generator.token_budget = {settings.token_budget}, and {sum(spent):,} tokens are spent{MORE}"
+        if settings.money_budget and money >= settings.money_budget:
+            return f"generator.money_budget = {settings.money_budget:g}, and {money:,.4g} are spent{MORE}"
+        return ""
+
+    async def _answered(self, client: openai.AsyncOpenAI, question: Question) -> Answer:
+        for attempt in range(MALFORMED + 1):
+            try:
+                reply = await client.post(question.path, body=question.body, cast_to=object)
+                return read_answer(reply, question)
+            except openai.APIError as error:
+                if FILTERED in (error.code, error.type):
+                    return Answer("", "refused", 0, 0)
+                self._explain(error)
+            except ValueError as error:  # also for a text that is no JSON
+                if attempt == MALFORMED:
+                    message = f"{self._where} gave {attempt + 1} answers that are none: {error}"
+                    raise MissingError(
+                        f"{message[:SHOWN]}; does generator.base_url name an OpenAI-compatible API?"
+                    ) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    @property
+    def _where(self) -> str:
+        return f"generator.base_url = '{self.settings.base_url}'"
+
+    def _explain(self, error: openai.APIError) -> NoReturn:
+        """Raise what an error of the client means to the user. No message has the key."""
+        said = " ".join(str(error).split())
+        said = (said.replace(self._key, "…") if self._key else said)[:SHOWN]
+        where = self._where
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            which = f"the key in ${self.settings.key}" if self.settings.key else "a request without a key"
+            raise MissingError(f"{where} refuses {which}: {said}") from None
+        if isinstance(error, openai.NotFoundError):
+            raise InputError(f"{where} has no model '{self.settings.model}', or is no such API: {said}") from None
+        if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
+            remedy = "generator.leave_out drops parameters that it does not know"
+            raise InputError(f"{where} refuses a request: {said}; {remedy}") from None
+        if isinstance(error, openai.APITimeoutError):
+            said = f"no answer within generator.timeout = {self.settings.timeout:g} seconds"
+        remedy = "what was answered is kept; go on when it answers again"
+        raise MissingError(f"{where} failed {self.settings.retries + 1} times: {said}; {remedy}") from None
+
+
+def read_answer(reply: Any, question: Question) -> Answer:
+    """The answer in a reply of the API. Raises Malformed if there is none."""
+    try:
+        choice = reply["choices"][0]
+        message = choice.get("message") or {"content": choice.get("text")}
+        content = message.get("content")
+        refused = bool(message.get("refusal")) or choice.get("finish_reason") == FILTERED
+        top = _likeliest(choice.get("logprobs"))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise Malformed(f"no choices[0].message.content in {str(reply)[:80]!r}") from error
+    if content is not None and not isinstance(content, str):
+        raise Malformed(f"choices[0].message.content is of type {type(content).__name__}")
+    if content is None and "finish_reason" not in choice and not refused:
+        raise Malformed("choices[0].message has no content")
+    text = (content or "").strip()
+    spent = _tokens(reply.get("usage"), question, text)
+    outcome = "refused" if refused else "text" if text else "empty"
+    return Answer("" if refused else text, outcome, *spent, top)
+
+
+def _likeliest(logprobs: Any) -> dict[str, float]:
+    """The likeliest first tokens of an answer, with their log-probabilities; {} if the API gives none."""
+    content = (logprobs or {}).get("content") or []
+    listed = content[0].get("top_logprobs") or [] if content else []
+    return {str(each["token"]): float(each["logprob"]) for each in listed}
+
+
+def _tokens(usage: Any, question: Question, text: str) -> Spent:
+    """The tokens of the prompt and of the answer, as the API counts them; else about as many as there should be."""
+    read, written = (
+        usage.get(f"{what}_tokens") if isinstance(usage, dict) else None for what in ("prompt", "completion")
+    )
+    if isinstance(read, int) and isinstance(written, int) and min(read, written) >= 0:
+        return Spent(read, written)
+    return Spent(len(str(question.body)) // CHARACTERS, len(text) // CHARACTERS)

@@ -1,0 +1,235 @@
+"""A language model behind an HTTP API as a Generator of texts, asked by prompts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int32, Int64, UInt64
+from torch import Tensor
+
+from dp_base.errors import InputError
+from dp_real.examples import ExampleSet
+from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.runtime.seeds import Stream, rng
+from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.models.answers import Answer, Answers
+from dp_real.text.models.asking import Asking, EndpointSettings, Question
+
+LARGEST_SEED = 2**31  # of a request: APIs take them below this
+TOP = 20  # log-probabilities that APIs give at most
+LEAST = 1e-6  # of a probability that a model states: none is sure
+CHAT = "/chat/completions"
+ONE_LETTER = "Answer with the letter alone."
+AS_JSON = "Answer with a JSON object that has the probability of each."
+
+
+class EndpointPrompts(EndpointSettings, Protocol):
+    """How prompts are put; see dp_real.text.generators.endpoint."""
+
+    chat: bool
+    system: str
+    shots: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    refusals: tuple[str, ...]
+    parameters: dict[str, Any]
+    leave_out: tuple[str, ...]
+    judge: str
+    judgement: Literal["logprobs", "json"]
+
+
+class EndpointGenerator:
+    """Texts of a language model behind an HTTP API. A row's seed picks its prompt and its examples, and is sent.
+
+    An answer is kept in the user's cache. So a row is a function of its label and its seed, even where the API is not.
+
+    Parameters
+    ----------
+    config
+        Whom to ask, and how.
+    prompts
+        Of each class.
+    classes
+        Their names.
+    length
+        Characters of the longest texts.
+    shown
+        Where the examples in prompts are from; None: prompts have none.
+    """
+
+    def __init__(
+        self,
+        config: EndpointPrompts,
+        prompts: Sequence[Sequence[str]],
+        classes: Sequence[str],
+        length: int,
+        shown: ExampleSet | None,
+    ) -> None:
+        self.config = config
+        self.prompts = prompts
+        self.classes = classes
+        self.shown = shown
+        self.sample_shape = (length,)
+        self.n_classes = len(classes)
+        self.answers = Answers(config.base_url, config.model)
+        self.members = [] if shown is None else [(shown.y == label).nonzero()[:, 0] for label in range(self.n_classes)]
+
+    def sample(
+        self,
+        labels: Int64[Tensor, " batch"],
+        seeds: UInt64[np.ndarray, " batch"],
+        guidance: EntropyGuidance | None,
+    ) -> Int32[Tensor, "batch characters"]:
+        """See Generator. A refusal is an empty text.
+
+        Raises
+        ------
+        Interrupted
+            Once the budget is spent.
+        InputError
+            If guidance is asked for, or if the API refuses a request.
+        MissingError
+            If the API does not answer.
+        """
+        if guidance is not None:
+            raise InputError("tokens are discrete: they cannot be guided, but chosen among (guidance.candidates)")
+        asked = [self.question(label, int(seed)) for label, seed in zip(labels.tolist(), seeds, strict=True)]
+        return to_codes([self._cut(answer.text) for answer in self._ask(asked)], self.sample_shape[0])
+
+    def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+        with self.answers.opened():
+            return asyncio.run(Asking(self.config, self.answers).ask(questions))
+
+    def prompt(self, label: int, seed: int) -> str:
+        """A row's prompt, with its examples."""
+        several = self.prompts[label]
+        prompt = several[seed % len(several)]
+        if self.shown is None:
+            return prompt
+        rows = self.members[label]
+        chosen = rng(seed, Stream.CHOICE).permutation(len(rows))[: self.config.shots]
+        texts = [to_texts(self.shown.x[row : row + 1])[0] for row in rows[chosen].tolist()]
+        return prompt.replace("{examples}", "\n\n".join(texts))
+
+    def question(self, label: int, seed: int) -> Question:
+        """The request for a row."""
+        config = self.config
+        body: dict[str, Any] = {
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "max_tokens": config.max_new_tokens,
+            "seed": seed % LARGEST_SEED,
+        }
+        if config.stop:
+            body["stop"] = list(config.stop)
+        prompt = self.prompt(label, seed)
+        if not config.chat:
+            return Question("/completions", self._complete({"prompt": prompt} | body), seed)
+        system = [{"role": "system", "content": config.system}] if config.system else []
+        messages = [*system, {"role": "user", "content": prompt}]
+        return Question(CHAT, self._complete({"messages": messages} | body), seed)
+
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The request with the model and the user's parameters, without those that the API refuses."""
+        whole = {"model": self.config.model} | self.config.parameters | body
+        return {key: value for key, value in whole.items() if key not in self.config.leave_out}
+
+    def _cut(self, text: str) -> str:
+        """The text before the first stop string; empty if it is a refusal."""
+        if text.startswith(self.config.refusals):
+            return ""
+        for stop in self.config.stop:
+            text = text.partition(stop)[0]
+        return text.strip()
+
+    def log_posterior(self, x: Int32[Tensor, "batch characters"]) -> Float64[Tensor, "batch classes"]:
+        """See LikelihoodGenerator: the model is asked which class a text is of.
+
+        Raises
+        ------
+        InputError
+            If the API gives no log-probabilities, or if there are more classes than it gives some for.
+        """
+        as_json = self.config.judgement == "json"
+        if not as_json and self.n_classes > TOP:
+            raise InputError(
+                f"an API gives {TOP} log-probabilities at most, and there are {self.n_classes} classes: set "
+                "generator.judgement = 'json'"
+            )
+        answers = self._ask([self.judging(text) for text in to_texts(x)])
+        read = self._stated if as_json else self._by_letter
+        return torch.stack([read(answer) for answer in answers])
+
+    def judging(self, text: str) -> Question:
+        """The request that asks for the class of a text."""
+        as_json = self.config.judgement == "json"
+        marked = [
+            f"- {name}" if as_json else f"{mark}. {name}" for mark, name in zip(self._marks, self.classes, strict=True)
+        ]
+        before, _, after = self.config.judge.partition("{text}")  # a text may have {classes} in it
+        asked = text.join(part.replace("{classes}", "\n".join(marked)) for part in (before, after))
+        messages = [{"role": "user", "content": f"{asked}\n{AS_JSON if as_json else ONE_LETTER}"}]
+        body: dict[str, Any] = {"messages": messages, "temperature": 0, "seed": 0}
+        if as_json:
+            return Question(CHAT, self._complete(body | {"max_tokens": 16 * self.n_classes, **self._schema}))
+        return Question(CHAT, self._complete(body | {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP}))
+
+    @property
+    def _marks(self) -> Sequence[str]:
+        return self.classes if self.config.judgement == "json" else ascii_uppercase[: self.n_classes]
+
+    @property
+    def _schema(self) -> dict[str, Any]:
+        """What makes an API answer with a JSON object of a number for each class."""
+        schema = {
+            "type": "object",
+            "properties": {name: {"type": "number"} for name in self.classes},
+            "required": list(self.classes),
+            "additionalProperties": False,
+        }
+        return {"response_format": {"type": "json_schema", "json_schema": {"name": "classes", "schema": schema}}}
+
+    def _by_letter(self, answer: Answer) -> Float64[Tensor, " classes"]:
+        """By the log-probabilities of the letters. A class whose letter is not listed is as likely as the last one."""
+        if not answer.top:
+            raise InputError(
+                f"generator.base_url = '{self.config.base_url}' gives no log-probabilities: set generator.judgement = "
+                "'json', or pool.soft_labels = false and guidance.likelihood_weight = 0"
+            )
+        least = min(answer.top.values())
+        found = [
+            [logprob for token, logprob in answer.top.items() if token.strip() == mark] or [least]
+            for mark in self._marks
+        ]
+        sums = [torch.logsumexp(torch.tensor(each, dtype=torch.float64), 0) for each in found]
+        return torch.stack(sums).log_softmax(0)
+
+    def _stated(self, answer: Answer) -> Float64[Tensor, " classes"]:
+        """By the probabilities in the answer. An answer that is none says nothing: all classes are as likely."""
+        weights = stated_weights(answer.text, self.classes) or [1.0] * self.n_classes
+        return (torch.tensor(weights, dtype=torch.float64) / sum(weights)).log()
+
+    def offload(self) -> None:
+        """See Generator. Nothing is held here."""
+
+
+def stated_weights(text: str, classes: Sequence[str]) -> list[float] | None:
+    """The weight that a JSON object states for each class, at least LEAST of their sum; None if it states none."""
+    try:
+        stated = json.loads(text)
+        weights = [float(stated[name]) for name in classes]
+    except (ValueError, TypeError, KeyError):
+        return None
+    total = sum(weights)
+    if not math.isfinite(total) or total <= 0 or min(weights) < 0:
+        return None
+    return [max(weight, LEAST * total) for weight in weights]

@@ -1,0 +1,392 @@
+"""generator.kind = "openai" against a server of the test's own."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai._base_client
+import pytest
+import torch
+
+from dp_base.errors import DamagedError, DivergedError, InputError, Interrupted, MissingError
+from dp_real.config import Config, parse_config
+from dp_real.estimate import clock, cost
+from dp_real.estimate.needs import needs
+from dp_real.estimate.speed import Seconds
+from dp_real.runs.prepare import load_generator
+from dp_real.runs.reader import Run
+from dp_real.runs.run import run
+from dp_real.runtime.seeds import row_seeds
+from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.models import asking
+from dp_real.text.pooled import texts_of
+from tests.dp_real.runs.folders import same_learner, traces
+from tests.dp_real.text.made import SENTENCES, text_folder
+from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
+
+
+def sentence(body: dict[str, Any]) -> str:
+    """A sentence of the class that the prompt names, with a word of the seed's."""
+    prompt = body.get("prompt") or body["messages"][-1]["content"]
+    name = next((name for name in SENTENCES if f" {name}" in prompt), "praise")
+    return f"{SENTENCES[name][body.get('seed', 0) % 4]} {body.get('seed', 0) % 9973}"
+
+
+def by_letter(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Log-probabilities of a judge that is sure to .9: classes are in the order of the alphabet, blame and praise."""
+    praised = any(text in body["messages"][-1]["content"] for text in SENTENCES["praise"])
+    sure = {"A": 0.1 if praised else 0.9, "B": 0.9 if praised else 0.1}
+    return [{"token": f" {letter}", "logprob": math.log(share)} for letter, share in sure.items()]
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeEndpoint]:
+    """A server, and a cache without answers. Pauses after failures are short."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr(asking, "PAUSE", 0.01)
+    with served() as server:
+        server.write = sentence
+        yield server
+
+
+@pytest.fixture
+def config(endpoint: FakeEndpoint, tmp_path: Path) -> Config:
+    texts = str(text_folder(tmp_path / "texts", repeat=2))
+    return parse_config(
+        {
+            "name": "asked",
+            "threads": 1,
+            "data": {"source": "text", "validation": texts, "length": 40},
+            "generator": {
+                "kind": "openai",
+                "base_url": endpoint.url,
+                "model": "fake",
+                "prompts": ["A {} of a film.", "Another {}."],
+                "system": "Be brief.",
+                "stop": ["\n"],
+                "max_new_tokens": 8,
+                "requests": 4,
+                "timeout": 0.5,
+            },
+            "sampling": {"block_size": 8},
+            "guidance": {"candidates": 2},
+            "learner": {"kind": "ngrams", "buckets": 512, "width": 8, "hidden": [8]},
+            "training": {"steps": 60, "learning_rate": 0.01, "batch_size": 8},
+            "practice": {"initial": 12, "increment": 8, "additions": 1, "patience": 1, "evaluate_every": 5},
+            "pool": {"storage": "text"},
+        }
+    )
+
+
+def changed(config: Config, **sections: Any) -> Config:
+    raw = config.model_dump()
+    return parse_config(raw | {section: raw[section] | values for section, values in sections.items()})
+
+
+def drawn(config: Config, count: int, first: int = 0) -> list[str]:
+    generator = load_generator(config)
+    rows = range(first, first + count)
+    return to_texts(generator.sample(torch.arange(count) % 2, row_seeds(0, 0, rows), None))
+
+
+def test_a_run_asks_each_row_once(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    endpoint.delay = 0.05
+    result = run(config, tmp_path / "run")
+    assert (result["pool_size"], result["additions"], result["samples_generated"]) == (20, 1, 12 + 2 * 8)
+    assert set(endpoint.answered.values()) == {1}
+    assert len(endpoint.bodies) == 12 + 2 * 8
+    body = endpoint.bodies[0]
+    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert {body["messages"][1]["content"] for body in endpoint.bodies} == {
+        f"{start}{name}{end}" for name in SENTENCES for start, end in (("A ", " of a film."), ("Another ", "."))
+    }
+    kept = {key: body[key] for key in ("model", "temperature", "top_p", "max_tokens", "stop")}
+    assert kept == {"model": "fake", "temperature": 1.0, "top_p": 1.0, "max_tokens": 8, "stop": ["\n"]}
+    assert len({body["seed"] for body in endpoint.bodies}) == len(endpoint.bodies)
+    assert endpoint.most == 4
+    drawn = Run(tmp_path / "run")
+    for text, label in zip(texts_of(drawn.pool.x), drawn.pool.y.tolist(), strict=True):
+        assert text.rsplit(" ", 1)[0] in SENTENCES[drawn.config.task.classes[label]]
+    run(config, tmp_path / "again")
+    assert len(endpoint.bodies) == 12 + 2 * 8
+    assert traces(tmp_path / "again") == traces(tmp_path / "run")
+    assert same_learner(tmp_path / "again", tmp_path / "run")
+
+
+def test_an_endpoint_that_fails_in_every_way_changes_nothing(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    """But for what it answers, empty, refused or twice, which is part of the numbers."""
+    failures = [fault for fault in FAULTS if fault not in ("refused", "filtered", "duplicate", "empty")]
+    expected = drawn(config, 24)
+    clean = list(endpoint.bodies)
+    (tmp_path / "cache").rename(tmp_path / "earlier")
+    seen: dict[int, tuple[int, int]] = {}  # how often each seed was asked for, and which one it was
+
+    def fault(number: int, body: dict[str, Any]) -> str:
+        times, place = seen.get(body["seed"], (0, len(seen)))
+        seen[body["seed"]] = (times + 1, place)
+        return failures[place % len(failures)] if times < 2 else ""
+
+    endpoint.fault = fault
+    endpoint.answered.clear()
+    assert drawn(config, 24) == expected
+    assert {fault for fault, count in endpoint.faults.items() if count} == {"", *failures}
+    assert set(endpoint.answered.values()) == {1}
+    assert len(endpoint.answered) == len(clean) == 24
+
+
+def test_retry_after_is_honoured(config: Config, endpoint: FakeEndpoint):
+    endpoint.fault = lambda number, body: "429" if number == 0 else ""
+    begin = time.monotonic()
+    assert all(drawn(config, 1))
+    assert time.monotonic() - begin >= 0.2
+
+
+def test_empty_answers_and_refusals_are_drawn_again_and_counted(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    bad = ("refused", "filtered", "empty")
+    endpoint.fault = lambda number, body: bad[number // 10] if number % 10 == 5 and number < 30 else ""
+    result = run(changed(config, generator={"requests": 1}, practice={"initial": 20}), tmp_path / "run")
+    assert result["samples_redrawn"] == 3
+    assert all(texts_of(Run(tmp_path / "run").pool.x))
+    found = {need.what: need.found for need in needs(config, tmp_path / "run")}
+    assert found["answers"].endswith("2 refused, 1 empty")
+
+
+def test_beginnings_of_refusals(config: Config, endpoint: FakeEndpoint):
+    endpoint.write = lambda body: "I cannot do that"
+    assert drawn(config, 2) == ["I cannot do that"] * 2
+    assert drawn(changed(config, generator={"refusals": ["I cannot"]}), 2) == [""] * 2
+    assert len(endpoint.bodies) == 2  # what was kept is read with the setting of today
+
+
+def test_many_refusals_end_a_run(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    endpoint.fault = lambda number, body: "refused"
+    with pytest.raises(DivergedError, match=r"8 of 8 samples are empty: change generator.prompts, stop or refusals"):
+        run(config, tmp_path / "run")
+
+
+def test_duplicates_are_counted(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    endpoint.fault = lambda number, body: "duplicate"
+    assert run(config, tmp_path / "run")["near"]["pool"] == 19
+
+
+def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(
+    config: Config, endpoint: FakeEndpoint, tmp_path: Path
+):
+    run(config, tmp_path / "whole")
+    (tmp_path / "cache").rename(tmp_path / "earlier")
+    endpoint.answered.clear()
+    small = changed(config, generator={"token_budget": 150})
+    with pytest.raises(Interrupted, match=r"token_budget = 150, and 1[5-9]\d tokens are spent; --set it to more"):
+        run(small, tmp_path / "run")
+    assert 10 <= sum(endpoint.answered.values()) <= 10 + 3  # what was in flight ends
+    asked = len(endpoint.bodies)
+    with pytest.raises(Interrupted, match=r"dp real resume .* goes on"):
+        run(small, tmp_path / "run", resume=True)
+    assert len(endpoint.bodies) == asked
+    run(changed(config, generator={"token_budget": 10**6, "requests": 2}), tmp_path / "run", resume=True)
+    assert set(endpoint.answered.values()) == {1}
+    assert traces(tmp_path / "run") == traces(tmp_path / "whole")
+    with pytest.raises(InputError, match="a run of another configuration"):
+        run(changed(config, generator={"temperature": 0.5}), tmp_path / "run", resume=True)
+
+
+def test_a_budget_of_money(config: Config, endpoint: FakeEndpoint):
+    prices = {"prompt_price": 1e5, "completion_price": 2e5}  # 1 and 1 for an answer
+    with pytest.raises(Interrupted, match=r"money_budget = 6, and [6-9] are spent"):
+        drawn(changed(config, generator=prices | {"money_budget": 6.0}), 16)
+    assert 3 <= len(endpoint.bodies) <= 6
+
+
+def test_a_plan_says_tokens_and_price(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    priced = changed(config, generator={"prompt_price": 2.0, "completion_price": 8.0}, pool={"soft_labels": True})
+    tokens = cost.tokens(priced)
+    assert tokens["written"] == 28 * 8
+    assert tokens["judged"] == 20 * priced.generator.judged_tokens(priced.task)
+    costs = clock.costs(priced, None, Seconds(None, None, None, "none"), [1])
+    assert costs["money"] == pytest.approx((2 * (tokens["prompts"] + tokens["judged"]) + 8 * tokens["written"]) / 1e6)
+    assert cost.money(config) is None
+    found = {need.what: need for need in needs(config, tmp_path)}
+    assert found["package"].found == "openai"
+    assert found["answers"].found == "none kept yet"
+    assert endpoint.url in found["generator.base_url"].found
+    assert not endpoint.bodies
+
+
+def test_the_key_is_sent_and_stands_nowhere(
+    config: Config, endpoint: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+):
+    keyed = changed(config, generator={"key": "KEY_OF_THE_TEST"})
+    with pytest.raises(MissingError, match="'KEY_OF_THE_TEST': that environment variable is not set"):
+        run(keyed, tmp_path / "run")
+    assert "is not set" in str({need.problem for need in needs(keyed, tmp_path)})
+    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
+    with caplog.at_level("DEBUG"):
+        run(keyed, tmp_path / "run")
+    assert {headers["authorization"] for headers in endpoint.headers} == {f"Bearer {KEY}"}
+    assert KEY not in caplog.text
+    for path in [*(tmp_path / "run").rglob("*"), *(tmp_path / "cache").rglob("*")]:
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+    endpoint.fault = lambda number, body: "401"
+    with pytest.raises(MissingError, match=r"refuses the key in \$KEY_OF_THE_TEST") as refused:
+        drawn(keyed, 1, first=1000)
+    assert KEY not in str(refused.value)
+
+
+def test_redirects_are_not_followed(config: Config, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
+    endpoint.fault = lambda number, body: "redirect"
+    with served() as other:
+        endpoint.redirect = other.url + "/chat/completions"
+        with pytest.raises(MissingError, match="Error code: 307"):
+            drawn(changed(config, generator={"key": "KEY_OF_THE_TEST"}), 1)
+        assert not other.bodies
+
+
+def test_no_key_of_the_environment_is_sent_unasked(config: Config, endpoint: FakeEndpoint, monkeypatch: Any):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org")
+    drawn(config, 1)
+    assert KEY not in str(endpoint.headers)
+    assert "org" not in {value for headers in endpoint.headers for value in headers.values()}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        ("500", MissingError, "failed 2 times: Error code: 500.*what was answered is kept"),
+        ("slow", MissingError, r"failed 2 times: no answer within generator.timeout = 0.5 seconds"),
+        ("cut off", MissingError, "failed 2 times"),
+        ("429", MissingError, "failed 2 times: Error code: 429"),
+        ("404", InputError, "has no model 'fake', or is no such API"),
+        ("400", InputError, "refuses a request.*generator.leave_out drops parameters"),
+        ("no JSON", MissingError, "gave 4 answers that are none"),
+        ("HTML", MissingError, "gave 4 answers that are none"),
+        ("null", MissingError, r"gave 4 answers that are none: no choices\[0\].message.content in 'None'"),
+    ],
+)
+def test_what_does_not_end_is_said_in_a_line(
+    config: Config, endpoint: FakeEndpoint, fault: str, kind: type[Exception], message: str
+):
+    endpoint.fault = lambda number, body: fault
+    with pytest.raises(kind, match=message) as raised:
+        drawn(changed(config, generator={"retries": 1}), 2)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_was_answered_before_a_failure_is_kept(config: Config, endpoint: FakeEndpoint):
+    endpoint.fault = lambda number, body: "401" if number == 6 else ""
+    with pytest.raises(MissingError):
+        drawn(config, 16)
+    assert 6 <= sum(endpoint.answered.values()) <= 6 + 4
+    endpoint.fault = lambda number, body: ""
+    drawn(config, 16)
+    assert set(endpoint.answered.values()) == {1}
+    assert len(endpoint.answered) == 16
+
+
+def test_rows_are_their_own(config: Config):
+    one = load_generator(config)
+    labels = torch.tensor([0, 1, 1, 0])
+    seeds = row_seeds(0, 0, range(4))
+    whole = one.sample(labels, seeds, None)
+    assert torch.equal(
+        whole, torch.cat([one.sample(labels[row : row + 1], seeds[row : row + 1], None) for row in range(4)])
+    )
+
+
+def test_shots_show_real_examples(config: Config, endpoint: FakeEndpoint):
+    drawn(changed(config, generator={"shots": 1, "prompts": ["Like {examples}: {}"]}), 6)
+    sentences = {sentence for several in SENTENCES.values() for sentence in several}
+    shown = {body["messages"][-1]["content"].removeprefix("Like ").partition(":")[0] for body in endpoint.bodies}
+    assert len(shown) > 1
+    assert {text.rpartition(" ")[0] for text in shown} <= sentences
+
+
+def test_a_base_model_completes(config: Config, endpoint: FakeEndpoint):
+    options = {"chat": False, "system": "", "leave_out": ["seed", "stop"], "parameters": {"top_k": 5}}
+    assert all(drawn(changed(config, generator=options), 2))
+    body = endpoint.bodies[0]
+    assert body["prompt"] in ("A blame of a film.", "Another blame.")
+    assert body["top_k"] == 5
+    assert not {"seed", "stop", "messages"} & set(body)
+
+
+def codes(*texts: str) -> torch.Tensor:
+    return to_codes(texts, 40)
+
+
+def test_log_probabilities_are_soft_labels(config: Config, endpoint: FakeEndpoint, tmp_path: Path):
+    endpoint.logprobs = by_letter
+    generator: Any = load_generator(config)
+    posterior = generator.log_posterior(codes("a fine film", "bad jokes and a poor cast", "a fine film")).exp()
+    assert torch.allclose(posterior, torch.tensor([[0.1, 0.9], [0.9, 0.1], [0.1, 0.9]], dtype=torch.float64))
+    assert len(endpoint.bodies) == 2
+    assert "A. blame\nB. praise" in endpoint.bodies[0]["messages"][0]["content"]
+    soft = changed(config, pool={"soft_labels": True}, guidance={"likelihood_weight": 0.5})
+    run(soft, tmp_path / "run")
+    kept = np.array(Run(tmp_path / "run").pool.table()["posterior"].to_pylist())
+    assert np.allclose(np.sort(kept, axis=1), [0.1, 0.9])
+    assert set(endpoint.answered.values()) == {1}
+
+
+def test_an_endpoint_without_log_probabilities(config: Config, endpoint: FakeEndpoint):
+    generator: Any = load_generator(config)
+    with pytest.raises(InputError, match=r"gives no log-probabilities: set generator.judgement = 'json'"):
+        generator.log_posterior(codes("a fine film"))
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ('{"blame": 0.2, "praise": 0.6}', [0.25, 0.75]),
+        ('{"blame": 0, "praise": 1}', [1e-6, 1.0]),
+        ('{"blame": -1, "praise": 1}', [0.5, 0.5]),
+        ('{"blame": NaN, "praise": 1}', [0.5, 0.5]),
+        ('{"blame": 0.2}', [0.5, 0.5]),
+        ("blame, I think", [0.5, 0.5]),
+    ],
+)
+def test_labels_as_json(config: Config, endpoint: FakeEndpoint, stated: str, expected: list[float]):
+    endpoint.write = lambda body: stated
+    generator: Any = load_generator(changed(config, generator={"judgement": "json"}))
+    posterior = generator.log_posterior(codes("a {classes} film")).exp()
+    assert torch.allclose(posterior, torch.tensor([expected], dtype=torch.float64), atol=1e-5)
+    (body,) = endpoint.bodies
+    assert body["response_format"]["json_schema"]["schema"]["required"] == ["blame", "praise"]
+    assert body["messages"][0]["content"].startswith("a {classes} film\n")
+
+
+def test_damaged_answers_are_named(config: Config, tmp_path: Path):
+    drawn(config, 1)
+    (file,) = (tmp_path / "cache").rglob("answers.sqlite")
+    for other in file.parent.glob("answers.sqlite-*"):
+        other.unlink()
+    file.write_bytes(b"no database" * 1000)
+    with pytest.raises(DamagedError, match=r"answers.sqlite is damaged: .*; remove .*: it is asked again"):
+        drawn(config, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base_url": "localhost:8000"}, "base_url should begin with http"),
+        ({"base_url": "http://me:sk-secret@there/v1"}, "base_url should hold no key"),
+        ({"key": "sk-secret"}, "key should be the name of an environment variable"),
+        ({"parameters": {"n": 2}}, "parameters has 'n'"),
+        ({"money_budget": 1.0}, "money_budget needs prompt_price"),
+        ({"judge": "What is this?"}, "should have {text} and {classes}"),
+        ({"shots": 1}, "has no {examples}"),
+        ({"chat": False}, "system is a chat's message"),
+        ({"refusals": [""]}, "refusals has an empty string"),
+    ],
+)
+def test_settings_that_cannot_be(config: Config, changes: dict, message: str):
+    with pytest.raises(InputError, match=message) as raised:
+        changed(config, generator=changes)
+    assert "sk-secret" not in str(raised.value)

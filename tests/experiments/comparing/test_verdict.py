@@ -1,0 +1,68 @@
+"""The sentences of a comparison: against the strongest static arm, how sure, and whether arms only guess."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from experiments.comparing.compare import summarize
+from experiments.comparing.verdict import guesses, verdict
+
+COSTS = {"generation_flops": 1, "training_flops": 1, "generation_seconds": 1.0, "training_seconds": 1.0}
+
+
+def runs_of(accuracies: dict[str, list[float]], sizes: dict[str, int]) -> pd.DataFrame:
+    rows = []
+    for arm, values in accuracies.items():
+        for seed, accuracy in enumerate(values):
+            size = sizes[arm]
+            rows.append({"arm": arm, "seed": seed, "split": 0, "test_accuracy": accuracy, "val_accuracy": accuracy})
+            rows[-1] |= {"pool_size": size, "samples_generated": size, "test_examples": 1000} | COSTS
+    return pd.DataFrame(rows)
+
+
+SIZES = {"practice": 100, "static": 100, "static-400": 400, "practice-unguided": 100}
+
+
+def said(accuracies: dict[str, list[float]], classes: int = 10) -> list[str]:
+    runs = runs_of(accuracies, SIZES)
+    return verdict(runs, summarize(runs, list(accuracies)[-1]), classes)
+
+
+def test_practice_is_held_against_the_best_static_arm():
+    practice, best = [0.93, 0.95, 0.94], [0.91, 0.93, 0.92]
+    (sentence,) = said({"practice": practice, "static": [0.90, 0.90, 0.90], "static-400": best})
+    difference = 100 * (np.array(practice) - best)
+    assert difference == pytest.approx(2)
+    assert sentence.startswith("practice reached 94.00 %, 2.00 points above static-400, the best static arm (95 % ")
+    assert "so that it is not sure which is better" not in sentence
+    assert "Static data takes 400 or more to match it, 4 times what it took" in sentence
+
+
+def test_what_is_not_sure_is_said():
+    practice, static = [0.93, 0.90, 0.94], [0.92, 0.93, 0.91]
+    (sentence,) = said({"practice": practice, "static": static})
+    difference = 100 * (np.array(practice) - static)
+    low, high = stats.t.interval(0.95, 2, difference.mean(), stats.sem(difference))
+    assert f"(95 % interval {low:+.2f} to {high:+.2f}, 3 seeds or splits)" in sentence
+    assert "so that it is not sure which is better" in sentence
+    (alone,) = said({"practice": [0.93], "static": [0.92]})
+    assert "one seed: nothing is known of its spread" in alone
+
+
+def test_without_practice_the_best_is_held_against_the_next():
+    (sentence,) = said({"static": [0.90, 0.91], "static-400": [0.93, 0.92]})
+    assert sentence.startswith("static-400 reached 92.50 %, 2.00 points above static (")
+    assert said({"static": [0.9]}) == ["static: 90.00 % of the test images."]
+
+
+def test_arms_that_guess_are_named():
+    *_, last = said({"practice": [0.11, 0.10, 0.11], "static": [0.5, 0.6, 0.5]})
+    assert last.startswith("practice: At chance, about 1 in 10 right")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "images", "expected"), [(0.11, 1000, True), (0.13, 1000, False), (0.13, 100, True)]
+)
+def test_chance_has_the_noise_of_so_many_images(accuracy: float, images: float, expected: bool):
+    assert guesses(accuracy, images, 10) is expected

@@ -1,0 +1,289 @@
+"""Whatever bytes a foreign file has, its reader takes them or says in one line what is wrong."""
+
+import contextlib
+import io
+import os
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dp_base.errors import DamagedError, InputError, MissingError
+from dp_base.reading import LONGEST, foreign_file, own_file
+from dp_real.config import load_config
+from dp_real.data.image_folder import FolderConfig
+from dp_real.text.data.own_texts import TextConfig
+from dp_theory.fitting.curve_files import read_curve
+from dp_theory.validity import read_features
+from tests.dp_real.data.sets.made import plain, write_tar
+
+CLASSES = ("blame", "praise")
+CURVE = b"strategy,kept,error,se\n" + b"".join(b"static,%d,.%d,.01\n" % (10 * n, 50 - n) for n in range(1, 9))
+TABLE = b'text,label\n"well, good",praise\nbad,blame\nfine,praise\n'
+LINES = b'{"text": "good", "label": "praise"}\n{"text": "bad", "label": "blame"}\n'
+NUMPY_MAGIC = b"\x93NUMPY\x01\x00"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give `datasets` an empty cache."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    datasets.disable_progress_bars()
+
+
+def arrays() -> bytes:
+    """An .npz file of features."""
+    x = np.random.default_rng(0).normal(size=(120, 3))
+    file = io.BytesIO()
+    np.savez(file, X=x, y=np.sign(x[:, 0]))
+    return file.getvalue()
+
+
+def archive(folder: Path) -> bytes:
+    """A tar file of two images."""
+    write_tar(folder / "made.tar", {"blame/a.png": plain(1), "praise/b.png": plain(2)})
+    return (folder / "made.tar").read_bytes()
+
+
+def labelled(labels: list[int]) -> bytes:
+    """A Parquet file of texts, whose label column names two classes."""
+    names = datasets.ClassLabel(names=list(CLASSES))
+    schema = datasets.Features({"text": datasets.Value("string"), "label": names}).arrow_schema
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": ["good"] * len(labels), "label": labels}, schema), file)
+    return file.getvalue()
+
+
+def read_texts(path: Path) -> Any:
+    return TextConfig(source="text", validation=str(path), classes=CLASSES, length=20).load()
+
+
+def read_images(path: Path) -> Any:
+    return FolderConfig(source="folder", validation=str(path), classes=CLASSES, size=8).load().validation.x[:]
+
+
+class Reader(NamedTuple):
+    """A reader of foreign files, the name of its file, and what a healthy one has."""
+
+    read: Callable[[Path], Any]
+    name: str
+    healthy: Callable[[Path], bytes]
+
+
+READERS = {
+    "curve": Reader(read_curve, "curve.csv", lambda folder: CURVE),
+    "features": Reader(read_features, "features.npz", lambda folder: arrays()),
+    "configuration": Reader(
+        load_config,
+        "own.toml",
+        lambda folder: resources.files("experiments.presets").joinpath("digits.toml").read_bytes(),
+    ),
+    "texts, CSV": Reader(read_texts, "texts.csv", lambda folder: TABLE),
+    "texts, JSON lines": Reader(read_texts, "texts.jsonl", lambda folder: LINES),
+    "texts, Parquet": Reader(read_texts, "texts.parquet", lambda folder: labelled([0, 1, 1])),
+    "images, tar": Reader(read_images, "images.tar", archive),
+}
+EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 6), st.binary(max_size=6)), min_size=1, max_size=3)
+
+
+def edited(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
+    """Bytes of which some are replaced: each edit says where, how many go, and what comes instead."""
+    for share, count, new in edits:
+        at = int(share * len(content))
+        content = content[:at] + new + content[at + count :]
+    return content
+
+
+@pytest.mark.filterwarnings("default")  # those of libraries are no failures of a command
+@pytest.mark.parametrize("kind", READERS)
+def test_any_bytes_are_taken_or_told(kind: str, tmp_path: Path):
+    """Edits of a healthy file, and cuts of it."""
+    reader = READERS[kind]
+    file = tmp_path / reader.name
+    healthy = reader.healthy(tmp_path)
+    file.write_bytes(healthy)
+    reader.read(file)
+
+    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(EDITS, st.one_of(st.just(1.0), st.floats(0, 1)))
+    def attack(edits: list[tuple[float, int, bytes]], kept: float) -> None:
+        content = edited(healthy, edits)
+        file.write_bytes(content[: round(kept * len(content))])
+        with contextlib.suppress(InputError, MissingError):
+            reader.read(file)
+
+    attack()
+
+
+def refusal(kind: str, file: Path) -> str:
+    """What the reader says of a file, in one line that names it."""
+    with pytest.raises(InputError) as told:
+        READERS[kind].read(file)
+    assert len(str(told.value)) < 1000
+    assert file.name in str(told.value)
+    assert told.value.__cause__ is not None or "label" in str(told.value)
+    return str(told.value)
+
+
+def with_bytes(archive: bytes, at: dict[bytes, int], value: int) -> bytes:
+    """A zip archive whose headers have another 16-bit number; at: its offset in each kind of header."""
+    content = bytearray(archive)
+    for header, offset in at.items():
+        place = content.find(header)
+        while place >= 0:
+            struct.pack_into("<H", content, place + offset, value)
+            place = content.find(header, place + 1)
+    return bytes(content)
+
+
+LOCAL = b"PK\x03\x04"
+CENTRAL = b"PK\x01\x02"
+
+
+def test_archives_of_arrays_that_numpy_cannot_read(tmp_path: Path):
+    file = tmp_path / "features.npz"
+    file.write_bytes(with_bytes(arrays(), {LOCAL: 6, CENTRAL: 8}, 1))
+    assert "encrypted" in refusal("features", file)
+    file.write_bytes(with_bytes(arrays(), {LOCAL: 8, CENTRAL: 10}, 99))
+    assert "compression" in refusal("features", file)
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("X", "y"):
+            archive.writestr(f"{name}.npy", NUMPY_MAGIC + struct.pack("<H", len(header)) + header + bytes(80))
+    assert "Unable to allocate 7.11 PiB" in refusal("features", file)
+
+
+def test_configurations_that_python_cannot_hold(tmp_path: Path):
+    file = tmp_path / "own.toml"
+    file.write_text(f"[training]\nsteps = {'9' * 5000}\n")
+    assert "5000 digits" in refusal("configuration", file)
+    file.write_text(f"x = {'[' * 5000}{']' * 5000}\n")
+    assert "recursion" in refusal("configuration", file)
+    for value in ("9" * 5000, "[" * 3000):
+        with pytest.raises(InputError, match=r"^--set x=…: cannot be read"):
+            load_config(Path(str(resources.files("experiments.presets") / "digits.toml")), [f"x={value}"])
+
+
+def test_labels_beyond_their_names(tmp_path: Path):
+    file = tmp_path / "texts.parquet"
+    file.write_bytes(labelled([0, 1, 7]))
+    assert "a label is 7, but the label column names only 0 to 1" in refusal("texts, Parquet", file)
+
+
+def test_archives_that_claim_too_much_or_nest_too_deeply(tmp_path: Path):
+    file = tmp_path / "images.tar"
+    entry = tarfile.TarInfo("blame/a.png")
+    entry.size = 2**50
+    file.write_bytes(entry.tobuf() + plain(1))
+    refusal("images, tar", file)
+
+    content = plain(1)
+    for _ in range(300):
+        nested = io.BytesIO()
+        with tarfile.open(fileobj=nested, mode="w") as tar:
+            entry = tarfile.TarInfo("n01440764.tar")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        content = nested.getvalue()
+    file.write_bytes(content)
+    refusal("images, tar", file)
+
+
+def test_a_place_on_the_hub_that_cannot_be(tmp_path: Path):
+    for place in ("hub:../../x", "hub:../x/y", "hub:a/b/../../../c"):
+        with pytest.raises(InputError, match=r"hub:.* (should read hub:ORG|cannot be read: Repo id)"):
+            FolderConfig(source="folder", validation=place, classes=CLASSES, size=8).load()
+
+
+def test_a_line_of_megabytes_is_told_in_a_short_one(tmp_path: Path):
+    file = tmp_path / "texts.csv"
+    file.write_bytes(b"a" * 5_000_000 + b"\n1\n")
+    with pytest.raises(InputError, match="which column is the text") as told:
+        read_texts(file)
+    assert len(str(told.value)) < 1000
+    (tmp_path / "curve.csv").write_bytes(b"a" * 5_000_000 + b"\n1\n")
+    with pytest.raises(InputError, match="holds no curve") as told:
+        read_curve(tmp_path / "curve.csv")
+    assert len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"text,label\ngood nice,pos,neg\nbad,neg,pos\n", "more fields than the columns text, label"),
+        (b"text,label\ngood,pos\nbad,neg,pos\n", "Expected 2 fields in line 3, saw 3"),
+        (b"text,label,text\ngood,pos,x\n", "several columns are called text"),
+        (b"text,label\ngo\0od,praise\nbad,blame\n", "row 0: it has characters of code 0"),
+    ],
+)
+def test_tables_that_would_be_taken_for_others(content: bytes, problem: str, tmp_path: Path):
+    """A field too many shifts the columns in pandas, and columns of one name are renamed."""
+    (tmp_path / "texts.csv").write_bytes(content)
+    with pytest.raises(InputError, match=problem):
+        read_texts(tmp_path / "texts.csv")
+
+
+def test_curves_that_would_be_taken_for_others(tmp_path: Path):
+    file = tmp_path / "curve.csv"
+    file.write_bytes(b"strategy,kept,error\nstatic,10,.3,1\nstatic,20,.2,1\n")
+    assert "more fields than the columns strategy, kept, error" in refusal("curve", file)
+    file.write_bytes(b"strategy,kept,error,error\nstatic,10,.3,.1\n")
+    assert "several columns are called error" in refusal("curve", file)
+
+
+def texts_of(folder: Path) -> Path:
+    for name in CLASSES:
+        for part in ("a", "b"):
+            (folder / name / part).mkdir(parents=True)
+            (folder / name / part / "1.txt").write_text(f"{name} {part}")
+    return folder
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its files would be missing without a word."""
+    folder = texts_of(tmp_path / "texts")
+    assert len(read_texts(folder).validation.y) == 4
+    list_folder = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("praise/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(InputError, match=r"praise/b: cannot be listed: Permission denied"):
+        read_texts(folder)
+
+
+def test_a_link_to_a_folder_above_is_named(tmp_path: Path):
+    """The texts of other classes would count as of this one."""
+    folder = texts_of(tmp_path / "texts")
+    (folder / "praise" / "up").symlink_to(folder)
+    with pytest.raises(InputError, match=r"praise/up: a link to .*texts, which .*praise lies in; remove the link"):
+        read_texts(folder)
+
+
+def test_whose_file_it_is_decides_the_status(tmp_path: Path):
+    with (
+        pytest.raises(InputError, match=r"^a: no table: there is no 'k'; write one$") as told,
+        foreign_file("a", "no table", "write one"),
+    ):
+        raise KeyError("k")
+    assert isinstance(told.value.__cause__, KeyError)
+    with pytest.raises(DamagedError, match=r"cannot be read: x+…; restore it"), own_file(tmp_path, "restore it"):
+        raise ValueError("x" * (LONGEST + 1))
+    with pytest.raises(OSError, match="No space"), foreign_file("a"):  # nothing is wrong with the file
+        raise OSError(28, "No space left on device")
+    with pytest.raises(MissingError), foreign_file("a"):
+        raise MissingError("told already")

@@ -1,0 +1,118 @@
+"""Kills of a run that asks a language model's endpoint: nothing is asked again that was kept before the kill."""
+
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from torture.attempt import Attempt, Place, all_faults, run_fault
+from torture.fake_endpoint import FakeEndpoint, request_key, served
+from torture.processes import finish
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+CONFIG = """
+name = "asking"
+threads = 1
+[data]
+source = "stand-in-text"
+[generator]
+kind = "openai"
+base_url = "{url}"
+model = "fake"
+requests = 4
+[sampling]
+block_size = 16
+[guidance]
+candidates = 2
+[learner]
+kind = "ngrams"
+buckets = 256
+width = 8
+hidden = [8]
+[training]
+steps = 60
+batch_size = 16
+[practice]
+initial = 48
+increment = 24
+additions = 2
+patience = 1
+evaluate_every = 5
+[pool]
+storage = "text"
+"""
+
+
+def attack(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
+    """Kill a run, and go on with it, `tries` times; whenever one ends, another begins with an empty cache."""
+    with served() as endpoint:
+        endpoint.delay = 0.05
+        file = place.path / "asking.toml"
+        place.path.mkdir(exist_ok=True)
+        file.write_text(CONFIG.format(url=endpoint.url), encoding="utf-8")
+        sound = place.new("asked")
+        whole = place.dp("real", "run", file, "--out", sound)
+        assert whole.status == 0, whole.err
+        out = _another(place, endpoint)
+        for index in range(tries):
+            number = SIGNALS[index % len(SIGNALS)]
+            after = draw.uniform(0.3, 0.7) * whole.seconds
+            yield _kill(place, endpoint, file, out, number, after)
+            if (out / "result.json").exists() or index == tries - 1:
+                last = place.dp("real", "resume", out) if (out / "config.toml").exists() else None
+                fault = "" if last is None else run_fault(place, out, sound)
+                yield Attempt(
+                    "a run that was killed ends as it should", str(out.name), last.line if last else "", fault
+                )
+                out = _another(place, endpoint)
+
+
+def _another(place: Place, endpoint: FakeEndpoint) -> Path:
+    """The folder of another run. Nothing is kept for it."""
+    shutil.rmtree(_kept_in(place), ignore_errors=True)
+    with endpoint.lock:
+        endpoint.bodies.clear()
+        endpoint.answered.clear()
+    return place.new("asked")
+
+
+def _kill(place: Place, endpoint: FakeEndpoint, file: Path, out: Path, number: signal.Signals, after: float) -> Attempt:
+    """Start the run or go on with it, and send it a signal. What was kept before must not be asked again."""
+    before = _kept_texts(place)
+    with endpoint.lock:
+        asked_before = len(endpoint.bodies)
+    begun = (out / "config.toml").exists()
+    process = place.start(*(("real", "resume", out) if begun else ("real", "run", file, "--out", out)))
+    time.sleep(after)
+    process.send_signal(number)
+    answer = finish(process)
+    with endpoint.lock:
+        asked = list(endpoint.bodies[asked_before:])
+    again = [body for body in asked if endpoint.write(body) in before]
+    twice = [body for body in asked if request_key(body) in endpoint.answered and asked.count(body) > 1]
+    faults = [
+        f"{len(again)} were asked again that had been kept" if again else "",
+        f"{len(twice)} were asked twice within a process" if twice else "",
+        f"status {answer.status}: {answer.last}"
+        if answer.status not in (0, 130, -number) or "Traceback" in answer.err
+        else "",
+    ]
+    case = f"after {after:.2f} s, {len(before)} kept, {len(asked)} asked"
+    return Attempt(f"{number.name} to a run that asks", case, answer.line, all_faults(faults))
+
+
+def _kept_in(place: Place) -> Path:
+    return place.path / "cache" / "deliberate-practice" / "answers"
+
+
+def _kept_texts(place: Place) -> set[str]:
+    """The texts of all answers that are kept."""
+    texts = set()
+    for file in _kept_in(place).rglob("answers.sqlite"):
+        database = sqlite3.connect(file)
+        texts |= {text for (text,) in database.execute("SELECT json_extract(answer, '$.text') FROM answers")}
+        database.close()
+    return texts

@@ -1,0 +1,156 @@
+"""A server on this machine that answers like an OpenAI-compatible API, and fails in every way when it is told to."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+KEY = "sk-secret-of-the-test"
+FAULTS = (
+    "429",
+    "500",
+    "slow",
+    "cut off",
+    "no JSON",
+    "HTML",
+    "no choices",
+    "null",
+    "refused",
+    "filtered",
+    "duplicate",
+    "empty",
+)
+
+
+def usual(body: dict[str, Any]) -> str:
+    """A text that no other seed has."""
+    return f"a text of {body.get('seed', 0)}"
+
+
+def request_key(body: dict[str, Any]) -> str:
+    """What tells a request from others."""
+    return json.dumps(body, sort_keys=True)
+
+
+class FakeEndpoint:
+    """What the server does, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.fault: Callable[[int, dict[str, Any]], str] = lambda number, body: ""  # of a request, by number and body
+        self.write = usual
+        self.delay = 0.0  # seconds before an answer
+        self.slow = 1.0  # seconds, of the fault
+        self.logprobs: Callable[[dict[str, Any]], list[dict[str, Any]]] | None = None
+        self.lock = threading.Lock()
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.answered: Counter[str] = Counter()  # complete answers, by request (`request_key`)
+        self.faults: Counter[str] = Counter()
+        self.now = 0
+        self.most = 0  # requests at a time
+        self.url = ""
+        self.redirect = ""  # to where that fault leads
+
+    def reply(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer a request, or fail as `fault` says."""
+        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        with self.lock:
+            number = len(self.bodies)
+            self.bodies.append(body)
+            self.headers.append({name.lower(): value for name, value in handler.headers.items()})
+            fault = self.fault(number, body)
+            self.faults[fault] += 1
+            self.now += 1
+            self.most = max(self.most, self.now)
+        try:
+            time.sleep(self.slow if fault == "slow" else self.delay)
+            self.send(handler, body, fault)
+        finally:
+            with self.lock:
+                self.now -= 1
+
+    def send(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], fault: str) -> None:
+        """Send the answer or what the fault makes of it."""
+        status = {"429": 429, "500": 500, "401": 401, "404": 404, "filtered": 400, "400": 400, "redirect": 307}.get(
+            fault, 200
+        )
+        answer = json.dumps(self.content(handler.path, body, fault)).encode()
+        if fault in ("no JSON", "HTML"):
+            answer = b"{'choices': [" if fault == "no JSON" else b"<html>starting</html>"
+        handler.send_response(status)
+        handler.send_header("Content-Type", "text/html" if fault == "HTML" else "application/json")
+        handler.send_header("Content-Length", str(len(answer) + (100 if fault == "cut off" else 0)))
+        if fault == "redirect":
+            handler.send_header("Location", self.redirect)
+        if fault == "429":
+            handler.send_header("Retry-After", "0.2")
+        handler.end_headers()
+        handler.wfile.write(answer)
+        handler.wfile.flush()
+        if fault == "cut off":
+            handler.close_connection = True
+        elif status == 200 and fault in ("", "slow", "refused", "duplicate", "empty"):
+            with self.lock:
+                self.answered[request_key(body)] += 1
+
+    def content(self, path: str, body: dict[str, Any], fault: str) -> Any:
+        """The answer as JSON."""
+        if fault in ("429", "500", "401", "404", "400", "filtered"):
+            code = "content_filter" if fault == "filtered" else fault
+            return {"error": {"message": f"no {fault} {KEY}", "code": code, "type": "error"}}
+        if fault == "no choices":
+            return {"choices": []}
+        if fault == "null":
+            return None
+        text = {"empty": "  ", "duplicate": "the same text", "refused": "I cannot"}.get(fault) or self.write(body)
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+        if path.endswith("/chat/completions"):
+            choice["message"] = {"role": "assistant", "content": text}
+            if fault == "refused":
+                choice["message"] |= {"content": None, "refusal": text}
+            if self.logprobs and body.get("logprobs"):
+                choice["logprobs"] = {"content": [{"token": "A", "top_logprobs": self.logprobs(body)}]}
+        else:
+            choice["text"] = text
+        return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
+
+
+@contextmanager
+def served() -> Iterator[FakeEndpoint]:
+    """A server within the block, on a port of its own."""
+    endpoint = FakeEndpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            try:
+                endpoint.reply(self)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that was killed is no error."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield endpoint
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
