@@ -1,17 +1,30 @@
-"""How often the intervals of a forecast hold the truth: curves of the theory, power laws with and without a floor.
+"""How often the intervals of a forecast hold the truth, on four sets of curves.
 
-    python benchmarks/forecast_coverage.py [CURVES [FIRST]]
+    python benchmarks/forecast_coverage.py [CURVES [FIRST [TABLE.csv]]]
 
-draws so many curves of each kind, from number FIRST on. Each curve has eight sizes with 2.5 % noise. The truth is the
-expected error at 2, 4 and 10 times the largest size. The interval score (Gneiting and Raftery 2007) is that of 95 %
-intervals of ln E; less is better.
+draws so many curves of each kind, from number FIRST on, and writes the table if a file is named.
+
+The sets are the theory's own curves; power laws with and without a floor; ridge regression on rows that are anisotropic
+(eigenvalues j^-a) and whose boundary is curved besides; learners of scikit-learn on its data sets. Each curve has eight
+sizes. Those of the first two have 2.5 % noise, those of the others are means of experiments, with their standard
+errors. The truth is the expected error at 2, 4 and 10 times the largest size, or the mean of many experiments there.
+The interval score (Gneiting and Raftery 2007) is that of 95 % intervals of ln E; less is better.
 """
 
 import sys
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from dp_base.errors import InputError
 from dp_theory import Curve, fit
@@ -22,7 +35,18 @@ FAR = np.array([2.0, 4.0, 10.0])
 NOISE = 0.025
 SIZES = 8
 LEVEL = 0.95
-KINDS = ("theory", "power law", "power law with floor")
+KINDS = ("theory", "power law", "power law with floor", "anisotropic", "curved", "learners")
+MEASURED = 8  # experiments of a measured point
+TRUE = 16  # experiments of a truth
+TESTED = 4000  # rows on which ridge regression is tested
+DIMENSION = 60
+LEARNERS: tuple[Callable[[], Any], ...] = (
+    lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)),
+    lambda: KNeighborsClassifier(1),
+    lambda: make_pipeline(StandardScaler(), SVC()),
+    lambda: RandomForestClassifier(30, random_state=0),
+    GaussianNB,
+)
 
 
 class Case(NamedTuple):
@@ -36,6 +60,10 @@ class Case(NamedTuple):
 def case(kind: str, number: int) -> Case:
     """A random curve of a kind; the number decides which."""
     rng = np.random.default_rng([KINDS.index(kind) + 1, number])
+    if kind == "learners":
+        return learner_case(number, rng)
+    if kind in ("anisotropic", "curved"):
+        return ridge_case(rng, curved=kind == "curved")
     if kind == "theory":
         dimension = np.exp(rng.uniform(np.log(30), np.log(300)))
         kept = np.geomspace(dimension * rng.uniform(0.5, 2), dimension * rng.uniform(8, 30), SIZES)
@@ -59,6 +87,58 @@ def case(kind: str, number: int) -> Case:
         truth = (first - floor) * (kept[-1] * FAR / 100) ** -power + floor
     error = np.minimum(mean * np.exp(NOISE * rng.standard_normal(SIZES)), 0.49)
     return Case(Curve(["static"] * SIZES, kept, error, se=NOISE * error), kept[-1] * FAR, truth)
+
+
+def experiments(error: Callable[[int], float], kept: np.ndarray) -> Case:
+    """The case of a learner, whose error with so many rows is one experiment."""
+    kept = np.unique(kept.astype(int))
+    runs = np.array([[error(size) for _ in range(MEASURED)] for size in kept])
+    far = kept[-1] * FAR
+    truth = np.array([np.mean([error(int(size)) for _ in range(TRUE)]) for size in far])
+    se = np.maximum(runs.std(1, ddof=1) / np.sqrt(MEASURED), 0.01 * runs.mean(1))
+    return Case(Curve(["static"] * len(kept), kept.astype(float), runs.mean(1), se=se), far, truth)
+
+
+def ridge_case(rng: np.random.Generator, *, curved: bool) -> Case:
+    """Ridge regression on rows with a power-law spectrum, whose labels may have a curved boundary."""
+    scale = np.arange(1, DIMENSION + 1) ** (-rng.uniform(0.2, 1.2) / 2)
+    truth = rng.standard_normal(DIMENSION)
+    bend = rng.uniform(0.2, 0.6) * curved
+    ridge = 10 ** rng.uniform(-3, -1)
+
+    def draw(rows: int) -> tuple[np.ndarray, np.ndarray]:
+        x = rng.standard_normal((rows, DIMENSION)) * scale
+        margin = x @ truth / np.linalg.norm(scale * truth)
+        return x, np.sign(margin + bend * (x[:, 0] * x[:, 1] / scale[0] / scale[1]))
+
+    def error(rows: int) -> float:
+        x, y = draw(rows)
+        weights = np.linalg.solve(x.T @ x + rows * ridge * np.square(scale).mean() * np.eye(DIMENSION), x.T @ y)
+        x, y = draw(TESTED)
+        return float(np.mean(np.sign(x @ weights) != y))
+
+    return experiments(error, np.geomspace(40, 640, SIZES))
+
+
+def learner_case(number: int, rng: np.random.Generator) -> Case:
+    """A learner of scikit-learn on two classes of one of its data sets."""
+    make = LEARNERS[number % len(LEARNERS)]
+    digits, digit = (np.asarray(part) for part in load_digits(return_X_y=True))
+    cells, malign = (np.asarray(part) for part in load_breast_cancer(return_X_y=True))
+    some = rng.permutation(10)[:5]
+    tasks = [(digits, digit % 2), (digits, digit < 5), (digits, np.isin(digit, some)), (cells, malign)]
+    x, y = tasks[number // len(LEARNERS) % len(tasks)]
+    most = len(x) * 7 // 10
+
+    def error(rows: int) -> float:
+        order = rng.permutation(len(x))
+        seen = order[:rows]
+        if len(np.unique(y[seen])) < 2:
+            return 0.5
+        unseen = order[most:]
+        return max(float(np.mean(make().fit(x[seen], y[seen]).predict(x[unseen]) != y[unseen])), 1e-3)
+
+    return experiments(error, np.geomspace(most / 10 / 10, most / 10, SIZES))
 
 
 def plain_points(kept: np.ndarray) -> Curve:
@@ -107,6 +187,8 @@ def main() -> None:
                 rows += [{"curves": kind, "member": member} | row for row in judged(measured.truth, foreseen)]
     table = pd.DataFrame(rows).groupby(["curves", "member", "times"], sort=False).mean().unstack()
     print(table.round(2).to_string())
+    if len(sys.argv) > 3:
+        table.stack(future_stack=True).round(4).to_csv(sys.argv[3])
 
 
 if __name__ == "__main__":
