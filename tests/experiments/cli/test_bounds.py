@@ -185,7 +185,7 @@ def test_numbers_that_overflow_end_a_command():
 def test_a_command_that_is_told_to_stop_cleans_up(number: int, theory: Theory, monkeypatch: pytest.MonkeyPatch):
     """SIGTERM killed it at once, so that joblib complained of what was left of its workers."""
     monkeypatch.setattr("experiments.cli.theory.predict.predict", lambda problem: signal.raise_signal(number))
-    answer = theory("predict", "--rho", "0.9", "--phi", "0.5")
+    answer = theory("predict", "--alpha", "0.5", "--rho", "0.9", "--phi", "0.5")
     assert (answer.status, answer.out, answer.err) == (130, "", "interrupted\n")
 
 
