@@ -98,10 +98,22 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(part_of(f"{random_word}-{path.name}"))
     os.close(os.open(partial, NEW_FILE, 0o666))
     try:
-        yield partial
+        with naming(path):
+            yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Make an OSError of the block name `path` if it names no file, as that of a write to an open one does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -159,7 +171,8 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{part_of(path.name)}-") as temporary:
         staged = Path(temporary) / "whole"
         staged.mkdir()
-        yield staged
+        with naming(path):
+            yield staged
         share_files(staged)
         if replace and path.exists():
             os.rename(path, Path(temporary) / FORMER)

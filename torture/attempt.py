@@ -124,6 +124,14 @@ class Place:
         """The same run, stopped before its end."""
         return self._made("stopped", STOPPED, status=130)
 
+    @cached_property
+    def branched(self) -> Path:
+        """The complete run with its branches."""
+        run = self.copy(self.whole)
+        answer = self.dp("real", "branch", run)
+        assert answer.status == 0, answer.err
+        return run
+
     def _made(self, name: str, code: str, status: int) -> Path:
         run = self.path / name
         answer = self.dp("real", "run", *SMALL, "--out", run, code=code)
@@ -209,10 +217,10 @@ def run_here(place: Place, *words: object) -> Answer:
 
 @contextlib.contextmanager
 def _surroundings_of(place: Place, words: tuple[object, ...]) -> Iterator[None]:
-    """Arguments, folder, environment and handler of SIGINT as `dp WORDS` would find them; restored afterwards."""
+    """Arguments, folder, environment and handlers of signals as `dp WORDS` would find them; restored afterwards."""
     argv = sys.argv
     folder = Path.cwd()
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HF_HUB_OFFLINE")}
     os.environ |= {name: place.environment[name] for name in before}
     sys.argv = ["dp", *map(str, words)]
@@ -222,7 +230,8 @@ def _surroundings_of(place: Place, words: tuple[object, ...]) -> Iterator[None]:
     finally:
         sys.argv = argv
         os.chdir(folder)
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -58,6 +58,10 @@ RUN_FILES = (
 )
 """Kinds of file, as patterns below a run's folder; one file of each is drawn."""
 READ_IF_STOPPED = ("resume", "branch", "export")  # the commands that also read a run which was stopped
+FIT_FILES = ("config.toml", "result.json", "branches/*/result.json", "branches/*/checksums.json")
+"""Those that a fit to the branches of a run reads."""
+COMPARISON_FILES = ("comparison.csv", "runs.csv", "comparison.png", "checksums.json", "runs/*/result.json")
+COMPARISON_READERS = ("report", "doctor")
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
 RESUMED = {
     "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
@@ -79,6 +83,34 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
         "evaluate": lambda run: ("real", "evaluate", run, "--json"),
         "sample": lambda run: ("real", "sample", run, "--along", "--classes", "3", "--out", out, "--json"),
         "branch": lambda run: ("real", "branch", run, "--json"),
+        "rounds": lambda run: ("real", "rounds", run, "--json"),
+        "doctor": lambda run: ("doctor", run),
+        "fit": lambda run: ("theory", "fit", run, "--json"),
+    }
+
+
+def commands() -> dict[str, str]:
+    """What is tried of each command of `dp`. A test compares the list with the commands that there are."""
+    nothing = "it reads nothing that the project wrote"
+    run = "damage to a run"
+    resumed = "damage to what --resume reads"
+    return {
+        **dict.fromkeys(("real resume", "real report", "real export", "real evaluate", "real sample"), run),
+        **dict.fromkeys(("real branch", "real rounds", "theory fit"), run),
+        "doctor": f"{run}, a comparison and the cache",
+        "theory forecast": "it reads curves as theory fit does",
+        **dict.fromkeys(("real compare", "real tune", "theory sweep"), resumed),
+        "real pilot": "its --resume reads runs as that of real compare does",
+        **dict.fromkeys(("real run", "real cache list"), "damage to the cache"),
+        **dict.fromkeys(("real pretrain", "real plan"), "they read the cache as real run does"),
+        "real cache clear": "it reads the cache as real cache list does",
+        **dict.fromkeys(("real presets", "real init", "real keys", "play", "claims"), nothing),
+        **dict.fromkeys(
+            (f"theory {name}" for name in ("predict", "simulate", "classes", "practice", "noise")), nothing
+        ),
+        **dict.fromkeys((f"theory {name}" for name in ("check", "verify", "derive", "errata")), nothing),
+        **dict.fromkeys((f"theory best {name}" for name in ("rule", "any-rule", "one-round", "sequence")), nothing),
+        "figures": "it reads the cache as real run does",
     }
 
 
@@ -102,6 +134,8 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
         runs = draw.sample(runs, max(1, tries - tries // 5))
         caches = draw.sample(caches, tries // 5)
     yield from _attack_runs(place, runs, draw)
+    if not only:
+        yield from _attack_comparison(place, tries, draw)
     for pattern, damage, words in caches:
         yield _attack_cache(place, pattern, damage, words, draw)
     if not only:
@@ -113,14 +147,17 @@ def _run_cases() -> list[RunCase]:
     kinds = [(True, command) for command in readers(Path())] + [(False, command) for command in READ_IF_STOPPED]
     return [
         RunCase(whole, pattern, damage, command)
-        for (whole, command), pattern, damage in itertools.product(kinds, RUN_FILES, DAMAGES)
+        for whole, command in kinds
+        for pattern, damage in itertools.product(FIT_FILES if command == "fit" else RUN_FILES, DAMAGES)
     ]
 
 
 def _attack_runs(place: Place, cases: list[RunCase], draw: random.Random) -> Iterator[Attempt]:
     healthy: dict[tuple[bool, str], Any] = {}  # what each command tells of a run that nothing happened to
     for case in cases:
-        source = place.whole if case.whole else place.stopped
+        source = place.stopped
+        if case.whole:
+            source = place.branched if case.command == "fit" else place.whole
         kind = case.whole, case.command
         if kind not in healthy:
             _, healthy[kind] = _read(place, place.copy(source), case.command)
@@ -146,7 +183,8 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
     answer = run_here(place, *readers(out)[command](run))
     if answer.status:
         return answer, None
-    told = json.loads(answer.out.replace(str(out), "OUT").replace(str(run), "RUN"))
+    text = answer.out.replace(str(out), "OUT").replace(str(run), "RUN")
+    told = {"text": text} if command == "doctor" else json.loads(text)
     told.pop("out", None)
     written = sorted((*out.glob("*.parquet"), *out.glob("*.png")))
     contents = [hash(file.read_bytes()) for file in written]
@@ -158,7 +196,7 @@ def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named:
 
     named: whether it names the file or its folder. same: whether it tells the same as from the whole run.
     """
-    if _crashed(answer):
+    if _crashed(answer, case.command):
         return f"status {answer.status}: {answer.last}"
     if answer.status:
         return "" if named else f"no file is named: {answer.last}"
@@ -169,8 +207,33 @@ def _run_fault(place: Place, run: Path, case: RunCase, answer: Answer, *, named:
     return ""
 
 
-def _crashed(answer: Answer) -> bool:
-    return not answer.tidy or answer.status not in (0, 2, 3)
+def _crashed(answer: Answer, command: str = "") -> bool:
+    """Whether a command failed without a word of its own. That of the doctor is a line for each thing it found."""
+    tidy = answer.tidy or (command == "doctor" and "Traceback" not in answer.err)
+    return not tidy or answer.status not in (0, 2, 3)
+
+
+def _attack_comparison(place: Place, tries: int, draw: random.Random) -> Iterator[Attempt]:
+    """Damage the tables, the figure and the results of a comparison: as many as `tries`, or all for 0."""
+    whole = place.new("comparison")
+    place.dp(*works(place)["compare"].into(whole))
+    cases = list(itertools.product(COMPARISON_FILES, DAMAGES, COMPARISON_READERS))
+    healthy = {command: _read(place, place.copy(whole), command)[1] for command in COMPARISON_READERS}
+    for pattern, damage, command in draw.sample(cases, min(tries or len(cases), len(cases))):
+        out = place.copy(whole)
+        file = draw.choice(sorted(out.glob(pattern)))
+        damage(file, draw)
+        answer, told = _read(place, out, command)
+        fault = ""
+        if _crashed(answer, command):
+            fault = f"status {answer.status}: {answer.last}"
+        elif answer.status and str(file.parent) not in answer.err:
+            fault = f"no file is named: {answer.last}"
+        elif not answer.status and told != healthy[command]:
+            fault = "another answer, and status 0"
+        what = f"{file.relative_to(out)} {damage.__name__}"
+        yield Attempt(f"damage, {command} of a comparison", what, answer.line, fault)
+        shutil.rmtree(out)
 
 
 def _attack_resumed(

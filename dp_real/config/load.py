@@ -38,10 +38,6 @@ def load_config(
     with foreign_file(path, "not TOML"):
         raw = tomllib.loads(text)
     overrides = list(overrides)
-    keys = [key_of(override) for override in overrides]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise InputError(f"--set {key} is given {keys.count(key)} times: give it once")
     for override in (*changes, *overrides):
         override_key(raw, override)
     for key, value in values.items():

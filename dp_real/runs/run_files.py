@@ -9,7 +9,7 @@ from typing import Any
 
 from dp_base.checksums import verify
 from dp_base.errors import InputError
-from dp_base.files import strict_json
+from dp_base.files import naming, strict_json
 from dp_base.reading import own_file, read_json
 
 
@@ -113,7 +113,7 @@ class RunFiles:
 
 def append_row(log: Path, row: dict[str, Any]) -> None:
     """Add a line of strict JSON to a log: a number that is not finite becomes null."""
-    with open(log, "a", encoding="utf-8") as file:
+    with naming(log), open(log, "a", encoding="utf-8") as file:
         file.write(strict_json(row) + "\n")
 
 

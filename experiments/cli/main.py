@@ -15,6 +15,7 @@ def main() -> None:
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # processes started here import nothing from the current folder
     with contextlib.suppress(ValueError):  # not the main thread, whose caller handles signals
         signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)  # so that worker processes are ended, and their files removed
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # runs last, and Python's own end is short
     atexit.register(skip_last_collection)
     with uncollected():

@@ -10,7 +10,18 @@ import pytest
 from safetensors.numpy import save_file
 
 from dp_base.errors import InputError
-from dp_base.files import PART, discard_parts, file_name, filled, remove, unused, whole_file, whole_folder, write_json
+from dp_base.files import (
+    PART,
+    discard_parts,
+    disk_problem,
+    file_name,
+    filled,
+    remove,
+    unused,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 from dp_base.locks import claimed
 
 
@@ -204,3 +215,13 @@ def test_an_interrupt_that_leaves_a_journal_says_how_to_go_on(tmp_path: Path):
 
     with pytest.raises(KeyboardInterrupt, match="--resume"):
         work()
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path):
+    """A write to an open file does not say which."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for writing in (whole_file, whole_folder):
+        with pytest.raises(OSError, match="No space") as raised, writing(tmp_path / "table.csv"):
+            raise full
+        assert disk_problem(raised.value) == f"{tmp_path / 'table.csv'}: No space left on device"
+        full.filename = None

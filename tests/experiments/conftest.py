@@ -34,13 +34,14 @@ Theory = Callable[..., Answer]
 
 def run_dp(*arguments: object) -> int:
     """The exit status of `dp ARGUMENTS`; what it says is captured by capsys."""
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dp", *map(str, arguments)])
         patch.setenv("PYTHONSAFEPATH", "1")  # as `dp` sets it, but for this command only
         with pytest.raises(SystemExit) as exited:
             main.main()
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     assert isinstance(exited.value.code, int)
     return exited.value.code
 

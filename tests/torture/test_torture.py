@@ -4,9 +4,12 @@ import random
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
 
+from experiments.cli.commands import root
 from torture import damage, disks, endpoint, faults, fuzz, kills, together
 from torture.__main__ import table
 from torture.attempt import Attempt, Place
@@ -58,7 +61,22 @@ def test_faults(place: Place, draw: random.Random):
 
 @pytest.mark.filterwarnings("ignore")
 def test_damage(place: Place, draw: random.Random):
-    assert_survived(damage.attack(place, 10, draw, only=("resume", "export", "report")), at_least=6)
+    assert_survived(damage.attack(place, 10, draw, only=("resume", "export", "report", "doctor")), at_least=6)
+
+
+def test_every_command_is_tried_or_reads_nothing():
+    """A new command that reads what others wrote belongs to the list."""
+
+    def leaves(group: TyperGroup, above: str = "") -> Iterator[str]:
+        for name, command in group.commands.items():
+            if isinstance(command, TyperGroup):
+                yield from leaves(command, f"{above}{name} ")
+            else:
+                yield above + name
+
+    assert set(damage.commands()) == set(leaves(root))
+    ours = {name.rpartition(" ")[2] for name, tried in damage.commands().items() if tried.startswith("damage to a run")}
+    assert ours == set(damage.readers(Path()))
 
 
 @pytest.mark.filterwarnings("ignore")

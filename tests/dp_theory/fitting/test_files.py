@@ -54,7 +54,8 @@ def test_a_comparison_is_read(tmp_path: Path):
         "static@training.steps=6": (1000, 1000, 96.0, 0.2),
     }
     rows = [[series, "measured", *numbers, 4, 97.0] for series, numbers in counts.items()]
-    pd.DataFrame(rows, columns=COMPARISON).to_csv(tmp_path / "comparison.csv")
+    table = pd.DataFrame(rows, columns=COMPARISON)
+    table.astype({"kept": float}).to_csv(tmp_path / "comparison.csv")  # as a mean over seeds is written
     run = tmp_path / "runs" / "practice-seed0"
     run.mkdir(parents=True)
     (run / "config.toml").write_text("[practice]\ninitial = 100\nincrement = 200\n[generator]\nkind = 'denoiser'\n")

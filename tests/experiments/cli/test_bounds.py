@@ -1,5 +1,6 @@
 """Values that no machine can hold, and names that no folder can have, are refused in one line with exit status 2."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -178,6 +179,14 @@ def test_numbers_that_overflow_end_a_command():
     command = Numeric("predict", "experiments.cli.theory.predict", "")
     with pytest.raises(DivergedError):
         command.prepare(lambda: np.exp(np.array([1e4])))()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_told_to_stop_cleans_up(number: int, theory: Theory, monkeypatch: pytest.MonkeyPatch):
+    """SIGTERM killed it at once, so that joblib complained of what was left of its workers."""
+    monkeypatch.setattr("experiments.cli.theory.predict.predict", lambda problem: signal.raise_signal(number))
+    answer = theory("predict", "--alpha", "0.5", "--rho", "0.9", "--phi", "0.5")
+    assert (answer.status, answer.out, answer.err) == (130, "", "interrupted\n")
 
 
 def test_the_one_line_comes_from_the_command_itself():
