@@ -43,8 +43,8 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     lam = float(finer[int(np.argmin(errors))])
     if lam <= NARROWEST * (1 + ROUNDING):
         log.warning(
-            "%d classes, %g training rows per dimension: the best ridge is the narrowest that is tried, %g per kept row;"
-            " a narrower one may be better",
+            "%d classes, %g training rows per dimension: the best ridge is the narrowest that is tried, %g per kept"
+            " row; a narrower one may be better",
             problem.classes,
             float(problem.selection.keep_fraction(problem.classes).mean() / problem.phi),
             NARROWEST,
