@@ -20,7 +20,7 @@ def claims_command(
     What its own tables, the theory and the runs stored here give stands in --json and in the page that --docs writes.
     """
     from experiments.claims.page import rows
-    from experiments.claims.tables import write_docs
+    from experiments.claims.result_tables import write_docs
 
     found = rows()
     written = write_docs(docs, found) if docs else []

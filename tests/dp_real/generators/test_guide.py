@@ -33,58 +33,16 @@ import dp_real
 from dp_base.errors import InputError
 from dp_real.generators.pipelines.latents import decode
 from dp_real.generators.pipelines.scheduler import KNOWN, guide_steps
-from dp_real.guidance.entropy import EntropyGuidance, entropy
+from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators import tiny_pipelines as tiny
+from tests.dp_real.generators.guided import FAMILIES, FEW_STEPS, PROMPTS, N, assert_guided, draw
 
 # of diffusers' own code
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`upcast_vae` is deprecated:FutureWarning"),
 ]
-
-N = 3
-PROMPTS = tiny.PROMPTS
-NO_BINNING: dict[str, Any] = {"use_resolution_binning": False, "max_sequence_length": 16}
-FAMILIES: dict[Callable[[], Any], dict[str, Any]] = {  # each with what its call needs to be tiny
-    tiny.stable_diffusion: {"negative_prompt": N * ["blurry"]},
-    tiny.stable_diffusion_xl: {"negative_prompt": N * ["blurry"]},
-    tiny.stable_diffusion_3: {"negative_prompt": N * ["blurry"]},
-    tiny.flux: {"max_sequence_length": 16},
-    tiny.qwen_image: {"negative_prompt": N * ["blurry"]},
-    tiny.sana: NO_BINNING | {"complex_human_instruction": None},
-    tiny.pixart: NO_BINNING | {"clean_caption": False},
-    tiny.latent_consistency: {},
-    tiny.sana_sprint: NO_BINNING
-    | {"complex_human_instruction": None, "intermediate_timesteps": None, "max_timesteps": 0.5},
-    tiny.dit: {"class_labels": list(range(N))},
-    tiny.pixels: {"batch_size": N},
-}
-FEW_STEPS = (tiny.latent_consistency, tiny.sana_sprint)
-
-
-def draw(
-    pipe: Any, make: Callable[[], Any], steps: int = 4, size: tuple[int, int] = (32, 32), **options: Any
-) -> Tensor:
-    """What the pipeline's own call draws from one noise, [N, 3, H, W] in [-1, 1]."""
-    call: dict[str, Any] = {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(0)}
-    call |= FAMILIES[make] | options
-    if "class_labels" in call or "batch_size" in call:
-        images = pipe(**call, output_type="np").images
-        return 2 * torch.from_numpy(images).permute(0, 3, 1, 2) - 1
-    return 2 * pipe(PROMPTS, height=size[0], width=size[1], output_type="pt", **call).images - 1
-
-
-def assert_guided(pipe: Any, make: Callable[[], Any], omega: float = 3e-4, **options: Any) -> None:
-    """A positive omega raises the entropy of the images at the same noise, a negative one lowers it."""
-    plain = draw(pipe, make, **options)
-    classifier = tiny.classifier_of(plain)
-    before = entropy(classifier(plain)).mean()
-    for sign in (1, -1):
-        assert dp_real.guide(pipe, classifier, sign * omega) is pipe
-        images = draw(pipe, make, **options)
-        assert sign * (entropy(classifier(images)).mean() - before) > 0.001
-    assert torch.equal(draw(dp_real.unguide(pipe), make, **options), plain)
 
 
 @pytest.mark.parametrize("make", FAMILIES, ids=tiny.name)

@@ -24,7 +24,7 @@ from dp_real.generators.pipelines.latents import DECODERS
 from dp_real.generators.pipelines.scheduler import KNOWN
 from dp_real.guidance.entropy import entropy
 from tests.dp_real.generators import tiny_pipelines as tiny
-from tests.dp_real.generators.test_guide import FAMILIES, assert_guided
+from tests.dp_real.generators.guided import FAMILIES, assert_guided
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of diffusers' own code
 
@@ -75,7 +75,7 @@ def test_refused_are_those_that_declare_what_cannot_be_guided():
     assert refused == table()["refused"]
 
 
-# The same parts as those of a family that tests/dp_real/generators/test_guide.py guides.
+# The same parts as those of a family that tests/dp_real/generators/guided.py has.
 ALIKE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "StableDiffusionPAGPipeline": (tiny.stable_diffusion, {"requires_safety_checker": False}),
     "StableDiffusionXLPAGPipeline": (tiny.stable_diffusion_xl, {}),

@@ -11,7 +11,7 @@ from dp_base.errors import InputError, MissingError
 from experiments.claims import measured
 from experiments.claims.claims import CLAIMS, Verdict
 from experiments.claims.measured import RESULTS, paired, stored_runs, worth
-from experiments.claims.tables import PLACE, TABLES, table, with_tables
+from experiments.claims.result_tables import PLACE, TABLES, table, with_tables
 from tests.experiments.conftest import run_dp
 
 PAGE = RESULTS.parent / "claims.md"
