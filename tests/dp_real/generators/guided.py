@@ -1,4 +1,4 @@
-"""Calls of pipelines that dp_real.guide guides: each family with what makes it tiny, and what guidance must do to it."""
+"""Calls of pipelines that dp_real.guide guides: what makes each family tiny, and what guidance must do to it."""
 
 from collections.abc import Callable
 from typing import Any
