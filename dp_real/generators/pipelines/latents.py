@@ -21,10 +21,14 @@ from torch import Tensor
 from dp_base.errors import InputError
 
 DECODERS = (AutoencoderKL, AutoencoderTiny, AutoencoderDC, AutoencoderKLQwenImage, AsymmetricAutoencoderKL)
+MOST_ELEMENTS = 2**31 - 1  # of one tensor: some kernels of GPUs count the elements in 32 bits
 
 
 def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Tensor, "batch 3 height width"]:
     """Decode latents to images.
+
+    A large batch is decoded in parts, so that no activation has more than MOST_ELEMENTS: 64 images of 512 x 512 have
+    twice as many in Stable Diffusion's decoder.
 
     Parameters
     ----------
@@ -41,7 +45,9 @@ def decode(vae: Any, latents: Float[Tensor, "batch channels *size"]) -> Float[Te
     if isinstance(vae, AutoencoderKLQwenImage) and latents.dim() == 4:
         latents = latents.unsqueeze(2)
     scale, shift = _scaling(vae, latents)
-    images = vae.decode((latents * scale + shift).to(vae.dtype), return_dict=False)[0].float()
+    scaled = (latents * scale + shift).to(vae.dtype)
+    parts = [vae.decode(part, return_dict=False)[0].float() for part in scaled.split(_rows_at_once(vae, latents))]
+    images = torch.cat(parts) if len(parts) > 1 else parts[0]
     return images[:, :, 0] if images.dim() == 5 else images
 
 
@@ -114,6 +120,19 @@ class Unpacker:
         if latents.dim() != 3 or self._own is None or self.size is None:
             return latents
         return self._own(latents, *self.size, self.pipe.vae_scale_factor)
+
+
+def _rows_at_once(vae: Any, latents: Tensor) -> int:
+    """How many rows can be decoded together.
+
+    The largest activation is as large as the image and has the channels of the decoder's second level, from which the
+    last one comes. A decoder that does not list its channels decodes all rows together.
+    """
+    channels = vae.config.get("block_out_channels") or vae.config.get("decoder_block_out_channels")
+    if not channels:
+        return max(1, len(latents))
+    pixels = image_side(vae, latents.shape[-2]) * image_side(vae, latents.shape[-1])
+    return max(1, MOST_ELEMENTS // (max(channels[:2]) * pixels))
 
 
 def _scaling(vae: Any, latents: Tensor) -> tuple[Any, Any]:
