@@ -21,7 +21,7 @@ MALFORMED = 3  # further answers that are asked for in place of one without the 
 PAUSE = 0.5  # seconds before the first of these; it then doubles
 SHOWN = 300  # characters of what an endpoint says that messages repeat
 CHARACTERS = 4  # of a token, about, if the endpoint does not count them
-MORE = "; --set it to more to go on"
+MORE = " (--set a larger one to go on)"
 FILTERED = "content_filter"  # how an endpoint calls what it would not answer
 
 
@@ -142,9 +142,9 @@ class Asking:
         spent = self.answers.spent()
         money = settings.money(*spent) or 0.0
         if settings.token_budget and sum(spent) >= settings.token_budget:
-            return f"generator.token_budget = {settings.token_budget}, and {sum(spent):,} tokens are spent{MORE}"
+            return f"{sum(spent):,} tokens are spent, generator.token_budget = {settings.token_budget}{MORE}"
         if settings.money_budget and money >= settings.money_budget:
-            return f"generator.money_budget = {settings.money_budget:g}, and {money:,.4g} are spent{MORE}"
+            return f"{money:,.4g} is spent, generator.money_budget = {settings.money_budget:g}{MORE}"
         return ""
 
     async def _answered(self, client: openai.AsyncOpenAI, question: Question) -> Answer:

@@ -182,7 +182,7 @@ def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(
     (tmp_path / "cache").rename(tmp_path / "earlier")
     endpoint.answered.clear()
     small = changed(config, generator={"token_budget": 150})
-    with pytest.raises(Interrupted, match=r"token_budget = 150, and 1[5-9]\d tokens are spent; --set it to more"):
+    with pytest.raises(Interrupted, match=r"1[5-9]\d tokens are spent, generator.token_budget = 150 \(--set"):
         run(small, tmp_path / "run")
     assert 10 <= sum(endpoint.answered.values()) <= 10 + 3  # what was in flight ends
     asked = len(endpoint.bodies)
@@ -196,9 +196,30 @@ def test_a_spent_budget_stops_a_run_which_goes_on_with_a_larger_one(
         run(changed(config, generator={"temperature": 0.5}), tmp_path / "run", resume=True)
 
 
+def test_the_commands_stop_and_go_on(
+    config: Config, endpoint: FakeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    from experiments.cli.main import main
+
+    def dp(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["dp", "real", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0), capsys.readouterr().err
+
+    file, out = tmp_path / "asked.toml", str(tmp_path / "run")
+    file.write_text(changed(config, generator={"token_budget": 100}).to_toml())
+    status, said = dp("run", str(file), "--out", out)
+    assert (status, "generator.token_budget = 100" in said) == (130, True)
+    status, said = dp("resume", out, "--set", "generator.temperature=0.5")
+    assert (status, "a run of another configuration" in said) == (2, True)
+    assert dp("resume", out, "--set", "generator.token_budget=100000")[0] == 0
+    assert set(endpoint.answered.values()) == {1}
+
+
 def test_a_budget_of_money(config: Config, endpoint: FakeEndpoint):
     prices = {"prompt_price": 1e5, "completion_price": 2e5}  # 1 and 1 for an answer
-    with pytest.raises(Interrupted, match=r"money_budget = 6, and [6-9] are spent"):
+    with pytest.raises(Interrupted, match=r"[6-9] is spent, generator.money_budget = 6"):
         drawn(changed(config, generator=prices | {"money_budget": 6.0}), 16)
     assert 3 <= len(endpoint.bodies) <= 6
 
