@@ -40,6 +40,9 @@ GROUP = make_group(
             LazyCommand("rounds", f"{HERE}.report", "Were the rounds harder, worse or narrower than plain samples?"),
             LazyCommand("evaluate", f"{HERE}.report", "Measure a run's accuracy on real images."),
             LazyCommand("export", f"{HERE}.export", "Write a run's samples, or their features, for other programs."),
+            LazyCommand(
+                "push", f"{HERE}.export", "Publish a run's samples and its learner, or write them to a folder."
+            ),
             CACHE,
         ],
     },
