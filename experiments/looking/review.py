@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 
 from dp_base.errors import InputError
-from dp_real.pool import Pool
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.reader import Run
 from dp_real.runtime.pixels import to_float
 from dp_real.text.pooled import texts_of
 from experiments.looking.report.hardest_images import encoded
 from experiments.looking.report.pictures import pictures
+from experiments.looking.report.texts import likelihood
 from experiments.terminal import visible
 
 
@@ -48,14 +48,9 @@ def reviewed(run: Run, most: int) -> list[dict[str, Any]]:
     for row, example, view in zip(hardest.to_dict("records"), x, shown, strict=True):
         name = names[row["label"]]
         told = {key: row[key] for key in ("row", "round", "entropy")}
-        told |= {"class": name, "wrong": not row["correct"], "likelihood": likelihood(pool, row)}
+        told |= {"class": name, "wrong": not row["correct"], "likelihood": likelihood(pool, row["row"])}
         items.append(told | view | {"mark": mark_of(example, name)})
     return items
-
-
-def likelihood(pool: Pool, row: dict[Any, Any]) -> float | None:
-    """The generator's own probability of the label of a row of the pool, if the pool has soft labels."""
-    return None if pool.posterior is None else float(pool.posterior[row["row"], row["label"]])
 
 
 def review_page(run: Run, items: Sequence[dict[str, Any]]) -> str:

@@ -14,6 +14,7 @@ from dp_real.config import Config, load_config
 from dp_real.pool.marks import mark_of, read_marks
 from dp_real.runs.run import run as train
 from dp_real.text.pooled import texts_of
+from experiments.looking.report.texts import hardest_texts
 from experiments.looking.review import review_page, reviewed
 from experiments.presets.presets import load_preset
 from experiments.terminal import visible
@@ -55,6 +56,14 @@ def test_the_page_has_each_example_hardest_first(run: Path, capsys: pytest.Captu
     label = int(pool.y[shown[0]])
     assert items[0]["likelihood"] == pytest.approx(float(pool.posterior[shown[0], label]))
     assert escape(visible(texts_of(pool.x)[shown[0]])) in page
+
+
+def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(run: Path):
+    pool = Run(run).pool
+    assert pool.posterior is not None
+    for row in hardest_texts(Run(run), pool):
+        place = texts_of(pool.x).index(row["text"])
+        assert row["p(label)"] == pytest.approx(float(pool.posterior[place].gather(0, pool.y[place])))
 
 
 def test_nothing_of_a_text_is_obeyed(run: Path, monkeypatch: pytest.MonkeyPatch):
