@@ -112,11 +112,8 @@ def dataset_card(config: Config, result: Mapping[str, Any], pool: Pool) -> str:
     by_class = counts.reset_index(names="class").to_dict("records")
     return f"""{_header(config, len(pool))}# {_plain(config.name)}
 
-{len(pool):,} generated examples of {len(names)} classes, drawn by Deliberate Practice (arXiv:2502.15588): while a
-learner trained on them, a generator added examples that it found hard. {result["samples_generated"]:,} were
-generated for them.
+{len(pool):,} examples of {len(names)} classes{_origin(facts)}. {result["samples_generated"]:,} were generated for them.
 {_cautions(config, facts)}
-
 ## Licence
 
 Not stated: it depends on the terms of the generator and of what it was trained on. Whoever publishes this fills in
@@ -194,15 +191,23 @@ def _size(rows: int) -> str:
     return next((name for end, name in ends if rows < end), "n>10M")
 
 
+def _origin(facts: pd.DataFrame) -> str:
+    """Say how they were drawn: in rounds, or at once."""
+    if facts["round"].any():
+        return """, drawn by Deliberate Practice (arXiv:2502.15588): while a learner
+trained on them, a generator added examples that it found hard"""
+    return ", drawn at once: a static set, as Deliberate Practice (arXiv:2502.15588) is compared with"
+
+
 def _cautions(config: Config, facts: pd.DataFrame) -> str:
     """Say what of it is real, or may repeat what is."""
     said = []
     real = int((facts["seed"] == 0).sum())
     if real:
-        said.append(f"\n**{real:,} of them are real examples** (those with `seed` 0), whose own licence counts.")
+        said.append(f"\n**{real:,} of them are real examples** (those with `seed` 0), whose own licence counts.\n")
     if config.practice.draws and config.generator.shows_examples:
-        said.append("\nThe prompts showed real examples, which the generator may have repeated.")
-    return "\n".join(said)
+        said.append("\nThe prompts showed real examples, which the generator may have repeated.\n")
+    return "".join(said)
 
 
 def _generator(config: Config) -> str:

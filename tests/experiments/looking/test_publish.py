@@ -49,6 +49,8 @@ def test_a_folder_loads_as_a_data_set_and_a_model(run: Path, tmp_path: Path):
     assert "Write a short news item about {}" in card.text
     assert "generator agrees (%)" in card.text
     assert "The prompts showed real examples" in card.text
+    assert "drawn by Deliberate Practice" in card.text
+    assert "of them are real examples" not in card.text
     for row in Run(run).rounds.itertuples():
         assert f"| {row.round} | {row.count:,} | {row.omega:.4g} |" in card.text or row.round
 

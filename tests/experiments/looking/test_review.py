@@ -132,6 +132,13 @@ def test_files_that_are_no_marks(run: Path, tmp_path: Path, capsys: pytest.Captu
     assert dp("real", "run", run / "config.toml", "--out", tmp_path / "out", "--set", setting) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "there is no such file" in line
+    assert dp("real", "plan", run / "config.toml", "--json", "--set", setting) == 3
+    (need,) = [need for need in json.loads(capsys.readouterr().out)["needs"] if need["what"] == "pool.marks"]
+    assert "there is no such file" in need["problem"]
+    setting = f"pool.marks={marks_file(tmp_path / 'marks.csv', '0' * 64)}"
+    assert dp("real", "plan", run / "config.toml", "--json", "--set", setting) == 0
+    (need,) = [need for need in json.loads(capsys.readouterr().out)["needs"] if need["what"] == "pool.marks"]
+    assert need["found"].endswith("1 examples left out")
     assert dp("real", "review", run, "--out", "review.txt") == 2
     assert "name it FILE.html" in capsys.readouterr().err
 
