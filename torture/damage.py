@@ -57,7 +57,7 @@ RUN_FILES = (
     "checkpoints/latest-*/learner.safetensors",
 )
 """Kinds of file, as patterns below a run's folder; one file of each is drawn."""
-READ_IF_STOPPED = ("resume", "branch", "export")  # the commands that also read a run which was stopped
+READ_IF_STOPPED = ("resume", "branch", "export", "review")  # the commands that also read a run which was stopped
 FIT_FILES = ("config.toml", "result.json", "branches/*/result.json", "branches/*/checksums.json")
 """Those that a fit to the branches of a run reads."""
 COMPARISON_FILES = ("comparison.csv", "runs.csv", "comparison.png", "checksums.json", "runs/*/result.json")
@@ -80,6 +80,8 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
         "resume": lambda run: ("real", "resume", run, "--json"),
         "report": lambda run: ("real", "report", run, "--out", out.with_suffix(".html"), "--json"),
         "export": lambda run: ("real", "export", run, "--out", out, "--format", "parquet", "--json"),
+        "push": lambda run: ("real", "push", run, "--to", out, "--json"),
+        "review": lambda run: ("real", "review", run, "--out", out.with_suffix(".html"), "--json"),
         "evaluate": lambda run: ("real", "evaluate", run, "--json"),
         "sample": lambda run: ("real", "sample", run, "--along", "--classes", "3", "--out", out, "--json"),
         "branch": lambda run: ("real", "branch", run, "--json"),
@@ -96,7 +98,7 @@ def commands() -> dict[str, str]:
     resumed = "damage to what --resume reads"
     return {
         **dict.fromkeys(("real resume", "real report", "real export", "real evaluate", "real sample"), run),
-        **dict.fromkeys(("real branch", "real rounds", "theory fit"), run),
+        **dict.fromkeys(("real branch", "real rounds", "real push", "real review", "theory fit"), run),
         "doctor": f"{run}, a comparison and the cache",
         "theory forecast": "it reads curves as theory fit does",
         **dict.fromkeys(("real compare", "real tune", "theory sweep"), resumed),

@@ -37,6 +37,8 @@ CHEAP = (
     "real cache",
     "real report",
     "real export",
+    "real push",
+    "real review",
     "real resume",
     "real evaluate",
     "real sample",
