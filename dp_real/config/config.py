@@ -134,6 +134,10 @@ class Config(Section):
             raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
         if self.practice.new_sample_weight != 1 and not self.training.batch_size:
             raise ValueError("practice.new_sample_weight weighs what is drawn: with training.batch_size = 0, all are")
+        if self.training.balanced_batches and not self.training.batch_size:
+            raise ValueError("training.balanced_batches draws rows: with training.batch_size = 0, all are used")
+        if self.training.balanced_batches and self.practice.new_sample_weight != 1:
+            raise ValueError("training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1")
         real = next((key for key in ("examples", "start") if getattr(self.practice, key) == "real"), None)
         if real and not self.data.has_training_examples:
             raise ValueError(f"practice.{real} = 'real' takes real training images: data.train names them")

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
+from typing import cast
 
 import torch
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_real.config import Config
 from dp_real.loop.accounts import Clock, evaluation_row
+from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.batches import MiniBatches
 from dp_real.loop.recorder import Recorder
 from dp_real.loop.state import NO_ACCURACY, LoopState
@@ -45,7 +47,13 @@ class Training:
 
     def __post_init__(self) -> None:
         size = self.config.training.batch_size
-        self.batches = MiniBatches(self.pool, size, self.config.practice.new_sample_weight, self.config.seed)
+        self.batches = MiniBatches(
+            self.pool,
+            size,
+            self.config.practice.new_sample_weight,
+            self.config.seed,
+            balanced=self.config.training.balanced_batches,
+        )
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
         shares_rows = size > 0 and processes.this_process().num_processes > 1
@@ -96,6 +104,8 @@ class Training:
         """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""
         state = self.state
         x, y = self.loader.batch(state.step)
+        if self.config.training.logit_adjustment:
+            cast(NetworkLearner, self.learner).adjust_logits(self.pool.y)
         self.learner.train_step(x, y, self.share)
         state.step += 1
         seen = self.batches.size or len(self.pool)

@@ -15,6 +15,7 @@ from dp_real.pool import Batch
 from dp_real.pool.storages import Storage
 from dp_real.protocols import Learner
 from dp_real.rounds.drawing_costs import DrawCounts
+from dp_real.rounds.long_tail import tail_rows
 from dp_real.rounds.samples import Samples, as_batch
 from dp_real.rounds.source import DrawnRound, GeneratedRounds, assessed
 from dp_real.runtime import processes
@@ -33,11 +34,16 @@ class RealRounds:
     storage: Storage
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total_guidance: float) -> DrawnRound:
-        """As many examples as there are labels, see balanced_rows. The values of the labels do not matter.
+        """As many examples as there are labels. The main process has all rows.
 
-        The main process has all rows.
+        The classes are those of the labels if the examples are unbalanced on purpose, and else what balanced_rows finds.
         """
-        chosen = torch.from_numpy(balanced_rows(self.examples.y.numpy(), len(labels), self.config.data.split))
+        y = self.examples.y.numpy()
+        split = self.config.data.split
+        if self.config.practice.imbalance > 1:
+            chosen = tail_rows(y, labels, split)
+        else:
+            chosen = torch.from_numpy(balanced_rows(y, len(labels), split))
         if not processes.this_process().is_main_process:
             chosen = chosen[:0]
         y = self.examples.y[chosen]
