@@ -335,7 +335,9 @@ class PracticeConfig(Section):
         if self.real and self.start == "generated":
             raise ValueError(f"real = {self.real} is for start = 'real'")
         if self.imbalance > 1 and not self.all_real:
-            raise ValueError(f"imbalance = {self.imbalance:g} is for real examples: start = 'real' or examples = 'real'")
+            raise ValueError(
+                f"imbalance = {self.imbalance:g} is for real examples: start = 'real' or examples = 'real'"
+            )
         if self.real > self.initial:
             raise ValueError(f"real = {self.real}: at most all of the initial = {self.initial} examples")
         return self

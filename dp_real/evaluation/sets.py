@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from dp_real.config import Config
+from dp_real.data.sets.long_tail import shots, tail_counts
 from dp_real.evaluation.assess import predictions
 from dp_real.examples import ExampleSet
 from dp_real.protocols import Learner
-from dp_real.rounds.long_tail import shots, tail_counts
 
 
 def evaluate_sets(learner: Learner, sets: Mapping[str, ExampleSet]) -> list[dict[str, Any]]:

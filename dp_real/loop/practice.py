@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dp_real.loop.accounts import RoundAccount
 from dp_real.loop.training import Training
 from dp_real.rounds.drawing_costs import DrawCounts, GenerationCosts
-from dp_real.rounds.long_tail import round_labels
+from dp_real.rounds.round_labels import round_labels
 from dp_real.rounds.source import Source
 from dp_real.runtime import memory, processes
 

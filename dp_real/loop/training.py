@@ -13,8 +13,8 @@ import torch
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_real.config import Config
-from dp_real.loop.accounts import Clock, evaluation_row
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.loop.accounts import Clock, evaluation_row
 from dp_real.loop.batches import MiniBatches
 from dp_real.loop.recorder import Recorder
 from dp_real.loop.state import NO_ACCURACY, LoopState

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dp_real.config import Config
+from dp_real.data.sets.long_tail import tail_rows
 from dp_real.examples import TrainingExamples, balanced_rows
 from dp_real.pool import Batch
 from dp_real.pool.storages import Storage
 from dp_real.protocols import Learner
 from dp_real.rounds.drawing_costs import DrawCounts
-from dp_real.rounds.long_tail import tail_rows
 from dp_real.rounds.samples import Samples, as_batch
 from dp_real.rounds.source import DrawnRound, GeneratedRounds, assessed
 from dp_real.runtime import processes
@@ -36,7 +36,7 @@ class RealRounds:
     def draw(self, index: int, labels: Tensor, learner: Learner, total_guidance: float) -> DrawnRound:
         """As many examples as there are labels. The main process has all rows.
 
-        The classes are those of the labels if the examples are unbalanced on purpose, and else what balanced_rows finds.
+        The classes are those of the labels if practice.imbalance asks for that, and else what balanced_rows finds.
         """
         y = self.examples.y.numpy()
         split = self.config.data.split

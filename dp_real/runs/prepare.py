@@ -13,11 +13,11 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.data.sets.images import decode_ahead
+from dp_real.data.sets.long_tail import tail_counts
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.protocols import AnySize, Generator, Learner
-from dp_real.rounds.long_tail import tail_counts
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
 
@@ -129,7 +129,9 @@ def _check_tail(config: Config, data: RealData, key: str) -> None:
     assert data.generator is not None, "there are real examples"
     options = config.practice
     if options.all_real < data.task.n_classes:
-        raise InputError(f"practice.{key} = {options.all_real}: a long tail of {data.task.n_classes} classes needs more")
+        raise InputError(
+            f"practice.{key} = {options.all_real}: a long tail of {data.task.n_classes} classes needs more"
+        )
     wanted = tail_counts(options.all_real, data.task.n_classes, options.imbalance, config.data.split)
     there = data.generator.y.bincount(minlength=data.task.n_classes).numpy()
     for label in (wanted > there).nonzero()[0][:1]:

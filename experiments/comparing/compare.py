@@ -29,6 +29,7 @@ from experiments.terminal import aside
 
 JOURNAL = "runs"  # the folder in which runs are kept
 RUNS = "runs.csv"
+SETS = "sets.csv"  # what the arms reached on further sets, if there are any
 FORMATS = ("png", "pdf")  # of the figure
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
 
@@ -153,6 +154,26 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     return table.join(worth(runs, x)).reset_index(drop=True)
 
 
+def over_sets(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Make a table with a row for each arm and further set: accuracies in percent, and the paired difference.
+
+    Further sets are those of data.sets, and with practice.imbalance the classes of many, medium and few real ones.
+    Means and standard errors are over independent units, as in `summarize`. Without such sets the table is empty.
+    """
+    parts = []
+    accuracies = pd.DataFrame([{row["set"]: row["accuracy"] for row in sets} for sets in runs["sets"]], runs.index)
+    for name in accuracies:
+        of_set = 100 * by_unit(runs, accuracies[name])
+        difference = of_set.sub(of_set[baseline], axis=0)
+        part = pd.DataFrame({"set": str(name), "series": of_set.columns})
+        part["accuracy"] = of_set.mean().to_numpy()
+        part["se"] = of_set.sem().to_numpy()
+        part[f"{Comparison.MINUS}{baseline}"] = difference.mean().to_numpy()
+        part["difference_se"] = difference.sem().to_numpy()
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
 def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """Turn the table of `summarize` into curves over sizes: arms that differ only in samples become one series.
 
@@ -216,7 +237,7 @@ class Comparison:
 
     def seal(self) -> None:
         """Write the checksums of the tables and figures. What is in the folder beside them is none of its own."""
-        names = [RUNS, "exponents.csv", "comparison.csv", *(f"comparison.{form}" for form in FORMATS)]
+        names = [RUNS, SETS, "exponents.csv", "comparison.csv", *(f"comparison.{form}" for form in FORMATS)]
         seal(self.path, [name for name in names if (self.path / name).exists()])
 
     @property
@@ -239,15 +260,27 @@ class Comparison:
                 raise DamagedError(f"{folder} is missing; {REMEDY}")
             yield arm, Run(folder)
 
-    def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
-        """Write the tables, each whole or not at all. That of exponents is written if it has rows.
+    @property
+    def sets(self) -> pd.DataFrame:
+        """The table of `over_sets`, empty if there is none. Raises DamagedError if it is not as it was written."""
+        file = self.path / SETS
+        if not file.exists():
+            return pd.DataFrame()
+        verify(self.path, REMEDY, [SETS])
+        with own_file(file, REMEDY):
+            return pd.read_csv(file)
+
+    def write(self, runs: pd.DataFrame, arms: pd.DataFrame, sets: pd.DataFrame, exponents: pd.DataFrame) -> None:
+        """Write the tables, each whole or not at all. Those of sets and of exponents are written if they have rows.
 
         `seal` follows when the figure is there, too.
         """
         remove(self.path / RECORD)
-        remove(self.path / "exponents.csv")  # it may be left of a comparison of more arms
+        for name in (SETS, "exponents.csv"):  # they may be left of a comparison of more arms
+            remove(self.path / name)
         tables = {
             RUNS: runs.drop(columns=["versions", "inputs", "accepted_changes"], errors="ignore"),
+            SETS: sets,
             "exponents.csv": exponents,
             "comparison.csv": arms,
         }

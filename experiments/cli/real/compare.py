@@ -163,11 +163,12 @@ def _settings(
 
 @dataclass(frozen=True)
 class FinishedComparison:
-    """What a comparison came to: a row for each run, for each arm, and for each exponent."""
+    """What a comparison came to: a row for each run, each arm, each arm on each further set, and each exponent."""
 
     comparison: "Comparison"
     runs: "pd.DataFrame"
     summary: "pd.DataFrame"
+    sets: "pd.DataFrame"
     exponents: "pd.DataFrame"
 
 
@@ -175,7 +176,7 @@ def run_and_write(
     plan: AskedComparison, workers: int, resume: bool, accept_changes: bool = False
 ) -> FinishedComparison:
     """Make the runs of a comparison, and write its tables and figures."""
-    from experiments.comparing.compare import JOURNAL, Comparison, run_arms, summarize
+    from experiments.comparing.compare import JOURNAL, Comparison, over_sets, run_arms, summarize
     from experiments.comparing.ratios import exponents
     from experiments.looking.report.pictures import leave_figures_of
     from figures.curves import save
@@ -195,8 +196,10 @@ def run_and_write(
             plan.settle,
             accept_changes=accept_changes,
         )
-        found = FinishedComparison(comparison, runs, summarize(runs, plan.baseline, plan.x), exponents(runs))
-        comparison.write(found.runs, found.summary, found.exponents)
+        found = FinishedComparison(
+            comparison, runs, summarize(runs, plan.baseline, plan.x), over_sets(runs, plan.baseline), exponents(runs)
+        )
+        comparison.write(found.runs, found.summary, found.sets, found.exponents)
         save(_figure(found, plan.x), comparison.figure)
         comparison.seal()
         leave_figures_of((run.path for _, run in comparison.runs()), workers, progress)
@@ -222,6 +225,7 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
     from experiments.comparing.verdict import verdict
 
     rows: list[dict[Any, Any]] = found.summary.to_dict("records")
+    on_sets: list[dict[Any, Any]] = found.sets.to_dict("records")
     slopes: list[dict[Any, Any]] = found.exponents.to_dict("records")
     said = verdict(found.runs, found.summary, len(plan.config.task.classes))
     if as_json:
@@ -231,12 +235,15 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
                 "seeds": plan.seeds,
                 "splits": plan.splits,
                 "arms": rows,
+                "sets": on_sets,
                 "exponents": slopes,
                 "verdict": said,
             }
         )
     else:
         table(rows, columns=[str(column) for column in found.summary if column not in NOT_SHOWN])
+        if on_sets:
+            table(on_sets, title="accuracy on further sets, percent")
         if slopes:
             table(slopes, title="test error ~ n^-exponent, n the samples in the pool")
         for sentence in said:
