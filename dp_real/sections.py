@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
+from dp_real.anchors import Place
+
 
 class Section(BaseModel):
     """Base of all sections: frozen, without unknown keys, inf, nan, or true and false in place of a number."""
@@ -206,6 +208,9 @@ class PoolConfig(Section):
         ge=0,
         le=1,
         description="drop examples that are as much like an earlier one as this, 1 being the same; 0: none are dropped",
+    )
+    marks: Place | None = Field(
+        default=None, description="a CSV file of dp real review: the examples marked there are left out; none: all stay"
     )
     soft_labels: bool = Field(
         default=False,

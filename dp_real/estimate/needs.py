@@ -10,11 +10,12 @@ import huggingface_hub
 import psutil
 import torch
 
-from dp_base.errors import MissingError
+from dp_base.errors import InputError, MissingError
 from dp_base.extras import install_command
 from dp_real.config import Config
 from dp_real.estimate import clock, cost, speed, work
 from dp_real.generators.diffusers import DiffusersConfig
+from dp_real.pool.marks import read_marks
 from dp_real.runtime.model_folders import NAME, WHOLE, Lack, download_command, is_hub_id, lacking, misnamed
 from dp_real.runtime.processes import own_cores
 
@@ -104,6 +105,8 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     yield from _weights(config)
     for each in config.generator.requirements() if config.practice.draws else ():
         yield Need(each.what, each.found, each.problem)
+    if config.pool.marks:
+        yield _marks(config.pool.marks)
     if config.tracker != "none":
         yield tracker(config.tracker)
 
@@ -174,6 +177,14 @@ def _disk(config: Config, network: work.Network | None, out: Path) -> Need:
     free = shutil.disk_usage(existing).free
     problem = f"{out} needs {_size(taken)} of disk, {_size(free)} are free: name another --out"
     return Need("disk", f"{_size(taken)}; {_size(free)} are free", problem if taken > free else None)
+
+
+def _marks(file: str) -> Need:
+    """Return the need of the file that says which examples are left out."""
+    try:
+        return Need("pool.marks", f"{file}: {len(read_marks(file)):,} examples left out")
+    except (InputError, MissingError) as error:
+        return Need("pool.marks", file, str(error))
 
 
 def _trained(config: Config) -> Iterator[Need]:

@@ -33,6 +33,11 @@ learns, a generator adds examples that it finds hard. {_start(config)}
 
 The accuracies are for one seed and one set of real examples. The validation ones decided when examples were added.
 
+## Licence
+
+Not stated: it depends on the terms of the generator, and of what the learner started from. Whoever publishes it
+fills it in.
+
 ## Use
 
 ```python

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ class Batch:
     def select(self, mask: np.ndarray) -> Batch:
         """Return the rows where `mask`, bool [n], is set."""
         return self.of(self.table().filter(pa.array(mask)))
+
+    def among(self, kept: np.ndarray) -> Batch:
+        """Return the rows that are kept, int64 [m] in ascending order; each then counts among these."""
+        batch = self.select(np.isin(self.row, kept))
+        return replace(batch, row=kept.searchsorted(batch.row))
 
     def table(self) -> pa.Table:
         """Return the columns as a table."""

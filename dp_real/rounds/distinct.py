@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -51,8 +51,7 @@ class DistinctRounds:
                 f"round {index}: all {len(near)} {self.noun} are like earlier ones: "
                 f"raise pool.distinct = {self.likeness:g}, or make the generator's {self.noun} more varied"
             )
-        batch = drawn.batch.select(np.isin(drawn.batch.row, kept))
-        return drawn._replace(batch=replace(batch, row=kept.searchsorted(batch.row)))
+        return drawn._replace(batch=drawn.batch.among(kept))
 
     def forget(self) -> None:
         """See Source."""

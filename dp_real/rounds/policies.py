@@ -6,7 +6,7 @@ A policy decides which rows are drawn, at what strength, and which of them are k
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -89,8 +89,7 @@ class PrunedPolicy(PlainPolicy):
         counts = labels.bincount(minlength=self.config.task.n_classes).tolist()
         of_classes = [hardest_first[hardest_first[:, 1] == label][:count, 2] for label, count in enumerate(counts)]
         kept = torch.cat(of_classes).sort().values.long().numpy()
-        chosen = drawn.select(np.isin(drawn.row, kept))
-        return replace(chosen, row=kept.searchsorted(chosen.row))
+        return drawn.among(kept)
 
 
 @dataclass(frozen=True)

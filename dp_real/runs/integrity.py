@@ -14,6 +14,7 @@ from dp_real.config import Config, load_config
 from dp_real.data.sets.images import SAMPLED
 from dp_real.examples import ExampleSet, RealData
 from dp_real.loop.state import LoopState
+from dp_real.pool.marks import read_marks
 from dp_real.pool.record import PoolRecord, pool_problem
 from dp_real.runs.checkpoints import (
     checkpoint_problem,
@@ -32,6 +33,7 @@ NAMES = {
     "validation": "the validation set is",
     "training": "the training examples are",
     "code": "the code of the generator is",
+    "marks": "the marked examples are",
     "test": "the test set is",
 }
 """What messages call the other inputs."""
@@ -41,9 +43,9 @@ def inputs(files: RunFiles, config: Config, data: RealData, *, test: bool = True
     """Digests of what a run reads, for its checkpoints and its result.
 
     These are its configuration, the set that validates, the training examples if the run uses them, the code of a
-    generator that is a function, and with `test` the test set and the further sets. Of a set that is evaluated all
-    labels count, and about SAMPLED examples. Their places do not matter. The main process computes the digests. The
-    others return {}.
+    generator that is a function, the marks of examples that are left out, and with `test` the test set and the further
+    sets. Of a set that is evaluated all labels count, and about SAMPLED examples. Their places do not matter. The main
+    process computes the digests. The others return {}.
     """
     if not processes.this_process().is_main_process:
         return {}
@@ -52,6 +54,8 @@ def inputs(files: RunFiles, config: Config, data: RealData, *, test: bool = True
         found["training"] = json_digest(data.generator.fingerprint())
     if config.practice.draws and (code := config.generator.code_digest()):
         found["code"] = code
+    if config.pool.marks:
+        found["marks"] = json_digest(sorted(read_marks(config.pool.marks)))
     if test:
         found["test"] = _set_digest(data.test)
         found |= {f"set {name}": _set_digest(examples) for name, examples in data.sets.items()}

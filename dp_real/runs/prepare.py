@@ -17,6 +17,7 @@ from dp_real.data.sets.long_tail import tail_counts
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
 from dp_real.learners.models.network import NetworkLearner
+from dp_real.pool.marks import read_marks
 from dp_real.protocols import AnySize, Generator, Learner
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
@@ -29,6 +30,7 @@ class Parts:
     data: RealData
     generator: Generator | None  # None: nothing is drawn
     learner: Learner
+    marks: frozenset[str] = frozenset()  # of examples that are left out
 
 
 def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -> Parts:
@@ -36,11 +38,12 @@ def prepare(config: Config, progress: Progress = silent, *, test: bool = True) -
 
     test: whether test images and further sets are decoded. Raises as the functions below do.
     """
+    marks = read_marks(config.pool.marks)
     data = load_data(config, progress, test=test)
     check_plan(config)
     check_real_examples(config, data)
     generator = load_generator(config, data, progress) if config.practice.draws else None
-    return Parts(data, generator, fresh_learner(config))
+    return Parts(data, generator, fresh_learner(config), marks)
 
 
 def load_data(config: Config, progress: Progress = silent, *, test: bool = True) -> RealData:

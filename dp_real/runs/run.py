@@ -16,6 +16,7 @@ from dp_real.loop.training import Training
 from dp_real.rounds.blocks import Blocks
 from dp_real.rounds.distinct import DistinctRounds
 from dp_real.rounds.drawing_costs import Prices, no_price
+from dp_real.rounds.marked import UnmarkedRounds
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.shared import Shared
@@ -148,14 +149,14 @@ def _train(
 def _practice(training: Training, parts: Parts, blocks: Blocks, shared: Shared | None) -> Practice:
     """The loop, with the source that the configuration asks for."""
     if parts.generator is None:
-        return Practice(training, _distinct(_real(parts, training), parts, training), no_price)
+        return Practice(training, _chosen(_real(parts, training), parts, training), no_price)
     config = training.config
     drawer = SampleDrawer(config, parts.generator, training.pool.storage)
     generated = GeneratedRounds(drawer, blocks, shared)
     mixed = config.practice.start == "real"
     source = RealStart(_real(parts, training), generated) if mixed else generated
     prices = Prices(config, MeasuredFlops(drawer, parts.learner))
-    return Practice(training, _distinct(source, parts, training), prices.price)
+    return Practice(training, _chosen(source, parts, training), prices.price)
 
 
 def _real(parts: Parts, training: Training) -> RealRounds:
@@ -165,8 +166,10 @@ def _real(parts: Parts, training: Training) -> RealRounds:
     return RealRounds(training.config, examples, training.pool.storage)
 
 
-def _distinct(source: Source, parts: Parts, training: Training) -> Source:
-    """The source without examples that are nearly alike, if the configuration asks for that."""
+def _chosen(source: Source, parts: Parts, training: Training) -> Source:
+    """The source without examples that are marked or nearly alike, if the configuration asks for that."""
+    if parts.marks:
+        source = UnmarkedRounds(source, training.pool.storage, training.config.task.classes, parts.marks)
     likeness = training.config.pool.distinct
     if likeness == 0 or training.config.practice.examples == "real":
         return source

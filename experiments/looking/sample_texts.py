@@ -81,7 +81,7 @@ def draw_texts(
 
     In each row, a text is chosen among the same candidates: guidance.candidates, or CANDIDATES. Without a learner, the
     first candidate is taken. The i-th text of a class is drawn from the same seed as the i-th one in the initial round
-    of a run with this seed.
+    of a run with this seed. Where the configuration asks the generator how likely a label is, there is a column of it.
     """
     task = config.task
     count = max(config.guidance.candidates, CANDIDATES if rows[0].learner else 1)
@@ -104,7 +104,10 @@ def draw_texts(
                     sampled = drawer.sample_chosen(judge, y, seeds, strength)
                 facts = row.facts | {"class": [task.classes[label] for label in labels], "label": labels}
                 facts |= {"number": numbers, "seed": sampled.seeds, "text": texts_of(sampled.x)}
-                parts.append(pd.DataFrame(facts | _verdicts(judge, sampled.x, y, task.classes)))
+                facts |= _verdicts(judge, sampled.x, y, task.classes)
+                if config.pool.soft_labels or config.guidance.likelihood_weight:  # else it would cost, unasked
+                    facts["likelihood"] = drawer.posterior(sampled.x).gather(1, y.unsqueeze(1)).squeeze(1).numpy()
+                parts.append(pd.DataFrame(facts))
                 advance(1)
         samples = pd.concat(parts, ignore_index=True)
         shown = without_formulas(samples)

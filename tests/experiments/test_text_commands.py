@@ -88,10 +88,13 @@ def test_sample_writes_plain_and_chosen_texts(run: Path, tmp_path: Path, capsys:
     assert samples["class"].tolist() == ["business", "business", "sports", "sports"] * 2
     plain, chosen = (samples[samples["omega"] == omega] for omega in (0, 1000))
     assert chosen["entropy"].mean() >= plain["entropy"].mean()
+    assert "likelihood" not in samples  # nobody asked the generator for it
     assert (
         dp("real", "sample", "text-own-smoke", "--out", str(tmp_path / "plain"), "--omega", "0", "--labels", "1") == 0
     )
-    assert len(pd.read_csv(tmp_path / "plain" / "samples.csv")) == 1
+    asked = pd.read_csv(tmp_path / "plain" / "samples.csv")
+    assert len(asked) == 1
+    assert asked["likelihood"].between(0, 1, inclusive="neither").all()
 
 
 def test_texts_along_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -37,9 +37,13 @@ GROUP = make_group(
         "Look": [
             LazyCommand("sample", f"{HERE}.sample", "Draw plain and guided samples from the same noise."),
             LazyCommand("report", f"{HERE}.report", "Write a page that tells what runs were, cost and reached."),
+            LazyCommand("review", f"{HERE}.report", "Look through a pool, and mark wrong examples for the next run."),
             LazyCommand("rounds", f"{HERE}.report", "Were the rounds harder, worse or narrower than plain samples?"),
             LazyCommand("evaluate", f"{HERE}.report", "Measure a run's accuracy on real images."),
             LazyCommand("export", f"{HERE}.export", "Write a run's samples, or their features, for other programs."),
+            LazyCommand(
+                "push", f"{HERE}.export", "Publish a run's samples and its learner, or write them to a folder."
+            ),
             CACHE,
         ],
     },

@@ -1,4 +1,4 @@
-"""`dp real export`: a run's samples, or what its learner's last layer sees, as files for other programs."""
+"""`dp real export | push`: a run's samples, features and learner for other programs, and for other people."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -95,3 +95,59 @@ def write_features(run: "Run", rows: int | None, folder: Path) -> None:
     y = np.array(run.config.task.classes)[labels[order]]
     cut = len(y) - len(y) // TESTED
     np.savez(folder / "features.npz", X=x[:cut], y=y[:cut], X_test=x[cut:], y_test=y[cut:])
+
+
+def push_command(
+    run: FinishedRun,
+    repository: Annotated[str | None, typer.Argument(metavar="OWNER/NAME", help="On the hub of Hugging Face.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Write a new folder in place of uploading anything.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Anybody may see it.  Default: only its owner.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Add a commit to a data set and a model that are there already.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The pool becomes a data set, and the learner a model of the same name, each with a card.
+
+    The token is that of `hf auth login`, or of HF_TOKEN. The cards have the configuration, with its paths and prompts:
+    look at them by --to first, and fill in a licence.
+    """
+    from tempfile import TemporaryDirectory
+
+    from dp_base.errors import InputError
+    from dp_base.files import unused
+    from dp_real import Run
+    from experiments.looking.publish import stage, upload
+
+    if (repository is None) == (to is None):
+        raise InputError("name either a repository, OWNER/NAME, or a folder by --to")
+    if to is not None:
+        if public or update:
+            raise InputError("--public and --update are for the hub: leave them out with --to")
+        if not unused(to):
+            raise InputError(f"--to {to} is not empty; name a new folder")
+        _write_published(Run(run), to)
+        found = [str(to / "dataset"), str(to / "model")]
+    else:
+        assert repository is not None
+        with TemporaryDirectory() as folder:
+            stage(Run(run), Path(folder))
+            found = upload(Path(folder), repository, public=public, update=update)
+    if as_json:
+        emit_json({"run": str(run), "dataset": found[0], "model": found[1]})
+    else:
+        say(f"data set: {found[0]}\nmodel: {found[1]}")
+
+
+def _write_published(run: "Run", folder: Path) -> None:
+    """Write the data set and the model into a new folder, both or neither."""
+    from dp_base.errors import InputError
+    from dp_base.files import whole_folder
+    from dp_base.locks import locked_beside
+    from experiments.looking.publish import stage
+
+    try:
+        with locked_beside(folder), whole_folder(folder) as staged:
+            stage(run, staged)
+    except OSError as error:
+        raise InputError(f"--to {folder} cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""`dp real report | rounds | evaluate`: what runs reached, as a page, by round, and on real images."""
+"""`dp real report | review | rounds | evaluate`: what runs reached and drew, as pages, by round, and on real images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,6 +96,37 @@ def add_confirmed(facts: dict[str, Any], judge: str) -> None:
     for row, found in zip(facts.get("rounds", []), agreement(judged_rows(run, asked)), strict=False):
         row["confirmed"] = found["confirmed"]
         row["confirmed_of_missed"] = found["confirmed_of_missed"]
+
+
+def review_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
+    out: Annotated[Path | None, typer.Option(help="FILE.html.  Default: review.html in RUN.")] = None,
+    most: Annotated[int, typer.Option(min=1, max=100_000, help="Examples at most, the hardest first.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """A page of the pool's texts or images, on which wrong ones are marked.
+
+    Its button saves the marks as marks.csv. A run with pool.marks = "marks.csv" leaves these examples out.
+    """
+    from dp_base.errors import InputError
+    from dp_base.files import write_text
+    from dp_real import Run
+    from experiments.looking.review import review_page, reviewed
+
+    out = out or folder / "review.html"
+    if out.suffix != ".html":
+        raise InputError(f"--out {out}: the review is a page; name it FILE.html")
+    run = Run(folder)
+    items = reviewed(run, most)
+    text = review_page(run, items)
+    try:
+        write_text(out, text)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
+    if as_json:
+        emit_json({"out": str(out), "examples": len(items)})
+    else:
+        say(f"{out}: {len(items):,} examples; open it in a browser")
 
 
 def rounds_command(

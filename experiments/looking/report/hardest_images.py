@@ -42,13 +42,13 @@ def hardest_images(run: Run, pool: Pool) -> list[dict[str, Any]]:
             "entropy": float(row.entropy),
             "omega": float(row.omega),
             "wrong": not row.correct,
-            "picture": _encoded(image),
+            "picture": encoded(image),
         }
         for row, image in zip(chosen.itertuples(), images, strict=True)
     ]
 
 
-def _encoded(image: Any) -> str:
+def encoded(image: Any) -> str:
     """An image in [0, 1] of shape (H, W) or (H, W, 3) as a small PNG in base64."""
     picture = Image.fromarray((255 * image).round().astype("uint8"))
     picture.thumbnail((SIDE, SIDE))

@@ -20,7 +20,7 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
     """The added texts of the highest entropy, highest first; before the first addition, those of the initial round.
 
     Keys: text, label and predicted (names), entropy in nats and right, both when it was added, and round. What is
-    predicted is what the learner makes of it now; None if there is no learner yet.
+    predicted is what the learner makes of it now; None if there is no learner yet. With soft labels also p(label).
     """
     facts = pool.table().select(["row", "round", "label", "entropy", "correct"]).to_pandas()
     added = facts[facts["round"] > 0] if facts["round"].any() else facts
@@ -42,5 +42,11 @@ def hardest_texts(run: Run, pool: Pool) -> list[dict[str, Any]]:
             "right when added": "yes" if row.correct else "no",
             "round": row.round,
         }
+        | ({} if pool.posterior is None else {"p(label)": likelihood(pool, row.row)})
         for text, answer, row in zip(texts_of(x), predicted, hardest.itertuples(), strict=True)
     ]
+
+
+def likelihood(pool: Pool, row: int) -> float | None:
+    """The generator's own probability of the label of a row, if the pool has soft labels. A low one is doubt."""
+    return None if pool.posterior is None else float(pool.posterior[row, int(pool.y[row])])

@@ -374,6 +374,14 @@ def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(run: Path, m
     assert picture.size == (8, 8)
 
 
+def test_a_pool_of_images_is_reviewed(run: Path, tmp_path: Path):
+    page = tmp_path / "review.html"
+    assert dp("real", "review", run, "--most", "7", "--out", page) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count('src="data:image/png;base64,') == text.count("data-mark=") == 7
+    assert "p(label)" not in text  # nobody knows
+
+
 @needs_browser
 def test_the_page_fits_narrow_screens_and_filters_its_gallery(run: Path, tmp_path: Path):
     """A script at the end of the page says whether it is cut off, and how many rows of which rounds it shows."""

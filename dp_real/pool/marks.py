@@ -1,0 +1,50 @@
+"""Marks of examples that a person found wrong (`dp real review`), which later runs leave out.
+
+A mark is a hash of the example and the name of its class. So it finds the example again in any run that draws it, and
+the same text under another class stays.
+"""
+
+import csv
+import hashlib
+import re
+from pathlib import Path
+
+from torch import Tensor
+
+from dp_base.errors import InputError, MissingError
+from dp_base.reading import foreign_file
+from dp_real.runtime.pixels import to_bytes
+
+COLUMN = "mark"
+MARK = re.compile("[0-9a-f]{64}")
+
+
+def mark_of(example: Tensor, name: str) -> str:
+    """Return the mark of an example [*sample_shape] of the class `name`.
+
+    Images are compared as bytes, and texts without the zeros behind them, which depend on how long others may be.
+    """
+    values = to_bytes(example) if example.ndim == 3 else example
+    content = values.contiguous().numpy().tobytes().rstrip(b"\0")
+    return hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+
+
+def read_marks(file: str | None) -> frozenset[str]:
+    """Return the marks in the column `mark` of a CSV file; none without a file.
+
+    Raises MissingError if the file is not there, InputError if it has no such column, or no mark in one of its lines.
+    """
+    if file is None:
+        return frozenset()
+    if not Path(file).is_file():
+        raise MissingError(f"pool.marks = '{file}': there is no such file; dp real review RUN makes one")
+    with foreign_file(file, "no CSV file in UTF-8"), open(file, encoding="utf-8-sig", newline="") as lines:
+        rows = csv.DictReader(lines)
+        if COLUMN not in (rows.fieldnames or ()):
+            raise InputError(f"{file}: it has no column '{COLUMN}'; dp real review RUN makes such a file")
+        marks = set()
+        for row in rows:
+            if not MARK.fullmatch(row[COLUMN] or ""):
+                raise InputError(f"{file}, line {rows.line_num}: its mark should be 64 hexadecimal digits")
+            marks.add(row[COLUMN])
+    return frozenset(marks)

@@ -1,0 +1,115 @@
+"""A run as a data set and a model: what the folders and the cards have, and what a stand-in for the hub receives."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import pytest
+from huggingface_hub import HfApi, RepoCard
+
+from dp_real import Run
+from experiments.looking.publish import dataset_card
+from tests.experiments.conftest import run_dp as dp
+from tests.experiments.looking.hub_stand_in import Hub, hub
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(scope="module")
+def run(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    short = ("--set", "training.steps=20", "--set", "pool.soft_labels=true")
+    assert dp("real", "run", "text-own-smoke", "--out", folder, *short) == 0
+    return folder
+
+
+@pytest.fixture
+def own_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A stand-in for the hub, and a token for it."""
+    with hub() as there:
+        known = HfApi.__init__
+        monkeypatch.setattr(HfApi, "__init__", lambda self, **options: known(self, endpoint=there.url, **options))
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        yield there
+
+
+def test_a_folder_loads_as_a_data_set_and_a_model(run: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    assert dp("real", "push", run, "--to", out) == 0
+    loaded = datasets.load_dataset(str(out / "dataset"), split="train", cache_dir=str(tmp_path / "cache"))
+    pool = Run(run).pool
+    assert len(loaded) == len(pool)
+    assert loaded["label"] == pool.y.tolist()
+    assert {path.name for path in (out / "model").iterdir()} >= {"README.md", "config.json", "model.safetensors"}
+    file = out / "dataset" / "README.md"
+    card = RepoCard.load(file)
+    assert card.data.to_dict()["task_categories"] == ["text-classification"]
+    assert "license" not in card.data.to_dict()
+    assert "# license:" in file.read_text(encoding="utf-8")
+    assert "Write a short news item about {}" in card.text
+    assert "generator agrees (%)" in card.text
+    assert "The prompts showed real examples" in card.text
+    for row in Run(run).rounds.itertuples():
+        assert f"| {row.round} | {row.count:,} | {row.omega:.4g} |" in card.text or row.round
+
+
+def test_the_hub_receives_both_and_the_token_is_not_shown(run: Path, own_hub: Hub, capfd: pytest.CaptureFixture[str]):
+    assert dp("real", "push", run, "me/mine") == 0
+    assert own_hub.private == {"datasets/me/mine": True, "models/me/mine": True}
+    assert set(own_hub.files["datasets/me/mine"]) == {"README.md", "data/train.parquet"}
+    learner = {path.name: path.read_bytes() for path in (run / "learner").iterdir() if path.name != "checksums.json"}
+    assert own_hub.files["models/me/mine"] == learner
+    assert own_hub.tokens == {"Bearer hf_secret"}
+    out, err = capfd.readouterr()
+    assert f"{own_hub.url}/datasets/me/mine" in err
+    assert "hf_secret" not in out + err
+    assert dp("real", "push", run, "me/mine") == 2
+    assert "there is such a data set on the hub; name another, or add --update" in capfd.readouterr().err
+    own_hub.files.clear()
+    assert dp("real", "push", run, "me/mine", "--update", "--public") == 0
+    assert set(own_hub.files) == {"datasets/me/mine", "models/me/mine"}
+    assert own_hub.private["datasets/me/mine"]  # as it was
+
+
+def test_what_the_hub_refuses(run: Path, own_hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys):
+    for status, what in ((403, "does not let this token write there"), (401, "does not accept the token")):
+        own_hub.refuses = status
+        assert dp("real", "push", run, "me/mine") == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert what in line
+        assert "hf_secret" not in line
+    own_hub.url = "http://127.0.0.1:9"  # where nobody listens
+    assert dp("real", "push", run, "me/mine") == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the hub cannot be reached" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "complaint"),
+    [
+        ((), 2, "name either a repository"),
+        (("me/mine", "--to", "x"), 2, "name either a repository"),
+        (("--to", "x", "--public"), 2, "are for the hub"),
+        (("mine",), 2, "must be OWNER/NAME"),
+        (("me/mine",), 3, "there is no token for the hub"),
+    ],
+)
+def test_mistakes_get_one_line(
+    run: Path, words: tuple[str, ...], status: int, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr("experiments.looking.publish.get_token", lambda: None)
+    assert dp("real", "push", run, *words) == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line
+
+
+def test_no_text_can_leave_the_cards_sample(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither a fence nor a tag nor a command to a terminal begins there."""
+    evil = "```\n<script>alert(1)</script>\x1b[31m\x9b\u202e"
+    monkeypatch.setattr("experiments.looking.publish.texts_of", lambda x: [evil] * len(x))
+    done = Run(run)
+    card = dataset_card(done.config, done.result, done.pool)
+    begin = card.index("```json\n") + len("```json\n")
+    block = card[begin : card.index("\n```\n", begin)]
+    assert block.count("<script>") == 10 == len(block.splitlines())
+    assert not {"\x1b", "\x9b", "\u202e"} & set(card)

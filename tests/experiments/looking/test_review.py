@@ -1,0 +1,161 @@
+"""The page on which examples of a pool are marked, and the run that leaves the marked ones out."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from markupsafe import escape
+
+from dp_base.errors import InputError, MissingError
+from dp_real import Run
+from dp_real.config import Config, load_config
+from dp_real.pool.marks import mark_of, read_marks
+from dp_real.runs.run import run as train
+from dp_real.text.pooled import texts_of
+from experiments.looking.report.texts import hardest_texts
+from experiments.looking.review import review_page, reviewed
+from experiments.presets.presets import load_preset
+from experiments.terminal import visible
+from tests.chromium import needs_browser, opened
+from tests.experiments.conftest import run_dp as dp
+
+pytestmark = pytest.mark.usefixtures("cache")
+SHORT = ("training.steps=20", "pool.soft_labels=true", "pool.distinct=0.0")
+
+
+@pytest.fixture(scope="module")
+def run(cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
+    train(load_preset("text-own-smoke", SHORT), folder)
+    return folder
+
+
+def marks_file(file: Path, *marks: str) -> Path:
+    file.write_text("\n".join(["round,row,mark", *(f"0,1,{mark}" for mark in marks)]) + "\n", encoding="utf-8")
+    return file
+
+
+def with_marks(run: Path, file: Path) -> Config:
+    return load_config(run / "config.toml", [f"pool.marks={json.dumps(str(file))}"])
+
+
+def test_the_page_has_each_example_hardest_first(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", "review", run, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    pool = Run(run).pool
+    assert told == {"out": str(run / "review.html"), "examples": len(pool)}
+    page = (run / "review.html").read_text(encoding="utf-8")
+    shown = [int(row) for row in re.findall(r'data-row="(\d+)"', page)]
+    entropy = pool.table()["entropy"].to_pylist()
+    assert shown == sorted(range(len(pool)), key=lambda row: -entropy[row])
+    items = reviewed(Run(run), most=3)
+    assert [item["row"] for item in items] == shown[:3]
+    assert pool.posterior is not None
+    label = int(pool.y[shown[0]])
+    assert items[0]["likelihood"] == pytest.approx(float(pool.posterior[shown[0], label]))
+    assert escape(visible(texts_of(pool.x)[shown[0]])) in page
+
+
+def test_the_report_tells_how_likely_the_labels_of_the_hardest_texts_are(run: Path):
+    pool = Run(run).pool
+    assert pool.posterior is not None
+    for row in hardest_texts(Run(run), pool):
+        place = texts_of(pool.x).index(row["text"])
+        assert row["p(label)"] == pytest.approx(float(pool.posterior[place].gather(0, pool.y[place])))
+
+
+def test_nothing_of_a_text_is_obeyed(run: Path, monkeypatch: pytest.MonkeyPatch):
+    evil = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\x1b]0;x\x07\u202e"
+    monkeypatch.setattr("experiments.looking.review.texts_of", lambda x: [evil] * len(x))
+    items = [item | {"class": '"><script>alert(3)</script>'} for item in reviewed(Run(run), 2)]
+    page = review_page(Run(run), items)
+    assert page.count("<script>") == 1  # its own
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert not {"\x1b", "\x07", "\u202e"} & set(page)
+
+
+def test_a_run_leaves_marked_examples_out(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Plain rows of a run of the same seed are the same, so the initial round is the earlier one without the marked."""
+    before = Run(run)
+    items = {item["row"]: item for item in reviewed(before, 1000)}
+    wrong = [2, 5]
+    file = marks_file(tmp_path / "marks.csv", *(items[row]["mark"] for row in wrong))
+    result = train(with_marks(run, file), tmp_path / "next")
+    after = Run(tmp_path / "next")
+    initial = before.rounds["count"][0]
+    same = [
+        text
+        for row, text in enumerate(texts_of(before.pool.x[:initial]))
+        if items[row]["mark"] not in read_marks(str(file))
+    ]
+    assert len(same) <= initial - len(wrong)
+    assert after.rounds["count"][0] == len(same)
+    assert texts_of(after.pool.x[: len(same)]) == same
+    assert after.pool.table()["row"].to_pylist() == list(range(result["pool_size"]))
+    assert "examples are left out, as pool.marks says" in caplog.text
+    page = review_page(after, reviewed(after, 1))
+    assert all(items[row]["mark"] in page for row in wrong)  # or the next file would bring them back
+
+
+def test_marks_that_changed_are_another_input(run: Path, tmp_path: Path):
+    (item,) = reviewed(Run(run), 1)
+    file = marks_file(tmp_path / "marks.csv", item["mark"])
+    first = train(with_marks(run, file), tmp_path / "next")
+    marks_file(file, "0" * 64)
+    second = train(with_marks(run, file), tmp_path / "other")
+    assert first["inputs"]["marks"] != second["inputs"]["marks"]
+    assert "marks" not in json.loads((run / "result.json").read_text())["inputs"]
+
+
+def test_a_mark_is_of_a_text_and_its_class(run: Path):
+    import torch
+
+    text = torch.tensor([104, 105], dtype=torch.int32)
+    padded = torch.tensor([104, 105, 0, 0], dtype=torch.int32)
+    assert mark_of(text, "a") == mark_of(padded, "a") != mark_of(text, "b")
+    image = torch.zeros(1, 2, 2)
+    assert mark_of(image, "a") == mark_of(image + 1e-7, "a") != mark_of(image + 0.1, "a")
+
+
+def test_files_that_are_no_marks(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(MissingError, match="there is no such file; dp real review RUN makes one"):
+        read_marks(str(tmp_path / "nothing.csv"))
+    with pytest.raises(InputError, match="line 3: its mark should be 64 hexadecimal digits"):
+        read_marks(str(marks_file(tmp_path / "marks.csv", "0" * 64, "=cmd()")))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="no column 'mark'"):
+        read_marks(str(tmp_path / "other.csv"))
+    setting = f"pool.marks={tmp_path / 'nothing.csv'}"
+    assert dp("real", "run", run / "config.toml", "--out", tmp_path / "out", "--set", setting) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there is no such file" in line
+    assert dp("real", "review", run, "--out", "review.txt") == 2
+    assert "name it FILE.html" in capsys.readouterr().err
+
+
+@needs_browser
+def test_a_browser_marks_filters_and_saves(run: Path, tmp_path: Path):
+    """A script at the end of the page presses buttons, and says what the file to save would have."""
+    told = """<script>
+      for (const place of [0, 2]) document.querySelectorAll("li button")[place].click();
+      document.body.dataset.csv = csv().trim().split("\\n").join("|");
+      const select = document.querySelector("[data-filter=round]");
+      select.value = "1"; select.dispatchEvent(new Event("change"));
+      const shown = items.filter(item => !item.hidden).map(item => item.dataset.round);
+      document.body.dataset.rounds = [...new Set(shown)].join();
+      document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
+    </script></body>"""
+    items = reviewed(Run(run), 1000)
+    page = tmp_path / "page.html"
+    page.write_text(review_page(Run(run), items).replace("</body>", told), encoding="utf-8")
+    document = opened(page, 500)
+    saved = re.findall('data-csv="([^"]*)"', document)[0].replace("|", "\n")
+    rows = list(csv.DictReader(saved.splitlines()))
+    assert [row["mark"] for row in rows] == [items[0]["mark"], items[2]["mark"]]
+    assert [int(row["row"]) for row in rows] == [items[0]["row"], items[2]["row"]]
+    assert "2 marked" in document
+    assert 'data-rounds="1"' in document
+    assert 'data-wide="false"' in document
