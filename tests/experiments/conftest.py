@@ -1,8 +1,9 @@
 """Runs `dp` in this process."""
 
+import itertools
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -30,6 +31,12 @@ class Answer(NamedTuple):
 
 
 Theory = Callable[..., Answer]
+
+
+def with_defaults(arguments: Sequence[object], defaults: Mapping[str, object]) -> list[object]:
+    """The arguments, with those options that they leave out: `dp` refuses an option that is given twice."""
+    missing = [(option, value) for option, value in defaults.items() if option not in arguments]
+    return [*arguments, *itertools.chain.from_iterable(missing)]
 
 
 def run_dp(*arguments: object) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.experiments.conftest import Answer, Theory
+from tests.experiments.conftest import Answer, Theory, with_defaults
 
 SELECTIONS = {"static", "keep-hard", "keep-easy", "entropy"}
 
@@ -17,7 +17,7 @@ def noise(theory: Theory) -> Theory:
     """Runs `dp theory noise ARGUMENTS`, with two rounds unless the arguments say otherwise."""
 
     def run(*arguments: object) -> Answer:
-        return theory("noise", "--rounds", 2, *arguments)
+        return theory("noise", *with_defaults(arguments, {"--rounds": 2}))
 
     return run
 

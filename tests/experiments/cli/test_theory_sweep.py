@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.experiments.conftest import Theory
+from tests.experiments.conftest import Theory, with_defaults
 
-SMALL = ("--d", 16, "--trials", 2, "--n", "8,40", "--workers", 1)
+OF_SMALL: dict[str, object] = {"--d": 16, "--trials": 2, "--n": "8,40", "--workers": 1}
+SMALL = with_defaults((), OF_SMALL)
 LONG = ("--rule", "keep-hard", "--d", 128, "--trials", 100, "--n", "100:20000:10")
 BEGUN = 2000  # bytes of a journal in which some cells are finished
 DP = Path(sys.executable).with_name("dp")
@@ -62,7 +63,7 @@ def test_sweep_json_is_one_object_with_winners(theory: Theory):
     ],
 )
 def test_mistakes_get_one_line_and_status_2(theory: Theory, arguments: tuple[str, ...], said: str):
-    assert said in theory("sweep", *SMALL, *arguments).refused()
+    assert said in theory("sweep", *with_defaults(arguments, OF_SMALL)).refused()
 
 
 def test_out_that_cannot_be_a_folder(theory: Theory, tmp_path: Path):
