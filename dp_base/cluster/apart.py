@@ -40,6 +40,7 @@ class Ending:
     result: Any = None
     error: BaseException | None = None
     lost: str = ""  # why there is neither result nor error
+    stopped: bool = False  # it was lost because it was told to stop, and not by a fault
 
 
 def end_with(parent: int) -> None:
@@ -68,7 +69,7 @@ def run_apart(function: Callable[..., Any], job: tuple, cwd: str, unwanted: Call
         while process.poll() is None:
             if unwanted():
                 _stop(process)
-                return Ending(lost="its worker was told to stop")
+                return Ending(lost="its worker was told to stop", stopped=True)
             time.sleep(STOP_CHECK_INTERVAL)
         ending = Path(folder) / ENDING
         if not ending.exists():

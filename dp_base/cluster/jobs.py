@@ -23,7 +23,7 @@ from dp_base.files import LOCK
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-LOSSES = 3  # how often a job may be lost before the caller is told
+LOSSES = 3  # how often the process of a job may die before that is an error
 SEEN_WITHIN = 20.0  # seconds in which another machine must see what this one wrote; NFS keeps old answers for a while
 POLL = 0.5  # seconds between looks at a file
 RETRY = "with --resume, the same command goes on from what is finished"
@@ -169,7 +169,7 @@ class Cluster:
                 index = indices.pop(future)
                 result = self._result(future, names[index])
                 if isinstance(result, Ending) and result.lost:
-                    losses[index] += 1
+                    losses[index] += not result.stopped
                     if losses[index] > LOSSES:
                         raise MissingError(f"{names[index]} was lost {LOSSES + 1} times: {result.lost}; {RETRY}")
                     self._tell(f"{names[index]}: {result.lost}; it goes to another")

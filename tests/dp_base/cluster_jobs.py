@@ -5,13 +5,14 @@ import signal
 import time
 from pathlib import Path
 
+from dp_base import locks
 from dp_base.errors import InputError
 from dp_base.locks import locked
 
 
-def plain(value: int) -> tuple[int, int]:
-    """Return twice the value, and the process."""
-    return 2 * value, os.getpid()
+def plain(value: int) -> tuple[int, int, float]:
+    """Return twice the value, the process, and how long it waits for a lock."""
+    return 2 * value, os.getpid(), locks.patience
 
 
 def refused() -> None:

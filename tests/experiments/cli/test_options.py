@@ -102,4 +102,7 @@ def test_a_cluster_is_asked_for_in_full(
 @pytest.mark.parametrize("command", ["compare", "tune"])
 def test_a_number_of_workers_is_for_one_machine(command: str, capsys: pytest.CaptureFixture[str]):
     assert dp("real", command, "digits", "--dask", "tcp://host:1", "--workers", "2") == 2
-    assert "--workers 2 is for this machine; with --dask, each worker of the cluster takes a run" in capsys.readouterr().err
+    assert (
+        "--workers 2 is for this machine; with --dask, each worker of the cluster takes a run"
+        in capsys.readouterr().err
+    )
