@@ -7,17 +7,15 @@ state nor Python's interpreter lock with the process that answers for it, and ta
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from dp_base import locks
@@ -29,8 +27,6 @@ TIME_TO_STOP = 120.0  # seconds that a job has to stop by itself, as by writing 
 # which is usually 90 seconds.
 LOCK_PATIENCE = 180.0
 CODE = "from dp_base.cluster.apart import serve; serve()"
-JOB = "job"  # file names in the folder through which the two processes speak
-ENDING = "ending"
 
 
 @dataclass(frozen=True)
@@ -60,26 +56,28 @@ def run_apart(function: Callable[..., Any], job: tuple, cwd: str, unwanted: Call
     Once `unwanted()` holds, the process is told to stop by SIGTERM, and the job is lost. Raises OSError if the process
     cannot be started.
     """
-    with tempfile.TemporaryDirectory(prefix="dp-job-") as folder:
-        (Path(folder) / JOB).write_bytes(pickle.dumps((function, job)))
-        path = os.pathsep.join(filter(None, sys.path))
-        environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-        command = [sys.executable, "-c", CODE, folder, str(os.getpid())]
-        process = subprocess.Popen(command, cwd=cwd, env=environment)
-        while process.poll() is None:
-            if unwanted():
-                _stop(process)
-                return Ending(lost="its worker was told to stop", stopped=True)
-            time.sleep(STOP_CHECK_INTERVAL)
-        ending = Path(folder) / ENDING
-        if not ending.exists():
-            return Ending(lost=_cause(process.returncode))
-        return pickle.loads(ending.read_bytes())
+    ours, theirs = Pipe()
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", CODE, str(theirs.fileno()), str(os.getpid())]
+    with ours:
+        with theirs:
+            process = subprocess.Popen(command, cwd=cwd, env=environment, pass_fds=[theirs.fileno()])
+        try:
+            ours.send((function, job))
+            while not ours.poll(STOP_CHECK_INTERVAL):
+                if unwanted():
+                    process.terminate()
+                    return Ending(lost="its worker was told to stop", stopped=True)
+            return ours.recv()
+        except (EOFError, ConnectionError):  # the process has ended without a word
+            return Ending(lost=_cause(process.wait()))
+        finally:
+            _wait(process)
 
 
-def _stop(process: subprocess.Popen) -> None:
-    """Ask a process to stop, and kill it if it does not."""
-    process.terminate()
+def _wait(process: subprocess.Popen) -> None:
+    """Wait for a process that has ended or is about to, and kill it if it does not."""
     try:
         process.wait(TIME_TO_STOP)
     except subprocess.TimeoutExpired:
@@ -96,28 +94,17 @@ def _cause(status: int) -> str:
 
 
 def serve() -> None:
-    """Run the job in the folder that the first argument names. The second is the process that started this one."""
-    folder = Path(sys.argv[1])
+    """Run the job that comes through the pipe whose number is the first argument. The second is the parent process."""
     end_with(int(sys.argv[2]))
     locks.patience = LOCK_PATIENCE
-    function, job = pickle.loads((folder / JOB).read_bytes())
-    try:
-        ending = Ending(function(*job))
-    except BaseException as error:  # also an interruption, of which only the caller knows what it means
-        ending = Ending(error=error)
-    partial = folder / f"{ENDING}.part"
-    partial.write_bytes(_pickled(ending))
-    partial.rename(folder / ENDING)
-
-
-def _pickled(ending: Ending) -> bytes:
-    """Return the ending as bytes. An error that cannot be sent is replaced by its traceback."""
-    try:
-        content = pickle.dumps(ending)
-        pickle.loads(content)  # an error whose arguments are not its message's fails only here
-    except Exception:
-        if ending.error is None:
-            raise
-        told = "".join(traceback.format_exception(ending.error))
-        return pickle.dumps(Ending(error=RuntimeError(told)))
-    return content
+    with Connection(int(sys.argv[1])) as caller:
+        function, job = caller.recv()
+        try:
+            ending = Ending(function(*job))
+        except BaseException as error:  # also an interruption, of which only the caller knows what it means
+            ending = Ending(error=error)
+        try:
+            caller.send(ending)
+        except Exception as unsent:  # it holds something that no other process can have
+            told = "".join(traceback.format_exception(ending.error or unsent))
+            caller.send(Ending(error=RuntimeError(told)))

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,8 +44,9 @@ def test_jobs_are_in_order_and_told_of(scheduler: str, tmp_path: Path):
     told: list[str] = []
     with locked(tmp_path), on_cluster(scheduler, {"GPU": 1}, tmp_path, told.append):
         found = list(in_parallel(None, cluster_jobs.plain, [(i,) for i in range(3)], name=lambda i: f"run {i}"))
-    assert [value for value, _ in found] == [0, 2, 4]
-    assert len({process for _, process in found} | {os.getpid()}) == 4
+    assert [value for value, _, _ in found] == [0, 2, 4]
+    assert len({process for _, process, _ in found} | {os.getpid()}) == 4
+    assert min(patience for _, _, patience in found) > 90  # on NFS, the lock of a lost machine lasts as long
     assert {f"run {i}: on {socket.gethostname()}" for i in range(3)} <= {line.partition(",")[0] for line in told}
     assert sum(": ended; " in line and " left" in line for line in told) == 2
     assert any(line.endswith(": ended; 3 of 3") for line in told)
@@ -54,17 +56,18 @@ def test_jobs_are_in_order_and_told_of(scheduler: str, tmp_path: Path):
 def test_what_dies_gives_its_job_to_another(victim: str, scheduler: str, tmp_path: Path):
     told: list[str] = []
 
-    def kill_once(line: str) -> None:
-        told.append(line)
-        if len(told) == 1:
-            until(lambda: calls(tmp_path))
-            process, worker = calls(tmp_path)[0]
-            os.kill(process if victim == "process" else worker, signal.SIGKILL)
-            (tmp_path / "go").touch()
+    def kill_once() -> None:
+        until(lambda: calls(tmp_path))
+        process, worker = calls(tmp_path)[0]
+        os.kill(process if victim == "process" else worker, signal.SIGKILL)
+        until(lambda: len(calls(tmp_path)) == 2)
+        (tmp_path / "go").touch()
 
-    with on_cluster(scheduler, tell=kill_once):
+    killing = threading.Thread(target=kill_once)
+    killing.start()
+    with on_cluster(scheduler, tell=told.append):
         assert list(in_parallel(None, cluster_jobs.patient, [(str(tmp_path),)], name=lambda folder: "run")) == [2]
-    assert len({process for process, _ in calls(tmp_path)}) == 2
+    killing.join()
     assert (victim == "process") == any("was ended by SIGKILL" in line for line in told)
 
 
