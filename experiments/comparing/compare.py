@@ -40,7 +40,7 @@ def run_arms(
     seeds: int,
     splits: int,
     out: Path,
-    workers: int,
+    workers: int | None,
     progress: Progress,
     first: int = 0,
     settle: Callable[[Config, str], Config] = arm_config,
@@ -53,6 +53,7 @@ def run_arms(
     generator. Arms with the same seed share the split, the initial weights and the noise of each row, so that they can
     be compared in pairs. What they draw alike in their initial rounds is drawn once.
 
+    workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes.
     settle: turns a configuration into that of an arm.
     test: whether test images are looked at, at the end of a run.
     accept_changes: keep finished runs, and go on with others, though their data have changed since.
@@ -70,7 +71,7 @@ def run_arms(
     jobs = [(*cells[index], folders[index], shared[index], test, accept_changes) for index in order]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
-        for row in in_parallel(workers, _run, jobs, visible_gpus()):
+        for row in in_parallel(workers, _run, jobs, visible_gpus(), name=_name):
             rows.append(row)
             advance(1)
     remove(comparison.drawn)
@@ -96,7 +97,7 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
     ]
 
 
-def prepare_generators(configs: Iterable[Config], workers: int, progress: Progress) -> None:
+def prepare_generators(configs: Iterable[Config], workers: int | None, progress: Progress) -> None:
     """Get the generators of these configurations ready, so that the runs find them in the cache.
 
     A generator that is trained here is trained once for each data split. Runs on real examples alone need none. Raises
@@ -108,23 +109,33 @@ def prepare_generators(configs: Iterable[Config], workers: int, progress: Progre
             split = config.data.split if config.generator.trained_here else None
             distinct[split, config.generator.model_dump_json()] = (config,)
     with progress("generators", len(distinct)) as advance:
-        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus()):
+        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus(), name=_generator_name):
             advance(1)
 
 
 def _prepare(config: Config) -> None:
-    load_generator(config, progress=aside(f"generator of split {config.data.split}"))
+    load_generator(config, progress=aside(_generator_name(config)))
+
+
+def _generator_name(config: Config) -> str:
+    """What the user is told of a generator that is made ready."""
+    return f"generator of split {config.data.split}"
 
 
 def _run(
     arm: str, config: Config, out: Path, shared: Shared | None, test: bool, accept_changes: bool
 ) -> dict[str, Any]:
-    told = aside(f"{arm}, seed {config.seed}")
+    told = aside(_name(arm, config))
     if out.exists() and not accept_changes:
         require_same_result(config, RunFiles(out), test=test)
     resume = out.exists()
     result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, test=test, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
+
+
+def _name(arm: str, config: Config, *others: Any) -> str:
+    """What the user is told of a run."""
+    return f"{arm}, seed {config.seed}"
 
 
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
