@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.config import Config, anchored, load_config
+from dp_real.estimate.needs import few_cores
 from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.loop.practice import Practice
 from dp_real.loop.training import Training
@@ -30,6 +32,8 @@ from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
 from dp_real.runtime.hub import quietly
+
+log = logging.getLogger(__name__)
 
 
 @processes.together()
@@ -121,6 +125,8 @@ def _train(
         if processes.this_process().is_main_process:
             disclaim(files)
         raise
+    if processes.this_process().is_main_process and (remark := few_cores(config)):
+        log.warning("%s: %s", config.name, remark)
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         noted = inputs(files, config, parts.data, test=test)
         folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)

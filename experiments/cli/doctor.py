@@ -1,5 +1,6 @@
 """`dp doctor`: is this machine ready, and is a folder intact? It fetches, writes and mends nothing."""
 
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from experiments.cli.version import DISTRIBUTION, version_line
 from experiments.terminal import emit_json, say, table
 
 LITTLE_DISK = 2e9  # bytes; a small run of images takes less
+CORES_OF_A_GPU = 2  # at least: one drives it, and one reads. dp real plan says how many a run keeps busy
 CACHE = "cache"  # the target that stands for the cache
 
 
@@ -92,12 +94,17 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     try:
         from dp_real.estimate.needs import this_device
+        from dp_real.runtime.processes import own_cores
     except ImportError as error:
         yield _finding("device", "unknown", f"{error}; dp theory works without")
         return
     device = this_device()
     count = "" if device.cores else f"{device.count} × "
     yield _finding("device", f"{count}{device.name}, {device.memory / 1e9:.0f} GB")
+    cores = own_cores()
+    gpus = 0 if device.cores else device.count
+    few = f"fewer than {CORES_OF_A_GPU} for a GPU: ask for more (srun --cpus-per-task, the container's quota)"
+    yield _finding("cores", f"{cores} of {os.cpu_count()} may be used", few if cores < CORES_OF_A_GPU * gpus else None)
 
 
 def _disk(what: str, folder: Path) -> Finding:

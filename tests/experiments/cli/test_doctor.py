@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dp_base.checksums import seal
+from dp_real.estimate.needs import Device
 from experiments.cli import doctor
 from tests.experiments.conftest import run_dp as dp
 
@@ -39,6 +40,17 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
     assert "diffusers: pip install 'diffusers>=" in err
     assert "scipy: 0.1 is too old: pip install 'scipy>=" in err
     assert "is nearly full" in err
+
+
+def test_gpus_with_fewer_cores_than_they_need(
+    cache: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dp_real.estimate.needs.this_device", lambda: Device("H100", 8, 80 * 10**9))
+    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 16)
+    assert dp("doctor") == 0
+    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 15)
+    assert dp("doctor") == 3
+    assert "cores: fewer than 2 for a GPU: ask for more (srun --cpus-per-task" in capsys.readouterr().err
 
 
 def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
