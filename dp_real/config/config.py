@@ -77,6 +77,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         self.generator.check(self.data)
+        self.generator.check_sampling(self.sampling)
         self.learner.check(self.training, self.data)
         return self
 

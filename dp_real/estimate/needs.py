@@ -15,7 +15,7 @@ from dp_base.extras import install_command
 from dp_real.config import Config
 from dp_real.estimate import clock, cost, speed, work
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.runtime.model_folders import NAME, WHOLE, Lack, download_command, is_hub_id, lacking, misnamed
+from dp_real.runtime.model_folders import ANY_WEIGHTS, NAME, WHOLE, Lack, download_command, is_hub_id, lacking, misnamed
 from dp_real.runtime.processes import own_cores, reader_threads
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
@@ -241,7 +241,10 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Need:
     try:
         is_local = Path(model).is_dir()
         folder = Path(model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True))
-        lack = _lacking_tokenizer(folder) if key.endswith(".tokenizer") else lacking(folder, pipeline)
+        if key.endswith(".lora"):
+            lack = _lacking_lora(folder)
+        else:
+            lack = _lacking_tokenizer(folder) if key.endswith(".tokenizer") else lacking(folder, pipeline)
     except (OSError, ValueError):  # it is not in the hub's cache
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
@@ -264,6 +267,12 @@ def _lacking_tokenizer(folder: Path) -> Lack | None:
     """Say what the folder of a tokenizer lacks. Return None if it is whole."""
     is_there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
     return None if is_there else Lack("lacks a tokenizer.json", f"it {WHOLE}")
+
+
+def _lacking_lora(folder: Path) -> Lack | None:
+    """Say what keeps a folder from being that of one LoRA."""
+    files = sum(1 for _ in folder.glob(ANY_WEIGHTS))
+    return None if files == 1 else Lack(f"has {files} files of safetensors", "it must hold one, which is the LoRA")
 
 
 def _data(config: Config) -> Iterator[Need]:
