@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,6 +49,7 @@ class Loader:
         self._ahead: dict[BatchKey, list[Future[MiniBatch]]] = {}
         self.readers = reader_threads(own_cores())  # they read and decode rows ahead, a parcel at a time
         self._threads = ThreadPoolExecutor(self.readers)
+        self.waited = 0.0  # seconds that `batch` took
 
     def batch(self, step: int) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
         """Return the mini-batch of a step.
@@ -62,6 +64,13 @@ class Loader:
         tuple of Tensor
             See Pool.minibatch.
         """
+        begin = time.monotonic()
+        try:
+            return self._batch(step)
+        finally:
+            self.waited += time.monotonic() - begin
+
+    def _batch(self, step: int) -> MiniBatch:
         if self.pool.in_memory and not self.pins:
             return self.pool.minibatch(self.rows_at(step))
         size = len(self.pool)

@@ -31,6 +31,7 @@ from dp_real.runs.prepare import Parts, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
+from dp_real.runtime.alerts import Alerts, alert, alerting
 from dp_real.runtime.hub import quietly
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,11 @@ def run(
             finished = claim(config, files, resume) if main else None
         result = processes.from_main(finished)
         if not result:
-            with own_torch(config), quietly():
+            main = processes.this_process().is_main_process
+            with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
                 result = _train(config, files, progress, test, shared, accept_changes)
+                if main:
+                    alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
         if config.practice.branch:
             cool_down(files, progress, test)
     return result
@@ -146,6 +150,8 @@ def _train(
         except DivergedError as error:
             last = newest_checkpoint(files.checkpoints)
             kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
+            if processes.this_process().is_main_process:
+                alert("collapse", step=state.step, message=str(error))
             raise DivergedError(f"{error}; {kept}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
     return conclude(training, parts.data, files, test, facts)
