@@ -66,6 +66,7 @@ class NetworkLearner:
         self.step = 0
         self.offset: Tensor | None = None  # float32 [K], added to logits in training
         self.adjusted_to = 0  # the number of rows that the offset is for
+        self.norm: Tensor | None = None  # of the last step's gradient, if it was looked at
         self.losses: list[Tensor] = []  # one for each step since the last call of drain_loss
         self.finish_at(config.steps)
 
@@ -122,7 +123,7 @@ class NetworkLearner:
             self.module.train()
         loss = self.gradient.fill(self._loss, lambda: self._prepare(x, y, share), share, self.step)
         if self.config.max_grad_norm:
-            nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+            self.norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
@@ -205,6 +206,12 @@ class NetworkLearner:
         mean = torch.stack(self.losses).mean().item()
         self.losses.clear()
         return mean
+
+    def gradient_norm(self) -> float:
+        """Return the norm of the last step's gradient, before it was shortened. This waits for the device."""
+        gradients = [weight.grad for weight in self.parameters if weight.grad is not None]
+        norm = nn.utils.get_total_norm(gradients) if self.norm is None else self.norm
+        return float(norm)
 
     @property
     def learning_rate(self) -> float:
