@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from filelock import FileLock  # imported on first use, since all commands start with this module
 
 log = logging.getLogger(__name__)
+patience = 0.0  # seconds that this process waits for a lock that another process holds, before it is an error
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without flock, NFS 3 without lockd
 
 
@@ -114,12 +115,12 @@ def _refusing(out: Path) -> Iterator[None]:
 def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:
     """Lock a file, and write into it which process holds it. Return None where the file system has no locks.
 
-    `what` names the locked thing in messages. If another process holds the lock, this waits for it with `wait`, and
-    raises InputError otherwise. Raises OSError if the file cannot be made.
+    `what` names the locked thing in messages. If another process holds the lock, this waits for it with `wait`, or for
+    `patience` seconds, and then raises InputError. Raises OSError if the file cannot be made.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(file, timeout=-1 if wait else 0, fallback_to_soft=False)
+    lock = FileLock(file, timeout=-1 if wait else patience, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dp_base.cluster.apart import end_with
+from dp_base.cluster.jobs import this_cluster
+
 if TYPE_CHECKING:
     from filelock import FileLock  # imported on first use, since sweeps start with this module
 
-PARENT_CHECK_INTERVAL = 0.5  # seconds between looks at whether the parent still runs
 # Seconds that a worker without a job waits while others have long ones. The kernel cannot wait for more than 24 days.
 IDLE_TIMEOUT = 14 * 86_400
 
@@ -32,17 +31,21 @@ def ending_with_this_process() -> dict[str, Any]:
 
 
 def in_parallel(
-    workers: int,
+    workers: int | None,
     function: Callable[..., Any],
     jobs: Iterable[tuple],
     gpus: Sequence[str] = (),
     batch_size: int | Literal["auto"] = "auto",
+    name: Callable[..., str] = lambda *job: "job",
 ) -> Iterator[Any]:
     """Yield function(*job) for each job in order, computed by `workers` processes that end with this one.
 
     With `gpus`, each process sees one of these GPUs, see `on_gpus_of_their_own`. `batch_size` is the number of jobs
-    that are sent to a process together.
+    that are sent to a process together. If `workers` is None, the cluster of the block `on_cluster` computes them, each
+    in a process of its own, and name(*job) is what the user is told of a job.
     """
+    if workers is None:
+        return _on_this_cluster(function, list(jobs), name)
     import joblib
 
     tasks = (joblib.delayed(function)(*job) for job in jobs)
@@ -50,6 +53,19 @@ def in_parallel(
     options: dict[str, Any] = start | {"batch_size": batch_size}  # Any, because joblib declares the options as text
     results = joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks)
     return quiet_when_left(results)
+
+
+def _on_this_cluster(function: Callable[..., Any], jobs: Sequence[tuple], name: Callable[..., str]) -> Iterator[Any]:
+    """Yield function(*job) for each job in order. Those that end early wait for the ones before them."""
+    cluster = this_cluster()
+    assert cluster is not None, "workers=None is for blocks of on_cluster"
+    waiting: dict[int, Any] = {}
+    following = 0
+    for index, result in cluster.results_apart(function, jobs, [name(*job) for job in jobs]):
+        waiting[index] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
 
 
 def quiet_when_left(results: Any) -> Iterator[Any]:
@@ -107,14 +123,3 @@ def take_number(folder: Path) -> int:
         else:
             _held_locks.append(lock)
             return number
-
-
-def end_with(parent: int) -> None:
-    """Kill this process soon after `parent`, which started it, has ended."""
-
-    def watch() -> None:
-        while os.getppid() == parent:  # the system gives children of a dead process another parent
-            time.sleep(PARENT_CHECK_INTERVAL)
-        os.kill(os.getpid(), signal.SIGKILL)  # this is safe: what a process writes is whole or not there
-
-    threading.Thread(target=watch, name="end with the parent", daemon=True).start()

@@ -254,6 +254,10 @@ class TrainingConfig(Section):
     randaugment: int = Field(
         default=0, ge=0, le=10, description="random operations on each batch's images (RandAugment); 0: none"
     )
+    logit_adjustment: float = Field(
+        default=0.0, ge=0, le=100, description="times the log of the classes' shares is added to logits in training"
+    )
+    balanced_batches: bool = Field(default=False, description="draw rows of each class alike, however few it has")
     randaugment_magnitude: int = Field(default=9, gt=0, lt=30, description="of these operations, of 30")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the forward pass in training and evaluation; guidance is float32"
@@ -302,6 +306,15 @@ class PracticeConfig(Section):
     real: CountOrNone = Field(
         default=0, description="how many initial examples are real, with start = 'real'; the rest is generated; 0: all"
     )
+    imbalance: float = Field(
+        default=1.0,
+        ge=1,
+        le=1e6,
+        description="of the real examples in the pool: how many times more the most frequent class has than the rarest",
+    )
+    classes: Literal["balanced", "fill"] = Field(
+        default="balanced", description="of generated examples: all alike; or those first that have the fewest examples"
+    )
     new_sample_weight: float = Field(
         default=1.0, gt=0, le=1e9, description="how often the latest round's rows are drawn"
     )
@@ -313,6 +326,11 @@ class PracticeConfig(Section):
         return 0 if self.start == "generated" else self.real or self.initial
 
     @property
+    def all_real(self) -> int:
+        """How many examples of the pool are real ones."""
+        return self.initial if self.examples == "real" else self.real_examples
+
+    @property
     def draws(self) -> bool:
         """Whether any example is generated."""
         return self.examples == "generated" and (self.additions > 0 or self.real_examples < self.initial)
@@ -321,6 +339,10 @@ class PracticeConfig(Section):
     def _check(self) -> PracticeConfig:
         if self.real and self.start == "generated":
             raise ValueError(f"real = {self.real} is for start = 'real'")
+        if self.imbalance > 1 and not self.all_real:
+            raise ValueError(
+                f"imbalance = {self.imbalance:g} is for real examples: start = 'real' or examples = 'real'"
+            )
         if self.real > self.initial:
             raise ValueError(f"real = {self.real}: at most all of the initial = {self.initial} examples")
         return self

@@ -64,6 +64,10 @@ class Config(Section):
     seed: Seed = Field(default=0, description="of all draws")
     threads: int = Field(default=0, ge=0, le=4096, description="torch threads; 0: torch's own choice")
     tracker: Literal["none", "tensorboard", "wandb"] = Field(default="none", description="a dashboard of the run")
+    alert: str = Field(
+        default="",
+        description="a command, or an http(s) URL, that gets a line of JSON on what happens to the run",
+    )
     data: AnyData
     generator: AnyGenerator
     sampling: SamplingConfig = SamplingConfig()
@@ -77,6 +81,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         self.generator.check(self.data)
+        self.generator.check_sampling(self.sampling)
         self.learner.check(self.training, self.data)
         return self
 
@@ -134,6 +139,10 @@ class Config(Section):
             raise ValueError("practice.examples = 'real' cannot be added to: practice.additions must be 0")
         if self.practice.new_sample_weight != 1 and not self.training.batch_size:
             raise ValueError("practice.new_sample_weight weighs what is drawn: with training.batch_size = 0, all are")
+        if self.training.balanced_batches and not self.training.batch_size:
+            raise ValueError("training.balanced_batches draws rows: with training.batch_size = 0, all are used")
+        if self.training.balanced_batches and self.practice.new_sample_weight != 1:
+            raise ValueError("training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1")
         real = next((key for key in ("examples", "start") if getattr(self.practice, key) == "real"), None)
         if real and not self.data.has_training_examples:
             raise ValueError(f"practice.{real} = 'real' takes real training images: data.train names them")
@@ -158,7 +167,7 @@ class Config(Section):
 
     def goes_on_from(self, begun: Config) -> bool:
         """Whether a run that began with another configuration may go on with this one: no number would differ."""
-        same = self.model_copy(update={"compare": begun.compare})
+        same = self.model_copy(update={"compare": begun.compare, "alert": begun.alert})
         if type(self.generator) is type(begun.generator):
             kept = {key: getattr(begun.generator, key) for key in self.generator.may_change}
             same = same.model_copy(update={"generator": self.generator.model_copy(update=kept)})

@@ -20,7 +20,7 @@ from dp_real.estimate.work import Network, memory
 MACHINE = 8  # devices of a machine
 WITHIN_MACHINE = 200e9  # bytes/s of a sum over the devices of a machine (NCCL's bus bandwidth)
 BETWEEN_MACHINES = 30e9  # bytes/s of a sum over several machines
-READERS = 8  # threads that decode for a device, each on a core (dp_real.pool.loader)
+READERS = 8  # cores that decode for a device of another machine (dp_real.pool.loader has a thread on each)
 DECODED = 5.1e-9  # seconds of a core for each number of a JPEG, which are 1,300 images of 224 x 224 a second
 DISK = 1e9  # bytes/s, written by all processes together
 COPIES = 3  # times that a sample's bytes go through the disk: into its block, into the pool, and for its checksum
@@ -28,11 +28,17 @@ HOUR = 3600  # seconds
 
 
 def hours(
-    config: Config, network: Network | None, seconds: Seconds, devices: int, validation: int | None = None
+    config: Config,
+    network: Network | None,
+    seconds: Seconds,
+    devices: int,
+    validation: int | None = None,
+    readers: int = READERS,
 ) -> dict[str, Any]:
     """Return what a run takes on `devices` devices, which share the rows of a step.
 
-    `validation` is the number of validation images, if it is known. The result has these keys:
+    `validation` is the number of validation images, if it is known. `readers` cores decode the rows of each device. The
+    result has these keys:
 
     - `devices`, `rows_per_step` and `rows_per_device`;
     - `drawing`, `training` and `validating`, in device-hours;
@@ -66,7 +72,7 @@ def hours(
     own_rows = rows_per_device if config.training.batch_size else rows
     computing = steps * own_rows * (seconds.row or 0) / HOUR
     gradients = steps * summing(network, devices) / HOUR
-    reading = steps * own_rows * decoding(config) / READERS / HOUR
+    reading = steps * own_rows * decoding(config) / readers / HOUR
     waits = {
         "drawing": drawing * idle(config, devices) / devices,
         "training": computing,
@@ -83,7 +89,12 @@ def hours(
 
 
 def costs(
-    config: Config, network: Network | None, seconds: Seconds, devices: Sequence[int], validation: int | None = None
+    config: Config,
+    network: Network | None,
+    seconds: Seconds,
+    devices: Sequence[int],
+    validation: int | None = None,
+    readers: int = READERS,
 ) -> dict[str, Any]:
     """Return all costs in one record. Its key `hours` has what `hours` returns for each number of devices."""
     plain, guided = cost.images(config)
@@ -103,7 +114,7 @@ def costs(
         },
         "memory": memory(config, network),
         "seconds": asdict(seconds),
-        "hours": [hours(config, network, seconds, number, validation) for number in devices],
+        "hours": [hours(config, network, seconds, number, validation, readers) for number in devices],
     }
 
 
@@ -121,6 +132,16 @@ def decoding(config: Config) -> float:
         return 0.0
     channels, height, width = config.pool_shape
     return DECODED * channels * height * width
+
+
+def cores(config: Config, seconds: Seconds) -> float | None:
+    """Return the cores that a device keeps busy: those that decode as fast as it trains, and one that drives it.
+
+    It is None if training's speed is not known, or if no row of the pool is decoded.
+    """
+    if not seconds.row or not decoding(config):
+        return None
+    return 1 + decoding(config) / seconds.row
 
 
 def idle(config: Config, devices: int) -> float:

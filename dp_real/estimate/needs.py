@@ -16,8 +16,8 @@ from dp_real.config import Config
 from dp_real.estimate import clock, cost, speed, work
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.pool.marks import read_marks
-from dp_real.runtime.model_folders import NAME, WHOLE, Lack, download_command, is_hub_id, lacking, misnamed
-from dp_real.runtime.processes import own_cores
+from dp_real.runtime.model_folders import ANY_WEIGHTS, NAME, WHOLE, Lack, download_command, is_hub_id, lacking, misnamed
+from dp_real.runtime.processes import own_cores, reader_threads
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
 ELSEWHERE = "H100"  # the GPU to plan for if there is none here and the CPU would take too long
@@ -97,6 +97,7 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
     try:
         network = work.learner_network(config)
         yield _device(config, network, device or this_device())
+        yield from _cores(config, network, device or planned_for(config, network))
         yield from _memory(config, network, device or planned_for(config, network))
         yield _disk(config, network, out)
         yield from _trained(config)
@@ -109,6 +110,44 @@ def _but_data(config: Config, out: Path, device: Device | None = None) -> Iterat
         yield _marks(config.pool.marks)
     if config.tracker != "none":
         yield tracker(config.tracker)
+
+
+def few_cores(config: Config) -> str | None:
+    """Say in one line that a GPU will wait for the rows of training, as this process may use too few cores.
+
+    None: there are enough, no GPU is there to wait for them, or it is not known what it needs.
+    """
+    device = this_device()
+    wanted = None if device.cores else _cores_of_a_gpu(config, work.learner_network(config), device)
+    there = own_cores()
+    if wanted is None or there >= wanted:
+        return None
+    return (
+        f"{there} CPU core{'s' if there > 1 else ''} for a GPU that can keep {wanted:.1f} busy, which decode JPEGs: "
+        "training will wait; ask for more (srun --cpus-per-task, the container's quota), or lower pool.size"
+    )
+
+
+def readers(device: Device) -> int:
+    """Return how many threads decode for each of these devices."""
+    return reader_threads(own_cores() // device.count) if device.count else clock.READERS
+
+
+def _cores(config: Config, network: work.Network | None, device: Device) -> Iterator[Need]:
+    """Yield the cores that decode the pool's JPEGs for GPUs, if there are such, and if it is known how many."""
+    wanted = None if device.cores else _cores_of_a_gpu(config, network, device)
+    if wanted is None:
+        return
+    if not device.count:
+        yield Need("cores", f"{wanted:.1f} for each GPU, which decode the pool's JPEGs as fast as it trains")
+        return
+    there = own_cores()
+    waits = "" if there >= wanted * device.count else ": TRAINING WILL WAIT for them"
+    yield Need("cores", f"{there}; {wanted * device.count:.0f} decode JPEGs as fast as all GPUs train{waits}")
+
+
+def _cores_of_a_gpu(config: Config, network: work.Network | None, device: Device) -> float | None:
+    return clock.cores(config, speed.assumed(config, network, device.name))
 
 
 def tracker(package: str) -> Need:
@@ -213,7 +252,10 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Need:
     try:
         is_local = Path(model).is_dir()
         folder = Path(model if is_local else huggingface_hub.snapshot_download(model, local_files_only=True))
-        lack = _lacking_tokenizer(folder) if key.endswith(".tokenizer") else lacking(folder, pipeline)
+        if key.endswith(".lora"):
+            lack = _lacking_lora(folder)
+        else:
+            lack = _lacking_tokenizer(folder) if key.endswith(".tokenizer") else lacking(folder, pipeline)
     except (OSError, ValueError):  # it is not in the hub's cache
         fault = f"{model} is neither a folder nor in the hub's cache"
         if not is_hub_id(model):
@@ -236,6 +278,12 @@ def _lacking_tokenizer(folder: Path) -> Lack | None:
     """Say what the folder of a tokenizer lacks. Return None if it is whole."""
     is_there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
     return None if is_there else Lack("lacks a tokenizer.json", f"it {WHOLE}")
+
+
+def _lacking_lora(folder: Path) -> Lack | None:
+    """Say what keeps a folder from being that of one LoRA."""
+    files = sum(1 for _ in folder.glob(ANY_WEIGHTS))
+    return None if files == 1 else Lack(f"has {files} files of safetensors", "it must hold one, which is the LoRA")
 
 
 def _data(config: Config) -> Iterator[Need]:

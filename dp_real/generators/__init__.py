@@ -119,6 +119,9 @@ class GeneratorConfig(Section):
     def check(self, source: DataConfig) -> None:
         """Raise ValueError for data that this kind cannot imitate."""
 
+    def check_sampling(self, sampling: SamplingConfig) -> None:
+        """Raise ValueError for keys of this kind that mean nothing with these of [sampling]."""
+
     def check_task(self, task: Task) -> None:
         """Raise InputError for examples of a form that this kind cannot draw."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from dp_base.errors import InputError
+from dp_base.extras import install_command
 from dp_base.progress import Progress, silent
 from dp_real.anchors import ModelPlace
 from dp_real.data import DataConfig
-from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost
+from dp_real.generators import GENERATORS, GeneratorConfig, ImageCost, Requirement
 from dp_real.generators.pipelines.sizes import known_size
 from dp_real.sections import GuidanceConfig, SamplingConfig, Templates
 
@@ -28,6 +31,15 @@ class DiffusersConfig(GeneratorConfig):
     model: ModelPlace = Field(description="a folder, or a hub id, which is fetched unless it is in the hub's cache")
     prompts: Templates = Field(
         default=("a photo of a {}",), description="a row's seed picks one; {}: the class; also {definition}, {synonyms}"
+    )
+    negative_prompt: str = Field(
+        default="", description="what images are to be unlike, by classifier-free guidance; empty: the pipeline's usual"
+    )
+    guidance_rescale: float = Field(
+        default=0.0, ge=0, le=1, description="of classifier-free guidance, against glaring images; 0: none"
+    )
+    lora: ModelPlace | None = Field(
+        default=None, description="a LoRA for the pipeline: a folder or hub id with one file of safetensors"
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of its weights")
     size: int = Field(
@@ -56,6 +68,15 @@ class DiffusersConfig(GeneratorConfig):
             raise ValueError("decoder = 'tiny' needs tiny_decoder, for example madebyollin/taesd")
         return self
 
+    def check_sampling(self, sampling: SamplingConfig) -> None:
+        """See GeneratorConfig."""
+        for key in ("negative_prompt", "guidance_rescale"):
+            if getattr(self, key) and sampling.branches == 1:
+                raise ValueError(
+                    f"generator.{key} is for classifier-free guidance: set sampling.guidance_scale above 1, not "
+                    f"{sampling.guidance_scale:g}"
+                )
+
     @property
     def guidance_decoder(self) -> str | None:
         """The decoder of x0_hat for the guidance; None: the pipeline's own VAE."""
@@ -82,15 +103,19 @@ class DiffusersConfig(GeneratorConfig):
         from dp_real.generators.pipelines.adapters import ADAPTERS
         from dp_real.generators.pipelines.generator import PipelineGenerator, class_numbers
         from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
-        from dp_real.generators.pipelines.loading import load_index, load_pipeline, load_tiny_decoder
+        from dp_real.generators.pipelines.loading import add_lora, load_index, load_pipeline, load_tiny_decoder
 
         index = load_index(self.model)
         task = source.task
         if ADAPTERS[index["_class_name"]].asked_for == "class number":
+            if self.negative_prompt:
+                raise InputError(f"{self.model} is asked for class numbers: leave generator.negative_prompt out")
             asked = class_numbers(index.get("id2label", {}), task.classes)
         else:
             asked = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
         pipe = load_pipeline(self.model, self.dtype)
+        if self.lora:
+            add_lora(pipe, self.lora)
         tiny = load_tiny_decoder(self.guidance_decoder, self.dtype) if self.guidance_decoder else None
         model = LatentDiffusion(
             pipe,
@@ -100,6 +125,8 @@ class DiffusersConfig(GeneratorConfig):
             size=(self.size, self.size) if self.size else None,
             batch_size=self.batch_size,
             offloads=self.offload,
+            negative_prompt=self.negative_prompt,
+            guidance_rescale=self.guidance_rescale,
         )
         self._save_memory(model.network, [part for part in (pipe.vae, tiny) if part is not None])
         if self.compile:
@@ -119,9 +146,16 @@ class DiffusersConfig(GeneratorConfig):
                 decoder.enable_slicing()
 
     def weights(self) -> dict[str, str]:
-        """The pipeline, and the tiny decoder if it is used."""
-        tiny = self.guidance_decoder
-        return {"generator.model": self.model} | ({"generator.tiny_decoder": tiny} if tiny else {})
+        """The pipeline, and the tiny decoder and the LoRA if they are used."""
+        places = {"model": self.model, "tiny_decoder": self.guidance_decoder, "lora": self.lora}
+        return {f"generator.{key}": place for key, place in places.items() if place}
+
+    def requirements(self) -> list[Requirement]:
+        """See GeneratorConfig: a LoRA needs peft."""
+        if self.lora is None:
+            return []
+        problem = None if find_spec("peft") else f"generator.lora needs peft: {install_command('lora')}"
+        return [Requirement("package", "peft", problem)]
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """The cost by the counts for published pipelines; None for one that was not counted.

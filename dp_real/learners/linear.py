@@ -27,6 +27,8 @@ UNUSED = (
     "randaugment",
     "precision",
     "compile",
+    "logit_adjustment",
+    "balanced_batches",
 )
 """Keys of [training] that mean nothing to a solver."""
 

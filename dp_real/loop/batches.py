@@ -16,16 +16,17 @@ BLOCK_STEPS = 256  # steps whose batches are drawn at once, which saves time
 class MiniBatches:
     """The positions in the pool of each step's rows: those that this process prepares.
 
-    They are a function of the seed, the step and the pool's size. All rows are equally likely, or the latest round's
-    rows are `new_sample_weight` times as likely as the others.
+    They are a function of the seed, the step and the pool. All rows are equally likely, or the latest round's rows are
+    `new_sample_weight` times as likely as the others, or all classes are equally likely.
     """
 
-    def __init__(self, pool: Pool, size: int, new_sample_weight: float, seed: int) -> None:
+    def __init__(self, pool: Pool, size: int, new_sample_weight: float, seed: int, *, balanced: bool = False) -> None:
         """size: rows of a step, over all processes; 0: all rows of the pool, in each of them."""
         self.pool = pool
         self.size = size
         self.weight = new_sample_weight
         self.seed = seed
+        self.balanced = balanced
         here = this_process()
         self.share = StepShare.of(size, here.process_index, here.num_processes)
         self._drawn: dict[tuple[int, int], Tensor] = {}  # by block of steps and size of the pool; the latest two
@@ -51,6 +52,10 @@ class MiniBatches:
         sizes = [end - begin for begin, end in pairwise(edges(self.size))]
         parcels = [self._uniforms(block, part.parcel, sizes[part.parcel]) for part in self.share.parts]
         position = torch.cat(parcels or [self._uniforms(block, 0, 0)], dim=1)
+        if self.balanced:
+            shares = 1 / self.pool.y.bincount().double()[self.pool.y]
+            ends = shares.cumsum(0)  # each row's place on a line on which all classes have the same length
+            return torch.searchsorted(ends, position * ends[-1], right=True).clamp_(max=n - 1)
         position *= old + self.weight * self.pool.newest
         if self.weight != 1:
             position = torch.where(position < old, position, old + (position - old) / self.weight)

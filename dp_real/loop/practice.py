@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from dp_real.loop.accounts import RoundAccount
 from dp_real.loop.training import Training
 from dp_real.rounds.drawing_costs import DrawCounts, GenerationCosts
+from dp_real.rounds.round_labels import round_labels
 from dp_real.rounds.source import Source
 from dp_real.runtime import memory, processes
 
@@ -51,14 +50,14 @@ class Practice:
         return out_of_patience and state.rounds <= options.additions and self.training.at_constant_rate
 
     def add_examples(self, count: int) -> None:
-        """Draw a round of `count` class-balanced examples, commit it to the pool, and write a checkpoint."""
+        """Draw a round of `count` examples, commit it to the pool, and write a checkpoint."""
         training = self.training
         state = self.training.state
         n_classes = training.config.task.n_classes
         begin = training.clock.now()
         with processes.phase(f"drawing round {state.rounds}"):
             memory.release()  # what training kept, for libraries that drawing calls
-            labels = (len(training.pool) + torch.arange(count)) % n_classes
+            labels = round_labels(training.config, state.rounds, training.pool.y, count)
             drawn = self.source.draw(state.rounds, labels, training.learner, state.total_guidance)
             costs = self.price(state.rounds, drawn.counts)
             training.clock.advance(drawn.saved)

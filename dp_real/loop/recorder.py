@@ -10,8 +10,8 @@ from dp_real.protocols import Learner
 class Recorder(Protocol):
     """Receives what a run writes; usually a folder (dp_real.runs.folder)."""
 
-    def evaluation(self, row: dict[str, Any]) -> None:
-        """Write a row of metrics.jsonl."""
+    def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
+        """Write a row of metrics.jsonl. pace: how fast training is (dp_real.loop.pace). last_step: of the run."""
         ...
 
     def addition(self, row: dict[str, Any]) -> None:

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
+from typing import cast
 
 import torch
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_real.config import Config
+from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.accounts import Clock, evaluation_row
 from dp_real.loop.batches import MiniBatches
+from dp_real.loop.pace import Pace
 from dp_real.loop.recorder import Recorder
 from dp_real.loop.state import NO_ACCURACY, LoopState
 from dp_real.pool import Loader, Pool
@@ -45,9 +48,16 @@ class Training:
 
     def __post_init__(self) -> None:
         size = self.config.training.batch_size
-        self.batches = MiniBatches(self.pool, size, self.config.practice.new_sample_weight, self.config.seed)
+        self.batches = MiniBatches(
+            self.pool,
+            size,
+            self.config.practice.new_sample_weight,
+            self.config.seed,
+            balanced=self.config.training.balanced_batches,
+        )
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
+        self.pace = Pace(self.loader)
         shares_rows = size > 0 and processes.this_process().num_processes > 1
         self.share: StepShare | None = self.batches.share if shares_rows else None
 
@@ -95,7 +105,10 @@ class Training:
     def train_step(self) -> None:
         """One optimizer step on a mini-batch, which the processes share. Batch size 0: on the whole pool."""
         state = self.state
+        self.pace.go(state)
         x, y = self.loader.batch(state.step)
+        if self.config.training.logit_adjustment:
+            cast(NetworkLearner, self.learner).adjust_logits(self.pool.y)
         self.learner.train_step(x, y, self.share)
         state.step += 1
         seen = self.batches.size or len(self.pool)
@@ -110,6 +123,7 @@ class Training:
         """
         state = self.state
         loss = self.learner.drain_loss()
+        pace = self.pace.stop(state)
         require_finite("training losses", LEARNER, [torch.tensor(loss)])
         with processes.phase(f"evaluating at step {state.step}"):
             accuracy = self.validate(self.learner)
@@ -124,7 +138,10 @@ class Training:
         state.stale = 0 if improved else state.stale + 1
         state.best = max(state.best, accuracy)
         state.seconds = self.clock.agreed()
-        self.recorder.evaluation(evaluation_row(state, self.pool, self.learner.learning_rate, loss, accuracy))
+        if norm := getattr(self.learner, "gradient_norm", None):  # kinds of learners without gradients have none
+            pace["gradient_norm"] = norm()
+        row = evaluation_row(state, self.pool, self.learner.learning_rate, loss, accuracy)
+        self.recorder.evaluation(row, pace, state.last_step)
 
     def checkpoint(self, keep: bool) -> None:
         """Write a checkpoint to resume from. keep: branches start from it, too."""

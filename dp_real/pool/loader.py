@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,13 +11,11 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dp_real.runtime.processes import device
+from dp_real.runtime.processes import device, own_cores, reader_threads
 from dp_real.runtime.shares import PARCEL
 
 if TYPE_CHECKING:
     from dp_real.pool.pool import Pool
-
-READERS = 8  # threads that read and decode rows ahead, a parcel at a time
 
 MiniBatch = tuple[Tensor, Tensor]
 """Examples and their targets."""
@@ -48,7 +47,9 @@ class Loader:
         self.rows_at = rows_at
         self.pins = device().type == "cuda"
         self._ahead: dict[BatchKey, list[Future[MiniBatch]]] = {}
-        self._threads = ThreadPoolExecutor(READERS)
+        self.readers = reader_threads(own_cores())  # they read and decode rows ahead, a parcel at a time
+        self._threads = ThreadPoolExecutor(self.readers)
+        self.waited = 0.0  # seconds that `batch` took
 
     def batch(self, step: int) -> tuple[Shaped[Tensor, "batch *sample"], Shaped[Tensor, "batch *targets"]]:
         """Return the mini-batch of a step.
@@ -63,11 +64,18 @@ class Loader:
         tuple of Tensor
             See Pool.minibatch.
         """
+        begin = time.monotonic()
+        try:
+            return self._batch(step)
+        finally:
+            self.waited += time.monotonic() - begin
+
+    def _batch(self, step: int) -> MiniBatch:
         if self.pool.in_memory and not self.pins:
             return self.pool.minibatch(self.rows_at(step))
         size = len(self.pool)
         rows_per_step = max(1, len(self.rows_at(step)))
-        steps = max(2, 2 * READERS * PARCEL // rows_per_step)  # enough that all threads have work
+        steps = max(2, 2 * self.readers * PARCEL // rows_per_step)  # enough that all threads have work
         wanted = [BatchKey(later, size) for later in range(step, step + steps)]
         self._ahead = {key: self._ahead.get(key) or self._start(key.step) for key in wanted}
         parts = [part.result() for part in self._ahead.pop(wanted[0])]

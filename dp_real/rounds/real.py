@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dp_real.config import Config
+from dp_real.data.sets.long_tail import tail_rows
 from dp_real.examples import TrainingExamples, balanced_rows
 from dp_real.pool import Batch
 from dp_real.pool.storages import Storage
@@ -33,11 +34,16 @@ class RealRounds:
     storage: Storage
 
     def draw(self, index: int, labels: Tensor, learner: Learner, total_guidance: float) -> DrawnRound:
-        """As many examples as there are labels, see balanced_rows. The values of the labels do not matter.
+        """As many examples as there are labels. The main process has all rows.
 
-        The main process has all rows.
+        The classes are those of the labels if practice.imbalance asks for that, and else what balanced_rows finds.
         """
-        chosen = torch.from_numpy(balanced_rows(self.examples.y.numpy(), len(labels), self.config.data.split))
+        y = self.examples.y.numpy()
+        split = self.config.data.split
+        if self.config.practice.imbalance > 1:
+            chosen = tail_rows(y, labels, split)
+        else:
+            chosen = torch.from_numpy(balanced_rows(y, len(labels), split))
         if not processes.this_process().is_main_process:
             chosen = chosen[:0]
         y = self.examples.y[chosen]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dp_base.files import remove
+from dp_base.locks import locked_beside
 from dp_base.progress import Progress, silent
+from dp_base.workers import in_parallel
 from dp_real.config import Config, load_config
 from dp_real.examples import RealData
 from dp_real.loop.training import Training
@@ -27,40 +29,74 @@ log = logging.getLogger(__name__)
 
 
 @processes.together()
-def branch(run: Path, progress: Progress = silent) -> list[dict[str, Any]]:
+def branch(run: Path, progress: Progress = silent, workers: int | None = 1) -> list[dict[str, Any]]:
     """Cool down from each checkpoint before an addition of data (paper section 5, Tables 4 and 5).
 
     One run gives the whole scaling curve. Returns the result of each pool size, by size. The run's own is among them if
     the run is complete. Each branch leaves its files in branches/SIZE. Finished ones are not repeated. Raises
     InputError if `run` is not the folder of a run, or another process is writing there, and DamagedError as `cool_down`
     does.
+
+    workers: how many branches go on at a time; None: as many as the cluster of the block `on_cluster` takes.
     """
     files = RunFiles.of(run)
     with sole_writer(files):
-        return cool_down(files, progress)
+        return cool_down(files, progress, workers=workers)
 
 
-def cool_down(files: RunFiles, progress: Progress, test: bool = True) -> list[dict[str, Any]]:
+def cool_down(files: RunFiles, progress: Progress, test: bool = True, workers: int | None = 1) -> list[dict[str, Any]]:
     """The same, for the writer of the folder. Raises DamagedError for a checkpoint or a pool that is not intact.
 
     test: whether to look at test images and further sets, as in dp_real.run. A checkpoint whose state cannot be read is
     left out, with a remark.
     """
-    config = load_config(files.config)
-    with own_torch(config), quietly():
-        data = load_data(config, progress, test=test)
-        with processes.main_first() as main:
-            planned = _planned(files) if main else []
-        results = {}
-        for plan in processes.from_main(planned):
-            result = plan.result or _branch_at(plan, config, data, files.pool, progress, test)
-            results[result["pool_size"]] = result
+    ended = _one_by_one(files, progress, test) if workers == 1 else _spread(files, progress, test, workers)
+    results = {result["pool_size"]: result for result in ended}
     own = files.read_result()
     if own:
         results[own["pool_size"]] = own
     elif processes.this_process().is_main_process:
         log.warning("%s is not there: the run's own pool size is left out until dp real resume ends it", files.result)
     return [results[size] for size in sorted(results)]
+
+
+def _one_by_one(files: RunFiles, progress: Progress, test: bool) -> list[dict[str, Any]]:
+    """The results of the branches, one after the other. All processes share the work on each."""
+    config = load_config(files.config)
+    with own_torch(config), quietly():
+        data = load_data(config, progress, test=test)
+        with processes.main_first() as main:
+            planned = _planned(files) if main else []
+        return [
+            plan.result or _branch_at(plan, config, data, files.pool, progress, test)
+            for plan in processes.from_main(planned)
+        ]
+
+
+def _spread(files: RunFiles, progress: Progress, test: bool, workers: int | None) -> list[dict[str, Any]]:
+    """The results of the branches, several at a time. One that is lost starts over."""
+    config = load_config(files.config)
+    config.data.prepare(progress)
+    planned = _planned(files)
+    results = [plan.result for plan in planned if plan.result]
+    jobs = [(plan, config, files.pool, test) for plan in planned if not plan.result]
+    with progress("branches", len(jobs)) as advance:
+        for result in in_parallel(workers, _branch_alone, jobs, processes.visible_gpus(), name=_name):
+            results.append(result)
+            advance(1)
+    return results
+
+
+def _branch_alone(plan: BranchPlan, config: Config, pool_folder: Path, test: bool) -> dict[str, Any]:
+    """The result of a branch in a process of its own, while the command's process is the writer of the run's folder."""
+    with locked_beside(plan.out.path), own_torch(config), quietly():
+        data = load_data(config, test=test)
+        return _branch_at(plan, config, data, pool_folder, silent, test)
+
+
+def _name(plan: BranchPlan, *others: Any) -> str:
+    """What the user is told of a branch."""
+    return f"branch at {int(plan.out.path.name)}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dp_base.reading import own_file
 from dp_real.data import DataConfig
 from dp_real.evaluation.assess import accuracy
 from dp_real.evaluation.card import model_card
-from dp_real.evaluation.sets import evaluate_sets
+from dp_real.evaluation.sets import evaluate_sets, evaluate_shots
 from dp_real.examples import ExampleSet, RealData
 from dp_real.loop.training import Training
 from dp_real.pool import Pool
@@ -109,7 +109,7 @@ def _reached(training: Training, data: RealData, test: bool) -> dict[str, Any]:
         "test_examples": len(data.test.y) if test else 0,
         "val_accuracy": accuracy(learner, data.validation),
         "val_examples": len(data.validation.y),
-        "sets": evaluate_sets(learner, data.sets) if test else [],
+        "sets": evaluate_sets(learner, data.sets) + evaluate_shots(training.config, learner, data.test) if test else [],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from dp_base.errors import InputError
 from dp_base.files import LOCK, discard_parts, remove, unused, whole_folder, write_text
 from dp_base.locks import locked
 from dp_real.config import Config, load_config
+from dp_real.loop.pace import line
 from dp_real.loop.state import LoopState
 from dp_real.pool import Pool
 from dp_real.pool.late import when_visible
@@ -25,10 +27,12 @@ from dp_real.runs.run_files import RunFiles, append_row
 from dp_real.runtime import processes
 
 log = logging.getLogger(__name__)
+steps_log = logging.getLogger("dp_real.steps")  # a line an evaluation; `dp` shows it where stderr is no terminal
 
 Tracker = Callable[[dict[str, Any], int], None]
 """tracker(row, step) is called with each evaluation and addition."""
 
+LINES_APART = 5.0  # seconds at least between two lines of that log
 AGREE_EVERY = 20  # steps between asking all processes whether one was told to stop
 
 
@@ -58,16 +62,20 @@ class RunFolder:
         self._accept_changes = accept_changes
         self.accepted: list[str] = []
         self._asked = False
+        self._told_at = time.monotonic()
         self._since_agreed = 0
         here = processes.this_process()
         self._main = here.is_main_process
         self._alone = here.num_processes == 1
 
-    def evaluation(self, row: dict[str, Any]) -> None:
-        """See Recorder."""
+    def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
+        """See Recorder. The log gets a line, unless the last one is younger than LINES_APART."""
         if self._main:
             append_row(self.files.metrics, row)
-        self._track(row, row["step"])
+            if time.monotonic() - self._told_at > LINES_APART:
+                self._told_at = time.monotonic()
+                steps_log.info("%s: %s", self.files.path.name, line(row, pace, last_step))
+        self._track(row | pace, row["step"])
         self._advance(row["step"] - self._step)
         self._step = row["step"]
 

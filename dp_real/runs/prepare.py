@@ -13,8 +13,10 @@ from dp_base.errors import InputError
 from dp_base.progress import Progress, silent
 from dp_real.config import Config
 from dp_real.data.sets.images import decode_ahead
+from dp_real.data.sets.long_tail import tail_counts
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
+from dp_real.learners.models.network import NetworkLearner
 from dp_real.pool.marks import read_marks
 from dp_real.protocols import AnySize, Generator, Learner
 from dp_real.runtime import processes
@@ -80,8 +82,14 @@ def load_generator(config: Config, data: RealData | None = None, progress: Progr
 
 
 def fresh_learner(config: Config) -> Learner:
-    """The learner that a run of this configuration starts from. Raises as LearnerConfig.fresh does."""
-    return config.learner.fresh(config.task, config.training, config.seed)
+    """The learner that a run of this configuration starts from.
+
+    Raises as LearnerConfig.fresh does, and InputError if its logits are to be adjusted and it is no network.
+    """
+    learner = config.learner.fresh(config.task, config.training, config.seed)
+    if config.training.logit_adjustment and not isinstance(learner, NetworkLearner):
+        raise InputError(f"training.logit_adjustment is for networks: learner.kind = '{config.learner.kind}' is none")
+    return learner
 
 
 def check_plan(config: Config) -> None:
@@ -111,10 +119,29 @@ def check_real_examples(config: Config, data: RealData) -> None:
     """Raise InputError if the pool is to have more real training examples than there are."""
     options = config.practice
     available = 0 if data.generator is None else len(data.generator.y)
-    asked = options.initial if options.examples == "real" else options.real_examples
+    asked = options.all_real
+    key = "real" if options.real else "initial"
     if asked > available:
-        key = "real" if options.real else "initial"
         raise InputError(f"practice.{key} = {asked}: there are {available} real training examples")
+    if asked and options.imbalance > 1:
+        _check_tail(config, data, key)
+
+
+def _check_tail(config: Config, data: RealData, key: str) -> None:
+    """Raise InputError if a class is to have more real examples than there are, or none."""
+    assert data.generator is not None, "there are real examples"
+    options = config.practice
+    if options.all_real < data.task.n_classes:
+        raise InputError(
+            f"practice.{key} = {options.all_real}: a long tail of {data.task.n_classes} classes needs more"
+        )
+    wanted = tail_counts(options.all_real, data.task.n_classes, options.imbalance, config.data.split)
+    there = data.generator.y.bincount(minlength=data.task.n_classes).numpy()
+    for label in (wanted > there).nonzero()[0][:1]:
+        raise InputError(
+            f"practice.{key} = {options.all_real} with imbalance = {options.imbalance:g} asks for {wanted[label]} real "
+            f"examples of {data.task.classes[label]!r}: there are {there[label]}; lower either"
+        )
 
 
 def validator(data: RealData) -> Callable[[Learner], float]:

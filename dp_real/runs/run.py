@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
 from dp_real.config import Config, anchored, load_config
+from dp_real.estimate.needs import few_cores
 from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.loop.practice import Practice
 from dp_real.loop.training import Training
@@ -30,7 +32,10 @@ from dp_real.runs.prepare import Parts, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
+from dp_real.runtime.alerts import Alerts, alert, alerting
 from dp_real.runtime.hub import quietly
+
+log = logging.getLogger(__name__)
 
 
 @processes.together()
@@ -91,8 +96,11 @@ def run(
             finished = claim(config, files, resume) if main else None
         result = processes.from_main(finished)
         if not result:
-            with own_torch(config), quietly():
+            main = processes.this_process().is_main_process
+            with own_torch(config), quietly(), alerting(Alerts(config.alert, files.path)):
                 result = _train(config, files, progress, test, shared, accept_changes)
+                if main:
+                    alert("finish", test_accuracy=result["test_accuracy"], seconds=result["seconds"])
         if config.practice.branch:
             cool_down(files, progress, test)
     return result
@@ -122,6 +130,8 @@ def _train(
         if processes.this_process().is_main_process:
             disclaim(files)
         raise
+    if processes.this_process().is_main_process and (remark := few_cores(config)):
+        log.warning("%s: %s", config.name, remark)
     with progress(config.name, config.training.steps) as advance, tracking(config, files.path) as tracker:
         noted = inputs(files, config, parts.data, test=test)
         folder = RunFolder(files, advance, tracker=tracker, inputs=noted, accept_changes=accept_changes)
@@ -141,6 +151,8 @@ def _train(
         except DivergedError as error:
             last = newest_checkpoint(files.checkpoints)
             kept = f"the last good checkpoint stays: {last}" if last else "there is no checkpoint yet"
+            if processes.this_process().is_main_process:
+                alert("collapse", step=state.step, message=str(error))
             raise DivergedError(f"{error}; {kept}") from error
     facts = {"threads": torch.get_num_threads(), "inputs": noted, "accepted_changes": folder.accepted}
     return conclude(training, parts.data, files, test, facts)

@@ -90,7 +90,7 @@ class RunFiles:
     @property
     def branches(self) -> list[RunFiles]:
         """branches/SIZE, the cool-downs from each pool size, by size."""
-        return [RunFiles(path) for path in sorted(self.path.glob("branches/*"))]
+        return [RunFiles(path) for path in sorted(self.path.glob("branches/[0-9]*"))]
 
     @property
     def branch_again(self) -> str:

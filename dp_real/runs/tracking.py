@@ -1,8 +1,9 @@
 """Dashboards: sends a run's evaluations and additions to TensorBoard or Weights & Biases, by accelerate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,23 @@ def check_tracker(config: Config) -> None:
         raise MissingError(problem)
 
 
+def last_wandb_run(out: Path) -> str | None:
+    """The id of the latest run that wandb has begun in a folder, which it then goes on with; None: there is none."""
+    begun = sorted((out / "wandb").glob("*run-*-*"), key=lambda path: path.name.removeprefix("offline-"))
+    return begun[-1].name.rpartition("-")[2] if begun else None
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, int | float | str | bool]:
+    """A configuration as dashboards take it: one level, whose keys have points between their parts."""
+    found: dict[str, int | float | str | bool] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{before}{key}.")
+        elif before + key != "alert":  # it may hold a secret
+            found[before + key] = value if isinstance(value, int | float | str | bool) else str(value)
+    return found
+
+
 @contextmanager
 def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     """Yield a Tracker that reports the run in folder `out`; None if no dashboard is asked for."""
@@ -28,7 +46,8 @@ def tracking(config: Config, out: Path) -> Iterator[Tracker | None]:
     accelerator = Accelerator(
         log_with=config.tracker, project_dir=out, cpu=not torch.cuda.is_available(), mixed_precision="no"
     )
-    accelerator.init_trackers("deliberate-practice")
+    options = {"wandb": {"dir": str(out), "name": config.name, "resume": "allow", "id": last_wandb_run(out)}}
+    accelerator.init_trackers("deliberate-practice", flat(config.model_dump(mode="json")), options)
     try:
         yield lambda row, step: accelerator.log(row, step=step)
     finally:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+from dp_base.errors import MissingError
+
 HUB_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)")
 CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole pipeline
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
@@ -83,6 +85,15 @@ def is_hub_id(model: str) -> bool:
     except HFValidationError:
         return False
     return model.count("/") == 1 and not model.startswith("~") and not model.endswith(CHECKPOINTS)
+
+
+def lora_file(folder: Path) -> Path:
+    """Return a folder's one file of safetensors, a LoRA. Raises MissingError if there is none or are several."""
+    found = sorted(folder.glob(ANY_WEIGHTS))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise MissingError(f"{folder} must hold one LoRA, a file of safetensors; there are: {names}")
+    return found[0]
 
 
 def lacking(folder: Path, pipeline: bool = False) -> Lack | None:

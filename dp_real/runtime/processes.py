@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+import joblib
 import torch
 from accelerate import PartialState
 from torch import distributed
@@ -29,6 +30,7 @@ STEP_TIMEOUT = timedelta(seconds=2 * LIMIT)  # of the sums in a step; dp_real.ru
 LOST = 30.0  # seconds from the loss of another process until this one ends by itself
 GRACE = 5.0  # seconds for the main process to end with the same error as this one
 MOST_READ = 256  # rows that a process reads together
+MOST_READERS = 32  # threads that read ahead; each has two parcels of rows in memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -84,9 +86,19 @@ def visible_gpus() -> list[str]:
 
 
 def own_cores() -> int:
-    """Return the number of cores for this process: its share, if a launcher started several on the machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """Return the number of cores for this process: its share, if a launcher started several on the machine.
+
+    They are those that it may use. Affinity (srun's, for example) and a container's quota may leave it a few of many.
+    """
+    return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def reader_threads(cores: int) -> int:
+    """Return how many threads of a process with so many cores read ahead: one a core, within bounds.
+
+    Two are the least, so that one decodes while the other waits for the disk.
+    """
+    return min(MOST_READERS, max(2, cores))
 
 
 # what others are told of this process

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from dp_real.runtime.alerts import alert
+
 LOOKS = 5.0  # seconds between notes
 PATIENCE = 300.0  # seconds of waiting until a message says so
 LIMIT = 3600.0  # seconds without a sign of life until the run is ended, unless the phase may take any time
@@ -127,12 +129,15 @@ class Watch:
         if not missing or min(present) != self.rank:
             return
         names = " and ".join(f"rank {rank} (last seen {notes[rank].phase})" for rank in missing)
-        _say(f"dp: waiting for {waited / 60:.0f} min in {waiting.what} for {names}")
+        said = f"waiting for {waited / 60:.0f} min in {waiting.what} for {names}"
+        _say(f"dp: {said}")
+        alert("stall", message=said)
         if all(now - since >= LIMIT and not note.patient for note, since in self._missing.values()):
             _say(
                 f"dp: {names} did not come to {waiting.what}, nor go on, for {LIMIT / 60:.0f} min: the run ends; "
                 "resume it"
             )
+            alert("hang", message=f"{names} did not come to {waiting.what}: the run ended")
             os._exit(1)
 
     def _seen(self, rank: int, note: _Note, since: float) -> _Seen:

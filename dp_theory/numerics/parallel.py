@@ -1,8 +1,9 @@
 """Independent jobs: in this process, over processes, or on a cluster, with a journal of those that are finished.
 
 joblib runs the jobs, so that any of its backends will do. With `workers=None`, the functions of this package use the
-backend that the caller configured: `with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What a job
-draws depends on the job alone, never on where or when it runs.
+cluster of a block `on_cluster` (dp_base.cluster), or else the backend that the caller configured:
+`with joblib.parallel_config("ray"): dp_theory.sweep(..., workers=None)`. What a job draws depends on the job alone,
+never on where or when it runs.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from dp_base.checksums import json_digest
-from dp_base.errors import InputError, MissingError
-from dp_base.extras import install_command
+from dp_base.cluster.jobs import this_cluster
+from dp_base.errors import InputError
 from dp_base.workers import ending_with_this_process, quiet_when_left
 from dp_theory.numerics.checks import require_workers
 from dp_theory.numerics.overflow import finite_numbers
@@ -39,9 +40,9 @@ def run_jobs(
 ) -> list:
     """[function(*job) for job in jobs].
 
-    `workers` is the number of processes, which end with this one. 1 runs the jobs here, and None leaves the choice to
-    joblib's configuration. `advance(count)` is called with the number of jobs that were finished before, and with 1 as
-    each further job ends.
+    `workers` is the number of processes, which end with this one. 1 runs the jobs here. None leaves the choice to the
+    block `on_cluster`, or to joblib's configuration. `advance(count)` is called with the number of jobs that were
+    finished before, and with 1 as each further job ends.
 
     `journal` is a file that remembers results, which must then be arrays. A job whose result it has is not computed
     again.
@@ -67,6 +68,9 @@ def _started(
     """Start the missing jobs. The iterator has (index, result) of each as it ends."""
     if workers == 1:
         return (_numbered(i, function, jobs[i]) for i in missing)
+    cluster = this_cluster()
+    if workers is None and cluster is not None:
+        return (result for _, result in cluster.results(_numbered, [(i, function, jobs[i]) for i in missing]))
     from joblib import Parallel, delayed
 
     with _ignoring_interrupts():
@@ -148,31 +152,6 @@ def described(value: Any) -> Any:
         by_name = {field.name: described(getattr(value, field.name)) for field in fields(value)}
         return {type(value).__name__: by_name}
     raise TypeError(f"a job with the argument {value!r} cannot be kept in a journal")
-
-
-@contextlib.contextmanager
-def on_cluster(address: str | None) -> Iterator[None]:
-    """Within the block, `workers=None` means the workers of the dask scheduler at `address`, say tcp://host:8786.
-
-    These workers need this package installed. An address of None changes nothing.
-
-    Raises MissingError without the package distributed, and InputError where no scheduler answers.
-    """
-    if address is None:
-        yield
-        return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise MissingError(f"a dask cluster needs distributed: {install_command('cluster')}") from None
-    from joblib import parallel_config
-
-    try:
-        client = Client(address, timeout="5s")
-    except (OSError, ValueError) as error:
-        raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
-    with client, parallel_config("dask"):
-        yield
 
 
 @contextlib.contextmanager

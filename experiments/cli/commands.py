@@ -159,8 +159,20 @@ def quiet_libraries() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+        steps = logging.getLogger("dp_real.steps")
+        steps.setLevel(logging.INFO)
+        steps.propagate = False
+        steps.handlers = [Lines()]
     if logging.lastResort is not None:  # prints what no handler takes
         logging.lastResort.setFormatter(VisibleFormatter())
+
+
+class Lines(logging.Handler):
+    """Prints what a logger says as remarks: a line an evaluation, for logs that are read from far away."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        say(record.getMessage())
 
 
 class VisibleFormatter(logging.Formatter):

@@ -1,5 +1,6 @@
 """`dp doctor`: is this machine ready, and is a folder intact? It fetches, writes and mends nothing."""
 
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from experiments.cli.version import DISTRIBUTION, version_line
 from experiments.terminal import emit_json, say, table
 
 LITTLE_DISK = 2e9  # bytes; a small run of images takes less
+CORES_OF_A_GPU = 2  # at least: one drives it, and one reads. dp real plan says how many a run keeps busy
 CACHE = "cache"  # the target that stands for the cache
 
 
@@ -92,12 +94,43 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     try:
         from dp_real.estimate.needs import this_device
+        from dp_real.runtime.processes import own_cores
     except ImportError as error:
         yield _finding("device", "unknown", f"{error}; dp theory works without")
         return
     device = this_device()
     count = "" if device.cores else f"{device.count} × "
     yield _finding("device", f"{count}{device.name}, {device.memory / 1e9:.0f} GB")
+    if not device.cores:
+        try:
+            yield from _gpu(device.count)
+        except RuntimeError as error:
+            lines = str(error).splitlines()
+            yield _finding("gpu", "does not work", f"{lines[0] if lines else error}; nvidia-smi may say more")
+    cores = own_cores()
+    gpus = 0 if device.cores else device.count
+    few = f"fewer than {CORES_OF_A_GPU} for a GPU: ask for more (srun --cpus-per-task, the container's quota)"
+    yield _finding("cores", f"{cores} of {os.cpu_count()} may be used", few if cores < CORES_OF_A_GPU * gpus else None)
+
+
+def _gpu(count: int) -> Iterator[Finding]:
+    """What a GPU's owner is asked for first: driver and CUDA, NCCL, bfloat16, and how much of its memory can be had."""
+    import torch
+
+    from dp_real.runtime.memory import SHARE
+
+    driver = torch._C._cuda_getDriverVersion()  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+    for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"
+    yield _finding("cuda", f"torch is built for {torch.version.cuda}, {for_driver}")
+    has_nccl = torch.distributed.is_available() and torch.distributed.is_nccl_available()
+    version = ".".join(map(str, torch.cuda.nccl.version())) if has_nccl else "not in this build of torch"
+    lack = "several GPUs cannot share a run: install a build of torch with NCCL" if count > 1 else None
+    yield _finding("nccl", version, None if has_nccl else lack)
+    ones = torch.ones(64, 64, device="cuda", dtype=torch.bfloat16)
+    works = torch.cuda.is_bf16_supported() and float((ones @ ones).float().sum()) == 64**3
+    yield _finding("bfloat16", "works" if works else "does not work", None if works else "keep dtypes at float32")
+    free, total = torch.cuda.mem_get_info()
+    yield _finding("gpu memory", f"{free / 1e9:.0f} of {total / 1e9:.0f} GB free; a run takes {SHARE:.0%} at its peak")
 
 
 def _disk(what: str, folder: Path) -> Finding:

@@ -59,12 +59,25 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
     left = RESTARTS
     reached = _reached(out)
     while status == 1 and reached is not None and left > 0:
-        say(f"dp: a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached}")
+        said = f"a process failed; restart {RESTARTS - left + 1} of {RESTARTS} from {reached}"
+        say(f"dp: {said}")
+        _alert_of_restart(out, said)
         status = run_together(count, "real", "resume", str(out), *(word for word in arguments if word in PASSED_ON))
         newest = _reached(out)
         left = RESTARTS if newest != reached else left - 1
         reached = newest
     return status
+
+
+def _alert_of_restart(out: Path, message: str) -> None:
+    """Send the run's alert, if its configuration asks for alerts."""
+    from dp_real.config import load_config
+    from dp_real.runs.run_files import RunFiles
+    from dp_real.runtime.alerts import Alerts
+
+    config = RunFiles(out).config
+    if config.exists():
+        Alerts(load_config(config).alert, out).send("restart", message=message)
 
 
 def _reached(out: Path) -> str | None:

@@ -29,6 +29,7 @@ from experiments.terminal import aside
 
 JOURNAL = "runs"  # the folder in which runs are kept
 RUNS = "runs.csv"
+SETS = "sets.csv"  # what the arms reached on further sets, if there are any
 FORMATS = ("png", "pdf")  # of the figure
 REMEDY = "restore it; or dp real compare with the same options and --resume makes it again, from the runs that it has"
 
@@ -39,7 +40,7 @@ def run_arms(
     seeds: int,
     splits: int,
     out: Path,
-    workers: int,
+    workers: int | None,
     progress: Progress,
     first: int = 0,
     settle: Callable[[Config, str], Config] = arm_config,
@@ -52,6 +53,7 @@ def run_arms(
     generator. Arms with the same seed share the split, the initial weights and the noise of each row, so that they can
     be compared in pairs. What they draw alike in their initial rounds is drawn once.
 
+    workers: how many runs go on at a time; None: as many as the cluster of the block `on_cluster` takes.
     settle: turns a configuration into that of an arm.
     test: whether test images are looked at, at the end of a run.
     accept_changes: keep finished runs, and go on with others, though their data have changed since.
@@ -69,7 +71,7 @@ def run_arms(
     jobs = [(*cells[index], folders[index], shared[index], test, accept_changes) for index in order]
     rows: list[dict[str, Any]] = []
     with progress("runs", len(jobs)) as advance:
-        for row in in_parallel(workers, _run, jobs, visible_gpus()):
+        for row in in_parallel(workers, _run, jobs, visible_gpus(), name=_name):
             rows.append(row)
             advance(1)
     remove(comparison.drawn)
@@ -95,7 +97,7 @@ def on_seeds(config: Config, seeds: int, splits: int, first: int = 0) -> list[Co
     ]
 
 
-def prepare_generators(configs: Iterable[Config], workers: int, progress: Progress) -> None:
+def prepare_generators(configs: Iterable[Config], workers: int | None, progress: Progress) -> None:
     """Get the generators of these configurations ready, so that the runs find them in the cache.
 
     A generator that is trained here is trained once for each data split. Runs on real examples alone need none. Raises
@@ -107,23 +109,33 @@ def prepare_generators(configs: Iterable[Config], workers: int, progress: Progre
             split = config.data.split if config.generator.trained_here else None
             distinct[split, config.generator.model_dump_json()] = (config,)
     with progress("generators", len(distinct)) as advance:
-        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus()):
+        for _ in in_parallel(workers, _prepare, distinct.values(), visible_gpus(), name=_generator_name):
             advance(1)
 
 
 def _prepare(config: Config) -> None:
-    load_generator(config, progress=aside(f"generator of split {config.data.split}"))
+    load_generator(config, progress=aside(_generator_name(config)))
+
+
+def _generator_name(config: Config) -> str:
+    """What the user is told of a generator that is made ready."""
+    return f"generator of split {config.data.split}"
 
 
 def _run(
     arm: str, config: Config, out: Path, shared: Shared | None, test: bool, accept_changes: bool
 ) -> dict[str, Any]:
-    told = aside(f"{arm}, seed {config.seed}")
+    told = aside(_name(arm, config))
     if out.exists() and not accept_changes:
         require_same_result(config, RunFiles(out), test=test)
     resume = out.exists()
     result = run(config, out, resume=resume, accept_changes=accept_changes, progress=told, test=test, shared=shared)
     return {"arm": arm, "split": config.data.split} | result
+
+
+def _name(arm: str, config: Config, *others: Any) -> str:
+    """What the user is told of a run."""
+    return f"{arm}, seed {config.seed}"
 
 
 def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.DataFrame:
@@ -151,6 +163,26 @@ def summarize(runs: pd.DataFrame, baseline: str, x: str = "generated") -> pd.Dat
     table[f"{Comparison.MINUS}{baseline}"] = difference.mean()
     table["difference_se"] = difference.sem()
     return table.join(worth(runs, x)).reset_index(drop=True)
+
+
+def over_sets(runs: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Make a table with a row for each arm and further set: accuracies in percent, and the paired difference.
+
+    Further sets are those of data.sets, and with practice.imbalance the classes of many, medium and few real ones.
+    Means and standard errors are over independent units, as in `summarize`. Without such sets the table is empty.
+    """
+    parts = []
+    accuracies = pd.DataFrame([{row["set"]: row["accuracy"] for row in sets} for sets in runs["sets"]], runs.index)
+    for name in accuracies:
+        of_set = 100 * by_unit(runs, accuracies[name])
+        difference = of_set.sub(of_set[baseline], axis=0)
+        part = pd.DataFrame({"set": str(name), "series": of_set.columns})
+        part["accuracy"] = of_set.mean().to_numpy()
+        part["se"] = of_set.sem().to_numpy()
+        part[f"{Comparison.MINUS}{baseline}"] = difference.mean().to_numpy()
+        part["difference_se"] = difference.sem().to_numpy()
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def curves(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
@@ -216,7 +248,7 @@ class Comparison:
 
     def seal(self) -> None:
         """Write the checksums of the tables and figures. What is in the folder beside them is none of its own."""
-        names = [RUNS, "exponents.csv", "comparison.csv", *(f"comparison.{form}" for form in FORMATS)]
+        names = [RUNS, SETS, "exponents.csv", "comparison.csv", *(f"comparison.{form}" for form in FORMATS)]
         seal(self.path, [name for name in names if (self.path / name).exists()])
 
     @property
@@ -239,15 +271,27 @@ class Comparison:
                 raise DamagedError(f"{folder} is missing; {REMEDY}")
             yield arm, Run(folder)
 
-    def write(self, runs: pd.DataFrame, arms: pd.DataFrame, exponents: pd.DataFrame) -> None:
-        """Write the tables, each whole or not at all. That of exponents is written if it has rows.
+    @property
+    def sets(self) -> pd.DataFrame:
+        """The table of `over_sets`, empty if there is none. Raises DamagedError if it is not as it was written."""
+        file = self.path / SETS
+        if not file.exists():
+            return pd.DataFrame()
+        verify(self.path, REMEDY, [SETS])
+        with own_file(file, REMEDY):
+            return pd.read_csv(file)
+
+    def write(self, runs: pd.DataFrame, arms: pd.DataFrame, sets: pd.DataFrame, exponents: pd.DataFrame) -> None:
+        """Write the tables, each whole or not at all. Those of sets and of exponents are written if they have rows.
 
         `seal` follows when the figure is there, too.
         """
         remove(self.path / RECORD)
-        remove(self.path / "exponents.csv")  # it may be left of a comparison of more arms
+        for name in (SETS, "exponents.csv"):  # they may be left of a comparison of more arms
+            remove(self.path / name)
         tables = {
             RUNS: runs.drop(columns=["versions", "inputs", "accepted_changes"], errors="ignore"),
+            SETS: sets,
             "exponents.csv": exponents,
             "comparison.csv": arms,
         }

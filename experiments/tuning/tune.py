@@ -75,7 +75,9 @@ def spaces_of(config: Config, plan: Plan) -> dict[str, Space]:
     return spaces
 
 
-def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int, progress: Progress) -> list[dict[str, Any]]:
+def tune(
+    config: Config, plan: Plan, trials: int, out: Path, workers: int | None, progress: Progress
+) -> list[dict[str, Any]]:
     """Give each arm `trials` trials, and leave trials.csv, best.csv and best.json. Returns the rows of best.csv.
 
     For the writer of the folder, which may hold a part of the same tuning: its trials are kept, and unfinished runs go
@@ -101,7 +103,7 @@ def tune(config: Config, plan: Plan, trials: int, out: Path, workers: int, progr
                     for each in proposals
                     for cell in each.cells
                 ]
-                ended = iter(in_parallel(workers, _run, cells, visible_gpus()))
+                ended = iter(in_parallel(workers, _run, cells, visible_gpus(), name=_name))
                 for each in proposals:
                     kept[each.arm].add(_judged(each, [next(ended) for _ in each.cells]))
                     remove(out / RUNS / each.name)
@@ -174,11 +176,16 @@ def _run(config: Config, out: Path, shared: Shared | None) -> tuple[float | None
     except InputError as error:  # layers that do not fit together, which only their network knows
         return None, 0.0, str(error)
     try:
-        told = aside(f"{out.parent.name}, {out.name}")
+        told = aside(_name(config, out))
         result = run(config, out, resume=out.exists(), progress=told, test=False, shared=shared)
     except DivergedError as error:
         return None, 0.0, str(error)
     return result["val_accuracy"], result["seconds"], ""
+
+
+def _name(config: Config, out: Path, *others: Any) -> str:
+    """What the user is told of a run."""
+    return f"{out.parent.name}, {out.name}"
 
 
 def _judged(proposal: Proposal, ended: Sequence[tuple[float | None, float, str]]) -> Trial:

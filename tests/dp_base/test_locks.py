@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
+from dp_base import locks
 from dp_base.errors import InputError
 from dp_base.files import LOCK, PART
 from dp_base.locks import claimed, locked, locked_beside
@@ -43,6 +45,21 @@ def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_
     with locked(folder):
         (folder / "file").touch()
     assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+def test_a_patient_process_waits_for_a_writer_that_is_dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    held = SPAWN.Event()
+    writer = SPAWN.Process(target=hold, args=(tmp_path / "run", held))
+    writer.start()
+    assert held.wait(60)
+    monkeypatch.setattr(locks, "patience", 0.2)
+    with pytest.raises(InputError, match="is being written by"), locked(tmp_path / "run"):
+        pass
+    monkeypatch.setattr(locks, "patience", 60)
+    threading.Timer(0.5, writer.kill).start()
+    with locked(tmp_path / "run"):
+        assert not writer.is_alive()
+    writer.join(60)
 
 
 def test_what_appears_as_a_whole_is_locked_beside(tmp_path: Path):

@@ -48,6 +48,9 @@ class Adapter(Protocol):
     latent_shape: tuple[int, int, int]
     """Shape [channels, height, width] of an image's noise: of the usual size, unless `adapt` sets another."""
 
+    negative_prompt: str
+    """What stands for no condition, in pipelines that are asked for prompts; empty: what the pipeline takes."""
+
     def embed(self, what: Any) -> Condition:
         """The denoiser's condition for one row.
 
@@ -120,6 +123,11 @@ class NetworkAdapter:
         self.pipe = pipe
         self.network = getattr(pipe, self.part)
         self.latent_shape: tuple[int, int, int] = self.usual_shape()
+        self.negative_prompt = ""
+
+    def text(self, what: str | None) -> str:
+        """The prompt, or what stands for none."""
+        return self.negative_prompt if what is None else what
 
     def usual_shape(self) -> tuple[int, int, int]:
         """The latents' shape [channels, height, width] at the size that the pipeline draws unless told another."""
@@ -163,7 +171,7 @@ class StableDiffusion(NetworkAdapter):
 
     def embed(self, what: str | None) -> Condition:
         """See Adapter: the encoding of a prompt. Without a condition it is that of the empty prompt."""
-        return {"encoder_hidden_states": self.pipe.encode_prompt(what or "", self.network.device, 1, False)[0]}
+        return {"encoder_hidden_states": self.pipe.encode_prompt(self.text(what), self.network.device, 1, False)[0]}
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
         """See Adapter."""
@@ -179,7 +187,10 @@ class StableDiffusionXL(NetworkAdapter):
     def embed(self, what: str | None) -> Condition:
         """See Adapter: both encodings of a prompt, the pooled one, and the size of the image."""
         texts = self.pipe.encode_prompt(
-            what or "", device=self.network.device, do_classifier_free_guidance=what is None
+            what or "",
+            device=self.network.device,
+            do_classifier_free_guidance=what is None,
+            negative_prompt=self.negative_prompt or None,
         )
         text, no_text, pooled, no_pooled = texts  # no_text is zeros or the encoding of "": the pipeline's config says
         crop_corner = (0, 0)
@@ -203,7 +214,7 @@ class StableDiffusion3(NetworkAdapter):
     def embed(self, what: str | None) -> Condition:
         """See Adapter: the joint encoding of a prompt, and the pooled one."""
         text, _, pooled, _ = self.pipe.encode_prompt(
-            what or "", None, None, device=self.network.device, do_classifier_free_guidance=False
+            self.text(what), None, None, device=self.network.device, do_classifier_free_guidance=False
         )
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
@@ -238,7 +249,7 @@ class PixArt(NetworkAdapter):
 
     def embed(self, what: str | None) -> Condition:
         """See Adapter: the encoding of a prompt with its mask, and the size of the image where it is asked for."""
-        text, mask, _, _ = self.pipe.encode_prompt(what or "", False, device=self.network.device)
+        text, mask, _, _ = self.pipe.encode_prompt(self.text(what), False, device=self.network.device)
         condition = {"encoder_hidden_states": text, "encoder_attention_mask": mask}
         if self.network.use_additional_conditions:
             height, width = self.image_size
@@ -265,7 +276,7 @@ class Sana(NetworkAdapter):
     def embed(self, what: str | None) -> Condition:
         """See Adapter: the encoding of a prompt, behind the pipeline's usual instruction, and its mask."""
         text, mask, _, _ = self.pipe.encode_prompt(
-            what or "",
+            self.text(what),
             False,
             device=self.network.device,
             complex_human_instruction=None if what is None else self.instruction,
@@ -321,7 +332,7 @@ class Flux(PackedAdapter):
 
     def embed(self, what: str | None) -> Condition:
         """See Adapter: the encoding of a prompt, and the pooled one."""
-        text, pooled, _ = self.pipe.encode_prompt(what or "", device=self.network.device)
+        text, pooled, _ = self.pipe.encode_prompt(self.text(what), device=self.network.device)
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
     def predict(self, x: Latents, t: Shaped[Tensor, ""], condition: Condition) -> Latents:
@@ -338,7 +349,7 @@ class QwenImage(PackedAdapter):
 
     def embed(self, what: str | None) -> Condition:
         """See Adapter: the encoding of a prompt, and its mask."""
-        text, mask = self.pipe.encode_prompt(what or " ", device=self.network.device)
+        text, mask = self.pipe.encode_prompt(self.text(what) or " ", device=self.network.device)
         if mask is None:
             mask = torch.ones(text.shape[:2], dtype=torch.long, device=text.device)
         return {"encoder_hidden_states": text, "encoder_hidden_states_mask": mask}

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -42,6 +43,10 @@ class LatentDiffusion:
         Rows on the device at a time, see DeviceBatches.
     offloads
         Whether `offload` moves the weights off the device until they are needed again.
+    negative_prompt
+        What stands in place of the empty prompt in classifier-free guidance.
+    guidance_rescale
+        Share of classifier-free guidance's output that is scaled to the deviation of the conditional one.
 
     Raises
     ------
@@ -59,9 +64,13 @@ class LatentDiffusion:
         size: tuple[int, int] | None = None,
         batch_size: int = 0,
         offloads: bool = False,
+        negative_prompt: str = "",
+        guidance_rescale: float = 0.0,
     ) -> None:
         self.pipe = pipe
         self.adapter = adapt(pipe, size)
+        self.adapter.negative_prompt = negative_prompt
+        self.guidance_rescale = guidance_rescale
         self.network = self.adapter.network
         self.solver = make_solver(pipe, self.adapter, steps)
         self.guidance_scale = guidance_scale
@@ -150,7 +159,10 @@ class LatentDiffusion:
             if self.guidance_scale <= 1:
                 return output
             unconditional, conditional = output.chunk(2)
-            return self.adapter.combine(unconditional, conditional, self.guidance_scale)
+            combined = self.adapter.combine(unconditional, conditional, self.guidance_scale)
+            if not self.guidance_rescale:
+                return combined
+            return rescale_noise_cfg(combined, conditional, self.guidance_rescale)
 
         return denoise
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,6 +64,9 @@ class NetworkLearner:
         self.gradient = StepGradient(self.module, config.rows_per_device, seed)
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.step = 0
+        self.offset: Tensor | None = None  # float32 [K], added to logits in training
+        self.adjusted_to = 0  # the number of rows that the offset is for
+        self.norm: Tensor | None = None  # of the last step's gradient, if it was looked at
         self.losses: list[Tensor] = []  # one for each step since the last call of drain_loss
         self.finish_at(config.steps)
 
@@ -120,7 +123,7 @@ class NetworkLearner:
             self.module.train()
         loss = self.gradient.fill(self._loss, lambda: self._prepare(x, y, share), share, self.step)
         if self.config.max_grad_norm:
-            nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+            self.norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
@@ -153,7 +156,27 @@ class NetworkLearner:
 
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean cross-entropy of rows that are computed together."""
-        return F.cross_entropy(self._forward(x), y, label_smoothing=self.config.label_smoothing)
+        logits = self._forward(x)
+        if self.offset is not None:
+            logits = logits + self.offset
+        return F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
+
+    def adjust_logits(self, labels: Int64[Tensor, " rows"]) -> None:
+        """Let the following steps add training.logit_adjustment times the log of each class's share to the logits.
+
+        So a class is not predicted for being frequent (Menon et al. 2021, Long-tail learning via logit adjustment).
+
+        Parameters
+        ----------
+        labels : Int64[Tensor, "rows"]
+            Those of all rows that the learner trains on. A class without any counts as one with a single row.
+        """
+        if len(labels) == self.adjusted_to:
+            return
+        counts = labels.bincount(minlength=self.task.n_classes).clamp_(min=1).double()
+        shares = counts / counts.sum()
+        self.offset = (self.config.logit_adjustment * shares.log()).float().to(self.device)
+        self.adjusted_to = len(labels)
 
     def _forward(self, x: Tensor) -> Tensor:
         """Return the logits in training mode, computed in the configured precision."""
@@ -183,6 +206,12 @@ class NetworkLearner:
         mean = torch.stack(self.losses).mean().item()
         self.losses.clear()
         return mean
+
+    def gradient_norm(self) -> float:
+        """Return the norm of the last step's gradient, before it was shortened. This waits for the device."""
+        gradients = [weight.grad for weight in self.parameters if weight.grad is not None]
+        norm = nn.utils.get_total_norm(gradients) if self.norm is None else self.norm
+        return float(norm)
 
     @property
     def learning_rate(self) -> float:

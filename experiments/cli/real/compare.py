@@ -1,6 +1,7 @@
 """`dp real compare`: runs arms and compares them."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,19 @@ import typer
 
 from dp_base.locks import claimed
 from experiments.cli.options import Json
-from experiments.cli.real.options import AcceptChanges, Preset, ResumeRuns, Set, Workers, arm_names, at_a_time, refuse
+from experiments.cli.real.options import (
+    WORKERS_WITHOUT_GPU,
+    AcceptChanges,
+    Dask,
+    Preset,
+    Resources,
+    ResumeRuns,
+    Set,
+    Workers,
+    arm_names,
+    on_cluster_asked,
+    refuse,
+)
 from experiments.cli.real.remarks import at_limit, judged_twice, too_few
 from experiments.comparing.axes import AXIS_LABELS
 from experiments.presets.presets import load_preset
@@ -66,6 +79,8 @@ def compare_command(
     resume: ResumeRuns = False,
     accept_changes: AcceptChanges = False,
     workers: Workers = None,
+    dask: Dask = None,
+    resources: Resources = "",
     x: Annotated[Axis, typer.Option(help="What the figure counts.")] = GENERATED,
     as_json: Json = False,
 ) -> None:
@@ -91,8 +106,9 @@ def compare_command(
         out=out or Path("runs") / f"{config.name}-compare",
     )
     plan.check()
+    where = on_cluster_asked(dask, resources, workers, plan.out)
     plan.tell()
-    found = run_and_write(plan, at_a_time(workers), resume, accept_changes)
+    found = run_and_write(plan, where, resume, accept_changes)
     show(plan, found, as_json)
 
 
@@ -163,19 +179,20 @@ def _settings(
 
 @dataclass(frozen=True)
 class FinishedComparison:
-    """What a comparison came to: a row for each run, for each arm, and for each exponent."""
+    """What a comparison came to: a row for each run, each arm, each arm on each further set, and each exponent."""
 
     comparison: "Comparison"
     runs: "pd.DataFrame"
     summary: "pd.DataFrame"
+    sets: "pd.DataFrame"
     exponents: "pd.DataFrame"
 
 
 def run_and_write(
-    plan: AskedComparison, workers: int, resume: bool, accept_changes: bool = False
+    plan: AskedComparison, where: AbstractContextManager[int | None], resume: bool, accept_changes: bool = False
 ) -> FinishedComparison:
-    """Make the runs of a comparison, and write its tables and figures."""
-    from experiments.comparing.compare import JOURNAL, Comparison, run_arms, summarize
+    """Make the runs of a comparison in the block `where`, see `on_cluster_asked`, and write its tables and figures."""
+    from experiments.comparing.compare import JOURNAL, Comparison, over_sets, run_arms, summarize
     from experiments.comparing.ratios import exponents
     from experiments.looking.report.pictures import leave_figures_of
     from figures.curves import save
@@ -183,23 +200,26 @@ def run_and_write(
     names = list(plan.arms)
     comparison = Comparison(plan.out)
     with claimed(plan.out, JOURNAL, resume):
-        runs = run_arms(
-            plan.config,
-            names,
-            plan.seeds,
-            plan.splits,
-            plan.out,
-            workers,
-            progress,
-            plan.first,
-            plan.settle,
-            accept_changes=accept_changes,
+        with where as workers:
+            runs = run_arms(
+                plan.config,
+                names,
+                plan.seeds,
+                plan.splits,
+                plan.out,
+                workers,
+                progress,
+                plan.first,
+                plan.settle,
+                accept_changes=accept_changes,
+            )
+        found = FinishedComparison(
+            comparison, runs, summarize(runs, plan.baseline, plan.x), over_sets(runs, plan.baseline), exponents(runs)
         )
-        found = FinishedComparison(comparison, runs, summarize(runs, plan.baseline, plan.x), exponents(runs))
-        comparison.write(found.runs, found.summary, found.exponents)
+        comparison.write(found.runs, found.summary, found.sets, found.exponents)
         save(_figure(found, plan.x), comparison.figure)
         comparison.seal()
-        leave_figures_of((run.path for _, run in comparison.runs()), workers, progress)
+        leave_figures_of((run.path for _, run in comparison.runs()), workers or WORKERS_WITHOUT_GPU, progress)
     return found
 
 
@@ -222,6 +242,7 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
     from experiments.comparing.verdict import verdict
 
     rows: list[dict[Any, Any]] = found.summary.to_dict("records")
+    on_sets: list[dict[Any, Any]] = found.sets.to_dict("records")
     slopes: list[dict[Any, Any]] = found.exponents.to_dict("records")
     said = verdict(found.runs, found.summary, len(plan.config.task.classes))
     if as_json:
@@ -231,12 +252,15 @@ def show(plan: AskedComparison, found: FinishedComparison, as_json: bool) -> Non
                 "seeds": plan.seeds,
                 "splits": plan.splits,
                 "arms": rows,
+                "sets": on_sets,
                 "exponents": slopes,
                 "verdict": said,
             }
         )
     else:
         table(rows, columns=[str(column) for column in found.summary if column not in NOT_SHOWN])
+        if on_sets:
+            table(on_sets, title="accuracy on further sets, percent")
         if slopes:
             table(slopes, title="test error ~ n^-exponent, n the samples in the pool")
         for sentence in said:

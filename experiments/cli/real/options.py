@@ -9,6 +9,8 @@ import typer
 from experiments.presets.presets import preset_names
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from dp_real.config import Config
 
 WORKERS_WITHOUT_GPU = 2
@@ -30,6 +32,19 @@ Workers = Annotated[
         max=1024,
         help="Runs at a time, each on a GPU of its own.  "
         f"Default: one for each GPU; {WORKERS_WITHOUT_GPU} without a GPU.",
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Runs go to the workers of this dask scheduler, which share the file system with this machine.",
+    ),
+]
+Resources = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME=AMOUNT,…", help="What a run takes of its worker, as in `dask worker --resources GPU=1`."
     ),
 ]
 ResumeRuns = Annotated[bool, typer.Option("--resume", help="Keep the finished runs in --out, and add what is missing.")]
@@ -74,6 +89,45 @@ def at_a_time(workers: int | None) -> int:
     from dp_real.runtime.processes import visible_gpus
 
     return workers or len(visible_gpus()) or WORKERS_WITHOUT_GPU
+
+
+def on_cluster_asked(
+    dask: str | None, resources: str, workers: int | None, folder: Path
+) -> "AbstractContextManager[int | None]":
+    """A block in which runs go where --dask says. It yields how many go on at a time; None: the cluster decides.
+
+    folder: where runs write. Raises InputError for options that exclude each other, and as `on_cluster` does.
+    """
+    from contextlib import nullcontext
+
+    from dp_base.cluster.jobs import on_cluster
+    from dp_base.errors import InputError
+    from experiments.terminal import say
+
+    taken = _amounts(resources)
+    if dask is None:
+        if taken:
+            raise InputError(f"--resources {resources} needs --dask: it says what a run takes of a cluster's worker")
+        return nullcontext(at_a_time(workers))
+    if workers is not None:
+        raise InputError(
+            f"--workers {workers} is for this machine; with --dask, each worker of the cluster takes a run"
+        )
+    return on_cluster(dask, taken, folder, say)
+
+
+def _amounts(resources: str) -> dict[str, float]:
+    """The numbers in a text such as GPU=1,MEMORY=2e9. Raises InputError if it has another form."""
+    from dp_base.errors import InputError
+
+    found = {}
+    for part in filter(None, resources.split(",")):
+        name, _, amount = part.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError:
+            raise InputError(f"--resources {resources}: must be names with numbers, such as GPU=1") from None
+    return found
 
 
 def default_folder(config: "Config") -> Path:

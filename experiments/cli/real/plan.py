@@ -102,7 +102,7 @@ def _target(name: str | None, measured: bool) -> "Device | None":
 def _costs(config: "Config", gpus: list[int], target: "Device | None", measured: bool) -> dict[str, Any]:
     """What the run takes on the device to plan for, from measured speeds or from those of the table."""
     from dp_real.estimate import clock, speed, work
-    from dp_real.estimate.needs import planned_for
+    from dp_real.estimate.needs import planned_for, readers
     from dp_real.runs.prepare import fresh_learner, load_data, load_generator
 
     network = work.learner_network(config)
@@ -114,7 +114,7 @@ def _costs(config: "Config", gpus: list[int], target: "Device | None", measured:
         seconds = speed.assumed(config, network, device.name, device.cores)
     validation = next((each.images for each in config.data.describe() if each.name == "validation"), None)
     counts = [1] if device.cores else gpus
-    return clock.costs(config, network, seconds, counts, validation)
+    return clock.costs(config, network, seconds, counts, validation, readers(device))
 
 
 def _show_costs(costs: dict[str, Any]) -> None:

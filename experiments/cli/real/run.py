@@ -7,7 +7,7 @@ import typer
 
 from experiments.cli.launch import Gpus, Processes, process_count, run_and_restart, run_together
 from experiments.cli.options import Json
-from experiments.cli.real.options import AcceptChanges, Preset, Set, default_folder
+from experiments.cli.real.options import AcceptChanges, Dask, Preset, Resources, Set, default_folder, on_cluster_asked
 from experiments.cli.real.remarks import at_limit, too_few
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
@@ -109,16 +109,20 @@ def branch_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, complete or not.")],
     gpus: Gpus = "all",
     processes: Processes = 1,
+    dask: Dask = None,
+    resources: Resources = "",
     as_json: Json = False,
 ) -> None:
     """A short run cools down from each pool size that the run went through, which gives the accuracy at that size."""
-    count = process_count(gpus, processes)
+    where = on_cluster_asked(dask, resources, 1 if dask is None else None, folder)
+    count = 1 if dask is not None else process_count(gpus, processes)
     if count > 1:
         raise typer.Exit(run_together(count, "real", "branch", str(folder), *_flags(json=as_json)))
     from dp_real.runs.branch import branch
     from experiments.looking.report.pictures import leave_figures
 
-    results = branch(folder, progress)
+    with where as at_a_time:
+        results = branch(folder, progress, at_a_time)
     if as_json:
         emit_json({"branches": results})
     else:

@@ -7,7 +7,7 @@ import typer
 
 from dp_base.locks import claimed
 from experiments.cli.options import Json
-from experiments.cli.real.options import Preset, Set, Workers, arm_names, at_a_time, refuse
+from experiments.cli.real.options import Dask, Preset, Resources, Set, Workers, arm_names, on_cluster_asked, refuse
 from experiments.cli.real.remarks import judged_twice
 from experiments.presets.presets import load_preset
 from experiments.terminal import emit_json, progress, say, table
@@ -41,6 +41,8 @@ def tune_command(
         bool, typer.Option("--resume", help="Go on with the tuning in --out; more --trials add to it.")
     ] = False,
     workers: Workers = None,
+    dask: Dask = None,
+    resources: Resources = "",
     as_json: Json = False,
 ) -> None:
     """Each arm has the same number of trials. `dp real compare --tuned` compares the arms at their best."""
@@ -57,6 +59,7 @@ def tune_command(
     plan = Plan(names, read_searches(search), seeds, splits or seeds, first, batch)
     spaces = spaces_of(config, plan)
     out = out or Path("runs") / f"{config.name}-tune"
+    where = on_cluster_asked(dask, resources, workers, out)
     with claimed(out, ASKED, resume):
         for arm, space in spaces.items():
             say(f"{arm}: {', '.join(space)}")
@@ -64,7 +67,8 @@ def tune_command(
         if remark:
             say(remark)
         say(_cost(config, trials * len(names) * seeds))
-        best = tune(config, plan, trials, out, at_a_time(workers), progress)
+        with where as at_a_time:
+            best = tune(config, plan, trials, out, at_a_time, progress)
     if as_json:
         emit_json({"preset": config.name, "arms": best})
         return

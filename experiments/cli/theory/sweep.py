@@ -61,8 +61,8 @@ def sweep_command(
     VALUES: a value, a comma list, or start:stop:count with both ends, in equal steps (--n and --lam: equal ratios).
     """
     import dp_theory
+    from dp_base.cluster.jobs import on_cluster
     from dp_theory.budgets.sweeps import steps
-    from dp_theory.numerics.parallel import on_cluster
 
     alphas = values("alpha", alpha)
     rhos = values("rho", rho)

@@ -144,6 +144,7 @@ def comparison_facts(comparison: Comparison) -> Facts:
         "verdict": verdict(comparison.table, arms, classes),
         "command": compare_command(comparison),
         "arms": arms.astype(object).where(arms.notna(), None).to_dict("records"),
+        "sets": comparison.sets.to_dict("records"),
         "runs": [outcome(run) for _, run in runs],
         "figures": {"comparison": str(figure)} if figure.exists() else {},
     }

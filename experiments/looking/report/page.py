@@ -65,13 +65,21 @@ def shown_comparison(comparison: Facts) -> Facts:
             worth["static data to match"] = f"{MORE.get(row['bound'], '')}{readable(row['static_to_match'])}"
         shown = {"arm": row["series"]} | worth
         shown |= {"samples": row["x"], "test accuracy (%)": _with_error(row["y"], row["se"])}
-        for key, value in row.items():
-            if str(key).startswith("minus_"):
-                shown[f"minus {str(key).removeprefix('minus_')}"] = _with_error(value, row["difference_se"])
-        arms.append(shown)
+        arms.append(shown | _differences(row))
         kept = ("generated", "kept", "compute", "seconds", "validation", "n_seeds", "units")
         costs.append({"arm": row["series"]} | {key: row[key] for key in kept if key in row})
-    return comparison | {"shown_arms": arms, "shown_costs": costs}
+    sets = [
+        {"set": row["set"], "arm": row["series"], "accuracy (%)": _with_error(row["accuracy"], row["se"])}
+        | _differences(row)
+        for row in comparison["sets"]
+    ]
+    return comparison | {"shown_arms": arms, "shown_sets": sets, "shown_costs": costs}
+
+
+def _differences(row: Facts) -> Facts:
+    """The difference to the baseline, by a name for readers."""
+    minus = [(str(key).removeprefix("minus_"), value) for key, value in row.items() if str(key).startswith("minus_")]
+    return {f"minus {baseline}": _with_error(value, row["difference_se"]) for baseline, value in minus}
 
 
 def _with_error(value: float | None, error: float | None) -> str:

@@ -345,6 +345,42 @@ def test_a_complete_machine(complete: list[str], capsys: pytest.CaptureFixture[s
     assert answer["seconds"]["guided"] == pytest.approx(92.58 / 150, rel=1e-3)
 
 
+def test_cores_that_reading_needs(
+    complete: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A GPU trains on 1,430 images a second, of which a core decodes 1,300; of 512 x 512 pixels a fifth of that."""
+
+    def planned(cores: int, *options: str) -> tuple[str, float]:
+        monkeypatch.setattr(needs, "own_cores", lambda: cores)
+        assert dp("real", "plan", "imagenet100", *complete, *options, "--json", "--gpus", "8") == 0
+        answer = json.loads(capsys.readouterr().out)
+        found = {need["what"]: need["found"] for need in answer["needs"]}
+        return found["cores"], answer["hours"][0]["reading"]
+
+    large = ("--set", "pool.size=512", "--set", "practice.increment=100")  # few, which fit on any disk
+    assert planned(17) == ("17; 17 decode JPEGs as fast as all GPUs train", 0)
+    assert planned(16)[0] == "16; 17 decode JPEGs as fast as all GPUs train: TRAINING WILL WAIT for them"
+    assert planned(54, *large) == ("54; 54 decode JPEGs as fast as all GPUs train", 0)
+    assert planned(16, *large)[1] > 0  # two threads for each GPU, which wants six
+    assert planned(1, "--device", "h100") == (
+        "2.1 for each GPU, which decode the pool's JPEGs as fast as it trains",
+        0,
+    )
+
+
+def test_a_run_says_that_its_gpu_will_wait_for_cores(complete: list[str], monkeypatch: pytest.MonkeyPatch):
+    preset = load_preset("imagenet100", complete[1:])
+    monkeypatch.setattr(needs, "own_cores", lambda: 1)
+    said = needs.few_cores(preset)
+    assert said is not None
+    assert said.startswith("1 CPU core for a GPU that can keep 2.1 busy")
+    assert needs.few_cores(load_preset("imagenet100", [*complete[1:], "pool.storage=uint8"])) is None
+    monkeypatch.setattr(needs, "own_cores", lambda: 3)
+    assert needs.few_cores(preset) is None
+    monkeypatch.setattr(needs, "this_device", lambda: CPU)
+    assert needs.few_cores(preset) is None
+
+
 @pytest.mark.parametrize(
     "problems",
     [

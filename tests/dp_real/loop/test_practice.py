@@ -76,7 +76,7 @@ class Notebook:
     checkpoints: list[int] = field(default_factory=list)
     latest: list[int] = field(default_factory=list)
 
-    def evaluation(self, row: dict[str, Any]) -> None:
+    def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
         self.evaluations.append(row)
 
     def addition(self, row: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,13 @@ def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
     pool.append(1, batch(pool, x[10:]))
     for step in range(3, 30):
         assert (last_two(step) - x[[step % 20, 19]]).abs().max() <= 1 / 255
+
+
+def test_a_reader_for_each_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pool = stored(tmp_path, smooth(4), storage="jpeg")
+    for cores, readers in ((1, 2), (12, 12), (500, 32)):
+        monkeypatch.setattr(loaders, "own_cores", partial(int, cores))
+        assert Loader(pool, lambda step: torch.arange(4)).readers == readers
 
 
 def test_parts_of_a_batch_are_joined_as_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -24,6 +24,7 @@ from dp_real.runs.checkpoints import write_checkpoint
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import append_row, read_rows
 from dp_real.runtime import cache, finite
+from dp_real.runtime.alerts import Alerts
 
 
 def changed(config: Config, **sections: dict[str, Any]) -> Config:
@@ -62,6 +63,8 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(
     config: Config, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Its loss is finite, but patience would buy samples that are hard for a dead learner."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(Alerts, "send", lambda self, event, **facts: told.append({"event": event} | facts))
     accuracies = iter([0.5, 0.8, 0.11, 0.1])
     monkeypatch.setattr("dp_real.runs.run.validator", lambda data: lambda learner: next(accuracies))
     said = r"step 30: the validation accuracy fell from 80.0% to 11.0%, which is chance: lower .*max_grad_norm"
@@ -69,6 +72,8 @@ def test_a_learner_that_falls_back_to_chance_ends_the_run(
         run(config, tmp_path / "run")
     (latest,) = (tmp_path / "run" / "checkpoints").glob("latest-*")
     assert json.loads((latest / "state.json").read_text())["step"] < 30
+    assert [(alert["event"], alert["step"]) for alert in told] == [("collapse", 30)]
+    assert "which is chance" in told[0]["message"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A run's folder: complete, resumable bit for bit, and refused where it would overwrite something."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -34,6 +35,8 @@ from dp_real.runs.prepare import fresh_learner, load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
+from dp_real.runs.tracking import flat, last_wandb_run
+from dp_real.runtime.alerts import Alerts
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.runs.folders import same_learner, stopped_at, traces
 
@@ -453,6 +456,47 @@ def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator
     assert [event.step for event in events.Scalars("round/entropy")] == [
         row["step"] for row in traces(tmp_path / "run")["rounds.jsonl"]
     ]
+
+
+def test_a_dashboard_is_told_of_the_configuration_but_no_secret(config: Config, tmp_path: Path):
+    told = flat(config.model_copy(update={"alert": "https://a.example/secret"}).model_dump(mode="json"))
+    assert (told["training.batch_size"], told["name"]) == (config.training.batch_size, config.name)
+    assert "secret" not in str(told)
+    assert last_wandb_run(tmp_path) is None
+    for name in ("run-20260101_101010-abc1", "offline-run-20260201_101010-def2", "latest-run"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+    assert last_wandb_run(tmp_path) == "def2"
+
+
+def test_the_log_has_a_line_of_each_evaluation_and_an_alert_at_the_end(
+    config: Config,
+    generator: Generator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    told: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(Alerts, "send", lambda self, event, **facts: told.append((event, {"to": self.target} | facts)))
+    monkeypatch.setattr("dp_real.runs.folder.LINES_APART", 0.0)
+    monkeypatch.setattr(logging.getLogger("dp_real.steps"), "propagate", True)
+    with caplog.at_level(logging.INFO, "dp_real.steps"):
+        run(config.model_copy(update={"alert": "notify-me"}), tmp_path / "run")
+    rows = traces(tmp_path / "run")["metrics.jsonl"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "dp_real.steps"]
+    assert len(lines) == len(rows)
+    for row, line in zip(rows, lines, strict=True):
+        assert line.startswith(
+            f"run: step {row['step']:,} of {config.training.steps:,}, accuracy {row['val_accuracy']:.1%}"
+        )
+        for fact in (f"pool {row['pool_size']:,}", " images/s", "waiting for rows", "gradient ", " left"):
+            assert fact in line
+    assert [event for event, _ in told] == ["finish"]
+    assert (told[0][1]["to"], told[0][1]["test_accuracy"]) == (
+        "notify-me",
+        Run(tmp_path / "run").result["test_accuracy"],
+    )
+    run(config.model_copy(update={"alert": "another"}), tmp_path / "run", resume=True)  # nothing depends on the key
+    assert len(told) == 1
 
 
 def test_hindsight_sees_what_was_recorded_when_added(unbroken: Path, config: Config):

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dp_base.cluster.jobs import on_cluster
+from dp_base.errors import MissingError
 from dp_theory import Addition, InputError, KeepEasy, KeepHard, PracticeProblem, simulate, sweep
 from dp_theory.budgets.sweeps import Line
-from dp_theory.numerics import parallel
-from dp_theory.numerics.parallel import job_key, on_cluster, run_jobs
+from dp_theory.numerics.parallel import job_key, run_jobs
 
 SWEEP: dict[str, Any] = {"rules": ["keep-hard"], "d": 16, "trials": 6, "n": [8, 40]}
 
@@ -128,5 +129,5 @@ def test_an_address_without_a_scheduler_is_named():
 
 def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(parallel.MissingError, match=r"deliberate-practice\[cluster\]"), on_cluster("tcp://host:8786"):
+    with pytest.raises(MissingError, match=r"deliberate-practice\[cluster\]"), on_cluster("tcp://host:8786"):
         pass

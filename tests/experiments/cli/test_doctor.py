@@ -6,8 +6,10 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import torch
 
 from dp_base.checksums import seal
+from dp_real.estimate.needs import Device
 from experiments.cli import doctor
 from tests.experiments.conftest import run_dp as dp
 
@@ -39,6 +41,53 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
     assert "diffusers: pip install 'diffusers>=" in err
     assert "scipy: 0.1 is too old: pip install 'scipy>=" in err
     assert "is nearly full" in err
+
+
+def test_gpus_with_fewer_cores_than_they_need(
+    cache: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dp_real.estimate.needs.this_device", lambda: Device("H100", 8, 80 * 10**9))
+    monkeypatch.setattr(doctor, "_gpu", lambda count: iter(()))
+    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 16)
+    assert dp("doctor") == 0
+    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 15)
+    assert dp("doctor") == 3
+    assert "cores: fewer than 2 for a GPU: ask for more (srun --cpus-per-task" in capsys.readouterr().err
+
+
+def test_what_is_said_of_a_gpu(cache: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    ones = torch.ones
+    monkeypatch.setattr("dp_real.estimate.needs.this_device", lambda: Device("H100", 2, 80 * 10**9))
+    monkeypatch.setattr("dp_real.runtime.processes.own_cores", lambda: 16)
+    monkeypatch.setattr("torch._C._cuda_getDriverVersion", lambda: 12080, raising=False)
+    monkeypatch.setattr("torch.version.cuda", "12.6")
+    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.nccl.version", lambda: (2, 27, 5))
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (70 * 10**9, 80 * 10**9))
+    monkeypatch.setattr("torch.ones", lambda *size, device, dtype: ones(*size, dtype=dtype))
+    assert dp("doctor") == 0
+    said = capsys.readouterr().out
+    for found in (
+        "torch is built for 12.6, the driver for 12.8",
+        "2.27.5",
+        "bfloat16\tworks",
+        "70 of 80 GB free; a run takes 95% at its peak",
+    ):
+        assert found in said
+    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
+    assert dp("doctor") == 3
+    said = capsys.readouterr().err
+    assert "nccl: several GPUs cannot share a run" in said
+    assert "bfloat16: keep dtypes at float32" in said
+    monkeypatch.setattr("torch.cuda.mem_get_info", broken)
+    assert dp("doctor") == 3
+    assert "gpu: CUDA error: no kernel image; nvidia-smi may say more" in capsys.readouterr().err
+
+
+def broken() -> None:
+    raise RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
 
 
 def test_a_folder_intact_and_damaged(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

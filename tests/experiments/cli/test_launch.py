@@ -12,7 +12,9 @@ import pytest
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dp_real.runtime import slurm
+from dp_real.runtime.alerts import Alerts
 from experiments.cli import launch
+from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp
 
 QUICK = (
@@ -147,10 +149,16 @@ def test_a_run_goes_on_after_a_process_was_killed(
 def test_restarts_end_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A failure that comes again is none of the moment; wrong input is not tried again."""
     asked: list[tuple[str, ...]] = []
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(Alerts, "send", lambda self, event, message: told.append((self.target, event)))
     monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 1)
     (tmp_path / "checkpoints" / "step-000000010-rounds-0001").mkdir(parents=True)
     assert launch.run_and_restart(2, tmp_path, "real", "run", "digits", "--set", "a=1", "--json") == 1
     assert asked[1:] == launch.RESTARTS * [("real", "resume", str(tmp_path), "--json")]
+    assert told == []
+    (tmp_path / "config.toml").write_text(load_preset("digits", ["alert=notify-me"]).to_toml())
+    assert launch.run_and_restart(2, tmp_path, "real", "run", "digits") == 1
+    assert told == launch.RESTARTS * [("notify-me", "restart")]
     monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 2)
     asked.clear()
     assert launch.run_and_restart(2, tmp_path, "real", "run", "digits") == 2

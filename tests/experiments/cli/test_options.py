@@ -1,6 +1,7 @@
 """What can be set, and what the options of several commands mean where they are left out."""
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -71,3 +72,37 @@ def test_an_option_of_one_value_is_given_once(words: str, capsys: pytest.Capture
     """Of several values the last was taken, without a word."""
     assert dp(*words.split()) == 2
     assert " twice: give it once\n" in capsys.readouterr().err.replace("2 times", "twice")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--resources", "GPU=1"], 2, "--resources GPU=1 needs --dask"),
+        (["--dask", "tcp://host:1", "--resources", "GPU"], 2, "--resources GPU: must be names with numbers, such as"),
+        (["--dask", "tcp://host:1"], 3, "pip install 'deliberate-practice[cluster]'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["compare", "tune", "branch"])
+def test_a_cluster_is_asked_for_in_full(
+    command: str,
+    words: list[str],
+    status: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    where = [tmp_path / "run"] if command == "branch" else ["digits", "--out", tmp_path / "out"]
+    assert dp("real", command, *where, *words) == status
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["compare", "tune"])
+def test_a_number_of_workers_is_for_one_machine(command: str, capsys: pytest.CaptureFixture[str]):
+    assert dp("real", command, "digits", "--dask", "tcp://host:1", "--workers", "2") == 2
+    assert (
+        "--workers 2 is for this machine; with --dask, each worker of the cluster takes a run"
+        in capsys.readouterr().err
+    )

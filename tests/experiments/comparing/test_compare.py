@@ -81,7 +81,7 @@ def test_a_comparison_lists_its_runs_as_its_table_does(tmp_path: Path):
         folder = comparison.run_folder(arm, 3)
         folder.mkdir(parents=True)
         (folder / "config.toml").touch()
-    comparison.write(runs, pd.DataFrame({"series": arms}), none)
+    comparison.write(runs, pd.DataFrame({"series": arms}), none, none)
     assert [arm for arm, _ in comparison.runs()] == arms
     assert {folder.parent for folder in (tmp_path / "runs").iterdir()} == {tmp_path / "runs"}
     assert len(list((tmp_path / "runs").iterdir())) == 3
@@ -98,7 +98,7 @@ def test_damage_to_a_comparison_is_named(name: str, tmp_path: Path, capsys: pyte
     comparison.run_folder("static", 3).mkdir(parents=True)
     (comparison.run_folder("static", 3) / "config.toml").touch()
     table = pd.DataFrame({"series": ["static"], "kind": "measured", "x": 1, "y": 1.0, "minus_static": 0.0})
-    comparison.write(pd.DataFrame({"arm": ["static"], "seed": 3}), table, pd.DataFrame())
+    comparison.write(pd.DataFrame({"arm": ["static"], "seed": 3}), table, pd.DataFrame(), pd.DataFrame())
     (tmp_path / "comparison.png").write_bytes(b"picture")
     comparison.seal()
     assert len(comparison.arms) == 1

@@ -1,0 +1,237 @@
+"""Independent jobs on the workers of a dask scheduler.
+
+The workers run on any machines that have this package. A worker that dies gives its jobs to others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from dp_base.cluster.apart import Ending, run_apart
+from dp_base.errors import InputError, MissingError
+from dp_base.extras import install_command
+from dp_base.files import LOCK
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+LOSSES = 3  # how often the process of a job may die before that is an error
+SEEN_WITHIN = 20.0  # seconds in which another machine must see what this one wrote; NFS keeps old answers for a while
+POLL = 0.5  # seconds between looks at a file
+RETRY = "with --resume, the same command goes on from what is finished"
+
+_clusters: list[Cluster] = []  # the last one is in use
+
+
+@contextlib.contextmanager
+def on_cluster(
+    address: str | None,
+    resources: Mapping[str, float] | None = None,
+    folder: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[None]:
+    """Within the block, `workers=None` means the workers of the dask scheduler at `address`, say tcp://host:8786.
+
+    These workers need this package installed. An address of None changes nothing.
+
+    resources: what each job takes of its worker, such as {"GPU": 1}, see `dask worker --resources`.
+    folder: where jobs write. It must be locked by this process, and all machines must share it.
+    tell: called with a line when a named job begins, ends or is lost.
+
+    Raises MissingError without the package distributed, and InputError where no scheduler answers.
+    """
+    if address is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingError(f"a dask cluster needs distributed: {install_command('cluster')}") from None
+    try:
+        client = Client(address, timeout="5s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no dask scheduler answers at '{address}': {error}") from None
+    with client:
+        _clusters.append(Cluster(client, dict(resources or {}), folder, tell))
+        try:
+            yield
+        finally:
+            _clusters.pop()
+
+
+def this_cluster() -> Cluster | None:
+    """Return the cluster of the `on_cluster` block in which this is called, or None outside of any."""
+    return _clusters[-1] if _clusters else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a worker must know of the command that sends it a job: a folder that both see, and where to tell of it."""
+
+    cwd: str
+    lock: str  # the lock file of the folder; empty: nothing need be shared
+    owner: str  # what that file says
+    topic: str
+    patience: float  # seconds until it must see that
+
+    def check(self) -> None:
+        """Raise InputError unless this machine sees the folders as the other one does."""
+        deadline = time.monotonic() + self.patience
+        while not self._seen():
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"the worker on {socket.gethostname()} does not see {Path(self.lock).parent} or {self.cwd} as this "
+                    "machine does: with --dask, the folder that you work in and --out must be on a shared file system"
+                )
+            time.sleep(POLL)
+
+    def _seen(self) -> bool:
+        if not self.lock:
+            return Path(self.cwd).is_dir()
+        with contextlib.suppress(OSError):
+            return Path(self.cwd).is_dir() and Path(self.lock).read_text(encoding="utf-8") == self.owner
+        return False
+
+
+class Cluster:
+    """Sends jobs to the workers of a dask scheduler."""
+
+    def __init__(
+        self, client: Client, resources: dict[str, float], folder: Path | None, tell: Callable[[str], None]
+    ) -> None:
+        self._client = client
+        self._resources = resources
+        self._folder = folder
+        self._tell = tell
+
+    def results(self, function: Callable[..., Any], jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
+        """Yield (index, function(*job)) of each job as it ends. Jobs run in threads of the workers.
+
+        Raises what the jobs raise, and MissingError if workers keep dying in a job, or if the scheduler is gone.
+        """
+        names = [f"{function.__name__} {index}" for index in range(len(jobs))]
+        return self._ended(function, jobs, names)
+
+    def results_apart(
+        self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
+    ) -> Iterator[tuple[int, Any]]:
+        """Do the same for long jobs: each runs in a process of its own, in this process's working folder.
+
+        A job that was lost begins anew in another process, while the old one may just be ending: it waits for the locks
+        that this one holds. names: of the jobs, for the user.
+        """
+        lock = self._folder.resolve() / LOCK if self._folder is not None else None
+        owner = lock.read_text(encoding="utf-8") if lock is not None and lock.exists() else ""
+        place = Place(str(Path.cwd()), str(lock) if owner else "", owner, f"dp-{uuid4().hex}", SEEN_WITHIN)
+        self._client.subscribe_topic(place.topic, lambda event: self._tell(event[1]))
+        if not self._suited():
+            self._tell("no worker of the cluster can take these jobs yet: waiting for one")
+        began = time.monotonic()
+        done = 0
+        tasks = [(function, job, name, place) for job, name in zip(jobs, names, strict=True)]
+        try:
+            for index, ended in self._ended(_apart, tasks, names):
+                if ended.error is not None:
+                    raise ended.error
+                done += 1
+                self._tell(_told_of_end(names[index], done, len(jobs), time.monotonic() - began))
+                yield index, ended.result
+        finally:
+            self._client.unsubscribe_topic(place.topic)
+
+    def _suited(self) -> bool:
+        """Whether there is a worker with the resources that a job takes."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return any(
+            all(worker["resources"].get(name, 0) >= amount for name, amount in self._resources.items())
+            for worker in workers
+        )
+
+    def _ended(
+        self, function: Callable[..., Any], jobs: Sequence[tuple], names: Sequence[str]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (index, result) of each job as it ends. A result that says that the job was lost is not yielded."""
+        from distributed import as_completed
+
+        losses = Counter[int]()
+        indices = {self._send(function, job, names[index], index): index for index, job in enumerate(jobs)}
+        ended = as_completed(indices, loop=self._client.loop)
+        try:
+            for future in ended:
+                index = indices.pop(future)
+                result = self._result(future, names[index])
+                if isinstance(result, Ending) and result.lost:
+                    losses[index] += not result.stopped
+                    if losses[index] > LOSSES:
+                        raise MissingError(f"{names[index]} was lost {LOSSES + 1} times: {result.lost}; {RETRY}")
+                    self._tell(f"{names[index]}: {result.lost}; it goes to another")
+                    again = self._send(function, jobs[index], names[index], index)
+                    indices[again] = index
+                    ended.add(again)
+                else:
+                    yield index, result
+        finally:
+            self._client.cancel(list(indices), force=True)
+
+    def _send(self, function: Callable[..., Any], job: tuple, name: str, index: int) -> Future:
+        """Send a job. Those before it come first."""
+        key = f"{name}-{uuid4().hex}"
+        return self._client.submit(function, *job, key=key, priority=-index, resources=self._resources or None)
+
+    def _result(self, future: Future, name: str) -> Any:
+        """Return what a job returned. Raises as `results` does."""
+        from concurrent.futures import CancelledError
+
+        from distributed import KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise MissingError(
+                f"{name}: {error.allowed_failures + 1} workers died in it, the last at {error.last_worker.address}: "
+                f"their logs say why; {RETRY}"
+            ) from None
+        except CancelledError:
+            raise MissingError(f"the dask scheduler is gone, or another client ended {name}; {RETRY}") from None
+
+
+def _apart(function: Callable[..., Any], job: tuple, name: str, place: Place) -> Ending:
+    """Run a long job on a worker, until dask no longer wants it from this worker."""
+    from distributed import Status, get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+    ending = (Status.closing, Status.closing_gracefully, Status.closed, Status.failed)
+
+    def unwanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return worker.status in ending or task is None or task.state != "executing"
+
+    try:
+        place.check()
+    except InputError as error:
+        return Ending(error=error)
+    worker.log_event(place.topic, f"{name}: on {socket.gethostname()}, worker {worker.name}")
+    return run_apart(function, job, place.cwd, unwanted)
+
+
+def _told_of_end(name: str, done: int, total: int, seconds: float) -> str:
+    """Say that a job has ended, and how long the others will take if they go on at the same rate."""
+    left = f", about {_clock(seconds / done * (total - done))} left" if done < total else ""
+    return f"{name}: ended; {done} of {total}{left}"
+
+
+def _clock(seconds: float) -> str:
+    """A duration in the unit that suits it."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

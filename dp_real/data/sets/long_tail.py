@@ -1,0 +1,63 @@
+"""Long tails: real examples that are many of some classes and few of others.
+
+Counts fall exponentially from the most frequent class to the rarest, as the field has it (Cui et al. 2019,
+Class-Balanced Loss Based on Effective Number of Samples).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Int, Int64
+from torch import Tensor
+
+from dp_real.runtime.seeds import Stream, rng
+
+SHOTS = ("many", "medium", "few")  # thirds of the classes, from the most frequent on
+
+
+def tail_counts(total: int, n_classes: int, imbalance: float, split: int) -> Int[np.ndarray, " classes"]:
+    """How many real examples each class has. Which classes are frequent is a function of the data split.
+
+    Parameters
+    ----------
+    total
+        Examples of all classes together.
+    n_classes
+        The number of classes, at most `total`.
+    imbalance
+        How many times as many examples the most frequent class has as the rarest. A class has at least one, so that
+        the ratio is smaller where the total is small.
+    split
+        The data split.
+
+    Returns
+    -------
+    Int[np.ndarray, " classes"]
+        The counts, of sum `total`.
+    """
+    shares = imbalance ** (-np.arange(n_classes) / max(n_classes - 1, 1))
+    spare = (total - n_classes) * shares / shares.sum()  # beyond the one of each class
+    counts = 1 + np.floor(spare).astype(np.int64)
+    counts[: total - counts.sum()] += 1
+    placed = np.empty_like(counts)
+    placed[rng(split, Stream.SPLIT).permutation(n_classes)] = counts
+    return placed
+
+
+def tail_rows(y: Int64[np.ndarray, " n"], labels: Int64[Tensor, " count"], split: int) -> Int64[Tensor, " count"]:
+    """Rows of real examples with these labels. They are random, and those of a smaller count are among a larger one's.
+
+    There must be as many examples of each class (dp_real.runs.prepare.check_real_examples).
+    """
+    order = rng(split, Stream.SPLIT).permutation(len(y))
+    rows = torch.empty_like(labels)
+    for label, count in enumerate(labels.bincount().tolist()):
+        rows[labels == label] = torch.from_numpy(order[y[order] == label][:count])
+    return rows
+
+
+def shots(counts: Int64[Tensor, " classes"]) -> dict[str, Int64[Tensor, " third"]]:
+    """The classes in three groups by their number of real examples: many, medium and few. Each has a third of them."""
+    order = counts.argsort(descending=True, stable=True)
+    return dict(zip(SHOTS, order.tensor_split(3), strict=True))

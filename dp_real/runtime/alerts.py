@@ -1,0 +1,83 @@
+"""Tells somebody who is elsewhere what happens to a run: by a command of theirs, or a webhook. Off by default."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+log = logging.getLogger(__name__)
+LONGEST = 30  # seconds that a command or a server has
+
+Event = Literal["finish", "stall", "collapse", "hang", "restart"]
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Where a run's alerts go.
+
+    Parameters
+    ----------
+    target
+        A command, with its arguments, that gets a line of JSON on its stdin; or an http(s) URL that it is posted to.
+        Empty: nowhere.
+    run
+        The run's folder.
+    """
+
+    target: str
+    run: Path
+
+    def send(self, event: Event, **facts: Any) -> None:
+        """Send an alert. What goes wrong with it is remarked on, and the run goes on.
+
+        Parameters
+        ----------
+        event
+            What happened.
+        facts
+            More about it, as values for JSON.
+        """
+        if not self.target:
+            return
+        message = json.dumps({"event": event, "run": str(self.run.absolute())} | facts) + "\n"
+        try:
+            if self.target.startswith(("http://", "https://")):
+                _post(self.target, message)
+            else:
+                subprocess.run(shlex.split(self.target), input=message, text=True, timeout=LONGEST, check=True)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            log.warning("alert = %r: not sent: %s", self.target.partition("?")[0], type(error).__name__)
+
+
+def _post(url: str, message: str) -> None:
+    request = urllib.request.Request(url, message.encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=LONGEST):
+        pass
+
+
+_present = Alerts("", Path())
+
+
+def alert(event: Event, **facts: Any) -> None:
+    """Send an alert of the run that this process is at, if there is one. See Alerts.send."""
+    _present.send(event, **facts)
+
+
+@contextmanager
+def alerting(alerts: Alerts) -> Iterator[None]:
+    """Within the block, let `alert` send to these."""
+    global _present
+    before = _present
+    _present = alerts
+    try:
+        yield
+    finally:
+        _present = before

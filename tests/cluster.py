@@ -1,0 +1,34 @@
+"""A dask scheduler on this machine, with two worker processes that a test may kill."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+class TwoWorkers:
+    """A scheduler and its workers 0 and 1, which come back when they are killed."""
+
+    def __init__(self, local: Any) -> None:
+        self._local = local
+
+    @property
+    def address(self) -> str:
+        """The address of the scheduler."""
+        return self._local.scheduler_address
+
+    def kill(self, name: int) -> None:
+        """Kill the process of a worker."""
+        os.kill(self._local.workers[name].pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def two_workers() -> Iterator[TwoWorkers]:
+    """Start a scheduler and two workers, each a process with the resource GPU: 1."""
+    distributed = pytest.importorskip("distributed")
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options, resources={"GPU": 1}, silence_logs=50) as local:
+        yield TwoWorkers(local)

@@ -1,0 +1,51 @@
+"""Jobs for the workers of a cluster, which a test can follow and end through the files of a folder."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from dp_base import locks
+from dp_base.errors import InputError
+from dp_base.locks import locked
+
+
+def plain(value: int) -> tuple[int, int, float]:
+    """Return twice the value, the process, and how long it waits for a lock."""
+    return 2 * value, os.getpid(), locks.patience
+
+
+def refused() -> None:
+    """Fail as wrong input does."""
+    raise InputError("it is wrong")
+
+
+def patient(folder: str) -> int:
+    """Note this process and its parent, hold the lock of the folder, and wait for the file `go`. Return the calls."""
+    out = Path(folder)
+    with (out / "calls").open("a") as file:
+        file.write(f"{os.getpid()} {os.getppid()}\n")
+    with locked(out / "locked"):
+        while not (out / "go").exists():
+            time.sleep(0.05)
+    return len((out / "calls").read_text().splitlines())
+
+
+def stoppable(folder: str) -> None:
+    """Write a file when told to stop, as a run writes a checkpoint."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
+    (Path(folder) / "begun").touch()
+    while not stopped:
+        time.sleep(0.05)
+    (Path(folder) / "checkpoint").touch()
+    raise KeyboardInterrupt
+
+
+def either(folder: str, fails: bool) -> None:
+    """Run until told to stop, or fail once that has begun."""
+    if not fails:
+        stoppable(folder)
+    while not (Path(folder) / "begun").exists():
+        time.sleep(0.05)
+    raise ZeroDivisionError

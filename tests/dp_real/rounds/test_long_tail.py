@@ -1,0 +1,156 @@
+"""Long tails: the counts of unbalanced classes, what fills them up, the rivals of generation, and whole runs."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dp_base.errors import InputError
+from dp_real.config import Config
+from dp_real.config.load import parse_config
+from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
+from dp_real.evaluation.assess import predictions
+from dp_real.loop.batches import MiniBatches
+from dp_real.rounds.round_labels import filling
+from dp_real.runs.prepare import fresh_learner, load_data
+from dp_real.runs.reader import Run
+from dp_real.runs.run import run
+from experiments.presets.presets import load_preset
+
+
+@pytest.mark.parametrize(
+    ("total", "n_classes", "imbalance"), [(1500, 77, 100), (50_000, 10, 50), (10, 10, 100), (5, 1, 2)]
+)
+def test_counts_fall_exponentially(total: int, n_classes: int, imbalance: float):
+    counts = tail_counts(total, n_classes, imbalance, split=0)
+    assert counts.sum() == total
+    assert counts.min() >= 1
+    falling = -np.sort(-counts)
+    shares = imbalance ** (-np.arange(n_classes) / max(n_classes - 1, 1))
+    expected = 1 + (total - n_classes) * shares / shares.sum()
+    assert np.abs(falling - expected).max() < 1
+
+
+def test_which_classes_are_frequent_is_the_splits():
+    counts = [tail_counts(1000, 10, 100, split) for split in (0, 0, 1)]
+    assert (counts[0] == counts[1]).all()
+    assert (counts[0] != counts[2]).any()
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 100, 1000])
+def test_filling_asks_for_the_smallest_class_each_time(n: int):
+    counts = torch.tensor([90, 3, 1, 50, 3])
+    have = counts.clone()
+    for label in filling(counts, n).tolist():
+        assert have[label] == have.min()
+        have[label] += 1
+    assert have.sum() == counts.sum() + n
+
+
+def test_rows_of_a_smaller_tail_are_among_those_of_a_larger_one():
+    y = np.arange(300) % 3
+    large = tail_rows(y, torch.tensor([0] * 50 + [1] * 20 + [2] * 4), split=5)
+    small = tail_rows(y, torch.tensor([0] * 10 + [1] * 3 + [2]), split=5)
+    assert y[large].tolist() == [0] * 50 + [1] * 20 + [2] * 4
+    assert len(large.unique()) == 74
+    assert set(small.tolist()) < set(large.tolist())
+
+
+def test_shots_are_thirds_of_the_classes_by_their_counts():
+    groups = shots(torch.tensor([5, 100, 1, 30, 30, 2, 60]))
+    assert {name: sorted(group.tolist()) for name, group in groups.items()} == {
+        "many": [1, 3, 6],
+        "medium": [0, 4],
+        "few": [2, 5],
+    }
+
+
+class Labelled:
+    """A pool of rows of which only labels matter."""
+
+    def __init__(self, y: torch.Tensor) -> None:
+        self.y = y
+        self.newest = 0
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def test_balanced_batches_have_each_class_alike():
+    y = torch.tensor([0] * 970 + [1] * 27 + [2] * 3)[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
+    rows = torch.cat([MiniBatches(Labelled(y), 60, 1.0, seed=0, balanced=True).at(step) for step in range(256)])  # type: ignore[arg-type]
+    drawn = y[rows].bincount()
+    assert (drawn.double() / len(rows)).tolist() == pytest.approx([1 / 3] * 3, abs=0.012)  # 3 binomial s.e.
+    of_the_rare = rows[y[rows] == 2].unique(return_counts=True)[1]
+    assert len(of_the_rare) == 3
+    assert of_the_rare.max() < 1.15 * of_the_rare.min()
+
+
+def digits(**practice: object) -> Config:
+    """A tail of 60 real digits, to which 30 generated ones are added in three rounds."""
+    raw = load_preset("digits").model_dump()
+    raw["training"] |= {"steps": 40, "warmup": 0.0, "cooldown": 0.1}
+    raw["generator"] |= {"train_steps": 2}
+    raw["sampling"] |= {"steps": 3}
+    raw["practice"] |= {"start": "real", "imbalance": 20.0, "classes": "fill", "initial": 60, "increment": 10}
+    raw["practice"] |= {"additions": 3, "patience": 1, "evaluate_every": 5} | practice
+    return parse_config(raw)
+
+
+def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
+    config = digits()
+    run(config, tmp_path / "run")
+    done = Run(tmp_path / "run")
+    y = done.pool.y
+    counts = tail_counts(60, 10, 20, config.data.split)
+    assert y[:60].bincount(minlength=10).tolist() == counts.tolist()
+    by_then = torch.from_numpy(counts).clone()
+    for label in y[60:].tolist():
+        assert by_then[label] == by_then.min()
+        by_then[label] += 1
+    result = done.result
+    assert result["additions"] > 0
+    rows = {row["set"]: row for row in result["sets"]}
+    assert {name: rows[name]["classes"] for name in ("many", "medium", "few")} == {"many": 4, "medium": 3, "few": 3}
+    data = load_data(config)
+    right = predictions(done.learner(), data.test) == data.test.y
+    few = torch.isin(data.test.y, torch.from_numpy(counts).argsort(descending=True, stable=True)[7:])
+    assert rows["few"]["accuracy"] == pytest.approx(right[few].double().mean().item())
+    assert rows["few"]["images"] == few.sum()
+
+
+def test_adjusted_logits_are_those_of_the_formula():
+    config = digits().model_copy(update={"training": digits().training.model_copy(update={"logit_adjustment": 1.5})})
+    learner = fresh_learner(config)
+    x = torch.randn(6, *config.task.sample_shape, generator=torch.Generator().manual_seed(1))
+    y = torch.tensor([0, 0, 1, 2, 3, 9])
+    labels = torch.cat([torch.arange(10), torch.zeros(30, dtype=torch.int64)])
+    logits = learner.logits(x).detach()
+    shares = torch.tensor([31.0] + [1.0] * 9) / 40
+    expected = F.cross_entropy(logits + 1.5 * shares.log(), y, label_smoothing=config.training.label_smoothing)
+    learner.adjust_logits(labels)  # type: ignore[attr-defined]
+    learner.train_step(x, y)
+    assert learner.drain_loss() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("practice", "said"),
+    [
+        ({"start": "generated"}, "imbalance = 20 is for real examples"),
+        ({"imbalance": 0.5}, "imbalance"),
+    ],
+)
+def test_a_tail_that_cannot_be_is_refused(practice, said):
+    with pytest.raises(InputError, match=said):
+        digits(**practice)
+
+
+@pytest.mark.parametrize(("initial", "said"), [(900, "real examples of .*: there are"), (10, None), (9, "fewer")])
+def test_a_tail_takes_what_there_is(initial, said, tmp_path):
+    config = digits(initial=initial, imbalance=1e4, additions=0)
+    if said is None:
+        run(config, tmp_path / "run")
+        assert Run(tmp_path / "run").pool.y.bincount().tolist() == [1] * 10
+        return
+    with pytest.raises(InputError, match=said):
+        run(config, tmp_path / "run")

@@ -1,0 +1,164 @@
+"""Runs on a cluster end as on one machine, bit for bit, whichever worker is killed in which phase."""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from dp_real.runtime.cache import cache_folder
+from tests.cluster import TwoWorkers, two_workers
+from tests.experiments.conftest import run_dp as dp
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
+
+SETTINGS = (
+    "generator.width=32",
+    "generator.blocks=1",
+    "generator.train_steps=300",
+    "sampling.steps=10",
+    "sampling.block_size=16",
+    "training.steps=300",
+    "practice.initial=200",
+    "practice.increment=100",
+    "practice.additions=2",
+    "practice.patience=1",
+    "practice.evaluate_every=10",
+    "practice.checkpoint_every=1",
+)
+SET = [part for setting in SETTINGS for part in ("--set", setting)]
+Phases = Mapping[str, Callable[[], Iterator[Path]]]
+"""For each phase of a command, a function that yields the locks of the jobs that are in it."""
+
+
+@pytest.fixture(scope="module")
+def workers(cache: None) -> Iterator[TwoWorkers]:
+    """Workers that have the cache of this module."""
+    with two_workers() as found:
+        yield found
+
+
+@contextlib.contextmanager
+def killing(phases: Phases) -> Iterator[set[str]]:
+    """Kill, in the block, the worker of the first job that is in a phase. Yield the phases in which one was killed."""
+    killed: set[str] = set()
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            for phase in phases.keys() - killed:
+                worker = next(filter(None, map(worker_of, phases[phase]())), None)
+                if worker is not None:
+                    os.kill(worker, signal.SIGKILL)
+                    killed.add(phase)
+                    break
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        watching.join()
+
+
+def worker_of(lock: Path) -> int | None:
+    """The process whose child holds a lock; None if it is this process's, or not held by now."""
+    with contextlib.suppress(OSError, ValueError):
+        process = json.loads(lock.read_text())["pid"]
+        parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        return parent if process != os.getpid() and parent > 1 else None
+    return None
+
+
+def generators() -> Path:
+    """The folder of generators that were trained here."""
+    return cache_folder() / "generators"
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a table, without times."""
+    with file.open(newline="") as lines:
+        return [{key: cell for key, cell in row.items() if "seconds" not in key} for row in csv.DictReader(lines)]
+
+
+def assert_same_weights(folder: Path, other: Path) -> None:
+    """Assert that all weights below two folders are the same, bit for bit."""
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.safetensors"))
+    assert files
+    assert files == sorted(path.relative_to(other) for path in other.rglob("*.safetensors"))
+    for file in files:
+        weights, others = load_file(folder / file), load_file(other / file)
+        assert weights.keys() == others.keys()
+        assert all(weights[name].tobytes() == others[name].tobytes() for name in weights), file
+
+
+def compared(folder: Path, other: Path) -> None:
+    """Assert that two comparisons and the generators of their runs are the same but for times."""
+    assert rows(folder / "runs.csv") == rows(other / "runs.csv")
+    for run in sorted(path.name for path in (folder / "runs").iterdir()):
+        assert_same_weights(folder / "runs" / run / "learner", other / "runs" / run / "learner")
+
+
+def test_a_comparison_survives_a_kill_in_each_phase(
+    workers: TwoWorkers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    runs = tmp_path / "cluster" / "runs"
+    phases: Phases = {
+        "generator": lambda: generators().glob(".*.lock"),
+        "drawing": lambda: (drawn.parents[1] / ".lock" for drawn in runs.glob("*/drawing/*")),
+        "training": lambda: (latest.parents[1] / ".lock" for latest in runs.glob("practice*/checkpoints/latest*")),
+    }
+    command = ["real", "compare", "digits", *SET, "--arms", "practice,static", "--seeds", "2"]
+    with killing(phases) as killed:
+        where = ["--dask", workers.address, "--resources", "GPU=1"]
+        assert dp(*command, *where, "--out", tmp_path / "cluster") == 0, capsys.readouterr().err
+    assert killed == phases.keys()
+    said = capsys.readouterr().err
+    assert "practice, seed 1: on " in said
+    assert " left" in said
+    generators().rename(tmp_path / "generators")
+    assert dp(*command, "--workers", 1, "--out", tmp_path / "machine") == 0
+    assert_same_weights(tmp_path / "generators", generators())
+    compared(tmp_path / "cluster", tmp_path / "machine")
+
+
+def test_branches_survive_a_kill(workers: TwoWorkers, tmp_path: Path):
+    assert dp("real", "run", "digits", *SET, "--out", tmp_path / "cluster") == 0
+    shutil.copytree(tmp_path / "cluster", tmp_path / "machine")
+    locks = (tmp_path / "cluster" / "branches").glob
+    with killing({"cool-down": lambda: locks(".*.lock")}) as killed:
+        assert dp("real", "branch", tmp_path / "cluster", "--dask", workers.address) == 0
+    assert killed
+    assert dp("real", "branch", tmp_path / "machine") == 0
+    results = [
+        {
+            file.parent.name: {
+                key: value for key, value in json.loads(file.read_text()).items() if not key.endswith("seconds")
+            }
+            for file in (tmp_path / name / "branches").glob("*/result.json")
+        }
+        for name in ("cluster", "machine")
+    ]
+    assert results[0] == results[1]
+    assert len(results[0]) == 2
+    assert_same_weights(tmp_path / "cluster" / "branches", tmp_path / "machine" / "branches")
+
+
+def test_tuning_has_the_same_trials(workers: TwoWorkers, tmp_path: Path):
+    pytest.importorskip("optuna")
+    command = ["real", "tune", "digits", *SET, "--arms", "practice,static", "--trials", "3", "--batch", "2"]
+    held = {"trial": lambda: (tmp_path / "cluster" / "runs").glob("practice-trial1/*/.lock")}
+    with killing(held) as killed:
+        assert dp(*command, "--dask", workers.address, "--out", tmp_path / "cluster") == 0
+    assert killed
+    assert dp(*command, "--workers", 1, "--out", tmp_path / "machine") == 0
+    for name in ("trials.csv", "best.csv"):
+        assert rows(tmp_path / "cluster" / name) == rows(tmp_path / "machine" / name)
