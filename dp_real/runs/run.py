@@ -16,9 +16,8 @@ from dp_real.estimate.sample_flops import MeasuredFlops
 from dp_real.loop.practice import Practice
 from dp_real.loop.training import Training
 from dp_real.rounds.blocks import Blocks
-from dp_real.rounds.distinct import DistinctRounds
+from dp_real.rounds.distinct import DistinctRounds, UnmarkedRounds
 from dp_real.rounds.drawing_costs import Prices, no_price
-from dp_real.rounds.marked import UnmarkedRounds
 from dp_real.rounds.real import RealRounds, RealStart
 from dp_real.rounds.samples import SampleDrawer
 from dp_real.rounds.shared import Shared
