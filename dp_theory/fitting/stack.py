@@ -12,6 +12,11 @@ weighted by their likelihood, so that all floors that the points allow are fores
 The members of the family are weighted by the density that they give to points which they have not seen: the largest
 sizes, hidden one by one, two by two and so on. What is foreseen is the mixture of all members. Its intervals are as
 wide as the members disagree, as far as hidden points have not decided between them.
+
+A real curve may bend beyond its points in a way that no member has, and points that scatter hide such a bend. So the
+slope of ln E against ln n beyond the largest size N is uncertain by itself, in proportion to the scatter s of a point:
+
+    ln E(n) = (what a member expects) + T s ln(n/N),   n > N,   T = TURN times a variable of Student's t         (T9.15)
 """
 
 from __future__ import annotations
@@ -42,6 +47,9 @@ _LEVELS = (np.arange(99) + 0.5) / 99  # of the quantiles that stand for a distri
 _LEAST_SCATTER = 0.03  # relative, of a hidden point about what is foreseen
 _DOUBT = 0.1  # share of a hidden point's density that no member accounts for,
 _WIDTH_OF_DOUBT = 3.0  # spread over so much of ln E
+TURN = 1.25  # of the slope beyond the points, over their scatter
+_TURN_FREEDOM = 4  # of Student's t, whose tails let a few curves turn by far
+_TURNS = 15  # quantiles of it
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,17 @@ class Stack:
             member = theory if name == THEORY else law_draws(name, self.plain, sizes)
             draws.append(member.log_error)
             weights.append(weight * member.weight / member.weight.sum())
-        return Foreseen(np.concatenate(draws), np.concatenate(weights))
+        return self._turned(sizes, Foreseen(np.concatenate(draws), np.concatenate(weights)))
+
+    def _turned(self, sizes: Array, mixture: Foreseen) -> Foreseen:
+        """The mixture at these sizes with an uncertain slope beyond the points: (T9.15)."""
+        scatter = float(np.median(_scatter(self.plain)))
+        if not scatter:
+            return mixture
+        beyond = np.log(np.maximum(sizes / self.plain.kept.max(), 1.0))
+        turns = TURN * scatter * stdtrit(_TURN_FREEDOM, (np.arange(_TURNS) + 0.5) / _TURNS)
+        turned = mixture.log_error + turns[:, None, None] * beyond
+        return Foreseen(np.minimum(turned, 0.0).reshape(-1, len(sizes)), np.tile(mixture.weight, _TURNS))
 
     def note(self) -> str:
         """The members that count, the heaviest first, in one line."""

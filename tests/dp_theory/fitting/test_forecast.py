@@ -9,7 +9,7 @@ from scipy.optimize import root_scalar
 
 from dp_theory import Curve, InputError, fit, forecast
 from dp_theory.fitting import Fit
-from dp_theory.fitting.stack import stack
+from dp_theory.fitting.stack import Stack, law_draws, stack
 from dp_theory.fitting.theory import predict_points
 from tests.dp_theory.fitting.curves import (
     TRUTH,
@@ -104,6 +104,23 @@ def test_the_theory_keeps_its_own_curve():
     assert family.weights["theory"] > 0.9
     assert sum(family.weights.values()) == pytest.approx(1)
     assert stack(fit(curve.at(slice(0, 5)))) is None
+
+
+def test_points_that_scatter_leave_the_slope_beyond_them_open():
+    """Errors of nearest neighbours on digits fall faster beyond the points than any member expects."""
+    kept = np.array([12, 17, 24, 33, 46, 65, 90, 125])
+    error = np.array([0.302, 0.206, 0.175, 0.151, 0.103, 0.085, 0.071, 0.055])
+    relative = np.array([0.07, 0.07, 0.07, 0.06, 0.08, 0.08, 0.1, 0.06])
+    far = np.array([125.0, 250.0, 500.0, 1250.0])
+    truth = np.array([0.055, 0.0248, 0.0174, 0.0078])
+    certain = law_draws("power law with floor", Curve(["static"] * 8, kept, error, se=relative * error), far)
+    family = Stack(Curve(["static"] * 8, kept, error, se=relative * error), {"theory": 1.0})
+    turned = family.foreseen(far, certain)
+    np.testing.assert_allclose(turned.quantiles(0.5), certain.quantiles(0.5), rtol=0.02)
+    widths = [np.log(each.quantiles(0.975) / each.quantiles(0.025)) for each in (certain, turned)]
+    assert widths[1][0] == pytest.approx(widths[0][0])
+    assert (np.diff(widths[1] - widths[0]) > 0.05).all()
+    assert turned.quantiles(0.025)[-1] < truth[-1] < certain.quantiles(0.025)[-1]
 
 
 def test_practice_that_never_added_is_as_static():
