@@ -26,6 +26,9 @@ LARGEST = 2**64 - 1  # Lance counts the names of its manifests down from here
 REMEDY = "restore the file, or go back to an earlier checkpoint: dp real resume does, if the run is not complete"
 
 
+_verified: dict[tuple[object, ...], str] = {}  # files that this process has read, and their checksums, by _stamp
+
+
 @dataclass
 class PoolRecord:
     """The files of a pool and its versions.
@@ -91,7 +94,8 @@ class PoolRecord:
     def problem(self, pool: Path, *versions: int) -> str | None:
         """Say which file of these versions is missing or changed. Return None if all files are as they were written.
 
-        Each file is read once, and only the first problem is named.
+        Only the first problem is named. A process reads each file once, unless the file system says that it was touched
+        since: a pool may have hundreds of gigabytes, and a report of a run that goes on asks for it again and again.
         """
         unknown = next((version for version in versions if str(version) not in self.versions), None)
         if unknown is not None:
@@ -103,7 +107,21 @@ class PoolRecord:
             wanted |= version["manifest"]
         for name in list(self.files)[:most_files]:
             wanted[name] = self.files[name]
-        return changed(pool, wanted)
+        stamps = {name: _stamp(pool / name) for name in wanted}
+        unread = {name: digest for name, digest in wanted.items() if _verified.get(stamps[name]) != digest}
+        found = changed(pool, unread)
+        if found is None:
+            _verified.update({stamps[name]: digest for name, digest in wanted.items()})
+        return found
+
+
+def _stamp(file: Path) -> tuple[object, ...]:
+    """What the file system says of a file, which changes when it is written to; only its name if it is not there."""
+    try:
+        seen = file.stat()
+    except OSError:
+        return (file.absolute(),)
+    return (file.absolute(), seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 def verify_pool(pool: Path, *versions: int) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from dp_base.errors import DivergedError, Interrupted
 from dp_base.progress import Progress, silent
+from dp_real.alerts import Alerts, alert, alerting
 from dp_real.config import Config, anchored, load_config
 from dp_real.estimate.needs import few_cores
 from dp_real.estimate.sample_flops import MeasuredFlops
@@ -31,7 +32,6 @@ from dp_real.runs.prepare import Parts, own_torch, prepare, validator
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import check_tracker, tracking
 from dp_real.runtime import processes
-from dp_real.runtime.alerts import Alerts, alert, alerting
 from dp_real.runtime.hub import quietly
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from dp_real.runtime.alerts import alert
+from dp_real.alerts import alert
 
 LOOKS = 5.0  # seconds between notes
 PATIENCE = 300.0  # seconds of waiting until a message says so

@@ -116,6 +116,7 @@ def _devices() -> Iterator[Finding]:
 def _gpu(count: int) -> Iterator[Finding]:
     """What a GPU's owner is asked for first: driver and CUDA, NCCL, bfloat16, and how much of its memory can be had."""
     import torch
+    from torch.cuda import nccl
 
     from dp_real.runtime.memory import SHARE
 
@@ -123,7 +124,7 @@ def _gpu(count: int) -> Iterator[Finding]:
     for_driver = f"the driver for {driver // 1000}.{driver % 1000 // 10}"
     yield _finding("cuda", f"torch is built for {torch.version.cuda}, {for_driver}")
     has_nccl = torch.distributed.is_available() and torch.distributed.is_nccl_available()
-    version = ".".join(map(str, torch.cuda.nccl.version())) if has_nccl else "not in this build of torch"
+    version = ".".join(map(str, nccl.version())) if has_nccl else "not in this build of torch"
     lack = "several GPUs cannot share a run: install a build of torch with NCCL" if count > 1 else None
     yield _finding("nccl", version, None if has_nccl else lack)
     ones = torch.ones(64, 64, device="cuda", dtype=torch.bfloat16)

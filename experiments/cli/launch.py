@@ -71,9 +71,9 @@ def run_and_restart(count: int, out: Path, *arguments: str) -> int:
 
 def _alert_of_restart(out: Path, message: str) -> None:
     """Send the run's alert, if its configuration asks for alerts."""
+    from dp_real.alerts import Alerts
     from dp_real.config import load_config
     from dp_real.runs.run_files import RunFiles
-    from dp_real.runtime.alerts import Alerts
 
     config = RunFiles(out).config
     if config.exists():

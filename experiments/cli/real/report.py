@@ -1,5 +1,6 @@
 """`dp real report | review | rounds | evaluate`: what runs reached and drew, as pages, by round, and on real images."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ from experiments.terminal import emit_json, progress, say, table
 if TYPE_CHECKING:
     from experiments.comparing.compare import Comparison
 
+LOOKS = 10  # seconds between two looks at the logs of runs that go on
+LOGS = ("metrics.jsonl", "rounds.jsonl", "result.json")
 OWN_SETS = ("validation", "test")  # names of the sets that every run has
 
 
@@ -24,6 +27,9 @@ def report_command(
         str | None,
         judge_option("that says what share of each round's samples is of the class that was asked for."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again after each evaluation, until all runs are complete.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The page has the figures in it: one file to send around."""
@@ -34,15 +40,11 @@ def report_command(
     out = out or folders[0] / "report.html"
     if out.suffix != ".html":
         raise InputError(f"--out {out}: the report is a page; name it FILE.html")
-    from dp_base.files import write_text
-    from experiments.looking.report.page import overview, page
+    from experiments.looking.report.page import overview
 
-    facts = _facts(folders, judge)
-    text = page(facts)
-    try:
-        write_text(out, text)
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
+    if watch:
+        _follow(folders, out, judge)
+    facts = _write(folders, out, judge)
     if as_json:
         told = [{key: value for key, value in fact.items() if key != "gallery"} for fact in facts]  # no pictures
         emit_json({"out": str(out), "reports": told})
@@ -50,6 +52,43 @@ def report_command(
     rows = overview([run for fact in facts for run in fact.get("runs", [fact])])
     table(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))
     say(str(out))
+
+
+def _follow(folders: list[Path], out: Path, judge: str | None) -> None:
+    """Write the page whenever a log of the runs has grown, until they are complete. Browsers then read it again."""
+    say(f"{out} is kept fresh until the end; Ctrl-C leaves it as it is")
+    seen = None
+    complete = False
+    while not complete:
+        now = {path: _size(path) for name in LOGS for folder in folders for path in folder.rglob(name)}
+        if now == seen:
+            time.sleep(LOOKS)
+            continue
+        seen = now
+        facts = _write(folders, out, judge, refresh=LOOKS)
+        complete = all(run["complete"] for fact in facts for run in fact.get("runs", [fact]))
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file, which may have gone just now."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _write(folders: list[Path], out: Path, judge: str | None, refresh: int = 0) -> list[dict[str, Any]]:
+    """Write the page. Returns the facts that it tells. Raises InputError if it cannot be written."""
+    from dp_base.errors import InputError
+    from dp_base.files import write_text
+    from experiments.looking.report.page import page
+
+    facts = _facts(folders, judge)
+    try:
+        write_text(out, page(facts, refresh))
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}") from None
+    return facts
 
 
 def _facts(folders: list[Path], judge: str | None) -> list[dict[str, Any]]:

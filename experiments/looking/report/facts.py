@@ -182,10 +182,11 @@ def preset_of(config: Config) -> Config | None:
 def differences(config: Config, base: Config | None) -> dict[str, list[Any]]:
     """The settings in which a configuration differs from a base: by key, the base's value and its own.
 
-    Without a base they are those that differ from the defaults, with None for the base's value.
+    Without a base they are those that differ from the defaults, with None for the base's value. Where alerts go is left
+    out, since it may hold a secret, and reports are sent around.
     """
-    own = flat(config.model_dump(mode="json", exclude_none=True, exclude_defaults=base is None))
-    before = flat(base.model_dump(mode="json", exclude_none=True)) if base else {}
+    own = flat(config.model_dump(mode="json", exclude={"alert"}, exclude_none=True, exclude_defaults=base is None))
+    before = flat(base.model_dump(mode="json", exclude={"alert"}, exclude_none=True)) if base else {}
     keys = [key for key in dict.fromkeys([*before, *own]) if before.get(key) != own.get(key)]
     return {key: [before.get(key), own.get(key)] for key in keys}
 

@@ -19,8 +19,11 @@ HARDEST_SHOWN = 10
 MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
 
 
-def page(facts: Sequence[Facts]) -> str:
-    """The HTML that tells the facts of runs and comparisons. All values are escaped."""
+def page(facts: Sequence[Facts], refresh: int = 0) -> str:
+    """The HTML that tells the facts of runs and comparisons. All values are escaped.
+
+    refresh: seconds after which a browser reads it again; 0: it does not.
+    """
     loader = jinja2.PackageLoader("experiments.looking.report", "")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     filters = (columns, words, readable, embedded, overview, with_errors)
@@ -30,6 +33,7 @@ def page(facts: Sequence[Facts]) -> str:
         comparisons=[shown_comparison(fact) for fact in facts if "comparison" in fact],
         runs=[shown_run(fact) for fact in facts if "run" in fact],
         captions=CAPTIONS,
+        refresh=refresh,
     )
 
 

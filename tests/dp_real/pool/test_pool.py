@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dp_base.errors import InputError
+from dp_base import checksums
+from dp_base.errors import DamagedError, InputError
 from dp_real.pool import Loader, Pool
 from dp_real.pool import loader as loaders
 from dp_real.runtime.pixels import to_float
@@ -116,6 +117,35 @@ def test_batches_read_ahead_are_those_of_the_pool_as_it_is(tmp_path: Path):
     pool.append(1, batch(pool, x[10:]))
     for step in range(3, 30):
         assert (last_two(step) - x[[step % 20, 19]]).abs().max() <= 1 / 255
+
+
+def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    true = checksums.digest
+
+    def digest(path: Path) -> str:
+        read.append(path.name)
+        return true(path)
+
+    monkeypatch.setattr(checksums, "digest", digest)
+    x = smooth(12)
+    pool = stored(tmp_path, x[:4], storage="uint8")
+
+    def reopened() -> list[str]:
+        read.clear()
+        Pool.latest(pool.path, pool.sample_shape)
+        return [name for name in read if name.endswith(".lance")]
+
+    assert len(reopened()) == 1
+    assert reopened() == []
+    pool.append(1, batch(pool, x[4:8]))
+    assert len(reopened()) == 1  # the new one
+    first = next((pool.path / "data").iterdir())
+    first.write_bytes(first.read_bytes()[:-1] + b"?")
+    with pytest.raises(DamagedError, match="is damaged"):
+        reopened()
+    with pytest.raises(DamagedError, match="is damaged"):
+        reopened()
 
 
 def test_a_reader_for_each_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

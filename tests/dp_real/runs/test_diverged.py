@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dp_base.errors import DivergedError
 from dp_real import run
+from dp_real.alerts import Alerts
 from dp_real.config import Config, parse_config
 from dp_real.examples import Examples, RealData
 from dp_real.generators.models import denoiser, stable_diffusion
@@ -24,7 +25,6 @@ from dp_real.runs.checkpoints import write_checkpoint
 from dp_real.runs.prepare import fresh_learner
 from dp_real.runs.run_files import append_row, read_rows
 from dp_real.runtime import cache, finite
-from dp_real.runtime.alerts import Alerts
 
 
 def changed(config: Config, **sections: dict[str, Any]) -> Config:

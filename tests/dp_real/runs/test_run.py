@@ -16,6 +16,7 @@ import dp_real.loop.training
 from dp_base import checksums
 from dp_base.checksums import digest
 from dp_base.errors import DamagedError, InputError, Interrupted
+from dp_real.alerts import Alerts
 from dp_real.config import Config, load_config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.examples import RealData, Task, balanced_rows
@@ -36,7 +37,6 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import flat, last_wandb_run
-from dp_real.runtime.alerts import Alerts
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.runs.folders import same_learner, stopped_at, traces
 

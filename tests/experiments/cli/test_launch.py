@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
+from dp_real.alerts import Alerts
 from dp_real.runtime import slurm
-from dp_real.runtime.alerts import Alerts
 from experiments.cli import launch
 from experiments.presets.presets import load_preset
 from tests.experiments.conftest import run_dp as dp

@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import lance
 import numpy as np
@@ -329,6 +330,31 @@ def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
     assert f"dp real resume {copied}" in page.words
     assert len(page.images) == 4 + 40
     assert "test" not in columns
+
+
+def test_a_page_is_kept_fresh_until_the_run_is_complete(copied: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is written when the logs have grown; browsers read it again until it is the last one."""
+    files = RunFiles(copied)
+    result = files.result.read_text()
+    sums = (copied / "checksums.json").read_text()
+    files.result.unlink()
+    (copied / "checksums.json").unlink()
+    page = copied / "report.html"
+    written: list[tuple[int, bool]] = []
+
+    def sleep(seconds: float) -> None:
+        written.append((page.stat().st_mtime_ns, 'http-equiv="refresh"' in page.read_text()))
+        if len(written) == 2:  # nothing had happened before
+            (copied / "checksums.json").write_text(sums)
+            files.result.write_text(result)
+
+    monkeypatch.setattr("experiments.cli.real.report.time", SimpleNamespace(sleep=sleep))
+    assert dp("real", "report", copied, "--watch") == 0
+    assert len(written) == 2
+    assert written[0] == written[1]
+    assert written[0][1]
+    assert 'http-equiv="refresh"' not in page.read_text()
+    assert "not finished" not in page.read_text()
 
 
 def test_report_of_a_run_that_has_only_begun(copied: Path):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dp_real.runtime.alerts import Alerts, alert, alerting
+from dp_real.alerts import Alerts, alert, alerting
 
 WRITES = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 
