@@ -154,13 +154,14 @@ def other_tasks(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]
     """The data sets of `other learners`, with two classes each."""
     seed = int(rng.integers(2**31))
     patients, progress = (np.asarray(part) for part in load_diabetes(return_X_y=True))
-    return [
+    sets: list[Any] = [
         make_hastie_10_2(GENERATED, random_state=seed),
         make_moons(GENERATED, noise=0.25, random_state=seed),
         make_gaussian_quantiles(n_samples=GENERATED, n_features=10, n_classes=2, random_state=seed),
         make_classification(GENERATED, n_informative=8, flip_y=0.05, random_state=seed),
         (patients, progress > np.median(progress)),
     ]
+    return [(np.asarray(x), np.asarray(y)) for x, y in sets]
 
 
 def learner_case(number: int, rng: np.random.Generator, *, other: bool) -> Case:
