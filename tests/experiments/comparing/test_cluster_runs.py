@@ -154,7 +154,7 @@ def test_branches_survive_a_kill(workers: TwoWorkers, tmp_path: Path):
 
 def test_tuning_has_the_same_trials(workers: TwoWorkers, tmp_path: Path):
     pytest.importorskip("optuna")
-    command = ["real", "tune", "digits", *SET, "--arms", "practice,static", "--trials", "2", "--batch", "1"]
+    command = ["real", "tune", "digits", *SET, "--arms", "practice,static", "--trials", "3", "--batch", "2"]
     held = {"trial": lambda: (tmp_path / "cluster" / "runs").glob("practice-trial1/*/.lock")}
     with killing(held) as killed:
         assert dp(*command, "--dask", workers.address, "--out", tmp_path / "cluster") == 0
