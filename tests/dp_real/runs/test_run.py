@@ -400,7 +400,11 @@ def test_branches_are_cool_downs_from_each_pool_size(
 ):
     shutil.copytree(unbroken, tmp_path / "run")
     monkeypatch.setattr(DenoiserConfig, "load", None)  # nothing is drawn
+    read: list[str] = []
+    monkeypatch.setattr(checksums, "digest", lambda path: [read.append(path.name), digest(path)][1])
     results = branch(tmp_path / "run")
+    data = [name for name in read if name.endswith(".lance")]
+    assert len(data) == len(set(data)) == 2  # the files of the pool are read once, for both branches
     assert [result["pool_size"] for result in results] == [60, 100, 140]
     assert results[-1] == json.loads((unbroken / "result.json").read_text())
     for result in results[:-1]:
@@ -414,12 +418,9 @@ def test_branches_are_cool_downs_from_each_pool_size(
     assert traces(tmp_path / "run") == traces(unbroken)  # the run itself is untouched
     before = (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns
     shutil.rmtree(tmp_path / "run" / "branches" / "000000100")
-    read: list[str] = []
-    monkeypatch.setattr(checksums, "digest", lambda path: [read.append(path.name), digest(path)][1])
     branch(tmp_path / "run")
     assert (tmp_path / "run" / "branches" / "000000060" / "result.json").stat().st_mtime_ns == before
-    data = [name for name in read if name.endswith(".lance")]
-    assert len(data) == len(set(data)) == 2  # the files of the pool are read once, those of the branch to come
+    assert [name for name in read if name.endswith(".lance")] == data  # and never again by this process
 
 
 def test_blocks_of_another_learner_are_not_used(
@@ -473,16 +474,15 @@ def test_the_log_has_a_line_of_each_evaluation_and_an_alert_at_the_end(
     generator: Generator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ):
     told: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(Alerts, "send", lambda self, event, **facts: told.append((event, {"to": self.target} | facts)))
     monkeypatch.setattr("dp_real.runs.folder.LINES_APART", 0.0)
-    monkeypatch.setattr(logging.getLogger("dp_real.steps"), "propagate", True)
-    with caplog.at_level(logging.INFO, "dp_real.steps"):
-        run(config.model_copy(update={"alert": "notify-me"}), tmp_path / "run")
+    lines: list[str] = []
+    log = logging.getLogger("dp_real.steps")
+    monkeypatch.setattr(log, "info", lambda text, *facts: lines.append(text % facts))
+    run(config.model_copy(update={"alert": "notify-me"}), tmp_path / "run")
     rows = traces(tmp_path / "run")["metrics.jsonl"]
-    lines = [record.getMessage() for record in caplog.records if record.name == "dp_real.steps"]
     assert len(lines) == len(rows)
     for row, line in zip(rows, lines, strict=True):
         assert line.startswith(
