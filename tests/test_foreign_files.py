@@ -94,6 +94,7 @@ READERS = {
     "texts, Parquet": Reader(read_texts, "texts.parquet", lambda folder: labelled([0, 1, 1])),
     "images, tar": Reader(read_images, "images.tar", archive),
 }
+ALL_CHECKS: Any = list(HealthCheck)  # of hypothesis; suppressed, since cases may be slow
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 6), st.binary(max_size=6)), min_size=1, max_size=3)
 
 
@@ -115,7 +116,7 @@ def test_any_bytes_are_taken_or_told(kind: str, tmp_path: Path):
     file.write_bytes(healthy)
     reader.read(file)
 
-    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=ALL_CHECKS)
     @given(EDITS, st.one_of(st.just(1.0), st.floats(0, 1)))
     def attack(edits: list[tuple[float, int, bytes]], kept: float) -> None:
         content = edited(healthy, edits)

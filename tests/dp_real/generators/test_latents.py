@@ -1,5 +1,7 @@
 """Tests of decoding latents: large batches are decoded in parts, with the same images and gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -12,12 +14,13 @@ from dp_real.generators.pipelines.latents import decode
 def vae() -> AutoencoderKL:
     """A decoder of 4 x 4 latents to 8 x 8 images, whose largest activation has 8 · 64 elements a row."""
     torch.manual_seed(0)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(4, 8),
-        norm_num_groups=2,
-    ).eval()
+    settings: dict[str, Any] = {  # the library's annotations allow one block only
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "block_out_channels": (4, 8),
+        "norm_num_groups": 2,
+    }
+    return AutoencoderKL(**settings).eval()
 
 
 def test_a_large_batch_is_decoded_in_parts(vae: AutoencoderKL, monkeypatch: pytest.MonkeyPatch):
