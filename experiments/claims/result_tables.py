@@ -118,6 +118,21 @@ TABLES = {
         leads=(),
         columns={"handwriting": "handwriting", "display": "display", "test": "test"},
     ),
+    "tails": ArmsTable(
+        runs="tails",
+        where="stage == 'fresh'",
+        arms={
+            "practice": "practice",
+            "practice-unguided": "the loop, unguided",
+            "static": "static",
+            "static-7500": "static, twice as many",
+            "real-1500@training.logit_adjustment=1": "adjusted logits",
+            "real-1500@training.balanced_batches=true": "balanced batches",
+            "real-1500": "the real images alone",
+        },
+        leads=("practice",),
+        columns={"test": "test", "many": "many", "medium": "medium", "few": "few"},
+    ),
     "fashion": ArmsTable(
         runs="fashion",
         where="tuning == 'second'",
