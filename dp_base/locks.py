@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 patience = 0.0  # seconds that this process waits for a lock that another process holds, before it is an error
+REMOVALS = 3  # how often other processes may remove a folder while this one makes it and waits for its lock
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # Lustre mounted without flock, NFS 3 without lockd
 
 
@@ -39,8 +40,7 @@ def locked(folder: Path) -> Iterator[None]:
     InputError if the folder cannot be written to.
     """
     with _refusing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _acquire(folder / LOCK, folder)
+        lock = _acquire_in(folder)
     try:
         with _holding(lock, folder):
             yield
@@ -110,6 +110,16 @@ def _refusing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"--out {out} is not a folder that can be written to: {error.strerror}") from None
+
+
+def _acquire_in(folder: Path) -> FileLock | None:
+    """Make a folder if it is missing, and lock it. Raises as `_acquire` does."""
+    for _ in range(REMOVALS):
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # who held the lock left the folder empty, and removed it
+            return _acquire(folder / LOCK, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return _acquire(folder / LOCK, folder)
 
 
 def _acquire(file: Path, what: Path, wait: bool = False) -> FileLock | None:

@@ -62,6 +62,23 @@ def test_a_patient_process_waits_for_a_writer_that_is_dying(tmp_path: Path, monk
     writer.join(60)
 
 
+def test_a_folder_that_its_last_writer_removes_meanwhile_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who leaves a folder empty removes it. That may be just after another writer has made sure that it exists."""
+    acquire = locks._acquire
+    removals = [1]
+
+    def removed_first(file: Path, what: Path):
+        if removals:
+            what.rmdir()
+            removals.pop()
+        return acquire(file, what)
+
+    monkeypatch.setattr(locks, "_acquire", removed_first)
+    with locked(tmp_path / "out"):
+        assert (tmp_path / "out" / LOCK).exists()
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_appears_as_a_whole_is_locked_beside(tmp_path: Path):
     with locked_beside(tmp_path / "out"):
         with pytest.raises(InputError, match=f"process {os.getpid()} "), locked_beside(tmp_path / "out"):
