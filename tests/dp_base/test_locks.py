@@ -1,5 +1,6 @@
 """A folder has one writer; its lock ends with its process, and so do the workers of a process."""
 
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -62,21 +63,18 @@ def test_a_patient_process_waits_for_a_writer_that_is_dying(tmp_path: Path, monk
     writer.join(60)
 
 
-def test_a_folder_that_its_last_writer_removes_meanwhile_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Who leaves a folder empty removes it. That may be just after another writer has made sure that it exists."""
-    acquire = locks._acquire
-    removals = [1]
-
-    def removed_first(file: Path, what: Path):
-        if removals:
-            what.rmdir()
-            removals.pop()
-        return acquire(file, what)
-
-    monkeypatch.setattr(locks, "_acquire", removed_first)
-    with locked(tmp_path / "out"):
-        assert (tmp_path / "out" / LOCK).exists()
-    assert not (tmp_path / "out").exists()
+def test_a_folder_that_its_writer_removes_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who leaves a folder empty removes it, also while another writer waits for its lock."""
+    monkeypatch.setattr(locks, "patience", 30.0)
+    out = tmp_path / "out"
+    with contextlib.ExitStack() as first:
+        first.enter_context(locked(out))
+        leaving = threading.Timer(0.5, first.close)
+        leaving.start()
+        with locked(out):
+            leaving.join()
+            assert (out / LOCK).exists()
+    assert not out.exists()
 
 
 def test_what_appears_as_a_whole_is_locked_beside(tmp_path: Path):
