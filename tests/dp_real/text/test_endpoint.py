@@ -29,6 +29,8 @@ from tests.dp_real.runs.folders import same_learner, traces
 from tests.dp_real.text.made import SENTENCES, text_folder
 from torture.fake_endpoint import FAULTS, KEY, FakeEndpoint, served
 
+PROMPTS = ("A {} of a film.", "Another {}.")
+
 
 def sentence(body: dict[str, Any]) -> str:
     """A sentence of the class that the prompt names, with a word of the seed's."""
@@ -67,7 +69,7 @@ def config(endpoint: FakeEndpoint, tmp_path: Path) -> Config:
                 "kind": "openai",
                 "base_url": endpoint.url,
                 "model": "fake",
-                "prompts": ["A {} of a film.", "Another {}."],
+                "prompts": list(PROMPTS),
                 "system": "Be brief.",
                 "stop": ["\n"],
                 "max_new_tokens": 8,
@@ -104,7 +106,7 @@ def test_a_run_asks_each_row_once(config: Config, endpoint: FakeEndpoint, tmp_pa
     body = endpoint.bodies[0]
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert {body["messages"][1]["content"] for body in endpoint.bodies} == {
-        f"{start}{name}{end}" for name in SENTENCES for start, end in (("A ", " of a film."), ("Another ", "."))
+        template.format(name) for name in SENTENCES for template in PROMPTS
     }
     kept = {key: body[key] for key in ("model", "temperature", "top_p", "max_tokens", "stop")}
     assert kept == {"model": "fake", "temperature": 1.0, "top_p": 1.0, "max_tokens": 8, "stop": ["\n"]}
@@ -332,10 +334,11 @@ def test_shots_show_real_examples(config: Config, endpoint: FakeEndpoint):
 def test_a_base_model_completes(config: Config, endpoint: FakeEndpoint):
     options = {"chat": False, "system": "", "leave_out": ["seed", "stop"], "parameters": {"top_k": 5}}
     assert all(drawn(changed(config, generator=options), 2))
-    body = endpoint.bodies[0]
-    assert body["prompt"] in ("A blame of a film.", "Another blame.")
-    assert body["top_k"] == 5
-    assert not {"seed", "stop", "messages"} & set(body)
+    assert len(endpoint.bodies) == 2  # which came first is nobody's choice
+    for body in endpoint.bodies:
+        assert body["prompt"] in {template.format(name) for name in SENTENCES for template in PROMPTS}
+        assert body["top_k"] == 5
+        assert not {"seed", "stop", "messages"} & set(body)
 
 
 def codes(*texts: str) -> torch.Tensor:
