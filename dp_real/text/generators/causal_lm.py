@@ -35,8 +35,8 @@ class CausalLMConfig(GeneratorConfig):
 
     kind: Literal["causal-lm"]
     model: ModelPlace = Field(
-        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
-        "of random weights, to try the path",
+        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; or a .gguf file, which "
+        "may be one of an installed package, package:NAME/FILE.gguf; 'stand-in': a tiny one, of random weights, to try",
     )
     prompts: TextTemplates = Field(
         default=("Write a short text about {}.",),
@@ -92,6 +92,7 @@ class CausalLMConfig(GeneratorConfig):
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
         from dp_real.generators.models.prompts import class_prompts
+        from dp_real.runtime.gguf import as_folder
         from dp_real.text.models.causal_lm import CausalLMGenerator
 
         task = source.task
@@ -102,7 +103,7 @@ class CausalLMConfig(GeneratorConfig):
 
             model = stand_in_folder()
         else:
-            model = self.model
+            model = as_folder(self.model, progress)
         return CausalLMGenerator(self, model, prompts, task.sample_shape[0], shown)
 
     @property
@@ -121,8 +122,11 @@ class CausalLMConfig(GeneratorConfig):
         return (asked + longest) // CHARACTERS + SHOT * self.shots, self.max_new_tokens
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """The cost of a text: two operations a parameter and token. None if the model's folder is not here."""
-        parameters = parameter_count(Path(self.model))
+        """The cost of a text: two operations a parameter and token. None if the model is not here."""
+        from dp_real.runtime.gguf import gguf_parameters
+        from dp_real.runtime.model_folders import is_gguf
+
+        parameters = gguf_parameters(self.model) if is_gguf(self.model) else parameter_count(Path(self.model))
         if not parameters:
             return None
         template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots
