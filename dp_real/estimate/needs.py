@@ -18,12 +18,13 @@ from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.pool.marks import read_marks
 from dp_real.runtime.model_folders import (
     ANY_WEIGHTS,
+    GGUF,
     NAME,
     WHOLE,
     Lack,
     download_command,
-    is_gguf,
     is_hub_id,
+    is_packed,
     lacking,
     misnamed,
     model_file,
@@ -253,13 +254,14 @@ def _weights(config: Config) -> Iterator[Need]:
     drawing = config.generator.weights() if config.practice.draws else {}
     models = drawing | config.learner.weights()
     for key, model in models.items():
-        yield _weights_of(key, model, key == "generator.model" and isinstance(config.generator, DiffusersConfig))
+        pipeline = key == "generator.model" and isinstance(config.generator, DiffusersConfig)
+        yield _weights_of(key, model, pipeline, packed=config.data.examples == "texts")
 
 
-def _weights_of(key: str, model: str, pipeline: bool) -> Need:
-    """Return the need of a model: a folder, a GGUF file, or a hub id, which a key of the configuration names."""
-    if is_gguf(model) and key == "generator.model" and not pipeline:
-        return _gguf_of(key, model)
+def _weights_of(key: str, model: str, pipeline: bool, packed: bool) -> Need:
+    """Return the need of a model: a folder, a packed one, or a hub id, which a key of the configuration names."""
+    if is_packed(model) and packed:
+        return _packed(key, model)
     if fault := misnamed(model, pipeline):
         return Need(key, model, fault)
     try:
@@ -287,11 +289,12 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Need:
     return Need(key, f"{model}, which a run will fetch")
 
 
-def _gguf_of(key: str, model: str) -> Need:
-    """Return the need of a model in a GGUF file, and of the package that reads it."""
+def _packed(key: str, model: str) -> Need:
+    """Return the need of a model in one file, and of the package that reads it."""
     try:
         file = model_file(model)
-        require_package("gguf", "gguf", "a GGUF file")
+        if file.suffix == GGUF:
+            require_package("gguf", "gguf", "a GGUF file")
     except MissingError as error:
         return Need(key, model, str(error))
     return Need(key, f"{file}, {_size(file.stat().st_size)}, unpacked on first use")

@@ -83,9 +83,9 @@ def _instead_of(file: Path, pipeline: bool) -> str:
     return f'convert it where there is a network, and name {folder}: python -c "{code}" ({others})'
 
 
-def is_gguf(model: str) -> bool:
-    """Whether a name is that of a language model in one file of GGUF."""
-    return model.endswith(GGUF)
+def is_packed(model: str) -> bool:
+    """Whether a name is that of a model in one file, of GGUF or a zip of its folder."""
+    return model.endswith((GGUF, ".zip"))
 
 
 def model_file(model: str) -> Path:

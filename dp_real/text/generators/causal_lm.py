@@ -92,7 +92,7 @@ class CausalLMConfig(GeneratorConfig):
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
         from dp_real.generators.models.prompts import class_prompts
-        from dp_real.runtime.gguf import as_folder
+        from dp_real.runtime.packed_models import as_folder
         from dp_real.text.models.causal_lm import CausalLMGenerator
 
         task = source.task
@@ -123,10 +123,10 @@ class CausalLMConfig(GeneratorConfig):
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """The cost of a text: two operations a parameter and token. None if the model is not here."""
-        from dp_real.runtime.gguf import gguf_parameters
-        from dp_real.runtime.model_folders import is_gguf
+        from dp_real.runtime.model_folders import GGUF
+        from dp_real.runtime.packed_models import gguf_parameters
 
-        parameters = gguf_parameters(self.model) if is_gguf(self.model) else parameter_count(Path(self.model))
+        parameters = gguf_parameters(self.model) if self.model.endswith(GGUF) else parameter_count(Path(self.model))
         if not parameters:
             return None
         template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots

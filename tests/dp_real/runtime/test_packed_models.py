@@ -1,8 +1,9 @@
-"""A language model in one file of GGUF is unpacked once, and is then as one in a folder."""
+"""A model in one file, of GGUF or a zip, is unpacked once, and is then as one in a folder."""
 
 import contextlib
 import random
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import torch
 from dp_base.errors import InputError, MissingError
 from dp_real.config import Config, parse_config
 from dp_real.estimate.needs import needs
+from dp_real.learners import LEARNERS
 from dp_real.runs.prepare import load_generator
-from dp_real.runtime.gguf import as_folder, gguf_parameters
+from dp_real.runtime.packed_models import as_folder, gguf_parameters
 from dp_real.runtime.seeds import row_seeds
-from dp_real.text.codes import to_texts
-from tests.dp_real.text.made import gguf_model, text_folder
+from dp_real.text.codes import to_codes, to_texts
+from tests.dp_real.text.made import encoder, gguf_model, text_folder
 
 LABELS = torch.tensor([0, 1, 1])
 
@@ -151,6 +153,51 @@ def test_a_damaged_file_is_refused_in_one_line_or_read(file: Path, tmp_path: Pat
 def test_a_file_that_says_it_is_larger_than_it_is_is_refused(layers: int, tmp_path: Path):
     file = gguf_model(tmp_path / "large.gguf", **{"llama.block_count": layers, "llama.feed_forward_length": 10**9})
     with pytest.raises(InputError, match=r"it says .* and holds"):
+        as_folder(str(file))
+
+
+def zipped(file: Path, members: dict[str, bytes]) -> Path:
+    """A zip with deflated members."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file
+
+
+def test_a_zip_of_an_encoder_gives_the_same_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = encoder(tmp_path / "encoder", classes=2)
+    inside = {path.name: path.read_bytes() for path in folder.iterdir()}
+    others = {"../outside.json": b"{}", "code.py": b"", "below/config.json": b"{}"}
+    file = zipped(tmp_path / "encoder.zip", inside | others)
+    config = config_of("stand-in", tmp_path)
+    logits = []
+    for model in (folder, file):
+        learner = LEARNERS["transformers-text"].model_validate(
+            {"kind": "transformers-text", "model": str(model), "max_tokens": 32}
+        )
+        logits.append(learner.fresh(config.task, config.training, 0).logits(to_codes(["a fine film"], 60)))
+    assert torch.equal(*logits)
+    assert sorted(path.name for path in Path(as_folder(str(file))).iterdir() if path.name in inside) == sorted(inside)
+    assert not list(tmp_path.rglob("outside.json"))
+    assert not list(tmp_path.rglob("code.py"))
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"a.json": b"{}"}, "no config.json"),
+        ({"config.json": b"{}", "model.safetensors": bytes(10**7)}, "times as large"),
+        (None, "cannot be read as ZIP"),
+    ],
+)
+def test_a_zip_of_something_else_is_refused(members: dict[str, bytes] | None, said: str, tmp_path: Path):
+    file = tmp_path / "other.zip"
+    if members is None:
+        file.write_bytes(b"no zip")
+    else:
+        zipped(file, members)
+    with pytest.raises(InputError, match=said):
         as_folder(str(file))
 
 

@@ -1,10 +1,11 @@
-"""Language models in one file of GGUF, a flat format without code, as llama.cpp and Ollama have them."""
+"""Models in one file: GGUF, the flat format without code of llama.cpp and Ollama, or a zip of a model's folder."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import shutil
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,39 +15,45 @@ from dp_base.extras import require_package
 from dp_base.progress import Progress, silent
 from dp_base.reading import foreign_file
 from dp_real.runtime.cache import cached
-from dp_real.runtime.model_folders import is_gguf, model_file
+from dp_real.runtime.model_folders import GGUF, is_packed, model_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RECIPE = 1  # raise it when the same file gives another folder
-NAME = "model.gguf"
+NAME = f"model{GGUF}"
+MEMBERS = (".json", ".txt", ".model", ".safetensors")  # endings of what is taken out of a zip, all without code
+MOST_LARGER = 20  # times that a zip's files may be larger than the zip
 EXTRA = "gguf"
 MOST_TIMES = 4  # parameters that a model may have, for one that its file holds: embeddings may be shared
 
 
 def as_folder(model: str, progress: Progress = silent) -> str:
-    """Return the folder of a model's weights and tokenizer. That of a GGUF file is made on first use, and cached.
+    """Return the folder of a model's weights and tokenizer. That of a packed one is made on first use, and cached.
 
-    A name that is no GGUF file's is returned as it is. Weights are unpacked to float32, four bytes a parameter.
+    A name that is no packed file's is returned as it is. The weights of a GGUF file are written as float32, four bytes
+    a parameter.
 
     Raises
     ------
     MissingError
         If there is no such file, or the package gguf is missing.
     InputError
-        If it holds no language model that transformers knows, or says that it is larger than it is.
+        If it holds no model that transformers knows, or is larger than it should be.
     """
-    if not is_gguf(model):
+    if not is_packed(model):
         return model
     file = model_file(model)
-    require_package("gguf", EXTRA, "a GGUF file")
+    if file.suffix == GGUF:
+        require_package("gguf", EXTRA, "a GGUF file")
+    unpack = _unpack_gguf if file.suffix == GGUF else _unpack_zip
 
     def make(folder: Path) -> None:
-        with foreign_file(model, "cannot be read as GGUF"), progress(f"unpacking {file.name}", 2) as advance:
-            _unpack(file, folder, advance)
+        wrong = f"cannot be read as {file.suffix[1:].upper()}"
+        with foreign_file(model, wrong), progress(f"unpacking {file.name}", 2) as advance:
+            unpack(file, folder, advance)
 
-    return str(cached("gguf", {"recipe": RECIPE, "file": digest(file)}, make))
+    return str(cached("unpacked", {"recipe": RECIPE, "file": digest(file)}, make))
 
 
 def gguf_parameters(model: str) -> int:
@@ -65,7 +72,24 @@ def gguf_parameters(model: str) -> int:
         return sum(int(tensor.n_elements) for tensor in GGUFReader(file).tensors)
 
 
-def _unpack(file: Path, folder: Path, advance: Any) -> None:
+def _unpack_zip(file: Path, folder: Path, advance: Any) -> None:
+    """Write the files of a model that lie at the top of a zip into a folder. Others are passed over."""
+    with zipfile.ZipFile(file) as archive:
+        members = [each for each in archive.infolist() if Path(each.filename).suffix in MEMBERS]
+        members = [each for each in members if Path(each.filename).name == each.filename]
+        larger = sum(each.file_size for each in members) / file.stat().st_size
+        if larger > MOST_LARGER:
+            raise InputError(f"{file}: its files are {larger:.0f} times as large as it is, which weights are not")
+        if "config.json" not in archive.namelist():
+            raise InputError(f"{file}: there is no config.json in it: it is no zip of a model's folder")
+        advance(1)
+        for each in members:
+            with archive.open(each) as packed, open(folder / each.filename, "xb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+    advance(1)
+
+
+def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
     """Write the model and the tokenizer of a file into a folder, as transformers has them."""
     from transformers.models.auto.modeling_auto import AutoModelForCausalLM
     from transformers.models.auto.tokenization_auto import AutoTokenizer
