@@ -286,8 +286,8 @@ def _chosen_rows(second: _SecondStage) -> _ChosenForces:
     """By (T3.14) to (T3.17), for rows that train stage 1 alone: the force is (y - η_1)/(1 + X_11)."""
     variance = (second.length * second.sine) ** 2
     g = sp.Matrix([rho, second.sine])
-    z0 = second.length * second.sine * sp.Matrix([second.sine, -rho])
-    view = second.a1 * g + second.c10 / variance * z0
+    z0: Any = second.length * second.sine * sp.Matrix([second.sine, -rho])
+    view: Any = second.a1 * g + second.c10 / variance * z0
     linear = sp.Matrix([beta_tilde, beta])
     moments = sp.diag(gamma, p)
     answer = 1 / (1 + second.x11)
