@@ -11,12 +11,24 @@ import psutil
 import torch
 
 from dp_base.errors import InputError, MissingError
-from dp_base.extras import install_command
+from dp_base.extras import install_command, require_package
 from dp_real.config import Config
 from dp_real.estimate import clock, cost, speed, work
 from dp_real.generators.diffusers import DiffusersConfig
 from dp_real.pool.marks import read_marks
-from dp_real.runtime.model_folders import ANY_WEIGHTS, NAME, WHOLE, Lack, download_command, is_hub_id, lacking, misnamed
+from dp_real.runtime.model_folders import (
+    ANY_WEIGHTS,
+    GGUF,
+    NAME,
+    WHOLE,
+    Lack,
+    download_command,
+    is_hub_id,
+    is_packed,
+    lacking,
+    misnamed,
+    model_file,
+)
 from dp_real.runtime.processes import own_cores, reader_threads
 
 CPU_DAYS = 30  # the longest that a run may take on a CPU
@@ -242,11 +254,14 @@ def _weights(config: Config) -> Iterator[Need]:
     drawing = config.generator.weights() if config.practice.draws else {}
     models = drawing | config.learner.weights()
     for key, model in models.items():
-        yield _weights_of(key, model, key == "generator.model" and isinstance(config.generator, DiffusersConfig))
+        pipeline = key == "generator.model" and isinstance(config.generator, DiffusersConfig)
+        yield _weights_of(key, model, pipeline, packed=config.data.examples == "texts")
 
 
-def _weights_of(key: str, model: str, pipeline: bool) -> Need:
-    """Return the need of a model: a folder, or a hub id, which a key of the configuration names."""
+def _weights_of(key: str, model: str, pipeline: bool, packed: bool) -> Need:
+    """Return the need of a model: a folder, a packed one, or a hub id, which a key of the configuration names."""
+    if is_packed(model) and packed:
+        return _packed(key, model)
     if fault := misnamed(model, pipeline):
         return Need(key, model, fault)
     try:
@@ -274,6 +289,17 @@ def _weights_of(key: str, model: str, pipeline: bool) -> Need:
     return Need(key, f"{model}, which a run will fetch")
 
 
+def _packed(key: str, model: str) -> Need:
+    """Return the need of a model in one file, and of the package that reads it."""
+    try:
+        file = model_file(model)
+        if file.suffix == GGUF:
+            require_package("gguf", "gguf", "a GGUF file")
+    except MissingError as error:
+        return Need(key, model, str(error))
+    return Need(key, f"{file}, {_size(file.stat().st_size)}, unpacked on first use")
+
+
 def _lacking_tokenizer(folder: Path) -> Lack | None:
     """Say what the folder of a tokenizer lacks. Return None if it is whole."""
     is_there = any(any(folder.glob(files)) for files in ("tokenizer*.json", "vocab*", "*.model"))
@@ -289,7 +315,8 @@ def _lacking_lora(folder: Path) -> Lack | None:
 def _data(config: Config) -> Iterator[Need]:
     """Yield the sets of real examples."""
     for each in config.data.describe():
-        count = "" if each.images is None else f": {each.images:,} images"
+        of_what = "texts" if config.data.examples == "texts" else "images"
+        count = "" if each.images is None else f": {each.images:,} {of_what}"
         if each.problem and not each.needed:
             yield Need(f"data: {each.name}", f"{each.problem}; a run goes on without it")
         else:

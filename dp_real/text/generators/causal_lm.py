@@ -35,8 +35,8 @@ class CausalLMConfig(GeneratorConfig):
 
     kind: Literal["causal-lm"]
     model: ModelPlace = Field(
-        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; 'stand-in': a tiny one, "
-        "of random weights, to try the path",
+        description="a folder, or a hub id, which is fetched unless it is in the hub's cache; or a .gguf file, which "
+        "may be one of an installed package, package:NAME/FILE.gguf; 'stand-in': a tiny one, of random weights, to try",
     )
     prompts: TextTemplates = Field(
         default=("Write a short text about {}.",),
@@ -93,6 +93,7 @@ class CausalLMConfig(GeneratorConfig):
         """
         from dp_real.generators.models.prompts import class_prompts
         from dp_real.text.models.causal_lm import CausalLMGenerator
+        from dp_real.text.packed_models import as_folder
 
         task = source.task
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
@@ -102,7 +103,7 @@ class CausalLMConfig(GeneratorConfig):
 
             model = stand_in_folder()
         else:
-            model = self.model
+            model = as_folder(self.model, progress)
         return CausalLMGenerator(self, model, prompts, task.sample_shape[0], shown)
 
     @property
@@ -121,8 +122,11 @@ class CausalLMConfig(GeneratorConfig):
         return (asked + longest) // CHARACTERS + SHOT * self.shots, self.max_new_tokens
 
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
-        """The cost of a text: two operations a parameter and token. None if the model's folder is not here."""
-        parameters = parameter_count(Path(self.model))
+        """The cost of a text: two operations a parameter and token. None if the model is not here."""
+        from dp_real.runtime.model_folders import GGUF
+        from dp_real.text.packed_models import gguf_parameters
+
+        parameters = gguf_parameters(self.model) if self.model.endswith(GGUF) else parameter_count(Path(self.model))
         if not parameters:
             return None
         template = max(map(len, self.prompts)) // CHARACTERS + SHOT * self.shots

@@ -1,8 +1,10 @@
 """Texts of two classes in files, and tiny random language models, made for a test."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -60,6 +62,45 @@ def language_model(folder: Path, *, chat: bool = False, context: int = 96, end: 
     model.save_pretrained(folder)
     own.save_pretrained(folder)
     return folder
+
+
+def gguf_model(file: Path, **metadata: int) -> Path:
+    """A tiny Llama with random weights in a file of GGUF, with a tokenizer of bytes. metadata: what it says instead."""
+    from gguf import GGUFWriter
+
+    own = tokenizer()
+    special = ["<|endoftext|>", "<s>", "</s>"]  # transformers would add the first one
+    words = [*sorted(own.get_vocab(), key=own.get_vocab().__getitem__), *special]
+    merges = [" ".join(merge) for merge in json.loads(own.backend_tokenizer.to_str())["model"]["merges"]]
+    width, inner, layers = 32, 48, 2
+    said: dict[str, Any] = {"block_count": layers, "context_length": 96, "embedding_length": width}
+    said |= {"feed_forward_length": inner, "attention.head_count": 2, "attention.head_count_kv": 2}
+    said = {f"llama.{key}": value for key, value in said.items()} | {"llama.vocab_size": len(words)} | metadata
+    writer = GGUFWriter(file, "llama")
+    writer.add_name("tiny")
+    for key, value in said.items():
+        writer.add_uint32(key, value)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(words)
+    writer.add_token_types([1] * len(words))
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(len(words) - 2)
+    writer.add_eos_token_id(len(words) - 1)
+    draw = np.random.default_rng(0)
+    shapes = {"token_embd.weight": (len(words), width), "output_norm.weight": (width,)}
+    for layer in range(layers):
+        inside = {f"attn_{name}": (width, width) for name in ("q", "k", "v", "output")}
+        inside |= {"attn_norm": (width,), "ffn_norm": (width,)}
+        inside |= {"ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner)}
+        shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in inside.items()}
+    for name, shape in shapes.items():
+        writer.add_tensor(name, draw.standard_normal(shape, np.float32) / 5 + ("norm" in name))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
 
 
 def encoder(folder: Path, classes: int = 3) -> Path:
