@@ -10,7 +10,16 @@ from dp_base.errors import InputError
 from dp_base.locks import claimed
 from dp_theory.numerics.costs import AXES, DIRECT_COST, SMALLEST_KEEP, TRAINING_COST
 from experiments.cli.options import Json
-from experiments.cli.theory.options import BestFolder, Flip, grid, several, those_given
+from experiments.cli.theory.options import (
+    MOST_MINUTES,
+    BestFolder,
+    Flip,
+    MostMinutes,
+    allow_work,
+    grid,
+    several,
+    those_given,
+)
 from experiments.terminal import emit_json, records, say, table
 
 if TYPE_CHECKING:
@@ -24,6 +33,10 @@ SmallestKeep = Annotated[float, typer.Option(help="Least kept fraction to consid
 
 TABLE = "best.csv"
 MANY_DIMENSIONS = 1e3  # if the winner needs more than this for the limit of large d to hold, it is told
+ROUND_SECONDS = (
+    3.0  # to find the best rule of a round, measured; more where phi is below NARROW, whose bands are narrow
+)
+NARROW = 1e-3
 MANY_ROUNDS = 4  # of which a search takes more than a few seconds
 LARGE_GAP = 0.1  # gap over the error of a rule that may be far from the best
 ROUNDING = 1e-3  # gap over the error that counts as 0
@@ -165,6 +178,7 @@ def sequence_command(
     ] = False,
     smallest_keep: SmallestKeep = SMALLEST_KEEP,
     out: BestFolder = None,
+    most_minutes: MostMinutes = MOST_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Finds the best rule of each round of practice among all rules, whatever their shape.
@@ -182,6 +196,8 @@ def sequence_command(
     with claimed(out):
         if rounds > MANY_ROUNDS:
             say(f"{rounds} rounds: about a second for each of the first, and more for each that follows")
+        narrow = max(1.0, NARROW / phi) if phi > 0 else 1.0  # an impossible phi is refused below
+        allow_work(ROUND_SECONDS * rounds * narrow, most_minutes, "give a larger --phi or fewer --rounds")
         best = best_sequence(problem, rounds, labels=labels, full=full, least=smallest_keep, **size)
         kappa, window = best_window(problem, rounds, least=smallest_keep, **size)
         if not full:

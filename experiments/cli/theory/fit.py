@@ -8,7 +8,7 @@ import typer
 from dp_base.errors import InputError
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
 from experiments.cli.options import Json
-from experiments.cli.theory.options import named_numbers
+from experiments.cli.theory.options import MOST_MINUTES, MostMinutes, allow_work, named_numbers
 from experiments.terminal import emit_json, records, say, table
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dp_theory.fitting import Curve, Fit
 
+POINT_SECONDS = 0.005  # to fit one of many points, measured
 CurveFile = Annotated[
     Path,
     typer.Argument(
@@ -43,6 +44,7 @@ def fit_command(
         typer.Option(help="How many of the largest sizes of each strategy to hide.  Default: a third of them."),
     ] = None,
     level: Level = 0.95,
+    most_minutes: MostMinutes = MOST_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Shows the parameters under which the measured curve is most likely, with intervals.
@@ -52,7 +54,7 @@ def fit_command(
     from dp_theory.fitting import fit, held_out, scores
 
     points = _read(curve, where)
-    _tell_of_time(points)
+    _tell_of_time(points, most_minutes)
     fixed = named_numbers("--fix", fix)
     fitted = fit(points, fixed)
     parameters = records(fitted.parameters(level))
@@ -95,6 +97,7 @@ def forecast_command(
             help=f"With --x compute: cost of training on a row, in plain samples.  Default: {TRAINING_COST:g}."
         ),
     ] = None,
+    most_minutes: MostMinutes = MOST_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Fits the theory to the measured curve. Shows what each strategy needs, with intervals, the best first."""
@@ -102,7 +105,7 @@ def forecast_command(
 
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
     points = _read(curve, where)
-    _tell_of_time(points)
+    _tell_of_time(points, most_minutes)
     fitted = fit(points, named_numbers("--fix", fix))
     found = forecast(fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost)
     rows = records(found)
@@ -113,8 +116,13 @@ def forecast_command(
     _print_goodness(fitted)
 
 
-def _tell_of_time(curve: "Curve") -> None:
-    """Say before it is solved that a loop takes its time, and selected rows some."""
+def _tell_of_time(curve: "Curve", most_minutes: float) -> None:
+    """Say before it is solved that a loop takes its time, selected rows some, and many points, too.
+
+    Raises InputError for more points than are fitted in that time.
+    """
+    remedy = "give the mean error of each size, which tells as much"
+    allow_work(POINT_SECONDS * len(curve.error), most_minutes, remedy)
     if curve.has_practice:
         say("the curve has practice, whose theory takes longer: up to two minutes")
     elif curve.selected.any():

@@ -34,13 +34,15 @@ MostMinutes = Annotated[float, typer.Option(help="Refuse work that would take lo
 def allow_work(seconds: float, most_minutes: float, remedy: str) -> None:
     """Say beforehand how long work takes, if that is a minute or more.
 
-    seconds: by an estimate, which may be off by a few times. remedy: what would make it less. Raises InputError if it is
-    more than --most-minutes.
+    seconds: by an estimate, which may be off by a few times. remedy: what would make it less. Raises InputError if it
+    is more than --most-minutes.
     """
     minutes = seconds / 60
     length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:,.0f} hours"
     if minutes > most_minutes:
-        raise InputError(f"this would take about {length}: {remedy}, or raise --most-minutes, which is {most_minutes:g}")
+        raise InputError(
+            f"this would take about {length}: {remedy}, or raise --most-minutes, which is {most_minutes:g}"
+        )
     if minutes >= 1:
         say(f"this takes about {length}")
 

@@ -11,8 +11,8 @@ from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST
 from dp_theory.rules import rule_names
 from experiments.cli.options import Json
 from experiments.cli.theory.options import (
-    DirectCost,
     MOST_MINUTES,
+    DirectCost,
     Engine,
     MostMinutes,
     Seed,

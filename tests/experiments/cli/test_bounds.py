@@ -1,5 +1,6 @@
 """Values that no machine can hold, and names that no folder can have, are refused in one line with exit status 2."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -202,3 +203,33 @@ def test_the_one_line_comes_from_the_command_itself():
 def test_a_path_that_cannot_be_is_refused(command: str, capsys: pytest.CaptureFixture[str]):
     assert run_dp(*command.split(), "n" * 300) == 2
     assert capsys.readouterr().err == f"dp: {'n' * 60}…: File name too long; give a path that can be\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweep", "--n", "1e9", "--trials", "1000", "--workers", "1"], "give fewer --n or --trials"),
+        (["sweep", "--n", "1e6", "--d", "4000", "--engine", "dense", "--workers", "1"], "give fewer --n or --trials"),
+        (["best", "sequence", "--rounds", "50", "--phi", "1e-5"], "give a larger --phi or fewer --rounds"),
+    ],
+)
+def test_hours_of_work_are_refused_beforehand(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    assert run_dp("theory", *words) == 2
+    assert re.search(
+        f"this would take about [0-9,]+ (minutes|hours): {said}, or raise --most-minutes", capsys.readouterr().err
+    )
+
+
+def test_a_bound_on_work_can_be_raised(capsys: pytest.CaptureFixture[str]):
+    words = ["sweep", "--n", "256,512", "--d", "64", "--trials", "2", "--rule", "keep-hard", "--workers", "1"]
+    assert run_dp("theory", *words, "--most-minutes", "1e-9") == 2
+    assert "--most-minutes, which is 1e-09" in capsys.readouterr().err
+    assert run_dp("theory", *words) == 0
+
+
+def test_many_points_are_not_fitted_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [f"static,{n},{0.05 + 0.5 / n**0.3}" for n in range(100, 1000)]
+    curve = tmp_path / "curve.csv"
+    curve.write_text("\n".join(["strategy,kept,error", *rows]) + "\n", encoding="utf-8")
+    assert run_dp("theory", "fit", str(curve), "--most-minutes", "0.05") == 2
+    assert "give the mean error of each size" in capsys.readouterr().err
