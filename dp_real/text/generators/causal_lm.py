@@ -92,8 +92,8 @@ class CausalLMConfig(GeneratorConfig):
         Raises MissingError if weights are missing, InputError for a model, a tokenizer or prompts that cannot be used.
         """
         from dp_real.generators.models.prompts import class_prompts
-        from dp_real.runtime.packed_models import as_folder
         from dp_real.text.models.causal_lm import CausalLMGenerator
+        from dp_real.text.packed_models import as_folder
 
         task = source.task
         prompts = class_prompts(self.prompts, task.classes, task.definitions, task.synonyms)
@@ -124,7 +124,7 @@ class CausalLMConfig(GeneratorConfig):
     def image_cost(self, sampling: SamplingConfig, guidance: GuidanceConfig) -> ImageCost | None:
         """The cost of a text: two operations a parameter and token. None if the model is not here."""
         from dp_real.runtime.model_folders import GGUF
-        from dp_real.runtime.packed_models import gguf_parameters
+        from dp_real.text.packed_models import gguf_parameters
 
         parameters = gguf_parameters(self.model) if self.model.endswith(GGUF) else parameter_count(Path(self.model))
         if not parameters:

@@ -51,9 +51,9 @@ class TransformersTextConfig(LearnerConfig):
         Raises MissingError if weights are missing, InputError if no classifier can be made of them or of these sizes.
         """
         from dp_real.learners.models.architectures import freeze_unused
-        from dp_real.runtime.packed_models import as_folder
         from dp_real.runtime.seeds import Stream, seeded, torch_rng
         from dp_real.text.models.sequence_classifier import SequenceLearner, known_classifier
+        from dp_real.text.packed_models import as_folder
 
         with seeded(torch_rng(seed, Stream.LEARNER_INIT)):
             model = as_folder(self.model) if self.model else None

@@ -192,8 +192,9 @@ class CausalLMGenerator:
         after, mask = (tokens[key][:, :room].to(asked.device) for key in ("input_ids", "attention_mask"))
         whole = torch.cat([asked.expand(len(texts), -1), after], 1)
         seen = torch.cat([torch.ones_like(asked).expand(len(texts), -1), mask], 1)
-        logits = self.model(input_ids=whole, attention_mask=seen).logits[:, asked.shape[1] - 1 : -1]
-        each = logits.double().log_softmax(-1).gather(2, after.unsqueeze(2)).squeeze(2)
+        kept = after.shape[1] + 1  # the last position of the prompt tells of the text's first token
+        logits = self.model(input_ids=whole, attention_mask=seen, logits_to_keep=kept).logits[:, -kept:-1].float()
+        each = logits.gather(2, after.unsqueeze(2)).squeeze(2).double() - logits.logsumexp(2).double()
         return (each * mask).sum(1).cpu()
 
     def offload(self) -> None:

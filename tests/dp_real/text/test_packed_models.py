@@ -16,9 +16,9 @@ from dp_real.config import Config, parse_config
 from dp_real.estimate.needs import needs
 from dp_real.learners import LEARNERS
 from dp_real.runs.prepare import load_generator
-from dp_real.runtime.packed_models import as_folder, gguf_parameters
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import to_codes, to_texts
+from dp_real.text.packed_models import as_folder, gguf_parameters
 from tests.dp_real.text.made import encoder, gguf_model, text_folder
 
 LABELS = torch.tensor([0, 1, 1])
