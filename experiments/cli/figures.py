@@ -7,7 +7,9 @@ import typer
 
 from dp_base.errors import InputError, MissingError
 from dp_base.locks import locked
-from experiments.terminal import say, table
+from experiments.terminal import records, say, table
+
+COMPARE = "compare"
 
 if TYPE_CHECKING:
     from experiments.paper.asked import Asked
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 def figures_command(
     wanted: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Figures to draw, or table1 to table5.  Default: all figures."),
+        typer.Argument(
+            metavar="NAME | compare A B…",
+            help="Figures to draw, or table1 to table5.  Default: all figures.  Or compare, then runs, comparisons, "
+            "sweeps, table4 or table5, which are drawn on one plot.",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for PNG, PDF, CSV and index.html.")] = Path("out/figures"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer trials and seeds, so larger error bars.")] = False,
@@ -40,6 +46,11 @@ def figures_command(
     from experiments.paper.gallery import check_names, modules
     from experiments.paper.paper_tables import TABLES
 
+    if wanted and wanted[0] == COMPARE:
+        if settings or runs or quick or listed:
+            raise InputError(f"{COMPARE} takes what it compares, and --out alone")
+        _compare(wanted[1:], out)
+        return
     tables = [name for name in wanted or [] if name in TABLES]
     figures = [name for name in wanted or modules() if name not in TABLES]
     figures = check_names(figures, also=TABLES)
@@ -55,6 +66,24 @@ def figures_command(
         _write_tables(tables, out, runs)
     if asked:
         _draw(asked, out, quick)
+
+
+def _compare(sources: list[str], out: Path) -> None:
+    """Draw sources on one plot, and print how many samples of static data each point is worth."""
+    from dp_base.files import write_text
+    from experiments.paper.beside import laid_out, picture, ratios
+    from figures.curves import save
+
+    if not sources:
+        raise InputError(f"{COMPARE}: name what to compare, as in dp figures {COMPARE} table4 RUN")
+    found = laid_out(sources)
+    worth = ratios(found)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / f"{COMPARE}.csv", found.to_csv(index=False))
+    write_text(out / f"{COMPARE}-ratios.csv", worth.to_csv(index=False))
+    save(picture(found), out / COMPARE)
+    table(records(worth), title="ratio: samples of the baseline that reach y, over x")
+    print(*(out / f"{COMPARE}{ending}" for ending in (".csv", "-ratios.csv", ".png", ".pdf")), sep="\n")
 
 
 def _asked(figures: list[str], settings: list[str], runs: list[Path]) -> "list[Asked]":
