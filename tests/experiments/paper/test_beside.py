@@ -64,7 +64,9 @@ def test_the_papers_tables_give_the_ratios_of_the_audit():
 def test_a_ratio_has_an_interval_from_the_errors_of_both(arms: Path):
     """Half of the way in accuracy is half of the way in the logarithm of the size: 316 of 100."""
     found = ratios(laid_out([str(arms)])).set_index("x")
-    middle, beyond = found.loc[100], found.loc[50]
+    rows = found.to_dict("index")
+    middle = rows[100]
+    beyond = rows[50]
     assert middle["baseline"] == "arms: static"
     assert middle["ratio"] == pytest.approx(10**0.5)
     # One standard error is half a point, that of the difference .707, and Student's quantile for two seeds is 12.7.
@@ -85,7 +87,7 @@ def test_what_has_no_static_data_is_held_against_that_of_the_others(arms: Path, 
         generation_seconds=1.0,
         training_seconds=1.0,
     )
-    found = ratios(laid_out([str(single), str(arms)])).set_index("series").loc["mine"]
+    found = ratios(laid_out([str(single), str(arms)])).set_index("series").to_dict("index")["mine"]
     assert found["baseline"] == "arms: static"
     assert found["ratio"] == pytest.approx(10**0.5 / 2)
     assert np.isnan(found["ratio_low"])  # a single run
