@@ -87,7 +87,8 @@ def test_what_has_no_static_data_is_held_against_that_of_the_others(arms: Path, 
         generation_seconds=1.0,
         training_seconds=1.0,
     )
-    found = ratios(laid_out([str(single), str(arms)])).set_index("series").to_dict("index")["mine"]
+    rows = ratios(laid_out([str(single), str(arms)])).to_dict("records")
+    (found,) = [row for row in rows if row["series"] == "mine"]
     assert found["baseline"] == "arms: static"
     assert found["ratio"] == pytest.approx(10**0.5 / 2)
     assert np.isnan(found["ratio_low"])  # a single run

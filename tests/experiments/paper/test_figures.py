@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from experiments.claims import measured
 from experiments.paper import gallery, overlay, paper_tables
 from experiments.paper.reported import fig4_reported
-from experiments.paper.stored import fig9
+from experiments.paper.stored import fig1, fig9
 from experiments.paper.theory import fig3, fig5c, fig7, fig_growth
 from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
@@ -164,6 +165,28 @@ def test_a_name_of_the_paper_stands_for_all_that_draw_it(capsys):
     (line,) = capsys.readouterr().out.splitlines()[1:]
     assert line.split("\t")[:2] == ["grid-omega", "fig12, fig13"]
     assert line.endswith("\tmeasured\trun, omega")
+
+
+def test_fig1_shows_a_pool_that_grows_at_the_boundary():
+    """What practice adds lies nearer to the boundary, and nearer to points of doubt, than its first samples."""
+    table = fig1.compute(quick=True)
+    line = table[table["what"] == "boundary"]
+    samples = table[table["what"].isin(["old", "new"])].query("arm == 'practice'")
+    away = np.abs(samples["y"] - np.interp(samples["x"], line["x"], line["y"])).groupby(samples["samples"])
+    nearness = away.median()
+    assert nearness[144] < 0.6 * nearness[24]
+    figure = fig1.draw(table)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert [title.partition(":")[0] for title in titles] == [
+        "practice, 24 samples",
+        "practice, 72 samples",
+        "practice, 144 samples",
+        "static, 144 samples",
+    ]
+    for ax, size in zip(figure.axes, (24, 72, 144, 144), strict=True):
+        drawn = [points for points in ax.collections if isinstance(points, PathCollection)]
+        assert sum(len(np.asarray(points.get_offsets())) for points in drawn) == size
+    assert "Over 30 seeds practice is +" in fig1.caption(table)
 
 
 def test_stored_runs_give_figures_of_the_kinds_that_they_name(tmp_path):
