@@ -33,14 +33,8 @@ def draw_pools(table: pd.DataFrame) -> Figure:
             for (label, marker), look in zip(CLASSES.items(), looks, strict=True):
                 for what, size, edge in (("old", 7, "white"), ("new", 12, "black")):
                     points = rows[(rows["what"] == what) & (rows["value"] == label)]
-                    drawn: dict[str, Any] = {
-                        "s": size,
-                        "marker": marker,
-                        "color": look["color"],
-                        "edgecolors": edge,
-                        "linewidths": 0.5,
-                    }
-                    ax.scatter(points["x"], points["y"], zorder=3, **drawn)
+                    drawn: dict[str, Any] = {"s": size, "marker": marker, "color": look["color"], "edgecolors": edge}
+                    ax.scatter(points["x"], points["y"], zorder=3, linewidths=0.5, **drawn)
             ax.set(title=style.plain(name), aspect="equal", xticks=[], yticks=[])
             ax.set(xlim=(grid.columns.min(), grid.columns.max()), ylim=(grid.index.min(), grid.index.max()))
             ax.grid(False)

@@ -12,8 +12,11 @@ FIGURES = (1,)
 def compute(quick: bool) -> pd.DataFrame:
     """The stored run of the page to play with (experiments.playing.toy_run), with a panel for each pool shown."""
     table = stored_runs("toy")
-    reached = table[table["what"] == "accuracy"].set_index(["arm", "samples"])["value"]
-    titles = {key: f"{key[0]}, {key[1]} samples:\n{value:.1%} right" for key, value in reached.items()}
+    reached = table[table["what"] == "accuracy"]
+    titles = {
+        (arm, samples): f"{arm}, {samples} samples:\n{value:.1%} right"
+        for arm, samples, value in zip(reached["arm"], reached["samples"], reached["value"], strict=True)
+    }
     keys = zip(table["arm"], table["samples"], strict=True)
     return table.assign(panel=[titles.get(key, "") for key in keys])
 
@@ -27,6 +30,6 @@ def caption(table: pd.DataFrame) -> str:
     return (
         "The idea (Fig. 1), on two classes in the plane. Whenever its accuracy on real points stops rising, the "
         "learner asks for points of which it is unsure, so the pool grows along the boundary; static data lies where "
-        f"points are likely. Over {gain['samples']:.0f} seeds practice is {gain['value']:+.2f} ± {se:.2f} points of accuracy "
-        "above as many plain samples. It is the toy of the page to play with, drawn from a stored run."
+        f"points are likely. Over {gain['samples']:.0f} seeds practice is {gain['value']:+.2f} ± {se:.2f} points of "
+        "accuracy above as many plain samples. It is the toy of the page to play with, drawn from a stored run."
     )
