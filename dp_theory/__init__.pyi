@@ -17,6 +17,7 @@ from dp_theory import span as span
 from dp_theory import validity as validity
 from dp_theory.api import predict as predict
 from dp_theory.api import simulate as simulate
+from dp_theory.budgets.exponents import scaling as scaling
 from dp_theory.budgets.optimum import optimum as optimum
 from dp_theory.budgets.sweeps import sweep as sweep
 from dp_theory.fitting import Curve as Curve
@@ -38,7 +39,6 @@ from dp_theory.practice import PracticeProblem as PracticeProblem
 from dp_theory.practice import PracticeSimulation as PracticeSimulation
 from dp_theory.practice import Window as Window
 from dp_theory.practice import row_errors as row_errors
-from dp_theory.practice.exponents import scaling as scaling
 from dp_theory.ridge.finite_dimension import FinitePrediction as FinitePrediction
 from dp_theory.ridge.problem import Prediction as Prediction
 from dp_theory.ridge.problem import Problem as Problem

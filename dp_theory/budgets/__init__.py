@@ -6,4 +6,5 @@
 `one_round`     which rule should a learner take that selects its own rows, once?
 `sweeps`        what do all strategies give, over sizes, in theory and in experiments?
 `winners`       which of them is best where?
+`exponents`     does practice change the exponent of the scaling law?
 """

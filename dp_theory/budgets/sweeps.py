@@ -204,9 +204,14 @@ def _checked_sizes(n: float | Sequence[float] | None, d: int) -> Int[np.ndarray,
     """Numbers of samples, rising: those given or the default ones."""
     if n is not None:
         require_some(n=n)
-    sizes = np.unique(np.round(np.geomspace(d / 4, 16 * d, SIZES) if n is None else numbers("n", n)))
+    sizes = np.unique(np.round(default_sizes(d) if n is None else numbers("n", n)))
     require_size("n", sizes, 1, MOST_ROWS, "it is the number of samples generated")
     return sizes.astype(int)
+
+
+def default_sizes(d: int) -> list[float]:
+    """Numbers of samples from d/4 to 16d, in equal ratios."""
+    return np.geomspace(d / 4, 16 * d, SIZES).tolist()
 
 
 def steps(alpha: Any, rho: Any, rules: Sequence[str], trials: int) -> int:

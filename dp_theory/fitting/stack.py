@@ -77,7 +77,7 @@ class Stack:
     plain
         The plain points of the curve.
     weights
-        The weight of each member, by name; they sum to 1.
+        The weight of each member, by name; they sum to 1. Laws that do not suit the curve are no members.
     """
 
     plain: Curve
@@ -115,7 +115,7 @@ def stack(fitted: Fit) -> Stack | None:
     if plain is None or len(np.unique(plain.kept)) < FEWEST_SIZES:
         return None
     fixed = {name: fitted.values[name] for name, reason in fitted.why_fixed.items() if reason == "fixed"}
-    names = [THEORY, *LAW_NAMES]
+    names = [THEORY, *(name for name, law in _LAWS.items() if law.suits(plain))]
     scores = np.zeros(len(names))
     sizes = np.unique(plain.kept)
     cuts = min(_MOST_CUTS, len(sizes) - _FEWEST_VISIBLE)
@@ -175,6 +175,17 @@ class _Law:
     alpha: int
     share: float
 
+    def points(self, seen: Curve) -> Curve:
+        """Those of the seen points that it is fitted to."""
+        sizes = np.unique(seen.kept)
+        used = max(_FEWEST_OF_LAW, int(np.ceil(self.share * len(sizes))))
+        return seen.at(seen.kept >= sizes[-min(used, len(sizes))])
+
+    def suits(self, seen: Curve) -> bool:
+        """Whether there are enough points for it, and all lie below the error at which it saturates."""
+        points = self.points(seen)
+        return len(points) >= _FEWEST_OF_LAW and not (self.alpha and points.error.max() >= 0.98 * CHANCE)
+
 
 _LAWS = {
     "power law with floor": _Law(0, 1.0),
@@ -191,11 +202,9 @@ def law_draws(name: str, seen: Curve, kept: Array) -> Foreseen:
     Raises InputError where the points cannot follow it, or are too few.
     """
     law = _LAWS[name]
-    sizes = np.unique(seen.kept)
-    used = max(_FEWEST_OF_LAW, int(np.ceil(law.share * len(sizes))))
-    points = seen.at(seen.kept >= sizes[-min(used, len(sizes))])
-    if len(points) < _FEWEST_OF_LAW or (law.alpha and points.error.max() >= 0.98 * CHANCE):
+    if not law.suits(seen):
         raise InputError(f"a {name} does not suit these points")
+    points = law.points(seen)
     draws = []
     weights = []
     q = stdtrit(len(points) - 3, _LEVELS)[:, None]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_theory.multiclass.agreement import disagreement
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.prediction import STEPS, WIDE, Equations
 from dp_theory.multiclass.sobol import SETS
@@ -36,11 +35,11 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     nodes = Nodes.of(problem.classes, problem.selection, problem.rho, SETS, _LEVEL, seed)
     equations = Equations(problem, nodes)
     ridges = np.geomspace(WIDE, NARROWEST, 1 + round(STEPS * np.log10(WIDE / NARROWEST)))
-    best = int(np.argmin(_errors(equations, ridges)))
+    best = int(np.argmax(_cosines(equations, ridges)))
     start = max(best - 1, 0)
     finer = np.geomspace(ridges[start], ridges[min(best + 1, len(ridges) - 1)], _FINER)
-    errors = _errors(equations, np.append(ridges[:start], finer))[start:]
-    lam = float(finer[int(np.argmin(errors))])
+    cosines = _cosines(equations, np.append(ridges[:start], finer))[start:]
+    lam = float(finer[int(np.argmax(cosines))])
     if lam <= NARROWEST * (1 + ROUNDING):
         log.warning(
             "%d classes, %g training rows per dimension: the best ridge is the narrowest that is tried, %g per kept "
@@ -52,11 +51,11 @@ def with_best_ridge(problem: SoftmaxProblem, *, seed: int = 0) -> SoftmaxProblem
     return replace(problem, lam=float(nodes.mass.mean()) * lam)
 
 
-def _errors(equations: Equations, ridges: Float[np.ndarray, " ridges"]) -> list[float]:
-    """The test error at each ridge of a path that begins at WIDE."""
+def _cosines(equations: Equations, ridges: Float[np.ndarray, " ridges"]) -> list[float]:
+    """The learner's cosine to the teacher at each ridge of a path that begins at WIDE. The test error falls with it."""
     found = []
     for x in equations.path(ridges):
         k = len(x) - 2
         length = np.hypot(np.linalg.norm(x[:k]), np.exp(x[k]))
-        found.append(disagreement(equations.problem.classes, x[0] / length))
+        found.append(float(x[0] / length))
     return found

@@ -12,9 +12,9 @@ from dp_theory.numerics.checks import ROUNDING, Array
 from dp_theory.practice.additions import Addition, MeasuredRows, RoundRows
 from dp_theory.practice.cohorts import Cohort, make_cohort, needs_quadrature
 from dp_theory.practice.convex_loop import ConvexLoop
-from dp_theory.practice.dmft import OrderParameters, Quadratics, SolvedStage, linear_forces, newest_error, overlaps
+from dp_theory.practice.dmft import OrderParameters, SolvedStage, newest_error, overlaps
 from dp_theory.practice.practice_problem import PracticePrediction, PracticeProblem
-from dp_theory.practice.square_loop import next_stage
+from dp_theory.practice.square_loop import SquareLoop
 from dp_theory.span.losses import HARD_MARGIN, Loss, Square
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ class _LoopSolver:
         self._problem = problem
         self._order = order
         self._perturb = perturb
+        self._square = SquareLoop.of(problem)
+        self._before = self._square  # without the newest stage
         self._convex = None if isinstance(problem.loss, Square) else ConvexLoop(problem, size, seed)
         self._parameters = OrderParameters.of_no_stage()
         self._cohorts: list[Cohort] = []
@@ -198,7 +200,8 @@ class _LoopSolver:
         if self._perturb is not None:
             _perturb_newest(self._parameters, self._perturb)
             if self._convex is None:
-                forces = linear_forces(self._cohorts, self._parameters, Quadratics.square(self._parameters.stages))
+                self._square = self._before.extended(self._cohorts[-1], self._parameters)
+                forces = self._square.forces
         overlap = overlaps(self._problem, forces, self._parameters.a)[-1]
         self._residuals.append(solved.residual)
         self._overlaps.append(overlap)
@@ -217,7 +220,9 @@ class _LoopSolver:
             cohort = _perturbed(cohort, self._perturb)
         self._cohorts.append(cohort)
         if self._convex is None:
-            return next_stage(self._problem, self._cohorts, self._parameters)
+            self._before = self._square
+            self._square, residual = self._before.next_stage(cohort)
+            return SolvedStage(self._square.parameters, self._square.forces, residual)
         return self._convex.next_stage(cohort, rows, cosine, self._parameters)
 
     def _next_rows(self) -> RoundRows:

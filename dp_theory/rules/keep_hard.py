@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import factorial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-from scipy.special import erf, erfinv, factorial
+from scipy.special import erf, erfinv
 
 from dp_theory.numerics.checks import ROUNDING, Real, require, require_numbers
 from dp_theory.numerics.quadrature import PDF0

@@ -12,10 +12,10 @@ import numpy as np
 from dp_base.errors import InputError
 from dp_theory.practice.additions import LARGEST_ERROR, Addition
 from dp_theory.practice.cohorts import Cohort, make_cohort
-from dp_theory.practice.dmft import Forces, OrderParameters, newest_error, overlaps
+from dp_theory.practice.dmft import OrderParameters, newest_error, overlaps
 from dp_theory.practice.practice_problem import PracticeProblem
 from dp_theory.practice.prediction import ORDER
-from dp_theory.practice.square_loop import next_stage
+from dp_theory.practice.square_loop import SquareLoop
 from dp_theory.selection.margins import Bands, SelectorView
 from dp_theory.span.flips import BoundaryFlips
 from dp_theory.span.losses import Square
@@ -70,29 +70,37 @@ class RoundOptions:
 
 @dataclass(frozen=True)
 class PartialLoop:
-    """A loop after some of its rounds: its cohorts, its order parameters and the forces there.
+    """A loop after some of its rounds. It never changes: `then` gives the loop after one more round."""
 
-    It never changes. `then` gives the loop after one more round.
-    """
-
-    problem: PracticeProblem
-    cohorts: tuple[Cohort, ...]
-    parameters: OrderParameters
-    forces: Forces
+    solved: SquareLoop
 
     @classmethod
     def first(cls, problem: PracticeProblem) -> PartialLoop:
         """The loop after its first pool. Raises InputError for losses other than the square."""
         if not isinstance(problem.loss, Square):
             raise InputError(f"the best sequence is known for the square loss, not for {problem.loss}")
-        empty = cls(problem, (), OrderParameters.of_no_stage(), Forces.of_no_stage())
-        return empty.then(make_cohort(problem.initial_rows, problem.flip, 1.0, None, 0, problem.stages, ORDER))
+        return cls(SquareLoop.of(problem)).then(
+            make_cohort(problem.initial_rows, problem.flip, 1.0, None, 0, problem.stages, ORDER)
+        )
 
     def then(self, cohort: Cohort) -> PartialLoop:
         """The loop after a round that adds this cohort."""
-        cohorts = (*self.cohorts, cohort)
-        solved = next_stage(self.problem, cohorts, self.parameters)
-        return PartialLoop(self.problem, cohorts, solved.parameters, solved.forces)
+        return PartialLoop(self.solved.next_stage(cohort)[0])
+
+    @property
+    def problem(self) -> PracticeProblem:
+        """The whole loop."""
+        return self.solved.problem
+
+    @property
+    def cohorts(self) -> tuple[Cohort, ...]:
+        """The rows of each round so far."""
+        return tuple(rows.cohort for rows in self.solved.cohorts)
+
+    @property
+    def parameters(self) -> OrderParameters:
+        """The order parameters so far."""
+        return self.solved.parameters
 
     def then_moments(self, options: RoundOptions, moments: Float[np.ndarray, " 6"]) -> PartialLoop:
         """The loop after a round whose rule has these moments."""
@@ -112,7 +120,7 @@ class PartialLoop:
     @cached_property
     def test_error(self) -> float:
         """The test error of the newest learner."""
-        overlap = overlaps(self.problem, self.forces, self.parameters.a)[-1]
+        overlap = overlaps(self.problem, self.solved.forces, self.parameters.a)[-1]
         return float(newest_error(self.parameters, overlap))
 
     @property

@@ -52,7 +52,7 @@ def classes_command(
     sizes = values("kept", kept, geometric=True)
     cells = math.prod(map(len, (counts, rules, fractions, sizes)))
     with claimed(out):
-        with progress("classes", cells) as advance:
+        with progress("classes (half a second or more each)", cells) as advance:
             found = dp_theory.classes_curves(
                 counts,
                 rules=rules,

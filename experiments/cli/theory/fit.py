@@ -61,7 +61,7 @@ def fit_command(
     from dp_theory.fitting import fit, held_out, scores
 
     points = _read(curve, where, columns)
-    _tell_of_practice(points)
+    _tell_of_time(points)
     fixed = named_numbers("--fix", fix)
     fitted = fit(points, fixed)
     parameters = records(fitted.parameters(level))
@@ -112,7 +112,7 @@ def forecast_command(
 
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
     points = _read(curve, where, columns)
-    _tell_of_practice(points)
+    _tell_of_time(points)
     fitted = fit(points, named_numbers("--fix", fix))
     found = forecast(fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost)
     rows = records(found)
@@ -123,10 +123,12 @@ def forecast_command(
     _print_goodness(fitted)
 
 
-def _tell_of_practice(curve: "Curve") -> None:
-    """Say before it is solved that a loop takes its time."""
+def _tell_of_time(curve: "Curve") -> None:
+    """Say before it is solved that a loop takes its time, and selected rows some."""
     if curve.has_practice:
         say("the curve has practice, whose theory takes longer: up to two minutes")
+    elif curve.selected.any():
+        say("the curve has selected rows, whose theory takes five to twenty seconds")
 
 
 def _dashed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ def derive_command(
     latex: Annotated[bool, typer.Option("--latex", help="Write LaTeX instead of text.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Derives them by computer algebra. NAME: lemma1, lemma2, corollary1, scaling, keep-hard."""
+    """Derives them by computer algebra. NAME: lemma1, lemma2, corollary1, scaling, keep-hard, practice, softmax."""
     from dp_theory.derive import DERIVATIONS
 
     for name in names or ():

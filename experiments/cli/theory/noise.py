@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dp_theory.span import BoundaryFlips
 
 WINDOWS = "0.25,1"
-MANY_ROUNDS = 20  # beyond which a loop takes seconds to minutes
+MANY_ROUNDS = 20  # beyond which all loops together take seconds
 EDGE = 1e-3  # in units of the flips' width: the window that stands for the boundary itself
 COIN = 0.5  # probability of a flip at the boundary at which labels there say nothing
 
@@ -151,7 +151,7 @@ def _practice(
     plans = [_plans(flips, window, missed) for flips in all_flips]
     loops = sum(loops_of_worth(flips, phi, of_flips) for flips, of_flips in zip(all_flips, plans, strict=True))
     if rounds > MANY_ROUNDS:
-        say(f"{loops} loops of {rounds} rounds: one of 25 takes about a second, one of 50 ten, one of 100 minutes")
+        say(f"{loops} loops of {rounds} rounds: one of 50 takes about .2 seconds, one of 100 about a second")
     with progress("noise", loops) as advance:
         for flips, of_flips in zip(all_flips, plans, strict=True):
             stages = worth(flips, rounds=rounds, phi=phi, plans=of_flips, costs=costs, advance=advance)

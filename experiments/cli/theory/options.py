@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from dp_base.errors import InputError
+from experiments.terminal import say
 
 MOST_WORKERS = 1024
 MOST_VALUES = 100_000  # of start:stop:count
@@ -24,6 +25,26 @@ WorkersOrAll = Annotated[
 Flip = Annotated[float, typer.Option(help="Probability that a label is flipped.")]
 DirectCost = Annotated[float, typer.Option(help="Cost of a directly drawn sample; a plain one costs 1.")]
 TrainingCost = Annotated[float, typer.Option(help="Cost of training on a row; a plain sample costs 1.")]
+
+
+MOST_MINUTES = 60.0
+MostMinutes = Annotated[float, typer.Option(help="Refuse work that would take longer, by an estimate.")]
+
+
+def allow_work(seconds: float, most_minutes: float, remedy: str) -> None:
+    """Say beforehand how long work takes, if that is a minute or more.
+
+    seconds: by an estimate, which may be off by a few times. remedy: what would make it less. Raises InputError if it is
+    more than --most-minutes.
+    """
+    minutes = seconds / 60
+    length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:,.0f} hours"
+    if minutes > most_minutes:
+        raise InputError(
+            f"this would take about {length}: {remedy}, or raise --most-minutes, which is {most_minutes:g}"
+        )
+    if minutes >= 1:
+        say(f"this takes about {length}")
 
 
 def several(text: str) -> Any:

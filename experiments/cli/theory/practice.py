@@ -151,7 +151,7 @@ def _solve(
 ) -> PracticeTables:
     """Predict the loop, simulate it if that is asked for, and compare it with other ways to choose rows."""
     from dp_theory import predict, simulate
-    from dp_theory.practice.exponents import STEPS, scaling
+    from dp_theory.budgets.exponents import STEPS, scaling
 
     prediction = predict(problem)
     simulation = None

@@ -12,10 +12,13 @@ from dp_theory.rules import rule_names
 from experiments.cli.options import Json
 from experiments.cli.theory.options import (
     DirectCost,
+    MOST_MINUTES,
     Engine,
+    MostMinutes,
     Seed,
     TrainingCost,
     WorkersOrAll,
+    allow_work,
     cores,
     folder_option,
     names,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 JOURNAL = "cells.jsonl"  # the file of finished cells of a sweep
+LAW_SECONDS = 2.5e-7  # of a core for a row of all strategies, measured; with the engine dense also times d²
+DENSE_SECONDS = 2e-9
 SETTINGS = ("alpha", "rho", "lam")  # what a sweep may vary beside the number of samples
 AXIS_LABELS = {
     "generated": "samples generated",
@@ -54,6 +59,7 @@ def sweep_command(
     seed: Seed = 0,
     workers: WorkersOrAll = None,
     dask: Annotated[str | None, typer.Option(help="Address of a dask scheduler to compute on.")] = None,
+    most_minutes: MostMinutes = MOST_MINUTES,
     as_json: Json = False,
 ) -> None:
     """Static, pruned and directly drawn data have the same kept fraction. Lines are predicted, points are simulated.
@@ -62,13 +68,18 @@ def sweep_command(
     """
     import dp_theory
     from dp_base.cluster.jobs import on_cluster
-    from dp_theory.budgets.sweeps import steps
+    from dp_theory.budgets.sweeps import default_sizes, steps
 
     alphas = values("alpha", alpha)
     rhos = values("rho", rho)
     rules = names(rule)
     if resume and out is None:
         raise InputError("--resume needs --out: the folder of the sweep to go on with")
+    sizes = None if n is None else values("n", n, geometric=True)
+    if dask is None:
+        rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
+        seconds = rows * (DENSE_SECONDS * d**2 if engine == "dense" else LAW_SECONDS) / (workers or cores())
+        allow_work(seconds, most_minutes, "give fewer --n or --trials")
     with claimed(out, JOURNAL, resume), on_cluster(dask):
         with progress("sweep", steps(alphas, rhos, rules, trials)) as advance:
             result = dp_theory.sweep(
@@ -79,7 +90,7 @@ def sweep_command(
                 d=d,
                 trials=trials,
                 engine=engine,
-                n=None if n is None else values("n", n, geometric=True),
+                n=sizes,
                 x=x,
                 direct_cost=direct_cost,
                 training_cost=training_cost,

@@ -106,6 +106,19 @@ def test_the_theory_keeps_its_own_curve():
     assert stack(fit(curve.at(slice(0, 5)))) is None
 
 
+def test_a_law_that_does_not_suit_the_curve_is_no_member():
+    """A law that saturates at chance cannot take a point there, and the others foresee all the same."""
+    kept = np.array([20, 40, 80, 160, 320, 640, 1280])
+    error = np.array([0.495, 0.36, 0.29, 0.22, 0.17, 0.13, 0.1])
+    family = stack(fit(Curve(["static"] * 7, kept, error, se=0.02 * error), {"flip": 0.0, "ridge": 0.01}))
+    assert family is not None
+    assert set(family.weights) == {"theory", "power law with floor", "power law with floor, larger sizes"} | {
+        "saturating law, larger sizes"
+    }
+    theory = law_draws("power law with floor", family.plain, np.array([2560.0]))
+    assert 0.05 < family.foreseen(np.array([2560.0]), theory).quantiles(0.5)[0] < 0.1
+
+
 def test_points_that_scatter_leave_the_slope_beyond_them_open():
     """Errors of nearest neighbours on digits fall faster beyond the points than any member expects."""
     kept = np.array([12, 17, 24, 33, 46, 65, 90, 125])

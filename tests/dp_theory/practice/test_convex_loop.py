@@ -8,11 +8,11 @@ from scipy.optimize import minimize
 
 from dp_base.errors import ConvergenceError, InputError
 from dp_theory import LOGISTIC, SQUARE, SQUARED_HINGE, predict, simulate
+from dp_theory.budgets.exponents import scaling
 from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, convex_loop, prediction, row_errors
 from dp_theory.practice.cohorts import make_cohort
 from dp_theory.practice.convex_loop import ConvexLoop
 from dp_theory.practice.dmft import OrderParameters
-from dp_theory.practice.exponents import scaling
 from dp_theory.practice.points import draw_points
 from dp_theory.practice.prediction import ORDER, solve_stages
 from dp_theory.rules import Entropy, KeepEasy, KeepHard

@@ -7,8 +7,8 @@ import pytest
 
 from dp_base.errors import InputError
 from dp_theory import predict, simulate
+from dp_theory.budgets.exponents import scaling
 from dp_theory.practice import Addition, MeasuredRows, PracticeProblem, Window, row_errors
-from dp_theory.practice.exponents import scaling
 from dp_theory.rules import KeepHard
 from dp_theory.span import Agree
 from tests.dp_theory.practice.loops import HARD_ROWS, L1, one_round

@@ -15,7 +15,7 @@ from experiments.claims import measured
 from experiments.paper import gallery, overlay, paper_tables
 from experiments.paper.reported import fig4_reported
 from experiments.paper.stored import fig1, fig9
-from experiments.paper.theory import fig3, fig5c, fig7, fig_growth
+from experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_pruning
 from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
 from experiments.presets.variants import variants
@@ -403,3 +403,19 @@ def test_rounds_should_shrink():
     assert table["z"].abs().max() < 4
     assert "least at 0.7" in fig_growth.caption(table)
     assert fig_growth.draw(table).axes
+
+
+def test_few_rows_are_best_easy_and_many_best_hard():
+    """With a perfect selector. Twice as many hard rows then halve the error, and so do four times as many of all."""
+    table = fig_pruning.compute(quick=True)
+    curves = table.query("kind == 'predicted' and panel == 'rho = 1'").pivot(index="x", columns="series", values="y")
+    first = curves.iloc[0]
+    assert first["best easy"] < 0.97 * min(first["best hard"], first["all rows"])
+    last = curves.iloc[-1]
+    assert last["best hard"] < 0.15 * min(last["best easy"], last["all rows"])
+    slopes = np.log(curves.iloc[-1] / curves.iloc[-2]) / np.log(curves.index[-1] / curves.index[-2])
+    assert slopes["best hard"] == pytest.approx(-1, abs=0.04)
+    assert slopes["all rows"] == pytest.approx(-0.5, abs=0.01)
+    assert table["z"].abs().max() < 4
+    assert "n^-0.50 by all" in fig_pruning.caption(table)
+    assert fig_pruning.draw(table).axes

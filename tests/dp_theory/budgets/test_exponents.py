@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dp_theory.budgets.exponents import scaling
 from dp_theory.practice import PracticeProblem, Window
-from dp_theory.practice.exponents import scaling
 from tests.dp_theory.practice.loops import HARD_ROWS, L1
 
 STRATEGIES = 6
