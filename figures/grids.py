@@ -119,21 +119,30 @@ def _sheet(images: np.ndarray, layout: _Layout) -> np.ndarray:
 
 
 def draw_image_table(table: pd.DataFrame, *, rows: str, columns: str) -> Figure:
-    """Draw a grid from a table with a row for each image, which is square and grey.
+    """Draw a grid from a table with a row for each image, which is square, and grey or coloured.
 
-    The table has the columns `row`, `column`, and `pixel_0`, `pixel_1` and so on. Rows and columns keep the order of
-    their first appearance. A place without an image stays white. Raises ValueError if a place is taken twice, if the
-    pixels do not make a square, or if a value lies outside [0, 1].
+    The table has the columns `row`, `column`, and `pixel_0`, `pixel_1` and so on, the three colours of a pixel beside
+    each other. Rows and columns keep the order of their first appearance. A place without an image stays white. Raises
+    ValueError if a place is taken twice, if the pixels do not make a square, or if a value lies outside [0, 1].
     """
     if table.duplicated(["row", "column"]).any():
         raise ValueError("two images have the same row and column")
     row_labels = list(dict.fromkeys(table["row"]))
     column_labels = list(dict.fromkeys(table["column"]))
     pixels = table.filter(regex=r"^pixel_\d+$").to_numpy(float)
-    side = round(pixels.shape[1] ** 0.5)
-    if side * side != pixels.shape[1] or side == 0:
-        raise ValueError(f"{pixels.shape[1]} pixel columns do not make a square image")
-    images = np.full((len(row_labels), len(column_labels), side, side), np.nan)
+    shape = _square(pixels.shape[1])
+    empty = np.nan if len(shape) == 2 else 1.0
+    images = np.full((len(row_labels), len(column_labels), *shape), empty)
     for row, column, image in zip(table["row"], table["column"], pixels, strict=True):
-        images[row_labels.index(row), column_labels.index(column)] = image.reshape(side, side)
+        images[row_labels.index(row), column_labels.index(column)] = image.reshape(shape)
     return draw_images(images, row_labels, column_labels, rows=rows, columns=columns)
+
+
+def _square(values: int) -> tuple[int, ...]:
+    """The shape of a square image of so many values: grey, or else of three colours. No number fits both."""
+    for colours in ((), (3,)):
+        side = round((values / (3 if colours else 1)) ** 0.5)
+        shape = (side, side, *colours)
+        if values and np.prod(shape) == values:
+            return shape
+    raise ValueError(f"{values} pixel columns do not make a square image")

@@ -50,7 +50,9 @@ class _Start(NamedTuple):
     increment: float  # rows of a round
 
 
-def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Reading:
+def read_curve(
+    path: str | Path, where: Mapping[str, str] | None = None, columns: tuple[str, str] | None = None
+) -> Reading:
     """The curve of a CSV file, or of the folder of a run that has branches.
 
     Of a sweep it is the simulated points of static data and of one rule. Of a comparison it is the test errors of the
@@ -82,15 +84,33 @@ def read_curve(path: str | Path, where: Mapping[str, str] | None = None) -> Read
         verify(path.parent, "make it again, or copy it elsewhere to take it as it is", [path.name])
     if not path.exists():
         raise MissingError(f"{path} does not exist: give a CSV file or a run's folder")
+    if path.is_dir() and columns:
+        raise InputError(f"--columns {','.join(columns)} is for a CSV file; {path} is a folder")
     if path.is_dir():
         return _read_branches(path, where)
     table = _read_table(path)
-    columns = set(table.columns)
+    if columns:
+        return _read_own(path, _named(path, table, columns), where)
+    found_columns = set(table.columns)
     for read, needed in ((_read_sweep, SWEEP), (_read_comparison, COMPARISON), (_read_own, REQUIRED)):
-        if columns.issuperset(needed):
+        if found_columns.issuperset(needed):
             return read(path, table, where)
     found = shortened(", ".join(map(str, table.columns)))
     raise InputError(f"{path} holds no curve: it has {found}, between commas; {NEEDED}")
+
+
+def _named(path: Path, table: pd.DataFrame, columns: tuple[str, str]) -> pd.DataFrame:
+    """A table of static data with the columns that a curve must have, of those that a person named."""
+    rows, reached = columns
+    for name in columns:
+        if name not in table:
+            raise InputError(f"{path} has no column {name}: one of {', '.join(map(str, table.columns))}")
+        if not np.issubdtype(table[name].to_numpy().dtype, np.number):
+            raise InputError(f"{path}: the column {name} holds something else than numbers")
+    error = 1 - table[reached] if reached.lower().startswith("acc") else table[reached]
+    if not ((error >= 0) & (error <= 1)).all():
+        raise InputError(f"{path}: {reached} must lie between 0 and 1, as a share and not in percent")
+    return table.assign(strategy="static", kept=table[rows], error=error)
 
 
 def chosen_rows(

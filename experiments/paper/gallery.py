@@ -3,6 +3,7 @@
 A figure is a module with three functions: compute(quick) returns a tidy table (figures.tables), draw(table) returns a
 matplotlib figure, and caption(table) returns the text below it. The module's docstring says what the figure shows,
 NUMBERS of which kinds its numbers are (figures.tables), and FIGURES which figures of the paper it draws, if any.
+Further arguments of compute are the figure's parameters (experiments.paper.asked).
 
 The figure NAME is the module NAME (with _ for -) in a sub-package of this package. Another package names its module as
 an entry point:
@@ -35,10 +36,11 @@ from dp_base.errors import InputError, MissingError
 from dp_base.files import unused, write_text
 from dp_base.reading import read_json
 from dp_base.registry import GROUP
+from experiments.paper.asked import RUN, Asked
 from figures.curves import save
 
 RECORD = "figures.json"
-"""The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its name."""
+"""The file that records the figures of a folder: caption, command, quick, seconds and source of each, by its stem."""
 PACKAGES = ("dp_base", "dp_theory", "dp_real", "figures", "experiments")
 KINDS = (".py", ".toml", ".csv")  # of files that a figure may depend on
 
@@ -46,8 +48,8 @@ KINDS = (".py", ".toml", ".csv")  # of files that a figure may depend on
 class FigureModule(Protocol):
     """The functions of a figure's module."""
 
-    def compute(self, quick: bool) -> pd.DataFrame:
-        """Compute the table; if `quick`, with fewer trials and seeds."""
+    def compute(self, quick: bool, **settings: Any) -> pd.DataFrame:
+        """Compute the table; if `quick`, with fewer trials and seeds. settings: parameters that are not as usual."""
         ...
 
     def draw(self, table: pd.DataFrame) -> Figure:
@@ -82,6 +84,8 @@ class About(NamedTuple):
     shows: str
     numbers: tuple[str, ...]
     """The kinds of its numbers: predicted, simulated, measured, reported."""
+    parameters: tuple[str, ...]
+    """The names of its parameters; "run" if it can be drawn from a run."""
 
 
 def about(name: str) -> About:
@@ -96,8 +100,15 @@ def about(name: str) -> About:
         and isinstance(node.targets[0], ast.Name)
         and node.targets[0].id in ("NUMBERS", "FIGURES")
     }
+    parameters = [
+        argument.arg
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == "compute"
+        for argument in node.args.kwonlyargs
+    ]
     line = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return About(name, tuple(f"fig{number}" for number in said.get("FIGURES", ())), line, said.get("NUMBERS", ()))
+    paper = tuple(f"fig{number}" for number in said.get("FIGURES", ()))
+    return About(name, paper, line, said.get("NUMBERS", ()), tuple(parameters))
 
 
 def by_paper() -> dict[str, list[str]]:
@@ -125,22 +136,32 @@ def check_names(wanted: Iterable[str], also: Iterable[str] = ()) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def draw_figure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
-    """Write the table and the pictures of one figure. Returns its record: caption, command, quick and seconds.
-
-    Raises MissingError if its module cannot be loaded.
-    """
+def load(name: str) -> FigureModule:
+    """The module of a figure. Raises MissingError if it cannot be loaded."""
     try:
-        module = cast(FigureModule, importlib.import_module(modules()[name]))
+        return cast(FigureModule, importlib.import_module(modules()[name]))
     except ImportError as error:
         raise MissingError(f"figure {name!r} cannot be loaded: {modules()[name]}: {error}") from None
+
+
+def draw_figure(asked: Asked, folder: Path, quick: bool) -> dict[str, Any]:
+    """Write the table and the pictures of one figure. Returns its record: caption, command, quick and seconds.
+
+    Raises MissingError if its module cannot be loaded, and InputError if it has no numbers for such parameters.
+    """
+    module = load(asked.name)
     start = time.perf_counter()
-    table = module.compute(quick)
-    write_text(folder / f"{name}.csv", table.to_csv(index=False))
-    save(module.draw(table), folder / name)
+    try:
+        table = module.compute(quick, **asked.settings)
+    except ValueError as error:
+        if not asked.settings or isinstance(error, InputError):
+            raise
+        raise InputError(f"{asked.command}: {error}") from error
+    write_text(folder / f"{asked.stem}.csv", table.to_csv(index=False))
+    save(module.draw(table), folder / asked.stem)
     return {
         "caption": module.caption(table),
-        "command": f"dp figures {name}" + (" --quick" if quick else ""),
+        "command": asked.command + (" --quick" if quick else ""),
         "quick": quick,
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -171,18 +192,21 @@ class Gallery:
         """The path of the page that shows the figures."""
         return self.folder / "index.html"
 
-    def up_to_date(self, name: str, quick: bool) -> bool:
-        """Whether the files of a figure exist, drawn by this version of the code with the same `quick`."""
-        done = self.record.get(name, {})
-        if done.get("source") != source(name) or done.get("quick") != quick:
-            return False
-        return all((self.folder / f"{name}.{extension}").exists() for extension in ("csv", "png", "pdf"))
+    def up_to_date(self, asked: Asked, quick: bool) -> bool:
+        """Whether the files of a figure exist, drawn by this version of the code with the same `quick`.
 
-    def make(self, name: str, quick: bool) -> float:
+        One that is drawn from a run never is: the run may have gone on.
+        """
+        done = self.record.get(asked.stem, {})
+        if RUN in asked.settings or done.get("source") != source(asked.name) or done.get("quick") != quick:
+            return False
+        return all((self.folder / f"{asked.stem}.{extension}").exists() for extension in ("csv", "png", "pdf"))
+
+    def make(self, asked: Asked, quick: bool) -> float:
         """Draw one figure and rewrite the page. Returns the seconds that the figure took."""
-        self.record[name] = draw_figure(name, self.folder, quick) | {"source": source(name)}
+        self.record[asked.stem] = draw_figure(asked, self.folder, quick) | {"source": source(asked.name)}
         self._write()
-        return self.record[name]["seconds"]
+        return self.record[asked.stem]["seconds"]
 
     def _write(self) -> None:
         self.record = dict(sorted(self.record.items()))

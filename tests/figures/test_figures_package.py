@@ -260,6 +260,14 @@ def test_stacks_add_up():
     assert stacks.draw_stacks(many, xlabel="class", ylabel="examples").axes[0].get_xticklabels() == []
 
 
+def test_a_table_of_coloured_images_is_drawn_in_colour():
+    colours = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]])
+    pixels = {f"pixel_{index}": [value] for index, value in enumerate(colours.ravel())}
+    table = pd.DataFrame({"row": ["a"], "column": ["b"], **pixels})
+    (ax,) = grids.draw_image_table(table, rows="", columns="").axes
+    np.testing.assert_array_equal(image_of(ax), colours.reshape(2, 2, 3).astype(np.float32))
+
+
 def test_wrong_images_are_refused():
     with pytest.raises(ValueError, match="1x2 images need as many labels, not 1x3"):
         grids.draw_images(np.zeros((1, 2, 3, 3)), ["a"], ["b", "c", "d"])

@@ -29,6 +29,14 @@ Where = Annotated[
     list[str],
     typer.Option(metavar="COLUMN=VALUE", help="Which of a file's curves to take; may be given several times."),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ROWS,ERROR",
+        help="Which columns of a CSV file of static data hold the training rows, and the test error; or ROWS,ACCURACY "
+        "if the second name begins with acc.",
+    ),
+]
 Fixed = Annotated[
     list[str], typer.Option("--fix", metavar="NAME=VALUE", help="A parameter that is known, such as floor=0.")
 ]
@@ -38,6 +46,7 @@ Level = Annotated[float, typer.Option(help="Confidence of all intervals.")]
 def fit_command(
     curve: CurveFile,
     where: Where = [],
+    columns: Columns = None,
     fix: Fixed = [],
     hide: Annotated[
         int | None,
@@ -53,7 +62,7 @@ def fit_command(
     """
     from dp_theory.fitting import fit, held_out, scores
 
-    points = _read(curve, where)
+    points = _read(curve, where, columns)
     _tell_of_time(points, most_minutes)
     fixed = named_numbers("--fix", fix)
     fitted = fit(points, fixed)
@@ -84,6 +93,7 @@ def forecast_command(
     curve: CurveFile,
     target: Annotated[float, typer.Option(help="The test error to reach.")],
     where: Where = [],
+    columns: Columns = None,
     fix: Fixed = [],
     x: Annotated[str, typer.Option(help=f"What is counted: {', '.join(AXES)}.")] = AXES[0],
     level: Level = 0.95,
@@ -104,7 +114,7 @@ def forecast_command(
     from dp_theory.fitting import fit, forecast
 
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
-    points = _read(curve, where)
+    points = _read(curve, where, columns)
     _tell_of_time(points, most_minutes)
     fitted = fit(points, named_numbers("--fix", fix))
     found = forecast(fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost)
@@ -144,7 +154,7 @@ def _print_goodness(fitted: "Fit") -> None:
     print(f"\nchi-square {fitted.chi_square:.3g} of {fitted.freedom} degrees of freedom{allowance}")
 
 
-def _read(path: Path, where: list[str]) -> "Curve":
+def _read(path: Path, where: list[str], columns: str | None) -> "Curve":
     """The curve of a file, or the reported one of that name, of which COLUMN=VALUE is chosen; says what is noted."""
     from dp_theory.fitting import MOST_ROUNDS, read_curve
     from dp_theory.fitting.curve_files import MORE_CLASSES
@@ -158,11 +168,16 @@ def _read(path: Path, where: list[str]) -> "Curve":
         if name in chosen:
             raise InputError(f"--where {name} is given twice: give it once")
         chosen[name] = value
+    named = None if columns is None else tuple(name.strip() for name in columns.split(","))
+    if named is not None and len(named) != 2:
+        raise InputError(f"--columns {columns}: must name two columns, for example n,accuracy")
+    if named is not None and str(path) in CURVES:
+        raise InputError(f"--columns {columns} is for a CSV file; {path} is the paper's own curve")
     if str(path) in CURVES:
         curve = reported_curve(str(path), chosen)
         notes = [MORE_CLASSES]
     else:
-        curve, notes = read_curve(path, chosen)
+        curve, notes = read_curve(path, chosen, named)
     for note in notes:
         say(note)
     rounds = curve.rounds.max()

@@ -1,24 +1,32 @@
-"""Figs. 12 and 13 on digits: images from the same noise under guidance of increasing strength."""
+"""Figs. 12 and 13 on digits, or of a run: images from the same noise under guidance of increasing strength."""
 
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
-from experiments.paper.digits_runs import ImageRow, digits, digits_learners, image_rows
+from experiments.looking.sample import rows_along, rows_over
+from experiments.paper.digits_runs import image_rows, shown_run, strength
 from figures.grids import draw_image_table
 
 NUMBERS = ("measured",)
 FIGURES = (12, 13)
 
-OMEGAS = (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3)
+OMEGA = 0.02
+TIMES = (0, 0.25, 0.5, 1, 1.5, 2.5, 5, 15)
 
 
-def compute(quick: bool) -> pd.DataFrame:
-    """A row of images for each strength, guided by the learner before the last addition of a run of the preset."""
-    config = digits()
-    generator, learners = digits_learners(config)
-    learner = learners[-1].learner
-    return image_rows(generator, [ImageRow(f"ω = {omega:g}", learner, omega) for omega in OMEGAS], config.guidance)
+def compute(quick: bool, *, run: Path | None = None, omega: float = 0.0) -> pd.DataFrame:
+    """A row of images for each strength, guided by the learner before the last addition.
+
+    run: the folder of a run; by default one of the preset. omega: the strength of which multiples are shown. 0 stands
+    for that of the run's last addition; that of the preset is OMEGA.
+    """
+    with shown_run(run) as shown:
+        usual = strength(shown, omega, None if run else OMEGA)
+        judge = rows_along(shown, [usual])[-1].judge
+        rows = rows_over(judge, [times * usual for times in TIMES])
+        return image_rows(shown, rows, [f"ω = {row.omega:.3g}" for row in rows])
 
 
 draw = partial(draw_image_table, rows="guidance strength", columns="requested class")
@@ -26,7 +34,7 @@ draw = partial(draw_image_table, rows="guidance strength", columns="requested cl
 
 def caption(table: pd.DataFrame) -> str:
     return (
-        "Generated digits at the same noise under entropy guidance of increasing strength (Figs. 12, 13), relative "
-        "scale, every step but the last; in brackets the mean entropy that the learner which guides assigns to the "
-        "row, in nats. Strong guidance leaves the digits behind."
+        f"Images generated in a run of {table['data'].iloc[0]} at the same noise under entropy guidance of increasing "
+        "strength ω (Figs. 12, 13); in brackets the mean entropy that the learner which guides, the one before the "
+        "run's last addition, assigns to the row, in nats. Strong guidance leaves the classes behind."
     )

@@ -59,3 +59,29 @@ def test_forecast_says_how_well_the_theory_fits(theory: Theory, curve: Path):
 )
 def test_malformed_options_are_refused(theory: Theory, curve: Path, options: tuple[str, ...], said: str):
     assert said in theory("fit", curve, *options).refused()
+
+
+def test_two_columns_of_ones_own_are_a_curve_of_static_data(theory: Theory, curve: Path):
+    own = curve.with_name("own.csv")
+    own.write_text("n,accuracy,error rate,se\n100,.7,.3,.01\n200,.75,.25,.01\n400,.81,.19,.01\n800,.88,.12,.01\n")
+    fitted = theory("fit", curve, *KNOWN).done()
+    assert theory("fit", own, "--columns", "n,accuracy", *KNOWN).done() == fitted
+    assert theory("fit", own, "--columns", "n, error rate", *KNOWN).done() == fitted
+
+
+@pytest.mark.parametrize(
+    ("file", "columns", "message"),
+    [
+        ("own.csv", "n", "must name two columns, for example n,accuracy"),
+        ("own.csv", "n,accurcy", "has no column accurcy: one of n, accuracy, name"),
+        ("own.csv", "n,accuracy", "accuracy must lie between 0 and 1, as a share and not in percent"),
+        ("own.csv", "n,name", "the column name holds something else than numbers"),
+        ("table4", "n,accuracy", "table4 is the paper's own curve"),
+        ("folder", "n,accuracy", "is for a CSV file"),
+    ],
+)
+def test_columns_that_hold_no_curve_are_refused(theory: Theory, tmp_path: Path, file: str, columns: str, message: str):
+    (tmp_path / "own.csv").write_text("n,accuracy,name\n100,70,a\n200,75,b\n")
+    (tmp_path / "folder").mkdir()
+    place = file if file == "table4" else tmp_path / file
+    assert message in theory("fit", place, "--columns", columns).refused()

@@ -8,6 +8,7 @@ from typing import Any
 
 import lance
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -262,3 +263,21 @@ def test_a_run_without_a_learner_yet(tmp_path: Path, capsys):
     (tmp_path / "config.toml").write_text(parse_config(SMALL).to_toml())
     assert dp("real", "sample", tmp_path, "--out", tmp_path / "out") == 2
     assert f"dp real resume {tmp_path}" in capsys.readouterr().err
+
+
+def test_the_papers_grids_are_drawn_from_a_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Figs. 10 to 13: a plain row and one for each learner; and multiples of the strength of the last addition."""
+    assert dp("figures", "fig10", "fig13", "--run", run, "--out", tmp_path) == 0
+    rounds, omegas = (pd.read_csv(tmp_path / f"{name}@run=run.csv") for name in ("grid-rounds", "grid-omega"))
+    assert [name.split("  ")[0] for name in rounds["row"].unique()] == ["plain", "40 samples", "60 samples"]
+    strength = float(pd.read_json(run / "rounds.jsonl", lines=True)["omega"].iloc[-1])
+    np.testing.assert_allclose(omegas["omega"].unique()[[0, 3, 7]], [0, strength, 15 * strength])
+    pixels = rounds.columns[rounds.columns.str.startswith("pixel_")]
+    np.testing.assert_array_equal(rounds[pixels].iloc[:10], omegas[pixels].iloc[:10])  # plain, from the same noise
+    assert not np.array_equal(omegas[pixels].iloc[:10], omegas[pixels].iloc[30:40])
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "Images generated in a run of digits" in page
+    assert 'src="grid-omega%40run%3Drun.png"' in page
+    capsys.readouterr()
+    assert dp("figures", "fig10", "--run", run, "--set", "omega=-1", "--out", tmp_path) == 2
+    assert "omega=-1: must be above 0" in capsys.readouterr().err

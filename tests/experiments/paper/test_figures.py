@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from experiments.claims import measured
 from experiments.paper import gallery, overlay, paper_tables
 from experiments.paper.reported import fig4_reported
-from experiments.paper.stored import fig9
+from experiments.paper.stored import fig1, fig9
 from experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_pruning
 from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
@@ -163,7 +164,29 @@ def test_a_name_of_the_paper_stands_for_all_that_draw_it(capsys):
     assert run_dp("figures", "--list", "fig12") == 0
     (line,) = capsys.readouterr().out.splitlines()[1:]
     assert line.split("\t")[:2] == ["grid-omega", "fig12, fig13"]
-    assert line.endswith("\tmeasured")
+    assert line.endswith("\tmeasured\trun, omega")
+
+
+def test_fig1_shows_a_pool_that_grows_at_the_boundary():
+    """What practice adds lies nearer to the boundary, and nearer to points of doubt, than its first samples."""
+    table = fig1.compute(quick=True)
+    line = table[table["what"] == "boundary"]
+    samples = table[table["what"].isin(["old", "new"])].query("arm == 'practice'")
+    away = np.abs(samples["y"] - np.interp(samples["x"], line["x"], line["y"])).groupby(samples["samples"])
+    nearness = away.median()
+    assert nearness[144] < 0.6 * nearness[24]
+    figure = fig1.draw(table)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert [title.partition(":")[0] for title in titles] == [
+        "practice, 24 samples",
+        "practice, 72 samples",
+        "practice, 144 samples",
+        "static, 144 samples",
+    ]
+    for ax, size in zip(figure.axes, (24, 72, 144, 144), strict=True):
+        drawn = [points for points in ax.collections if isinstance(points, PathCollection)]
+        assert sum(len(np.asarray(points.get_offsets())) for points in drawn) == size
+    assert "Over 30 seeds practice is +" in fig1.caption(table)
 
 
 def test_stored_runs_give_figures_of_the_kinds_that_they_name(tmp_path):
@@ -261,6 +284,28 @@ def caption(table):
 """
 
 
+def test_a_figure_with_a_parameter_has_its_own_files_and_says_so(tmp_path, cheap, capsys):
+    wanted = ("figures", "fig7", "--set", "rho=0.2", "--quick", "--out", tmp_path)
+    assert run_dp(*wanted) == 0
+    table = pd.read_csv(tmp_path / "fig7@rho=0.2.csv")
+    line = table.query("kind == 'predicted' and rule == 'keep-hard' and lam == 0.1 and n == 3500").iloc[200]
+    problem = Problem(KeepHard.with_keep_fraction(line["x"]), rho=0.2, phi=0.1, lam=0.1)
+    assert line["y"] == pytest.approx(predict(problem).test_error)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "a selector at cosine 0.2" in page
+    assert "dp figures fig7 --set rho=0.2 --quick" in page
+    assert run_dp(*wanted) == 0
+    assert "fig7@rho=0.2: up to date" in capsys.readouterr().err
+    assert run_dp("figures", "fig7", "--set", "rho=1.5", "--out", tmp_path) == 2
+    assert "rho = 1.5 must lie in [-1, 1]" in capsys.readouterr().err
+
+
+def test_fig7_says_what_the_rule_is_worth(cheap):
+    """A selector that knows nothing of the truth cannot tell hard rows from others."""
+    assert "keep-hard beats keep-easy" in fig7.caption(fig7.compute(quick=True))
+    assert "keep-hard is as good as keep-easy" in fig7.caption(fig7.compute(quick=True, rho=0.0))
+
+
 def test_a_figure_of_another_package_is_drawn(tmp_path, monkeypatch):
     install(tmp_path / "site", "drawn", {"drawn.py": MINE}, "[deliberate_practice.figures]\nmy-figure = drawn\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -287,13 +332,13 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
     """Ctrl-C in the second figure: status 130, the first is kept and not computed again."""
     computed = []
 
-    def make(name, out, quick):
-        computed.append(name)
+    def make(asked, out, quick):
+        computed.append(asked.name)
         if computed == ["fig4-reported", "fig7"]:
             raise KeyboardInterrupt
         for end in ("csv", "png", "pdf"):
-            (out / f"{name}.{end}").touch()
-        return {"caption": name, "command": name, "quick": quick, "seconds": 0.0}
+            (out / f"{asked.stem}.{end}").touch()
+        return {"caption": asked.name, "command": asked.name, "quick": quick, "seconds": 0.0}
 
     monkeypatch.setattr(gallery, "draw_figure", make)
     wanted = ("fig4-reported", "fig7", "--out", tmp_path)
@@ -317,6 +362,16 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, tmp_path, capsys):
         (["fig4-reported", "--out", "{file}/x"], "is not a folder that can be written to: Not a directory"),
         (["fig4-reported", "--out", "{full}"], "holds something else"),
         (["--quick=3"], "quick"),
+        (["fig7", "--set", "rh=0.6"], "fig7 has no parameter 'rh'; it has rho (0.9), d (350), lam (0.1)"),
+        (["fig7", "--set", "d=3.5"], "must be a whole number, such as 350"),
+        (["fig7", "--set", "rho=x"], "must be a number, such as 0.9"),
+        (["fig7", "--set", "rho=0.5", "--set", "rho=0.6"], "rho is given twice"),
+        (["fig7", "--set", "rho"], "must read KEY=VALUE"),
+        (["fig9", "--set", "rho=0.6"], "has no parameter 'rho'; it has none"),
+        (["table4", "--set", "rho=0.6"], "without parameters"),
+        (["--set", "rho=0.6"], "name it, as in dp figures fig7"),
+        (["fig7", "--run", "{full}"], "fig7 is not drawn from a run"),
+        (["fig10", "--run", "{full}", "--run", "{full}"], "give --run once"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(tmp_path, capsys, arguments, message):

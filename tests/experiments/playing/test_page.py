@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from experiments.claims.measured import stored_runs
 from experiments.playing.page import checks, page
+from experiments.playing.toy_run import page_of_run, table_of
 from tests.chromium import needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 
@@ -53,3 +56,17 @@ def test_in_a_browser(tmp_path: Path, width: int):
     assert float(agreement.group(1)) < 1e-10
     assert "Plain data reaches the last with" in document
     assert re.search(r"practice: <span[^>]*>\d+ samples, 9\d", document)
+
+
+@needs_browser
+def test_the_stored_run_of_the_toy_is_what_the_page_does(tmp_path: Path):
+    """To the places that are written, since another browser may round a cosine differently."""
+    file = tmp_path / "toy.html"
+    file.write_text(page_of_run(), encoding="utf-8")
+    found = table_of(opened(file, 1280)).replace("", None)
+    pd.testing.assert_frame_equal(found, stored_runs("toy"), check_dtype=False, atol=2e-3)
+
+
+def test_a_page_without_a_run_is_no_table():
+    with pytest.raises(ValueError, match="has written nothing"):
+        table_of(page())

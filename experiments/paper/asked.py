@@ -1,0 +1,98 @@
+"""A figure that somebody asks for: its name, and the values of its parameters.
+
+A figure's parameters are the arguments of its module's `compute` that have a name and a default. One called `run` is
+the folder of a run from which the figure is drawn in place of one of ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dp_base.errors import InputError
+from dp_base.files import file_name
+from dp_real.config.load import toml_value
+
+RUN = "run"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The name of a figure, and those of its parameters that were given."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+    @property
+    def stem(self) -> str:
+        """The name of its files, without their ending: NAME, or NAME@KEY=VALUE."""
+        shown = {key: value.name if isinstance(value, Path) else value for key, value in self.settings.items()}
+        return file_name("@".join([self.name, *(f"{key}={value}" for key, value in shown.items())]))
+
+    @property
+    def command(self) -> str:
+        """The command that draws it."""
+        words = ["dp", "figures", self.name]
+        for key, value in self.settings.items():
+            words += ["--run", str(value)] if key == RUN else ["--set", f"{key}={value}"]
+        return shlex.join(words)
+
+
+def read_settings(name: str, compute: Callable[..., Any], texts: Sequence[str], runs: Sequence[Path]) -> Asked:
+    """Read the parameters that a person gives a figure.
+
+    Parameters
+    ----------
+    name
+        Of the figure.
+    compute
+        Of its module.
+    texts
+        Of the form KEY=VALUE.
+    runs
+        Folders of runs.
+
+    Raises
+    ------
+    InputError
+        If the figure has no such parameter, with those that it has, or if a value is of another type than the usual.
+    """
+    usual = {
+        key: parameter.default
+        for key, parameter in inspect.signature(compute).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    if runs and RUN not in usual:
+        raise InputError(f"figure {name} is not drawn from a run; dp figures --list says which are")
+    if len(runs) > 1:
+        raise InputError(f"figure {name} is drawn from one run: give --run once")
+    usual.pop(RUN, None)
+    has = ", ".join(f"{key} ({value:g})" for key, value in usual.items())
+    settings: dict[str, Any] = {RUN: runs[0].resolve()} if runs else {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise InputError(f"--set {text}: must read KEY=VALUE, for example rho=0.6")
+        if key not in usual:
+            raise InputError(
+                f"--set {text}: figure {name} has no parameter {key!r}; "
+                + (f"it has {has}" if has else "it has none, and dp figures --list says which have")
+            )
+        if key in settings:
+            raise InputError(f"--set {text}: {key} is given twice")
+        settings[key] = _number(text, toml_value(value), usual[key])
+    return Asked(name, settings)
+
+
+def _number(text: str, value: Any, usual: float) -> float:
+    """A value as a number of the type of the usual one. Raises InputError if it is none."""
+    wanted = "a whole number" if isinstance(usual, int) else "a number"
+    right = int if isinstance(usual, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, right) or not math.isfinite(value):
+        raise InputError(f"--set {text}: must be {wanted}, such as {usual:g}")
+    return type(usual)(value)
