@@ -133,6 +133,13 @@ TABLES = {
         leads=("practice",),
         columns={"test": "test", "many": "many", "medium": "medium", "few": "few"},
     ),
+    "reviews": ArmsTable(
+        runs="reviews",
+        where="kept > 0",
+        arms={"practice": "practice", "static-900": "static, as many written", "static": "static, as many kept"},
+        leads=("practice",),
+        columns={"test": "films", "products": "products", "tweets": "tweets", "editorials": "editorials"},
+    ),
     "fashion": ArmsTable(
         runs="fashion",
         where="tuning == 'second'",
