@@ -99,15 +99,15 @@ def _unpack_gguf(file: Path, folder: Path, advance: Any) -> None:
     alone = folder / "alone"  # a folder in which transformers finds nothing but the file
     alone.mkdir()
     (alone / NAME).symlink_to(file.resolve())
-    options: dict[str, Any] = {"gguf_file": NAME, "local_files_only": True, "trust_remote_code": False}
+    options: dict[str, Any] = {"gguf_file": NAME, "local_files_only": True}
     with quietly(), _silent():
         plain = _empty_model(alone, options)
-        read = AutoModelForCausalLM.from_pretrained(alone, dtype="float32", **options)
+        read = AutoModelForCausalLM.from_pretrained(alone, dtype="float32", trust_remote_code=False, **options)
         # What was read still says that it is quantised, which it is no longer, and would not let itself be saved.
         plain.load_state_dict(read.state_dict(), assign=True)
         plain.save_pretrained(folder)
         advance(1)
-        AutoTokenizer.from_pretrained(alone, **options).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(alone, trust_remote_code=False, **options).save_pretrained(folder)
         advance(1)
     shutil.rmtree(alone)
 
@@ -124,7 +124,7 @@ def _empty_model(folder: Path, options: dict[str, Any]) -> Any:
 
     tensors = GGUFReader(folder / NAME).tensors
     held = sum(int(tensor.n_elements) for tensor in tensors)
-    config: Any = AutoConfig.from_pretrained(folder, **options)
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
     layers = config.num_hidden_layers
     if layers > len(tensors):
         raise InputError(f"{(folder / NAME).resolve()}: it says {layers:,} layers, and holds {len(tensors):,} tensors")

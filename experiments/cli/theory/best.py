@@ -196,7 +196,7 @@ def sequence_command(
     with claimed(out):
         if rounds > MANY_ROUNDS:
             say(f"{rounds} rounds: about a second for each of the first, and more for each that follows")
-        narrow = max(1.0, NARROW / phi) if phi > 0 else 1.0  # an impossible phi is refused below
+        narrow = max(1.0, NARROW / phi) ** 0.25 if phi > 0 else 1.0  # an impossible phi is refused below
         allow_work(ROUND_SECONDS * rounds * narrow, most_minutes, "give a larger --phi or fewer --rounds")
         best = best_sequence(problem, rounds, labels=labels, full=full, least=smallest_keep, **size)
         kappa, window = best_window(problem, rounds, least=smallest_keep, **size)

@@ -76,8 +76,8 @@ def sweep_command(
     if resume and out is None:
         raise InputError("--resume needs --out: the folder of the sweep to go on with")
     sizes = None if n is None else values("n", n, geometric=True)
-    if dask is None:
-        rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
+    rows = sum(sizes or default_sizes(d)) * len(alphas) * len(rhos) * trials
+    if dask is None and rows < float("inf"):  # impossible sizes are refused below
         seconds = rows * (DENSE_SECONDS * d**2 if engine == "dense" else LAW_SECONDS) / (workers or cores())
         allow_work(seconds, most_minutes, "give fewer --n or --trials")
     with claimed(out, JOURNAL, resume), on_cluster(dask):

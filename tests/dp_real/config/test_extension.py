@@ -85,7 +85,7 @@ def test_a_package_adds_kinds_and_an_arm(folder: Path):
             "data",
             "source",
             "'digits', 'fashion', 'glyphs', 'gaussian', 'folder', 'stand-in', 'text', 'words', "
-            "'stand-in-text', 'clouds'",
+            "'stand-in-text', 'reviews', 'clouds'",
         ),
         (
             "generator",

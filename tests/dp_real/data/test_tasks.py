@@ -16,7 +16,7 @@ from dp_real.config import parse_config
 from dp_real.data import DATA, DataConfig
 from tests.dp_real.data.made import idx
 from tests.dp_real.data.typefaces.made import make_font
-from tests.dp_real.text.made import text_folder, word_lists
+from tests.dp_real.text.made import reviews_archive, text_folder, word_lists
 
 
 def pictures(root: Path, names: tuple[str, ...]) -> str:
@@ -66,6 +66,7 @@ SOURCES: dict[str, list[Callable[[Path], dict[str, Any]]]] = {
     "text": [lambda root: {"length": 9, "validation": str(text_folder(root / "texts"))}],
     "words": [lambda root: word_lists(root) or {"train": 30, "validation": 2, "test": 5}],
     "stand-in-text": [lambda root: {}],
+    "reviews": [lambda root: {"archive": str(reviews_archive(root)), "validation": 5, "test": 10}],
     "stand-in": [lambda root: {"size": 8}, lambda root: {"size": 8, "classes": "imagenet1k"}],
 }
 

@@ -1,6 +1,9 @@
 """Texts of two classes in files, and tiny random language models, made for a test."""
 
+import io
 import json
+import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from dp_real.text.data.reviews import ARCHIVE, DOMAINS
+from dp_real.text.rated_sentences import FOLDER, INNER
 from dp_real.text.word_lists import LANGUAGES
 
 SENTENCES = {
     "praise": ["a fine film", "good fun and a great cast", "lovely from start to end", "great, great film"],
     "blame": ["a dull film", "bad jokes and a poor cast", "boring from start to end", "poor, poor film"],
 }
+RATED = {"films": (30, 2), "products": (4, 3), "tweets": (2, 2), "editorials": (3, 1)}
 CHAT = "{% for turn in messages %}[{{ turn.role }}] {{ turn.content }}\n{% endfor %}[assistant] "
 
 
@@ -27,6 +33,39 @@ def text_folder(folder: Path, repeat: int = 1) -> Path:
                 text = sentence if repeat == 1 else f"{sentence} {number}"
                 (folder / name / f"{number:03d}-{place}.txt").write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def packed(members: Mapping[str, bytes]) -> bytes:
+    """A tar.gz of files, among which is a link."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        link = tarfile.TarInfo("link")
+        link.type = tarfile.SYMTYPE
+        link.linkname = "/etc/passwd"
+        archive.addfile(link)
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def rated(domain: str, count: int, repeated: int) -> bytes:
+    """`count` sentences of each class; a few of the negative ones again with another rating, two that do not count."""
+    negative = [f"{n}\t-2.5\tA dull ''{domain}'' number {n}, caf\xe9." for n in range(count)]
+    positive = [f"{n}\t1.25\tA  fine {domain} number {n}." for n in range(count)]
+    again = [line.replace("-2.5", "3.5") for line in negative[:repeated]]
+    others = ["7\t0.4\tSo so.", "8\t-0.9\tNot good."]
+    return "\n".join([*negative, *positive, *again, *others]).encode("latin-1")
+
+
+def reviews_archive(folder: Path, **changed: bytes) -> Path:
+    """The source distribution of vaderSentiment, as far as it is read. changed: what a domain's file holds instead."""
+    files = {domain: rated(domain, *counts) for domain, counts in RATED.items()} | changed
+    inner = packed({f"hutto_ICWSM_2014/{DOMAINS[domain]}_GroundTruth.txt": text for domain, text in files.items()})
+    path = folder / ARCHIVE
+    path.write_bytes(packed({f"{FOLDER}/{INNER}": inner}))
+    return path
 
 
 def word_lists(folder: Path) -> None:
