@@ -65,16 +65,6 @@ from transformers import pipeline
 
 classify = pipeline("{task}", model="LEARNER")  # this folder
 classify({example})"""
-GREY = """\
-import numpy as np
-import torch
-from PIL import Image
-from transformers import AutoModelForImageClassification
-
-model = AutoModelForImageClassification.from_pretrained("LEARNER")  # this folder
-image = Image.open("image.png").convert("L").resize(({size}, {size}))
-x = torch.from_numpy(np.asarray(image, np.float32) / 127.5 - 1)[None, None]
-model.config.id2label[model(x).logits.argmax().item()]"""
 OWN = """\
 from dp_real import Run
 
@@ -89,8 +79,6 @@ def _use(config: Config) -> str:
     if config.learner.library is None:
         form = f"float32 [B, {', '.join(map(str, shape))}]" + (", in [-1, 1]" if is_image else "")
         return OWN.format(form=form)
-    if is_image and shape[0] == 1:  # the library's own pipeline makes three channels of every image
-        return GREY.format(size=shape[-1])
     example = '"image.png"' if is_image else '"a text"'
     return PIPELINE.format(task=config.data.pipeline_tag, example=example)
 

@@ -1,6 +1,7 @@
 """Image classifiers of transformers as learners: an existing one by hub id or folder, or a fresh one by its sizes."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from dp_real.examples import Task
 from dp_real.learners.models.architectures import class_names, freeze_unused, fresh_network
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.runtime.hub import load, no_code_of
-from dp_real.runtime.pixels import fit
+from dp_real.runtime.pixels import GREY, fit
 
 PROBE_SIZE = (64, 64)  # pixels of the images from which a processor's normalisation is found
 
@@ -65,21 +66,51 @@ class ClassifierLearner(NetworkLearner):
         classifier: Any = self.in_use
         side = self.task.sample_shape[-1]
         resize = self.task.resize or side
-        classifier.model.save_pretrained(folder)
+        _save_for_colours(classifier.model, folder)
+        channels = len(GREY) if _grey_convolutions(classifier.model) else len(classifier.mean)
         processor = CLIPImageProcessorPil(  # this one resizes the shorter side and crops the longer one
-            do_convert_rgb=len(classifier.mean) == 3,
+            do_convert_rgb=channels == len(GREY),
             size={"shortest_edge": round(classifier.size * resize / side)},
             crop_size={"height": classifier.size, "width": classifier.size},
-            image_mean=classifier.mean.flatten().tolist(),
-            image_std=classifier.std.flatten().tolist(),
+            image_mean=classifier.mean.flatten().expand(channels).tolist(),
+            image_std=classifier.std.flatten().expand(channels).tolist(),
         )
         processor.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """See Learner."""
         classifier: Any = self.in_use
-        saved = load(AutoModelForImageClassification, str(folder))
-        classifier.model.load_state_dict(saved.state_dict())
+        weights = load(AutoModelForImageClassification, str(folder)).state_dict()
+        for name in _grey_convolutions(classifier.model):
+            if weights[name].shape[1] == len(GREY):
+                red, green, blue = weights[name].split(1, 1)
+                weights[name] = (red + green) + blue  # in this order it is exactly what was spread
+        classifier.model.load_state_dict(weights)
+
+
+def _save_for_colours(model: Any, folder: Path) -> None:
+    """Save a model such that it takes colours, also if it was made for grey images.
+
+    The library's own pipeline makes three channels of every image. So the first convolution of a grey model is spread
+    over them by the weights with which a colour becomes grey, and the logits stay those of the grey image.
+    """
+    weights = model.state_dict()
+    grey = _grey_convolutions(model)
+    for name in grey:
+        red = GREY[0] * weights[name]
+        green = GREY[1] * weights[name]
+        weights[name] = torch.cat([red, green, weights[name] - (red + green)], 1)
+    model.save_pretrained(folder, state_dict=weights)
+    if grey:
+        config = deepcopy(model.config)
+        config.num_channels = len(GREY)
+        config.save_pretrained(folder)
+
+
+def _grey_convolutions(model: nn.Module) -> list[str]:
+    """Return the names of the weights that read images of one channel."""
+    reading = (name for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and part.in_channels == 1)
+    return [f"{name}.weight" for name in reading]
 
 
 def fresh_classifier(task: Task, architecture: str, sizes: Mapping[str, Any]) -> Classifier:

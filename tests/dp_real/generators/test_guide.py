@@ -31,10 +31,13 @@ from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 import dp_real
 from dp_base.errors import InputError
+from dp_real.examples import Task
 from dp_real.generators.pipelines.latents import decode
 from dp_real.generators.pipelines.scheduler import KNOWN, guide_steps
 from dp_real.guidance.entropy import EntropyGuidance
+from dp_real.learners.models.classifier import Classifier, ClassifierLearner
 from dp_real.runtime.seeds import row_noise, row_seeds
+from dp_real.sections import TrainingConfig
 from tests.dp_real.generators import tiny_pipelines as tiny
 from tests.dp_real.generators.guided import FAMILIES, FEW_STEPS, PROMPTS, N, assert_guided, draw
 
@@ -77,6 +80,19 @@ def test_a_loaded_model_of_transformers_guides_as_its_folder_does(tmp_path: Path
     assert all(parameter.requires_grad for parameter in model.parameters())  # it stays as it was
     with pytest.raises(InputError, match="ViTForImageClassification: how its images are normalised is not known"):
         dp_real.guide(tiny.random_pipeline(make), model, 0.01)
+
+
+def test_a_grey_learner_that_was_saved_guides(tmp_path: Path):
+    """Its folder takes colours, as others load it, and the guidance is that of the learner itself."""
+    make = tiny.stable_diffusion
+    task = Task((1, 16, 16), ("a", "b", "c"))
+    classifier = Classifier(tiny_vit(1), 16, [0.5], [0.5])
+    ClassifierLearner(classifier, task, TrainingConfig(steps=1), seed=0).save(tmp_path)
+    classifier.eval()
+    own = draw(dp_real.guide(tiny.random_pipeline(make), classifier, 0.01), make)
+    saved = draw(dp_real.guide(tiny.random_pipeline(make), str(tmp_path), 0.01), make)
+    assert not torch.equal(saved, draw(tiny.random_pipeline(make), make))
+    torch.testing.assert_close(saved, own, rtol=0.0, atol=1e-4)
 
 
 class Films:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 from transformers.models.vit.configuration_vit import ViTConfig
 
 from dp_base.errors import InputError, MissingError
@@ -125,6 +125,30 @@ def test_its_processor_shows_pictures_as_they_were_validated(resize: int, tmp_pa
     ours = read_image(tmp_path / "a.png", 16, 3, resize) / 127.5 - 1
     assert theirs.shape == ours.shape
     assert (theirs - ours).abs().max() < 2.5 * 2 / 255  # rounded at other places
+
+
+RESNET = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
+
+
+@pytest.mark.parametrize(("architecture", "sizes"), [("vit", TINY), ("resnet", RESNET)])
+def test_a_grey_learner_answers_in_the_librarys_own_pipeline(architecture: str, sizes: dict, tmp_path: Path):
+    """The pipeline makes three channels of every image, so the saved model takes three."""
+    grey = section(architecture=architecture, config=sizes)
+    student = learner(grey, (1, 16, 16))
+    student.train_step(pictures(6, 1, 16, 16), torch.tensor([0, 1, 2] * 2))
+    student.save(tmp_path)
+    classify: Any = pipeline("image-classification", model=str(tmp_path))
+    drawn = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    for pixels in (drawn[..., :1], drawn):
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+        expected = student.logits(x).softmax(1)[0].tolist()
+        found = {row["label"]: row["score"] for row in classify(Image.fromarray(pixels.squeeze()))}
+        assert [found[name] for name in CLASSES] == pytest.approx(expected, abs=1e-5)
+
+    again = learner(grey, (1, 16, 16))
+    again.load(tmp_path)
+    x = pictures(4, 1, 16, 16)
+    assert torch.equal(again.logits(x), student.logits(x))  # to the last bit, so that a run read again says the same
 
 
 def test_a_folder_is_where_another_learner_starts(trained: tuple[ClassifierLearner, Path]):
