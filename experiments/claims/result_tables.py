@@ -5,6 +5,8 @@ A page has a place for a table, which names it:
     <!-- table: digits -->
     ...
     <!-- end -->
+
+Where single runs were not kept, docs/results/means has the rows of the table, under the command that repeats it.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 
 import pandas as pd
 
 from dp_base.errors import InputError
 from dp_base.files import write_text
-from experiments.claims.measured import Difference, paired, stored_runs
+from experiments.claims.measured import RESULTS, Difference, paired, stored_rows, stored_runs
 from experiments.claims.page import markdown
 
-PLACE = re.compile(r"(?<=<!-- table: )(?P<name>\S+) -->\n.*?(?=<!-- end -->)", re.S)
+PLACE = re.compile(r"^(?P<indent> *)<!-- table: (?P<name>\S+) -->\n.*?^ *<!-- end -->", re.S | re.M)
+MEANS = "means"  # the folder of tables whose single runs were not kept
 
 
 @dataclass(frozen=True)
@@ -149,27 +153,37 @@ TABLES = {
 }
 
 
-def tried_table() -> str:
-    """What was tried and left the code, from docs/results/tried.csv."""
-    rows = stored_runs("tried").fillna("")
-    lines = ["| tried | where | measured | verdict |", "|---|---|---|---|"]
-    for tried, where, measured, verdict in rows[["tried", "where", "measured", "verdict"]].itertuples(index=False):
-        lines.append(f"| {tried} | {where} | {measured} | {verdict} |".replace("\n", " "))
-    return "\n".join(lines) + "\n"
+def stored_table(name: str) -> str:
+    """The table of docs/results/NAME.csv in Markdown, as it is stored. Raises MissingError if it is not there."""
+    rows = stored_rows(name)
+    lines = [" | ".join(row) for row in rows]
+    return "\n".join([f"| {lines[0]} |", "|---" * len(rows[0]) + "|", *(f"| {line} |" for line in lines[1:])]) + "\n"
 
 
 def with_tables(page: str) -> str:
     """A page with each of its tables as the stored runs give it. Raises InputError for a name that is no table's."""
-    return PLACE.sub(lambda place: f"{place['name']} -->\n\n{table(place['name'])}\n", page)
+    return PLACE.sub(_place, page)
+
+
+def _place(place: re.Match[str]) -> str:
+    """A place with its table, which is indented as the place is, since a table may belong to a point of a list."""
+    text = f"<!-- table: {place['name']} -->\n\n{table(place['name'])}\n<!-- end -->"
+    return indent(text, place["indent"])
+
+
+def table_names() -> list[str]:
+    """The names of all tables."""
+    means = sorted(path.stem for path in (RESULTS / MEANS).glob("*.csv"))
+    return [*TABLES, "tried", *means]
 
 
 def table(name: str) -> str:
     """The table of this name in Markdown. Raises InputError if there is none."""
-    if name == "tried":
-        return tried_table()
-    if name not in TABLES:
-        raise InputError(f"there is no table {name!r}; there are {', '.join([*TABLES, 'tried'])}")
-    return TABLES[name].markdown()
+    if name in TABLES:
+        return TABLES[name].markdown()
+    if name not in table_names():
+        raise InputError(f"there is no table {name!r}; there are {', '.join(table_names())}")
+    return stored_table(name if name == "tried" else f"{MEANS}/{name}")
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:

@@ -1,17 +1,20 @@
 """`dp claims`: numbers are those of the tables and of the stored runs, and the page is up to date."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.core import TyperGroup
 
 from dp_base.errors import InputError, MissingError
 from experiments.claims import measured
 from experiments.claims.claims import CLAIMS, Verdict
 from experiments.claims.measured import RESULTS, paired, stored_runs, worth
-from experiments.claims.result_tables import PLACE, TABLES, table, with_tables
+from experiments.claims.result_tables import PLACE, table, table_names, with_tables
+from experiments.cli import commands as dp_commands
 from tests.experiments.conftest import run_dp
 
 PAGE = RESULTS.parent / "claims.md"
@@ -70,12 +73,71 @@ def test_the_command_recomputes_the_headlines(capsys: pytest.CaptureFixture[str]
     assert written == PAGE.read_text(encoding="utf-8"), "dp claims --docs docs"
 
 
+DOCS = RESULTS.parent
+PAGES = {page.relative_to(DOCS).as_posix(): page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md"))}
+
+
 def test_the_tables_of_the_docs_are_those_of_the_stored_runs():
-    pages = {page: page.read_text(encoding="utf-8") for page in RESULTS.glob("*.md")}
-    stale = [page.name for page, text in pages.items() if with_tables(text) != text]
+    stale = [page for page, text in PAGES.items() if with_tables(text) != text]
     assert not stale, "dp claims --docs docs"
-    named = {name for text in pages.values() for name in PLACE.findall(text)}
-    assert named == {*TABLES, "tried"}
+    named = {place["name"] for text in PAGES.values() for place in PLACE.finditer(text)}
+    assert named == set(table_names())
+
+
+DERIVED = re.compile(r"<!-- kinds: .*?<!-- end -->", re.S)  # what tests/test_docs.py writes
+HEADS = re.compile(r"^ *(\|.*)\n *\|[-:| ]+\|$", re.M)
+NO_MEASUREMENTS = {
+    "| term | symbol | meaning | in the code |",
+    "| symbol | meaning |",
+    "| room | what is in it |",
+    "| set | where it is from | its folders |",
+    "| | pipelines |",
+    "| key of `[guidance]` | values |",
+    "| file | |",
+    "| you want to | read |",
+    "| in the paper | here | shown by |",
+    "| work | idea | what it does better |",
+    "| question | how to ask it | if yes | if no |",
+}
+OPTIONS = {"guide/compare.md", "guide/images.md", "guide/texts.md"}  # pages where tables without heads explain options
+
+
+def by_hand(page: str, text: str) -> set[str]:
+    """The heads of tables that stand in a page by hand, and may hold measurements."""
+    allowed = NO_MEASUREMENTS | ({"| | |"} if page in OPTIONS else set())
+    return {head.rstrip() for head in HEADS.findall(DERIVED.sub("", PLACE.sub("", text)))} - allowed
+
+
+def test_no_table_of_measurements_is_written_by_hand():
+    found = {page: by_hand(page, text) for page, text in PAGES.items() if page != PAGE.name}
+    assert not {page: heads for page, heads in found.items() if heads}, "put it into docs/results/means, see there"
+    one = "A page.\n\n| arm | test |\n|---|---|\n| static | 97.1 |\n"
+    assert by_hand("results/digits.md", one) == {"| arm | test |"}
+    assert by_hand("results/digits.md", one + "\n<!-- table: digits -->\n" + one + "<!-- end -->") == {"| arm | test |"}
+
+
+@pytest.mark.parametrize("path", sorted((RESULTS / "means").glob("*.csv")), ids=lambda path: path.stem)
+def test_stored_means_name_the_command_that_repeats_them(path: Path):
+    first, second, *_ = path.read_text(encoding="utf-8").splitlines()
+    assert second.startswith("# ")
+    for line in first.removeprefix("# ").split("; "):
+        words = line.split()
+        if words[0] == "dp":
+            command = dp_commands.root
+            while isinstance(command, TyperGroup):
+                words = words[1:]
+                assert words[0] in command.commands, line
+                command = command.commands[words[0]]
+        elif line.startswith(("benchmarks/", "python benchmarks/")):
+            assert (DOCS.parent / line.removeprefix("python ").split()[0]).exists(), line
+
+
+def test_a_table_in_a_list_is_indented_as_the_list_is():
+    page = "1. A point:\n\n   <!-- table: words -->\n   <!-- end -->\n"
+    written = with_tables(page)
+    assert with_tables(written) == written
+    assert "\n   | arm | in the pool |" in written
+    assert written.endswith("\n\n   <!-- end -->\n")
 
 
 def test_a_table_has_means_and_paired_differences():
