@@ -16,6 +16,9 @@ from experiments.looking.report.pictures import CAPTIONS
 
 MANY_CLASSES = 30  # if a run has more, only the hardest are listed
 HARDEST_SHOWN = 10
+NARROWEST_FIGURE = (
+    40  # rem: on a narrow screen a figure is scrolled rather than shrunk, so that its labels have 9 pixels
+)
 MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
 
 
@@ -34,6 +37,7 @@ def page(facts: Sequence[Facts], refresh: int = 0) -> str:
         runs=[shown_run(fact) for fact in facts if "run" in fact],
         captions=CAPTIONS,
         refresh=refresh,
+        narrowest=NARROWEST_FIGURE,
     )
 
 

@@ -18,7 +18,7 @@ from experiments.looking.report.texts import hardest_texts
 from experiments.looking.review import review_page, reviewed
 from experiments.presets.presets import load_preset
 from experiments.terminal import visible
-from tests.chromium import needs_browser, opened
+from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -141,6 +141,11 @@ def test_files_that_are_no_marks(run: Path, tmp_path: Path, capsys: pytest.Captu
     assert need["found"].endswith("1 examples left out")
     assert dp("real", "review", run, "--out", "review.txt") == 2
     assert "name it FILE.html" in capsys.readouterr().err
+
+
+@needs_axe
+def test_nothing_keeps_somebody_from_using_it(run: Path, tmp_path: Path):
+    assert not barriers(review_page(Run(run), reviewed(Run(run), 1000)), tmp_path)
 
 
 @needs_browser

@@ -19,6 +19,7 @@ from experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_pruning
 from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
 from experiments.presets.variants import variants
+from tests.chromium import barriers, needs_axe
 from tests.experiments.conftest import run_dp
 from tests.installed import install
 
@@ -266,6 +267,13 @@ def test_draws_a_figure_with_its_table_and_page(tmp_path, capsys):
     assert 'src="fig4-reported.png"' in page
     assert "<code>dp figures fig4-reported</code>" in page
     assert "31× less data" in page
+    assert '<a href="#fig4-reported">' in page
+
+
+@needs_axe
+def test_nothing_keeps_somebody_from_using_the_index(tmp_path):
+    assert run_dp("figures", "fig4-reported", "--out", tmp_path) == 0
+    assert not barriers((tmp_path / "index.html").read_text(encoding="utf-8"), tmp_path)
 
 
 MINE = """\

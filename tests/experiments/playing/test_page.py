@@ -9,7 +9,7 @@ import pytest
 from experiments.claims.measured import stored_runs
 from experiments.playing.page import checks, page
 from experiments.playing.toy_run import page_of_run, table_of
-from tests.chromium import needs_browser, opened
+from tests.chromium import barriers, needs_axe, needs_browser, opened
 from tests.experiments.conftest import run_dp as dp
 
 
@@ -56,6 +56,11 @@ def test_in_a_browser(tmp_path: Path, width: int):
     assert float(agreement.group(1)) < 1e-10
     assert "Plain data reaches the last with" in document
     assert re.search(r"practice: <span[^>]*>\d+ samples, 9\d", document)
+
+
+@needs_axe
+def test_nothing_keeps_somebody_from_using_it(tmp_path: Path):
+    assert not barriers(page(), tmp_path)
 
 
 @needs_browser

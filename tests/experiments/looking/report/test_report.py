@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -24,7 +25,7 @@ from dp_real import Run
 from dp_real.config import load_config
 from dp_real.runs.run_files import RunFiles, read_rows
 from experiments.looking.report import hardest_images, pictures
-from experiments.looking.report.page import readable
+from experiments.looking.report.page import NARROWEST_FIGURE, readable
 from experiments.looking.report.pictures import (
     are_drawn,
     class_counts,
@@ -35,7 +36,8 @@ from experiments.looking.report.pictures import (
     leave_figures_of,
 )
 from experiments.presets.presets import load_preset
-from tests.chromium import needs_browser, opened
+from figures import style
+from tests.chromium import barriers, framed, needs_axe, needs_browser, opened
 from tests.drawn import image_of, points_of, x_of, y_of
 from tests.experiments.conftest import run_dp as dp
 
@@ -365,27 +367,63 @@ def test_report_of_a_run_that_has_only_begun(copied: Path):
     assert "not finished, at step 0 of 60" in Page((copied / "report.html").read_text()).words
 
 
-def test_report_of_a_comparison(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]):
+COMPARED = ["--arms", "practice,static-60,static", "--seeds", "2", "--splits", "1", "--first", "1"]
+COMPARED += ["--baseline", "static-60"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
+    """A comparison of three arms."""
+    out = tmp_path_factory.mktemp("compare") / "compare"
+    assert dp("real", "compare", "digits", *SET, *COMPARED, "--workers", "1", "--out", out) == 0
+    return out
+
+
+def test_report_of_a_comparison(compared: Path, tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]):
     """Together with a run. The command repeats it: settings of one arm are not taken for settings of all."""
-    out = tmp_path / "compare"
-    options = ["--arms", "practice,static-60,static", "--seeds", "2", "--splits", "1", "--first", "1"]
-    options += ["--baseline", "static-60"]
-    assert dp("real", "compare", "digits", *SET, *options, "--workers", "1", "--out", out) == 0
-    assert (out / "runs" / "static-seed2" / "figures" / "training.png").exists()
-    assert dp("real", "report", out, run) == 2
+    assert (compared / "runs" / "static-seed2" / "figures" / "training.png").exists()
+    assert dp("real", "report", compared, run) == 2
     capsys.readouterr()
-    assert dp("real", "report", out, run, "--out", tmp_path / "both.html", "--json") == 0
+    assert dp("real", "report", compared, run, "--out", tmp_path / "both.html", "--json") == 0
     comparison, alone = json.loads(capsys.readouterr().out)["reports"]
     assert alone["run"] == str(run)
     words = shlex.split(comparison["command"])
-    assert words[: 4 + len(options)] == ["dp", "real", "compare", "digits", *options]
-    assert sorted(words[5 + len(options) :: 2]) == sorted(QUICK)
+    assert words[: 4 + len(COMPARED)] == ["dp", "real", "compare", "digits", *COMPARED]
+    assert sorted(words[5 + len(COMPARED) :: 2]) == sorted(QUICK)
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
     page = Page((tmp_path / "both.html").read_text())
     assert len(page.images) == 1 + 4 + 40  # the rows that were added to the run are in its gallery
     assert comparison["verdict"][0] in page.words
     assert "the best static arm" in comparison["verdict"][0]
+
+
+@needs_axe
+def test_nothing_in_a_report_keeps_somebody_from_reading_it(compared: Path, run: Path, tmp_path: Path):
+    assert dp("real", "report", compared, run, "--out", tmp_path / "both.html") == 0
+    assert not barriers((tmp_path / "both.html").read_text(), tmp_path)
+
+
+@needs_browser
+def test_a_phone_shows_the_ratio_of_a_comparison(compared: Path, tmp_path: Path):
+    """The names of the arms, which stay in sight, leave it room; tables are scrolled, the page is not."""
+    assert dp("real", "report", compared, "--out", tmp_path / "report.html") == 0
+    told = """
+      const heads = [...shown.querySelectorAll("th")].filter(head => head.textContent.startsWith("worth"));
+      document.body.dataset.right = heads[0].getBoundingClientRect().right;
+      document.body.dataset.wide = shown.documentElement.scrollWidth > 390;"""
+    frame = tmp_path / "frame.html"
+    frame.write_text(framed((tmp_path / "report.html").read_text(), 390, told))
+    document = opened(frame, 500)
+    assert 'data-wide="false"' in document
+    assert float(document.split('data-right="')[1].split('"')[0]) < 390
+
+
+def test_labels_of_figures_are_legible_on_a_phone():
+    """Where a figure is narrowest, its smallest letters have 9 pixels."""
+    with style.paper():
+        points = min(rcParams["xtick.labelsize"], rcParams["ytick.labelsize"], rcParams["legend.fontsize"])
+    assert points / 72 / style.WIDTH * 16 * NARROWEST_FIGURE >= 9
 
 
 def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(run: Path, monkeypatch: pytest.MonkeyPatch):
