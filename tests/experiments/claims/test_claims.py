@@ -132,6 +132,18 @@ def test_stored_means_name_the_command_that_repeats_them(path: Path):
             assert (DOCS.parent / line.removeprefix("python ").split()[0]).exists(), line
 
 
+@pytest.mark.parametrize(("count", "percent"), [(3, 75), (4, 79), (8, 89)])
+def test_how_often_a_bootstrap_of_few_values_holds_their_mean(count: int, percent: int):
+    """What docs/results/index.md says of percentile intervals. The standard error of 3,000 trials is at most .8."""
+    assert re.search(rf"they hold the mean .*\b{percent}\b", PAGES["results/index.md"])
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((3000, count))
+    drawn = rng.integers(0, count, (3000, 400, count))
+    means = values[np.arange(3000)[:, None, None], drawn].mean(2)
+    low, high = np.percentile(means, [2.5, 97.5], axis=1)
+    assert 100 * ((low <= 0) & (high >= 0)).mean() == pytest.approx(percent, abs=2.5)
+
+
 def test_a_table_in_a_list_is_indented_as_the_list_is():
     page = "1. A point:\n\n   <!-- table: words -->\n   <!-- end -->\n"
     written = with_tables(page)
