@@ -28,7 +28,8 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
     """One row per set, see evaluate_sets: the run's validation, test and further sets, and `sets` (name -> where).
 
     If only `sets` are there, because the learner was taken elsewhere, only those are judged, and a warning says so.
-    Raises InputError if the run is not finished, is of numbers that are no square images, or has a set of such a name.
+    Raises InputError if the run is not finished, has a set of such a name, or is of numbers that are no square images
+    while `sets` are there.
     Raises as DataConfig.load and DataConfig.read_set do.
     """
     if not run.complete:
@@ -37,8 +38,10 @@ def evaluate(run: Run, sets: Mapping[str, str | Path]) -> list[dict[str, Any]]:
         )
     source = run.config.data
     shape = run.config.task.sample_shape
-    if source.examples == "numbers" and (len(shape) != 3 or shape[1] != shape[2]):
-        raise InputError(f"{run.path}: its examples are no square images but have shape {list(shape)}")
+    if sets and source.examples == "numbers" and (len(shape) != 3 or shape[1] != shape[2]):
+        raise InputError(
+            f"{run.path}: {', '.join(sets)}: images cannot be read as its examples, of shape {list(shape)}"
+        )
     further = {name: source.read_set(name, str(where)) for name, where in sets.items()}  # first: errors come early
     own: dict[str, ExampleSet] = {}
     try:

@@ -294,7 +294,7 @@ def _most_free(curve: Curve) -> int:
     different = len(set(zip(curve.strategy, curve.kept, curve.keep, strict=True)))
     spare = 1 if curve.knows_scatter else 2
     if different - spare < 1:
-        raise InputError(f"a curve of {len(curve)} points is too short to fit: it needs {1 + spare} different ones")
+        raise InputError(f"a curve of {len(curve)} point(s) is too short to fit: it needs {1 + spare} different ones")
     return different - spare
 
 

@@ -1,0 +1,86 @@
+"""Every command of `dp real` on what the smallest run of each preset leaves, with one cache for all of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.presets.presets import preset_names
+from tests.experiments.conftest import run_dp as dp
+from torture.attempt import as_options
+from torture.damage import readers
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+SHORT = {
+    "training.steps": 40,
+    "practice.initial": 20,
+    "practice.additions": 2,
+    "practice.increment": 10,
+    "practice.patience": 1,
+    "practice.evaluate_every": 2,
+}
+NETWORK = {"generator.vae_steps": 2, "generator.unet_steps": 2, "sampling.steps": 2}
+DENOISER = {"generator.width": 16, "generator.blocks": 1, "generator.train_steps": 10, "sampling.steps": 2}
+OWN: dict[str, dict[str, object]] = {
+    "digits": DENOISER,
+    "fashion": NETWORK,
+    "gaussian": {"data.dimension": 10, "sampling.block_size": 20},
+    "glyphs": NETWORK | {"practice.initial": 100},
+    "glyphs-tail": NETWORK | {"practice.initial": 200},
+    "imagenet100-smoke": {"sampling.steps": 2, "practice.initial": 200},
+    "imagenet1k-smoke": {"sampling.steps": 2, "practice.initial": 1000},
+    "reviews": {"generator.max_new_tokens": 4, "sampling.block_size": 10, "data.validation": 10, "data.test": 10},
+    "words": {"generator.train_steps": 2},
+}
+"""What makes each preset small, beyond SHORT."""
+REFUSED = {
+    "gaussian": {"sample", "review", "rounds", "pilot"},
+    "glyphs-tail": {"pilot"},
+    "reviews": {"pilot"},
+    "text-own-smoke": {"pilot"},
+    "words": {"pilot"},
+}
+"""The commands that a preset's examples cannot have: no picture or penultimate feature of points, no judge of texts or of a long tail."""
+FULL_SIZE = {"imagenet100", "imagenet1k"}  # these need weights of a hub and a GPU; their -smoke forms stand for them
+
+
+def small_presets() -> list[str]:
+    """The presets that a machine without a GPU can run, small."""
+    return [name for name in preset_names() if name not in FULL_SIZE and "-table" not in name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cache(cache: None) -> None:
+    """All presets of this module fill one cache, as they do for somebody who tries them one after the other."""
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one line in which a command refuses; empty if it did what it was asked."""
+    status = dp(*words)
+    err = capsys.readouterr().err
+    lines = [line for line in err.splitlines() if line.startswith("dp: ")]
+    assert "Traceback" not in err, (words, err)
+    assert (status, len(lines)) in ((0, 0), (2, 1)), (words, status, err)
+    return "".join(lines)
+
+
+@pytest.mark.parametrize("preset", small_presets())
+def test_every_command_after_a_small_run(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    small = (preset, *as_options(SHORT | OWN.get(preset, {})))
+    ready = dp("real", "plan", *small, "--json") == 0
+    missing = [need["problem"] for need in json.loads(capsys.readouterr().out)["needs"] if need["problem"]]
+    assert ready is not bool(missing)
+    if missing:
+        pytest.skip("; ".join(missing))
+    run = tmp_path / "run"
+    assert dp("real", "pretrain", *small) == 0
+    assert dp("real", "run", *small, "--out", run, "--json") == 0
+    capsys.readouterr()
+    commands = {name: readers(tmp_path / name)[name](run) for name in readers(tmp_path)}
+    commands["sample"] = ("real", "sample", run, "--out", tmp_path / "sample", "--json")  # its classes differ
+    commands["pilot"] = ("real", "pilot", *small, "--out", tmp_path / "pilot", "--json")
+    refused = {name: line for name, words in commands.items() if (line := refusal(capsys, *words))}
+    for words in (("real", "cache", "list"), ("real", "cache", "list", "--json"), ("doctor", "cache")):
+        assert not refusal(capsys, *words)
+    assert refused.keys() == REFUSED.get(preset, set()), refused
