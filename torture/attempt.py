@@ -111,8 +111,8 @@ class Place:
         return self.path / f"{stem}-{self._copies}"
 
     def copy(self, folder: Path) -> Path:
-        """A copy of a folder, to attack."""
-        return Path(shutil.copytree(folder, self.new(folder.name)))
+        """A copy of a folder, to attack. It has the same name, in a new folder."""
+        return Path(shutil.copytree(folder, self.new(folder.name) / folder.name))
 
     @cached_property
     def whole(self) -> Path:

@@ -57,14 +57,17 @@ RUN_FILES = (
     "checkpoints/latest-*/learner.safetensors",
 )
 """Kinds of file, as patterns below a run's folder; one file of each is drawn."""
+CURVE_READERS = ("fit", "forecast", "figures")
+"""The commands that read the curve which the branches of a run make."""
 READ_IF_STOPPED = ("resume", "branch", "export", "review")  # the commands that also read a run which was stopped
-FIT_FILES = ("config.toml", "result.json", "branches/*/result.json", "branches/*/checksums.json")
-"""Those that a fit to the branches of a run reads."""
+CURVE_FILES = ("config.toml", "result.json", "branches/*/result.json", "branches/*/checksums.json")
+"""Those that they read."""
 COMPARISON_FILES = ("comparison.csv", "runs.csv", "comparison.png", "checksums.json", "runs/*/result.json")
 COMPARISON_READERS = ("report", "doctor")
 PARTIAL = ("branch", "sample")  # these do without a checkpoint, and branch without the end of the run
 RESUMED = {
     "compare": ("*.*", "*/*/result.json", "*/*/config.toml"),
+    "pilot": ("*.json", "*/*/result.json", "*/*/config.toml"),
     "tune": ("study.db", "tuning.json", "best.*", "trials.csv"),
     "sweep": ("cells.jsonl", "*.csv"),
 }
@@ -88,6 +91,8 @@ def readers(out: Path) -> dict[str, Callable[[Path], Words]]:
         "rounds": lambda run: ("real", "rounds", run, "--json"),
         "doctor": lambda run: ("doctor", run),
         "fit": lambda run: ("theory", "fit", run, "--json"),
+        "forecast": lambda run: ("theory", "forecast", run, "--target", 0.1, "--json"),
+        "figures": lambda run: ("figures", "compare", run, "--out", out),
     }
 
 
@@ -99,10 +104,9 @@ def commands() -> dict[str, str]:
     return {
         **dict.fromkeys(("real resume", "real report", "real export", "real evaluate", "real sample"), run),
         **dict.fromkeys(("real branch", "real rounds", "real push", "real review", "theory fit"), run),
+        **dict.fromkeys(("theory forecast", "figures"), run),
         "doctor": f"{run}, a comparison and the cache",
-        "theory forecast": "it reads curves as theory fit does",
-        **dict.fromkeys(("real compare", "real tune", "theory sweep"), resumed),
-        "real pilot": "its --resume reads runs as that of real compare does",
+        **dict.fromkeys(("real compare", "real pilot", "real tune", "theory sweep"), resumed),
         **dict.fromkeys(("real run", "real cache list"), "damage to the cache"),
         **dict.fromkeys(("real pretrain", "real plan"), "they read the cache as real run does"),
         "real cache clear": "it reads the cache as real cache list does",
@@ -112,7 +116,6 @@ def commands() -> dict[str, str]:
         ),
         **dict.fromkeys((f"theory {name}" for name in ("check", "verify", "derive", "errata")), nothing),
         **dict.fromkeys((f"theory best {name}" for name in ("rule", "any-rule", "one-round", "sequence")), nothing),
-        "figures": "it reads the cache as real run does",
     }
 
 
@@ -150,7 +153,7 @@ def _run_cases() -> list[RunCase]:
     return [
         RunCase(whole, pattern, damage, command)
         for whole, command in kinds
-        for pattern, damage in itertools.product(FIT_FILES if command == "fit" else RUN_FILES, DAMAGES)
+        for pattern, damage in itertools.product(CURVE_FILES if command in CURVE_READERS else RUN_FILES, DAMAGES)
     ]
 
 
@@ -159,7 +162,7 @@ def _attack_runs(place: Place, cases: list[RunCase], draw: random.Random) -> Ite
     for case in cases:
         source = place.stopped
         if case.whole:
-            source = place.branched if case.command == "fit" else place.whole
+            source = place.branched if case.command in CURVE_READERS else place.whole
         kind = case.whole, case.command
         if kind not in healthy:
             _, healthy[kind] = _read(place, place.copy(source), case.command)
@@ -182,11 +185,12 @@ def _read(place: Place, run: Path, command: str) -> tuple[Answer, Any]:
     That includes the tables and images that it wrote. A report tells times, so only whether it can be made counts.
     """
     out = place.new("out")
-    answer = run_here(place, *readers(out)[command](run))
+    words = readers(out)[command](run)
+    answer = run_here(place, *words)
     if answer.status:
         return answer, None
     text = answer.out.replace(str(out), "OUT").replace(str(run), "RUN")
-    told = {"text": text} if command == "doctor" else json.loads(text)
+    told = json.loads(text) if "--json" in words else {"text": text}
     told.pop("out", None)
     written = sorted((*out.glob("*.parquet"), *out.glob("*.png")))
     contents = [hash(file.read_bytes()) for file in written]
@@ -249,7 +253,7 @@ def _attack_resumed(
         out = place.copy(whole)
         file = draw.choice(sorted(out.glob(pattern)))
         damage(file, draw)
-        answer = run_here(place, *work.again(out), "--workers", 1)  # workers take seconds to start
+        answer = run_here(place, *_by_one_worker(work.again(out)))
         fault = ""
         if _crashed(answer):
             fault = f"status {answer.status}: {answer.last}"
@@ -260,6 +264,12 @@ def _attack_resumed(
         what = f"{file.relative_to(out)} {damage.__name__}"
         yield Attempt(f"damage, {work.name} --resume", what, answer.line, fault)
         shutil.rmtree(out)
+
+
+def _by_one_worker(words: Words) -> Words:
+    """The words without those that ask for several workers, which take seconds to start."""
+    before = words.index("--workers")
+    return *words[:before], "--workers", 1, *words[before + 2 :]
 
 
 def _attack_cache(place: Place, pattern: str, damage: Damage, words: Words, draw: random.Random) -> Attempt:

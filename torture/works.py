@@ -1,12 +1,13 @@
 """The commands that are killed, run twice at once, and given full disks: how each begins, goes on and is judged."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from torture.attempt import POOL_ROWS, SMALL, Place, run_fault
+from torture.attempt import POOL_ROWS, SMALL, Place, run_fault, without_times
 
 Words = tuple[object, ...]
 """The words of a command line that follow `dp`."""
@@ -15,6 +16,7 @@ Fault = Callable[[Place, Path], str]
 
 SWEEP: Words = ("theory", "sweep", "--d", 64, "--n", "32:256:3", "--trials", 64, "--workers", 2)
 COMPARE: Words = ("real", "compare", *SMALL, "--arms", "practice,static", "--seeds", 2, "--workers", 2)
+PILOT: Words = ("real", "pilot", *SMALL, "--seeds", 1, "--workers", 2)
 TUNE: Words = ("real", "tune", *SMALL, "--trials", 3, "--batch", 2, "--workers", 2)
 
 
@@ -42,9 +44,10 @@ def works(place: Place) -> dict[str, Work]:
     figures: Words = ("figures", "fig5c", "--quick")
     every = (
         Work("run", ("real", "run", *SMALL), lambda out: ("real", "resume", out), run_fault),
-        _with_resume("compare", COMPARE, "comparison.csv"),
-        _with_resume("tune", TUNE, "trials.csv"),
-        _with_resume("sweep", SWEEP, "sweep.csv"),
+        _with_resume("compare", COMPARE, "comparison.csv", _rows),
+        _with_resume("tune", TUNE, "trials.csv", _rows),
+        _with_resume("sweep", SWEEP, "sweep.csv", _rows),
+        _with_resume("pilot", PILOT, "pilot.json", _record),
         Work("export", export, lambda out: (*export, "--out", out), _export_fault),
         Work("figures", figures, lambda out: (*figures, "--out", out), lambda place, out: ""),
     )
@@ -57,19 +60,27 @@ def chosen_works(place: Place, only: Iterable[str]) -> list[Work]:
     return [work for work in works(place).values() if not names or work.name in names]
 
 
-def _with_resume(name: str, words: Words, table: str) -> Work:
-    """A command that goes on with --resume, and is judged by a CSV file that it writes."""
+def _with_resume(name: str, words: Words, result: str, content: Callable[[Path], object]) -> Work:
+    """A command that goes on with --resume, and is judged by the content of a file that it writes."""
 
     def fault(place: Place, out: Path) -> str:
-        unbroken = place.path / f"unbroken-{table}"
+        unbroken = place.path / f"unbroken-{result}"
         if not unbroken.exists():
             place.dp(*words, "--out", unbroken)
-        ours = pd.read_csv(out / table)
-        theirs = pd.read_csv(unbroken / table)
-        kept = [column for column in map(str, theirs) if "seconds" not in column]
-        return "" if ours[kept].equals(theirs[kept]) else f"another {table}"
+        return "" if content(out / result) == content(unbroken / result) else f"another {result}"
 
     return Work(name, words, lambda out: (*words, "--resume", "--out", out), fault)
+
+
+def _record(file: Path) -> object:
+    """A record in JSON, without times, as if its folder were called OUT."""
+    return without_times(json.loads(file.read_text().replace(str(file.parent), "OUT")))
+
+
+def _rows(file: Path) -> object:
+    """The rows of a CSV file, without the columns that tell times."""
+    table = pd.read_csv(file, keep_default_na=False)
+    return table[[column for column in map(str, table) if "seconds" not in column]].to_dict("records")
 
 
 def _export_fault(place: Place, out: Path) -> str:

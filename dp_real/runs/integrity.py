@@ -90,10 +90,15 @@ def differences(files: RunFiles, before: dict[str, str], now: dict[str, str]) ->
 
 
 def require_same_result(config: Config, files: RunFiles, *, test: bool) -> None:
-    """Raise InputError if a complete run was judged by other sets, or made from other examples, than there are now."""
+    """Raise InputError if a complete run was judged by other sets, or made from other examples, than there are now.
+
+    Raises DamagedError if the run has lost its configuration, without which that cannot be known.
+    """
     result = files.read_result()
     if result is None or "inputs" not in result:
         return
+    if not files.config.exists():
+        raise DamagedError(f"{files.config} is missing; restore it, or remove {files.path} to train that run again")
     now = inputs(files, config, config.data.load(), test=test)
     changes = list(differences(files, result["inputs"], now))
     if changes:

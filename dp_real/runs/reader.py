@@ -105,7 +105,9 @@ class Run:
 
     @property
     def branches(self) -> list[dict[str, Any]]:
-        """The results of finished branches, by pool size."""
+        """The results of finished branches, by pool size. Raises DamagedError if one is lost or changed."""
+        for files in self.files.branches:
+            verify(files.path, files.branch_again, [files.result.name])
         return [result for files in self.files.branches if (result := files.read_result())]
 
     def learner(self, at: Checkpoint | None = None) -> Learner:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dp_base.errors import ConvergenceError
+from dp_base.errors import ConvergenceError, InputError
 from dp_theory.multiclass.agreement import disagreement
 from dp_theory.multiclass.nodes import Nodes
 from dp_theory.multiclass.selection import Selection
@@ -64,9 +64,10 @@ def predict_softmax(problem: SoftmaxProblem, *, tolerance: float | None = None, 
 
     Raises
     ------
+    InputError
+        Where the largest number of points misses the tolerance. The message names phi, lam and what they reach.
     ConvergenceError
-        Where the largest number of points misses the tolerance, and where the fixed point is not found. The message
-        names phi, lam and what is missed.
+        Where the fixed point is not found.
     """
     tolerance = TOLERANCE if tolerance is None else tolerance
     count = len(fields(SoftmaxOutputs)) + 1  # and the number of points
@@ -107,9 +108,9 @@ def _predict(problem: SoftmaxProblem, tolerance: float, seed: int) -> Float[np.n
         se = ses[0]
         if se <= tolerance * error:
             return np.append(np.column_stack([values, ses]), SETS * 2**level)
-    raise ConvergenceError(
+    raise InputError(
         f"phi = {problem.phi:g}, lam = {problem.lam:g}: the test error, {error:.4g}, has the standard error {se:.1e}"
-        f" with {SETS * 2 ** LEVELS[-1]} points; tolerance {tolerance:g} asks for less"
+        f" with {SETS * 2 ** LEVELS[-1]} points; tolerance = {tolerance:g} must be at least {se / error:.2g} there"
     )
 
 

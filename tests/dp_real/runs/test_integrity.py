@@ -284,6 +284,12 @@ def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
         require_same_result(keeps_best, RunFiles(whole), test=True)
 
 
+def test_a_finished_run_that_lost_its_configuration_is_named(keeps_best: Config, copied: Path):
+    RunFiles(copied).config.unlink()
+    with pytest.raises(DamagedError, match=f"{copied}/config.toml is missing; restore it, or remove {copied} to train"):
+        require_same_result(keeps_best, RunFiles(copied), test=True)
+
+
 def test_inputs_of_a_run(config: Config, copied: Path, data: RealData):
     files = RunFiles(copied)
     found = inputs(files, config, data)

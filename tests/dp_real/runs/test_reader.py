@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dp_base.errors import InputError, MissingError
+from dp_base.checksums import RECORD
+from dp_base.errors import DamagedError, InputError, MissingError
 from dp_real.config import Config
 from dp_real.evaluation.assess import accuracy
 from dp_real.examples import RealData
@@ -156,7 +157,12 @@ def test_its_branches_by_size(folder: Path, tmp_path: Path):
     done = Run(tmp_path / "run")
     assert done.branches == results[:-1]
     assert [result["pool_size"] for result in done.branches] == [60, 100]
-    (done.files.branch(60).result).unlink()  # one that was stopped
+    done.files.branch(60).result.unlink()  # it was there, as the checksums tell
+    with pytest.raises(
+        DamagedError, match="000000060/result.json is missing; remove .*dp real branch .* makes it again"
+    ):
+        _ = done.branches
+    (done.files.branch(60).path / RECORD).unlink()  # one that was stopped
     assert [result["pool_size"] for result in done.branches] == [100]
 
 

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
-from dp_base.errors import ConvergenceError, InputError
+from dp_base.errors import InputError
 from dp_theory import (
     LOGISTIC,
     Entropy,
@@ -324,7 +324,7 @@ def test_bad_input_is_refused(make, message):
 
 
 def test_a_missed_tolerance_is_an_error():
-    with pytest.raises(ConvergenceError, match="131072 points; tolerance 1e-09"):
+    with pytest.raises(InputError, match="131072 points; tolerance = 1e-09 must be at least"):
         predict(SoftmaxProblem(2, Share(), 0.5, 1.0, 1.0), tolerance=1e-9)
 
 
