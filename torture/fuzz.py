@@ -30,7 +30,6 @@ CHEAP = (
     "theory best rule",
     "theory best one-round",
     "theory sweep",
-    "theory derive",
     "real init",
     "real plan",
     "real presets",

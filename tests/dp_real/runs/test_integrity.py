@@ -284,10 +284,11 @@ def test_a_finished_run_is_not_told_beside_others_of_another_test_set(
         require_same_result(keeps_best, RunFiles(whole), test=True)
 
 
-def test_a_finished_run_that_lost_its_configuration_is_named(keeps_best: Config, copied: Path):
-    RunFiles(copied).config.unlink()
-    with pytest.raises(DamagedError, match=f"{copied}/config.toml is missing; restore it, or remove {copied} to train"):
-        require_same_result(keeps_best, RunFiles(copied), test=True)
+def test_a_finished_run_that_lost_its_configuration_is_named(keeps_best: Config, whole: Path, tmp_path: Path):
+    run_folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    RunFiles(run_folder).config.unlink()
+    with pytest.raises(DamagedError, match=f"{run_folder}/config.toml is missing; restore it, or remove {run_folder} "):
+        require_same_result(keeps_best, RunFiles(run_folder), test=True)
 
 
 def test_inputs_of_a_run(config: Config, copied: Path, data: RealData):

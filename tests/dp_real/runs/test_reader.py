@@ -159,7 +159,7 @@ def test_its_branches_by_size(folder: Path, tmp_path: Path):
     assert [result["pool_size"] for result in done.branches] == [60, 100]
     done.files.branch(60).result.unlink()  # it was there, as the checksums tell
     with pytest.raises(
-        DamagedError, match="000000060/result.json is missing; remove .*dp real branch .* makes it again"
+        DamagedError, match=r"000000060/result.json is missing; remove .*dp real branch .* makes it again"
     ):
         _ = done.branches
     (done.files.branch(60).path / RECORD).unlink()  # one that was stopped
