@@ -66,7 +66,7 @@ class Practice:
             training.pool.append(state.rounds, drawn.batch)
             costs = sum(processes.gather([costs]), GenerationCosts())
             account = RoundAccount(training.pool, costs, begin, training.clock.now() - begin, training.row_flops)
-            training.recorder.addition(account.row(state, n_classes))
+            training.recorder.addition(account.row(state, n_classes), training.pool)
             state.training_seconds, state.training_flops = account.training(state)
             state.generation_seconds += account.seconds
             state.costs += costs

@@ -14,8 +14,8 @@ class Recorder(Protocol):
         """Write a row of metrics.jsonl. pace: how fast training is (dp_real.loop.pace). last_step: of the run."""
         ...
 
-    def addition(self, row: dict[str, Any]) -> None:
-        """Write a row of rounds.jsonl."""
+    def addition(self, row: dict[str, Any], pool: Pool) -> None:
+        """Write a row of rounds.jsonl. pool: it ends with the round."""
         ...
 
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:

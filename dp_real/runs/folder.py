@@ -10,9 +10,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dp_base.checksums import RECORD, seal
 from dp_base.errors import InputError
-from dp_base.files import LOCK, discard_parts, remove, unused, whole_folder, write_text
+from dp_base.files import LOCK, discard_parts, remove, unused, whole_file, whole_folder, write_text
 from dp_base.locks import locked
 from dp_real.config import Config, load_config
 from dp_real.loop.pace import line
@@ -25,6 +27,7 @@ from dp_real.runs.checkpoints import checkpoints, is_kept, read_record, restore_
 from dp_real.runs.integrity import changed_inputs, cut_logs, log_marks, refusal, resumable
 from dp_real.runs.run_files import RunFiles, append_row
 from dp_real.runtime import processes
+from dp_real.runtime.pixels import fit, mosaic, to_bytes, to_float
 
 log = logging.getLogger(__name__)
 steps_log = logging.getLogger("dp_real.steps")  # a line an evaluation; `dp` shows it where stderr is no terminal
@@ -33,6 +36,8 @@ Tracker = Callable[[dict[str, Any], int], None]
 """tracker(row, step) is called with each evaluation and addition."""
 
 LINES_APART = 5.0  # seconds at least between two lines of that log
+SHOWN = 64  # images in the picture of a round
+THUMBNAIL = 128  # pixels a side of those that are larger
 AGREE_EVERY = 20  # steps between asking all processes whether one was told to stop
 
 
@@ -79,10 +84,11 @@ class RunFolder:
         self._advance(row["step"] - self._step)
         self._step = row["step"]
 
-    def addition(self, row: dict[str, Any]) -> None:
-        """See Recorder."""
+    def addition(self, row: dict[str, Any], pool: Pool) -> None:
+        """See Recorder. If the pool has images, some of the new ones are shown in figures/round-INDEX.png."""
         if self._main:
             append_row(self.files.rounds, row)
+            show_newest(pool, self.files.figures / f"round-{row['round']}.png")
         self._track({f"round/{name}": value for name, value in row.items()}, row["step"])
 
     def checkpoint(self, state: LoopState, learner: Learner, pool: Pool, keep: bool) -> None:
@@ -207,6 +213,20 @@ def sole_writer(files: RunFiles, resume: bool = False) -> Iterator[None]:
                 for part in (files.checkpoints, files.figures, *(branch.path for branch in files.branches)):
                     discard_parts(part)
         yield
+
+
+def show_newest(pool: Pool, path: Path) -> None:
+    """Draw at most SHOWN images of the pool's latest round, from its first to its last; nothing if it has none."""
+    shape = pool.x.shape
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        return
+    rows = torch.linspace(len(pool) - pool.newest, len(pool) - 1, min(SHOWN, pool.newest)).round().long()
+    images = to_float(pool.minibatch(rows)[0])
+    if max(shape[2:]) > THUMBNAIL:
+        images = fit(images, (shape[1], THUMBNAIL, THUMBNAIL))
+    path.parent.mkdir(exist_ok=True)
+    with whole_file(path) as partial:
+        mosaic(to_bytes(images)).save(partial)
 
 
 def claim(config: Config, files: RunFiles, resume: bool) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from dp_real.runtime.processes import own_cores
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R 601-2), as Pillow has them for real images
+VISIBLE = 48  # pixels a side that an image has at least, to be looked at
 
 
 def to_bytes(x: Tensor) -> Tensor:
@@ -29,6 +30,21 @@ def to_image(pixels: Tensor) -> Image.Image:
     """Convert uint8 [C, H, W], with C = 1 or 3, to a Pillow image."""
     is_grey = len(pixels) == 1
     return Image.fromarray(pixels[0].numpy() if is_grey else pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def mosaic(pixels: Tensor, columns: int = 8) -> Image.Image:
+    """Lay uint8 [B, C, H, W], with C = 1 or 3, beside each other, row by row, with white lines between them.
+
+    Those that are smaller than VISIBLE pixels become larger, by a whole factor.
+    """
+    factor = max(1, VISIBLE // max(pixels.shape[2:]))
+    framed = F.pad(pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3), (0, 1, 0, 1), value=255)
+    batch, channels, height, width = framed.shape
+    rows = -(-batch // columns)
+    padded = torch.full((rows * columns, channels, height, width), 255, dtype=torch.uint8)
+    padded[:batch] = framed
+    grid = padded.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
+    return to_image(grid.reshape(channels, rows * height, columns * width))
 
 
 def fit(images: Tensor, shape: Sequence[int]) -> Tensor:

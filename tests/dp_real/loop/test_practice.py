@@ -79,7 +79,7 @@ class Notebook:
     def evaluation(self, row: dict[str, Any], pace: dict[str, float], last_step: int) -> None:
         self.evaluations.append(row)
 
-    def addition(self, row: dict[str, Any]) -> None:
+    def addition(self, row: dict[str, Any], pool: Pool) -> None:
         self.additions.append(row)
 
     def checkpoint(self, state: LoopState, learner: Any, pool: Pool, keep: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dp_real.loop.training
 from dp_base import checksums
@@ -37,6 +38,7 @@ from dp_real.runs.reader import Run
 from dp_real.runs.run import run
 from dp_real.runs.run_files import RunFiles
 from dp_real.runs.tracking import flat, last_wandb_run
+from dp_real.runtime.pixels import to_bytes
 from dp_real.runtime.seeds import row_seeds
 from tests.dp_real.runs.folders import same_learner, stopped_at, traces
 
@@ -52,7 +54,7 @@ def test_what_a_run_leaves(unbroken: Path, config: Config):
     left = {path.name for path in unbroken.iterdir()}
     assert (unbroken / "learner" / "README.md").exists()
     logs = {"metrics.jsonl", "rounds.jsonl", "result.json", "checksums.json"}
-    assert left == {"config.toml", "pool", "checkpoints", "learner"} | logs
+    assert left == {"config.toml", "pool", "checkpoints", "learner", "figures"} | logs
     assert load_config(unbroken / "config.toml") == config
     found = traces(unbroken)
     result = found["result"]
@@ -63,6 +65,20 @@ def test_what_a_run_leaves(unbroken: Path, config: Config):
     assert found["metrics.jsonl"][-1]["val_accuracy"] == result["val_accuracy"]
     assert [row["omega"] for row in found["rounds.jsonl"]] == pytest.approx([0, 0.05, 0.05])
     assert result["test_accuracy"] > 0.3  # it learned; chance is .1
+
+
+def test_a_round_is_shown_as_soon_as_it_is_drawn(unbroken: Path, generator: Generator):
+    """Eight images of a row, enlarged six times, with a white line after each."""
+    pictures = sorted((unbroken / "figures").glob("round-*.png"))
+    assert [path.name for path in pictures] == ["round-0.png", "round-1.png", "round-2.png"]
+    shown = np.asarray(Image.open(pictures[1]))
+    assert shown.shape == (5 * 49, 8 * 49)
+    assert (shown[48::49] == 255).all()
+    examples = Pool.latest(unbroken / "pool", generator.sample_shape)
+    rows = torch.from_numpy(examples.table()["round"].to_numpy().copy()) == 1
+    first, *_, last = to_bytes(examples.x[:][rows])[:, 0].numpy()
+    assert np.array_equal(shown[0:48:6, 0:48:6], first)
+    assert np.array_equal(shown[4 * 49 : 4 * 49 + 48 : 6, 7 * 49 : 7 * 49 + 48 : 6], last)
 
 
 def test_a_pool_row_can_be_drawn_again_from_its_seed(unbroken: Path, generator: Generator, config: Config):

@@ -85,9 +85,10 @@ def markers(figure: Figure, panel: int) -> list[float]:
 
 def test_a_run_leaves_figures(run: Path):
     names = {path.name for path in (run / "figures").iterdir()}
-    assert names == {"training.png", "rounds.png", "samples.png", "classes.png"}
-    for path in (run / "figures").iterdir():
-        with Image.open(path) as image:
+    drawn = {"training.png", "rounds.png", "samples.png", "classes.png"}
+    assert names == drawn | {f"round-{index}.png" for index in range(len(Run(run).rounds))}
+    for name in drawn:
+        with Image.open(run / "figures" / name) as image:
             image.load()
             assert image.size[0] == 1300  # 6.5 inches
 
