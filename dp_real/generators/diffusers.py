@@ -59,7 +59,7 @@ class DiffusersConfig(GeneratorConfig):
     )
     checkpointing: bool = Field(default=False, description="compute activations twice instead of keeping them")
     slicing: bool = Field(default=False, description="decode row by row")
-    compile: bool = Field(default=False, description="torch.compile the denoiser: minutes at first, then faster")
+    compile: bool = Field(default=False, description="torch.compile denoiser and decoders: minutes at first")
     offload: bool = Field(default=False, description="wait in the CPU's memory while the learner trains")
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class DiffusersConfig(GeneratorConfig):
         )
         self._save_memory(model.network, [part for part in (pipe.vae, tiny) if part is not None])
         if self.compile:
-            model.network.compile()
+            model.compile()
         model.offload()
         return PipelineGenerator(model, asked, task.sample_shape)
 

@@ -90,6 +90,15 @@ class LatentDiffusion:
         """Shape of the noise from which one image starts."""
         return self.adapter.latent_shape
 
+    def compile(self) -> None:
+        """Compile the denoiser and the decoders when they are first called, for batches of every size at once.
+
+        The size grows until memory is full, and a new size would otherwise be compiled anew.
+        """
+        decoders = [decoder for decoder in (self.pipe.vae, self.guidance_decoder) if hasattr(decoder, "decoder")]
+        for part in {self.network, *(decoder.decoder for decoder in decoders)}:
+            part.compile(dynamic=True)
+
     def sample(
         self,
         asked: Sequence[Any],
