@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -51,8 +54,22 @@ def in_parallel(
     tasks = (joblib.delayed(function)(*job) for job in jobs)
     start = on_gpus_of_their_own(gpus) if gpus else ending_with_this_process()
     options: dict[str, Any] = start | {"batch_size": batch_size}  # Any, because joblib declares the options as text
-    results = joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks)
+    with ignoring_interrupts():
+        results = joblib.Parallel(n_jobs=workers, return_as="generator", **options)(tasks)
     return quiet_when_left(results)
+
+
+@contextlib.contextmanager
+def ignoring_interrupts() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C: a terminal sends it to all, and the parent answers it, and ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _on_this_cluster(function: Callable[..., Any], jobs: Sequence[tuple], name: Callable[..., str]) -> Iterator[Any]:

@@ -8,12 +8,9 @@ never on where or when it runs.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -24,7 +21,7 @@ import numpy as np
 from dp_base.checksums import json_digest
 from dp_base.cluster.jobs import this_cluster
 from dp_base.errors import InputError
-from dp_base.workers import ending_with_this_process, quiet_when_left
+from dp_base.workers import ending_with_this_process, ignoring_interrupts, quiet_when_left
 from dp_theory.numerics.checks import require_workers
 from dp_theory.numerics.overflow import finite_numbers
 
@@ -73,7 +70,7 @@ def _started(
         return (result for _, result in cluster.results(_numbered, [(i, function, jobs[i]) for i in missing]))
     from joblib import Parallel, delayed
 
-    with _ignoring_interrupts():
+    with ignoring_interrupts():
         options = {} if workers is None else ending_with_this_process()  # None: perhaps a cluster, which stays
         parallel = Parallel(n_jobs=workers, return_as="generator_unordered", **options)
         return quiet_when_left(parallel(delayed(_numbered)(i, function, jobs[i]) for i in missing))
@@ -152,16 +149,3 @@ def described(value: Any) -> Any:
         by_name = {field.name: described(getattr(value, field.name)) for field in fields(value)}
         return {type(value).__name__: by_name}
     raise TypeError(f"a job with the argument {value!r} cannot be kept in a journal")
-
-
-@contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Processes that start within the block ignore Ctrl-C: a terminal sends it to all, and the parent answers it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import time
 
 import pytest
@@ -43,6 +44,16 @@ def test_a_worker_that_holds_much_is_kept():
 def test_without_gpus_nothing_is_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert {gpu for _, gpu in in_parallel(2, seen, [(0.0,)] * 3, visible_gpus())} == {None}
+
+
+def interrupted_at_once() -> bool:
+    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_ctrl_c_is_answered_by_the_parent_alone():
+    """A terminal sends it to all; a worker that was still importing printed a traceback."""
+    assert list(in_parallel(2, interrupted_at_once, [()] * 4)) == [False] * 4
+    assert interrupted_at_once()
 
 
 def left_early() -> None:
