@@ -15,7 +15,16 @@ from experiments.claims import measured
 from experiments.paper import gallery, overlay, paper_tables
 from experiments.paper.reported import fig4_reported
 from experiments.paper.stored import fig1, fig9
-from experiments.paper.theory import fig3, fig5c, fig7, fig_curation, fig_growth, fig_pruning, fig_verification
+from experiments.paper.theory import (
+    fig3,
+    fig5c,
+    fig7,
+    fig_bootstrap,
+    fig_curation,
+    fig_growth,
+    fig_pruning,
+    fig_verification,
+)
 from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
 from experiments.presets.variants import variants
@@ -461,3 +470,17 @@ def test_a_verifier_moves_the_share_of_wrong_labels_that_breaks_a_learner():
     assert table["z"].abs().max() < 4
     assert "50% of wrong labels pass: 0.67" in fig_verification.caption(table)
     assert fig_verification.draw(table).axes
+
+
+def test_rounds_of_a_learner_that_forgets_should_grow():
+    """Equal ones end at an error that more of them do not mend. A simulated loop agrees."""
+    table = fig_bootstrap.compute(quick=True)
+    perfect = table.query("kind == 'predicted' and panel == 'a perfect verifier'")
+    error = perfect.pivot(index="round", columns="series", values="y").to_dict("index")
+    assert error[6]["equal rounds"] == pytest.approx(error[5]["equal rounds"], rel=0.01)
+    for growing in ("each 1.4 times the last", "each twice the last"):
+        assert error[6][growing] < 0.85 * error[5][growing]
+    assert error[3]["each twice the last"] < 0.7 * error[6]["equal rounds"]  # of as many rows
+    assert table["z"].abs().max() < 4
+    assert "equal rounds end at an error" in fig_bootstrap.caption(table)
+    assert fig_bootstrap.draw(table).axes
