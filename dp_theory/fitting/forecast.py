@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FARTHEST = 1e4  # the largest pool that is looked at, over the present one
 FEW_ROUNDS = 6  # as large as the first pool, which a forecast considers before rounds that grow
-LEAST_WEIGHT = 0.1  # of the theory after hidden points, for it to speak of strategies that were not measured
+LEAST_WEIGHT = 0.15  # of the theory after hidden points, for it to speak of strategies that were not measured
 _POINTS = 13  # of a plan with one round at most, each of which is a fit
 _SMALLEST_PRUNED = 16  # a pool that is pruned from nothing begins with this fraction of the present rows
 

@@ -10,8 +10,10 @@ the larger ones alone. For a given floor c, (T9.13) is a straight line. A law is
 weighted by their likelihood, so that all floors that the points allow are foreseen.
 
 The members of the family are weighted by the density that they give to points which they have not seen: the largest
-sizes, hidden one by one, two by two and so on. What is foreseen is the mixture of all members. Its intervals are as
-wide as the members disagree, as far as hidden points have not decided between them.
+sizes, hidden one by one, two by two and so on. Hidden points are foreseen from points that they share, so that they err
+together and say less than as many independent ones: the density counts by its square root. What is foreseen is the
+mixture of all members. Its intervals are as wide as the members disagree, as far as hidden points have not decided
+between them.
 
 A real curve may bend beyond its points in a way that no member has, and points that scatter hide such a bend. So the
 slope of ln E against ln n beyond the largest size N is uncertain by itself, in proportion to the scatter s of a point:
@@ -47,6 +49,7 @@ _LEVELS = (np.arange(99) + 0.5) / 99  # of the quantiles that stand for a distri
 _LEAST_SCATTER = 0.03  # relative, of a hidden point about what is foreseen
 _DOUBT = 0.1  # share of a hidden point's density that no member accounts for,
 _WIDTH_OF_DOUBT = 3.0  # spread over so much of ln E
+_TRUST = 0.5  # power of the density of hidden points, which err together
 TURN = 1.25  # of the slope beyond the points, over their scatter
 _TURN_FREEDOM = 4  # of Student's t, whose tails let a few curves turn by far
 _TURNS = 15  # quantiles of it
@@ -125,6 +128,7 @@ def stack(fitted: Fit) -> Stack | None:
         share = 1 / np.array([cuts + 1 - np.count_nonzero(sizes >= size) for size in unseen.kept])
         for i, name in enumerate(names):
             scores[i] += float(share @ _log_density(name, seen, unseen, fixed))
+    scores *= _TRUST
     weights = np.exp(scores - logsumexp(scores))
     return Stack(plain, dict(zip(names, weights.tolist(), strict=True)))
 

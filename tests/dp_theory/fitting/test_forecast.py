@@ -106,6 +106,24 @@ def test_the_theory_keeps_its_own_curve():
     assert stack(fit(curve.at(slice(0, 5)))) is None
 
 
+def test_hidden_points_weigh_by_the_square_root_of_their_density():
+    """(T9.14) written anew for two laws: one cut of a curve of six sizes, so that one point is hidden once."""
+    kept = np.array([100, 200, 400, 800, 1600, 3200])
+    error = np.array([0.40, 0.30, 0.24, 0.19, 0.155, 0.13])
+    curve = Curve(["static"] * 6, kept, error, se=0.04 * error)
+    family = stack(fit(curve, {"flip": 0.0, "ridge": 0.01}))
+    assert family is not None
+    density = {}
+    for name in ("power law with floor", "saturating law"):
+        draws = law_draws(name, curve.at(slice(0, 5)), kept[5:])
+        normal = stats.norm.pdf(np.log(error[5]), draws.log_error[:, 0], 0.04)
+        density[name] = 0.1 / 3 + 0.9 * np.average(normal, weights=draws.weight)
+    ratio = family.weights["power law with floor"] / family.weights["saturating law"]
+    plain, saturating = density.values()
+    assert abs(np.log(plain / saturating)) > 0.2
+    assert ratio == pytest.approx(np.sqrt(plain / saturating))
+
+
 def test_a_law_that_does_not_suit_the_curve_is_no_member():
     """A law that saturates at chance cannot take a point there, and the others foresee all the same."""
     kept = np.array([20, 40, 80, 160, 320, 640, 1280])

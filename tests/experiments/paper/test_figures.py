@@ -15,7 +15,16 @@ from experiments.claims import measured
 from experiments.paper import gallery, overlay, paper_tables
 from experiments.paper.reported import fig4_reported
 from experiments.paper.stored import fig1, fig9
-from experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_pruning
+from experiments.paper.theory import (
+    fig3,
+    fig5c,
+    fig7,
+    fig_bootstrap,
+    fig_curation,
+    fig_growth,
+    fig_pruning,
+    fig_verification,
+)
 from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
 from experiments.presets.variants import variants
@@ -427,3 +436,51 @@ def test_few_rows_are_best_easy_and_many_best_hard():
     assert table["z"].abs().max() < 4
     assert "n^-0.50 by all" in fig_pruning.caption(table)
     assert fig_pruning.draw(table).axes
+
+
+def test_hard_rows_are_worth_keeping_where_labels_are_right():
+    """Where a direction at cosine .8 gave them, easy rows are, and confirmed labels mend most of what is wrong."""
+    table = fig_curation.compute(quick=True)
+    least = table.query("kind == 'predicted'").groupby(["panel", "series"])["y"].min().unstack()
+    right = least.loc["exact labels, n = 100 d"]
+    assert right["hard rows"] < 0.8 * right["easy rows"]
+    assert right["hard rows"] < 0.7 * right["hard rows, labels confirmed"]
+    scarce = least.loc["exact labels, n = d"]
+    assert scarce["easy rows"] < scarce["hard rows"] + 1e-3
+    wrong = least.loc["wrong labels, n = 100 d"]
+    assert wrong["easy rows"] < 0.6 * wrong["hard rows"]
+    assert wrong["hard rows, labels confirmed"] < 0.5 * wrong["hard rows"]
+    assert table["z"].abs().max() < 4
+    assert "ask for easy rows" in fig_curation.caption(table)
+    assert fig_curation.draw(table).axes
+
+
+def test_a_verifier_moves_the_share_of_wrong_labels_that_breaks_a_learner():
+    """Where as many wrong labels pass as right ones the error is 1/2; more rows make the transition sharper."""
+    table = fig_verification.compute(quick=True)
+    error = table.query("kind == 'predicted'").pivot(index=["series", "x"], columns="panel", values="y")
+    half = fig_verification.breakdown(0.5)
+    assert half == pytest.approx(2 / 3)
+    curves = error.loc["50% of wrong labels pass"]
+    assert (curves[curves.index < half].to_numpy() < 0.5).all()
+    assert (curves[curves.index > half].to_numpy() > 0.5).all()
+    assert (error.loc["no verifier"].query("x > .5").to_numpy() > 0.5).all()
+    steep = curves.iloc[-1] - curves.iloc[0]
+    assert steep["n = 2 d"] < steep["n = 20 d"] < steep["n = 200 d"]
+    assert table["z"].abs().max() < 4
+    assert "50% of wrong labels pass: 0.67" in fig_verification.caption(table)
+    assert fig_verification.draw(table).axes
+
+
+def test_rounds_of_a_learner_that_forgets_should_grow():
+    """Equal ones end at an error that more of them do not mend. A simulated loop agrees."""
+    table = fig_bootstrap.compute(quick=True)
+    perfect = table.query("kind == 'predicted' and panel == 'a perfect verifier'")
+    error = perfect.pivot(index="round", columns="series", values="y").to_dict("index")
+    assert error[6]["equal rounds"] == pytest.approx(error[5]["equal rounds"], rel=0.01)
+    for growing in ("each 1.4 times the last", "each twice the last"):
+        assert error[6][growing] < 0.85 * error[5][growing]
+    assert error[3]["each twice the last"] < 0.7 * error[6]["equal rounds"]  # of as many rows
+    assert table["z"].abs().max() < 4
+    assert "equal rounds end at an error" in fig_bootstrap.caption(table)
+    assert fig_bootstrap.draw(table).axes
