@@ -13,18 +13,10 @@ from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
 from experiments.claims import measured
 from experiments.paper import gallery, overlay, paper_tables
+from experiments.paper.others import fig_bootstrap, fig_curation, fig_pruning, fig_verification
 from experiments.paper.reported import fig4_reported
 from experiments.paper.stored import fig1, fig9
-from experiments.paper.theory import (
-    fig3,
-    fig5c,
-    fig7,
-    fig_bootstrap,
-    fig_curation,
-    fig_growth,
-    fig_pruning,
-    fig_verification,
-)
+from experiments.paper.theory import fig3, fig5c, fig7, fig_growth
 from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
 from experiments.presets.variants import variants

@@ -1,0 +1,1 @@
+"""Figures of what other papers ask, answered by the engine of this one."""
