@@ -35,7 +35,7 @@ def test_error_curves_equal_the_naive_fits():
     w0, sizes = truth(0.7, 60), np.array([200, 0, 1, 2, 59, 60, 61, 300, 200])
     penalties = np.outer(np.arange(1, 10), [1e-3, 1.0, 1e4])
     want = [[measure(fit_ridge(x[:m], y[:m], q), w0) for q in row] for m, row in zip(sizes, penalties, strict=True)]
-    np.testing.assert_allclose(error_curves(x, y, w0, sizes, penalties), want, rtol=1e-8)
+    np.testing.assert_allclose(error_curves(x, y, w0, sizes, penalties), np.array(want), rtol=1e-8)
 
 
 CELLS = [
@@ -74,8 +74,8 @@ def test_trials_are_a_pure_function_of_seed_and_trial():
     assert simulate(problem, 20, 4, seed=3) == one
     assert simulate(problem, 20, 4, seed=3, workers=2) == one
     assert simulate(problem, 20, 4, seed=4) != one
-    trials = [dense_trial(problem, 20, 3, k) for k in (3, 1, 0, 2)]
-    assert one.test_error == pytest.approx(np.mean(trials, axis=0)[0], rel=1e-12)
+    trials = np.array([dense_trial(problem, 20, 3, k) for k in (3, 1, 0, 2)])
+    assert one.test_error == pytest.approx(trials.mean(0)[0], rel=1e-12)
 
 
 def test_batch_equals_loop():

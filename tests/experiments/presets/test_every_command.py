@@ -1,6 +1,7 @@
 """Every command of `dp real` on what the smallest run of each preset leaves, with one cache for all of them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torture.damage import readers
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-SHORT = {
+SHORT: Mapping[str, object] = {
     "training.steps": 40,
     "practice.initial": 20,
     "practice.additions": 2,
@@ -20,9 +21,14 @@ SHORT = {
     "practice.patience": 1,
     "practice.evaluate_every": 2,
 }
-NETWORK = {"generator.vae_steps": 2, "generator.unet_steps": 2, "sampling.steps": 2}
-DENOISER = {"generator.width": 16, "generator.blocks": 1, "generator.train_steps": 10, "sampling.steps": 2}
-OWN: dict[str, dict[str, object]] = {
+NETWORK: dict[str, object] = {"generator.vae_steps": 2, "generator.unet_steps": 2, "sampling.steps": 2}
+DENOISER: dict[str, object] = {
+    "generator.width": 16,
+    "generator.blocks": 1,
+    "generator.train_steps": 10,
+    "sampling.steps": 2,
+}
+OWN: dict[str, Mapping[str, object]] = {
     "digits": DENOISER,
     "fashion": NETWORK,
     "gaussian": {"data.dimension": 10, "sampling.block_size": 20},
@@ -67,7 +73,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 @pytest.mark.parametrize("preset", small_presets())
 def test_every_command_after_a_small_run(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    small = (preset, *as_options(SHORT | OWN.get(preset, {})))
+    small = (preset, *as_options({**SHORT, **OWN.get(preset, {})}))
     ready = dp("real", "plan", *small, "--json") == 0
     missing = [need["problem"] for need in json.loads(capsys.readouterr().out)["needs"] if need["problem"]]
     assert ready is not bool(missing)
