@@ -73,8 +73,8 @@ def _with_resume(name: str, words: Words, result: str, content: Callable[[Path],
 
 
 def _record(file: Path) -> object:
-    """A record in JSON, without times, as if its folder were called OUT."""
-    return without_times(json.loads(file.read_text().replace(str(file.parent), "OUT")))
+    """A record in JSON, without times."""
+    return without_times(json.loads(file.read_text()))
 
 
 def _rows(file: Path) -> object:

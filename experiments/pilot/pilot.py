@@ -116,14 +116,14 @@ def pilot(config: Config, plan: PilotPlan, out: Path, workers: int, progress: Pr
     split = config.data.split  # the generator of this split is perhaps in the cache
     runs = run_arms(small, arms, plan.seeds, 1, out, workers, progress, split, test=False)
     comparison = Comparison(out)
-    given = plan.judge or str(comparison.run_folder(arms[-1], split))
-    judge, own = judged or _trusted(given, config, data)
+    trained_here = comparison.run_folder(arms[-1], split)
+    judge, own = judged or _trusted(str(trained_here), config, data)
     practice = [Run(comparison.run_folder("practice", seed)) for seed in sorted(runs["seed"].unique())]
     facts: dict[str, Any] = {
         "n": plan.n,
         "seeds": plan.seeds,
         "steps": plan.steps,
-        "judge": {"what": given} | own._asdict(),
+        "judge": {"what": plan.judge or str(trained_here.relative_to(out))} | own._asdict(),  # true if `out` moves
         "rounds": agreement(pd.concat([judged_rows(run, judge) for run in practice])),
         "boundary": _boundaries(practice, judge, data.validation),
         "additions": float(runs.loc[runs["arm"] == "practice", "additions"].mean()),
