@@ -5,6 +5,7 @@ Survived: one line that says what happened; nothing hangs; and without the fault
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 from torture.attempt import MAIN, SMALL, Attempt, Place, all_faults, run_fault
 
@@ -66,16 +67,26 @@ def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] 
 
 def _fault(place: Place, name: str, call: int) -> Attempt:
     out = place.new("run")
-    more = ON_DISK if "thread" in name else ()
-    words = ("real", "run", *SMALL, *more, "--out", out)
+    reads_disk = "thread" in name
+    words = ("real", "run", *SMALL, *(ON_DISK if reads_disk else ()), "--out", out)
+    sound = _sound_on_disk(place) if reads_disk else place.whole
     answer = place.dp(*words, code=f"{FAIL_AT}\n{FAULTS[name].format(call=call)}\n{MAIN}")
     faults = []
     if not answer.tidy or answer.status not in (0, 1, 2, 3):
         faults.append(f"status {answer.status}: {answer.last}")
-    if answer.status == 0 and run_fault(place, out):  # none if what failed was only the counting of FLOPs
-        faults.append(f"passed in silence: {run_fault(place, out)}")
+    if answer.status == 0 and run_fault(place, out, sound):  # none if what failed was only the counting of FLOPs
+        faults.append(f"passed in silence: {run_fault(place, out, sound)}")
     if answer.status:
         began = (out / "config.toml").exists()
         again = place.dp("real", "resume", out) if began else place.dp(*words)
-        faults.append(f"does not go on: {again.last}" if again.status else run_fault(place, out))
+        faults.append(f"does not go on: {again.last}" if again.status else run_fault(place, out, sound))
     return Attempt(f"fault, {name}", f"call {call}", answer.line, all_faults(faults))
+
+
+def _sound_on_disk(place: Place) -> Path:
+    """A run of the same configuration as those whose threads die, to which nothing happens."""
+    run = place.path / "sound-on-disk"
+    if not run.exists():
+        answer = place.dp("real", "run", *SMALL, *ON_DISK, "--out", run)
+        assert answer.status == 0, answer.err
+    return run

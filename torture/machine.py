@@ -36,13 +36,16 @@ Effect = Callable[..., Any]
 
 
 def strike(calls: Container[int], owner: Any, name: str, effect: Effect, rank: str = FAULTY) -> None:
-    """Let an effect take the place of these calls, counted from 1, of the function owner.name in one rank."""
+    """Let an effect take the place of these calls, counted from 1, of the function owner.name in one rank.
+
+    What dp restarts after a fault is sound.
+    """
     true = getattr(owner, name)
     made: list[int] = []
 
     @functools.wraps(true)
     def replaced(*arguments: Any, **options: Any) -> Any:
-        if os.environ.get("RANK") == rank:
+        if os.environ.get("RANK") == rank and Forking.launches == 1:
             made.append(1)
             if len(made) in calls:
                 return effect(true, *arguments, **options)
@@ -153,8 +156,11 @@ FAULTS: dict[str, Callable[[], None]] = {
 class Forking(api.elastic_launch):
     """dp's launcher, whose processes are forked from this one."""
 
+    launches = 0  # so far; the first one, and dp's restarts
+
     def __call__(self, *arguments: Any) -> Any:
         """Run `dp` in forked processes. The first two arguments would start Python anew, and are left out."""
+        Forking.launches += 1
         self._config.start_method = "fork"
         self._entrypoint = be_rank
         return super().__call__(*arguments[2:])

@@ -1,6 +1,7 @@
 """A machine of eight processes, one of which runs out of memory, is slow, hangs, dies, or sees files late.
 
-Survived: nothing hangs; the user reads who failed; and what was begun goes on to the result of eight sound processes.
+Survived: nothing hangs; the user reads who failed; and what was begun goes on to the result of eight sound processes,
+by itself where a process was lost.
 """
 
 import random
@@ -17,15 +18,18 @@ SETTINGS = {"sampling.block_size": 5, "practice.initial": 80, "practice.incremen
 RUN = ("real", "run", *SMALL, *as_options(SETTINGS))
 ENDS_WELL = {"no memory in training": "", "slow": "for rank 5 (last seen ", "sees late": ""}
 """Faults of torture.machine that a run outlives, and a part of the line that the user must read, if any."""
-ENDS_EARLY = {
+RESTARTS = {
     "hung while drawing": "rank 5 (last seen drawing rows 10 to 14 of round 1) did not come",
     "killed while drawing": "rank 5 was ended by SIGKILL",
-    "broken while drawing": "rank 5: OSError: [Errno 5] Input/output error (injected)",
-    "nan while drawing": "rank 5: step 12: round 1: 5 of 5 samples are not finite",
     "killed while training": "rank 5 was ended by SIGKILL",
     "killed while committing": "rank 5 was ended by SIGKILL",
     "main killed while committing": "rank 0 was ended by SIGKILL",
     "main broken while committing": "OSError: [Errno 5] Input/output error (injected)",
+}
+"""Faults after which dp starts the processes again, and a part of the line that says why."""
+ENDS_EARLY = {
+    "broken while drawing": "rank 5: OSError: [Errno 5] Input/output error (injected)",
+    "nan while drawing": "rank 5: step 12: round 1: 5 of 5 samples are not finite",
     "never sees": "rank 5: ",
 }
 """Faults that end a run, and a part of the one line that says so."""
@@ -34,7 +38,7 @@ COUNTS = ("pool_size", "samples_generated", "samples_seen", "steps", "processes"
 
 def attack(place: Place, tries: int, draw: random.Random, only: tuple[str, ...] = ()) -> Iterator[Attempt]:
     """Try the first `tries` faults, 0: all. only: of these names, by default all."""
-    names = only or (*ENDS_WELL, *ENDS_EARLY)
+    names = only or (*ENDS_WELL, *RESTARTS, *ENDS_EARLY)
     sound = place.new("sound")
     answer = _run_ranks(place, "none", *RUN, "--out", sound)
     assert answer.status == 0, answer.err
@@ -57,6 +61,9 @@ def _attempt(place: Place, name: str, sound: Path) -> Attempt:
     answer = _run_ranks(place, name, *RUN, "--out", out)
     if name in ENDS_WELL:
         faults = _message_faults(answer, succeeds=True, told=ENDS_WELL[name])
+    elif name in RESTARTS:
+        faults = _message_faults(answer, succeeds=True, told=RESTARTS[name])
+        faults += _message_faults(answer, succeeds=True, told="a process failed; restart 1 of 3")
     else:
         faults = _message_faults(answer, succeeds=False, told=ENDS_EARLY[name])
         again = _run_ranks(place, "none", "real", "resume", out)
