@@ -56,11 +56,6 @@ class SamplingConfig(Section):
         """Evaluations of the denoiser per step: two with classifier-free guidance, else one."""
         return 1 if self.guidance_scale <= 1 else 2
 
-    @property
-    def forwards(self) -> int:
-        """Evaluations of the denoiser per sample."""
-        return self.steps * self.branches
-
 
 LARGEST_OMEGA = 1e30  # times an entropy, it is well inside of float32
 

@@ -195,6 +195,19 @@ class Config(Section):
         """How many samples are drawn for each row of an addition."""
         return self.practice.oversample * self.guidance.candidates
 
+    @property
+    def forwards(self) -> int:
+        """Evaluations of the denoiser per sample; 0 for a generator without one."""
+        if not self.generator.has_denoiser:
+            return 0
+        return (self.sampling.steps - self.generator.first_step(self.sampling.steps)) * self.sampling.branches
+
+    @property
+    def guided_steps(self) -> list[int]:
+        """The indices of the sampler's steps that are guided."""
+        first = self.generator.first_step(self.sampling.steps)
+        return [index for index in self.guidance.guided_steps(self.sampling.steps) if index >= first]
+
     def sample_remedy(self, guided: bool) -> str:
         """What to change if samples, guided or plain ones, are not finite: the keys that apply, with their values."""
         keys = [f"lower guidance.omega = {self.guidance.omega!r}"] if guided else []

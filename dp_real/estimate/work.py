@@ -69,8 +69,7 @@ def image_operations(config: Config, network: Network | None) -> tuple[float, fl
         return None
     # A guidance step goes through the learner and back to the image, but not to the weights. That is two thirds of a
     # training step.
-    steps = len(config.guidance.guided_steps(config.sampling.steps))
-    return image.plain, image.guided + steps * 2 / 3 * network.training
+    return image.plain, image.guided + len(config.guided_steps) * 2 / 3 * network.training
 
 
 def memory(config: Config, network: Network | None) -> dict[str, float] | None:

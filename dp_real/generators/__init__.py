@@ -116,6 +116,15 @@ class GeneratorConfig(Section):
         """
         raise NotImplementedError
 
+    def first_step(self, steps: int) -> int:
+        """The index, of so many steps, of the one that sampling begins with: after 0 if it begins with real images."""
+        return 0
+
+    @property
+    def begins_with_real(self) -> bool:
+        """Whether samples begin with real training images."""
+        return False
+
     def check(self, source: DataConfig) -> None:
         """Raise ValueError for data that this kind cannot imitate."""
 

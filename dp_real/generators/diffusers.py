@@ -38,6 +38,12 @@ class DiffusersConfig(GeneratorConfig):
     guidance_rescale: float = Field(
         default=0.0, ge=0, le=1, description="of classifier-free guidance, against glaring images; 0: none"
     )
+    strength: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="1: from noise; less: this share of the steps, from a noised real training image of the class",
+    )
     lora: ModelPlace | None = Field(
         default=None, description="a LoRA for the pipeline: a folder or hub id with one file of safetensors"
     )
@@ -76,6 +82,25 @@ class DiffusersConfig(GeneratorConfig):
                     f"generator.{key} is for classifier-free guidance: set sampling.guidance_scale above 1, not "
                     f"{sampling.guidance_scale:g}"
                 )
+        if self.first_step(sampling.steps) == sampling.steps:
+            raise ValueError(
+                f"generator.strength = {self.strength:g}: none of {sampling.steps} steps is left; "
+                f"{1 / sampling.steps:g} leaves one"
+            )
+
+    def first_step(self, steps: int) -> int:
+        """See GeneratorConfig. It is that of diffusers' image-to-image pipelines."""
+        return steps - min(int(steps * self.strength), steps)
+
+    @property
+    def begins_with_real(self) -> bool:
+        """See GeneratorConfig."""
+        return self.strength < 1
+
+    def check(self, source: DataConfig) -> None:
+        """Raise ValueError if samples are to begin with real images, and there are none."""
+        if self.begins_with_real and not source.has_training_examples:
+            raise ValueError("generator.strength below 1 begins with real training images: data.train must name them")
 
     @property
     def guidance_decoder(self) -> str | None:
@@ -90,7 +115,7 @@ class DiffusersConfig(GeneratorConfig):
     def load(
         self, sampling: SamplingConfig, source: DataConfig, data: RealData | None = None, progress: Progress = silent
     ) -> Generator:
-        """Load the pipeline, on the GPU if there is one. It needs no real examples. See GeneratorConfig.
+        """Load the pipeline, on the GPU if there is one. It reads real examples for `strength` only.
 
         Raises
         ------
@@ -127,12 +152,14 @@ class DiffusersConfig(GeneratorConfig):
             offloads=self.offload,
             negative_prompt=self.negative_prompt,
             guidance_rescale=self.guidance_rescale,
+            first=self.first_step(sampling.steps),
         )
         self._save_memory(model.network, [part for part in (pipe.vae, tiny) if part is not None])
         if self.compile:
             model.compile()
         model.offload()
-        return PipelineGenerator(model, asked, task.sample_shape)
+        real = (data or source.load()).generator if self.begins_with_real else None
+        return PipelineGenerator(model, asked, task.sample_shape, real)
 
     def _save_memory(self, network: Any, decoders: list[Any]) -> None:
         """Switch on what `checkpointing` and `slicing` ask for."""
@@ -170,7 +197,10 @@ class DiffusersConfig(GeneratorConfig):
         if decoder is None:
             return None
         pixels = (self.size / size.side) ** 2 if self.size else 1
-        plain = pixels * (sampling.forwards * size.denoiser.forward + size.decoder.forward)
+        first = self.first_step(sampling.steps)
+        forwards = (sampling.steps - first) * sampling.branches
+        guided_steps = sum(step >= first for step in guidance.guided_steps(sampling.steps))
+        plain = pixels * (forwards * size.denoiser.forward + size.decoder.forward)
         gradient = decoder.forward + decoder.backward  # through the decoder and back to x0_hat
         kept = decoder.kept
         if guidance.through == "unet":
@@ -183,7 +213,7 @@ class DiffusersConfig(GeneratorConfig):
         weights = size.parameters * width
         return ImageCost(
             plain=plain,
-            guided=plain + len(guidance.guided_steps(sampling.steps)) * pixels * gradient,
+            guided=plain + guided_steps * pixels * gradient,
             weights=weights,
             resident=0 if self.offload else weights,
             kept=pixels * kept * width / 4,

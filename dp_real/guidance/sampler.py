@@ -24,11 +24,12 @@ def sample(
     solver: Solver,
     x: Float[Tensor, "batch *latent"],
     *,
+    first: int = 0,
     guidance: EntropyGuidance | None = None,
     decode: Callable[[Tensor], Tensor] = identity,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Float[Tensor, "batch *latent"]:
-    """Turn standard normal noise into samples, by the solver's steps.
+    """Turn standard normal noise, or noised samples, into samples, by the solver's steps.
 
     Parameters
     ----------
@@ -37,7 +38,9 @@ def sample(
     solver
         The noise schedule and its steps.
     x
-        The noise.
+        The noise, or what `solver.noised` returned for the step `first`.
+    first
+        The index of the step to begin with.
     guidance
         What guides the steps; None: the samples are plain.
     decode
@@ -51,7 +54,7 @@ def sample(
         The samples.
     """
     timesteps = solver.timesteps.to(x.device)
-    for index, t in enumerate(timesteps):
+    for index, t in enumerate(timesteps[first:], first):
         if guidance is None or not guidance.guides(index, len(timesteps)):
             x, x0_hat = solver.step(denoiser(x, t), index, x)
         else:

@@ -36,6 +36,27 @@ class Solver(Protocol):
         """
         ...
 
+    def noised(
+        self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
+    ) -> Float[Tensor, "batch *latent"]:
+        """The sample before a step, x_t = a·x0 + sigma·noise.
+
+        Parameters
+        ----------
+        x0
+            Samples.
+        noise
+            Standard normal.
+        index
+            Of the step.
+
+        Returns
+        -------
+        Float[Tensor, "batch *latent"]
+            The noised samples.
+        """
+        ...
+
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
@@ -85,6 +106,12 @@ class DDIM:
         """See Solver."""
         return self.scheduler.step(output, int(self.timesteps[index]), x, return_dict=False)
 
+    def noised(
+        self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
+    ) -> Float[Tensor, "batch *latent"]:
+        """See Solver."""
+        return self.scheduler.add_noise(x0, noise, self.timesteps[index : index + 1])
+
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int
     ) -> Float[Tensor, "batch *latent"]:
@@ -122,6 +149,13 @@ class FlowEuler:
         """See Solver."""
         sigma, next_sigma = self.scheduler.sigmas[index : index + 2].tolist()
         return x + (next_sigma - sigma) * output, x - sigma * output
+
+    def noised(
+        self, x0: Float[Tensor, "batch *latent"], noise: Float[Tensor, "batch *latent"], index: int
+    ) -> Float[Tensor, "batch *latent"]:
+        """See Solver."""
+        sigma = self.scheduler.sigmas[index].item()
+        return (1 - sigma) * x0 + sigma * noise
 
     def raise_score(
         self, output: Float[Tensor, "batch *latent"], by: Float[Tensor, "batch *latent"], index: int

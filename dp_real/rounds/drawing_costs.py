@@ -67,16 +67,11 @@ class Prices:
         flops = self.flops.guided() if policy in ("guided", "chosen") else self.flops.plain()
         return GenerationCosts(
             generated=counts.samples,
-            forwards=counts.samples * self._forwards,
+            forwards=counts.samples * self.config.forwards,
             backwards=counts.samples * self._backwards if policy == "guided" else 0,
             flops=counts.samples * flops + counts.rows * self.flops.soft_labels(),
             redrawn=counts.redrawn,
         )
-
-    @property
-    def _forwards(self) -> int:
-        """Passes of one sample through the denoiser."""
-        return self.config.sampling.forwards if self.config.generator.has_denoiser else 0
 
     @property
     def _backwards(self) -> int:
@@ -84,4 +79,4 @@ class Prices:
         guidance = self.config.guidance
         if guidance.through != "unet" or guidance.control != "none":
             return 0
-        return len(guidance.guided_steps(self.config.sampling.steps))
+        return len(self.config.guided_steps)

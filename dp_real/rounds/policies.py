@@ -130,7 +130,7 @@ class GuidedPolicy(SteeredPolicy):
 
     def omega_at(self, total_guidance: float) -> float:
         """See SteeredPolicy."""
-        return total_guidance / len(self.config.guidance.guided_steps(self.config.sampling.steps))
+        return total_guidance / len(self.config.guided_steps)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def inputs(files: RunFiles, config: Config, data: RealData, *, test: bool = True
     if not processes.this_process().is_main_process:
         return {}
     found = {CONFIG: digest(files.config), "validation": _set_digest(data.validation)}
-    if data.generator is not None and _uses_training_examples(config):
+    if data.generator is not None and uses_training_examples(config):
         found["training"] = json_digest(data.generator.fingerprint())
     if config.practice.draws and (code := config.generator.code_digest()):
         found["code"] = code
@@ -67,12 +67,12 @@ def _set_digest(examples: ExampleSet) -> str:
     return json_digest(fingerprints(shown, examples.y))
 
 
-def _uses_training_examples(config: Config) -> bool:
-    """Whether the pool has real training examples, or the generator is trained on some."""
+def uses_training_examples(config: Config) -> bool:
+    """Whether the pool has real training examples, or the generator is trained on some or begins with them."""
     practice = config.practice
     generator = config.generator
     takes_some = practice.examples == "real" or practice.start == "real"
-    return takes_some or (practice.draws and generator.trained_here)
+    return takes_some or (practice.draws and (generator.trained_here or generator.begins_with_real))
 
 
 def changed_inputs(files: RunFiles, checkpoint: Path, now: dict[str, str]) -> Iterator[str]:

@@ -106,7 +106,7 @@ def check_plan(config: Config) -> None:
     size = config.pool.size
     if size and (len(shape) != 3 or size < max(shape[1:])):
         raise InputError(f"pool.size = {size}: must be 0, or at least the side of the learner's images {list(shape)}")
-    if config.guidance.guides_sampler and not config.guidance.guided_steps(steps):
+    if config.guidance.guides_sampler and not config.guided_steps:
         raise InputError(
             f"guidance.window = {list(config.guidance.window)} guides none of the {steps} sampling.steps, the last of "
             "which is never guided; widen it, or set guidance.omega = 0"

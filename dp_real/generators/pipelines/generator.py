@@ -7,15 +7,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int64, UInt64
 from torch import Tensor
 
 from dp_base.errors import InputError
 from dp_real.data.imagenet.classes import imagenet_classes, imagenet_of
+from dp_real.examples import TrainingExamples
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.runtime.pixels import fit
-from dp_real.runtime.seeds import row_noise
+from dp_real.runtime.seeds import Stream, rng, row_noise
 
 
 class PipelineGenerator:
@@ -29,11 +31,28 @@ class PipelineGenerator:
         For each class, its prompts or class numbers. A row's seed picks one of them.
     sample_shape
         [channels, height, width] of the images, as the learner sees them.
+    real
+        Where the model begins with real images: these. A row's seed picks one of its class.
+
+    Raises
+    ------
+    InputError
+        If a class has no real image.
     """
 
-    def __init__(self, model: LatentDiffusion, asked: Sequence[Sequence[Any]], sample_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        model: LatentDiffusion,
+        asked: Sequence[Sequence[Any]],
+        sample_shape: tuple[int, ...],
+        real: TrainingExamples | None = None,
+    ) -> None:
         self.model = model
         self.asked = asked
+        self.real = real
+        self.rows = None if real is None else [(real.y == label).nonzero().flatten() for label in range(len(asked))]
+        if self.rows and min(map(len, self.rows)) == 0:
+            raise InputError("generator.strength: some class has no image among data.train to begin with")
         self.sample_shape = sample_shape
         self.n_classes = len(asked)
 
@@ -46,15 +65,25 @@ class PipelineGenerator:
         """See Generator."""
         noise = row_noise(seeds, self.model.latent_shape)
         to_learner = partial(fit, shape=self.sample_shape)
-        return self.model.sample(self._pick(labels, seeds), noise, guidance, to_learner).cpu()
+        return self.model.sample(
+            self._pick(labels, seeds), noise, guidance, to_learner, self.beginnings(labels, seeds)
+        ).cpu()
 
     def resized(self, sample_shape: tuple[int, ...]) -> PipelineGenerator:
         """See AnySize. The two share the pipeline."""
-        return PipelineGenerator(self.model, self.asked, sample_shape)
+        return PipelineGenerator(self.model, self.asked, sample_shape, self.real)
 
     def offload(self) -> None:
         """See Generator."""
         self.model.offload()
+
+    def beginnings(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> Tensor | None:
+        """The real image that each row begins with; None: it begins with noise."""
+        if self.real is None or self.rows is None:
+            return None
+        draws = [rng(seed, Stream.START).random() for seed in seeds.tolist()]
+        ours = [self.rows[label] for label in labels.tolist()]
+        return self.real.x[torch.stack([rows[int(draw * len(rows))] for rows, draw in zip(ours, draws, strict=True)])]
 
     def _pick(self, labels: Int64[Tensor, " batch"], seeds: UInt64[np.ndarray, " batch"]) -> list[Any]:
         """The prompt or class number of each row."""

@@ -9,16 +9,19 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from dp_base.errors import InputError
 from dp_real.generators.pipelines.adapters import Adapter, Condition, adapt, make_solver
 from dp_real.generators.pipelines.device_batches import DeviceBatches
-from dp_real.generators.pipelines.latents import decode
+from dp_real.generators.pipelines.latents import decode, encode, image_side
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.guidance.sampler import Denoiser, identity, sample
+from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
 
 CONDITIONS = 1024  # embedded prompts to keep; those of ImageNet's 1,000 classes take 0.2 GB, for SD 3 2.8 GB
@@ -47,11 +50,13 @@ class LatentDiffusion:
         What stands in place of the empty prompt in classifier-free guidance.
     guidance_rescale
         Share of classifier-free guidance's output that is scaled to the deviation of the conditional one.
+    first
+        The index of the step to begin with. If it is not 0, `sample` noises real images for that step.
 
     Raises
     ------
     InputError
-        For a pipeline that cannot be used, or cannot draw that size.
+        For a pipeline that cannot be used, or cannot draw that size, or cannot encode real images to begin with.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class LatentDiffusion:
         offloads: bool = False,
         negative_prompt: str = "",
         guidance_rescale: float = 0.0,
+        first: int = 0,
     ) -> None:
         self.pipe = pipe
         self.adapter = adapt(pipe, size)
@@ -73,6 +79,9 @@ class LatentDiffusion:
         self.guidance_rescale = guidance_rescale
         self.network = self.adapter.network
         self.solver = make_solver(pipe, self.adapter, steps)
+        self.first = first
+        if first and not isinstance(pipe.vae, AutoencoderKL):
+            raise InputError(f"generator.strength: {type(pipe.vae).__name__} is no AutoencoderKL, which encodes images")
         self.guidance_scale = guidance_scale
         self.guidance_decoder = tiny_decoder or pipe.vae
         self.modules = [part for part in (*pipe.components.values(), tiny_decoder) if isinstance(part, nn.Module)]
@@ -105,6 +114,7 @@ class LatentDiffusion:
         noise: Float[Tensor, "batch channels latent_height latent_width"],
         guidance: EntropyGuidance | None = None,
         to_learner: Callable[[Tensor], Tensor] = identity,
+        real: Float[Tensor, "batch colours height width"] | None = None,
     ) -> Float[Tensor, "batch ..."]:
         """Draw an image for each row.
 
@@ -118,6 +128,8 @@ class LatentDiffusion:
             What guides the sampler; None: the images are plain.
         to_learner
             Turns images into what the learner sees.
+        real
+            With `first`, the image of each row to begin with, in [-1, 1]. It may be grey, and is resized.
 
         Returns
         -------
@@ -134,7 +146,8 @@ class LatentDiffusion:
             x = sample(
                 self.denoiser(asked[rows]),
                 self.solver,
-                noise[rows].to(self.device),
+                self._begin(noise[rows].to(self.device), None if real is None else real[rows]),
+                first=self.first,
                 guidance=guidance and guidance.for_rows(rows),
                 decode=lambda x0_hat: to_learner(decode(self.guidance_decoder, x0_hat)),
             )
@@ -143,6 +156,14 @@ class LatentDiffusion:
 
         self._move(self.device)
         return self.batches.draw(len(asked), draw, kind=guidance and guidance.through)
+
+    def _begin(self, noise: Tensor, real: Tensor | None) -> Tensor:
+        """What the first step takes: the noise, or real images that are noised with it."""
+        if real is None:
+            return noise
+        height, width = (image_side(self.pipe.vae, side) for side in noise.shape[-2:])
+        x0 = encode(self.pipe.vae, fit(real.to(self.device).expand(-1, 3, -1, -1), (3, height, width)))
+        return self.solver.noised(x0, noise, self.first)
 
     def offload(self) -> None:
         """Move the weights off the device, if `offloads` is set."""

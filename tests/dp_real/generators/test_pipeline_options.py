@@ -6,21 +6,29 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import StableDiffusionImg2ImgPipeline
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3_img2img import StableDiffusion3Img2ImgPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
 from dp_base.errors import InputError, MissingError
 from dp_real.estimate import needs
+from dp_real.examples import Examples
 from dp_real.generators.pipelines.generator import PipelineGenerator
 from dp_real.generators.pipelines.latent_diffusion import LatentDiffusion
+from dp_real.generators.pipelines.latents import encode, image_side
 from dp_real.generators.pipelines.loading import add_lora
+from dp_real.runs.integrity import uses_training_examples
 from dp_real.runs.prepare import load_generator
+from dp_real.runtime.pixels import fit
 from dp_real.runtime.seeds import row_noise, row_seeds
 from tests.dp_real.generators.tiny_pipelines import (
+    CLASSES,
     PROMPTS,
     STEPS,
     config_of,
@@ -79,6 +87,80 @@ def test_transformers_are_told_it_too(make: Callable[[], Any]):
         LatentDiffusion(pipe, STEPS, 3.0, negative_prompt=prompt).sample(PROMPTS, noise) for prompt in ("", NEGATIVE)
     ]
     assert (images[0] - images[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "image_to_image"),
+    [(stable_diffusion, StableDiffusionImg2ImgPipeline), (stable_diffusion_3, StableDiffusion3Img2ImgPipeline)],
+)
+def test_real_images_are_noised_as_in_the_pipelines_for_them(make: Callable[[], Any], image_to_image: Any):
+    pipe = random_pipeline(make)
+    model = LatentDiffusion(pipe, STEPS, 3.0, first=3)
+    noise = torch.randn(3, *model.latent_shape, generator=torch.Generator().manual_seed(7))
+    real = torch.rand(3, 1, 40, 40) * 2 - 1  # grey, and of another size
+    side = image_side(pipe.vae, model.latent_shape[-1])
+    if isinstance(pipe.scheduler, EulerDiscreteScheduler):  # the same schedule, another solver
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    absent = {"requires_safety_checker": False} if make is stable_diffusion else {}
+    theirs = image_to_image(**pipe.components, **absent)
+    theirs.set_progress_bar_config(disable=True)
+    drawn = theirs(
+        PROMPTS,
+        image=encode(pipe.vae, fit(real.expand(-1, 3, -1, -1), (3, side, side))),
+        strength=0.5,
+        num_inference_steps=STEPS,
+        guidance_scale=3.0,
+        generator=torch.Generator().manual_seed(7),
+        output_type="pt",
+    )
+    images = model.sample(PROMPTS, noise, real=real)
+    torch.testing.assert_close(images, 2 * drawn.images - 1, atol=2e-4, rtol=0)
+    assert (images - LatentDiffusion(pipe, STEPS, 3.0).sample(PROMPTS, noise)).abs().max() > 1e-2
+
+
+def write_greys(folder: Path) -> Path:
+    """Three training images of each class, each of one grey."""
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", (32, 32), (60 * label + 20 * index,) * 3).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_a_row_begins_with_a_real_image_of_its_class(saved: Path, tmp_path: Path):
+    data = {"train": str(write_greys(tmp_path / "train")), "validation": str(tmp_path / "train")}
+    config = config_of(saved / "pipe", data, strength=0.2)
+    generator = load_generator(config)
+    assert isinstance(generator, PipelineGenerator)
+    labels = torch.arange(3).repeat_interleave(8)
+    seeds = row_seeds(0, 0, range(len(labels)))
+    real = generator.beginnings(labels, seeds)
+    assert real is not None
+    grey = real[:, 0, 0, 0].add(1).mul(127.5).round()
+    assert (grey // 60).tolist() == labels.tolist()
+    assert len(grey.unique()) > 6  # not always the same one
+    images = generator.sample(labels, seeds, None)
+    torch.testing.assert_close(images[5:7], generator.sample(labels[5:7], seeds[5:7], None), atol=1e-4, rtol=0)
+    assert uses_training_examples(config)
+    assert not uses_training_examples(config_of(saved / "pipe", data))
+
+
+def test_beginning_with_real_images_has_its_price_and_its_limits(saved: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"data.train must name them"):
+        config_of(saved / "pipe", strength=0.5)
+    train = {"train": str(tmp_path)}
+    with pytest.raises(InputError, match=r"generator.strength = 0.1: none of 6 steps is left; 0.166667 leaves one"):
+        config_of(saved / "pipe", train, strength=0.1)
+    config = config_of(saved / "pipe", train, strength=0.5)
+    whole = config_of(saved / "pipe")
+    assert config.forwards == whole.forwards / 2
+    assert config.guided_steps == [index for index in whole.guided_steps if index >= 3] != whole.guided_steps
+    with pytest.raises(InputError, match=r"generator.strength: AutoencoderDC is no AutoencoderKL"):
+        LatentDiffusion(random_pipeline(sana), STEPS, 3.0, first=1)
+    with pytest.raises(InputError, match=r"some class has no image among data.train"):
+        PipelineGenerator(
+            load(saved).model, [["a"], ["b"]], (3, 32, 32), Examples(torch.zeros(1, 3, 8, 8), torch.zeros(1))
+        )
 
 
 def write_lora(pipe: Any, folder: Path) -> None:

@@ -303,12 +303,12 @@ def classifier_of(images: Tensor) -> nn.Module:
     return network.eval()
 
 
-def config_of(folder: Path, **options: Any) -> Config:
-    """The configuration of a run whose generator is the pipeline in a folder."""
+def config_of(folder: Path, data: dict[str, Any] | None = None, **options: Any) -> Config:
+    """The configuration of a run whose generator is the pipeline in a folder. data: more keys of [data]."""
     return parse_config(
         {
             "name": "any",
-            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32},
+            "data": {"source": "folder", "validation": "nowhere", "classes": list(CLASSES), "size": 32} | (data or {}),
             "generator": {"kind": "diffusers", "model": str(folder), **options},
             "sampling": {"steps": STEPS, "guidance_scale": 2.0},
             "learner": {"kind": "conv", "widths": [4, 8], "hidden": 16},
