@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,9 +96,14 @@ class Fit:
             parameter.high if high > _AT_END else float(parameter.from_z(high)),
         )
 
-    def outermost(self, level: float = 0.95) -> dict[str, Float[np.ndarray, " places"]]:
-        """All parameters at the fit, and where each free one is at an end of its interval and the rest are refitted."""
-        return self.likelihood.values(self._region(level).outermost())
+    def outermost(
+        self, level: float = 0.95, advance: Callable[[int], None] = lambda ends: None
+    ) -> dict[str, Float[np.ndarray, " places"]]:
+        """All parameters at the fit, and where each free one is at an end of its interval and the rest are refitted.
+
+        advance(1) is called after each end: twice for each free parameter.
+        """
+        return self.likelihood.values(self._region(level).outermost(advance))
 
     def predict(self, points: Curve | Mapping[str, Any], level: float = 0.95) -> pd.DataFrame:
         """What the theory expects at other points.

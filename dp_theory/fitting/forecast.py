@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,6 +35,7 @@ def forecast(
     level: float = 0.95,
     direct_cost: float | None = None,
     training_cost: float | None = None,
+    advance: Callable[[int], None] = lambda ends: None,
 ) -> pd.DataFrame:
     """How much more each strategy takes to reach a target error, the best strategy first.
 
@@ -70,6 +71,9 @@ def forecast(
     direct_cost, training_cost
         Costs of a directly drawn sample and of a training row, in plain samples, if `x` is "compute". They are
         DIRECT_COST and TRAINING_COST unless given.
+    advance
+        advance(1) is called whenever an end of a parameter's interval is found, which takes most of the time. There
+        are two for each free parameter.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def forecast(
     require_costs(direct=costs.sample("direct"), training=costs.training)
     require("target", target, 0 < target < 0.5, "lie in (0, 1/2): it is a test error")
     start = _present_rows(fitted.curve)
-    question = _Question(fitted, target, x, level, costs, fitted.outermost(level))
+    question = _Question(fitted, target, x, level, costs, fitted.outermost(level, advance))
     family = stack(fitted)
     may_not_reach = target <= fitted.limits("floor", level)[1]
     static = question.answer(_static_plans(start), start, may_not_reach)

@@ -16,6 +16,7 @@ Two cases need care. A parameter at an end of its range has no slope there, so t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,11 +106,16 @@ class Region:
         largest = float(self._end(parameter, LARGEST)[parameter])
         return least, largest
 
-    def outermost(self) -> Float[np.ndarray, "places free"]:
-        """The best z, and the places of the region where each free parameter is least and largest."""
+    def outermost(self, advance: Callable[[int], None]) -> Float[np.ndarray, "places free"]:
+        """The best z, and the places of the region where each free parameter is least and largest.
+
+        advance(1) is called after each such place; there are two for each free parameter.
+        """
         places = [self.best]
         for parameter in range(len(self.best)):
-            places += [self._end(parameter, LEAST), self._end(parameter, LARGEST)]
+            for direction in (LEAST, LARGEST):
+                places.append(self._end(parameter, direction))
+                advance(1)
         return np.array(places)
 
     def _end(self, parameter: int, direction: float) -> Float[np.ndarray, " free"]:

@@ -9,7 +9,7 @@ from dp_base.errors import InputError
 from dp_theory.numerics.costs import AXES, DIRECT_COST, TRAINING_COST, require_axis
 from experiments.cli.options import Json
 from experiments.cli.theory.options import MOST_MINUTES, MostMinutes, allow_work, named_numbers
-from experiments.terminal import emit_json, records, say, table
+from experiments.terminal import emit_json, progress, records, say, table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,18 +63,20 @@ def fit_command(
     from dp_theory.fitting import fit, held_out, scores
 
     points = _read(curve, where, columns)
-    _tell_of_time(points, most_minutes)
+    _tell_of_time(points, most_minutes, "up to half a minute")
     fixed = named_numbers("--fix", fix)
-    fitted = fit(points, fixed)
-    parameters = records(fitted.parameters(level))
     hidden: DataFrame | None = None
-    try:
-        hidden = held_out(points, hide, fixed, level)
-        reason = ""
-    except InputError as error:
-        if hide is not None:
-            raise
-        reason = str(error)
+    reason = ""
+    with progress("all points, then without the hidden ones", 2) as advance:
+        fitted = fit(points, fixed)
+        parameters = records(fitted.parameters(level))
+        advance(1)
+        try:
+            hidden = held_out(points, hide, fixed, level)
+        except InputError as error:
+            if hide is not None:
+                raise
+            reason = str(error)
     judged = [] if hidden is None else records(scores(hidden))
     if as_json:
         points_hidden = [] if hidden is None else records(hidden)
@@ -115,9 +117,12 @@ def forecast_command(
 
     require_axis(x, direct_cost=direct_cost, training_cost=training_cost)  # before the fit, which takes its time
     points = _read(curve, where, columns)
-    _tell_of_time(points, most_minutes)
+    _tell_of_time(points, most_minutes, "up to two minutes")
     fitted = fit(points, named_numbers("--fix", fix))
-    found = forecast(fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost)
+    with progress("ends of the parameters' intervals", 2 * len(fitted.likelihood.free)) as advance:
+        found = forecast(
+            fitted, target, x=x, level=level, direct_cost=direct_cost, training_cost=training_cost, advance=advance
+        )
     rows = records(found)
     if as_json:
         emit_json({"forecast": rows, **_goodness(fitted)})
@@ -126,7 +131,7 @@ def forecast_command(
     _print_goodness(fitted)
 
 
-def _tell_of_time(curve: "Curve", most_minutes: float) -> None:
+def _tell_of_time(curve: "Curve", most_minutes: float, of_practice: str) -> None:
     """Say before it is solved that a loop takes its time, selected rows some, and many points, too.
 
     Raises InputError for more points than are fitted in that time.
@@ -134,7 +139,7 @@ def _tell_of_time(curve: "Curve", most_minutes: float) -> None:
     remedy = "give the mean error of each size, which tells as much"
     allow_work(POINT_SECONDS * len(curve.error), most_minutes, remedy)
     if curve.has_practice:
-        say("the curve has practice, whose theory takes longer: up to two minutes")
+        say(f"the curve has practice, whose theory takes longer: {of_practice}")
     elif curve.selected.any():
         say("the curve has selected rows, whose theory takes five to twenty seconds")
 

@@ -197,3 +197,10 @@ def test_a_wrong_axis_is_refused(fitted: Fit):
         forecast(fitted, 0.1, x="kept", direct_cost=2)
     with pytest.raises(InputError, match="training_cost = 2 is for compute: kept counts samples"):
         forecast(fitted, 0.1, x="kept", training_cost=2)
+
+
+def test_a_forecast_tells_how_far_it_is():
+    fitted = fit(few_static(), {"floor": 0.0})
+    ends: list[int] = []
+    forecast(fitted, 0.08, advance=ends.append)
+    assert sum(ends) == 2 * len(fitted.likelihood.free)
