@@ -1,6 +1,6 @@
 """Curves (predicted lines with empirical points on them), rankings, and writing a figure to disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dp_base.files import whole_file
 from figures import style
 from figures.tables import KINDS, check_table
 
-PANELS_PER_ROW = 3
+PANELS_PER_ROW = 3  # of a figure that is not for a phone
 LINE_HANDLE = 2.4  # length of a line in a legend, in font sizes
 
 
@@ -59,17 +59,17 @@ def draw_curves(
                 log_axis(ax, "y")
             ax.set_title(title)
             ax.set_xlabel(xlabel)
-            if index % PANELS_PER_ROW == 0:
+            if style.is_narrow() or index % PANELS_PER_ROW == 0:
                 ax.set_ylabel(ylabel)
         _add_legend(figure, looks, [kind for kind in KINDS if kind in set(table["kind"])], len(axes))
     return figure
 
 
 def _new_panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
-    columns = min(count, PANELS_PER_ROW)
+    columns = 1 if style.is_narrow() else min(count, PANELS_PER_ROW)
     rows = -(-count // columns)
     height = style.SINGLE_HEIGHT if count == 1 else rows * style.PANEL_HEIGHT + 0.3  # inches for the legend
-    figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(style.width(), height), layout="constrained")
     grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
     for unused in grid[count:]:
         unused.remove()
@@ -143,7 +143,9 @@ def _add_legend(figure: Figure, looks: dict[Any, dict[str, Any]], kinds: list[st
         handles.append(Line2D([], [], label=kind, color=style.GREY, **points))
     if len(handles) == 1:
         return
-    if columns <= 2:
+    if style.is_narrow():
+        figure.legend(handles=handles, loc="outside lower center", handlelength=LINE_HANDLE)
+    elif columns <= 2:
         figure.legend(handles=handles, loc="outside right upper", handlelength=LINE_HANDLE)
     else:
         ncols = min(len(handles), 4)
@@ -158,7 +160,7 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
     check_table(table)
     rows = table.sort_values("y", ignore_index=True)
     with style.paper():
-        figure = Figure(figsize=(style.WIDTH, 0.8 + 0.28 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(style.width(), 0.8 + 0.28 * len(rows)), layout="constrained")
         ax = figure.subplots()
         reach = [rows["y"] - rows["y_low"], rows["y_high"] - rows["y"]]
         colour = style.series_styles(1)[0]["color"]
@@ -166,6 +168,17 @@ def draw_ranking(table: pd.DataFrame, *, xlabel: str) -> Figure:
         ax.set_yticks(rows.index, [style.plain(name) for name in rows["series"]])
         ax.set_xlabel(xlabel)
     return figure
+
+
+def save_narrow(draw: Callable[[], Figure], stem: Path) -> Path:
+    """Draw a figure for a phone, and write it as PNG beside the wide one `stem`. Returns its path."""
+    with style.narrow():
+        return save(draw(), stem.with_name(narrow_name(stem.name)), ["png"])[0]
+
+
+def narrow_name(name: str) -> str:
+    """The name of the figure for a phone beside the figure of this name, both without their ending."""
+    return f"{name}-narrow"
 
 
 def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:

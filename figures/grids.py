@@ -29,7 +29,7 @@ def draw_images(
     columns: str = "",
     notes: np.ndarray | None = None,
     marked: np.ndarray | None = None,
-    width: float = style.WIDTH,
+    width: float | None = None,
 ) -> Figure:
     """Draw a labelled grid of images.
 
@@ -38,7 +38,7 @@ def draw_images(
     rows, columns: titles above the labels of rows and of columns.
     notes: shape (rows, columns), a few characters below each image.
     marked: bool, shape (rows, columns), which images get a frame.
-    width: of the figure, in inches.
+    width: of the figure, in inches; style.width() unless given.
 
     Raises ValueError if the labels do not match the images, or if a value lies outside [0, 1].
     """
@@ -49,6 +49,7 @@ def draw_images(
         )
     if np.nanmin(images) < 0 or np.nanmax(images) > 1:
         raise ValueError(f"pixels span [{np.nanmin(images):g}, {np.nanmax(images):g}], which must be in [0, 1]")
+    width = style.width() if width is None else width
     layout = _Layout.of(images, NOTE_GAP if notes is not None else GAP)
     n_rows, n_columns = images.shape[:2]
     with style.paper():

@@ -33,7 +33,7 @@ def draw_phases(
     shades = {"cmap": colours, "norm": Normalize(-limit, limit)}
     panels = list(dict.fromkeys(table["panel"]))
     with style.paper():
-        figure = Figure(figsize=(style.WIDTH, style.PANEL_HEIGHT + 0.6), layout="constrained")
+        figure = Figure(figsize=(style.width(), style.PANEL_HEIGHT + 0.6), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, panel in zip(axes, panels, strict=True):
             _draw_map(ax, table[table["panel"] == panel], level, shades)

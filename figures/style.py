@@ -7,12 +7,14 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 log = logging.getLogger(__name__)
 FALLBACKS = ("Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Unifont")
 """Fonts that have characters which DejaVu Sans lacks."""
 WIDTH = 6.5  # a full text width; figures share it, so that their fonts look equally large side by side
+NARROW = 3.4  # of figures for a phone, in which the same fonts have 10 pixels
 PANEL_HEIGHT = 2.1  # of one row of panels
 SINGLE_HEIGHT = 3.1  # of a figure with one panel
 GREY = "0.35"
@@ -27,6 +29,29 @@ POINTS: dict[str, dict[str, Any]] = {
     "reported": {"marker": "o", "markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.1},
 }
 """Keyword arguments of Line2D for the points of each empirical kind. What is predicted is a line without points."""
+
+
+_width = ContextVar("width", default=WIDTH)
+
+
+def width() -> float:
+    """The width of a figure that is drawn now: WIDTH, or NARROW within a block `narrow`."""
+    return _width.get()
+
+
+def is_narrow() -> bool:
+    """Whether a figure that is drawn now is for a phone: its panels then stand below each other."""
+    return width() < WIDTH
+
+
+@contextmanager
+def narrow() -> Iterator[None]:
+    """Let figures be drawn for a phone within a block."""
+    token = _width.set(NARROW)
+    try:
+        yield
+    finally:
+        _width.reset(token)
 
 
 @contextmanager

@@ -34,8 +34,9 @@ def draw_traces(table: pd.DataFrame, *, logy: Sequence[str] = ()) -> Figure:
     names = list(dict.fromkeys(table["series"]))
     looks = dict(zip(names, style.series_styles(len(names)), strict=True))
     with style.paper():
-        figure = Figure(figsize=(style.WIDTH, style.PANEL_HEIGHT + 0.3), layout="constrained")
-        axes = figure.subplots(1, len(quantities), squeeze=False)[0]
+        rows = len(quantities) if style.is_narrow() else 1
+        figure = Figure(figsize=(style.width(), rows * style.PANEL_HEIGHT + 0.3), layout="constrained")
+        axes = figure.subplots(rows, len(quantities) // rows, squeeze=False).ravel()
         for ax, quantity in zip(axes, quantities, strict=True):
             _draw_quantity(ax, table.loc[table["quantity"] == quantity].sort_values("x"), looks)
             if quantity in logy:

@@ -195,7 +195,7 @@ def run_and_write(
     from experiments.comparing.compare import JOURNAL, Comparison, over_sets, run_arms, summarize
     from experiments.comparing.ratios import exponents
     from experiments.looking.report.pictures import leave_figures_of
-    from figures.curves import save
+    from figures.curves import save, save_narrow
 
     names = list(plan.arms)
     comparison = Comparison(plan.out)
@@ -218,6 +218,7 @@ def run_and_write(
         )
         comparison.write(found.runs, found.summary, found.sets, found.exponents)
         save(_figure(found, plan.x), comparison.figure)
+        save_narrow(lambda: _figure(found, plan.x), comparison.figure)
         comparison.seal()
         leave_figures_of((run.path for _, run in comparison.runs()), workers or WORKERS_WITHOUT_GPU, progress)
     return found

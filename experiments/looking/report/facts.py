@@ -15,7 +15,16 @@ from dp_real.runs.reader import Run
 from experiments.comparing.compare import Comparison
 from experiments.comparing.verdict import chance_remark, guesses, verdict
 from experiments.looking.report.hardest_images import hardest_images
-from experiments.looking.report.pictures import CAPTIONS, are_drawn, class_counts, leave_figures, readable_pool
+from experiments.looking.report.pictures import (
+    CAPTIONS,
+    LAST,
+    are_drawn,
+    class_counts,
+    draw_for_phone,
+    leave_figures,
+    readable_pool,
+)
+from figures.curves import narrow_name
 from experiments.looking.report.texts import hardest_texts
 from experiments.presets.presets import load_preset
 from experiments.terminal import records
@@ -71,6 +80,8 @@ def run_facts(run: Run) -> Facts:
     result = run.result
     if not are_drawn(run.files):
         leave_figures(run.path)
+    if not are_drawn(run.files, narrow_name(LAST)):
+        draw_for_phone(run)
     base = preset_of(config)
     pool = readable_pool(run)
     classes = class_counts(pool, config.task.classes).reset_index() if pool else None

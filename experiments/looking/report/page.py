@@ -13,12 +13,11 @@ import jinja2
 
 from experiments.looking.report.facts import COSTS, Facts
 from experiments.looking.report.pictures import CAPTIONS
+from figures.curves import narrow_name
 
 MANY_CLASSES = 30  # if a run has more, only the hardest are listed
 HARDEST_SHOWN = 10
-NARROWEST_FIGURE = (
-    40  # rem: on a narrow screen a figure is scrolled rather than shrunk, so that its labels have 9 pixels
-)
+NARROWEST_FIGURE = 40  # rem: on a narrower screen a figure is that for a phone, or scrolled if there is none
 MORE = {">": "≥ ", "<": "≤ "}  # before a number of static samples that lies beyond the sizes that were tried
 
 
@@ -29,7 +28,7 @@ def page(facts: Sequence[Facts], refresh: int = 0) -> str:
     """
     loader = jinja2.PackageLoader("experiments.looking.report", "")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    filters = (columns, words, readable, embedded, overview, with_errors)
+    filters = (columns, words, readable, embedded, for_phone, overview, with_errors)
     environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("page.html.jinja").render(
         title=", ".join(fact.get("run") or fact["comparison"] for fact in facts),
@@ -145,6 +144,12 @@ def readable(value: Any) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:,.0f}" if value == round(value) and value < 1e9 else f"{value:.4g}"
+
+
+def for_phone(file: str) -> str:
+    """The picture for a phone that lies beside this one; empty if there is none, as in folders of older versions."""
+    narrow = Path(file).with_stem(narrow_name(Path(file).stem))
+    return str(narrow) if narrow.exists() else ""
 
 
 def embedded(file: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from dp_real.runs.run_files import RunFiles
 from dp_real.runtime.pixels import to_float
 from dp_real.runtime.processes import this_process
 from experiments.terminal import say
-from figures.curves import draw_curves, save
+from figures import style
+from figures.curves import draw_curves, save, save_narrow
 from figures.grids import draw_images
 from figures.stacks import NAMED, draw_stacks
 from figures.tables import measured
@@ -39,6 +41,7 @@ CAPTIONS = {
 """What the page says below each picture."""
 LAST = "training"  # the picture that is drawn last: if it is there, all are
 SHOWN = 10  # rounds and classes in the grid of samples
+SHOWN_NARROW = 5  # classes in that for a phone
 THUMBNAIL = 128  # pixels a side of an image in a grid
 TRACES = {"val_accuracy": "validation accuracy (%)", "train_loss": "training loss", "lr": "learning rate"}
 """The panels of the picture `training`."""
@@ -71,9 +74,9 @@ def leave_figures_of(runs: Iterable[Path], workers: int, progress: Progress) -> 
             advance(1)
 
 
-def are_drawn(files: RunFiles) -> bool:
-    """Whether a run is complete, and all its figures are there and show its end."""
-    last = files.figures / f"{LAST}.png"
+def are_drawn(files: RunFiles, last_name: str = LAST) -> bool:
+    """Whether a run is complete, and all its figures, of which one is the last, are there and show its end."""
+    last = files.figures / f"{last_name}.png"
     return files.result.exists() and last.exists() and last.stat().st_mtime >= files.result.stat().st_mtime
 
 
@@ -82,21 +85,35 @@ def draw_run(run: Run) -> list[Path]:
 
     They are written as PNG only, which takes half the time.
     """
+    return [path for name, draw in drawings(run).items() for path in save(draw(), run.files.figures / name, ["png"])]
+
+
+def draw_for_phone(run: Run) -> None:
+    """Write the same pictures for a phone, which only a report shows. A failure is only remarked on."""
+    try:
+        for name, draw in drawings(run).items():
+            save_narrow(draw, run.files.figures / name)
+    except Exception as error:
+        say(f"{run.path}/figures: not drawn for a phone: {type(error).__name__}: {error}")
+
+
+def drawings(run: Run) -> dict[str, Callable[[], Figure]]:
+    """What draws each picture that a run's files allow, by its name; the one that is drawn last comes last."""
     metrics = run.metrics
     rounds = run.rounds
-    figures: dict[str, Figure] = {}
+    figures: dict[str, Callable[[], Figure]] = {}
     if len(rounds) > 1 and len(metrics):
-        figures["rounds"] = draw_rounds(metrics, rounds)
-    if scaling := draw_scaling(run):
-        figures["scaling"] = scaling
+        figures["rounds"] = partial(draw_rounds, metrics, rounds)
+    if len(sizes := sizes_reached(run)) > 1:
+        figures["scaling"] = partial(draw_scaling, sizes)
     if pool := readable_pool(run):
         task = run.config.task
-        figures["classes"] = draw_classes(pool, task.classes)
+        figures["classes"] = partial(draw_classes, pool, task.classes)
         if len(task.sample_shape) == 3:
-            figures["samples"] = draw_samples(pool, task.classes)
+            figures["samples"] = partial(draw_samples, pool, task.classes)
     if len(metrics):
-        figures[LAST] = draw_training(metrics, rounds, run.config.training.warmup_steps)
-    return [path for name, figure in figures.items() for path in save(figure, run.files.figures / name, ["png"])]
+        figures[LAST] = partial(draw_training, metrics, rounds, run.config.training.warmup_steps)
+    return figures
 
 
 def readable_pool(run: Run) -> Pool | None:
@@ -145,14 +162,13 @@ def draw_rounds(metrics: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_scaling(run: Run) -> Figure | None:
-    """Draw test accuracy against the pool's size, with a point for each branch (paper section 5) and the run itself.
+def sizes_reached(run: Run) -> pd.DataFrame:
+    """The results of a run's branches (paper section 5), and of the run itself if it has ended: a row for each."""
+    return pd.DataFrame([*run.branches, *([run.result] if run.complete else [])])
 
-    Returns None if there are fewer than two points.
-    """
-    results = pd.DataFrame([*run.branches, *([run.result] if run.complete else [])])
-    if len(results) < 2:
-        return None
+
+def draw_scaling(results: pd.DataFrame) -> Figure:
+    """Draw test accuracy against the pool's size, with a point for each of `sizes_reached`."""
     table = of_one_run(results["pool_size"], 100 * results["test_accuracy"])
     return draw_curves(table, xlabel="examples in the pool", ylabel="test accuracy (%)", logx=True)
 
@@ -191,7 +207,7 @@ def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
     """Draw the first example of each class in each round, at most SHOWN of either, framed if the learner was wrong."""
     facts = pool.table().select(["row", "round", "label", "omega", "entropy", "correct"]).to_pandas()
     rounds = spread_out(int(facts["round"].max()) + 1)
-    labels = spread_out(len(classes))
+    labels = spread_out(len(classes), SHOWN_NARROW if style.is_narrow() else SHOWN)
     shown = facts[facts["round"].isin(rounds) & facts["label"].isin(labels)].drop_duplicates(["round", "label"])
     images = pictures(to_float(pool.minibatch(torch.tensor(shown["row"].to_numpy()))[0]))
     size = (len(rounds), len(labels))
@@ -211,9 +227,9 @@ def draw_samples(pool: Pool, classes: Sequence[str]) -> Figure:
     return draw_images(grid, names, columns, rows="round", columns=what, notes=notes, marked=marked)
 
 
-def spread_out(count: int) -> list[int]:
-    """At most SHOWN of 0, …, count - 1, evenly spaced, with both ends among them."""
-    return np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int).tolist()
+def spread_out(count: int, most: int = SHOWN) -> list[int]:
+    """At most so many of 0, …, count - 1, evenly spaced, with both ends among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def pictures(x: torch.Tensor) -> np.ndarray:

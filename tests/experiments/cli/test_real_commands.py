@@ -167,7 +167,8 @@ def test_compare_is_paired_resumable_and_drawn(tmp_path: Path, capsys: pytest.Ca
     assert [arm["series"] for arm in answer["arms"]] == ["practice", "static-80", "static"]
     assert [arm["x"] for arm in answer["arms"]] == [60, 80, 60]
     left = {path.name for path in (tmp_path / "compare").iterdir()}
-    assert left == {"checksums.json", "runs", "runs.csv", "comparison.csv", "comparison.png", "comparison.pdf"}
+    pictures = {"comparison.png", "comparison.pdf", "comparison-narrow.png"}
+    assert left == {"checksums.json", "runs", "runs.csv", "comparison.csv"} | pictures
 
     assert dp(*arguments) == 2  # it holds results
     capsys.readouterr()

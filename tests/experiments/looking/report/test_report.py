@@ -85,10 +85,11 @@ def markers(figure: Figure, panel: int) -> list[float]:
 
 def test_a_run_leaves_figures(run: Path):
     names = {path.name for path in (run / "figures").iterdir()}
-    drawn = {"training.png", "rounds.png", "samples.png", "classes.png"}
-    assert names == drawn | {f"round-{index}.png" for index in range(len(Run(run).rounds))}
+    drawn = {"training", "rounds", "samples", "classes"}
+    rounds = {f"round-{index}.png" for index in range(len(Run(run).rounds))}
+    assert names - rounds - {f"{name}-narrow.png" for name in drawn} == {f"{name}.png" for name in drawn}
     for name in drawn:
-        with Image.open(run / "figures" / name) as image:
+        with Image.open(run / "figures" / f"{name}.png") as image:
             image.load()
             assert image.size[0] == 1300  # 6.5 inches
 
@@ -223,7 +224,7 @@ def test_branches_are_drawn_and_reported(copied: Path, capsys: pytest.CaptureFix
 class Page(html.parser.HTMLParser):
     """The text of a page, its images, and whether what is opened is closed."""
 
-    VOID = ("meta", "img", "br", "!doctype")
+    VOID = ("meta", "img", "source", "br", "!doctype")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -234,8 +235,8 @@ class Page(html.parser.HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        sources = [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag == "img":
+        sources = [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+        if tag in ("img", "source"):
             self.images += sources
         else:
             self.links += sources
@@ -421,11 +422,43 @@ def test_a_phone_shows_the_ratio_of_a_comparison(compared: Path, tmp_path: Path)
     assert float(document.split('data-right="')[1].split('"')[0]) < 390
 
 
-def test_labels_of_figures_are_legible_on_a_phone():
-    """Where a figure is narrowest, its smallest letters have 9 pixels."""
+@pytest.mark.parametrize(
+    ("width", "pixels"), [(style.NARROW, 358), (style.WIDTH, 16 * NARROWEST_FIGURE)], ids=["phone", "wide"]
+)
+def test_labels_of_figures_are_legible(width: float, pixels: float):
+    """Where a figure is narrowest, its smallest letters have 9 pixels. A phone of 390 pixels has 32 of margins."""
     with style.paper():
         points = min(rcParams["xtick.labelsize"], rcParams["ytick.labelsize"], rcParams["legend.fontsize"])
-    assert points / 72 / style.WIDTH * 16 * NARROWEST_FIGURE >= 9
+    assert points / 72 / width * pixels >= 9
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "narrow"), [(390, "true"), (1280, "false")])
+def test_a_phone_is_shown_figures_that_are_drawn_for_it(run: Path, tmp_path: Path, width: int, narrow: str):
+    assert dp("real", "report", run, "--out", tmp_path / "report.html") == 0
+    told = """
+      const figures = [...shown.querySelectorAll("figure picture img")];
+      document.body.dataset.narrow = figures.length > 0 && figures.every(one => one.naturalWidth === 680);"""
+    frame = tmp_path / "frame.html"
+    frame.write_text(framed((tmp_path / "report.html").read_text(), width, told))
+    assert f'data-narrow="{narrow}"' in opened(frame, width + 110)
+
+
+def test_a_report_without_figures_for_a_phone_has_those_that_are_scrolled(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fails(run: Run) -> None:
+        raise OSError("no room")
+
+    for narrow in (copied / "figures").glob("*-narrow.png"):
+        narrow.unlink()
+    leave_figures(copied)
+    monkeypatch.setattr(pictures, "drawings", fails)
+    assert dp("real", "report", copied, "--out", tmp_path / "report.html") == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "<source" not in page
+    assert page.count('<figure class="wide"') == 4
+    assert "not drawn for a phone: OSError: no room" in capsys.readouterr().err
 
 
 def test_the_gallery_has_the_hardest_rows_and_those_that_were_wrong(run: Path, monkeypatch: pytest.MonkeyPatch):
