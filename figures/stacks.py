@@ -30,7 +30,9 @@ def draw_stacks(table: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
             ax.bar(place, part, 0.8 if few else 1.0, bottom, color=look["color"], label=style.plain(name))
             bottom += part.to_numpy(float)
         names = [textwrap.fill(style.plain(name), 10, break_long_words=False) for name in heights.index]
-        ax.set_xticks(place if few else [], names if few else [], rotation=0 if len(names) <= UPRIGHT * style.width() else 90)
+        ax.set_xticks(
+            place if few else [], names if few else [], rotation=0 if len(names) <= UPRIGHT * style.width() else 90
+        )
         ax.grid(False, axis="x")
         ax.yaxis.set_major_locator(MaxNLocator(integer=bool((heights % 1 == 0).all(axis=None))))
         ax.set_xlabel(xlabel)

@@ -248,7 +248,14 @@ class Comparison:
 
     def seal(self) -> None:
         """Write the checksums of the tables and figures. What is in the folder beside them is none of its own."""
-        names = [RUNS, SETS, "exponents.csv", "comparison.csv", *(f"comparison.{form}" for form in FORMATS), "comparison-narrow.png"]
+        names = [
+            RUNS,
+            SETS,
+            "exponents.csv",
+            "comparison.csv",
+            *(f"comparison.{form}" for form in FORMATS),
+            "comparison-narrow.png",
+        ]
         seal(self.path, [name for name in names if (self.path / name).exists()])
 
     @property

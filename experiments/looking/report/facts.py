@@ -24,10 +24,10 @@ from experiments.looking.report.pictures import (
     leave_figures,
     readable_pool,
 )
-from figures.curves import narrow_name
 from experiments.looking.report.texts import hardest_texts
 from experiments.presets.presets import load_preset
 from experiments.terminal import records
+from figures.curves import narrow_name
 
 COSTS = {
     "steps": "optimizer steps",

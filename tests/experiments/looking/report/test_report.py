@@ -333,7 +333,7 @@ def test_an_unfinished_run(copied: Path, capsys: pytest.CaptureFixture[str]):
     page = Page((copied / "report.html").read_text())
     assert "not finished, at step 32 of 60" in page.words
     assert f"dp real resume {copied}" in page.words
-    assert len(page.images) == 4 + 40
+    assert len(page.images) == 2 * 4 + 40  # figures are there for a phone, too
     assert "test" not in columns
 
 
@@ -396,7 +396,7 @@ def test_report_of_a_comparison(compared: Path, tmp_path: Path, run: Path, capsy
     assert [arm["series"] for arm in comparison["arms"]] == ["practice", "static-60", "static"]
     assert [Path(row["run"]).name for row in comparison["runs"]][:2] == ["practice-seed1", "practice-seed2"]
     page = Page((tmp_path / "both.html").read_text())
-    assert len(page.images) == 1 + 4 + 40  # the rows that were added to the run are in its gallery
+    assert len(page.images) == 2 * (1 + 4) + 40  # the rows that were added to the run are in its gallery
     assert comparison["verdict"][0] in page.words
     assert "the best static arm" in comparison["verdict"][0]
 
