@@ -1,5 +1,6 @@
 """`dp claims`: numbers are those of the tables and of the stored runs, and the page is up to date."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -114,6 +115,12 @@ def test_no_table_of_measurements_is_written_by_hand():
     one = "A page.\n\n| arm | test |\n|---|---|\n| static | 97.1 |\n"
     assert by_hand("results/digits.md", one) == {"| arm | test |"}
     assert by_hand("results/digits.md", one + "\n<!-- table: digits -->\n" + one + "<!-- end -->") == {"| arm | test |"}
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.csv")), ids=lambda path: path.stem)
+def test_stored_rows_have_a_cell_for_each_head(path: Path):
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert len({len(row) for row in csv.reader(lines, strict=True)}) == 1
 
 
 @pytest.mark.parametrize("path", sorted((RESULTS / "means").glob("*.csv")), ids=lambda path: path.stem)
