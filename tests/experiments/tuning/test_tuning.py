@@ -403,7 +403,7 @@ def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(
 
 def test_what_was_not_published_is_refused(capsys: pytest.CaptureFixture[str]):
     assert dp("real", "compare", "gaussian", "--tuned", "published") == 2
-    assert "has settings of digits, fashion, glyphs, not of gaussian" in capsys.readouterr().err
+    assert "has settings of digits, fashion, glyphs, words, not of gaussian" in capsys.readouterr().err
 
 
 LOAD = DigitsConfig.load
