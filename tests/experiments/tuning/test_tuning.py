@@ -373,6 +373,7 @@ def test_arms_that_were_not_tuned_get_the_settings_of_what_is_most_like_them(tmp
         ("digits", {"training.steps": "4000:10000"}),
         ("fashion", {"training.randaugment_magnitude": [6, 9, 12]}),
         ("glyphs", {"training.steps": [12000], "sampling.guidance_scale": [1.0, 1.1, 1.25]}),
+        ("words", {}),
     ],
 )
 def test_published_settings_are_values_that_a_tuning_of_the_preset_could_choose(preset: str, searches: dict[str, Any]):
