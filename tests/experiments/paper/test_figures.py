@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
+from scipy.optimize import root_scalar
 
 from dp_real import Run
 from dp_theory import KeepHard, Problem, predict
@@ -16,7 +17,7 @@ from experiments.paper import gallery, overlay, paper_tables
 from experiments.paper.others import fig_bootstrap, fig_curation, fig_pruning, fig_verification
 from experiments.paper.reported import fig4_reported
 from experiments.paper.stored import fig1, fig9
-from experiments.paper.theory import fig3, fig5c, fig7, fig_growth
+from experiments.paper.theory import fig3, fig5c, fig7, fig_growth, fig_spectra
 from experiments.presets.presets import load_preset
 from experiments.presets.reported import audit, printed_tables
 from experiments.presets.variants import variants
@@ -401,6 +402,37 @@ def test_no_write_permission(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gallery, "write_text", refuse)
     assert run_dp("figures", "fig4-reported", "--out", tmp_path) == 2
     assert "Permission denied" in capsys.readouterr().err
+
+
+def ridge_error_on_a_power_law(capacity: float, source: float, d: int, n: int, lam: float) -> float:
+    """Of plain rows, by the deterministic equivalents of ridge regression: sign labels are a linear part and noise."""
+    eigenvalue = np.arange(1, d + 1.0) ** -capacity
+    power = np.arange(1, d + 1.0) ** -source  # of the truth in each direction
+    kappa = root_scalar(lambda k: k * (1 - np.sum(eigenvalue / (eigenvalue + k)) / n) - lam, bracket=(lam, 1e3)).root
+    learned = eigenvalue / (eigenvalue + kappa)
+    linear = 2 / np.pi / power.sum()
+    gamma = np.sum(learned**2) / n
+    unexplained = linear * np.sum(power * (1 - learned) ** 2) + 1 - 2 / np.pi
+    squared_norm = linear * np.sum(power * learned**2) + gamma / (1 - gamma) * unexplained
+    overlap = np.sqrt(linear) * np.sum(power * learned)
+    return float(np.arccos(overlap / np.sqrt(squared_norm * power.sum())) / np.pi)
+
+
+def test_practice_changes_the_exponent_on_power_laws():
+    """Static data have the exponent of ridge regression with noise; practice has one that is larger by half or more."""
+    table = fig_spectra.compute(quick=True)
+    capacity, source = fig_spectra.LAWS[0]
+    static = table.query("kind == 'predicted' and series == 'static'").set_index("x")["y"]
+    for n, error in zip(static.index.to_numpy(int), static, strict=True):
+        by_hand = [ridge_error_on_a_power_law(capacity, source, fig_spectra.D, n, lam) for lam in fig_spectra.LAMS]
+        assert error == pytest.approx(min(by_hand), rel=1e-9)
+    slopes = fig_spectra.slopes(table).iloc[0]
+    assert slopes["static"] == pytest.approx(-(source - 1) / source / 2, abs=0.03)
+    assert slopes["practice"] < 1.5 * slopes["static"]
+    assert slopes["pruned by the truth"] < 1.5 * slopes["static"]
+    assert table["z"].abs().max() < 4
+    assert f"static n^{slopes['static']:.2f}" in fig_spectra.caption(table)
+    assert fig_spectra.draw(table).axes
 
 
 def test_rounds_should_shrink():
