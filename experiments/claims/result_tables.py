@@ -144,6 +144,20 @@ TABLES = {
         leads=("practice",),
         columns={"test": "films", "products": "products", "tweets": "tweets", "editorials": "editorials"},
     ),
+    "words": ArmsTable(
+        runs="words",
+        where="kept > 0",
+        arms={
+            "practice": "practice",
+            "static-15840": "static, 15,840",
+            "practice-unguided": "practice, unguided: one of the two candidates at random",
+            "static": "static",
+            "practice@pool.soft_labels=false": "practice, hard labels",
+            "static@pool.soft_labels=false": "static, hard labels",
+        },
+        leads=("practice",),
+        cost="gflop",
+    ),
     "fashion": ArmsTable(
         runs="fashion",
         where="tuning == 'second'",

@@ -31,7 +31,7 @@ def compute(quick: bool) -> pd.DataFrame:
     """Tidy. A panel for each pair of exponents; x are training rows, y is the test error."""
     laws = LAWS[:1] if quick else LAWS
     trials = 3 if quick else 12
-    rows = FIRST * 2 ** np.arange(4 if quick else DOUBLINGS + 1)
+    rows = [FIRST * 2**k for k in range(4 if quick else DOUBLINGS + 1)]
     parts = []
     for capacity, source in laws:
         panel = f"a = {capacity:g}, b = {source:g}"
@@ -47,7 +47,7 @@ def compute(quick: bool) -> pd.DataFrame:
             parts.append(predicted(series, rows, [error for error, _ in best], panel=panel))
             for n, (error, problem) in zip(rows, best, strict=True):
                 if n in SIMULATED:
-                    parts.append(_experiment(series, panel, int(n), error, problem, trials))
+                    parts.append(_experiment(series, panel, n, error, problem, trials))
     return pd.concat(parts, ignore_index=True)
 
 
