@@ -155,7 +155,7 @@ def test_a_table_in_a_list_is_indented_as_the_list_is():
     page = "1. A point:\n\n   <!-- table: words -->\n   <!-- end -->\n"
     written = with_tables(page)
     assert with_tables(written) == written
-    assert "\n   | arm | in the pool |" in written
+    assert "\n   | arm | made | kept |" in written
     assert written.endswith("\n\n   <!-- end -->\n")
 
 
