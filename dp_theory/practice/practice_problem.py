@@ -27,9 +27,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 from dp_base.errors import InputError
-from dp_theory.numerics.checks import Array, common_shape, numbers, require, require_magnitude, require_number
+from dp_theory.numerics.checks import (
+    LARGEST_D,
+    Array,
+    common_shape,
+    numbers,
+    require,
+    require_magnitude,
+    require_number,
+    require_size,
+)
 from dp_theory.practice.additions import Addition, MeasuredRows, RoundPlan, RoundRows
 from dp_theory.ridge.problem import Prediction, Simulation
 from dp_theory.span.flips import Flips, check_flips
@@ -37,6 +47,8 @@ from dp_theory.span.losses import SQUARE, Loss, require_loss
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+LEAST_TRIALS = 20  # runs from which a band can be told
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,6 +265,49 @@ class PracticePrediction(Prediction):
     alignment: Float[np.ndarray, "*cells stages"]
     covariance: Float[np.ndarray, "*cells stages stages"]
     response: Float[np.ndarray, "*cells stages stages"]
+
+    def band(
+        self, simulation: PracticeSimulation, d: int, level: float = 0.95
+    ) -> tuple[Float[np.ndarray, "*cells stages"], Float[np.ndarray, "*cells stages"]]:
+        """The interval that holds the test error of one run in dimension d with this probability, at each stage.
+
+        The limit is this prediction's. A simulation in fewer dimensions says how far the mean is from it, which falls
+        as 1/d, and how far single runs are, which falls as d^-½.
+
+        Parameters
+        ----------
+        simulation
+            Of the same loop, of 20 trials or more; in 100 dimensions or more, as a rule.
+        d
+            The dimension.
+        level
+            The probability, in (0, 1).
+
+        Returns
+        -------
+        low, high
+            Within [0, 1], (*S, stages).
+
+        Raises
+        ------
+        InputError
+            For a level outside (0, 1), too few trials, and a loop with a spectrum, which has one dimension only.
+
+        Notes
+        -----
+        The trials are few, so the band is Student's, as wide as the uncertain mean asks for (T5.13).
+        """
+        require("level", level, 0 < level < 1, "lie in (0, 1): it is a probability")
+        require_size("d", d, 3, LARGEST_D, "it is the dimension of the band")
+        trials = simulation.trials
+        require("trials", trials, trials >= LEAST_TRIALS, f"be {LEAST_TRIALS} or more: they say how far runs scatter")
+        if self.problem.spectrum is not None and d != simulation.d:
+            raise InputError(f"d = {d} must be the length of the spectrum, {simulation.d}: no other is known")
+        nearer = simulation.d / d
+        mean = self.test_error + (simulation.test_error - self.test_error) * nearer
+        sd = simulation.test_errors.std(axis=-2, ddof=1) * np.sqrt(nearer * (1 + nearer / trials))
+        half = stdtrit(trials - 1, (1 + level) / 2) * sd
+        return np.maximum(mean - half, 0.0), np.minimum(mean + half, 1.0)
 
 
 @dataclass(frozen=True)

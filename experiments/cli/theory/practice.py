@@ -55,6 +55,9 @@ def practice_command(
     loss: Annotated[str, typer.Option(help=f"What the learner minimises: {', '.join(LOSSES)}.")] = SQUARE,
     d: Annotated[int, typer.Option(help="Dimension of the simulation.")] = 300,
     trials: Annotated[int, typer.Option(min=0, help="Simulated runs; 0: theory alone.")] = 0,
+    band: Annotated[
+        int | None, typer.Option(help="With --trials: where 95 % of single runs in this dimension lie.")
+    ] = None,
     direct_cost: DirectCost = DIRECT_COST,
     training_cost: TrainingCost = TRAINING_COST,
     out: Annotated[Path | None, folder_option("tables and pictures")] = None,
@@ -63,17 +66,27 @@ def practice_command(
     as_json: Json = False,
 ) -> None:
     """The theory is exact, round by round. Shows the scaling exponents too, and the errors of the paper's Fig. 6."""
+    from dp_theory.numerics.checks import LARGEST_D, require, require_size
     from dp_theory.practice import PracticeProblem
+    from dp_theory.practice.practice_problem import LEAST_TRIALS
 
     if loss not in LOSSES:
         raise InputError(f"unknown --loss '{loss}': one of {', '.join(LOSSES)}")
     require_costs(direct=direct_cost, training=training_cost)
     check_size(d, max(trials, 1))
+    if band is not None:
+        require_size("--band", band, 3, LARGEST_D, "it is a dimension")
+        require(
+            "--trials",
+            trials,
+            trials >= LEAST_TRIALS,
+            f"be {LEAST_TRIALS} or more for --band: they say how far runs scatter",
+        )
     plan = _plan(rule, alpha, window, weight_power, increment, candidates)
     problem = PracticeProblem(
         phi, lam, (plan,) * rounds, initial=initial, accumulate=accumulate, flip=flip, loss=LOSSES[loss]
     )
-    effort = Effort(d, trials, seed, workers)
+    effort = Effort(d, trials, seed, workers, band)
     with claimed(out):
         tables = _solve(problem, rule, loss, effort, direct_cost, training_cost)
         if out is not None:
@@ -134,6 +147,7 @@ class Effort:
     trials: int
     seed: int
     workers: int
+    band: int | None  # the dimension of the bands, if they are asked for
 
 
 @dataclass(frozen=True)
@@ -174,17 +188,20 @@ def _solve(
                 advance=advance,
             )
     return PracticeTables(
-        stages=_stages(prediction, simulation),
+        stages=_stages(prediction, simulation, effort.band),
         row_errors=row_errors,
         exponents=records(compared.exponents) if compared else [],
         curves=compared.curves if compared else None,
     )
 
 
-def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | None") -> list[dict[str, Any]]:
-    """A record per stage: what was added, and the error predicted and simulated."""
+def _stages(
+    prediction: "PracticePrediction", simulation: "PracticeSimulation | None", band: int | None
+) -> list[dict[str, Any]]:
+    """A record per stage: what was added, the error predicted and simulated, and the band in dimension `band`."""
     phi = prediction.problem.phi
     stages = []
+    bands = None if simulation is None or band is None else prediction.band(simulation, band)
     for stage, error in enumerate(prediction.test_error):
         keep = getattr(prediction.additions[stage - 1], "keep", None) if stage else None
         record = {
@@ -201,6 +218,8 @@ def _stages(prediction: "PracticePrediction", simulation: "PracticeSimulation | 
             se = simulation.test_error_se[stage]
             z = (mean - error) / se if 0 < se < math.inf else None
             record |= {"simulated": mean, "se": se, "z": z}
+        if bands is not None:
+            record |= {"band_low": bands[0][stage], "band_high": bands[1][stage]}
         stages.append({name: _plain(value) for name, value in record.items()})
     return stages
 

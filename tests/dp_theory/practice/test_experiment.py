@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
+from dp_base.errors import InputError
 from dp_theory import predict, simulate
 from dp_theory.practice import Addition, PracticeProblem, PracticeSimulation, Window, row_errors
 from dp_theory.rules import Entropy, KeepEasy, KeepHard
@@ -115,3 +116,30 @@ def test_rules_that_prefer_a_side_or_a_label():
     assert np.all(np.abs(row_errors(limit, 0) - of_rows.mean(0)) < noise)
     mirrored = predict(PracticeProblem(0.5, 0.02, [other_side] * 2))
     np.testing.assert_allclose(limit.test_error, mirrored.test_error, rtol=1e-9)
+
+
+def test_a_band_from_few_dimensions_holds_single_runs_in_more():
+    loop = PracticeProblem(0.5, 0.1, [Addition(kept=0.5, keep=HARD)] * 2, flip=0.05)
+    answer, small = predict(loop), simulate(loop, 60, 200, seed=3)
+    low, high = answer.band(small, 240)
+    runs = simulate(loop, 240, 200, seed=4).test_errors
+    assert 0.9 < np.mean((low <= runs) & (runs <= high)) < 0.99
+    low, high = answer.band(small, 240, level=0.5)
+    assert 0.4 < np.mean((low <= runs) & (runs <= high)) < 0.6
+
+
+def test_the_band_in_the_simulated_dimension_is_students_for_one_more_run(runs: dict[str, PracticeSimulation]):
+    answer, run = predict(R11), runs["keep-hard"]
+    expected = [t.interval(0.9, 39, x.mean(), x.std(ddof=1) * np.sqrt(1 + 1 / 40)) for x in run.test_errors.T]
+    np.testing.assert_allclose(answer.band(run, 250, 0.9), np.transpose(expected), rtol=1e-12)
+
+
+def test_refuses_bands_that_nothing_is_known_of(runs: dict[str, PracticeSimulation]):
+    answer, run = predict(LOOPS["spectrum"]), runs["spectrum"]
+    answer.band(run, 250)
+    with pytest.raises(InputError, match="length of the spectrum, 250"):
+        answer.band(run, 500)
+    with pytest.raises(InputError, match="trials = 3 must be 20 or more"):
+        predict(R11).band(simulate(R11, 30, 3, seed=0), 100)
+    with pytest.raises(InputError, match="level = 1"):
+        answer.band(run, 250, 1)

@@ -107,3 +107,15 @@ def test_other_losses(practice: Theory):
 )
 def test_bad_input_is_refused(practice: Theory, arguments: str, message: str):
     assert message in practice(*arguments.split()).refused()
+
+
+def test_band_of_single_runs(practice: Theory):
+    """The limit and what a simulation adds to it, in another dimension; it needs runs that say how they scatter."""
+    loop = ("--rounds", 1, *REFERENCE)
+    narrow, wide = (
+        json.loads(practice(*loop, "--trials", 20, "--d", 40, "--band", d, "--json").done())["stages"][1]
+        for d in (4000, 40)
+    )
+    assert wide["band_low"] < narrow["band_low"] < 0.139504 < narrow["band_high"] < wide["band_high"]
+    assert "--trials = 0 must be 20 or more" in practice(*loop, "--band", 40).refused()
+    assert "--band = 2 must be at least 3" in practice(*loop, "--trials", 20, "--band", 2).refused()
