@@ -20,6 +20,8 @@ from dp_real.runtime.hub import load
 from dp_real.text.codes import to_texts
 from dp_real.text.models.tokens import load_tokenizer
 
+TOGETHER = 64  # texts that are read at a time without gradients
+
 
 class SequenceClassifier(nn.Module):
     """Texts [B, L] (dp_real.text.codes) -> logits [B, K]. They are cut to `most` tokens.
@@ -34,12 +36,19 @@ class SequenceClassifier(nn.Module):
         self.most = most
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K]."""
+        """Logits [B, K]. Without gradients texts of like length are read together, which pads them less."""
         device = next(self.model.parameters()).device
         if x.is_floating_point():
             tokens = torch.zeros(len(x), self.most, dtype=torch.int64, device=device)
             tokens[:, -1] = self.tokenizer.eos_token_id or 0  # where BART and its kin look
             return self.model(input_ids=tokens).logits
+        if torch.is_grad_enabled() or len(x) <= TOGETHER:
+            return self._read(x, device)
+        shortest_first = (x != 0).sum(1).argsort(stable=True)
+        logits = torch.cat([self._read(x[rows], device) for rows in shortest_first.split(TOGETHER)])
+        return logits[shortest_first.argsort()]
+
+    def _read(self, x: Tensor, device: torch.device) -> Tensor:
         read = self.tokenizer(to_texts(x), padding=True, truncation=True, max_length=self.most, return_tensors="pt")
         inputs = {key: read[key].to(device) for key in ("input_ids", "attention_mask")}
         return self.model(**inputs).logits
