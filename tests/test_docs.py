@@ -18,7 +18,9 @@ import pytest
 from typer.core import TyperGroup
 
 from dp_base.registry import Registry
+from dp_real.config import Config
 from dp_real.config.arms import ARMS
+from dp_real.config.explain import KINDS as SECTIONS
 from dp_real.data import DATA
 from dp_real.generators import GENERATORS
 from dp_real.learners import LEARNERS
@@ -178,6 +180,28 @@ def anchor(heading: str) -> str:
     """What a link to a heading ends in, on the site and elsewhere."""
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", heading)
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", text.lower()).strip())
+
+
+def keys_of(section: str) -> set[str]:
+    """The keys of a section of a configuration, those of all its kinds."""
+    kinds: list = [kind for _, kind in SECTIONS[section].items()] if section in SECTIONS else []
+    kinds = kinds or [Config.model_fields[section].annotation]
+    return {key for kind in kinds for key in kind.model_fields}
+
+
+def test_keys_that_pages_name_exist():
+    """`SECTION.KEY` in a sentence, or `SECTION.KEY = VALUE`. Pages of results may name keys that are gone."""
+    keys = {section: keys_of(section) for section in ("data", "generator", "sampling", "guidance", "learner", "training")}
+    keys |= {section: keys_of(section) for section in ("practice", "pool", "compare")}
+    named = re.compile(rf"`({'|'.join(keys)})\.([a-z_0-9]+)(?: = [^`]*)?`")
+    unknown = [
+        f"{page.relative_to(ROOT)}: {section}.{key}"
+        for page in PAGES
+        if page.parent.name != "results"
+        for section, key in named.findall(page.read_text(encoding="utf-8"))
+        if key not in keys[section] and key not in ("png", "py", "toml")
+    ]
+    assert not unknown
 
 
 def test_links_between_pages_lead_somewhere():
