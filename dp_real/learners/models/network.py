@@ -155,18 +155,11 @@ class NetworkLearner:
         return prepared
 
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the mean cross-entropy of rows that are computed together.
-
-        Where logits are adjusted, smoothing gives its share of a label to the classes as they are frequent. In equal
-        parts it would call each row one of a rare class more often than such rows are there.
-        """
+        """Return the mean cross-entropy of rows that are computed together."""
         logits = self._forward(x)
-        smoothing = self.config.label_smoothing
-        if self.offset is None:
-            return F.cross_entropy(logits, y, label_smoothing=smoothing)
-        logits = logits + self.offset
-        smoothed = F.cross_entropy(logits, self.offset.softmax(0).expand_as(logits))
-        return (1 - smoothing) * F.cross_entropy(logits, y) + smoothing * smoothed
+        if self.offset is not None:
+            logits = logits + self.offset
+        return F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
 
     def adjust_logits(self, labels: Int64[Tensor, " rows"]) -> None:
         """Let the following steps add training.logit_adjustment times the log of each class's share to the logits.
