@@ -99,6 +99,7 @@ NO_MEASUREMENTS = {
     "| in the paper | here | shown by |",
     "| work | idea | what it does better |",
     "| question | how to ask it | if yes | if no |",
+    "| question | page | equations |",
 }
 OPTIONS = {"guide/compare.md", "guide/images.md", "guide/texts.md"}  # pages where tables without heads explain options
 
