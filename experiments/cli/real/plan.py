@@ -136,6 +136,9 @@ def _show_costs(costs: dict[str, Any]) -> None:
     say(f"patience takes at least {waiting:,} of the {constant:,} steps between warm-up and cool-down")
     if waiting > constant:
         say("so that NOT EVERY ADDITION WILL BE MADE: lower practice.evaluate_every or practice.patience")
+    if all(row["clock"] is None for row in costs["hours"]):
+        say("hours are not known beforehand: --measure times a few samples and steps, and says them")
+        return
     source = costs["seconds"]["source"]
     spread = costs["seconds"]["spread"]
     table(costs["hours"], title=f"device-hours, and from gradients on hours by the clock; {source}")
