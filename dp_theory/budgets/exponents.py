@@ -9,7 +9,8 @@ Six strategies have the same first pool. All but static keep the same number of 
     prune, newest rows      as prune each round, but trained on the newest rows only, not on the accumulated pool
     practice, newest rows   as practice, but trained on the newest rows only
 
-The axes are those of dp_theory.numerics.costs, per dimension. docs/theory/ask/practice.md has the exponents and what follows.
+The axes are those of dp_theory.numerics.costs, per dimension. docs/theory/ask/practice.md has the exponents, and what
+follows.
 """
 
 from __future__ import annotations
