@@ -7,11 +7,11 @@ from transformers.generation.logits_process import LogitsProcessor
 
 def inverse_transform(logits: Tensor, uniform: Tensor) -> Tensor:
     """Indices int64 [B] with probability softmax(logits), [B, V], at the quantiles `uniform`, [B] in [0, 1)."""
-    below = logits.double().softmax(-1).cumsum(-1) <= uniform.unsqueeze(1)
-    # Rounding may leave the last sum below the quantile: then the last index that is possible at all.
-    possible = (logits > -torch.inf).long()
-    last = logits.shape[-1] - 1 - possible.flip(-1).argmax(-1)
-    return torch.minimum(below.sum(-1), last)
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1).contiguous(), right=True)
+    # Rounding may leave the whole sum below the quantile: then the last index that adds to it.
+    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
+    return torch.minimum(drawn, last).squeeze(1)
 
 
 class SeededDraw(LogitsProcessor):
