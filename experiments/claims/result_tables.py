@@ -137,6 +137,19 @@ TABLES = {
         leads=("practice",),
         columns={"test": "test", "many": "many", "medium": "medium", "few": "few"},
     ),
+    "fashion-tail": ArmsTable(
+        runs="fashion-tail",
+        where="stage == 'fresh'",
+        arms={
+            "practice": "practice",
+            "static": "static",
+            "real-1000@training.label_smoothing=0@training.logit_adjustment=1.5": "adjusted logits",
+            "real-1000@training.balanced_batches=true": "balanced batches",
+            "real-1000": "the real images alone",
+        },
+        leads=("practice",),
+        columns={"test": "test", "many": "many", "medium": "medium", "few": "few"},
+    ),
     "reviews": ArmsTable(
         runs="reviews",
         where="kept > 0",
