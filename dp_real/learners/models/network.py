@@ -1,7 +1,9 @@
 """The learner of all kinds that are networks. It trains a torch module, averages its weights and computes logits."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from transformers.optimization import get_wsd_schedule
 
 from dp_real.examples import Task
 from dp_real.learners.models.augmentation import Augmentation, at_task_size
@@ -266,13 +268,23 @@ class NetworkLearner:
         The learning rate rises linearly in a warm-up, is constant, and falls along a cosine in the cool-down (paper
         App. D).
         """
-        self.schedule = get_wsd_schedule(
-            self.optimizer,
-            num_warmup_steps=self.config.warmup_steps,
-            num_decay_steps=self.config.cooldown_steps,
-            num_training_steps=last_step,
-            last_epoch=self.step - 1,
+        factor = partial(
+            rate_factor, warmup=self.config.warmup_steps, cooldown=self.config.cooldown_steps, last=last_step
         )
+        self.schedule = LambdaLR(self.optimizer, factor, last_epoch=self.step - 1)
+
+
+def rate_factor(step: int, *, warmup: int, cooldown: int, last: int) -> float:
+    """The learning rate of a step, over its constant one: warm-up, plateau and cool-down (paper App. D).
+
+    It is transformers' get_wsd_schedule, whose module takes two seconds to import.
+    """
+    if step < warmup:
+        return step / max(1, warmup)
+    if step < last - cooldown:
+        return 1.0
+    cooled = (step - last + cooldown) / max(1, cooldown)
+    return 0.5 * (1 + math.cos(math.pi * cooled)) if step < last else 0.0
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+from torch.optim import AdamW
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.optimization import get_wsd_schedule
 
 from dp_base.errors import InputError, MissingError
 from dp_real.config import parse_config
@@ -18,6 +21,7 @@ from dp_real.data.sets.decode import read_image
 from dp_real.examples import Task
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.learners.models.classifier import Classifier, ClassifierLearner, normalisation
+from dp_real.learners.models.network import rate_factor
 from dp_real.learners.transformers import TransformersConfig
 from dp_real.sections import TrainingConfig
 
@@ -255,3 +259,10 @@ def test_weights_that_are_not_there(
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="no image classifier of transformers"):
         learner(section(model=str(tmp_path)))
+
+
+@pytest.mark.parametrize(("warmup", "cooldown", "last"), [(0, 0, 5), (3, 7, 20), (1, 19, 20), (100, 200, 1000)])
+def test_the_learning_rate_is_that_of_transformers(warmup, cooldown, last):
+    theirs = get_wsd_schedule(AdamW([nn.Parameter(torch.ones(1))], lr=1.0), warmup, cooldown, last).lr_lambdas[0]
+    for step in range(last + 3):
+        assert rate_factor(step, warmup=warmup, cooldown=cooldown, last=last) == theirs(step)
