@@ -130,8 +130,8 @@ def test_a_band_from_few_dimensions_holds_single_runs_in_more():
 
 def test_the_band_in_the_simulated_dimension_is_students_for_one_more_run(runs: dict[str, PracticeSimulation]):
     answer, run = predict(R11), runs["keep-hard"]
-    expected = [t.interval(0.9, 39, x.mean(), x.std(ddof=1) * np.sqrt(1 + 1 / 40)) for x in run.test_errors.T]
-    np.testing.assert_allclose(answer.band(run, 250, 0.9), np.transpose(expected), rtol=1e-12)
+    expected = np.array([t.interval(0.9, 39, x.mean(), x.std(ddof=1) * np.sqrt(1 + 1 / 40)) for x in run.test_errors.T])
+    np.testing.assert_allclose(answer.band(run, 250, 0.9), expected.T, rtol=1e-12)
 
 
 def test_refuses_bands_that_nothing_is_known_of(runs: dict[str, PracticeSimulation]):
