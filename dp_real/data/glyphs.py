@@ -47,7 +47,7 @@ class GlyphsConfig(DataConfig):
         return Task((1, self.size, self.size), tuple(CHARACTERS.values()))
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Draw the fonts on first use, which takes a minute or two. Raises as `load` does."""
+        """Draw the fonts on first use, which takes less than a minute. Raises as `load` does."""
         self._collection(progress)
 
     def load(self) -> RealData:
@@ -93,9 +93,11 @@ class GlyphsConfig(DataConfig):
 
     def describe(self) -> list[SetStatus]:
         """Return the status of the fonts as one set. They are counted, not drawn."""
-        where = ", ".join(map(str, self._folders))
+        from dp_real.data.typefaces.fonts import debian_fonts
+
+        where, of = (DEBIANS, f"of {len(debian_fonts()):,} ") if self.fonts is None else (str(self.fonts), "")
         try:
-            return [SetStatus("fonts", f"{where}: {len(self._files()):,} files", None, None)]
+            return [SetStatus("fonts", f"{where}: {len(self._files()):,} {of}files", None, None)]
         except MissingError as error:
             return [SetStatus("fonts", where, None, str(error))]
 
@@ -103,25 +105,22 @@ class GlyphsConfig(DataConfig):
         """See DataConfig. `where` may also be "handwriting" or "display", for all fonts of that kind."""
         return self._further(name, where, self._collection() if where in FURTHER else None)
 
-    @property
-    def _folders(self) -> tuple[Path, ...]:
-        """The folders in which fonts are sought."""
-        from dp_real.data.typefaces.fonts import DEBIAN
-
-        return DEBIAN if self.fonts is None else (Path(self.fonts),)
-
     def _files(self) -> list[Path]:
         """Return the font files. Raises MissingError if the folder is missing, or too many packages are."""
-        from dp_real.data.typefaces.fonts import PACKAGES, font_files, missing_packages
+        from dp_real.data.typefaces.fonts import DEBIANS_FONTS, debian_fonts, font_files
 
-        if self.fonts is not None and not Path(self.fonts).is_dir():
-            raise MissingError(f"data.fonts = {self.fonts!r}: no such folder; put fonts (.ttf, .otf, .ttc) there")
-        files = font_files(self._folders)
-        missing = missing_packages(files) if self.fonts is None else []
+        if self.fonts is not None:
+            if not Path(self.fonts).is_dir():
+                raise MissingError(f"data.fonts = {self.fonts!r}: no such folder; put fonts (.ttf, .otf, .ttc) there")
+            return font_files(Path(self.fonts))
+        fonts = debian_fonts()
+        files = [path for path in fonts if path.is_file()]
+        missing = sorted({package for path, package in fonts.items() if path not in files})
         if len(missing) > MOST_MISSING:
             raise MissingError(
                 f"{len(missing)} of Debian's font packages are not installed, {missing[0]} the first: "
-                f"cut -d, -f1 {PACKAGES} | xargs sudo apt-get install -y; or name a folder of fonts as data.fonts"
+                f"tail -n +2 {DEBIANS_FONTS} | cut -d, -f1 | sort -u | xargs sudo apt-get install -y; "
+                f"or name a folder of fonts as data.fonts"
             )
         return files
 

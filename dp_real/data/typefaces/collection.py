@@ -52,7 +52,7 @@ class Collection:
 
 
 def collect(files: Sequence[Path], progress: Progress) -> Collection:
-    """Return the collection of these font files, from the cache or drawn now, which takes a minute or two.
+    """Return the collection of these font files, from the cache or drawn now, which takes less than a minute.
 
     A file is known by its name, its size, and the time of its last change. Raises MissingError if the cache cannot be
     written to.

@@ -15,8 +15,6 @@ from typing import Any, Literal
 from dp_real.data.typefaces.characters import CHARACTERS
 
 log = logging.getLogger(__name__)
-DEBIAN = (Path("/usr/share/fonts"), Path("/usr/share/texmf/fonts"))
-"""Where Debian's packages put fonts."""
 ENDINGS = (".ttf", ".otf", ".ttc")
 LEAST_CHARACTERS = 60  # of CHARACTERS that a font must have to be used
 BOLD = 700  # OpenType's weight
@@ -70,20 +68,23 @@ class Font:
         return self.weight > (REGULAR + BOLD) / 2
 
 
-PACKAGES = Path(str(resources.files("dp_real.data.typefaces") / "packages.csv"))
-"""A table of Debian's packages of fonts. A package that has fonts is installed if the file beside its name is there."""
+DEBIAN = Path("/usr/share")
+DEBIANS_FONTS = Path(str(resources.files("dp_real.data.typefaces") / "debian.csv"))
+"""The fonts of Debian's packages that serve: the package of each, and its path below DEBIAN."""
 
 
-def missing_packages(files: Iterable[Path]) -> list[str]:
-    """Return the packages of PACKAGES whose files are not among these."""
-    there = {path.name for path in files}
-    packages = csv.reader(PACKAGES.read_text(encoding="utf-8").splitlines())
-    return [package for package, font in packages if font and font not in there]
+def debian_fonts() -> dict[Path, str]:
+    """Return the fonts of DEBIANS_FONTS, each with its package.
+
+    They are named one by one, so that no other font that happens to be on a computer changes the data.
+    """
+    with open(DEBIANS_FONTS, encoding="utf-8", newline="") as file:
+        return {DEBIAN / row["font"]: row["package"] for row in csv.DictReader(file)}
 
 
-def font_files(folders: Iterable[Path]) -> list[Path]:
-    """Return all outline fonts below the folders, in order."""
-    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS]
+def font_files(folder: Path) -> list[Path]:
+    """Return all outline fonts below the folder, in order."""
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS]
 
 
 def read_font(path: Path) -> Font | None:

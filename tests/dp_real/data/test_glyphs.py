@@ -11,6 +11,7 @@ import dp_real.data.typefaces.fonts
 from dp_base.errors import InputError, MissingError
 from dp_real.data.glyphs import FONTS_PER_GROUP, GlyphsConfig
 from dp_real.data.typefaces.characters import CHARACTERS
+from dp_real.data.typefaces.fonts import font_files
 from dp_real.examples import Examples
 from tests.dp_real.data.typefaces.made import make_font
 
@@ -90,8 +91,8 @@ def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: None, monk
         section(tmp_path / "nowhere").load()
     with pytest.raises(InputError, match=r"fonts of 0 groups of families.*at least 10 are needed"):
         section(tmp_path).load()
-    monkeypatch.setattr(dp_real.data.typefaces.fonts, "DEBIAN", (tmp_path,))
-    installs = r"228 of Debian's font packages.*cut -d, -f1 .*packages\.csv \| xargs sudo apt-get install"
+    monkeypatch.setattr(dp_real.data.typefaces.fonts, "DEBIAN", tmp_path)
+    installs = r"192 of Debian's font packages.*debian\.csv \| cut -d, -f1 \| sort -u \| xargs sudo apt-get install"
     with pytest.raises(MissingError, match=installs) as caught:
         section(None).load()
     (status,) = section(None).describe()
@@ -99,6 +100,20 @@ def test_what_is_missing_is_named(tmp_path: Path, fonts: Path, cache: None, monk
     (there,) = section(fonts).describe()
     assert there.problem is None
     assert "21 files" in there.where
+
+
+def test_only_the_listed_fonts_are_read_of_those_on_the_computer(
+    tmp_path: Path, fonts: Path, cache: None, monkeypatch: pytest.MonkeyPatch
+):
+    listed = {path: f"fonts-{number}" for number, path in enumerate(font_files(fonts)[1:])}
+    monkeypatch.setattr(dp_real.data.typefaces.fonts, "debian_fonts", lambda: listed)
+    (status,) = section(None).describe()
+    assert "20 of 20 files" in status.where
+    elsewhere = tmp_path / "listed"
+    elsewhere.mkdir()
+    for path in listed:
+        (elsewhere / path.name).symlink_to(path)
+    assert torch.equal(section(None).load().test.x, section(elsewhere).load().test.x)
 
 
 def test_the_split_is_the_same_wherever_the_fonts_are(fonts: Path, tmp_path: Path, cache: None):

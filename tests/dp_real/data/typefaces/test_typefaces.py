@@ -9,7 +9,7 @@ import pytest
 from dp_base.progress import silent
 from dp_real.data.typefaces.characters import BEYOND_ASCII, CASES, CHARACTERS
 from dp_real.data.typefaces.collection import draw
-from dp_real.data.typefaces.fonts import PACKAGES, Font, font_files, missing_packages, pick_styles, read_font
+from dp_real.data.typefaces.fonts import Font, debian_fonts, font_files, pick_styles, read_font
 from dp_real.data.typefaces.groups import different, group_families, likeness
 from dp_real.data.typefaces.rendering import INK, PLACES, SIDE, draw_font
 from dp_real.data.typefaces.weed import features, is_unicase, read_by_others, shares
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fonts(folder: Path) -> list[Font]:
-    return [font for font in map(read_font, font_files([folder])) if font]
+    return [font for font in map(read_font, font_files(folder)) if font]
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +73,11 @@ def test_fonts_of_few_characters_and_broken_files_are_left_out(tmp_path: Path, c
     assert "broken.ttf" in caplog.text
 
 
-def test_the_list_of_packages_names_what_is_missing(tmp_path: Path):
-    packages = dict(line.split(",") for line in PACKAGES.read_text().splitlines())
-    assert len(packages) == 251
-    assert packages["fonts-cabin"] == "Cabin-Regular.otf"
-    there = [Path(font) for font in packages.values() if font not in ("", "Cabin-Regular.otf")]
-    assert missing_packages(there) == ["fonts-cabin"]
+def test_the_fonts_of_debians_packages_are_listed_one_by_one():
+    fonts = debian_fonts()
+    assert len(fonts) == 1234
+    assert len(set(fonts.values())) == 192
+    assert fonts[Path("/usr/share/fonts/opentype/cabin/Cabin-Regular.otf")] == "fonts-cabin"
 
 
 def test_a_family_has_one_font_for_each_style(fonts: list[Font]):
@@ -162,7 +161,7 @@ def test_a_characters_absence_does_not_make_fonts_unlike(images: np.ndarray):
 
 
 def test_the_collection_keeps_what_serves(folder: Path, tmp_path: Path):
-    files = font_files([folder])
+    files = font_files(folder)
     files += [make_font(tmp_path / "twin.ttf", "Twin", 0.0), make_font(tmp_path / "math.ttf", "Fir Math", 0.1)]
     letters = "".join(CHARACTERS) + "jkmnpsuvwxzc"
     wrong = "£j¥k§m¶nßpæsÆu÷v±w«x»z©c"
