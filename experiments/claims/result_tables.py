@@ -201,7 +201,7 @@ def _place(place: re.Match[str]) -> str:
 def table_names() -> list[str]:
     """The names of all tables."""
     means = sorted(path.stem for path in (RESULTS / MEANS).glob("*.csv"))
-    return [*TABLES, "tried", *means]
+    return [*TABLES, *means]
 
 
 def table(name: str) -> str:
@@ -210,7 +210,7 @@ def table(name: str) -> str:
         return TABLES[name].markdown()
     if name not in table_names():
         raise InputError(f"there is no table {name!r}; there are {', '.join(table_names())}")
-    return stored_table(name if name == "tried" else f"{MEANS}/{name}")
+    return stored_table(f"{MEANS}/{name}")
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
