@@ -26,6 +26,7 @@ from experiments.claims.page import markdown
 
 PLACE = re.compile(r"^(?P<indent> *)<!-- table: (?P<name>\S+) -->\n.*?^ *<!-- end -->", re.S | re.M)
 MEANS = "means"  # the folder of tables whose single runs were not kept
+TRIED = "tried"  # the folder of tables of what was tried, whose code was not kept either
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,8 @@ def _place(place: re.Match[str]) -> str:
 def table_names() -> list[str]:
     """The names of all tables."""
     means = sorted(path.stem for path in (RESULTS / MEANS).glob("*.csv"))
-    return [*TABLES, *means]
+    tried = sorted(f"{TRIED}/{path.stem}" for path in (RESULTS / TRIED).glob("*.csv"))
+    return [*TABLES, *means, *tried]
 
 
 def table(name: str) -> str:
@@ -210,7 +212,7 @@ def table(name: str) -> str:
         return TABLES[name].markdown()
     if name not in table_names():
         raise InputError(f"there is no table {name!r}; there are {', '.join(table_names())}")
-    return stored_table(f"{MEANS}/{name}")
+    return stored_table(name if name.startswith(f"{TRIED}/") else f"{MEANS}/{name}")
 
 
 def write_docs(docs: Path, claims: list[dict[str, str]]) -> list[Path]:
