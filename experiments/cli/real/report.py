@@ -1,6 +1,8 @@
 """`dp real report | review | rounds | evaluate`: what runs reached and drew, as pages, by round, and on real images."""
 
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +13,11 @@ from experiments.cli.real.options import FinishedRun, judge_option
 from experiments.terminal import emit_json, progress, say, table
 
 if TYPE_CHECKING:
+    from dp_real import Run
     from experiments.comparing.compare import Comparison
 
+More = Callable[[dict[str, Any]], None]
+"""What an option adds to the facts of a run."""
 LOOKS = 10  # seconds between two looks at the logs of runs that go on
 LOGS = ("metrics.jsonl", "rounds.jsonl", "result.json")
 OWN_SETS = ("validation", "test")  # names of the sets that every run has
@@ -27,6 +32,9 @@ def report_command(
         str | None,
         judge_option("that says what share of each round's samples is of the class that was asked for."),
     ] = None,
+    rounds: Annotated[
+        bool, typer.Option("--rounds", help="Compare each round with real validation examples, as dp real rounds does.")
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Write it again after each evaluation, until all runs are complete.")
     ] = False,
@@ -42,9 +50,14 @@ def report_command(
         raise InputError(f"--out {out}: the report is a page; name it FILE.html")
     from experiments.looking.report.page import overview
 
+    more: dict[str, More] = {}
+    if judge is not None:
+        more[f"--judge {judge}"] = partial(add_confirmed, judge=judge)
+    if rounds:
+        more["--rounds"] = add_quality
     if watch:
-        _follow(folders, out, judge)
-    facts = _write(folders, out, judge)
+        _follow(folders, out, more)
+    facts = _write(folders, out, more)
     if as_json:
         told = [{key: value for key, value in fact.items() if key != "gallery"} for fact in facts]  # no pictures
         emit_json({"out": str(out), "reports": told})
@@ -54,7 +67,7 @@ def report_command(
     say(str(out))
 
 
-def _follow(folders: list[Path], out: Path, judge: str | None) -> None:
+def _follow(folders: list[Path], out: Path, more: Mapping[str, More]) -> None:
     """Write the page whenever a log of the runs has grown, until they are complete. Browsers then read it again."""
     say(f"{out} is kept fresh until the end; Ctrl-C leaves it as it is")
     seen = None
@@ -65,7 +78,7 @@ def _follow(folders: list[Path], out: Path, judge: str | None) -> None:
             time.sleep(LOOKS)
             continue
         seen = now
-        facts = _write(folders, out, judge, refresh=LOOKS)
+        facts = _write(folders, out, more, refresh=LOOKS)
         complete = all(run["complete"] for fact in facts for run in fact.get("runs", [fact]))
 
 
@@ -77,13 +90,13 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _write(folders: list[Path], out: Path, judge: str | None, refresh: int = 0) -> list[dict[str, Any]]:
+def _write(folders: list[Path], out: Path, more: Mapping[str, More], refresh: int = 0) -> list[dict[str, Any]]:
     """Write the page. Returns the facts that it tells. Raises InputError if it cannot be written."""
     from dp_base.errors import InputError
     from dp_base.files import write_text
     from experiments.looking.report.page import page
 
-    facts = _facts(folders, judge)
+    facts = _facts(folders, more)
     try:
         write_text(out, page(facts, refresh))
     except OSError as error:
@@ -91,7 +104,7 @@ def _write(folders: list[Path], out: Path, judge: str | None, refresh: int = 0) 
     return facts
 
 
-def _facts(folders: list[Path], judge: str | None) -> list[dict[str, Any]]:
+def _facts(folders: list[Path], more: Mapping[str, More]) -> list[dict[str, Any]]:
     """What is told of each run or comparison. Raises InputError for a folder that is neither."""
     from dp_real import Run
     from experiments.comparing.compare import Comparison
@@ -99,22 +112,22 @@ def _facts(folders: list[Path], judge: str | None) -> list[dict[str, Any]]:
 
     compared = [Comparison(folder) for folder in folders]
     for each in compared:
-        _check_folder(each, judge)
+        _check_folder(each, more)
     facts = [comparison_facts(each) if each.exists else run_facts(Run(each.path)) for each in compared]
-    if judge is not None:
+    for add in more.values():
         for fact in facts:
-            add_confirmed(fact, judge)
+            add(fact)
     return facts
 
 
-def _check_folder(folder: "Comparison", judge: str | None) -> None:
-    """Raise InputError for a folder with neither a run nor a comparison, and for a comparison with a judge."""
+def _check_folder(folder: "Comparison", more: Mapping[str, More]) -> None:
+    """Raise InputError for a folder with neither a run nor a comparison, and for a comparison with options of runs."""
     from dp_base.errors import InputError
     from dp_real.runs.run_files import RunFiles
 
     if folder.exists:
-        if judge is not None:
-            raise InputError(f"--judge {judge} is for runs: name those in {folder.path / 'runs'}")
+        if more:
+            raise InputError(f"{' and '.join(more)}: only for runs; name those in {folder.path / 'runs'}")
     elif not RunFiles(folder.path).is_run:
         raise InputError(
             f"{folder.path}: neither a run, which has a config.toml, nor a comparison, with its comparison.csv"
@@ -135,6 +148,21 @@ def add_confirmed(facts: dict[str, Any], judge: str) -> None:
     for row, found in zip(facts.get("rounds", []), agreement(judged_rows(run, asked)), strict=False):
         row["confirmed"] = found["confirmed"]
         row["confirmed_of_missed"] = found["confirmed_of_missed"]
+
+
+def add_quality(facts: dict[str, Any]) -> None:
+    """Add to a run's facts how its rounds compare with real validation examples, as its latest learner sees them."""
+    from dp_real import Run
+
+    facts["quality"] = _quality(Run(facts["run"]))
+
+
+def _quality(run: "Run", most: int | None = None) -> list[dict[str, Any]]:
+    """The rows of round_quality for a run."""
+    from dp_real.evaluation.rounds import MOST, round_quality
+    from dp_real.runs.prepare import load_data
+
+    return round_quality(run.learner(), run.pool, load_data(run.config, progress), most or MOST, progress)
 
 
 def review_command(
@@ -181,16 +209,13 @@ def rounds_command(
     and vendi score.
     """
     from dp_real import Run
-    from dp_real.evaluation.rounds import round_quality
-    from dp_real.runs.prepare import load_data
+    from experiments.looking.report.page import named_rounds
 
-    run = Run(folder)
-    rows = round_quality(run.learner(), run.pool, load_data(run.config, progress), most, progress)
+    rows = _quality(Run(folder), most)
     if as_json:
         emit_json({"run": str(folder), "rounds": rows})
         return
-    shown = [row | {"round": "real, test" if row["round"] is None else row["round"]} for row in rows]
-    table(shown)
+    table(named_rounds(rows))
     say("against the validation set; as many examples of each set, since the figures depend on that")
 
 

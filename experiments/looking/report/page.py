@@ -53,7 +53,13 @@ def shown_run(run: Facts) -> Facts:
         "shown_costs": [{"": COSTS[key], "total": value} for key, value in run["costs"].items()],
         "shown_classes": hardest if many else run["classes"],
         "many_classes": many,
+        "shown_quality": named_rounds(run.get("quality", [])),
     }
+
+
+def named_rounds(rows: Sequence[Facts]) -> list[Facts]:
+    """Rows of round_quality, in which the real test examples have a name in place of a round."""
+    return [row | {"round": "real, test" if row["round"] is None else row["round"]} for row in rows]
 
 
 def _as_json(value: Any) -> str:

@@ -294,6 +294,19 @@ def test_a_judge_confirms_rows_of_each_round(run: Path, tmp_path: Path, capsys: 
     assert f"It is right about {100 * facts['judge']['accuracy']:.1f} % of 250 real images" in page.read_text()
 
 
+def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    page = tmp_path / "report.html"
+    capsys.readouterr()
+    assert dp("real", "report", run, "--rounds", "--out", page, "--json") == 0
+    (facts,) = json.loads(capsys.readouterr().out)["reports"]
+    assert dp("real", "rounds", run, "--json") == 0
+    assert facts["quality"] == json.loads(capsys.readouterr().out)["rounds"]
+    assert [row["round"] for row in facts["quality"]] == [None, 0, 1, 2]
+    assert "<td>real, test</td>" in page.read_text()
+
+
 def test_the_command_repeats_the_run(run: Path, capsys: pytest.CaptureFixture[str]):
     """For a preset, with just the settings that differ. For a file of the user, with the run's config.toml."""
     capsys.readouterr()
