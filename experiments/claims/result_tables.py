@@ -94,6 +94,7 @@ TABLES = {
         runs="glyphs",
         where="tuning == 'full'",
         arms={
+            "practice-32000": "practice, 32,000",
             "practice-16000": "practice, 16,000",
             "practice-8000": "practice, 8,000",
             "static-128000": "static, 128,000",
@@ -106,12 +107,13 @@ TABLES = {
             "practice-unguided-8000": "the loop, unguided",
             "random-direction-8000": "in random directions",
         },
-        leads=("practice-16000", "practice-8000"),
+        leads=("practice-32000", "practice-16000", "practice-8000"),
     ),
     "glyphs-other-kinds": ArmsTable(
         runs="glyphs",
         where="tuning == 'full'",
         arms={
+            "practice-32000": "practice, 32,000",
             "practice-16000": "practice, 16,000",
             "practice-8000": "practice, 8,000",
             "static-128000": "static, 128,000",
