@@ -57,5 +57,6 @@ def caption(table: pd.DataFrame) -> str:
         f"{table['n_seeds'].max()} data splits, each with its own generator; bars are one standard "
         "error without what a split does to all arms. Of practice, "
         f"{worth(runs, 'practice-16000', static)}, and {worth(runs, 'practice-8000', static)}; 16,000 "
-        f"minus static 128,000: {gap}; 32,000 minus these: {gap_of_most}. On families of kinds that the generator does not know it gains less."
+        f"minus static 128,000: {gap}; 32,000 minus these: {gap_of_most}. On families "
+        "of kinds that the generator does not know it gains less."
     )
