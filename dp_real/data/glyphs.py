@@ -114,15 +114,15 @@ class GlyphsConfig(DataConfig):
                 raise MissingError(f"data.fonts = {self.fonts!r}: no such folder; put fonts (.ttf, .otf, .ttc) there")
             return font_files(Path(self.fonts))
         fonts = debian_fonts()
-        files = [path for path in fonts if path.is_file()]
-        missing = sorted({package for path, package in fonts.items() if path not in files})
+        there = {path: path.is_file() for path in fonts}
+        missing = sorted({package for path, package in fonts.items() if not there[path]})
         if len(missing) > MOST_MISSING:
             raise MissingError(
                 f"{len(missing)} of Debian's font packages are not installed, {missing[0]} the first: "
                 f"tail -n +2 {DEBIANS_FONTS} | cut -d, -f1 | sort -u | xargs sudo apt-get install -y; "
-                f"or name a folder of fonts as data.fonts"
+                "or name a folder of fonts as data.fonts"
             )
-        return files
+        return [path for path in fonts if there[path]]
 
     def _collection(self, progress: Progress = silent) -> Collection:
         from dp_real.data.typefaces.collection import collect
