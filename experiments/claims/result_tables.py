@@ -70,6 +70,19 @@ def _lead(runs: pd.DataFrame, lead: str, arm: str) -> str:
     return f"{sign}{abs(difference.mean):.2f} ± {difference.se:.2f}"
 
 
+GLYPHS = {
+    "practice-32000": "practice, 32,000",
+    "practice-16000": "practice, 16,000",
+    "practice-8000": "practice, 8,000",
+    "static-128000": "static, 128,000",
+    "static-64000": "static, 64,000",
+    "static-32000": "static, 32,000",
+    "static-16000": "static, 16,000",
+    "static-8000": "static, 8,000",
+}
+"""Practice and static data on glyphs, by their number of samples."""
+TAIL = {"test": "test", "many": "many", "medium": "medium", "few": "few"}
+"""All classes, and those with many, medium and few real images."""
 TABLES = {
     "digits": ArmsTable(
         runs="digits",
@@ -93,15 +106,8 @@ TABLES = {
     "glyphs": ArmsTable(
         runs="glyphs",
         where="tuning == 'full'",
-        arms={
-            "practice-32000": "practice, 32,000",
-            "practice-16000": "practice, 16,000",
-            "practice-8000": "practice, 8,000",
-            "static-128000": "static, 128,000",
-            "static-64000": "static, 64,000",
-            "static-32000": "static, 32,000",
-            "static-16000": "static, 16,000",
-            "static-8000": "static, 8,000",
+        arms=GLYPHS
+        | {
             "prune-in-loop-8000": "prune in the loop",
             "prune-once-8000": "prune once",
             "practice-unguided-8000": "the loop, unguided",
@@ -112,16 +118,7 @@ TABLES = {
     "glyphs-other-kinds": ArmsTable(
         runs="glyphs",
         where="tuning == 'full'",
-        arms={
-            "practice-32000": "practice, 32,000",
-            "practice-16000": "practice, 16,000",
-            "practice-8000": "practice, 8,000",
-            "static-128000": "static, 128,000",
-            "static-64000": "static, 64,000",
-            "static-32000": "static, 32,000",
-            "static-16000": "static, 16,000",
-            "static-8000": "static, 8,000",
-        },
+        arms=GLYPHS,
         leads=(),
         columns={"handwriting": "handwriting", "display": "display", "test": "test"},
     ),
@@ -138,7 +135,7 @@ TABLES = {
             "real-1500": "the real images alone",
         },
         leads=("practice",),
-        columns={"test": "test", "many": "many", "medium": "medium", "few": "few"},
+        columns=TAIL,
     ),
     "fashion-tail": ArmsTable(
         runs="fashion-tail",
@@ -151,7 +148,7 @@ TABLES = {
             "real-1000": "the real images alone",
         },
         leads=("practice",),
-        columns={"test": "test", "many": "many", "medium": "medium", "few": "few"},
+        columns=TAIL,
     ),
     "reviews": ArmsTable(
         runs="reviews",
