@@ -66,13 +66,13 @@ def digits() -> pd.DataFrame:
 @cache
 def glyphs() -> pd.DataFrame:
     """Glyphs in 12,000 steps, both arms tuned at that length."""
-    return stored_runs("glyphs").query("tuning == 'full'")
+    return stored_runs("glyphs")
 
 
 @cache
 def fashion() -> pd.DataFrame:
-    """Fashion with the settings of the second tuning, without the runs of practice that stayed below 3,000 samples."""
-    return stored_runs("fashion").query("tuning == 'second' and kept >= 3000")
+    """Fashion, without the runs of practice that stayed below 3,000 samples."""
+    return stored_runs("fashion").query("kept >= 3000")
 
 
 def fewer_samples() -> str:

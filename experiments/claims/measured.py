@@ -58,7 +58,8 @@ def _stored(name: str) -> Path:
 
 def paired(runs: pd.DataFrame, arm: str, rival: str, column: str = "test") -> Difference:
     """An arm minus its rival on the splits and seeds that both have. Each must have one run on each."""
-    by_seed = runs.pivot(index=["split", "seed"], columns="arm", values=column)
+    both = runs[runs["arm"].isin((arm, rival))]
+    by_seed = both.pivot(index=["split", "seed"], columns="arm", values=column)
     difference = (by_seed[arm] - by_seed[rival]).dropna().to_numpy()
     return Difference(difference.mean(), difference.std(ddof=1) / len(difference) ** 0.5, len(difference))
 

@@ -35,12 +35,12 @@ class ArmsTable:
 
     runs: str
     """The stored runs: docs/results/RUNS.csv."""
-    where: str
-    """Which of them (a query of pandas)."""
     arms: Mapping[str, str]
     """What the table calls each arm."""
     leads: tuple[str, ...]
     """Arms that others are subtracted from, a column each."""
+    where: str = "arm == arm"
+    """Which of them (a query of pandas); by default all."""
     columns: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
     """The accuracies that are shown, and their headings."""
     cost: str = "tflop"
@@ -105,7 +105,6 @@ TABLES = {
     ),
     "glyphs": ArmsTable(
         runs="glyphs",
-        where="tuning == 'full'",
         arms=GLYPHS
         | {
             "prune-in-loop-8000": "prune in the loop",
@@ -117,7 +116,6 @@ TABLES = {
     ),
     "glyphs-other-kinds": ArmsTable(
         runs="glyphs",
-        where="tuning == 'full'",
         arms=GLYPHS,
         leads=(),
         columns={"handwriting": "handwriting", "display": "display", "test": "test"},
@@ -173,7 +171,6 @@ TABLES = {
     ),
     "fashion": ArmsTable(
         runs="fashion",
-        where="tuning == 'second'",
         arms={"practice": "practice, 3,000", "static-6000": "static, 6,000", "static": "static, 3,000"},
         leads=("practice",),
     ),

@@ -16,16 +16,10 @@ ARMS = {"practice": (8000, 16000, 32000), "static": (8000, 16000, 32000, 64000, 
 PANELS = {"test": "families like those to validate", "handwriting": "handwriting", "display": "display"}
 
 
-def tuned_runs() -> pd.DataFrame:
-    """The stored runs of both arms at their own settings."""
-    return stored_runs("glyphs").query("tuning == 'full'")
-
-
 def compute(quick: bool) -> pd.DataFrame:
     """Tidy, with the column panel. An error bar leaves out what a split does to all arms alike."""
     arms = [f"{name}-{size}" for name, sizes in ARMS.items() for size in sizes]
-    runs = tuned_runs()
-    runs = runs[runs["arm"].isin(arms)]
+    runs = stored_runs("glyphs").query("arm in @arms")
     parts = []
     for column, panel in PANELS.items():
         by_split = runs.pivot(index="split", columns="arm", values=column)
@@ -48,7 +42,7 @@ draw = partial(
 
 
 def caption(table: pd.DataFrame) -> str:
-    runs = tuned_runs()
+    runs = stored_runs("glyphs")
     most = "static-128000"
     gap, gap_of_most = (paired(runs, arm, most) for arm in ("practice-16000", "practice-32000"))
     static = [f"static-{size}" for size in ARMS["static"]]
