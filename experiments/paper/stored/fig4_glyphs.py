@@ -19,7 +19,8 @@ PANELS = {"test": "families like those to validate", "handwriting": "handwriting
 def compute(quick: bool) -> pd.DataFrame:
     """Tidy, with the column panel. An error bar leaves out what a split does to all arms alike."""
     arms = [f"{name}-{size}" for name, sizes in ARMS.items() for size in sizes]
-    runs = stored_runs("glyphs").query("arm in @arms")
+    runs = stored_runs("glyphs")
+    runs = runs[runs["arm"].isin(arms)]
     parts = []
     for column, panel in PANELS.items():
         by_split = runs.pivot(index="split", columns="arm", values=column)
