@@ -39,15 +39,17 @@ class ArmsTable:
     """What the table calls each arm."""
     leads: tuple[str, ...]
     """Arms that others are subtracted from, a column each."""
-    where: str = "arm == arm"
-    """Which of them (a query of pandas); by default all."""
+    where: str = ""
+    """Which of the runs (a query of pandas); empty: all."""
     columns: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
     """The accuracies that are shown, and their headings."""
     cost: str = "tflop"
 
     def markdown(self) -> str:
         """The table in Markdown. Raises MissingError outside a checkout of the project."""
-        runs = stored_runs(self.runs).query(self.where)
+        runs = stored_runs(self.runs)
+        if self.where:
+            runs = runs.query(self.where)
         heads = ["arm", "made", "kept", *self.columns.values()]
         heads += [f"{self.arms[lead]} minus it" for lead in self.leads] + [self.cost.upper()]
         lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
