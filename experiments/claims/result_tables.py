@@ -175,12 +175,12 @@ TABLES = {
         runs="fashion",
         arms={
             "practice": "practice, 3,000",
-            "practice@guidance.wrong_share=0.2": "practice, 3,000, a fifth wrong",
             "static-6000": "static, 6,000",
             "static": "static, 3,000",
-            "static@training.randaugment=2@training.randaugment_magnitude=6": "static, 3,000, augmented as practice",
+            "practice-unguided": "the loop, unguided",
+            "random-direction": "in random directions",
         },
-        leads=("practice", "practice@guidance.wrong_share=0.2"),
+        leads=("practice",),
     ),
 }
 

@@ -54,8 +54,9 @@ def _fashion(steps: int) -> Features:
 
     Raises MissingError if the images are missing.
     """
-    learned = (f"practice.initial={TRAINED}", "practice.examples=real", "practice.additions=0")
-    config = load_preset("fashion", (*learned, f"training.steps={steps}"))
+    plainly = (f"training.steps={steps}", "training.learning_rate=0.001", "training.randaugment=0")
+    learned = (f"practice.initial={TRAINED}", "practice.examples=real", "practice.additions=0", *plainly)
+    config = load_preset("fashion", learned)
     with tempfile.TemporaryDirectory() as folder:
         run(config, Path(folder) / "run", progress=progress)
         learner = Run(Path(folder) / "run").learner()
