@@ -347,13 +347,13 @@ class PracticeConfig(Section):
         return self
 
     def t_max(self, pool_size: int) -> int:
-        """T_max in evaluations.
+        """T_max in evaluations, at least 1.
 
         The policy `incremental` makes it proportional to the pool. So patience always takes as many passes over it.
         """
         if self.patience_policy == "fixed":
             return self.patience
-        return round(self.patience * pool_size / self.initial)
+        return max(1, round(self.patience * pool_size / self.initial))
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

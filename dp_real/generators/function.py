@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -75,9 +75,12 @@ class FunctionConfig(GeneratorConfig):
 
     def code_digest(self) -> str:
         """The digest of the file of the module, not of what the module imports. See GeneratorConfig."""
-        module = sys.modules.get(self.call.partition(":")[0])
-        file = getattr(module, "__file__", None)
-        return digest(Path(file)) if file else ""
+        try:
+            spec = find_spec(self.call.partition(":")[0])
+        except (Exception, SystemExit):  # a package above it may raise anything when it is imported
+            spec = None
+        file = Path(spec.origin) if spec and spec.origin else None
+        return digest(file) if file and file.is_file() else ""
 
     @property
     def remedy(self) -> str:

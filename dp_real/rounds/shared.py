@@ -77,7 +77,8 @@ def _families(configs: Sequence[Config]) -> dict[str, list[int]]:
 def _family(config: Config) -> str:
     """A digest of what plain rows of a run depend on."""
     parts = config.model_dump(mode="json", include={"data", "generator", "sampling", "pool", "seed", "threads"})
-    return json_digest([FORMAT, parts, config.training.precision])[:32]
+    code = config.generator.code_digest() if config.practice.draws else ""
+    return json_digest([FORMAT, parts, config.training.precision, code])[:32]
 
 
 def _drawn_at_first(config: Config) -> int:

@@ -68,7 +68,8 @@ def hindsight(run: Run) -> list[dict[str, Any]]:
     columns = pool.table()
     round_of = torch.from_numpy(columns["round"].to_numpy().copy())
     wrong_when_added = ~torch.tensor(columns["correct"].to_pylist())
-    added = {at.state.rounds: at.state.step for at in checkpoints} | {0: 0}  # a checkpoint stands before each addition
+    log = run.rounds
+    added = dict(zip(log["round"].tolist(), log["step"].tolist(), strict=True))
     rows = []
     for at in checkpoints:
         entropy, correct = assess(run.learner(at), pool.x, pool.y)

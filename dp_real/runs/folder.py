@@ -14,8 +14,9 @@ import torch
 
 from dp_base.checksums import RECORD, seal
 from dp_base.errors import InputError
-from dp_base.files import LOCK, discard_parts, remove, unused, whole_file, whole_folder, write_text
+from dp_base.files import LOCK, discard_parts, remove, unused, whole_file, whole_folder, write_json, write_text
 from dp_base.locks import locked
+from dp_base.reading import read_json
 from dp_real.config import Config, load_config
 from dp_real.loop.pace import line
 from dp_real.loop.state import LoopState
@@ -38,6 +39,7 @@ Tracker = Callable[[dict[str, Any], int], None]
 LINES_APART = 5.0  # seconds at least between two lines of that log
 SHOWN = 64  # images in the picture of a round
 THUMBNAIL = 128  # pixels a side of those that are larger
+DRAWN_WITH = "inputs.json"  # beside the blocks of the first round, before which there is no checkpoint
 AGREE_EVERY = 20  # steps between asking all processes whether one was told to stop
 
 
@@ -129,7 +131,8 @@ class RunFolder:
                 if main:
                     for path in (files.pool, files.metrics, files.rounds):
                         remove(path)
-                    discard_blocks(files.drawing, but=0)
+                    if config.practice.draws:
+                        self._keep_first_blocks()
             return LoopState(config.training.steps), Pool(files.pool, shape, 0, config.pool)
         state, pool_version = when_visible(lambda: restore_learner(learner, newest), newest)
         pool = Pool(files.pool, shape, pool_version, config.pool)
@@ -139,6 +142,14 @@ class RunFolder:
             # Blocks that remain are this learner's, if additions begin with it. Trained again on a GPU, it may differ.
             discard_blocks(files.drawing, but=state.rounds if is_kept(newest) else None)
         return state, pool
+
+    def _keep_first_blocks(self) -> None:
+        """Keep the blocks of a first round that was stopped, unless the run's inputs have changed since it began."""
+        note = self.files.drawing / DRAWN_WITH
+        unchanged = note.exists() and read_json(note) == self._inputs
+        discard_blocks(self.files.drawing, but=0 if unchanged else None)
+        self.files.drawing.mkdir(exist_ok=True)
+        write_json(note, self._inputs)
 
     def _check_inputs(self, newest: Path | None) -> None:
         """Compare the inputs with those of the checkpoint to go on from. Raises InputError as `restore` does."""

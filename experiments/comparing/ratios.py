@@ -98,6 +98,8 @@ def worth(runs: pd.DataFrame, x: str = "generated") -> pd.DataFrame:
         else:
             ahead = test[static[own]].sub(test[arm], axis=0).to_numpy()
             low, high = _interval(n[curve], ahead[:, curve], n.max())
+            unsure = n[ahead.mean(axis=0) + _half_width(ahead) >= 0]  # sizes off the curve, too, which fell behind it
+            low = min([low, *unsure])
         found = {"static_series": own, "static_to_match": number, "bound": bound, "ratio": number / spent[arm]}
         rows[arm] = found | {"ratio_low": low / spent[arm], "ratio_high": high / spent[arm]}
     table = pd.DataFrame.from_dict(rows, orient="index")

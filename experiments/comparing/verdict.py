@@ -71,7 +71,8 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     low, high = row["ratio_low"], row["ratio_high"]
     interval = "" if math.isnan(low) else f" (95 % interval {_times(low)} to {_times(high)})"
     amount = f"{row['static_to_match']:,.0f}{more}"
-    return f"{sentence} Static data takes {amount} to match it, {_times(row['ratio'])} times what it took{interval}."
+    rival = row.get("static_series", "Static data")
+    return f"{sentence} {rival} takes {amount} to match it, {_times(row['ratio'])} times what it took{interval}."
 
 
 def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> str:
@@ -84,6 +85,8 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
     if units == 1:
         return f"{start} (one seed: nothing is known of its spread)"
     reach = float(student.ppf((1 + LEVEL) / 2, units - 1)) * float(difference.to_numpy().std(ddof=1)) / units**0.5
+    if math.isclose(reach, 0, abs_tol=1e-9):  # accuracies come in steps of an image: chance alone makes a few of them equal
+        return f"{start} (the same in all {units} seeds or splits, too few to know its spread)"
     sure = "" if abs(mean) > reach else ", so that it is not sure which is better"
     return f"{start} (95 % interval {mean - reach:+.2f} to {mean + reach:+.2f}, {units} seeds or splits){sure}"
 

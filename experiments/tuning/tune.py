@@ -116,6 +116,7 @@ def tune(
 def _begin(config: Config, plan: Plan, out: Path) -> None:
     """Write down what is asked for. Raises InputError if the folder was begun with something else."""
     asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
+    asked["inputs"] = {"code of the generator": config.generator.code_digest()}
     file = out / ASKED
     if not file.exists():
         write_json(file, {KEY: FORMAT} | asked)
@@ -126,7 +127,7 @@ def _begin(config: Config, plan: Plan, out: Path) -> None:
         parse_config(begun_with["config"], str(file))
     for part, values in asked.items():
         settled = [key for key in values if key != "compare"]  # of which no trial knows
-        other = next((key for key in settled if begun_with[part].get(key) != values[key]), None)
+        other = next((key for key in settled if begun_with.get(part, values).get(key) != values[key]), None)
         if other:
             raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
 

@@ -230,7 +230,7 @@ def _figure(found: FinishedComparison, x: Axis) -> "Figure":
     from figures.curves import draw_curves, draw_ranking
 
     lines = curves(found.runs, found.summary)
-    label = "test accuracy (%), ± 1 s.e. of differences"
+    label = "test accuracy (%), ± 1 s.e. within pairs"
     sizes_differ = found.summary["x"].nunique() == len(found.summary)
     some_arms_are_a_series = lines["series"].nunique() < len(lines)
     if sizes_differ or some_arms_are_a_series:

@@ -1,5 +1,7 @@
 """generator.kind = "function": what it accepts and refuses, and practice that chooses among its samples."""
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from dp_real.examples import Task
 from dp_real.generators.models.function import FunctionGenerator
 from dp_real.guidance.entropy import EntropyGuidance
 from dp_real.rounds.policies import LEAST_ROWS
+from dp_real.rounds.shared import kept_for_all
 from dp_real.runs.prepare import load_generator
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
@@ -223,6 +226,23 @@ def test_a_module_that_leaves_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     generator = config.generator.model_copy(update={"call": "leaving_script:draw"})
     with pytest.raises(MissingError, match="SystemExit: 0; it should name a function"):
         load_generator(config.model_copy(update={"generator": generator}))
+
+
+def test_the_code_of_a_module_that_is_not_imported_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Or a run of another process would share rows that an earlier version of the function made."""
+    monkeypatch.syspath_prepend(tmp_path)
+    config = configured()
+    generator = config.generator.model_copy(update={"call": "a_renderer:draw"})
+    config = config.model_copy(update={"generator": generator})
+    assert generator.code_digest() == ""
+    drawn, digests = [], []
+    for version in (1, 2):
+        (tmp_path / "a_renderer.py").write_text(f"VERSION = {version}\n")
+        importlib.invalidate_caches()
+        digests.append(generator.code_digest())
+        drawn.append(kept_for_all(config, tmp_path))
+    assert "a_renderer" not in sys.modules
+    assert digests[0] != digests[1] and drawn[0] != drawn[1]
 
 
 def test_a_function_may_change_its_arrays():

@@ -169,8 +169,9 @@ def test_batches_are_uniform_over_the_pool_as_it_is(tmp_path: Path):
 
 def test_incremental_patience_grows_with_the_pool(tmp_path: Path):
     # T_max 1 at 9 rows, 1.67 -> 2 at 15, 2.33 -> 2 at 21
-    notebook, _ = run(tmp_path, [0.5] * 10, patience=1, patience_policy="incremental")
+    notebook, practice = run(tmp_path, [0.5] * 10, patience=1, patience_policy="incremental")
     assert [row["step"] for row in notebook.additions] == [0, 20, 40, 60]
+    assert practice.training.config.practice.t_max(2) == 1  # of a pool that lost most of its first examples
 
 
 def test_costs_are_counted_between_additions_and_in_all(tmp_path: Path):

@@ -461,6 +461,20 @@ def test_blocks_of_another_learner_are_not_used(
     assert traces(folder) == traces(unbroken)
 
 
+def test_blocks_of_other_inputs_are_not_used(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A run is stopped in its first round, before any checkpoint, and the code of its generator changes."""
+    folder, kept = tmp_path / "stopped", []
+    monkeypatch.setattr(RunFolder, "told_to_stop", lambda self: (self.files.drawing / "round-0-row-0.arrow").exists())
+    with pytest.raises(Interrupted):
+        run(config, folder)
+    monkeypatch.undo()
+    noted = json.loads((folder / "drawing" / "inputs.json").read_text())
+    for inputs in (noted, noted | {"code": "another"}):
+        RunFolder(RunFiles(folder), lambda n: None, inputs=inputs).restore(config, fresh_learner(config))
+        kept.append(sorted(path.name for path in (folder / "drawing").glob("*.arrow")))
+    assert kept == [["round-0-row-0.arrow"], []]
+
+
 def test_a_dashboard_gets_what_the_logs_get(config: Config, generator: Generator, tmp_path: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

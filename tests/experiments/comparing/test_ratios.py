@@ -102,6 +102,21 @@ def test_one_seed_has_no_interval():
     assert exponents(alone)[["low", "high"]].isna().all(axis=None)
 
 
+def test_an_interval_begins_at_the_smallest_static_size_that_is_not_surely_worse():
+    """Also if a larger one dips below a smaller one, and so is not on the curve."""
+    spread = np.array([-0.05, 0.0, 0.05])
+    accuracies = {"static-1000": 0.80 + 0 * spread, "static-4000": 0.79 + spread, "static-16000": 0.7 + 0 * spread}
+    accuracies["practice-1000"] = np.full(3, 0.81)
+    rows = [
+        {"arm": arm, "seed": seed, "split": 0, "test_accuracy": value, "pool_size": int(arm.split("-")[1])} | COSTS
+        for arm, values in accuracies.items()
+        for seed, value in enumerate(values)
+    ]
+    table = pd.DataFrame(rows)
+    found = worth(table.assign(samples_generated=table["pool_size"]), "kept").loc["practice-1000"]
+    assert found["ratio_low"] == pytest.approx(4)
+
+
 def test_seeds_of_a_split_are_one_unit():
     table = runs(0.004, seeds=8, splits=4)
     accuracy = by_unit(table, table["test_accuracy"])

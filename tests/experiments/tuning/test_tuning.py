@@ -16,6 +16,7 @@ from dp_base.progress import silent
 from dp_real.config import Config, load_config
 from dp_real.data.digits import DigitsConfig
 from dp_real.examples import RealData
+from dp_real.generators import GeneratorConfig
 from dp_real.text.generators.causal_lm import CausalLMConfig
 from experiments.presets.presets import load_preset
 from experiments.tuning import tune as tuning
@@ -434,6 +435,10 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     assert "--resume goes on" in capsys.readouterr().err
     assert dp(*words, "--resume", "--seeds", "2") == 2
     assert "begun with another seeds" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(GeneratorConfig, "code_digest", lambda self: "another")
+        assert dp(*words, "--resume") == 2
+    assert "begun with another code of the generator" in capsys.readouterr().err
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     (out / "tuning.json").write_text(json.dumps(asked | {"format": 0}))
     assert dp(*words, "--resume") == 2
