@@ -85,7 +85,7 @@ def _difference(test: pd.DataFrame, arm: str, rival: str, remark: str = "") -> s
     if units == 1:
         return f"{start} (one seed: nothing is known of its spread)"
     reach = float(student.ppf((1 + LEVEL) / 2, units - 1)) * float(difference.to_numpy().std(ddof=1)) / units**0.5
-    if math.isclose(reach, 0, abs_tol=1e-9):  # accuracies come in steps of an image: chance alone makes a few of them equal
+    if math.isclose(reach, 0, abs_tol=1e-9):  # accuracies come in steps of an image, so a few may agree
         return f"{start} (the same in all {units} seeds or splits, too few to know its spread)"
     sure = "" if abs(mean) > reach else ", so that it is not sure which is better"
     return f"{start} (95 % interval {mean - reach:+.2f} to {mean + reach:+.2f}, {units} seeds or splits){sure}"

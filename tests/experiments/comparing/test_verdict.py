@@ -54,7 +54,7 @@ def test_seeds_that_agree_by_chance_are_not_taken_for_sure():
 
 
 def test_the_static_series_that_an_arm_is_worth_is_named():
-    sizes = dict.fromkeys(("practice", "static", "static@training.crop=0.5"), 100)
+    sizes = SIZES | {"static@training.crop=0.5": 100}
     accuracies = {"practice": [0.92, 0.95], "static": [0.9, 0.91], "static@training.crop=0.5": [0.93, 0.97]}
     runs = runs_of(accuracies, sizes)
     (sentence,) = verdict(runs, summarize(runs, "static"), 10)
