@@ -30,26 +30,34 @@ from dp_real.runtime.cache import fingerprints
 
 CONFIG = "config"  # among a run's inputs
 NAMES = {
-    "validation": "the validation set is",
-    "training": "the training examples are",
-    "code": "the code of the generator is",
-    "marks": "the marked examples are",
-    "test": "the test set is",
+    "validation": "validation set",
+    "training": "training examples",
+    "code": "code of the generator",
+    "marks": "marked examples",
+    "test": "test set",
 }
 """What messages call the other inputs."""
+PLURAL = ("training", "marks")
 
 
 def inputs(files: RunFiles, config: Config, data: RealData, *, test: bool = True) -> dict[str, str]:
-    """Digests of what a run reads, for its checkpoints and its result.
+    """Digests of what a run reads, for its checkpoints and its result: its configuration, and what `material` names.
 
-    These are its configuration, the set that validates, the training examples if the run uses them, the code of a
-    generator that is a function, the marks of examples that are left out, and with `test` the test set and the further
-    sets. Of a set that is evaluated all labels count, and about SAMPLED examples. Their places do not matter. The main
-    process computes the digests. The others return {}.
+    The main process computes the digests. The others return {}.
     """
     if not processes.this_process().is_main_process:
         return {}
-    found = {CONFIG: digest(files.config), "validation": _set_digest(data.validation)}
+    return {CONFIG: digest(files.config)} | material(config, data, test=test)
+
+
+def material(config: Config, data: RealData, *, test: bool = True) -> dict[str, str]:
+    """Digests of what a run of this configuration reads besides it.
+
+    These are the set that validates, the training examples if the run uses them, the code of a generator that is a
+    function, the marks of examples that are left out, and with `test` the test set and the further sets. Of a set that
+    is evaluated all labels count, and about SAMPLED examples. Their places do not matter.
+    """
+    found = {"validation": _set_digest(data.validation)}
     if data.generator is not None and uses_training_examples(config):
         found["training"] = json_digest(data.generator.fingerprint())
     if config.practice.draws and (code := config.generator.code_digest()):
@@ -84,9 +92,9 @@ def differences(files: RunFiles, before: dict[str, str], now: dict[str, str]) ->
     """A line for each input that was noted before and is another one now."""
     for name in sorted(now.keys() & before.keys()):
         if now[name] != before[name]:
-            what = f"{files.config} is" if name == CONFIG else NAMES.get(name, f"the {name} is")
-            before_it = "they were" if what.endswith("are") else "it was"
-            yield f"{what} not what {before_it} when {files.path} began"
+            what = files.config if name == CONFIG else f"the {NAMES.get(name, name)}"
+            now_and_then = "are not what they were" if name in PLURAL else "is not what it was"
+            yield f"{what} {now_and_then} when {files.path} began"
 
 
 def require_same_result(config: Config, files: RunFiles, *, test: bool) -> None:

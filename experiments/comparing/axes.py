@@ -7,3 +7,6 @@ AXIS_LABELS = {
     "seconds": "seconds of generation and training",
 }
 """The label of each axis: those of dp_theory.numerics.costs, and seconds."""
+
+UNITS = {"generated": "samples", "kept": "samples", "compute": "FLOPs", "seconds": "seconds"}
+"""What the amounts on each axis are called in a sentence."""

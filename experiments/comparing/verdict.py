@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from dp_real.config.arms import ArmName
+from experiments.comparing.axes import UNITS
 from experiments.comparing.ratios import by_unit
 
 LEVEL = 0.95
@@ -70,7 +71,9 @@ def _against(test: pd.DataFrame, arm: str, strongest: str, rows: pd.DataFrame) -
     more = {">": " or more", "<": " or less"}.get(str(row["bound"]), "")
     low, high = row["ratio_low"], row["ratio_high"]
     interval = "" if math.isnan(low) else f" (95 % interval {_times(low)} to {_times(high)})"
-    amount = f"{row['static_to_match']:,.0f}{more}"
+    unit = next(UNITS[axis] for axis in UNITS if rows[axis].equals(rows["x"]))  # what the column x counts
+    number = row["static_to_match"]
+    amount = f"{number:,.0f} {unit}{more}" if number < 1e9 else f"{number:.3g} {unit}{more}"
     rival = row.get("static_series", "Static data")
     return f"{sentence} {rival} takes {amount} to match it, {_times(row['ratio'])} times what it took{interval}."
 

@@ -20,6 +20,7 @@ from dp_base.workers import in_parallel
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
 from dp_real.rounds.shared import Shared, kept_for_all
+from dp_real.runs.integrity import NAMES, material
 from dp_real.runs.prepare import check_plan, fresh_learner
 from dp_real.runs.run import run
 from dp_real.runtime.processes import visible_gpus
@@ -116,7 +117,7 @@ def tune(
 def _begin(config: Config, plan: Plan, out: Path) -> None:
     """Write down what is asked for. Raises InputError if the folder was begun with something else."""
     asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
-    asked["inputs"] = {"code of the generator": config.generator.code_digest()}
+    asked["inputs"] = _inputs(config, plan)
     file = out / ASKED
     if not file.exists():
         write_json(file, {KEY: FORMAT} | asked)
@@ -130,6 +131,17 @@ def _begin(config: Config, plan: Plan, out: Path) -> None:
         other = next((key for key in settled if begun_with.get(part, values).get(key) != values[key]), None)
         if other:
             raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
+
+
+def _inputs(config: Config, plan: Plan) -> dict[str, str]:
+    """Digests by name and split of what trials read, which are compared with each other and must all read the same."""
+    found = {}
+    for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
+        data = cell.data.load()
+        for arm in plan.arms:
+            for name, value in material(arm_config(cell, arm), data, test=False).items():
+                found[f"{NAMES[name]} of split {cell.data.split}"] = value
+    return found
 
 
 def _firsts(

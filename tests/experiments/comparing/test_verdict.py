@@ -34,7 +34,7 @@ def test_practice_is_held_against_the_best_static_arm():
     (sentence,) = said({"practice": practice, "static": [0.90, 0.90, 0.90], "static-400": best})
     assert sentence.startswith("practice reached 94.00 %, 2.10 points above static-400, the best static arm (95 % ")
     assert "so that it is not sure which is better" not in sentence
-    assert "Static data takes 400 or more to match it, 4 times what it took" in sentence
+    assert "Static data takes 400 samples or more to match it, 4 times what it took" in sentence
 
 
 def test_what_is_not_sure_is_said():
@@ -59,7 +59,17 @@ def test_the_static_series_that_an_arm_is_worth_is_named():
     runs = runs_of(accuracies, sizes)
     (sentence,) = verdict(runs, summarize(runs, "static"), 10)
     assert "below static@training.crop=0.5, the best static arm" in sentence
-    assert ". static takes 100 or more to match it" in sentence
+    assert ". static takes 100 samples or more to match it" in sentence
+
+
+@pytest.mark.parametrize(
+    ("axis", "amount"), [("kept", "100 samples"), ("compute", "2e+12 FLOPs"), ("seconds", "2 seconds")]
+)
+def test_what_matches_an_arm_has_the_unit_of_the_axis(axis: str, amount: str):
+    runs = runs_of({"practice": [0.92, 0.95], "static": [0.93, 0.97]}, SIZES)
+    runs[["generation_flops", "training_flops"]] = 10**12
+    (sentence,) = verdict(runs, summarize(runs, "static", axis), 10)
+    assert f"Static data takes {amount} or less to match it" in sentence
 
 
 def test_without_practice_the_best_is_held_against_the_next():

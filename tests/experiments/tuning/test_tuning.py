@@ -438,7 +438,11 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     with monkeypatch.context() as patch:
         patch.setattr(GeneratorConfig, "code_digest", lambda self: "another")
         assert dp(*words, "--resume") == 2
-    assert "begun with another code of the generator" in capsys.readouterr().err
+    assert "begun with another code of the generator of split 0" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr("dp_real.runs.integrity._set_digest", lambda examples: "another")
+        assert dp(*words, "--resume") == 2
+    assert "begun with another validation set of split 0" in capsys.readouterr().err
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     (out / "tuning.json").write_text(json.dumps(asked | {"format": 0}))
     assert dp(*words, "--resume") == 2
