@@ -253,8 +253,9 @@ class TrainingConfig(Section):
         default=0.0,
         ge=0,
         le=100,
-        description="times the log of the classes' shares is added to logits in training; where classes are few, take "
-        "label_smoothing = 0, or the rarest one is predicted everywhere",
+        description="times the log of the classes' shares, among real rows or among generated ones as the row is, is "
+        "added to logits in training; where classes are few, take label_smoothing = 0, or the rarest one is predicted "
+        "everywhere",
     )
     balanced_batches: bool = Field(default=False, description="draw rows of each class alike, however few it has")
     randaugment_magnitude: int = Field(default=9, gt=0, lt=30, description="of these operations, of 30")

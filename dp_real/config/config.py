@@ -143,6 +143,12 @@ class Config(Section):
             raise ValueError("training.balanced_batches draws rows: with training.batch_size = 0, all are used")
         if self.training.balanced_batches and self.practice.new_sample_weight != 1:
             raise ValueError("training.balanced_batches weighs classes alike: practice.new_sample_weight must be 1")
+        mixes = next((key for key in ("mixup", "cutmix") if getattr(self.training, key)), None)
+        if mixes and self.training.logit_adjustment and self.practice.all_real and self.practice.draws:
+            raise ValueError(
+                f"training.{mixes} mixes real and generated rows, which training.logit_adjustment tells apart: one of "
+                "them must be 0"
+            )
         real = next((key for key in ("examples", "start") if getattr(self.practice, key) == "real"), None)
         if real and not self.data.has_training_examples:
             raise ValueError(f"practice.{real} = 'real' takes real training images: data.train names them")

@@ -15,6 +15,7 @@ from dp_base.errors import DivergedError, Interrupted
 from dp_real.config import Config
 from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.accounts import Clock, evaluation_row
+from dp_real.loop.adjustment import LogitAdjustment
 from dp_real.loop.batches import MiniBatches
 from dp_real.loop.pace import Pace
 from dp_real.loop.recorder import Recorder
@@ -55,6 +56,7 @@ class Training:
             self.config.seed,
             balanced=self.config.training.balanced_batches,
         )
+        self.adjustment = LogitAdjustment(self.config, self.pool)
         self.loader = Loader(self.pool, self.batches.at)
         self.clock = Clock(self.state.seconds)
         self.pace = Pace(self.loader)
@@ -108,8 +110,10 @@ class Training:
         self.pace.go(state)
         x, y = self.loader.batch(state.step)
         if self.config.training.logit_adjustment:
-            cast(NetworkLearner, self.learner).adjust_logits(self.pool.y)
-        self.learner.train_step(x, y, self.share)
+            offset = self.adjustment.of(self.batches.at(state.step))
+            cast(NetworkLearner, self.learner).train_step(x, y, self.share, offset)
+        else:
+            self.learner.train_step(x, y, self.share)
         state.step += 1
         seen = self.batches.size or len(self.pool)
         state.seen += seen

@@ -15,19 +15,21 @@ from dp_real.runtime.memory import attempt
 from dp_real.runtime.seeds import Stream, torch_rng
 from dp_real.runtime.shares import ParcelPart, StepShare
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""A function of x and y that returns the mean loss over their rows."""
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A function of x, y and offset that returns the mean loss over their rows."""
 
 
 class PreparedRows(NamedTuple):
     """The rows of a parcel that this process trains on, ready for the module.
 
-    x is [B, *sample_shape]. y is int64 [B], or float [B, K] if examples are mixed or have soft labels.
+    x is [B, *sample_shape]. y is int64 [B], or float [B, K] if examples are mixed or have soft labels. offset is added
+    to the logits: float [B, K], or zeros [B, 1].
     """
 
     part: ParcelPart
     x: Tensor
     y: Tensor
+    offset: Tensor
 
 
 class Piece(NamedTuple):
@@ -39,6 +41,7 @@ class Piece(NamedTuple):
     position: tuple[int, ...]
     x: Tensor
     y: Tensor
+    offset: Tensor
 
 
 class StepGradient:
@@ -132,12 +135,12 @@ class StepGradient:
             parameter.grad = None
         total = torch.zeros((), device=self.parameters[0].device)
         sums = [torch.zeros_like(buffer) for buffer in self.gathered]
-        for position, x, y in self._pieces(parts):
+        for position, x, y, offset in self._pieces(parts):
             _copy(before, self.gathered)
             if self.has_dropout:  # its draws must be a function of the position, too
                 torch.manual_seed(torch_rng(self.seed, Stream.DROPOUT, step, *position).initial_seed())
             weight = share.weight(len(y))
-            loss = loss_of(x, y) * weight
+            loss = loss_of(x, y, offset) * weight
             loss.backward()
             total += loss.detach()
             for buffer_sum, buffer in zip(sums, self.gathered, strict=True):
@@ -153,13 +156,14 @@ class StepGradient:
         if not self.by_parcel and len(parts) > 1:
             x = torch.cat([part.x for part in parts])
             y = torch.cat([part.y for part in parts])
-            parts = [PreparedRows(parts[0].part, x, y)]
-        for part, x, y in parts:
+            offset = torch.cat([part.offset for part in parts])
+            parts = [PreparedRows(parts[0].part, x, y, offset)]
+        for part, x, y, offset in parts:
             for start in range(0, len(y), self.most):
                 rows = slice(start, start + self.most)
                 first = part.own.start + start
                 position = (part.parcel, first) if first else (part.parcel,)
-                yield Piece(position, x[rows], y[rows])
+                yield Piece(position, x[rows], y[rows], offset[rows])
 
     def _add_up(self, loss: Tensor) -> None:
         """Add up the loss, the gradients and the floats that the layers gathered, in place, over the processes."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Shaped
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -66,8 +66,6 @@ class NetworkLearner:
         self.gradient = StepGradient(self.module, config.rows_per_device, seed)
         self.ema = deepcopy(self.module).requires_grad_(False) if config.ema_decay else None
         self.step = 0
-        self.offset: Tensor | None = None  # float32 [K], added to logits in training
-        self.adjusted_to = 0  # the number of rows that the offset is for
         self.norm: Tensor | None = None  # of the last step's gradient, if it was looked at
         self.losses: list[Tensor] = []  # one for each step since the last call of drain_loss
         self.finish_at(config.steps)
@@ -102,7 +100,11 @@ class NetworkLearner:
         return self.in_use.eval()(at_task_size(x.to(self.device), self.task))
 
     def train_step(
-        self, x: Shaped[Tensor, "batch *stored"], y: Shaped[Tensor, "batch *classes"], share: StepShare | None = None
+        self,
+        x: Shaped[Tensor, "batch *stored"],
+        y: Shaped[Tensor, "batch *classes"],
+        share: StepShare | None = None,
+        offset: Float[Tensor, "batch classes"] | None = None,
     ) -> None:
         """Make one AdamW step on the mean cross-entropy over the rows of the step. See Learner.
 
@@ -114,6 +116,8 @@ class NetworkLearner:
             The labels, int64 [B], or the probabilities of the classes, float [B, K].
         share : StepShare, optional
             Which rows of the step these are. By default they are all rows, in each process.
+        offset : Float[Tensor, "batch classes"], optional
+            Is added to the logits of each row. Rows that are mixed get the offset of the first of the two.
 
         Raises
         ------
@@ -123,7 +127,7 @@ class NetworkLearner:
         share = share or StepShare.whole(len(y), processes.this_process().num_processes)
         if not self.module.training:  # train() walks through all layers, which takes time
             self.module.train()
-        loss = self.gradient.fill(self._loss, lambda: self._prepare(x, y, share), share, self.step)
+        loss = self.gradient.fill(self._loss, lambda: self._prepare(x, y, share, offset), share, self.step)
         if self.config.max_grad_norm:
             self.norm = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
@@ -143,42 +147,24 @@ class NetworkLearner:
         for average, latest in zip(ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(latest)
 
-    def _prepare(self, x: Tensor, y: Tensor, share: StepShare) -> list[PreparedRows]:
+    def _prepare(self, x: Tensor, y: Tensor, share: StepShare, offset: Tensor | None = None) -> list[PreparedRows]:
         """Return this process's rows of the step, augmented.
 
         Each parcel is augmented whole, and then the rows of other processes are dropped.
         """
         x = to_float(x.to(self.device, non_blocking=True))
         y = y.to(self.device, non_blocking=True)
+        offset = torch.zeros(len(y), 1) if offset is None else offset
+        offset = offset.to(self.device, non_blocking=True)
         prepared = []
         for part in share.parts:
             rows, targets = self.augmentation(x[part.rows], y[part.rows], self.step, part.parcel)
-            prepared.append(PreparedRows(part, rows[part.own], targets[part.own]))
+            prepared.append(PreparedRows(part, rows[part.own], targets[part.own], offset[part.rows][part.own]))
         return prepared
 
-    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def _loss(self, x: Tensor, y: Tensor, offset: Tensor) -> Tensor:
         """Return the mean cross-entropy of rows that are computed together."""
-        logits = self._forward(x)
-        if self.offset is not None:
-            logits = logits + self.offset
-        return F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
-
-    def adjust_logits(self, labels: Int64[Tensor, " rows"]) -> None:
-        """Let the following steps add training.logit_adjustment times the log of each class's share to the logits.
-
-        So a class is not predicted for being frequent (Menon et al. 2021, Long-tail learning via logit adjustment).
-
-        Parameters
-        ----------
-        labels : Int64[Tensor, "rows"]
-            Those of all rows that the learner trains on. A class without any counts as one with a single row.
-        """
-        if len(labels) == self.adjusted_to:
-            return
-        counts = labels.bincount(minlength=self.task.n_classes).clamp_(min=1).double()
-        shares = counts / counts.sum()
-        self.offset = (self.config.logit_adjustment * shares.log()).float().to(self.device)
-        self.adjusted_to = len(labels)
+        return F.cross_entropy(self._forward(x) + offset, y, label_smoothing=self.config.label_smoothing)
 
     def _forward(self, x: Tensor) -> Tensor:
         """Return the logits in training mode, computed in the configured precision."""

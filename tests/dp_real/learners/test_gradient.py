@@ -50,8 +50,10 @@ def as_processes(count: int, size: int, monkeypatch: pytest.MonkeyPatch, **kind:
         x, y = rows(size)
         bounds = list(pairwise(edges(size)))
         own = torch.cat([torch.arange(*bounds[part.parcel]) for part in share.parts] or [torch.arange(0)])
+        offset = x.flatten(1)[:, :3]
+        prepared = student._prepare(x[own], y[own], share, offset[own])
         student.module.train()
-        student.gradient.fill(student._loss, lambda: student._prepare(x[own], y[own], share), share, student.step)  # noqa: B023
+        student.gradient.fill(student._loss, lambda: prepared, share, student.step)  # noqa: B023
         found = [torch.zeros_like(each) if each.grad is None else each.grad for each in student.parameters]
         found += [each for each in student.gradient.gathered if each.is_floating_point()]
         sums = [total + each for total, each in zip(sums, found, strict=True)] if sums else found
@@ -61,7 +63,7 @@ def as_processes(count: int, size: int, monkeypatch: pytest.MonkeyPatch, **kind:
 @pytest.mark.parametrize("size", [3, 64, 150])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_processes_add_up_to_one(size: int, count: int, monkeypatch: pytest.MonkeyPatch):
-    """This holds with augmentation that mixes rows of different processes, and with fewer rows than processes."""
+    """With offsets, with augmentation that mixes rows of different processes, and with fewer rows than processes."""
     for ours, alone in zip(as_processes(count, size, monkeypatch), as_processes(1, size, monkeypatch), strict=True):
         torch.testing.assert_close(ours, alone, atol=1e-6, rtol=1e-5)
 

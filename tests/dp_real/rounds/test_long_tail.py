@@ -1,16 +1,23 @@
 """Long tails: the counts of unbalanced classes, what fills them up, the rivals of generation, and whole runs."""
 
+from pathlib import Path
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.testing import assert_close
 
 from dp_base.errors import InputError
 from dp_real.config import Config
 from dp_real.config.load import parse_config
 from dp_real.data.sets.long_tail import shots, tail_counts, tail_rows
 from dp_real.evaluation.assess import predictions
+from dp_real.learners.models.network import NetworkLearner
+from dp_real.loop.adjustment import LogitAdjustment
 from dp_real.loop.batches import MiniBatches
+from dp_real.pool import Pool
 from dp_real.rounds.round_labels import filling
 from dp_real.runs.prepare import fresh_learner, load_data
 from dp_real.runs.reader import Run
@@ -86,10 +93,10 @@ def test_balanced_batches_have_each_class_alike():
     assert of_the_rare.max() < 1.15 * of_the_rare.min()
 
 
-def digits(**practice: object) -> Config:
+def digits(logit_adjustment: float = 0.0, **practice: object) -> Config:
     """A tail of 60 real digits, to which 30 generated ones are added in three rounds."""
     raw = load_preset("digits").model_dump()
-    raw["training"] |= {"steps": 40, "warmup": 0.0, "cooldown": 0.1}
+    raw["training"] |= {"steps": 40, "warmup": 0.0, "cooldown": 0.1, "logit_adjustment": logit_adjustment}
     raw["generator"] |= {"train_steps": 2}
     raw["sampling"] |= {"steps": 3}
     raw["practice"] |= {"start": "real", "imbalance": 20.0, "classes": "fill", "initial": 60, "increment": 10}
@@ -119,18 +126,67 @@ def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
     assert rows["few"]["images"] == few.sum()
 
 
-def test_adjusted_logits_are_those_of_the_formula():
-    config = digits().model_copy(update={"training": digits().training.model_copy(update={"logit_adjustment": 1.5})})
-    learner = fresh_learner(config)
-    x = torch.randn(6, *config.task.sample_shape, generator=torch.Generator().manual_seed(1))
+def test_logits_are_adjusted_by_the_shares_among_rows_of_the_same_kind():
+    config = digits(1.5, initial=40, real=30)
+    real = torch.cat([torch.arange(10), torch.zeros(20, dtype=torch.int64)])
+    pool = Labelled(torch.cat([real, torch.arange(10)]))
+    adjustment = LogitAdjustment(config, cast(Pool, pool))
+    found = adjustment.of(torch.tensor([3, 35, 0]))
+    of_real = 1.5 * torch.log(torch.tensor([21 / 30] + [1 / 30] * 9))
+    of_generated = 1.5 * torch.log(torch.full([10], 0.1))
+    assert_close(found, torch.stack([of_real, of_generated, of_real]))
+    pool.y = torch.cat([pool.y, torch.full([5], 2)])  # the next round
+    shares = torch.tensor([1 / 15] * 10)
+    shares[2] = 6 / 15
+    assert_close(adjustment.of(torch.tensor([44])), 1.5 * shares.log()[None])
+
+
+def test_a_class_without_rows_of_a_kind_counts_as_one_with_a_single_row():
+    config = digits(1.0, initial=30)
+    pool = Labelled(torch.cat([torch.arange(10).repeat(3), torch.tensor([1] * 11)]))
+    found = LogitAdjustment(config, cast(Pool, pool)).of(torch.tensor([30]))
+    assert_close(found, torch.log(torch.tensor([[1 / 20, 11 / 20] + [1 / 20] * 8])))
+
+
+def test_what_is_added_to_the_logits_is_in_the_loss():
+    learner = fresh_learner(digits())
+    assert isinstance(learner, NetworkLearner)
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(6, *learner.task.sample_shape, generator=draw)
     y = torch.tensor([0, 0, 1, 2, 3, 9])
-    labels = torch.cat([torch.arange(10), torch.zeros(30, dtype=torch.int64)])
-    logits = learner.logits(x).detach()
-    shares = torch.tensor([31.0] + [1.0] * 9) / 40
-    expected = F.cross_entropy(logits + 1.5 * shares.log(), y, label_smoothing=config.training.label_smoothing)
-    learner.adjust_logits(labels)  # type: ignore[attr-defined]
-    learner.train_step(x, y)
+    offset = torch.randn(6, 10, generator=draw)
+    expected = F.cross_entropy(learner.logits(x) + offset, y, label_smoothing=learner.config.label_smoothing)
+    learner.train_step(x, y, offset=offset)
     assert learner.drain_loss() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trained: list[tuple[torch.Tensor, torch.Tensor]] = []
+    step = NetworkLearner.train_step
+
+    def noted(self: NetworkLearner, x: torch.Tensor, y: torch.Tensor, share: None, offset: torch.Tensor) -> None:
+        trained.append((x, offset))
+        step(self, x, y, share, offset)
+
+    monkeypatch.setattr(NetworkLearner, "train_step", noted)
+    run(digits(1.0, initial=90, real=60), tmp_path / "run")
+    pool = Run(tmp_path / "run").pool
+    x, y = pool.minibatch(torch.arange(len(pool)))
+    kinds = [y[:60], y[60:90]]
+    real, generated = (torch.log(labels.bincount(minlength=10).clamp(min=1) / len(labels)) for labels in kinds)
+    examples, offsets = trained[0]
+    rows = [int((x[:90] == example).flatten(1).all(1).nonzero()[0, 0]) for example in examples]
+    assert min(rows) < 60 <= max(rows)
+    assert_close(offsets, torch.stack([real if row < 60 else generated for row in rows]))
+
+
+def test_rows_of_both_kinds_are_not_mixed_where_they_are_told_apart():
+    raw = digits(1.0).model_dump()
+    raw["training"]["mixup"] = 0.5
+    with pytest.raises(InputError, match=r"training\.mixup mixes real and generated rows"):
+        parse_config(raw)
+    raw["practice"] |= {"start": "generated", "imbalance": 1.0}
+    parse_config(raw)
 
 
 @pytest.mark.parametrize(
