@@ -172,8 +172,8 @@ def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path: Path, monk
     run(digits(1.0, initial=90, real=60), tmp_path / "run")
     pool = Run(tmp_path / "run").pool
     x, y = pool.minibatch(torch.arange(len(pool)))
-    kinds = [y[:60], y[60:90]]
-    real, generated = (torch.log(labels.bincount(minlength=10).clamp(min=1) / len(labels)) for labels in kinds)
+    counts = [labels.bincount(minlength=10).clamp(min=1) for labels in (y[:60], y[60:90])]
+    real, generated = (torch.log(count / count.sum()) for count in counts)
     examples, offsets = trained[0]
     rows = [int((x[:90] == example).flatten(1).all(1).nonzero()[0, 0]) for example in examples]
     assert min(rows) < 60 <= max(rows)
