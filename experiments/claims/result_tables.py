@@ -85,6 +85,9 @@ GLYPHS = {
 """Practice and static data on glyphs, by their number of samples."""
 TAIL = {"test": "test", "many": "many", "medium": "medium", "few": "few"}
 """All classes, and those with many, medium and few real images."""
+UNADJUSTED = "training.label_smoothing=0.2@training.logit_adjustment=0"
+FILLED = f"practice.classes=fill@{UNADJUSTED}"
+"""What arms of fashion-tail have in place of logits that are adjusted, and of generated rows of all classes alike."""
 TABLES = {
     "digits": ArmsTable(
         runs="digits",
@@ -142,10 +145,15 @@ TABLES = {
         where="stage == 'fresh'",
         arms={
             "practice": "practice",
+            "practice-unguided": "the loop, unguided",
+            "random-direction": "in random directions",
             "static": "static",
-            "real-1000@training.label_smoothing=0@training.logit_adjustment=1.5": "adjusted logits",
-            "real-1000@training.balanced_batches=true": "balanced batches",
-            "real-1000": "the real images alone",
+            "static-7000": "static, twice as many",
+            f"practice@{FILLED}": "practice, classes filled up",
+            f"static@{FILLED}": "static, classes filled up",
+            "real-1000@training.logit_adjustment=1.5": "adjusted logits",
+            f"real-1000@{UNADJUSTED}@training.balanced_batches=true": "balanced batches",
+            f"real-1000@{UNADJUSTED}": "the real images alone",
         },
         leads=("practice",),
         columns=TAIL,
