@@ -23,24 +23,25 @@ class LogitAdjustment:
     """
 
     def __init__(self, config: Config, pool: Pool) -> None:
-        """The real rows are the first practice.all_real ones of the pool."""
         self.strength = config.training.logit_adjustment
         self.n_classes = config.task.n_classes
-        self.n_real = config.practice.all_real
         self.pool = pool
-        self._offsets = torch.empty(2, 0)  # by kind of row
-        self._size = 0  # of the pool that they are for
+        self._is_real = torch.empty(0, dtype=torch.bool)  # of each row of the pool
+        self._offsets = torch.empty(2, 0)  # of generated rows, and of real ones
 
     def of(self, rows: Int64[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
         """What is added to the logits of the rows at these positions of the pool.
 
         A class without any row of a kind counts as one with a single row.
         """
-        if self._size != len(self.pool):
-            labels = self.pool.y
-            kinds = labels[: self.n_real], labels[self.n_real :]
-            counts = torch.stack([of_kind.bincount(minlength=self.n_classes) for of_kind in kinds]).clamp_(min=1)
-            shares = counts.double() / counts.sum(dim=1, keepdim=True)
-            self._offsets = (self.strength * shares.log()).float()
-            self._size = len(labels)
-        return self._offsets[(rows >= self.n_real).long()]
+        if len(self._is_real) != len(self.pool):
+            self._look()
+        return self._offsets[self._is_real[rows].long()]
+
+    def _look(self) -> None:
+        """Count the classes of the pool's rows as they are now. Real rows are those with seed 0."""
+        self._is_real = torch.from_numpy(self.pool.table()["seed"].to_numpy() == 0)
+        kinds = self.pool.y[~self._is_real], self.pool.y[self._is_real]
+        counts = torch.stack([of_kind.bincount(minlength=self.n_classes) for of_kind in kinds]).clamp_(min=1)
+        shares = counts.double() / counts.sum(dim=1, keepdim=True)
+        self._offsets = (self.strength * shares.log()).float()

@@ -86,7 +86,7 @@ def tune(
     has another tuning, DivergedError if all trials of an arm fail, and as dp_real.run does.
     """
     spaces = spaces_of(config, plan)
-    _begin(config, plan, out)
+    _begin(config, plan, out, progress)
     prepare_generators(on_seeds(config, plan.seeds, plan.splits, plan.first), workers, progress)
     with kept_trials(out / "study.db", spaces, config.seed) as kept:
         with progress("trials", trials * len(plan.arms)) as advance:
@@ -114,10 +114,10 @@ def tune(
         return _write(config, plan, spaces, {arm: list(kept[arm])[:trials] for arm in plan.arms}, out)
 
 
-def _begin(config: Config, plan: Plan, out: Path) -> None:
+def _begin(config: Config, plan: Plan, out: Path, progress: Progress) -> None:
     """Write down what is asked for. Raises InputError if the folder was begun with something else."""
     asked = {"plan": json.loads(json.dumps(asdict(plan))), "config": config.model_dump(mode="json")}
-    asked["inputs"] = _inputs(config, plan)
+    asked["inputs"] = _inputs(config, plan, progress)
     file = out / ASKED
     if not file.exists():
         write_json(file, {KEY: FORMAT} | asked)
@@ -133,14 +133,15 @@ def _begin(config: Config, plan: Plan, out: Path) -> None:
             raise InputError(f"{out} was begun with another {other}: take the same options, or another --out")
 
 
-def _inputs(config: Config, plan: Plan) -> dict[str, str]:
-    """Digests by name and split of what trials read, which are compared with each other and must all read the same."""
+def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
+    """Digests by name, arm and split of what trials read, which are compared and must all read the same."""
     found = {}
     for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
-        data = cell.data.load()
         for arm in plan.arms:
-            for name, value in material(arm_config(cell, arm), data, test=False).items():
-                found[f"{NAMES[name]} of split {cell.data.split}"] = value
+            armed = arm_config(cell, arm)
+            armed.data.prepare(progress)
+            for name, value in material(armed, armed.data.load(), test=False).items():
+                found[f"{NAMES[name]} of {arm} on split {cell.data.split}"] = value
     return found
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch.nn import functional as F
@@ -18,10 +19,12 @@ from dp_real.learners.models.network import NetworkLearner
 from dp_real.loop.adjustment import LogitAdjustment
 from dp_real.loop.batches import MiniBatches
 from dp_real.pool import Pool
+from dp_real.pool.marks import mark_of
 from dp_real.rounds.round_labels import filling
 from dp_real.runs.prepare import fresh_learner, load_data
 from dp_real.runs.reader import Run
 from dp_real.runs.run import run
+from dp_real.runtime.pixels import to_float
 from experiments.presets.presets import load_preset
 
 
@@ -73,11 +76,15 @@ def test_shots_are_thirds_of_the_classes_by_their_counts():
 
 
 class Labelled:
-    """A pool of rows of which only labels matter."""
+    """A pool of rows of which only labels matter, and that the first ones are real."""
 
-    def __init__(self, y: torch.Tensor) -> None:
+    def __init__(self, y: torch.Tensor, real: int = 0) -> None:
         self.y = y
+        self.real = real
         self.newest = 0
+
+    def table(self) -> pa.Table:
+        return pa.table({"seed": np.where(np.arange(len(self)) < self.real, 0, 7).astype(np.uint64)})
 
     def __len__(self) -> int:
         return len(self.y)
@@ -129,7 +136,7 @@ def test_a_run_fills_the_tail_and_measures_each_third(tmp_path):
 def test_logits_are_adjusted_by_the_shares_among_rows_of_the_same_kind():
     config = digits(1.5, initial=40, real=30)
     real = torch.cat([torch.arange(10), torch.zeros(20, dtype=torch.int64)])
-    pool = Labelled(torch.cat([real, torch.arange(10)]))
+    pool = Labelled(torch.cat([real, torch.arange(10)]), real=30)
     adjustment = LogitAdjustment(config, cast(Pool, pool))
     found = adjustment.of(torch.tensor([3, 35, 0]))
     of_real = 1.5 * torch.log(torch.tensor([21 / 30] + [1 / 30] * 9))
@@ -143,7 +150,7 @@ def test_logits_are_adjusted_by_the_shares_among_rows_of_the_same_kind():
 
 def test_a_class_without_rows_of_a_kind_counts_as_one_with_a_single_row():
     config = digits(1.0, initial=30)
-    pool = Labelled(torch.cat([torch.arange(10).repeat(3), torch.tensor([1] * 11)]))
+    pool = Labelled(torch.cat([torch.arange(10).repeat(3), torch.tensor([1] * 11)]), real=30)
     found = LogitAdjustment(config, cast(Pool, pool)).of(torch.tensor([30]))
     assert_close(found, torch.log(torch.tensor([[1 / 20, 11 / 20] + [1 / 20] * 8])))
 
@@ -160,7 +167,17 @@ def test_what_is_added_to_the_logits_is_in_the_loss():
     assert learner.drain_loss() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("marked", [0, 20])
+def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(
+    marked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Real examples that are marked as wrong are left out, so that fewer real rows are there than were asked for."""
+    config = digits(1.0, initial=90, real=60)
+    run(config, tmp_path / "unmarked")
+    x, y = Run(tmp_path / "unmarked").pool.minibatch(torch.arange(marked))
+    marks = [mark_of(to_float(example), config.task.classes[label]) for example, label in zip(x, y, strict=True)]
+    (tmp_path / "marks.csv").write_text("\n".join(["mark", *marks]))
+    config = config.model_copy(update={"pool": config.pool.model_copy(update={"marks": str(tmp_path / "marks.csv")})})
     trained: list[tuple[torch.Tensor, torch.Tensor]] = []
     step = NetworkLearner.train_step
 
@@ -169,15 +186,16 @@ def test_each_row_of_a_run_is_adjusted_as_its_kind_asks_for(tmp_path: Path, monk
         step(self, x, y, share, offset)
 
     monkeypatch.setattr(NetworkLearner, "train_step", noted)
-    run(digits(1.0, initial=90, real=60), tmp_path / "run")
+    run(config, tmp_path / "run")
     pool = Run(tmp_path / "run").pool
-    x, y = pool.minibatch(torch.arange(len(pool)))
-    counts = [labels.bincount(minlength=10).clamp(min=1) for labels in (y[:60], y[60:90])]
+    n, n_real = 90 - marked, 60 - marked
+    x, y = pool.minibatch(torch.arange(n))
+    counts = [labels.bincount(minlength=10).clamp(min=1) for labels in (y[:n_real], y[n_real:])]
     real, generated = (torch.log(count / count.sum()) for count in counts)
     examples, offsets = trained[0]
-    rows = [int((x[:90] == example).flatten(1).all(1).nonzero()[0, 0]) for example in examples]
-    assert min(rows) < 60 <= max(rows)
-    assert_close(offsets, torch.stack([real if row < 60 else generated for row in rows]))
+    rows = [int((x == example).flatten(1).all(1).nonzero()[0, 0]) for example in examples]
+    assert min(rows) < n_real <= max(rows)
+    assert_close(offsets, torch.stack([real if row < n_real else generated for row in rows]))
 
 
 def test_rows_of_both_kinds_are_not_mixed_where_they_are_told_apart():

@@ -271,6 +271,7 @@ def test_trials_of_arms_with_a_slash_stay_in_their_folder(tmp_path: Path, monkey
         folders.append(out.resolve())
         return pretended(config, out, **options)
 
+    monkeypatch.setattr("experiments.tuning.tune._inputs", lambda *what: {})  # there is no such folder
     arms = tuple(f"{arm}@data.folder=../../w" for arm in ("practice", "practice-2500"))
     plan = Plan(arms, {}, 1, 1, 0, 3)
     search(monkeypatch, tmp_path / "out", noted, trials=2, config=load_preset("fashion"), plan=plan)
@@ -438,11 +439,11 @@ def test_tune_looks_at_no_test_image_and_compare_takes_its_settings(
     with monkeypatch.context() as patch:
         patch.setattr(GeneratorConfig, "code_digest", lambda self: "another")
         assert dp(*words, "--resume") == 2
-    assert "begun with another code of the generator of split 0" in capsys.readouterr().err
+    assert "begun with another code of the generator of practice on split 0" in capsys.readouterr().err
     with monkeypatch.context() as patch:
         patch.setattr("dp_real.runs.integrity._set_digest", lambda examples: "another")
         assert dp(*words, "--resume") == 2
-    assert "begun with another validation set of split 0" in capsys.readouterr().err
+    assert "begun with another validation set of practice on split 0" in capsys.readouterr().err
     table, asked = (out / "best.csv").read_text(), json.loads((out / "tuning.json").read_text())
     (out / "tuning.json").write_text(json.dumps(asked | {"format": 0}))
     assert dp(*words, "--resume") == 2
