@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dp_real.alerts import alert
 
 LOOKS = 5.0  # seconds between notes
+ENDING = 5.0  # seconds that a look at the store may still take when the process ends
 PATIENCE = 300.0  # seconds of waiting until a message says so
 LIMIT = 3600.0  # seconds without a sign of life until the run is ended, unless the phase may take any time
 
@@ -62,11 +63,17 @@ class Watch:
         self.waiting: _Wait | None = None
         self._told = 0.0  # seconds of waiting at the last message
         self._missing: dict[int, _Seen] = {}  # what is known of the processes that are missing, by rank
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look_again_and_again, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Start the thread. It ends with the process."""
+        """Start the thread. `stop` must be called before the process ends."""
         self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and wait for that. An interpreter that ends while a thread is in the store aborts."""
+        self._stopped.set()
+        self._thread.join(timeout=ENDING)
 
     @contextmanager
     def joining(self, what: str, lasting: bool = False) -> Iterator[None]:
@@ -101,9 +108,8 @@ class Watch:
             self._compare(waiting)
 
     def _look_again_and_again(self) -> None:
-        """Look until the store closes, because the processes are ending."""
-        while True:
-            time.sleep(LOOKS)
+        """Look until this process ends, or the store closes because the others do."""
+        while not self._stopped.wait(LOOKS):
             try:
                 self.look()
             except RuntimeError:

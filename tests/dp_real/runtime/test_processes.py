@@ -178,6 +178,20 @@ def test_a_failure_of_one_process_is_reported_and_ends_them_all(tmp_path: Path, 
     assert told.startswith("dp: rank 1: step 10: broken; the last good checkpoint stays: ")
 
 
+BUSY_WATCH = """
+from dp_real.runtime import processes, watch
+watch.LOOKS = 1e-5
+processes.this_process()
+assert processes.gather([processes.this_process().process_index]) == [0, 1, 2, 3]
+"""
+
+
+def test_processes_end_in_order_while_they_are_watched(tmp_path: Path):
+    """Their threads are in the store nearly all the time, where the end of the interpreter must not meet them."""
+    (tmp_path / "script.py").write_text(BUSY_WATCH)
+    finished(launch(tmp_path / "script.py", 4))
+
+
 SAME_STATISTICS = """
 import torch
 from torch import nn
