@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dp_real.config import Config
-from dp_real.pool import Pool
+from dp_real.pool import REAL_SEED, Pool
 
 
 class LogitAdjustment:
@@ -39,8 +39,8 @@ class LogitAdjustment:
         return self._offsets[self._is_real[rows].long()]
 
     def _look(self) -> None:
-        """Count the classes of the pool's rows as they are now. Real rows are those with seed 0."""
-        self._is_real = torch.from_numpy(self.pool.table()["seed"].to_numpy() == 0)
+        """Count the classes of the pool's rows as they are now, of each kind."""
+        self._is_real = torch.from_numpy(self.pool.table()["seed"].to_numpy() == REAL_SEED)
         kinds = self.pool.y[~self._is_real], self.pool.y[self._is_real]
         counts = torch.stack([of_kind.bincount(minlength=self.n_classes) for of_kind in kinds]).clamp_(min=1)
         shares = counts.double() / counts.sum(dim=1, keepdim=True)

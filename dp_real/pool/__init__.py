@@ -7,18 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dp_real.pool.batch import Batch
+    from dp_real.pool.batch import REAL_SEED, Batch
     from dp_real.pool.loader import Loader
     from dp_real.pool.pool import FACTS, Pool
 
 _HOMES = {
     "FACTS": "dp_real.pool.pool",
+    "REAL_SEED": "dp_real.pool.batch",
     "Batch": "dp_real.pool.batch",
     "Loader": "dp_real.pool.loader",
     "Pool": "dp_real.pool.pool",
 }
 
-__all__ = ["FACTS", "Batch", "Loader", "Pool"]
+__all__ = ["FACTS", "REAL_SEED", "Batch", "Loader", "Pool"]
 
 
 def __getattr__(name: str) -> Any:

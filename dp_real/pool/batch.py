@@ -14,6 +14,7 @@ from dp_base.checksums import digest
 from dp_base.files import whole_file, write_text
 
 FORMAT = 1  # of the files that batches are written to
+REAL_SEED = 0  # of real examples, which no noise was drawn for
 POSTERIOR = pa.list_(pa.float32())  # a probability for each class
 
 

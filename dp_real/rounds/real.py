@@ -12,7 +12,7 @@ from torch import Tensor
 from dp_real.config import Config
 from dp_real.data.sets.long_tail import tail_rows
 from dp_real.examples import TrainingExamples, balanced_rows
-from dp_real.pool import Batch
+from dp_real.pool import REAL_SEED, Batch
 from dp_real.pool.storages import Storage
 from dp_real.protocols import Learner
 from dp_real.rounds.drawing_costs import DrawCounts
@@ -48,7 +48,8 @@ class RealRounds:
             chosen = chosen[:0]
         y = self.examples.y[chosen]
         zeros = np.zeros(len(chosen), np.int64)
-        samples = Samples(self.examples.x[chosen], zeros.astype(np.uint64), draws=zeros, redrawn=zeros)
+        seeds = np.full(len(chosen), REAL_SEED, np.uint64)
+        samples = Samples(self.examples.x[chosen], seeds, draws=zeros, redrawn=zeros)
         certain = F.one_hot(y, self.config.task.n_classes) if self.config.pool.soft_labels else None
         batch = as_batch(slice(0, len(chosen)), y, zeros.astype(np.float32), samples, self.storage, certain)
         return DrawnRound(assessed(batch, self.storage, learner), DrawCounts(), total_guidance)

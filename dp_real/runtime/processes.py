@@ -57,7 +57,6 @@ def this_process() -> PartialState:
         atexit.register(_leave, here)
         _object_group()  # made now, while all processes are there
         _watch().start()
-        atexit.register(_watch().stop)
     leave_reserve(here.device or torch.device("cpu"))
     return here
 

@@ -5,6 +5,7 @@ has joined the others, its phase, and its signs of life. If a process waits for 
 This does not slow the work.
 """
 
+import atexit
 import os
 import threading
 import time
@@ -67,8 +68,9 @@ class Watch:
         self._thread = threading.Thread(target=self._look_again_and_again, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Start the thread. `stop` must be called before the process ends."""
+        """Start the thread. It ends before the interpreter does."""
         self._thread.start()
+        atexit.register(self.stop)
 
     def stop(self) -> None:
         """End the thread, and wait for that. An interpreter that ends while a thread is in the store aborts."""

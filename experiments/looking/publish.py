@@ -30,7 +30,7 @@ from dp_base.errors import InputError, MissingError
 from dp_base.files import write_text
 from dp_real.config import Config
 from dp_real.evaluation.card import CITATION
-from dp_real.pool import Pool
+from dp_real.pool import REAL_SEED, Pool
 from dp_real.pool.export import write_parquet
 from dp_real.runs.reader import Run
 from dp_real.runtime.model_folders import is_hub_id
@@ -202,7 +202,7 @@ trained on them, a generator added examples that it found hard"""
 def _cautions(config: Config, facts: pd.DataFrame) -> str:
     """Say what of it is real, or may repeat what is."""
     said = []
-    real = int((facts["seed"] == 0).sum())
+    real = int((facts["seed"] == REAL_SEED).sum())
     if real:
         said.append(f"\n**{real:,} of them are real examples** (those with `seed` 0), whose own licence counts.\n")
     if config.practice.draws and config.generator.shows_examples:

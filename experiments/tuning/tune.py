@@ -19,6 +19,7 @@ from dp_base.reading import own_file, read_json
 from dp_base.workers import in_parallel
 from dp_real.config import Config, parse_config
 from dp_real.config.arms import arm_config
+from dp_real.examples import RealData
 from dp_real.rounds.shared import Shared, kept_for_all
 from dp_real.runs.integrity import NAMES, material
 from dp_real.runs.prepare import check_plan, fresh_learner
@@ -137,10 +138,14 @@ def _inputs(config: Config, plan: Plan, progress: Progress) -> dict[str, str]:
     """Digests by name, arm and split of what trials read, which are compared and must all read the same."""
     found = {}
     for cell in on_seeds(config, min(plan.seeds, plan.splits), plan.splits, plan.first):
+        loaded: dict[str, RealData] = {}  # arms seldom differ in their data
         for arm in plan.arms:
             armed = arm_config(cell, arm)
-            armed.data.prepare(progress)
-            for name, value in material(armed, armed.data.load(), test=False).items():
+            section = armed.data.model_dump_json()
+            if section not in loaded:
+                armed.data.prepare(progress)
+                loaded[section] = armed.data.load()
+            for name, value in material(armed, loaded[section], test=False).items():
                 found[f"{NAMES[name]} of {arm} on split {cell.data.split}"] = value
     return found
 
